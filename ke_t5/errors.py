@@ -1,0 +1,72 @@
+"""Errors for people: one line that names the culprit and the fix, and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the command-line programs (1 is left for our own bugs)."""
+
+    FLAGS = 2
+    DATA = 3
+    CHECKPOINT = 4
+    MACHINE = 5
+    DIVERGED = 6
+    STOPPED = 75
+
+
+class UserError(Exception):
+    """A fault that the user can mend.
+
+    Args:
+        what: what is wrong: got, and expected or available.
+        where: the file (with line), flag, gin name, task or row it is about.
+        fix: what to do.
+        exit_code: the process ends with it.
+
+    >>> str(UserError("unknown task", "--task 'klue_ynatt'", "did you mean 'klue_tc'?"))
+    "error: --task 'klue_ynatt': unknown task; did you mean 'klue_tc'?"
+    """
+
+    def __init__(self, what: str, where: str, fix: str, exit_code: Exit = Exit.FLAGS) -> None:
+        # Exception pickles by its positional arguments: all four travel between processes.
+        super().__init__(what, where, fix, exit_code)
+        self.what, self.where, self.fix, self.exit_code = what, where, fix, exit_code
+
+    def __str__(self) -> str:
+        return " ".join(f"error: {self.where}: {self.what}; {self.fix}".split())
+
+
+class Stopped(Exception):
+    """The run was asked to stop (SIGTERM, SIGINT) and has saved what it had."""
+
+
+def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """At most `limit` of the known names that look like `name`, best first, case aside."""
+    by_folded = {candidate.casefold(): candidate for candidate in sorted(known)}
+    folded = name.casefold()
+    close = difflib.get_close_matches(folded, by_folded, n=limit, cutoff=0.6)
+    # A name cut short or typed on is near too, though its length differs a lot.
+    close += [key for key in by_folded if folded in key and key not in close] if folded else []
+    return [by_folded[key] for key in close[:limit]]
+
+
+def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> str:
+    """What to do about an unknown name: the near ones, else the whole list where it is short.
+
+    >>> suggestion("klue_tcc", ["klue_tc", "klue_nli"])
+    "did you mean 'klue_tc'?"
+    >>> suggestion("zzz", ["b", "a"])
+    "available: 'a', 'b'"
+    """
+    known = sorted(known)
+    close = nearest(name, known)
+    if close:
+        return f"did you mean {', '.join(map(repr, close))}?"
+    if not known:
+        return "nothing is available here"
+    shown = ", ".join(map(repr, known[:longest_list]))
+    return f"available: {shown}" + (" and more" if len(known) > longest_list else "")
