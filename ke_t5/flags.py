@@ -1,0 +1,299 @@
+"""The flags of train_ddp.py and test_ddp.py: standard library only, read before anything heavy.
+
+A flag is one line of `FLAGS`. Reading never stops at the first fault: all of them are told at once.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import textwrap
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ke_t5.errors import UserError, nearest, suggestion
+
+TRAIN, TEST = "train_ddp.py", "test_ddp.py"
+BOTH = f"{TRAIN} {TEST}"
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
+YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+LAUNCHER_FLAGS = ("nproc_per_node", "nnodes", "node_rank", "master_addr", "master_port")
+
+
+def text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("empty; give it a value")
+    return value
+
+
+def path(value: str) -> str:
+    return os.path.expanduser(text(value))
+
+
+def boolean(value: str) -> bool:
+    if value.lower() in YES + NO:
+        return value.lower() in YES
+    raise ValueError("neither true nor false; write true or false, or leave the value out")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads whole numbers from `least` to `most`, both included."""
+
+    def read(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise ValueError(f"not a whole number; give {least} or more") from None
+        if number < least:
+            raise ValueError(f"too small; give {least} or more")
+        if most is not None and number > most:
+            raise ValueError(f"too large; give {most} or less")
+        return number
+
+    return read
+
+
+def positive(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError("not a number; give one such as 5e-5") from None
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError("not above zero and finite; give a number such as 5e-5")
+    return number
+
+
+def schedule(value: str) -> str:
+    folded = value.lower()
+    name = "linear" if folded in YES else "constant" if folded in NO else value
+    if name in SCHEDULES:
+        return name
+    raise ValueError(f"no such schedule; {suggestion(name, SCHEDULES)}")
+
+
+def resume(value: str) -> str | None:
+    folded = text(value).lower()
+    if folded in NO:
+        return None
+    return "true" if folded in YES else folded if folded in ("auto", "best") else path(value)
+
+
+def hf_path(value: str) -> str:
+    return "default" if text(value).lower() in (*YES, "default") else path(value)
+
+
+class Flag(NamedTuple):
+    """One flag: `read` turns its text into a value, or raises ValueError with what and fix."""
+
+    group: str
+    name: str
+    read: Callable[[str], object]
+    metavar: str
+    help: str
+    default: object = None
+    scripts: str = BOTH
+    alone: str | None = None  # the text that the flag standing alone means
+    repeats: bool = False
+
+
+WHAT, DATA, TRAINING = "What", "Data", "Training"
+RESULTS, SETTINGS = "Snapshots and results", "Settings and your own code"
+
+# fmt: off
+FLAGS = (
+    Flag(WHAT, "task", text, "NAME", "task or mixture", "klue_tc"),
+    Flag(WHAT, "model_name", text, "CLASS",
+         "module:Class, module:snake_case_class or a registered alias (default: by the task)"),
+    Flag(WHAT, "pre_trained_model", path, "NAME|DIR", "hub name or folder", "KETI-AIR/ke-t5-base"),
+    Flag(WHAT, "from_scratch", boolean, "true|false",
+         "configuration and tokenizer of --pre_trained_model, fresh weights", False, TRAIN, "true"),
+    Flag(WHAT, "sample", boolean, "true|false",
+         "embedded corpus and a tiny model: any task, no network", False, alone="true"),
+    Flag(DATA, "hf_data_dir", path, "DIR", "folder with raw releases (default: read from the hub)"),
+    Flag(DATA, "hf_cache_dir", path, "DIR", "prepared data", "~/.cache/ke_t5"),
+    Flag(DATA, "train_split", text, "SPLIT", "such as train[:90%] (default: train)", scripts=TRAIN),
+    Flag(DATA, "valid_split", text, "SPLIT", "picks the best snapshot; also --test_split",
+         scripts=TRAIN),
+    Flag(DATA, "test_split", text, "SPLIT", "(default: test, or else validation)", scripts=TEST),
+    Flag(DATA, "pass_only_model_io", boolean, "true|false",
+         "keep only the model's own columns in a batch", False, alone="true"),
+    Flag(TRAINING, "batch_size", whole(1), "N",
+         "rows per process, also --batch (default: the task's own)"),
+    Flag(TRAINING, "epochs", whole(1), "N", "passes over the data (default: the task's own)",
+         scripts=TRAIN),
+    Flag(TRAINING, "max_steps", whole(1), "N", "stop after so many updates", scripts=TRAIN),
+    Flag(TRAINING, "learning_rate", positive, "RATE", "peak rate (default: the task's own)",
+         scripts=TRAIN),
+    Flag(TRAINING, "schedule", schedule, "NAME",
+         f"{', '.join(SCHEDULES)}; alone: linear", scripts=TRAIN, alone="linear"),
+    Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "of weights, order, dropout and sampling", 42),
+    Flag(TRAINING, "workers", whole(0), "N", "data loading processes per rank", 0),
+    Flag(TRAINING, "print_freq", whole(1), "STEPS", "log every so many steps", 20, TRAIN),
+    Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs too", scripts=TRAIN),
+    Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),
+    Flag(RESULTS, "output_dir", path, "DIR", "results, one folder per model and task", "output"),
+    Flag(RESULTS, "save_every", whole(1), "STEPS", "snapshots between validations", scripts=TRAIN),
+    Flag(RESULTS, "resume", resume, "true|auto|best|PATH",
+         "true: the last snapshot; auto: the last if there is one", alone="true"),
+    Flag(RESULTS, "hf_path", hf_path, "DIR|default",
+         "save_pretrained folder: written after training, read by a test", alone="default"),
+    Flag(RESULTS, "submission", path, "FILE", "predictions in the benchmark's own form",
+         scripts=TEST),
+    Flag(SETTINGS, "gin_file", path, "FILE", "as given, or found in gin/; may be repeated",
+         repeats=True),
+    Flag(SETTINGS, "gin_param", text, "BINDING", "such as 'AdamW.lr=1e-4'; may be repeated",
+         repeats=True),
+    Flag(SETTINGS, "module_import", text, "MODULE",
+         "your module in the current folder; may be repeated", repeats=True),
+    Flag(SETTINGS, "debug", boolean, "true|false", "show tracebacks", False, alone="true"),
+)
+# fmt: on
+
+EXAMPLES = {
+    TRAIN: (
+        "torchrun --nproc_per_node=2 train_ddp.py --task klue_tc --sample",
+        "python train_ddp.py --task klue_tc --gin_file klue_roberta_tc.gin --epochs 4 \\\n"
+        "    --model_name transformers:RobertaForSequenceClassification \\\n"
+        "    --pre_trained_model klue/roberta-small --hf_path default",
+    ),
+    TEST: (
+        "python test_ddp.py --task klue_tc --sample --resume best",
+        "python test_ddp.py --task klue_mrc_gen --gin_file test_default_gen.gin --resume true",
+    ),
+}
+
+
+def parse_train(argv: Sequence[str]) -> Namespace:
+    """The flags of train_ddp.py; see `parse`."""
+    return parse(argv, script=TRAIN, also={"batch": "batch_size", "test_split": "valid_split"})
+
+
+def parse_test(argv: Sequence[str]) -> Namespace:
+    """The flags of test_ddp.py; see `parse`."""
+    return parse(argv, script=TEST, also={"batch": "batch_size"})
+
+
+def parse(argv: Sequence[str], *, script: str, also: dict[str, str]) -> Namespace:
+    """A namespace with one value per flag of the script, and two things more:
+
+    `given`: flag name -> what the user wrote ("--batch 16"), for those that were given;
+    `notes`: one line for each flag that was given twice (the last one counts).
+
+    Args:
+        also: other spelling -> flag name.
+
+    Raises:
+        UserError: with every fault of the command line in one line.
+        SystemExit: (0) after --help has been written to stdout.
+    """
+    if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
+        if os.environ.get("RANK", "0") == "0":
+            sys.stdout.write(help_text(script))
+        raise SystemExit(0)
+    known = {flag.name: flag for flag in FLAGS if script in flag.scripts}
+    flags = Namespace(**{name: [] if f.repeats else f.default for name, f in known.items()})
+    flags.hf_cache_dir = os.path.expanduser(flags.hf_cache_dir)
+    flags.given, flags.notes = {}, []
+    problems: list[UserError] = []
+    spelled: dict[str, str] = {}
+    for name, value in words(argv, problems):
+        flag = known.get(also.get(name, name))
+        if flag is None:
+            problems.append(unknown(name, script, [*known, *also]))
+            continue
+        if spelled.setdefault(flag.name, name) != name:
+            both = f"--{spelled[flag.name]} and --{name}"
+            problems.append(UserError("one flag under two names", both, "give one of them"))
+        take(flag, name, value, flags, problems)
+    if script == TEST and flags.resume and flags.hf_path:
+        two = "--resume and --hf_path"
+        problems.append(UserError("both say which weights to test", two, "give one of them"))
+    if problems:
+        raise in_one(problems)
+    return flags
+
+
+def words(argv: Sequence[str], problems: list[UserError]) -> list[tuple[str, str | None]]:
+    """The (flag name, text or None) pairs of a command line; stray words become problems."""
+    pairs: list[tuple[str, str | None]] = []
+    waiting = False  # the last flag has no value yet
+    for word in argv:
+        if word.startswith("--") and len(word) > 2:
+            name, equals, value = word[2:].partition("=")
+            waiting = not equals
+            pairs.append((name, value if equals else None))
+        elif waiting:
+            pairs[-1] = (pairs[-1][0], word)
+            waiting = False
+        else:
+            fix = "flags have two dashes" if word.startswith("-") else "write --flag value"
+            problems.append(UserError("belongs to no flag", f"{word!r:.60}", fix))
+    # Launchers before torchrun pass the rank as a flag; the environment has it too.
+    return [pair for pair in pairs if pair[0] not in ("local-rank", "local_rank")]
+
+
+def take(flag: Flag, name: str, value: str | None, flags: Namespace, problems: list) -> None:
+    """Puts one given flag into `flags`, or what is wrong with it into `problems`."""
+    value = flag.alone if value is None else value
+    if value is None:
+        fix = f"write --{name} {flag.metavar}"
+        problems.append(UserError("needs a value", f"--{name}", fix))
+        return
+    try:
+        read = flag.read(value)
+    except ValueError as error:
+        what, fix = str(error).split("; ", 1)
+        problems.append(UserError(what, f"--{name} {value!r:.60}", fix))
+        return
+    if flag.repeats:
+        getattr(flags, flag.name).append(read)
+    else:
+        if flag.name in flags.given and getattr(flags, flag.name) != read:
+            flags.notes.append(f"--{name} is given twice: the last one, {value}, is used")
+        setattr(flags, flag.name, read)
+    flags.given[flag.name] = f"--{name} {value}"
+
+
+def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
+    """Why there is no flag of that name in this script, and which one may be meant."""
+    place, plain = f"--{name}", name.replace("-", "_")
+    if plain not in known and any(flag.name == plain for flag in FLAGS):
+        owner = TEST if script == TRAIN else TRAIN
+        return UserError(f"a flag of {owner}, not of {script}", place, "leave it out")
+    if plain in LAUNCHER_FLAGS:
+        fix = f"write it before {script}: torchrun {place}=... {script} ..."
+        return UserError("a flag of the launcher", place, fix)
+    close = nearest(plain, known) or nearest(plain.removeprefix("no"), known)
+    fix = " or ".join(f"--{near}" for near in close)
+    fix = f"did you mean {fix}?" if fix else f"see {script} --help"
+    return UserError("unknown flag", place, fix)
+
+
+def in_one(problems: Sequence[UserError]) -> UserError:
+    """One error that tells all `problems`, each once."""
+    first, *rest = {str(problem): problem for problem in problems}.values()
+    told = [f"also {problem.where}: {problem.what}; {problem.fix}" for problem in rest]
+    return UserError(first.what, first.where, "; ".join([first.fix, *told]))
+
+
+def help_text(script: str) -> str:
+    """What --help shows: the flags by group, aligned, then examples."""
+    shown = [flag for flag in FLAGS if script in flag.scripts]
+    heads = {flag.name: f"  --{flag.name} {flag.metavar}" for flag in shown}
+    column = max(map(len, heads.values())) + 2
+    verb = "Trains and validates" if script == TRAIN else "Tests"
+    lines = [f"{verb} a model on a Korean task.", "", f"usage: [torchrun ...] {script} [flags]"]
+    for group in dict.fromkeys(flag.group for flag in shown):
+        lines += ["", f"{group}:"]
+        for flag in (flag for flag in shown if flag.group == group):
+            hidden = flag.default is None or flag.read is boolean
+            told = flag.help + ("" if hidden else f" (default: {flag.default})")
+            head, *rest = textwrap.wrap(told, 100 - column, break_on_hyphens=False)
+            lines += [
+                heads[flag.name].ljust(column) + head,
+                *(" " * column + line for line in rest),
+            ]
+    lines += ["", "--flag value is --flag=value; true may be left out.", "", "Examples:"]
+    return "\n".join([*lines, *(f"  {example}" for example in EXAMPLES[script]), ""])
