@@ -1,0 +1,238 @@
+"""Ranks: who is running, what they agree on, and how many threads each may use.
+
+torch is imported inside `session`: flags, gin and data are checked before it is paid for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+# One thread whatever the number of processes: sums inside a matrix product are then taken in the
+# same order, and 1, 2 and 3 processes compute the same scores to the last digit.
+EVALUATION_THREADS = 1
+
+
+def launched_rank() -> int:
+    """This process's rank as the launcher says, 0 without a launcher; needs no torch."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@dataclass
+class Ranks:
+    """This process's place among `size` processes.
+
+    Attributes:
+        rank: 0 .. size - 1; rank 0 writes the files.
+        size: number of processes.
+        device: where this process computes.
+        threads: CPU threads of this process while it trains.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+    threads: int
+    _host_group: Any = None
+    _pending_stop: Any = field(default=None, repr=False)
+    _stop_signal: int | None = field(default=None, repr=False)
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, thing: Any) -> list[Any] | None:
+        """The things of all ranks in rank order, on rank 0; None elsewhere."""
+        if self.size == 1:
+            return [thing]
+        import torch.distributed as dist
+
+        things = [None] * self.size if self.is_main else None
+        dist.gather_object(thing, things, dst=0, group=self._host_group)
+        return things
+
+    def broadcast(self, thing: Any) -> Any:
+        """Rank 0's thing, on every rank."""
+        if self.size == 1:
+            return thing
+        import torch.distributed as dist
+
+        box = [thing]
+        dist.broadcast_object_list(box, src=0, group=self._host_group)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Waits until every rank is here."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.barrier(group=self._host_group)
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean over ranks of a tensor of one number."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            value = value.clone()
+            dist.all_reduce(value)
+            value /= self.size
+        return value
+
+    def agree_to_stop(self) -> bool:
+        """True on every rank, at the same call, once any rank was asked to stop.
+
+        The question is answered one call later, so that no step waits for the host.
+        """
+        wanted = self._stop_signal is not None
+        if self.size == 1:
+            return wanted
+        import torch
+        import torch.distributed as dist
+
+        agreed = False
+        if self._pending_stop is not None:
+            flag, work = self._pending_stop
+            work.wait()
+            agreed = bool(flag.item())
+        flag = torch.tensor([float(wanted)])
+        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._host_group, async_op=True)
+        self._pending_stop = (flag, work)
+        return agreed
+
+    def settle(self) -> None:
+        """Waits for the last question of `agree_to_stop`; call it when the steps are over."""
+        if self._pending_stop is not None:
+            self._pending_stop[1].wait()
+            self._pending_stop = None
+
+    def wrap(self, model: torch.nn.Module, *, find_unused_parameters: bool) -> torch.nn.Module:
+        """The model for training: DistributedDataParallel where there are several processes."""
+        if self.size == 1:
+            return model
+        from torch.nn.parallel import DistributedDataParallel
+
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,  # buffers of these models are constants
+            find_unused_parameters=find_unused_parameters,
+            gradient_as_bucket_view=True,
+        )
+
+    @contextmanager
+    def evaluation_threads(self) -> Iterator[None]:
+        """A number of CPU threads that does not depend on the number of processes."""
+        import torch
+
+        torch.set_num_threads(EVALUATION_THREADS)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self.threads)
+
+
+def no_sync(model: torch.nn.Module) -> Any:
+    """A context in which a backward pass does not exchange gradients."""
+    return model.no_sync() if hasattr(model, "no_sync") else nullcontext()
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seeds every generator from (seed, step, rank): nothing of it needs saving for a resume."""
+    import numpy as np
+    import torch
+
+    mixed = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    torch.manual_seed(mixed)
+    random.seed(mixed)
+    np.random.seed(mixed)
+
+
+def _threads_per_process(local_size: int) -> int:
+    """Cores shared out over the processes of this machine; says where the environment differs."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        cores = os.cpu_count() or 1
+    threads = max(1, cores // local_size)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) * local_size > cores and int(asked) > threads:
+        logger.warning(
+            "OMP_NUM_THREADS=%s x %d processes is more than the %d cores (3-5 times slower); "
+            "using %d thread(s) per process",
+            asked,
+            local_size,
+            cores,
+            threads,
+        )
+    return threads
+
+
+def _pick_device(local_rank: int, local_size: int) -> torch.device:
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if torch.cuda.device_count() < local_size:
+        raise UserError(
+            f"{local_size} processes on this machine share {torch.cuda.device_count()} visible "
+            "GPU(s)",
+            "--nproc_per_node",
+            "start one process per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to use the CPU",
+            Exit.MACHINE,
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def session() -> Iterator[Ranks]:
+    """The ranks of this launch; the process group is made on enter and destroyed on a clean exit.
+
+    A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a second one ends the process.
+    After an error the group is not torn down: the other ranks may never join.
+    """
+    import torch
+    import torch.distributed as dist
+
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = _pick_device(local_rank, local_size)
+    ranks = Ranks(launched_rank(), size, device, _threads_per_process(local_size))
+    torch.set_num_threads(ranks.threads)
+    if size > 1:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(minutes=30))
+        # Objects and small agreements travel over the host, whatever the gradients use.
+        ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
+
+    def note_stop(number: int, _frame: object) -> None:
+        if ranks._stop_signal is not None:
+            os._exit(Exit.STOPPED)
+        ranks._stop_signal = number
+
+    before = {
+        number: signal.signal(number, note_stop) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield ranks
+        ranks.settle()
+        if size > 1:
+            dist.destroy_process_group()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,59 @@
+"""seqio's idea on Hugging Face datasets: a registry of tasks that give preprocessed examples."""
+
+from ke_t5.pipe.batches import BatchPlan, get_batches
+from ke_t5.pipe.cache import Folders
+from ke_t5.pipe.evaluation import Evaluated, EvaluationHelper, evaluate
+from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.preprocessors import (
+    append_eos,
+    map_over_batches,
+    map_over_dataset,
+    rekey,
+    tokenize,
+    trim,
+)
+from ke_t5.pipe.sources import (
+    DataSource,
+    FunctionDataSource,
+    HFDataSource,
+    ReleaseSource,
+)
+from ke_t5.pipe.task import (
+    Defaults,
+    Task,
+    TaskRegistry,
+    get_dataset,
+    get_task,
+    greatest,
+    least,
+)
+
+__all__ = [
+    "IGNORED",
+    "BatchPlan",
+    "DataSource",
+    "Defaults",
+    "Evaluated",
+    "EvaluationHelper",
+    "Examples",
+    "Feature",
+    "Folders",
+    "FunctionDataSource",
+    "HFDataSource",
+    "ReleaseSource",
+    "Task",
+    "TaskRegistry",
+    "append_eos",
+    "evaluate",
+    "get_batches",
+    "get_dataset",
+    "get_task",
+    "greatest",
+    "least",
+    "map_over_batches",
+    "map_over_dataset",
+    "rekey",
+    "tokenize",
+    "trim",
+]

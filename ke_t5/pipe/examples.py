@@ -1,0 +1,183 @@
+"""Examples: preprocessed rows on disk, with the model's columns as flat arrays for fast batches."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.preprocessors import LOST, Example
+from ke_t5.pipe.sources import ROW_ID
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class Column:
+    """A column of sequences as one flat array, or of numbers as an array."""
+
+    def __init__(self, values: np.ndarray, offsets: np.ndarray | None) -> None:
+        self.values, self.offsets = values, offsets
+
+    @classmethod
+    def from_arrow(cls, column: Any) -> Column:
+        array = column.combine_chunks()
+        if hasattr(array, "chunks"):  # an empty table stays chunked
+            array = array.chunk(0) if array.num_chunks else array
+        if hasattr(array, "offsets"):
+            flat = array.values.to_numpy(zero_copy_only=False)
+            return cls(flat, array.offsets.to_numpy(zero_copy_only=False).astype(np.int64))
+        return cls(array.to_numpy(zero_copy_only=False), None)
+
+    def lengths(self) -> np.ndarray:
+        """Length of each sequence, 1 for numbers."""
+        if self.offsets is None:
+            return np.ones(len(self.values), dtype=np.int64)
+        return np.diff(self.offsets)
+
+    def batch(self, places: np.ndarray, pad: int) -> np.ndarray:
+        """The values at `places`: [B], or [B, longest] filled up with `pad`."""
+        if self.offsets is None:
+            return self.values[places]
+        starts, ends = self.offsets[places], self.offsets[places + 1]
+        padded = np.full((len(places), int((ends - starts).max(initial=0))), pad, self.values.dtype)
+        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            padded[row, : end - start] = self.values[start:end]
+        return padded
+
+    def counted(self) -> np.ndarray:
+        """Per row, how many values are no `IGNORED` (and no NaN)."""
+        if self.values.dtype.kind == "f":
+            is_counted = ~np.isnan(self.values)
+        else:
+            is_counted = self.values != IGNORED
+        if self.offsets is None:
+            return is_counted.astype(np.int64)
+        sums = np.concatenate([[0], np.cumsum(is_counted)])
+        return sums[self.offsets[1:]] - sums[self.offsets[:-1]]
+
+
+class Examples:
+    """Some examples of a data set, in order.
+
+    Args:
+        dataset: all examples of one split, on disk, in the order of their `_id`.
+        features: the model's columns.
+        ids: which rows (by `_id`) belong to this slice; None: all.
+        id_offset: added to every `_id`, for sums of splits.
+        key: over everything they depend on.
+    """
+
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        features: Mapping[str, Feature],
+        *,
+        ids: Iterable[int] | None = None,
+        id_offset: int = 0,
+        key: str = "",
+    ) -> None:
+        self.dataset, self.features, self.key = dataset, features, key
+        own_ids = dataset.data.column(ROW_ID).to_numpy()
+        if ids is None:
+            self.places = np.arange(len(dataset))
+        elif isinstance(ids, range):
+            self.places = np.flatnonzero((own_ids >= ids.start) & (own_ids < ids.stop))
+        else:
+            self.places = np.flatnonzero(np.isin(own_ids, np.asarray(list(ids), dtype=np.int64)))
+        self._ids = own_ids + id_offset
+
+    @classmethod
+    def empty(cls, features: Mapping[str, Feature]) -> Examples:
+        """No examples."""
+        import datasets
+
+        empty = {ROW_ID: np.zeros(0, dtype=np.int64)}
+        return cls(datasets.Dataset.from_dict(empty), features)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Examples]) -> Examples:
+        """The examples of several slices, one after the other."""
+        import datasets
+
+        parts = [part for part in parts if len(part)] or list(parts[:1])
+        joined = cls(
+            datasets.concatenate_datasets([part.dataset for part in parts]),
+            parts[0].features,
+            key="+".join(part.key for part in parts),
+        )
+        starts = np.cumsum([0, *(len(part.dataset) for part in parts)])
+        joined.places = np.concatenate(
+            [part.places + start for part, start in zip(parts, starts, strict=False)]
+        )
+        joined._ids = np.concatenate([part._ids for part in parts])
+        return joined
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, chosen: np.ndarray) -> Examples:
+        """The examples at these positions (or where a mask is true)."""
+        taken = object.__new__(Examples)
+        taken.__dict__.update(self.__dict__)
+        taken.places = self.places[chosen]
+        return taken
+
+    @functools.cached_property
+    def columns(self) -> dict[str, Column]:
+        """The model's columns over the whole data set (places, not positions, index them)."""
+        names = [name for name in self.features if name in self.dataset.column_names]
+        return {name: Column.from_arrow(self.dataset.data.column(name)) for name in names}
+
+    @property
+    def ids(self) -> np.ndarray:
+        """`_id` of each example; windows of one row share it."""
+        return self._ids[self.places]
+
+    def lengths(self, name: str) -> np.ndarray:
+        """Length in tokens of each example's `name`; ones where there is no such column."""
+        if name not in self.columns:
+            return np.ones(len(self), dtype=np.int64)
+        return self.columns[name].lengths()[self.places]
+
+    def counted(self, name: str = "labels") -> np.ndarray:
+        """Per example, how many of its labels a loss counts."""
+        if name not in self.columns:
+            return np.ones(len(self), dtype=np.int64)
+        return self.columns[name].counted()[self.places]
+
+    def labelled(self) -> Examples:
+        """Those examples that have a label."""
+        return self.take(self.counted() > 0)
+
+    def batch(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+        """The model's columns at these positions, padded to the longest, with `attention_mask`."""
+        places = self.places[np.asarray(positions, dtype=np.int64)]
+        made = {
+            name: column.batch(places, self.features[name].pad_value())
+            for name, column in self.columns.items()
+        }
+        if "input_ids" in made and self.columns["input_ids"].offsets is not None:
+            lengths = self.columns["input_ids"].lengths()[places]
+            width = made["input_ids"].shape[1]
+            made["attention_mask"] = (np.arange(width) < lengths[:, None]).astype(np.int64)
+        return made
+
+    def example(self, position: int) -> Example:
+        """One example with all its columns, the kept ones too."""
+        place = int(self.places[position])
+        return {**self.dataset[place], ROW_ID: int(self._ids[place])}
+
+    def lost(self) -> dict[str, int]:
+        """How many of these examples (or of their parts) were lost, by what was lost."""
+        names = [name for name in self.dataset.column_names if name.startswith(LOST)]
+        sums = {
+            name.removeprefix(LOST): int(
+                self.dataset.data.column(name).to_numpy()[self.places].sum()
+            )
+            for name in names
+        }
+        return {name: count for name, count in sums.items() if count}

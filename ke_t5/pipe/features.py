@@ -1,0 +1,112 @@
+"""Features: the columns that a model sees, and the check that examples hold what they promise."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ke_t5.errors import Exit, UserError
+
+# The label that losses skip, as torch's cross entropy has it; also a row without a label.
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of an example that the model sees.
+
+    Attributes:
+        tokenizer: a function without arguments that returns the tokenizer of its ids, or None.
+        dtype: "int32" or "float32".
+        rank: 0 for a number per example, 1 for a sequence.
+        pad: what fills a shorter sequence in a batch; None: the tokenizer's pad id.
+        num_values: values run from 0 to num_values - 1 (or are `IGNORED`); None: no limit.
+        required: False for a column that only some tokenizers make (`token_type_ids`).
+    """
+
+    tokenizer: Callable[[], Any] | None = None
+    dtype: str = "int32"
+    rank: int = 1
+    pad: int | None = 0
+    num_values: int | None = None
+    required: bool = True
+
+    def pad_value(self) -> int:
+        """What fills a shorter sequence."""
+        if self.pad is not None:
+            return self.pad
+        return self.tokenizer().pad_token_id
+
+
+def tokenizer_key(feature: Feature) -> str | None:
+    """A hash over the feature's tokenizer: its vocabulary, rules and special tokens."""
+    return None if feature.tokenizer is None else _hash_tokenizer(feature.tokenizer())
+
+
+@functools.cache
+def _hash_tokenizer(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    text += repr(
+        (type(tokenizer).__name__, tokenizer.special_tokens_map, tokenizer.model_max_length)
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_batch(
+    batch: Mapping[str, list], features: Mapping[str, Feature], kept: Sequence[str], *, where: str
+) -> None:
+    """Raises UserError, with column, got and expected, where a batch breaks its promise."""
+    for name, feature in features.items():
+        if name in batch:
+            for place, value in enumerate(batch[name]):
+                problem = _problem(value, feature)
+                if problem:
+                    row = batch["_id"][place] if "_id" in batch else place
+                    raise UserError(
+                        f"column {name!r} {problem}",
+                        f"{where}, row {row}",
+                        "mend the preprocessors or the row",
+                        Exit.DATA,
+                    )
+        elif feature.required:
+            raise _missing(name, batch, where)
+    for name in kept:
+        if name not in batch:
+            raise _missing(name, batch, where)
+
+
+def _missing(name: str, batch: Mapping[str, list], where: str) -> UserError:
+    return UserError(
+        f"the preprocessors make no column {name!r}, they make {', '.join(sorted(batch))}",
+        where,
+        "let one of them return it",
+        Exit.DATA,
+    )
+
+
+def _problem(value: Any, feature: Feature) -> str | None:
+    """What is wrong with one value, None where nothing is."""
+    is_list = isinstance(value, (list, tuple)) or hasattr(value, "shape")
+    if is_list != (feature.rank == 1):
+        expected = "a sequence" if feature.rank == 1 else "one number"
+        return f"holds {value!r:.40}, expected {expected}"
+    values = value if is_list else [value]
+    if len(values) == 0:
+        return "is an empty sequence"
+    lowest, highest = min(values), max(values)
+    if isinstance(lowest, (str, bytes)) or (
+        feature.dtype.startswith("int") and isinstance(highest, float)
+    ):
+        return f"holds {lowest!r}, expected {feature.dtype}"
+    if math.isinf(highest):
+        return "holds an infinite number"
+    limit = feature.num_values
+    if limit is not None and (highest >= limit or (lowest < 0 and lowest != IGNORED)):
+        bad = highest if highest >= limit else lowest
+        return f"holds {bad}, expected 0 to {limit - 1}"
+    return None

@@ -1,0 +1,343 @@
+"""Where rows come from: raw releases, the hub, or a function. Rows are kept as Arrow on disk."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.hub import why_unreachable
+from ke_t5.pipe.cache import (
+    DATA_FILE,
+    INFO_FILE,
+    Folders,
+    build_once,
+    hash_files,
+    make_key,
+    package_version,
+)
+
+if TYPE_CHECKING:
+    import datasets
+
+    from ke_t5.readers.release import Hub, RawSplit, Release
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+# The column with a row's index in its unsliced split.
+ROW_ID = "_id"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One split's rows: an Arrow data set with the column `_id`, and a key over its content."""
+
+    dataset: datasets.Dataset
+    key: str
+    origin: str
+
+
+class DataSource(ABC):
+    """Rows by split.
+
+    Attributes:
+        name: stands in messages and folder names.
+        group: the column whose equal values must stay on one side of a cut, or None.
+    """
+
+    name: str
+    group: str | None = None
+
+    @abstractmethod
+    def splits(self, folders: Folders) -> list[str]:
+        """Names of the splits that can be had; raises UserError where there is nothing."""
+
+    @abstractmethod
+    def rows(self, split: str, folders: Folders) -> Rows:
+        """The rows of one split; raises UserError where it cannot be had."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+def arrow_features(columns: Any) -> Any:
+    """datasets' types for a schema in plain words.
+
+    >>> arrow_features({"text": "string", "tags": ["string"]})
+    {'text': Value('string'), 'tags': List(Value('string'))}
+    """
+    import datasets
+
+    if isinstance(columns, str):
+        return datasets.Value(columns)
+    if isinstance(columns, (list, tuple)):
+        return datasets.List(arrow_features(columns[0]))
+    converted = {name: arrow_features(kind) for name, kind in columns.items()}
+    return converted
+
+
+def _store(folder: Path, columns: Mapping[str, Any], rows: Iterable[Row]) -> int:
+    """Writes rows with their `_id` as one Arrow file and returns their number."""
+    import datasets
+    from datasets.arrow_writer import ArrowWriter
+
+    features = datasets.Features(arrow_features({**columns, ROW_ID: "int64"}))
+    num_rows = 0
+    with ArrowWriter(path=str(folder / DATA_FILE), features=features) as writer:
+        for row in rows:
+            writer.write({**{name: row.get(name) for name in columns}, ROW_ID: num_rows})
+            num_rows += 1
+        writer.finalize()
+    return num_rows
+
+
+def stored_rows(
+    folder: Path, columns: Mapping[str, Any], rows: Callable[[], Iterable[Row]], *, origin: str
+) -> Rows:
+    """The rows kept in `folder`, written there first if nobody has."""
+    import datasets
+
+    def build(temporary: Path) -> dict[str, Any]:
+        return {"rows": _store(temporary, columns, rows()), "origin": origin}
+
+    info = build_once(folder, build)
+    if info["rows"] == 0:
+        names = list(columns)
+        empty = datasets.Dataset.from_dict({name: [] for name in [*names, ROW_ID]})
+        return Rows(empty, folder.name, info["origin"])
+    return Rows(datasets.Dataset.from_file(str(folder / DATA_FILE)), folder.name, info["origin"])
+
+
+class ReleaseSource(DataSource):
+    """Rows of a raw release below `--hf_data_dir`, or the same rows from the hub."""
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+        self.name = release.name
+        self.group = release.group
+
+    def find(self, folders: Folders) -> dict[str, RawSplit]:
+        """The raw release's splits by name, {} where it is not there."""
+        if folders.data is None:
+            return {}
+        if not folders.data.is_dir():
+            raise UserError(
+                "no such folder", f"--hf_data_dir {folders.data}", "name the folder that holds it",
+                Exit.DATA,
+            )  # fmt: skip
+        return self.release.find(folders.data)
+
+    def splits(self, folders: Folders) -> list[str]:
+        found = self.find(folders)
+        if found:
+            return list(found)
+        if self.release.hub is None:
+            raise self._missing(folders, "it is on no public hub")
+        return list(self.release.hub.splits)
+
+    def rows(self, split: str, folders: Folders) -> Rows:
+        raw_splits = self.find(folders)
+        if not raw_splits:
+            return self._hub_rows(split, folders)
+        if split not in raw_splits:
+            raise unknown_split(split, self.name, raw_splits)
+        raw = raw_splits[split]
+        key = make_key([package_version(), self.name, split, hash_files(raw.files)])
+        folder = folders.cache / "rows" / self.name / f"{split}-{key}"
+        origin = ", ".join(path.name for path in raw.files[:3])
+        return stored_rows(folder, self.release.columns, raw.rows, origin=origin)
+
+    def _missing(self, folders: Folders, why: str) -> UserError:
+        places = " and ".join(self.release.layout[:2])
+        place = f"--hf_data_dir {folders.data}" if folders.data else "--hf_data_dir (not given)"
+        return UserError(
+            f"no raw release of {self.name} there, and {why}",
+            place,
+            f"get it from {self.release.home} and put {places} below the folder, "
+            "or try --sample, which needs none",
+            Exit.DATA,
+        )
+
+    def _hub_rows(self, split: str, folders: Folders) -> Rows:
+        hub = self.release.hub
+        if hub is None:
+            raise self._missing(folders, "it is on no public hub")
+        if split not in hub.splits:
+            raise unknown_split(split, self.name, hub.splits)
+        parent = folders.cache / "rows" / self.name
+        why = why_unreachable()
+        if why is not None:
+            earlier = sorted(
+                parent.glob(f"{split}-hub-*/{INFO_FILE}"), key=lambda p: p.stat().st_mtime
+            )
+            if not earlier:
+                raise self._missing(folders, f"the hub cannot be reached: {why}")
+            logger.warning("%s: %s; using the rows fetched earlier", self.name, why)
+            return stored_rows(
+                earlier[-1].parent, self.release.columns, lambda: (), origin=hub.path
+            )
+        revision = hub_revision(hub.path)
+        key = make_key([package_version(), hub.path, hub.config, hub.splits[split], revision])
+        return stored_rows(
+            parent / f"{split}-hub-{key}",
+            self.release.columns,
+            lambda: read_hub(hub, split, folders.cache / "hub"),
+            origin=f"{hub.path}@{revision[:12]}",
+        )
+
+
+def hub_revision(path: str) -> str:
+    """The commit of a data set on the hub; a UserError where the hub does not give it."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return HfApi().dataset_info(path, timeout=10).sha
+    except HfHubHTTPError as error:
+        raise UserError(
+            f"the hub does not give it ({str(error).splitlines()[0]})",
+            f"data set {path!r}",
+            "check the name, log in if it is gated, or put the raw release into --hf_data_dir",
+            Exit.DATA,
+        ) from error
+
+
+def read_hub(hub: Hub, split: str, cache: Path) -> Iterator[Row]:
+    """The canonical rows of a hub split."""
+    import datasets
+
+    table = datasets.load_dataset(
+        hub.path, hub.config, split=hub.splits[split], cache_dir=str(cache)
+    )
+    for row in table if not hub.class_names else with_class_names(table):
+        yield from hub.to_rows(row)
+
+
+def with_class_names(table: datasets.Dataset) -> Iterator[Row]:
+    """Rows whose ClassLabel numbers are replaced by their names, -1 by None."""
+    import datasets
+
+    def named(value: Any, feature: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(feature, datasets.ClassLabel):
+            return feature.int2str(value) if value >= 0 else None
+        if isinstance(feature, datasets.List):
+            return [named(item, feature.feature) for item in value]
+        if isinstance(feature, dict):
+            return {name: named(value[name], kind) for name, kind in feature.items()}
+        return value
+
+    for row in table:
+        yield {name: named(row[name], kind) for name, kind in table.features.items()}
+
+
+def unknown_split(split: str, source: str, known: Iterable[str]) -> UserError:
+    """The error for a split that a source does not have."""
+    return UserError(
+        f"{source} has no such split here", f"split {split!r}", suggestion(split, known), Exit.DATA
+    )
+
+
+class HFDataSource(DataSource):
+    """Rows of any data set that `datasets.load_dataset` reads without code: parquet, JSON, CSV.
+
+    Args:
+        path: name on the hub, or a local folder, or a builder such as "json" with `data_files`.
+        config: its configuration.
+        splits: our split name -> a split expression of the data set, such as "train[:90%]";
+            default: its own names.
+        group: column whose equal values must stay on one side of a cut.
+        data_files: as `datasets.load_dataset` takes them.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        config: str | None = None,
+        *,
+        splits: Mapping[str, str] | None = None,
+        group: str | None = None,
+        data_files: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path, self.config, self.data_files = path, config, data_files
+        self.name = "_".join(part for part in (path.replace("/", "_"), config) if part)
+        self.group = group
+        self._splits = splits
+
+    def _check_reachable(self) -> None:
+        is_local = Path(self.path).exists() or self.data_files
+        why = None if is_local else why_unreachable()
+        if why is not None:
+            raise UserError(
+                f"the hub cannot be reached: {why}",
+                f"data set {self.path!r}",
+                "use a local folder, or try --sample, which needs none",
+                Exit.DATA,
+            )
+
+    def splits(self, folders: Folders) -> list[str]:
+        if self._splits is not None:
+            return list(self._splits)
+        import datasets
+
+        self._check_reachable()
+        return datasets.get_dataset_split_names(
+            self.path, self.config, **({"data_files": self.data_files} if self.data_files else {})
+        )
+
+    def rows(self, split: str, folders: Folders) -> Rows:
+        import datasets
+
+        known = self.splits(folders)
+        if split not in known:
+            raise unknown_split(split, self.name, known)
+        self._check_reachable()
+        table = datasets.load_dataset(
+            self.path,
+            self.config,
+            split=(self._splits or {}).get(split, split),
+            data_files=self.data_files,
+            cache_dir=str(folders.cache / "hub"),
+        )
+        table = table.add_column(ROW_ID, range(len(table)))
+        return Rows(table, table._fingerprint, self.path)
+
+
+class FunctionDataSource(DataSource):
+    """Rows made by `function(split)`, an iterable of dicts; for tests and small data sets.
+
+    Args:
+        function: yields rows of one split.
+        splits: the splits that it knows.
+        columns: a schema as `readers.release.Release.columns` has it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[str], Iterable[Row]],
+        splits: Sequence[str],
+        columns: Mapping[str, Any],
+        *,
+        name: str = "function",
+        group: str | None = None,
+    ) -> None:
+        self.function, self.columns, self._splits = function, columns, list(splits)
+        self.name, self.group = name, group
+
+    def splits(self, folders: Folders) -> list[str]:
+        return self._splits
+
+    def rows(self, split: str, folders: Folders) -> Rows:
+        if split not in self._splits:
+            raise unknown_split(split, self.name, self._splits)
+        rows = list(self.function(split))
+        key = make_key([package_version(), self.name, split, rows])
+        folder = folders.cache / "rows" / self.name / f"{split}-{key}"
+        return stored_rows(folder, self.columns, lambda: rows, origin=self.name)

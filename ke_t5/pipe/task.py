@@ -1,0 +1,300 @@
+"""Tasks: a source, the steps from rows to examples, and how predictions become scores."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gin
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
+from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.features import Feature, check_batch, tokenizer_key
+from ke_t5.pipe.preprocessors import LOST, Batch, Example, inject, is_mapped, run_steps
+from ke_t5.pipe.sources import ROW_ID, DataSource, Rows, arrow_features
+from ke_t5.pipe.splits import resolve_split
+from ke_t5.registry import Registry
+
+if TYPE_CHECKING:
+    import datasets
+
+FORMS = (
+    "sequence_classification",
+    "token_classification",
+    "question_answering",
+    "seq2seq",
+    "entity_pair_classification",
+    "dependency_parsing",
+)
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which score picks the best snapshot, and whether more of it is better."""
+
+    score: str
+    greater: bool = True
+
+    def improves(self, value: float, best: float | None) -> bool:
+        """Whether `value` beats `best`. NaN never does, and of two equal ones the earlier stays."""
+        if value != value:
+            return False
+        return best is None or (value > best if self.greater else value < best)
+
+
+def greatest(score: str) -> Best:
+    """The snapshot with the greatest value of this score is the best."""
+    return Best(score, greater=True)
+
+
+def least(score: str) -> Best:
+    """The snapshot with the least value of this score is the best."""
+    return Best(score, greater=False)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a run uses where neither a flag nor gin says otherwise (see the study of recipes)."""
+
+    batch_size: int = 32
+    epochs: int = 4
+    sequence_length: Mapping[str, int] = field(
+        default_factory=lambda: {"inputs": 512, "targets": 512}
+    )
+    generate: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark, or one form of it.
+
+    Attributes:
+        name: what `--task` takes.
+        source: where the rows come from.
+        preprocessors: steps from rows to examples (see `pipe.preprocessors`).
+        output_features: the columns that the model sees, by name.
+        form: kind of model it needs, one of `FORMS`.
+        metric_fns: functions (targets, predictions[, scores]) -> {name: value x 100} over the
+            whole split.
+        best: the score that picks the best snapshot.
+        decode: (records, examples) -> (prediction, scores): what the model said about one row (a
+            record per window) in the terms of the gold; scores may be None. A prediction None is an
+            answer that could not be read ("unparsable").
+        target: example -> the gold, None where the row has no label.
+        inputs: example -> the row's text, for people.
+        keep: further columns that decode, target and inputs need, as a schema in plain words.
+        labels: id -> label name, for models with labels.
+        problem_type: as transformers' configuration has it ("regression", ...).
+        divisor: what the loss is a mean over: "rows", "label_tokens" or "start_end".
+        row_checks: functions (dataset, where) that refuse bad rows before a tokenizer is loaded.
+        defaults: settings where the user gives none.
+    """
+
+    name: str
+    source: DataSource
+    preprocessors: Sequence[Callable]
+    output_features: Mapping[str, Feature]
+    form: str = "seq2seq"
+    metric_fns: Sequence[Callable[..., dict[str, float]]] = ()
+    best: Best | None = None
+    decode: Callable[[list[dict], list[Example]], tuple[Any, Any]] | None = None
+    target: Callable[[Example], Any] | None = None
+    inputs: Callable[[Example], str] | None = None
+    keep: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    problem_type: str | None = None
+    divisor: str = "rows"
+    row_checks: Sequence[Callable[[datasets.Dataset, str], None]] = ()
+    defaults: Defaults = field(default_factory=Defaults)
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise ValueError(f"task {self.name!r}: form {self.form!r} is none of {FORMS}")
+        clash = set(self.keep) & set(self.output_features)
+        if clash:
+            raise ValueError(f"task {self.name!r}: {clash} are model columns and kept columns")
+
+    def rows(self, split: str, folders: Folders) -> Rows:
+        """The raw rows of one whole split, checked."""
+        rows = self.source.rows(split, folders)
+        for check in self.row_checks:
+            check(rows.dataset, f"task {self.name!r}, split {split!r}")
+        return rows
+
+    def get_dataset(
+        self, split: str, *, folders: Folders, sequence_length: Mapping[str, int] | None = None
+    ) -> Examples:
+        """The examples of a split expression such as `train[:90%]+validation`.
+
+        Args:
+            split: a split, a slice of one, or a sum of these.
+            folders: where raw releases lie and where examples are cached.
+            sequence_length: tokens of `inputs` and `targets`; default: the task's own.
+        """
+        sequence_length = {**self.defaults.sequence_length, **(sequence_length or {})}
+        parts = resolve_split(split, self.source, folders, self.rows)
+        made = [
+            self._examples(name, ids, folders, sequence_length, offset)
+            for name, ids, offset in parts
+        ]
+        examples = made[0] if len(made) == 1 else Examples.concatenate(made)
+        if len(examples) == 0:
+            held = ", ".join(f"{name}: {len(ids)} rows" for name, ids, _ in parts)
+            raise UserError(
+                f"holds no example ({held})",
+                f"split {split!r} of task {self.name!r}",
+                "choose a slice that holds rows",
+                Exit.DATA,
+            )
+        return examples
+
+    def _examples(
+        self,
+        split: str,
+        ids: range | Sequence[int],
+        folders: Folders,
+        sequence_length: Mapping[str, int],
+        offset: int,
+    ) -> Examples:
+        import datasets
+
+        rows = self.rows(split, folders)
+        key = self._key(rows, sequence_length)
+        folder = folders.cache / "examples" / self.name / f"{split}-{key}"
+
+        def build(temporary: Path) -> dict[str, Any]:
+            made = self._preprocess(
+                rows.dataset, sequence_length, temporary / DATA_FILE, key, split
+            )
+            return {"rows": len(rows.dataset), "examples": len(made), "rows_key": rows.key}
+
+        if len(rows.dataset) == 0:
+            return Examples.empty(self.output_features)
+        build_once(folder, build)
+        dataset = datasets.Dataset.from_file(str(folder / DATA_FILE))
+        return Examples(dataset, self.output_features, ids=ids, id_offset=offset, key=key)
+
+    def _key(self, rows: Rows, sequence_length: Mapping[str, int]) -> str:
+        tokenizers = {
+            name: tokenizer_key(feature) for name, feature in self.output_features.items()
+        }
+        return make_key(
+            [rows.key, package_version(), list(self.preprocessors), dict(sequence_length),
+             tokenizers, dict(self.keep), _library_versions()]
+        )  # fmt: skip
+
+    def _preprocess(
+        self,
+        dataset: datasets.Dataset,
+        sequence_length: Mapping[str, int],
+        file: Path,
+        key: str,
+        split: str,
+    ) -> datasets.Dataset:
+        """The examples, checked against the features, in `file`."""
+        steps = [
+            inject(step, sequence_length=sequence_length, output_features=self.output_features)
+            for step in self.preprocessors
+        ]
+        last = len(steps)
+        while last > 0 and is_mapped(steps[last - 1]):
+            last -= 1
+        for step in steps[:last]:
+            dataset = step(dataset)
+        run = run_steps(steps[last:])
+        where = f"task {self.name!r}, split {split!r}"
+
+        def finish(batch: Batch) -> Batch:
+            made = run(batch)
+            wanted = [*self.output_features, *self.keep, ROW_ID]
+            check_batch(made, self.output_features, [*self.keep, ROW_ID], where=where)
+            lost = [name for name in made if name.startswith(LOST)]
+            return {name: made[name] for name in [*wanted, *lost] if name in made}
+
+        first = finish(dataset[: min(1, len(dataset))])
+        return dataset.map(
+            finish,
+            batched=True,
+            remove_columns=dataset.column_names,
+            features=self._arrow_features(first),
+            cache_file_name=str(file),
+            new_fingerprint=key,
+            desc=f"{self.name} {split}",
+        )
+
+    def _arrow_features(self, first: Batch) -> Any:
+        import datasets
+
+        kinds: dict[str, Any] = {}
+        for name in first:
+            if name in self.output_features:
+                feature = self.output_features[name]
+                kinds[name] = [feature.dtype] if feature.rank == 1 else feature.dtype
+            elif name == ROW_ID:
+                kinds[name] = "int64"
+            elif name.startswith(LOST):
+                kinds[name] = "int32"
+            else:
+                kinds[name] = self.keep[name]
+        return datasets.Features(arrow_features(kinds))
+
+
+@functools.cache
+def _library_versions() -> tuple[str, ...]:
+    from importlib.metadata import version
+
+    return tuple(f"{name} {version(name)}" for name in ("datasets", "transformers", "tokenizers"))
+
+
+_TABLE_HINT = "python -m ke_t5.task.task lists them all"
+
+
+class TaskRegistry:
+    """All tasks by name."""
+
+    registry: Registry[Task] = Registry("task", _TABLE_HINT)
+
+    @classmethod
+    def add(cls, name: str, *args: Any, **settings: Any) -> Task:
+        """Registers `Task(name, ...)`; a name that is taken raises ValueError."""
+        return cls.registry.add(name, Task(name, *args, **settings))
+
+    @classmethod
+    def get(cls, name: str) -> Task:
+        """The task of that name; an unknown one is a UserError with the near names."""
+        return cls.registry.get(name, f"--task {name!r}")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """All names, sorted."""
+        return cls.registry.names()
+
+
+def get_task(name: str) -> Task:
+    """The registered task of that name."""
+    return TaskRegistry.get(name)
+
+
+@gin.configurable(allowlist=["sequence_length"])
+def get_dataset(
+    task: Task,
+    split: str,
+    *,
+    folders: Folders,
+    sequence_length: dict | None = None,
+) -> Examples:
+    """The examples of one split of a task.
+
+    `sequence_length` ({"inputs": tokens, "targets": tokens}) is gin's seam; default: the task's.
+    """
+    unknown = set(sequence_length or {}) - {"inputs", "targets"}
+    if unknown:
+        raise UserError(
+            f"knows no {unknown.pop()!r}",
+            "get_dataset.sequence_length",
+            suggestion("inputs", ["inputs", "targets"]),
+        )
+    return task.get_dataset(split, folders=folders, sequence_length=sequence_length)
