@@ -1,0 +1,295 @@
+"""Optimizers and schedules by gin name; torch is imported when an optimizer is made, not before.
+
+`AdamW.lr = 5e-5` and `get_optimizer.optimizer_cls = @AdamW` are checked against the signatures
+below while gin parses. Names and parameters are torch's own (less `maximize`, `capturable` and
+`differentiable`, which are not for fine-tuning), but for `Adafactor`: it is the one of
+transformers, because `relative_step`, `scale_parameter` and `warmup_init` are what T5's users set.
+Do not `import gin.torch` beside this module: the plain names would then mean two things.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import gin
+from ke_t5.errors import UserError
+from ke_t5.train.schedules import SCHEDULES, get_scheduler, set_learning_rate
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+__all__ = [
+    "SCHEDULES",
+    "get_optimizer",
+    "get_scheduler",
+    "parameter_groups",
+    "set_learning_rate",
+]
+
+logger = logging.getLogger(__name__)
+
+# A task's own learning rate is meant for these; 5e-5 would leave an SGD where it stands.
+ADAM_FAMILY = ("AdamW", "Adam", "RAdam", "NAdam", "Adamax")
+ADAFACTOR_LR = 1e-3
+
+
+def _torch_optimizer(name: str, arguments: dict) -> Optimizer:
+    """The `torch.optim` class of that name, made from a light function's own `locals()`."""
+    import torch
+
+    return getattr(torch.optim, name)(**arguments)
+
+
+def _fused(arguments: dict) -> bool | None:
+    """`fused` as the user set it, else True where torch has such a kernel (1.3x on a CPU)."""
+    if arguments["fused"] is not None or arguments["foreach"]:
+        return arguments["fused"]
+    parameters = [parameter for group in arguments["params"] for parameter in group["params"]]
+    fits = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    return True if fits else None
+
+
+@gin.configurable
+def AdamW(
+    params,
+    lr=5e-5,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=1e-2,
+    amsgrad=False,
+    foreach=None,
+    fused=None,
+):
+    """torch's AdamW, fused where it can be, with a fine-tuning learning rate."""
+    return _torch_optimizer("AdamW", {**locals(), "fused": _fused(locals())})
+
+
+@gin.configurable
+def Adam(
+    params,
+    lr=5e-5,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0,
+    amsgrad=False,
+    foreach=None,
+    fused=None,
+    decoupled_weight_decay=False,
+):
+    """torch's Adam, fused where it can be, with a fine-tuning learning rate."""
+    return _torch_optimizer("Adam", {**locals(), "fused": _fused(locals())})
+
+
+@gin.configurable
+def RAdam(
+    params,
+    lr=5e-5,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0,
+    decoupled_weight_decay=False,
+    foreach=None,
+):
+    """torch's RAdam with a fine-tuning learning rate."""
+    return _torch_optimizer("RAdam", locals())
+
+
+@gin.configurable
+def NAdam(
+    params,
+    lr=5e-5,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0,
+    momentum_decay=4e-3,
+    decoupled_weight_decay=False,
+    foreach=None,
+):
+    """torch's NAdam with a fine-tuning learning rate."""
+    return _torch_optimizer("NAdam", locals())
+
+
+@gin.configurable
+def Adamax(
+    params,
+    lr=5e-5,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0,
+    foreach=None,
+):
+    """torch's Adamax with a fine-tuning learning rate."""
+    return _torch_optimizer("Adamax", locals())
+
+
+@gin.configurable
+def SGD(
+    params,
+    lr=1e-2,
+    momentum=0.9,
+    dampening=0,
+    weight_decay=0,
+    nesterov=False,
+    foreach=None,
+    fused=None,
+):
+    """torch's SGD with momentum 0.9 (torch's own default is none)."""
+    return _torch_optimizer("SGD", locals())
+
+
+@gin.configurable
+def Adagrad(
+    params,
+    lr=1e-2,
+    lr_decay=0,
+    weight_decay=0,
+    initial_accumulator_value=0,
+    eps=1e-10,
+    foreach=None,
+    fused=None,
+):
+    """torch's Adagrad."""
+    return _torch_optimizer("Adagrad", locals())
+
+
+@gin.configurable
+def RMSprop(
+    params,
+    lr=1e-3,
+    alpha=0.99,
+    eps=1e-8,
+    weight_decay=0,
+    momentum=0,
+    centered=False,
+    foreach=None,
+):
+    """torch's RMSprop at lr 1e-3 (torch's own 1e-2 is too high for fine-tuning)."""
+    return _torch_optimizer("RMSprop", locals())
+
+
+@gin.configurable
+def Adadelta(
+    params,
+    lr=1.0,
+    rho=0.9,
+    eps=1e-6,
+    weight_decay=0,
+    foreach=None,
+):
+    """torch's Adadelta."""
+    return _torch_optimizer("Adadelta", locals())
+
+
+@gin.configurable
+def Adafactor(
+    params,
+    lr=None,
+    eps=(1e-30, 1e-3),
+    clip_threshold=1.0,
+    decay_rate=-0.8,
+    beta1=None,
+    weight_decay=0.0,
+    scale_parameter=False,
+    relative_step=False,
+    warmup_init=False,
+):
+    """transformers' Adafactor at a fixed lr of 1e-3, the usual setting for fine-tuning T5.
+
+    The original, self-timed one is `relative_step=True, scale_parameter=True` (and
+    `warmup_init=True`), with no `lr`, no `--learning_rate` and no `--schedule`.
+    """
+    arguments = locals()
+    if lr is None and not relative_step:
+        arguments["lr"] = ADAFACTOR_LR
+    from transformers.optimization import Adafactor as TransformersAdafactor
+
+    return TransformersAdafactor(**arguments)
+
+
+@gin.configurable("get_optimizer")
+def _optimizer_settings(optimizer_cls=AdamW):
+    return optimizer_cls
+
+
+def get_optimizer(
+    *, learning_rate: float | None = None, default_learning_rate: float | None = None
+) -> Callable[[nn.Module], Optimizer]:
+    """A function from a model to its optimizer (gin: `get_optimizer.optimizer_cls=@AdamW`).
+
+    Frozen parameters are left out; norms and biases get no weight decay.
+
+    Args:
+        learning_rate: from --learning_rate; beats what gin binds, and says so.
+        default_learning_rate: the task's own; for the Adam family, where gin binds none.
+
+    Raises:
+        UserError: `optimizer_cls` is no optimizer, or refuses its settings.
+    """
+    where = "get_optimizer.optimizer_cls"
+    try:
+        optimizer_cls = _optimizer_settings()
+    except TypeError as error:
+        raise UserError(
+            "the optimizer is called there", where, "write @AdamW, without brackets"
+        ) from error
+    if not callable(optimizer_cls):
+        raise UserError(
+            f"{optimizer_cls!r} is no optimizer", where, "write its name with an @, such as @AdamW"
+        )
+    name = optimizer_cls.__name__
+    bound = _bound_learning_rate(name)
+    lr = learning_rate
+    if lr is None and bound is None and name in ADAM_FAMILY:
+        lr = default_learning_rate
+    if learning_rate is not None and bound not in (None, learning_rate):
+        logger.info("--learning_rate %s is used, not %s.lr=%s from gin", lr, name, bound)
+
+    def build(model: nn.Module) -> Optimizer:
+        groups = parameter_groups(model)
+        try:
+            return optimizer_cls(groups) if lr is None else optimizer_cls(groups, lr=lr)
+        except (ValueError, TypeError, RuntimeError) as error:
+            # gin appends lines about the call to what the optimizer said itself.
+            what = str(error).partition("\n")[0].rstrip(".")
+            fix = "mend its settings in gin (or --learning_rate)"
+            raise UserError(what, f"optimizer {name}", fix) from error
+
+    return build
+
+
+def _bound_learning_rate(name: str) -> object | None:
+    """What gin binds to `<name>.lr`, None where it binds nothing."""
+    try:
+        return gin.query_parameter(f"{name}.lr")
+    except ValueError:
+        return None
+
+
+def parameter_groups(model: nn.Module) -> list[dict]:
+    """The trainable parameters, each once: those that decay, then norms, biases and vectors.
+
+    T5's `relative_attention_bias` counts as a bias though it is a table. A group that would be
+    empty is left out.
+
+    Raises:
+        UserError: nothing is trainable.
+    """
+    decayed, spared, seen = [], [], set()
+    for module_name, module in model.named_modules():
+        is_norm = type(module).__name__.endswith("Norm")
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in seen or not parameter.requires_grad:
+                continue
+            seen.add(id(parameter))
+            is_bias = name == "bias" or module_name.endswith("bias")
+            is_spared = is_norm or is_bias or parameter.ndim < 2
+            (spared if is_spared else decayed).append(parameter)
+    if not seen:
+        raise UserError(
+            "no parameter is trainable", type(model).__name__, "unfreeze a part of the model"
+        )
+    groups = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

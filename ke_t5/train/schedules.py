@@ -1,0 +1,120 @@
+"""Schedules of the learning rate: pure functions of the step, with nothing to restore."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import gin
+from ke_t5.errors import UserError
+from ke_t5.registry import Registry
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+def _share(step: int, warmup: int, total: int) -> float:
+    """How much of the steps after the warm-up is done, 0 to 1."""
+    return min(1.0, (step - warmup) / max(1, total - warmup))
+
+
+def _linear(step: int, warmup: int, total: int) -> float:
+    return 1.0 - _share(step, warmup, total)
+
+
+def _cosine(step: int, warmup: int, total: int) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * _share(step, warmup, total)))
+
+
+def _constant(step: int, warmup: int, total: int) -> float:
+    return 1.0
+
+
+def _inverse_sqrt(step: int, warmup: int, total: int) -> float:
+    # Without a warm-up the time scale is T5's: 10,000 steps.
+    scale = warmup or 10_000
+    return math.sqrt(scale / (scale + step - warmup))
+
+
+# Each gives the factor of a step after the warm-up: (step, warm-up steps, all steps) -> 0 to 1.
+SCHEDULES: Registry[Callable[[int, int, int], float]] = Registry("schedule")
+SCHEDULES.add("linear", _linear)
+SCHEDULES.add("cosine", _cosine)
+SCHEDULES.add("constant", _constant)
+SCHEDULES.add("constant_with_warmup", _constant)
+SCHEDULES.add("inverse_sqrt", _inverse_sqrt)
+
+
+@gin.configurable("get_scheduler")
+def _schedule_settings(warmup_ratio=0.1, warmup_steps=None, min_ratio=0.0):
+    return warmup_ratio, warmup_steps, min_ratio
+
+
+def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
+    """A pure function: number of updates done -> factor on the learning rate of the next one.
+
+    Being pure, it has nothing to restore on resuming. The warm-up rises in equal parts and reaches
+    1 with its last update, so no update is wasted at 0; the decay is at `min_ratio` after the last.
+
+        linear, 10 updates, 2 of warm-up: 0.5, 1, 1, 7/8, 6/8, ..., 1/8
+
+    Args:
+        name: one of `SCHEDULES` ("constant" alone has no warm-up).
+        total_steps: updates in all --epochs, whatever --max_steps says.
+
+    gin: `get_scheduler.warmup_ratio` (of all steps, rounded up), `.warmup_steps` (beats the ratio),
+    `.min_ratio` (the factor never decays below it).
+
+    Raises:
+        UserError: unknown name, or settings out of range.
+    """
+    after_warmup = SCHEDULES.get(name, f"--schedule {name!r}")
+    ratio, steps, min_ratio = _schedule_settings()
+    _check_settings(ratio, steps, min_ratio)
+    warmup = math.ceil(ratio * total_steps) if steps is None else steps
+    warmup = 0 if name == "constant" else warmup
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return min_ratio + (1.0 - min_ratio) * after_warmup(step, warmup, total_steps)
+
+    return factor
+
+
+def _is_fraction(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
+
+
+def _check_settings(ratio: object, steps: object, min_ratio: object) -> None:
+    problems = []
+    if not _is_fraction(ratio):
+        problems.append(f"warmup_ratio={ratio!r} is not between 0 and 1")
+    if steps is not None and not (isinstance(steps, int) and steps >= 0):
+        problems.append(f"warmup_steps={steps!r} is not a whole number of steps")
+    if not _is_fraction(min_ratio):
+        problems.append(f"min_ratio={min_ratio!r} is not between 0 and 1")
+    if problems:
+        raise UserError(", ".join(problems), "get_scheduler", "mend it in gin")
+
+
+def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
+    """Sets each group's `lr` to its `initial_lr` x `factor`, before the update it is for.
+
+    The first call stores `initial_lr` in the group, so a snapshot of the optimizer holds it and a
+    resumed run needs the step number only: `set_learning_rate(optimizer, schedule(step))`.
+
+    Raises:
+        UserError: a schedule meets an optimizer that times itself (Adafactor's relative_step).
+    """
+    for group in optimizer.param_groups:
+        base = group.setdefault("initial_lr", group["lr"])
+        if base is not None:
+            group["lr"] = base * factor
+        elif factor != 1.0:
+            raise UserError(
+                "Adafactor.relative_step=True sets its own learning rate",
+                "--schedule",
+                "leave --schedule out, or set Adafactor.relative_step=False",
+            )
