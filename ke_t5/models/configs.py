@@ -1,0 +1,201 @@
+"""Configurations of our models: each has a `model_type` of its own.
+
+A folder that says `t5` would otherwise load as another class, with random weights and no word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, T5Config
+from transformers.configuration_utils import PreTrainedConfig
+
+# Same parameters, other vocabulary: their encoders are T5's.
+T5_TYPES = ("t5", "mt5")
+
+
+class T5EncoderConfig(T5Config):
+    """A T5 configuration without the decoder; reads that of a whole T5 as well."""
+
+    model_type = "ke_t5_encoder"
+
+    is_encoder_decoder: bool = False
+    use_cache: bool = False
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict, dict]:
+        """A folder's configuration with T5's type turned into ours, and the unused arguments."""
+        config, unused = super().get_config_dict(*args, **kwargs)
+        return cls.converted(config), unused
+
+    @classmethod
+    def converted(cls, config: dict) -> dict:
+        """The dict of a T5 configuration as one of this class; any other dict as it is."""
+        if config.get("model_type") not in T5_TYPES:
+            return config
+        kept = {key: value for key, value in config.items() if key != "architectures"}
+        changes = {"model_type": cls.model_type, "is_encoder_decoder": False, "use_cache": False}
+        return {**kept, **changes}
+
+
+class SimpleSequenceConfig(T5EncoderConfig):
+    """Of T5EncoderForSequenceClassificationSimple."""
+
+    model_type = "ke_t5_sequence_simple"
+
+
+class MeanSequenceConfig(T5EncoderConfig):
+    """Of T5EncoderForSequenceClassificationMean."""
+
+    model_type = "ke_t5_sequence_mean"
+
+
+class MeanEntityPairConfig(T5EncoderConfig):
+    """Of T5EncoderForSequenceClassificationMeanSubmeanObjmean."""
+
+    model_type = "ke_t5_entity_pair_mean"
+
+
+class FirstEntityPairConfig(T5EncoderConfig):
+    """Of T5EncoderForSequenceClassificationFirstSubmeanObjmean."""
+
+    model_type = "ke_t5_entity_pair_first"
+
+
+class T5TokenConfig(T5EncoderConfig):
+    """Of T5EncoderForTokenClassification."""
+
+    model_type = "ke_t5_token"
+
+
+class T5CrfConfig(T5EncoderConfig):
+    """Of T5EncoderForEntityRecognitionWithCRF.
+
+    `crf_iob2` excludes what IOB2 forbids: I-X after O, at the start, or after another type.
+    """
+
+    model_type = "ke_t5_token_crf"
+
+    crf_iob2: bool = False
+
+
+class T5CharacterConfig(T5EncoderConfig):
+    """Of T5EncoderForCharacterTagging.
+
+    Args:
+        max_token_characters: places inside a token that are told apart;
+            longer tokens share the last.
+        character_crf: a CRF over the characters instead of one decision for each.
+        crf_iob2: as in T5CrfConfig.
+    """
+
+    model_type = "ke_t5_character"
+
+    max_token_characters: int = 16
+    character_crf: bool = False
+    crf_iob2: bool = False
+
+
+class T5QuestionAnsweringConfig(T5EncoderConfig):
+    """Of T5EncoderForQuestionAnswering."""
+
+    model_type = "ke_t5_question_answering"
+
+
+class T5DependencyConfig(T5EncoderConfig):
+    """Of T5EncoderForDependencyParsing; widths of the biaffine spaces for heads and relations."""
+
+    model_type = "ke_t5_dependency"
+
+    head_width: int = 256
+    relation_width: int = 128
+
+
+class EncoderConfig(PreTrainedConfig):
+    """A head in front of any encoder, whose own configuration is `backbone`."""
+
+    model_type = "ke_t5_any_encoder"
+    sub_configs = {"backbone": AutoConfig}
+
+    backbone: dict | PreTrainedConfig | None = None
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if isinstance(self.backbone, dict):
+            self.backbone = AutoConfig.for_model(**self.backbone)
+        super().__post_init__(**kwargs)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the backbone's last layer."""
+        return self.backbone.hidden_size
+
+    @property
+    def dropout_rate(self) -> float:
+        """Dropout before the head: the backbone's own."""
+        names = ("classifier_dropout", "hidden_dropout_prob", "dropout_rate", "dropout")
+        rates = (getattr(self.backbone, name, None) for name in names)
+        return next((rate for rate in rates if rate is not None), 0.1)
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict, dict]:
+        """A folder's configuration, an encoder's made the `backbone` of ours; unused arguments."""
+        config, unused = super().get_config_dict(*args, **kwargs)
+        return cls.converted(config), unused
+
+    @classmethod
+    def converted(cls, config: dict) -> dict:
+        """The dict of an encoder's configuration as one of this class; ours as it is."""
+        if "backbone" in config or not config.get("model_type"):
+            return config
+        shared = ("pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_class")
+        kept = {key: config[key] for key in shared if key in config}
+        return {**kept, "model_type": cls.model_type, "backbone": config}
+
+
+class CrfConfig(EncoderConfig):
+    """Of EncoderForEntityRecognitionWithCRF; `crf_iob2` as in T5CrfConfig."""
+
+    model_type = "ke_t5_any_token_crf"
+
+    crf_iob2: bool = False
+
+
+class CharacterConfig(EncoderConfig):
+    """Of EncoderForCharacterTagging; the arguments of T5CharacterConfig."""
+
+    model_type = "ke_t5_any_character"
+
+    max_token_characters: int = 16
+    character_crf: bool = False
+    crf_iob2: bool = False
+
+
+class DependencyConfig(EncoderConfig):
+    """Of EncoderForDependencyParsing; the arguments of T5DependencyConfig."""
+
+    model_type = "ke_t5_any_dependency"
+
+    head_width: int = 256
+    relation_width: int = 128
+
+
+CONFIGS = (
+    SimpleSequenceConfig,
+    MeanSequenceConfig,
+    MeanEntityPairConfig,
+    FirstEntityPairConfig,
+    T5TokenConfig,
+    T5CrfConfig,
+    T5CharacterConfig,
+    T5QuestionAnsweringConfig,
+    T5DependencyConfig,
+    CrfConfig,
+    CharacterConfig,
+    DependencyConfig,
+)
+for _config in CONFIGS:
+    AutoConfig.register(_config.model_type, _config)
+del _config

@@ -1,0 +1,280 @@
+"""A linear-chain conditional random field whose gradient is computed, not recorded.
+
+    score(y) = start[y1] + sum_t emissions[t, y_t] + sum_t transitions[y_{t-1}, y_t] + end[y_L]
+
+Autograd would keep a [B, T, T] tensor for each of L steps. One forward and one backward sweep
+give log Z and the marginals, which are its gradient, from three [L, B, T] tensors.
+
+Shape letters: B sentences, L positions, T tags.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# Score of what is forbidden: exp(-1e4) is exactly 0 in float32 and float64, and sums stay finite.
+FORBIDDEN = -1e4
+# From this many tags on, Viterbi's argmax over [B, T, T] costs more than redoing it for the one
+# tag that the back-trace visits (measured on a CPU: equal at about 64 tags).
+VALUES_ONLY_TAGS = 64
+
+
+class CRF(nn.Module):
+    """The parameters and their use; names are those of pytorch-crf, so its weights load.
+
+    Args:
+        num_tags: T.
+    """
+
+    def __init__(self, num_tags: int) -> None:
+        super().__init__()
+        self.num_tags = num_tags
+        self.start_transitions = nn.Parameter(torch.empty(num_tags))
+        self.end_transitions = nn.Parameter(torch.empty(num_tags))
+        self.transitions = nn.Parameter(torch.empty(num_tags, num_tags))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -0.1, 0.1)
+
+    def forward(
+        self, emissions: Tensor, tags: Tensor, mask: Tensor, forbidden: Tensor | None = None
+    ) -> Tensor:
+        """Negative log-likelihood of each sentence, [B], in float32 or the emissions' float64.
+
+        Args:
+            emissions: [B, L, T] scores.
+            tags: [B, L] tag ids; a negative one inside the mask is unknown and summed over.
+            mask: [B, L] booleans; positions outside it are left out of the chain.
+            forbidden: [T + 1, T] booleans from `iob2_forbidden`, or None. Known tags that break
+                it cost 1e4 for each breach.
+        """
+        with torch.autocast(emissions.device.type, enabled=False):
+            emissions, tags, lengths = _packed(emissions, tags, mask)
+            scores = self._scores(emissions.dtype, forbidden)
+            log_z = LogPartition.apply(emissions, *scores, lengths)
+            unknown = (tags < 0) & _inside(lengths, tags.size(1))
+            if not bool(unknown.any()):
+                return log_z - path_score(emissions, *scores, tags, lengths)
+            gold = nn.functional.one_hot(tags.clamp(min=0), self.num_tags).bool()
+            observed = emissions.masked_fill(~(gold | (tags < 0).unsqueeze(-1)), -torch.inf)
+            return log_z - LogPartition.apply(observed, *scores, lengths)
+
+    @torch.no_grad()
+    def decode(
+        self, emissions: Tensor, mask: Tensor, forbidden: Tensor | None = None
+    ) -> list[list[int]]:
+        """The best tag ids of each sentence, as many as the mask holds."""
+        emissions, _, lengths = _packed(emissions, None, mask)
+        best = viterbi(emissions, *self._scores(emissions.dtype, forbidden), lengths).tolist()
+        return [row[:length] for row, length in zip(best, lengths.tolist(), strict=True)]
+
+    def _scores(self, dtype: torch.dtype, forbidden: Tensor | None) -> tuple[Tensor, ...]:
+        start, transitions = self.start_transitions.to(dtype), self.transitions.to(dtype)
+        if forbidden is not None:
+            start = start.masked_fill(forbidden[-1], FORBIDDEN)
+            transitions = transitions.masked_fill(forbidden[:-1], FORBIDDEN)
+        return start, self.end_transitions.to(dtype), transitions
+
+
+class LogPartition(torch.autograd.Function):
+    """log Z of each sentence, [B]; its gradient is the marginals of tags and of tag pairs."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        emissions: Tensor,
+        start: Tensor,
+        end: Tensor,
+        transitions: Tensor,
+        lengths: Tensor,
+    ) -> Tensor:
+        rows = _Rows(lengths, emissions.size(1))
+        scores = rows.scores(emissions, start, end)
+        log_z, *kept, exact = _sweeps(scores, transitions, rows)
+        ctx.in_log_space = not exact
+        if ctx.in_log_space:
+            log_z, *kept = _log_sweeps(scores, transitions, rows)
+        ctx.save_for_backward(*kept, transitions)
+        ctx.rows = rows
+        return torch.empty_like(log_z).index_copy_(0, rows.order, log_z)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
+        alpha, following, marginals, transitions = ctx.saved_tensors
+        rows: _Rows = ctx.rows
+        weight = grad[rows.order].view(1, -1, 1)
+        marginals = marginals * weight
+        sums = _log_pair_sums if ctx.in_log_space else _pair_sums
+        # Summing over a chain's end: gather the marginals at each sentence's last position.
+        last = rows.last.view(1, -1, 1).expand(1, -1, marginals.size(2))
+        ends = (marginals.gather(0, last) * (rows.lengths > 0).view(1, -1, 1)).sum((0, 1))
+        pairs = sums(alpha, following, transitions, weight)
+        emissions = torch.empty_like(marginals.transpose(0, 1))
+        emissions.index_copy_(0, rows.order, marginals.transpose(0, 1))
+        return emissions, marginals[0].sum(0), ends, pairs, None
+
+
+class _Rows:
+    """Sentences sorted by length, longest first: step t runs on the first `counts[t]` of them."""
+
+    def __init__(self, lengths: Tensor, num_steps: int) -> None:
+        self.lengths, self.order = lengths.sort(descending=True, stable=True)
+        self.last = (self.lengths - 1).clamp(min=0)
+        self.inside = _inside(self.lengths, num_steps).T.unsqueeze(-1)
+        self.counts: list[int] = self.inside.sum((1, 2)).tolist()
+
+    def scores(self, emissions: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        """[L, B, T]: the emissions, start and end added where sentences start and end."""
+        scores = emissions.detach()[self.order].transpose(0, 1).contiguous()
+        scores[0] += start
+        scores[self.last, torch.arange(len(self.last), device=self.last.device)] += end
+        return scores
+
+
+def _sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple:
+    """Both sweeps over probabilities, each step normalised.
+
+    Returns:
+        log_z: [B].
+        alpha: [L, B, T], probability of the tag given the scores up to t.
+        following: [L, B, T], what multiplied by P[i, :] gives beta one step earlier.
+        marginals: [L, B, T], 0 outside the sentences.
+        exact: whether nothing that was rounded to zero could have counted.
+    """
+    high = scores.amax(-1, keepdim=True)
+    following = (scores - high).exp_().mul_(rows.inside)
+    shift = transitions.max()
+    step = (transitions - shift).exp()
+    alpha, norms = torch.zeros_like(scores), torch.ones_like(high)
+    for t, count in enumerate(rows.counts):
+        weights = following[t, :count]
+        mass = weights if t == 0 else torch.mm(alpha[t - 1, :count], step).mul_(weights)
+        norm = torch.sum(mass, -1, keepdim=True, out=norms[t, :count])
+        torch.div(mass, norm, out=alpha[t, :count])
+    following.div_(norms)
+    beta, back = torch.ones_like(scores), step.T.contiguous()
+    for t in range(len(rows.counts) - 1, 0, -1):
+        count = rows.counts[t]
+        torch.mm(following[t, :count].mul_(beta[t, :count]), back, out=beta[t - 1, :count])
+    terms = (norms.log() + high).masked_fill(~rows.inside, 0).sum((0, 2))
+    log_z = terms + shift * rows.last
+    # What alpha lost at t is below tiny / norm, and counts at most beta times that.
+    limits = torch.finfo(scores.dtype)
+    lost = (beta.amax(-1, keepdim=True) / norms).masked_fill(~rows.inside, 0).amax()
+    bound = 0.1 * limits.eps / (limits.tiny * scores.size(0) * scores.size(2))
+    return log_z, alpha, following, alpha * beta, bool(lost < bound)
+
+
+def _log_sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple[Tensor, ...]:
+    """The same four in log space (marginals not), for scores too far apart for `_sweeps`."""
+    alpha = torch.full_like(scores, -torch.inf)
+    for t, count in enumerate(rows.counts):
+        alpha[t, :count] = scores[t, :count]
+        if t:
+            earlier = alpha[t - 1, :count].unsqueeze(-1) + transitions
+            alpha[t, :count] += earlier.logsumexp(1)
+    last = rows.last.view(1, -1, 1).expand(1, -1, scores.size(2))
+    log_z = alpha.gather(0, last).squeeze(0).logsumexp(-1).masked_fill(rows.lengths == 0, 0)
+    beta = torch.zeros_like(scores)
+    following = torch.full_like(scores, -torch.inf)
+    for t in range(len(rows.counts) - 1, 0, -1):
+        count = rows.counts[t]
+        following[t, :count] = scores[t, :count] + beta[t, :count]
+        beta[t - 1, :count] = (following[t, :count].unsqueeze(1) + transitions).logsumexp(-1)
+    following -= log_z.view(1, -1, 1)
+    marginals = (alpha + beta - log_z.view(1, -1, 1)).exp()
+    return log_z, alpha, following, marginals
+
+
+def _pair_sums(alpha: Tensor, following: Tensor, transitions: Tensor, weight: Tensor) -> Tensor:
+    """[T, T]: expected count of each pair of neighbouring tags, each sentence by its weight."""
+    earlier = (alpha[:-1] * weight).flatten(0, 1)
+    return (earlier.T @ following[1:].flatten(0, 1)) * (transitions - transitions.max()).exp()
+
+
+def _log_pair_sums(alpha: Tensor, following: Tensor, transitions: Tensor, weight: Tensor) -> Tensor:
+    sums = torch.zeros_like(transitions)
+    for earlier, later in zip(alpha[:-1], following[1:], strict=True):
+        pairs = (earlier.unsqueeze(-1) + transitions + later.unsqueeze(1)).exp()
+        sums += (pairs * weight.view(-1, 1, 1)).sum(0)
+    return sums
+
+
+def path_score(
+    emissions: Tensor,
+    start: Tensor,
+    end: Tensor,
+    transitions: Tensor,
+    tags: Tensor,
+    lengths: Tensor,
+) -> Tensor:
+    """[B]: score of the given tags [B, L]."""
+    tags = tags.clamp(min=0)
+    inside = _inside(lengths, tags.size(1))
+    at_tags = emissions.gather(-1, tags.unsqueeze(-1)).squeeze(-1)
+    between = transitions[tags[:, :-1], tags[:, 1:]]
+    last = tags.gather(1, (lengths - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    total = at_tags.masked_fill(~inside, 0).sum(1) + between.masked_fill(~inside[:, 1:], 0).sum(1)
+    return total + (start[tags[:, 0]] + end[last]).masked_fill(lengths == 0, 0)
+
+
+def viterbi(
+    emissions: Tensor, start: Tensor, end: Tensor, transitions: Tensor, lengths: Tensor
+) -> Tensor:
+    """[B, L]: the tags of the best path, 0 outside the sentences."""
+    rows = _Rows(lengths, emissions.size(1))
+    best = rows.scores(emissions, start, end)
+    num_tags = best.size(2)
+    into = transitions.T.contiguous()
+    pointers = torch.empty(best.shape, dtype=torch.int16, device=best.device)
+    with_pointers = num_tags < VALUES_ONLY_TAGS
+    for t, count in enumerate(rows.counts[1:], 1):
+        reached = best[t - 1, :count].unsqueeze(1) + into
+        if with_pointers:
+            values, pointers[t, :count] = reached.max(-1)
+        else:
+            values = reached.amax(-1)
+        best[t, :count] += values
+    path = torch.zeros(best.shape[:2], dtype=torch.long, device=best.device)
+    for t in range(len(rows.counts) - 1, -1, -1):
+        going = rows.counts[t + 1] if t + 1 < len(rows.counts) else 0
+        path[t, going : rows.counts[t]] = best[t, going : rows.counts[t]].argmax(-1)
+        if going and with_pointers:
+            chosen = pointers[t + 1, :going].gather(1, path[t + 1, :going].unsqueeze(-1))
+            path[t, :going] = chosen.squeeze(-1)
+        elif going:
+            path[t, :going] = (best[t, :going] + into[path[t + 1, :going]]).argmax(-1)
+    return torch.empty_like(path.T).index_copy_(0, rows.order, path.T)
+
+
+def iob2_forbidden(names: list[str]) -> Tensor:
+    """[T + 1, T] booleans: may tag j not follow tag i? The last row is the start.
+
+    >>> iob2_forbidden(["B-X", "I-X", "O"]).int().tolist()
+    [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0]]
+    """
+    rows = []
+    for before in [*names, ""]:
+        kind, _, entity = before.partition("-")
+        opens = kind in ("B", "I")
+        rows.append([name[:2] == "I-" and not (opens and name[2:] == entity) for name in names])
+    return torch.tensor(rows)
+
+
+def _inside(lengths: Tensor, num_steps: int) -> Tensor:
+    return torch.arange(num_steps, device=lengths.device) < lengths.unsqueeze(-1)
+
+
+def _packed(emissions: Tensor, tags: Tensor | None, mask: Tensor) -> tuple[Tensor, ...]:
+    """Emissions in float32 or float64, tags, and lengths: masked positions moved to the front."""
+    if emissions.dtype in (torch.float16, torch.bfloat16):
+        emissions = emissions.float()
+    mask = mask.bool()
+    lengths = mask.sum(1)
+    if not torch.equal(mask, _inside(lengths, mask.size(1))):
+        order = (~mask).int().argsort(dim=1, stable=True)
+        emissions = emissions.gather(1, order.unsqueeze(-1).expand_as(emissions))
+        tags = None if tags is None else tags.gather(1, order)
+    return emissions, tags, lengths

@@ -1,0 +1,171 @@
+"""The CRF against enumeration of all paths, and its gradient against finite differences."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from ke_t5.models import crf as crf_module
+from ke_t5.models.crf import CRF, iob2_forbidden
+
+LENGTHS = [4, 1, 3, 0]
+
+
+def mask_of(lengths, steps=4):
+    return torch.arange(steps) < torch.tensor(lengths).unsqueeze(1)
+
+
+def make_case(num_tags=3, scale=1.0, seed=0, dtype=torch.float64, lengths=LENGTHS):
+    generator = torch.Generator().manual_seed(seed)
+    crf = CRF(num_tags).to(dtype)
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+    shape = (len(lengths), 4, num_tags)
+    emissions = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) * scale
+    tags = torch.randint(num_tags, shape[:2], generator=generator)
+    return crf, emissions, tags, mask_of(lengths)
+
+
+def paths_with_scores(crf, emissions, forbidden=None):
+    """All paths of one sentence [L, T] with their scores."""
+    start, transitions = crf.start_transitions.clone(), crf.transitions.clone()
+    if forbidden is not None:
+        start[forbidden[-1]] = crf_module.FORBIDDEN
+        transitions[forbidden[:-1]] = crf_module.FORBIDDEN
+    found = []
+    for path in itertools.product(range(crf.num_tags), repeat=len(emissions)):
+        score = start[path[0]] + crf.end_transitions[path[-1]]
+        score = score + sum(emissions[t, tag] for t, tag in enumerate(path))
+        score = score + sum(transitions[a, b] for a, b in itertools.pairwise(path))
+        found.append((path, score))
+    return found
+
+
+def enumerated_loss(crf, emissions, tags, mask, forbidden=None):
+    """The negative log-likelihoods by enumeration; unknown tags are summed over."""
+    losses = []
+    for row_emissions, row_tags, row_mask in zip(emissions, tags, mask, strict=True):
+        if not row_mask.any():
+            losses.append(torch.zeros((), dtype=emissions.dtype))
+            continue
+        gold = row_tags[row_mask].tolist()
+        paths = paths_with_scores(crf, row_emissions[row_mask], forbidden)
+        fits = [s for p, s in paths if all(g < 0 or g == t for g, t in zip(gold, p, strict=True))]
+        all_scores = torch.stack([score for _, score in paths])
+        losses.append(all_scores.logsumexp(0) - torch.stack(fits).logsumexp(0))
+    return torch.stack(losses)
+
+
+def grads(loss, crf, emissions):
+    return torch.autograd.grad(loss.sum(), [emissions, *crf.parameters()])
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_loss_and_gradient_equal_enumeration(scale, unknown):
+    crf, emissions, tags, mask = make_case(scale=scale)
+    if unknown:
+        tags[0, 1:3] = tags[2, 2] = -100
+    emissions.requires_grad_()
+    expected = enumerated_loss(crf, emissions, tags, mask)
+    got = crf(emissions, tags, mask)
+    torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-12)
+    for ours, theirs in zip(
+        grads(got, crf, emissions), grads(expected, crf, emissions), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("limit", [1, 64], ids=["values only", "back-pointers"])
+def test_decode_equals_enumeration(limit, monkeypatch):
+    monkeypatch.setattr(crf_module, "VALUES_ONLY_TAGS", limit)
+    crf, emissions, _, mask = make_case(scale=2.0, seed=3)
+    best = [
+        list(max(paths_with_scores(crf, row[keep]), key=lambda found: found[1])[0])
+        if keep.any()
+        else []
+        for row, keep in zip(emissions, mask, strict=True)
+    ]
+    assert crf.decode(emissions, mask) == best
+
+
+def test_gradcheck():
+    crf, emissions, tags, mask = make_case(lengths=[4, 2])
+    tags[1, 0] = -100
+    weights = torch.tensor([0.3, 1.7], dtype=torch.float64)
+    parameters = tuple(crf.parameters())
+
+    def loss(emissions, *parameters):
+        return crf(emissions, tags, mask) * weights
+
+    assert torch.autograd.gradcheck(loss, (emissions.requires_grad_(), *parameters))
+
+
+def test_a_tag_that_was_rounded_to_zero_and_wins_later_is_counted():
+    # Without the log-space sweep, tag 1 would be lost at the first position (exp(-110) in float32).
+    crf = CRF(2)
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter.zero_()
+        crf.transitions[0, 1] = crf.transitions[1, 0] = crf_module.FORBIDDEN
+    emissions = torch.tensor([[[110.0, 0.0], [0.0, 60.0], [0.0, 60.0]]])
+    loss = crf(emissions, torch.ones(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.bool))
+    expected = torch.tensor([110.0, 120.0]).logsumexp(0) - 120
+    torch.testing.assert_close(loss, expected.view(1), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_float32_agrees_with_float64_when_half_of_the_transitions_are_forbidden(scale):
+    crf, emissions, tags, mask = make_case(num_tags=8, scale=scale, dtype=torch.float32)
+    with torch.no_grad():
+        crf.transitions[torch.rand(8, 8, generator=torch.Generator().manual_seed(1)) < 0.5] = -1e4
+    single = crf(emissions, tags, mask)
+    double = CRF(8).double()
+    double.load_state_dict(crf.state_dict())
+    torch.testing.assert_close(
+        single.double(), double(emissions.double(), tags, mask), rtol=1e-5, atol=1e-4
+    )
+
+
+def test_bfloat16_emissions_are_computed_in_float32():
+    crf, emissions, tags, mask = make_case(dtype=torch.float32)
+    half = emissions.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = crf(half, tags, mask)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, crf(half.float(), tags, mask))
+
+
+def test_padding_and_gaps_change_nothing():
+    crf, emissions, tags, mask = make_case(lengths=[3])
+    gap = torch.tensor([[True, False, True, True]])
+    spread, spread_tags = emissions.clone(), tags.clone()
+    spread[:, 2:], spread_tags[:, 2:] = emissions[:, 1:3], tags[:, 1:3]
+    spread[:, 1] = 1e6
+    torch.testing.assert_close(crf(spread, spread_tags, gap), crf(emissions, tags, mask))
+    assert crf.decode(spread, gap) == crf.decode(emissions, mask)
+
+
+def test_what_iob2_forbids_is_never_decoded_and_costs_probability():
+    names = ["B-X", "I-X", "B-Y", "I-Y", "O"]
+    forbidden = iob2_forbidden(names)
+    crf, emissions, _, mask = make_case(num_tags=5, scale=3.0, lengths=[4, 4, 4, 4])
+    allowed = torch.tensor([[0, 1, 4, 2]]).expand(4, 4)
+    expected = enumerated_loss(crf, emissions, allowed, mask, forbidden)
+    torch.testing.assert_close(
+        crf(emissions, allowed, mask, forbidden), expected, atol=1e-9, rtol=0
+    )
+    for path in crf.decode(emissions, mask, forbidden):
+        assert not forbidden[-1, path[0]]
+        assert not any(forbidden[a, b] for a, b in itertools.pairwise(path))
+    assert any(
+        forbidden[-1, path[0]] or any(forbidden[a, b] for a, b in itertools.pairwise(path))
+        for path in crf.decode(emissions, mask)
+    )
+
+
+def test_parameter_names_are_those_of_released_models():
+    assert set(CRF(2).state_dict()) == {"start_transitions", "end_transitions", "transitions"}
