@@ -1,0 +1,111 @@
+"""Answers to questions from start and end scores over the windows of a passage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ke_t5.task.spans import Offsets, character_span
+
+# The official KLUE-MRC decoding (klue_baseline/models/machine_reading_comprehension.py).
+NUM_BEST = 20
+MAX_ANSWER_TOKENS = 30
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model says about one window.
+
+    Args:
+        start_logits, end_logits: one score per token, [tokens]; the end is the answer's last token.
+        offsets: the tokens' characters in the whole passage, None for tokens that are not in it.
+    """
+
+    start_logits: Sequence[float] | np.ndarray
+    end_logits: Sequence[float] | np.ndarray
+    offsets: Offsets
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A span of the passage (half-open characters) with the sum of its two scores."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+def best_answers(
+    context: str,
+    windows: Sequence[Window],
+    *,
+    num_best: int = NUM_BEST,
+    max_answer_tokens: int = MAX_ANSWER_TOKENS,
+) -> list[Answer]:
+    """At most `num_best` answers over all windows, best first, each text once.
+
+    In each window the `num_best` best starts meet the `num_best` best ends; a pair counts where
+    both tokens are in the passage, in order, and at most `max_answer_tokens` tokens long.
+    """
+    found = []
+    for window in windows:
+        starts, ends = _best(window.start_logits, num_best), _best(window.end_logits, num_best)
+        inside = np.array([bool(o) and o[1] > o[0] for o in window.offsets], dtype=bool)
+        length = ends[None, :] - starts[:, None] + 1
+        valid = (length >= 1) & (length <= max_answer_tokens)
+        valid &= inside[starts][:, None] & inside[ends][None, :]
+        start_logits, end_logits = np.asarray(window.start_logits), np.asarray(window.end_logits)
+        for i, j in np.argwhere(valid):
+            score = float(start_logits[starts[i]]) + float(end_logits[ends[j]])
+            found.append((score, window.offsets, int(starts[i]), int(ends[j])))
+    found.sort(key=lambda candidate: -candidate[0])
+    answers: dict[str, Answer] = {}
+    for score, offsets, first, last in found:
+        start, end = character_span(context, offsets, first, last + 1)
+        answers.setdefault(context[start:end], Answer(context[start:end], start, end, score))
+        if len(answers) == num_best:
+            break
+    return list(answers.values())
+
+
+def null_score(windows: Sequence[Window], *, null_position: int = 0) -> float:
+    """How sure a model is that there is no answer: the lowest score of "no" over the windows."""
+    return min(
+        float(window.start_logits[null_position]) + float(window.end_logits[null_position])
+        for window in windows
+    )
+
+
+def best_answer(
+    context: str,
+    windows: Sequence[Window],
+    *,
+    null_position: int | None = None,
+    null_threshold: float = 0.0,
+    **options: Any,
+) -> str:
+    """The text of the best answer over all windows, "" for none.
+
+    Args:
+        null_position: the token whose scores mean "no answer" ([CLS]); None where every question
+            has an answer.
+        null_threshold: "no answer" must be better than the best answer by more than this.
+        options: as for `best_answers`.
+    """
+    answers = best_answers(context, windows, **options)
+    if not answers:
+        return ""
+    if null_position is not None:
+        margin = null_score(windows, null_position=null_position) - answers[0].score
+        if margin > null_threshold:
+            return ""
+    return answers[0].text
+
+
+def _best(logits: Sequence[float] | np.ndarray, num_best: int) -> np.ndarray:
+    """Positions of the highest scores, highest first, the earlier one where two are equal."""
+    return np.argsort(-np.asarray(logits, dtype=np.float64), kind="stable")[:num_best]

@@ -1,0 +1,50 @@
+"""Every metric of the package, by name: the face of `label_metrics`, `tag_metrics`, `text_metrics`.
+
+Every metric is `f(targets, predictions[, scores]) -> {name: value x 100}` over a whole split, never
+over a batch. A target of None is an unlabelled row, which is left out; a prediction of None could
+not be read, and is wrong without becoming a class of its own. NaN means that the definition gives
+no number. Each number equals the official program's of that name; what has no official program is
+said to have none. Libraries are imported where they are used: they take seconds.
+"""
+
+from ke_t5.task.label_metrics import (
+    accuracy,
+    auprc,
+    f1_at_3,
+    f1_of,
+    macro_f1,
+    matthews,
+    micro_f1_without,
+    pearson,
+    spearman,
+)
+from ke_t5.task.tag_metrics import (
+    character_f1,
+    entity_f1,
+    entity_f1_micro,
+    klue_dp,
+    token_accuracy,
+)
+from ke_t5.task.text_metrics import bleu, dialogue_state, klue_mrc, korquad, rouge
+
+__all__ = [
+    "accuracy",
+    "auprc",
+    "bleu",
+    "character_f1",
+    "dialogue_state",
+    "entity_f1",
+    "entity_f1_micro",
+    "f1_at_3",
+    "f1_of",
+    "klue_dp",
+    "klue_mrc",
+    "korquad",
+    "macro_f1",
+    "matthews",
+    "micro_f1_without",
+    "pearson",
+    "rouge",
+    "spearman",
+    "token_accuracy",
+]

@@ -1,0 +1,212 @@
+"""Entities, tags, tokens and windows: how spans of characters meet the tokens of a model.
+
+A span is half-open and counts characters of the text that the tokenizer was given. `offsets` are
+what fast tokenizers return: one (start, end) per token; (0, 0), or None, for a token that stands
+for no character of this text (special tokens, the other segment of a pair). A token's range may
+begin with the space before it, and two tokens may share a character (pieces of a normalised
+character, a lone sentencepiece space in front of an unknown word).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Offsets = Sequence[tuple[int, int] | None]
+Span = tuple[int, int]
+NOWHERE = (0, 0)
+
+# ------------------------------------------------------------------------------ entities and tags
+
+
+def tags_from_entities(length: int, entities: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One IOB2 tag for each of `length` characters.
+
+    >>> tags_from_entities(4, [{"start": 1, "end": 3, "label": "PS"}])
+    ['O', 'B-PS', 'I-PS', 'O']
+
+    Raises:
+        ValueError: an entity is empty, outside the text, or overlaps another.
+    """
+    tags = ["O"] * length
+    for entity in entities:
+        start, end, label = entity["start"], entity["end"], entity["label"]
+        if not 0 <= start < end <= length:
+            raise ValueError(f"entity {start}..{end} ({label}): empty or outside 0..{length}")
+        if any(tag != "O" for tag in tags[start:end]):
+            raise ValueError(f"entity {start}..{end} ({label}): overlaps another entity")
+        tags[start:end] = [f"B-{label}", *[f"I-{label}"] * (end - start - 1)]
+    return tags
+
+
+def entity_spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """(start, end, type) of each entity, by strict IOB2: an I- that goes on from no B- or I- of
+    its own type belongs to no entity, which is how the official KLUE score reads tags."""
+    spans: list[tuple[int, int, str]] = []
+    start, label = -1, ""
+    for i, tag in enumerate(tags):
+        if start >= 0 and not (tag[0] == "I" and tag[2:] == label):
+            spans.append((start, i, label))
+            start = -1
+        if tag[0] == "B":
+            start, label = i, tag[2:]
+    if start >= 0:
+        spans.append((start, len(tags), label))
+    return spans
+
+
+def entities_from_tags(tags: Sequence[str]) -> list[dict[str, Any]]:
+    """The entities of a tag sequence (see `entity_spans`), as a row holds them.
+
+    >>> entities_from_tags(["I-PS", "B-LC", "I-LC", "I-PS"])
+    [{'start': 1, 'end': 3, 'label': 'LC'}]
+    """
+    return [{"start": start, "end": end, "label": kind} for start, end, kind in entity_spans(tags)]
+
+
+def drop_spaces(text: str, tags: Sequence[str]) -> list[str]:
+    """The tags of all characters but spaces (U+0020 only): what the official KLUE-NER scores see.
+
+    An entity that begins on a space loses its B- and with it, in strict IOB2, itself: so it is in
+    the official program (2 of 14,257 entities of the dev set).
+    """
+    return [tag for character, tag in zip(text, tags, strict=True) if character != " "]
+
+
+# ------------------------------------------------------------------------------- tags and tokens
+
+
+def token_tags(char_tags: Sequence[str], offsets: Offsets, text: str) -> list[str | None]:
+    """One tag per token: that of its first character that is no space; None for no characters.
+
+    A token of nothing but spaces has its first space's tag. A token that begins on the character
+    that the token before began on goes on with its entity: I-, not a second B-.
+
+    >>> token_tags(["B-PS", "I-PS", "O"], [(0, 2), (2, 3), (0, 0)], "길동은")
+    ['B-PS', 'O', None]
+    """
+    tags: list[str | None] = []
+    before = -1
+    for start, end in (offset or NOWHERE for offset in offsets):
+        if end <= start:
+            tags.append(None)
+            continue
+        first = _first_visible(text, start, end)
+        tag = char_tags[first]
+        tags.append(f"I{tag[1:]}" if first == before and tag[0] == "B" else tag)
+        before = first
+    return tags
+
+
+def character_tags(token_tags: Sequence[str | None], offsets: Offsets, text: str) -> list[str]:
+    """One tag per character of the text, from one tag per token, as the official baseline does:
+    the token's first visible character has the token's tag, its others go on with I-.
+
+    Where two tokens claim a character, the first has it, and the second goes on from there.
+    Spaces at a token's ends, and characters that no token covers (spaces, what normalisation
+    removed, what was cut off), are inside an entity only where it goes on behind them: I- between
+    a B- or I- and an I- of one type, else O. So an entity never ends in a space, two entities
+    never melt together, and what was cut off is O and counts as missed. The official score drops
+    the spaces (`drop_spaces`) and does not depend on this.
+
+    >>> character_tags(["B-LC", "I-LC", "O"], [(0, 2), (3, 4), (4, 5)], "서울 시는")
+    ['B-LC', 'I-LC', 'I-LC', 'I-LC', 'O']
+    """
+    tags: list[str | None] = [None] * len(text)
+    for tag, offset in zip(token_tags, offsets, strict=True):
+        start, end = offset or NOWHERE
+        if tag is None or end <= start:
+            continue
+        first = _first_visible(text, start, end)
+        while end > first + 1 and text[end - 1].isspace():
+            end -= 1
+        inner = "O" if tag == "O" else f"I{tag[1:]}"
+        if tags[first] is None:
+            tags[first] = tag
+        for i in range(first + 1, end):
+            if tags[i] is None:
+                tags[i] = inner
+    return _fill_gaps(tags)
+
+
+def _first_visible(text: str, start: int, end: int) -> int:
+    """The first character of start..end that is no white space, `start` where all are."""
+    for i in range(start, end):
+        if not text[i].isspace():
+            return i
+    return start
+
+
+def _fill_gaps(tags: list[str | None]) -> list[str]:
+    filled = list(tags)
+    i = 0
+    while i < len(filled):
+        if filled[i] is not None:
+            i += 1
+            continue
+        end = i
+        while end < len(filled) and filled[end] is None:
+            end += 1
+        left = filled[i - 1] if i else "O"
+        inside = end < len(filled) and left != "O" and filled[end] == f"I{left[1:]}"
+        filled[i:end] = [f"I{left[1:]}" if inside else "O"] * (end - i)
+        i = end
+    return filled
+
+
+def unreachable_entities(text: str, char_tags: Sequence[str], offsets: Offsets) -> int:
+    """How many gold entities are lost although every token is tagged right: those that share a
+    token with a neighbour (a particle, mostly) or were cut off. Spaces aside, as in the score."""
+    gold = entity_spans(drop_spaces(text, char_tags))
+    if not gold:
+        return 0
+    decoded = character_tags(token_tags(char_tags, offsets, text), offsets, text)
+    found = set(entity_spans(drop_spaces(text, decoded)))
+    return sum(entity not in found for entity in gold)
+
+
+# ------------------------------------------------------------------------------- spans and tokens
+
+
+def token_span(offsets: Offsets, start: int, end: int) -> Span | None:
+    """The tokens (half-open) that hold the characters start..end, None where they are not all
+    between the first and the last token: cut off, or in another window.
+
+    >>> token_span([None, (0, 2), (2, 3), (4, 6), None], 2, 5)
+    (2, 4)
+    """
+    real = [(i, *offset) for i, offset in enumerate(offsets) if offset and offset[1] > offset[0]]
+    if not real or start < real[0][1] or end > real[-1][2]:
+        return None
+    inside = [i for i, first, last in real if first < end and last > start]
+    return (inside[0], inside[-1] + 1) if inside else None
+
+
+def character_span(text: str, offsets: Offsets, first: int, last: int) -> Span:
+    """The characters (half-open) of the tokens first..last (half-open), without the spaces at
+    their ends. A span is reachable where this gives it back from its `token_span`."""
+    start, end = offsets[first][0], max(offset[1] for offset in offsets[first:last])
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def windows(length: int, *, size: int, stride: int) -> list[Span]:
+    """The windows (half-open) over `length` tokens: `stride` from one's begin to the next one's,
+    at most `size` long, until the last token is in one. No tokens: one empty window.
+
+    >>> windows(10, size=6, stride=3)
+    [(0, 6), (3, 9), (6, 10)]
+
+    Raises:
+        ValueError: tokens would lie in no window, or there is no room for any.
+    """
+    if not 0 < stride <= size:
+        raise ValueError(f"stride {stride}: expected 1 to the window's size of {size} tokens")
+    spans = [(0, min(size, length))]
+    while spans[-1][1] < length:
+        start = spans[-1][0] + stride
+        spans.append((start, min(start + size, length)))
+    return spans

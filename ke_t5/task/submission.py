@@ -1,0 +1,137 @@
+"""Predictions as the files that benchmarks take.
+
+KorQuAD (checked with its evaluate-v1.0.py): one JSON object, question id -> answer.
+
+KLUE: its leaderboard took a model with an `inference.py` that wrote `output.csv` beside the hidden
+test set, and has been closed since 2024 (github.com/KLUE-benchmark/KLUE, issues 37 and 46). The
+forms below are those that published copies of the KLUE team's inference programs write, in the
+order of the test set; the server that read them is not public, so none is checked against it:
+
+| form | a line, or the file |
+|---|---|
+| klue_nli | the class id: 0 entailment, 1 contradiction, 2 neutral |
+| klue_sts | the score |
+| klue_re | the class id, a tab, the 30 probabilities parted by spaces |
+| klue_ner | the tag ids of a sentence parted by commas: [CLS], each character but spaces, the end |
+| klue_dp | per word: the head (0 = root), a space, the relation's id |
+| klue_mrc | one JSON object, guid -> answer, "" where there is none |
+| klue_dst | a JSON list of {"guid", "pred": ["domain-slot-value", ...]}, one per user turn |
+| klue_tc | the class id. No copy of this program was found: written by analogy with klue_nli |
+
+Ids are the positions in the official baseline's own label lists, which are not those of the hub.
+What could not be read (None) is written as a value that is never right: -1, or an empty answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import UserError, suggestion
+from ke_t5.task.labels import KLUE_DP, KLUE_RE, iob2
+
+# KLUE-baseline 8a03c94: data/ynat.py, klue_nli.py, klue_ner.py.
+TC_ORDER = ("정치", "경제", "사회", "생활문화", "세계", "IT과학", "스포츠")
+NLI_ORDER = ("entailment", "contradiction", "neutral")
+NER_ORDER = iob2(("PS", "LC", "OG", "DT", "TI", "QT"), outside_first=False)
+UNREAD = -1
+
+Lines = list[str]
+
+
+def _class_ids(order: Sequence[str]) -> Callable[..., Lines]:
+    ids: dict[str | None, int] = {None: UNREAD, **{name: i for i, name in enumerate(order)}}
+    return lambda guids, predictions, scores: [str(ids[label]) for label in predictions]
+
+
+def _numbers(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
+    return [str(float(UNREAD if value is None else value)) for value in predictions]
+
+
+def _relations(guids: Sequence[str], predictions: Sequence, scores: Sequence | None) -> Lines:
+    if scores is None:
+        raise UserError(
+            "it needs the probability of every relation, and a generative model gives none",
+            "--submission of the form klue_re",
+            "use an encoder task (klue_re)",
+        )
+    ids = _class_ids(KLUE_RE.names)(guids, predictions, None)
+    return [
+        f"{i}\t{' '.join(str(float(p)) for p in row)}" for i, row in zip(ids, scores, strict=True)
+    ]
+
+
+def _tags(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
+    ids = {tag: str(i) for i, tag in enumerate(NER_ORDER)}
+    return [
+        ",".join([ids["O"], *(ids[tag] for tag in tags or ()), ids["O"]]) for tags in predictions
+    ]
+
+
+def _trees(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
+    ids: dict[str | None, int] = {None: UNREAD, **{name: i for i, name in enumerate(KLUE_DP.names)}}
+    return [
+        f"{UNREAD if head is None else head} {ids[relation]}"
+        for tree in predictions
+        for head, relation in zip(tree["heads"], tree["relations"], strict=True)
+    ]
+
+
+def _answers(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
+    answers = {guid: text or "" for guid, text in zip(guids, predictions, strict=True)}
+    return [json.dumps(answers, ensure_ascii=False, indent=4)]
+
+
+def _states(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
+    turns = [
+        {"guid": guid, "pred": list(state or ())}
+        for guid, state in zip(guids, predictions, strict=True)
+    ]
+    return [json.dumps(turns, ensure_ascii=False, indent=4)]
+
+
+FORMS: Mapping[str, Callable[..., Lines]] = {
+    "klue_tc": _class_ids(TC_ORDER),
+    "klue_nli": _class_ids(NLI_ORDER),
+    "klue_sts": _numbers,
+    "klue_re": _relations,
+    "klue_ner": _tags,
+    "klue_dp": _trees,
+    "klue_mrc": _answers,
+    "klue_dst": _states,
+    "korquad": _answers,
+}
+
+
+def write_submission(
+    form: str,
+    path: str | Path,
+    ids: Sequence[str],
+    predictions: Sequence[Any],
+    *,
+    scores: Sequence[Sequence[float]] | None = None,
+) -> Path:
+    """Writes the predictions, in the order of the split, and returns the file.
+
+    Args:
+        form: a name of `FORMS`.
+        ids: the rows' guids (KorQuAD: question ids).
+        predictions: labels by name; numbers; for klue_ner one tag per character but spaces
+            (`spans.drop_spaces`); for klue_dp {"heads", "relations"}; answers; states.
+        scores: probabilities, [rows, 30], for klue_re.
+
+    Raises:
+        UserError: there is no such form, or klue_re without scores.
+        ValueError: the columns differ in length.
+    """
+    if form not in FORMS:
+        raise UserError("unknown form", f"--submission {form!r}", suggestion(form, FORMS))
+    columns = [ids, predictions] if scores is None else [ids, predictions, scores]
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError(f"{form}: columns of {', '.join(str(len(c)) for c in columns)} rows")
+    lines = FORMS[form](ids, predictions, scores)
+    path = Path(path)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path

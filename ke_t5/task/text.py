@@ -1,0 +1,231 @@
+"""What a model reads and writes: rows as text and back.
+
+The forms are those of KE-T5, so that models trained on them keep their meaning: a generative input
+begins with the task's name (the `prefix`), an encoder's input is the same without it. What belongs
+together stands together: beside each function that writes a target is the one that reads a model's
+output. Reading is strict: white space aside, an output is one of the texts that the writer can
+write, or it is None, which counts as a wrong answer (`unparsable`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+IMPOSSIBLE = "impossible"  # the target of a question without an answer
+EMPTY_STATE = "none"  # the target of a dialogue turn that has not asked for anything yet
+SLOT_SEPARATOR = " | "  # no slot value of the WoS ontology holds it; values do hold ", " and "="
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+Row = Mapping[str, Any]
+Span = tuple[int, int]
+
+
+class LabelWords(Protocol):
+    """What is read of a task's labels here: the rows' label values and the text of each."""
+
+    keys: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def squeeze(text: str) -> str:
+    """The text with each run of white space as one space, and none at its ends."""
+    return " ".join(text.split())
+
+
+# ------------------------------------------------------------------------------------------ inputs
+
+
+def join_fields(
+    row: Row, fields: Sequence[str] | Mapping[str, str], *, prefix: str = "", named: bool = True
+) -> str:
+    """The fields of a row as one text.
+
+    Args:
+        fields: the columns in order, or {name in the text: column} where the two differ.
+        prefix: the task's name for a generative model; none for an encoder.
+        named: whether each field is introduced by its name.
+
+    >>> row = {"premise": "비가 온다.", "hypothesis": "젖는다."}
+    >>> join_fields(row, ["premise", "hypothesis"], prefix="klue_nli")
+    'klue_nli premise: 비가 온다. hypothesis: 젖는다.'
+    >>> join_fields({"text": "재미있다"}, {"sentence": "text"})
+    'sentence: 재미있다'
+    """
+    columns = fields if isinstance(fields, Mapping) else {name: name for name in fields}
+    parts = [f"{name}: {row[column]}" if named else row[column] for name, column in columns.items()]
+    return " ".join([prefix, *parts] if prefix else parts)
+
+
+def summarize(row: Row, *, kind: str) -> str:
+    """The input of a summary: `summarize_summary: ARTICLE` or `summarize_topic: ARTICLE`."""
+    return f"summarize_{kind}: {row['article']}"
+
+
+def question(row: Row, *, prefix: str = "", with_context: bool = True) -> str:
+    """A question with its passage, or without: then the model must know the answer by heart.
+
+    With the passage, the text ends with it, so an offset in the passage is moved by
+    `len(text) - len(row["context"])`.
+
+    >>> row = {"question": "수도는?", "context": "서울은 수도이다."}
+    >>> question(row, prefix="korquad")
+    'korquad question: 수도는? context: 서울은 수도이다.'
+    >>> question(row, prefix="korquad", with_context=False)
+    'korquad trivia question: 수도는?'
+    """
+    if with_context:
+        return join_fields(row, ["question", "context"], prefix=prefix)
+    return join_fields(row, {"trivia question": "question"}, prefix=prefix)
+
+
+def dialogue(row: Row, *, prefix: str = "") -> str:
+    """The turns of a dialogue, the newest first: what is cut off at the end is the oldest.
+
+    >>> history = [{"role": "user", "text": "숙소요."}, {"role": "sys", "text": "어디요?"}]
+    >>> dialogue({"history": history}, prefix="klue_dst")
+    'klue_dst dialogue: sys: 어디요? user: 숙소요.'
+    """
+    turns = [f"{turn['role']}: {turn['text']}" for turn in reversed(row["history"])]
+    return " ".join(filter(None, [prefix, "dialogue:", *turns]))
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A text in which two entities are marked, and where their words now stand (half-open
+    characters, each entity's own marks left out)."""
+
+    text: str
+    subject: Span
+    object: Span
+
+
+def mark_entities(
+    sentence: str, subject: Row, object: Row, *, marks: tuple[str, str] = ("*", "#")
+) -> Marked:
+    """The sentence with `*subject*` and `#object#`; entities are {"start", "end"[, "word"]}.
+
+    The entities may touch, lie in each other, cross or be the same: all marks are put in at once,
+    by position. Where several meet, the inner entity closes first and the outer one opens first.
+
+    >>> mark_entities("(주)에이의 C++", {"start": 0, "end": 5}, {"start": 7, "end": 10}).text
+    '*(주)에이*의 #C++#'
+    >>> mark_entities("서울대", {"start": 0, "end": 3}, {"start": 0, "end": 2})
+    Marked(text='*#서울#대*', subject=(1, 6), object=(2, 4))
+
+    Raises:
+        ValueError: a span is empty, outside the sentence, or does not hold its word.
+    """
+    spans = [_checked_span(sentence, subject, "subject"), _checked_span(sentence, object, "object")]
+    # (position, opens, what decides between marks at one position, entity, mark)
+    insertions = sorted(
+        event
+        for entity, (start, end) in enumerate(spans)
+        for event in (
+            (start, True, -end, entity, marks[entity]),
+            (end, False, -start, -entity, marks[entity]),
+        )
+    )
+    pieces, moved, length, done = [], [[0, 0], [0, 0]], 0, 0
+    for position, opens, _, entity, mark in insertions:
+        length += position - done
+        pieces += [sentence[done:position], mark]
+        moved[abs(entity)][not opens] = length + (len(mark) if opens else 0)
+        length, done = length + len(mark), position
+    text = "".join(pieces) + sentence[done:]
+    return Marked(text, *(tuple(span) for span in moved))
+
+
+def _checked_span(sentence: str, entity: Row, role: str) -> Span:
+    start, end = entity["start"], entity["end"]
+    if not 0 <= start < end <= len(sentence):
+        raise ValueError(f"{role} {start}..{end}: outside the {len(sentence)} characters, or empty")
+    word = entity.get("word")
+    if word is not None and sentence[start:end] != word:
+        raise ValueError(f"{role} {start}..{end}: got {sentence[start:end]!r}, expected {word!r}")
+    return start, end
+
+
+def relation(row: Row, *, prefix: str = "", named: bool = True) -> Marked:
+    """A row with sentence, subject and object as `klue_re text: ...` with both entities marked."""
+    marked = mark_entities(row["sentence"], row["subject"], row["object"])
+    text = join_fields({"text": marked.text}, ["text"], prefix=prefix, named=named)
+    shift = len(text) - len(marked.text)
+    (s, t), (u, v) = marked.subject, marked.object
+    return Marked(text, (s + shift, t + shift), (u + shift, v + shift))
+
+
+# ----------------------------------------------------------------------------- targets and outputs
+
+
+def label_to_text(labels: LabelWords, key: str) -> str:
+    """The target text of a row's label. Raises KeyError for what is no label."""
+    return dict(zip(labels.keys, labels.words, strict=True))[key]
+
+
+def text_to_label(labels: LabelWords, text: str) -> str | None:
+    """The label (key) whose text a model wrote, None where it is no label's.
+
+    >>> from ke_t5.task.labels import NSMC
+    >>> text_to_label(NSMC, " positive "), text_to_label(NSMC, "positively")
+    ('1', None)
+    """
+    wanted = squeeze(text)
+    for key, word in zip(labels.keys, labels.words, strict=True):
+        if squeeze(word) == wanted:
+            return key
+    return None
+
+
+def number_to_text(value: float) -> str:
+    """A score with one decimal: 3.4444 -> '3.4'."""
+    text = f"{round(value, 1):.1f}"
+    return "0.0" if text == "-0.0" else text
+
+
+def text_to_number(text: str) -> float | None:
+    """The number that a model wrote in digits ('3.4', '3'), None for anything else ('nan')."""
+    wanted = squeeze(text)
+    return float(wanted) if _NUMBER.fullmatch(wanted) else None
+
+
+def answer_to_text(row: Row) -> str:
+    """The target of a question: its first answer as it stands in the passage, or `impossible`."""
+    return IMPOSSIBLE if row["is_impossible"] or not row["answers"] else row["answers"][0]["text"]
+
+
+def text_to_answer(text: str) -> str:
+    """The answer that a model wrote; `impossible` is the empty answer, as the metrics want it."""
+    answer = text.strip()
+    return "" if answer == IMPOSSIBLE else answer
+
+
+def state_to_text(state: Sequence[str]) -> str:
+    """A dialogue state, strings "domain-slot-value", as one text.
+
+    >>> state_to_text(["식당-지역-서울 동쪽", "식당-종류-일식당"])
+    '식당-지역-서울 동쪽 | 식당-종류-일식당'
+    >>> state_to_text([])
+    'none'
+
+    Raises:
+        ValueError: an entry holds the separator, so it could not be read back.
+    """
+    for entry in state:
+        if SLOT_SEPARATOR.strip() in entry:
+            raise ValueError(f"state entry {entry!r} holds the separator {SLOT_SEPARATOR!r}")
+    return SLOT_SEPARATOR.join(map(squeeze, state)) or EMPTY_STATE
+
+
+def text_to_state(text: str) -> list[str]:
+    """The state that a model wrote, each entry once (a state is a set), in its order.
+
+    An entry that is no "domain-slot-value" stays as it is: it is wrong, and counts as wrong.
+    """
+    entries = [squeeze(entry) for entry in text.split(SLOT_SEPARATOR.strip())]
+    if entries == [EMPTY_STATE]:
+        return []
+    return list(dict.fromkeys(entry for entry in entries if entry))

@@ -1,0 +1,230 @@
+"""Scores of answers, dialogue states and summaries over a whole split (see `label_metrics` for the
+form)."""
+
+from __future__ import annotations
+
+import collections
+import difflib
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Sequence
+
+from ke_t5.task.label_metrics import Scores, over_labelled_rows, percent
+
+# ----------------------------------------------------------------------------------- KLUE-MRC
+
+# The official normaliser means to blank out quotes and brackets, but a misplaced bracket makes its
+# pattern match one of them only where a fixed run of others follows. Kept, as scores depend on it.
+_KLUE_MRC_MEANT_AS_SYMBOLS = re.compile(r"""['"《》<>〈〉]\(\)\‘\’""")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _normalize_klue_mrc(answer: str) -> str:
+    answer = _KLUE_MRC_MEANT_AS_SYMBOLS.sub(" ", answer.lower())
+    return " ".join(answer.translate(_PUNCTUATION).split())
+
+
+def _common_run_f1(prediction: str, reference: str) -> float:
+    """F1 of the longest run of characters that both share, over their lengths (0..1).
+
+    difflib's junk rule stays on, as in the official program: in a reference of 200 or more
+    characters the frequent ones are ignored.
+    """
+    if not reference:
+        return float(not prediction)
+    matcher = difflib.SequenceMatcher(None, prediction, reference)
+    size = matcher.find_longest_match(0, len(prediction), 0, len(reference)).size
+    precision = size / len(prediction) if prediction else 0.0
+    recall = size / len(reference)
+    if precision + recall == 0.0:
+        return 0.0
+    return 2 * (precision * recall) / (precision + recall)
+
+
+@over_labelled_rows("exact_match", "rouge_w")
+def klue_mrc(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> Scores:
+    """Exact match and the "ROUGE-W" of KLUE-MRC: best over the references, mean over questions.
+
+    Source: KLUE-baseline, klue_mrc_em and klue_mrc_rouge_w. Its ROUGE-W is no weighted longest
+    common subsequence but the F1 of the longest common run of characters, spaces included.
+
+    Args:
+        targets: the references of each question; none for a question without an answer, whose only
+            right answer is the empty one.
+        predictions: the answers; "" says that there is none, None is wrong everywhere.
+
+    Edge cases: case and ASCII punctuation do not count, quotes such as 《》‘’ do.
+    """
+    exact, rouge_w = [], []
+    for references, prediction in zip(targets, predictions, strict=True):
+        if prediction is None:
+            exact.append(0.0)
+            rouge_w.append(0.0)
+            continue
+        answer = _normalize_klue_mrc(prediction)
+        wanted = [_normalize_klue_mrc(reference) for reference in references] or [""]
+        exact.append(float(answer in wanted))
+        rouge_w.append(max(_common_run_f1(answer, reference) for reference in wanted))
+    return {"exact_match": percent(exact), "rouge_w": percent(rouge_w)}
+
+
+# ------------------------------------------------------------------------------------ KorQuAD
+
+_KORQUAD_SYMBOLS = str.maketrans(dict.fromkeys("'\"《》<>〈〉()‘’", " "))
+
+
+def _normalize_korquad(answer: str) -> str:
+    answer = answer.translate(_KORQUAD_SYMBOLS).lower()
+    return " ".join(answer.translate(_PUNCTUATION).split())
+
+
+def _character_f1(prediction: str, reference: str) -> float:
+    """F1 of the characters that two normalised answers share, spaces left out (0..1)."""
+    ours = collections.Counter(prediction.replace(" ", ""))
+    theirs = collections.Counter(reference.replace(" ", ""))
+    num_same = sum((ours & theirs).values())
+    if num_same == 0:
+        return 0.0
+    precision, recall = num_same / sum(ours.values()), num_same / sum(theirs.values())
+    return (2 * precision * recall) / (precision + recall)
+
+
+@over_labelled_rows("exact_match", "f1")
+def korquad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> Scores:
+    """Exact match and character F1 of KorQuAD 1.0: best over the references, mean over questions.
+
+    Source: korquad.github.io, evaluate-v1.0.py.
+
+    Edge cases: None (no answer was given) counts 0 as the official program counts a missing id;
+    where both answers are empty after normalisation, exact match is 1 and F1 is 0.
+    """
+    exact, f1 = [], []
+    for references, prediction in zip(targets, predictions, strict=True):
+        answer = None if prediction is None else _normalize_korquad(prediction)
+        wanted = [_normalize_korquad(reference) for reference in references]
+        exact.append(float(answer in wanted))
+        overlaps = [] if answer is None else [_character_f1(answer, text) for text in wanted]
+        f1.append(max(overlaps, default=0.0))
+    return {"exact_match": percent(exact), "f1": percent(f1)}
+
+
+# ---------------------------------------------------------------------------- dialogue states
+
+
+def _turn_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
+    """F1 of one turn's slots, duplicates counted as often as they come (0..1)."""
+    if not gold:
+        return float(not predicted)
+    hits = sum(slot in predicted for slot in gold)
+    false_alarms = sum(slot not in gold for slot in predicted)
+    precision = hits / (hits + false_alarms) if hits + false_alarms else 0.0
+    recall = hits / len(gold)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+@over_labelled_rows("joint_goal_accuracy", "slot_f1", "slot_micro_f1")
+def dialogue_state(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str] | None]
+) -> Scores:
+    """Scores of dialogue states, one list of "domain-slot-value" per user turn.
+
+    * `joint_goal_accuracy`: turns whose state is right as a set; two empty states are equal.
+    * `slot_f1`: what the official program calls micro F1: the mean over turns of each turn's F1,
+      where a turn without gold slots counts 1 for an empty prediction and 0 otherwise.
+    * `slot_micro_f1`: hits, false alarms and misses summed over all turns, 0 without any slot.
+
+    Source: KLUE-baseline, wos_jga, wos_slot_micro_f1 and compute_prf_for_wos. Values are compared
+    as they stand. None is wrong, for an empty gold state too.
+    """
+    joint, per_turn = [], []
+    hits = num_gold = num_predicted = 0
+    for gold, predicted in zip(targets, predictions, strict=True):
+        slots = set(predicted or ())
+        joint.append(float(predicted is not None and slots == set(gold)))
+        per_turn.append(0.0 if predicted is None else _turn_f1(gold, predicted))
+        hits += len(slots & set(gold))
+        num_gold, num_predicted = num_gold + len(set(gold)), num_predicted + len(slots)
+    micro = 2 * hits / (num_gold + num_predicted) if num_gold + num_predicted else 0.0
+    return {
+        "joint_goal_accuracy": percent(joint),
+        "slot_f1": percent(per_turn),
+        "slot_micro_f1": 100.0 * micro,
+    }
+
+
+# ----------------------------------------------------------------------------------- summaries
+
+
+def _syllables(text: str) -> list[str]:
+    """The characters without white space, composed (NFC): Hangul syllables, letters, digits."""
+    return [character for character in unicodedata.normalize("NFC", text) if character.strip()]
+
+
+def _eojeols(text: str) -> list[str]:
+    """The words between white space, composed (NFC)."""
+    return unicodedata.normalize("NFC", text).split()
+
+
+def _kiwi_morphemes() -> Callable[[str], list[str]] | None:
+    """kiwipiepy's analyser, None where it is not installed."""
+    try:
+        from kiwipiepy import Kiwi
+    except ImportError:
+        return None
+    kiwi = Kiwi()
+    return lambda text: [token.form for token in kiwi.tokenize(text)]
+
+
+class _Tokenizer:
+    """What rouge_score asks of a tokenizer."""
+
+    def __init__(self, tokenize: Callable[[str], list[str]]) -> None:
+        self.tokenize = tokenize
+
+
+_ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+@over_labelled_rows(*(f"{kind}[{unit}]" for unit in ("syllable", "eojeol") for kind in _ROUGE))
+def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> Scores:
+    """ROUGE-1, -2 and -L (F1, mean over summaries) under each tokenizer, which the name states.
+
+    `[syllable]` counts characters without white space, `[eojeol]` words between white space, and
+    `[kiwi]` morphemes where kiwipiepy is installed. rouge_score's own tokenizer keeps only Latin
+    letters and digits, so that two equal Korean texts score 0: numbers made with it (KE-T5's
+    published ones) do not compare. There is no official program for the NIKL summaries.
+
+    Edge cases: the score is a plain mean, no bootstrap median, so it is the same each time; ROUGE-L
+    takes the summary as one sentence; an empty reference or prediction (None too) scores 0.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+
+    units = {"syllable": _syllables, "eojeol": _eojeols, "kiwi": _kiwi_morphemes()}
+    results: Scores = {}
+    for unit, tokenize in units.items():
+        if tokenize is None:
+            continue
+        scorer = RougeScorer(list(_ROUGE), tokenizer=_Tokenizer(tokenize))
+        rows = [
+            scorer.score(target, prediction or "")
+            for target, prediction in zip(targets, predictions, strict=True)
+        ]
+        for kind in _ROUGE:
+            results[f"{kind}[{unit}]"] = percent([row[kind].fmeasure for row in rows])
+    return results
+
+
+@over_labelled_rows("bleu[intl]")
+def bleu(targets: Sequence[str], predictions: Sequence[str | None]) -> Scores:
+    """BLEU of the whole split by sacrebleu, its `intl` tokenizer (words and punctuation marks).
+
+    These are the settings of T5 and KE-T5 (exponential smoothing, case kept). Edge case: a split
+    without any run of four words scores 0.
+    """
+    from sacrebleu import corpus_bleu
+
+    outputs = [prediction or "" for prediction in predictions]
+    # force: no advice on standard error about texts that are tokenized already.
+    result = corpus_bleu(outputs, [list(targets)], tokenize="intl", force=True)
+    return {"bleu[intl]": float(result.score)}
