@@ -1,0 +1,177 @@
+"""Rows of a JSON file, streamed: a corpus of gigabytes is never in memory as a whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from ke_t5.errors import UserError
+from ke_t5.readers.streams import fault, lines, listed, opened
+
+# Characters read at a time: rows are a few hundred, so a piece holds thousands.
+_PIECE = 1 << 20
+# An error this near the end of a piece (an escape, a literal, a number cut in two) may be mended
+# by the next piece.
+_CUT = 16
+_BLANK = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
+_MEND = "mend that line, or take the file from its source again"
+
+
+class _Cursor:
+    """A place in a JSON text that is read in pieces; `line` and `column` count from 1."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self.path = path
+        self.line, self.column = 1, 1
+        self._file = file
+        self._text, self._at = "", 0
+
+    def peek(self) -> str:
+        """The next character that is not blank, where the cursor then stands; "" at the end."""
+        while True:
+            self._move(_BLANK.match(self._text, self._at).end())
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._read_on():
+                return ""
+
+    def step(self, expected: str) -> str:
+        """Steps over the next character, which must be one of `expected`, and returns it."""
+        found = self.peek()
+        if not found or found not in expected:
+            wanted = " or ".join(map(repr, expected))
+            raise self.broken(f"expected {wanted}, found {repr(found) if found else 'the end'}")
+        self._move(self._at + 1)
+        return found
+
+    def value(self) -> object:
+        """The value that begins at the next character; the cursor then stands behind it."""
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                place, is_cut = error.pos - self._at, len(self._text) - error.pos <= _CUT
+                # A string without an end is reported where it begins, however far that is.
+                is_cut = is_cut or error.msg.startswith("Unterminated string")
+                if not (is_cut and self._read_on()):
+                    self._move(self._at + place)
+                    raise self.broken(error.msg) from None
+            else:
+                # A number that touches the end of the piece might go on in the next.
+                if end < len(self._text) or not self._read_on():
+                    self._move(end)
+                    return value
+
+    def broken(self, what: str) -> UserError:
+        """The error for a text that stops being JSON at the cursor."""
+        what = f"not JSON (column {self.column}: {what})"
+        return fault(f"{self.path}:{self.line}", what, _MEND)
+
+    def _read_on(self) -> bool:
+        """Reads a piece as long as what is left, so that a long value is scanned few times."""
+        left = self._text[self._at :]
+        piece = self._file.read(max(_PIECE, len(left)))
+        if piece:
+            self._text, self._at = left + piece, 0
+        return bool(piece)
+
+    def _move(self, at: int) -> None:
+        num_breaks = self._text.count("\n", self._at, at)
+        if num_breaks:
+            self.line += num_breaks
+            self.column = at - self._text.rfind("\n", self._at, at)
+        else:
+            self.column += at - self._at
+        self._at = at
+
+
+def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
+    """Yields (line where it begins, row) for every object of a list, in bounded memory.
+
+    Args:
+        key: the list stands under this key of the object at the top. Default: the list is the
+            whole file, or the file is JSON lines, one object a line.
+
+    Raises:
+        UserError: not JSON (with line and column), another shape, or no row.
+    """
+    is_empty = True
+    for line, row in _json_rows(path, key):
+        is_empty = False
+        if not isinstance(row, dict):
+            raise fault(f"{path}:{line}", f"a row is {kind_of(row)}, expected an object")
+        yield line, row
+    if is_empty:
+        raise fault(path, "the list of rows is empty")
+
+
+def _json_rows(path: Path, key: str | None) -> Iterator[tuple[int, object]]:
+    with opened(path) as file:
+        cursor = _Cursor(file, path)
+        first = cursor.peek()
+        if not first:
+            raise fault(path, "the file is empty")
+        if first == "{" and key is None:
+            yield from _json_lines(path)
+            return
+        if first not in "[{":
+            raise cursor.broken(f"found {first!r}")
+        if first == "[" and key is not None:
+            raise fault(path, f"a list at the top, expected an object with {key!r}")
+        yield from _elements(cursor) if key is None else _elements_under(cursor, key)
+        if cursor.peek():
+            raise cursor.broken("something follows the end")
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
+    for number, line in lines(path):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == 1 and error.pos >= len(line.rstrip()):
+                raise fault(path, "an object at the top, expected a list of rows") from None
+            what = f"not JSON (column {error.colno}: {error.msg})"
+            raise fault(f"{path}:{number}", what, _MEND) from None
+
+
+def _elements(cursor: _Cursor) -> Iterator[tuple[int, object]]:
+    cursor.step("[")
+    is_over = cursor.peek() == "]" and cursor.step("]")
+    while not is_over:
+        cursor.peek()
+        yield cursor.line, cursor.value()
+        is_over = cursor.step(",]") == "]"
+
+
+def _elements_under(cursor: _Cursor, key: str) -> Iterator[tuple[int, object]]:
+    names = []
+    cursor.step("{")
+    is_over = cursor.peek() == "}" and cursor.step("}")
+    while not is_over:
+        if cursor.peek() != '"':
+            raise cursor.broken("expected a name in double quotes")
+        names.append(cursor.value())
+        cursor.step(":")
+        if names[-1] != key:
+            cursor.value()
+        elif cursor.peek() != "[":
+            raise fault(f"{cursor.path}:{cursor.line}", f"{key!r} holds no list")
+        else:
+            yield from _elements(cursor)
+        is_over = cursor.step(",}") == "}"
+    if key not in names:
+        raise fault(cursor.path, f"no {key!r} at the top, only {listed(names)}")
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, in a word for people."""
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    kinds |= {int: "a number", float: "a number", type(None): "null"}
+    return kinds[type(value)]

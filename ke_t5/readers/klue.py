@@ -1,0 +1,261 @@
+"""KLUE: raw releases v1.1 and v1, and the same rows from the hub.
+
+What is peculiar to a task's files stands at its reader. The splits are train, validation (the files
+call it dev) and test where a file without labels is there. The text is given as the files have it:
+v1.1 of NER is NFKC-normalised, v1 and the hub are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from ke_t5.readers.json_rows import json_rows, kind_of
+from ke_t5.readers.klue_tsv import dp_hub_rows, dp_rows, ner_hub_rows, ner_rows
+from ke_t5.readers.korquad import READING_COLUMNS, reading_row, reading_rows
+from ke_t5.readers.release import (
+    Hub,
+    RawSplit,
+    Release,
+    Row,
+    first_found,
+    raw_splits,
+    records,
+    take,
+    take_label,
+    take_optional,
+    text_at,
+)
+from ke_t5.readers.streams import fault
+
+_ROOTS = ("klue_benchmark", ".", "KLUE/klue_benchmark")
+_VERSIONS = ("v1.1", "v1")
+_PARTS = {"train": "train", "validation": "dev", "test": "test"}
+
+# raw row, where it stands, whether its split has labels -> rows
+ToRows = Callable[[Row, str, bool], Iterator[Row]]
+
+
+def _find(
+    data_dir: Path, *, stem: str, suffix: str, rows: Callable[[Path, str], Iterator[Row]]
+) -> dict[str, RawSplit]:
+    folders = [f"{root}/{stem}-{version}" for root in _ROOTS for version in _VERSIONS] + ["."]
+    for version in _VERSIONS:
+        names = {split: f"{stem}-{version}_{part}.{suffix}" for split, part in _PARTS.items()}
+        found = first_found(data_dir, folders, names)
+        if found:
+            return raw_splits(found, rows)
+    return {}
+
+
+def _read(path: Path, split: str, *, to_rows: ToRows) -> Iterator[Row]:
+    for line, raw in json_rows(path):
+        yield from to_rows(raw, f"{path}:{line}", split != "test")
+
+
+def _hub_rows(row: Row, *, config: str, to_rows: ToRows) -> Iterator[Row]:
+    yield from to_rows(row, f"klue/klue {config}, row {row.get('guid')}", True)
+
+
+def _release(
+    task: str,
+    columns: Mapping[str, object],
+    *,
+    config: str,
+    to_rows: ToRows | None = None,
+    rows: Callable[[Path, str], Iterator[Row]] | None = None,
+    hub_rows: Callable[[Row], Iterator[Row]] | None = None,
+    suffix: str = "json",
+    group: str | None = None,
+) -> Release:
+    """A task's release, by `to_rows` where raw rows and the hub's have one shape."""
+    stem = config if config in ("ynat", "wos") else f"klue-{config}"
+    place = f"klue_benchmark/{stem}-v1.1/{stem}-v1.1"
+    return Release(
+        name=task,
+        columns=columns,
+        find=partial(_find, stem=stem, suffix=suffix, rows=rows or partial(_read, to_rows=to_rows)),
+        layout=(f"{place}_train.{suffix}", f"{place}_dev.{suffix}"),
+        home="https://github.com/KLUE-benchmark/KLUE",
+        licence="CC BY-SA 4.0",
+        hub=Hub(
+            path="klue/klue",
+            config=config,
+            splits={"train": "train", "validation": "validation"},
+            to_rows=hub_rows or partial(_hub_rows, config=config, to_rows=to_rows),
+        ),
+        group=group,
+    )
+
+
+def _ynat(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
+    yield {
+        "guid": take(raw, "guid", str, where),
+        "title": take(raw, "title", str, where),
+        "label": take_label(raw, "label", str, where, is_labelled),
+    }
+
+
+def _sts(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
+    """`label` is `real-label` (the mean of the votes, 0 to 5) to one decimal; binary is >= 3."""
+    labels = take_label(raw, "labels", dict, where, is_labelled) or {}
+    binary = labels.get("binary-label")
+    if isinstance(binary, str):
+        binary = {"negative": 0, "positive": 1}.get(binary, binary)
+    if labels and binary not in (0, 1, None):
+        raise fault(where, f"binary-label {binary!r}, expected 0 or 1", "mend that row")
+    is_labelled = bool(labels) and is_labelled
+    yield {
+        "guid": take(raw, "guid", str, where),
+        "source": take_optional(raw, "source", str, where),
+        "sentence1": take(raw, "sentence1", str, where),
+        "sentence2": take(raw, "sentence2", str, where),
+        "label": take_label(labels, "label", float, where, is_labelled),
+        "real_label": take_label(labels, "real-label", float, where, is_labelled),
+        "binary_label": None if binary is None else str(int(binary)),
+    }
+
+
+def _nli(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
+    """The development file says `source`, the training file `genre`; the hub says `label`."""
+    source = "genre" if "genre" in raw else "source"
+    label = "label" if "label" in raw and "gold_label" not in raw else "gold_label"
+    yield {
+        "guid": take(raw, "guid", str, where),
+        "source": take_optional(raw, source, str, where),
+        "premise": take(raw, "premise", str, where),
+        "hypothesis": take(raw, "hypothesis", str, where),
+        "label": take_label(raw, label, str, where, is_labelled),
+    }
+
+
+def _re(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
+    """Spans become half-open here: KLUE's `end_idx` is the last character itself."""
+    sentence = take(raw, "sentence", str, where)
+    yield {
+        "guid": take(raw, "guid", str, where),
+        "source": take_optional(raw, "source", str, where),
+        "sentence": sentence,
+        "subject": _entity(raw, "subject_entity", sentence, where),
+        "object": _entity(raw, "object_entity", sentence, where),
+        "label": take_label(raw, "label", str, where, is_labelled),
+    }
+
+
+def _entity(raw: Row, name: str, sentence: str, where: str) -> Row:
+    entity, where = take(raw, name, dict, where), f"{where}, {name}"
+    word = take(entity, "word", str, where)
+    start = take(entity, "start_idx", int, where)
+    end = take(entity, "end_idx", int, where) + 1
+    text_at(sentence, start, end, word, where)
+    return {"word": word, "start": start, "end": end, "type": take(entity, "type", str, where)}
+
+
+def _wos(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
+    """A row for every user turn; `turn` counts them from 0, `state` is all that holds so far."""
+    guid = take(raw, "guid", str, where)
+    history, num_user_turns = [], 0
+    for turn in take(raw, "dialogue", list, where):
+        role = take(turn, "role", str, where)
+        if role not in ("user", "sys"):
+            raise fault(where, f"role {role!r}, expected 'user' or 'sys'", "mend that row")
+        history.append({"role": role, "text": take(turn, "text", str, where)})
+        if role == "sys":
+            continue
+        state = take_label(turn, "state", list, where, is_labelled)
+        for item in state or ():
+            if not isinstance(item, str) or item.count("-") < 2:
+                what = f"state {item if isinstance(item, str) else kind_of(item)!r}"
+                raise fault(where, f"{what}, expected 'domain-slot-value'", "mend that row")
+        yield {"guid": guid, "turn": num_user_turns, "history": list(history), "state": state}
+        num_user_turns += 1
+
+
+def _mrc_hub_rows(row: Row) -> Iterator[Row]:
+    """The hub puts plausible answers among the answers; `reading_row` takes them out again."""
+    flat = {**row, "answers": records(row.get("answers"))}
+    yield reading_row(flat, f"klue/klue mrc, question {row.get('guid')}", True)
+
+
+_ENTITY = {"word": "string", "start": "int32", "end": "int32", "type": "string"}
+
+YNAT = _release(
+    "klue_ynat",
+    {"guid": "string", "title": "string", "label": "string"},
+    config="ynat",
+    to_rows=_ynat,
+)
+STS = _release(
+    "klue_sts",
+    {
+        **dict.fromkeys(("guid", "source", "sentence1", "sentence2"), "string"),
+        "label": "float64",
+        "real_label": "float64",
+        "binary_label": "string",
+    },
+    config="sts",
+    to_rows=_sts,
+)
+# A premise stands in about three rows, one after the other.
+NLI = _release(
+    "klue_nli",
+    dict.fromkeys(("guid", "source", "premise", "hypothesis", "label"), "string"),
+    config="nli",
+    to_rows=_nli,
+    group="premise",
+)
+NER = _release(
+    "klue_ner",
+    {"guid": "string", "source": "string", "text": "string", "tags": ["string"]},
+    config="ner",
+    suffix="tsv",
+    rows=ner_rows,
+    hub_rows=ner_hub_rows,
+)
+# A sentence may come with several pairs of entities.
+RE = _release(
+    "klue_re",
+    {
+        **dict.fromkeys(("guid", "source", "sentence"), "string"),
+        "subject": _ENTITY,
+        "object": _ENTITY,
+        "label": "string",
+    },
+    config="re",
+    to_rows=_re,
+    group="sentence",
+)
+DP = _release(
+    "klue_dp",
+    {
+        **dict.fromkeys(("guid", "source", "sentence"), "string"),
+        **dict.fromkeys(("words", "lemmas", "pos"), ["string"]),
+        "heads": ["int32"],
+        "relations": ["string"],
+    },
+    config="dp",
+    suffix="tsv",
+    rows=dp_rows,
+    hub_rows=dp_hub_rows,
+)
+MRC = _release(
+    "klue_mrc",
+    READING_COLUMNS,
+    config="mrc",
+    rows=partial(reading_rows, id_key="guid"),
+    hub_rows=_mrc_hub_rows,
+    group="context",
+)
+WOS = _release(
+    "klue_wos",
+    {
+        "guid": "string",
+        "turn": "int32",
+        "history": [{"role": "string", "text": "string"}],
+        "state": ["string"],
+    },
+    config="wos",
+    to_rows=_wos,
+    group="guid",
+)

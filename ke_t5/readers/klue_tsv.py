@@ -1,0 +1,157 @@
+"""KLUE's two files of one unit a line: NER (a character and its tag), DP (a word in six fields)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ke_t5.readers.release import Row, take
+from ke_t5.readers.streams import fault, lines
+
+logger = logging.getLogger(__name__)
+
+_TAG = re.compile(r"O|[BI]-[A-Z]+")
+_INLINE_MARK = re.compile(r"<(.+?):(?:PS|LC|OG|DT|TI|QT)>")
+
+
+class _Sentence(NamedTuple):
+    """What stands between two empty lines: the comment's line and parts, (line, fields) a unit."""
+
+    line: int
+    guid: str
+    text: str
+    units: list[tuple[int, list[str]]]
+
+
+def _sentences(
+    path: Path, num_fields: int, fields_of: Callable[[str], list[str]]
+) -> Iterator[_Sentence]:
+    """Yields the sentences of a file that opens with `## ` comments about itself.
+
+    The last comment before a sentence is `## guid<TAB>sentence`. The empty line after the last
+    sentence may be missing. Lines are not stripped: a space has a line of its own in NER.
+    """
+    comment, units, has_begun = None, [], False
+    for number, line in lines(path):
+        if line.startswith("## "):
+            if units:
+                yield _sentence(path, comment, units)
+            elif comment and has_begun:
+                raise fault(f"{path}:{comment[0]}", "a sentence of no lines", "delete it")
+            comment, units = (number, line[3:]), []
+        elif line in ("", "\t"):
+            if units:
+                yield _sentence(path, comment, units)
+                comment, units = None, []
+        else:
+            has_begun = True
+            units.append((number, _fields(fields_of(line), num_fields, comment, path, number)))
+    if units:
+        yield _sentence(path, comment, units)
+    elif not has_begun:
+        raise fault(path, "no sentence stands in it")
+
+
+def _fields(
+    fields: list[str], num_fields: int, comment: object, path: Path, number: int
+) -> list[str]:
+    if comment is None:
+        raise fault(f"{path}:{number}", "expected a line '## guid<TAB>sentence' before it")
+    if len(fields) != num_fields:
+        what = f"{len(fields)} fields between tabs, expected {num_fields}"
+        raise fault(f"{path}:{number}", what, "mend the tabs of that line")
+    return fields
+
+
+def _sentence(path: Path, comment: tuple[int, str], units: list) -> _Sentence:
+    number, text = comment
+    guid, tab, text = text.partition("\t")
+    if not tab:
+        raise fault(f"{path}:{number}", "expected '## guid<TAB>sentence'", "mend that line")
+    return _Sentence(number, guid, text, units)
+
+
+def _source(guid: str) -> str:
+    """The last part of a guid: NER's development guids have a hyphen before it."""
+    return re.split("[-_]", guid)[-1]
+
+
+def ner_rows(path: Path, split: str) -> Iterator[Row]:
+    """Yields KLUE-NER's rows; `text` is the characters joined.
+
+    One training sentence differs from the sentence in its comment (klue-ner-v1_train_01212_nsmc);
+    it is kept, and such sentences are counted in the log.
+    """
+    num_different, first_different = 0, ""
+    for sentence in _sentences(path, 2, lambda line: line.rsplit("\t", 1)):
+        for number, (character, tag) in sentence.units:
+            if len(character) != 1:
+                what = f"{character!r} is {len(character)} characters, expected one"
+                raise fault(f"{path}:{number}", what, "give every character its line")
+            if not _TAG.fullmatch(tag):
+                what = f"{tag!r} is no tag, expected O, B-XX or I-XX"
+                raise fault(f"{path}:{number}", what, "mend that line")
+        row = _ner_row(*zip(*(fields for _, fields in sentence.units), strict=True))
+        if row["text"] != _INLINE_MARK.sub(r"\1", sentence.text):
+            num_different, first_different = num_different + 1, first_different or sentence.guid
+        yield {**row, "guid": sentence.guid, "source": _source(sentence.guid)}
+    if num_different:
+        message = "%s: the characters of %d sentences differ from their comments (first: %s)"
+        logger.info(message, path, num_different, first_different)
+
+
+def _ner_row(characters: tuple[str, ...], tags: tuple[str, ...]) -> Row:
+    return {"guid": None, "source": None, "text": "".join(characters), "tags": list(tags)}
+
+
+def ner_hub_rows(row: Row) -> Iterator[Row]:
+    """The row of the hub's; it names neither guid nor source, and its `sentence` has marks."""
+    yield _ner_row(tuple(row["tokens"]), tuple(row["ner_tags"]))
+
+
+def dp_rows(path: Path, split: str) -> Iterator[Row]:
+    """Yields KLUE-DP's rows. Without labels (split test) heads and relations may be `-`."""
+    for sentence in _sentences(path, 6, lambda line: line.split("\t")):
+        for index, (number, fields) in enumerate(sentence.units, 1):
+            if fields[0] != str(index):
+                what = f"word number {fields[0]!r}, expected {index}"
+                raise fault(f"{path}:{number}", what, "mend that line")
+            _check_head(fields[4], len(sentence.units), f"{path}:{number}", split != "test")
+        _, words, lemmas, pos, heads, relations = zip(
+            *(fields for _, fields in sentence.units), strict=True
+        )
+        is_labelled = all(head.isdecimal() for head in heads)
+        yield {
+            "guid": sentence.guid,
+            "source": _source(sentence.guid),
+            "sentence": sentence.text,
+            "words": list(words),
+            "lemmas": list(lemmas),
+            "pos": list(pos),
+            "heads": [int(head) for head in heads] if is_labelled else None,
+            "relations": list(relations) if is_labelled else None,
+        }
+
+
+def _check_head(head: str, num_words: int, where: str, is_labelled: bool) -> None:
+    if head.isdecimal() and int(head) <= num_words or head in ("-", "_", "") and not is_labelled:
+        return
+    raise fault(where, f"head {head!r}, expected 0 to {num_words}", "mend that line")
+
+
+def dp_hub_rows(row: Row) -> Iterator[Row]:
+    """The row of the hub's; it names neither guid nor source."""
+    where = "klue/klue dp"
+    yield {
+        "guid": None,
+        "source": None,
+        "sentence": take(row, "sentence", str, where),
+        "words": take(row, "word_form", list, where),
+        "lemmas": take(row, "lemma", list, where),
+        "pos": take(row, "pos", list, where),
+        "heads": take(row, "head", list, where),
+        "relations": take(row, "deprel", list, where),
+    }

@@ -1,0 +1,275 @@
+"""NIKL (모두의 말뭉치): named entities 2019 and 2020, summaries, acceptability. On no public hub.
+
+Files lie as AIRC-KETI/Korean-Copora lays them out, below `NIKL/v1.0`. Written by the structure that
+public readers use: the corpora may not be passed on, so none was at hand.
+
+The corpora come in one piece, called train. The `_split` releases cut it by the hash of Korean-
+Copora's `.split` configurations, so that scores compare: by sentence for entities (a document's
+sentences fall on all sides), by document and kind for summaries.
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
+from hashlib import md5
+from pathlib import Path
+
+from ke_t5.errors import UserError
+from ke_t5.readers.json_rows import json_rows
+from ke_t5.readers.release import (
+    SPLITS,
+    RawSplit,
+    Release,
+    Row,
+    first_found,
+    folders_under,
+    hash_split,
+    raw_splits,
+    take,
+    text_at,
+)
+from ke_t5.readers.streams import fault, table
+
+logger = logging.getLogger(__name__)
+
+Paths = tuple[Path, ...]
+Stamps = tuple[int, ...]
+
+_HOME = "https://kli.korean.go.kr/corpus (NIKL, after an agreement)"
+_LICENCE = "NIKL agreement, not to be passed on"
+
+
+def _json_files(data_dir: Path, corpus: str) -> Paths:
+    """The corpus's files (.json or .JSON) by name, from the first folder that holds any."""
+    names = (f"NIKL/v1.0/{corpus}", f"v1.0/{corpus}", corpus)
+    for name in folders_under(data_dir, names, is_direct=False):
+        files = (data_dir / name).glob("*.[jJ][sS][oO][nN]")
+        found = tuple(sorted(path for path in files if not path.name.startswith(".")))
+        if found:
+            return found
+    return ()
+
+
+def _release(name: str, columns: Mapping[str, object], **parts: object) -> Release:
+    return Release(name=name, columns=columns, home=_HOME, licence=_LICENCE, **parts)
+
+
+# Named entities.
+
+
+def _sentences(files: Paths, split: str | None) -> Iterator[Row]:
+    """Yields the sentences of one hash split, or all; of a repeated id the first."""
+    seen, num_empty = set(), 0
+    for path in files:
+        for line, document in json_rows(path, "document"):
+            document_id = take(document, "id", str, f"{path}:{line}")
+            for sentence in take(document, "sentence", list, f"{path}:{line}"):
+                key = take(sentence, "id", str, f"{path}:{line}")
+                text = take(sentence, "form", str, f"{path}:{line}, sentence {key}")
+                num_empty += not text
+                if not text or key in seen or split not in (None, hash_split(key)):
+                    continue
+                seen.add(key)
+                entities = _entities(sentence, text, f"{path}:{line}, sentence {key}")
+                yield {"id": key, "document": document_id, "text": text, "entities": entities}
+    if num_empty:
+        logger.info("%s: %d empty sentences left out", files[0].parent, num_empty)
+
+
+def _entities(sentence: Row, text: str, where: str) -> list[Row]:
+    """The entities under `NE`, or under `ne` as NE 2020 v1.0 has it; `end` is exclusive there."""
+    entities = []
+    for entity in take(sentence, "ne" if "ne" in sentence else "NE", list, where):
+        start, end = take(entity, "begin", int, where), take(entity, "end", int, where)
+        text_at(text, start, end, take(entity, "form", str, where), where)
+        label = take(entity, "label", str, where)
+        entities.append({"start": start, "end": end, "label": label})
+    return entities
+
+
+def _find_entities(data_dir: Path, *, corpus: str, is_split: bool) -> dict[str, RawSplit]:
+    files = _json_files(data_dir, corpus)
+    splits = {split: split for split in SPLITS} if is_split else {"train": None}
+    return {
+        name: RawSplit(files, partial(_sentences, files, split))
+        for name, split in splits.items()
+        if files
+    }
+
+
+def _entity_release(name: str, corpus: str, *, is_split: bool) -> Release:
+    return _release(
+        name,
+        {
+            **dict.fromkeys(("id", "document", "text"), "string"),
+            "entities": [{"start": "int32", "end": "int32", "label": "string"}],
+        },
+        find=partial(_find_entities, corpus=corpus, is_split=is_split),
+        layout=(f"NIKL/v1.0/{corpus}/*.json",),
+        group="document",
+    )
+
+
+NE = _entity_release("nikl_ne", "NE", is_split=False)
+NE_SPLIT = _entity_release("nikl_ne_split", "NE", is_split=True)
+NE2020 = _entity_release("nikl_ne2020", "NE_2020", is_split=False)
+NE2020_SPLIT = _entity_release("nikl_ne2020_split", "NE_2020", is_split=True)
+
+
+# Summaries: NIKL_SC.json has the ids and the summaries, the newspaper corpus has the articles, as
+# <what stands before the first dot of an id>.json.
+
+
+def _stem(document_id: str) -> str:
+    return document_id.partition(".")[0]
+
+
+def _article(document: Row, where: str) -> str:
+    """The paragraphs in one line, each closed by a full stop unless a punctuation mark ends it.
+
+    >>> _article({"paragraph": [{"form": "제목 "}, {"form": ""}, {"form": "끝났다."}]}, "")
+    '제목. 끝났다.'
+    """
+    forms = []
+    for paragraph in take(document, "paragraph", list, where):
+        form = take(paragraph, "form", str, where).strip()
+        if form:
+            is_closed = unicodedata.category(form[-1]).startswith("P")
+            forms.append(form if is_closed else form + ".")
+    return " ".join(forms)
+
+
+@lru_cache(maxsize=1)
+def _document_ids(sources: Paths, stamps: Stamps) -> frozenset[str]:
+    """The ids of all summarised documents. `stamps`: see `_articles`."""
+    rows = ((path, line, row) for path in sources for line, row in json_rows(path, "data"))
+    return frozenset(take(row, "document_id", str, f"{path}:{line}") for path, line, row in rows)
+
+
+@lru_cache(maxsize=1)
+def _articles(sources: Paths, newspapers: Paths, stamps: Stamps) -> Mapping[str, str]:
+    """document_id -> article for all summarised documents, by one pass over their newspapers.
+
+    The splits of a corpus and its two kinds of summaries ask one after the other, so the last
+    answer is kept, for as long as the files' `stamps` (times of change) stay what they are.
+
+    Raises:
+        UserError: the newspaper corpus is missing, or holds none of the articles.
+    """
+    wanted = _document_ids(sources, _stamps(sources))
+    articles = {}
+    for path in newspapers:
+        for line, document in json_rows(path, "document"):
+            key = take(document, "id", str, f"{path}:{line}")
+            if key in wanted and key not in articles:
+                articles[key] = _article(document, f"{path}:{line}")
+    if not articles:
+        fix = "put the corpus NEWSPAPER, which holds the articles, into NIKL/v1.0/NEWSPAPER"
+        raise fault(sources[0], "no article of its documents is in the newspaper files", fix)
+    missing = sorted(wanted - articles.keys())
+    if missing:
+        message = "%s: %d of %d documents have no article in NEWSPAPER and are left out (first: %s)"
+        logger.warning(message, sources[0].parent, len(missing), len(wanted), missing[0])
+    return articles
+
+
+def _stamps(files: Paths) -> Stamps:
+    return tuple(path.stat().st_mtime_ns for path in files)
+
+
+def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) -> Iterator[Row]:
+    """Yields document, article and the sentences under `kind`, joined; None where there are none.
+
+    Documents without an article are left out, repeated ones given once. A hash split hashes the
+    hash of id and kind, as Korean-Copora does.
+    """
+    articles = _articles(sources, newspapers, _stamps(sources + newspapers))
+    seen = set()
+    for path in sources:
+        for line, row in json_rows(path, "data"):
+            where = f"{path}:{line}"
+            document_id = take(row, "document_id", str, where)
+            key = md5((document_id + kind).encode(), usedforsecurity=False).hexdigest()
+            is_wanted = document_id in articles and document_id not in seen
+            if not is_wanted or split not in (None, hash_split(key)):
+                continue
+            seen.add(document_id)
+            sentences = take(row, kind, list, where)
+            if not all(isinstance(sentence, str) for sentence in sentences):
+                raise fault(where, f"{kind!r} holds other things than texts", "mend that row")
+            summary = " ".join(sentence.strip() for sentence in sentences) or None
+            article = articles[document_id]
+            yield {"document_id": document_id, "article": article, "summary": summary}
+
+
+def _find_summaries(data_dir: Path, *, kind: str, is_split: bool) -> dict[str, RawSplit]:
+    """The splits of the summaries; of the newspapers only the files that hold an article."""
+    sources = _json_files(data_dir, "SUMMARIZATION")
+    try:
+        stems = {_stem(key) for key in _document_ids(sources, _stamps(sources))}
+    except UserError:
+        stems = set()  # reading the rows raises it again, when somebody wants them
+    newspapers = _json_files(data_dir, "NEWSPAPER") if sources else ()
+    newspapers = tuple(path for path in newspapers if path.stem in stems)
+    splits = {split: split for split in SPLITS} if is_split else {"train": None}
+    return {
+        name: RawSplit(sources + newspapers, partial(_summaries, sources, newspapers, kind, split))
+        for name, split in splits.items()
+        if sources
+    }
+
+
+def _summary_release(name: str, kind: str, *, is_split: bool) -> Release:
+    return _release(
+        name,
+        dict.fromkeys(("document_id", "article", "summary"), "string"),
+        find=partial(_find_summaries, kind=kind, is_split=is_split),
+        layout=("NIKL/v1.0/SUMMARIZATION/NIKL_SC.json", "NIKL/v1.0/NEWSPAPER/*.json"),
+        group="document_id",
+    )
+
+
+_WRITTEN, _PICKED = "summary_sentences", "topic_sentences"
+SUMMARY_SUMMARY = _summary_release("nikl_summary_summary", _WRITTEN, is_split=False)
+SUMMARY_SUMMARY_SPLIT = _summary_release("nikl_summary_summary_split", _WRITTEN, is_split=True)
+SUMMARY_TOPIC = _summary_release("nikl_summary_topic", _PICKED, is_split=False)
+SUMMARY_TOPIC_SPLIT = _summary_release("nikl_summary_topic_split", _PICKED, is_split=True)
+
+
+# Acceptability. The test split is the out-of-domain part.
+
+
+def _acceptability_rows(path: Path, split: str) -> Iterator[Row]:
+    """`idx` counts a file's rows from 0."""
+    columns = ("source", "acceptability_label", "source_annotation", "sentence")
+    for index, (line, raw) in enumerate(table(path, columns)):
+        label = raw["acceptability_label"]
+        if label not in ("0", "1") and (label or split != "test"):
+            what = f"acceptability_label {label!r}, expected 0 or 1"
+            raise fault(f"{path}:{line}", what, "mend that line")
+        yield {"idx": index, "sentence": raw["sentence"], "label": label or None}
+
+
+def _find_acceptability(data_dir: Path) -> dict[str, RawSplit]:
+    names = {
+        "train": "NIKL_CoLA_in_domain_train.tsv",
+        "validation": "NIKL_CoLA_in_domain_dev.tsv",
+        "test": "NIKL_CoLA_out_of_domain_dev.tsv",
+    }
+    folders = ("NIKL/v1.0/CoLA", "v1.0/CoLA", "CoLA", ".")
+    return raw_splits(first_found(data_dir, folders, names), _acceptability_rows)
+
+
+COLA = _release(
+    "nikl_cola",
+    {"idx": "int32", "sentence": "string", "label": "string"},
+    find=_find_acceptability,
+    layout=(
+        "NIKL/v1.0/CoLA/NIKL_CoLA_in_domain_train.tsv",
+        "NIKL/v1.0/CoLA/NIKL_CoLA_in_domain_dev.tsv",
+        "NIKL/v1.0/CoLA/NIKL_CoLA_out_of_domain_dev.tsv",
+    ),
+)

@@ -1,0 +1,185 @@
+"""What a release is: its columns, where its files lie, how they become rows, who else serves it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from ke_t5.readers.json_rows import kind_of
+from ke_t5.readers.streams import fault, listed
+
+Row = dict
+T = TypeVar("T")
+
+SPLITS = ("train", "validation", "test")
+
+# What a column must be, in a word for people.
+_KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS |= {list: "a list", dict: "an object"}
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """One split of a raw release.
+
+    Attributes:
+        files: all that its content depends on.
+        rows: yields the rows, streaming. A row that is not as it should be raises a UserError with
+            the exit code of data that names file and line.
+    """
+
+    files: tuple[Path, ...]
+    rows: Callable[[], Iterator[Row]]
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where the hub serves the release as plain tables.
+
+    Attributes:
+        splits: our split -> a split expression of `datasets`, such as "train[:90%]".
+        to_rows: a row of the hub -> our rows (a dialogue gives one a turn).
+        class_names: the caller has turned class numbers into names (None for -1, nested ones too);
+            otherwise they come as numbers.
+        configs: our split -> the configurations that hold it, one after the other, where that is
+            not `config`.
+    """
+
+    path: str
+    config: str | None
+    splits: Mapping[str, str]
+    to_rows: Callable[[Row], Iterator[Row]]
+    class_names: bool = True
+    configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def configs_of(self, split: str) -> tuple[str | None, ...]:
+        """The configurations whose rows, in this order, are the split."""
+        return self.configs.get(split, (self.config,))
+
+
+@dataclass(frozen=True)
+class Release:
+    """A benchmark's data as the authors publish them.
+
+    Attributes:
+        columns: column -> its type: "string", "int32", "float64", "bool", [a type] for a list,
+            {name: type} for a record. A value that is not known is None.
+        find: the splits that lie below a folder, {} where there is none; `rows` of a split opens
+            the file.
+        layout: where the files belong, relative to that folder.
+        home: where the release can be had.
+        group: the column whose equal values must stay in one split.
+    """
+
+    name: str
+    columns: Mapping[str, object]
+    find: Callable[[Path], dict[str, RawSplit]]
+    layout: tuple[str, ...]
+    home: str
+    licence: str
+    hub: Hub | None = None
+    group: str | None = None
+
+
+def first_found(
+    data_dir: Path, folders: Iterable[str], names: Mapping[str, str]
+) -> dict[str, Path]:
+    """split -> file, from the first of `folders` that holds any; "." is `data_dir` itself.
+
+    Splits are never put together from two folders, which may hold two versions.
+    """
+    for folder in folders:
+        paths = {split: data_dir / folder / name for split, name in names.items()}
+        found = {split: path for split, path in paths.items() if path.is_file()}
+        if found:
+            return found
+    return {}
+
+
+def folders_under(
+    data_dir: Path, names: Iterable[str], *, is_direct: bool = True
+) -> tuple[str, ...]:
+    """The folders to look in: `names`, and `data_dir` itself.
+
+    Args:
+        is_direct: `data_dir` itself counts whatever it is called; otherwise only where its own path
+            ends in one of `names` (for files whose names say nothing, such as train.txt).
+    """
+    names = tuple(names)
+    endings = tuple(Path(name).parts for name in names)
+    own = data_dir.resolve().parts
+    if is_direct or any(own[-len(ending) :] == ending for ending in endings):
+        return (*names, ".")
+    return names
+
+
+def raw_splits(
+    files: Mapping[str, Path], rows: Callable[[Path, str], Iterator[Row]]
+) -> dict[str, RawSplit]:
+    """One RawSplit for each file, read by `rows(path, split)`."""
+    return {split: RawSplit((path,), partial(rows, path, split)) for split, path in files.items()}
+
+
+def take(row: Row, name: str, kind: type[T], where: str) -> T:
+    """`row[name]`, which must be there and of that kind (a whole number does for a float)."""
+    if not isinstance(row, dict):
+        raise fault(where, f"found {kind_of(row)}, expected an object with {name!r}")
+    if name not in row:
+        raise fault(where, f"no {name!r}; the row has {listed(row)}")
+    value = row[name]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        what = f"{name!r} is {kind_of(value)}, expected {_KINDS[kind]}"
+        raise fault(where, what, "mend that row")
+    return value
+
+
+def take_optional(row: Row, name: str, kind: type[T], where: str) -> T | None:
+    """`row[name]` as `take` gives it, None where it is missing or null."""
+    return None if row.get(name) is None else take(row, name, kind, where)
+
+
+def take_label(row: Row, name: str, kind: type[T], where: str, is_labelled: bool) -> T | None:
+    """A label: None where it is null or, in a split without labels, missing."""
+    if name not in row and is_labelled:
+        return take(row, name, kind, where)
+    return take_optional(row, name, kind, where)
+
+
+def records(value: object) -> object:
+    """A list of records, also where the hub gives a record of lists; other values as they are.
+
+    >>> records({"text": ["a", "b"], "start": [1, 2]})
+    [{'text': 'a', 'start': 1}, {'text': 'b', 'start': 2}]
+    """
+    if not isinstance(value, dict):
+        return value
+    return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+
+
+def text_at(text: str, start: int, end: int, expected: str, where: str) -> None:
+    """Raises UserError unless `text[start:end]` (half-open characters) is `expected`."""
+    if not 0 <= start < end <= len(text):
+        what = f"{expected!r} at {start}..{end} lies outside a text of {len(text)} characters"
+    elif text[start:end] != expected:
+        what = f"expected {expected!r} at {start}..{end}, found {text[start:end]!r}"
+    else:
+        return
+    raise fault(where, what, "mend the span: offsets count characters of the text as it stands")
+
+
+def hash_split(key: str) -> str:
+    """The split that a key belongs to by its MD5, for corpora published in one piece.
+
+    The last decimal digit of the hash: 0 is validation, 1 is test, the others train, as in the
+    `.split` configurations of AIRC-KETI/Korean-Copora.
+
+    >>> [hash_split(f"NWRW1800000029.315.1.{i}") for i in range(1, 4)]
+    """
+    digit = int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16) % 10
+    return {0: "validation", 1: "test"}.get(digit, "train")

@@ -1,0 +1,142 @@
+"""Lines and tables of a file, streamed, each row with the number of its line.
+
+UTF-8 with or without a byte-order mark, line ends of Unix or Windows. Only a line feed ends a line:
+the texts hold other characters that `str.splitlines` would break at.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from ke_t5.errors import Exit, UserError
+
+OWN_FILE = "put the release's own file there"
+
+
+def fault(where: str | Path, what: str, fix: str = OWN_FILE) -> UserError:
+    """The error for data that cannot be read as it stands."""
+    return UserError(what, str(where), fix, Exit.DATA)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TextIO]:
+    """The file as text. Raises UserError where it cannot be opened or is not UTF-8."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
+            yield file
+    except OSError as error:
+        raise fault(
+            path, f"cannot be read ({error.strerror})", "mend the file's place or rights"
+        ) from None
+    except UnicodeDecodeError:
+        raise _encoding_fault(path) from None
+
+
+def _encoding_fault(path: Path) -> UserError:
+    """The error for a file that is not UTF-8, with the encoding that it seems to have."""
+    only_ascii = True
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            where = f"{path}:{number}"
+            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                return _not_utf8(where, "UTF-16")
+            if _is_encoded(line, "utf-8"):
+                only_ascii = only_ascii and line.isascii()
+            elif only_ascii and _is_encoded(line, "cp949"):
+                return _not_utf8(where, "CP949")
+            else:
+                break
+    return fault(where, "not UTF-8: the line holds broken bytes", "take the file from its source")
+
+
+def _not_utf8(where: str, encoding: str) -> UserError:
+    fix = f"convert the file with 'iconv -f {encoding} -t UTF-8'"
+    return fault(where, f"not UTF-8, looks like {encoding}", fix)
+
+
+def _is_encoded(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields (number from 1, line without its end). Raises UserError for an empty file."""
+    number = 0
+    with opened(path) as file:
+        for number, line in enumerate(file, 1):
+            line = line[:-1] if line.endswith("\n") else line
+            yield number, line[:-1] if line.endswith("\r") else line
+    if number == 0:
+        raise fault(path, "the file is empty")
+
+
+def tab_lines(
+    path: Path, num_fields: int | None = None, *, quoted: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """Yields (line number, the fields between tabs).
+
+    Args:
+        num_fields: how many every line must have; default: as many as the first line.
+        quoted: a field may stand in double quotes (never over the end of a line). Otherwise quotes
+            are characters like any other, which is how most of the authors wrote their files.
+
+    Raises:
+        UserError: a line with more or fewer fields, or an empty line that is not at the end.
+    """
+    empty = 0
+    for number, line in lines(path):
+        if not line:
+            empty = empty or number
+            continue
+        if empty:
+            raise fault(f"{path}:{empty}", "an empty line between rows", "delete it")
+        fields = _unquoted(line, f"{path}:{number}") if quoted else line.split("\t")
+        num_fields = num_fields or len(fields)
+        if len(fields) != num_fields:
+            what = f"{len(fields)} fields between tabs, expected {num_fields}"
+            raise fault(f"{path}:{number}", what, "mend the tabs of that line")
+        yield number, fields
+
+
+def _unquoted(line: str, where: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter="\t", strict=True))
+    except csv.Error as error:
+        raise fault(where, f"quotes that do not close ({error})", "mend that line") from None
+
+
+def table(
+    path: Path, columns: Sequence[str], *, quoted: bool = False
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields (line number, row) of a file of tab-separated values whose first line names columns.
+
+    Raises:
+        UserError: a header without one of `columns`, no row, or a fault of `tab_lines`.
+    """
+    rows = tab_lines(path, quoted=quoted)
+    first = next(rows, None)
+    if first is None:
+        raise fault(path, "the file is empty")
+    names = first[1]
+    if not set(columns) <= set(names):
+        what = f"the header has {listed(names)}, expected {listed(columns)}"
+        raise fault(f"{path}:1", what)
+    number = 0
+    for number, fields in rows:
+        yield number, dict(zip(names, fields, strict=True))
+    if number == 0:
+        raise fault(path, "no row stands under the header")
+
+
+def listed(names: Iterable[str], longest_list: int = 8) -> str:
+    """Names in quotes, for messages; the long ones and a long list cut short."""
+    names = [name if len(name) <= 40 else f"{name[:40]}..." for name in names]
+    shown = ", ".join(map(repr, names[:longest_list]))
+    return f"{shown} and more" if len(names) > longest_list else shown or "nothing"
