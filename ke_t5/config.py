@@ -1,0 +1,263 @@
+"""The run's settings: gin files and parameters, checked against what they bind before they bind it.
+
+>>> configuration = configure(["train_default.gin"], ["AdamW.lr=3e-4"])  # doctest: +SKIP
+>>> configuration.value("AdamW.lr")  # doctest: +SKIP
+0.0003
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import gin
+from ke_t5 import bindings as gin_bindings
+from ke_t5.annotations import fits, hint_of, shown
+from ke_t5.bindings import CONSTANT, MACRO, Binding, Reader, leaves
+from ke_t5.errors import UserError, suggestion
+
+SEARCH = (Path("gin"), Path(__file__).resolve().parent.parent / "gin")
+
+
+class Configuration:
+    """What is bound, where that was said, and what the run made of it.
+
+    `bindings` maps (scope, complete name, parameter) to the binding that counts. `notes` has a line
+    for each binding given twice and for each that a flag has beaten.
+    """
+
+    def __init__(self, bindings: Iterable[Binding] = ()) -> None:
+        self.bindings: dict[tuple[str, str, str], Binding] = {}
+        self.notes: list[str] = []
+        self._asked: set[tuple[str, str, str]] = set()
+        for binding in bindings:
+            self._take(binding)
+
+    def _take(self, binding: Binding) -> None:
+        before = self.bindings.get(binding.key)
+        # A parameter on the command line is there to replace what a file says.
+        deliberate = before and (binding.source, before.source) == ("param", "file")
+        if before and not deliberate and not is_required(before.value):
+            self.notes.append(
+                f"{binding.place}: {binding.name!r} is bound at {before.place} too; "
+                f"{binding.place} is used"
+            )
+        self.bindings[binding.key] = binding
+
+    def bound(self, name: str) -> bool:
+        """Whether anybody has bound `name` ("AdamW.lr", unscoped)."""
+        return self._key(name) in self.bindings
+
+    def value(self, name: str, default: object = None) -> object:
+        """What `name` is bound to, macros and calls resolved, else `default`. Counts as read."""
+        key = self._key(name)
+        if key not in self.bindings:
+            return default
+        self._asked.add(key)
+        return copy.deepcopy(self.bindings[key].value)
+
+    def bind(self, name: str, value: object, place: str) -> None:
+        """Binds for the run itself, over what a file said; a different value there is told.
+
+        Args:
+            place: who says so, for that note: a flag as given ("--learning_rate 3e-4").
+        """
+        key = self._key(name)
+        before = self.bindings.get(key)
+        if before and before.value != value:
+            self.notes.append(
+                f"{place} is used, not {before.place}: '{before.name} = {before.value!r}'"
+            )
+        scope, complete, parameter = key
+        self.bindings[key] = Binding(scope, complete, parameter, value, name, place, "run")
+        with gin.unlock_config():
+            gin.bind_parameter(key, value)
+
+    def unread(self) -> list[str]:
+        """A line for each binding of the user that nothing in this run has read so far."""
+        calls = gin_bindings.operative()
+        lines = []
+        for key, binding in self.bindings.items():
+            scope, complete, parameter = key
+            # A binding without a scope, or in scope a, is read by calls in scope a/b too.
+            read = any(
+                called == complete and parameter in values and f"{inside}/".startswith(prefix)
+                for (inside, called), values in calls.items()
+                for prefix in (f"{scope}/" if scope else "",)
+            )
+            if not read and key not in self._asked and binding.source != "run":
+                lines.append(
+                    f"{binding.place}: {binding.name!r} is set but this run never reads it"
+                )
+        return lines
+
+    def operative(self) -> str:
+        """What the run has read so far, defaults included, as the text of a gin file."""
+        return gin.operative_config_str()
+
+    def _key(self, name: str) -> tuple[str, str, str]:
+        selector, _, parameter = name.rpartition(".")
+        (complete,) = gin_bindings.matching(selector) or [selector]
+        return "", complete, parameter
+
+
+def configure(
+    gin_files: Sequence[str] = (),
+    gin_params: Sequence[str] = (),
+    *,
+    search: Sequence[Path] = SEARCH,
+) -> Configuration:
+    """Binds what the files, then the parameters say, and locks gin.
+
+    Args:
+        search: folders where a file is looked for that is not found as given.
+
+    Raises:
+        UserError: for the first thing wrong; it names the places of the others. Nothing is bound
+            then.
+    """
+    reader = Reader(search)
+    read = [binding for name in gin_files for binding in reader.file(name)]
+    read += [binding for text in gin_params for binding in reader.param(text)]
+    configuration = Configuration(read)
+    final = list(configuration.bindings.values())
+    macros = {b.scope: b for b in final if b.selector == MACRO}
+    problems = reader.problems + [p for b in final for p in faults(b, macros)]
+    if problems:
+        raise first_of(problems)
+    for binding in final:
+        gin.bind_parameter(binding.key, binding.value)
+    gin.finalize()
+    return configuration
+
+
+def clear() -> None:
+    """Forgets every binding and unlocks gin; what is registered stays. For tests."""
+    gin.clear_config()
+
+
+def first_of(problems: Sequence[UserError]) -> UserError:
+    """The first problem, with the places of the others behind it."""
+    first = problems[0]
+    others = list(dict.fromkeys(p.where for p in problems[1:] if p.where != first.where))
+    if others:
+        first = UserError(first.what, first.where, f"{first.fix} (also: {', '.join(others)})")
+    return first
+
+
+def faults(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
+    """What is wrong with the name, the references or the type of one binding."""
+    for reference in references(binding.value):
+        name = "/".join(reference.scopes)
+        if reference.configurable.selector == MACRO and name not in macros:
+            fix = f"define it: {name} = ..."
+            if macros:
+                fix = suggestion(name, macros)
+            return [UserError(f"unknown macro '%{name}'", binding.place, fix)]
+    if is_required(binding.value):
+        fix = f"give --gin_param '{binding.name}=...'"
+        return [UserError(f"{binding.name!r} must be given", binding.place, fix)]
+    if binding.selector == MACRO:
+        return []
+    return unknown_parameter(binding) or wrong_type(binding, macros)
+
+
+def unknown_parameter(binding: Binding) -> list[UserError]:
+    """The problem that nothing takes a parameter of that name, or that gin may not set it."""
+    thing = gin_bindings.configurable(binding.selector)
+    signature = inspect.signature(thing.wrapped).parameters.values()
+    known = {p.name for p in signature if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in signature)
+    allowed = set(thing.allowlist or known) - set(thing.denylist or ())
+    denied = thing.denylist and binding.parameter in thing.denylist
+    if binding.parameter in allowed or (takes_any and not thing.allowlist and not denied):
+        return []
+    what = f"{binding.name.rpartition('.')[0]!r} has no parameter {binding.parameter!r} to set"
+    return [UserError(what, binding.place, suggestion(binding.parameter, allowed))]
+
+
+def wrong_type(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
+    """The problem that a value cannot be what the parameter's annotation asks for."""
+    wrapped = gin_bindings.configurable(binding.selector).wrapped
+    hint = hint_of(wrapped, binding.parameter)
+    value = resolved(binding.value, macros)
+    if fits(value, hint):
+        return []
+    told = f"{value!r:.60}" if references(value) else f"{value!r:.60} ({type(value).__name__})"
+    what = f"{binding.name!r} must be {shown(hint)}, not {told}"
+    fix = "give one"
+    if isinstance(value, str):
+        # A name in quotes is the usual slip, and so is a number in quotes.
+        fix = f"write @{value}" if gin_bindings.matching(value) else "mind the quotes"
+    return [UserError(what, binding.place, fix)]
+
+
+def references(value: object) -> list[gin.config.ConfigurableReference]:
+    """All @references and %macros in a value."""
+    return [leaf for leaf in leaves(value) if isinstance(leaf, gin.config.ConfigurableReference)]
+
+
+def resolved(value: object, macros: dict[str, Binding], depth: int = 0) -> object:
+    """`value`, or where it is a %macro, that macro's own value."""
+    if isinstance(value, gin.config.ConfigurableReference) and depth < len(macros):
+        macro = macros.get("/".join(value.scopes))
+        if value.configurable.selector == MACRO and macro:
+            return resolved(macro.value, macros, depth + 1)
+    return value
+
+
+def is_required(value: object) -> bool:
+    """Whether a value is %gin.REQUIRED, a place for somebody else to fill."""
+    if not isinstance(value, gin.config.ConfigurableReference):
+        return False
+    return value.configurable.selector == CONSTANT and copy.deepcopy(value) is gin.REQUIRED
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Imports the user's own modules, the current folder first on the path.
+
+    Raises:
+        UserError: names the module, the line and the reason; the user's exception is its cause, and
+            its `keep_traceback` asks whoever ends the process to keep the traceback.
+    """
+    if names:
+        folder = str(Path.cwd())
+        # An entry further back would let a module of the same name elsewhere win.
+        sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
+        importlib.invalidate_caches()
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            problem = import_problem(name, error)
+            problem.keep_traceback = True
+            raise problem from error
+
+
+def import_problem(name: str, error: BaseException) -> UserError:
+    """Why a module could not be imported: it is not there, or something in it failed."""
+    where = f"--module_import {name}"
+    if name.endswith(".py") or "/" in name:
+        fix = f"write {name.removesuffix('.py').strip('./').replace('/', '.')}"
+        return UserError("a module is named with dots, without .py", where, fix)
+    if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+        *folders, missing = error.name.split(".")
+        inside = Path.cwd().joinpath(*folders)
+        files = inside.iterdir() if inside.is_dir() else []
+        fix = suggestion(missing, {f.stem for f in files if f.is_dir() or f.suffix == ".py"})
+        return UserError(f"no module {error.name!r} in {Path.cwd()}", where, fix)
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, SyntaxError):
+        file, line = str(error.filename), error.lineno
+    else:
+        file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+    file = os.path.relpath(file) if Path(file).is_relative_to(Path.cwd()) else file
+    return UserError(f"its import fails at {file}:{line}: {reason}", where, "mend the module")

@@ -1,0 +1,81 @@
+"""What is wrong with a gin text that gin's parser refused: the line, the fault and the fix."""
+
+from __future__ import annotations
+
+import re
+import tokenize
+from collections.abc import Callable
+
+SCAN = re.compile(
+    r"""(?P<skip>\#[^\n]*|'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")"""
+    r"""|(?P<open>[\[({])|(?P<close>[\])}])|(?P<quote>['"])"""
+    r"""|(?P<statement>^[ \t]*[\w%@./]+[ \t]*=(?!=))""",
+    re.MULTILINE | re.DOTALL,
+)
+PAIRS = {"(": ")", "[": "]", "{": "}"}
+
+
+def unbalanced(text: str) -> tuple[int, str, str] | None:
+    """(line, what, fix) for a bracket or quote without its partner, or None.
+
+    >>> unbalanced("a.b = {'x': 1\\nc.d = 2")
+    (1, "bracket '{' opened here is never closed", "close it with '}'")
+    """
+    waiting: list[tuple[str, int]] = []
+    for match in SCAN.finditer(text):
+        kind, found = match.lastgroup, match[0]
+        line = text.count("\n", 0, match.start()) + 1
+        if kind == "quote":
+            return line, f"quote {found} opened here is never closed", "close it in the same line"
+        if kind == "open":
+            waiting.append((found, line))
+        elif kind == "statement" and waiting:
+            break
+        elif kind == "close":
+            opened, opened_line = waiting.pop() if waiting else ("", 0)
+            if PAIRS.get(opened) != found:
+                partner = f"meets '{opened}' of line {opened_line}" if opened else "opens nowhere"
+                return line, f"bracket '{found}' {partner}", "check the brackets"
+    if not waiting:
+        return None
+    opened, line = waiting[-1]
+    what = f"bracket '{opened}' opened here is never closed"
+    return line, what, f"close it with '{PAIRS[opened]}'"
+
+
+def fault(text: str, error: Exception, is_name: Callable[[str], object]) -> tuple[int, str, str]:
+    """(line, what, fix) for a text that gin's parser refused with `error`.
+
+    `is_name` tells whether a word names something registered with gin.
+    """
+    found = unbalanced(text)
+    if found:
+        return found
+    line = getattr(error, "lineno", None) or 1
+    if isinstance(error, tokenize.TokenError):
+        line = error.args[1][0]
+    lines = text.splitlines() or [""]
+    line = min(line, len(lines))  # at the end of the text the parser is one line further
+    written = lines[line - 1].strip()
+    message = str(getattr(error, "msg", error))
+    bare = re.search(r"Failed to parse token '(.*)'", message, re.DOTALL)
+    if bare:
+        return line, *bare_word(bare[1], written, is_name)
+    if re.match(r"[\w./]+\s*:\s*\S", written):
+        return line, f"':' where '=' belongs in {written!r:.80}", "write name.parameter = value"
+    if re.fullmatch(r"[\w./%]+\s*=\s*(#.*)?", written):
+        return line, f"no value in {written!r:.80}", "write name.parameter = value"
+    what = f"cannot read {written!r:.80}"
+    return line, what, "write name.parameter = value, one to a line, with text in quotes"
+
+
+def bare_word(word: str, written: str, is_name: Callable[[str], object]) -> tuple[str, str]:
+    """(what, fix) for a value that is neither a number nor in quotes, in the line `written`."""
+    literal = {"true": "True", "false": "False", "none": "None", "null": "None"}.get(word.lower())
+    if literal:
+        return f"{word!r} is no value", f"write {literal}"
+    if is_name(word):
+        return f"{word!r} is no value", f"write @{word}"
+    after = re.sub(r"\s+#.*", "", written.partition("=")[2]).strip()
+    quoted = word if not after or after[0] in "([{" else after
+    return f"{quoted!r:.80} is no value without quotes", f"write '{quoted}'"
