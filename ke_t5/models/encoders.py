@@ -1,0 +1,157 @@
+"""An encoder with a head: T5's own, under the parameter names of T5 checkpoints, or any other.
+
+A model class names its head by two functions of `heads` or `structured_heads`: `add_head` puts
+the head's modules on the model, `forward` computes the output.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedModel, T5EncoderModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
+
+from ke_t5.models.configs import EncoderConfig, T5EncoderConfig
+from ke_t5.models.crf import CRF
+
+
+class T5EncoderWithHead(T5EncoderModel):
+    """T5's encoder (`shared`, `encoder.*`) and a head; a seq2seq checkpoint's decoder is left out.
+
+    Attributes:
+        task_forms: the kinds of task that the head serves.
+        loss_divisor: what the mean loss is a mean over, where that is not what the task says.
+    """
+
+    config_class = T5EncoderConfig
+    task_forms: tuple[str, ...] = ()
+    loss_divisor: str | None = None
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^lm_head\."]
+
+    def __init__(self, config: T5EncoderConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.add_head()
+        self.post_init()
+
+    def encode(
+        self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
+    ) -> tuple[BaseModelOutput, Tensor]:
+        """The encoder's output and the mask [B, S], all true where none is given."""
+        # T5 has no segments; a general tokenizer in front of it may count them all the same.
+        kwargs.pop("token_type_ids", None)
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        return output, _mask_of(output, attention_mask)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        # The general rule would draw the head from N(0, initializer_factor), a hundred times too
+        # wide. T5's own layers are drawn again by the modules that hold them.
+        _init_head(module)
+
+
+class EncoderWithHead(PreTrainedModel):
+    """Any encoder of transformers (`backbone.*`) and a head."""
+
+    config_class = EncoderConfig
+    task_forms: tuple[str, ...] = ()
+    loss_divisor: str | None = None
+    base_model_prefix = "backbone"
+    supports_gradient_checkpointing = True
+    # Which attention is used is the backbone's business; it has the last word.
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^lm_head\.", r"^cls\.", r"pooler\."]
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.backbone = _backbone(config)
+        self.add_head()
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, name: str, *args: Any, **kwargs: Any) -> EncoderWithHead:
+        """The model, from a folder of ours or of its encoder (with any head, which is left out)."""
+        config = kwargs.get("config")
+        if config is None:
+            hub = ("cache_dir", "revision", "local_files_only", "token", "subfolder")
+            hub_arguments = {key: kwargs[key] for key in hub if key in kwargs}
+            config = cls.config_class.from_pretrained(name, **hub_arguments)
+        pattern = rf"^{_backbone_class(config).base_model_prefix}\."
+        kwargs.setdefault("key_mapping", {pattern: "backbone."})
+        loaded = super().from_pretrained(name, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        # save_pretrained would undo the renaming: two exports of one model would differ.
+        renamings = getattr(model, "_weight_conversions", None) or []
+        model._weight_conversions = [
+            renaming for renaming in renamings if pattern not in renaming.source_patterns
+        ]
+        return loaded
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The backbone's embedding."""
+        return self.backbone.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the backbone's embedding."""
+        self.backbone.set_input_embeddings(value)
+
+    def encode(
+        self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
+    ) -> tuple[BaseModelOutput, Tensor]:
+        """The backbone's output and the mask [B, S], all true where none is given."""
+        given = {key: value for key, value in kwargs.items() if value is not None}
+        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **given)
+        return output, _mask_of(output, attention_mask)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        _init_head(module)
+        if isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=1.0)
+
+
+def _init_head(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        init.normal_(module.weight, std=module.in_features**-0.5)
+    elif isinstance(module, CRF):
+        for parameter in module.parameters():
+            init.uniform_(parameter, -0.1, 0.1)
+
+
+def _mask_of(output: BaseModelOutput, attention_mask: Tensor | None) -> Tensor:
+    hidden = output.last_hidden_state
+    if attention_mask is None:
+        return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+    return attention_mask.bool()
+
+
+def _backbone_class(config: EncoderConfig) -> type[PreTrainedModel]:
+    if config.backbone is None:
+        raise ValueError(f"{type(config).__name__} needs the configuration of an encoder: backbone")
+    kind = type(config.backbone)
+    if kind in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return MODEL_FOR_TEXT_ENCODING_MAPPING[kind]
+    if config.backbone.is_encoder_decoder:
+        raise ValueError(f"{config.backbone.model_type} has no encoder that stands alone")
+    return MODEL_MAPPING[kind]
+
+
+def _backbone(config: EncoderConfig) -> PreTrainedModel:
+    model_class = _backbone_class(config)
+    # A pooler that no head reads would be a parameter without a gradient.
+    has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    options = {"add_pooling_layer": False} if has_pooler else {}
+    auto = (
+        AutoModelForTextEncoding
+        if type(config.backbone) in MODEL_FOR_TEXT_ENCODING_MAPPING
+        else AutoModel
+    )
+    return auto.from_config(config.backbone, **options)

@@ -1,0 +1,241 @@
+"""Heads that read one decision off the encoder for a text, a token, or a pair of entities.
+
+Each is two functions that a model class takes as methods: `add_*` makes the modules, under the
+parameter names of the released models; the other is `forward`.
+
+Shape letters: B rows, S tokens, D width, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.modeling_outputs import (
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from transformers.utils import can_return_tuple
+
+IGNORED = -100
+
+Pool = Callable[[Tensor, Tensor], Tensor]
+
+
+def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[B, D]: the first token of [B, S, D] that the mask holds."""
+    first = mask.int().argmax(dim=1)
+    return hidden[torch.arange(hidden.size(0), device=hidden.device), first]
+
+
+def sum_over_root_length(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[B, D]: the sum of [B, S, D] over the mask, divided by the square root of its length."""
+    mask = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1).sqrt()
+
+
+def span_mean(hidden: Tensor, spans: Tensor) -> Tensor:
+    """[B, D]: the mean of [B, S, D] over token spans [B, 2] (end exclusive); 0 for an empty one."""
+    places = torch.arange(hidden.size(1), device=hidden.device)
+    inside = (places >= spans[:, :1]) & (places < spans[:, 1:])
+    weights = inside.to(hidden.dtype)
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+    return torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)
+
+
+class Pooler(nn.Module):
+    """A text's vector [B, D]: what `pool` takes of its tokens, through two layers."""
+
+    def __init__(self, width: int, dropout: float, pool: Pool) -> None:
+        super().__init__()
+        self.dense1 = nn.Linear(width, width)
+        self.dense2 = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.pool = pool
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        pooled = functional.relu(self.dense1(self.pool(hidden, mask)))
+        return self.dense2(self.dropout(pooled))
+
+
+def exact(logits: Tensor) -> Tensor:
+    """The logits in float32 or float64: a loss in half precision loses what it measures."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labels [...] that are not -100, of logits [..., C]; 0 where there is none."""
+    total = functional.cross_entropy(
+        exact(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
+    """The mean loss of [B, C] logits, of the kind that transformers would choose.
+
+    Args:
+        problem_type: "regression", "single_label_classification", "multi_label_classification", or
+            None: by the number of classes and the labels' type.
+    """
+    if problem_type is None:
+        one_label = logits.size(-1) > 1 and not labels.is_floating_point()
+        several = "single_label_classification" if one_label else "multi_label_classification"
+        problem_type = "regression" if logits.size(-1) == 1 else several
+    logits = exact(logits)
+    if problem_type == "regression":
+        return functional.mse_loss(logits, labels.view(logits.shape).to(logits.dtype))
+    if problem_type == "single_label_classification":
+        return mean_cross_entropy(logits, labels.view(-1))
+    if problem_type == "multi_label_classification":
+        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    raise ValueError(f"unknown problem_type {problem_type!r}")
+
+
+def add_sequence_head(self: nn.Module) -> None:
+    """`pooler`, `dropout` and `classifier`; the class says how to `pool`."""
+    width = self.config.hidden_size
+    self.pooler = Pooler(width, self.config.dropout_rate, self.pool)
+    self.dropout = nn.Dropout(self.config.dropout_rate)
+    self.classifier = nn.Linear(width, self.num_labels)
+
+
+@can_return_tuple
+def classify_sequences(
+    self: nn.Module,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    labels: Tensor | None = None,
+    **kwargs: Any,
+) -> SequenceClassifierOutput:
+    """Logits [B, C] for each text; labels are [B] ids or numbers, or [B, C] zeros and ones."""
+    output, mask = self.encode(
+        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
+    )
+    logits = self.classifier(self.dropout(self.pooler(output.last_hidden_state, mask)))
+    loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
+    return SequenceClassifierOutput(
+        loss=loss,
+        logits=logits,
+        hidden_states=output.hidden_states,
+        attentions=output.attentions,
+    )
+
+
+def add_entity_pair_head(self: nn.Module) -> None:
+    """`pooler`, `dropout`, `fc_layer.0` (both entities) and `classifier.0`, of three vectors."""
+    width = self.config.hidden_size
+    self.pooler = Pooler(width, self.config.dropout_rate, self.pool)
+    self.dropout = nn.Dropout(self.config.dropout_rate)
+    self.fc_layer = nn.Sequential(nn.Linear(width, width))
+    self.classifier = nn.Sequential(nn.Linear(3 * width, self.num_labels))
+
+
+@can_return_tuple
+def classify_entity_pairs(
+    self: nn.Module,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    entity_token_idx: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    labels: Tensor | None = None,
+    **kwargs: Any,
+) -> SequenceClassifierOutput:
+    """Logits [B, C] for the relation of two entities.
+
+    Args:
+        entity_token_idx: [B, 2, 2], first and end (exclusive) token of subject and object.
+    """
+    if entity_token_idx is None:
+        raise ValueError("entity_token_idx [B, 2, 2] is needed: token spans of subject and object")
+    output, mask = self.encode(
+        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
+    )
+    hidden = output.last_hidden_state
+    entities = [self.fc_layer(span_mean(hidden, entity_token_idx[:, which])) for which in (0, 1)]
+    vectors = [self.dropout(self.pooler(hidden, mask)), *entities]
+    logits = self.classifier(torch.cat(vectors, dim=-1))
+    loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
+    return SequenceClassifierOutput(
+        loss=loss,
+        logits=logits,
+        hidden_states=output.hidden_states,
+        attentions=output.attentions,
+    )
+
+
+def add_token_head(self: nn.Module) -> None:
+    """`dropout` and `classifier`."""
+    self.dropout = nn.Dropout(self.config.dropout_rate)
+    self.classifier = nn.Linear(self.config.hidden_size, self.num_labels)
+
+
+@can_return_tuple
+def classify_tokens(
+    self: nn.Module,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    labels: Tensor | None = None,
+    **kwargs: Any,
+) -> TokenClassifierOutput:
+    """Logits [B, S, C] for each token; labels [B, S] count where not -100 and not padding."""
+    output, mask = self.encode(
+        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
+    )
+    logits = self.classifier(self.dropout(output.last_hidden_state))
+    loss = None
+    if labels is not None:
+        loss = mean_cross_entropy(logits, labels.masked_fill(~mask, IGNORED))
+    return TokenClassifierOutput(
+        loss=loss,
+        logits=logits,
+        hidden_states=output.hidden_states,
+        attentions=output.attentions,
+    )
+
+
+def add_answer_head(self: nn.Module) -> None:
+    """`dropout` and `qa_outputs`, a start and an end score for each token."""
+    self.dropout = nn.Dropout(self.config.dropout_rate)
+    self.qa_outputs = nn.Linear(self.config.hidden_size, 2)
+
+
+@can_return_tuple
+def find_answers(
+    self: nn.Module,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    start_positions: Tensor | None = None,
+    end_positions: Tensor | None = None,
+    **kwargs: Any,
+) -> QuestionAnsweringModelOutput:
+    """Start and end logits [B, S]; gold positions [B] (end inclusive), outside the text ignored."""
+    output, mask = self.encode(
+        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
+    )
+    logits = self.qa_outputs(self.dropout(output.last_hidden_state))
+    logits = logits.masked_fill(~mask.unsqueeze(-1), torch.finfo(logits.dtype).min)
+    start, end = logits.unbind(-1)
+    loss = None
+    if start_positions is not None and end_positions is not None:
+        gold = [_inside_text(places, start.size(1)) for places in (start_positions, end_positions)]
+        loss = (mean_cross_entropy(start, gold[0]) + mean_cross_entropy(end, gold[1])) / 2
+    return QuestionAnsweringModelOutput(
+        loss=loss,
+        start_logits=start,
+        end_logits=end,
+        hidden_states=output.hidden_states,
+        attentions=output.attentions,
+    )
+
+
+def _inside_text(positions: Tensor, num_tokens: int) -> Tensor:
+    positions = positions.view(-1)
+    return positions.masked_fill((positions < 0) | (positions >= num_tokens), IGNORED)
