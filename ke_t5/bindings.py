@@ -42,6 +42,8 @@ def operative() -> dict[tuple[str, str], dict[str, object]]:
         return {key: dict(values) for key, values in gin.config._OPERATIVE_CONFIG.items()}
 
 
+# What gin's parser raises; the tokenizer of Python 3.12.1 has a SystemError for some odd characters.
+UNREADABLE = (SyntaxError, tokenize.TokenError, ValueError, RecursionError, SystemError)
 MACRO = "gin.macro"
 CONSTANT = "gin.constant"
 
@@ -175,7 +177,7 @@ class Reader:
                     binding = self._binding(statement, place, source)
                     if binding:
                         yield binding
-        except (SyntaxError, tokenize.TokenError, ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             line, what, fix = fault(text, error, matching)
             self._problem(place_of(line), what, fix)
 
