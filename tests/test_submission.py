@@ -1,0 +1,60 @@
+"""Files that benchmarks take."""
+
+import json
+
+import pytest
+
+from ke_t5.errors import UserError
+from ke_t5.task.submission import write_submission
+
+
+@pytest.mark.parametrize(
+    ("form", "predictions", "text"),
+    [
+        ("klue_tc", ["정치", "스포츠", None], "0\n6\n-1\n"),
+        ("klue_nli", ["entailment", "contradiction", "neutral"], "0\n1\n2\n"),
+        ("klue_sts", [3.5, 0, None], "3.5\n0.0\n-1.0\n"),
+        ("klue_ner", [["B-PS", "I-PS", "O"], ["B-TI"], None], "12,0,1,12,12\n12,8,12\n12,12\n"),
+        (
+            "klue_dp",
+            [
+                {"heads": [2, 0], "relations": ["NP_SBJ", "VP"]},
+                {"heads": [0], "relations": ["X"]},
+                {"heads": [None], "relations": [None]},
+            ],
+            "2 3\n0 2\n0 23\n-1 -1\n",
+        ),
+    ],
+)
+def test_forms_of_lines(tmp_path, form, predictions, text):
+    path = write_submission(form, tmp_path / "output.csv", ["a", "b", "c"], predictions)
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_relations_come_with_their_probabilities(tmp_path):
+    path = write_submission(
+        "klue_re", tmp_path / "out", ["a"], ["per:title"], scores=[[0.25] + [0.0] * 28 + [0.75]]
+    )
+    assert path.read_text() == f"29\t0.25 {'0.0 ' * 28}0.75\n"
+    with pytest.raises(UserError, match="it needs the probability of every relation"):
+        write_submission("klue_re", tmp_path / "out", ["a"], ["per:title"])
+
+
+@pytest.mark.parametrize("form", ["korquad", "klue_mrc"])
+def test_answers_are_one_object(tmp_path, form):
+    path = write_submission(form, tmp_path / "out.json", ["q1", "q2"], ["세종", None])
+    assert "세종" in path.read_text(encoding="utf-8")
+    assert json.loads(path.read_text(encoding="utf-8")) == {"q1": "세종", "q2": ""}
+
+
+def test_states_are_a_list_of_turns(tmp_path):
+    path = write_submission("klue_dst", tmp_path / "o", ["g1", "g1"], [["식당-종류-일식"], None])
+    turns = json.loads(path.read_text(encoding="utf-8"))
+    assert turns == [{"guid": "g1", "pred": ["식당-종류-일식"]}, {"guid": "g1", "pred": []}]
+
+
+def test_unknown_forms_and_columns_that_do_not_match_are_refused(tmp_path):
+    with pytest.raises(UserError, match="--submission 'klue_nil': unknown form; did you mean"):
+        write_submission("klue_nil", tmp_path / "o", [], [])
+    with pytest.raises(ValueError, match="klue_nli: columns of 2, 1 rows"):
+        write_submission("klue_nli", tmp_path / "o", ["a", "b"], ["neutral"])
