@@ -1,0 +1,249 @@
+"""Snapshot folders on the disk: made whole in one instant, told from broken ones, cleaned up.
+
+A folder is made as `step-00000240.tmp-<pid>`, flushed to the disk, read back and renamed. To
+replace one of the same step, the old is set aside as `step-00000240.old`, and is still found by
+its name until the new one stands. A folder that has its name is never written into.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.train import states
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "MANIFEST.json"
+NAME = re.compile(r"(step-(\d{8,}))(\.old)?")
+TEMPORARY = re.compile(r".*\.tmp-(\d+)")
+
+
+def folder_name(step: int) -> str:
+    """240 -> "step-00000240"."""
+    return f"step-{step:08d}"
+
+
+def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
+    """Makes `target` of tensors (`*.safetensors`) and plain JSON (`*.json`) by file name.
+
+    One that is there and holds the same bytes stays as it is; another one is replaced.
+
+    Raises:
+        OSError: as the disk says; whatever stood at `target` is there as before.
+    """
+    temporary = _temporary(target)
+    try:
+        _write(temporary, step, contents)
+        if fault := find_fault(temporary, target.name):
+            raise OSError(errno.EIO, f"what was written does not read back: {fault}")
+        _commit(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp-{os.getpid()}")
+
+
+def _write(folder: Path, step: int, contents: Mapping[str, dict]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    seals = {}
+    for name, content in contents.items():
+        write = states.write_json if name.endswith(".json") else states.write_tensors
+        seals[name] = write(folder / name, content)
+    # Last, so that a folder with a manifest has all that it lists.
+    states.write_json(folder / MANIFEST, _manifest(step, seals))
+    sync_folder(folder)
+
+
+def _manifest(step: int, seals: dict) -> dict:
+    content = {"format": 1, "step": step, "files": seals}
+    return {**content, "sha256": hashlib.sha256(states.json_bytes(content)).hexdigest()}
+
+
+def _commit(temporary: Path, target: Path) -> None:
+    old = target.with_name(f"{target.name}.old")
+    _settle(old)
+    if not target.exists():
+        os.rename(temporary, target)
+    elif _is_equal(temporary, target) and find_fault(target) is None:
+        return
+    else:
+        os.rename(target, old)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            os.rename(old, target)
+            raise
+    sync_folder(target.parent)
+    _settle(old)
+
+
+def _is_equal(one: Path, other: Path) -> bool:
+    manifest = other / MANIFEST
+    return manifest.exists() and (one / MANIFEST).read_bytes() == manifest.read_bytes()
+
+
+def _settle(old: Path) -> None:
+    """Ends a replacement: without its successor `old` gets its name back, else it goes."""
+    if not old.exists():
+        return
+    target = old.with_suffix("")
+    if target.exists():
+        remove_folder(old)
+    else:
+        os.rename(old, target)
+        sync_folder(old.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Deletes a folder under another name, so that half of it never looks like a snapshot."""
+    doomed = _temporary(folder)
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed)
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems keep no folder to flush and say so.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def list_snapshots(weights: Path) -> dict[int, Path]:
+    """Step -> folder, in the order of the steps, whole or not."""
+    names = sorted(path.name for path in weights.iterdir()) if weights.is_dir() else []
+    matches = [match for name in names if (match := NAME.fullmatch(name))]
+    return {int(match[2]): locate(weights / match[1]) for match in matches}
+
+
+def locate(path: Path) -> Path:
+    """The folder of that name, or the one set aside while a process was killed replacing it."""
+    old = path.with_name(f"{path.name}.old")
+    return old if old.is_dir() and not path.exists() else path
+
+
+def find_fault(folder: Path, name: str | None = None) -> str | None:
+    """What is wrong with a snapshot, beginning with the file's name; None where it is whole.
+
+    Args:
+        name: what the folder is going to be called, where it is not called so yet.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(content)
+        files, step = manifest["files"], manifest["step"]
+        is_intact = content == states.json_bytes(_manifest(step, files))
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (ValueError, KeyError, TypeError, OSError):
+        is_intact = False
+    if not is_intact:
+        return f"{MANIFEST} is damaged"
+    match = NAME.fullmatch(name or folder.name)
+    if match and int(match[2]) != step:
+        return f"{MANIFEST} is of step {step}"
+    with ThreadPoolExecutor(len(files)) as pool:
+        faults = pool.map(lambda item: _find_file_fault(folder / item[0], item[1]), files.items())
+        return next(filter(None, faults), None)
+
+
+def _find_file_fault(path: Path, seal: Mapping) -> str | None:
+    try:
+        size = path.stat().st_size
+        if size != seal["size"]:
+            return f"{path.name} has {size:,} bytes instead of {seal['size']:,}"
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except FileNotFoundError:
+        return f"{path.name} is missing"
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    if digest.hexdigest() != seal["sha256"]:
+        return f"{path.name} is damaged (its SHA-256 is another one)"
+    return None
+
+
+def write_pointer(weights: Path, pointer: str, step: int) -> None:
+    """Lets `<pointer>.json` name the snapshot of `step`, from one instant to the next."""
+    path = weights / f"{pointer}.json"
+    temporary = _temporary(path)
+    try:
+        temporary.unlink(missing_ok=True)
+        states.write_json(temporary, _pointer(pointer, step))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(weights)
+
+
+def _pointer(pointer: str, step: int) -> dict:
+    # The step is said twice, so that a flipped digit does not lead to another snapshot.
+    return {"pointer": pointer, "snapshot": folder_name(step), "step": step}
+
+
+def read_pointer(weights: Path, pointer: str) -> int | None:
+    """The step that `<pointer>.json` names; None where there is no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = weights / f"{pointer}.json"
+    try:
+        content = path.read_bytes()
+        step = json.loads(content)["step"]
+        is_intact = content == states.json_bytes(_pointer(pointer, step))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError):
+        is_intact = False
+    if not is_intact:
+        fix = "name a snapshot with --resume PATH, or use --resume auto"
+        raise UserError("it is damaged", str(path), fix, Exit.CHECKPOINT)
+    return step
+
+
+def clean(weights: Path) -> None:
+    """Removes what killed processes left behind; call it on rank 0 before anything is saved."""
+    for path in sorted(weights.iterdir()) if weights.is_dir() else ():
+        if match := TEMPORARY.fullmatch(path.name):
+            if _is_alive(int(match[1])):
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        elif path.suffix == ".old" and NAME.fullmatch(path.name):
+            _settle(path)
+        else:
+            continue
+        logger.info("cleaned up %s, left by a process that was killed", path)
+
+
+def _is_alive(pid: int) -> bool:
+    # Our own number on a file from before we started: in a container every run is process 1.
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

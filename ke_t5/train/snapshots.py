@@ -1,0 +1,247 @@
+"""Snapshots of a run: a whole one is there at every instant, and is checked when it is read.
+
+    weights/step-00000240/   model.safetensors, model.json (tied names), optimizer.safetensors,
+                             optimizer.json, progress.json, MANIFEST.json (sizes and SHA-256)
+    weights/last.json        {"pointer": "last", "snapshot": "step-00000240", "step": 240}
+    weights/best.json        the same for the best one, once a run has said which that is
+
+Only rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.train import states
+from ke_t5.train.snapshot_folders import (
+    MANIFEST,
+    NAME,
+    clean,
+    find_fault,
+    folder_name,
+    list_snapshots,
+    locate,
+    read_pointer,
+    remove_folder,
+    sync_folder,
+    write_folder,
+    write_pointer,
+)
+
+__all__ = [
+    "clean",
+    "find_snapshot",
+    "is_better",
+    "load_snapshot",
+    "read_progress",
+    "save_snapshot",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def save_snapshot(
+    weights: Path, *, model: nn.Module, optimizer: Optimizer, progress: dict, is_best: bool
+) -> Path:
+    """Writes `weights/step-<progress["step"]>` and returns it; the best and the last two stay.
+
+    Args:
+        model: the unwrapped model.
+        progress: numbers (NaN and inf too), texts, lists, tuples and mappings; `step` is an int.
+        is_best: whether `best.json` is to name it.
+
+    Raises:
+        UserError: exit 5, the disk is full or refuses; the older snapshots are as they were.
+    """
+    step = progress["step"]
+    path = weights / folder_name(step)
+    contents = _contents(model, optimizer, progress)
+    needed = int(1.1 * _num_bytes(contents))
+    try:
+        if not weights.is_dir():
+            weights.mkdir(parents=True)
+            sync_folder(weights.parent)
+        if shutil.disk_usage(weights).free < needed:
+            raise OSError(errno.ENOSPC, "too little space is left")
+        write_folder(path, step, contents)
+        # Best first: a run killed between the two resumes from the older one and does both again.
+        for pointer in ("best", "last") if is_best else ("last",):
+            write_pointer(weights, pointer, step)
+    except OSError as error:
+        raise _machine_error(error, weights, needed) from error
+    _remove_older(weights, step)
+    return path
+
+
+def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[str, dict]:
+    """File name -> what it holds: tensors by name for safetensors, plain JSON for the others."""
+    model_tensors, aliases = states.model_tensors(model)
+    optimizer_json, optimizer_tensors = states.optimizer_state(optimizer)
+    stray: dict[str, Tensor] = {}
+    progress_json = states.encode(progress, "progress", stray)
+    if stray:
+        raise TypeError(f"{', '.join(stray)}: a tensor, but progress is written as JSON")
+    return {
+        "model.safetensors": model_tensors,
+        "model.json": {"aliases": aliases},
+        "optimizer.safetensors": optimizer_tensors,
+        "optimizer.json": optimizer_json,
+        "progress.json": progress_json,
+    }
+
+
+def _num_bytes(contents: Mapping[str, dict]) -> int:
+    names = ("model.safetensors", "optimizer.safetensors")
+    tensors = [tensor for name in names for tensor in contents[name].values()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _remove_older(weights: Path, step: int) -> None:
+    """Keeps the snapshot of `step`, the one before it and the best; later steps are left alone."""
+    earlier = {s: path for s, path in list_snapshots(weights).items() if s < step}
+    try:
+        best = read_pointer(weights, "best")
+    except UserError as error:
+        logger.warning("no older snapshot is deleted: %s", error)
+        return
+    for old_step in list(earlier)[:-1]:
+        try:
+            if old_step != best:
+                remove_folder(earlier[old_step])
+        except OSError as error:
+            logger.warning("%s could not be deleted: %s", earlier[old_step], error.strerror)
+
+
+def _machine_error(error: OSError, weights: Path, needed: int) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(weights).free
+        what = f"the snapshot needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free"
+        fix = "make room or choose another --output_dir (earlier snapshots are whole)"
+    else:
+        what = f"no snapshot could be written ({error.strerror or error})"
+        fix = "make the folder writable or choose another --output_dir"
+    return UserError(what, str(weights), fix, Exit.MACHINE)
+
+
+def find_snapshot(weights: Path, resume: str) -> Path | None:
+    """The whole snapshot that --resume means, its hashes checked.
+
+    Args:
+        resume: "true" (the last one), "best", "auto" (the last whole one, None where there is
+            none), or a path: of a snapshot, of a folder `weights`, or of a run's folder.
+
+    Raises:
+        UserError: exit 4, there is none, or it is damaged. Never with "auto", which warns of each
+            damaged one that it passes over.
+    """
+    if resume == "auto":
+        return _last_whole(weights)
+    if resume in ("true", "best"):
+        path = _pointed(weights, "last" if resume == "true" else resume, f"--resume {resume}")
+    else:
+        path = _by_path(weights, resume)
+    _check(path)
+    return path
+
+
+def _last_whole(weights: Path) -> Path | None:
+    found = list_snapshots(weights)
+    try:
+        last = read_pointer(weights, "last")
+    except UserError as error:
+        logger.warning("--resume auto goes by the folders' names: %s", error)
+        last = None
+    last = max(found, default=0) if last is None else last
+    # Steps beyond the last one are of a run that was taken back to an earlier snapshot.
+    for step in sorted(found, key=lambda step: (step > last, -step)):
+        fault = find_fault(found[step])
+        if fault is None:
+            return found[step]
+        logger.warning("--resume auto passes over %s: %s", found[step], fault)
+    if found:
+        logger.warning("--resume auto: no snapshot in %s is whole; starting anew", weights)
+    return None
+
+
+def _pointed(weights: Path, pointer: str, where: str) -> Path:
+    """The snapshot that a pointer names; without `last.json` the latest one."""
+    found = list_snapshots(weights)
+    step = read_pointer(weights, pointer)
+    if step is None and pointer == "last":
+        step = max(found, default=None)
+    if step is None or step not in found:
+        what = f"no {pointer} snapshot in {weights}" if step is None else f"step {step} is gone"
+        raise UserError(what, where, _advice(weights), Exit.CHECKPOINT)
+    return found[step]
+
+
+def _by_path(weights: Path, resume: str) -> Path:
+    where = f"--resume {resume}"
+    for candidate in (Path(resume), weights / resume):
+        path = locate(candidate)
+        if path.is_dir() and (NAME.fullmatch(path.name) or (path / MANIFEST).exists()):
+            return path
+        for folder in (candidate / "weights", candidate):
+            if list_snapshots(folder):
+                return _pointed(folder, "last", where)
+    raise UserError("no such snapshot", where, _advice(weights), Exit.CHECKPOINT)
+
+
+def _advice(weights: Path) -> str:
+    names = ", ".join(folder_name(step) for step in list_snapshots(weights))
+    return f"found: {names}" if names else "found none: leave --resume out to start anew"
+
+
+def _check(path: Path) -> None:
+    if fault := find_fault(path):
+        what, fix = fault, "use --resume auto, or name another snapshot"
+        raise UserError(what, str(path), fix, Exit.CHECKPOINT)
+
+
+def read_progress(path: Path) -> dict:
+    """What `save_snapshot` was given as `progress`, without a model; checks no hash."""
+    return states.decode(_read_json(path / "progress.json"), {})
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_bytes())
+
+
+def load_snapshot(path: Path, *, model: nn.Module, optimizer: Optimizer | None = None) -> dict:
+    """Fills the unwrapped model (and the optimizer) bit for bit and returns the progress.
+
+    Raises:
+        UserError: exit 4, the snapshot is damaged, or is of another model or optimizer. Nothing is
+            loaded from a damaged one.
+    """
+    _check(path)
+    tensors = states.read_tensors(path / "model.safetensors")
+    aliases = _read_json(path / "model.json")["aliases"]
+    states.load_model(model, tensors, aliases, str(path))
+    if optimizer is not None:
+        tensors = states.read_tensors(path / "optimizer.safetensors")
+        states.load_optimizer(optimizer, _read_json(path / "optimizer.json"), tensors, str(path))
+    return read_progress(path)
+
+
+def is_better(score: float, best: float | None, mode: str = "max") -> bool:
+    """Whether a score beats the best so far (None: no score yet); NaN never, a tie never.
+
+    Args:
+        mode: "max" where greater is better, "min" where less is.
+    """
+    if math.isnan(score):
+        return False
+    if best is None or math.isnan(best):
+        return True
+    return score > best if mode == "max" else score < best

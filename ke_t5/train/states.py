@@ -1,0 +1,272 @@
+"""What a model and an optimizer hold, to and from safetensors and JSON; nothing is pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ke_t5.errors import Exit, UserError
+
+# torch dtype -> its name in a safetensors header.
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.complex64: "C64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+class HashedFile:
+    """A new file that hashes what is written to it, and is on the disk when its block ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Appends bytes."""
+        self._file.write(content)
+        self._hash.update(content)
+        self._size += len(content)
+
+    def seal(self) -> dict:
+        """The `size` in bytes and `sha256` of all that was written."""
+        return {"size": self._size, "sha256": self._hash.hexdigest()}
+
+    def __enter__(self) -> HashedFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict:
+    """Writes a safetensors file and returns its seal; equal tensors give equal bytes.
+
+    safetensors' own `save_file` would hold all of a GPU's tensors in host memory at once, hash
+    nothing and report a full disk as text; this takes one tensor at a time.
+    """
+    header, offset = {}, 0
+    # Widest types first keep every tensor aligned for reading by memory map.
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    for name in names:
+        tensor = tensors[name]
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    with HashedFile(path) as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for name in names:
+            if tensors[name].numel():
+                flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+                file.write(memoryview(flat.view(torch.uint8).numpy()))
+        return file.seal()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU, mapped from the disk and not yet read."""
+    with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}
+
+
+def json_bytes(content: object) -> bytes:
+    """Plain JSON as it stands in our files."""
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def write_json(path: Path, content: object) -> dict:
+    """Writes plain JSON and returns its seal."""
+    with HashedFile(path) as file:
+        file.write(json_bytes(content))
+        return file.seal()
+
+
+def encode(value: object, name: str, tensors: dict[str, Tensor]) -> object:
+    """`value` as plain JSON; the tensors in it are put into `tensors` under dotted names.
+
+    `{0: (1, float("nan"))}` -> `{"$pairs": [[0, {"$tuple": [1, {"$float": "nan"}]}]]}`
+
+    Raises:
+        TypeError: something that is neither a tensor nor a number, text, list, tuple or mapping.
+    """
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"$tensor": name}
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
+    if isinstance(value, (list, tuple)):
+        items = [encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"$tuple": items}
+    if isinstance(value, Mapping):
+        pairs = [(key, encode(item, f"{name}.{key}", tensors)) for key, item in value.items()]
+        if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
+            return dict(pairs)
+        return {"$pairs": [[encode(key, name, tensors), item] for key, item in pairs]}
+    raise TypeError(
+        f"{name} is a {type(value).__name__}; a snapshot holds tensors, numbers, texts, lists, "
+        "tuples and mappings"
+    )
+
+
+def decode(value: object, tensors: Mapping[str, Tensor]) -> object:
+    """What `encode` was given."""
+    if isinstance(value, list):
+        return [decode(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$tensor" in value:
+        return tensors[value["$tensor"]]
+    if "$float" in value:
+        return float(value["$float"])
+    if "$tuple" in value:
+        return tuple(decode(value["$tuple"], tensors))
+    if "$pairs" in value:
+        return {decode(key, tensors): decode(item, tensors) for key, item in value["$pairs"]}
+    return {key: decode(item, tensors) for key, item in value.items()}
+
+
+def model_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a model, tied ones once, and alias -> name for the others of each tie."""
+    tensors, aliases, first = {}, {}, {}
+    for name, tensor in model.state_dict().items():
+        place = (tensor.data_ptr(), tensor.device, tensor.dtype, tensor.shape, tensor.stride())
+        owner = first.setdefault(place, name) if tensor.numel() else name
+        if owner == name:
+            tensors[name] = tensor
+        else:
+            aliases[name] = owner
+    return tensors, aliases
+
+
+def load_model(
+    model: nn.Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, str], where: str
+) -> None:
+    """Copies every tensor into the model.
+
+    Raises:
+        UserError: names, shapes or types differ, or the model ties what was saved apart.
+    """
+    saved = {**tensors, **{alias: tensors[name] for alias, name in aliases.items()}}
+    _check_model(model, saved, where)
+    for alias, name in model_tensors(model)[1].items():
+        if aliases.get(alias, alias) != aliases.get(name, name):
+            raise UserError(
+                f"it holds {alias} and {name} apart, this model has tied them",
+                where,
+                "build the model as it was saved (from its own folder, or the same flags)",
+                Exit.CHECKPOINT,
+            )
+    model.load_state_dict(saved)
+
+
+def _check_model(model: nn.Module, saved: Mapping[str, Tensor], where: str) -> None:
+    current = model.state_dict()
+    shared = [name for name in current if name in saved]
+    problems = {
+        "lacks": [name for name in current if name not in saved],
+        "has besides": [name for name in saved if name not in current],
+        "differs in": [d for name in shared if (d := _difference(name, saved, current))],
+    }
+    found = [f"it {verb} {_shorten(names)}" for verb, names in problems.items() if names]
+    if found:
+        raise UserError(
+            f"it is not of this {type(model).__name__}: {', '.join(found)}",
+            where,
+            "use the --model_name and --pre_trained_model that it was trained with",
+            Exit.CHECKPOINT,
+        )
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+def _difference(name: str, saved: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> str:
+    there, here = saved[name], current[name]
+    if there.shape != here.shape:
+        return f"{name} ({tuple(there.shape)} there, {tuple(here.shape)} here)"
+    if there.dtype != here.dtype:
+        return f"{name} ({there.dtype} there, {here.dtype} here)"
+    return ""
+
+
+def optimizer_state(optimizer: Optimizer) -> tuple[dict, dict[str, Tensor]]:
+    """The optimizer's class and state as plain JSON, and the tensors that it names."""
+    tensors: dict[str, Tensor] = {}
+    state = encode(optimizer.state_dict(), "optimizer", tensors)
+    return {"class": type(optimizer).__name__, "state": state}, tensors
+
+
+def load_optimizer(
+    optimizer: Optimizer, content: dict, tensors: Mapping[str, Tensor], where: str
+) -> None:
+    """Gives the optimizer the state it was saved with, each bit of it.
+
+    Raises:
+        UserError: another class of optimizer, or other groups of parameters.
+    """
+    fix = "resume with the optimizer settings of the run that saved it"
+    if content["class"] != type(optimizer).__name__:
+        raise UserError(
+            f"it was saved by {content['class']}, this run has {type(optimizer).__name__}",
+            where,
+            fix,
+            Exit.CHECKPOINT,
+        )
+    # Copies, because torch would keep the mapped ones, and a mapped file frees no disk space.
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    state_dict = decode(content["state"], copies)
+    try:
+        optimizer.load_state_dict(state_dict)
+    except ValueError as error:
+        raise UserError(str(error), where, fix, Exit.CHECKPOINT) from error
+    _undo_casts(optimizer, state_dict)
+
+
+def _undo_casts(optimizer: Optimizer, state_dict: dict) -> None:
+    """Puts back the types that `load_state_dict` changed to those of the parameters.
+
+    A bf16 model's Adafactor keeps float32 averages; torch would round them to bf16.
+    """
+    ids = (i for group in state_dict["param_groups"] for i in group["params"])
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    for i, parameter in zip(ids, parameters, strict=True):
+        for name, value in state_dict["state"].get(i, {}).items():
+            loaded = optimizer.state[parameter][name]
+            if isinstance(value, Tensor) and loaded.dtype != value.dtype:
+                optimizer.state[parameter][name] = value.to(loaded.device)
