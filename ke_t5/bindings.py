@@ -42,7 +42,7 @@ def operative() -> dict[tuple[str, str], dict[str, object]]:
         return {key: dict(values) for key, values in gin.config._OPERATIVE_CONFIG.items()}
 
 
-# What gin's parser raises; the tokenizer of Python 3.12.1 has a SystemError for some odd characters.
+# What gin's parser raises; Python 3.12.1 has a SystemError for some characters that are no Python.
 UNREADABLE = (SyntaxError, tokenize.TokenError, ValueError, RecursionError, SystemError)
 MACRO = "gin.macro"
 CONSTANT = "gin.constant"
