@@ -12,7 +12,7 @@ from ke_t5.errors import UserError
 from ke_t5.readers.streams import fault, lines, listed, opened
 
 # Characters read at a time: rows are a few hundred, so a piece holds thousands.
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 # An error this near the end of a piece (an escape, a literal, a number cut in two) may be mended
 # by the next piece.
 _CUT = 16

@@ -14,7 +14,7 @@ from ke_t5.readers.streams import fault, lines
 logger = logging.getLogger(__name__)
 
 _TAG = re.compile(r"O|[BI]-[A-Z]+")
-_INLINE_MARK = re.compile(r"<(.+?):(?:PS|LC|OG|DT|TI|QT)>")
+_INLINE_MARK = re.compile(r"<([^<>]+):(?:PS|LC|OG|DT|TI|QT)>")
 
 
 class _Sentence(NamedTuple):

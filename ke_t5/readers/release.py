@@ -179,7 +179,8 @@ def hash_split(key: str) -> str:
     The last decimal digit of the hash: 0 is validation, 1 is test, the others train, as in the
     `.split` configurations of AIRC-KETI/Korean-Copora.
 
-    >>> [hash_split(f"NWRW1800000029.315.1.{i}") for i in range(1, 4)]
+    >>> [hash_split(f"NWRW1800000029.315.1.{i}") for i in (9, 10, 11)]
+    ['train', 'test', 'validation']
     """
     digit = int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16) % 10
     return {0: "validation", 1: "test"}.get(digit, "train")

@@ -1,0 +1,41 @@
+"""Shared by the tests of the readers: files written below a folder, rows and refusals read back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.readers.release import Release
+
+
+def put(folder: Path, name: str, content: object) -> Path:
+    """Writes a file below the folder (what is no text as indented JSON) and returns the folder."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not isinstance(content, str):
+        content = json.dumps(content, ensure_ascii=False, indent=4)
+    path.write_bytes(content.encode())
+    return folder
+
+
+def rows(release: Release, folder: Path, split: str) -> list[dict]:
+    """The rows of a split, whose columns must be those declared."""
+    found = list(release.find(folder)[split].rows())
+    assert all(set(row) == set(release.columns) for row in found)
+    return found
+
+
+def hub_rows(release: Release, row: dict) -> list[dict]:
+    """The rows that the release makes of a row of the hub."""
+    found = list(release.hub.to_rows(row))
+    assert all(set(row) == set(release.columns) for row in found)
+    return found
+
+
+def refusal(release: Release, folder: Path, split: str = "train") -> str:
+    """What the error says when a split is read, with the folder cut off."""
+    with pytest.raises(UserError) as caught:
+        rows(release, folder, split)
+    assert caught.value.exit_code is Exit.DATA
+    return str(caught.value).replace(f"{folder}/", "").removeprefix("error: ")

@@ -1,0 +1,232 @@
+"""Streams: what is accepted, and what each refusal says. One line per fault."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.readers import json_rows as json_module
+from ke_t5.readers.json_rows import json_rows
+from ke_t5.readers.streams import lines, tab_lines, table
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes, name: str = "file.txt") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def refusal(reader, *arguments, **options) -> str:
+    """The line of the error, with the folder cut off."""
+    with pytest.raises(UserError) as caught:
+        list(reader(*arguments, **options))
+    assert caught.value.exit_code is Exit.DATA
+    folder = f"{arguments[0].parent}/"
+    return str(caught.value).replace(folder, "").removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["가\n나\n", "가\n나", "\ufeff가\n나\n", "가\r\n나", "\ufeff가\r\n나\r\n"],
+    ids=["unix", "no final newline", "byte-order mark", "windows", "both"],
+)
+def test_lines_accept_marks_and_line_ends(write, content):
+    assert list(lines(write(content))) == [(1, "가"), (2, "나")]
+
+
+def test_lines_break_at_line_feeds_only(write):
+    text = "가\u2028나\x85다\x0b라\r마"
+    assert list(lines(write(text + "\n"))) == [(1, text)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "file.txt: the file is empty; put the release's own file there"),
+        (
+            "id\n안녕하세요\n".encode("cp949"),
+            "file.txt:2: not UTF-8, looks like CP949; "
+            "convert the file with 'iconv -f CP949 -t UTF-8'",
+        ),
+        (
+            "안녕".encode("utf-16"),
+            "file.txt:1: not UTF-8, looks like UTF-16; "
+            "convert the file with 'iconv -f UTF-16 -t UTF-8'",
+        ),
+        (
+            "안녕\n하세".encode()[:-1] + b"\n",
+            "file.txt:2: not UTF-8: the line holds broken bytes; take the file from its source",
+        ),
+    ],
+    ids=["empty", "cp949", "utf-16", "cut in two"],
+)
+def test_lines_name_what_they_cannot_read(write, content, message):
+    assert refusal(lines, write(content)) == message
+
+
+def test_a_folder_in_a_file_s_place_is_named(tmp_path):
+    message = "cannot be read (Is a directory); mend the file's place or rights"
+    assert refusal(lines, tmp_path).endswith(message)
+
+
+def test_tables_keep_quotes_and_spaces(write):
+    path = write('\ufeffid\ttext\r\n1\t"따옴표 하나\r\n2\t 앞 "뒤" \r\n3\t')
+    assert list(table(path, ("text",))) == [
+        (2, {"id": "1", "text": '"따옴표 하나'}),
+        (3, {"id": "2", "text": ' 앞 "뒤" '}),
+        (4, {"id": "3", "text": ""}),
+    ]
+
+
+def test_quoted_tables_undo_quotes_line_by_line(write):
+    path = write('a\tb\n"그는 ""네"" 했다\t끝"\t1\n', "q.tsv")
+    assert list(table(path, ("a",), quoted=True)) == [(2, {"a": '그는 "네" 했다\t끝', "b": "1"})]
+    path = write('a\tb\n"열린\t1\n', "q.tsv")
+    message = "q.tsv:2: quotes that do not close (unexpected end of data); mend that line"
+    assert refusal(table, path, ("a",), quoted=True) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "id\ttext\n1\t가\n2\n",
+            "file.txt:3: 1 fields between tabs, expected 2; mend the tabs of that line",
+        ),
+        (
+            "id\ttext\n1\t가\t나\n",
+            "file.txt:2: 3 fields between tabs, expected 2; mend the tabs of that line",
+        ),
+        ("id\ttext\n1\t가\n\n2\t나\n", "file.txt:3: an empty line between rows; delete it"),
+        (
+            "id\tdocument\n1\t가\n",
+            "file.txt:1: the header has 'id', 'document', expected 'id', 'text'; "
+            "put the release's own file there",
+        ),
+        (
+            "id\ttext\n",
+            "file.txt: no row stands under the header; put the release's own file there",
+        ),
+        ("\n\n", "file.txt: the file is empty; put the release's own file there"),
+    ],
+    ids=["missing tab", "extra tab", "empty line", "header", "no row", "blank"],
+)
+def test_tables_name_file_and_line(write, content, message):
+    assert refusal(table, write(content), ("id", "text")) == message
+
+
+def test_empty_lines_at_the_end_are_no_rows(write):
+    assert list(tab_lines(write("0\t가\n\n\n"), 2)) == [(1, ["0", "가"])]
+
+
+ROWS = [{"a": i, "text": f'가 "{i}" \\ 😀', "deep": [{"b": None}, -1.5e3, True]} for i in range(40)]
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4])
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("piece", [1, 7, 64, 1 << 20])
+def test_json_is_read_in_pieces_of_any_size(write, monkeypatch, indent, ascii_only, piece):
+    monkeypatch.setattr(json_module, "_PIECE", piece)
+    text = json.dumps(ROWS, indent=indent, ensure_ascii=ascii_only)
+    path = write("\ufeff" + text)
+    assert [row for _, row in json_rows(path)] == ROWS
+    wrapped = {"id": "x", "number": 12345, "document": ROWS, "after": [1]}
+    path = write(json.dumps(wrapped, indent=indent, ensure_ascii=ascii_only))
+    assert [row for _, row in json_rows(path, "document")] == ROWS
+
+
+def test_json_rows_know_their_lines(write):
+    path = write('\r\n[\r\n  {"a": 1},\r\n  {\r\n   "a": 2\r\n  }, {"a": 3}]')
+    assert list(json_rows(path)) == [(3, {"a": 1}), (4, {"a": 2}), (6, {"a": 3})]
+
+
+def test_json_lines_are_rows_too(write):
+    assert list(json_rows(write('{"a": 1}\r\n\r\n{"a": 2}'))) == [(1, {"a": 1}), (3, {"a": 2})]
+
+
+MEND = "; mend that line, or take the file from its source again"
+OWN = "; put the release's own file there"
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("content", "key", "message"),
+    [
+        (
+            '[\n{"a": 1},\n{"a" 2}\n]',
+            None,
+            f"file.txt:3: not JSON (column 6: Expecting ':' delimiter){MEND}",
+        ),
+        (
+            '[\n{"a": "열린}\n]',
+            None,
+            f"file.txt:2: not JSON (column 11: Invalid control character at){MEND}",
+        ),
+        (
+            '[{"a": "열린',
+            None,
+            f"file.txt:1: not JSON (column 8: Unterminated string starting at){MEND}",
+        ),
+        (
+            '[\n{"a": 1}\n{"a": 2}]',
+            None,
+            f"file.txt:3: not JSON (column 1: expected ',' or ']', found '{{'){MEND}",
+        ),
+        (
+            '[{"a": 1},\n',
+            None,
+            f"file.txt:2: not JSON (column 1: Expecting value){MEND}",
+        ),
+        (
+            '[{"a": 1}',
+            None,
+            f"file.txt:1: not JSON (column 10: expected ',' or ']', found the end){MEND}",
+        ),
+        (
+            '[{"a": 1}]\n[]',
+            None,
+            f"file.txt:2: not JSON (column 1: something follows the end){MEND}",
+        ),
+        ("id\ttext", None, f"file.txt:1: not JSON (column 1: found 'i'){MEND}"),
+        (
+            '{"a": 1}\n{"a": }',
+            None,
+            f"file.txt:2: not JSON (column 7: Expecting value){MEND}",
+        ),
+        ('{\n"a": []\n}', None, f"file.txt: an object at the top, expected a list of rows{OWN}"),
+        ("[1]", None, f"file.txt:1: a row is a number, expected an object{OWN}"),
+        ("[]", None, f"file.txt: the list of rows is empty{OWN}"),
+        (" \n", None, f"file.txt: the file is empty{OWN}"),
+        ("[{}]", "data", f"file.txt: a list at the top, expected an object with 'data'{OWN}"),
+        ('{"document": []}', "data", f"file.txt: no 'data' at the top, only 'document'{OWN}"),
+        ("{}", "data", f"file.txt: no 'data' at the top, only nothing{OWN}"),
+        ('{"data": {}}', "data", f"file.txt:1: 'data' holds no list{OWN}"),
+        (
+            '{"data": [{}],}',
+            "data",
+            f"file.txt:1: not JSON (column 15: expected a name in double quotes){MEND}",
+        ),
+    ],
+)
+def test_json_faults_name_line_and_column(write, monkeypatch, piece, content, key, message):
+    monkeypatch.setattr(json_module, "_PIECE", piece)
+    assert refusal(json_rows, write(content), key) == message
+
+
+def test_a_corpus_is_never_in_memory_as_a_whole(write):
+    import tracemalloc
+
+    document = {"id": "x", "text": "가나다라 " * 100}
+    body = ",\n".join([json.dumps(document, ensure_ascii=False)] * 12_000)
+    path = write('{"document": [' + body + "]}")
+    assert path.stat().st_size > 15_000_000
+    tracemalloc.start()
+    assert sum(1 for _ in json_rows(path, "document")) == 12_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 112_000_000
