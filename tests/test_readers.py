@@ -1,4 +1,4 @@
-"""All releases: the real files where they lie beside the checkout, else small ones of their form."""
+"""All releases: the real files where they lie beside the checkout, else small ones like them."""
 
 import logging
 import pickle

@@ -162,6 +162,12 @@ def test_versions_are_never_mixed(tmp_path):
             "'title' is a number, expected a text; mend that row",
         ),
         (
+            klue.YNAT,
+            "ynat",
+            {"title": "가\ud83d"},
+            "'title' holds half a character (\\ud800..\\udfff); mend that row",
+        ),
+        (
             klue.STS,
             "klue-sts",
             {"labels": {"label": 4.9, "real-label": True, "binary-label": 1}},

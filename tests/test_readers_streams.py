@@ -218,6 +218,11 @@ def test_json_faults_name_line_and_column(write, monkeypatch, piece, content, ke
     assert refusal(json_rows, write(content), key) == message
 
 
+@pytest.mark.parametrize("content", ["[" * 200_000, "[" + "9" * 5000 + "]", '{"a": ' + "9" * 5000])
+def test_json_beyond_measure_is_one_line(write, content):
+    assert refusal(json_rows, write(content)).startswith("file.txt:1: not JSON (")
+
+
 def test_a_corpus_is_never_in_memory_as_a_whole(write):
     import tracemalloc
 

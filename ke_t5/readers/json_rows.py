@@ -61,6 +61,8 @@ class _Cursor:
                 if not (is_cut and self._read_on()):
                     self._move(self._at + place)
                     raise self.broken(error.msg) from None
+            except (RecursionError, ValueError) as error:  # nested, or a number, beyond measure
+                raise self.broken(str(error)) from None
             else:
                 # A number that touches the end of the piece might go on in the next.
                 if end < len(self._text) or not self._read_on():
@@ -139,6 +141,8 @@ def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
                 raise fault(path, "an object at the top, expected a list of rows") from None
             what = f"not JSON (column {error.colno}: {error.msg})"
             raise fault(f"{path}:{number}", what, _MEND) from None
+        except (RecursionError, ValueError) as error:
+            raise fault(f"{path}:{number}", f"not JSON ({error})", _MEND) from None
 
 
 def _elements(cursor: _Cursor) -> Iterator[tuple[int, object]]:

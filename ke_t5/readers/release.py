@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,9 @@ SPLITS = ("train", "validation", "test")
 # What a column must be, in a word for people.
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _KINDS |= {list: "a list", dict: "an object"}
+
+# JSON can spell a surrogate without its pair; no file can hold it.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ def take(row: Row, name: str, kind: type[T], where: str) -> T:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         what = f"{name!r} is {kind_of(value)}, expected {_KINDS[kind]}"
         raise fault(where, what, "mend that row")
+    if kind is str and _HALF.search(value):
+        raise fault(where, f"{name!r} holds half a character (\\ud800..\\udfff)", "mend that row")
     return value
 
 
