@@ -4,7 +4,8 @@ A span is half-open and counts characters of the text that the tokenizer was giv
 what fast tokenizers return: one (start, end) per token; (0, 0), or None, for a token that stands
 for no character of this text (special tokens, the other segment of a pair). A token's range may
 begin with the space before it, and two tokens may share a character (pieces of a normalised
-character, a lone sentencepiece space in front of an unknown word).
+character, a lone sentencepiece space in front of an unknown word). All of it holds for decomposed
+Hangul (NFD) too, as long as text, spans and offsets speak of one string: compose all or none.
 """
 
 from __future__ import annotations
