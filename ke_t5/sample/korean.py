@@ -1,0 +1,183 @@
+"""Korean writing for templates: particles that agree with the word before, verb forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+# (form after a final consonant, form after a vowel); a template names either form.
+_PARTICLES = (
+    ("은", "는"),
+    ("이", "가"),
+    ("을", "를"),
+    ("과", "와"),
+    ("으로", "로"),
+    ("이라", "라"),
+    ("이라는", "라는"),
+    ("이랑", "랑"),
+    ("이냐", "냐"),
+    ("이다", "다"),
+    ("이며", "며"),
+    ("이나", "나"),
+    ("이란", "란"),
+    ("이었다", "였다"),
+)
+_BY_FORM = {form: pair for pair in reversed(_PARTICLES) for form in pair if form}
+# What is heard last when a digit or a Latin letter is read aloud; the rest end in a vowel.
+_HEARD_FINALS = {"0": "ㅇ", "1": "ㄹ", "3": "ㅁ", "6": "ㄱ", "7": "ㄹ", "8": "ㄹ"} | {
+    "L": "ㄹ",
+    "M": "ㅁ",
+    "N": "ㄴ",
+    "R": "ㄹ",
+}
+_SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_FIRST_SYLLABLE, _LAST_SYLLABLE, _NUM_FINALS, _NUM_VOWELS = 0xAC00, 0xD7A3, 28, 21
+_FINALS = ["", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"]
+_VOWELS = list("ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ")
+# The vowel of a stem that ends in one, after 아/어 has merged into it.
+_MERGED = {"ㅗ": "ㅘ", "ㅜ": "ㅝ", "ㅣ": "ㅕ", "ㅚ": "ㅙ"}
+
+
+def _split(syllable: str) -> tuple[int, str, str]:
+    """(index of the first consonant, vowel, final consonant or '')."""
+    code = ord(syllable) - _FIRST_SYLLABLE
+    rest, final = divmod(code, _NUM_FINALS)
+    lead, vowel = divmod(rest, _NUM_VOWELS)
+    return lead, _VOWELS[vowel], _FINALS[final]
+
+
+def _join(lead: int, vowel: str, final: str) -> str:
+    code = (lead * _NUM_VOWELS + _VOWELS.index(vowel)) * _NUM_FINALS + _FINALS.index(final)
+    return chr(_FIRST_SYLLABLE + code)
+
+
+def final_consonant(word: str) -> str:
+    """The consonant heard at the end of `word`, or ''; closing quotes and brackets are skipped.
+
+    >>> [final_consonant(word) for word in ("서울", "부산시", "BTS", "3")]
+    ['ㄹ', '', '', 'ㅁ']
+    """
+    for character in reversed(word):
+        if _FIRST_SYLLABLE <= ord(character) <= _LAST_SYLLABLE:
+            return _split(character)[2]
+        if character.isalnum():
+            return _HEARD_FINALS.get(character.upper(), "")
+    return ""
+
+
+def particle(word: str, form: str) -> str:
+    """The form of a particle that fits after `word`; one that never changes stays as it is.
+
+    >>> particle("학교", "은"), particle("서울", "으로"), particle("부산", "에")
+    ('는', '로', '에')
+    """
+    if form not in _BY_FORM:
+        return form
+    after_consonant, after_vowel = _BY_FORM[form]
+    heard = final_consonant(word)
+    if not heard or (heard == "ㄹ" and after_consonant == "으로"):
+        return after_vowel
+    return after_consonant
+
+
+def fill_spans(template: str, values: Mapping[str, str]) -> tuple[str, list[tuple[str, int, int]]]:
+    """The template with its slots filled, and (slot, start, end) of each, half-open characters.
+
+    >>> fill_spans("{who:은} {where}에 갔다.", {"who": "민수", "where": "부산"})
+    ('민수는 부산에 갔다.', [('who', 0, 2), ('where', 4, 6)])
+    """
+    text, spans, position = "", [], 0
+    for match in _SLOT.finditer(template):
+        name, form = match.groups()
+        text += template[position : match.start()]
+        spans.append((name, len(text), len(text) + len(values[name])))
+        text += values[name]
+        if form:
+            text += particle(values[name], form)
+        position = match.end()
+    return text + template[position:], spans
+
+
+def fill(template: str, **values: str) -> str:
+    """The template with its slots filled: `{name}`, or `{name:을}` with a particle."""
+    return fill_spans(template, values)[0]
+
+
+def has_bright_vowel(stem: str) -> bool:
+    """Whether the stem takes 아 rather than 어."""
+    return _split(stem[-1])[1] in "ㅏㅗ"
+
+
+def past_stem(stem: str) -> str:
+    """The past stem of a regular verb.
+
+    >>> [past_stem(stem) for stem in ("먹", "찾", "가", "보", "마시", "배우", "시작하", "되", "쓰")]
+    ['먹었', '찾았', '갔', '봤', '마셨', '배웠', '시작했', '됐', '썼']
+    """
+    lead, vowel, final = _split(stem[-1])
+    if stem.endswith("하"):
+        return stem[:-1] + "했"
+    if final:
+        return stem + ("았" if has_bright_vowel(stem) else "었")
+    if vowel == "ㅡ":
+        vowel = "ㅓ"
+    return stem[:-1] + _join(lead, _MERGED.get(vowel, vowel), "ㅆ")
+
+
+def adnominal(stem: str) -> str:
+    """The past adnominal form of a verb, the present one of an adjective.
+
+    >>> [adnominal(stem) for stem in ("먹", "가", "만들", "조용하")]
+    ['먹은', '간', '만든', '조용한']
+    """
+    lead, vowel, final = _split(stem[-1])
+    if final and final != "ㄹ":
+        return stem + "은"
+    return stem[:-1] + _join(lead, vowel, "ㄴ")
+
+
+def present_adnominal(stem: str) -> str:
+    """The adnominal form of what is being done.
+
+    >>> [present_adnominal(stem) for stem in ("먹", "가", "만들")]
+    ['먹는', '가는', '만드는']
+    """
+    lead, vowel, final = _split(stem[-1])
+    return (stem[:-1] + _join(lead, vowel, "") if final == "ㄹ" else stem) + "는"
+
+
+def future_adnominal(stem: str) -> str:
+    """The adnominal form of what is still to come.
+
+    >>> [future_adnominal(stem) for stem in ("먹", "가", "만들")]
+    ['먹을', '갈', '만들']
+    """
+    lead, vowel, final = _split(stem[-1])
+    if final:
+        return stem if final == "ㄹ" else stem + "을"
+    return stem[:-1] + _join(lead, vowel, "ㄹ")
+
+
+def plain_present(stem: str) -> str:
+    """The plain present of a verb of action.
+
+    >>> [plain_present(stem) for stem in ("먹", "가", "만들")]
+    ['먹는다', '간다', '만든다']
+    """
+    lead, vowel, final = _split(stem[-1])
+    if final and final != "ㄹ":
+        return stem + "는다"
+    return stem[:-1] + _join(lead, vowel, "ㄴ") + "다"
+
+
+def informal(stem: str) -> str:
+    """The informal ending in 아/어, on which 요 makes it polite.
+
+    >>> [informal(stem) for stem in ("먹", "가", "마시", "정리하", "쓰", "보내")]
+    ['먹어', '가', '마셔', '정리해', '써', '보내']
+    """
+    past = past_stem(stem)
+    if past[-1] in "았었":
+        return past[:-1] + ("아" if past[-1] == "았" else "어")
+    lead, vowel, _ = _split(past[-1])
+    return past[:-1] + _join(lead, vowel, "")
