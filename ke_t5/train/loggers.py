@@ -1,0 +1,248 @@
+"""The logs of a run: metrics.jsonl, timing.jsonl, TensorBoard, and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+
+class RunLog:
+    """Writes what happens in a run to its folder; a run that is resumed goes on where it was.
+
+        metrics.jsonl   {"step": 240, "epoch": 1, "loss": 0.5, "lr": 0.0001}
+                        {"step": 240, "split": "validation", "scores": {"accuracy": 88.1}}
+        timing.jsonl    {"step": 240, "seconds": 6.2, "steps_per_second": 8.1, ...}
+        logs/           the same for TensorBoard: train/loss, validation/accuracy, timing/seconds
+
+    metrics.jsonl has no clock times in it, so equal runs write equal bytes. Its lines are on the
+    disk when a call returns.
+
+    Args:
+        folder: the run's folder.
+        resume_step: the step of the snapshot that the run goes on from, None for a new run. Lines
+            of later steps are dropped (for a new run, all), because they will be written again.
+        enabled: False on every rank but 0: nothing is written.
+    """
+
+    def __init__(
+        self, folder: Path, *, resume_step: int | None = None, enabled: bool = True
+    ) -> None:
+        self._folder = folder
+        self._is_open = enabled
+        self._end_step = 0 if resume_step is None else resume_step + 1
+        self._tensorboard = None
+        self._has_tensorboard = True
+        self._restart_clock()
+        if enabled:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._metrics = self._open("metrics.jsonl")
+            self._timing = self._open("timing.jsonl")
+
+    def _open(self, name: str) -> TextIO:
+        path = self._folder / name
+        _cut(path, self._end_step)
+        return path.open("a", encoding="utf-8", newline="\n", buffering=1)
+
+    def count(self, *, rows: int, tokens: int) -> None:
+        """An update is done, of so many rows and tokens; for the rates of the next `step`."""
+        self._steps, self._rows = self._steps + 1, self._rows + rows
+        self._tokens += tokens
+        self._counted_at = time.monotonic()
+
+    def step(self, step: int, **values: object) -> None:
+        """Logs values of training after `step` updates, and the rates since the last time.
+
+        Args:
+            values: numbers, tensors or numpy numbers of one element, texts, lists and mappings of
+                these; NaN and inf are written as null.
+        """
+        if not self._is_open:
+            return
+        self._add(self._metrics, {"step": step, **values}, "train", values)
+        os.fsync(self._metrics.fileno())
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        timing = {
+            "seconds": seconds,
+            "steps_per_second": self._steps / seconds,
+            "rows_per_second": self._rows / seconds,
+            "tokens_per_second": self._tokens / seconds,
+        }
+        timing = {name: round(value, 4) for name, value in timing.items()}
+        self._add(self._timing, {"step": step, **timing}, "timing", timing)
+        self._restart_clock()
+
+    def scores(self, step: int, *, split: str, scores: Mapping[str, object]) -> None:
+        """Logs the scores of a split after `step` updates."""
+        if not self._is_open:
+            return
+        # What passed since the last update was evaluation: it is no part of the training rates.
+        self._since += time.monotonic() - max(self._counted_at, self._since)
+        self._add(self._metrics, {"step": step, "split": split, "scores": scores}, split, scores)
+        os.fsync(self._metrics.fileno())
+        if self._tensorboard is not None:
+            self._tensorboard.flush()
+
+    def close(self) -> None:
+        """Ends the log; a second call does nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._metrics.close()
+            self._timing.close()
+            if self._tensorboard is not None:
+                self._tensorboard.close()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _restart_clock(self) -> None:
+        self._since = self._counted_at = time.monotonic()
+        self._steps = self._rows = self._tokens = 0
+
+    def _add(self, file: TextIO, line: Mapping, prefix: str, values: Mapping) -> None:
+        line, values = _plain(line), _plain(values)
+        file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        numbers = {n: v for n, v in values.items() if isinstance(v, (int, float))}
+        writer = self._writer() if numbers else None
+        if writer is None:
+            return
+        for name, value in numbers.items():
+            # A split's name may hold brackets, which TensorBoard would warn of.
+            tag = re.sub(r"[^\w./-]+", "_", f"{prefix}/{name}", flags=re.ASCII)
+            writer.add_scalar(tag, value, line["step"])
+
+    def _writer(self):
+        """TensorBoard's writer, made at the first number: its import takes seconds."""
+        if self._tensorboard is None and self._has_tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                self._has_tensorboard = False
+                logger.warning("logs/ stays empty: TensorBoard cannot be imported (%s)", error)
+                return None
+            logs = self._folder / "logs"
+            self._tensorboard = SummaryWriter(str(logs), purge_step=self._end_step)
+        return self._tensorboard
+
+
+def _cut(path: Path, end_step: int) -> None:
+    """Keeps the lines that are whole and of steps before `end_step`, in one instant."""
+    if not path.exists():
+        return
+    # What follows the last line's end is a line that a killed process has begun.
+    lines = path.read_bytes().split(b"\n")[:-1]
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.writelines(line + b"\n" for line in lines if _step_of(line) < end_step)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a line; infinite where the line is damaged."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _plain(value: object) -> object:
+    """Plain JSON: numbers of numpy and torch unpacked, None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if not isinstance(value, (int, float, str)) and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+class ProgressBar:
+    """Loss, rate and time left: a bar on a terminal, a logged line now and then elsewhere.
+
+    Args:
+        total: steps in all.
+        initial: steps that an earlier part of the run has done.
+        name: what the steps are of.
+        enabled: False on every rank but 0: silent.
+    """
+
+    def __init__(
+        self, total: int, *, initial: int = 0, name: str = "train", enabled: bool = True
+    ) -> None:
+        self._total, self._name, self._enabled = total, name, enabled
+        self._step = self._start_step = initial
+        self._start = time.monotonic()
+        # `disable=None` is tqdm's word for "unless standard error is a terminal".
+        self._bar = tqdm(
+            total=total,
+            initial=initial,
+            desc=name,
+            unit="step",
+            dynamic_ncols=True,
+            disable=None if enabled else True,
+        )
+
+    def update(self, num_steps: int = 1) -> None:
+        """Steps are done."""
+        self._step += num_steps
+        self._bar.update(num_steps)
+
+    def show(self, *, loss: float) -> None:
+        """Shows the loss; where standard error is no terminal, this logs a line."""
+        if not self._bar.disable:
+            self._bar.set_postfix_str(f"loss {loss:.4g}")
+        elif self._enabled:
+            done = self._step - self._start_step
+            rate = done / max(time.monotonic() - self._start, 1e-9)
+            left = (self._total - self._step) / rate if rate else 0.0
+            logger.info(
+                "%s: step %d/%d, loss %.4g, %.3g steps/s, %s left",
+                self._name,
+                self._step,
+                self._total,
+                loss,
+                rate,
+                tqdm.format_interval(left),
+            )
+
+    def write(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        if not self._bar.disable:
+            self._bar.write(text, file=sys.stderr)
+        elif self._enabled:
+            logger.info("%s", text)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._bar.close()
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def progress_bar(
+    total: int, *, initial: int = 0, name: str = "train", enabled: bool = True
+) -> ProgressBar:
+    """A `ProgressBar` for a `with` block, with the same arguments."""
+    return ProgressBar(total, initial=initial, name=name, enabled=enabled)
