@@ -1,0 +1,266 @@
+"""How a process ends: one line for people, files for programs, and an exit code.
+
+The line is printed once per launch, by the process that fails first. It also goes where a launcher
+looks for it, so that torchrun's own report shows it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from ke_t5.errors import Exit, Stopped, UserError
+
+STARTED = time.time()
+BUG = 1  # the exit code of what is our own fault
+
+
+class Ending(NamedTuple):
+    """What is told of a failure, and whether its traceback is for the user to read."""
+
+    line: str
+    code: int
+    keep_traceback: bool = False
+
+
+class _Run:
+    """The folder of this process's run, once there is one."""
+
+    folder: Path | None = None
+
+
+def announce_run_folder(folder: Path | str) -> None:
+    """From here on failures are recorded in `folder`; what an earlier launch left there goes."""
+    _Run.folder = Path(folder)
+    mark = marker()
+    # Whoever fails makes the mark before error.json: without a mark, an error.json is an old one.
+    if rank() == 0 and not (mark and mark.exists()):
+        (_Run.folder / "error.json").unlink(missing_ok=True)
+
+
+def run_and_exit(main: Callable[[], int | None], *, debug: bool = False) -> NoReturn:
+    """Calls `main` and ends the process with what it returns, or with the code of its failure.
+
+    Args:
+        debug: show the traceback of any failure on stderr.
+    """
+    try:
+        code = main() or 0
+    except SystemExit:
+        raise
+    except BaseException as error:
+        code = tell(error, debug=debug)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # whoever was reading may have gone
+            stream.flush()
+    if code and num_processes() > 1:
+        # An ordinary exit tears down the process group, and that can wait for the others for ever.
+        os._exit(code)
+    raise SystemExit(code)
+
+
+def tell(error: BaseException, *, debug: bool = False) -> int:
+    """The exit code of a failure, once it is recorded, and told unless another process has."""
+    ending = ending_of(original(error))
+    text = "".join(traceback.format_exception(error))
+    log = write_log(text, ending) if ending.code != Exit.STOPPED else None
+    line = ending.line
+    if ending.code == BUG:
+        line += f"; please report it with {log or 'the traceback above'}"
+    elif ending.keep_traceback and log:
+        line += f" (traceback: {log})"
+    first = claim(Ending(line, ending.code))
+    if first is None:
+        if debug or (ending.code == BUG and not log):
+            sys.stderr.write(text)
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+        first = Ending(line, ending.code)
+        write_json(
+            _Run.folder and _Run.folder / "error.json",
+            {
+                "code": first.code,
+                "message": line,
+                "rank": rank(),
+                "traceback_file": log and str(log),
+            },
+        )
+    # A process that fails because another did reports, and ends like, that other one.
+    told = {"py_callstack": first.line, "timestamp": str(int(time.time()))}
+    place = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    write_json(place and Path(place), {"message": {"message": first.line, "extraInfo": told}})
+    return first.code
+
+
+def ending_of(error: BaseException) -> Ending:
+    """The line and the exit code of an exception."""
+    if isinstance(error, Stopped):
+        what = " ".join(str(error).split()) or "the run was asked to stop and has saved"
+        return Ending(f"stopped: {what}; go on with --resume true", Exit.STOPPED)
+    if isinstance(error, KeyboardInterrupt):
+        return Ending("stopped: interrupted; go on with --resume auto", Exit.STOPPED)
+    error = machine_fault(error) or error
+    if isinstance(error, UserError):
+        keep = getattr(error, "keep_traceback", False)
+        return Ending(str(error), int(error.exit_code), keep)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return Ending(f"error: internal: {what:.300}", BUG)
+
+
+def machine_fault(error: BaseException) -> UserError | None:
+    """The fault of the machine behind an exception: memory, disk, permissions, a port; else None.
+
+    Told by class name, error number and text: the classes are torch's, which is not imported here,
+    and libraries in other languages pass on only the text.
+    """
+    if isinstance(error, UserError) or not isinstance(error, Exception):
+        return None
+    text = str(error).lower()
+    number = getattr(error, "errno", None)
+    names = {cls.__name__ for cls in type(error).__mro__}
+    technical = bool(names & {"RuntimeError", "OSError", "MemoryError", "SafetensorError"})
+    memory = "out of memory", "allocate memory", "not enough memory", "status_alloc_failed"
+    if names & {"MemoryError", "OutOfMemoryError"} or (
+        technical and any(t in text for t in memory)
+    ):
+        wanted = re.search(r"(?i)tried to allocate ([\d.]+ \w+)", str(error))
+        what = "out of memory" + (f" ({wanted[1]} more wanted)" if wanted else "")
+        where = "GPU" if re.search(r"\b(cuda|hip|gpu|cublas)", text) else "machine"
+        fix = (
+            "try a smaller --batch_size, with fit.accumulate for the same number of rows per update"
+        )
+        return UserError(what, where, fix, Exit.MACHINE)
+    where = str(getattr(error, "filename", None) or _Run.folder or "disk")
+    full = "no space left on device", "disk quota exceeded", "os error 28"
+    if number in (errno.ENOSPC, errno.EDQUOT) or (technical and any(t in text for t in full)):
+        fix = "free some, or choose another --output_dir or --hf_cache_dir"
+        return UserError("no space left on the disk", where, fix, Exit.MACHINE)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        fix = "check its owner and permissions, or choose another place"
+        return UserError(os.strerror(number).lower(), where, fix, Exit.MACHINE)
+    if technical and re.search("eaddrinuse|address already in use", text):
+        fix = "another run may have it: choose another --master_port"
+        return UserError("the port of the process group is taken", "launcher", fix, Exit.MACHINE)
+    return None
+
+
+def original(error: BaseException) -> BaseException:
+    """The exception itself, where gin has raised a copy with more text in its place."""
+    inner = error.__context__
+    while inner and type(error).__mro__[1] is type(inner) and _same_name(error, inner):
+        error, inner = inner, inner.__context__
+    return error
+
+
+def _same_name(error: BaseException, inner: BaseException) -> bool:
+    return type(error).__name__ == type(inner).__name__
+
+
+def rank() -> int:
+    """The number of this process in its launch, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def num_processes() -> int:
+    """How many processes were launched together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launch() -> str:
+    """A name that the processes of one launch on one machine share, and other launches do not."""
+    if num_processes() == 1:
+        return str(os.getpid())
+    names = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"
+    parts = [os.environ.get(name, "") for name in names] + [str(os.getppid())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def marker() -> Path | None:
+    """The file that the first process to fail makes; None where there is only one process."""
+    if num_processes() == 1:
+        return None
+    place = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if place and Path(place).parent.parent.is_dir():
+        # torchrun's own folder for this attempt, one folder per process below it.
+        return Path(place).parent.parent / "first_failure.json"
+    return Path(tempfile.gettempdir()) / f"ke_t5-{launch()}.failed"
+
+
+def claim(ending: Ending) -> Ending | None:
+    """None if this process is the first of its launch to fail, else how the first one ended."""
+    mark = marker()
+    if mark is None:
+        return None
+    with suppress(OSError):
+        # A mark from before this launch (same parent, same port) says nothing about it; processes
+        # of one launch may start a few seconds apart.
+        if mark.stat().st_mtime < STARTED - 5:
+            mark.unlink(missing_ok=True)
+    try:
+        handle = os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return _first(mark)
+    except OSError:
+        return None  # told twice is better than never told
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(ending, file)
+    return None
+
+
+def _first(mark: Path) -> Ending | None:
+    for _ in range(20):  # made, but perhaps not written yet
+        try:
+            return Ending(*json.loads(mark.read_text(encoding="utf-8")))
+        except ValueError:
+            time.sleep(0.05)
+        except OSError:
+            break
+    return None
+
+
+def write_log(text: str, ending: Ending) -> Path | None:
+    """The file that now ends with the traceback `text`; None where there is none to write to.
+
+    Before a run has its folder, only a traceback of the user's own code is kept, in a file of the
+    system's folder for temporary files.
+    """
+    try:
+        if _Run.folder:
+            log = _Run.folder / "logs" / f"rank{rank()}.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            return log
+        if ending.keep_traceback:
+            log = Path(tempfile.gettempdir()) / f"ke_t5-{launch()}.log"
+            flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW
+            with os.fdopen(os.open(log, flags, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+            return log
+    except OSError:  # a full disk may be the very failure; the line must come out all the same
+        pass
+    return None
+
+
+def write_json(place: Path | None, content: dict) -> None:
+    """Replaces the file `place` in one step; where that cannot be done, nothing happens."""
+    if not place:
+        return
+    new = place.with_name(f"{place.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        try:
+            new.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+            os.replace(new, place)
+        finally:
+            new.unlink(missing_ok=True)
