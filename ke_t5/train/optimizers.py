@@ -228,17 +228,7 @@ def get_optimizer(
     Raises:
         UserError: `optimizer_cls` is no optimizer, or refuses its settings.
     """
-    where = "get_optimizer.optimizer_cls"
-    try:
-        optimizer_cls = _optimizer_settings()
-    except TypeError as error:
-        raise UserError(
-            "the optimizer is called there", where, "write @AdamW, without brackets"
-        ) from error
-    if not callable(optimizer_cls):
-        raise UserError(
-            f"{optimizer_cls!r} is no optimizer", where, "write its name with an @, such as @AdamW"
-        )
+    optimizer_cls = _optimizer_class()
     name = optimizer_cls.__name__
     bound = _bound_learning_rate(name)
     lr = learning_rate
@@ -258,6 +248,21 @@ def get_optimizer(
             raise UserError(what, f"optimizer {name}", fix) from error
 
     return build
+
+
+def _optimizer_class() -> Callable[..., Optimizer]:
+    where = "get_optimizer.optimizer_cls"
+    try:
+        optimizer_cls = _optimizer_settings()
+    except TypeError as error:
+        raise UserError(
+            "the optimizer is called there", where, "write @AdamW, without brackets"
+        ) from error
+    if not callable(optimizer_cls):
+        raise UserError(
+            f"{optimizer_cls!r} is no optimizer", where, "write its name with an @, such as @AdamW"
+        )
+    return optimizer_cls
 
 
 def _bound_learning_rate(name: str) -> object | None:
