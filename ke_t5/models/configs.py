@@ -5,13 +5,15 @@ A folder that says `t5` would otherwise load as another class, with random weigh
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, T5Config
 from transformers.configuration_utils import PreTrainedConfig
 
 # Same parameters, other vocabulary: their encoders are T5's.
 T5_TYPES = ("t5", "mt5")
+# What all model types of this package begin with.
+OUR_PREFIX = "ke_t5_"
 
 
 class T5EncoderConfig(T5Config):
@@ -19,8 +21,16 @@ class T5EncoderConfig(T5Config):
 
     model_type = "ke_t5_encoder"
 
+    made_for: ClassVar[str] = "'t5'"
+
     is_encoder_decoder: bool = False
     use_cache: bool = False
+
+    @classmethod
+    def reads(cls, config: dict) -> bool:
+        """Whether the body of a model with this configuration fits; its head may be another."""
+        ours = config["model_type"].startswith(OUR_PREFIX) and "backbone" not in config
+        return ours or config["model_type"] in T5_TYPES
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict, dict]:
@@ -116,6 +126,7 @@ class EncoderConfig(PreTrainedConfig):
 
     model_type = "ke_t5_any_encoder"
     sub_configs = {"backbone": AutoConfig}
+    made_for: ClassVar[str] = "any encoder of transformers"
 
     backbone: dict | PreTrainedConfig | None = None
     pad_token_id: int | None = None
@@ -138,6 +149,11 @@ class EncoderConfig(PreTrainedConfig):
         names = ("classifier_dropout", "hidden_dropout_prob", "dropout_rate", "dropout")
         rates = (getattr(self.backbone, name, None) for name in names)
         return next((rate for rate in rates if rate is not None), 0.1)
+
+    @classmethod
+    def reads(cls, config: dict) -> bool:
+        """Whether the body of a model with this configuration fits; its head may be another."""
+        return "backbone" in config or not config["model_type"].startswith(OUR_PREFIX)
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict, dict]:

@@ -1,0 +1,287 @@
+"""A model ready to train or test: weights loaded or drawn, and one honest line about them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.hub import WHERE, Pretrained, find_pretrained
+
+SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+# Below it, the restricted unpickler itself could be made to run code (CVE-2026-24747).
+SAFE_UNPICKLING = (2, 10)
+
+
+def build_model(
+    model_class: type[PreTrainedModel],
+    folder: str | Path,
+    *,
+    from_scratch: bool,
+    seed: int,
+    task_config: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    dtype: torch.dtype = torch.float32,
+    new_head: bool = True,
+    where: str = WHERE,
+) -> tuple[PreTrainedModel, str]:
+    """The model, in evaluation mode on the CPU, and a line that says where its weights are from.
+
+    The global random state is left as it was: what is drawn depends on the seed alone.
+
+    Args:
+        folder: a folder or hub name in transformers' layout.
+        from_scratch: draw all weights; only the folder's configuration is used.
+        task_config: what the task adds to the configuration (num_labels, id2label, ...).
+        tokenizer: checked against the embedding.
+        new_head: whether a head that the weights do not hold may be drawn.
+
+    Raises:
+        UserError: exit code 4: a folder without weights or of another architecture, weights that
+            lack more than the head, a tokenizer with more ids than the embedding has rows.
+    """
+    found = find_pretrained(folder, where=where)
+    config = _config(model_class, found, task_config, where)
+    if tokenizer is not None:
+        _check_tokenizer(tokenizer, config, found, where)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if from_scratch:
+            model = model_class(config).to(dtype)
+            note = f"{found.name}: fresh weights (seed {seed}), {_size(model)}"
+            if _has_own_head(found.config):
+                _draw_own_head(model)
+        else:
+            _check_weights(found, where)
+            model, info = _load(model_class, found, config, dtype, where)
+            note = _digest(model, info, found, new_head=new_head, where=where)
+    _keep_head_apart(model)
+    return model.eval(), note
+
+
+def _config(
+    model_class: type[PreTrainedModel], found: Pretrained, task_config: dict[str, Any], where: str
+) -> PreTrainedConfig:
+    config_class = model_class.config_class
+    reads = getattr(config_class, "reads", lambda config: config["model_type"] == wanted)
+    got, wanted = found.config["model_type"], config_class.model_type
+    if not reads(found.config):
+        wanted = getattr(config_class, "made_for", repr(wanted))
+        raise UserError(
+            f"a {got!r} model, and {model_class.__name__} is made for {wanted}",
+            f"{where} {found.name}",
+            f"choose another --model_name, or the folder of a model of type {wanted}",
+            Exit.CHECKPOINT,
+        )
+    changes = dict(task_config)
+    if "id2label" in changes:
+        # The library takes the names or their number, and compares in vain where it is given both.
+        changes.pop("num_labels", None)
+    with quiet():
+        return config_class.from_pretrained(
+            found.name, local_files_only=found.local_only, **changes
+        )
+
+
+def _check_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, found: Pretrained, where: str
+) -> None:
+    backbone = getattr(config, "backbone", None) or config
+    rows = getattr(backbone.get_text_config(), "vocab_size", None)
+    ids = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if rows is not None and ids > rows:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path!r} has {ids:,} ids, and the embedding of "
+            f"{found.name!r} {rows:,} rows",
+            where,
+            "use the tokenizer of the model (bind no other vocab_name)",
+            Exit.CHECKPOINT,
+        )
+
+
+def _check_weights(found: Pretrained, where: str) -> None:
+    if found.folder is None:
+        return
+    there = {path.name for path in found.folder.iterdir()}
+    if there.intersection(SAFE_WEIGHTS):
+        return
+    if not there.intersection(PICKLED_WEIGHTS):
+        raise UserError(
+            f"the folder holds no weights ({' or '.join((SAFE_WEIGHTS[0], PICKLED_WEIGHTS[0]))})",
+            f"{where} {found.name}",
+            "add --from_scratch true to start from its configuration with fresh weights",
+            Exit.CHECKPOINT,
+        )
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if version < SAFE_UNPICKLING:
+        raise UserError(
+            f"its weights are pickled, and torch {torch.__version__} cannot read them safely",
+            f"{where} {found.name}",
+            f"install torch >= {'.'.join(map(str, SAFE_UNPICKLING))}, or convert to safetensors",
+            Exit.MACHINE,
+        )
+
+
+def _load(
+    model_class: type[PreTrainedModel],
+    found: Pretrained,
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    where: str,
+) -> tuple[PreTrainedModel, dict]:
+    try:
+        return model_class.from_pretrained(
+            found.name,
+            config=config,
+            dtype=dtype,
+            local_files_only=found.local_only,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            weights_only=True,
+        )
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise _unreadable(found, where, error) from error
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise _unreadable(found, where, error) from error
+
+
+def _unreadable(found: Pretrained, where: str, error: Exception) -> UserError:
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"its weights cannot be read: {first_line}",
+        f"{where} {found.name}",
+        "download or save them again",
+        Exit.CHECKPOINT,
+    )
+
+
+def _digest(
+    model: PreTrainedModel, info: dict, found: Pretrained, *, new_head: bool, where: str
+) -> str:
+    """The line about what was loaded; an error where more than a head is missing."""
+    missing = set(info["missing_keys"])
+    other_shapes = {key: shapes for key, *shapes in info["mismatched_keys"]}
+    if _has_own_head(found.config) and _lacks_head(found):
+        missing.add("lm_head.weight")
+    outside = sorted(key for key in missing | set(other_shapes) if not _in_head(model, key))
+    lacking = outside if new_head else sorted(missing | set(other_shapes))
+    if lacking:
+        shapes = other_shapes.get(lacking[0])
+        detail = f" (file {list(shapes[0])}, model {list(shapes[1])})" if shapes else ""
+        raise UserError(
+            f"its weights do not fit {type(model).__name__}: {_listed(lacking)}{detail} "
+            f"{'have another shape' if shapes else 'missing'}",
+            f"{where} {found.name}",
+            "choose the model class that they belong to, or --from_scratch true",
+            Exit.CHECKPOINT,
+        )
+    parts = [f"{found.name}: weights loaded, {_size(model)}"]
+    drawn = missing | set(other_shapes)
+    if drawn:
+        parts.append(f"new head: {_listed(_tops(drawn))}")
+    if info["unexpected_keys"]:
+        parts.append(f"left out: {_listed(_tops(info['unexpected_keys']))}")
+    return "; ".join(parts)
+
+
+def _in_head(model: PreTrainedModel, key: str) -> bool:
+    """Whether a parameter belongs to the head: to no part that is a pretrained model itself."""
+    if re.search(r"(^|\.)pooler\.", key):
+        # Many encoders were published without the pooler that their classifiers have.
+        return True
+    top = key.split(".")[0]
+    part = getattr(model, top, None)
+    embedding = model.get_input_embeddings()
+    body = isinstance(part, PreTrainedModel) or part is embedding or top == "lm_head"
+    holds_embedding = isinstance(part, nn.Module) and any(
+        module is embedding for module in part.modules()
+    )
+    return not (body or holds_embedding)
+
+
+def _tops(keys: Collection[str]) -> list[str]:
+    """The modules that the keys belong to, as far up as they are a model's own parts."""
+    return sorted({key.split(".")[0] for key in keys})
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _size(model: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters"
+
+
+def _has_own_head(raw_config: dict) -> bool:
+    # transformers 5 overwrites this value with true when it makes the configuration.
+    return raw_config.get("tie_word_embeddings") is False
+
+
+def _lacks_head(found: Pretrained) -> bool:
+    """Whether a seq2seq checkpoint, whose head is its own, was saved without it."""
+    if found.folder is None or not found.config.get("is_encoder_decoder"):
+        return False
+    index = found.folder / SAFE_WEIGHTS[1]
+    if index.is_file():
+        return "lm_head.weight" not in json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    weights = found.folder / SAFE_WEIGHTS[0]
+    if not weights.is_file():
+        return False
+    with weights.open("rb") as file:
+        # A safetensors file: the header's length in 8 bytes, then the header as JSON.
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return "lm_head.weight" not in header
+
+
+def _draw_own_head(model: PreTrainedModel) -> None:
+    """Gives the output layer its own fresh weight, of the width that T5 v1.1 draws it with."""
+    head = model.get_output_embeddings()
+    if head is None:
+        return
+    factor = getattr(model.config, "initializer_factor", 1.0)
+    weight = torch.empty_like(head.weight)
+    nn.init.normal_(weight, std=factor * weight.size(1) ** -0.5)
+    head.weight = nn.Parameter(weight)
+
+
+def _keep_head_apart(model: PreTrainedModel) -> None:
+    """Where head and embedding differ, nothing ties them again: not saving, not resizing."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or embedding is None or head.weight is embedding.weight:
+        return
+    for table in ("_tied_weights_keys", "all_tied_weights_keys"):
+        tied = getattr(model, table, None)
+        if isinstance(tied, dict):
+            setattr(model, table, {k: v for k, v in tied.items() if k != "lm_head.weight"})
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the libraries' reports, bars and warnings off the screen."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,120 @@
+"""A model as a folder that transformers reads: weights, tokenizer, model card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.build import quiet
+
+
+def export(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    *,
+    card: str,
+) -> Path:
+    """The folder, written under another name, read back, compared, and only then renamed.
+
+    Args:
+        folder: replaced where it holds an export already; its parents are made.
+        card: the text of README.md.
+
+    Raises:
+        UserError: the folder holds something else, or what was read back differs.
+    """
+    folder = Path(folder)
+    _check_replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with quiet():
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            _write_tying(model, temporary / "config.json")
+            (temporary / "README.md").write_text(card, encoding="utf-8")
+            _check_copy(model, temporary, folder)
+        _flush(temporary)
+        _put_in_place(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.exists() or (folder.is_dir() and (folder / "config.json").is_file()):
+        return
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    raise UserError(
+        "it exists and is no exported model",
+        f"--hf_path {folder}",
+        "choose a new folder",
+        Exit.CHECKPOINT,
+    )
+
+
+def _write_tying(model: PreTrainedModel, path: Path) -> None:
+    """Says in config.json whether head and embedding differ.
+
+    transformers 5 writes `tie_word_embeddings: true` for every T5; an older one would then tie
+    what v1.1 keeps apart.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or embedding is None or head.weight is embedding.weight:
+        return
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["tie_word_embeddings"] = False
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _check_copy(model: PreTrainedModel, temporary: Path, folder: Path) -> None:
+    copy = type(model).from_pretrained(temporary, dtype=model.dtype, local_files_only=True)
+    written, kept = copy.state_dict(), model.state_dict()
+    different = sorted(written.keys() ^ kept.keys())
+    different += [
+        name
+        for name, tensor in kept.items()
+        if name in written and not _same_bytes(tensor.cpu(), written[name])
+    ]
+    if different:
+        raise UserError(
+            f"what was written reads back differently: {', '.join(different[:4])}",
+            f"--hf_path {folder}",
+            "the folder was left as it was; please report the model class",
+            Exit.CHECKPOINT,
+        )
+
+
+def _same_bytes(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    # As bytes, because a NaN differs from itself.
+    views = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*views)
+
+
+def _flush(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
