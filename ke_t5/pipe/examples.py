@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ke_t5.pipe.features import IGNORED, Feature
-from ke_t5.pipe.preprocessors import LOST, Example
+from ke_t5.pipe.preprocessors import LOST, OF, Example
 from ke_t5.pipe.sources import ROW_ID
 
 if TYPE_CHECKING:
@@ -149,6 +149,11 @@ class Examples:
             return np.ones(len(self), dtype=np.int64)
         return self.columns[name].counted()[self.places]
 
+    def first_rows(self, num_rows: int) -> Examples:
+        """The examples of the first so many rows, all windows of each."""
+        rows = np.unique(self.ids)[:num_rows]
+        return self.take(np.isin(self.ids, rows))
+
     def labelled(self) -> Examples:
         """Those examples that have a label."""
         return self.take(self.counted() > 0)
@@ -171,13 +176,19 @@ class Examples:
         place = int(self.places[position])
         return {**self.dataset[place], ROW_ID: int(self._ids[place])}
 
-    def lost(self) -> dict[str, int]:
-        """How many of these examples (or of their parts) were lost, by what was lost."""
-        names = [name for name in self.dataset.column_names if name.startswith(LOST)]
-        sums = {
-            name.removeprefix(LOST): int(
-                self.dataset.data.column(name).to_numpy()[self.places].sum()
-            )
-            for name in names
-        }
-        return {name: count for name, count in sums.items() if count}
+    def lost(self) -> dict[str, tuple[int, int]]:
+        """What was lost on the way to these examples: what -> (how many, of how many)."""
+        found = {}
+        for name in self.dataset.column_names:
+            if name.startswith(LOST):
+                what = name.removeprefix(LOST)
+                count = self._sum(name)
+                total = (
+                    self._sum(OF + what) if OF + what in self.dataset.column_names else len(self)
+                )
+                if count:
+                    found[what] = (count, total)
+        return found
+
+    def _sum(self, name: str) -> int:
+        return int(self.dataset.data.column(name).to_numpy()[self.places].sum())

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 Example = dict[str, Any]
 Batch = dict[str, list[Any]]
 
-# Columns named so count what a step lost of each row; they are reported, never fed to a model.
-LOST = "lost:"
+# Columns named so count what a step lost of each row, and of how many ("lost:entities cut",
+# "of:entities cut"; of rows where there is no such column). They are reported, never fed to a model.
+LOST, OF = "lost:", "of:"
 
 
 def _unwrap(step: Callable) -> Callable:
@@ -122,7 +123,7 @@ def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
             num_rows = len(next(iter(batch.values()), []))
             made = dict(_apply(step, batch))
             if len(next(iter(made.values()), [])) == num_rows:
-                carried = [name for name in batch if name == ROW_ID or name.startswith(LOST)]
+                carried = [name for name in batch if name == ROW_ID or name.startswith((LOST, OF))]
                 made = {**{name: batch[name] for name in carried}, **made}
             batch = made
         return batch

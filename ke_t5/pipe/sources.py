@@ -183,7 +183,9 @@ class ReleaseSource(DataSource):
                 earlier[-1].parent, self.release.columns, lambda: (), origin=hub.path
             )
         revision = hub_revision(hub.path)
-        key = make_key([package_version(), hub.path, hub.config, hub.splits[split], revision])
+        key = make_key(
+            [package_version(), hub.path, hub.configs_of(split), hub.splits[split], revision]
+        )
         return stored_rows(
             parent / f"{split}-hub-{key}",
             self.release.columns,
@@ -212,11 +214,12 @@ def read_hub(hub: Hub, split: str, cache: Path) -> Iterator[Row]:
     """The canonical rows of a hub split."""
     import datasets
 
-    table = datasets.load_dataset(
-        hub.path, hub.config, split=hub.splits[split], cache_dir=str(cache)
-    )
-    for row in table if not hub.class_names else with_class_names(table):
-        yield from hub.to_rows(row)
+    for config in hub.configs_of(split):
+        table = datasets.load_dataset(
+            hub.path, config, split=hub.splits[split], cache_dir=str(cache)
+        )
+        for row in table if not hub.class_names else with_class_names(table):
+            yield from hub.to_rows(row)
 
 
 def with_class_names(table: datasets.Dataset) -> Iterator[Row]:

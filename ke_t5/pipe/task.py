@@ -13,7 +13,7 @@ from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import Feature, check_batch, tokenizer_key
-from ke_t5.pipe.preprocessors import LOST, Batch, Example, inject, is_mapped, run_steps
+from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, inject, is_mapped, run_steps
 from ke_t5.pipe.sources import ROW_ID, DataSource, Rows, arrow_features
 from ke_t5.pipe.splits import resolve_split
 from ke_t5.registry import Registry
@@ -211,7 +211,7 @@ class Task:
             made = run(batch)
             wanted = [*self.output_features, *self.keep, ROW_ID]
             check_batch(made, self.output_features, [*self.keep, ROW_ID], where=where)
-            lost = [name for name in made if name.startswith(LOST)]
+            lost = [name for name in made if name.startswith((LOST, OF))]
             return {name: made[name] for name in [*wanted, *lost] if name in made}
 
         first = finish(dataset[: min(1, len(dataset))])
@@ -235,7 +235,7 @@ class Task:
                 kinds[name] = [feature.dtype] if feature.rank == 1 else feature.dtype
             elif name == ROW_ID:
                 kinds[name] = "int64"
-            elif name.startswith(LOST):
+            elif name.startswith((LOST, OF)):
                 kinds[name] = "int32"
             else:
                 kinds[name] = self.keep[name]

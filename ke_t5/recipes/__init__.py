@@ -1,0 +1,1 @@
+"""What the two scripts do, from top to bottom."""

@@ -1,0 +1,116 @@
+"""What the recipes tell on the terminal: tables, losses of data, the next commands."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sized
+
+import numpy as np
+
+from ke_t5.distributed import launched_rank
+from ke_t5.pipe import IGNORED, Evaluated, Examples, Task
+from ke_t5.train.loggers import ProgressBar
+
+logger = logging.getLogger(__name__)
+
+# Half the sum of differences between two splits' label shares from which a user is warned: one
+# split then lacks what the other is full of (rows ordered by class, cut by position).
+SUSPICIOUS_SHIFT = 0.25
+
+
+def tell(text: str) -> None:
+    """Writes a result to stdout, once per launch."""
+    if launched_rank() == 0:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def score_table(title: str, evaluated: Evaluated) -> str:
+    """The scores as a table, with what the numbers are over."""
+    names = list(evaluated.scores) or ["(no row has a label)"]
+    width = max(map(len, names))
+    lines = [title]
+    for name in names:
+        value = evaluated.scores.get(name)
+        lines.append(f"  {name:<{width}}  {value:8.3f}" if value is not None else f"  {name}")
+    told = f"{evaluated.num_scored} of {evaluated.num_rows} rows scored"
+    if evaluated.unparsable:
+        told += f", {evaluated.unparsable} answers unparsable (counted as wrong)"
+    return "\n".join([*lines, f"  {told}"])
+
+
+def report_examples(task: Task, split: str, examples: Examples) -> None:
+    """Logs how many examples a split has, how long they are, and what was lost on the way."""
+    lengths = examples.lengths("input_ids")
+    logger.info(
+        "%s %s: %d examples, %.0f tokens on average, %d at most",
+        task.name, split, len(examples), lengths.mean(), lengths.max(),
+    )  # fmt: skip
+    for what, (count, total) in examples.lost().items():
+        of = f" of {total} ({100 * count / total:.1f} %)" if total else ""
+        logger.warning("%s %s: %d%s %s", task.name, split, count, of, what)
+
+
+def warn_of_shifted_labels(train: Examples, valid: Examples, labels: tuple[str, ...]) -> None:
+    """Logs a warning where the label shares of the two splits differ wildly."""
+    shares = [_label_shares(examples, len(labels)) for examples in (train, valid)]
+    if any(share is None for share in shares):
+        return
+    shift = np.abs(shares[0] - shares[1]).sum() / 2
+    if shift > SUSPICIOUS_SHIFT:
+        worst = int(np.argmax(np.abs(shares[0] - shares[1])))
+        logger.warning(
+            "the label shares of training and validation split differ wildly (%.0f %% of the rows "
+            "would have to change): %s is %.1f %% of one and %.1f %% of the other; are the rows "
+            "ordered by class?",
+            100 * shift, labels[worst], 100 * shares[0][worst], 100 * shares[1][worst],
+        )  # fmt: skip
+
+
+def _label_shares(examples: Examples, num_labels: int) -> np.ndarray | None:
+    column = examples.columns.get("labels")
+    if column is None or column.offsets is not None or column.values.dtype.kind == "f":
+        return None
+    values = column.values[examples.places]
+    counts = np.bincount(values[values != IGNORED], minlength=num_labels)
+    return counts / counts.sum() if counts.sum() >= 100 else None
+
+
+def next_commands(flags: Namespace, *, launcher: str) -> str:
+    """What a user may want to do after a training: test, export, go to real data."""
+    same = _same_run_flags(flags)
+    lines = ["next:", f"  test    {launcher} test_ddp.py {same} --resume best"]
+    if not flags.hf_path:
+        lines.append(f"  export  {launcher} train_ddp.py {same} --resume true --hf_path default")
+    if flags.sample:
+        lines.append(
+            f"  real    {launcher} train_ddp.py --task {flags.task} --pre_trained_model "
+            "KETI-AIR/ke-t5-base   (add --hf_data_dir DIR for a raw release)"
+        )
+    return "\n".join(lines)
+
+
+def _same_run_flags(flags: Namespace) -> str:
+    names = ("task", "model_name", "pre_trained_model", "output_dir", "hf_data_dir", "hf_cache_dir")
+    words = [f"--{name} {shlex.quote(str(getattr(flags, name)))}" for name in names
+             if name in flags.given or name == "task"]  # fmt: skip
+    repeated = ("gin_file", "gin_param", "module_import")
+    words += [f"--{name} {shlex.quote(value)}" for name in repeated
+              for value in getattr(flags, name)]  # fmt: skip
+    return " ".join([*words, *(["--sample"] if flags.sample else [])])
+
+
+def format_scores(scores: Mapping[str, float]) -> str:
+    """Scores in one line."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+
+
+def watch_batches(batches: Sized) -> Iterator:
+    """The batches of a test, with a bar on a terminal and a line now and then elsewhere."""
+    with ProgressBar(len(batches), name="test") as bar:
+        for batch in batches:
+            yield batch
+            bar.update()

@@ -1,0 +1,124 @@
+"""The run's folder: where its files lie, and one function that makes names safe."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.train.loggers import _plain as plain
+
+LONGEST_NAME = 120
+
+
+def safe_name(name: str) -> str:
+    """A name that is one path component on any system.
+
+    >>> safe_name("../shared/models/roberta-mini"), safe_name("train[90%:]"), safe_name("..")
+    ('shared_models_roberta-mini', 'train_90_', '_')
+    """
+    safe = re.sub(r"[^\w.\-]+", "_", name.strip().lstrip("./\\"))[-LONGEST_NAME:]
+    return safe if safe.strip("._") else "_"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces the file's text; a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON, readable and in one piece."""
+    write_atomically(path, json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Writes one line of JSON per value."""
+    lines = (json.dumps(plain(value), ensure_ascii=False) + "\n" for value in values)
+    write_atomically(path, "".join(lines))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`<output_dir>/<model class>_<pre_trained_model>/<task>/`."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, output_dir: str, model: str, pre_trained_model: str, task: str) -> RunFolder:
+        """The folder of a run of that model on that task."""
+        names = safe_name(f"{model}_{safe_name(pre_trained_model)}"), safe_name(task)
+        return cls(Path(output_dir, *names))
+
+    @property
+    def weights(self) -> Path:
+        """Snapshots."""
+        return self.path / "weights"
+
+    @property
+    def model(self) -> Path:
+        """Configuration and tokenizer of the run's model, without weights."""
+        return self.path / "model"
+
+    @property
+    def export(self) -> Path:
+        """Where `--hf_path default` goes."""
+        return self.path / "hf"
+
+    @property
+    def run_file(self) -> Path:
+        """What the run was started with."""
+        return self.path / "run.json"
+
+    def evaluation(self, split: str) -> Path:
+        """Scores and predictions on a split."""
+        return self.path / "eval" / safe_name(split)
+
+    def make_new(self) -> Path | None:
+        """Makes the folder; an older run's is moved to `<task>.1`, `.2`, ..., which is returned."""
+        moved = None
+        if any((self.path / name).exists() for name in ("run.json", "weights")):
+            number = 1
+            while (moved := self.path.with_name(f"{self.path.name}.{number}")).exists():
+                number += 1
+            self.path.rename(moved)
+        self.check_writable()
+        return moved
+
+    def check_writable(self) -> None:
+        """Makes the folder if need be; a UserError where nothing can be written there."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".write-test-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"nothing can be written there ({error.strerror})",
+                f"--output_dir {self.path}",
+                "choose a folder that you may write to",
+                Exit.MACHINE,
+            ) from error
+
+    def forget_error(self) -> None:
+        """Removes an earlier failure's `error.json`."""
+        (self.path / "error.json").unlink(missing_ok=True)
+
+    def read_run(self) -> dict[str, Any]:
+        """What `run.json` says, {} where there is none."""
+        if not self.run_file.exists():
+            return {}
+        return json.loads(self.run_file.read_text(encoding="utf-8"))
+
+    def remove_partial_export(self) -> None:
+        """Removes what an interrupted export has left."""
+        for path in self.path.glob("hf.tmp-*"):
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,216 @@
+"""What both recipes begin with: flags and gin made into one job, before torch is imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shlex
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+import ke_t5.train.optimizers  # noqa: F401 - registers the optimizers before gin binds
+from ke_t5.config import Configuration, configure, import_modules
+from ke_t5.distributed import Ranks, launched_rank
+from ke_t5.errors import Exit, UserError
+from ke_t5.failure import announce_run_folder
+from ke_t5.models.hub import find_pretrained
+from ke_t5.models.loader import check_form, check_model_name, default_model_name, load_model
+from ke_t5.pipe import Folders, Task, get_task
+from ke_t5.recipes.folders import RunFolder, write_json
+from ke_t5.task.utils import get_vocabulary
+from ke_t5.train.settings import FitSettings, get_fit_settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger("ke_t5")
+
+VOCABULARY = "ke_t5.task.utils.get_vocabulary.vocab_name"
+
+
+@dataclass
+class Job:
+    """A run as it was asked for.
+
+    Attributes:
+        model_name: as `load_model` takes it; `class_name` is the class it names.
+        model_folder: hub name or folder that configuration, tokenizer and weights come from.
+        has_weights: whether the weights there are to be loaded (False from scratch).
+    """
+
+    flags: Namespace
+    configuration: Configuration
+    task: Task
+    model_name: str
+    class_name: str
+    model_folder: str
+    has_weights: bool
+    folders: Folders
+    run: RunFolder
+    settings: FitSettings
+
+    def load_class(self) -> type[PreTrainedModel]:
+        """The model's class, which must be of the task's kind."""
+        model_class = load_model(self.model_name)
+        check_form(model_class, self.task.form)
+        return model_class
+
+    def task_config(self) -> dict[str, Any]:
+        """What the task says of the model's configuration."""
+        labels = self.task.labels
+        if labels is None:
+            return {}
+        names = dict(enumerate(labels))
+        found: dict[str, Any] = {
+            "id2label": names,
+            "label2id": {name: i for i, name in names.items()},
+        }
+        if self.task.problem_type is not None:
+            found["problem_type"] = self.task.problem_type
+        return found
+
+    def batch_size(self) -> int:
+        """Rows per process."""
+        return self.flags.batch_size or self.task.defaults.batch_size
+
+    def open_run(self, ranks: Ranks, *, is_resumed: bool) -> None:
+        """Makes the run's folder, or goes on in it; rank 0 does, the others wait."""
+        if ranks.is_main:
+            if is_resumed:
+                self.run.check_writable()
+            else:
+                moved = self.run.make_new()
+                if moved is not None:
+                    logger.warning("an older run was in %s: moved to %s", self.run.path, moved.name)
+            self.run.forget_error()
+            write_json(self.run.run_file, self.description(ranks))
+        ranks.barrier()
+
+    def description(self, ranks: Ranks) -> dict[str, Any]:
+        """What `run.json` says: the command, versions, data and their keys."""
+        names = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn")
+        return {
+            "command": shlex.join(sys.argv),
+            "task": self.task.name,
+            "model_name": self.model_name,
+            "pre_trained_model": self.flags.pre_trained_model,
+            "model_folder": self.model_folder,
+            "seed": self.flags.seed,
+            "processes": ranks.size,
+            "device": str(ranks.device),
+            "data": {
+                split: {"rows_key": rows.key, "origin": rows.origin}
+                for split in self.task.source.splits(self.folders)
+                for rows in [self.task.source.rows(split, self.folders)]
+            },
+            "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
+        }
+
+
+def set_up_logging(*, debug: bool) -> None:
+    """Messages of rank 0 on stderr, one plain line each; what the libraries say is left out."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    level = logging.DEBUG if debug else logging.INFO
+    logger.setLevel(level if launched_rank() == 0 else logging.CRITICAL)
+
+
+def prepare(flags: Namespace) -> Job:
+    """The job that the flags ask for; everything in it is checked that needs no torch."""
+    set_up_logging(debug=flags.debug)
+    import_modules(flags.module_import)
+    configuration = configure(flags.gin_file, flags.gin_param)
+    for note in (*flags.notes, *configuration.notes):
+        logger.warning(note)
+    settings = get_fit_settings()
+    task = get_task(flags.task)
+    model_name = flags.model_name or default_model_name(task.form)
+    class_name = check_model_name(model_name)
+    source = "sample" if flags.sample else flags.pre_trained_model
+    run = RunFolder.of(flags.output_dir, class_name, source, task.name)
+    announce_run_folder(run.path)
+    folders = Folders(
+        Path(flags.hf_data_dir) if flags.hf_data_dir else None, Path(flags.hf_cache_dir)
+    )
+    if flags.sample:
+        from ke_t5.sample import sample_data_dir
+
+        folders = Folders(sample_data_dir(folders.cache), folders.cache)
+    job = Job(
+        flags, configuration, task, model_name, class_name, flags.pre_trained_model, True, folders,
+        run, settings,
+    )  # fmt: skip
+    return job
+
+
+def take_run_model(job: Job) -> None:
+    """Lets the job go on with the run's own configuration and tokenizer (`--resume`)."""
+    if not (job.run.model / "config.json").exists():
+        raise UserError(
+            "no run was saved there",
+            f"--resume {job.flags.resume} ({job.run.path})",
+            "give the flags of that run (--task, --model_name, --pre_trained_model, --output_dir)",
+            Exit.CHECKPOINT,
+        )
+    _take_folder(job, job.run.model, has_weights=False, flag="--resume")
+
+
+def take_exported_model(job: Job, folder: Path) -> None:
+    """Lets the job use an exported folder (`--hf_path`)."""
+    find_pretrained(folder, where="--hf_path")
+    _take_folder(job, folder, has_weights=True, flag="--hf_path")
+
+
+def take_sample_model(job: Job) -> None:
+    """Lets the job use a tiny model of the class that was asked for (`--sample`)."""
+    from ke_t5.sample import sample_model_dir
+
+    folder = sample_model_dir(job.folders.cache, job.load_class().config_class)
+    _take_folder(job, folder, has_weights=False, flag="--sample")
+
+
+def take_pre_trained_model(job: Job, *, from_scratch: bool) -> None:
+    """Lets the job use `--pre_trained_model`, with its weights unless it starts from scratch."""
+    find_pretrained(job.model_folder)
+    job.has_weights = not from_scratch
+    if not job.configuration.bound(VOCABULARY):
+        job.configuration.bind(VOCABULARY, job.model_folder, "--pre_trained_model")
+    get_vocabulary()
+
+
+def _take_folder(job: Job, folder: Path, *, has_weights: bool, flag: str) -> None:
+    job.model_folder, job.has_weights = str(folder), has_weights
+    before = len(job.configuration.notes)
+    job.configuration.bind(VOCABULARY, str(folder), flag)
+    for note in job.configuration.notes[before:]:
+        logger.warning(note)
+    get_vocabulary()
+
+
+def resumed_run(job: Job) -> bool:
+    """Whether there is a run to go on with; `--resume PATH` moves the job to that run's folder.
+
+    Only `--resume auto` may find none.
+    """
+    resume = job.flags.resume
+    if resume not in ("true", "auto", "best"):
+        for folder in (Path(resume), *Path(resume).resolve().parents[:2]):
+            if (folder / "model" / "config.json").exists():
+                job.run = RunFolder(folder)
+                announce_run_folder(folder)
+                return True
+    if resume == "auto":
+        return any(job.run.weights.glob("step-*/MANIFEST.json"))
+    return True

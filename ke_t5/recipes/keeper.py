@@ -1,0 +1,313 @@
+"""The keeper of a run: what is logged, validated and saved after an update, and when."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ke_t5.distributed import Ranks
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import BatchPlan, Evaluated, EvaluationHelper, Examples, evaluate
+from ke_t5.pipe.evaluation import best_score
+from ke_t5.recipes import console
+from ke_t5.recipes.folders import write_atomically
+from ke_t5.recipes.job import Job
+from ke_t5.recipes.modelling import autocast_of, write_evaluation
+from ke_t5.train.loggers import RunLog, progress_bar
+from ke_t5.train.loop import TrainState, Update
+from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot, save_snapshot
+
+logger = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Stands between the loop and the run's folder.
+
+    Attributes:
+        best: {"step", "score", "scores"} of the best validation of the schedule, or None.
+        waited: validations since then.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        state: TrainState,
+        valid: Examples,
+        ranks: Ranks,
+        *,
+        num_steps: int,
+        plan: BatchPlan,
+        train: Examples,
+    ) -> None:
+        self.job, self.state, self.valid, self.ranks = job, state, valid, ranks
+        self.num_steps, self.plan, self.train = num_steps, plan, train
+        self.helper = EvaluationHelper(job.task, seed=job.flags.seed)
+        self.helper.check(state.module)
+        self.best: dict[str, Any] | None = None
+        self.waited = 0
+        self.last: Evaluated | None = None
+        self.validated_at = self.saved_at = -1
+        self.run_log = RunLog(job.run.path, enabled=False)
+        self.bar = progress_bar(num_steps, enabled=False)
+        self._start_clock()
+
+    # ------------------------------------------------------------------ going on from a snapshot
+
+    def fixed(self) -> dict[str, Any]:
+        """What must not differ between a run and its resumption."""
+        flags, plan = self.job.flags, self.plan
+        optimizer = self.state.optimizer
+        settings = {
+            f"{type(optimizer).__name__}.{name}": value
+            for name, value in optimizer.param_groups[0].items()
+            if isinstance(value, (int, float, str, tuple)) and name not in ("lr", "initial_lr")
+        }
+        return {
+            "--task": self.job.task.name,
+            "--model_name": self.job.class_name,
+            "training data": self.train.key,
+            "training rows": len(self.train),
+            "--seed": flags.seed,
+            "global batch (batch_size x processes x accumulate)": plan.batch_size,
+            "get_batches.batch_tokens": plan.batch_tokens,
+            "learning rate": max(group["initial_lr"] for group in self._groups_with_lr()),
+            "--schedule": flags.schedule,
+            "fit.precision": self.job.settings.precision,
+            "fit.clip_norm": self.job.settings.clip_norm,
+            **settings,
+        }
+
+    def _groups_with_lr(self) -> list[dict]:
+        groups = self.state.optimizer.param_groups
+        for group in groups:
+            group.setdefault("initial_lr", group["lr"])
+        return [group for group in groups if group["initial_lr"] is not None] or [{"initial_lr": 0}]
+
+    def restore(self) -> None:
+        """Goes on from the snapshot that `--resume` names, if any; opens the logs."""
+        snapshot, resume, log_lines = None, self.job.flags.resume, None
+        if self.ranks.is_main:
+            clean(self.job.run.weights)
+            if resume:
+                snapshot = find_snapshot(self.job.run.weights, resume)
+        snapshot = self.ranks.broadcast(snapshot)
+        fixed = self.fixed()
+        if snapshot is not None:
+            progress = load_snapshot(
+                snapshot, model=self.state.module, optimizer=self.state.optimizer
+            )
+            self._compare(progress["fixed"], fixed, str(snapshot))
+            self.state.step, self.state.rows = progress["step"], progress["rows"]
+            self.state.loss_sum = progress["loss_sum"]
+            self.state.loss_steps = progress["loss_steps"]
+            self.best, self.waited = progress["best"], progress["waited"]
+            self.saved_at, log_lines = self.state.step, progress["log_lines"]
+            logger.info("resumed from %s (step %d)", snapshot, self.state.step)
+        self.run_log = RunLog(
+            self.job.run.path,
+            resume_step=self.state.step if snapshot is not None else None,
+            resume_lines=log_lines,
+            enabled=self.ranks.is_main,
+        )
+
+    def _compare(self, before: dict[str, Any], now: dict[str, Any], where: str) -> None:
+        for name, value in now.items():
+            old = before.get(name)
+            if old != value and list(old if isinstance(old, (list, tuple)) else [old]) != list(
+                value if isinstance(value, (list, tuple)) else [value]
+            ):
+                raise UserError(
+                    f"{name} was {old!r} and is {value!r} now",
+                    where,
+                    "resume with the settings of the run, or start a new one without --resume",
+                    Exit.CHECKPOINT,
+                )
+
+    # ------------------------------------------------------------------------- while it runs
+
+    def announce(self, num_epochs: int) -> None:
+        """Says what is about to happen."""
+        settings, ranks = self.job.settings, self.ranks
+        logger.info(
+            "training %s on %s: %d steps (%d epochs), global batch %s = %d x %d processes x %d "
+            "accumulated, %s, %d thread(s) per process, in %s",
+            self.job.class_name, self.job.task.name, self.num_steps, num_epochs,
+            self.plan.batch_size if self.plan.batch_tokens is None
+            else f"{self.plan.batch_tokens} tokens",
+            self.job.batch_size(), ranks.size, settings.accumulate, ranks.device, ranks.threads,
+            self.job.run.path,
+        )  # fmt: skip
+
+    def watch(self, updates: Iterable[Update]) -> Iterator[Update]:
+        """The updates, with a progress bar on rank 0."""
+        self.bar = progress_bar(
+            self.num_steps,
+            initial=self.state.step,
+            print_freq=self.job.flags.print_freq,
+            enabled=self.ranks.is_main,
+        )
+        with self.bar, logging_redirect_tqdm([logging.getLogger("ke_t5")]):
+            yield from updates
+
+    def log(self, update: Update) -> None:
+        """Writes the mean loss since the last logged step, every `--print_freq` steps."""
+        self.rows_since += update.rows
+        self.tokens_since += update.tokens
+        if update.step % self.job.flags.print_freq and update.step != self.num_steps:
+            self.bar.update(num_examples=update.rows)
+            return
+        loss = float(self.ranks.mean(self.state.loss_sum / self.state.loss_steps))
+        self.state.loss_sum, self.state.loss_steps = 0.0, 0
+        values = {"epoch": update.epoch, "loss": loss, "lr": update.lr}
+        self.run_log.write(update.step, "train", values)
+        now = time.monotonic()
+        rates = {
+            "examples_per_second": self.rows_since / (now - self.since),
+            "tokens_per_second": self.tokens_since / (now - self.since),
+        }
+        self.run_log.write_timing(update.step, "train", rates)
+        self._start_clock()
+        self.bar.update(num_examples=update.rows, loss=loss)
+
+    def _start_clock(self) -> None:
+        self.since, self.rows_since, self.tokens_since = time.monotonic(), 0, 0
+
+    def wants_validation(self, update: Update) -> bool:
+        """At the end of an epoch, and every `--eval_every` steps."""
+        every = self.job.flags.eval_every
+        return update.ends_epoch or bool(every and update.step % every == 0)
+
+    def wants_snapshot(self, update: Update) -> bool:
+        """Every `--save_every` steps."""
+        every = self.job.flags.save_every
+        return bool(every and update.step % every == 0)
+
+    def validate(self, update: Update) -> None:
+        """Validates, and saves the snapshot, as the best one if it is."""
+        evaluated = self._evaluate()
+        step = self.state.step
+        self.run_log.write(step, self.job.flags.valid_split, evaluated.scores)
+        score = best_score(self.job.task, evaluated.scores)
+        is_best = self.improves(score)
+        self.waited = 0 if is_best else self.waited + 1
+        if is_best:
+            self.best = {"step": step, "score": score, "scores": evaluated.scores}
+        logger.info(
+            "epoch %d, step %d: %s%s", update.epoch + 1, step,
+            console.format_scores(evaluated.scores), " (best so far)" if is_best else "",
+        )  # fmt: skip
+        self.save(is_best=is_best)
+        if is_best:
+            self._write(evaluated)
+        self._start_clock()
+
+    def improves(self, score: float) -> bool:
+        """Whether this score beats the best so far; without a metric the latest is the best."""
+        best = self.job.task.best
+        if best is None or not self.last.scores:
+            return True
+        return best.improves(score, None if self.best is None else self.best["score"])
+
+    def _evaluate(self) -> Evaluated:
+        self.last = evaluate(
+            self.helper,
+            self.state.module,
+            self.valid,
+            batch_size=self.job.batch_size(),
+            ranks=self.ranks,
+            autocast=lambda: autocast_of(self.job, self.ranks),
+        )
+        self.validated_at = self.state.step
+        return self.last
+
+    def _write(self, evaluated: Evaluated) -> None:
+        if self.ranks.is_main:
+            write_evaluation(self.job, self.job.flags.valid_split, evaluated, self.valid)
+
+    def save(self, *, is_best: bool = False) -> None:
+        """Saves a snapshot; rank 0 writes, the others wait."""
+        if self.saved_at == self.state.step and not is_best:
+            return
+        progress = {
+            "step": self.state.step,
+            "rows": self.state.rows,
+            "loss_sum": float(self.state.loss_sum),
+            "loss_steps": self.state.loss_steps,
+            "best": self.best,
+            "waited": self.waited,
+            "fixed": self.fixed(),
+            "log_lines": self.run_log.sync(),
+        }
+        # Each rank has its own share of the loss since the last logged step; their mean is kept.
+        if self.ranks.size > 1:
+            import torch
+
+            share = torch.tensor(
+                progress["loss_sum"], dtype=torch.float64, device=self.ranks.device
+            )
+            progress["loss_sum"] = float(self.ranks.mean(share))
+        if self.ranks.is_main:
+            save_snapshot(
+                self.job.run.weights,
+                model=self.state.module,
+                optimizer=self.state.optimizer,
+                progress=progress,
+                is_best=is_best,
+            )
+        self.saved_at = self.state.step
+        self.ranks.barrier()
+
+    def is_patience_over(self) -> bool:
+        """Whether `fit.early_stopping` validations have brought no better score."""
+        patience = self.job.settings.early_stopping
+        return patience is not None and self.waited >= patience
+
+    # -------------------------------------------------------------------------------- the end
+
+    def finish(self) -> None:
+        """Validates and saves a run that ended between two validations.
+
+        Such a validation is none of the schedule: a resumed run would not have made it, so it is
+        neither logged nor remembered, though its snapshot is marked best where nothing beats it.
+        """
+        if self.validated_at != self.state.step and self.best_step() != self.state.step:
+            evaluated = self._evaluate()
+            is_best = self.improves(best_score(self.job.task, evaluated.scores))
+            self.save(is_best=is_best)
+            if is_best:
+                self._write(evaluated)
+        self.close()
+
+    def best_step(self) -> int | None:
+        """The step of the best validation of the schedule."""
+        return None if self.best is None else self.best["step"]
+
+    def close(self) -> None:
+        """Closes the logs and keeps the configuration that the run has read."""
+        self.run_log.close()
+        if self.ranks.is_main:
+            operative = self.job.configuration.operative()
+            write_atomically(self.job.run.path / "config.gin", operative)
+            for line in self.job.configuration.unread():
+                logger.warning(line)
+
+    def tell_result(self, *, seconds: float) -> None:
+        """Prints the best scores and what to do next."""
+        flags = self.job.flags
+        launcher = (
+            f"torchrun --nproc_per_node={self.ranks.size}" if self.ranks.size > 1 else "python"
+        )
+        if self.last is not None and self.last.scores:
+            console.tell(console.score_table(
+                f"{self.job.task.name} {flags.valid_split}, step {self.state.step}", self.last
+            ))  # fmt: skip
+        if self.best is not None:
+            console.tell(
+                f"best: step {self.best['step']}, {console.format_scores(self.best['scores'])}"
+            )
+        console.tell(f"{self.state.step} steps in {seconds:.0f} s; results in {self.job.run.path}")
+        console.tell(console.next_commands(flags, launcher=launcher))

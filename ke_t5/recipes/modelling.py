@@ -1,0 +1,82 @@
+"""The model of a job: built, exported, and what an evaluation leaves on disk."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from ke_t5.distributed import Ranks
+from ke_t5.models import build
+from ke_t5.pipe import Evaluated, Examples
+from ke_t5.recipes.card import model_card
+from ke_t5.recipes.folders import write_json, write_json_lines
+from ke_t5.recipes.job import Job
+from ke_t5.task.utils import get_vocabulary
+from ke_t5.train.settings import autocast
+from ke_t5.train.snapshots import find_snapshot, load_snapshot, read_progress
+
+logger = logging.getLogger(__name__)
+
+
+def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
+    """The job's model on this rank's device; what the libraries said about it in one line."""
+    model, note = build.build_model(
+        job.load_class(),
+        job.model_folder,
+        from_scratch=not job.has_weights,
+        seed=job.flags.seed,
+        task_config=job.task_config(),
+        tokenizer=get_vocabulary(),
+    )
+    if note:
+        logger.info(note)
+    if job.settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if ranks.is_main and Path(job.model_folder) != job.run.model:
+        model.config.save_pretrained(job.run.model)
+        get_vocabulary().save_pretrained(job.run.model)
+    model.to(ranks.device)
+    if job.settings.compile:
+        model.compile(dynamic=True)
+    return model
+
+
+def autocast_of(job: Job, ranks: Ranks) -> AbstractContextManager:
+    """The precision that the job computes in."""
+    return autocast(job.settings, ranks.device)
+
+
+def write_evaluation(job: Job, split: str, evaluated: Evaluated, examples: Examples) -> Path:
+    """Writes `eval/<split>/scores.json` and `predictions.jsonl`; returns the folder."""
+    folder = job.run.evaluation(split)
+    scores: dict[str, Any] = {
+        "task": job.task.name,
+        "split": split,
+        "rows": evaluated.num_rows,
+        "scored": evaluated.num_scored,
+        "unparsable": evaluated.unparsable,
+        "scores": evaluated.scores,
+        "lost": {what: count for what, (count, _) in examples.lost().items()},
+    }
+    write_json(folder / "scores.json", scores)
+    write_json_lines(folder / "predictions.jsonl", evaluated.predictions)
+    return folder
+
+
+def export_best(job: Job, module: PreTrainedModel, ranks: Ranks) -> None:
+    """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`)."""
+    if ranks.is_main:
+        path = job.run.export if job.flags.hf_path == "default" else Path(job.flags.hf_path)
+        snapshot = find_snapshot(job.run.weights, "best")
+        load_snapshot(snapshot, model=module)
+        best = read_progress(snapshot)["best"]
+        card = model_card(job, best["scores"] if best else {})
+        from ke_t5.models import export
+
+        export.export(module, get_vocabulary(), path, card=card)
+        logger.info("exported %s to %s", snapshot.name, path)
+    ranks.barrier()

@@ -1,0 +1,70 @@
+"""What tasks share: the vocabulary of this run."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import gin
+from ke_t5.errors import Exit, UserError
+from ke_t5.hub import why_unreachable
+
+DEFAULT_VOCABULARY = "KETI-AIR/ke-t5-base"
+TOKENIZER_FILES = (
+    "tokenizer.json", "spiece.model", "vocab.txt", "vocab.json", "sentencepiece.bpe.model",
+    "spm.model", "tokenizer.model",
+)  # fmt: skip
+
+
+@gin.configurable(module="ke_t5.task.utils")
+def get_vocabulary(vocab_name: str = DEFAULT_VOCABULARY) -> Any:
+    """The tokenizer of that hub name or folder, loaded once per process.
+
+    The recipes bind `vocab_name` to `--pre_trained_model` where gin does not.
+    """
+    return _load(vocab_name)
+
+
+@functools.cache
+def _load(name: str) -> Any:
+    """A tokenizer; a UserError where the folder holds none or the hub does not answer."""
+    where = f"tokenizer {name!r}"
+    folder = Path(name)
+    if folder.is_dir():
+        if not any((folder / file).exists() for file in TOKENIZER_FILES):
+            raise UserError(
+                f"the folder holds no tokenizer (none of {', '.join(TOKENIZER_FILES[:3])}, ...)",
+                where,
+                "name a folder that save_pretrained of a tokenizer has written",
+                Exit.FLAGS,
+            )
+    elif not _is_cached(name):
+        why = why_unreachable()
+        if why is not None:
+            raise UserError(
+                f"no such folder, and the hub cannot be reached: {why}",
+                where,
+                "name a local folder, or try --sample, which needs none",
+                Exit.FLAGS,
+            )
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"cannot be loaded ({reason})", where, "check the name or the folder's files"
+        ) from error
+
+
+def _is_cached(name: str) -> bool:
+    """Whether the hub's library has this name's tokenizer in its cache."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return any(isinstance(try_to_load_from_cache(name, f), str) for f in TOKENIZER_FILES)
+    except HFValidationError:
+        return False

@@ -1,0 +1,288 @@
+"""The loop: `fit` yields after every update; logging, validation and saving stay with the caller.
+
+The loss of a global batch is normalised once, by what the whole batch holds: each part's mean loss
+is weighted by its own count over the batch's count, so the gradient does not depend on the number
+of processes or of accumulated parts (dropout aside).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ke_t5.distributed import Ranks, no_sync, seed_step
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe.batches import BatchPlan, share
+from ke_t5.pipe.evaluation import model_inputs
+from ke_t5.pipe.examples import Examples
+from ke_t5.train.schedules import set_learning_rate
+from ke_t5.train.settings import FitSettings, autocast
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainState:
+    """What a run changes, and what a snapshot must hold.
+
+    Attributes:
+        model: wrapped for several processes; `module` is the bare one.
+        factor: number of updates done -> factor on the learning rate of the next.
+        step: updates done.
+        rows: rows seen.
+        loss_sum, loss_steps: of the updates since the last logged one.
+    """
+
+    model: torch.nn.Module
+    module: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    factor: Callable[[int], float]
+    step: int = 0
+    rows: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update that was made.
+
+    Attributes:
+        step: its number, from 1.
+        epoch: the pass over the data it belongs to, from 0; `ends_epoch` if it is its last.
+        loss: of its global batch, this rank's share (a tensor, so that nothing waits for it).
+        lr: the largest learning rate of the parameter groups.
+        tokens: real input tokens of the global batch.
+    """
+
+    step: int
+    epoch: int
+    ends_epoch: bool
+    loss: torch.Tensor
+    lr: float
+    rows: int
+    tokens: int
+
+
+def count_steps(plan: BatchPlan, num_epochs: int) -> int:
+    """Updates in so many passes over the data."""
+    if plan.batch_tokens is None:
+        return num_epochs * len(plan.epoch(0))
+    return sum(len(plan.epoch(epoch)) for epoch in range(num_epochs))
+
+
+def loss_counts(examples: Examples, divisor: str, module: torch.nn.Module) -> np.ndarray:
+    """Per example, how much of the divisor it holds: its label tokens, or 1 for a labelled row.
+
+    The model class may override the task's divisor with an attribute `loss_divisor`.
+    """
+    divisor = getattr(module, "loss_divisor", None) or divisor
+    if divisor == "label_tokens":
+        return examples.counted("labels")
+    if divisor == "start_end":
+        return examples.counted("start_positions")
+    return np.minimum(examples.counted("labels"), 1)
+
+
+def has_unused_parameters(
+    module: torch.nn.Module, examples: Examples, device: torch.device
+) -> bool:
+    """Whether some trainable parameter gets no gradient from an example; leaves no gradient."""
+    counts = examples.counted("labels")
+    inputs = model_inputs(module, examples.batch([int(np.argmax(counts > 0))]), device)
+    loss_of(module(**inputs)).backward()
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    unused = any(parameter.grad is None for parameter in trainable)
+    module.zero_grad(set_to_none=True)
+    return unused
+
+
+def loss_of(output: object) -> torch.Tensor:
+    """The loss in a model's output; a UserError where it gave none."""
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if loss is None:
+        raise UserError(
+            f"its forward returned no loss ({type(output).__name__})",
+            "--model_name",
+            "return a Hugging Face output with `loss` when `labels` are given",
+        )
+    return loss
+
+
+def fit(
+    state: TrainState,
+    examples: Examples,
+    plan: BatchPlan,
+    *,
+    ranks: Ranks,
+    settings: FitSettings,
+    divisor: str,
+    seed: int,
+    num_steps: int,
+    workers: int = 0,
+) -> Iterator[Update]:
+    """Updates the model from `state.step` on until `num_steps` updates are done, yielding each."""
+    counts = loss_counts(examples, divisor, state.module)
+    lengths = examples.lengths("input_ids")
+    guard = Guard(state.optimizer, ranks.device)
+    state.model.train()
+    parts_of = functools.partial(
+        share, rank=ranks.rank, num_ranks=ranks.size, num_parts=settings.accumulate
+    )
+    batches = _batches_from(plan, state.step, num_steps)
+    load = functools.partial(_load, parts_of=parts_of, examples=examples, counts=counts)
+    for epoch, is_last, batch, parts in _prefetch(batches, load, workers):
+        state.optimizer.zero_grad(set_to_none=True)
+        seed_step(seed, state.step, ranks.rank)
+        total = max(1, int(counts[batch].sum()))
+        loss = torch.zeros((), device=ranks.device)
+        for number, (columns, count) in enumerate(parts):
+            is_final = number == len(parts) - 1
+            with nullcontext() if is_final else no_sync(state.model):
+                loss += _backward(
+                    state, columns, count * ranks.size / total, settings, ranks.device
+                )
+        lr = _update(state, settings, guard, batch=batch, examples=examples, loss=loss)
+        state.step += 1
+        state.rows += len(batch)
+        state.loss_sum = state.loss_sum + loss.double()
+        state.loss_steps += 1
+        num_tokens = int(lengths[batch].sum())
+        yield Update(state.step, epoch, is_last, loss, lr, len(batch), num_tokens)
+
+
+def _batches_from(
+    plan: BatchPlan, step: int, num_steps: int
+) -> Iterator[tuple[int, bool, np.ndarray]]:
+    """(epoch, whether it is the epoch's last, positions) of the global batches from `step` on."""
+    epoch = first = 0
+    while step < num_steps:
+        batches = plan.epoch(epoch)
+        for place in range(step - first, len(batches)):
+            if step >= num_steps:
+                return
+            yield epoch, place == len(batches) - 1, batches[place]
+            step += 1
+        first += len(batches)
+        epoch += 1
+
+
+def _load(
+    batch: np.ndarray,
+    *,
+    parts_of: Callable[[np.ndarray], list[np.ndarray]],
+    examples: Examples,
+    counts: np.ndarray,
+) -> list[tuple[dict[str, np.ndarray], int]]:
+    """The columns of this rank's parts of a batch, each with its count of the divisor.
+
+    A part without a row or a counted label is a dummy: one row that has a label, with weight zero,
+    so that every process joins every exchange of gradients.
+    """
+    loaded = []
+    for positions in parts_of(batch):
+        count = int(counts[positions].sum())
+        if count == 0:
+            positions = batch[[int(np.argmax(counts[batch] > 0))]]
+        loaded.append((examples.batch(positions), count))
+    return loaded
+
+
+def _prefetch(
+    batches: Iterator[tuple[int, bool, np.ndarray]], load: Callable, workers: int
+) -> Iterator[tuple[int, bool, np.ndarray, list]]:
+    """The batches with what `load` makes of them, loaded ahead by so many threads."""
+    if workers == 0:
+        for epoch, is_last, batch in batches:
+            yield epoch, is_last, batch, load(batch)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
+        waiting: list = []
+        for epoch, is_last, batch in batches:
+            waiting.append((epoch, is_last, batch, pool.submit(load, batch)))
+            if len(waiting) > 2 * workers:
+                *known, future = waiting.pop(0)
+                yield *known, future.result()
+        for *known, future in waiting:
+            yield *known, future.result()
+
+
+def _backward(
+    state: TrainState,
+    columns: Mapping[str, np.ndarray],
+    weight: float,
+    settings: FitSettings,
+    device: torch.device,
+) -> torch.Tensor:
+    """Adds a part's gradient and returns its weighted loss."""
+    inputs = model_inputs(state.module, columns, device)
+    with autocast(settings, device):
+        loss = loss_of(state.model(**inputs)) * weight
+    loss.backward()
+    return loss.detach()
+
+
+def _update(
+    state: TrainState,
+    settings: FitSettings,
+    guard: Guard,
+    *,
+    batch: np.ndarray,
+    examples: Examples,
+    loss: torch.Tensor,
+) -> float:
+    """One step of the optimizer, unless loss or gradient is not finite; the learning rate used."""
+    set_learning_rate(state.optimizer, state.factor(state.step))
+    lr = max((group["lr"] for group in state.optimizer.param_groups if group["lr"]), default=0.0)
+    norm = torch.nn.utils.clip_grad_norm_(
+        state.module.parameters(), settings.clip_norm or float("inf"), foreach=True
+    )
+    place = f"step {state.step + 1}"
+    rows = ", ".join(map(str, examples.take(batch[:8]).ids.tolist()))
+    guard.watch(torch.isfinite(norm) & torch.isfinite(loss), f"{place}, lr {lr:.3g}, rows {rows}")
+    state.optimizer.step()
+    return lr
+
+
+class Guard:
+    """Keeps a loss or gradient that is not finite from the weights.
+
+    On a CPU the run ends at once. On a GPU nothing waits for the host: fused optimizers skip the
+    update where it is computed, and `check` ends the run at the next logged step; other optimizers
+    are asked at every step.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self.optimizer = optimizer
+        fused = all(group.get("fused") for group in optimizer.param_groups)
+        self.skips_on_device = device.type == "cuda" and fused
+        self.pending: list[tuple[torch.Tensor, str]] = []
+
+    def watch(self, is_finite: torch.Tensor, place: str) -> None:
+        """Call it between the backward pass and the optimizer's step."""
+        if self.skips_on_device:
+            # torch's fused kernels look for this attribute, as GradScaler sets it.
+            self.optimizer.found_inf = (~is_finite).float()
+            self.optimizer.grad_scale = torch.ones((), device=is_finite.device)
+        self.pending.append((is_finite, place))
+        if not self.skips_on_device or len(self.pending) >= 100:
+            self.check()
+
+    def check(self) -> None:
+        """Raises UserError naming the first step whose loss or gradient was not finite."""
+        pending, self.pending = self.pending, []
+        if pending and not bool(torch.stack([flag for flag, _ in pending]).all()):
+            place = next(place for flag, place in pending if not bool(flag))
+            raise UserError(
+                "the loss or its gradient is not finite; no weight was changed by it",
+                f"training at {place}",
+                "lower the learning rate, look at these rows, or resume from the last snapshot",
+                Exit.DIVERGED,
+            )

@@ -1,0 +1,74 @@
+"""The settings of `fit`, bound by gin and checked before torch is imported."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gin
+from ke_t5.errors import UserError, suggestion
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the model is fitted.
+
+    Attributes:
+        precision: "bf16" (autocast; weights stay float32), "fp32", or "auto": bf16 where the GPU
+            has it, else fp32.
+        accumulate: parts of a global batch that each process computes one after the other.
+        clip_norm: largest norm of the gradient, None for no clipping.
+        compile: whether torch.compile translates the model (no gain on a CPU).
+        early_stopping: validations without a better score after which the run ends, None: never.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+    """
+
+    precision: str
+    accumulate: int
+    clip_norm: float | None
+    compile: bool
+    early_stopping: int | None
+    gradient_checkpointing: bool
+
+
+@gin.configurable("fit")
+def get_fit_settings(
+    precision: str = "auto",
+    accumulate: int = 1,
+    clip_norm: float | None = 1.0,
+    compile: bool = False,
+    early_stopping: int | None = None,
+    gradient_checkpointing: bool = False,
+) -> FitSettings:
+    """The settings bound to gin's `fit`; see `FitSettings`."""
+    if precision == "fp16":
+        raise UserError(
+            "fp16 is not offered: T5 overflows in it", "fit.precision", "use 'bf16' or 'fp32'"
+        )
+    if precision not in PRECISIONS:
+        fix = suggestion(str(precision), PRECISIONS)
+        raise UserError(f"unknown precision {precision!r}", "fit.precision", fix)
+    if accumulate < 1:
+        raise UserError(f"is {accumulate}", "fit.accumulate", "give at least 1")
+    if clip_norm is not None and not 0 < clip_norm < math.inf:
+        raise UserError(f"is {clip_norm}", "fit.clip_norm", "give a number above 0, or None")
+    if early_stopping is not None and early_stopping < 1:
+        raise UserError(f"is {early_stopping}", "fit.early_stopping", "give at least 1, or None")
+    return FitSettings(
+        precision, accumulate, clip_norm, compile, early_stopping, gradient_checkpointing
+    )
+
+
+def autocast(settings: FitSettings, device: torch.device) -> Any:
+    """The context in which the model computes on that device."""
+    import torch
+
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    wants = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants)

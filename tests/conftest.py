@@ -1,0 +1,21 @@
+"""What every test starts from: no gin binding, a cache of its own, no network."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import gin
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_gin_bindings():
+    """gin is clear and unlocked before and after each test."""
+    gin.clear_config()
+    yield
+    gin.clear_config()
