@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ke_t5.train.loggers import RunLog, progress_bar
+from ke_t5.train.loggers import RunLog, ProgressBar
 
 
 def lines(path):
@@ -179,7 +179,7 @@ class Terminal(io.StringIO):
 def test_bar_on_a_terminal_shows_loss_rate_and_time_left(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with progress_bar(4, initial=1) as bar:
+    with ProgressBar(4, initial=1) as bar:
         bar.update()
         bar.show(loss=0.123456)
         bar.write("epoch 1: accuracy 88.1")
@@ -191,7 +191,7 @@ def test_bar_on_a_terminal_shows_loss_rate_and_time_left(monkeypatch):
 def test_bar_elsewhere_logs_lines(capfd, caplog, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    with caplog.at_level(logging.INFO), progress_bar(240, initial=140) as bar:
+    with caplog.at_level(logging.INFO), ProgressBar(240, initial=140) as bar:
         bar.show(loss=2.0)
         for _ in range(50):
             now[0] += 0.5
@@ -207,7 +207,7 @@ def test_bar_elsewhere_logs_lines(capfd, caplog, monkeypatch):
 
 
 def test_bar_of_other_ranks_is_silent(capfd, caplog):
-    with caplog.at_level(logging.INFO), progress_bar(2, enabled=False) as bar:
+    with caplog.at_level(logging.INFO), ProgressBar(2, enabled=False) as bar:
         bar.update()
         bar.show(loss=1.0)
         bar.write("text")

@@ -19,7 +19,6 @@ from ke_t5.train import states
 from ke_t5.train.snapshots import (
     clean,
     find_snapshot,
-    is_better,
     load_snapshot,
     read_progress,
     save_snapshot,
@@ -644,20 +643,3 @@ def test_clean_removes_what_the_dead_left_and_nothing_else(tmp_path, caplog):
     assert names(tmp_path) == left
     assert len(caplog.messages) == 2
     clean(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("score", "best", "mode", "expected"),
-    [
-        (1.0, None, "max", True),
-        (2.0, 1.0, "max", True),
-        (1.0, 1.0, "max", False),
-        (1.0, 2.0, "min", True),
-        (2.0, 1.0, "min", False),
-        (math.nan, None, "max", False),
-        (math.nan, 1.0, "max", False),
-        (1.0, math.nan, "max", True),
-    ],
-)
-def test_is_better(score, best, mode, expected):
-    assert is_better(score, best, mode) is expected

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.train.loggers import _plain as plain
+from ke_t5.train.loggers import plain
 
 LONGEST_NAME = 120
 

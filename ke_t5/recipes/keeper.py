@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ from ke_t5.recipes import console
 from ke_t5.recipes.folders import write_atomically
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import autocast_of, write_evaluation
-from ke_t5.train.loggers import RunLog, progress_bar
+from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update
 from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot, save_snapshot
 
@@ -52,8 +51,7 @@ class Keeper:
         self.last: Evaluated | None = None
         self.validated_at = self.saved_at = -1
         self.run_log = RunLog(job.run.path, enabled=False)
-        self.bar = progress_bar(num_steps, enabled=False)
-        self._start_clock()
+        self.bar = ProgressBar(num_steps, enabled=False)
 
     # ------------------------------------------------------------------ going on from a snapshot
 
@@ -89,7 +87,7 @@ class Keeper:
 
     def restore(self) -> None:
         """Goes on from the snapshot that `--resume` names, if any; opens the logs."""
-        snapshot, resume, log_lines = None, self.job.flags.resume, None
+        snapshot, resume = None, self.job.flags.resume
         if self.ranks.is_main:
             clean(self.job.run.weights)
             if resume:
@@ -105,12 +103,11 @@ class Keeper:
             self.state.loss_sum = progress["loss_sum"]
             self.state.loss_steps = progress["loss_steps"]
             self.best, self.waited = progress["best"], progress["waited"]
-            self.saved_at, log_lines = self.state.step, progress["log_lines"]
+            self.saved_at = self.state.step
             logger.info("resumed from %s (step %d)", snapshot, self.state.step)
         self.run_log = RunLog(
             self.job.run.path,
             resume_step=self.state.step if snapshot is not None else None,
-            resume_lines=log_lines,
             enabled=self.ranks.is_main,
         )
 
@@ -144,37 +141,20 @@ class Keeper:
 
     def watch(self, updates: Iterable[Update]) -> Iterator[Update]:
         """The updates, with a progress bar on rank 0."""
-        self.bar = progress_bar(
-            self.num_steps,
-            initial=self.state.step,
-            print_freq=self.job.flags.print_freq,
-            enabled=self.ranks.is_main,
-        )
+        self.bar = ProgressBar(self.num_steps, initial=self.state.step, enabled=self.ranks.is_main)
         with self.bar, logging_redirect_tqdm([logging.getLogger("ke_t5")]):
             yield from updates
 
     def log(self, update: Update) -> None:
         """Writes the mean loss since the last logged step, every `--print_freq` steps."""
-        self.rows_since += update.rows
-        self.tokens_since += update.tokens
+        self.run_log.count(rows=update.rows, tokens=update.tokens)
+        self.bar.update()
         if update.step % self.job.flags.print_freq and update.step != self.num_steps:
-            self.bar.update(num_examples=update.rows)
             return
         loss = float(self.ranks.mean(self.state.loss_sum / self.state.loss_steps))
         self.state.loss_sum, self.state.loss_steps = 0.0, 0
-        values = {"epoch": update.epoch, "loss": loss, "lr": update.lr}
-        self.run_log.write(update.step, "train", values)
-        now = time.monotonic()
-        rates = {
-            "examples_per_second": self.rows_since / (now - self.since),
-            "tokens_per_second": self.tokens_since / (now - self.since),
-        }
-        self.run_log.write_timing(update.step, "train", rates)
-        self._start_clock()
-        self.bar.update(num_examples=update.rows, loss=loss)
-
-    def _start_clock(self) -> None:
-        self.since, self.rows_since, self.tokens_since = time.monotonic(), 0, 0
+        self.run_log.step(update.step, epoch=update.epoch, loss=loss, lr=update.lr)
+        self.bar.show(loss=loss)
 
     def wants_validation(self, update: Update) -> bool:
         """At the end of an epoch, and every `--eval_every` steps."""
@@ -190,7 +170,7 @@ class Keeper:
         """Validates, and saves the snapshot, as the best one if it is."""
         evaluated = self._evaluate()
         step = self.state.step
-        self.run_log.write(step, self.job.flags.valid_split, evaluated.scores)
+        self.run_log.scores(step, split=self.job.flags.valid_split, scores=evaluated.scores)
         score = best_score(self.job.task, evaluated.scores)
         is_best = self.improves(score)
         self.waited = 0 if is_best else self.waited + 1
@@ -203,7 +183,6 @@ class Keeper:
         self.save(is_best=is_best)
         if is_best:
             self._write(evaluated)
-        self._start_clock()
 
     def improves(self, score: float) -> bool:
         """Whether this score beats the best so far; without a metric the latest is the best."""
@@ -240,7 +219,6 @@ class Keeper:
             "best": self.best,
             "waited": self.waited,
             "fixed": self.fixed(),
-            "log_lines": self.run_log.sync(),
         }
         # Each rank has its own share of the loss since the last logged step; their mean is kept.
         if self.ranks.size > 1:

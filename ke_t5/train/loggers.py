@@ -114,7 +114,7 @@ class RunLog:
         self._steps = self._rows = self._tokens = 0
 
     def _add(self, file: TextIO, line: Mapping, prefix: str, values: Mapping) -> None:
-        line, values = _plain(line), _plain(values)
+        line, values = plain(line), plain(values)
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
         numbers = {n: v for n, v in values.items() if isinstance(v, (int, float))}
         writer = self._writer() if numbers else None
@@ -161,12 +161,12 @@ def _step_of(line: bytes) -> float:
         return math.inf
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Plain JSON: numbers of numpy and torch unpacked, None for what is not finite."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if not isinstance(value, (int, float, str)) and hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float):
@@ -239,10 +239,3 @@ class ProgressBar:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def progress_bar(
-    total: int, *, initial: int = 0, name: str = "train", enabled: bool = True
-) -> ProgressBar:
-    """A `ProgressBar` for a `with` block, with the same arguments."""
-    return ProgressBar(total, initial=initial, name=name, enabled=enabled)

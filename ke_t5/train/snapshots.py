@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +40,6 @@ from ke_t5.train.snapshot_folders import (
 __all__ = [
     "clean",
     "find_snapshot",
-    "is_better",
     "load_snapshot",
     "read_progress",
     "save_snapshot",
@@ -232,16 +230,3 @@ def load_snapshot(path: Path, *, model: nn.Module, optimizer: Optimizer | None =
         tensors = states.read_tensors(path / "optimizer.safetensors")
         states.load_optimizer(optimizer, _read_json(path / "optimizer.json"), tensors, str(path))
     return read_progress(path)
-
-
-def is_better(score: float, best: float | None, mode: str = "max") -> bool:
-    """Whether a score beats the best so far (None: no score yet); NaN never, a tie never.
-
-    Args:
-        mode: "max" where greater is better, "min" where less is.
-    """
-    if math.isnan(score):
-        return False
-    if best is None or math.isnan(best):
-        return True
-    return score > best if mode == "max" else score < best
