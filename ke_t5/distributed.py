@@ -5,6 +5,7 @@ torch is imported inside `session`: flags, gin and data are checked before it is
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import random
@@ -125,10 +126,13 @@ class Ranks:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
+        # Buffers of these models are constants; torch 2.13 has a new name for leaving them alone.
+        parameters = inspect.signature(DistributedDataParallel).parameters
+        new_name = "forward_sync_buffers" in parameters
         return DistributedDataParallel(
             model,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,  # buffers of these models are constants
+            **{"forward_sync_buffers" if new_name else "broadcast_buffers": False},
             find_unused_parameters=find_unused_parameters,
             gradient_as_bucket_view=True,
         )

@@ -82,10 +82,14 @@ class RunFolder:
         """Scores and predictions on a split."""
         return self.path / "eval" / safe_name(split)
 
+    def holds_a_run(self) -> bool:
+        """Whether a run has been here."""
+        return any((self.path / name).exists() for name in ("run.json", "weights"))
+
     def make_new(self) -> Path | None:
         """Makes the folder; an older run's is moved to `<task>.1`, `.2`, ..., which is returned."""
         moved = None
-        if any((self.path / name).exists() for name in ("run.json", "weights")):
+        if self.holds_a_run():
             number = 1
             while (moved := self.path.with_name(f"{self.path.name}.{number}")).exists():
                 number += 1

@@ -89,6 +89,7 @@ class Job:
                 if moved is not None:
                     logger.warning("an older run was in %s: moved to %s", self.run.path, moved.name)
             self.run.forget_error()
+            announce_run_folder(self.run.path)
             write_json(self.run.run_file, self.description(ranks))
         ranks.barrier()
 
@@ -140,7 +141,9 @@ def prepare(flags: Namespace) -> Job:
     class_name = check_model_name(model_name)
     source = "sample" if flags.sample else flags.pre_trained_model
     run = RunFolder.of(flags.output_dir, class_name, source, task.name)
-    announce_run_folder(run.path)
+    if flags.resume or not run.holds_a_run():
+        # An older run is moved away first: this one's failures are none of its own.
+        announce_run_folder(run.path)
     folders = Folders(
         Path(flags.hf_data_dir) if flags.hf_data_dir else None, Path(flags.hf_cache_dir)
     )

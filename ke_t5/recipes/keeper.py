@@ -27,6 +27,7 @@ class Keeper:
     """Stands between the loop and the run's folder.
 
     Attributes:
+        num_steps: updates of this launch (`--max_steps`); epoch_steps: of all epochs.
         best: {"step", "score", "scores"} of the best validation of the schedule, or None.
         waited: validations since then.
     """
@@ -39,11 +40,13 @@ class Keeper:
         ranks: Ranks,
         *,
         num_steps: int,
+        epoch_steps: int,
         plan: BatchPlan,
         train: Examples,
     ) -> None:
         self.job, self.state, self.valid, self.ranks = job, state, valid, ranks
-        self.num_steps, self.plan, self.train = num_steps, plan, train
+        self.num_steps, self.epoch_steps = num_steps, epoch_steps
+        self.plan, self.train = plan, train
         self.helper = EvaluationHelper(job.task, seed=job.flags.seed)
         self.helper.check(state.module)
         self.best: dict[str, Any] | None = None
@@ -149,7 +152,8 @@ class Keeper:
         """Writes the mean loss since the last logged step, every `--print_freq` steps."""
         self.run_log.count(rows=update.rows, tokens=update.tokens)
         self.bar.update()
-        if update.step % self.job.flags.print_freq and update.step != self.num_steps:
+        # The end that --max_steps sets is no logged step: a resumed run would not know of it.
+        if update.step % self.job.flags.print_freq and update.step != self.epoch_steps:
             return
         loss = float(self.ranks.mean(self.state.loss_sum / self.state.loss_steps))
         self.state.loss_sum, self.state.loss_steps = 0.0, 0

@@ -55,7 +55,16 @@ def main(argv: list[str]) -> None:
             optimizer=optimizer_of(job, module),
             factor=schedule_of(job, epoch_steps),
         )
-        keeper = Keeper(job, state, valid, ranks, num_steps=num_steps, plan=plan, train=train)
+        keeper = Keeper(
+            job,
+            state,
+            valid,
+            ranks,
+            num_steps=num_steps,
+            epoch_steps=epoch_steps,
+            plan=plan,
+            train=train,
+        )
         keeper.restore()
         keeper.announce(num_epochs)
         updates = fit(
