@@ -40,8 +40,8 @@ class T5EncoderConfig(T5Config):
 
     @classmethod
     def converted(cls, config: dict) -> dict:
-        """The dict of a T5 configuration as one of this class; any other dict as it is."""
-        if config.get("model_type") not in T5_TYPES:
+        """The dict of a T5's or of another head's configuration as one of this class."""
+        if not config.get("model_type") or not cls.reads(config):
             return config
         kept = {key: value for key, value in config.items() if key != "architectures"}
         changes = {"model_type": cls.model_type, "is_encoder_decoder": False, "use_cache": False}
@@ -163,9 +163,11 @@ class EncoderConfig(PreTrainedConfig):
 
     @classmethod
     def converted(cls, config: dict) -> dict:
-        """The dict of an encoder's configuration as one of this class; ours as it is."""
-        if "backbone" in config or not config.get("model_type"):
+        """The dict of an encoder's or of another head's configuration as one of this class."""
+        if not config.get("model_type") or not cls.reads(config):
             return config
+        if "backbone" in config:
+            return {**config, "model_type": cls.model_type}
         shared = ("pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_class")
         kept = {key: config[key] for key in shared if key in config}
         return {**kept, "model_type": cls.model_type, "backbone": config}

@@ -191,6 +191,8 @@ def import_module(name: str, *, where: str) -> ModuleType:
     Raises:
         UserError: there is no such module, or its own code fails (chained, for the log).
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise _unknown_module(name, where)
     _see_current_folder()
     try:
         return importlib.import_module(name)
