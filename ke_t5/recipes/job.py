@@ -89,9 +89,9 @@ class Job:
                 if moved is not None:
                     logger.warning("an older run was in %s: moved to %s", self.run.path, moved.name)
             self.run.forget_error()
-            announce_run_folder(self.run.path)
             write_json(self.run.run_file, self.description(ranks))
         ranks.barrier()
+        announce_run_folder(self.run.path)
 
     def description(self, ranks: Ranks) -> dict[str, Any]:
         """What `run.json` says: the command, versions, data and their keys."""
