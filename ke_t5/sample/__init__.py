@@ -1,0 +1,28 @@
+"""The embedded corpus: a small Korean world written out as raw releases, and tiny models for it.
+
+    sample_data_dir(cache_dir)               a folder to read like a user's --hf_data_dir
+    sample_model_dir(cache_dir, "roberta")   config.json and tokenizer of a tiny model, no weights
+    sample_tokenizer_dir(cache_dir, "t5")    the tokenizer alone
+    write_releases(folder)                   the releases, for people who want to see the formats
+
+Everything is deterministic, needs no network, and is made on first use, once per cache folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ke_t5.sample.cache import build_once, sample_root
+from ke_t5.sample.models import sample_model_dir, sample_tokenizer_dir
+from ke_t5.sample.releases import write_releases
+
+__all__ = ["sample_data_dir", "sample_model_dir", "sample_tokenizer_dir", "write_releases"]
+
+
+def sample_data_dir(cache_dir: Path) -> Path:
+    """The folder that holds the releases, written on first use.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    return build_once(sample_root(cache_dir) / "data", write_releases)

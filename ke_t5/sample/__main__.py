@@ -1,0 +1,61 @@
+"""python -m ke_t5.sample DIR: writes the sample's releases and its tiny models, to look at."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.sample import sample_model_dir, write_releases
+
+MODELS = ("t5", "roberta", "bert", "electra")
+
+
+def _write_models(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as cache:
+        for model in MODELS:
+            built = sample_model_dir(Path(cache), model)
+            shutil.copytree(built, folder / model, dirs_exist_ok=True)
+
+
+def _listing(folder: Path) -> list[str]:
+    """A line for each folder that holds files: its path, its files."""
+    found = sorted({path.parent for path in folder.rglob("*") if path.is_file()})
+    return [
+        f"{place.relative_to(folder)}: {', '.join(sorted(p.name for p in place.iterdir()))}"
+        for place in found
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes DIR/data and DIR/models, prints what lies where, and returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ke_t5.sample", description=__doc__)
+    parser.add_argument("folder", metavar="DIR", type=Path)
+    folder = parser.parse_args(arguments).folder
+    try:
+        write_releases(folder / "data")
+        _write_models(folder / "models")
+    except OSError as error:
+        fault = UserError(
+            str(error), str(folder), "name a folder that can be written", Exit.MACHINE
+        )
+        sys.stderr.write(f"{fault}\n")
+        return fault.exit_code
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    lines = [f"{folder}:", *(f"  {line}" for line in _listing(folder))]
+    lines += [
+        "train on it:  python train_ddp.py --task klue_tc --from_scratch true"
+        f" --hf_data_dir {folder / 'data'} --pre_trained_model {folder / 'models' / 'bert'}"
+        " --model_name transformers:BertForSequenceClassification"
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
