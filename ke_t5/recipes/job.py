@@ -180,8 +180,20 @@ def take_sample_model(job: Job) -> None:
     """Lets the job use a tiny model of the class that was asked for (`--sample`)."""
     from ke_t5.sample import sample_model_dir
 
-    folder = sample_model_dir(job.folders.cache, job.load_class().config_class)
+    folder = sample_model_dir(job.folders.cache, backbone_type(job.load_class()))
     _take_folder(job, folder, has_weights=False, flag="--sample")
+
+
+def backbone_type(model_class: type[PreTrainedModel]) -> str:
+    """The `model_type` of the folders that a class starts from: T5 for heads on T5's encoder,
+    RoBERTa for heads on any encoder and for classes that do not say."""
+    config_class = model_class.config_class
+    for base in getattr(config_class, "__mro__", ()):
+        module = base.__module__
+        if module.startswith("transformers.models.") and getattr(base, "model_type", ""):
+            return base.model_type
+    is_own = getattr(config_class, "model_type", "") and not hasattr(config_class, "converted")
+    return config_class.model_type if is_own else "roberta"
 
 
 def take_pre_trained_model(job: Job, *, from_scratch: bool) -> None:
