@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Column:
-    """A column of sequences as one flat array, or of numbers as an array."""
+    """A column of sequences as one flat array, or of numbers as an array.
+
+    Of sequences of rows (rank 2) the flat array is [all rows, width].
+    """
 
     def __init__(self, values: np.ndarray, offsets: np.ndarray | None) -> None:
         self.values, self.offsets = values, offsets
@@ -28,7 +32,11 @@ class Column:
         if hasattr(array, "chunks"):  # an empty table stays chunked
             array = array.chunk(0) if array.num_chunks else array
         if hasattr(array, "offsets"):
-            flat = array.values.to_numpy(zero_copy_only=False)
+            flat = array.values
+            if hasattr(flat, "offsets"):
+                flat = flat.values.to_numpy(zero_copy_only=False).reshape(len(flat), -1)
+            else:
+                flat = flat.to_numpy(zero_copy_only=False)
             return cls(flat, array.offsets.to_numpy(zero_copy_only=False).astype(np.int64))
         return cls(array.to_numpy(zero_copy_only=False), None)
 
@@ -39,11 +47,14 @@ class Column:
         return np.diff(self.offsets)
 
     def batch(self, places: np.ndarray, pad: int) -> np.ndarray:
-        """The values at `places`: [B], or [B, longest] filled up with `pad`."""
+        """The values at `places`: [B], or [B, longest(, width)] filled up with `pad`."""
         if self.offsets is None:
             return self.values[places]
         starts, ends = self.offsets[places], self.offsets[places + 1]
-        padded = np.full((len(places), int((ends - starts).max(initial=0))), pad, self.values.dtype)
+        longest = int((ends - starts).max(initial=0))
+        padded = np.full(
+            (len(places), longest, *self.values.shape[1:]), pad, dtype=self.values.dtype
+        )
         for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
             padded[row, : end - start] = self.values[start:end]
         return padded
@@ -156,7 +167,8 @@ class Examples:
 
     def labelled(self) -> Examples:
         """Those examples that have a label."""
-        return self.take(self.counted() > 0)
+        name = "labels" if "labels" in self.columns else "start_positions"
+        return self.take(self.counted(name) > 0)
 
     def batch(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
         """The model's columns at these positions, padded to the longest, with `attention_mask`."""
@@ -175,6 +187,16 @@ class Examples:
         """One example with all its columns, the kept ones too."""
         place = int(self.places[position])
         return {**self.dataset[place], ROW_ID: int(self._ids[place])}
+
+    def content_hash(self) -> str:
+        """A hash over what the model sees of these examples, in their order."""
+        digest = hashlib.blake2b(np.ascontiguousarray(self.places).tobytes(), digest_size=16)
+        for name, column in sorted(self.columns.items()):
+            digest.update(name.encode())
+            for array in (column.values, column.offsets):
+                if array is not None:
+                    digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def lost(self) -> dict[str, tuple[int, int]]:
         """What was lost on the way to these examples: what -> (how many, of how many)."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from ke_t5.recipes.job import Job
 
 # The pipeline of transformers that serves a form, for the card's metadata.
@@ -17,20 +19,22 @@ PIPELINES = {
 }
 
 
-def model_card(job: Job, scores: Mapping[str, float]) -> str:
+def model_card(job: Job, model: PreTrainedModel, scores: Mapping[str, float]) -> str:
     """What the model is, what it was trained on and how well it did, as the hub reads it."""
     task, flags = job.task, job.flags
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in scores.items())
-    needs = "" if job.is_plain_transformers() else "import ke_t5.models  # registers the class\n"
     pipeline = PIPELINES.get(task.form)
     tag = f"pipeline_tag: {pipeline}\n" if pipeline else ""
+    name = type(model).__name__
+    module = type(model).__module__
+    home = "transformers" if module.startswith("transformers.") else module
     return f"""---
 language: ko
 library_name: transformers
 {tag}tags: [{task.name}, ke_t5]
 ---
 
-# {job.class_name} for {task.name}
+# {name} for {task.name}
 
 Fine-tuned from `{flags.pre_trained_model}` on {task.source.name} ({flags.train_split}) with ke_t5.
 
@@ -39,8 +43,11 @@ Fine-tuned from `{flags.pre_trained_model}` on {task.source.name} ({flags.train_
 {rows}
 
 ```python
-{needs}from {job.class_module()} import {job.class_name}
+from {home} import {name}
+from transformers import AutoTokenizer
 
-model = {job.class_name}.from_pretrained("this folder")
+folder = "this folder"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = {name}.from_pretrained(folder)
 ```
 """

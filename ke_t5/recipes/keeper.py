@@ -49,6 +49,7 @@ class Keeper:
         self.plan, self.train = plan, train
         self.helper = EvaluationHelper(job.task, seed=job.flags.seed)
         self.helper.check(state.module)
+        self.settings: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None
         self.waited = 0
         self.last: Evaluated | None = None
@@ -70,7 +71,7 @@ class Keeper:
         return {
             "--task": self.job.task.name,
             "--model_name": self.job.class_name,
-            "training data": self.train.key,
+            "training data": self.train.content_hash(),
             "training rows": len(self.train),
             "--seed": flags.seed,
             "global batch (batch_size x processes x accumulate)": plan.batch_size,
@@ -96,7 +97,7 @@ class Keeper:
             if resume:
                 snapshot = find_snapshot(self.job.run.weights, resume)
         snapshot = self.ranks.broadcast(snapshot)
-        fixed = self.fixed()
+        self.settings = fixed = self.fixed()
         if snapshot is not None:
             progress = load_snapshot(
                 snapshot, model=self.state.module, optimizer=self.state.optimizer
@@ -222,7 +223,7 @@ class Keeper:
             "loss_steps": self.state.loss_steps,
             "best": self.best,
             "waited": self.waited,
-            "fixed": self.fixed(),
+            "fixed": self.settings,
         }
         # Each rank has its own share of the loss since the last logged step; their mean is kept.
         if self.ranks.size > 1:

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from ke_t5.distributed import Ranks
-from ke_t5.models import build
+from ke_t5.models import build, export
 from ke_t5.pipe import Evaluated, Examples
 from ke_t5.recipes.card import model_card
 from ke_t5.recipes.folders import write_json, write_json_lines
@@ -32,11 +32,12 @@ def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
         task_config=job.task_config(),
         tokenizer=get_vocabulary(),
     )
-    if note:
+    is_resumed = Path(job.model_folder) == job.run.model
+    if not is_resumed:  # the weights come from a snapshot, after this
         logger.info(note)
     if job.settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    if ranks.is_main and Path(job.model_folder) != job.run.model:
+    if ranks.is_main and not is_resumed:
         model.config.save_pretrained(job.run.model)
         get_vocabulary().save_pretrained(job.run.model)
     model.to(ranks.device)
@@ -74,8 +75,7 @@ def export_best(job: Job, module: PreTrainedModel, ranks: Ranks) -> None:
         snapshot = find_snapshot(job.run.weights, "best")
         load_snapshot(snapshot, model=module)
         best = read_progress(snapshot)["best"]
-        card = model_card(job, best["scores"] if best else {})
-        from ke_t5.models import export
+        card = model_card(job, module, best["scores"] if best else {})
 
         export.export(module, get_vocabulary(), path, card=card)
         logger.info("exported %s to %s", snapshot.name, path)
