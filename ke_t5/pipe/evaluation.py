@@ -191,7 +191,7 @@ class EvaluationHelper:
 
 # ------------------------------------------------------------------ from outputs to records
 
-GOLD_COLUMNS = ("labels", "start_positions", "end_positions", "heads")
+GOLD_COLUMNS = ("labels", "start_positions", "end_positions", "relation_labels")
 
 
 def _logits(output: Any, batch: Mapping[str, np.ndarray]) -> list[Record]:
@@ -222,11 +222,22 @@ def _generated_tokens(output: Any, batch: Mapping[str, np.ndarray]) -> list[Reco
     return [{"ids": row[:length]} for row, length in zip(ids, lengths, strict=True)]
 
 
+def _trees(output: Any, batch: Mapping[str, np.ndarray]) -> list[Record]:
+    heads = output.head_logits.argmax(-1).cpu().tolist()
+    relations = output.relation_logits.argmax(-1).cpu().tolist()
+    num_words = (batch["word_token_idx"][..., 0] >= 0).sum(1)
+    return [
+        {"heads": row[:count], "relations": names[:count]}
+        for row, names, count in zip(heads, relations, num_words, strict=True)
+    ]
+
+
 REDUCERS: dict[str, Callable[[Any, Mapping[str, np.ndarray]], list[Record]]] = {
     "sequence_classification": _logits,
     "entity_pair_classification": _logits,
     "token_classification": _tags,
     "question_answering": _span_logits,
+    "dependency_parsing": _trees,
 }
 
 

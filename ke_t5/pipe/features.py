@@ -22,7 +22,7 @@ class Feature:
     Attributes:
         tokenizer: a function without arguments that returns the tokenizer of its ids, or None.
         dtype: "int32" or "float32".
-        rank: 0 for a number per example, 1 for a sequence.
+        rank: 0 for a number per example, 1 for a sequence, 2 for a sequence of rows of one width.
         pad: what fills a shorter sequence in a batch; None: the tokenizer's pad id.
         num_values: values run from 0 to num_values - 1 (or are `IGNORED`); None: no limit.
         required: False for a column that only some tokenizers make (`token_type_ids`).
@@ -92,10 +92,12 @@ def _missing(name: str, batch: Mapping[str, list], where: str) -> UserError:
 def _problem(value: Any, feature: Feature) -> str | None:
     """What is wrong with one value, None where nothing is."""
     is_list = isinstance(value, (list, tuple)) or hasattr(value, "shape")
-    if is_list != (feature.rank == 1):
-        expected = "a sequence" if feature.rank == 1 else "one number"
+    if is_list != (feature.rank > 0):
+        expected = "a sequence" if feature.rank else "one number"
         return f"holds {value!r:.40}, expected {expected}"
     values = value if is_list else [value]
+    if feature.rank == 2:
+        values = [number for row in values for number in row]
     if len(values) == 0:
         return "is an empty sequence"
     lowest, highest = min(values), max(values)

@@ -232,7 +232,7 @@ class Task:
         for name in first:
             if name in self.output_features:
                 feature = self.output_features[name]
-                kinds[name] = [feature.dtype] if feature.rank == 1 else feature.dtype
+                kinds[name] = (feature.dtype, [feature.dtype], [[feature.dtype]])[feature.rank]
             elif name == ROW_ID:
                 kinds[name] = "int64"
             elif name.startswith((LOST, OF)):

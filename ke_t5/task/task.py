@@ -1,43 +1,264 @@
-"""The table of tasks. A plain name is for encoders; `_gen` is generative, for T5.
+"""The table of tasks, to be held against the benchmarks' papers; `python -m ke_t5.task.task` prints
+it with where each one's data can be had.
 
-Hold a row against the benchmark's paper: source, fields, labels, metrics (the first one named by
-`best` picks the best snapshot).
+| tasks | rows | what is predicted |
+|---|---|---|
+| klue_tc | KLUE YNAT | topic of a headline |
+| klue_nli, kornli | KLUE NLI, KorNLI | inference between two sentences |
+| klue_sts, korsts | KLUE STS, KorSTS | how alike two sentences are, 0 to 5 |
+| klue_re | KLUE RE | relation of two entities, which are marked |
+| klue_ner | KLUE NER | entities |
+| klue_mrc, korquad | KLUE MRC, KorQuAD 1.0 | answer in a passage |
+| klue_dp | KLUE DP | dependency tree |
+| klue_dst_gen | KLUE WoS | state of a dialogue |
+| nikl_ner, nikl_ner2020 | NIKL NE, NE 2020 | entities of 15 and of 150 types |
+| nikl_cola | NIKL CoLA | whether a sentence is acceptable |
+| nikl_summarization_summary, _topic | NIKL SUMMARIZATION | summary |
+| kor_3i4k, nsmc, khsd, qpair | 3i4K, NSMC, hate speech, question pairs | class |
+
+A plain name is for encoders. Suffixes:
+
+| suffix | meaning |
+|---|---|
+| _gen | the answer is written, by T5 (tagging and trees have no such form) |
+| _gen_context_free | a question is answered without its passage |
+| _binary | klue_sts as two classes |
+| _tk_idx | klue_re for models with an entity-pair head, which are told the entities' tokens |
+| _split | NIKL's one part cut into train, validation and test by a hash |
+
+The first metric of a row picks the best snapshot. Epochs and batch sizes are those of
+KLUE-baseline (run_all.sh) where it has the task.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from ke_t5.failure import run_and_exit
+from ke_t5.pipe.cache import Folders, default_cache_dir
 from ke_t5.pipe.sources import ReleaseSource
-from ke_t5.pipe.task import greatest
-from ke_t5.readers import klue, kor_corpora
-from ke_t5.task import labels, metrics
-from ke_t5.task.families import classification, tagging
+from ke_t5.pipe.task import Defaults, Task, TaskRegistry, get_task, greatest
+from ke_t5.readers import klue, kor_corpora, korquad, nikl
+from ke_t5.task import decoders, families, labels, metrics, steps, structured
+
+ACCURACY, MACRO_F1 = metrics.accuracy, metrics.macro_f1
+TITLE, TEXT, SENTENCE = {"title": "title"}, {"text": "text"}, {"sentence": "text"}
+COLA = {"sentence": "sentence"}
+PREMISE = {"premise": "premise", "hypothesis": "hypothesis"}
+SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
+QUESTIONS = {"question1": "question1", "question2": "question2"}
+RELATION = (metrics.micro_f1_without("no_relation"), metrics.auprc, ACCURACY)
+WRITTEN_RELATION = (RELATION[0], ACCURACY)  # text has no probabilities
+ENTITIES = (metrics.entity_f1_micro, metrics.entity_f1, decoders.token_accuracy)
+SUMMARY = (metrics.rouge, metrics.bleu)
+
+# name, release, fields of the text, labels, metrics, what picks the best, epochs
+CLASSIFICATION = (
+    ("klue_tc", klue.YNAT, TITLE, labels.KLUE_TC, (MACRO_F1, ACCURACY), "macro_f1", 4),
+    ("klue_nli", klue.NLI, PREMISE, labels.KLUE_NLI, (ACCURACY,), "accuracy", 5),
+    ("nikl_cola", nikl.COLA, COLA, labels.NIKL_COLA, (metrics.matthews, ACCURACY),
+     "matthews_correlation", 4),
+    ("kor_3i4k", kor_corpora.KOR_3I4K, TEXT, labels.KOR_3I4K, (ACCURACY, MACRO_F1), "accuracy", 4),
+    ("nsmc", kor_corpora.NSMC, SENTENCE, labels.NSMC, (ACCURACY,), "accuracy", 4),
+    ("kornli", kor_corpora.KORNLI, PREMISE, labels.KORNLI, (ACCURACY,), "accuracy", 5),
+    ("khsd", kor_corpora.KHSD, SENTENCE, labels.KHSD, (MACRO_F1, ACCURACY), "macro_f1", 4),
+    ("qpair", kor_corpora.QPAIR, QUESTIONS, labels.QPAIR, (ACCURACY, MACRO_F1), "accuracy", 4),
+)  # fmt: skip
+
+# name, release, column of the score, metrics, what picks the best
+SIMILARITY = (
+    ("klue_sts", klue.STS, "real_label",
+     (metrics.pearson, metrics.f1_at_3, metrics.spearman), "pearson"),
+    ("korsts", kor_corpora.KORSTS, "score", (metrics.spearman, metrics.pearson), "spearman"),
+)  # fmt: skip
+
+# name, release, labels, column that holds them, metrics, what picks the best
+TAGGING = (
+    ("klue_ner", klue.NER, labels.KLUE_NER, "tags",
+     (metrics.entity_f1, metrics.character_f1), "entity_f1"),
+    ("nikl_ner", nikl.NE, labels.NIKL_NER, "entities", ENTITIES, "entity_f1_micro"),
+    ("nikl_ner_split", nikl.NE_SPLIT, labels.NIKL_NER, "entities", ENTITIES, "entity_f1_micro"),
+    ("nikl_ner2020", nikl.NE2020, labels.NIKL_NER2020, "entities", ENTITIES, "entity_f1_micro"),
+    ("nikl_ner2020_split", nikl.NE2020_SPLIT, labels.NIKL_NER2020, "entities", ENTITIES,
+     "entity_f1_micro"),
+)  # fmt: skip
+
+# name, release, metric (exact match picks the best), whether a question may have no answer,
+# tokens of a window
+READING = (
+    ("klue_mrc", klue.MRC, metrics.klue_mrc, True, 510),
+    ("korquad", korquad.KORQUAD, metrics.korquad, False, 384),
+)
+
+# name, release, what the input asks for
+SUMMARIZATION = (
+    ("nikl_summarization_summary", nikl.SUMMARY_SUMMARY, "summary"),
+    ("nikl_summarization_summary_split", nikl.SUMMARY_SUMMARY_SPLIT, "summary"),
+    ("nikl_summarization_topic", nikl.SUMMARY_TOPIC, "topic"),
+    ("nikl_summarization_topic_split", nikl.SUMMARY_TOPIC_SPLIT, "topic"),
+)
+
+# Releases whose readers were written from descriptions: no real file was at hand.
+UNCHECKED = ("khsd", "qpair", "nikl_")
 
 
 def register_all() -> None:
-    """Registers every task of the table."""
-    for name, release, fields, names, scores, best in (
-        ("klue_tc", klue.YNAT, {"title": "title"}, labels.KLUE_TC,
-         (metrics.macro_f1, metrics.accuracy), "macro_f1"),
-        ("klue_nli", klue.NLI, {"premise": "premise", "hypothesis": "hypothesis"}, labels.KLUE_NLI,
-         (metrics.accuracy,), "accuracy"),
-        ("kor_3i4k", kor_corpora.KOR_3I4K, {"text": "text"}, labels.KOR_3I4K,
-         (metrics.accuracy, metrics.macro_f1), "accuracy"),
-    ):  # fmt: skip
-        classification(
+    """Registers every task of the tables above, and those that are the only one of their kind."""
+    for name, release, fields, names, scores, best, epochs in CLASSIFICATION:
+        families.classification(
             name,
             ReleaseSource(release),
             fields=fields,
             labels=names,
             metrics=scores,
             best=greatest(best),
+            defaults=Defaults(epochs=epochs),
         )
-    tagging(
-        "klue_ner",
-        ReleaseSource(klue.NER),
-        labels=labels.KLUE_NER,
-        metrics=(metrics.entity_f1, metrics.character_f1),
-        best=greatest("entity_f1"),
+    for name, release, column, scores, best in SIMILARITY:
+        families.similarity(
+            name,
+            ReleaseSource(release),
+            fields=SENTENCES,
+            column=column,
+            metrics=scores,
+            best=greatest(best),
+            defaults=Defaults(),
+        )
+    for name, release, tags, column, scores, best in TAGGING:
+        families.tagging(
+            name,
+            ReleaseSource(release),
+            labels=tags,
+            column=column,
+            metrics=scores,
+            best=greatest(best),
+            defaults=Defaults(epochs=3),
+        )
+    register_texts()
+    register_single_ones()
+
+
+def register_texts() -> None:
+    """Registers reading and summarization."""
+    for name, release, score, may_be_impossible, length in READING:
+        families.reading(
+            name,
+            ReleaseSource(release),
+            metrics=(score,),
+            best=greatest("exact_match"),
+            may_be_impossible=may_be_impossible,
+            defaults=Defaults(batch_size=16, epochs=5),
+            window_length=length,
+        )
+    for name, release, kind in SUMMARIZATION:
+        families.summarization(
+            name,
+            ReleaseSource(release),
+            kind=kind,
+            metrics=SUMMARY,
+            best=greatest("rouge1[syllable]"),
+            defaults=Defaults(batch_size=16, epochs=3),
+        )
+
+
+def register_single_ones() -> None:
+    """Registers what KLUE alone has."""
+    families.classification(
+        "klue_sts_binary",
+        ReleaseSource(klue.STS),
+        fields=SENTENCES,
+        labels=labels.KLUE_STS_BINARY,
+        column="binary_label",
+        metrics=(metrics.f1_of("positive"), ACCURACY),
+        best=greatest("f1"),
+        generative=False,
+        defaults=Defaults(),
+    )
+    relations = {
+        "source": ReleaseSource(klue.RE),
+        "labels": labels.KLUE_RE,
+        "metrics": RELATION,
+        "best": greatest("micro_f1"),
+        "defaults": Defaults(epochs=3),
+    }
+    families.classification(
+        "klue_re",
+        render=steps.relation_segments,
+        generative_metrics=WRITTEN_RELATION,
+        **relations,
+    )
+    structured.entity_pairs("klue_re_tk_idx", **relations)
+    structured.dependencies(
+        "klue_dp",
+        ReleaseSource(klue.DP),
+        labels=labels.KLUE_DP,
+        metrics=(metrics.klue_dp,),
+        best=greatest("uas"),
+        defaults=Defaults(epochs=10),
+    )
+    structured.dialogue_states(
+        "klue_dst",
+        ReleaseSource(klue.WOS),
+        metrics=(metrics.dialogue_state,),
+        best=greatest("joint_goal_accuracy"),
+        defaults=Defaults(batch_size=16, epochs=5),
     )
 
 
-register_all()
+# ------------------------------------------------------------------------------- printing it
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the table of tasks and where each one's data is or can be had."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ke_t5.task.task", description="Lists all tasks and where their data is."
+    )
+    parser.add_argument("--hf_data_dir", type=Path, help="folder of raw releases to look in")
+    folders = Folders(parser.parse_args(argv).hf_data_dir, default_cache_dir())
+    sys.stdout.write("".join(f"{line}\n" for line in table_lines(folders)))
+
+
+def table_lines(folders: Folders) -> list[str]:
+    """The table of all registered tasks in columns, and what its marks mean."""
+    header = ("task", "form", "best by", "source", "data", "licence", "where to get it")
+    tasks = [get_task(name) for name in TaskRegistry.names()]
+    rows = [header, *(table_row(task, folders) for task in tasks)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return [*lines, "", "* its reader was written from descriptions and is unchecked on real files"]
+
+
+def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
+    """The cells of one task."""
+    source, best = task.source, task.best.score if task.best else "-"
+    release = getattr(source, "release", None)
+    if release is None:  # a user's task
+        return (task.name, task.form, best, source.name, "", "", "")
+    mark = " *" if release.name.startswith(UNCHECKED) else ""
+    found = source.find(folders)
+    if found:
+        data = f"found: {', '.join(found)}"
+    elif release.hub is not None:
+        data = f"on the hub: {release.hub.path}"
+    else:
+        data = "to be downloaded"
+    return (
+        task.name, task.form, best, release.name + mark, data, release.licence, release.home,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    # Run with -m, this file is a module of its own beside the one that others import: that one
+    # registers the tasks and prints them, or every name would be registered twice.
+    from ke_t5.task.task import main as listing
+
+    run_and_exit(partial(listing, sys.argv[1:]))
+else:
+    register_all()

@@ -1,0 +1,97 @@
+"""Row checks: what the rows of a kind of task must hold, before a tokenizer is loaded.
+
+Each is `check(dataset, where, ...)` over a split's Arrow columns, fast enough for every start, and
+raises UserError with the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.pipe.preprocessors import require_columns
+from ke_t5.task.labels import Labels
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, column: str) -> None:
+    """Refuses a value that is no label.
+
+    Args:
+        column: a column of labels, of lists of them ("tags"), or a field of a list of records
+            ("entities.label"). None is an unlabelled row.
+    """
+    name, _, field = column.partition(".")
+    values, rows = _flat(_column(dataset, name, where))
+    if field and values is not None:
+        values = values.field(field)
+    for value in [] if values is None else values.unique().to_pylist():
+        if value is not None and value not in labels.keys:
+            row = rows[values.to_pylist().index(value)]
+            fix = suggestion(str(value), map(str, labels.keys))
+            raise UserError(
+                f"{column} {value!r} is not in the list", f"{where}, row {row}", fix, Exit.DATA
+            )
+
+
+def has_texts(
+    dataset: datasets.Dataset, where: str, *, columns: Sequence[str], may_be_blank: bool = True
+) -> None:
+    """Refuses a text that is missing, or, unless it may be, blank: no model could say anything."""
+    import pyarrow.compute as pc
+
+    for name in columns:
+        column = _column(dataset, name, where)
+        bad = column.is_null()
+        if not may_be_blank:
+            bad = pc.or_kleene(bad, pc.equal(pc.utf8_trim_whitespace(column), ""))
+        _refuse(bad, f"column {name!r} holds no text", where)
+
+
+def has_equal_lengths(
+    dataset: datasets.Dataset, where: str, *, columns: Sequence[str], text: str | None = None
+) -> None:
+    """Refuses a row whose lists differ in length, or from its number of characters of `text`.
+
+    The first of `columns` must hold something; the others may be None, as in unlabelled rows.
+    """
+    import pyarrow.compute as pc
+
+    lists = [_column(dataset, name, where) for name in columns]
+    if text is None:
+        first = pc.fill_null(pc.list_value_length(lists[0]), 0)
+        _refuse(pc.equal(first, 0), f"column {columns[0]!r} is empty", where)
+        expected, whose = first, f"column {columns[0]!r}"
+    else:
+        expected, whose = pc.utf8_length(_column(dataset, text, where)), f"the characters of {text}"
+    for name, column in zip(columns, lists, strict=True):
+        differs = pc.fill_null(pc.not_equal(pc.list_value_length(column), expected), False)
+        _refuse(differs, f"column {name!r} differs in number from {whose}", where)
+
+
+def _column(dataset: datasets.Dataset, name: str, where: str) -> Any:
+    require_columns([name], dataset.column_names, whose=where)
+    return dataset.data.column(name)
+
+
+def _flat(column: Any) -> tuple[Any, Sequence[int]]:
+    """The values of a column, lists opened, and the row of each; None for no rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else None
+    if array is None or not hasattr(array, "offsets"):
+        return array, range(len(column))
+    return array.flatten(), pc.list_parent_indices(array).to_pylist()
+
+
+def _refuse(bad: Any, what: str, where: str) -> None:
+    """Raises UserError for the first row where `bad` is true."""
+    import pyarrow.compute as pc
+
+    if pc.any(bad).as_py():
+        row = bad.to_pylist().index(True)
+        raise UserError(what, f"{where}, row {row}", "mend that row or leave it out", Exit.DATA)

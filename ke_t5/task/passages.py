@@ -1,0 +1,277 @@
+"""Answers in passages: windows over passages that are longer than the model, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ke_t5.errors import UserError
+from ke_t5.pipe.features import IGNORED
+from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
+from ke_t5.pipe.sources import ROW_ID
+from ke_t5.task import answers, spans, steps, text
+from ke_t5.task.decoders import Examples, Records, kept
+
+# The official KLUE-MRC settings (KLUE-baseline, run_all.sh).
+QUESTION_TOKENS = 64
+STRIDE = 128
+
+# "No answer here" is token 0: [CLS] where the tokenizer has one. T5's has none: there it is the
+# first piece of "question:", which every input begins with and no answer can hold; transformers'
+# own scripts and pipeline take token 0 as well.
+NULL_POSITION = 0
+
+UNREACHABLE = (
+    f"answers are no run of 1 to {answers.MAX_ANSWER_TOKENS} whole tokens, or lie in no window"
+)
+QUESTION_CUT = f"questions cut at {QUESTION_TOKENS} tokens"
+CUT_OFF = "answers are in the part of the passage that was cut off"
+
+
+def references(row: Example) -> list[str] | None:
+    """All answers that count as right, each once; [] where there is none to give, None where
+    nobody says."""
+    if row["is_impossible"]:
+        return []
+    if not row["answers"]:
+        return None
+    return list(dict.fromkeys(answer["text"] for answer in row["answers"]))
+
+
+def answer_word(row: Example) -> str | None:
+    """What a generative model is to write."""
+    return None if references(row) is None else text.answer_to_text(row)
+
+
+# ------------------------------------------------------------------------------------- windows
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the parts of a whole, uncut encoding lie: positions of its tokens.
+
+    Attributes:
+        head: what stands before the passage in every window, the question cut to its limit.
+        passage, tail: the tokens of the passage, and the marks behind it.
+        characters: [start, end] in the passage of each of its tokens.
+    """
+
+    head: list[int]
+    passage: list[int]
+    tail: list[int]
+    characters: steps.Offsets
+    is_question_cut: bool
+
+
+def _layout(kinds: Sequence[int | None], characters: steps.Offsets) -> _Layout:
+    """The layout of tokens of these kinds: 0 question, 1 passage, None neither."""
+    passage = [i for i, kind in enumerate(kinds) if kind == 1]
+    border = passage[0] if passage else len(kinds)
+    question = [i for i in range(border) if kinds[i] == 0]
+    left_out = set(question[QUESTION_TOKENS:])
+    return _Layout(
+        [i for i in range(border) if i not in left_out],
+        passage,
+        list(range(passage[-1] + 1, len(kinds))) if passage else [],
+        [characters[i] for i in passage],
+        bool(left_out),
+    )
+
+
+def _pair_layouts(tokenizer: Any, rows: Sequence[Example]) -> tuple[dict, list[_Layout]]:
+    """Question and passage as two segments, for a tokenizer with a separator."""
+    columns = [row["question"] for row in rows], [row["context"] for row in rows]
+    encoded = tokenizer(*columns, return_offsets_mapping=True, verbose=False)
+    offsets = encoded["offset_mapping"]
+    return dict(encoded), [
+        _layout(encoded.sequence_ids(i), [list(pair) for pair in offsets[i]])
+        for i in range(len(rows))
+    ]
+
+
+def _text_layouts(tokenizer: Any, rows: Sequence[Example]) -> tuple[dict, list[_Layout]]:
+    """`question: Q context: C` as one text, for T5."""
+    texts = [text.question(row) for row in rows]
+    encoded = tokenizer(texts, return_offsets_mapping=True, verbose=False)
+    layouts = []
+    for row, whole, offsets in zip(rows, texts, encoded["offset_mapping"], strict=True):
+        shift = len(whole) - len(row["context"])
+        question_end = len(text.join_fields(row, ["question"]))
+        kinds: list[int | None] = [None] * len(offsets)
+        for i, (start, end) in enumerate(offsets):
+            if end > start and (end <= question_end or end > shift):
+                kinds[i] = int(end > shift)
+        # The first token of the passage may begin with the space before it.
+        moved = [[max(0, start - shift), end - shift] for start, end in offsets]
+        layouts.append(_layout(kinds, moved))
+    return dict(encoded), layouts
+
+
+@map_over_batches
+def add_windows(
+    batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
+) -> Batch:
+    """One example per window: `input_ids` (and segment ids), `start_positions`, `end_positions`
+    (the last token of the answer), `offsets` (characters of the passage, [0, 0] outside it).
+
+    The answer learnt is the first one of the row; a window that does not hold all of it has the
+    null position, an unlabelled row `IGNORED`. What decoding and counts need of the row stands in
+    its first window only: passages are long.
+    """
+    tokenizer = steps.fast_tokenizer(output_features)
+    limit = length_limit(sequence_length, "inputs", tokenizer)
+    rows = steps.rows_of(batch)
+    lay_out = _text_layouts if tokenizer.sep_token is None else _pair_layouts
+    encoded, layouts = lay_out(tokenizer, rows)
+    names = ["input_ids"]
+    if "token_type_ids" in encoded and lay_out is _pair_layouts:
+        names.append("token_type_ids")
+    made: dict[str, list] = {}
+    for number, (row, layout) in enumerate(zip(rows, layouts, strict=True)):
+        tokens = {name: encoded[name][number] for name in names}
+        for example in _windows_of(row, tokens, layout, limit):
+            for name, value in example.items():
+                made.setdefault(name, []).append(value)
+    return made
+
+
+def _windows_of(
+    row: Example, tokens: Mapping[str, Sequence[int]], layout: _Layout, limit: int
+) -> list[Example]:
+    """The examples of one row."""
+    room = limit - len(layout.head) - len(layout.tail)
+    if room < 1:
+        raise UserError(
+            f"inputs of {limit} tokens leave no room beside a question of {len(layout.head)}",
+            "get_dataset.sequence_length",
+            f"give at least {2 * QUESTION_TOKENS}",
+        )
+    stride = min(STRIDE, max(1, room // 2))
+    windows = spans.windows(len(layout.passage), size=room, stride=stride)
+    gold = references(row)
+    places = [_place(answer, row["context"], layout) for answer in row["answers"]] if gold else []
+    can_be_found = any(
+        place and place.is_exact and any(place.is_in(window) for window in windows)
+        for place in places
+    )
+    of_row = {
+        "question": row["question"],
+        "context": row["context"],
+        "gold": gold,
+        f"{LOST}{UNREACHABLE}": int(bool(gold) and not can_be_found),
+        f"{OF}{UNREACHABLE}": int(bool(gold)),
+        f"{LOST}{QUESTION_CUT}": int(layout.is_question_cut),
+        f"{OF}{QUESTION_CUT}": 1,
+    }
+    of_others = {**dict.fromkeys(of_row, 0), "question": "", "context": "", "gold": []}
+    learnt = places[0] if places else None
+    return [
+        {
+            **_window(tokens, layout, window),
+            **_positions(learnt, window, layout, is_labelled=gold is not None),
+            **(of_others if number else of_row),
+            ROW_ID: row[ROW_ID],
+        }
+        for number, window in enumerate(windows)
+    ]
+
+
+def _window(tokens: Mapping[str, Sequence[int]], layout: _Layout, window: spans.Span) -> Example:
+    first, end = window
+    positions = [*layout.head, *layout.passage[first:end], *layout.tail]
+    columns = {name: [values[i] for i in positions] for name, values in tokens.items()}
+    before, after = ([list(spans.NOWHERE)] * len(part) for part in (layout.head, layout.tail))
+    return {**columns, "offsets": before + layout.characters[first:end] + after}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The tokens (half-open, counted in the passage) of an answer; whether they are it exactly and
+    not too many."""
+
+    first: int
+    end: int
+    is_exact: bool
+
+    def is_in(self, window: spans.Span) -> bool:
+        """Whether a window holds all of it."""
+        return window[0] <= self.first and self.end <= window[1]
+
+
+def _place(answer: Mapping[str, Any], context: str, layout: _Layout) -> _Place | None:
+    start, end = answer["start"], answer["start"] + len(answer["text"])
+    span = spans.token_span(layout.characters, start, end)
+    if span is None:
+        return None
+    found = slice(*spans.character_span(context, layout.characters, *span))
+    is_exact = context[found] == answer["text"].strip()
+    return _Place(*span, is_exact and span[1] - span[0] <= answers.MAX_ANSWER_TOKENS)
+
+
+def _positions(
+    place: _Place | None, window: spans.Span, layout: _Layout, *, is_labelled: bool
+) -> dict[str, int]:
+    """`start_positions` and `end_positions` (inclusive) in a window."""
+    if not is_labelled:
+        start = last = IGNORED
+    elif place is None or not place.is_in(window):
+        start = last = NULL_POSITION
+    else:
+        shift = len(layout.head) - window[0]
+        start, last = place.first + shift, place.end - 1 + shift
+    return {"start_positions": start, "end_positions": last}
+
+
+def decode_answer(
+    records: Records, examples: Examples, *, may_be_impossible: bool
+) -> tuple[str, None]:
+    """The best answer over all windows of a row, "" for none."""
+    windows = [
+        answers.Window(record["start"], record["end"], kept(example, "offsets"))
+        for record, example in zip(records, examples, strict=True)
+    ]
+    null_position = NULL_POSITION if may_be_impossible else None
+    context = kept(examples[0], "context")
+    return answers.best_answer(context, windows, null_position=null_position), None
+
+
+def gold_references(example: Example) -> list[str] | None:
+    """All right answers of a row, by its first window."""
+    return kept(example, "gold")
+
+
+def question_and_passage(example: Example) -> str:
+    """A row for people, by its first window."""
+    if "question" not in example:
+        return ""
+    return f"{example['question']} | {example['context']}"
+
+
+# ------------------------------------------------------------------------------------ as text
+
+
+@map_over_batches
+def count_answers_cut_off(
+    batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
+) -> Batch:
+    """Counts the questions whose every answer was cut off with the end of the passage; the inputs
+    end with it. A tokenizer that knows no characters leaves them uncounted."""
+    tokenizer = output_features["input_ids"].tokenizer()
+    if not tokenizer.is_fast:
+        return batch
+    limit = length_limit(sequence_length, "inputs", tokenizer)
+    is_cut = batch[f"{LOST}{steps.inputs_cut(limit)}"]
+    rows = steps.rows_of(batch)
+    num_lost = [0] * len(rows)
+    long_rows = [i for i, cut in enumerate(is_cut) if cut and references(rows[i])]
+    if long_rows:
+        texts = [rows[i]["text"] for i in long_rows]
+        _, offsets, _ = steps.encode_with_offsets(tokenizer, texts, limit)
+        for i, pairs in zip(long_rows, offsets, strict=True):
+            last = max(end for _, end in pairs) - len(rows[i]["text"]) + len(rows[i]["context"])
+            num_lost[i] = int(
+                all(answer["start"] + len(answer["text"]) > last for answer in rows[i]["answers"])
+            )
+    answerable = [int(bool(references(row))) for row in rows]
+    return {**batch, f"{LOST}{CUT_OFF}": num_lost, f"{OF}{CUT_OFF}": answerable}

@@ -1,0 +1,277 @@
+"""Kinds of task that need more than a text and a label: spans of entities, words, dialogues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
+from ke_t5.pipe.sources import DataSource
+from ke_t5.pipe.task import Best, Defaults
+from ke_t5.task import checks, decoders, spans, steps, text
+from ke_t5.task.decoders import Examples, Records
+from ke_t5.task.forms import register, register_generative
+from ke_t5.task.label_metrics import Metric
+from ke_t5.task.labels import Labels
+
+ENTITIES_CUT = "entities cut off"
+WORDS_CUT = "words cut off"
+
+# ------------------------------------------------------------------------------ pairs of entities
+
+
+@map_over_batches
+def add_entity_tokens(
+    batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
+) -> Batch:
+    """Adds `input_ids` of the sentence with both entities marked, its `text`, and
+    `entity_token_idx`: [2, 2], first and end (exclusive) token of subject and object without their
+    marks; [0, 0], no token at all, for an entity that was cut off, which is counted."""
+    tokenizer = steps.fast_tokenizer(output_features)
+    limit = length_limit(sequence_length, "inputs", tokenizer)
+    is_named = tokenizer.sep_token is None
+    marked = steps.for_each_row(batch, partial(text.relation, named=is_named))
+    texts = [row.text for row in marked]
+    ids, offsets, num_cut = steps.encode_with_offsets(tokenizer, texts, limit)
+    found = [
+        [spans.token_span(pairs, *entity) for entity in (row.subject, row.object)]
+        for row, pairs in zip(marked, offsets, strict=True)
+    ]
+    return {
+        **batch,
+        "input_ids": ids,
+        "text": texts,
+        "entity_token_idx": [[list(span or spans.NOWHERE) for span in both] for both in found],
+        f"{LOST}{ENTITIES_CUT}": [sum(span is None for span in both) for both in found],
+        f"{OF}{ENTITIES_CUT}": [2] * len(found),
+        f"{LOST}{steps.inputs_cut(limit)}": num_cut,
+    }
+
+
+def entity_pairs(
+    name: str,
+    source: DataSource,
+    *,
+    labels: Labels,
+    metrics: Sequence[Metric],
+    best: Best,
+    defaults: Defaults,
+) -> None:
+    """Registers `name`: the relation of two entities whose tokens the model is told."""
+    of_row = {"labels": labels, "column": "label"}
+    register(
+        name,
+        source,
+        [add_entity_tokens, partial(steps.add_label_ids, **of_row)],
+        targets={
+            "entity_token_idx": Feature(rank=2),
+            "labels": Feature(rank=0, num_values=len(labels)),
+        },
+        keep={"gold": "string"},
+        form="entity_pair_classification",
+        labels=labels.names,
+        problem_type="single_label_classification",
+        decode=partial(decoders.decode_label, labels=labels),
+        target=partial(decoders.gold_of, from_labels=partial(decoders.name_from_id, labels=labels)),
+        metric_fns=tuple(metrics),
+        best=best,
+        row_checks=(
+            partial(checks.has_texts, columns=("sentence",)),
+            partial(checks.known_labels, **of_row),
+        ),
+        defaults=defaults,
+    )
+
+
+# ------------------------------------------------------------------------------ dependency trees
+
+
+@map_over_batches
+def add_words(
+    batch: Batch,
+    *,
+    labels: Labels,
+    output_features: steps.Features,
+    sequence_length: steps.Lengths,
+) -> Batch:
+    """Adds `input_ids` of the words joined by spaces, `word_token_idx` ([W, 2], first and last
+    token of each word), `labels` (the head of each word: 0 the root, j the j-th word) and
+    `relation_labels` (ids).
+
+    Words that were cut off are left out and counted; a word whose head was has neither label, as
+    no model could name it. `gold_heads` and `gold_relations` have them all.
+    """
+    tokenizer = steps.fast_tokenizer(output_features)
+    limit = length_limit(sequence_length, "inputs", tokenizer)
+    texts = [" ".join(words) for words in batch["words"]]
+    ids, offsets, num_cut = steps.encode_with_offsets(tokenizer, texts, limit)
+    rows = steps.rows_of(batch)
+    places = [
+        word_tokens(row["words"], pairs, is_cut=bool(cut))
+        for row, pairs, cut in zip(rows, offsets, num_cut, strict=True)
+    ]
+    trees = [
+        _tree_labels(row, len(found), labels=labels)
+        for row, found in zip(rows, places, strict=True)
+    ]
+    num_words = [len(words) for words in batch["words"]]
+    return {
+        **batch,
+        "input_ids": ids,
+        "word_token_idx": places,
+        "labels": [heads for heads, _ in trees],
+        "relation_labels": [relations for _, relations in trees],
+        "gold_heads": batch["heads"],
+        "gold_relations": batch["relations"],
+        f"{LOST}{WORDS_CUT}": [n - len(p) for n, p in zip(num_words, places, strict=True)],
+        f"{OF}{WORDS_CUT}": num_words,
+        f"{LOST}{steps.inputs_cut(limit)}": num_cut,
+    }
+
+
+def word_tokens(words: Sequence[str], offsets: spans.Offsets, *, is_cut: bool) -> list[list[int]]:
+    """[first, last] token (inclusive) of each word of the words joined by spaces.
+
+    A word of which normalisation left nothing has its left neighbour's last token. Where the text
+    was cut, the words that are not whole are left out.
+
+    >>> word_tokens(["나는", "간다"], [(0, 1), (1, 2), (3, 5), (0, 0)], is_cut=False)
+    [[0, 1], [2, 2]]
+    """
+    real = [(i, *pair) for i, pair in enumerate(offsets) if pair[1] > pair[0]]
+    end_of_text = real[-1][2] if real else 0
+    places: list[list[int]] = []
+    start = 0
+    for word in words:
+        end = start + len(word)
+        if is_cut and end > end_of_text:
+            break
+        inside = [i for i, first, last in real if first < end and last > start]
+        neighbour = places[-1][1] if places else 0
+        places.append([inside[0], inside[-1]] if inside else [neighbour, neighbour])
+        start = end + 1
+    return places
+
+
+def _tree_labels(row: Example, num_words: int, *, labels: Labels) -> tuple[list[int], list[int]]:
+    """Heads and relation ids of the first so many words, `IGNORED` for both of a word whose head
+    is not among them, and of all words without a gold tree."""
+    heads, relations = [IGNORED] * num_words, [IGNORED] * num_words
+    if row["heads"] is not None:
+        for word, (head, relation) in enumerate(
+            zip(row["heads"][:num_words], row["relations"][:num_words], strict=True)
+        ):
+            if head <= num_words:
+                heads[word], relations[word] = head, labels.id_of(relation)
+    return heads, relations
+
+
+def decode_tree(
+    records: Records, examples: Examples, *, labels: Labels
+) -> tuple[dict[str, list], None]:
+    """A head and a relation for each word, None for both of a word that was cut off. Where only
+    the model's columns are there: for each word with a label."""
+    record, example = records[0], examples[0]
+    tree = zip(record["heads"], (labels.names[i] for i in record["relations"]), strict=True)
+    if "words" in example:
+        missing = [(None, None)] * (len(example["words"]) - len(record["heads"]))
+        return _tree([*tree, *missing]), None
+    known = zip(tree, example["labels"], strict=True)
+    return _tree([word for word, label in known if label != IGNORED]), None
+
+
+def gold_tree(example: Example, *, labels: Labels) -> dict[str, list] | None:
+    """The gold head and relation of each word, None without a gold tree."""
+    if "gold_heads" in example:
+        heads, relations = example["gold_heads"], example["gold_relations"]
+        return None if heads is None else {"heads": heads, "relations": relations}
+    pairs = zip(example["labels"], example["relation_labels"], strict=True)
+    known = [(head, labels.names[relation]) for head, relation in pairs if head != IGNORED]
+    return _tree(known) if known else None
+
+
+def _tree(words: Sequence[tuple]) -> dict[str, list]:
+    return {"heads": [head for head, _ in words], "relations": [name for _, name in words]}
+
+
+def words_joined(example: Example) -> str:
+    """A sentence for people."""
+    return " ".join(example["words"]) if "words" in example else decoders.input_text(example)
+
+
+def dependencies(
+    name: str,
+    source: DataSource,
+    *,
+    labels: Labels,
+    metrics: Sequence[Metric],
+    best: Best,
+    defaults: Defaults,
+) -> None:
+    """Registers `name`: the head of each word and their relation."""
+    register(
+        name,
+        source,
+        [partial(add_words, labels=labels)],
+        targets={
+            "word_token_idx": Feature(rank=2, pad=-1),
+            "labels": Feature(pad=IGNORED),
+            "relation_labels": Feature(pad=IGNORED, num_values=len(labels)),
+        },
+        keep={"words": ["string"], "gold_heads": ["int32"], "gold_relations": ["string"]},
+        inputs=words_joined,
+        form="dependency_parsing",
+        divisor="label_tokens",
+        labels=labels.names,
+        decode=partial(decode_tree, labels=labels),
+        target=partial(gold_tree, labels=labels),
+        metric_fns=tuple(metrics),
+        best=best,
+        row_checks=(
+            partial(checks.has_equal_lengths, columns=("words", "heads", "relations")),
+            partial(checks.known_labels, labels=labels, column="relations"),
+        ),
+        defaults=defaults,
+    )
+
+
+# ------------------------------------------------------------------------------- dialogue states
+
+# The longest state of the WoS development set is under 200 tokens of KE-T5.
+STATE_LENGTH = 256
+
+
+def state_of(row: Example) -> list[str] | None:
+    """A row's state, as it can be written: runs of white space are one space."""
+    return None if row["state"] is None else [text.squeeze(entry) for entry in row["state"]]
+
+
+def state_word(row: Example) -> str | None:
+    """What a generative model is to write."""
+    return None if row["state"] is None else text.state_to_text(row["state"])
+
+
+def dialogue_states(
+    name: str,
+    source: DataSource,
+    *,
+    metrics: Sequence[Metric],
+    best: Best,
+    defaults: Defaults,
+) -> None:
+    """Registers `name_gen`: all that holds after a user's turn, written from the dialogue."""
+    register_generative(
+        f"{name}_gen",
+        source,
+        prefix=name,
+        render=steps.dialogue_segments,
+        write=state_word,
+        gold=state_of,
+        gold_type=["string"],
+        read=text.text_to_state,
+        generate={"max_new_tokens": STATE_LENGTH, "num_beams": 1},
+        metric_fns=tuple(metrics),
+        best=best,
+        defaults=defaults,
+    )
