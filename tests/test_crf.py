@@ -92,6 +92,16 @@ def test_decode_equals_enumeration(limit, monkeypatch):
     assert crf.decode(emissions, mask) == best
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_the_search_among_many_tags_is_exact(scale, monkeypatch):
+    crf, emissions, _, mask = make_case(num_tags=80, seed=5, lengths=[4, 4, 2, 3])
+    with torch.no_grad():
+        crf.transitions *= scale
+    few = crf.decode(emissions, mask)
+    monkeypatch.setattr(crf_module, "VALUES_ONLY_TAGS", 100)
+    assert few == crf.decode(emissions, mask)
+
+
 def test_gradcheck():
     crf, emissions, tags, mask = make_case(lengths=[4, 2])
     tags[1, 0] = -100

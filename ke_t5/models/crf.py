@@ -16,9 +16,10 @@ from torch.autograd.function import once_differentiable
 
 # Score of what is forbidden: exp(-1e4) is exactly 0 in float32 and float64, and sums stay finite.
 FORBIDDEN = -1e4
-# From this many tags on, Viterbi's argmax over [B, T, T] costs more than redoing it for the one
-# tag that the back-trace visits (measured on a CPU: equal at about 64 tags).
+# From this many tags on, Viterbi keeps no pointers: redoing one argmax on the way back is cheaper.
 VALUES_ONLY_TAGS = 64
+# Viterbi first tries this many of the best tags; seldom does another one matter.
+BEST_TAGS = 16
 
 
 class CRF(nn.Module):
@@ -55,7 +56,7 @@ class CRF(nn.Module):
             log_z = LogPartition.apply(emissions, *scores, lengths)
             unknown = (tags < 0) & _inside(lengths, tags.size(1))
             if not bool(unknown.any()):
-                return log_z - path_score(emissions, *scores, tags, lengths)
+                return log_z - path_score(emissions, scores, tags.clamp(min=0), lengths)
             gold = nn.functional.one_hot(tags.clamp(min=0), self.num_tags).bool()
             observed = emissions.masked_fill(~(gold | (tags < 0).unsqueeze(-1)), -torch.inf)
             return log_z - LogPartition.apply(observed, *scores, lengths)
@@ -195,6 +196,7 @@ def _pair_sums(alpha: Tensor, following: Tensor, transitions: Tensor, weight: Te
 
 
 def _log_pair_sums(alpha: Tensor, following: Tensor, transitions: Tensor, weight: Tensor) -> Tensor:
+    """The same from what `_log_sweeps` returns, one step at a time."""
     sums = torch.zeros_like(transitions)
     for earlier, later in zip(alpha[:-1], following[1:], strict=True):
         pairs = (earlier.unsqueeze(-1) + transitions + later.unsqueeze(1)).exp()
@@ -203,15 +205,10 @@ def _log_pair_sums(alpha: Tensor, following: Tensor, transitions: Tensor, weight
 
 
 def path_score(
-    emissions: Tensor,
-    start: Tensor,
-    end: Tensor,
-    transitions: Tensor,
-    tags: Tensor,
-    lengths: Tensor,
+    emissions: Tensor, scores: tuple[Tensor, ...], tags: Tensor, lengths: Tensor
 ) -> Tensor:
-    """[B]: score of the given tags [B, L]."""
-    tags = tags.clamp(min=0)
+    """[B]: score of the given tags [B, L]; `scores` are of start, end and transitions."""
+    start, end, transitions = scores
     inside = _inside(lengths, tags.size(1))
     at_tags = emissions.gather(-1, tags.unsqueeze(-1)).squeeze(-1)
     between = transitions[tags[:, :-1], tags[:, 1:]]
@@ -226,27 +223,49 @@ def viterbi(
     """[B, L]: the tags of the best path, 0 outside the sentences."""
     rows = _Rows(lengths, emissions.size(1))
     best = rows.scores(emissions, start, end)
-    num_tags = best.size(2)
     into = transitions.T.contiguous()
-    pointers = torch.empty(best.shape, dtype=torch.int16, device=best.device)
-    with_pointers = num_tags < VALUES_ONLY_TAGS
+    with_pointers = best.size(2) < VALUES_ONLY_TAGS
+    pointers = torch.empty(
+        best.shape if with_pointers else (0,), dtype=torch.long, device=best.device
+    )
+    values = torch.empty_like(best[0])
+    highest = transitions.amax(0)
     for t, count in enumerate(rows.counts[1:], 1):
-        reached = best[t - 1, :count].unsqueeze(1) + into
         if with_pointers:
-            values, pointers[t, :count] = reached.max(-1)
+            reached = best[t - 1, :count].unsqueeze(1) + into
+            torch.max(reached, -1, out=(values[:count], pointers[t, :count]))
         else:
-            values = reached.amax(-1)
-        best[t, :count] += values
+            values[:count] = _best_values(best[t - 1, :count], transitions, into, highest)
+        best[t, :count] += values[:count]
     path = torch.zeros(best.shape[:2], dtype=torch.long, device=best.device)
     for t in range(len(rows.counts) - 1, -1, -1):
         going = rows.counts[t + 1] if t + 1 < len(rows.counts) else 0
         path[t, going : rows.counts[t]] = best[t, going : rows.counts[t]].argmax(-1)
         if going and with_pointers:
-            chosen = pointers[t + 1, :going].gather(1, path[t + 1, :going].unsqueeze(-1))
-            path[t, :going] = chosen.squeeze(-1)
+            chosen = path[t + 1, :going].unsqueeze(-1)
+            path[t, :going] = pointers[t + 1, :going].gather(1, chosen).squeeze(-1)
         elif going:
             path[t, :going] = (best[t, :going] + into[path[t + 1, :going]]).argmax(-1)
     return torch.empty_like(path.T).index_copy_(0, rows.order, path.T)
+
+
+def _best_values(best: Tensor, transitions: Tensor, into: Tensor, highest: Tensor) -> Tensor:
+    """[B, T]: max over i of best[:, i] + transitions[i, :], exactly.
+
+    Args:
+        best: [B, T] scores of the best paths so far.
+        into: the transitions' transpose.
+        highest: [T], the highest transition into each tag.
+    """
+    num_best = min(BEST_TAGS, best.size(1) - 1)
+    scores, tags = best.topk(num_best + 1)
+    values = (scores[:, :num_best, None] + transitions[tags[:, :num_best]]).amax(1)
+    # No other tag scores above the last of these: can it win with the highest transition?
+    unsure = (scores[:, num_best:] + highest > values).any(1).nonzero().squeeze(1)
+    for some in unsure.split(4):
+        # Few rows at a time, so that their [T, T] sums stay in the cache.
+        values[some] = (best[some].unsqueeze(1) + into).amax(-1)
+    return values
 
 
 def iob2_forbidden(names: list[str]) -> Tensor:
