@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-import pytest
-
 import gin
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -19,3 +18,9 @@ def no_gin_bindings():
     gin.clear_config()
     yield
     gin.clear_config()
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory):
+    """Prepared data and the sample's tiny models, made once for all tests."""
+    return tmp_path_factory.mktemp("cache")
