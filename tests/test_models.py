@@ -356,7 +356,7 @@ def test_a_pipeline_takes_an_exported_folder(name, tmp_path):
     assert {entry.get("label", entry.get("entity")) for entry in found} <= set(TAGS.values())
 
 
-def test_question_answering_pipeline(tmp_path):
+def test_question_answering_folders_load(tmp_path):
     make_model("T5EncoderForQuestionAnswering").save_pretrained(tmp_path)
     loaded = models.AutoModelForQuestionAnswering.from_pretrained(tmp_path)
     assert type(loaded) is models.T5EncoderForQuestionAnswering

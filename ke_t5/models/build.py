@@ -49,8 +49,7 @@ def build_model(
         new_head: whether a head that the weights do not hold may be drawn.
 
     Raises:
-        UserError: exit code 4: a folder without weights or of another architecture, weights that
-            lack more than the head, a tokenizer with more ids than the embedding has rows.
+        UserError: no weights, another architecture, more missing than the head, too many ids.
     """
     found = find_pretrained(folder, where=where)
     config = _config(model_class, found, task_config, where)
@@ -59,10 +58,8 @@ def build_model(
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if from_scratch:
-            model = model_class(config).to(dtype)
+            model = _draw(model_class, found, config, dtype)
             note = f"{found.name}: fresh weights (seed {seed}), {_size(model)}"
-            if _has_own_head(found.config):
-                _draw_own_head(model)
         else:
             _check_weights(found, where)
             model, info = _load(model_class, found, config, dtype, where)
@@ -132,6 +129,23 @@ def _check_weights(found: Pretrained, where: str) -> None:
             f"install torch >= {'.'.join(map(str, SAFE_UNPICKLING))}, or convert to safetensors",
             Exit.MACHINE,
         )
+
+
+def _draw(
+    model_class: type[PreTrainedModel],
+    found: Pretrained,
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+) -> PreTrainedModel:
+    model = model_class(config).to(dtype)
+    head = model.get_output_embeddings()
+    if head is not None and _has_own_head(found.config):
+        # transformers ties it to the embedding; T5 v1.1 draws it by itself, this narrow.
+        weight = torch.empty_like(head.weight)
+        factor = getattr(config, "initializer_factor", 1.0)
+        nn.init.normal_(weight, std=factor * weight.size(1) ** -0.5)
+        head.weight = nn.Parameter(weight)
+    return model
 
 
 def _load(
@@ -246,17 +260,6 @@ def _lacks_head(found: Pretrained) -> bool:
         # A safetensors file: the header's length in 8 bytes, then the header as JSON.
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return "lm_head.weight" not in header
-
-
-def _draw_own_head(model: PreTrainedModel) -> None:
-    """Gives the output layer its own fresh weight, of the width that T5 v1.1 draws it with."""
-    head = model.get_output_embeddings()
-    if head is None:
-        return
-    factor = getattr(model.config, "initializer_factor", 1.0)
-    weight = torch.empty_like(head.weight)
-    nn.init.normal_(weight, std=factor * weight.size(1) ** -0.5)
-    head.weight = nn.Parameter(weight)
 
 
 def _keep_head_apart(model: PreTrainedModel) -> None:

@@ -141,9 +141,10 @@ def classify_entity_pairs(
     self: nn.Module,
     input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
-    entity_token_idx: Tensor | None = None,
     inputs_embeds: Tensor | None = None,
     labels: Tensor | None = None,
+    *,
+    entity_token_idx: Tensor | None = None,
     **kwargs: Any,
 ) -> SequenceClassifierOutput:
     """Logits [B, C] for the relation of two entities.
@@ -212,6 +213,7 @@ def find_answers(
     input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
     inputs_embeds: Tensor | None = None,
+    *,
     start_positions: Tensor | None = None,
     end_positions: Tensor | None = None,
     **kwargs: Any,

@@ -32,6 +32,7 @@ def tag_with_crf(
     attention_mask: Tensor | None = None,
     inputs_embeds: Tensor | None = None,
     labels: Tensor | None = None,
+    *,
     token_type_ids: Tensor | None = None,
     **kwargs: Any,
 ) -> TokenClassifierOutput:
@@ -87,9 +88,10 @@ def tag_characters(
     self: nn.Module,
     input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
-    character_token_idx: Tensor | None = None,
     inputs_embeds: Tensor | None = None,
     labels: Tensor | None = None,
+    *,
+    character_token_idx: Tensor | None = None,
     token_type_ids: Tensor | None = None,
     **kwargs: Any,
 ) -> TokenClassifierOutput:
@@ -179,9 +181,10 @@ def parse_dependencies(
     self: nn.Module,
     input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
-    word_token_idx: Tensor | None = None,
     inputs_embeds: Tensor | None = None,
     labels: Tensor | None = None,
+    *,
+    word_token_idx: Tensor | None = None,
     relation_labels: Tensor | None = None,
     token_type_ids: Tensor | None = None,
     **kwargs: Any,
@@ -202,10 +205,7 @@ def parse_dependencies(
         token_type_ids=token_type_ids,
         **kwargs,
     )
-    ends = [_rows_at(output.last_hidden_state, word_token_idx[..., which]) for which in (0, 1)]
-    words = self.dropout(torch.cat(ends, dim=-1))
-    root = self.root.weight.expand(words.size(0), 1, -1)
-    candidates = torch.cat([root.to(words.dtype), words], dim=1)
+    words, candidates = _words(self, output.last_hidden_state, word_token_idx)
     head_logits = _head_logits(self, words, candidates, word_token_idx[..., 0] >= 0)
     loss = None
     if labels is not None:
@@ -213,14 +213,21 @@ def parse_dependencies(
         if relation_labels is not None:
             gold = _relation_logits(self, words, candidates, labels.clamp(min=0))
             loss = loss + mean_cross_entropy(gold, relation_labels)
-    predicted = _relation_logits(self, words, candidates, head_logits.argmax(-1))
     return DependencyParserOutput(
         loss=loss,
         head_logits=head_logits,
-        relation_logits=predicted,
+        relation_logits=_relation_logits(self, words, candidates, head_logits.argmax(-1)),
         hidden_states=output.hidden_states,
         attentions=output.attentions,
     )
+
+
+def _words(self: nn.Module, hidden: Tensor, word_token_idx: Tensor) -> tuple[Tensor, Tensor]:
+    """Words [B, W, 2 D] by their first and last token, and with the root before them."""
+    ends = [_rows_at(hidden, word_token_idx[..., which]) for which in (0, 1)]
+    words = self.dropout(torch.cat(ends, dim=-1))
+    root = self.root.weight.expand(words.size(0), 1, -1)
+    return words, torch.cat([root.to(words.dtype), words], dim=1)
 
 
 def _head_logits(self: nn.Module, words: Tensor, candidates: Tensor, is_word: Tensor) -> Tensor:
