@@ -64,8 +64,7 @@ def build_model(
             _check_weights(found, where)
             model, info = _load(model_class, found, config, dtype, where)
             note = _digest(model, info, found, new_head=new_head, where=where)
-    _keep_head_apart(model)
-    return model.eval(), note
+    return _keep_head_apart(model).eval(), note
 
 
 def _config(
@@ -262,15 +261,16 @@ def _lacks_head(found: Pretrained) -> bool:
     return "lm_head.weight" not in header
 
 
-def _keep_head_apart(model: PreTrainedModel) -> None:
+def _keep_head_apart(model: PreTrainedModel) -> PreTrainedModel:
     """Where head and embedding differ, nothing ties them again: not saving, not resizing."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is None or embedding is None or head.weight is embedding.weight:
-        return
+        return model
     for table in ("_tied_weights_keys", "all_tied_weights_keys"):
         tied = getattr(model, table, None)
         if isinstance(tied, dict):
             setattr(model, table, {k: v for k, v in tied.items() if k != "lm_head.weight"})
+    return model
 
 
 @contextmanager
