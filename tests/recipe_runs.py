@@ -60,7 +60,7 @@ def scores(output: Path, split: str) -> dict[str, Any]:
 
 
 def state_files(output: Path) -> dict[str, bytes]:
-    """The bytes of what two equal runs must have equal: last weights and optimizer, logs, scores."""
+    """What two equal runs have equal, as bytes: last weights and optimizer, logs, scores."""
     folder = run_folder(output)
     last = json.loads((folder / "weights" / "last.json").read_text())["snapshot"]
     best = json.loads((folder / "weights" / "best.json").read_text())["snapshot"]

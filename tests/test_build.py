@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import socket
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -25,9 +22,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models import hub
 from ke_t5.models.build import build_model, quiet
 from ke_t5.models.export import export
+from ke_t5.models.hub import find_pretrained
 from ke_t5.models.loader import load_model
 
 NAMES = ["정치", "경제", "사회"]
@@ -251,27 +248,9 @@ def test_a_folder_that_does_not_exist_names_its_neighbour(v11):
         build(MEAN, v11.with_name("t5-v1"))
 
 
-def test_a_hub_name_without_network_is_one_line_in_time(monkeypatch):
-    from huggingface_hub import constants
-
-    def refuse(*args, **kwargs):
-        raise OSError("Name or service not known")
-
-    def hang(*args, **kwargs):
-        time.sleep(30)
-
+def test_a_hub_name_without_network_is_one_line():
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set; .*hf download KETI-AIR/no-such"):
-        hub.find_pretrained("KETI-AIR/no-such")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(UserError, match="cannot be reached: Name or service not known"):
-        hub.find_pretrained("KETI-AIR/no-such")
-    monkeypatch.setattr(urllib.request, "urlopen", hang)
-    monkeypatch.setattr(hub, "SECONDS_TO_ANSWER", 0.2)
-    started = time.monotonic()
-    with pytest.raises(UserError, match="no answer from https://.* within 0.2 s"):
-        hub.find_pretrained("KETI-AIR/no-such")
-    assert time.monotonic() - started < 5
+        find_pretrained("KETI-AIR/no-such")
 
 
 IDS = torch.tensor([[5, 6, 7, 1]])

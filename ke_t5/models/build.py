@@ -17,12 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.hub import WHERE, Pretrained, find_pretrained
-
-SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-# Below it, the restricted unpickler itself could be made to run code (CVE-2026-24747).
-SAFE_UNPICKLING = (2, 10)
+from ke_t5.models.hub import SAFE_WEIGHTS, WHERE, Pretrained, find_pretrained, require_weights
 
 
 def build_model(
@@ -61,7 +56,7 @@ def build_model(
             model = _draw(model_class, found, config, dtype)
             note = f"{found.name}: fresh weights (seed {seed}), {_size(model)}"
         else:
-            _check_weights(found, where)
+            require_weights(found, where=where)
             model, info = _load(model_class, found, config, dtype, where)
             note = _digest(model, info, found, new_head=new_head, where=where)
     return _keep_head_apart(model).eval(), note
@@ -104,29 +99,6 @@ def _check_tokenizer(
             where,
             "use the tokenizer of the model (bind no other vocab_name)",
             Exit.CHECKPOINT,
-        )
-
-
-def _check_weights(found: Pretrained, where: str) -> None:
-    if found.folder is None:
-        return
-    there = {path.name for path in found.folder.iterdir()}
-    if there.intersection(SAFE_WEIGHTS):
-        return
-    if not there.intersection(PICKLED_WEIGHTS):
-        raise UserError(
-            f"the folder holds no weights ({' or '.join((SAFE_WEIGHTS[0], PICKLED_WEIGHTS[0]))})",
-            f"{where} {found.name}",
-            "add --from_scratch true to start from its configuration with fresh weights",
-            Exit.CHECKPOINT,
-        )
-    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
-    if version < SAFE_UNPICKLING:
-        raise UserError(
-            f"its weights are pickled, and torch {torch.__version__} cannot read them safely",
-            f"{where} {found.name}",
-            f"install torch >= {'.'.join(map(str, SAFE_UNPICKLING))}, or convert to safetensors",
-            Exit.MACHINE,
         )
 
 

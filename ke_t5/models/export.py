@@ -38,8 +38,7 @@ def export(
     try:
         with quiet():
             model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-            _write_tying(model, temporary / "config.json")
+            save_configuration(model, tokenizer, temporary)
             (temporary / "README.md").write_text(card, encoding="utf-8")
             _check_copy(model, temporary, folder)
         _flush(temporary)
@@ -47,6 +46,15 @@ def export(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def save_configuration(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """Writes what a model is, without its weights: configuration and tokenizer."""
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _write_tying(model, folder / "config.json")
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError, nearest
+from ke_t5.hub import SECONDS_TO_ANSWER, why_unreachable
 
 WHERE = "--pre_trained_model"
-# The library retries for twenty seconds; a user should know sooner.
-SECONDS_TO_ANSWER = 4.0
+SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+# Below it, the restricted unpickler itself could be made to run code (CVE-2026-24747).
+SAFE_UNPICKLING = (2, 10)
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ def find_pretrained(name: str | Path, *, where: str = WHERE) -> Pretrained:
 
 
 def _on_hub(name: str, where: str) -> Pretrained:
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _silence(constants.ENDPOINT)
+    reason = why_unreachable()
     if reason is not None:
         cached = try_to_load_from_cache(name, "config.json")
         if not isinstance(cached, str):
@@ -76,28 +77,6 @@ def _on_hub(name: str, where: str) -> Pretrained:
     return Pretrained(name, None, False, _config_of(Path(path).parent, where))
 
 
-def _silence(endpoint: str) -> str | None:
-    """Why the hub does not answer, or None where it does."""
-    reasons = [f"no answer from {endpoint} within {SECONDS_TO_ANSWER:g} s"]
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(endpoint, method="HEAD")
-            urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
-        except urllib.error.HTTPError:
-            reasons.clear()
-        except (OSError, ValueError) as error:
-            reasons[:] = [f"{endpoint} cannot be reached: {getattr(error, 'reason', error)}"]
-        else:
-            reasons.clear()
-
-    # A thread, because a name server that is silent is not subject to the time-out.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(SECONDS_TO_ANSWER)
-    return reasons[0] if reasons else None
-
-
 def _config_of(folder: Path, where: str) -> dict:
     path = folder / "config.json"
     try:
@@ -113,6 +92,30 @@ def _config_of(folder: Path, where: str) -> dict:
             "names no model_type", str(path), "give the folder of a model", Exit.CHECKPOINT
         )
     return config
+
+
+def require_weights(found: Pretrained, *, where: str = WHERE) -> None:
+    """Raises UserError where a folder holds no weights, or none that can be read safely."""
+    if found.folder is None:
+        return
+    there = {path.name for path in found.folder.iterdir()}
+    if there.intersection(SAFE_WEIGHTS):
+        return
+    if not there.intersection(PICKLED_WEIGHTS):
+        raise UserError(
+            f"the folder holds no weights ({' or '.join((SAFE_WEIGHTS[0], PICKLED_WEIGHTS[0]))})",
+            f"{where} {found.name}",
+            "add --from_scratch true to start from its configuration with fresh weights",
+            Exit.CHECKPOINT,
+        )
+    torch = version("torch")  # asked of its package: importing it takes seconds
+    if tuple(int(part) for part in re.findall(r"\d+", torch)[:2]) < SAFE_UNPICKLING:
+        raise UserError(
+            f"its weights are pickled, and torch {torch} cannot read them safely",
+            f"{where} {found.name}",
+            f"install torch >= {'.'.join(map(str, SAFE_UNPICKLING))}, or convert to safetensors",
+            Exit.MACHINE,
+        )
 
 
 def _may_be_hub_name(name: str) -> bool:

@@ -24,6 +24,12 @@ def model_card(job: Job, model: PreTrainedModel, scores: Mapping[str, float]) ->
     task, flags = job.task, job.flags
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in scores.items())
     pipeline = PIPELINES.get(task.form)
+    base = f"`{flags.pre_trained_model}`"
+    origin = (
+        f"Fine-tuned from {base}" if job.has_weights else f"Trained from scratch, shaped as {base}"
+    )
+    if flags.sample:
+        origin = "A tiny model for a dry run, trained from scratch"
     tag = f"pipeline_tag: {pipeline}\n" if pipeline else ""
     name = type(model).__name__
     module = type(model).__module__
@@ -36,7 +42,7 @@ library_name: transformers
 
 # {name} for {task.name}
 
-Fine-tuned from `{flags.pre_trained_model}` on {task.source.name} ({flags.train_split}) with ke_t5.
+{origin}, on {task.source.name} ({flags.train_split}) with ke_t5.
 
 | score on {flags.valid_split} | x 100 |
 |---|---|

@@ -19,7 +19,7 @@ from ke_t5.config import Configuration, configure, import_modules
 from ke_t5.distributed import Ranks, launched_rank
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
-from ke_t5.models.hub import find_pretrained
+from ke_t5.models.hub import find_pretrained, require_weights
 from ke_t5.models.loader import check_form, check_model_name, default_model_name, load_model
 from ke_t5.pipe import Folders, Task, get_task
 from ke_t5.recipes.folders import RunFolder, write_json
@@ -42,6 +42,7 @@ class Job:
         model_name: as `load_model` takes it; `class_name` is the class it names.
         model_folder: hub name or folder that configuration, tokenizer and weights come from.
         has_weights: whether the weights there are to be loaded (False from scratch).
+        may_draw_head: whether a head that the weights do not hold may be drawn.
     """
 
     flags: Namespace
@@ -54,6 +55,7 @@ class Job:
     folders: Folders
     run: RunFolder
     settings: FitSettings
+    may_draw_head: bool = True
 
     def load_class(self) -> type[PreTrainedModel]:
         """The model's class, which must be of the task's kind."""
@@ -172,8 +174,9 @@ def take_run_model(job: Job) -> None:
 
 def take_exported_model(job: Job, folder: Path) -> None:
     """Lets the job use an exported folder (`--hf_path`)."""
-    find_pretrained(folder, where="--hf_path")
+    require_weights(find_pretrained(folder, where="--hf_path"), where="--hf_path")
     _take_folder(job, folder, has_weights=True, flag="--hf_path")
+    job.may_draw_head = False
 
 
 def take_sample_model(job: Job) -> None:
@@ -198,7 +201,9 @@ def backbone_type(model_class: type[PreTrainedModel]) -> str:
 
 def take_pre_trained_model(job: Job, *, from_scratch: bool) -> None:
     """Lets the job use `--pre_trained_model`, with its weights unless it starts from scratch."""
-    find_pretrained(job.model_folder)
+    found = find_pretrained(job.model_folder)
+    if not from_scratch:
+        require_weights(found)
     job.has_weights = not from_scratch
     if not job.configuration.bound(VOCABULARY):
         job.configuration.bind(VOCABULARY, job.model_folder, "--pre_trained_model")
