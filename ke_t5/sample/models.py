@@ -220,6 +220,13 @@ def _require_own_tokenizer(folder: Path, config: PreTrainedConfig) -> None:
         )
 
 
+def _give_own_head(path: Path) -> None:
+    """Says that head and embedding differ, as in T5 v1.1; transformers 5 writes `true` always."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["tie_word_embeddings"] = False
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def sample_model_dir(
     cache_dir: Path,
     model: str | ConfigClass,
@@ -251,6 +258,8 @@ def sample_model_dir(
         for file in tokenizer.iterdir():
             shutil.copyfile(file, folder / file.name)
         config.save_pretrained(folder)
+        if _is_t5(config_class):
+            _give_own_head(folder / "config.json")
         _require_own_tokenizer(folder, config)
 
     return build_once(sample_root(cache_dir) / "models" / f"{name}-{version}", build)
