@@ -32,6 +32,7 @@ Offsets = list[list[int]]
 # (row, prefix=, named=) -> the segments of its input: raw texts, or one text with the fields named.
 Render = Callable[..., list[str]]
 
+UNWRITABLE = "targets cannot be written with this tokenizer's vocabulary"
 UNREACHABLE = "entities cannot be represented by this tokenizer (one label per token)"
 
 
@@ -177,7 +178,8 @@ def add_target_text(
     output_features: Features,
     sequence_length: Lengths,
 ) -> Batch:
-    """Adds `labels`, the tokens of what `write` says of a row (None: no label)."""
+    """Adds `labels`, the tokens of what `write` says of a row (None: no label); targets that the
+    tokens do not give back are counted."""
     tokenizer = output_features["labels"].tokenizer()
     limit = length_limit(sequence_length, "targets", tokenizer)
     targets = for_each_row(batch, write)
@@ -186,7 +188,19 @@ def add_target_text(
         [IGNORED] if target is None else tokens
         for target, tokens in zip(targets, encoded["input_ids"], strict=True)
     ]
-    return {**batch, "labels": ids, f"{LOST}targets cut at {limit} tokens": num_cut}
+    is_whole = {
+        target: text.squeeze(tokenizer.decode(tokens, skip_special_tokens=True))
+        == text.squeeze(target)
+        for target, tokens, cut in zip(targets, ids, num_cut, strict=True)
+        if target is not None and not cut
+    }
+    return {
+        **batch,
+        "labels": ids,
+        f"{LOST}targets cut at {limit} tokens": num_cut,
+        f"{LOST}{UNWRITABLE}": [int(not is_whole.get(target, True)) for target in targets],
+        f"{OF}{UNWRITABLE}": [int(target is not None) for target in targets],
+    }
 
 
 @map_over_batches
