@@ -7,7 +7,7 @@ reader. Kinds with structure of their own stand in `structured.py`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Best, Defaults
 from ke_t5.task import checks, decoders, passages, steps, text
-from ke_t5.task.forms import register, register_generative
+from ke_t5.task.forms import Written, register, register_classes, register_generative
 from ke_t5.task.label_metrics import Metric
 from ke_t5.task.labels import Labels
 
@@ -40,6 +40,17 @@ def label_name(row: Example, *, labels: Labels, column: str) -> str | None:
 def label_word(row: Example, *, labels: Labels, column: str) -> str | None:
     """What a generative model is to write for a row's label."""
     return None if row[column] is None else text.label_to_text(labels, row[column])
+
+
+def label_words(labels: Labels, column: str) -> Written:
+    """The labels of a column as words."""
+    return Written(
+        write=partial(label_word, labels=labels, column=column),
+        gold=partial(label_name, labels=labels, column=column),
+        gold_type="string",
+        read=partial(decoders.read_label, labels=labels),
+        generate={"max_new_tokens": NAME_LENGTH, **GREEDY},
+    )
 
 
 def classification(
@@ -66,42 +77,17 @@ def classification(
     texts = tuple(fields.values()) if fields else ("sentence",)
     render = render or partial(steps.field_segments, fields=fields)
     of_row = {"labels": labels, "column": column}
-    common = {
-        "best": best,
-        "defaults": defaults,
-        "row_checks": (
-            partial(checks.has_texts, columns=texts),
-            partial(checks.known_labels, **of_row),
-        ),
-    }
-    register(
-        name,
-        source,
-        [partial(steps.add_inputs, render=render), partial(steps.add_label_ids, **of_row)],
-        targets={"labels": Feature(rank=0, num_values=len(labels))},
-        keep={"gold": "string"},
-        form="sequence_classification",
-        labels=labels.names,
-        problem_type="single_label_classification",
-        decode=partial(decoders.decode_label, labels=labels),
-        target=partial(decoders.gold_of, from_labels=partial(decoders.name_from_id, labels=labels)),
-        metric_fns=tuple(metrics),
-        **common,
+    row_checks = (
+        partial(checks.has_texts, columns=texts),
+        partial(checks.known_labels, **of_row),
     )
+    common: dict[str, Any] = {"best": best, "defaults": defaults, "row_checks": row_checks}
+    inputs = partial(steps.add_inputs, render=render)
+    register_classes(name, source, [inputs], **of_row, metric_fns=tuple(metrics), **common)
     if generative:
-        register_generative(
-            f"{name}_gen",
-            source,
-            prefix=name,
-            render=render,
-            write=partial(label_word, **of_row),
-            gold=partial(label_name, **of_row),
-            gold_type="string",
-            read=partial(decoders.read_label, labels=labels),
-            generate={"max_new_tokens": NAME_LENGTH, **GREEDY},
-            metric_fns=tuple(metrics if generative_metrics is None else generative_metrics),
-            **common,
-        )
+        scores = tuple(generative_metrics or metrics)
+        options = {"prefix": name, "render": render, "metric_fns": scores}
+        register_generative(f"{name}_gen", source, label_words(**of_row), **options, **common)
 
 
 # ---------------------------------------------------------------------------------- similarity
@@ -117,6 +103,17 @@ def number_word(row: Example, *, column: str) -> str | None:
     return None if row[column] is None else text.number_to_text(row[column])
 
 
+def number_words(column: str) -> Written:
+    """The scores of a column in digits."""
+    return Written(
+        write=partial(number_word, column=column),
+        gold=partial(number_of, column=column),
+        gold_type="float64",
+        read=text.text_to_number,
+        generate={"max_new_tokens": NUMBER_LENGTH, **GREEDY},
+    )
+
+
 def similarity(
     name: str,
     source: DataSource,
@@ -129,12 +126,9 @@ def similarity(
 ) -> None:
     """Registers `name` (regression on `column`) and `name_gen` (the number as text)."""
     render = partial(steps.field_segments, fields=fields)
-    common: dict[str, Any] = {
-        "metric_fns": tuple(metrics),
-        "best": best,
-        "defaults": defaults,
-        "row_checks": (partial(checks.has_texts, columns=tuple(fields.values())),),
-    }
+    row_checks = (partial(checks.has_texts, columns=tuple(fields.values())),)
+    common: dict[str, Any] = {"best": best, "defaults": defaults, "row_checks": row_checks}
+    common["metric_fns"] = tuple(metrics)
     register(
         name,
         source,
@@ -148,21 +142,21 @@ def similarity(
         target=partial(decoders.gold_of, from_labels=decoders.number_or_none),
         **common,
     )
-    register_generative(
-        f"{name}_gen",
-        source,
-        prefix=name,
-        render=render,
-        write=partial(number_word, column=column),
-        gold=partial(number_of, column=column),
-        gold_type="float64",
-        read=text.text_to_number,
-        generate={"max_new_tokens": NUMBER_LENGTH, **GREEDY},
-        **common,
-    )
+    options = {"prefix": name, "render": render}
+    register_generative(f"{name}_gen", source, number_words(column), **options, **common)
 
 
 # ------------------------------------------------------------------------------------- tagging
+
+
+def tag_checks(labels: Labels, column: str) -> tuple[Callable, ...]:
+    """The row checks of tags (one per character) or of entities."""
+    has_text = partial(checks.has_texts, columns=("text",))
+    if column == "tags":
+        as_long = partial(checks.has_equal_lengths, columns=("tags",), text="text")
+        return (has_text, as_long, partial(checks.known_labels, labels=labels, column="tags"))
+    types = Labels(tuple(tag[2:] for tag in labels.names if tag[0] == "B"))
+    return (has_text, partial(checks.known_labels, labels=types, column=f"{column}.label"))
 
 
 def tagging(
@@ -181,18 +175,6 @@ def tagging(
         labels: the tags, IOB2.
         column: what rows hold beside `text`: "tags" (one per character) or "entities".
     """
-    if column == "tags":
-        row_checks = (
-            partial(checks.has_texts, columns=("text",)),
-            partial(checks.has_equal_lengths, columns=("tags",), text="text"),
-            partial(checks.known_labels, labels=labels, column="tags"),
-        )
-    else:
-        types = Labels(tuple(tag[2:] for tag in labels.names if tag[0] == "B"))
-        row_checks = (
-            partial(checks.has_texts, columns=("text",)),
-            partial(checks.known_labels, labels=types, column=f"{column}.label"),
-        )
     register(
         name,
         source,
@@ -206,12 +188,21 @@ def tagging(
         target=partial(decoders.gold_tags, labels=labels),
         metric_fns=tuple(metrics),
         best=best,
-        row_checks=row_checks,
+        row_checks=tag_checks(labels, column),
         defaults=defaults,
     )
 
 
 # ------------------------------------------------------------------------------------- reading
+
+ANSWERS = Written(
+    write=passages.answer_word,
+    gold=passages.references,
+    gold_type=["string"],
+    read=text.text_to_answer,
+    read_gold=decoders.read_references,
+    generate={"max_new_tokens": ANSWER_LENGTH, **GREEDY},
+)
 
 
 def reading(
@@ -231,30 +222,13 @@ def reading(
         may_be_impossible: whether a model may say that there is no answer.
         window_length: tokens of a window, question included.
     """
-    common: dict[str, Any] = {
-        "metric_fns": tuple(metrics),
-        "best": best,
-        "row_checks": (
-            partial(checks.has_texts, columns=("question", "context"), may_be_blank=False),
-        ),
-    }
+    check = partial(checks.has_texts, columns=("question", "context"), may_be_blank=False)
+    common: dict[str, Any] = {"metric_fns": tuple(metrics), "best": best, "row_checks": (check,)}
     lengths = {**defaults.sequence_length, "inputs": window_length}
-    register(
+    _register_windows(
         name,
         source,
-        [passages.add_windows],
-        targets={"start_positions": Feature(rank=0), "end_positions": Feature(rank=0)},
-        keep={
-            "question": "string",
-            "context": "string",
-            "gold": ["string"],
-            "offsets": [["int32"]],
-        },
-        inputs=passages.question_and_passage,
-        form="question_answering",
-        divisor="start_end",
         decode=partial(passages.decode_answer, may_be_impossible=may_be_impossible),
-        target=passages.gold_references,
         defaults=dataclasses.replace(defaults, sequence_length=lengths),
         **common,
     )
@@ -262,18 +236,30 @@ def reading(
         register_generative(
             f"{name}_{suffix}",
             source,
+            ANSWERS,
             prefix=name,
             render=partial(steps.question_segments, with_context=with_context),
             counts=(passages.count_answers_cut_off,) if with_context else (),
-            write=passages.answer_word,
-            gold=passages.references,
-            gold_type=["string"],
-            read=text.text_to_answer,
-            read_gold=decoders.read_references,
-            generate={"max_new_tokens": ANSWER_LENGTH, **GREEDY},
             defaults=defaults,
             **common,
         )
+
+
+def _register_windows(name: str, source: DataSource, **settings: Any) -> None:
+    """Registers the extractive form of reading."""
+    keep = {"question": "string", "context": "string", "gold": ["string"]}
+    register(
+        name,
+        source,
+        [passages.add_windows],
+        targets={"start_positions": Feature(rank=0), "end_positions": Feature(rank=0)},
+        keep={**keep, "offsets": [["int32"]]},
+        inputs=passages.question_and_passage,
+        form="question_answering",
+        divisor="start_end",
+        target=passages.gold_references,
+        **settings,
+    )
 
 
 # ------------------------------------------------------------------------------- summarization
@@ -282,6 +268,11 @@ def reading(
 def summary_of(row: Example) -> str | None:
     """A row's summary."""
     return row["summary"]
+
+
+SUMMARIES = Written(
+    write=summary_of, gold=summary_of, gold_type="string", read=str.strip, generate=SUMMARIZING
+)
 
 
 def summarization(
@@ -301,13 +292,9 @@ def summarization(
     register_generative(
         name,
         source,
+        SUMMARIES,
         prefix=name,
         render=partial(steps.article_segments, kind=kind),
-        write=summary_of,
-        gold=summary_of,
-        gold_type="string",
-        read=str.strip,
-        generate=SUMMARIZING,
         metric_fns=tuple(metrics),
         best=best,
         row_checks=(partial(checks.has_texts, columns=("article",), may_be_blank=False),),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
 from ke_t5.task import decoders, steps
+from ke_t5.task.labels import Labels
 from ke_t5.task.utils import get_vocabulary
 
 INPUT = Feature(get_vocabulary, pad=None)
@@ -46,49 +48,87 @@ def register(
     )
 
 
-def register_generative(
+def register_classes(
     name: str,
     source: DataSource,
+    preprocessors: Sequence[Callable],
     *,
-    prefix: str,
-    render: steps.Render,
-    write: Callable[[Example], str | None],
-    gold: Callable[[Example], Any],
-    gold_type: Any,
-    read: Callable[[str], Any],
-    read_gold: Callable[[str], Any] | None = None,
-    generate: Mapping[str, Any],
-    defaults: Defaults,
-    counts: Sequence[Callable] = (),
+    labels: Labels,
+    column: str,
+    form: str = "sequence_classification",
+    targets: Mapping[str, Feature] | None = None,
     **settings: Any,
 ) -> Task:
-    """Registers a task whose answers a sequence-to-sequence model writes as text.
+    """Registers a task with one label per row, found in `column`, for an encoder."""
+    return register(
+        name,
+        source,
+        [*preprocessors, partial(steps.add_label_ids, labels=labels, column=column)],
+        targets={**(targets or {}), "labels": Feature(rank=0, num_values=len(labels))},
+        keep={"gold": "string"},
+        form=form,
+        labels=labels.names,
+        problem_type="single_label_classification",
+        decode=partial(decoders.decode_label, labels=labels),
+        target=partial(decoders.gold_of, from_labels=partial(decoders.name_from_id, labels=labels)),
+        **settings,
+    )
 
-    Args:
-        prefix: the name that inputs begin with.
-        render: row -> input; `write`: row -> target text, None without a label.
+
+@dataclass(frozen=True)
+class Written:
+    """Answers as text: how they are written, read, and compared.
+
+    Attributes:
+        write: row -> target text, None without a label.
         gold: row -> what metrics compare with, of the type `gold_type`.
         read: written text -> prediction, None where it cannot be read.
         read_gold: target text -> gold, where that is not `read`.
         generate: arguments of `generate`.
+    """
+
+    write: Callable[[Example], str | None]
+    gold: Callable[[Example], Any]
+    gold_type: Any
+    read: Callable[[str], Any]
+    generate: Mapping[str, Any]
+    read_gold: Callable[[str], Any] | None = None
+
+
+def register_generative(
+    name: str,
+    source: DataSource,
+    answers: Written,
+    *,
+    prefix: str,
+    render: steps.Render,
+    defaults: Defaults,
+    counts: Sequence[Callable] = (),
+    **settings: Any,
+) -> Task:
+    """Registers a task whose answers a sequence-to-sequence model writes.
+
+    Args:
+        prefix: the name that inputs begin with.
+        render: row -> input.
         counts: steps that count what the inputs lost.
     """
-    from_labels = partial(decoders.read_tokens, read=read_gold or read)
+    from_labels = partial(decoders.read_tokens, read=answers.read_gold or answers.read)
     return register(
         name,
         source,
         [
             partial(steps.add_inputs, render=render, prefix=prefix),
             *counts,
-            partial(steps.add_target_text, write=write),
-            partial(steps.add_gold, read=gold),
+            partial(steps.add_target_text, write=answers.write),
+            partial(steps.add_gold, read=answers.gold),
         ],
         targets={"labels": TEXT_TARGET},
-        keep={"gold": gold_type},
+        keep={"gold": answers.gold_type},
         form="seq2seq",
         divisor="label_tokens",
-        decode=partial(decoders.decode_text, read=read),
+        decode=partial(decoders.decode_text, read=answers.read),
         target=partial(decoders.gold_of, from_labels=from_labels),
-        defaults=dataclasses.replace(defaults, generate=generate),
+        defaults=dataclasses.replace(defaults, generate=answers.generate),
         **settings,
     )

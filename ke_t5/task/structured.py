@@ -11,7 +11,7 @@ from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Best, Defaults
 from ke_t5.task import checks, decoders, spans, steps, text
 from ke_t5.task.decoders import Examples, Records
-from ke_t5.task.forms import register, register_generative
+from ke_t5.task.forms import Written, register, register_classes, register_generative
 from ke_t5.task.label_metrics import Metric
 from ke_t5.task.labels import Labels
 
@@ -60,20 +60,13 @@ def entity_pairs(
 ) -> None:
     """Registers `name`: the relation of two entities whose tokens the model is told."""
     of_row = {"labels": labels, "column": "label"}
-    register(
+    register_classes(
         name,
         source,
-        [add_entity_tokens, partial(steps.add_label_ids, **of_row)],
-        targets={
-            "entity_token_idx": Feature(rank=2),
-            "labels": Feature(rank=0, num_values=len(labels)),
-        },
-        keep={"gold": "string"},
+        [add_entity_tokens],
+        targets={"entity_token_idx": Feature(rank=2)},
         form="entity_pair_classification",
-        labels=labels.names,
-        problem_type="single_label_classification",
-        decode=partial(decoders.decode_label, labels=labels),
-        target=partial(decoders.gold_of, from_labels=partial(decoders.name_from_id, labels=labels)),
+        **of_row,
         metric_fns=tuple(metrics),
         best=best,
         row_checks=(
@@ -111,10 +104,7 @@ def add_words(
         word_tokens(row["words"], pairs, is_cut=bool(cut))
         for row, pairs, cut in zip(rows, offsets, num_cut, strict=True)
     ]
-    trees = [
-        _tree_labels(row, len(found), labels=labels)
-        for row, found in zip(rows, places, strict=True)
-    ]
+    trees = [_tree_labels(*both, labels=labels) for both in zip(rows, places, strict=True)]
     num_words = [len(words) for words in batch["words"]]
     return {
         **batch,
@@ -154,9 +144,10 @@ def word_tokens(words: Sequence[str], offsets: spans.Offsets, *, is_cut: bool) -
     return places
 
 
-def _tree_labels(row: Example, num_words: int, *, labels: Labels) -> tuple[list[int], list[int]]:
-    """Heads and relation ids of the first so many words, `IGNORED` for both of a word whose head
-    is not among them, and of all words without a gold tree."""
+def _tree_labels(row: Example, words: Sequence, *, labels: Labels) -> tuple[list[int], list[int]]:
+    """Heads and relation ids of the first words, as many as `words`; `IGNORED` for both of a word
+    whose head is not among them, and of all words without a gold tree."""
+    num_words = len(words)
     heads, relations = [IGNORED] * num_words, [IGNORED] * num_words
     if row["heads"] is not None:
         for word, (head, relation) in enumerate(
@@ -261,16 +252,19 @@ def dialogue_states(
     defaults: Defaults,
 ) -> None:
     """Registers `name_gen`: all that holds after a user's turn, written from the dialogue."""
-    register_generative(
-        f"{name}_gen",
-        source,
-        prefix=name,
-        render=steps.dialogue_segments,
+    states = Written(
         write=state_word,
         gold=state_of,
         gold_type=["string"],
         read=text.text_to_state,
         generate={"max_new_tokens": STATE_LENGTH, "num_beams": 1},
+    )
+    register_generative(
+        f"{name}_gen",
+        source,
+        states,
+        prefix=name,
+        render=steps.dialogue_segments,
         metric_fns=tuple(metrics),
         best=best,
         defaults=defaults,

@@ -185,12 +185,8 @@ def register_single_ones() -> None:
         "best": greatest("micro_f1"),
         "defaults": Defaults(epochs=3),
     }
-    families.classification(
-        "klue_re",
-        render=steps.relation_segments,
-        generative_metrics=WRITTEN_RELATION,
-        **relations,
-    )
+    written = {"render": steps.relation_segments, "generative_metrics": WRITTEN_RELATION}
+    families.classification("klue_re", **written, **relations)
     structured.entity_pairs("klue_re_tk_idx", **relations)
     structured.dependencies(
         "klue_dp",
