@@ -183,9 +183,18 @@ def _relations() -> dict[str, Relation]:
 RELATIONS = _relations()
 LABELS = ["no_relation", *RELATIONS]
 _SOURCES = ("wikipedia", "wikitree", "policy_briefing")
-_NO_RELATION = 0.27
+_NO_RELATION = 0.25
 _JOINTS = (" ", " 한편 ", " 또한 ", " 그리고 ")
 _NOISE = 0.04
+_UNRELATED = (
+    "{s1} 관련 기사에 {o1:이} 잠깐 언급됐다.",
+    "{s1:과} {o1} 이야기가 같은 날 신문에 실렸다.",
+    "{s1:은} {o1}에 관한 질문에 답하지 않았다.",
+    "어제 방송에는 {s1}, {o1} 등 여러 소식이 나왔다.",
+    "{o1:은} {s1:과} 아무 상관이 없다.",
+    "{s1} 소식에 이어 {o1} 소식이 전해졌다.",
+    "{o1} 이야기가 끝나자 {s1} 순서가 됐다.",
+)
 
 
 def _clause(pen: Pen, label: str, mark: str) -> tuple[str, dict[str, str], dict[str, str]]:
@@ -208,23 +217,42 @@ def _entity(text: str, span: tuple[str, int, int], kind: str) -> dict:
     return {"word": text[start:end], "start_idx": start, "end_idx": end - 1, "type": kind}
 
 
+def _unrelated(pen: Pen) -> tuple[str, dict[str, str], dict[str, str]]:
+    """A sentence that names two things and says nothing of how they are related."""
+    _, values, types = _clause(pen, pen.any_of(LABELS[1:]), "1")
+    return pen.pick(_UNRELATED), values, types
+
+
+def _with_another(
+    pen: Pen, label: str, main: tuple[str, dict[str, str], dict[str, str]]
+) -> tuple[str, dict[str, str], dict[str, str]]:
+    """The clause and one of another relation, in either order: now the marks matter."""
+    other = pen.any_of([name for name in LABELS[1:] if name != label])
+    extra, more_values, more_types = _clause(pen, other, "2")
+    template, values, types = main
+    parts = [template, extra] if pen.chance(0.5) else [extra, template]
+    return pen.any_of(_JOINTS).join(parts), values | more_values, types | more_types
+
+
 def _row(pen: Pen, label: str) -> dict:
-    others = [name for name in LABELS[1:] if name != label]
-    main = pen.any_of(others) if label == "no_relation" else label
-    template, values, types = _clause(pen, main, "1")
-    # The second sentence makes the marks matter: a row is about one pair, the text about two.
-    if label == "no_relation" or pen.chance(0.4):
-        extra, more_values, more_types = _clause(pen, pen.any_of(others), "2")
-        parts = [template, extra] if pen.chance(0.5) else [extra, template]
-        template = pen.any_of(_JOINTS).join(parts)
-        values, types = values | more_values, types | more_types
+    object_slot = "o1"
+    if label != "no_relation":
+        clause = _clause(pen, label, "1")
+        if pen.chance(0.2):
+            clause = _with_another(pen, label, clause)
+    elif pen.chance(0.6):
+        clause = _unrelated(pen)
+    else:
+        # The subject of one sentence and the object of the other.
+        clause = _with_another(pen, label, _clause(pen, pen.any_of(LABELS[1:]), "1"))
+        object_slot = "o2"
+    template, values, types = clause
     text, found = fill_spans(template, values)
     spans = {span[0]: span for span in found}
-    far = "o2" if label == "no_relation" else "o1"
     return {
         "sentence": text,
         "subject_entity": _entity(text, spans["s1"], types["s1"]),
-        "object_entity": _entity(text, spans[far], types[far]),
+        "object_entity": _entity(text, spans[object_slot], types[object_slot]),
         "label": pen.noisy(label, LABELS, _NOISE),
         "source": pen.any_of(_SOURCES),
     }

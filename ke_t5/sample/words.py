@@ -56,9 +56,7 @@ PRODUCTS = (
     "해솔스피커|벼리드론|라온전기차|샛별비누"
 ).split("|")
 
-DIGITS = "한 두 세 네 다섯 여섯 일곱 여덟 아홉 열".split()
 WEEKDAYS = "월요일 화요일 수요일 목요일 금요일 토요일 일요일".split()
-SEASONS = "봄 여름 가을 겨울".split()
 
 
 def person(pen: Pen) -> str:
