@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gin
+from helpers import folders
+
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.pipe import Examples, FunctionDataSource, Task, TaskRegistry
 from ke_t5.task.labels import KLUE_RE
 
 T5, BERT = "t5", "bert"
@@ -51,6 +58,32 @@ def save_tokenizers(folder: Path) -> dict[str, str]:
     for kind in (T5, BERT):
         character_tokenizer(kind).save_pretrained(folder / kind)
     return {kind: str(folder / kind) for kind in (T5, BERT)}
+
+
+def examples_on(
+    name: str, rows: Sequence[dict], *, vocabulary: str, cache: Path, **lengths: int
+) -> tuple[Task, Examples]:
+    """The registered task over our own rows, and its examples with the tokenizer of that folder.
+
+    Args:
+        lengths: `inputs` and `targets`, in tokens.
+    """
+    gin.bind_parameter("ke_t5.task.utils.get_vocabulary.vocab_name", vocabulary)
+    task = TaskRegistry.get(name)
+    release = task.source.release
+    source = FunctionDataSource(lambda split: rows, ["train"], release.columns, name=release.name)
+    task = dataclasses.replace(task, source=source)
+    return task, task.get_dataset("train", folders=folders(cache), sequence_length=lengths)
+
+
+def changed(release: str, place: int = 0, **columns: Any) -> dict:
+    """One of `ROWS` with other values."""
+    return {**ROWS[release][place], **columns}
+
+
+def all_of(examples: Examples) -> list[dict]:
+    """Every example with all its columns."""
+    return [examples.example(i) for i in range(len(examples))]
 
 
 def _texts_in(value: Any) -> list[str]:
