@@ -12,6 +12,7 @@ import numpy as np
 
 from ke_t5.distributed import launched_rank
 from ke_t5.pipe import IGNORED, Evaluated, Examples, Task
+from ke_t5.recipes.intervals import Interval
 from ke_t5.train.loggers import ProgressBar
 
 logger = logging.getLogger(__name__)
@@ -28,14 +29,19 @@ def tell(text: str) -> None:
         sys.stdout.flush()
 
 
-def score_table(title: str, evaluated: Evaluated) -> str:
-    """The scores as a table, with what the numbers are over."""
+def score_table(
+    title: str, evaluated: Evaluated, intervals: Mapping[str, Interval] | None = None
+) -> str:
+    """The scores as a table, with their intervals and what the numbers are over."""
     names = list(evaluated.scores) or ["(no row has a label)"]
     width = max(map(len, names))
     lines = [title]
     for name in names:
         value = evaluated.scores.get(name)
-        lines.append(f"  {name:<{width}}  {value:8.3f}" if value is not None else f"  {name}")
+        line = f"  {name:<{width}}  {value:8.3f}" if value is not None else f"  {name}"
+        if intervals and name in intervals:
+            line += f"  [{intervals[name].low:.2f}, {intervals[name].high:.2f}]"
+        lines.append(line)
     told = f"{evaluated.num_scored} of {evaluated.num_rows} rows scored"
     if evaluated.unparsable:
         told += f", {evaluated.unparsable} answers unparsable (counted as wrong)"

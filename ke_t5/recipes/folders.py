@@ -27,11 +27,11 @@ def safe_name(name: str) -> str:
     return safe if safe.strip("._") else "_"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces the file's text; a reader sees the old one or the new one."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces the file's content; a reader sees the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     os.replace(temporary, path)
 
 

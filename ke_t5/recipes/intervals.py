@@ -1,27 +1,23 @@
 """How far the scores would move on another sample of rows: bootstrap intervals.
 
 Rows are drawn with replacement, as many as there are, and the task's own metrics score each draw.
-Metrics that a sum over rows decides are scored for all draws at once; such a shortcut is taken only
-where it gives the official number for the rows themselves.
+Where there is a shortcut for a metric, many draws are scored at once; it is believed only where it
+gives the official number for the rows themselves.
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
-from ke_t5.task import metrics
-from ke_t5.task.labels import KLUE_DP, KLUE_DP_FIRST_RARE, KLUE_NER
-from ke_t5.task.spans import entity_spans
-from ke_t5.task.tag_metrics import RARE, WRONG_HEAD
+from ke_t5.recipes.shortcuts import SHORTCUTS, Mean, Shortcut
 
 LEVEL = 95  # percent of the draws that an interval holds
 NUM_DRAWS = 1000
@@ -56,14 +52,6 @@ class Bootstrap:
     row_values: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Sums:
-    """A score that sums over rows decide: `score` takes [draws, K] sums of `rows` [N, K] and N."""
-
-    rows: np.ndarray
-    score: Callable[[np.ndarray, int], np.ndarray]
-
-
 def bootstrap(
     task: Task,
     evaluated: Evaluated,
@@ -75,8 +63,9 @@ def bootstrap(
     """Intervals of an evaluation's scores (rank 0's, which holds the predictions).
 
     Args:
-        seconds: what the metrics without a shortcut may take together; they stop early then, but
-            with no fewer than `FEWEST_DRAWS` draws while these are to be had in reasonable time.
+        seconds: what the metrics without a shortcut may take together (and each shortcut, half
+            of it); draws end then, but there are no fewer than `FEWEST_DRAWS` while these are to
+            be had in `PATIENCE` times as long.
     """
     lines = [line for line in evaluated.predictions if line["gold"] is not None]
     found = Bootstrap()
@@ -85,17 +74,24 @@ def bootstrap(
     columns = [[line["gold"] for line in lines], [line["prediction"] for line in lines]]
     slow = []
     for metric in task.metric_fns:
-        sums = SHORTCUTS[metric](metric, *columns) if metric in SHORTCUTS else {}
-        for name, value in sums.items():
-            if value.rows.shape[1] == 1:
-                found.row_values[name] = value.rows[:, 0]
-            draws = _all_at_once(value, seed=seed, num_draws=num_draws)
-            _keep(found, evaluated.scores, {name: draws}, check=_on_the_rows(value))
-        if not _is_done(metric, sums, found, evaluated.scores):
-            slow.append(metric)
-    for metric in slow:
         inputs = [*columns, evaluated.row_scores] if _wants_scores(metric) else columns
-        draws = _one_by_one(
+        shortcuts = SHORTCUTS[metric](metric, *inputs) if metric in SHORTCUTS else {}
+        believed = {
+            name: shortcut
+            for name, shortcut in shortcuts.items()
+            if _is_official(shortcut, name, len(lines), evaluated.scores)
+        }
+        for name, shortcut in believed.items():
+            if isinstance(shortcut, Mean):
+                found.row_values[name] = shortcut.values
+            draws = _by_shortcut(
+                shortcut, len(lines), seed=seed, num_draws=num_draws, seconds=seconds / 2
+            )
+            _keep(found, evaluated.scores, {name: draws})
+        if not shortcuts or len(believed) < len(shortcuts):
+            slow.append((metric, inputs))
+    for metric, inputs in slow:
+        draws = _by_metric(
             metric, inputs, seed=seed, num_draws=num_draws, seconds=seconds / len(slow)
         )
         _keep(found, evaluated.scores, draws)
@@ -111,20 +107,11 @@ def _official(scores: Mapping[str, float], name: str) -> str | None:
     return next((prefix + name for prefix in PREFIXES if prefix + name in scores), None)
 
 
-def _keep(
-    found: Bootstrap,
-    scores: Mapping[str, float],
-    draws: Mapping[str, np.ndarray],
-    *,
-    check: float | None = None,
-) -> None:
-    """Adds the intervals of scores that have none yet; `check` must be the official number."""
+def _keep(found: Bootstrap, scores: Mapping[str, float], draws: Mapping[str, np.ndarray]) -> None:
+    """Adds the intervals of scores that have none yet."""
     for name, values in draws.items():
         key = _official(scores, name)
         if key is None or key in found.intervals:
-            continue
-        if check is not None and not math.isclose(check, scores[key], rel_tol=0, abs_tol=1e-6):
-            found.row_values.pop(name, None)
             continue
         defined = values[np.isfinite(values)]
         if len(defined) >= FEWEST_FOR_AN_INTERVAL:
@@ -134,14 +121,11 @@ def _keep(
             found.intervals[key] = Interval(float(low), float(high), len(values), undefined)
 
 
-def _is_done(
-    metric: Callable, sums: Mapping[str, Sums], found: Bootstrap, scores: Mapping[str, float]
-) -> bool:
-    """Whether shortcuts served all of a metric's names."""
-    return bool(sums) and all(
-        _official(scores, name) in found.intervals or _official(scores, name) is None
-        for name in sums
-    )
+def _is_official(shortcut: Shortcut, name: str, num_rows: int, scores: Mapping[str, float]) -> bool:
+    """Whether a shortcut gives, for each row once, what the metric gave."""
+    key = _official(scores, name)
+    value = float(shortcut(np.ones((1, num_rows)))[0])
+    return key is not None and math.isclose(value, scores[key], rel_tol=0, abs_tol=1e-6)
 
 
 # ------------------------------------------------------------------------------------- drawing
@@ -153,169 +137,45 @@ def _samples(num_rows: int, *, seed: int, num_draws: int) -> Iterator[np.ndarray
         yield generator.integers(num_rows, size=num_rows)
 
 
-def _all_at_once(sums: Sums, *, seed: int, num_draws: int) -> np.ndarray:
-    num_rows = len(sums.rows)
+def _by_shortcut(
+    shortcut: Shortcut, num_rows: int, *, seed: int, num_draws: int, seconds: float
+) -> np.ndarray:
+    """A score on each draw; fewer draws where time runs out."""
+    clock = _Clock(seconds)
     counts = (
         np.bincount(sample, minlength=num_rows)
         for sample in _samples(num_rows, seed=seed, num_draws=num_draws)
     )
     drawn = []
-    while chunk := [row for row, _ in zip(counts, range(CHUNK), strict=False)]:
-        drawn.append(sums.score(np.asarray(chunk, dtype=np.float64) @ sums.rows, num_rows))
+    while chunk := list(itertools.islice(counts, CHUNK)):
+        if drawn and clock.is_over(CHUNK * len(drawn)):
+            break
+        drawn.append(shortcut(np.asarray(chunk, dtype=np.float64)))
     return np.concatenate(drawn)
 
 
-def _on_the_rows(sums: Sums) -> float:
-    return float(sums.score(sums.rows.sum(0, keepdims=True), len(sums.rows))[0])
+class _Clock:
+    """Says when enough time was spent on the draws of one metric."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.began = seconds, time.monotonic()
+
+    def is_over(self, num_draws: int) -> bool:
+        spent = time.monotonic() - self.began
+        return spent > (self.seconds if num_draws >= FEWEST_DRAWS else PATIENCE * self.seconds)
 
 
-def _one_by_one(
+def _by_metric(
     metric: Callable, columns: Sequence[Sequence], *, seed: int, num_draws: int, seconds: float
 ) -> dict[str, np.ndarray]:
     """Score -> its value on each draw, by calling the metric; fewer draws where time runs out."""
     drawn: dict[str, list[float]] = {}
-    began = time.monotonic()
+    clock = _Clock(seconds)
     for number, sample in enumerate(_samples(len(columns[0]), seed=seed, num_draws=num_draws)):
-        spent = time.monotonic() - began
-        if spent > seconds and (number >= FEWEST_DRAWS or spent > PATIENCE * seconds):
+        if number and clock.is_over(number):
             break
         places = sample.tolist()
         values = metric(*([column[i] for i in places] for column in columns))
         for name, value in values.items():
             drawn.setdefault(name, []).append(float(value))
     return {name: np.array(values) for name, values in drawn.items()}
-
-
-# ----------------------------------------------------------------------------------- shortcuts
-
-
-def mean_over_rows(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
-    """Sums of what the metric says of each row alone."""
-    rows = [metric([gold], [said]) for gold, said in zip(targets, predictions, strict=True)]
-    return {
-        name: Sums(np.array([[row[name]] for row in rows]), lambda sums, count: sums[:, 0] / count)
-        for name in rows[0]
-    }
-
-
-Pairs = Iterable[tuple[Hashable, Hashable]]
-
-
-def counts_of(rows: Sequence[Pairs], classes: Sequence[Hashable] | None = None) -> np.ndarray:
-    """[N, 3 C]: how often each class is hit, is gold and is predicted in each row's (gold,
-    predicted) pairs; the classes are all that occur, None (nothing on that side) aside."""
-    if classes is None:
-        classes = list(dict.fromkeys(c for row in rows for pair in row for c in pair))
-    ids = {name: i for i, name in enumerate(name for name in classes if name is not None)}
-    counts = np.zeros((len(rows), 3, len(ids)))
-    for row, pairs in enumerate(rows):
-        for (gold, predicted), count in Counter(pairs).items():
-            if gold == predicted and gold in ids:
-                counts[row, 0, ids[gold]] += count
-            if gold in ids:
-                counts[row, 1, ids[gold]] += count
-            if predicted in ids:
-                counts[row, 2, ids[predicted]] += count
-    return counts.reshape(len(rows), -1)
-
-
-def _class_f1(sums: np.ndarray, *, absent: float) -> np.ndarray:
-    """[D, C] F1 of each class, `absent` where it is neither gold nor predicted."""
-    hits, gold, predicted = np.moveaxis(sums.reshape(len(sums), 3, -1), 1, 0)
-    asked = gold + predicted
-    return np.where(asked > 0, 2 * hits / np.maximum(asked, 1), absent)
-
-
-def _macro(sums: np.ndarray, num_rows: int) -> np.ndarray:
-    f1 = _class_f1(sums, absent=math.nan)
-    seen = np.isfinite(f1)
-    total = np.where(seen, f1, 0).sum(1)
-    return np.where(seen.any(1), 100 * total / np.maximum(seen.sum(1), 1), math.nan)
-
-
-def _micro(sums: np.ndarray, num_rows: int) -> np.ndarray:
-    hits, gold, predicted = sums.reshape(len(sums), 3, -1).sum(2).T
-    asked = gold + predicted
-    return np.where(asked > 0, 200 * hits / np.maximum(asked, 1), math.nan)
-
-
-def _macro_with_absent(sums: np.ndarray, num_rows: int) -> np.ndarray:
-    return 100 * _class_f1(sums, absent=1.0).mean(1)
-
-
-def _label_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
-    pairs = [[pair] for pair in zip(targets, predictions, strict=True)]
-    return {"macro_f1": Sums(counts_of(pairs), _macro)}
-
-
-def entity_pairs(gold: Sequence[str], predicted: Sequence[str] | None) -> list[tuple]:
-    """(gold type, predicted type) of each entity on either side, None where it is on one only."""
-    wanted = {(start, end, kind) for start, end, kind in entity_spans(gold)}
-    found = {(start, end, kind) for start, end, kind in entity_spans(predicted or ())}
-    return [
-        (entity[2] if entity in wanted else None, entity[2] if entity in found else None)
-        for entity in sorted(wanted | found)
-    ]
-
-
-def _entity_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
-    rows = [entity_pairs(*pair) for pair in zip(targets, predictions, strict=True)]
-    if metric is metrics.entity_f1:
-        return {"entity_f1": Sums(counts_of(rows), _macro)}
-    return {"entity_f1_micro": Sums(counts_of(rows), _micro)}
-
-
-def _tag_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
-    rows = [
-        [("O", "O"), *zip(gold, said or ["O"] * len(gold), strict=True), ("O", "O")]
-        for gold, said in zip(targets, predictions, strict=True)
-    ]
-    inside = [name for name in KLUE_NER.names if name != "O"]
-    return {
-        "character_f1": Sums(counts_of(rows, KLUE_NER.names), _macro_with_absent),
-        "character_f1_without_o": Sums(counts_of(rows, inside), _macro_with_absent),
-    }
-
-
-def _tree_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
-    common = set(KLUE_DP.names[:KLUE_DP_FIRST_RARE])
-    heads, relations, shares = [], [], []
-    for gold, said in zip(targets, predictions, strict=True):
-        nothing = [None] * len(gold["heads"])
-        said = said or {"heads": nothing, "relations": nothing}
-        pairs = list(zip(gold["heads"], said["heads"], strict=True))
-        names = list(zip(gold["relations"], said["relations"], strict=True))
-        right = [g == p for g, p in pairs]
-        merged = [[n if n is None or n in common else RARE for n in pair] for pair in names]
-        heads.append(pairs)
-        relations.append(
-            [(g, p if ok else WRONG_HEAD) for (g, p), ok in zip(merged, right, strict=True)]
-        )
-        both = sum(ok and g == p for ok, (g, p) in zip(right, names, strict=True))
-        shares.append([sum(right), both, len(right)])
-    counts = np.array(shares, dtype=np.float64)
-    return {
-        "uas": Sums(counts_of(heads), _macro),
-        "las": Sums(counts_of(relations), _macro),
-        "uas_accuracy": Sums(counts[:, [0, 2]], _share),
-        "las_accuracy": Sums(counts[:, [1, 2]], _share),
-    }
-
-
-def _share(sums: np.ndarray, num_rows: int) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return 100 * sums[:, 0] / sums[:, 1]
-
-
-SHORTCUTS: Mapping[Callable, Callable[[Callable, Any, Any], dict[str, Sums]]] = {
-    **dict.fromkeys(
-        (metrics.accuracy, metrics.klue_mrc, metrics.korquad, metrics.rouge,
-         metrics.dialogue_state),
-        mean_over_rows,
-    ),
-    metrics.macro_f1: _label_counts,
-    metrics.entity_f1: _entity_counts,
-    metrics.entity_f1_micro: _entity_counts,
-    metrics.character_f1: _tag_counts,
-    metrics.klue_dp: _tree_counts,
-}  # fmt: skip

@@ -14,6 +14,7 @@ from ke_t5.models import build, export
 from ke_t5.pipe import Evaluated, Examples
 from ke_t5.recipes.card import model_card
 from ke_t5.recipes.folders import write_json, write_json_lines
+from ke_t5.recipes.intervals import Bootstrap
 from ke_t5.recipes.job import Job
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import autocast
@@ -31,15 +32,17 @@ def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
         seed=job.flags.seed,
         task_config=job.task_config(),
         tokenizer=get_vocabulary(),
+        new_head=job.may_draw_head,
     )
     is_resumed = Path(job.model_folder) == job.run.model
     if not is_resumed:  # the weights come from a snapshot, after this
         logger.info(note)
     if job.settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        # transformers 5.23 has a new name for it; the old one warns there.
+        new_name = getattr(model, "activation_checkpointing_enable", None)
+        (new_name or model.gradient_checkpointing_enable)()
     if ranks.is_main and not is_resumed:
-        model.config.save_pretrained(job.run.model)
-        get_vocabulary().save_pretrained(job.run.model)
+        export.save_configuration(model, get_vocabulary(), job.run.model)
     model.to(ranks.device)
     if job.settings.compile:
         model.compile(dynamic=True)
@@ -51,7 +54,14 @@ def autocast_of(job: Job, ranks: Ranks) -> AbstractContextManager:
     return autocast(job.settings, ranks.device)
 
 
-def write_evaluation(job: Job, split: str, evaluated: Evaluated, examples: Examples) -> Path:
+def write_evaluation(
+    job: Job,
+    split: str,
+    evaluated: Evaluated,
+    examples: Examples,
+    *,
+    bootstrap: Bootstrap | None = None,
+) -> Path:
     """Writes `eval/<split>/scores.json` and `predictions.jsonl`; returns the folder."""
     folder = job.run.evaluation(split)
     scores: dict[str, Any] = {
@@ -63,6 +73,10 @@ def write_evaluation(job: Job, split: str, evaluated: Evaluated, examples: Examp
         "scores": evaluated.scores,
         "lost": {what: count for what, (count, _) in examples.lost().items()},
     }
+    if bootstrap is not None:
+        scores["intervals"] = {
+            name: [interval.low, interval.high] for name, interval in bootstrap.intervals.items()
+        }
     write_json(folder / "scores.json", scores)
     write_json_lines(folder / "predictions.jsonl", evaluated.predictions)
     return folder

@@ -12,6 +12,7 @@ from ke_t5.flags import parse_test
 from ke_t5.pipe import EvaluationHelper, Examples, evaluate, get_dataset
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
+from ke_t5.recipes.intervals import bootstrap
 from ke_t5.recipes.job import (
     Job,
     prepare,
@@ -21,6 +22,7 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
+from ke_t5.recipes.report import write_report
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def main(argv: list[str]) -> None:
             job.run.check_writable()
             job.run.forget_error()
         model = build_model(job, ranks)
+        snapshot = None
         if flags.resume:
             snapshot = find_snapshot(job.run.weights, flags.resume)
             if snapshot is None:
@@ -60,12 +63,21 @@ def main(argv: list[str]) -> None:
         )
         if not ranks.is_main:
             return
-        folder = write_evaluation(job, flags.test_split, evaluated, examples)
+        found = bootstrap(job.task, evaluated)
+        folder = write_evaluation(job, flags.test_split, evaluated, examples, bootstrap=found)
         for line in job.configuration.unread():
             logger.warning(line)
-        title = f"{job.task.name} {flags.test_split}"
-        console.tell(console.score_table(title, evaluated))
-        console.tell(f"{time.monotonic() - started:.0f} s; scores and predictions in {folder}")
+        console.tell(write_report(
+            folder,
+            task=job.task,
+            evaluated=evaluated,
+            bootstrap=found,
+            title=f"{job.task.name} {flags.test_split}",
+            facts=facts_of(job, helper, examples, snapshot=snapshot),
+        ))  # fmt: skip
+        console.tell(
+            f"{time.monotonic() - started:.0f} s; report.html, scores and predictions in {folder}"
+        )
 
 
 def choose_weights(job: Job) -> None:
@@ -82,6 +94,27 @@ def choose_weights(job: Job) -> None:
         take_sample_model(job)
     else:
         take_pre_trained_model(job, from_scratch=False)
+        job.may_draw_head = False
+
+
+def facts_of(
+    job: Job, helper: EvaluationHelper, examples: Examples, *, snapshot: Path | None
+) -> dict[str, object]:
+    """What a report says of a run besides its scores."""
+    facts: dict[str, object] = {
+        "split": job.flags.test_split,
+        "model": job.class_name,
+        "pre-trained model": job.flags.pre_trained_model,
+        "tested weights": snapshot or job.model_folder,
+        "predicted by": helper.model_fn,
+    }
+    facts.update({f"{helper.model_fn}: {name}": x for name, x in helper.model_kwargs.items()})
+    if helper.is_teacher_forced:
+        facts["teacher-forced"] = "yes: the decoder saw the gold answers, this is no generation"
+    for what, (count, total) in examples.lost().items():
+        of = f" of {total:,}" if total else ""
+        facts[f"lost: {what}"] = f"{count:,}{of}"
+    return facts
 
 
 def no_weights(job: Job) -> UserError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import difflib
+import functools
 import re
 import string
 import unicodedata
@@ -166,6 +167,7 @@ def _eojeols(text: str) -> list[str]:
     return unicodedata.normalize("NFC", text).split()
 
 
+@functools.cache  # loading its model takes longer than many a split
 def _kiwi_morphemes() -> Callable[[str], list[str]] | None:
     """kiwipiepy's analyser, None where it is not installed."""
     try:

@@ -1,0 +1,186 @@
+"""Pictures of an evaluation as PNG, drawn without a screen.
+
+matplotlib comes without Hangul: names in Korean are drawn where a font of this machine has it, and
+in English elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ke_t5.recipes.tables import MOST_TYPES, UNPARSABLE, Confusion, TypeScores, width_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HANGUL_FONTS = (
+    "Pretendard", "Noto Sans KR", "Noto Sans CJK KR", "NanumGothic", "NanumBarunGothic",
+    "Malgun Gothic", "Apple SD Gothic Neo", "AppleGothic", "UnDotum", "Baekmuk Dotum",
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans K", "Gulim", "Dotum", "Batang",
+)  # fmt: skip
+FALLBACK_FONT = "DejaVu Sans"  # comes with matplotlib
+DPI = 144
+MOST_CELLS_WITH_COUNTS = 40  # labels; with more of them the numbers would not be readable
+INK, GRID, BLUE, ORANGE, GREEN = "#1f2733", "#d9dee5", "#2f6db3", "#d9822b", "#3a9a6d"
+SETTINGS = {
+    "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.edgecolor": GRID,
+    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.unicode_minus": False,
+}  # fmt: skip
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
+
+
+@functools.cache
+def hangul_font() -> str | None:
+    """The name of an installed font with Hangul, None where there is none."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.ft2font import FT2Font
+
+    # While it lists the fonts for the first time it warns that this takes a moment.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    files = {entry.name: entry.fname for entry in reversed(fontManager.ttflist)}
+    for name in HANGUL_FONTS:
+        if name not in files:
+            continue
+        try:
+            if FT2Font(files[name]).get_char_index(ord("가")):
+                return name
+        except (OSError, RuntimeError):  # removed since the list was made, or no font at all
+            continue
+    return None
+
+
+def drawable(names: Sequence[str], glosses: Sequence[str]) -> list[str]:
+    """The names as they can be drawn: in English, or by number, where there is no Hangul."""
+    if hangul_font() is not None:
+        return list(names)
+    pairs = zip(names, glosses, strict=True)
+    return [
+        name if _is_drawn(name) else gloss if _is_drawn(gloss) else str(i)
+        for i, (name, gloss) in enumerate(pairs)
+    ]
+
+
+def _is_drawn(text: str) -> bool:
+    """Whether matplotlib's own font has the characters (Latin, Greek, Cyrillic)."""
+    return all(ord(character) < 0x530 for character in text)
+
+
+def _as_png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
+    """The figure that `draw` makes, as a file; fonts and colours are set while it is drawn only."""
+
+    @functools.wraps(draw)
+    def render(*things: Any, **named: Any) -> bytes:
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        fonts = [font for font in (hangul_font(), FALLBACK_FONT) if font]
+        stream = io.BytesIO()
+        with matplotlib.rc_context({**SETTINGS, "font.family": fonts}):
+            figure = draw(*things, **named)
+            FigureCanvasAgg(figure)
+            # Without the library's version in it, equal figures are equal files.
+            figure.savefig(stream, format="png", metadata={"Software": None})
+        return stream.getvalue()
+
+    return render
+
+
+def _axes(width: float, height: float, *, title: str) -> Axes:
+    """Axes in a figure of that many inches."""
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(width, height), dpi=DPI, layout="constrained").subplots()
+    axes.set_title(title if hangul_font() or _is_drawn(title) else "", loc="left")
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+@_as_png
+def confusion_png(found: Confusion, *, title: str) -> Figure:
+    """The confusion matrix: colours are shares of the gold label, numbers are rows."""
+    names = drawable(found.names, found.glosses)
+    columns = [*names, UNPARSABLE][: len(found.columns)]
+    counts = found.counts[:, : len(columns)]
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = max(3.2, 0.62 * len(names)) if len(names) <= 12 else 0.42 * len(names)
+    side = min(side, 30.0)
+    longest = 0.085 * max(map(width_of, columns))
+    axes = _axes(
+        side * len(columns) / len(names) + longest + 1.2, side + longest + 0.9, title=title
+    )
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("gold")
+    axes.spines[:].set_visible(False)
+    if len(names) <= MOST_CELLS_WITH_COUNTS:
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 0.55 else INK
+            axes.text(
+                column, row, str(counts[row, column]), ha="center", va="center", color=colour,
+                fontsize=9 if len(names) <= 12 else 7,
+            )  # fmt: skip
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.04, pad=0.03)
+    bar.set_label("share of the gold label")
+    bar.outline.set_visible(False)
+    return axes.figure
+
+
+@_as_png
+def types_png(types: Sequence[TypeScores], *, title: str) -> Figure:
+    """Precision, recall and F1 of the first types, as bars."""
+    shown = types[:MOST_TYPES]
+    glosses = [str(kind.name) for kind in shown]
+    names = [
+        f"{name}  ({kind.support})"
+        for name, kind in zip(drawable(glosses, glosses), shown, strict=True)
+    ]
+    axes = _axes(7.2, 0.52 * len(shown) + 1.3, title=title)
+    places = np.arange(len(shown))
+    bars = (("precision", BLUE, -0.26), ("recall", ORANGE, 0.0), ("f1", GREEN, 0.26))
+    for field, colour, shift in bars:
+        values = [getattr(kind, field) for kind in shown]
+        label = "F1" if field == "f1" else field
+        axes.barh(places + shift, values, height=0.25, color=colour, label=label)
+        for place, value in zip(places + shift, values, strict=True):
+            axes.text(value + 0.8, place, f"{value:.0f}", va="center", fontsize=7, color=INK)
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_xlim(0, 106)
+    axes.set_xticks(range(0, 101, 20))
+    axes.xaxis.grid(visible=True, color=GRID)
+    axes.spines["left"].set_visible(False)
+    axes.figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return axes.figure
+
+
+@_as_png
+def numbers_png(gold: Sequence[float], predicted: Sequence[float], *, title: str) -> Figure:
+    """Gold against predicted numbers, a dot per row, with the line where both are equal."""
+    axes = _axes(5.6, 5.2, title=title)
+    both = [*gold, *predicted]
+    low, high = min(both), max(both)
+    margin = 0.04 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, color=ORANGE, linewidth=1, zorder=1)
+    axes.scatter(gold, predicted, s=12, color=BLUE, alpha=0.35, linewidths=0, zorder=2)
+    axes.set(xlim=limits, ylim=limits, xlabel="gold", ylabel="predicted")
+    axes.set_aspect("equal")
+    axes.grid(visible=True, color=GRID)
+    return axes.figure

@@ -1,0 +1,209 @@
+"""What an evaluation's predictions look like, counted: confusion matrices and scores per type."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ke_t5.pipe import Evaluated, Task
+from ke_t5.recipes.shortcuts import counts_of, entity_pairs
+from ke_t5.task import label_metrics, labels
+from ke_t5.task.labels import Labels
+
+UNPARSABLE = "unparsable"
+MOST_TYPES = 40  # shown at once
+Line = dict[str, Any]
+
+
+def labelled_lines(evaluated: Evaluated) -> list[Line]:
+    """The predictions of rows that have a label."""
+    return [line for line in evaluated.predictions if line["gold"] is not None]
+
+
+def kind_of(task: Task, lines: Sequence[Line]) -> str:
+    """What the gold of these rows is: "labels", "tags", "trees", "numbers", or "answers" (texts,
+    lists of texts, anything else)."""
+    gold = next((line["gold"] for line in lines if line["gold"] is not None), None)
+    if isinstance(gold, str) and (task.labels or _is_scored_by_labels(task)):
+        return "labels"
+    if isinstance(gold, (int, float)) and not isinstance(gold, bool):
+        return "numbers"
+    if isinstance(gold, dict) and {"heads", "relations"} <= set(gold):
+        return "trees"
+    if isinstance(gold, list) and task.form == "token_classification":
+        return "tags"
+    return "answers"
+
+
+def _is_scored_by_labels(task: Task) -> bool:
+    return any(metric.__module__ == label_metrics.__name__ for metric in task.metric_fns)
+
+
+def labels_like(names: Iterable[str]) -> Labels | None:
+    """The benchmarks' shortest list of labels that holds all these names."""
+    wanted = set(names)
+    known = [value for value in vars(labels).values() if isinstance(value, Labels)]
+    return min((x for x in known if wanted <= set(x.names)), key=len, default=None)
+
+
+# ----------------------------------------------------------------------------- confusion matrix
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often each label was taken for each other.
+
+    Attributes:
+        names: the labels that occur, in the order of their ids.
+        glosses: in English where the names are Korean, else the names.
+        counts: [C, C + 1], gold x predicted; the last column counts unparsable answers.
+    """
+
+    names: tuple[str, ...]
+    glosses: tuple[str, ...]
+    counts: np.ndarray
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that are worth showing."""
+        return (*self.names, UNPARSABLE) if self.counts[:, -1].any() else self.names
+
+
+def confusion(task: Task, lines: Sequence[Line]) -> Confusion:
+    """The confusion matrix of rows with labels."""
+    seen = {line[side] for line in lines for side in ("gold", "prediction")} - {None}
+    known = labels_like(task.labels or seen)
+    order = task.labels or (known.names if known else sorted(seen))
+    names = tuple(name for name in order if name in seen)
+    names += tuple(sorted(seen - set(names)))
+    gloss = dict(zip(known.names, known.glosses or known.names, strict=True)) if known else {}
+    ids: dict[str | None, int] = {name: i for i, name in enumerate(names)}
+    ids[None] = len(names)
+    counts = np.zeros((len(names), len(names) + 1), dtype=np.int64)
+    for line in lines:
+        counts[ids[line["gold"]], ids[line["prediction"]]] += 1
+    return Confusion(names, tuple(gloss.get(name, name) for name in names), counts)
+
+
+def confusion_text(found: Confusion) -> str:
+    """The matrix for a terminal: a line per gold label, columns by number."""
+    columns = [str(i) for i in range(len(found.names))]
+    columns += [UNPARSABLE] if len(found.columns) > len(found.names) else []
+    cells = [[str(count) if count else "." for count in row[: len(columns)]]
+             for row in found.counts]  # fmt: skip
+    heads = [f"{i} {name}" for i, name in enumerate(found.names)]
+    return "\n".join(
+        [
+            "confusion matrix: rows are gold, columns predicted",
+            *aligned(["", *columns], heads, cells),
+        ]
+    )
+
+
+# ------------------------------------------------------------------------------- scores per type
+
+
+@dataclass(frozen=True)
+class TypeScores:
+    """Precision, recall and F1 x 100 of one type; `support` golds, `predicted` predictions."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    predicted: int
+
+
+def scores_per_type(
+    rows: Sequence[Iterable[tuple[Hashable, Hashable]]], names: Sequence[Hashable] | None = None
+) -> list[TypeScores]:
+    """The scores of the types in the rows' (gold, predicted) pairs, where None is no type.
+
+    Args:
+        names: which ones, in this order; default: all, those with most support first.
+    """
+    if names is None:
+        support = Counter(gold for row in rows for gold, _ in row)
+        seen = {kind for row in rows for pair in row for kind in pair} - {None}
+        names = sorted(seen, key=lambda kind: (-support[kind], str(kind)))
+    if not names:
+        return []
+    sums = counts_of(rows, names).sum(0).reshape(3, -1).T.astype(int).tolist()
+    return [
+        TypeScores(
+            str(name),
+            100 * hits / predicted if predicted else 0.0,
+            100 * hits / gold if gold else 0.0,
+            200 * hits / (gold + predicted),
+            gold,
+            predicted,
+        )
+        for name, (hits, gold, predicted) in zip(names, sums, strict=True)
+    ]
+
+
+def type_pairs(kind: str, line: Line) -> list[tuple]:
+    """The (gold, predicted) pairs of a row that its types are scored by: labels; entities, in
+    strict IOB2; relations, which count only with the right head."""
+    gold, predicted = line["gold"], line["prediction"]
+    if kind == "labels":
+        return [(gold, predicted)]
+    if kind == "tags":
+        return entity_pairs(gold, predicted)
+    words = zip(*tree_columns(gold, predicted), strict=True)
+    return [
+        pair
+        for head, relation, said_head, said in words
+        for pair in ([(relation, said)] if head == said_head else [(relation, None), (None, said)])
+    ]
+
+
+def tree_columns(gold: dict, predicted: dict | None) -> tuple[list, list, list, list]:
+    """Heads and relations of a tree and of what was predicted, None where nothing was."""
+    nothing = [None] * len(gold["heads"])
+    said = predicted or {"heads": nothing, "relations": nothing}
+    return gold["heads"], gold["relations"], said["heads"], said["relations"]
+
+
+def types_text(types: Sequence[TypeScores]) -> str:
+    """The scores per type for a terminal."""
+    shown = types[:MOST_TYPES]
+    cells = [
+        [f"{kind.precision:.2f}", f"{kind.recall:.2f}", f"{kind.f1:.2f}", str(kind.support)]
+        for kind in shown
+    ]
+    head = ["type", "precision", "recall", "F1", "support"]
+    lines = aligned(head, [kind.name for kind in shown], cells)
+    if len(types) > len(shown):
+        lines.append(f"  {len(types) - len(shown)} rarer types are in report.html")
+    return "\n".join(lines)
+
+
+# ----------------------------------------------------------------------------------------- text
+
+
+def width_of(text: str) -> int:
+    """The columns that a text takes on a terminal: Hangul takes two per syllable."""
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def aligned(head: Sequence[str], names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: names to the left, everything else to the right of its column."""
+    rows = [list(head), *([name, *row] for name, row in zip(names, cells, strict=True))]
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        line = "  " + first + " " * (widths[0] - width_of(first))
+        for text, width in zip(others, widths[1:], strict=True):
+            line += "  " + " " * (width - width_of(text)) + text
+        lines.append(line.rstrip())
+    return lines
