@@ -1,0 +1,129 @@
+"""Sources: raw releases first, then the hub; and what is said where there is neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import datasets
+import pytest
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import FunctionDataSource, HFDataSource, ReleaseSource, sources
+from ke_t5.pipe.cache import Folders
+from ke_t5.readers.release import Hub, RawSplit, Release
+
+
+def to_rows(row):
+    yield {"text": row["sentence"], "label": row["label"], "tags": row["tags"]}
+
+
+@pytest.fixture
+def on_hub(tmp_path, monkeypatch):
+    """A release that a folder of parquet serves as the hub would, and the network that it needs."""
+    table = datasets.Dataset.from_dict(
+        {"sentence": ["가", "나", "다"], "label": [0, -1, 1], "tags": [[0], [1], []]},
+        features=datasets.Features(
+            {
+                "sentence": datasets.Value("string"),
+                "label": datasets.ClassLabel(names=["neg", "pos"]),
+                "tags": datasets.List(datasets.ClassLabel(names=["B", "I"])),
+            }
+        ),
+    )
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    table.to_parquet(folder / "train.parquet")
+    monkeypatch.setattr(sources, "why_unreachable", lambda: None)
+    monkeypatch.setattr(sources, "hub_revision", lambda path: "0123456789abcdef")
+    return folder
+
+
+def release(hub=None, find=lambda folder: {}):
+    columns = {"text": "string", "label": "string", "tags": ["string"]}
+    return ReleaseSource(
+        Release("toy", columns, find, ("toy/train.tsv",), "https://example.org", "CC0", hub)
+    )
+
+
+def hub_at(folder, **settings):
+    return Hub(str(folder), None, {"train": "train", "rest": "train[1:]"}, to_rows, **settings)
+
+
+def test_hub_rows_have_class_names_and_none_for_no_label(on_hub, tmp_path):
+    found = release(hub_at(on_hub)).rows("train", Folders(None, tmp_path / "cache"))
+    assert found.dataset["label"][:] == ["neg", None, "pos"]
+    assert found.dataset["tags"][:] == [["B"], ["I"], []]
+    assert found.dataset["_id"][:] == [0, 1, 2]
+
+
+def test_a_hub_split_may_be_a_slice(on_hub, tmp_path):
+    source = release(hub_at(on_hub))
+    folders = Folders(None, tmp_path / "cache")
+    assert source.splits(folders) == ["train", "rest"]
+    assert source.rows("rest", folders).dataset["text"][:] == ["나", "다"]
+
+
+def test_rows_fetched_earlier_are_used_without_network(on_hub, tmp_path, monkeypatch, caplog):
+    source, folders = release(hub_at(on_hub)), Folders(None, tmp_path / "cache")
+    before = source.rows("train", folders)
+    monkeypatch.setattr(sources, "why_unreachable", lambda: "no answer")
+    after = source.rows("train", folders)
+    assert after.dataset["text"][:] == before.dataset["text"][:]
+    assert "using the rows fetched earlier" in caplog.text
+
+
+def test_without_release_and_network_the_line_says_all(tmp_path):
+    source = release(hub_at("klue/klue"))
+    with pytest.raises(UserError) as caught:
+        source.rows("train", Folders(tmp_path, tmp_path / "cache"))
+    line = str(caught.value)
+    assert caught.value.exit_code == Exit.DATA
+    for word in (str(tmp_path), "HF_HUB_OFFLINE", "example.org", "toy/train.tsv", "--sample"):
+        assert word in line
+
+
+def test_a_release_on_no_hub_says_so(tmp_path):
+    with pytest.raises(UserError, match="it is on no public hub"):
+        release().splits(Folders(None, tmp_path))
+
+
+def test_a_raw_release_beats_the_hub(on_hub, tmp_path):
+    file = tmp_path / "toy.txt"
+    file.write_text("raw")
+    raw = {"train": RawSplit((file,), lambda: iter([{"text": "원문", "label": "neg", "tags": []}]))}
+    source = release(hub_at(on_hub), find=lambda folder: raw)
+    found = source.rows("train", Folders(tmp_path, tmp_path / "cache"))
+    assert found.dataset["text"][:] == ["원문"] and found.origin == "toy.txt"
+    with pytest.raises(UserError, match="split 'test': toy has no such split here.*'train'"):
+        source.rows("test", Folders(tmp_path, tmp_path / "cache"))
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    file = tmp_path / "toy.txt"
+
+    def find(folder: Path):
+        rows = [{"text": line, "label": None, "tags": []} for line in file.read_text().split()]
+        return {"train": RawSplit((file,), lambda: iter(rows))}
+
+    source, folders = release(find=find), Folders(tmp_path, tmp_path / "cache")
+    file.write_text("가 나")
+    assert len(source.rows("train", folders).dataset) == 2
+    file.write_text("가 나 다")
+    assert len(source.rows("train", folders).dataset) == 3
+
+
+def test_any_local_data_set_is_a_source(on_hub, tmp_path):
+    source = HFDataSource(str(on_hub), splits={"train": "train[:2]"})
+    found = source.rows("train", Folders(None, tmp_path / "cache"))
+    assert found.dataset["sentence"][:] == ["가", "나"] and found.dataset["_id"][:] == [0, 1]
+
+
+def test_a_data_set_of_the_hub_needs_a_network(tmp_path):
+    with pytest.raises(UserError, match="data set 'nobody/nothing': the hub cannot be reached"):
+        HFDataSource("nobody/nothing").rows("train", Folders(None, tmp_path))
+
+
+def test_a_function_is_a_source(tmp_path):
+    source = FunctionDataSource(lambda split: [{"text": split}], ["train"], {"text": "string"})
+    found = source.rows("train", Folders(None, tmp_path))
+    assert found.dataset["text"][:] == ["train"]
