@@ -12,8 +12,7 @@ from perfect import perfect_record, perfect_scores
 from toys import BERT, ROWS, T5, changed, character_tokenizer, examples_on, save_tokenizers
 
 from ke_t5.errors import UserError
-from ke_t5.pipe import IGNORED, FunctionDataSource, TaskRegistry
-from ke_t5.pipe.evaluation import REDUCERS
+from ke_t5.pipe import IGNORED, EvaluationHelper, FunctionDataSource, TaskRegistry
 from ke_t5.task import passages, structured
 from ke_t5.task.text import mark_entities
 
@@ -119,20 +118,29 @@ def test_word_columns_are_padded_for_the_head(build):
     assert batch["labels"][1].tolist() == [0, IGNORED, IGNORED]
 
 
-def test_trees_are_reduced_to_each_rows_words():
+def test_predicted_trees_have_each_rows_words(build):
     torch = pytest.importorskip("torch")
-    heads = torch.zeros(2, 3, 4)
-    heads[0, 0, 3] = heads[0, 1, 0] = heads[1, 0, 0] = 1.0
-    relations = torch.zeros(2, 3, 5)
-    relations[:, :, 4] = 1.0
-    places = np.array([[[1, 1], [2, 3], [4, 4]], [[1, 2], [-1, -1], [-1, -1]]])
-    records = REDUCERS["dependency_parsing"](
-        SimpleNamespace(head_logits=heads, relation_logits=relations), {"word_token_idx": places}
+    task, examples = build("klue_dp", ROWS["klue_dp"][:1])
+
+    class Parser(torch.nn.Module):
+        config = SimpleNamespace()
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, input_ids, attention_mask, word_token_idx):
+            heads, relations = torch.zeros(1, 5, 6), torch.zeros(1, 5, 5)
+            heads[0, 0, 3] = heads[0, 1, 0] = 1.0
+            relations[:, :, 4] = 1.0
+            return SimpleNamespace(head_logits=heads, relation_logits=relations)
+
+    batch = examples.batch([0])
+    batch["word_token_idx"] = np.pad(
+        batch["word_token_idx"], ((0, 0), (0, 2), (0, 0)), constant_values=-1
     )
-    assert records == [
-        {"heads": [3, 0, 0], "relations": [4, 4, 4]},
-        {"heads": [0], "relations": [4]},
-    ]
+    records = EvaluationHelper(task).predict(Parser(), batch)
+    assert records == [{"heads": [3, 0, 0], "relations": [4, 4, 4]}]
 
 
 # ------------------------------------------------------------------------------------- tagging
