@@ -18,7 +18,7 @@ from perfect import perfect_record, perfect_scores
 from toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 
 import ke_t5.task.task as table
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit
 from ke_t5.pipe import IGNORED, Examples, FunctionDataSource, Task, TaskRegistry
 
 NAMES = """
@@ -180,9 +180,7 @@ def test_both_forms_agree_on_the_gold(name, build):
     assert golds[0] == golds[1]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [(n, k) for n, k in CASES if n not in ("klue_mrc", "korquad")]
-)
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_the_models_columns_alone_are_enough_to_score(name, kind, build):
     task, examples = build(name, kind)
     for i in range(len(examples)):
@@ -195,17 +193,6 @@ def test_the_models_columns_alone_are_enough_to_score(name, kind, build):
             assert i == len(examples) - 1
         else:
             assert is_right(task, prediction, gold), (prediction, gold)
-
-
-@pytest.mark.parametrize("name", ["klue_mrc", "korquad"])
-def test_reading_without_its_kept_columns_is_one_line(name, build):
-    task, examples = build(name, BERT)
-    example = only_model_columns(task, examples.example(0))
-    record = perfect_record(task, example, character_tokenizer(BERT))
-    with pytest.raises(UserError, match="--pass_only_model_io: .* scores need 'gold'"):
-        task.target(example)
-    with pytest.raises(UserError, match="leave it out for this task"):
-        task.decode([record], [example])
 
 
 @pytest.mark.parametrize(

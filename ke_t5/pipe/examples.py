@@ -92,6 +92,7 @@ class Examples:
         key: str = "",
     ) -> None:
         self.dataset, self.features, self.key = dataset, features, key
+        self.has_kept = True
         own_ids = dataset.data.column(ROW_ID).to_numpy()
         if ids is None:
             self.places = np.arange(len(dataset))
@@ -125,6 +126,7 @@ class Examples:
             [part.places + start for part, start in zip(parts, starts, strict=False)]
         )
         joined._ids = np.concatenate([part._ids for part in parts])
+        joined.has_kept = all(part.has_kept for part in parts)
         return joined
 
     def __len__(self) -> int:
@@ -136,6 +138,12 @@ class Examples:
         taken.__dict__.update(self.__dict__)
         taken.places = self.places[chosen]
         return taken
+
+    def without_kept(self) -> Examples:
+        """The same examples with no other columns than the model's and `_id`."""
+        bare = self.take(np.arange(len(self)))
+        bare.has_kept = False
+        return bare
 
     @functools.cached_property
     def columns(self) -> dict[str, Column]:
@@ -160,10 +168,12 @@ class Examples:
             return np.ones(len(self), dtype=np.int64)
         return self.columns[name].counted()[self.places]
 
-    def first_rows(self, num_rows: int) -> Examples:
-        """The examples of the first so many rows, all windows of each."""
-        rows = np.unique(self.ids)[:num_rows]
-        return self.take(np.isin(self.ids, rows))
+    def some_rows(self, num_rows: int) -> Examples:
+        """The examples of at most so many rows, all windows of each, spread evenly over the split:
+        its first rows may be all of one kind."""
+        rows = np.unique(self.ids)
+        chosen = np.linspace(0, len(rows), min(num_rows, len(rows)), endpoint=False, dtype=np.int64)
+        return self.take(np.isin(self.ids, rows[chosen]))
 
     def labelled(self) -> Examples:
         """Those examples that have a label."""
@@ -184,9 +194,20 @@ class Examples:
         return made
 
     def example(self, position: int) -> Example:
-        """One example with all its columns, the kept ones too."""
-        place = int(self.places[position])
-        return {**self.dataset[place], ROW_ID: int(self._ids[place])}
+        """One example with all its columns, the kept ones too unless they were left out."""
+        return self.examples([position])[0]
+
+    def examples(self, positions: Sequence[int]) -> list[Example]:
+        """The examples at these positions, as `example` gives them."""
+        places = self.places[np.asarray(positions, dtype=np.int64)]
+        columns = {**self.dataset[places], ROW_ID: self._ids[places].tolist()}
+        if not self.has_kept:
+            columns = {
+                name: column
+                for name, column in columns.items()
+                if name in self.features or name == ROW_ID
+            }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def content_hash(self) -> str:
         """A hash over what the model sees of these examples, in their order."""

@@ -86,6 +86,8 @@ class Task:
         target: example -> the gold, None where the row has no label.
         inputs: example -> the row's text, for people.
         keep: further columns that decode, target and inputs need, as a schema in plain words.
+        without_kept: what is scored instead where these are left out (`--pass_only_model_io`), for
+            people; the scores are then named `model_io_*`. Empty where nothing changes.
         labels: id -> label name, for models with labels.
         problem_type: as transformers' configuration has it ("regression", ...).
         divisor: what the loss is a mean over: "rows", "label_tokens" or "start_end".
@@ -104,6 +106,7 @@ class Task:
     target: Callable[[Example], Any] | None = None
     inputs: Callable[[Example], str] | None = None
     keep: Mapping[str, Any] = field(default_factory=dict)
+    without_kept: str = ""
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
     divisor: str = "rows"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
+from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.recipes.shortcuts import SHORTCUTS, Mean, Shortcut
 
 LEVEL = 95  # percent of the draws that an interval holds
@@ -26,7 +27,6 @@ PATIENCE = 3
 FEWEST_FOR_AN_INTERVAL = 100  # below, a percentile of 2.5 is hardly more than the least draw
 SECONDS = 8.0
 CHUNK = 20  # draws per matrix product
-PREFIXES = ("", "teacher_forced_")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _wants_scores(metric: Callable) -> bool:
 
 def _official(scores: Mapping[str, float], name: str) -> str | None:
     """The name under which an evaluation lists a metric's value."""
-    return next((prefix + name for prefix in PREFIXES if prefix + name in scores), None)
+    return next((prefix + name for prefix in SCORE_PREFIXES if prefix + name in scores), None)
 
 
 def _keep(found: Bootstrap, scores: Mapping[str, float], draws: Mapping[str, np.ndarray]) -> None:

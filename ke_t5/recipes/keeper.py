@@ -48,7 +48,7 @@ class Keeper:
         self.num_steps, self.epoch_steps = num_steps, epoch_steps
         self.plan, self.train = plan, train
         self.helper = EvaluationHelper(job.task, seed=job.flags.seed)
-        self.helper.check(state.module)
+        self.helper.check(state.module, valid)
         self.settings: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None
         self.waited = 0

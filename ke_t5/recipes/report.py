@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ke_t5.pipe import Evaluated, Task
+from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.recipes import evidence, figures, page, tables
 from ke_t5.recipes.console import score_table
 from ke_t5.recipes.folders import write_atomically
-from ke_t5.recipes.intervals import LEVEL, PREFIXES, Bootstrap
+from ke_t5.recipes.intervals import LEVEL, Bootstrap
 from ke_t5.recipes.page import Html
 from ke_t5.recipes.tables import Confusion, Line, TypeScores
 
@@ -120,7 +121,7 @@ def score_section(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> Htm
         if interval is not None:
             shown = f"{page.number(interval.low)} to {page.number(interval.high)}"
             drawn = page.interval_bar(value, interval.low, interval.high)
-        is_best = task.best is not None and name in [p + task.best.score for p in PREFIXES]
+        is_best = task.best is not None and name in [p + task.best.score for p in SCORE_PREFIXES]
         label = page.tag("strong", name) if is_best else name
         rows.append([label, page.number(value), shown, drawn])
     head = ["score (x 100)", "value", f"{LEVEL} % interval", "0 to 100"]

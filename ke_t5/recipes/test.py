@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
             load_snapshot(snapshot, model=model)
             logger.info("testing %s", snapshot)
         helper = EvaluationHelper(job.task, seed=flags.seed)
-        helper.check(model)
+        helper.check(model, examples)
         evaluated = evaluate(
             helper,
             model,
@@ -133,4 +133,4 @@ def examples_of(job: Job) -> Examples:
     flags.test_split = flags.test_split or default_split(job.task.source, job.folders, "test")
     examples = get_dataset(job.task, flags.test_split, folders=job.folders)
     console.report_examples(job.task, flags.test_split, examples)
-    return examples
+    return examples.without_kept() if flags.pass_only_model_io else examples

@@ -118,12 +118,12 @@ def examples_of(job: Job) -> tuple[Examples, Examples]:
     for split in (flags.train_split, flags.valid_split):
         examples = get_dataset(task, split, folders=folders)
         console.report_examples(task, split, examples)
-        found.append(examples)
+        found.append(examples.without_kept() if flags.pass_only_model_io else examples)
     train, valid = found[0].labelled(), found[1]
     if len(train) < len(found[0]):
         logger.warning("%d training rows have no label: left out", len(found[0]) - len(train))
     if flags.eval_rows:
-        valid = valid.first_rows(flags.eval_rows)
+        valid = valid.some_rows(flags.eval_rows)
     if task.labels:
         console.warn_of_shifted_labels(train, valid, task.labels)
     return train, valid

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.task import metrics, spans, text
@@ -27,18 +26,6 @@ def input_text(example: Example) -> str:
     if "text" in example:
         return example["text"]
     return get_vocabulary().decode(example["input_ids"], skip_special_tokens=True)
-
-
-def kept(example: Example, column: str) -> Any:
-    """A column that is kept for decoding; a UserError where only the model's columns are there."""
-    if column not in example:
-        raise UserError(
-            f"the batches hold only the model's columns, and this task's scores need {column!r}",
-            "--pass_only_model_io",
-            "leave it out for this task",
-            Exit.FLAGS,
-        )
-    return example[column]
 
 
 def gold_of(example: Example, *, from_labels: Callable[[Any], Any]) -> Any:

@@ -181,6 +181,7 @@ def tagging(
         [partial(steps.add_token_tags, labels=labels)],
         targets={"labels": Feature(pad=IGNORED, num_values=len(labels))},
         keep={"gold": ["string"], "offsets": [["int32"]]},
+        without_kept="tags are scored per token, not per character",
         form="token_classification",
         divisor="label_tokens",
         labels=labels.names,
@@ -202,6 +203,7 @@ ANSWERS = Written(
     read=text.text_to_answer,
     read_gold=decoders.read_references,
     generate={"max_new_tokens": ANSWER_LENGTH, **GREEDY},
+    without_kept="the decoded target is the one right answer to a question",
 )
 
 
@@ -254,6 +256,7 @@ def _register_windows(name: str, source: DataSource, **settings: Any) -> None:
         [passages.add_windows],
         targets={"start_positions": Feature(rank=0), "end_positions": Feature(rank=0)},
         keep={**keep, "offsets": [["int32"]]},
+        without_kept="answers are compared as decoded tokens, with one right answer per question",
         inputs=passages.question_and_passage,
         form="question_answering",
         divisor="start_end",
@@ -271,7 +274,12 @@ def summary_of(row: Example) -> str | None:
 
 
 SUMMARIES = Written(
-    write=summary_of, gold=summary_of, gold_type="string", read=str.strip, generate=SUMMARIZING
+    write=summary_of,
+    gold=summary_of,
+    gold_type="string",
+    read=str.strip,
+    generate=SUMMARIZING,
+    without_kept="summaries are compared with their decoded targets, as long as these are",
 )
 
 

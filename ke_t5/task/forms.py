@@ -85,6 +85,7 @@ class Written:
         read: written text -> prediction, None where it cannot be read.
         read_gold: target text -> gold, where that is not `read`.
         generate: arguments of `generate`.
+        without_kept: as `Task` has it.
     """
 
     write: Callable[[Example], str | None]
@@ -93,6 +94,7 @@ class Written:
     read: Callable[[str], Any]
     generate: Mapping[str, Any]
     read_gold: Callable[[str], Any] | None = None
+    without_kept: str = ""
 
 
 def register_generative(
@@ -125,6 +127,7 @@ def register_generative(
         ],
         targets={"labels": TEXT_TARGET},
         keep={"gold": answers.gold_type},
+        without_kept=answers.without_kept,
         form="seq2seq",
         divisor="label_tokens",
         decode=partial(decoders.decode_text, read=answers.read),

@@ -11,7 +11,8 @@ from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
 from ke_t5.pipe.sources import ROW_ID
 from ke_t5.task import answers, spans, steps, text
-from ke_t5.task.decoders import Examples, Records, kept
+from ke_t5.task.decoders import Examples, Records, input_text
+from ke_t5.task.utils import get_vocabulary
 
 # The official KLUE-MRC settings (KLUE-baseline, run_all.sh).
 QUESTION_TOKENS = 64
@@ -227,24 +228,56 @@ def decode_answer(
     records: Records, examples: Examples, *, may_be_impossible: bool
 ) -> tuple[str, None]:
     """The best answer over all windows of a row, "" for none."""
+    null_position = NULL_POSITION if may_be_impossible else None
+    if "offsets" not in examples[0]:
+        return _best_tokens(records, examples, null_position), None
     windows = [
-        answers.Window(record["start"], record["end"], kept(example, "offsets"))
+        answers.Window(record["start"], record["end"], example["offsets"])
         for record, example in zip(records, examples, strict=True)
     ]
-    null_position = NULL_POSITION if may_be_impossible else None
-    context = kept(examples[0], "context")
+    context = examples[0]["context"]
     return answers.best_answer(context, windows, null_position=null_position), None
 
 
+def _best_tokens(records: Records, examples: Examples, null_position: int | None) -> str:
+    """The best answer by its tokens alone, which may lie in the question too; "" for none."""
+    windows, found = [], []
+    for record, example in zip(records, examples, strict=True):
+        # A stand-in passage of one character per token: its places are the tokens'.
+        tokens = example["input_ids"]
+        places = [[i, i + 1] for i in range(len(tokens))]
+        places[NULL_POSITION] = list(spans.NOWHERE)
+        windows.append(answers.Window(record["start"], record["end"], places))
+        best = answers.best_answers("x" * len(tokens), windows[-1:])[:1]
+        found += [(one.score, tokens[one.start : one.end]) for one in best]
+    if not found:
+        return ""
+    score, tokens = max(found, key=lambda answer: answer[0])
+    if null_position is not None:
+        if answers.null_score(windows, null_position=null_position) > score:
+            return ""
+    return _decoded(tokens)
+
+
+def _decoded(tokens: Sequence[int]) -> str:
+    return get_vocabulary().decode(tokens, skip_special_tokens=True).strip()
+
+
 def gold_references(example: Example) -> list[str] | None:
-    """All right answers of a row, by its first window."""
-    return kept(example, "gold")
+    """All right answers of a row, by its first window; where nothing was kept, the one that a
+    window holds, [] where it holds none."""
+    if "gold" in example:
+        return example["gold"]
+    start, last = example["start_positions"], example["end_positions"]
+    if start == IGNORED:
+        return None
+    return [] if start == NULL_POSITION else [_decoded(example["input_ids"][start : last + 1])]
 
 
 def question_and_passage(example: Example) -> str:
     """A row for people, by its first window."""
     if "question" not in example:
-        return ""
+        return input_text(example)
     return f"{example['question']} | {example['context']}"
 
 

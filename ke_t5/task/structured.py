@@ -211,6 +211,7 @@ def dependencies(
             "relation_labels": Feature(pad=IGNORED, num_values=len(labels)),
         },
         keep={"words": ["string"], "gold_heads": ["int32"], "gold_relations": ["string"]},
+        without_kept="words that were cut off, or whose head was, are not scored",
         inputs=words_joined,
         form="dependency_parsing",
         divisor="label_tokens",
@@ -256,6 +257,7 @@ def dialogue_states(
         write=state_word,
         gold=state_of,
         gold_type=["string"],
+        without_kept="states are compared with their decoded targets, as long as these are",
         read=text.text_to_state,
         generate={"max_new_tokens": STATE_LENGTH, "num_beams": 1},
     )

@@ -1,0 +1,160 @@
+"""Arguments of the methods by which a model is asked: which there are, and which go together.
+
+What transformers only warns about, batch for batch, is an error here or told once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.errors import UserError, suggestion
+
+if TYPE_CHECKING:
+    import torch
+
+KWARGS = "EvaluationHelper.model_kwargs"
+
+# What transformers 5 serves only with code from the hub.
+HUB_ONLY = (
+    "num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints",
+    "force_words_ids", "custom_generate", "trust_remote_code",
+)  # fmt: skip
+SAMPLING_ONLY = (
+    "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
+)  # fmt: skip
+# Name -> values that change nothing.
+BEAMS_ONLY = {"length_penalty": (None, 1.0), "early_stopping": (None, False)}
+LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens")
+
+
+def argument_names(function: Callable) -> set[str] | None:
+    """The names that a function takes as keywords; None where it takes any.
+
+    Keywords that are typed (`**kwargs: Unpack[TransformersKwargs]`) are those of their type.
+    """
+    names: set[str] = set()
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            typed = next(iter(typing.get_args(parameter.annotation)), None)
+            if not typing.is_typeddict(typed) and not hasattr(typed, "__optional_keys__"):
+                return None
+            names |= set(typed.__optional_keys__ | typed.__required_keys__)
+        elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            names.add(parameter.name)
+    return names - {"self"}
+
+
+def known_names(model: torch.nn.Module, method: Callable) -> set[str] | None:
+    """The names that a model's method takes; None where it takes any.
+
+    A head hands the keywords that it does not know on to its encoder.
+    """
+    names = argument_names(method)
+    if names is not None:
+        return names
+    inner = [
+        argument_names(child.forward) for child in model.children() if hasattr(child, "config")
+    ]
+    if not inner or any(found is None for found in inner):
+        return None
+    own = set(inspect.signature(method).parameters) - {"self", "kwargs"}
+    return own.union(*inner)
+
+
+def required_names(function: Callable) -> set[str]:
+    """The names of a function's arguments that have no default."""
+    parameters = inspect.signature(function).parameters.values()
+    return {parameter.name for parameter in parameters if parameter.default is parameter.empty}
+
+
+def generation_names(model: torch.nn.Module) -> set[str]:
+    """The names that `model.generate` takes: its own, those of GenerationConfig and of forward."""
+    from transformers import GenerationConfig
+
+    names = set(inspect.signature(model.generate).parameters) - {"self", "kwargs", "inputs"}
+    fields = set(vars(GenerationConfig())) - {"transformers_version"}
+    names |= {name for name in fields if not name.startswith("_")}
+    return names | set(inspect.signature(model.forward).parameters) - {"self", "kwargs"}
+
+
+def check_arguments(model: torch.nn.Module, arguments: Mapping[str, Any]) -> None:
+    """Raises UserError for a name that `model.generate` has not, or cannot serve here."""
+    for name in HUB_ONLY:
+        value = arguments.get(name)
+        if value and not (name == "num_beam_groups" and value == 1):
+            raise UserError(
+                f"{name!r} works in transformers 5 only with code from the hub",
+                KWARGS,
+                "use num_beams, do_sample, top_k, top_p or temperature",
+            )
+    known = generation_names(model)
+    unknown = sorted(set(arguments) - known - set(HUB_ONLY))
+    if unknown:
+        raise UserError(
+            f"{type(model).__name__}.generate takes no {unknown[0]!r}",
+            KWARGS,
+            suggestion(unknown[0], known - set(HUB_ONLY)),
+        )
+    _check_number_of_answers(model, arguments)
+    _check_lengths(arguments)
+
+
+def _check_number_of_answers(model: torch.nn.Module, arguments: Mapping[str, Any]) -> None:
+    num_beams = in_force(model, arguments, "num_beams", 1)
+    num_answers = in_force(model, arguments, "num_return_sequences", 1)
+    is_sampled = in_force(model, arguments, "do_sample", False)
+    if num_answers > num_beams and (num_beams > 1 or not is_sampled):
+        other = "" if num_beams > 1 else ", or do_sample=True"
+        raise UserError(
+            f"num_return_sequences is {num_answers} and num_beams {num_beams}: there are no more "
+            "answers than beams",
+            KWARGS,
+            f"give num_beams={num_answers}{other}",
+        )
+
+
+def _check_lengths(arguments: Mapping[str, Any]) -> None:
+    # `*_length` counts the decoder's start token too.
+    longest = arguments.get("max_new_tokens") or (arguments.get("max_length") or math.inf) - 1
+    shortest = arguments.get("min_new_tokens") or (arguments.get("min_length") or 1) - 1
+    if shortest > longest:
+        given = ", ".join(f"{name}={arguments[name]}" for name in LENGTHS if name in arguments)
+        raise UserError(
+            f"no answer is so long and so short ({given})", KWARGS, "raise the greatest length"
+        )
+
+
+def in_force(model: torch.nn.Module, arguments: Mapping[str, Any], name: str, default: Any) -> Any:
+    """An argument's value: as given, else as the model's own generation_config has it."""
+    for value in (arguments.get(name), getattr(model.generation_config, name, None)):
+        if value is not None:
+            return value
+    return default
+
+
+def idle_arguments(model: torch.nn.Module, arguments: Mapping[str, Any]) -> list[str]:
+    """A line for each group of arguments that change nothing beside the others."""
+    lines = []
+    if not in_force(model, arguments, "do_sample", False):
+        idle = [name for name in SAMPLING_ONLY if arguments.get(name) is not None]
+        if idle:
+            lines.append(f"{', '.join(idle)}: no effect without do_sample=True")
+    if in_force(model, arguments, "num_beams", 1) == 1:
+        idle = [name for name, neutral in BEAMS_ONLY.items() if arguments.get(name) not in neutral]
+        if idle:
+            lines.append(f"{', '.join(idle)}: no effect without num_beams > 1")
+    for total, new in (LENGTHS[:2], LENGTHS[2:]):
+        if arguments.get(total) is not None and arguments.get(new) is not None:
+            lines.append(f"{total}: no effect beside {new}")
+    return lines
+
+
+def with_limit(arguments: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """The arguments, with `limit` as `max_new_tokens` where they set no greatest length."""
+    if any(arguments.get(name) is not None for name in ("max_length", "max_new_tokens")):
+        return dict(arguments)
+    return {**arguments, "max_new_tokens": limit}

@@ -1,0 +1,93 @@
+"""Generation: what a model writes, and how sure it was.
+
+torch and transformers are imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.errors import UserError
+from ke_t5.pipe.arguments import KWARGS, LENGTHS, in_force
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def being_evaluated(model: torch.nn.Module) -> Iterator[None]:
+    """Within it the model is in evaluation mode and transformers logs errors only; afterwards every
+    module is in the mode it was in, and the random numbers go on where they were."""
+    import torch
+
+    library = logging.getLogger("transformers")
+    level, modes = library.level, {module: module.training for module in model.modules()}
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        library.setLevel(logging.ERROR)
+        model.eval()
+        try:
+            yield
+        finally:
+            library.setLevel(level)
+            for module, is_training in modes.items():
+                module.training = is_training
+
+
+def try_out(model: torch.nn.Module, arguments: Mapping[str, Any]) -> None:
+    """Generates two tokens from nothing: values that `generate` refuses are known before training.
+
+    Raises:
+        UserError: with what transformers says of them.
+    """
+    import torch
+
+    short = {name: value for name, value in arguments.items() if name not in LENGTHS}
+    nothing = torch.zeros((2, 1), dtype=torch.int64, device=next(model.parameters()).device)
+    inputs = {"input_ids": nothing, "attention_mask": torch.ones_like(nothing)}
+    try:
+        with torch.no_grad(), being_evaluated(model):
+            generate(model, inputs, {**short, "max_new_tokens": 2})
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise UserError(
+            f"{type(model).__name__}.generate refuses them: {reason}", KWARGS, "mend the value"
+        ) from error
+
+
+def generate(
+    model: torch.nn.Module, inputs: Mapping[str, torch.Tensor], arguments: Mapping[str, Any]
+) -> tuple[torch.Tensor, list[float] | None]:
+    """Token ids [answers, T], the answers to one row side by side, and how sure a beam search is.
+
+    That is exp(transformers' sequence score), the score being log-probability / length **
+    length_penalty: the mean probability of an answer's tokens, where the penalty is 1. Without
+    beams it is None: transformers has no score at hand.
+    """
+    from transformers import StoppingCriteriaList
+
+    if in_force(model, arguments, "num_beams", 1) == 1:
+        output = model.generate(**inputs, **{**arguments, "return_dict_in_generate": True})
+        return output.sequences, None
+    wanted = {
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "stopping_criteria": StoppingCriteriaList([_forget_step]),
+    }
+    output = model.generate(**inputs, **{**arguments, **wanted})
+    return output.sequences, output.sequences_scores.float().exp().tolist()
+
+
+def _forget_step(input_ids: torch.Tensor, scores: tuple | None, **_: Any) -> torch.Tensor:
+    """Never stops, and frees the step's scores over the vocabulary, which nobody will read.
+
+    transformers gives the scores of sequences only with those of every step: gigabytes.
+    """
+    import torch
+
+    for step in (scores or ())[-1:]:
+        step.set_()
+    return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

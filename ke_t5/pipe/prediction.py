@@ -1,0 +1,287 @@
+"""Predictions: what a model says about a batch, reduced to one record per row.
+
+torch is imported inside the functions: gin binds `EvaluationHelper` before it is paid for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import gin
+import numpy as np
+
+from ke_t5.errors import UserError, suggestion
+from ke_t5.pipe import arguments, generation
+from ke_t5.pipe.arguments import KWARGS
+from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+Arrays = Mapping[str, np.ndarray]
+
+GOLD_COLUMNS = ("labels", "start_positions", "end_positions", "relation_labels")
+MASK = "attention_mask"
+
+
+def model_inputs(
+    model: torch.nn.Module, batch: Arrays, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """The batch as tensors on `device`, without the columns that this model has no place for.
+
+    Only `token_type_ids` may be left out: klue/roberta-* put a BERT tokenizer in front of a model
+    with one token type, where a second segment id would be out of range.
+    """
+    import torch
+
+    inputs = {}
+    for name, array in batch.items():
+        if name == "token_type_ids" and not _takes_segments(model):
+            continue
+        kind = np.float32 if array.dtype.kind == "f" else np.int64
+        tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
+        inputs[name] = tensor.to(device, non_blocking=True)
+    return inputs
+
+
+def _takes_segments(model: torch.nn.Module) -> bool:
+    if getattr(model.config, "type_vocab_size", 0) < 2:
+        return False
+    parameters = inspect.signature(model.forward).parameters.values()
+    return any(
+        parameter.name == "token_type_ids" or parameter.kind == inspect.Parameter.VAR_KEYWORD
+        for parameter in parameters
+    )
+
+
+@gin.configurable(module="ke_t5.pipe.evaluation", denylist=["task", "seed"])
+class EvaluationHelper:
+    """How a task's predictions are made.
+
+    Args:
+        task: what is predicted.
+        model_fn: a method of the model: "forward", "generate" or any other; default: "generate"
+            for sequence-to-sequence tasks, else "forward".
+        model_kwargs: its arguments; default: the task's own.
+        model_input_keys: the batch's columns that it gets; default: those that it needs. Padding
+            is masked in any case.
+        seed: of sampling, where the arguments ask for it.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        model_fn: str | None = None,
+        model_kwargs: dict | None = None,
+        model_input_keys: list | tuple | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.task, self.seed = task, seed
+        self.is_seq2seq = task.form == "seq2seq"
+        self.model_fn = model_fn or ("generate" if self.is_seq2seq else "forward")
+        own = dict(task.defaults.generate) if self.generates else {}
+        self.model_kwargs = own if model_kwargs is None else dict(model_kwargs)
+        if self.generates:
+            limit = task.defaults.sequence_length["targets"]
+            limit = task.defaults.generate.get("max_new_tokens", limit)
+            self.model_kwargs = arguments.with_limit(self.model_kwargs, limit)
+        self.model_input_keys = model_input_keys
+
+    @property
+    def generates(self) -> bool:
+        """Whether the answers are written token by token."""
+        return self.model_fn == "generate"
+
+    @property
+    def is_teacher_forced(self) -> bool:
+        """Whether the decoder sees the gold answers: no test of generation, its scores say so."""
+        return self.is_seq2seq and self.model_fn == "forward"
+
+    # ---------------------------------------------------------------------- before the first batch
+
+    def check(self, model: torch.nn.Module, examples: Examples | None = None) -> None:
+        """Raises UserError where this model cannot be asked so; tells once what a user may want to
+        change."""
+        method = self._method(model)
+        if self.generates:
+            self._check_generation(model)
+        else:
+            self._check_arguments(model, method)
+        self._check_columns(model, method)
+        if examples is not None and not examples.has_kept and self.task.without_kept:
+            logger.warning("--pass_only_model_io: %s", self.task.without_kept)
+
+    def _method(self, model: torch.nn.Module) -> Callable:
+        method = getattr(model, self.model_fn, None)
+        if not callable(method):
+            methods = [name for name in dir(type(model)) if callable(getattr(type(model), name))]
+            public = [name for name in methods if not name.startswith("_")]
+            raise UserError(
+                f"{type(model).__name__} has no method {self.model_fn!r}",
+                "EvaluationHelper.model_fn",
+                suggestion(self.model_fn, public),
+            )
+        return method
+
+    def _check_generation(self, model: torch.nn.Module) -> None:
+        where = "EvaluationHelper.model_fn"
+        if not self.is_seq2seq:
+            fix = (
+                f"leave it out, or take a task whose answers are text, such as {self.task.name}_gen"
+            )
+            raise UserError(f"{self.task.name} is not answered by generating", where, fix)
+        if not model.can_generate():
+            fix = "choose a sequence-to-sequence model"
+            raise UserError(f"{type(model).__name__} cannot generate", where, fix)
+        arguments.check_arguments(model, self.model_kwargs)
+        for line in arguments.idle_arguments(model, self.model_kwargs):
+            logger.warning("%s: %s", KWARGS, line)
+        generation.try_out(model, self.model_kwargs)
+
+    def _check_arguments(self, model: torch.nn.Module, method: Callable) -> None:
+        known = arguments.known_names(model, method)
+        unknown = sorted(set(self.model_kwargs) - known) if known is not None else []
+        if unknown:
+            raise UserError(
+                f"{type(model).__name__}.{self.model_fn} takes no {unknown[0]!r}",
+                KWARGS,
+                suggestion(unknown[0], known - {MASK, *self.task.output_features}),
+            )
+
+    def _check_columns(self, model: torch.nn.Module, method: Callable) -> None:
+        columns = {*self.task.output_features, MASK}
+        where = "EvaluationHelper.model_input_keys"
+        missing = sorted(set(self.model_input_keys or ()) - columns)
+        if missing:
+            fix = suggestion(missing[0], columns)
+            raise UserError(f"the batches of {self.task.name} hold no {missing[0]!r}", where, fix)
+        twice = sorted(set(self.model_kwargs) & columns)
+        if twice:
+            fix = "leave it to the batches"
+            raise UserError(f"{twice[0]!r} is a column of {self.task.name}", KWARGS, fix)
+        known = arguments.known_names(model, method)
+        if known is not None and MASK not in known and not self.generates:
+            raise UserError(
+                f"{type(model).__name__}.{self.model_fn} takes no {MASK!r}: it would read padding",
+                "EvaluationHelper.model_fn",
+                "give it that argument",
+            )
+
+    # ----------------------------------------------------------------------------------- a batch
+
+    def predict(self, model: torch.nn.Module, batch: Arrays) -> list[Record]:
+        """One record per row of the batch: what the model said, reduced to what decoding needs."""
+        inputs = self._inputs(model, model_inputs(model, batch, next(model.parameters()).device))
+        if self.generates:
+            found, scores = generation.generate(model, inputs, self.model_kwargs)
+            return self._text_records(found, len(inputs["input_ids"]), scores)
+        output = getattr(model, self.model_fn)(**inputs, **self.model_kwargs)
+        arrays = {name: np.asarray(column) for name, column in batch.items()}
+        if self.is_teacher_forced:
+            return self._text_records(_likeliest_tokens(output, arrays), len(arrays["labels"]))
+        if self.is_seq2seq:
+            written = getattr(output, "sequences", output)
+            return self._text_records(written, len(arrays["input_ids"]))
+        return REDUCERS[self.task.form](output, arrays)
+
+    def _inputs(
+        self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The columns that the method gets: those asked for, else those that it needs."""
+        if self.model_input_keys is not None:
+            return {name: tensors[name] for name in {*self.model_input_keys, MASK}}
+        if self.is_teacher_forced:
+            return dict(tensors)
+        # `generate` hands what it does not know on to `forward`.
+        method = model.forward if self.generates else getattr(model, self.model_fn)
+        names = arguments.argument_names(method)
+        needed = arguments.required_names(method)
+        return {
+            name: tensor
+            for name, tensor in tensors.items()
+            if (names is None or name in names) and (name not in GOLD_COLUMNS or name in needed)
+        }
+
+    def _text_records(
+        self, written: Any, num_rows: int, scores: list[float] | None = None
+    ) -> list[Record]:
+        """Token ids [answers, T], lists of them, or texts: as texts, row by row."""
+        texts = written.tolist() if hasattr(written, "tolist") else list(written)
+        if texts and not isinstance(texts[0], str):
+            texts = self._tokenizer().batch_decode(texts, skip_special_tokens=True)
+        per_row, rest = divmod(len(texts), num_rows)
+        if rest or not per_row:
+            raise UserError(
+                f"{self.model_fn} gave {len(texts)} answers to {num_rows} rows",
+                "EvaluationHelper.model_fn",
+                "let it return token ids or texts, the same number for each row",
+            )
+        records: list[Record] = [
+            {"sequences": texts[start : start + per_row]} for start in range(0, len(texts), per_row)
+        ]
+        for row, record in enumerate(records if scores else []):
+            record["score"] = scores[row * per_row]
+        return records
+
+    def _tokenizer(self) -> Any:
+        feature = self.task.output_features.get("labels") or self.task.output_features["input_ids"]
+        return (feature.tokenizer or self.task.output_features["input_ids"].tokenizer)()
+
+
+# ------------------------------------------------------------------ from outputs to records
+
+
+def _logits(output: Any, batch: Arrays) -> list[Record]:
+    return [{"logits": row} for row in output.logits.float().cpu().tolist()]
+
+
+def _tags(output: Any, batch: Arrays) -> list[Record]:
+    if isinstance(output.logits, list):  # a CRF answers with the best path
+        return [{"tags": list(path)} for path in output.logits]
+    tags = output.logits.argmax(-1).cpu().numpy()
+    lengths = batch["attention_mask"].sum(1)
+    return [{"tags": row[:length].tolist()} for row, length in zip(tags, lengths, strict=True)]
+
+
+def _span_logits(output: Any, batch: Arrays) -> list[Record]:
+    starts = output.start_logits.float().cpu().numpy()
+    ends = output.end_logits.float().cpu().numpy()
+    lengths = batch["attention_mask"].sum(1)
+    return [
+        {"start": start[:length], "end": end[:length]}
+        for start, end, length in zip(starts, ends, lengths, strict=True)
+    ]
+
+
+def _likeliest_tokens(output: Any, batch: Arrays) -> list[list[int]]:
+    """The likeliest token at each place of the gold answer."""
+    ids = output.logits.argmax(-1).cpu().numpy()
+    lengths = (batch["labels"] >= 0).sum(1)
+    return [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
+
+
+def _trees(output: Any, batch: Arrays) -> list[Record]:
+    heads = output.head_logits.argmax(-1).cpu().tolist()
+    relations = output.relation_logits.argmax(-1).cpu().tolist()
+    num_words = (batch["word_token_idx"][..., 0] >= 0).sum(1)
+    return [
+        {"heads": row[:count], "relations": names[:count]}
+        for row, names, count in zip(heads, relations, num_words, strict=True)
+    ]
+
+
+REDUCERS: dict[str, Callable[[Any, Arrays], list[Record]]] = {
+    "sequence_classification": _logits,
+    "entity_pair_classification": _logits,
+    "token_classification": _tags,
+    "question_answering": _span_logits,
+    "dependency_parsing": _trees,
+}
