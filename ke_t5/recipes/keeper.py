@@ -186,7 +186,7 @@ class Keeper:
             console.format_scores(evaluated.scores), " (best so far)" if is_best else "",
         )  # fmt: skip
         self.save(is_best=is_best)
-        if is_best:
+        if is_best or self.best is None:
             self._write(evaluated)
 
     def improves(self, score: float) -> bool:
@@ -261,7 +261,7 @@ class Keeper:
             evaluated = self._evaluate()
             is_best = self.improves(best_score(self.job.task, evaluated.scores))
             self.save(is_best=is_best)
-            if is_best:
+            if is_best or self.best is None:
                 self._write(evaluated)
         self.close()
 
