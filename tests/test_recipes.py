@@ -22,6 +22,7 @@ from recipe_runs import (
 )
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.sample import sample_data_dir
 
 TC = ("--task", "klue_tc", *SMALL)
 ROBERTA = ("--model_name", "transformers:RobertaForSequenceClassification")
@@ -43,7 +44,11 @@ def test_a_run_leaves_its_files(whole):
     ]  # fmt: skip
     assert folder.parent.name == "T5EncoderForSequenceClassificationMean_sample"
     run = json.loads((folder / "run.json").read_text())
-    assert run["task"] == "klue_tc" and run["versions"]["torch"] and run["data"]["train"]
+    assert (
+        run["task"] == "klue_tc"
+        and run["versions"]["torch"]
+        and run["data"]["train[:64]"]["examples"] == 64
+    )
     assert "get_dataset" in (folder / "config.gin").read_text()
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [3, 6, 8]
@@ -140,6 +145,17 @@ def test_an_untied_head_survives_snapshot_and_export(tmp_path, cache_dir):
     model = T5ForConditionalGeneration.from_pretrained(run_folder(tmp_path) / "hf")
     assert model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()
     assert not (model.lm_head.weight == model.shared.weight).all()
+
+
+def test_fine_tuning_goes_on_from_an_export_and_resumes(tmp_path, cache_dir, whole):
+    """The default learning rate is that of fine-tuning, also when the run is resumed."""
+    export = run_folder(whole) / "hf"
+    data = sample_data_dir(cache_dir)
+    words = ("--task", "klue_tc", *SMALL[1:], "--pre_trained_model", export, "--hf_data_dir", data)
+    for steps in (("--max_steps", 3), ("--max_steps", 6, "--resume", "true")):
+        train(*words, "--epochs", 2, *steps, output=tmp_path, cache=cache_dir)
+    lines = (run_folder(tmp_path) / "metrics.jsonl").read_text().splitlines()
+    assert {json.loads(line)["lr"] for line in lines if "lr" in json.loads(line)} == {3e-4}
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, cache_dir, capfd):

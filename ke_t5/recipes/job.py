@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ class Job:
         model_folder: hub name or folder that configuration, tokenizer and weights come from.
         has_weights: whether the weights there are to be loaded (False from scratch).
         may_draw_head: whether a head that the weights do not hold may be drawn.
+        data: split -> number and content hash of its examples, for `run.json`.
     """
 
     flags: Namespace
@@ -56,6 +57,7 @@ class Job:
     run: RunFolder
     settings: FitSettings
     may_draw_head: bool = True
+    data: dict[str, Any] = field(default_factory=dict)
 
     def load_class(self) -> type[PreTrainedModel]:
         """The model's class, which must be of the task's kind."""
@@ -107,11 +109,8 @@ class Job:
             "seed": self.flags.seed,
             "processes": ranks.size,
             "device": str(ranks.device),
-            "data": {
-                split: {"rows_key": rows.key, "origin": rows.origin}
-                for split in self.task.source.splits(self.folders)
-                for rows in [self.task.source.rows(split, self.folders)]
-            },
+            "source": self.task.source.name,
+            "data": self.data,
             "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
         }
 

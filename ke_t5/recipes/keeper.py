@@ -15,9 +15,9 @@ from ke_t5.pipe.evaluation import best_score
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import write_atomically
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.modelling import autocast_of, write_evaluation
+from ke_t5.recipes.modelling import autocast_of, export_best, write_evaluation
 from ke_t5.train.loggers import ProgressBar, RunLog
-from ke_t5.train.loop import TrainState, Update
+from ke_t5.train.loop import TrainState, Update, count_steps
 from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot, save_snapshot
 
 logger = logging.getLogger(__name__)
@@ -36,30 +36,30 @@ class Keeper:
         self,
         job: Job,
         state: TrainState,
-        valid: Examples,
         ranks: Ranks,
         *,
-        num_steps: int,
-        epoch_steps: int,
         plan: BatchPlan,
         train: Examples,
+        valid: Examples,
+        num_epochs: int,
     ) -> None:
-        self.job, self.state, self.valid, self.ranks = job, state, valid, ranks
-        self.num_steps, self.epoch_steps = num_steps, epoch_steps
-        self.plan, self.train = plan, train
+        self.job, self.state, self.ranks = job, state, ranks
+        self.plan, self.train, self.valid = plan, train, valid
+        self.num_epochs, self.epoch_steps = num_epochs, count_steps(plan, num_epochs)
+        self.num_steps = min(job.flags.max_steps or self.epoch_steps, self.epoch_steps)
         self.helper = EvaluationHelper(job.task, seed=job.flags.seed)
         self.helper.check(state.module, valid)
-        self.settings: dict[str, Any] = {}
+        self.fixed: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None
         self.waited = 0
         self.last: Evaluated | None = None
         self.validated_at = self.saved_at = -1
         self.run_log = RunLog(job.run.path, enabled=False)
-        self.bar = ProgressBar(num_steps, enabled=False)
+        self.bar = ProgressBar(self.num_steps, enabled=False)
 
     # ------------------------------------------------------------------ going on from a snapshot
 
-    def fixed(self) -> dict[str, Any]:
+    def fixed_settings(self) -> dict[str, Any]:
         """What must not differ between a run and its resumption."""
         flags, plan = self.job.flags, self.plan
         optimizer = self.state.optimizer
@@ -97,7 +97,7 @@ class Keeper:
             if resume:
                 snapshot = find_snapshot(self.job.run.weights, resume)
         snapshot = self.ranks.broadcast(snapshot)
-        self.settings = fixed = self.fixed()
+        self.fixed = fixed = self.fixed_settings()
         if snapshot is not None:
             progress = load_snapshot(
                 snapshot, model=self.state.module, optimizer=self.state.optimizer
@@ -130,13 +130,13 @@ class Keeper:
 
     # ------------------------------------------------------------------------- while it runs
 
-    def announce(self, num_epochs: int) -> None:
+    def announce(self) -> None:
         """Says what is about to happen."""
         settings, ranks = self.job.settings, self.ranks
         logger.info(
             "training %s on %s: %d steps (%d epochs), global batch %s = %d x %d processes x %d "
             "accumulated, %s, %d thread(s) per process, in %s",
-            self.job.class_name, self.job.task.name, self.num_steps, num_epochs,
+            self.job.class_name, self.job.task.name, self.num_steps, self.num_epochs,
             self.plan.batch_size if self.plan.batch_tokens is None
             else f"{self.plan.batch_tokens} tokens",
             self.job.batch_size(), ranks.size, settings.accumulate, ranks.device, ranks.threads,
@@ -223,7 +223,7 @@ class Keeper:
             "loss_steps": self.state.loss_steps,
             "best": self.best,
             "waited": self.waited,
-            "fixed": self.settings,
+            "fixed": self.fixed,
         }
         # Each rank has its own share of the loss since the last logged step; their mean is kept.
         if self.ranks.size > 1:
@@ -264,6 +264,10 @@ class Keeper:
             if is_best or self.best is None:
                 self._write(evaluated)
         self.close()
+
+    def export(self) -> None:
+        """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`)."""
+        export_best(self.job, self.state.module, self.ranks)
 
     def best_step(self) -> int | None:
         """The step of the best validation of the schedule."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ke_t5.distributed import session
+from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Stopped
 from ke_t5.flags import parse_train
 from ke_t5.pipe import Examples, get_batches, get_dataset
@@ -25,75 +26,76 @@ if TYPE_CHECKING:
     import torch
 
     from ke_t5.pipe import BatchPlan
+    from ke_t5.recipes.keeper import Keeper
 
 logger = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> None:
     """`train_ddp.py`: trains, and leaves a run's folder behind."""
-    flags = parse_train(argv)
-    job = prepare(flags)
+    job = prepare(parse_train(argv))
     is_resumed = choose_model(job)
     train, valid = examples_of(job)
     with session() as ranks:
-        # These import torch and transformers, which everything above has spared.
-        from ke_t5.recipes.keeper import Keeper
-        from ke_t5.recipes.modelling import build_model, export_best
-        from ke_t5.train.loop import TrainState, count_steps, fit, has_unused_parameters
-
         started = time.monotonic()
         job.open_run(ranks, is_resumed=is_resumed)
-        module = build_model(job, ranks)
-        plan = batch_plan(job, train, num_parts=ranks.size * job.settings.accumulate)
-        num_epochs = flags.epochs or job.task.defaults.epochs
-        epoch_steps = count_steps(plan, num_epochs)
-        num_steps = min(flags.max_steps or epoch_steps, epoch_steps)
-        unused = ranks.size > 1 and has_unused_parameters(module, train, ranks.device)
-        state = TrainState(
-            model=ranks.wrap(module, find_unused_parameters=unused),
-            module=module,
-            optimizer=optimizer_of(job, module),
-            factor=schedule_of(job, epoch_steps),
-        )
-        keeper = Keeper(
-            job,
-            state,
-            valid,
-            ranks,
-            num_steps=num_steps,
-            epoch_steps=epoch_steps,
-            plan=plan,
-            train=train,
-        )
+        keeper = keeper_of(job, train, valid, ranks)
         keeper.restore()
-        keeper.announce(num_epochs)
-        updates = fit(
-            state,
-            train,
-            plan,
-            ranks=ranks,
-            settings=job.settings,
-            divisor=job.task.divisor,
-            seed=flags.seed,
-            num_steps=num_steps,
-            workers=flags.workers,
-        )
-        for update in keeper.watch(updates):
-            keeper.log(update)
-            if keeper.wants_validation(update):
-                keeper.validate(update)
-            elif keeper.wants_snapshot(update):
-                keeper.save()
-            if ranks.agree_to_stop():
-                keeper.save()
-                keeper.close()
-                raise Stopped(f"stopped at step {state.step}, saved in {job.run.weights}")
-            if keeper.is_patience_over():
-                break
+        keeper.announce()
+        fit_and_keep(job, keeper, train)
         keeper.finish()
-        if flags.hf_path:
-            export_best(job, module, ranks)
+        if job.flags.hf_path:
+            keeper.export()
         keeper.tell_result(seconds=time.monotonic() - started)
+
+
+def keeper_of(job: Job, train: Examples, valid: Examples, ranks: Ranks) -> Keeper:
+    """The run's model, optimizer and schedule in the hands of their keeper."""
+    # These import torch and transformers, which everything before has spared.
+    from ke_t5.recipes.keeper import Keeper
+    from ke_t5.recipes.modelling import build_model
+    from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
+
+    module = build_model(job, ranks)
+    plan = batch_plan(job, train, num_parts=ranks.size * job.settings.accumulate)
+    num_epochs = job.flags.epochs or job.task.defaults.epochs
+    unused = ranks.size > 1 and has_unused_parameters(module, train, ranks.device)
+    state = TrainState(
+        model=ranks.wrap(module, find_unused_parameters=unused),
+        module=module,
+        optimizer=optimizer_of(job, module),
+        factor=schedule_of(job, count_steps(plan, num_epochs)),
+    )
+    return Keeper(job, state, ranks, plan=plan, train=train, valid=valid, num_epochs=num_epochs)
+
+
+def fit_and_keep(job: Job, keeper: Keeper, train: Examples) -> None:
+    """Fits the model, and logs, validates and saves on the way."""
+    from ke_t5.train.loop import fit
+
+    updates = fit(
+        keeper.state,
+        train,
+        keeper.plan,
+        ranks=keeper.ranks,
+        settings=job.settings,
+        divisor=job.task.divisor,
+        seed=job.flags.seed,
+        num_steps=keeper.num_steps,
+        workers=job.flags.workers,
+    )
+    for update in keeper.watch(updates):
+        keeper.log(update)
+        if keeper.wants_validation(update):
+            keeper.validate(update)
+        elif keeper.wants_snapshot(update):
+            keeper.save()
+        if keeper.ranks.agree_to_stop():
+            keeper.save()
+            keeper.close()
+            raise Stopped(f"stopped at step {update.step}, saved in {job.run.weights}")
+        if keeper.is_patience_over():
+            break
 
 
 def choose_model(job: Job) -> bool:
@@ -119,6 +121,7 @@ def examples_of(job: Job) -> tuple[Examples, Examples]:
         examples = get_dataset(task, split, folders=folders)
         console.report_examples(task, split, examples)
         found.append(examples.without_kept() if flags.pass_only_model_io else examples)
+        job.data[split] = {"examples": len(examples), "content": examples.content_hash()}
     train, valid = found[0].labelled(), found[1]
     if len(train) < len(found[0]):
         logger.warning("%d training rows have no label: left out", len(found[0]) - len(train))
@@ -147,7 +150,9 @@ def optimizer_of(job: Job, module: torch.nn.Module) -> torch.optim.Optimizer:
 
     build = get_optimizer(
         learning_rate=job.flags.learning_rate,
-        default_learning_rate=default_learning_rate(module, from_scratch=not job.has_weights),
+        default_learning_rate=default_learning_rate(
+            module, from_scratch=job.flags.from_scratch or job.flags.sample
+        ),
     )
     return build(module)
 
@@ -159,7 +164,7 @@ def default_learning_rate(module: torch.nn.Module, *, from_scratch: bool) -> flo
     return 3e-4 if "t5" in module.config.model_type else 5e-5
 
 
-def schedule_of(job: Job, num_steps: int):
+def schedule_of(job: Job, num_steps: int) -> Callable[[int], float]:
     """Number of updates done -> factor on the learning rate, laid out over all epochs."""
     from ke_t5.train.schedules import get_scheduler
 
