@@ -1,0 +1,70 @@
+"""The commands that the documentation gives, as words, without the launcher in front of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from argparse import Namespace
+from dataclasses import dataclass
+
+from ke_t5.flags import TEST, TRAIN, parse_test, parse_train
+from ke_t5.models.loader import check_form, check_model_name, default_model_name, load_model
+from ke_t5.pipe import get_task
+
+PARSERS = {TRAIN: parse_train, TEST: parse_test}
+LAUNCHERS = (
+    r"torchrun( --\w+=\S+)*",
+    r"python -m torch\.distributed\.launch( --\w+=\S+)*",
+    r"python",
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command line: what stands before the script (empty for other programs), and after it."""
+
+    launcher: str
+    program: str
+    words: tuple[str, ...]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it runs one of the two scripts."""
+        return self.program in PARSERS
+
+    def parse(self) -> Namespace:
+        """Its flags; a UserError where the script would refuse them."""
+        return PARSERS[self.program](self.words)
+
+    def __str__(self) -> str:
+        return " ".join([self.launcher, self.program, *self.words]).strip()
+
+
+def commands_in(shell: str) -> list[Command]:
+    """The commands of a shell text: continued lines joined, comments left out, cut at `&&`."""
+    found = []
+    for line in shell.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words:
+            end = words.index("&&") if "&&" in words else len(words)
+            found.append(_command(words[:end]))
+            words = words[end + 1 :]
+    return found
+
+
+def _command(words: list[str]) -> Command:
+    for script in PARSERS:
+        if script in words:
+            place = words.index(script)
+            launcher = " ".join(words[:place])
+            assert any(re.fullmatch(known, launcher) for known in LAUNCHERS), launcher
+            return Command(launcher, script, tuple(words[place + 1 :]))
+    return Command("", words[0], tuple(words[1:]))
+
+
+def check_names(flags: Namespace) -> None:
+    """Raises UserError where the task or the model is unknown, or they do not fit each other."""
+    form = get_task(flags.task).form
+    name = flags.model_name or default_model_name(form)
+    check_model_name(name)
+    check_form(load_model(name), form)
