@@ -191,7 +191,7 @@ def test_mrc_offsets_are_exact_and_unanswerable_questions_have_plausible_answers
 
 
 def test_korquad_is_one_ascii_line_with_one_answer_each(data: Path):
-    for part, num_questions in (("train", 320), ("dev", 61)):
+    for part, num_questions in (("train", 480), ("dev", 61)):
         text = read(data, f"KorQuAD/KorQuAD_v1.0_{part}.json")
         assert text.isascii() and "\n" not in text
         release = json.loads(text)

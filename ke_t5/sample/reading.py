@@ -50,7 +50,7 @@ def _unanswerable(pen: Pen, told: Article, offset: int) -> dict | None:
     return None
 
 
-_NUM_ARTICLES = (1,) * 12 + (2,) * 6 + (3, 6)
+_NUM_ARTICLES = (1,) * 44 + (2,) * 4 + (4, 8)
 
 
 def _context(pen: Pen, *, breaks: bool) -> tuple[str, list[tuple[Article, int]]]:
@@ -60,7 +60,7 @@ def _context(pen: Pen, *, breaks: bool) -> tuple[str, list[tuple[Article, int]]]
     # Most contexts are short, so that a tiny model learns in a minute; some exceed a window.
     for _ in range(pen.any_of(_NUM_ARTICLES)):
         told = article(
-            pen, kind, num_facts=pen.between(2, 4), num_fillers=pen.between(0, 2), breaks=breaks
+            pen, kind, num_facts=pen.between(2, 3), num_fillers=pen.between(0, 1), breaks=breaks
         )
         text += " " if text else ""
         parts.append((told, len(text)))
@@ -74,7 +74,7 @@ def klue_mrc(pen: Pen, part: str, num_questions: int) -> list[dict]:
     while number < num_questions:
         context, parts = _context(pen, breaks=pen.chance(0.35))
         told, offset = pen.any_of(parts)
-        asked = _asked(pen, told, offset, 2)
+        asked = _asked(pen, told, offset, 3)
         without = _unanswerable(pen, told, offset)
         questions = []
         for question in ([*asked, without] if without else asked)[: num_questions - number]:
@@ -101,7 +101,7 @@ def korquad(pen: Pen, num_questions: int) -> list[dict]:
             told, offset = pen.any_of(parts)
             first = first or told
             questions = []
-            for asked in _asked(pen, told, offset, min(3, num_questions - number)):
+            for asked in _asked(pen, told, offset, min(4, num_questions - number)):
                 answers = asked["answers"][:1]
                 question_id = f"{article_id}-{index}-{len(questions)}"
                 entry = {"answers": answers, "id": question_id, "question": asked["question"]}

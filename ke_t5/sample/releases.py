@@ -58,7 +58,7 @@ def _klue_json() -> Iterator[File]:
             rows = {"ynat": news.ynat, "klue-re": relations.klue_re, "klue-sts": _sts,
                     "klue-nli": _nli}[stem](pen, part, num_rows)  # fmt: skip
             yield _klue_path(stem, part, "json"), _indented(rows)
-    for part, num_questions, num_dialogues in (("train", 320, 160), ("dev", 61, 21)):
+    for part, num_questions, num_dialogues in (("train", 480, 160), ("dev", 61, 21)):
         articles = reading.klue_mrc(_pen("klue-mrc", part), part, num_questions)
         yield _klue_path("klue-mrc", part, "json"), _indented({"data": articles})
         rows = dialogues.klue_wos(_pen("wos", part), part, num_dialogues)
@@ -171,7 +171,7 @@ def _parsed(guid: str, words: list[trees.Word]) -> str:
 
 
 def _korquad() -> Iterator[File]:
-    for part, num_questions in (("train", 320), ("dev", 61)):
+    for part, num_questions in (("train", 480), ("dev", 61)):
         data = reading.korquad(_pen("korquad", part), num_questions)
         release = {"version": f"KorQuAD_v1.0_{part}", "data": data}
         yield f"KorQuAD/KorQuAD_v1.0_{part}.json", json.dumps(release)
