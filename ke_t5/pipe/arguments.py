@@ -106,6 +106,8 @@ def check_arguments(model: torch.nn.Module, arguments: Mapping[str, Any]) -> Non
 def _check_number_of_answers(model: torch.nn.Module, arguments: Mapping[str, Any]) -> None:
     num_beams = in_force(model, arguments, "num_beams", 1)
     num_answers = in_force(model, arguments, "num_return_sequences", 1)
+    if num_beams < 1:
+        raise UserError(f"num_beams is {num_beams}", KWARGS, "give 1 (no beam search) or more")
     is_sampled = in_force(model, arguments, "do_sample", False)
     if num_answers > num_beams and (num_beams > 1 or not is_sampled):
         other = "" if num_beams > 1 else ", or do_sample=True"

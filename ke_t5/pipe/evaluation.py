@@ -164,8 +164,9 @@ def _line(
         line["score"] = float(max(scores)) if isinstance(scores, (list, tuple)) else scores
     elif "score" in records[0]:
         line["score"] = records[0]["score"]
-    if len(records[0].get("sequences", ())) > 1:
-        line["sequences"] = records[0]["sequences"]
+    written = records[0].get("sequences")
+    if written is not None and written != [prediction]:
+        line["sequences"] = written
     return line, scores
 
 

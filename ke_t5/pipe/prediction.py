@@ -110,12 +110,14 @@ class EvaluationHelper:
     def check(self, model: torch.nn.Module, examples: Examples | None = None) -> None:
         """Raises UserError where this model cannot be asked so; tells once what a user may want to
         change."""
+        if self.generates:
+            self._check_form(model)
         method = self._method(model)
+        self._check_columns(model, method)
         if self.generates:
             self._check_generation(model)
         else:
             self._check_arguments(model, method)
-        self._check_columns(model, method)
         if examples is not None and not examples.has_kept and self.task.without_kept:
             logger.warning("--pass_only_model_io: %s", self.task.without_kept)
 
@@ -131,7 +133,7 @@ class EvaluationHelper:
             )
         return method
 
-    def _check_generation(self, model: torch.nn.Module) -> None:
+    def _check_form(self, model: torch.nn.Module) -> None:
         where = "EvaluationHelper.model_fn"
         if not self.is_seq2seq:
             fix = (
@@ -141,6 +143,8 @@ class EvaluationHelper:
         if not model.can_generate():
             fix = "choose a sequence-to-sequence model"
             raise UserError(f"{type(model).__name__} cannot generate", where, fix)
+
+    def _check_generation(self, model: torch.nn.Module) -> None:
         arguments.check_arguments(model, self.model_kwargs)
         for line in arguments.idle_arguments(model, self.model_kwargs):
             logger.warning("%s: %s", KWARGS, line)
@@ -243,12 +247,20 @@ def _logits(output: Any, batch: Arrays) -> list[Record]:
     return [{"logits": row} for row in output.logits.float().cpu().tolist()]
 
 
-def _tags(output: Any, batch: Arrays) -> list[Record]:
+def _tags(output: Any, lengths: np.ndarray) -> list[Record]:
+    """The tag of each token or character of a row, of which `lengths` says how many it has."""
     if isinstance(output.logits, list):  # a CRF answers with the best path
         return [{"tags": list(path)} for path in output.logits]
     tags = output.logits.argmax(-1).cpu().numpy()
-    lengths = batch["attention_mask"].sum(1)
     return [{"tags": row[:length].tolist()} for row, length in zip(tags, lengths, strict=True)]
+
+
+def _token_tags(output: Any, batch: Arrays) -> list[Record]:
+    return _tags(output, batch["attention_mask"].sum(1))
+
+
+def _character_tags(output: Any, batch: Arrays) -> list[Record]:
+    return _tags(output, (batch["character_token_idx"] >= 0).sum(1))
 
 
 def _span_logits(output: Any, batch: Arrays) -> list[Record]:
@@ -281,7 +293,8 @@ def _trees(output: Any, batch: Arrays) -> list[Record]:
 REDUCERS: dict[str, Callable[[Any, Arrays], list[Record]]] = {
     "sequence_classification": _logits,
     "entity_pair_classification": _logits,
-    "token_classification": _tags,
+    "token_classification": _token_tags,
+    "character_tagging": _character_tags,
     "question_answering": _span_logits,
     "dependency_parsing": _trees,
 }
