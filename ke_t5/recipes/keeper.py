@@ -255,13 +255,14 @@ class Keeper:
         """Validates and saves a run that ended between two validations.
 
         Such a validation is none of the schedule: a resumed run would not have made it, so it is
-        neither logged nor remembered, though its snapshot is marked best where nothing beats it.
+        neither logged nor remembered, and its snapshot is the best one only while there is no other.
         """
         if self.validated_at != self.state.step and self.best_step() != self.state.step:
             evaluated = self._evaluate()
-            is_best = self.improves(best_score(self.job.task, evaluated.scores))
-            self.save(is_best=is_best)
-            if is_best or self.best is None:
+            is_first = self.best is None
+            score = best_score(self.job.task, evaluated.scores)
+            self.save(is_best=is_first and self.improves(score))
+            if is_first:
                 self._write(evaluated)
         self.close()
 
