@@ -13,7 +13,7 @@ from toys import BERT, ROWS, T5, changed, character_tokenizer, examples_on, save
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import IGNORED, EvaluationHelper, FunctionDataSource, TaskRegistry
-from ke_t5.task import passages, structured
+from ke_t5.task import passages, steps, structured
 from ke_t5.task.text import mark_entities
 
 
@@ -64,7 +64,7 @@ def test_entity_tokens_are_the_entities_without_their_marks(kind, build):
 def test_an_entity_that_was_cut_off_is_counted_and_its_row_predicted(build):
     task, examples = build("klue_re_tk_idx", ROWS["klue_re"][:2], inputs=12)
     assert examples.example(0)["entity_token_idx"] == [[2, 7], [0, 0]]
-    assert examples.lost()[structured.ENTITIES_CUT] == (2, 4)
+    assert examples.lost()[steps.ENTITIES_CUT] == (2, 4)
     evaluated = perfect_scores(task, examples, character_tokenizer(BERT))
     assert evaluated.num_scored == 2 and evaluated.scores["accuracy"] == 100.0
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from ke_t5.errors import UserError, suggestion
+from ke_t5.models.kinds import DEFAULT_MODELS, OUR_MODELS, TRANSFORMERS_TABLES
 from ke_t5.models.source import find_spec, names_in_source
 from ke_t5.registry import Registry
 
@@ -22,39 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ModelClass = TypeVar("ModelClass", bound=type)
-
-OUR_MODELS = (
-    "T5EncoderForSequenceClassificationSimple",
-    "T5EncoderForSequenceClassificationMean",
-    "T5EncoderForTokenClassification",
-    "T5EncoderForEntityRecognitionWithCRF",
-    "EncoderForEntityRecognitionWithCRF",
-    "T5EncoderForSequenceClassificationMeanSubmeanObjmean",
-    "T5EncoderForSequenceClassificationFirstSubmeanObjmean",
-    "T5EncoderForCharacterTagging",
-    "EncoderForCharacterTagging",
-    "T5EncoderForQuestionAnswering",
-    "T5EncoderForDependencyParsing",
-    "EncoderForDependencyParsing",
-)
-
-DEFAULT_MODELS = {
-    "sequence_classification": "T5EncoderForSequenceClassificationMean",
-    "token_classification": "T5EncoderForTokenClassification",
-    "question_answering": "T5EncoderForQuestionAnswering",
-    "seq2seq": "transformers:T5ForConditionalGeneration",
-    "entity_pair_classification": "T5EncoderForSequenceClassificationMeanSubmeanObjmean",
-    "dependency_parsing": "T5EncoderForDependencyParsing",
-    "character_tagging": "T5EncoderForCharacterTagging",
-}
-
-# The kinds of model that transformers has, by the names of its own tables.
-TRANSFORMERS_TABLES = {
-    "sequence_classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
-    "token_classification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
-    "question_answering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
-    "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
-}
 
 _MODELS: Registry[type | str] = Registry("model", "or name a class as module:Class")
 for _name in OUR_MODELS:
@@ -183,6 +151,23 @@ def check_form(model_class: type, *forms: str) -> str:
         f"choose for instance {default_model_name(forms[0])!r}, or say task_forms = "
         f"({forms[0]!r},) in a class of your own",
     )
+
+
+def choose_form(name: str, *forms: str) -> str:
+    """Which of a task's `forms` the model of that name will serve, by name where that is enough:
+    torch is imported only where there is a choice and the class is neither ours nor transformers'.
+
+    Raises:
+        UserError: an unknown name, or a user's class that can serve none of them.
+    """
+    class_name = check_model_name(name)
+    if len(forms) == 1 or name.startswith("transformers:"):
+        return forms[0]
+    target = name if ":" in name else _alias_target(name, f"--model_name {name!r}")
+    if isinstance(target, str) and target.startswith("ke_t5.models.models:"):
+        # A class of another kind is refused where it is loaded.
+        return OUR_MODELS[class_name] if OUR_MODELS.get(class_name) in forms else forms[0]
+    return check_form(load_model(name), *forms)
 
 
 def import_module(name: str, *, where: str) -> ModuleType:

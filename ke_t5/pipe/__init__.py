@@ -1,6 +1,7 @@
 """seqio's idea on Hugging Face datasets: a registry of tasks that give preprocessed examples."""
 
 from ke_t5.pipe.batches import BatchPlan, get_batches
+from ke_t5.pipe.best import greatest, least
 from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.evaluation import Evaluated, EvaluationHelper, evaluate
 from ke_t5.pipe.examples import Examples
@@ -25,8 +26,6 @@ from ke_t5.pipe.task import (
     TaskRegistry,
     get_dataset,
     get_task,
-    greatest,
-    least,
 )
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gin
 from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.pipe.best import Best
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import Feature, check_batch, tokenizer_key
@@ -28,31 +30,8 @@ FORMS = (
     "seq2seq",
     "entity_pair_classification",
     "dependency_parsing",
+    "character_tagging",
 )
-
-
-@dataclass(frozen=True)
-class Best:
-    """Which score picks the best snapshot, and whether more of it is better."""
-
-    score: str
-    greater: bool = True
-
-    def improves(self, value: float, best: float | None) -> bool:
-        """Whether `value` beats `best`. NaN never does, and of two equal ones the earlier stays."""
-        if value != value:
-            return False
-        return best is None or (value > best if self.greater else value < best)
-
-
-def greatest(score: str) -> Best:
-    """The snapshot with the greatest value of this score is the best."""
-    return Best(score, greater=True)
-
-
-def least(score: str) -> Best:
-    """The snapshot with the least value of this score is the best."""
-    return Best(score, greater=False)
 
 
 @dataclass(frozen=True)
@@ -93,6 +72,8 @@ class Task:
         divisor: what the loss is a mean over: "rows", "label_tokens" or "start_end".
         row_checks: functions (dataset, where) that refuse bad rows before a tokenizer is loaded.
         defaults: settings where the user gives none.
+        variants: other kinds of model that can serve it, one of `FORMS` -> the fields that differ
+            then.
     """
 
     name: str
@@ -112,13 +93,26 @@ class Task:
     divisor: str = "rows"
     row_checks: Sequence[Callable[[datasets.Dataset, str], None]] = ()
     defaults: Defaults = field(default_factory=Defaults)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise ValueError(f"task {self.name!r}: form {self.form!r} is none of {FORMS}")
+        for form in self.forms:
+            if form not in FORMS:
+                raise ValueError(f"task {self.name!r}: form {form!r} is none of {FORMS}")
         clash = set(self.keep) & set(self.output_features)
         if clash:
             raise ValueError(f"task {self.name!r}: {clash} are model columns and kept columns")
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The kinds of model that can serve it, its own first."""
+        return (self.form, *self.variants)
+
+    def in_form(self, form: str) -> Task:
+        """The task for that kind of model, one of `forms`."""
+        if form == self.form:
+            return self
+        return dataclasses.replace(self, form=form, variants={}, **self.variants[form])
 
     def rows(self, split: str, folders: Folders) -> Rows:
         """The raw rows of one whole split, checked."""

@@ -20,7 +20,13 @@ from ke_t5.distributed import Ranks, launched_rank
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
 from ke_t5.models.hub import find_pretrained, require_weights
-from ke_t5.models.loader import check_form, check_model_name, default_model_name, load_model
+from ke_t5.models.loader import (
+    check_form,
+    check_model_name,
+    choose_form,
+    default_model_name,
+    load_model,
+)
 from ke_t5.pipe import Folders, Task, get_task
 from ke_t5.recipes.folders import RunFolder, write_json
 from ke_t5.task.utils import get_vocabulary
@@ -140,6 +146,7 @@ def prepare(flags: Namespace) -> Job:
     task = get_task(flags.task)
     model_name = flags.model_name or default_model_name(task.form)
     class_name = check_model_name(model_name)
+    task = task.in_form(choose_form(model_name, *task.forms))
     source = "sample" if flags.sample else flags.pre_trained_model
     run = RunFolder.of(flags.output_dir, class_name, source, task.name)
     if flags.resume or not run.holds_a_run():

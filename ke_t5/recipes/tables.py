@@ -16,6 +16,7 @@ from ke_t5.task import label_metrics, labels
 from ke_t5.task.labels import Labels
 
 UNPARSABLE = "unparsable"
+TAGGING = ("token_classification", "character_tagging")
 MOST_TYPES = 40  # shown at once
 Line = dict[str, Any]
 
@@ -35,7 +36,7 @@ def kind_of(task: Task, lines: Sequence[Line]) -> str:
         return "numbers"
     if isinstance(gold, dict) and {"heads", "relations"} <= set(gold):
         return "trees"
-    if isinstance(gold, list) and task.form == "token_classification":
+    if isinstance(gold, list) and task.form in TAGGING:
         return "tags"
     return "answers"
 

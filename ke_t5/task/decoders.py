@@ -13,7 +13,7 @@ from typing import Any
 
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.preprocessors import Example
-from ke_t5.task import metrics, spans, text
+from ke_t5.task import text
 from ke_t5.task.labels import Labels
 from ke_t5.task.utils import get_vocabulary
 
@@ -91,51 +91,3 @@ def read_references(written: str) -> list[str]:
     """The answers to a question by its target text: one, or none where it is impossible."""
     answer = text.text_to_answer(written)
     return [answer] if answer else []
-
-
-# ---------------------------------------------------------------------------------------- tags
-
-
-class CharacterTags(list):
-    """Tags of the visible characters, one list per sentence.
-
-    Attributes:
-        tokens: the tags of the tokens that they belong to, None for a token of no character.
-    """
-
-    tokens: list[str | None]
-
-    @classmethod
-    def of(cls, example: Example, tags: Sequence[str], tokens: list[str | None]) -> CharacterTags:
-        """The tags of the example's characters without its spaces, with those of its tokens."""
-        made = cls(spans.drop_spaces(example["text"], tags))
-        made.tokens = tokens
-        return made
-
-
-def decode_tags(records: Records, examples: Examples, *, labels: Labels) -> tuple[list[str], None]:
-    """A tag per visible character, from a tag id per token; per token where nothing was kept."""
-    named = [labels.names[tag] for tag in records[0]["tags"]]
-    example = examples[0]
-    if "offsets" not in example:
-        pairs = zip(named, example["labels"], strict=True)
-        return [tag for tag, gold in pairs if gold != IGNORED], None
-    tags = spans.character_tags(named, example["offsets"], example["text"])
-    return CharacterTags.of(example, tags, named), None
-
-
-def gold_tags(example: Example, *, labels: Labels) -> list[str] | None:
-    """A tag per visible character; per token where nothing was kept."""
-    tokens = [name_from_id(tag, labels=labels) for tag in example["labels"]]
-    if "gold" not in example:
-        return [tag for tag in tokens if tag is not None] or None
-    if example["gold"] is None:
-        return None
-    return CharacterTags.of(example, example["gold"], tokens)
-
-
-def token_accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
-    """`metrics.token_accuracy` over the tokens of sentences whose tags are per character: real
-    tokens only, neither padding nor special ones."""
-    columns = [[getattr(tags, "tokens", tags) for tags in side] for side in (targets, predictions)]
-    return metrics.token_accuracy(*columns)

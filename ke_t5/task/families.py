@@ -7,15 +7,16 @@ reader. Kinds with structure of their own stand in `structured.py`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ke_t5.pipe.best import Best
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.sources import DataSource
-from ke_t5.pipe.task import Best, Defaults
-from ke_t5.task import checks, decoders, passages, steps, text
+from ke_t5.pipe.task import Defaults
+from ke_t5.task import checks, decoders, passages, steps, tags, text
 from ke_t5.task.forms import Written, register, register_classes, register_generative
 from ke_t5.task.label_metrics import Metric
 from ke_t5.task.labels import Labels
@@ -149,16 +150,6 @@ def similarity(
 # ------------------------------------------------------------------------------------- tagging
 
 
-def tag_checks(labels: Labels, column: str) -> tuple[Callable, ...]:
-    """The row checks of tags (one per character) or of entities."""
-    has_text = partial(checks.has_texts, columns=("text",))
-    if column == "tags":
-        as_long = partial(checks.has_equal_lengths, columns=("tags",), text="text")
-        return (has_text, as_long, partial(checks.known_labels, labels=labels, column="tags"))
-    types = Labels(tuple(tag[2:] for tag in labels.names if tag[0] == "B"))
-    return (has_text, partial(checks.known_labels, labels=types, column=f"{column}.label"))
-
-
 def tagging(
     name: str,
     source: DataSource,
@@ -169,7 +160,8 @@ def tagging(
     column: str = "tags",
     defaults: Defaults,
 ) -> None:
-    """Registers `name`: a tag per token, scored per character.
+    """Registers `name`: tags of tokens, or of characters for models of that kind; either way the
+    scores are per character.
 
     Args:
         labels: the tags, IOB2.
@@ -178,18 +170,13 @@ def tagging(
     register(
         name,
         source,
-        [partial(steps.add_token_tags, labels=labels)],
+        [partial(tags.add_token_tags, labels=labels)],
         targets={"labels": Feature(pad=IGNORED, num_values=len(labels))},
         keep={"gold": ["string"], "offsets": [["int32"]]},
-        without_kept="tags are scored per token, not per character",
-        form="token_classification",
-        divisor="label_tokens",
-        labels=labels.names,
-        decode=partial(decoders.decode_tags, labels=labels),
-        target=partial(decoders.gold_tags, labels=labels),
+        **tags.of_tokens(labels),
         metric_fns=tuple(metrics),
         best=best,
-        row_checks=tag_checks(labels, column),
+        row_checks=tags.tag_checks(labels, column),
         defaults=defaults,
     )
 

@@ -166,6 +166,39 @@ def unreachable_entities(text: str, char_tags: Sequence[str], offsets: Offsets) 
     return sum(entity not in found for entity in gold)
 
 
+# ------------------------------------------------------------------------- tokens of characters
+
+
+def character_tokens(text: str, offsets: Offsets, *, is_cut: bool = False) -> list[int]:
+    """The token of each character, so that a tagger of characters can say where an entity begins or
+    ends inside a token. Where the text was cut, only up to the end of its last token.
+
+    White space, and a character that normalisation removed, has its left neighbour's token; in
+    front of the first visible character it has that one's, and token 0 where none is visible. Of
+    several tokens that claim a character the last has it: a lone sentencepiece space claims the
+    first character of the unknown word behind it.
+
+    >>> character_tokens("서울 시는", [(0, 2), (2, 4), (4, 5), (0, 0)])
+    [0, 0, 0, 1, 2]
+    """
+    claimed: list[int | None] = [None] * len(text)
+    for token, offset in enumerate(offsets):
+        start, end = offset or NOWHERE
+        claimed[start:end] = [token] * (end - start)
+    if is_cut:
+        del claimed[max((offset[1] for offset in offsets if offset), default=0) :]
+    visible = [
+        None if character.isspace() else token
+        for character, token in zip(text, claimed, strict=False)
+    ]
+    current = next((token for token in visible if token is not None), 0)
+    tokens = []
+    for token in visible:
+        current = current if token is None else token
+        tokens.append(current)
+    return tokens
+
+
 # ------------------------------------------------------------------------------- spans and tokens
 
 

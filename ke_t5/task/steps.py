@@ -22,7 +22,7 @@ from ke_t5.pipe.preprocessors import (
     map_over_batches,
 )
 from ke_t5.pipe.sources import ROW_ID
-from ke_t5.task import spans, text
+from ke_t5.task import text
 from ke_t5.task.labels import Labels
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ Offsets = list[list[int]]
 Render = Callable[..., list[str]]
 
 UNWRITABLE = "targets cannot be written with this tokenizer's vocabulary"
-UNREACHABLE = "entities cannot be represented by this tokenizer (one label per token)"
+ENTITIES_CUT = "entities cut off"
 
 
 def inputs_cut(limit: int) -> str:
@@ -207,47 +207,3 @@ def add_target_text(
 def add_gold(batch: Batch, *, read: Callable[[Example], Any]) -> Batch:
     """Adds `gold`, what the metrics compare with."""
     return {**batch, "gold": for_each_row(batch, read)}
-
-
-# --------------------------------------------------------------------------------- tags of tokens
-
-
-@map_over_batches
-def add_token_tags(
-    batch: Batch, *, labels: Labels, output_features: Features, sequence_length: Lengths
-) -> Batch:
-    """Adds `input_ids` of the raw text, `labels` (a tag id per token), `offsets`, and `gold` (a tag
-    per character); entities that one tag per token cannot give back are counted."""
-    tokenizer = fast_tokenizer(output_features)
-    limit = length_limit(sequence_length, "inputs", tokenizer)
-    texts, gold = batch["text"], for_each_row(batch, _gold_tags)
-    ids, offsets, num_cut = encode_with_offsets(tokenizer, texts, limit)
-    tag_ids, num_lost, num_entities = [], [], []
-    for text_, tags, pairs in zip(texts, gold, offsets, strict=True):
-        if tags is None:
-            tag_ids.append([IGNORED] * len(pairs))
-            num_lost.append(0)
-            num_entities.append(0)
-            continue
-        named = spans.token_tags(tags, pairs, text_)
-        tag_ids.append([IGNORED if tag is None else labels.id_of(tag) for tag in named])
-        num_lost.append(spans.unreachable_entities(text_, tags, pairs))
-        num_entities.append(len(spans.entity_spans(spans.drop_spaces(text_, tags))))
-    return {
-        **batch,
-        "input_ids": ids,
-        "labels": tag_ids,
-        "offsets": offsets,
-        "gold": gold,
-        f"{LOST}{UNREACHABLE}": num_lost,
-        f"{OF}{UNREACHABLE}": num_entities,
-        f"{LOST}{inputs_cut(limit)}": num_cut,
-    }
-
-
-def _gold_tags(row: Example) -> list[str] | None:
-    if "tags" in row:
-        return row["tags"]
-    if row["entities"] is None:
-        return None
-    return spans.tags_from_entities(len(row["text"]), row["entities"])

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from ke_t5.pipe.best import Best
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
 from ke_t5.pipe.sources import DataSource
-from ke_t5.pipe.task import Best, Defaults
+from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, spans, steps, text
 from ke_t5.task.decoders import Examples, Records
 from ke_t5.task.forms import Written, register, register_classes, register_generative
 from ke_t5.task.label_metrics import Metric
 from ke_t5.task.labels import Labels
 
-ENTITIES_CUT = "entities cut off"
 WORDS_CUT = "words cut off"
 
 # ------------------------------------------------------------------------------ pairs of entities
@@ -43,8 +43,8 @@ def add_entity_tokens(
         "input_ids": ids,
         "text": texts,
         "entity_token_idx": [[list(span or spans.NOWHERE) for span in both] for both in found],
-        f"{LOST}{ENTITIES_CUT}": [sum(span is None for span in both) for both in found],
-        f"{OF}{ENTITIES_CUT}": [2] * len(found),
+        f"{LOST}{steps.ENTITIES_CUT}": [sum(span is None for span in both) for both in found],
+        f"{OF}{steps.ENTITIES_CUT}": [2] * len(found),
         f"{LOST}{steps.inputs_cut(limit)}": num_cut,
     }
 

@@ -39,11 +39,12 @@ from functools import partial
 from pathlib import Path
 
 from ke_t5.failure import run_and_exit
+from ke_t5.pipe.best import greatest
 from ke_t5.pipe.cache import Folders, default_cache_dir
 from ke_t5.pipe.sources import ReleaseSource
-from ke_t5.pipe.task import Defaults, Task, TaskRegistry, get_task, greatest
+from ke_t5.pipe.task import Defaults, Task, TaskRegistry, get_task
 from ke_t5.readers import klue, kor_corpora, korquad, nikl
-from ke_t5.task import decoders, families, labels, metrics, steps, structured
+from ke_t5.task import families, labels, metrics, steps, structured, tags
 
 ACCURACY, MACRO_F1 = metrics.accuracy, metrics.macro_f1
 TITLE, TEXT, SENTENCE = {"title": "title"}, {"text": "text"}, {"sentence": "text"}
@@ -53,7 +54,7 @@ SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
 QUESTIONS = {"question1": "question1", "question2": "question2"}
 RELATION = (metrics.micro_f1_without("no_relation"), metrics.auprc, ACCURACY)
 WRITTEN_RELATION = (RELATION[0], ACCURACY)  # text has no probabilities
-ENTITIES = (metrics.entity_f1_micro, metrics.entity_f1, decoders.token_accuracy)
+ENTITIES = (metrics.entity_f1_micro, metrics.entity_f1, tags.token_accuracy)
 SUMMARY = (metrics.rouge, metrics.bleu)
 
 # name, release, fields of the text, labels, metrics, what picks the best, epochs
@@ -128,11 +129,11 @@ def register_all() -> None:
             best=greatest(best),
             defaults=Defaults(),
         )
-    for name, release, tags, column, scores, best in TAGGING:
+    for name, release, names, column, scores, best in TAGGING:
         families.tagging(
             name,
             ReleaseSource(release),
-            labels=tags,
+            labels=names,
             column=column,
             metrics=scores,
             best=greatest(best),
