@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 from generation_toys import sentences, tiny_t5, written_examples
-from helpers import folders, run_on_ranks, task_on, toy_tokenizer
+from helpers import folders, task_on, toy_tokenizer
 from pretend import evaluate_on
 from toy_model import toy_model
 
-from ke_t5.distributed import Ranks
 from ke_t5.errors import UserError
-from ke_t5.pipe import Defaults, EvaluationHelper, evaluate
+from ke_t5.pipe import Defaults, EvaluationHelper
 from ke_t5.pipe.arguments import argument_names
 
 LONGEST = 12
@@ -146,21 +145,6 @@ def test_sampled_answers_are_the_same_for_a_seed_whoever_draws_them(built, model
     assert first == written(helper, model, examples)
     assert first == written(helper, model, examples, num_ranks=2)
     assert first != written(EvaluationHelper(task, model_kwargs=SAMPLED, seed=4), model, examples)
-
-
-def sampled_on(ranks, path):
-    task, examples = written_examples(path, num_rows=9)
-    helper = EvaluationHelper(task, model_kwargs={**SAMPLED, "num_return_sequences": 2})
-    evaluated = evaluate(helper, tiny_t5(), examples, batch_size=2, ranks=ranks)
-    return evaluated.scores, evaluated.num_scored, evaluated.predictions
-
-
-def test_two_processes_sample_what_one_does(tmp_path):
-    alone = sampled_on(Ranks(0, 1, torch.device("cpu"), 1), tmp_path)
-    first, second = run_on_ranks(sampled_on, 2, tmp_path)
-    assert first == alone
-    assert second == (alone[0], alone[1], [])
-    assert all(len(line["sequences"]) == 2 for line in first[2])
 
 
 def test_all_returned_sequences_are_kept_and_the_first_is_scored(built, model):
