@@ -255,7 +255,7 @@ class Keeper:
         """Validates and saves a run that ended between two validations.
 
         Such a validation is none of the schedule: a resumed run would not have made it, so it is
-        neither logged nor remembered, and its snapshot is the best one only while there is no other.
+        neither logged nor remembered; its snapshot is the best only while there is no other.
         """
         if self.validated_at != self.state.step and self.best_step() != self.state.step:
             evaluated = self._evaluate()
