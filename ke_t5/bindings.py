@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import gin
 from gin import config_parser
+
 from ke_t5.errors import UserError, suggestion
 from ke_t5.gin_syntax import fault
 

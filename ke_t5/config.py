@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import gin
+
 from ke_t5 import bindings as gin_bindings
 from ke_t5.annotations import fits, hint_of, shown
 from ke_t5.bindings import CONSTANT, MACRO, Binding, Reader, leaves

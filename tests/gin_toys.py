@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import gin
 import pytest
 
-import gin
 from ke_t5.config import clear, configure
 from ke_t5.errors import Exit, UserError
 

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gin
 import pytest
 from gin_toys import ToyAdam, configured, fault, folder, toy_dataset, toy_optimizer
 
-import gin
 from ke_t5.config import clear, import_modules
 from ke_t5.errors import Exit, UserError
 

@@ -9,9 +9,9 @@ import textwrap
 import time
 from pathlib import Path
 
+import gin
 import pytest
 
-import gin
 from ke_t5 import failure
 from ke_t5.errors import Exit, Stopped, UserError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ke_t5.train.loggers import RunLog, ProgressBar
+from ke_t5.train.loggers import ProgressBar, RunLog
 
 
 def lines(path):

@@ -4,11 +4,11 @@ import inspect
 import subprocess
 import sys
 
+import gin
 import pytest
 import torch
 from torch import nn
 
-import gin
 from ke_t5.errors import UserError
 from ke_t5.train import optimizers, schedules
 from ke_t5.train.optimizers import (

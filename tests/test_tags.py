@@ -6,13 +6,13 @@ import dataclasses
 import functools
 from types import SimpleNamespace
 
+import gin
 import numpy as np
 import pytest
 from helpers import folders
 from perfect import perfect_scores
 from toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 
-import gin
 from ke_t5.models import loader
 from ke_t5.models.kinds import OUR_MODELS
 from ke_t5.pipe import IGNORED, EvaluationHelper, Examples, FunctionDataSource, Task, TaskRegistry

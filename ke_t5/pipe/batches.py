@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import gin
 import numpy as np
 
-import gin
 from ke_t5.errors import UserError
 
 # Batches are sorted by length inside windows of so many, then shuffled: padding stays small and the

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gin
+
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.best import Best
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gin
+
 from ke_t5.errors import Exit, UserError
 from ke_t5.hub import why_unreachable
 

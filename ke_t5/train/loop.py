@@ -20,8 +20,8 @@ import torch
 from ke_t5.distributed import Ranks, no_sync, seed_step
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.batches import BatchPlan, share
-from ke_t5.pipe.prediction import model_inputs
 from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.prediction import model_inputs
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, autocast
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import gin
+
 from ke_t5.errors import UserError
 from ke_t5.train.schedules import SCHEDULES, get_scheduler, set_learning_rate
 

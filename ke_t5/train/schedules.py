@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import gin
+
 from ke_t5.errors import UserError
 from ke_t5.registry import Registry
 

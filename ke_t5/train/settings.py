@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gin
+
 from ke_t5.errors import UserError, suggestion
 
 if TYPE_CHECKING:
