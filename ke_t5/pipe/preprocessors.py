@@ -23,7 +23,7 @@ Example = dict[str, Any]
 Batch = dict[str, list[Any]]
 
 # Columns named so count what a step lost of each row, and of how many ("lost:entities cut",
-# "of:entities cut"; of rows where there is no such column). They are reported, never fed to a model.
+# "of:entities cut"; of rows where there is no such column). Reported, never fed to a model.
 LOST, OF = "lost:", "of:"
 
 
