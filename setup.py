@@ -11,7 +11,7 @@ setup(
     long_description=Path(__file__).with_name("README.en.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["ke_t5", "ke_t5.*"]),
     install_requires=[
         "torch>=2.11",
