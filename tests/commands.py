@@ -64,7 +64,7 @@ def _command(words: list[str]) -> Command:
 
 def check_names(flags: Namespace) -> None:
     """Raises UserError where the task or the model is unknown, or they do not fit each other."""
-    form = get_task(flags.task).form
-    name = flags.model_name or default_model_name(form)
+    forms = get_task(flags.task).forms
+    name = flags.model_name or default_model_name(forms[0])
     check_model_name(name)
-    check_form(load_model(name), form)
+    check_form(load_model(name), *forms)

@@ -1,0 +1,155 @@
+"""Who may know whom: the package's modules in lines, each importing only from lines above its own.
+
+`x.*` is a room: its modules stand on one line and may import each other, in no circle.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "ke_t5"
+SCRIPTS = ("train_ddp", "test_ddp")
+
+LINES = (
+    "errors hub annotations gin_syntax",
+    "registry bindings failure flags distributed readers.* models models.source models.kinds "
+    "models.settings models.crf models.configs models.heads pipe.cache pipe.features "
+    "pipe.batches pipe.arguments pipe.best task task.labels task.text task.spans train "
+    "train.settings train.states train.loggers",
+    "config models.loader models.hub models.ngrams models.encoders models.structured_heads "
+    "pipe.sources pipe.generation task.label_metrics task.answers task.submission task.utils "
+    "train.schedules train.snapshot_folders",
+    "models.models models.build pipe.preprocessors pipe.splits task.tag_metrics task.text_metrics "
+    "train.optimizers train.snapshots",
+    "models.export pipe.examples task.metrics task.checks task.steps",
+    "pipe.task task.decoders",
+    "pipe.prediction task.forms task.passages",
+    "pipe.evaluation task.tags task.structured train.loop",
+    "pipe sample.* task.families",
+    "task.task",
+    "recipes.*",
+    "train_ddp test_ddp",
+)
+
+# What a wrong flag, setting or row may cost: none of these imports the libraries below.
+LIGHT = (
+    "errors", "registry", "flags", "config", "distributed", "failure", "readers.klue",
+    "readers.nikl", "readers.korquad", "readers.kor_corpora", "models.loader", "models.hub",
+    "task.labels", "task.text", "task.spans", "task.metrics", "task.submission", "pipe",
+    "task.task", "train.optimizers", "train.settings", "train.schedules", "recipes.train",
+    "recipes.test",
+)  # fmt: skip
+HEAVY = (
+    "torch", "transformers", "datasets", "sklearn", "scipy", "seqeval", "rouge_score",
+    "sacrebleu", "matplotlib",
+)  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    """A file's name in the table: without the package in front of it; "" for the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part not in (PACKAGE, "__init__"))
+
+
+@functools.cache
+def sources() -> dict[str, Path]:
+    """Every module of the package, and the two scripts, by name."""
+    files = [*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / f"{name}.py" for name in SCRIPTS)]
+    return {module_name(path): path for path in sorted(files)}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The full names that a module imports, inside functions too, but not for types alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from imported(ast.Module(node.orelse, []))
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: write the whole name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from imported(node)
+
+
+@functools.cache
+def arrows() -> dict[str, frozenset[str]]:
+    """Module -> the modules of ours that it imports."""
+    found = {}
+    for name, path in sources().items():
+        ours = set()
+        for full in imported(ast.parse(path.read_text(encoding="utf-8"))):
+            if full.split(".")[0] == PACKAGE:
+                inner = full.removeprefix(PACKAGE).lstrip(".")
+                ours.add(inner if inner in sources() else inner.rpartition(".")[0])
+        found[name] = frozenset(ours - {name})
+    return found
+
+
+@functools.cache
+def places() -> dict[str, int]:
+    """Entry of the table -> its line."""
+    return {entry: number for number, line in enumerate(LINES) for entry in line.split()}
+
+
+def entry_of(name: str) -> str | None:
+    """The entry of the table that a module belongs to, None where it has none."""
+    room = f"{name.split('.')[0]}.*"
+    return name if name in places() else room if room in places() else None
+
+
+def room_of(name: str) -> str:
+    """The first part of a module's name."""
+    return name.split(".")[0]
+
+
+def test_every_module_has_one_place():
+    assert {name for name in sources() if name and entry_of(name) is None} == set()
+    assert len(places()) == len(" ".join(LINES).split()), "an entry stands twice"
+
+
+@pytest.mark.parametrize("name", sorted(set(sources()) - {""}))
+def test_it_imports_only_from_lines_above(name):
+    line = places()[entry_of(name)]
+    wrong = {
+        other
+        for other in arrows()[name]
+        if places()[entry_of(other)] >= line and entry_of(other) != entry_of(name)
+    }
+    assert wrong == set(), f"{name} is on line {line} of the table"
+
+
+def test_no_circle():
+    tuple(TopologicalSorter(arrows()).static_order())
+
+
+@pytest.mark.parametrize(
+    ("room", "others"), [("pipe", ("task", "models", "train")), ("models", ("pipe", "task"))]
+)
+def test_a_room_that_stands_alone(room, others):
+    for name, imports in arrows().items():
+        if room_of(name) == room:
+            assert not {other for other in imports if room_of(other) in others}, name
+
+
+def test_only_the_scripts_import_a_recipe():
+    users = {name for name, imports in arrows().items() if "recipes" in map(room_of, imports)}
+    assert {name for name in users if room_of(name) != "recipes"} == set(SCRIPTS)
+
+
+def test_nothing_heavy_before_flags_gin_and_data_are_checked():
+    names = ", ".join(f"{PACKAGE}.{name}" for name in LIGHT)
+    program = f"import sys, {names}; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.stdout.strip() == "[]", done.stderr
