@@ -118,30 +118,36 @@ def _describe_function(function: Callable) -> Any:
 def build_once(folder: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """The information stored with `folder`, after building it if nobody has.
 
-    `build(temporary_folder)` writes the files and returns what `info.json` shall hold. One process
-    builds while the others wait; the lock of a process that died is free at once, and its half-made
-    folder is removed.
+    `build(temporary_folder)` writes the files and returns what `info.json` shall hold.
+    """
+
+    def build_with_info(temporary: Path) -> None:
+        text = json.dumps(build(temporary), ensure_ascii=False, indent=1)
+        (temporary / INFO_FILE).write_text(text, encoding="utf-8")
+
+    build_folder_once(folder, build_with_info)
+    return json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+
+
+def build_folder_once(folder: Path, build: Callable[[Path], None]) -> None:
+    """Makes `folder` if it is not there: `build` fills a temporary one, which is then renamed.
+
+    One process builds while the others wait; the lock of a process that died is free at once, and
+    the half-made folder it left is removed.
     """
     from filelock import FileLock
 
-    info_file = folder / INFO_FILE
-    if not info_file.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(folder.name + ".lock")):
-            if not info_file.exists():
-                _build(folder, build)
-    return json.loads(info_file.read_text(encoding="utf-8"))
-
-
-def _build(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        info = build(temporary)
-        text = json.dumps(info, ensure_ascii=False, indent=1)
-        (temporary / INFO_FILE).write_text(text, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        if folder.is_dir():
+            return
+        temporary = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            build(temporary)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.pipe.cache import build_folder_once
 
 
 @cache
@@ -27,23 +26,13 @@ def sample_root(cache_dir: Path) -> Path:
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """`target`, built where it is missing: `build` fills a folder, which is then renamed.
-
-    However many processes ask at once, one builds and the others wait; a process that died leaves
-    no lock behind and nothing that could be taken for the whole.
+    """`target`, built where it is missing, by one process however many ask at once.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    if target.is_dir():
-        return target
-    from filelock import FileLock
-
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / f".{target.name}.lock"):
-            if not target.is_dir():
-                _build(target, build)
+        build_folder_once(target, build)
     except OSError as error:
         raise UserError(
             f"the sample cannot be written ({error.strerror or error})",
@@ -52,16 +41,3 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
             Exit.MACHINE,
         ) from error
     return target
-
-
-def _build(target: Path, build: Callable[[Path], None]) -> None:
-    """Builds under a passing name; whoever holds the lock also clears what dead builders left."""
-    for left_over in target.parent.glob(f".{target.name}.*.tmp"):
-        shutil.rmtree(left_over)
-    passing = target.parent / f".{target.name}.{os.getpid()}.tmp"
-    passing.mkdir()
-    try:
-        build(passing)
-        passing.rename(target)
-    finally:
-        shutil.rmtree(passing, ignore_errors=True)
