@@ -122,6 +122,18 @@ def test_a_test_gives_the_best_score_to_the_last_digit(whole, cache_dir, weights
     assert scores(whole, "validation_31_")["scores"] == expected
 
 
+def test_a_submission_is_written_in_the_benchmarks_form(whole, cache_dir, tmp_path):
+    words = ("--task", "klue_tc", "--sample", "--resume", "best", "--submission", tmp_path / "out")
+    test(*words, "--test_split", "validation[3:8]", output=whole, cache=cache_dir)
+    assert len((tmp_path / "out").read_text().splitlines()) == 5
+
+
+def test_a_benchmark_without_submissions_says_so(tmp_path, cache_dir):
+    words = ("--task", "nsmc", "--sample", "--submission", tmp_path / "out")
+    with pytest.raises(UserError, match="--submission: the benchmark of nsmc takes no predictions"):
+        test(*words, output=tmp_path, cache=cache_dir)
+
+
 def test_an_export_works_in_a_pipeline(tmp_path, cache_dir):
     from transformers import pipeline
 

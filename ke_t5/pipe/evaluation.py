@@ -44,7 +44,7 @@ class Evaluated:
         num_rows: rows predicted; num_scored: those of them that have a label.
         unparsable: answers that could not be read.
         predictions: on rank 0, one dict per row in the order of `_id`; elsewhere empty.
-        row_scores: on rank 0, what decoding gave as scores of each labelled row, in that order.
+        row_scores: on rank 0, what decoding gave as scores of each row, in the same order.
     """
 
     scores: dict[str, float]
@@ -107,23 +107,26 @@ def score(
         raise RuntimeError(
             f"{len(answers)} answers for {len(examples)} examples: each must be predicted once"
         )
-    predictions, targets, decoded, all_scores = [], [], [], []
+    predictions, row_scores = [], []
     for row_id, positions, rows in _rows(examples):
         records = [by_position[position] for position in positions]
         line, scores = _line(helper.task, row_id, records, rows)
         predictions.append(line)
-        if line["gold"] is not None:
-            targets.append(line["gold"])
-            decoded.append(line["prediction"])
-            all_scores.append(scores)
+        row_scores.append(scores)
+    labelled = [
+        (line["gold"], line["prediction"], scores)
+        for line, scores in zip(predictions, row_scores, strict=True)
+        if line["gold"] is not None
+    ]
+    targets, decoded, scores = map(list, zip(*labelled, strict=True)) if labelled else ([], [], [])
     prefix = score_prefix(helper, examples)
     return Evaluated(
-        compute_scores(helper.task, targets, decoded, all_scores, prefix=prefix),
+        compute_scores(helper.task, targets, decoded, scores, prefix=prefix),
         len(predictions),
-        len(targets),
+        len(labelled),
         sum(prediction is None for prediction in decoded),
         predictions,
-        all_scores,
+        row_scores,
     )
 
 

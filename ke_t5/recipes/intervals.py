@@ -67,14 +67,16 @@ def bootstrap(
             of it); draws end then, but there are no fewer than `FEWEST_DRAWS` while these are to
             be had in `PATIENCE` times as long.
     """
-    lines = [line for line in evaluated.predictions if line["gold"] is not None]
+    is_labelled = [line["gold"] is not None for line in evaluated.predictions]
+    lines = list(itertools.compress(evaluated.predictions, is_labelled))
+    row_scores = list(itertools.compress(evaluated.row_scores, is_labelled))
     found = Bootstrap()
     if len(lines) < 2:
         return found
     columns = [[line["gold"] for line in lines], [line["prediction"] for line in lines]]
     slow = []
     for metric in task.metric_fns:
-        inputs = [*columns, evaluated.row_scores] if _wants_scores(metric) else columns
+        inputs = [*columns, row_scores] if _wants_scores(metric) else columns
         shortcuts = SHORTCUTS[metric](metric, *inputs) if metric in SHORTCUTS else {}
         believed = {
             name: shortcut

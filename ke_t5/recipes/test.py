@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ke_t5.distributed import session
+from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
 from ke_t5.flags import parse_test
-from ke_t5.pipe import EvaluationHelper, Examples, evaluate, get_dataset
+from ke_t5.pipe import Evaluated, EvaluationHelper, Examples, evaluate, get_dataset
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
+from ke_t5.recipes.ceilings import ceiling, ceiling_line
 from ke_t5.recipes.intervals import bootstrap
 from ke_t5.recipes.job import (
     Job,
@@ -23,34 +25,28 @@ from ke_t5.recipes.job import (
     take_sample_model,
 )
 from ke_t5.recipes.report import write_report
+from ke_t5.task.submission import form_of, write_submission
+from ke_t5.train.settings import autocast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> None:
     """`test_ddp.py`: scores a model on a split and keeps its predictions."""
-    flags = parse_test(argv)
-    job = prepare(flags)
+    job = prepare(parse_test(argv))
+    form = form_of(job.task.name) if job.flags.submission else None
     choose_weights(job)
     examples = examples_of(job)
     with session() as ranks:
-        # These import torch and transformers, which everything above has spared.
-        from ke_t5.recipes.modelling import autocast_of, build_model, write_evaluation
-        from ke_t5.train.snapshots import find_snapshot, load_snapshot
-
         started = time.monotonic()
         if ranks.is_main:
             job.run.check_writable()
             job.run.forget_error()
-        model = build_model(job, ranks)
-        snapshot = None
-        if flags.resume:
-            snapshot = find_snapshot(job.run.weights, flags.resume)
-            if snapshot is None:
-                raise no_weights(job)
-            load_snapshot(snapshot, model=model)
-            logger.info("testing %s", snapshot)
-        helper = EvaluationHelper(job.task, seed=flags.seed)
+        model, snapshot = model_of(job, ranks)
+        helper = EvaluationHelper(job.task, seed=job.flags.seed)
         helper.check(model, examples)
         evaluated = evaluate(
             helper,
@@ -58,26 +54,74 @@ def main(argv: list[str]) -> None:
             examples,
             batch_size=job.batch_size(),
             ranks=ranks,
-            autocast=lambda: autocast_of(job, ranks),
+            autocast=lambda: autocast(job.settings, ranks.device),
             watch=console.watch_batches if ranks.is_main else iter,
         )
-        if not ranks.is_main:
-            return
-        found = bootstrap(job.task, evaluated)
-        folder = write_evaluation(job, flags.test_split, evaluated, examples, bootstrap=found)
-        for line in job.configuration.unread():
-            logger.warning(line)
-        console.tell(write_report(
-            folder,
-            task=job.task,
-            evaluated=evaluated,
-            bootstrap=found,
-            title=f"{job.task.name} {flags.test_split}",
-            facts=facts_of(job, helper, examples, snapshot=snapshot),
-        ))  # fmt: skip
-        console.tell(
-            f"{time.monotonic() - started:.0f} s; report.html, scores and predictions in {folder}"
+        if ranks.is_main:
+            keep(job, evaluated, examples, facts_of(job, helper, examples, snapshot=snapshot))
+            if form is not None:
+                hand_in(job, form, evaluated)
+            console.tell(f"{time.monotonic() - started:.0f} s")
+
+
+def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, Path | None]:
+    """The model to test, and the snapshot that its weights are from, if they are from one."""
+    # These import torch and transformers, which everything before has spared.
+    from ke_t5.recipes.modelling import build_model
+    from ke_t5.train.snapshots import find_snapshot, load_snapshot
+
+    model = build_model(job, ranks)
+    if not job.flags.resume:
+        return model, None
+    snapshot = find_snapshot(job.run.weights, job.flags.resume)
+    if snapshot is None:
+        raise no_weights(job)
+    load_snapshot(snapshot, model=model)
+    logger.info("testing %s", snapshot)
+    return model, snapshot
+
+
+def keep(job: Job, evaluated: Evaluated, examples: Examples, facts: dict[str, object]) -> None:
+    """Writes scores, predictions and report, and prints the table."""
+    from ke_t5.recipes.modelling import write_evaluation
+
+    split = job.flags.test_split
+    found = bootstrap(job.task, evaluated)
+    folder = write_evaluation(job, split, evaluated, examples, bootstrap=found)
+    for line in job.configuration.unread():
+        logger.warning(line)
+    best = ceiling(job.task, examples)
+    if best:
+        facts["scores of perfect predictions"] = console.format_scores(best)
+    title = f"{job.task.name} {split}"
+    console.tell(
+        write_report(
+            folder, task=job.task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
         )
+    )
+    if best:
+        console.tell(ceiling_line(job.task, best))
+    console.tell(f"report.html, scores and predictions in {folder}")
+
+
+def hand_in(job: Job, form: str, evaluated: Evaluated) -> None:
+    """Writes `--submission`: the predictions as the benchmark takes them."""
+    split = job.flags.test_split
+    name = split.partition("[")[0]
+    if "+" in split:
+        raise UserError(
+            "a submission is of one split", f"--test_split {split}", "name one, or a slice of one"
+        )
+    rows = job.task.rows(name, job.folders).dataset
+    guids = rows["guid"] if "guid" in rows.column_names else rows["_id"]
+    path = write_submission(
+        form,
+        job.flags.submission,
+        [str(guids[line["id"]]) for line in evaluated.predictions],
+        [line["prediction"] for line in evaluated.predictions],
+        scores=evaluated.row_scores if form == "klue_re" and evaluated.row_scores[0] else None,
+    )
+    console.tell(f"submission of the form {form} in {path}")
 
 
 def choose_weights(job: Job) -> None:

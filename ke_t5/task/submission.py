@@ -105,6 +105,22 @@ FORMS: Mapping[str, Callable[..., Lines]] = {
 }
 
 
+def form_of(task: str) -> str:
+    """The form that a task's predictions are handed in, the longest name that its name begins with.
+
+    >>> form_of("klue_re_tk_idx"), form_of("korquad_gen_context_free")
+    ('klue_re', 'korquad')
+
+    Raises:
+        UserError: the benchmark takes no predictions.
+    """
+    fitting = [form for form in FORMS if task == form or task.startswith(f"{form}_")]
+    if not fitting or task == "klue_sts_binary":
+        fix = f"leave it out; {', '.join(FORMS)} have a form"
+        raise UserError(f"the benchmark of {task} takes no predictions", "--submission", fix)
+    return max(fitting, key=len)
+
+
 def write_submission(
     form: str,
     path: str | Path,
