@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 
 from ke_t5.failure import run_and_exit
+from ke_t5.flags import parse_test
 
 
 def main() -> None:
     """Runs the recipe; nothing heavy is imported before the flags are right."""
+    flags = parse_test(sys.argv[1:])
     from ke_t5.recipes.test import main as test
 
-    test(sys.argv[1:])
+    test(flags)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 
 from ke_t5.failure import run_and_exit
+from ke_t5.flags import parse_train
 
 
 def main() -> None:
     """Runs the recipe; nothing heavy is imported before the flags are right."""
+    flags = parse_train(sys.argv[1:])
     from ke_t5.recipes.train import main as train
 
-    train(sys.argv[1:])
+    train(flags)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Any
 
 import gin
 
+from ke_t5.flags import parse_test, parse_train
+
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--sample", "--batch_size", "16", "--print_freq", "3")
 # 60 of the sample's news titles: four steps an epoch.
@@ -22,7 +24,8 @@ def train(*words: Any, output: Path, cache: Path) -> None:
     from ke_t5.recipes.train import main
 
     gin.clear_config()
-    main([*map(str, words), "--output_dir", str(output), "--hf_cache_dir", str(cache)])
+    words = (*words, "--output_dir", output, "--hf_cache_dir", cache)
+    main(parse_train([str(word) for word in words]))
 
 
 def test(*words: Any, output: Path, cache: Path) -> None:
@@ -30,7 +33,8 @@ def test(*words: Any, output: Path, cache: Path) -> None:
     from ke_t5.recipes.test import main
 
     gin.clear_config()
-    main([*map(str, words), "--output_dir", str(output), "--hf_cache_dir", str(cache)])
+    words = (*words, "--output_dir", output, "--hf_cache_dir", cache)
+    main(parse_test([str(word) for word in words]))
 
 
 test.__test__ = False  # a helper that pytest would take for a test

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
-from ke_t5.flags import parse_test
 from ke_t5.pipe import Evaluated, EvaluationHelper, Examples, evaluate, get_dataset
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def main(argv: list[str]) -> None:
+def main(flags: Namespace) -> None:
     """`test_ddp.py`: scores a model on a split and keeps its predictions."""
-    job = prepare(parse_test(argv))
+    job = prepare(flags)
     form = form_of(job.task.name) if job.flags.submission else None
     choose_weights(job)
     examples = examples_of(job)

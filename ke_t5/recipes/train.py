@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Stopped
-from ke_t5.flags import parse_train
 from ke_t5.pipe import Examples, get_batches, get_dataset
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def main(argv: list[str]) -> None:
+def main(flags: Namespace) -> None:
     """`train_ddp.py`: trains, and leaves a run's folder behind."""
-    job = prepare(parse_train(argv))
+    job = prepare(flags)
     is_resumed = choose_model(job)
     train, valid = examples_of(job)
     with session() as ranks:
