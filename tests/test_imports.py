@@ -26,10 +26,11 @@ LINES = (
     "pipe.batches pipe.arguments pipe.best task task.labels task.text task.spans train "
     "train.settings train.states train.loggers",
     "config models.loader models.hub models.ngrams models.encoders models.structured_heads "
+    ""
     "pipe.sources pipe.generation task.label_metrics task.answers task.submission task.utils "
     "train.schedules train.snapshot_folders",
-    "models.models models.build pipe.preprocessors pipe.splits task.tag_metrics task.text_metrics "
-    "train.optimizers train.snapshots",
+    "models.models models.build models.characters pipe.preprocessors pipe.splits "
+    "task.tag_metrics task.text_metrics train.optimizers train.snapshots",
     "models.export pipe.examples task.metrics task.checks task.steps",
     "pipe.task task.decoders",
     "pipe.prediction task.forms task.passages",
