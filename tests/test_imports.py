@@ -26,7 +26,6 @@ LINES = (
     "pipe.batches pipe.arguments pipe.best task task.labels task.text task.spans train "
     "train.settings train.states train.loggers",
     "config models.loader models.hub models.ngrams models.encoders models.structured_heads "
-    ""
     "pipe.sources pipe.generation task.label_metrics task.answers task.submission task.utils "
     "train.schedules train.snapshot_folders",
     "models.models models.build models.characters pipe.preprocessors pipe.splits "
