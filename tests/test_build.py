@@ -26,6 +26,7 @@ from ke_t5.models.build import build_model, quiet
 from ke_t5.models.export import export
 from ke_t5.models.hub import find_pretrained
 from ke_t5.models.loader import load_model
+from ke_t5.models.settings import get_model_config
 
 NAMES = ["정치", "경제", "사회"]
 TASK = {
@@ -103,6 +104,22 @@ def test_the_note_names_the_new_head_and_what_was_left_out(bert, capfd):
     assert note.endswith("left out: cls")
     assert model.config.id2label == TASK["id2label"] and not model.training
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_user_changes_the_configuration(v11):
+    name, options = "T5EncoderForCharacterTagging", {"from_scratch": True}
+    config = {"character_crf": True, "dropout_rate": 0}
+    model, _ = build(name, v11, model_config=config, **options)
+    assert model.crf is not None and model.config.dropout_rate == 0
+    assert build(name, v11, **options)[0].crf is None
+    for config, message in (
+        ({"crf_iob": True}, "model.config: T5CharacterConfig has no 'crf_iob'; did you mean"),
+        ({"crf_iob2": "yes"}, "model.config: 'crf_iob2' must be like False, not 'yes'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build(name, v11, model_config=config, **options)
+    with pytest.raises(UserError, match="model.config: 'id2label' is what the task says"):
+        get_model_config({"dropout_rate": 0.2, "id2label": {}})
 
 
 def test_nothing_is_said_of_a_decoder(v11, tmp_path, capfd):

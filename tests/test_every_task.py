@@ -3,13 +3,16 @@ model do."""
 
 from __future__ import annotations
 
+import ast
 import json
 
 import pytest
 from recipe_runs import run_folder, scores, test, train
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.errors import UserError
 from ke_t5.pipe import TaskRegistry
+from ke_t5.task.labels import KLUE_NER
 
 SHORT = ("--sample", "--batch_size", 4, "--max_steps", 2, "--eval_rows", 3)
 # Weights that were hardly trained write until they are stopped.
@@ -38,6 +41,8 @@ def test_a_task_trains_and_is_scored_on_the_sample(tmp_path, cache_dir, name):
         ("klue_ner", "transformers:BertForTokenClassification"),
         ("klue_ner", "T5EncoderForEntityRecognitionWithCRF"),
         ("klue_ner", "EncoderForEntityRecognitionWithCRF"),
+        ("klue_ner", "T5EncoderForCharacterTagging"),
+        ("nikl_ner2020_split", "EncoderForCharacterTagging"),
         ("klue_mrc", "transformers:RobertaForQuestionAnswering"),
         ("klue_re_tk_idx", "T5EncoderForSequenceClassificationFirstSubmeanObjmean"),
         ("klue_dp", "EncoderForDependencyParsing"),
@@ -53,3 +58,49 @@ def test_a_model_of_the_right_kind_trains_resumes_and_exports(tmp_path, cache_di
     expected = scores(tmp_path, "validation_3_")
     test(*words, "--hf_path", "default", output=tmp_path, cache=cache_dir)
     assert scores(tmp_path, "validation_3_") == expected
+
+
+def test_characters_are_tagged_with_a_crf_that_knows_iob2(tmp_path, cache_dir):
+    words = ("--task", "nikl_ner_split", "--model_name", "T5EncoderForCharacterTagging", *SHORT)
+    config = ("--gin_param", "model.config={'character_crf': True, 'crf_iob2': True}")
+    train(*words, *config, "--hf_path", "default", output=tmp_path, cache=cache_dir)
+    exported = json.loads((run_folder(tmp_path) / "hf" / "config.json").read_text())
+    assert exported["character_crf"] and exported["crf_iob2"]
+    with pytest.raises(UserError, match="model.config was {'character_crf': True.* is None now"):
+        train(*words, "--resume", "true", output=tmp_path, cache=cache_dir)
+    words = ("--task", "nikl_ner_split", "--model_name", "T5EncoderForCharacterTagging", "--sample")
+    split = ("--test_split", "validation[:3]", "--pass_only_model_io", "true")
+    test(*words, "--resume", "best", *split, output=tmp_path, cache=cache_dir)
+    found = scores(tmp_path, "validation_3_")["scores"]
+    assert set(found) == {
+        f"model_io_{name}" for name in ("entity_f1_micro", "entity_f1", "token_accuracy")
+    }
+
+
+def test_the_snippet_for_crf_runs_as_it_stands_on_an_export(tmp_path, cache_dir, capsys):
+    name = "T5EncoderForEntityRecognitionWithCRF"
+    words = ("--task", "klue_ner", "--model_name", name, *SHORT, "--hf_path", "default")
+    train(*words, output=tmp_path, cache=cache_dir)
+    capsys.readouterr()
+    known = {"model_path": str(run_folder(tmp_path) / "hf"), "input_txt": "김민수는 서울에 산다."}
+    exec(SNIPPET, known)  # what a user would paste
+    printed = ast.literal_eval(capsys.readouterr().out)
+    assert printed[-1][0] == "</s>" and len(printed) == len(known["predicted_classes"])
+    assert {label for _, label in printed} <= set(KLUE_NER.names)
+
+
+SNIPPET = """
+from transformers import T5Tokenizer
+from ke_t5.models import loader, models
+model_cls = loader.load_model('T5EncoderForEntityRecognitionWithCRF')
+tokenizer = T5Tokenizer.from_pretrained(model_path)
+model = model_cls.from_pretrained(model_path)
+id2label = model.config.id2label
+inputs = tokenizer(input_txt, return_tensors="pt")
+output = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask)
+input_ids = inputs.input_ids[0]
+predicted_classes = output.logits[0]
+inp_tks = [tokenizer.decode(x) for x in input_ids]
+lbls = [id2label[x] for x in predicted_classes]
+print(list(zip(inp_tks, lbls)))
+"""

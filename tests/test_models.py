@@ -257,6 +257,13 @@ def test_places_in_a_token():
     index = torch.tensor([[0, 0, 0, 1, -1]])
     start, end = structured_heads.places_in_token(index, 2)
     assert (start.tolist(), end.tolist()) == ([[0, 1, 1, 0, 0]], [[1, 1, 0, 0, 0]])
+    index = torch.tensor([[4], [0]])
+    start, end = structured_heads.places_in_token(index, 2)
+    assert start.tolist() == end.tolist() == [[0], [0]]
+    index = torch.tensor([[0, 2, 2, 5, 5, 5], [1, 1, 1, 1, -1, -1]])
+    start, end = structured_heads.places_in_token(index, 9)
+    assert start.tolist() == [[0, 0, 1, 0, 1, 2], [0, 1, 2, 3, 0, 0]]
+    assert end.tolist() == [[0, 1, 0, 2, 1, 0], [3, 2, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -317,6 +324,21 @@ def test_character_tagging_with_a_crf(name):
     assert [len(row) for row in output.logits] == [5, 3, 1]
     assert model.loss_divisor == "rows" and make_model(name).loss_divisor is None
     assert all(row[0] != 1 for row in output.logits)
+
+
+def test_gold_that_breaks_iob2_costs_no_more_than_what_is_unknown():
+    # An entity that begins inside a token: its next token is I- behind O.
+    name = "T5EncoderForEntityRecognitionWithCRF"
+    model, batch = make_model(name, crf_iob2=True), make_batch(name, lengths=(5, 3))
+    inside, outside, unknown = 1, 2, -100
+    batch["labels"] = torch.tensor(
+        [[inside, inside, outside, inside, unknown], [unknown, inside, outside, -100, -100]]
+    )
+    loss = model(**batch).loss
+    batch["labels"] = torch.tensor(
+        [[unknown, inside, outside, unknown, unknown], [unknown, inside, outside, -100, -100]]
+    )
+    assert loss < 100 and torch.equal(loss, model(**batch).loss)
 
 
 def test_a_word_is_never_its_own_head():

@@ -6,7 +6,7 @@ import json
 import pickle
 import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.models.hub import SAFE_WEIGHTS, WHERE, Pretrained, find_pretrained, require_weights
+from ke_t5.models.settings import change_config
 
 
 def build_model(
@@ -27,6 +28,7 @@ def build_model(
     from_scratch: bool,
     seed: int,
     task_config: dict[str, Any],
+    model_config: Mapping[str, Any] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: torch.dtype = torch.float32,
     new_head: bool = True,
@@ -40,6 +42,7 @@ def build_model(
         folder: a folder or hub name in transformers' layout.
         from_scratch: draw all weights; only the folder's configuration is used.
         task_config: what the task adds to the configuration (num_labels, id2label, ...).
+        model_config: what the user changes in it.
         tokenizer: checked against the embedding.
         new_head: whether a head that the weights do not hold may be drawn.
 
@@ -48,6 +51,7 @@ def build_model(
     """
     found = find_pretrained(folder, where=where)
     config = _config(model_class, found, task_config, where)
+    change_config(config, model_config or {})
     if tokenizer is not None:
         _check_tokenizer(tokenizer, config, found, where)
     with quiet(), torch.random.fork_rng(devices=[]):

@@ -39,9 +39,9 @@ def tag_with_crf(
     """The best tag ids of each row as nested lists, in `logits`, one for each unmasked token.
 
     Args:
-        labels: [B, S]; `loss` is then the mean negative log-likelihood of a sentence. A token whose
-            label is -100 stays in the chain, its tag unknown. While training with labels,
-            `logits` is None: no step waits for a search that nobody reads.
+        labels: [B, S]; `loss` is then the mean negative log-likelihood of a sentence that has one.
+            A token whose label is -100 stays in the chain, its tag unknown. While training with
+            labels, `logits` is None: no step waits for a search that nobody reads.
     """
     output, mask = self.encode(
         input_ids=input_ids,
@@ -60,14 +60,28 @@ def tag_with_crf(
 def _crf_results(
     self: nn.Module, emissions: Tensor, labels: Tensor | None, mask: Tensor
 ) -> tuple[Tensor | None, list[list[int]] | None]:
-    forbidden = None
+    forbidden = loss = None
     if self.config.crf_iob2:
         names = [self.config.id2label[index] for index in range(self.num_labels)]
         forbidden = iob2_forbidden(names).to(emissions.device)
-    loss = None if labels is None else self.crf(emissions, labels, mask, forbidden).mean()
-    if labels is not None and self.training:
-        return loss, None
+    if labels is not None:
+        # A sentence without a label has the loss 0 and is none of those that the mean is over.
+        num_labelled = ((labels >= 0) & mask).any(1).sum()
+        if forbidden is not None:
+            labels = _possible(labels, forbidden)
+        loss = self.crf(emissions, labels, mask, forbidden).sum() / num_labelled.clamp(min=1)
+        if self.training:
+            return loss, None
     return loss, self.crf.decode(emissions, mask, forbidden)
+
+
+def _possible(labels: Tensor, forbidden: Tensor) -> Tensor:
+    """The labels, unknown where they may not follow the one before: an entity that begins inside a
+    token leaves an I- behind an O, and such a sentence would cost 1e4."""
+    start = labels.new_full((labels.size(0), 1), len(forbidden) - 1)
+    before = torch.cat([start, labels[:, :-1]], dim=1)
+    breaks = forbidden[before.clamp(min=0), labels.clamp(min=0)]
+    return labels.masked_fill(breaks & (before >= 0) & (labels >= 0), IGNORED)
 
 
 def add_character_head(self: nn.Module) -> None:
@@ -133,14 +147,17 @@ def places_in_token(character_token_idx: Tensor, num_places: int) -> tuple[Tenso
     >>> places_in_token(torch.tensor([[0, 0, 0, 1, -1]]), 2)
     (tensor([[0, 1, 1, 0, 0]]), tensor([[1, 1, 0, 0, 0]]))
     """
-    num_characters = character_token_idx.size(1)
-    same = character_token_idx.unsqueeze(1) == character_token_idx.unsqueeze(2)
-    order = torch.arange(num_characters, device=character_token_idx.device)
-    earlier = (same & (order.unsqueeze(0) < order.unsqueeze(1))).sum(-1)
-    later = (same & (order.unsqueeze(0) > order.unsqueeze(1))).sum(-1)
     padding = character_token_idx < 0
-    places = (earlier, later)
+    backwards = character_token_idx.flip(1)
+    places = (_places_in_run(character_token_idx), _places_in_run(backwards).flip(1))
     return tuple(found.clamp(max=num_places - 1).masked_fill(padding, 0) for found in places)
+
+
+def _places_in_run(index: Tensor) -> Tensor:
+    """How many equal neighbours stand in front of each of [B, K]."""
+    order = torch.arange(index.size(1), device=index.device)
+    begins = functional.pad(index[:, 1:] != index[:, :-1], (1, 0), value=True)
+    return order - (begins * order).cummax(1).values
 
 
 @dataclass

@@ -27,6 +27,7 @@ from ke_t5.models.loader import (
     default_model_name,
     load_model,
 )
+from ke_t5.models.settings import get_model_config
 from ke_t5.pipe import Folders, Task, get_task
 from ke_t5.recipes.folders import RunFolder, write_json
 from ke_t5.task.utils import get_vocabulary
@@ -49,6 +50,7 @@ class Job:
         model_folder: hub name or folder that configuration, tokenizer and weights come from.
         has_weights: whether the weights there are to be loaded (False from scratch).
         may_draw_head: whether a head that the weights do not hold may be drawn.
+        model_config: what the user changes in the model's configuration.
         data: split -> number and content hash of its examples, for `run.json`.
     """
 
@@ -63,6 +65,7 @@ class Job:
     run: RunFolder
     settings: FitSettings
     may_draw_head: bool = True
+    model_config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
 
     def load_class(self) -> type[PreTrainedModel]:
@@ -142,7 +145,7 @@ def prepare(flags: Namespace) -> Job:
     configuration = configure(flags.gin_file, flags.gin_param)
     for note in (*flags.notes, *configuration.notes):
         logger.warning(note)
-    settings = get_fit_settings()
+    settings, model_config = get_fit_settings(), get_model_config()
     task = get_task(flags.task)
     model_name = flags.model_name or default_model_name(task.form)
     class_name = check_model_name(model_name)
@@ -161,7 +164,7 @@ def prepare(flags: Namespace) -> Job:
         folders = Folders(sample_data_dir(folders.cache), folders.cache)
     job = Job(
         flags, configuration, task, model_name, class_name, flags.pre_trained_model, True, folders,
-        run, settings,
+        run, settings, model_config=model_config,
     )  # fmt: skip
     return job
 

@@ -15,9 +15,10 @@ from ke_t5.pipe.evaluation import best_score
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import write_atomically
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.modelling import autocast_of, export_best, write_evaluation
+from ke_t5.recipes.modelling import export_best, write_evaluation
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, count_steps
+from ke_t5.train.settings import autocast
 from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot, save_snapshot
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,7 @@ class Keeper:
 
     def fixed_settings(self) -> dict[str, Any]:
         """What must not differ between a run and its resumption."""
-        flags, plan = self.job.flags, self.plan
-        optimizer = self.state.optimizer
+        flags, plan, optimizer = self.job.flags, self.plan, self.state.optimizer
         settings = {
             f"{type(optimizer).__name__}.{name}": value
             for name, value in optimizer.param_groups[0].items()
@@ -78,6 +78,7 @@ class Keeper:
             "get_batches.batch_tokens": plan.batch_tokens,
             "learning rate": max(group["initial_lr"] for group in self._groups_with_lr()),
             "--schedule": flags.schedule,
+            "model.config": self.job.model_config or None,
             "fit.precision": self.job.settings.precision,
             "fit.clip_norm": self.job.settings.clip_norm,
             **settings,
@@ -118,9 +119,7 @@ class Keeper:
     def _compare(self, before: dict[str, Any], now: dict[str, Any], where: str) -> None:
         for name, value in now.items():
             old = before.get(name)
-            if old != value and list(old if isinstance(old, (list, tuple)) else [old]) != list(
-                value if isinstance(value, (list, tuple)) else [value]
-            ):
+            if old != value:
                 raise UserError(
                     f"{name} was {old!r} and is {value!r} now",
                     where,
@@ -203,7 +202,7 @@ class Keeper:
             self.valid,
             batch_size=self.job.batch_size(),
             ranks=self.ranks,
-            autocast=lambda: autocast_of(self.job, self.ranks),
+            autocast=lambda: autocast(self.job.settings, self.ranks.device),
         )
         self.validated_at = self.state.step
         return self.last
@@ -298,4 +297,5 @@ class Keeper:
                 f"best: step {self.best['step']}, {console.format_scores(self.best['scores'])}"
             )
         console.tell(f"{self.state.step} steps in {seconds:.0f} s; results in {self.job.run.path}")
-        console.tell(console.next_commands(flags, launcher=launcher))
+        stopped_at = self.state.step if self.state.step < self.epoch_steps else None
+        console.tell(console.next_commands(flags, launcher=launcher, stopped_at=stopped_at))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from ke_t5.recipes.folders import write_json, write_json_lines
 from ke_t5.recipes.intervals import Bootstrap
 from ke_t5.recipes.job import Job
 from ke_t5.task.utils import get_vocabulary
-from ke_t5.train.settings import autocast
 from ke_t5.train.snapshots import find_snapshot, load_snapshot, read_progress
 
 logger = logging.getLogger(__name__)
@@ -31,6 +29,7 @@ def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
         from_scratch=not job.has_weights,
         seed=job.flags.seed,
         task_config=job.task_config(),
+        model_config=job.model_config,
         tokenizer=get_vocabulary(),
         new_head=job.may_draw_head,
     )
@@ -47,11 +46,6 @@ def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
     if job.settings.compile:
         model.compile(dynamic=True)
     return model
-
-
-def autocast_of(job: Job, ranks: Ranks) -> AbstractContextManager:
-    """The precision that the job computes in."""
-    return autocast(job.settings, ranks.device)
 
 
 def write_evaluation(

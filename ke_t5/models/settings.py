@@ -1,0 +1,50 @@
+"""What a user changes in a model's configuration: bound by gin, before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gin
+
+from ke_t5.errors import UserError, suggestion
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+WHERE = "model.config"
+
+# The task says these.
+OF_TASK = ("id2label", "label2id", "num_labels", "problem_type")
+
+
+@gin.configurable("model")
+def get_model_config(config: dict | None = None) -> dict[str, Any]:
+    """The values bound to `model.config`, by the names of the model's configuration: dropout_rate,
+    crf_iob2, character_crf and so on; {} for none."""
+    config = dict(config or {})
+    taken = [name for name in config if name in OF_TASK]
+    if taken:
+        raise UserError(f"{taken[0]!r} is what the task says", WHERE, "leave it out")
+    return config
+
+
+def change_config(config: PreTrainedConfig, values: Mapping[str, Any]) -> None:
+    """Sets these values in a configuration.
+
+    Raises:
+        UserError: it has no such name, or there is a value of another type.
+    """
+    known = config.to_dict()
+    for name, value in values.items():
+        if name not in known:
+            raise UserError(
+                f"{type(config).__name__} has no {name!r}", WHERE, suggestion(name, known)
+            )
+        before = known[name]
+        kinds = (int, float) if type(before) is float else (type(before),)
+        if before is not None and type(value) not in kinds:
+            raise UserError(
+                f"{name!r} must be like {before!r}, not {value!r}", WHERE, "mind the quotes"
+            )
+        setattr(config, name, value)
