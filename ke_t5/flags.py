@@ -103,7 +103,7 @@ RESULTS, SETTINGS = "Snapshots and results", "Settings and your own code"
 
 # fmt: off
 FLAGS = (
-    Flag(WHAT, "task", text, "NAME", "task or mixture", "klue_tc"),
+    Flag(WHAT, "task", text, "NAME", "its name; python -m ke_t5.task.task lists them", "klue_tc"),
     Flag(WHAT, "model_name", text, "CLASS",
          "module:Class, module:snake_case_class or a registered alias (default: by the task)"),
     Flag(WHAT, "pre_trained_model", path, "NAME|DIR", "hub name or folder", "KETI-AIR/ke-t5-base"),
@@ -124,8 +124,8 @@ FLAGS = (
     Flag(TRAINING, "epochs", whole(1), "N", "passes over the data (default: the task's own)",
          scripts=TRAIN),
     Flag(TRAINING, "max_steps", whole(1), "N", "stop after so many updates", scripts=TRAIN),
-    Flag(TRAINING, "learning_rate", positive, "RATE", "peak rate (default: the task's own)",
-         scripts=TRAIN),
+    Flag(TRAINING, "learning_rate", positive, "RATE",
+         "peak rate (default: by the model, 1e-3 from scratch)", scripts=TRAIN),
     Flag(TRAINING, "schedule", schedule, "NAME",
          f"{', '.join(SCHEDULES)}; alone: linear", scripts=TRAIN, alone="linear"),
     Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "of weights, order, dropout and sampling", 42),
@@ -160,7 +160,8 @@ EXAMPLES = {
     ),
     TEST: (
         "python test_ddp.py --task klue_tc --sample --resume best",
-        "python test_ddp.py --task klue_mrc_gen --gin_file test_default_gen.gin --resume true",
+        "python test_ddp.py --task nikl_summarization_summary --gin_file test_default_gen.gin \\\n"
+        "    --resume best",
     ),
 }
 

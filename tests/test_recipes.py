@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
+import gin
 import pytest
 from recipe_runs import (
     ROOT,
@@ -22,6 +24,8 @@ from recipe_runs import (
 )
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.flags import parse_train
+from ke_t5.recipes.train import main
 from ke_t5.sample import sample_data_dir
 
 TC = ("--task", "klue_tc", *SMALL)
@@ -53,6 +57,16 @@ def test_a_run_leaves_its_files(whole):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [3, 6, 8]
     assert [line["step"] for line in lines if "split" in line] == [4, 8]
+
+
+def test_the_export_command_that_is_printed_exports_and_goes_no_further(tmp_path, cache_dir, capfd):
+    train(*TC, "--epochs", 2, "--max_steps", 3, output=tmp_path, cache=cache_dir)
+    (line,) = [ln for ln in capfd.readouterr().out.splitlines() if ln.startswith("  export")]
+    words = shlex.split(line.partition("train_ddp.py")[2])
+    gin.clear_config()
+    main(parse_train(words))
+    assert json.loads((run_folder(tmp_path) / "weights" / "last.json").read_text())["step"] == 3
+    assert (run_folder(tmp_path) / "hf" / "model.safetensors").exists()
 
 
 def test_predictions_hold_every_row_once(whole):

@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 
 import numpy as np
 
@@ -85,28 +85,47 @@ def _label_shares(examples: Examples, num_labels: int) -> np.ndarray | None:
     return counts / counts.sum() if counts.sum() >= 100 else None
 
 
-def next_commands(flags: Namespace, *, launcher: str) -> str:
-    """What a user may want to do after a training: test, export, go to real data."""
-    same = _same_run_flags(flags)
-    lines = ["next:", f"  test    {launcher} test_ddp.py {same} --resume best"]
+# What both scripts must be told to find a run again, and to ask its model the same.
+OF_BOTH = (
+    "task", "model_name", "pre_trained_model", "output_dir", "hf_data_dir", "hf_cache_dir",
+    "batch_size", "gin_file", "gin_param", "module_import", "sample",
+)  # fmt: skip
+
+
+def next_commands(flags: Namespace, *, launcher: str, stopped_at: int | None = None) -> str:
+    """What a user may want to do after a training: test, export, go to real data.
+
+    Args:
+        stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
+    """
+    test = _words(flags, OF_BOTH)
+    lines = ["next:", f"  test    {launcher} test_ddp.py {test} --resume best"]
     if not flags.hf_path:
-        lines.append(f"  export  {launcher} train_ddp.py {same} --resume true --hf_path default")
+        same = [name for name in flags.given if name not in ("resume", "max_steps", "hf_path")]
+        words = _words(flags, ["task", *same])
+        if stopped_at is not None:
+            words += f" --max_steps {stopped_at}"
+        lines.append(f"  export  {launcher} train_ddp.py {words} --resume true --hf_path default")
     if flags.sample:
+        words = _words(flags, ["task", "model_name", "gin_file", "gin_param", "module_import"])
         lines.append(
-            f"  real    {launcher} train_ddp.py --task {flags.task} --pre_trained_model "
-            "KETI-AIR/ke-t5-base   (add --hf_data_dir DIR for a raw release)"
+            f"  real    {launcher} train_ddp.py {words} --pre_trained_model NAME_OR_FOLDER"
+            "   (add --hf_data_dir DIR for a raw release)"
         )
     return "\n".join(lines)
 
 
-def _same_run_flags(flags: Namespace) -> str:
-    names = ("task", "model_name", "pre_trained_model", "output_dir", "hf_data_dir", "hf_cache_dir")
-    words = [f"--{name} {shlex.quote(str(getattr(flags, name)))}" for name in names
-             if name in flags.given or name == "task"]  # fmt: skip
-    repeated = ("gin_file", "gin_param", "module_import")
-    words += [f"--{name} {shlex.quote(value)}" for name in repeated
-              for value in getattr(flags, name)]  # fmt: skip
-    return " ".join([*words, *(["--sample"] if flags.sample else [])])
+def _words(flags: Namespace, names: Iterable[str]) -> str:
+    """Those of the flags that were given (and the task), as a command line."""
+    words = []
+    for name in dict.fromkeys(names):
+        value = getattr(flags, name)
+        if name in flags.given or name == "task":
+            values = value if isinstance(value, list) else [value]
+            words += [
+                f"--{name}" if v is True else f"--{name} {shlex.quote(str(v))}" for v in values
+            ]
+    return " ".join(words)
 
 
 def format_scores(scores: Mapping[str, float]) -> str:
