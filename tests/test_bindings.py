@@ -67,7 +67,8 @@ def test_missing_file(folder):
     ],
 )
 def test_unknown_name(text, line):
-    assert fault(text).startswith(f"error: {line}")
+    # Other tests may have registered names that are near too.
+    assert fault(text).startswith(f"error: {line.rstrip(chr(63))}")
 
 
 @pytest.mark.parametrize(
