@@ -191,6 +191,28 @@ def test_the_scores_over_the_vocabulary_are_not_kept(built, model, monkeypatch):
     assert outputs[0].scores and all(step.numel() == 0 for step in outputs[0].scores)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "is_ours"),
+    [({}, True), ({"use_cache": False}, False), ({"cache_implementation": "dynamic"}, False)],
+    ids=str,
+)
+def test_beams_do_not_copy_what_they_have_in_common(built, model, arguments, is_ours, monkeypatch):
+    """The answers of all three are those of the default; only the default has our cache."""
+    task, examples = built
+    caches = []
+    generate = model.generate
+
+    def watched(**given):
+        caches.append(type(given.get("past_key_values")).__name__)
+        return generate(**given)
+
+    monkeypatch.setattr(model, "generate", watched)
+    helper = EvaluationHelper(task, model_kwargs={**BEAMS, **arguments})
+    found = written(helper, model, examples)
+    assert set(caches) == {"StillCache" if is_ours else "NoneType"}
+    assert found == written(EvaluationHelper(task, model_kwargs=BEAMS), model, examples)
+
+
 def test_without_beams_there_is_no_score(built, model):
     task, examples = built
     helper = EvaluationHelper(task, model_kwargs={"max_new_tokens": 4})
@@ -398,5 +420,5 @@ def test_padding_is_masked_whatever_columns_are_asked_for(built, model):
 
 def test_a_column_that_is_not_there_is_one_line(built, model):
     helper = EvaluationHelper(built[0], model_input_keys=["input_id"])
-    with pytest.raises(UserError, match="model_input_keys: .* toy hold no 'input_id'; .*input_ids"):
+    with pytest.raises(UserError, match="model_input_keys: .* toy hold no 'input_id' for this model; .*input_ids"):
         helper.check(model)

@@ -5,6 +5,7 @@ torch and transformers are imported inside the functions.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def generate(
     """Token ids [answers, T], the answers to one row side by side, and how sure a beam search is.
 
     That is exp(transformers' sequence score), the score being log-probability / length **
-    length_penalty: the mean probability of an answer's tokens, where the penalty is 1. Without
+    length_penalty: where the penalty is 1, the geometric mean of the tokens' probabilities. Without
     beams it is None: transformers has no score at hand.
     """
     from transformers import StoppingCriteriaList
@@ -76,9 +77,44 @@ def generate(
         "return_dict_in_generate": True,
         "output_scores": True,
         "stopping_criteria": StoppingCriteriaList([_forget_step]),
+        **_beam_cache(model, arguments),
     }
     output = model.generate(**inputs, **{**arguments, **wanted})
     return output.sequences, output.sequences_scores.float().exp().tolist()
+
+
+def _beam_cache(model: torch.nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A cache for `generate` that leaves the keys and values of the encoder's states where they
+    are; {} for a model or arguments with a cache of their own.
+
+    The beams of a row have these in common, but transformers copies them all at every step: with
+    inputs of 180 (400) tokens the same answers take 1.5 (2.5) times as long.
+    """
+    from transformers import DynamicCache
+
+    is_as_usual = (
+        in_force(model, arguments, "use_cache", True)
+        and in_force(model, arguments, "cache_implementation", None) is None
+    )
+    serves = getattr(model, "_supports_default_dynamic_cache", lambda: False)
+    if not (is_as_usual and model.config.is_encoder_decoder and serves()):
+        return {}
+    config = model.config.get_text_config(decoder=True)
+    caches = [DynamicCache(config=config) for _ in range(2)]
+    return {"past_key_values": _still_cache()(*caches)}
+
+
+@functools.cache
+def _still_cache() -> type:
+    from transformers import EncoderDecoderCache
+
+    class StillCache(EncoderDecoderCache):
+        """A cache of which beams move the decoder's part only."""
+
+        def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+            self.self_attention_cache.reorder_cache(beam_idx)
+
+    return StillCache
 
 
 def _forget_step(input_ids: torch.Tensor, scores: tuple | None, **_: Any) -> torch.Tensor:

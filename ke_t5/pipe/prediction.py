@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gin
@@ -136,13 +136,11 @@ class EvaluationHelper:
     def _check_form(self, model: torch.nn.Module) -> None:
         where = "EvaluationHelper.model_fn"
         if not self.is_seq2seq:
-            fix = (
-                f"leave it out, or take a task whose answers are text, such as {self.task.name}_gen"
-            )
+            fix = f"leave it out, or take a task of text, such as {self.task.name}_gen"
             raise UserError(f"{self.task.name} is not answered by generating", where, fix)
         if not model.can_generate():
-            fix = "choose a sequence-to-sequence model"
-            raise UserError(f"{type(model).__name__} cannot generate", where, fix)
+            name = type(model).__name__
+            raise UserError(f"{name} cannot generate", where, "choose a sequence-to-sequence model")
 
     def _check_generation(self, model: torch.nn.Module) -> None:
         arguments.check_arguments(model, self.model_kwargs)
@@ -162,21 +160,25 @@ class EvaluationHelper:
 
     def _check_columns(self, model: torch.nn.Module, method: Callable) -> None:
         columns = {*self.task.output_features, MASK}
-        where = "EvaluationHelper.model_input_keys"
-        missing = sorted(set(self.model_input_keys or ()) - columns)
-        if missing:
-            fix = suggestion(missing[0], columns)
-            raise UserError(f"the batches of {self.task.name} hold no {missing[0]!r}", where, fix)
-        twice = sorted(set(self.model_kwargs) & columns)
-        if twice:
+        self._require(columns)
+        for name in sorted(set(self.model_kwargs) & columns):
             fix = "leave it to the batches"
-            raise UserError(f"{twice[0]!r} is a column of {self.task.name}", KWARGS, fix)
+            raise UserError(f"{name!r} is a column of {self.task.name}", KWARGS, fix)
         known = arguments.known_names(model, method)
         if known is not None and MASK not in known and not self.generates:
             raise UserError(
                 f"{type(model).__name__}.{self.model_fn} takes no {MASK!r}: it would read padding",
                 "EvaluationHelper.model_fn",
                 "give it that argument",
+            )
+
+    def _require(self, columns: Collection[str]) -> None:
+        missing = sorted(set(self.model_input_keys or ()) - set(columns))
+        if missing:
+            raise UserError(
+                f"the batches of {self.task.name} hold no {missing[0]!r} for this model",
+                "EvaluationHelper.model_input_keys",
+                suggestion(missing[0], columns),
             )
 
     # ----------------------------------------------------------------------------------- a batch
@@ -201,13 +203,13 @@ class EvaluationHelper:
     ) -> dict[str, torch.Tensor]:
         """The columns that the method gets: those asked for, else those that it needs."""
         if self.model_input_keys is not None:
+            self._require(tensors)
             return {name: tensors[name] for name in {*self.model_input_keys, MASK}}
         if self.is_teacher_forced:
             return dict(tensors)
         # `generate` hands what it does not know on to `forward`.
         method = model.forward if self.generates else getattr(model, self.model_fn)
-        names = arguments.argument_names(method)
-        needed = arguments.required_names(method)
+        names, needed = arguments.argument_names(method), arguments.required_names(method)
         return {
             name: tensor
             for name, tensor in tensors.items()
