@@ -20,7 +20,8 @@ class _ModelTypes(dict):
 
     def __contains__(self, model_type: object) -> bool:
         if str(model_type).startswith("ke_t5_"):
-            importlib.import_module("ke_t5.models.models")
+            for module in ("models", "ngrams"):
+                importlib.import_module(f"ke_t5.models.{module}")
         return super().__contains__(model_type)
 
 

@@ -28,6 +28,10 @@ _MODELS: Registry[type | str] = Registry("model", "or name a class as module:Cla
 for _name in OUR_MODELS:
     _MODELS.add(_name, f"ke_t5.models.models:{_name}")
 del _name
+_MODELS.add(
+    "HashedNgramForSequenceClassification",
+    "ke_t5.models.ngrams:HashedNgramForSequenceClassification",
+)
 
 
 def register_model(alias: str) -> Callable[[ModelClass], ModelClass]:

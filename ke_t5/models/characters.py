@@ -1,0 +1,74 @@
+"""A folder to start a character model from: `python -m ke_t5.models.characters DIR`.
+
+It holds the configuration of a HashedNgramForSequenceClassification and a tokenizer whose tokens
+are single characters. What it writes depends on nothing but the arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from tokenizers.processors import TemplateProcessing
+
+from ke_t5.models.ngrams import HashedNgramConfig
+
+# What both scratch_*.gin were tuned with; more readers cost time in proportion.
+SETTINGS = {"num_buckets": 131072, "num_readers": 4, "word_dropout": 0.2}
+SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "sep_token": "[SEP]"}
+
+
+def characters() -> list[str]:
+    """What Korean is written with: ASCII, and all that code page 949 has (every Hangul syllable;
+    the jamo, symbols, hanja and kana of KS X 1001)."""
+    ascii_only = [chr(code) for code in range(0x20, 0x7F)]
+    others = (chr(code) for code in range(0xA0, 0x10000))
+    return ascii_only + [one for one in others if one.encode("cp949", "ignore")]
+
+
+def write_folder(folder: Path, **settings: Any) -> None:
+    """Writes config.json and a tokenizer of single characters, which puts a text between [SEP].
+
+    Args:
+        settings: of HashedNgramConfig, where they differ from SETTINGS.
+    """
+    tokens = [*SPECIAL_TOKENS.values(), *characters()]
+    ids = {token: i for i, token in enumerate(tokens)}
+    sep = SPECIAL_TOKENS["sep_token"]
+    tokenizer = Tokenizer(WordLevel(ids, unk_token=SPECIAL_TOKENS["unk_token"]))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{sep} $A {sep}", pair=f"{sep} $A {sep} $B {sep}", special_tokens=[(sep, ids[sep])]
+    )
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
+    about_ids = {"vocab_size": len(ids), "space_token_id": ids[" "], "pad_token_id": 0}
+    config = HashedNgramConfig(**{**about_ids, **SETTINGS, **settings})
+    about_tokenizer = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": 512,
+        **SPECIAL_TOKENS,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    # The library's version would make two writings of one folder differ.
+    about_model = {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"}
+    for name, content in (("config.json", about_model), ("tokenizer_config.json", about_tokenizer)):
+        text = json.dumps(content, indent=2, sort_keys=True)
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Writes the folder that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("folder", type=Path)
+    write_folder(parser.parse_args(arguments).folder)
+
+
+if __name__ == "__main__":
+    main()
