@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import gin
@@ -24,3 +25,13 @@ def no_gin_bindings():
 def cache_dir(tmp_path_factory):
     """Prepared data and the sample's tiny models, made once for all tests."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def same_logging():
+    """A recipe that ran in this process takes its log handlers with it."""
+    logger = logging.getLogger("ke_t5")
+    before = logger.level, logger.propagate, logger.handlers[:]
+    yield
+    logger.setLevel(before[0])
+    logger.propagate, logger.handlers[:] = before[1:]
