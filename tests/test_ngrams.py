@@ -133,6 +133,11 @@ def test_class_weights_multiply_the_loss_of_their_rows():
         make_model(class_weights=[1.0, 2.0])
 
 
+def test_nothing_but_spaces_is_a_text_too():
+    model = make_model(word_dropout=0.5).train()
+    assert torch.isfinite(model(torch.full((2, 4), SPACE)).logits).all()
+
+
 def test_regression_and_a_text_without_ids():
     model = make_model(num_labels=1, problem_type="regression")
     output = model(torch.tensor([[5, 6], [0, 0]]), torch.tensor([[1, 1], [0, 0]]),

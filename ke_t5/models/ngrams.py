@@ -2,8 +2,7 @@
 
 Every n-gram of the input ids is hashed to a row of a table. A text is read off the bag of its
 n-grams, and off convolutions over what begins at each place. A few such readers, which differ in
-their hash function and in what is drawn at random, vote. `models/hashed-ngram` is a folder to
-start from, with a tokenizer of single characters; `ke_t5.models.characters` makes such folders.
+hash function and random state, vote. `ke_t5.models.characters` writes folders to start from.
 
 Shape letters: B rows, S ids of a text, N lengths of n-grams, D width, H attention heads, C classes.
 """
@@ -107,11 +106,9 @@ class NgramReader(nn.Module):
     def ngrams(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Buckets [B, S, N] of the n-grams that begin at each place, and which of them exist."""
         size, length = self.config.max_ngram, input_ids.size(1)
-        ids = functional.pad(input_ids, (0, size))
-        inside = functional.pad(mask, (0, size))
-        space = torch.zeros_like(inside)
-        if self.config.space_token_id is not None:
-            space = ids == self.config.space_token_id
+        ids, inside = (functional.pad(tensor, (0, size)) for tensor in (input_ids, mask))
+        space_id = self.config.space_token_id
+        space = torch.zeros_like(inside) if space_id is None else ids == space_id
         key = torch.full_like(input_ids, self.seed)
         whole = torch.ones_like(mask)
         buckets, exist = [], []
@@ -130,10 +127,10 @@ class NgramReader(nn.Module):
         """The weights [B, S, N] of n-grams; in training, of words and n-grams that are left."""
         if not self.training:
             return weights
-        config = self.config
+        config, last = self.config, input_ids.size(1) - 1
         if config.word_dropout and config.space_token_id is not None:
             kept = torch.rand(input_ids.shape, device=input_ids.device) >= config.word_dropout
-            words = (input_ids == config.space_token_id).cumsum(1)
+            words = (input_ids == config.space_token_id).cumsum(1).clamp(max=last)
             weights = weights * kept.to(weights.dtype).gather(1, words)[..., None]
         return functional.dropout(weights, config.ngram_dropout)
 
@@ -144,9 +141,9 @@ class NgramReader(nn.Module):
         largest = largest.masked_fill(outside.all(1), 0)
         mean = (hidden * inside).sum(1) / inside.sum(1).clamp(min=1)
         scores = exact(self.attention(hidden)).masked_fill(outside, -1e9)
-        parts = hidden.unflatten(-1, (self.config.num_heads, -1))
-        attended = (scores.softmax(1).to(hidden.dtype)[..., None] * parts).sum(1).flatten(1)
-        return torch.cat([largest, mean, attended], -1)
+        shares = scores.softmax(1).to(hidden.dtype)[..., None]
+        attended = (shares * hidden.unflatten(-1, (self.config.num_heads, -1))).sum(1)
+        return torch.cat([largest, mean, attended.flatten(1)], -1)
 
 
 class HashedNgramForSequenceClassification(PreTrainedModel):
@@ -160,7 +157,7 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
         weights = config.class_weights
         if weights is not None and len(weights) != config.num_labels:
             what = f"{len(weights)} numbers for {config.num_labels} classes"
-            raise UserError(what, "class_weights", "give one per class, in the order of their ids")
+            raise UserError(what, "class_weights", "give one per class, in their ids' order")
         self.readers = nn.ModuleList(NgramReader(config, i) for i in range(config.num_readers))
         self.post_init()
 
