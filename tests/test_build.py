@@ -108,13 +108,13 @@ def test_the_note_names_the_new_head_and_what_was_left_out(bert, capfd):
 
 def test_a_user_changes_the_configuration(v11):
     name, options = "T5EncoderForCharacterTagging", {"from_scratch": True}
-    config = {"character_crf": True, "dropout_rate": 0}
+    config = {"character_crf": False, "dropout_rate": 0}
     model, _ = build(name, v11, model_config=config, **options)
-    assert model.crf is not None and model.config.dropout_rate == 0
-    assert build(name, v11, **options)[0].crf is None
+    assert model.crf is None and model.config.dropout_rate == 0
+    assert build(name, v11, **options)[0].crf is not None
     for config, message in (
         ({"crf_iob": True}, "model.config: T5CharacterConfig has no 'crf_iob'; did you mean"),
-        ({"crf_iob2": "yes"}, "model.config: 'crf_iob2' must be like False, not 'yes'"),
+        ({"crf_iob2": "yes"}, "model.config: 'crf_iob2' must be like True, not 'yes'"),
     ):
         with pytest.raises(UserError, match=message):
             build(name, v11, model_config=config, **options)

@@ -177,5 +177,11 @@ def test_what_iob2_forbids_is_never_decoded_and_costs_probability():
     )
 
 
+def test_types_without_a_beginning_are_free():
+    assert iob2_forbidden(["B-X", "I-X", "I-Y", "O"]).int().tolist() == [
+        [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0],
+    ]  # fmt: skip
+
+
 def test_parameter_names_are_those_of_released_models():
     assert set(CRF(2).state_dict()) == {"start_transitions", "end_transitions", "transitions"}

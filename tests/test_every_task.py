@@ -60,13 +60,13 @@ def test_a_model_of_the_right_kind_trains_resumes_and_exports(tmp_path, cache_di
     assert scores(tmp_path, "validation_3_") == expected
 
 
-def test_characters_are_tagged_with_a_crf_that_knows_iob2(tmp_path, cache_dir):
+def test_characters_are_tagged_without_a_crf(tmp_path, cache_dir):
     words = ("--task", "nikl_ner_split", "--model_name", "T5EncoderForCharacterTagging", *SHORT)
-    config = ("--gin_param", "model.config={'character_crf': True, 'crf_iob2': True}")
+    config = ("--gin_param", "model.config={'character_crf': False}")
     train(*words, *config, "--hf_path", "default", output=tmp_path, cache=cache_dir)
     exported = json.loads((run_folder(tmp_path) / "hf" / "config.json").read_text())
-    assert exported["character_crf"] and exported["crf_iob2"]
-    with pytest.raises(UserError, match="model.config was {'character_crf': True.* is None now"):
+    assert not exported["character_crf"]
+    with pytest.raises(UserError, match="model.config was {'character_crf': False} and is"):
         train(*words, "--resume", "true", output=tmp_path, cache=cache_dir)
     words = ("--task", "nikl_ner_split", "--model_name", "T5EncoderForCharacterTagging", "--sample")
     split = ("--test_split", "validation[:3]", "--pass_only_model_io", "true")

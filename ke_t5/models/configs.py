@@ -81,7 +81,8 @@ class T5TokenConfig(T5EncoderConfig):
 class T5CrfConfig(T5EncoderConfig):
     """Of T5EncoderForEntityRecognitionWithCRF.
 
-    `crf_iob2` excludes what IOB2 forbids: I-X after O, at the start, or after another type.
+    `crf_iob2` excludes what IOB2 forbids: I-X after O, at the start, or after another type. The
+    published models were made without.
     """
 
     model_type = "ke_t5_token_crf"
@@ -95,15 +96,15 @@ class T5CharacterConfig(T5EncoderConfig):
     Args:
         max_token_characters: places inside a token that are told apart;
             longer tokens share the last.
-        character_crf: a CRF over the characters instead of one decision for each.
+        character_crf: a CRF over the characters; without it each has a decision of its own.
         crf_iob2: as in T5CrfConfig.
     """
 
     model_type = "ke_t5_character"
 
     max_token_characters: int = 16
-    character_crf: bool = False
-    crf_iob2: bool = False
+    character_crf: bool = True
+    crf_iob2: bool = True
 
 
 class T5QuestionAnsweringConfig(T5EncoderConfig):
@@ -187,8 +188,8 @@ class CharacterConfig(EncoderConfig):
     model_type = "ke_t5_any_character"
 
     max_token_characters: int = 16
-    character_crf: bool = False
-    crf_iob2: bool = False
+    character_crf: bool = True
+    crf_iob2: bool = True
 
 
 class DependencyConfig(EncoderConfig):

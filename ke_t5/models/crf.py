@@ -269,16 +269,17 @@ def _best_values(best: Tensor, transitions: Tensor, into: Tensor, highest: Tenso
 
 
 def iob2_forbidden(names: list[str]) -> Tensor:
-    """[T + 1, T] booleans: may tag j not follow tag i? The last row is the start.
+    """[T + 1, T] booleans: may tag j not follow tag i? The last row is the start. Types without a
+    B- are written in another scheme, and free.
 
     >>> iob2_forbidden(["B-X", "I-X", "O"]).int().tolist()
     [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0]]
     """
+    inside = {f"I-{name[2:]}" for name in names if name[:2] == "B-"}
     rows = []
     for before in [*names, ""]:
-        kind, _, entity = before.partition("-")
-        opens = kind in ("B", "I")
-        rows.append([name[:2] == "I-" and not (opens and name[2:] == entity) for name in names])
+        opens = before[:2] in ("B-", "I-")
+        rows.append([name in inside and not (opens and name[2:] == before[2:]) for name in names])
     return torch.tensor(rows)
 
 
