@@ -420,5 +420,6 @@ def test_padding_is_masked_whatever_columns_are_asked_for(built, model):
 
 def test_a_column_that_is_not_there_is_one_line(built, model):
     helper = EvaluationHelper(built[0], model_input_keys=["input_id"])
-    with pytest.raises(UserError, match="model_input_keys: .* toy hold no 'input_id' for this model; .*input_ids"):
+    message = "model_input_keys: .* toy hold no 'input_id' for this model; .*input_ids"
+    with pytest.raises(UserError, match=message):
         helper.check(model)
