@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 
 import pytest
 from recipe_runs import run_folder, scores, test, train
@@ -87,6 +88,22 @@ def test_the_snippet_for_crf_runs_as_it_stands_on_an_export(tmp_path, cache_dir,
     printed = ast.literal_eval(capsys.readouterr().out)
     assert printed[-1][0] == "</s>" and len(printed) == len(known["predicted_classes"])
     assert {label for _, label in printed} <= set(KLUE_NER.names)
+
+
+@pytest.mark.parametrize("crf", [True, False])
+def test_the_card_of_a_model_that_tags_characters_says_how_to_ask_it(
+    tmp_path, cache_dir, capsys, crf
+):
+    words = ("--task", "klue_ner", "--model_name", "T5EncoderForCharacterTagging", *SHORT)
+    config = ("--gin_param", f"model.config={{'character_crf': {crf}}}")
+    train(*words, *config, "--hf_path", "default", output=tmp_path, cache=cache_dir)
+    folder = run_folder(tmp_path) / "hf"
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    capsys.readouterr()
+    exec(code.replace('"this folder"', repr(str(folder))), {})
+    printed = ast.literal_eval(capsys.readouterr().out)
+    assert "".join(character for character, _ in printed) == "김민수는 서울에 산다."
+    assert {tag for _, tag in printed} <= set(KLUE_NER.names)
 
 
 SNIPPET = """

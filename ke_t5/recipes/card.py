@@ -18,6 +18,20 @@ PIPELINES = {
     "seq2seq": "text-generation",
 }
 
+# How a model that tags characters is asked: no pipeline knows it.
+ASK_FOR_CHARACTERS = """
+import torch
+from ke_t5.task.spans import character_tokens
+
+text = "김민수는 서울에 산다."
+inputs = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
+offsets = inputs.pop("offset_mapping")[0].tolist()
+tokens = torch.tensor([character_tokens(text, offsets)])
+logits = model(**inputs, character_token_idx=tokens).logits
+tags = logits[0] if isinstance(logits, list) else logits[0].argmax(-1).tolist()
+print([(character, model.config.id2label[tag]) for character, tag in zip(text, tags)])
+"""
+
 
 def model_card(job: Job, model: PreTrainedModel, scores: Mapping[str, float]) -> str:
     """What the model is, what it was trained on and how well it did, as the hub reads it."""
@@ -34,6 +48,7 @@ def model_card(job: Job, model: PreTrainedModel, scores: Mapping[str, float]) ->
     name = type(model).__name__
     module = type(model).__module__
     home = "transformers" if module.startswith("transformers.") else module
+    usage = ASK_FOR_CHARACTERS if task.form == "character_tagging" else ""
     return f"""---
 language: ko
 library_name: transformers
@@ -55,5 +70,5 @@ from transformers import AutoTokenizer
 folder = "this folder"
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = {name}.from_pretrained(folder)
-```
+{usage}```
 """
