@@ -106,6 +106,15 @@ def test_the_card_of_a_model_that_tags_characters_says_how_to_ask_it(
     assert {tag for _, tag in printed} <= set(KLUE_NER.names)
 
 
+@pytest.mark.parametrize("iob2", [None, False])
+def test_a_crf_that_is_trained_on_tags_knows_iob2_unless_asked_otherwise(tmp_path, cache_dir, iob2):
+    words = ("--task", "klue_ner", "--model_name", "EncoderForEntityRecognitionWithCRF", *SHORT)
+    config = () if iob2 is None else ("--gin_param", f"model.config={{'crf_iob2': {iob2}}}")
+    train(*words, *config, output=tmp_path, cache=cache_dir)
+    saved = json.loads((run_folder(tmp_path) / "model" / "config.json").read_text())
+    assert saved.get("crf_iob2", False) == (iob2 is None)
+
+
 SNIPPET = """
 from transformers import T5Tokenizer
 from ke_t5.models import loader, models

@@ -70,6 +70,7 @@ class Task:
             people; the scores are then named `model_io_*`. Empty where nothing changes.
         labels: id -> label name, for models with labels.
         problem_type: as transformers' configuration has it ("regression", ...).
+        model_config: what a new model's configuration is to hold where it knows the name.
         divisor: what the loss is a mean over: "rows", "label_tokens" or "start_end".
         row_checks: functions (dataset, where) that refuse bad rows before a tokenizer is loaded.
         defaults: settings where the user gives none.
@@ -91,6 +92,7 @@ class Task:
     without_kept: str = ""
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
+    model_config: Mapping[str, Any] = field(default_factory=dict)
     divisor: str = "rows"
     row_checks: Sequence[Callable[[datasets.Dataset, str], None]] = ()
     defaults: Defaults = field(default_factory=Defaults)

@@ -23,17 +23,21 @@ logger = logging.getLogger(__name__)
 
 def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
     """The job's model on this rank's device; what the libraries said about it in one line."""
+    model_class = job.load_class()
+    is_resumed = Path(job.model_folder) == job.run.model
+    is_new = job.may_draw_head and not is_resumed
+    of_task = job.task.model_config if is_new else {}
+    known = {name: x for name, x in of_task.items() if hasattr(model_class.config_class, name)}
     model, note = build.build_model(
-        job.load_class(),
+        model_class,
         job.model_folder,
         from_scratch=not job.has_weights,
         seed=job.flags.seed,
         task_config=job.task_config(),
-        model_config=job.model_config,
+        model_config={**known, **job.model_config},
         tokenizer=get_vocabulary(),
         new_head=job.may_draw_head,
     )
-    is_resumed = Path(job.model_folder) == job.run.model
     if not is_resumed:  # the weights come from a snapshot, after this
         logger.info(note)
     if job.settings.gradient_checkpointing:

@@ -207,6 +207,7 @@ def of_tokens(labels: Labels) -> dict[str, Any]:
         "form": "token_classification",
         "divisor": "label_tokens",
         "labels": labels.names,
+        "model_config": {"crf_iob2": True},
         "decode": partial(decode_tags, labels=labels),
         "target": partial(gold_tags, labels=labels),
         "without_kept": "tags are scored per token, not per character",
