@@ -204,10 +204,12 @@ def _pick_device(local_rank: int, local_size: int) -> torch.device:
 
 @contextmanager
 def session() -> Iterator[Ranks]:
-    """The ranks of this launch; the process group is made on enter and destroyed on a clean exit.
+    """The ranks of this launch; the process group is made on enter, and all leave together.
 
     A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a second one ends the process.
-    After an error the group is not torn down: the other ranks may never join.
+    The group is never torn down, it ends with the process: gloo's destructor joins its threads
+    while it holds the interpreter's lock, and hangs where one of them wants it; and after an error
+    the other ranks may never join.
     """
     import torch
     import torch.distributed as dist
@@ -235,8 +237,7 @@ def session() -> Iterator[Ranks]:
     try:
         yield ranks
         ranks.settle()
-        if size > 1:
-            dist.destroy_process_group()
+        ranks.barrier()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -64,8 +64,8 @@ def run_and_exit(main: Callable[[], int | None], *, debug: bool = False) -> NoRe
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # whoever was reading may have gone
             stream.flush()
-    if code and num_processes() > 1:
-        # An ordinary exit tears down the process group, and that can wait for the others for ever.
+    if num_processes() > 1:
+        # An ordinary exit tears down the process group, and that can wait for ever.
         os._exit(code)
     raise SystemExit(code)
 

@@ -35,11 +35,15 @@ def test_a_name_that_is_not_resolved_is_the_reason(monkeypatch):
 
 
 def test_a_silent_network_is_given_up_in_time(monkeypatch):
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: time.sleep(5))
+    def hang(*args, **kwargs):
+        time.sleep(1)
+        raise OSError("too late")
+
+    monkeypatch.setattr(urllib.request, "urlopen", hang)
     monkeypatch.setattr(hub, "SECONDS_TO_ANSWER", 0.2)
     started = time.monotonic()
     assert "within 0.2 s" in hub.why_unreachable()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 0.9
 
 
 def test_an_answer_of_any_kind_is_an_answer(monkeypatch):

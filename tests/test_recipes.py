@@ -40,7 +40,13 @@ def whole(tmp_path_factory, cache_dir):
     return output
 
 
-def test_a_run_leaves_its_files(whole):
+@pytest.fixture(scope="module")
+def expected(whole):
+    """What the uninterrupted run has left, before a test writes into its folder."""
+    return state_files(whole)
+
+
+def test_a_run_leaves_its_files(whole, expected):
     folder = run_folder(whole)
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.gin", "eval", "hf", "logs", "metrics.jsonl", "model", "run.json", "timing.jsonl",
@@ -82,16 +88,16 @@ def test_predictions_hold_every_row_once(whole):
 
 
 @pytest.mark.parametrize("stop", [2, 4, 5])
-def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, cache_dir, whole, stop):
+def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, cache_dir, expected, stop):
     settings = (*TC, "--epochs", 2, "--schedule")
     train(*settings, "--max_steps", stop, output=tmp_path, cache=cache_dir)
     train(*settings, "--resume", "true", output=tmp_path, cache=cache_dir)
-    assert state_files(tmp_path) == state_files(whole)
+    assert state_files(tmp_path) == expected
 
 
-def test_resume_auto_starts_anew_where_there_is_nothing(tmp_path, cache_dir, whole):
+def test_resume_auto_starts_anew_where_there_is_nothing(tmp_path, cache_dir, expected):
     train(*TC, "--epochs", 2, "--schedule", "--resume", "auto", output=tmp_path, cache=cache_dir)
-    assert state_files(tmp_path) == state_files(whole)
+    assert state_files(tmp_path) == expected
 
 
 def test_resume_true_without_a_run_is_an_error(tmp_path, cache_dir):
@@ -226,7 +232,7 @@ def _wait_for_snapshot(output, process):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, cache_dir, whole, number):
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, cache_dir, expected, number):
     process = _start(tmp_path, cache_dir)
     _wait_for_snapshot(tmp_path, process)
     os.kill(process.pid, number)
@@ -237,7 +243,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, cache_dir, whole, numb
         assert "stopped at step" in errors and "--resume true" in errors
     settings = (*TC, "--epochs", 2, "--schedule", "--save_every", 1)
     train(*settings, "--resume", "auto", output=tmp_path, cache=cache_dir)
-    assert state_files(tmp_path) == state_files(whole)
+    assert state_files(tmp_path) == expected
 
 
 # ----------------------------------------------------------------------------- several processes
