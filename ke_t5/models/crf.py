@@ -240,7 +240,8 @@ def viterbi(
     path = torch.zeros(best.shape[:2], dtype=torch.long, device=best.device)
     for t in range(len(rows.counts) - 1, -1, -1):
         going = rows.counts[t + 1] if t + 1 < len(rows.counts) else 0
-        path[t, going : rows.counts[t]] = best[t, going : rows.counts[t]].argmax(-1)
+        if rows.counts[t] > going:
+            path[t, going : rows.counts[t]] = best[t, going : rows.counts[t]].argmax(-1)
         if going and with_pointers:
             chosen = path[t + 1, :going].unsqueeze(-1)
             path[t, :going] = pointers[t + 1, :going].gather(1, chosen).squeeze(-1)
