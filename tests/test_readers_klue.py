@@ -180,6 +180,25 @@ def test_versions_are_never_mixed(tmp_path):
             "binary-label 2, expected 0 or 1; mend that row",
         ),
         (
+            klue.STS,
+            "klue-sts",
+            {"labels": {"label": 4.9, "real-label": float("nan"), "binary-label": 1}},
+            "real-label nan, expected a number from 0 to 5; mend that row",
+        ),
+        (
+            klue.STS,
+            "klue-sts",
+            {"labels": {"label": 4.9, "real-label": 4.9}},
+            "no 'binary-label'; the row has 'label', 'real-label'; "
+            "put the release's own file there",
+        ),
+        (
+            klue.STS,
+            "klue-sts",
+            {"labels": {}},
+            "no 'label'; the row has nothing; put the release's own file there",
+        ),
+        (
             klue.RE,
             "klue-re",
             {"object_entity": {"word": "C++", "start_idx": 7, "end_idx": 10, "type": "POH"}},
@@ -259,6 +278,10 @@ def test_wos_gives_a_row_a_user_turn(tmp_path):
         (
             {"role": "user", "text": "가", "state": ["식당-이름"]},
             "state '식당-이름', expected 'domain-slot-value'; mend that row",
+        ),
+        (
+            {"role": "user", "text": "가", "state": [None]},
+            "'an entry of state' is null, expected a text; mend that row",
         ),
         (
             {"role": "user", "text": "가"},

@@ -86,6 +86,10 @@ def test_ner_from_the_hub_has_the_text_of_the_tokens():
             "## g_nsmc\t가\n가\tO\n\n## h_nsmc\t나\n## i_nsmc\t다\n다\tO\n",
             "7: a sentence of no lines; delete it",
         ),
+        (
+            "## g_nsmc\t가\n가\tO\n\n## h_nsmc\t나\n",
+            "7: a sentence of no lines: the file ends there; put the release's own file there",
+        ),
     ],
 )
 def test_ner_faults_name_the_line(tmp_path, body, message):
@@ -102,6 +106,16 @@ def test_ner_files_without_a_sentence_are_refused(tmp_path):
         "klue-ner-v1.1_train.tsv:1: expected a line '## guid<TAB>sentence' before it; "
         "put the release's own file there"
     )
+
+
+def test_ner_without_labels(tmp_path):
+    text = NER_HEAD + "## a_nsmc\t가 나\n가\t-\n \t-\n나\t-\n\n## b_nsmc\t다\n다\tO\n"
+    put(tmp_path, "klue-ner-v1.1_test.tsv", text)
+    folder = put(tmp_path, "klue-ner-v1.1_train.tsv", text)
+    found = [(row["text"], row["tags"]) for row in rows(klue.NER, folder, "test")]
+    assert found == [("가 나", None), ("다", ["O"])]
+    message = "klue-ner-v1.1_train.tsv:5: '-' is no tag, expected O, B-XX or I-XX; mend that line"
+    assert refusal(klue.NER, folder) == message
 
 
 DP_TEXT = DP_HEAD + (

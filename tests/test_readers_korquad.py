@@ -93,6 +93,10 @@ def test_mrc_optional_fields_are_none(tmp_path):
             "answerable, but without an answer; add it or set is_impossible",
         ),
         ({"answers": {}}, "'answers' is an object, expected a list; mend that row"),
+        (
+            {"is_impossible": True, "answers": [{"text": "강릉", "answer_start": 10**12}]},
+            "'answer_start' is 1000000000000, a number beyond all use; mend that row",
+        ),
     ],
 )
 def test_mrc_faults_name_the_question(tmp_path, change, message):

@@ -203,7 +203,14 @@ def test_broken_summaries_are_refused_when_rows_are_read(tmp_path):
     ("change", "message"),
     [
         ({"summary_sentences": "가"}, "'summary_sentences' is a text, expected a list"),
-        ({"summary_sentences": [1]}, "'summary_sentences' holds other things than texts"),
+        (
+            {"summary_sentences": ["가", 1]},
+            "'an entry of summary_sentences' is a number, expected a text",
+        ),
+        (
+            {"summary_sentences": ["\ud800"]},
+            "'an entry of summary_sentences' holds half a character (\\ud800..\\udfff)",
+        ),
     ],
 )
 def test_summary_faults_name_the_line(tmp_path, change, message):
@@ -241,10 +248,10 @@ def test_acceptability(tmp_path, place):
 
 
 def test_acceptability_labels_may_be_empty_in_the_test_split_only(tmp_path):
-    text = COLA_HEAD + "T1\t\t\t먹었다\r\n"
+    text = COLA_HEAD + "T1\t\t\t먹었다\r\nT1\t-1\t\t먹었다\r\n"
     put(tmp_path, COLA["train"], text)
     folder = put(tmp_path, COLA["test"], text)
-    assert rows(nikl.COLA, folder, "test")[0]["label"] is None
+    assert [row["label"] for row in rows(nikl.COLA, folder, "test")] == [None, None]
     message = "acceptability_label '', expected 0 or 1; mend that line"
     assert refusal(nikl.COLA, folder) == f"{COLA['train']}:2: {message}"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ke_t5.readers.json_rows import json_rows, kind_of
+from ke_t5.readers.json_rows import json_rows
 from ke_t5.readers.klue_tsv import dp_hub_rows, dp_rows, ner_hub_rows, ner_rows
 from ke_t5.readers.korquad import READING_COLUMNS, reading_row, reading_rows
 from ke_t5.readers.release import (
@@ -19,6 +19,7 @@ from ke_t5.readers.release import (
     RawSplit,
     Release,
     Row,
+    check_texts,
     first_found,
     raw_splits,
     records,
@@ -99,22 +100,36 @@ def _ynat(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
 
 def _sts(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
     """`label` is `real-label` (the mean of the votes, 0 to 5) to one decimal; binary is >= 3."""
-    labels = take_label(raw, "labels", dict, where, is_labelled) or {}
-    binary = labels.get("binary-label")
-    if isinstance(binary, str):
-        binary = {"negative": 0, "positive": 1}.get(binary, binary)
-    if labels and binary not in (0, 1, None):
-        raise fault(where, f"binary-label {binary!r}, expected 0 or 1", "mend that row")
-    is_labelled = bool(labels) and is_labelled
+    labels = take_label(raw, "labels", dict, where, is_labelled)
+    if labels is None:
+        labels, is_labelled = {}, False
     yield {
         "guid": take(raw, "guid", str, where),
         "source": take_optional(raw, "source", str, where),
         "sentence1": take(raw, "sentence1", str, where),
         "sentence2": take(raw, "sentence2", str, where),
-        "label": take_label(labels, "label", float, where, is_labelled),
-        "real_label": take_label(labels, "real-label", float, where, is_labelled),
-        "binary_label": None if binary is None else str(int(binary)),
+        "label": _score(labels, "label", where, is_labelled),
+        "real_label": _score(labels, "real-label", where, is_labelled),
+        "binary_label": _binary_label(labels, where, is_labelled),
     }
+
+
+def _score(labels: Row, name: str, where: str, is_labelled: bool) -> float | None:
+    score = take_label(labels, name, float, where, is_labelled)
+    if score is not None and not 0.0 <= score <= 5.0:
+        raise fault(where, f"{name} {score}, expected a number from 0 to 5", "mend that row")
+    return score
+
+
+def _binary_label(labels: Row, where: str, is_labelled: bool) -> str | None:
+    """The hub names the classes, the files number them."""
+    value = labels.get("binary-label")
+    if isinstance(value, str) and value in ("negative", "positive"):
+        return str(int(value == "positive"))
+    number = take_label(labels, "binary-label", int, where, is_labelled)
+    if number not in (0, 1, None):
+        raise fault(where, f"binary-label {number}, expected 0 or 1", "mend that row")
+    return None if number is None else str(number)
 
 
 def _nli(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
@@ -164,10 +179,11 @@ def _wos(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
         if role == "sys":
             continue
         state = take_label(turn, "state", list, where, is_labelled)
+        check_texts(state or [], "state", where)
         for item in state or ():
-            if not isinstance(item, str) or item.count("-") < 2:
-                what = f"state {item if isinstance(item, str) else kind_of(item)!r}"
-                raise fault(where, f"{what}, expected 'domain-slot-value'", "mend that row")
+            if item.count("-") < 2:
+                what = f"state {item!r}, expected 'domain-slot-value'"
+                raise fault(where, what, "mend that row")
         yield {"guid": guid, "turn": num_user_turns, "history": list(history), "state": state}
         num_user_turns += 1
 

@@ -14,6 +14,7 @@ from ke_t5.readers.streams import fault, lines
 logger = logging.getLogger(__name__)
 
 _TAG = re.compile(r"O|[BI]-[A-Z]+")
+_NOTHING = ("-", "_", "")  # what stands for a label where there is none
 _INLINE_MARK = re.compile(r"<([^<>]+):(?:PS|LC|OG|DT|TI|QT)>")
 
 
@@ -53,6 +54,8 @@ def _sentences(
         yield _sentence(path, comment, units)
     elif not has_begun:
         raise fault(path, "no sentence stands in it")
+    elif comment:
+        raise fault(f"{path}:{comment[0]}", "a sentence of no lines: the file ends there")
 
 
 def _fields(
@@ -80,7 +83,8 @@ def _source(guid: str) -> str:
 
 
 def ner_rows(path: Path, split: str) -> Iterator[Row]:
-    """Yields KLUE-NER's rows; `text` is the characters joined.
+    """Yields KLUE-NER's rows; `text` is the characters joined. Without labels (split test) a tag
+    may be `-`, and all of its sentence are None then.
 
     One training sentence differs from the sentence in its comment (klue-ner-v1_train_01212_nsmc);
     it is kept, and such sentences are counted in the log.
@@ -91,7 +95,7 @@ def ner_rows(path: Path, split: str) -> Iterator[Row]:
             if len(character) != 1:
                 what = f"{character!r} is {len(character)} characters, expected one"
                 raise fault(f"{path}:{number}", what, "give every character its line")
-            if not _TAG.fullmatch(tag):
+            if not _TAG.fullmatch(tag) and not (split == "test" and tag in _NOTHING):
                 what = f"{tag!r} is no tag, expected O, B-XX or I-XX"
                 raise fault(f"{path}:{number}", what, "mend that line")
         row = _ner_row(*zip(*(fields for _, fields in sentence.units), strict=True))
@@ -104,7 +108,13 @@ def ner_rows(path: Path, split: str) -> Iterator[Row]:
 
 
 def _ner_row(characters: tuple[str, ...], tags: tuple[str, ...]) -> Row:
-    return {"guid": None, "source": None, "text": "".join(characters), "tags": list(tags)}
+    is_labelled = not set(tags) & set(_NOTHING)
+    return {
+        "guid": None,
+        "source": None,
+        "text": "".join(characters),
+        "tags": list(tags) if is_labelled else None,
+    }
 
 
 def ner_hub_rows(row: Row) -> Iterator[Row]:
@@ -137,7 +147,7 @@ def dp_rows(path: Path, split: str) -> Iterator[Row]:
 
 
 def _check_head(head: str, num_words: int, where: str, is_labelled: bool) -> None:
-    if head.isdecimal() and int(head) <= num_words or head in ("-", "_", "") and not is_labelled:
+    if head.isdecimal() and int(head) <= num_words or head in _NOTHING and not is_labelled:
         return
     raise fault(where, f"head {head!r}, expected 0 to {num_words}", "mend that line")
 

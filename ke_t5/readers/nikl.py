@@ -24,6 +24,7 @@ from ke_t5.readers.release import (
     RawSplit,
     Release,
     Row,
+    check_texts,
     first_found,
     folders_under,
     hash_split,
@@ -198,8 +199,7 @@ def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) 
                 continue
             seen.add(document_id)
             sentences = take(row, kind, list, where)
-            if not all(isinstance(sentence, str) for sentence in sentences):
-                raise fault(where, f"{kind!r} holds other things than texts", "mend that row")
+            check_texts(sentences, kind, where)
             summary = " ".join(sentence.strip() for sentence in sentences) or None
             article = articles[document_id]
             yield {"document_id": document_id, "article": article, "summary": summary}
@@ -247,10 +247,11 @@ def _acceptability_rows(path: Path, split: str) -> Iterator[Row]:
     columns = ("source", "acceptability_label", "source_annotation", "sentence")
     for index, (line, raw) in enumerate(table(path, columns)):
         label = raw["acceptability_label"]
-        if label not in ("0", "1") and (label or split != "test"):
+        is_known = label in ("0", "1")
+        if not is_known and not (split == "test" and label in ("", "-1")):
             what = f"acceptability_label {label!r}, expected 0 or 1"
             raise fault(f"{path}:{line}", what, "mend that line")
-        yield {"idx": index, "sentence": raw["sentence"], "label": label or None}
+        yield {"idx": index, "sentence": raw["sentence"], "label": label if is_known else None}
 
 
 def _find_acceptability(data_dir: Path) -> dict[str, RawSplit]:

@@ -22,6 +22,8 @@ SPLITS = ("train", "validation", "test")
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _KINDS |= {list: "a list", dict: "an object"}
 
+_INT32 = 2**31  # the columns of whole numbers are int32
+
 # JSON can spell a surrogate without its pair; no file can hold it.
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -142,7 +144,15 @@ def take(row: Row, name: str, kind: type[T], where: str) -> T:
         raise fault(where, what, "mend that row")
     if kind is str and _HALF.search(value):
         raise fault(where, f"{name!r} holds half a character (\\ud800..\\udfff)", "mend that row")
+    if kind is int and not -_INT32 <= value < _INT32:
+        raise fault(where, f"{name!r} is {value}, a number beyond all use", "mend that row")
     return value
+
+
+def check_texts(values: list, name: str, where: str) -> None:
+    """Raises UserError unless all values of the list under `name` are texts."""
+    for value in values:
+        take({f"an entry of {name}": value}, f"an entry of {name}", str, where)
 
 
 def take_optional(row: Row, name: str, kind: type[T], where: str) -> T | None:
