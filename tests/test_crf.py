@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from ke_t5.models import crf as crf_module
-from ke_t5.models.crf import CRF, iob2_forbidden
+from ke_t5.models.crf import CRF
+from ke_t5.models.structured_heads import iob2_forbidden
 
 LENGTHS = [4, 1, 3, 0]
+TAGS = ("B-X", "I-X", "B-Y", "I-Y", "O")
 
 
 def mask_of(lengths, steps=4):
@@ -33,8 +35,8 @@ def paths_with_scores(crf, emissions, forbidden=None):
     """All paths of one sentence [L, T] with their scores."""
     start, transitions = crf.start_transitions.clone(), crf.transitions.clone()
     if forbidden is not None:
-        start[forbidden[-1]] = crf_module.FORBIDDEN
-        transitions[forbidden[:-1]] = crf_module.FORBIDDEN
+        start[forbidden[-1]] = -torch.inf
+        transitions[forbidden[:-1]] = -torch.inf
     found = []
     for path in itertools.product(range(crf.num_tags), repeat=len(emissions)):
         score = start[path[0]] + crf.end_transitions[path[-1]]
@@ -120,7 +122,7 @@ def test_a_tag_that_was_rounded_to_zero_and_wins_later_is_counted():
     with torch.no_grad():
         for parameter in crf.parameters():
             parameter.zero_()
-        crf.transitions[0, 1] = crf.transitions[1, 0] = crf_module.FORBIDDEN
+        crf.transitions[0, 1] = crf.transitions[1, 0] = -1e4
     emissions = torch.tensor([[[110.0, 0.0], [0.0, 60.0], [0.0, 60.0]]])
     loss = crf(emissions, torch.ones(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.bool))
     expected = torch.tensor([110.0, 120.0]).logsumexp(0) - 120
@@ -149,6 +151,16 @@ def test_bfloat16_emissions_are_computed_in_float32():
     torch.testing.assert_close(loss, crf(half.float(), tags, mask))
 
 
+def test_a_gradient_asked_for_under_autocast_is_computed_in_float32():
+    crf, emissions, tags, mask = make_case(dtype=torch.float32)
+    crf(emissions, tags, mask).sum().backward()
+    expected = crf.transitions.grad.clone()
+    crf.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        crf(emissions, tags, mask).sum().backward()
+    torch.testing.assert_close(crf.transitions.grad, expected)
+
+
 def test_padding_and_gaps_change_nothing():
     crf, emissions, tags, mask = make_case(lengths=[3])
     gap = torch.tensor([[True, False, True, True]])
@@ -160,8 +172,7 @@ def test_padding_and_gaps_change_nothing():
 
 
 def test_what_iob2_forbids_is_never_decoded_and_costs_probability():
-    names = ["B-X", "I-X", "B-Y", "I-Y", "O"]
-    forbidden = iob2_forbidden(names)
+    forbidden = iob2_forbidden(TAGS)
     crf, emissions, _, mask = make_case(num_tags=5, scale=3.0, lengths=[4, 4, 4, 4])
     allowed = torch.tensor([[0, 1, 4, 2]]).expand(4, 4)
     expected = enumerated_loss(crf, emissions, allowed, mask, forbidden)
@@ -177,8 +188,47 @@ def test_what_iob2_forbids_is_never_decoded_and_costs_probability():
     )
 
 
+@pytest.mark.parametrize("limit", [1, 64], ids=["values only", "back-pointers"])
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+def test_what_iob2_forbids_is_not_decoded_however_much_speaks_for_it(scale, limit, monkeypatch):
+    monkeypatch.setattr(crf_module, "VALUES_ONLY_TAGS", limit)
+    forbidden = iob2_forbidden(TAGS)
+    crf, emissions, _, mask = make_case(num_tags=5, scale=scale, lengths=[4, 4, 2, 1, 0])
+    emissions[:, :, 1] += 10 * scale
+    paths = crf.decode(emissions, mask, forbidden)
+    assert [len(path) for path in paths] == [4, 4, 2, 1, 0]
+    for path in paths:
+        assert not any(forbidden[a, b] for a, b in itertools.pairwise([-1, *path]))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_gold_that_iob2_forbids_is_unknown(scale):
+    forbidden = iob2_forbidden(TAGS)
+    crf, emissions, _, _ = make_case(num_tags=5, scale=scale, lengths=[4, 4, 4])
+    # I-X at the start; I-Y behind B-X; I-X behind O, with a gap between them.
+    broken = torch.tensor([[1, 1, 4, 4], [0, 3, 3, 4], [4, -100, 1, 1]])
+    known = torch.tensor([[-100, 1, 4, 4], [0, -100, 3, 4], [4, -100, -100, 1]])
+    mask = torch.tensor([[True] * 4, [True] * 4, [True, False, True, True]])
+    expected = enumerated_loss(crf, emissions.requires_grad_(), known, mask, forbidden)
+    got = crf(emissions, broken, mask, forbidden)
+    torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-12)
+    for ours, theirs in zip(
+        grads(got, crf, emissions), grads(expected, crf, emissions), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
+
+
+def test_a_table_first_asked_for_while_testing_serves_training():
+    names = ("B-Z", "I-Z", "O")
+    crf, emissions, tags, mask = make_case()
+    with torch.inference_mode():
+        crf.decode(emissions, mask, iob2_forbidden(names))
+    crf(emissions, tags, mask, iob2_forbidden(names)).sum().backward()
+    assert iob2_forbidden(names) is iob2_forbidden(names)
+
+
 def test_types_without_a_beginning_are_free():
-    assert iob2_forbidden(["B-X", "I-X", "I-Y", "O"]).int().tolist() == [
+    assert iob2_forbidden(("B-X", "I-X", "I-Y", "O")).int().tolist() == [
         [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0],
     ]  # fmt: skip
 

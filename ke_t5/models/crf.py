@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Score of what is forbidden: exp(-1e4) is exactly 0 in float32 and float64, and sums stay finite.
-FORBIDDEN = -1e4
+# A tag that is not known; any negative one is.
+UNKNOWN = -100
 # From this many tags on, Viterbi keeps no pointers: redoing one argmax on the way back is cheaper.
 VALUES_ONLY_TAGS = 64
 # Viterbi first tries this many of the best tags; seldom does another one matter.
@@ -47,15 +47,17 @@ class CRF(nn.Module):
             emissions: [B, L, T] scores.
             tags: [B, L] tag ids; a negative one inside the mask is unknown and summed over.
             mask: [B, L] booleans; positions outside it are left out of the chain.
-            forbidden: [T + 1, T] booleans from `iob2_forbidden`, or None. Known tags that break
-                it cost 1e4 for each breach.
+            forbidden: [T + 1, T] booleans, or None: may tag j not follow tag i? The last row is
+                the start. A known tag that may not follow the one before is taken as unknown.
         """
         with torch.autocast(emissions.device.type, enabled=False):
             emissions, tags, lengths = _packed(emissions, tags, mask)
+            if forbidden is not None:
+                tags = _possible(tags, forbidden)
+            is_known = not bool(((tags < 0) & _inside(lengths, tags.size(1))).any())
             scores = self._scores(emissions.dtype, forbidden)
             log_z = LogPartition.apply(emissions, *scores, lengths)
-            unknown = (tags < 0) & _inside(lengths, tags.size(1))
-            if not bool(unknown.any()):
+            if is_known:
                 return log_z - path_score(emissions, scores, tags.clamp(min=0), lengths)
             gold = nn.functional.one_hot(tags.clamp(min=0), self.num_tags).bool()
             observed = emissions.masked_fill(~(gold | (tags < 0).unsqueeze(-1)), -torch.inf)
@@ -73,8 +75,8 @@ class CRF(nn.Module):
     def _scores(self, dtype: torch.dtype, forbidden: Tensor | None) -> tuple[Tensor, ...]:
         start, transitions = self.start_transitions.to(dtype), self.transitions.to(dtype)
         if forbidden is not None:
-            start = start.masked_fill(forbidden[-1], FORBIDDEN)
-            transitions = transitions.masked_fill(forbidden[:-1], FORBIDDEN)
+            start = start.masked_fill(forbidden[-1], -torch.inf)
+            transitions = transitions.masked_fill(forbidden[:-1], -torch.inf)
         return start, self.end_transitions.to(dtype), transitions
 
 
@@ -111,7 +113,8 @@ class LogPartition(torch.autograd.Function):
         # Summing over a chain's end: gather the marginals at each sentence's last position.
         last = rows.last.view(1, -1, 1).expand(1, -1, marginals.size(2))
         ends = (marginals.gather(0, last) * (rows.lengths > 0).view(1, -1, 1)).sum((0, 1))
-        pairs = sums(alpha, following, transitions, weight)
+        with torch.autocast(grad.device.type, enabled=False):
+            pairs = sums(alpha, following, transitions, weight)
         emissions = torch.empty_like(marginals.transpose(0, 1))
         emissions.index_copy_(0, rows.order, marginals.transpose(0, 1))
         return emissions, marginals[0].sum(0), ends, pairs, None
@@ -224,7 +227,8 @@ def viterbi(
     rows = _Rows(lengths, emissions.size(1))
     best = rows.scores(emissions, start, end)
     into = transitions.T.contiguous()
-    with_pointers = best.size(2) < VALUES_ONLY_TAGS
+    # A GPU is through with all tags before the host would know which rows need them.
+    with_pointers = best.size(2) < VALUES_ONLY_TAGS or best.is_cuda
     pointers = torch.empty(
         best.shape if with_pointers else (0,), dtype=torch.long, device=best.device
     )
@@ -269,19 +273,13 @@ def _best_values(best: Tensor, transitions: Tensor, into: Tensor, highest: Tenso
     return values
 
 
-def iob2_forbidden(names: list[str]) -> Tensor:
-    """[T + 1, T] booleans: may tag j not follow tag i? The last row is the start. Types without a
-    B- are written in another scheme, and free.
-
-    >>> iob2_forbidden(["B-X", "I-X", "O"]).int().tolist()
-    [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0]]
-    """
-    inside = {f"I-{name[2:]}" for name in names if name[:2] == "B-"}
-    rows = []
-    for before in [*names, ""]:
-        opens = before[:2] in ("B-", "I-")
-        rows.append([name in inside and not (opens and name[2:] == before[2:]) for name in names])
-    return torch.tensor(rows)
+def _possible(tags: Tensor, forbidden: Tensor) -> Tensor:
+    """The tags [B, L], unknown where they may not follow the one before: an entity that begins
+    inside a token leaves an I- behind an O."""
+    start = tags.new_full((tags.size(0), 1), len(forbidden) - 1)
+    before = torch.cat([start, tags[:, :-1]], dim=1)
+    breaks = forbidden[before.clamp(min=0), tags.clamp(min=0)]
+    return tags.masked_fill(breaks & (before >= 0) & (tags >= 0), UNKNOWN)
 
 
 def _inside(lengths: Tensor, num_steps: int) -> Tensor:

@@ -5,6 +5,7 @@ Shape letters: B rows, S tokens, K characters, W words, D width, C classes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn import functional
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils import ModelOutput, can_return_tuple
 
-from ke_t5.models.crf import CRF, iob2_forbidden
+from ke_t5.models.crf import CRF
 from ke_t5.models.heads import IGNORED, exact, mean_cross_entropy
 
 
@@ -62,26 +63,32 @@ def _crf_results(
 ) -> tuple[Tensor | None, list[list[int]] | None]:
     forbidden = loss = None
     if self.config.crf_iob2:
-        names = [self.config.id2label[index] for index in range(self.num_labels)]
-        forbidden = iob2_forbidden(names).to(emissions.device)
+        names = tuple(self.config.id2label[index] for index in range(self.num_labels))
+        forbidden = iob2_forbidden(names, emissions.device)
     if labels is not None:
         # A sentence without a label has the loss 0 and is none of those that the mean is over.
         num_labelled = ((labels >= 0) & mask).any(1).sum()
-        if forbidden is not None:
-            labels = _possible(labels, forbidden)
         loss = self.crf(emissions, labels, mask, forbidden).sum() / num_labelled.clamp(min=1)
         if self.training:
             return loss, None
     return loss, self.crf.decode(emissions, mask, forbidden)
 
 
-def _possible(labels: Tensor, forbidden: Tensor) -> Tensor:
-    """The labels, unknown where they may not follow the one before: an entity that begins inside a
-    token leaves an I- behind an O, and such a sentence would cost 1e4."""
-    start = labels.new_full((labels.size(0), 1), len(forbidden) - 1)
-    before = torch.cat([start, labels[:, :-1]], dim=1)
-    breaks = forbidden[before.clamp(min=0), labels.clamp(min=0)]
-    return labels.masked_fill(breaks & (before >= 0) & (labels >= 0), IGNORED)
+@functools.lru_cache(maxsize=8)
+def iob2_forbidden(names: tuple[str, ...], device: torch.device | str = "cpu") -> Tensor:
+    """[T + 1, T] booleans: may tag j not follow tag i? The last row is the start. Types without a
+    B- are written in another scheme, and free. Not to be changed: the next call returns it again.
+
+    >>> iob2_forbidden(("B-X", "I-X", "O")).int().tolist()
+    [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0]]
+    """
+    inside = {f"I-{name[2:]}" for name in names if name[:2] == "B-"}
+    rows = []
+    for before in [*names, ""]:
+        opens = before[:2] in ("B-", "I-")
+        rows.append([name in inside and not (opens and name[2:] == before[2:]) for name in names])
+    with torch.inference_mode(False):  # a table first asked for while testing must serve training
+        return torch.tensor(rows, device=device)
 
 
 def add_character_head(self: nn.Module) -> None:
