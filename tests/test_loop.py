@@ -14,7 +14,14 @@ from toy_model import toy_model
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import IGNORED, Feature, get_batches, map_over_dataset, tokenize
-from ke_t5.train.loop import TrainState, count_steps, fit, has_unused_parameters, loss_counts
+from ke_t5.train.loop import (
+    TrainState,
+    _batches_from,
+    count_steps,
+    fit,
+    has_unused_parameters,
+    loss_counts,
+)
 from ke_t5.train.settings import get_fit_settings
 
 # Lengths and numbers of label tokens differ a lot from row to row.
@@ -151,6 +158,20 @@ def test_steps_are_counted_over_all_epochs(tmp_path):
     assert count_steps(tokens, 2) == 6
 
 
+def test_going_on_costs_no_epoch_that_is_over(monkeypatch):
+    """A resumed run needs one integer, and none of the orders before it."""
+    plan = get_batches(np.full(23, 4), batch_size=8, num_parts=1, seed=0)
+    expected = [(1, False), (1, True), (2, False)]
+    made, real = [], type(plan).epoch
+    monkeypatch.setattr(type(plan), "epoch", lambda self, e: made.append(e) or real(self, e))
+    batches = list(_batches_from(plan, 4, 7))
+    assert [(epoch, is_last) for epoch, is_last, _ in batches] == expected
+    assert made == [1, 2]
+    order = [*plan.epoch(0), *plan.epoch(1), *plan.epoch(2)]
+    assert [batch.tolist() for _, _, batch in batches] == [b.tolist() for b in order[4:7]]
+    assert not list(_batches_from(plan, 6, 6))
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path, bad):
     model = toy_model()
@@ -161,6 +182,37 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path, bad):
         train(one_rank(), tmp_path, batch_size=8, num_steps=3, model=model)
     assert e.value.exit_code == Exit.DIVERGED
     assert torch.equal(flat(model).nan_to_num(), before.nan_to_num())
+
+
+def test_a_run_does_not_end_well_with_updates_that_were_skipped(tmp_path):
+    """On a GPU the last steps before the end are asked about at the end."""
+    model, examples = toy_model(), examples_in(tmp_path)
+    state = TrainState(
+        model, model, torch.optim.AdamW(model.parameters(), fused=True), lambda step: 1.0
+    )
+    state.guard.skips_on_device = True
+    plan = get_batches(examples.lengths("input_ids"), batch_size=8, num_parts=1, seed=0)
+    updates = fit(
+        state, examples, plan, ranks=one_rank(), settings=get_fit_settings(), seed=0, num_steps=3,
+        divisor="rows",
+    )  # fmt: skip
+    next(updates)
+    before = flat(model).clone()
+    model.register_forward_hook(lambda module, inputs, output: {"loss": output.loss * np.nan})
+    next(updates), next(updates)
+    assert torch.equal(flat(model), before)
+    with pytest.raises(UserError, match="training at step 2, lr 0.001, rows"):
+        next(updates)
+
+
+@pytest.mark.parametrize("whose", ["task", "model"])
+def test_an_unknown_divisor_is_refused(tmp_path, whose):
+    model = toy_model()
+    if whose == "model":
+        model.loss_divisor = "tokens"
+    message = "a loss is a mean over one of rows, label_tokens, start_end, not 'tokens'"
+    with pytest.raises(ValueError, match=message):
+        loss_counts(examples_in(tmp_path), "tokens" if whose == "task" else "rows", model)
 
 
 def test_a_model_may_name_its_own_divisor(tmp_path):

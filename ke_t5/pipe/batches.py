@@ -18,7 +18,6 @@ from ke_t5.errors import UserError
 # order random. Sorted batches in their order ruined training (accuracy 0.29 instead of 0.80).
 WINDOW_BATCHES = 50
 
-
 # Target lengths are sorted in steps of so many tokens, so that inputs of like length meet too.
 TARGET_STEP = 4
 
@@ -40,6 +39,12 @@ class BatchPlan:
     batch_size: int
     batch_tokens: int | None
     seed: int
+
+    def num_batches(self, epoch: int) -> int:
+        """How many global batches this epoch has; without `batch_tokens`, at no cost."""
+        if self.batch_tokens is None:
+            return -(-len(self.input_lengths) // self.batch_size)
+        return len(self.epoch(epoch))
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The positions of each global batch of this epoch, in order."""
@@ -114,7 +119,7 @@ def share(batch: np.ndarray, *, rank: int, num_ranks: int, num_parts: int) -> li
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Fixed batches of positions, longest first, each of one rank's making.
+    """Fixed batches of positions, longest first.
 
     The cut does not depend on the number of processes: batch i goes to rank i mod R.
     """

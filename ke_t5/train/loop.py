@@ -8,24 +8,26 @@ of processes or of accumulated parts (dropout aside).
 from __future__ import annotations
 
 import functools
-import logging
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from ke_t5.distributed import Ranks, no_sync, seed_step
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import UserError
 from ke_t5.pipe.batches import BatchPlan, share
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.prediction import model_inputs
+from ke_t5.train.guard import Guard
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, autocast
 
-logger = logging.getLogger(__name__)
+# What a mean loss is a mean over: labelled rows, label tokens, rows with a labelled span.
+DIVISORS = ("rows", "label_tokens", "start_end")
 
 
 @dataclass
@@ -38,6 +40,8 @@ class TrainState:
         step: updates done.
         rows: rows seen.
         loss_sum, loss_steps: of the updates since the last logged one.
+        guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
+            run is kept or told.
     """
 
     model: torch.nn.Module
@@ -48,6 +52,10 @@ class TrainState:
     rows: int = 0
     loss_sum: float = 0.0
     loss_steps: int = 0
+    guard: Guard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guard = Guard(self.optimizer)
 
 
 @dataclass(frozen=True)
@@ -73,22 +81,22 @@ class Update:
 
 def count_steps(plan: BatchPlan, num_epochs: int) -> int:
     """Updates in so many passes over the data."""
-    if plan.batch_tokens is None:
-        return num_epochs * len(plan.epoch(0))
-    return sum(len(plan.epoch(epoch)) for epoch in range(num_epochs))
+    return sum(plan.num_batches(epoch) for epoch in range(num_epochs))
 
 
 def loss_counts(examples: Examples, divisor: str, module: torch.nn.Module) -> np.ndarray:
     """Per example, how much of the divisor it holds: its label tokens, or 1 for a labelled row.
 
     The model class may override the task's divisor with an attribute `loss_divisor`.
+
+    Raises:
+        ValueError: a divisor that is none of `DIVISORS`.
     """
     divisor = getattr(module, "loss_divisor", None) or divisor
-    if divisor == "label_tokens":
-        return examples.counted("labels")
-    if divisor == "start_end":
-        return examples.counted("start_positions")
-    return np.minimum(examples.counted("labels"), 1)
+    if divisor not in DIVISORS:
+        raise ValueError(f"a loss is a mean over one of {', '.join(DIVISORS)}, not {divisor!r}")
+    counts = examples.counted("start_positions" if divisor == "start_end" else "labels")
+    return np.minimum(counts, 1) if divisor == "rows" else counts
 
 
 def has_unused_parameters(
@@ -128,10 +136,13 @@ def fit(
     num_steps: int,
     workers: int = 0,
 ) -> Iterator[Update]:
-    """Updates the model from `state.step` on until `num_steps` updates are done, yielding each."""
+    """Updates the model from `state.step` on until `num_steps` updates are done, yielding each.
+
+    Raises:
+        UserError: exit 6, the loss or its gradient is not finite (see `Guard` for when).
+    """
     counts = loss_counts(examples, divisor, state.module)
     lengths = examples.lengths("input_ids")
-    guard = Guard(state.optimizer, ranks.device)
     state.model.train()
     parts_of = functools.partial(
         share, rank=ranks.rank, num_ranks=ranks.size, num_parts=settings.accumulate
@@ -149,29 +160,31 @@ def fit(
                 loss += _backward(
                     state, columns, count * ranks.size / total, settings, ranks.device
                 )
-        lr = _update(state, settings, guard, batch=batch, examples=examples, loss=loss)
+        lr = _update(state, settings, batch=batch, examples=examples, loss=loss)
         state.step += 1
         state.rows += len(batch)
         state.loss_sum = state.loss_sum + loss.double()
         state.loss_steps += 1
         num_tokens = int(lengths[batch].sum())
         yield Update(state.step, epoch, is_last, loss, lr, len(batch), num_tokens)
+    state.guard.check()
 
 
 def _batches_from(
     plan: BatchPlan, step: int, num_steps: int
 ) -> Iterator[tuple[int, bool, np.ndarray]]:
     """(epoch, whether it is the epoch's last, positions) of the global batches from `step` on."""
-    epoch = first = 0
-    while step < num_steps:
-        batches = plan.epoch(epoch)
-        for place in range(step - first, len(batches)):
-            if step >= num_steps:
-                return
-            yield epoch, place == len(batches) - 1, batches[place]
-            step += 1
-        first += len(batches)
-        epoch += 1
+    first = 0
+    for epoch in itertools.count():
+        end = first + plan.num_batches(epoch)
+        if step < end:
+            batches = plan.epoch(epoch)
+            for number in range(step, min(end, num_steps)):
+                yield epoch, number == end - 1, batches[number - first]
+            step = end
+        if end >= num_steps:
+            return
+        first = end
 
 
 def _load(
@@ -232,7 +245,6 @@ def _backward(
 def _update(
     state: TrainState,
     settings: FitSettings,
-    guard: Guard,
     *,
     batch: np.ndarray,
     examples: Examples,
@@ -246,43 +258,7 @@ def _update(
     )
     place = f"step {state.step + 1}"
     rows = ", ".join(map(str, examples.take(batch[:8]).ids.tolist()))
-    guard.watch(torch.isfinite(norm) & torch.isfinite(loss), f"{place}, lr {lr:.3g}, rows {rows}")
+    is_finite = torch.isfinite(norm) & torch.isfinite(loss)
+    state.guard.watch(is_finite, f"{place}, lr {lr:.3g}, rows {rows}")
     state.optimizer.step()
     return lr
-
-
-class Guard:
-    """Keeps a loss or gradient that is not finite from the weights.
-
-    On a CPU the run ends at once. On a GPU nothing waits for the host: fused optimizers skip the
-    update where it is computed, and `check` ends the run at the next logged step; other optimizers
-    are asked at every step.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-        self.optimizer = optimizer
-        fused = all(group.get("fused") for group in optimizer.param_groups)
-        self.skips_on_device = device.type == "cuda" and fused
-        self.pending: list[tuple[torch.Tensor, str]] = []
-
-    def watch(self, is_finite: torch.Tensor, place: str) -> None:
-        """Call it between the backward pass and the optimizer's step."""
-        if self.skips_on_device:
-            # torch's fused kernels look for this attribute, as GradScaler sets it.
-            self.optimizer.found_inf = (~is_finite).float()
-            self.optimizer.grad_scale = torch.ones((), device=is_finite.device)
-        self.pending.append((is_finite, place))
-        if not self.skips_on_device or len(self.pending) >= 100:
-            self.check()
-
-    def check(self) -> None:
-        """Raises UserError naming the first step whose loss or gradient was not finite."""
-        pending, self.pending = self.pending, []
-        if pending and not bool(torch.stack([flag for flag, _ in pending]).all()):
-            place = next(place for flag, place in pending if not bool(flag))
-            raise UserError(
-                "the loss or its gradient is not finite; no weight was changed by it",
-                f"training at {place}",
-                "lower the learning rate, look at these rows, or resume from the last snapshot",
-                Exit.DIVERGED,
-            )

@@ -1,0 +1,85 @@
+"""The guard: what is not finite never reaches the weights, and is told with its first step."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.train.guard import Guard
+
+NAN = math.nan
+
+
+def updates(gradients: list[float], *, on_device: bool = True, **settings) -> tuple:
+    """The optimizer after these gradients, and its guard; a GPU's manners on a CPU."""
+    parameter = torch.nn.Parameter(torch.arange(4.0))
+    optimizer = torch.optim.AdamW([parameter], **{"lr": 0.1, "fused": True, **settings})
+    guard = Guard(optimizer)
+    guard.skips_on_device = on_device
+    for step, value in enumerate(gradients, 1):
+        parameter.grad = torch.full((4,), value)
+        guard.watch(torch.isfinite(parameter.grad.sum()), f"step {step}")
+        optimizer.step()
+    return optimizer, guard
+
+
+def flat(optimizer) -> torch.Tensor:
+    """Weights, averages and the count of updates."""
+    (parameter,) = optimizer.param_groups[0]["params"]
+    return torch.cat(
+        [parameter.detach(), *map(torch.atleast_1d, optimizer.state[parameter].values())]
+    )
+
+
+@pytest.mark.parametrize("bad", [NAN, math.inf, -math.inf])
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_a_fused_optimizer_skips_the_update_as_if_it_had_not_been(bad, amsgrad):
+    skipped, _ = updates([1.0, bad, 2.0, bad], amsgrad=amsgrad)
+    plain, _ = updates([1.0, 2.0], amsgrad=amsgrad)
+    assert torch.equal(flat(skipped), flat(plain))
+
+
+def test_the_first_update_of_a_run_may_be_the_bad_one():
+    skipped, _ = updates([NAN, 1.0])
+    plain, _ = updates([1.0])
+    assert torch.equal(flat(skipped), flat(plain))
+
+
+def test_a_check_names_the_first_step_and_begins_anew():
+    _, guard = updates([1.0, 2.0, NAN, 1.0, NAN])
+    with pytest.raises(UserError, match="training at step 3: .* no weight was changed") as caught:
+        guard.check()
+    assert caught.value.exit_code == Exit.DIVERGED
+    guard.check()
+
+
+def test_nothing_waits_longer_than_a_hundred_steps():
+    with pytest.raises(UserError, match="training at step 7:"):
+        updates([1.0] * 6 + [NAN] + [1.0] * 93)
+    updates([1.0] * 6 + [NAN] + [1.0] * 92)
+
+
+def test_without_a_kernel_that_skips_the_run_ends_before_the_update():
+    with pytest.raises(UserError, match="training at step 2:"):
+        updates([1.0, NAN, 1.0], on_device=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "skips"),
+    [
+        ("AdamW", {"fused": True}, True),
+        ("Adam", {"fused": True}, True),
+        ("AdamW", {"foreach": True}, False),
+        ("SGD", {"fused": True}, False),  # its momentum would begin as noise
+        ("Adagrad", {}, False),
+    ],
+)
+def test_which_optimizers_skip_by_themselves_on_a_gpu(monkeypatch, name, settings, skips):
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = getattr(torch.optim, name)([parameter], lr=0.1, **settings)
+    assert not Guard(optimizer).skips_on_device  # on a CPU none has to
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    assert Guard(optimizer).skips_on_device is skips
