@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ke_t5.failure import run_and_exit
-from ke_t5.flags import parse_test
+from ke_t5.flags import parse_test, wants_traceback
 
 
 def main() -> None:
@@ -17,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_and_exit(main, debug="--debug" in sys.argv)
+    run_and_exit(main, debug=wants_traceback(sys.argv[1:]))

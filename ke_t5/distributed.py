@@ -203,10 +203,11 @@ def _pick_device(local_rank: int, local_size: int) -> torch.device:
 
 
 @contextmanager
-def session() -> Iterator[Ranks]:
+def session(*, notes_stops: bool = True) -> Iterator[Ranks]:
     """The ranks of this launch; the process group is made on enter, and all leave together.
 
     A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a second one ends the process.
+    Without `notes_stops`, for a run that has nothing to save, signals mean what they meant before.
     The group is never torn down, it ends with the process: gloo's destructor joins its threads
     while it holds the interpreter's lock, and hangs where one of them wants it; and after an error
     the other ranks may never join.
@@ -231,9 +232,8 @@ def session() -> Iterator[Ranks]:
             os._exit(Exit.STOPPED)
         ranks._stop_signal = number
 
-    before = {
-        number: signal.signal(number, note_stop) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    noted = (signal.SIGTERM, signal.SIGINT) if notes_stops else ()
+    before = {number: signal.signal(number, note_stop) for number in noted}
     try:
         yield ranks
         ranks.settle()

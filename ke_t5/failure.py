@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -52,9 +53,12 @@ def announce_run_folder(folder: Path | str) -> None:
 def run_and_exit(main: Callable[[], int | None], *, debug: bool = False) -> NoReturn:
     """Calls `main` and ends the process with what it returns, or with the code of its failure.
 
+    SIGTERM interrupts it as Ctrl-C does, wherever it does not note such signals itself.
+
     Args:
         debug: show the traceback of any failure on stderr.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = main() or 0
     except SystemExit:
@@ -109,7 +113,8 @@ def ending_of(error: BaseException) -> Ending:
         what = " ".join(str(error).split()) or "the run was asked to stop and has saved"
         return Ending(f"stopped: {what}; go on with --resume true", Exit.STOPPED)
     if isinstance(error, KeyboardInterrupt):
-        return Ending("stopped: interrupted; go on with --resume auto", Exit.STOPPED)
+        fix = "start it again (a training goes on with --resume auto)"
+        return Ending(f"stopped: interrupted; {fix}", Exit.STOPPED)
     error = machine_fault(error) or error
     if isinstance(error, UserError):
         keep = getattr(error, "keep_traceback", False)

@@ -68,9 +68,9 @@ def positive(value: str) -> float:
 def schedule(value: str) -> str:
     folded = value.lower()
     name = "linear" if folded in YES else "constant" if folded in NO else value
-    if name in SCHEDULES:
-        return name
-    raise ValueError(f"no such schedule; {suggestion(name, SCHEDULES)}")
+    if name not in SCHEDULES:
+        raise ValueError(f"no such schedule; {suggestion(name, SCHEDULES)}")
+    return name
 
 
 def resume(value: str) -> str | None:
@@ -216,6 +216,12 @@ def parse(argv: Sequence[str], *, script: str, also: dict[str, str]) -> Namespac
     return flags
 
 
+def wants_traceback(argv: Sequence[str]) -> bool:
+    """Whether `--debug` is given, even where the command line has faults."""
+    given = [value for name, value in words(argv, []) if name == "debug"]
+    return bool(given) and (given[-1] is None or given[-1].lower() in YES)
+
+
 def words(argv: Sequence[str], problems: list[UserError]) -> list[tuple[str, str | None]]:
     """The (flag name, text or None) pairs of a command line; stray words become problems."""
     pairs: list[tuple[str, str | None]] = []
@@ -239,8 +245,7 @@ def take(flag: Flag, name: str, value: str | None, flags: Namespace, problems: l
     """Puts one given flag into `flags`, or what is wrong with it into `problems`."""
     value = flag.alone if value is None else value
     if value is None:
-        fix = f"write --{name} {flag.metavar}"
-        problems.append(UserError("needs a value", f"--{name}", fix))
+        problems.append(UserError("needs a value", f"--{name}", f"write --{name} {flag.metavar}"))
         return
     try:
         read = flag.read(value)
@@ -292,9 +297,6 @@ def help_text(script: str) -> str:
             hidden = flag.default is None or flag.read is boolean
             told = flag.help + ("" if hidden else f" (default: {flag.default})")
             head, *rest = textwrap.wrap(told, 100 - column, break_on_hyphens=False)
-            lines += [
-                heads[flag.name].ljust(column) + head,
-                *(" " * column + line for line in rest),
-            ]
+            lines += [heads[flag.name].ljust(column) + head, *(" " * column + r for r in rest)]
     lines += ["", "--flag value is --flag=value; true may be left out.", "", "Examples:"]
     return "\n".join([*lines, *(f"  {example}" for example in EXAMPLES[script]), ""])

@@ -147,7 +147,10 @@ def test_traceback_of_user_code_is_kept(tmp_path):
             "stopped: the run was asked to stop and has saved; go on with --resume true",
         ),
         ("raise Stopped('saved step 3')", "stopped: saved step 3; go on with --resume true"),
-        ("raise KeyboardInterrupt", "stopped: interrupted; go on with --resume auto"),
+        (
+            "raise KeyboardInterrupt",
+            "stopped: interrupted; start it again (a training goes on with --resume auto)",
+        ),
     ],
 )
 def test_stopped(body, line, tmp_path):

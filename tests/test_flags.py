@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.flags import EXAMPLES, FLAGS, TEST, TRAIN, help_text, parse_test, parse_train
+from ke_t5.flags import (
+    EXAMPLES,
+    FLAGS,
+    TEST,
+    TRAIN,
+    help_text,
+    parse_test,
+    parse_train,
+    wants_traceback,
+)
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -68,6 +77,18 @@ def test_old_launchers_rank_is_accepted(parse, rank):
 def test_booleans(text, value):
     assert parse_train([f"--sample={text}"]).sample is value
     assert parse_train(["--sample", text]).sample is value
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        (["--debug"], True), (["--debug=true"], True), (["--debug", "true"], True),
+        (["--debug", "false"], False), (["--debug=false"], False), (["--task", "x"], False),
+        (["--tusk", "--debug"], True),
+    ],
+)  # fmt: skip
+def test_a_traceback_is_wanted_in_every_spelling(argv, wanted):
+    assert wants_traceback(argv) is wanted
 
 
 def test_boolean_alone_is_true():

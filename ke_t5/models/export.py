@@ -31,7 +31,7 @@ def export(
         UserError: the folder holds something else, or what was read back differs.
     """
     folder = Path(folder)
-    _check_replaceable(folder)
+    check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -57,7 +57,8 @@ def save_configuration(
     _write_tying(model, folder / "config.json")
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Raises UserError where the folder holds something that is no export."""
     if not folder.exists() or (folder.is_dir() and (folder / "config.json").is_file()):
         return
     if folder.is_dir() and not any(folder.iterdir()):

@@ -40,7 +40,9 @@ def model_card(job: Job, model: PreTrainedModel, scores: Mapping[str, float]) ->
     pipeline = PIPELINES.get(task.form)
     base = f"`{flags.pre_trained_model}`"
     origin = (
-        f"Fine-tuned from {base}" if job.has_weights else f"Trained from scratch, shaped as {base}"
+        f"Trained from scratch, shaped as {base}"
+        if flags.from_scratch
+        else f"Fine-tuned from {base}"
     )
     if flags.sample:
         origin = "A tiny model for a dry run, trained from scratch"

@@ -92,20 +92,28 @@ OF_BOTH = (
 )  # fmt: skip
 
 
-def next_commands(flags: Namespace, *, launcher: str, stopped_at: int | None = None) -> str:
+def next_commands(
+    flags: Namespace,
+    *,
+    launcher: str,
+    best: str = "best",
+    last: str = "true",
+    stopped_at: int | None = None,
+) -> str:
     """What a user may want to do after a training: test, export, go to real data.
 
     Args:
+        best, last: how `--resume` finds the snapshot to test, and the one to go on from.
         stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
     """
-    test = _words(flags, OF_BOTH)
-    lines = ["next:", f"  test    {launcher} test_ddp.py {test} --resume best"]
+    test, best, last = _words(flags, OF_BOTH), shlex.quote(best), shlex.quote(last)
+    lines = ["next:", f"  test    {launcher} test_ddp.py {test} --resume {best}"]
     if not flags.hf_path:
         same = [name for name in flags.given if name not in ("resume", "max_steps", "hf_path")]
         words = _words(flags, ["task", *same])
         if stopped_at is not None:
             words += f" --max_steps {stopped_at}"
-        lines.append(f"  export  {launcher} train_ddp.py {words} --resume true --hf_path default")
+        lines.append(f"  export  {launcher} train_ddp.py {words} --resume {last} --hf_path default")
     if flags.sample:
         words = _words(flags, ["task", "model_name", "gin_file", "gin_param", "module_import"])
         lines.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +54,10 @@ class RunFolder:
     @classmethod
     def of(cls, output_dir: str, model: str, pre_trained_model: str, task: str) -> RunFolder:
         """The folder of a run of that model on that task."""
-        names = safe_name(f"{model}_{safe_name(pre_trained_model)}"), safe_name(task)
-        return cls(Path(output_dir, *names))
+        model = safe_name(model)
+        # Of a long path the end tells more; the class stays, or two of them would share a folder.
+        origin = safe_name(pre_trained_model)[-max(1, LONGEST_NAME - len(model) - 1) :]
+        return cls(Path(output_dir, f"{model}_{origin}", safe_name(task)))
 
     @property
     def weights(self) -> Path:
@@ -85,6 +86,10 @@ class RunFolder:
     def holds_a_run(self) -> bool:
         """Whether a run has been here."""
         return any((self.path / name).exists() for name in ("run.json", "weights"))
+
+    def has_best(self) -> bool:
+        """Whether a validation has picked a snapshot."""
+        return (self.weights / "best.json").exists()
 
     def make_new(self) -> Path | None:
         """Makes the folder; an older run's is moved to `<task>.1`, `.2`, ..., which is returned."""
@@ -120,9 +125,9 @@ class RunFolder:
         """What `run.json` says, {} where there is none."""
         if not self.run_file.exists():
             return {}
-        return json.loads(self.run_file.read_text(encoding="utf-8"))
-
-    def remove_partial_export(self) -> None:
-        """Removes what an interrupted export has left."""
-        for path in self.path.glob("hf.tmp-*"):
-            shutil.rmtree(path, ignore_errors=True)
+        try:
+            return json.loads(self.run_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(
+                f"no JSON ({error})", str(self.run_file), "mend or remove it", Exit.CHECKPOINT
+            ) from error

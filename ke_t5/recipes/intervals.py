@@ -62,6 +62,8 @@ def bootstrap(
 ) -> Bootstrap:
     """Intervals of an evaluation's scores (rank 0's, which holds the predictions).
 
+    A metric that needs scores of the rows gets none where the evaluation does not hold them.
+
     Args:
         seconds: what the metrics without a shortcut may take together (and each shortcut, half
             of it); draws end then, but there are no fewer than `FEWEST_DRAWS` while these are to
@@ -76,6 +78,8 @@ def bootstrap(
     columns = [[line["gold"] for line in lines], [line["prediction"] for line in lines]]
     slow = []
     for metric in task.metric_fns:
+        if _wants_scores(metric) and not row_scores:
+            continue
         inputs = [*columns, row_scores] if _wants_scores(metric) else columns
         shortcuts = SHORTCUTS[metric](metric, *inputs) if metric in SHORTCUTS else {}
         believed = {

@@ -50,6 +50,7 @@ class Job:
         model_folder: hub name or folder that configuration, tokenizer and weights come from.
         has_weights: whether the weights there are to be loaded (False from scratch).
         may_draw_head: whether a head that the weights do not hold may be drawn.
+        is_resumed: whether the weights are those of a snapshot of `run`.
         model_config: what the user changes in the model's configuration.
         data: split -> number and content hash of its examples, for `run.json`.
     """
@@ -65,6 +66,7 @@ class Job:
     run: RunFolder
     settings: FitSettings
     may_draw_head: bool = True
+    is_resumed: bool = False
     model_config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -92,10 +94,10 @@ class Job:
         """Rows per process."""
         return self.flags.batch_size or self.task.defaults.batch_size
 
-    def open_run(self, ranks: Ranks, *, is_resumed: bool) -> None:
+    def open_run(self, ranks: Ranks) -> None:
         """Makes the run's folder, or goes on in it; rank 0 does, the others wait."""
         if ranks.is_main:
-            if is_resumed:
+            if self.is_resumed:
                 self.run.check_writable()
             else:
                 moved = self.run.make_new()
@@ -114,6 +116,7 @@ class Job:
             "task": self.task.name,
             "model_name": self.model_name,
             "pre_trained_model": self.flags.pre_trained_model,
+            "from_scratch": self.flags.from_scratch,
             "model_folder": self.model_folder,
             "seed": self.flags.seed,
             "processes": ranks.size,
@@ -143,7 +146,7 @@ def prepare(flags: Namespace) -> Job:
     set_up_logging(debug=flags.debug)
     import_modules(flags.module_import)
     configuration = configure(flags.gin_file, flags.gin_param)
-    for note in (*flags.notes, *configuration.notes):
+    for note in (*flags.notes, *unused_by_sample(flags), *configuration.notes):
         logger.warning(note)
     settings, model_config = get_fit_settings(), get_model_config()
     task = get_task(flags.task)
@@ -162,11 +165,17 @@ def prepare(flags: Namespace) -> Job:
         from ke_t5.sample import sample_data_dir
 
         folders = Folders(sample_data_dir(folders.cache), folders.cache)
-    job = Job(
+    return Job(
         flags, configuration, task, model_name, class_name, flags.pre_trained_model, True, folders,
         run, settings, model_config=model_config,
     )  # fmt: skip
-    return job
+
+
+def unused_by_sample(flags: Namespace) -> list[str]:
+    """A line for each flag that `--sample` leaves without a meaning."""
+    given = [flags.given.get(name) for name in ("pre_trained_model", "hf_data_dir")]
+    told = "is not used: --sample brings its own"
+    return [f"{words} {told}" for words in given if words and flags.sample]
 
 
 def take_run_model(job: Job) -> None:
@@ -179,6 +188,16 @@ def take_run_model(job: Job) -> None:
             Exit.CHECKPOINT,
         )
     _take_folder(job, job.run.model, has_weights=False, flag="--resume")
+    job.is_resumed = True
+    # `--resume PATH` need not repeat them, and a model card tells of them.
+    begun = job.run.read_run()
+    for name in vars(job.flags).keys() & {"pre_trained_model", "from_scratch"}:
+        now = getattr(job.flags, name)
+        setattr(job.flags, name, begun.get(name, now))
+        if name in job.flags.given and getattr(job.flags, name) != now:
+            logger.warning(
+                "%s is not used: the run began with %r", job.flags.given[name], begun[name]
+            )
 
 
 def take_exported_model(job: Job, folder: Path) -> None:

@@ -12,13 +12,15 @@ from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, Evaluated, EvaluationHelper, Examples, evaluate
 from ke_t5.pipe.evaluation import best_score
-from ke_t5.recipes import console
+from ke_t5.recipes import console, results
 from ke_t5.recipes.folders import write_atomically
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.modelling import export_best, write_evaluation
+from ke_t5.recipes.modelling import export_best
+from ke_t5.recipes.resumption import check_unchanged, fixed_settings
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, count_steps
 from ke_t5.train.settings import autocast
+from ke_t5.train.snapshot_folders import folder_name, read_pointer
 from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot, save_snapshot
 
 logger = logging.getLogger(__name__)
@@ -58,38 +60,6 @@ class Keeper:
         self.run_log = RunLog(job.run.path, enabled=False)
         self.bar = ProgressBar(self.num_steps, enabled=False)
 
-    # ------------------------------------------------------------------ going on from a snapshot
-
-    def fixed_settings(self) -> dict[str, Any]:
-        """What must not differ between a run and its resumption."""
-        flags, plan, optimizer = self.job.flags, self.plan, self.state.optimizer
-        settings = {
-            f"{type(optimizer).__name__}.{name}": value
-            for name, value in optimizer.param_groups[0].items()
-            if isinstance(value, (int, float, str, tuple)) and name not in ("lr", "initial_lr")
-        }
-        return {
-            "--task": self.job.task.name,
-            "--model_name": self.job.class_name,
-            "training data": self.train.content_hash(),
-            "training rows": len(self.train),
-            "--seed": flags.seed,
-            "global batch (batch_size x processes x accumulate)": plan.batch_size,
-            "get_batches.batch_tokens": plan.batch_tokens,
-            "learning rate": max(group["initial_lr"] for group in self._groups_with_lr()),
-            "--schedule": flags.schedule,
-            "model.config": self.job.model_config or None,
-            "fit.precision": self.job.settings.precision,
-            "fit.clip_norm": self.job.settings.clip_norm,
-            **settings,
-        }
-
-    def _groups_with_lr(self) -> list[dict]:
-        groups = self.state.optimizer.param_groups
-        for group in groups:
-            group.setdefault("initial_lr", group["lr"])
-        return [group for group in groups if group["initial_lr"] is not None] or [{"initial_lr": 0}]
-
     def restore(self) -> None:
         """Goes on from the snapshot that `--resume` names, if any; opens the logs."""
         snapshot, resume = None, self.job.flags.resume
@@ -98,12 +68,22 @@ class Keeper:
             if resume:
                 snapshot = find_snapshot(self.job.run.weights, resume)
         snapshot = self.ranks.broadcast(snapshot)
-        self.fixed = fixed = self.fixed_settings()
+        if snapshot is None and self.job.is_resumed:
+            # Its weights were not loaded: a snapshot was to replace them.
+            raise UserError(
+                f"there is no whole snapshot in {self.job.run.weights}",
+                f"--resume {resume}",
+                "leave it out to start anew",
+                Exit.CHECKPOINT,
+            )
+        self.fixed = fixed_settings(
+            self.job, self.state, plan=self.plan, train=self.train, valid=self.valid
+        )
         if snapshot is not None:
             progress = load_snapshot(
                 snapshot, model=self.state.module, optimizer=self.state.optimizer
             )
-            self._compare(progress["fixed"], fixed, str(snapshot))
+            check_unchanged(progress["fixed"], self.fixed, where=str(snapshot))
             self.state.step, self.state.rows = progress["step"], progress["rows"]
             self.state.loss_sum = progress["loss_sum"]
             self.state.loss_steps = progress["loss_steps"]
@@ -115,17 +95,6 @@ class Keeper:
             resume_step=self.state.step if snapshot is not None else None,
             enabled=self.ranks.is_main,
         )
-
-    def _compare(self, before: dict[str, Any], now: dict[str, Any], where: str) -> None:
-        for name, value in now.items():
-            old = before.get(name)
-            if old != value:
-                raise UserError(
-                    f"{name} was {old!r} and is {value!r} now",
-                    where,
-                    "resume with the settings of the run, or start a new one without --resume",
-                    Exit.CHECKPOINT,
-                )
 
     # ------------------------------------------------------------------------- while it runs
 
@@ -141,6 +110,8 @@ class Keeper:
             self.job.batch_size(), ranks.size, settings.accumulate, ranks.device, ranks.threads,
             self.job.run.path,
         )  # fmt: skip
+        if self.ranks.is_main:  # so that a run that is killed has it too
+            self._keep_configuration()
 
     def watch(self, updates: Iterable[Update]) -> Iterator[Update]:
         """The updates, with a progress bar on rank 0."""
@@ -209,7 +180,9 @@ class Keeper:
 
     def _write(self, evaluated: Evaluated) -> None:
         if self.ranks.is_main:
-            write_evaluation(self.job, self.job.flags.valid_split, evaluated, self.valid)
+            step = folder_name(self.state.step)
+            split = self.job.flags.valid_split
+            results.write_evaluation(self.job, split, evaluated, self.valid, weights=step)
 
     def save(self, *, is_best: bool = False) -> None:
         """Saves a snapshot; rank 0 writes, the others wait."""
@@ -269,6 +242,11 @@ class Keeper:
         """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`)."""
         export_best(self.job, self.state.module, self.ranks)
 
+    def report(self) -> None:
+        """Writes the report of the validation whose predictions the run's folder holds."""
+        if self.ranks.is_main:
+            results.report_validation(self.job, self.helper, self.valid)
+
     def best_step(self) -> int | None:
         """The step of the best validation of the schedule."""
         return None if self.best is None else self.best["step"]
@@ -277,10 +255,13 @@ class Keeper:
         """Closes the logs and keeps the configuration that the run has read."""
         self.run_log.close()
         if self.ranks.is_main:
-            operative = self.job.configuration.operative()
-            write_atomically(self.job.run.path / "config.gin", operative)
+            self._keep_configuration()
             for line in self.job.configuration.unread():
                 logger.warning(line)
+
+    def _keep_configuration(self) -> None:
+        operative = self.job.configuration.operative()
+        write_atomically(self.job.run.path / "config.gin", operative)
 
     def tell_result(self, *, seconds: float) -> None:
         """Prints the best scores and what to do next."""
@@ -297,5 +278,19 @@ class Keeper:
                 f"best: step {self.best['step']}, {console.format_scores(self.best['scores'])}"
             )
         console.tell(f"{self.state.step} steps in {seconds:.0f} s; results in {self.job.run.path}")
+        best, last = self._names_of_weights()
         stopped_at = self.state.step if self.state.step < self.epoch_steps else None
-        console.tell(console.next_commands(flags, launcher=launcher, stopped_at=stopped_at))
+        console.tell(
+            console.next_commands(
+                flags, launcher=launcher, best=best, last=last, stopped_at=stopped_at
+            )
+        )
+
+    def _names_of_weights(self) -> tuple[str, str]:
+        """How `--resume` finds the best snapshot and the last; by path in a run found by path."""
+        weights = self.job.run.weights
+        step = read_pointer(weights, "best") if self.ranks.is_main else None
+        if self.job.flags.resume in (None, "true", "auto", "best"):
+            return "true" if step is None else "best", "true"
+        best = weights if step is None else weights / folder_name(step)
+        return str(best), str(self.job.run.path)

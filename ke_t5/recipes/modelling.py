@@ -1,21 +1,21 @@
-"""The model of a job: built, exported, and what an evaluation leaves on disk."""
+"""The model of a job and its optimizer: built, checked, exported."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from pathlib import Path
-from typing import Any
 
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
-from ke_t5.pipe import Evaluated, Examples
 from ke_t5.recipes.card import model_card
-from ke_t5.recipes.folders import write_json, write_json_lines
-from ke_t5.recipes.intervals import Bootstrap
 from ke_t5.recipes.job import Job
 from ke_t5.task.utils import get_vocabulary
+from ke_t5.train.optimizers import get_optimizer
 from ke_t5.train.snapshots import find_snapshot, load_snapshot, read_progress
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,7 @@ logger = logging.getLogger(__name__)
 def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
     """The job's model on this rank's device; what the libraries said about it in one line."""
     model_class = job.load_class()
-    is_resumed = Path(job.model_folder) == job.run.model
-    is_new = job.may_draw_head and not is_resumed
+    is_new = job.may_draw_head and not job.is_resumed
     of_task = job.task.model_config if is_new else {}
     known = {name: x for name, x in of_task.items() if hasattr(model_class.config_class, name)}
     model, note = build.build_model(
@@ -38,57 +37,59 @@ def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
         tokenizer=get_vocabulary(),
         new_head=job.may_draw_head,
     )
-    if not is_resumed:  # the weights come from a snapshot, after this
+    if not job.is_resumed:  # else the weights come from a snapshot, after this
         logger.info(note)
     if job.settings.gradient_checkpointing:
         # transformers 5.23 has a new name for it; the old one warns there.
         new_name = getattr(model, "activation_checkpointing_enable", None)
         (new_name or model.gradient_checkpointing_enable)()
-    if ranks.is_main and not is_resumed:
-        export.save_configuration(model, get_vocabulary(), job.run.model)
     model.to(ranks.device)
     if job.settings.compile:
         model.compile(dynamic=True)
     return model
 
 
-def write_evaluation(
-    job: Job,
-    split: str,
-    evaluated: Evaluated,
-    examples: Examples,
-    *,
-    bootstrap: Bootstrap | None = None,
-) -> Path:
-    """Writes `eval/<split>/scores.json` and `predictions.jsonl`; returns the folder."""
-    folder = job.run.evaluation(split)
-    scores: dict[str, Any] = {
-        "task": job.task.name,
-        "split": split,
-        "rows": evaluated.num_rows,
-        "scored": evaluated.num_scored,
-        "unparsable": evaluated.unparsable,
-        "scores": evaluated.scores,
-        "lost": {what: count for what, (count, _) in examples.lost().items()},
-    }
-    if bootstrap is not None:
-        scores["intervals"] = {
-            name: [interval.low, interval.high] for name, interval in bootstrap.intervals.items()
-        }
-    write_json(folder / "scores.json", scores)
-    write_json_lines(folder / "predictions.jsonl", evaluated.predictions)
-    return folder
+def optimizer_of(job: Job, module: PreTrainedModel) -> Optimizer:
+    """The optimizer that gin names, at the learning rate of flag, gin or default, in this order."""
+    is_fresh = job.flags.from_scratch or job.flags.sample
+    build_optimizer = get_optimizer(
+        learning_rate=job.flags.learning_rate,
+        default_learning_rate=default_learning_rate(module, from_scratch=is_fresh),
+    )
+    return build_optimizer(module)
+
+
+def default_learning_rate(module: PreTrainedModel, *, from_scratch: bool) -> float:
+    """What practitioners use: 5e-5 for BERT and its kin, more for T5; 1e-3 for fresh weights."""
+    if from_scratch:
+        return 1e-3
+    return 3e-4 if "t5" in module.config.model_type else 5e-5
+
+
+def export_folder(job: Job) -> Path:
+    """Where `--hf_path` says."""
+    return job.run.export if job.flags.hf_path == "default" else Path(job.flags.hf_path)
+
+
+def check_export(job: Job) -> None:
+    """Raises now what `export_best` would raise when the training is over."""
+    folder = export_folder(job)
+    export.check_replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder.parent))
 
 
 def export_best(job: Job, module: PreTrainedModel, ranks: Ranks) -> None:
     """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`)."""
     if ranks.is_main:
-        path = job.run.export if job.flags.hf_path == "default" else Path(job.flags.hf_path)
-        snapshot = find_snapshot(job.run.weights, "best")
+        has_best = job.run.has_best()
+        if not has_best:
+            logger.warning("no validation gave a number to judge by: the last snapshot is exported")
+        snapshot = find_snapshot(job.run.weights, "best" if has_best else "true")
         load_snapshot(snapshot, model=module)
         best = read_progress(snapshot)["best"]
         card = model_card(job, module, best["scores"] if best else {})
-
-        export.export(module, get_vocabulary(), path, card=card)
-        logger.info("exported %s to %s", snapshot.name, path)
+        folder = export.export(module, get_vocabulary(), export_folder(job), card=card)
+        logger.info("exported %s to %s", snapshot.name, folder)
     ranks.barrier()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
+from ke_t5.failure import announce_run_folder
 from ke_t5.pipe import Evaluated, EvaluationHelper, Examples, evaluate, get_dataset
 from ke_t5.pipe.splits import default_split
-from ke_t5.recipes import console
+from ke_t5.recipes import console, results
 from ke_t5.recipes.ceilings import ceiling, ceiling_line
 from ke_t5.recipes.intervals import bootstrap
 from ke_t5.recipes.job import (
@@ -25,7 +26,7 @@ from ke_t5.recipes.job import (
     take_sample_model,
 )
 from ke_t5.recipes.report import write_report
-from ke_t5.task.submission import form_of, write_submission
+from ke_t5.recipes.submissions import hand_in, submission_form
 from ke_t5.train.settings import autocast
 
 if TYPE_CHECKING:
@@ -37,15 +38,16 @@ logger = logging.getLogger(__name__)
 def main(flags: Namespace) -> None:
     """`test_ddp.py`: scores a model on a split and keeps its predictions."""
     job = prepare(flags)
-    form = form_of(job.task.name) if job.flags.submission else None
+    form = submission_form(job)
     choose_weights(job)
+    announce_run_folder(job.run.path)
     examples = examples_of(job)
-    with session() as ranks:
+    with session(notes_stops=False) as ranks:
         started = time.monotonic()
         if ranks.is_main:
             job.run.check_writable()
             job.run.forget_error()
-        model, snapshot = model_of(job, ranks)
+        model, weights = model_of(job, ranks)
         helper = EvaluationHelper(job.task, seed=job.flags.seed)
         helper.check(model, examples)
         evaluated = evaluate(
@@ -58,70 +60,8 @@ def main(flags: Namespace) -> None:
             watch=console.watch_batches if ranks.is_main else iter,
         )
         if ranks.is_main:
-            keep(job, evaluated, examples, facts_of(job, helper, examples, snapshot=snapshot))
-            if form is not None:
-                hand_in(job, form, evaluated)
+            keep(job, helper, evaluated, examples, weights=weights, form=form)
             console.tell(f"{time.monotonic() - started:.0f} s")
-
-
-def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, Path | None]:
-    """The model to test, and the snapshot that its weights are from, if they are from one."""
-    # These import torch and transformers, which everything before has spared.
-    from ke_t5.recipes.modelling import build_model
-    from ke_t5.train.snapshots import find_snapshot, load_snapshot
-
-    model = build_model(job, ranks)
-    if not job.flags.resume:
-        return model, None
-    snapshot = find_snapshot(job.run.weights, job.flags.resume)
-    if snapshot is None:
-        raise no_weights(job)
-    load_snapshot(snapshot, model=model)
-    logger.info("testing %s", snapshot)
-    return model, snapshot
-
-
-def keep(job: Job, evaluated: Evaluated, examples: Examples, facts: dict[str, object]) -> None:
-    """Writes scores, predictions and report, and prints the table."""
-    from ke_t5.recipes.modelling import write_evaluation
-
-    split = job.flags.test_split
-    found = bootstrap(job.task, evaluated)
-    folder = write_evaluation(job, split, evaluated, examples, bootstrap=found)
-    for line in job.configuration.unread():
-        logger.warning(line)
-    best = ceiling(job.task, examples)
-    if best:
-        facts["scores of perfect predictions"] = console.format_scores(best)
-    title = f"{job.task.name} {split}"
-    console.tell(
-        write_report(
-            folder, task=job.task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
-        )
-    )
-    if best:
-        console.tell(ceiling_line(job.task, best))
-    console.tell(f"report.html, scores and predictions in {folder}")
-
-
-def hand_in(job: Job, form: str, evaluated: Evaluated) -> None:
-    """Writes `--submission`: the predictions as the benchmark takes them."""
-    split = job.flags.test_split
-    name = split.partition("[")[0]
-    if "+" in split:
-        raise UserError(
-            "a submission is of one split", f"--test_split {split}", "name one, or a slice of one"
-        )
-    rows = job.task.rows(name, job.folders).dataset
-    guids = rows["guid"] if "guid" in rows.column_names else rows["_id"]
-    path = write_submission(
-        form,
-        job.flags.submission,
-        [str(guids[line["id"]]) for line in evaluated.predictions],
-        [line["prediction"] for line in evaluated.predictions],
-        scores=evaluated.row_scores if form == "klue_re" and evaluated.row_scores[0] else None,
-    )
-    console.tell(f"submission of the form {form} in {path}")
 
 
 def choose_weights(job: Job) -> None:
@@ -141,26 +81,6 @@ def choose_weights(job: Job) -> None:
         job.may_draw_head = False
 
 
-def facts_of(
-    job: Job, helper: EvaluationHelper, examples: Examples, *, snapshot: Path | None
-) -> dict[str, object]:
-    """What a report says of a run besides its scores."""
-    facts: dict[str, object] = {
-        "split": job.flags.test_split,
-        "model": job.class_name,
-        "pre-trained model": job.flags.pre_trained_model,
-        "tested weights": snapshot or job.model_folder,
-        "predicted by": helper.model_fn,
-    }
-    facts.update({f"{helper.model_fn}: {name}": x for name, x in helper.model_kwargs.items()})
-    if helper.is_teacher_forced:
-        facts["teacher-forced"] = "yes: the decoder saw the gold answers, this is no generation"
-    for what, (count, total) in examples.lost().items():
-        of = f" of {total:,}" if total else ""
-        facts[f"lost: {what}"] = f"{count:,}{of}"
-    return facts
-
-
 def no_weights(job: Job) -> UserError:
     """The error for a test that finds nothing to test."""
     return UserError(
@@ -178,3 +98,53 @@ def examples_of(job: Job) -> Examples:
     examples = get_dataset(job.task, flags.test_split, folders=job.folders)
     console.report_examples(job.task, flags.test_split, examples)
     return examples.without_kept() if flags.pass_only_model_io else examples
+
+
+def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, str]:
+    """The model to test, and the snapshot or folder that its weights are from."""
+    # These import torch and transformers, which everything before has spared.
+    from ke_t5.recipes.modelling import build_model
+    from ke_t5.train.snapshots import find_snapshot, load_snapshot
+
+    model = build_model(job, ranks)
+    if not job.is_resumed:
+        return model, job.model_folder
+    snapshot = find_snapshot(job.run.weights, job.flags.resume)
+    if snapshot is None:
+        raise no_weights(job)
+    load_snapshot(snapshot, model=model)
+    logger.info("testing %s", snapshot)
+    return model, str(snapshot)
+
+
+def keep(
+    job: Job,
+    helper: EvaluationHelper,
+    evaluated: Evaluated,
+    examples: Examples,
+    *,
+    weights: str,
+    form: str | None,
+) -> None:
+    """Writes predictions, scores and report, and prints the table: what took longest goes first."""
+    split = job.flags.test_split
+    folder = results.write_evaluation(job, split, evaluated, examples, weights=weights)
+    if form is not None:
+        hand_in(job, form, evaluated)
+    for line in job.configuration.unread():
+        logger.warning(line)
+    found = bootstrap(job.task, evaluated)
+    results.add_intervals(folder, found)
+    facts = results.facts_of(job, helper, examples, split=split, weights=weights)
+    best = ceiling(job.task, examples)
+    if best:
+        facts["scores of perfect predictions"] = console.format_scores(best)
+    title = f"{job.task.name} {split}"
+    console.tell(
+        write_report(
+            folder, task=job.task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
+        )
+    )
+    if best:
+        console.tell(ceiling_line(job.task, best))
+    console.tell(f"report.html, scores and predictions in {folder}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ke_t5.distributed import Ranks, session
@@ -21,10 +20,10 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
+from ke_t5.task.utils import get_vocabulary
+from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
-    import torch
-
     from ke_t5.pipe import BatchPlan
     from ke_t5.recipes.keeper import Keeper
 
@@ -34,11 +33,11 @@ logger = logging.getLogger(__name__)
 def main(flags: Namespace) -> None:
     """`train_ddp.py`: trains, and leaves a run's folder behind."""
     job = prepare(flags)
-    is_resumed = choose_model(job)
+    choose_model(job)
     train, valid = examples_of(job)
     with session() as ranks:
         started = time.monotonic()
-        job.open_run(ranks, is_resumed=is_resumed)
+        job.open_run(ranks)
         keeper = keeper_of(job, train, valid, ranks)
         keeper.restore()
         keeper.announce()
@@ -46,17 +45,23 @@ def main(flags: Namespace) -> None:
         keeper.finish()
         if job.flags.hf_path:
             keeper.export()
+        keeper.report()
         keeper.tell_result(seconds=time.monotonic() - started)
 
 
 def keeper_of(job: Job, train: Examples, valid: Examples, ranks: Ranks) -> Keeper:
     """The run's model, optimizer and schedule in the hands of their keeper."""
     # These import torch and transformers, which everything before has spared.
+    from ke_t5.models.export import save_configuration
     from ke_t5.recipes.keeper import Keeper
-    from ke_t5.recipes.modelling import build_model
+    from ke_t5.recipes.modelling import build_model, check_export, optimizer_of
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
+    if ranks.is_main and job.flags.hf_path:
+        check_export(job)
     module = build_model(job, ranks)
+    if ranks.is_main and not job.is_resumed:
+        save_configuration(module, get_vocabulary(), job.run.model)
     plan = batch_plan(job, train, num_parts=ranks.size * job.settings.accumulate)
     num_epochs = job.flags.epochs or job.task.defaults.epochs
     unused = ranks.size > 1 and has_unused_parameters(module, train, ranks.device)
@@ -64,7 +69,7 @@ def keeper_of(job: Job, train: Examples, valid: Examples, ranks: Ranks) -> Keepe
         model=ranks.wrap(module, find_unused_parameters=unused),
         module=module,
         optimizer=optimizer_of(job, module),
-        factor=schedule_of(job, count_steps(plan, num_epochs)),
+        factor=get_scheduler(job.flags.schedule or "constant", count_steps(plan, num_epochs)),
     )
     return Keeper(job, state, ranks, plan=plan, train=train, valid=valid, num_epochs=num_epochs)
 
@@ -98,16 +103,15 @@ def fit_and_keep(job: Job, keeper: Keeper, train: Examples) -> None:
             break
 
 
-def choose_model(job: Job) -> bool:
-    """Decides where configuration, tokenizer and weights come from; whether a run is resumed."""
+def choose_model(job: Job) -> None:
+    """Decides where configuration, tokenizer and weights come from: a run that is resumed, the
+    sample, or `--pre_trained_model`."""
     if job.flags.resume and resumed_run(job):
         take_run_model(job)
-        return True
-    if job.flags.sample:
+    elif job.flags.sample:
         take_sample_model(job)
     else:
         take_pre_trained_model(job, from_scratch=job.flags.from_scratch)
-    return False
 
 
 def examples_of(job: Job) -> tuple[Examples, Examples]:
@@ -142,30 +146,3 @@ def batch_plan(job: Job, train: Examples, *, num_parts: int) -> BatchPlan:
         num_parts=num_parts,
         seed=job.flags.seed,
     )
-
-
-def optimizer_of(job: Job, module: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that gin names, at the learning rate of flag, gin or default, in this order."""
-    from ke_t5.train.optimizers import get_optimizer
-
-    build = get_optimizer(
-        learning_rate=job.flags.learning_rate,
-        default_learning_rate=default_learning_rate(
-            module, from_scratch=job.flags.from_scratch or job.flags.sample
-        ),
-    )
-    return build(module)
-
-
-def default_learning_rate(module: torch.nn.Module, *, from_scratch: bool) -> float:
-    """What practitioners use: 5e-5 for BERT and its kin, more for T5; 1e-3 for fresh weights."""
-    if from_scratch:
-        return 1e-3
-    return 3e-4 if "t5" in module.config.model_type else 5e-5
-
-
-def schedule_of(job: Job, num_steps: int) -> Callable[[int], float]:
-    """Number of updates done -> factor on the learning rate, laid out over all epochs."""
-    from ke_t5.train.schedules import get_scheduler
-
-    return get_scheduler(job.flags.schedule or "constant", num_steps)

@@ -48,7 +48,8 @@ SCHEDULES.add("inverse_sqrt", _inverse_sqrt)
 
 
 @gin.configurable("get_scheduler")
-def _schedule_settings(warmup_ratio=0.1, warmup_steps=None, min_ratio=0.0):
+def schedule_settings(warmup_ratio=0.1, warmup_steps=None, min_ratio=0.0):
+    """What is bound to gin's `get_scheduler`."""
     return warmup_ratio, warmup_steps, min_ratio
 
 
@@ -71,7 +72,7 @@ def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
         UserError: unknown name, or settings out of range.
     """
     after_warmup = SCHEDULES.get(name, f"--schedule {name!r}")
-    ratio, steps, min_ratio = _schedule_settings()
+    ratio, steps, min_ratio = schedule_settings()
     _check_settings(ratio, steps, min_ratio)
     warmup = math.ceil(ratio * total_steps) if steps is None else steps
     warmup = 0 if name == "constant" else warmup

@@ -167,7 +167,7 @@ def _last_whole(weights: Path) -> Path | None:
             return found[step]
         logger.warning("--resume auto passes over %s: %s", found[step], fault)
     if found:
-        logger.warning("--resume auto: no snapshot in %s is whole; starting anew", weights)
+        logger.warning("--resume auto: no snapshot in %s is whole", weights)
     return None
 
 

@@ -1,0 +1,58 @@
+"""What must not differ between a run and its resumption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import BatchPlan, Examples
+from ke_t5.recipes.job import Job
+from ke_t5.train.loop import TrainState
+from ke_t5.train.schedules import schedule_settings
+
+
+def fixed_settings(
+    job: Job, state: TrainState, *, plan: BatchPlan, train: Examples, valid: Examples
+) -> dict[str, Any]:
+    """Flag or gin name -> value of all that weights, order or the choice of the best depend on."""
+    flags, groups = job.flags, state.optimizer.param_groups
+    rates = [group.get("initial_lr", group["lr"]) for group in groups]
+    optimizer = {
+        f"{type(state.optimizer).__name__}.{name}": value
+        for name, value in groups[0].items()
+        if isinstance(value, (int, float, str, tuple)) and name not in ("lr", "initial_lr")
+    }
+    return {
+        "--task": job.task.name,
+        "--model_name": job.class_name,
+        "training data": train.content_hash(),
+        "training rows": len(train),
+        "validation data": valid.content_hash(),
+        "--seed": flags.seed,
+        "global batch (batch_size x processes x accumulate)": plan.batch_size,
+        "get_batches.batch_tokens": plan.batch_tokens,
+        "learning rate": max((rate for rate in rates if rate is not None), default=0),
+        "--schedule": flags.schedule,
+        "get_scheduler (warmup_ratio, warmup_steps, min_ratio)": schedule_settings()
+        if flags.schedule
+        else None,
+        "model.config": job.model_config or None,
+        "fit.precision": job.settings.precision,
+        "fit.clip_norm": job.settings.clip_norm,
+        **optimizer,
+    }
+
+
+def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
+    """Raises UserError for the first setting that is another one than before.
+
+    A snapshot of an older version of this package may not know all of them.
+    """
+    for name, value in now.items():
+        if name in before and before[name] != value:
+            raise UserError(
+                f"{name} was {before[name]!r} and is {value!r} now",
+                where,
+                "resume with the settings of the run, or start a new one without --resume",
+                Exit.CHECKPOINT,
+            )

@@ -1,0 +1,54 @@
+"""`--submission`: the predictions of a test as the benchmark takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ke_t5.errors import UserError
+from ke_t5.pipe import Evaluated
+from ke_t5.recipes import console
+from ke_t5.recipes.job import Job
+from ke_t5.task.submission import form_of, write_submission
+
+
+def submission_form(job: Job) -> str | None:
+    """The form of the file that `--submission` asks for, None where it asks for none.
+
+    Raises:
+        UserError: the benchmark takes no such predictions, or the file could not be written.
+    """
+    flags = job.flags
+    if not flags.submission:
+        return None
+    form = form_of(job.task.name)
+    split, folder = flags.test_split or "", Path(flags.submission).parent
+    if "+" in split:
+        raise UserError(
+            "a submission is of one split", f"--test_split {split}", "name one, or a slice of one"
+        )
+    if form == "klue_re" and job.task.form == "seq2seq":
+        raise UserError(
+            "this form holds probabilities, and a generative model gives none",
+            f"--submission {flags.submission}",
+            "use the task klue_re",
+        )
+    if not folder.is_dir():
+        raise UserError(
+            f"there is no folder {folder}", f"--submission {flags.submission}", "make it first"
+        )
+    return form
+
+
+def hand_in(job: Job, form: str, evaluated: Evaluated) -> None:
+    """Writes the predictions in that form."""
+    split = job.flags.test_split.partition("[")[0]
+    rows = job.task.rows(split, job.folders).dataset
+    guids = rows["guid"] if "guid" in rows.column_names else rows["_id"]
+    path = write_submission(
+        form,
+        job.flags.submission,
+        [str(guids[line["id"]]) for line in evaluated.predictions],
+        [line["prediction"] for line in evaluated.predictions],
+        scores=evaluated.row_scores if form == "klue_re" else None,
+    )
+    console.tell(f"submission of the form {form} in {path}")
