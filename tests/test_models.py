@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
+from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 from transformers import (
     AutoConfig,
@@ -27,6 +29,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.models import heads, models, structured_heads
+from ke_t5.models.crf import CRF
 from ke_t5.models.loader import OUR_MODELS, load_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -253,6 +256,15 @@ def test_poolers():
     assert heads.span_mean(hidden, torch.tensor([[2, 2]])).tolist() == [[0.0, 0.0]]
 
 
+def test_gold_positions_outside_the_text_are_ignored():
+    name = "T5EncoderForQuestionAnswering"
+    model, batch = make_model(name), make_batch(name, lengths=(5, 3))
+    alone = model(**{key: value[:1] for key, value in batch.items()}).loss
+    for outside in (-1, -100, 4, 5, 99):  # of the second text, 4 is padding
+        batch["start_positions"][1] = batch["end_positions"][1] = outside
+        torch.testing.assert_close(model(**batch).loss, alone)
+
+
 def test_places_in_a_token():
     index = torch.tensor([[0, 0, 0, 1, -1]])
     start, end = structured_heads.places_in_token(index, 2)
@@ -350,6 +362,33 @@ def test_gold_that_breaks_iob2_costs_no_more_than_what_is_unknown():
         [[unknown, inside, outside, unknown, unknown], [unknown, inside, outside, -100, -100]]
     )
     assert loss < 100 and torch.equal(loss, model(**batch).loss)
+
+
+class Tagger(torch.nn.Module):
+    """A CRF's head without an encoder."""
+
+    num_labels = 3
+    config = SimpleNamespace(crf_iob2=True, id2label=TAGS)
+
+    def __init__(self):
+        super().__init__()
+        self.position_wise_ff, self.crf = torch.nn.Linear(4, 3), CRF(3)
+
+    def forward(self, hidden, labels, mask):
+        emissions = self.position_wise_ff(hidden)
+        return structured_heads._crf_results(self, emissions, labels, mask)[0] * 2
+
+
+# torch's own, where a graph ends before a tensor that has a gradient.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_torch_compile_translates_what_is_around_a_crf():
+    model, counter = Tagger().train(), CompileCounter()
+    compiled = torch.compile(model, backend=counter, dynamic=True)
+    for lengths in ((5, 3, 1), (4, 2, 2), (3, 3, 3)):
+        mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
+        inputs = torch.randn(3, 5, 4), torch.full((3, 5), 2), mask
+        torch.testing.assert_close(compiled(*inputs), model(*inputs))
+    assert counter.frame_count == 2  # before it and after it
 
 
 def test_a_word_is_never_its_own_head():

@@ -227,7 +227,7 @@ def find_answers(
     start, end = logits.unbind(-1)
     loss = None
     if start_positions is not None and end_positions is not None:
-        gold = [_inside_text(places, start.size(1)) for places in (start_positions, end_positions)]
+        gold = [_inside_text(places, mask) for places in (start_positions, end_positions)]
         loss = (mean_cross_entropy(start, gold[0]) + mean_cross_entropy(end, gold[1])) / 2
     return QuestionAnsweringModelOutput(
         loss=loss,
@@ -238,6 +238,9 @@ def find_answers(
     )
 
 
-def _inside_text(positions: Tensor, num_tokens: int) -> Tensor:
+def _inside_text(positions: Tensor, mask: Tensor) -> Tensor:
+    """The positions [B], -100 where the mask [B, S] does not hold them."""
     positions = positions.view(-1)
-    return positions.masked_fill((positions < 0) | (positions >= num_tokens), IGNORED)
+    inside = (positions >= 0) & (positions < mask.size(1))
+    held = mask.gather(1, positions.where(inside, 0).unsqueeze(1)).squeeze(1)
+    return positions.masked_fill(~(inside & held), IGNORED)

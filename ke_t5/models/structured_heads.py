@@ -58,6 +58,9 @@ def tag_with_crf(
     )
 
 
+# What a CRF does depends on the lengths of a batch: torch.compile would break it into dozens of
+# graphs, and translate them again for other lengths.
+@torch.compiler.disable
 def _crf_results(
     self: nn.Module, emissions: Tensor, labels: Tensor | None, mask: Tensor
 ) -> tuple[Tensor | None, list[list[int]] | None]:
