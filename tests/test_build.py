@@ -11,9 +11,11 @@ import torch
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import (
+    BartConfig,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -181,7 +183,8 @@ def test_a_fine_tuned_model_starts_another_task(bert, tmp_path):
     assert torch.equal(again.classifier.weight, model.classifier.weight) and "new" not in note
     other, note = build(name, tmp_path / "tuned", task_config={"num_labels": 7})
     assert other.classifier.weight.shape == (7, 16) and note.endswith("; new head: classifier")
-    with pytest.raises(UserError, match="classifier.bias, classifier.weight .*another shape"):
+    message = "classifier.bias, classifier.weight .*another shape; choose .* that they belong to$"
+    with pytest.raises(UserError, match=message):
         build(name, tmp_path / "tuned", task_config={"num_labels": 7}, new_head=False)
 
 
@@ -198,6 +201,33 @@ def test_one_of_our_heads_can_follow_another(v11, tmp_path):
 def test_a_model_of_another_type_is_refused(bert, name):
     with pytest.raises(UserError, match="a 'bert' model, and .* is made for '(roberta|t5)'"):
         build(name, bert)
+
+
+def test_a_decoder_that_its_encoder_cannot_do_without_is_refused(tmp_path):
+    BartConfig(vocab_size=40, d_model=16).save_pretrained(tmp_path)
+    message = "a 'bart' model, and .*WithCRF is made for an encoder .* that stands alone"
+    with pytest.raises(UserError, match=message):
+        build("EncoderForEntityRecognitionWithCRF", tmp_path, from_scratch=True)
+
+
+def test_a_class_without_a_configuration_class_is_one_line(bert):
+    class Bare(PreTrainedModel):
+        """A user's class that forgot it."""
+
+    with pytest.raises(UserError, match="Bare names no configuration class; say config_class"):
+        build(Bare, bert)
+
+
+def test_an_error_of_the_class_is_not_laid_on_the_weights(bert):
+    class Broken(BertForSequenceClassification):
+        """A user's class with a fault of its own."""
+
+        def __init__(self, config):
+            super().__init__(config)
+            raise ValueError("three is not a number of heads")
+
+    with pytest.raises(ValueError, match="three is not a number of heads"):
+        build(Broken, bert)
 
 
 def test_a_tokenizer_with_too_many_ids_names_both(bert):

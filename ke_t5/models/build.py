@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import re
@@ -55,7 +56,7 @@ def build_model(
     if tokenizer is not None:
         _check_tokenizer(tokenizer, config, found, where)
     with quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if from_scratch:
             model = _draw(model_class, found, config, dtype)
             note = f"{found.name}: fresh weights (seed {seed}), {_size(model)}"
@@ -69,15 +70,20 @@ def build_model(
 def _config(
     model_class: type[PreTrainedModel], found: Pretrained, task_config: dict[str, Any], where: str
 ) -> PreTrainedConfig:
-    config_class = model_class.config_class
-    reads = getattr(config_class, "reads", lambda config: config["model_type"] == wanted)
-    got, wanted = found.config["model_type"], config_class.model_type
-    if not reads(found.config):
-        wanted = getattr(config_class, "made_for", repr(wanted))
+    config_class, kind = model_class.config_class, found.config["model_type"]
+    if config_class is None:
         raise UserError(
-            f"a {got!r} model, and {model_class.__name__} is made for {wanted}",
+            f"{model_class.__name__} names no configuration class",
+            "--model_name",
+            "say config_class = the class of its configuration in it",
+        )
+    reads = getattr(config_class, "reads", None)
+    if not (reads(found.config) if reads else kind == config_class.model_type):
+        made_for = getattr(config_class, "made_for", repr(config_class.model_type))
+        raise UserError(
+            f"a {kind!r} model, and {model_class.__name__} is made for {made_for}",
             f"{where} {found.name}",
-            f"choose another --model_name, or the folder of a model of type {wanted}",
+            "choose another --model_name, or the folder of such a model",
             Exit.CHECKPOINT,
         )
     changes = dict(task_config)
@@ -141,6 +147,8 @@ def _load(
             weights_only=True,
         )
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        with torch.device("meta"):
+            model_class(copy.deepcopy(config))  # raises again what is not the weights' fault
         raise _unreadable(found, where, error) from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
@@ -175,7 +183,7 @@ def _digest(
             f"its weights do not fit {type(model).__name__}: {_listed(lacking)}{detail} "
             f"{'have another shape' if shapes else 'missing'}",
             f"{where} {found.name}",
-            "choose the model class that they belong to, or --from_scratch true",
+            f"choose the model class that they belong to{', or --from_scratch true' * new_head}",
             Exit.CHECKPOINT,
         )
     parts = [f"{found.name}: weights loaded, {_size(model)}"]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, T5Config
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 # Same parameters, other vocabulary: their encoders are T5's.
 T5_TYPES = ("t5", "mt5")
@@ -127,7 +128,7 @@ class EncoderConfig(PreTrainedConfig):
 
     model_type = "ke_t5_any_encoder"
     sub_configs = {"backbone": AutoConfig}
-    made_for: ClassVar[str] = "any encoder of transformers"
+    made_for: ClassVar[str] = "an encoder of transformers that stands alone"
 
     backbone: dict | PreTrainedConfig | None = None
     pad_token_id: int | None = None
@@ -154,7 +155,10 @@ class EncoderConfig(PreTrainedConfig):
     @classmethod
     def reads(cls, config: dict) -> bool:
         """Whether the body of a model with this configuration fits; its head may be another."""
-        return "backbone" in config or not config["model_type"].startswith(OUR_PREFIX)
+        kind = config["model_type"]
+        if config.get("is_encoder_decoder") and kind not in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
+            return False
+        return "backbone" in config or not kind.startswith(OUR_PREFIX)
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict, dict]:
