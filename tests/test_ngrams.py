@@ -219,3 +219,9 @@ def test_a_run_from_scratch_is_tested_and_exported(tmp_path, cache_dir):
     run = pipeline("text-classification", model=str(recipe_runs.run_folder(tmp_path) / "hf"))
     assert type(run.model) is HashedNgramForSequenceClassification
     assert run("새 책이 나왔다")[0]["label"] in run.model.config.label2id
+
+
+def test_an_argument_that_it_cannot_take_is_an_error(tokenizer):
+    inputs = tokenizer("가나", return_tensors="pt")
+    with pytest.raises(TypeError, match="input_embeds"):
+        make_model()(**inputs, input_embeds=None)

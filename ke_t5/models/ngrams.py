@@ -9,8 +9,6 @@ Shape letters: B rows, S ids of a text, N lengths of n-grams, D width, H attenti
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -171,9 +169,13 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        *,
+        token_type_ids: Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits [B, C] for each text; labels are [B] ids or numbers, or [B, C] zeros and ones."""
+        """Logits [B, C] for each text; labels are [B] ids or numbers, or [B, C] zeros and ones.
+
+        There are no segments: `token_type_ids`, which a pipeline's tokenizer may count, are unread.
+        """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         votes = [reader(input_ids, mask.bool()) for reader in self.readers]
         loss = None
