@@ -26,11 +26,12 @@ LINES = (
     "pipe.batches pipe.arguments pipe.best task task.labels task.text task.spans train "
     "train.settings train.states train.loggers train.guard",
     "config models.loader models.hub models.ngrams models.encoders models.structured_heads "
-    "pipe.sources pipe.generation task.label_metrics task.answers task.submission task.utils "
+    "pipe.rows pipe.generation task.label_metrics task.answers task.submission task.utils "
     "train.schedules train.snapshot_folders",
-    "models.models models.build models.characters pipe.preprocessors pipe.splits "
+    "models.models models.build models.characters pipe.preprocessors pipe.sources "
     "task.tag_metrics task.text_metrics train.optimizers train.snapshots",
-    "models.export pipe.examples task.metrics task.checks task.steps",
+    "models.export pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
+    "task.steps task.layouts",
     "pipe.task task.decoders",
     "pipe.prediction task.forms task.passages",
     "pipe.evaluation task.tags task.structured train.loop",

@@ -97,6 +97,16 @@ def test_append_eos_gives_up_the_last_token_of_a_full_example():
     step = inject(append_eos, output_features=features, sequence_length={"inputs": 3})
     made = run_steps([step])({"input_ids": [[5, 6], [5, 6, 7]]})
     assert made["input_ids"] == [[5, 6, 1], [5, 6, 1]]
+    assert made["lost:inputs cut at 3 tokens"] == [0, 1]
+
+
+def test_a_row_that_is_trimmed_and_ended_is_counted_once():
+    features = {"input_ids": Feature(lambda: type("T", (), {"eos_token_id": 1}))}
+    offered = {"output_features": features, "sequence_length": {"inputs": 3}}
+    made = run_steps([inject(trim, **offered), inject(append_eos, **offered)])(
+        {"input_ids": [[5], [5, 6, 7, 8]]}
+    )
+    assert made == {"input_ids": [[5, 1], [5, 6, 1]], "lost:inputs cut at 3 tokens": [0, 1]}
 
 
 def test_lost_counts_survive_into_the_examples(tmp_path):

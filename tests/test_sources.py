@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import datasets
@@ -121,6 +122,42 @@ def test_any_local_data_set_is_a_source(on_hub, tmp_path):
 def test_a_data_set_of_the_hub_needs_a_network(tmp_path):
     with pytest.raises(UserError, match="data set 'nobody/nothing': the hub cannot be reached"):
         HFDataSource("nobody/nothing").rows("train", Folders(None, tmp_path))
+
+
+def _folder(path, *lines):
+    path.mkdir()
+    (path / "train.jsonl").write_text("\n".join(lines))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings", "message"),
+    [
+        (['{"a": 1}', '{"a": '], {}, r"cannot be read \(JSON parse error"),
+        (['{"a": 1}'], {"config": "nope"}, r"cannot be read \(BuilderConfig 'nope' not found"),
+        (['{"a": 1}'], {"splits": {"train": "nope"}}, r"cannot be read \(Unknown split"),
+        (['{"a": 1}'], {"data_files": {"train": "no.jsonl"}}, r"cannot be read \(Unable to find"),
+        (['{"_id": 1}'], {}, "has a column '_id' of its own"),
+    ],
+)
+def test_a_data_set_that_cannot_be_read_is_one_line(tmp_path, lines, settings, message):
+    folder = _folder(tmp_path / "set", *lines)
+    with pytest.raises(UserError, match=message) as caught:
+        HFDataSource(folder, **settings).rows("train", Folders(None, tmp_path / "cache"))
+    assert caught.value.exit_code == Exit.DATA and caught.value.where == f"data set {folder!r}"
+
+
+def test_a_full_disk_is_no_fault_of_the_data_set(tmp_path, monkeypatch):
+    def full(*args, **settings):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise datasets.exceptions.DatasetGenerationError("it did not work") from error
+
+    monkeypatch.setattr(datasets, "load_dataset", full)
+    source = HFDataSource(_folder(tmp_path / "set", '{"a": 1}'), splits={"train": "train"})
+    with pytest.raises(OSError, match="No space left"):
+        source.rows("train", Folders(None, tmp_path / "cache"))
 
 
 def test_a_function_is_a_source(tmp_path):

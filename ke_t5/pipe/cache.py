@@ -112,6 +112,7 @@ def _describe_function(function: Callable) -> Any:
         source,
         [describe(value) for value in closed_over],
         describe(function.__defaults__),
+        describe(function.__kwdefaults__),
     ]
 
 

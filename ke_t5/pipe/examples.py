@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.preprocessors import LOST, OF, Example
-from ke_t5.pipe.sources import ROW_ID
+from ke_t5.pipe.rows import ROW_ID
 
 if TYPE_CHECKING:
     import datasets
@@ -176,9 +177,21 @@ class Examples:
         return self.take(np.isin(self.ids, rows[chosen]))
 
     def labelled(self) -> Examples:
-        """Those examples that have a label."""
+        """Those examples that have a label.
+
+        Raises:
+            UserError: none has.
+        """
         name = "labels" if "labels" in self.columns else "start_positions"
-        return self.take(self.counted(name) > 0)
+        has_label = self.counted(name) > 0
+        if not has_label.any():
+            raise UserError(
+                f"none of the {len(self)} examples has a label to learn from",
+                "--train_split",
+                "choose a split with labels",
+                Exit.DATA,
+            )
+        return self.take(has_label)
 
     def batch(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
         """The model's columns at these positions, padded to the longest, with `attention_mask`."""
@@ -210,7 +223,8 @@ class Examples:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def content_hash(self) -> str:
-        """A hash over what the model sees of these examples, in their order."""
+        """A hash over the model's columns of the data set, and which examples of it these are, in
+        their order."""
         digest = hashlib.blake2b(np.ascontiguousarray(self.places).tobytes(), digest_size=16)
         for name, column in sorted(self.columns.items()):
             digest.update(name.encode())

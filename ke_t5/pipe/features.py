@@ -42,9 +42,11 @@ class Feature:
         return self.tokenizer().pad_token_id
 
 
-def tokenizer_key(feature: Feature) -> str | None:
-    """A hash over the feature's tokenizer: its vocabulary, rules and special tokens."""
-    return None if feature.tokenizer is None else _hash_tokenizer(feature.tokenizer())
+def feature_key(feature: Feature) -> tuple:
+    """What examples depend on: a hash over the tokenizer (vocabulary, rules, special tokens) and
+    what their values were checked for. Padding is added later."""
+    tokenizer = feature.tokenizer and _hash_tokenizer(feature.tokenizer())
+    return tokenizer, feature.dtype, feature.rank, feature.num_values, feature.required
 
 
 @functools.cache
@@ -100,15 +102,20 @@ def _problem(value: Any, feature: Feature) -> str | None:
         values = [number for row in values for number in row]
     if len(values) == 0:
         return "is an empty sequence"
-    lowest, highest = min(values), max(values)
-    if isinstance(lowest, (str, bytes)) or (
-        feature.dtype.startswith("int") and isinstance(highest, float)
-    ):
-        return f"holds {lowest!r}, expected {feature.dtype}"
-    if math.isinf(highest):
+    try:
+        lowest, highest = min(values), max(values)
+        is_infinite = math.isinf(lowest) or math.isinf(highest)
+    except TypeError:  # texts, None, or lists where numbers belong
+        return f"holds {value!r:.40}, expected {feature.dtype}"
+    if feature.dtype.startswith("int") and (is_infinite or isinstance(highest, float)):
+        return f"holds {highest!r}, expected {feature.dtype}"
+    if is_infinite:
         return "holds an infinite number"
     limit = feature.num_values
-    if limit is not None and (highest >= limit or (lowest < 0 and lowest != IGNORED)):
-        bad = highest if highest >= limit else lowest
-        return f"holds {bad}, expected 0 to {limit - 1}"
+    if limit is None:
+        return None
+    if lowest == IGNORED:
+        lowest = min((number for number in values if number != IGNORED), default=0)
+    if highest >= limit or lowest < 0:
+        return f"holds {highest if highest >= limit else lowest}, expected 0 to {limit - 1}"
     return None

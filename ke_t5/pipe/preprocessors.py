@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.pipe.sources import ROW_ID
+from ke_t5.pipe.rows import ROW_ID
 
 if TYPE_CHECKING:
     import datasets
@@ -62,7 +62,7 @@ def _to_examples(batch: Batch) -> list[Example]:
 
 
 def _to_batch(examples: Sequence[Example]) -> Batch:
-    return {name: [example[name] for example in examples] for name in (examples or [{}])[0]}
+    return {name: [example[name] for example in examples] for name in examples[0]}
 
 
 def map_over_batches(function: Callable[..., Batch]) -> Callable:
@@ -112,7 +112,7 @@ def _apply(step: Callable, batch: Batch) -> Batch:
 
 
 def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
-    """One batch function that runs the mapped `steps` in turn.
+    """One batch function that runs the mapped `steps` in turn; {} where a step leaves no row.
 
     `_id` and the counts of what was lost (columns named `lost:...`) are carried along by steps that
     keep the number of rows.
@@ -122,7 +122,10 @@ def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
         for step in steps:
             num_rows = len(next(iter(batch.values()), []))
             made = dict(_apply(step, batch))
-            if len(next(iter(made.values()), [])) == num_rows:
+            num_made = len(next(iter(made.values()), []))
+            if num_made == 0:
+                return {}
+            if num_made == num_rows:
                 carried = [name for name in batch if name == ROW_ID or name.startswith((LOST, OF))]
                 made = {**{name: batch[name] for name in carried}, **made}
             batch = made
@@ -182,11 +185,22 @@ def tokenize(
 def encode(
     tokenizer: Any, texts: Sequence[list[str]], max_length: int
 ) -> tuple[dict[str, list[list[int]]], list[int]]:
-    """Token ids of the texts (or pairs) cut at `max_length`, and 1 for each row that was cut."""
+    """Token ids of the texts (or pairs) cut at `max_length`, and 1 for each row that was cut.
+
+    Raises:
+        UserError: the tokenizer's own marks are more than that.
+    """
     encoded = dict(tokenizer(*texts, add_special_tokens=True, verbose=False))
     too_long = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) > max_length]
     if too_long:
         some = [[column[i] for i in too_long] for column in texts]
+        num_marks = tokenizer.num_special_tokens_to_add(pair=len(texts) == 2)
+        if num_marks > max_length:
+            raise UserError(
+                f"{max_length} tokens have no room for the tokenizer's {num_marks} marks",
+                "get_dataset.sequence_length",
+                "raise it",
+            )
         cut = tokenizer(*some, truncation=True, max_length=max_length, verbose=False)
         for name, column in encoded.items():
             for place, row in enumerate(too_long):
@@ -211,12 +225,9 @@ def trim(
     {'input_ids': [5, 6], 'lost:inputs cut at 2 tokens': 1}
     """
     length = sequence_length[limit]
-    cut = len(example[key]) > length
-    return {
-        **example,
-        key: example[key][:length],
-        f"{LOST}{limit} cut at {length} tokens": int(cut),
-    }
+    cut = int(len(example[key]) > length)
+    lost = f"{LOST}{limit} cut at {length} tokens"
+    return {**example, key: example[key][:length], lost: cut}
 
 
 @map_over_dataset
@@ -230,12 +241,16 @@ def append_eos(
 ) -> Example:
     """The example with the end mark after `key`, which gives up its last token where it is full.
 
-    With the end mark 1 and a length of 3: [5, 6] -> [5, 6, 1]; [5, 6, 7] -> [5, 6, 1].
+    With the end mark 1 and a length of 3: [5, 6] -> [5, 6, 1]; [5, 6, 7] -> [5, 6, 1], counted as
+    cut once, be it after `trim`.
     """
-    ids = list(example[key])
+    ids, counted = list(example[key]), {}
     if sequence_length and limit in sequence_length:
-        ids = ids[: sequence_length[limit] - 1]
-    return {**example, key: [*ids, output_features[key].tokenizer().eos_token_id]}
+        length = sequence_length[limit]
+        lost = f"{LOST}{limit} cut at {length} tokens"
+        counted[lost] = max(example.get(lost, 0), int(len(ids) >= length))
+        ids = ids[: length - 1]
+    return {**example, **counted, key: [*ids, output_features[key].tokenizer().eos_token_id]}
 
 
 def require_columns(names: Sequence[str], batch: Batch, *, whose: str) -> None:

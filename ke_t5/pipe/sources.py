@@ -1,25 +1,17 @@
-"""Where rows come from: raw releases, the hub, or a function. Rows are kept as Arrow on disk."""
+"""Where rows come from: raw releases, the hub, or a function."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.hub import why_unreachable
-from ke_t5.pipe.cache import (
-    DATA_FILE,
-    INFO_FILE,
-    Folders,
-    build_once,
-    hash_files,
-    make_key,
-    package_version,
-)
+from ke_t5.pipe.cache import INFO_FILE, Folders, hash_files, make_key, package_version
+from ke_t5.pipe.rows import ROW_ID, Row, Rows, stored_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -27,20 +19,6 @@ if TYPE_CHECKING:
     from ke_t5.readers.release import Hub, RawSplit, Release
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
-
-# The column with a row's index in its unsliced split.
-ROW_ID = "_id"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One split's rows: an Arrow data set with the column `_id`, and a key over its content."""
-
-    dataset: datasets.Dataset
-    key: str
-    origin: str
 
 
 class DataSource(ABC):
@@ -64,54 +42,6 @@ class DataSource(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
-
-
-def arrow_features(columns: Any) -> Any:
-    """datasets' types for a schema in plain words.
-
-    >>> arrow_features({"text": "string", "tags": ["string"]})
-    {'text': Value('string'), 'tags': List(Value('string'))}
-    """
-    import datasets
-
-    if isinstance(columns, str):
-        return datasets.Value(columns)
-    if isinstance(columns, (list, tuple)):
-        return datasets.List(arrow_features(columns[0]))
-    converted = {name: arrow_features(kind) for name, kind in columns.items()}
-    return converted
-
-
-def _store(folder: Path, columns: Mapping[str, Any], rows: Iterable[Row]) -> int:
-    """Writes rows with their `_id` as one Arrow file and returns their number."""
-    import datasets
-    from datasets.arrow_writer import ArrowWriter
-
-    features = datasets.Features(arrow_features({**columns, ROW_ID: "int64"}))
-    num_rows = 0
-    with ArrowWriter(path=str(folder / DATA_FILE), features=features) as writer:
-        for row in rows:
-            writer.write({**{name: row.get(name) for name in columns}, ROW_ID: num_rows})
-            num_rows += 1
-        writer.finalize()
-    return num_rows
-
-
-def stored_rows(
-    folder: Path, columns: Mapping[str, Any], rows: Callable[[], Iterable[Row]], *, origin: str
-) -> Rows:
-    """The rows kept in `folder`, written there first if nobody has."""
-    import datasets
-
-    def build(temporary: Path) -> dict[str, Any]:
-        return {"rows": _store(temporary, columns, rows()), "origin": origin}
-
-    info = build_once(folder, build)
-    if info["rows"] == 0:
-        names = list(columns)
-        empty = datasets.Dataset.from_dict({name: [] for name in [*names, ROW_ID]})
-        return Rows(empty, folder.name, info["origin"])
-    return Rows(datasets.Dataset.from_file(str(folder / DATA_FILE)), folder.name, info["origin"])
 
 
 class ReleaseSource(DataSource):
@@ -274,26 +204,13 @@ class HFDataSource(DataSource):
         self.group = group
         self._splits = splits
 
-    def _check_reachable(self) -> None:
-        is_local = Path(self.path).exists() or self.data_files
-        why = None if is_local else why_unreachable()
-        if why is not None:
-            raise UserError(
-                f"the hub cannot be reached: {why}",
-                f"data set {self.path!r}",
-                "use a local folder, or try --sample, which needs none",
-                Exit.DATA,
-            )
-
     def splits(self, folders: Folders) -> list[str]:
         if self._splits is not None:
             return list(self._splits)
         import datasets
 
-        self._check_reachable()
-        return datasets.get_dataset_split_names(
-            self.path, self.config, **({"data_files": self.data_files} if self.data_files else {})
-        )
+        files = {"data_files": self.data_files} if self.data_files else {}
+        return self._ask(datasets.get_dataset_split_names, **files)
 
     def rows(self, split: str, folders: Folders) -> Rows:
         import datasets
@@ -301,16 +218,41 @@ class HFDataSource(DataSource):
         known = self.splits(folders)
         if split not in known:
             raise unknown_split(split, self.name, known)
-        self._check_reachable()
-        table = datasets.load_dataset(
-            self.path,
-            self.config,
+        table = self._ask(
+            datasets.load_dataset,
             split=(self._splits or {}).get(split, split),
             data_files=self.data_files,
             cache_dir=str(folders.cache / "hub"),
         )
+        if ROW_ID in table.column_names:
+            raise self._error(
+                f"has a column {ROW_ID!r} of its own, where the place of a row belongs",
+                "let a FunctionDataSource give its rows under another name",
+            )
         table = table.add_column(ROW_ID, range(len(table)))
         return Rows(table, table._fingerprint, self.path)
+
+    def _ask(self, function: Callable, **settings: Any) -> Any:
+        """What `datasets` answers; a UserError with its reason where it cannot."""
+        from datasets.exceptions import DatasetsError
+
+        is_local = Path(self.path).exists() or self.data_files
+        if not is_local and (why := why_unreachable()) is not None:
+            fix = "use a local folder, or try --sample, which needs none"
+            raise self._error(f"the hub cannot be reached: {why}", fix)
+        try:
+            return function(self.path, self.config, **settings)
+        except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
+            # What went wrong in a file stands behind an error that says only that something did.
+            cause = error.__cause__ or error
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                raise cause from None
+            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
+            fix = "check its name, configuration, splits and files"
+            raise self._error(f"it cannot be read ({reason})", fix) from error
+
+    def _error(self, what: str, fix: str) -> UserError:
+        return UserError(what, f"data set {self.path!r}", fix, Exit.DATA)
 
 
 class FunctionDataSource(DataSource):

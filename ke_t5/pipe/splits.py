@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.cache import Folders
-from ke_t5.pipe.sources import ROW_ID, DataSource, Rows, unknown_split
+from ke_t5.pipe.rows import ROW_ID, Rows
+from ke_t5.pipe.sources import DataSource, unknown_split
 
 if TYPE_CHECKING:
     import datasets

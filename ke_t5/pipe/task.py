@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gin
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.best import Best
-from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
+from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.examples import Examples
-from ke_t5.pipe.features import Feature, check_batch, tokenizer_key
-from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, inject, is_mapped, run_steps
-from ke_t5.pipe.sources import ROW_ID, DataSource, Rows, arrow_features
+from ke_t5.pipe.features import Feature
+from ke_t5.pipe.preparation import prepare
+from ke_t5.pipe.preprocessors import Example
+from ke_t5.pipe.rows import Rows
+from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.splits import resolve_split
 from ke_t5.registry import Registry
 
@@ -159,103 +159,18 @@ class Task:
         sequence_length: Mapping[str, int],
         offset: int,
     ) -> Examples:
-        import datasets
-
         rows = self.rows(split, folders)
-        key = self._key(rows, sequence_length)
-        folder = folders.cache / "examples" / self.name / f"{split}-{key}"
-
-        def build(temporary: Path) -> dict[str, Any]:
-            made = self._preprocess(
-                rows.dataset, sequence_length, temporary / DATA_FILE, key, split
-            )
-            return {"rows": len(rows.dataset), "examples": len(made), "rows_key": rows.key}
-
-        if len(rows.dataset) == 0:
+        made = prepare(self, rows, split, folders=folders, sequence_length=sequence_length)
+        if made is None:
             return Examples.empty(self.output_features)
-        build_once(folder, build)
-        dataset = datasets.Dataset.from_file(str(folder / DATA_FILE))
+        dataset, key = made
         return Examples(dataset, self.output_features, ids=ids, id_offset=offset, key=key)
-
-    def _key(self, rows: Rows, sequence_length: Mapping[str, int]) -> str:
-        tokenizers = {
-            name: tokenizer_key(feature) for name, feature in self.output_features.items()
-        }
-        return make_key(
-            [rows.key, package_version(), list(self.preprocessors), dict(sequence_length),
-             tokenizers, dict(self.keep), _library_versions()]
-        )  # fmt: skip
-
-    def _preprocess(
-        self,
-        dataset: datasets.Dataset,
-        sequence_length: Mapping[str, int],
-        file: Path,
-        key: str,
-        split: str,
-    ) -> datasets.Dataset:
-        """The examples, checked against the features, in `file`."""
-        steps = [
-            inject(step, sequence_length=sequence_length, output_features=self.output_features)
-            for step in self.preprocessors
-        ]
-        last = len(steps)
-        while last > 0 and is_mapped(steps[last - 1]):
-            last -= 1
-        for step in steps[:last]:
-            dataset = step(dataset)
-        run = run_steps(steps[last:])
-        where = f"task {self.name!r}, split {split!r}"
-
-        def finish(batch: Batch) -> Batch:
-            made = run(batch)
-            wanted = [*self.output_features, *self.keep, ROW_ID]
-            check_batch(made, self.output_features, [*self.keep, ROW_ID], where=where)
-            lost = [name for name in made if name.startswith((LOST, OF))]
-            return {name: made[name] for name in [*wanted, *lost] if name in made}
-
-        first = finish(dataset[: min(1, len(dataset))])
-        return dataset.map(
-            finish,
-            batched=True,
-            remove_columns=dataset.column_names,
-            features=self._arrow_features(first),
-            cache_file_name=str(file),
-            new_fingerprint=key,
-            desc=f"{self.name} {split}",
-        )
-
-    def _arrow_features(self, first: Batch) -> Any:
-        import datasets
-
-        kinds: dict[str, Any] = {}
-        for name in first:
-            if name in self.output_features:
-                feature = self.output_features[name]
-                kinds[name] = (feature.dtype, [feature.dtype], [[feature.dtype]])[feature.rank]
-            elif name == ROW_ID:
-                kinds[name] = "int64"
-            elif name.startswith((LOST, OF)):
-                kinds[name] = "int32"
-            else:
-                kinds[name] = self.keep[name]
-        return datasets.Features(arrow_features(kinds))
-
-
-@functools.cache
-def _library_versions() -> tuple[str, ...]:
-    from importlib.metadata import version
-
-    return tuple(f"{name} {version(name)}" for name in ("datasets", "transformers", "tokenizers"))
-
-
-_TABLE_HINT = "python -m ke_t5.task.task lists them all"
 
 
 class TaskRegistry:
     """All tasks by name."""
 
-    registry: Registry[Task] = Registry("task", _TABLE_HINT)
+    registry: Registry[Task] = Registry("task", "python -m ke_t5.task.task lists them all")
 
     @classmethod
     def add(cls, name: str, *args: Any, **settings: Any) -> Task:
@@ -290,11 +205,10 @@ def get_dataset(
 
     `sequence_length` ({"inputs": tokens, "targets": tokens}) is gin's seam; default: the task's.
     """
-    unknown = set(sequence_length or {}) - {"inputs", "targets"}
-    if unknown:
-        raise UserError(
-            f"knows no {unknown.pop()!r}",
-            "get_dataset.sequence_length",
-            suggestion("inputs", ["inputs", "targets"]),
-        )
+    where, known = "get_dataset.sequence_length", ("inputs", "targets")
+    for name, length in (sequence_length or {}).items():
+        if name not in known:
+            raise UserError(f"knows no {name!r}", where, suggestion(str(name), known))
+        if type(length) is not int or length < 1:
+            raise UserError(f"{name!r} is {length!r}", where, "give a whole number of tokens")
     return task.get_dataset(split, folders=folders, sequence_length=sequence_length)
