@@ -21,7 +21,7 @@ from ke_t5.pipe.preprocessors import (
     length_limit,
     map_over_batches,
 )
-from ke_t5.pipe.sources import ROW_ID
+from ke_t5.pipe.rows import ROW_ID
 from ke_t5.task import text
 from ke_t5.task.labels import Labels
 
