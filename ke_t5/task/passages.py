@@ -9,14 +9,13 @@ from typing import Any
 from ke_t5.errors import UserError
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
-from ke_t5.pipe.sources import ROW_ID
+from ke_t5.pipe.rows import ROW_ID
 from ke_t5.task import answers, spans, steps, text
 from ke_t5.task.decoders import Examples, Records, input_text
+from ke_t5.task.layouts import QUESTION_TOKENS, Layout, pair_layouts, text_layouts
 from ke_t5.task.utils import get_vocabulary
 
-# The official KLUE-MRC settings (KLUE-baseline, run_all.sh).
-QUESTION_TOKENS = 64
-STRIDE = 128
+STRIDE = 128  # the official KLUE-MRC setting (KLUE-baseline, run_all.sh)
 
 # "No answer here" is token 0: [CLS] where the tokenizer has one. T5's has none: there it is the
 # first piece of "question:", which every input begins with and no answer can hold; transformers'
@@ -48,67 +47,6 @@ def answer_word(row: Example) -> str | None:
 # ------------------------------------------------------------------------------------- windows
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where the parts of a whole, uncut encoding lie: positions of its tokens.
-
-    Attributes:
-        head: what stands before the passage in every window, the question cut to its limit.
-        passage, tail: the tokens of the passage, and the marks behind it.
-        characters: [start, end] in the passage of each of its tokens.
-    """
-
-    head: list[int]
-    passage: list[int]
-    tail: list[int]
-    characters: steps.Offsets
-    is_question_cut: bool
-
-
-def _layout(kinds: Sequence[int | None], characters: steps.Offsets) -> _Layout:
-    """The layout of tokens of these kinds: 0 question, 1 passage, None neither."""
-    passage = [i for i, kind in enumerate(kinds) if kind == 1]
-    border = passage[0] if passage else len(kinds)
-    question = [i for i in range(border) if kinds[i] == 0]
-    left_out = set(question[QUESTION_TOKENS:])
-    return _Layout(
-        [i for i in range(border) if i not in left_out],
-        passage,
-        list(range(passage[-1] + 1, len(kinds))) if passage else [],
-        [characters[i] for i in passage],
-        bool(left_out),
-    )
-
-
-def _pair_layouts(tokenizer: Any, rows: Sequence[Example]) -> tuple[dict, list[_Layout]]:
-    """Question and passage as two segments, for a tokenizer with a separator."""
-    columns = [row["question"] for row in rows], [row["context"] for row in rows]
-    encoded = tokenizer(*columns, return_offsets_mapping=True, verbose=False)
-    offsets = encoded["offset_mapping"]
-    return dict(encoded), [
-        _layout(encoded.sequence_ids(i), [list(pair) for pair in offsets[i]])
-        for i in range(len(rows))
-    ]
-
-
-def _text_layouts(tokenizer: Any, rows: Sequence[Example]) -> tuple[dict, list[_Layout]]:
-    """`question: Q context: C` as one text, for T5."""
-    texts = [text.question(row) for row in rows]
-    encoded = tokenizer(texts, return_offsets_mapping=True, verbose=False)
-    layouts = []
-    for row, whole, offsets in zip(rows, texts, encoded["offset_mapping"], strict=True):
-        shift = len(whole) - len(row["context"])
-        question_end = len(text.join_fields(row, ["question"]))
-        kinds: list[int | None] = [None] * len(offsets)
-        for i, (start, end) in enumerate(offsets):
-            if end > start and (end <= question_end or end > shift):
-                kinds[i] = int(end > shift)
-        # The first token of the passage may begin with the space before it.
-        moved = [[max(0, start - shift), end - shift] for start, end in offsets]
-        layouts.append(_layout(kinds, moved))
-    return dict(encoded), layouts
-
-
 @map_over_batches
 def add_windows(
     batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
@@ -123,10 +61,10 @@ def add_windows(
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
     rows = steps.rows_of(batch)
-    lay_out = _text_layouts if tokenizer.sep_token is None else _pair_layouts
+    lay_out = text_layouts if tokenizer.sep_token is None else pair_layouts
     encoded, layouts = lay_out(tokenizer, rows)
     names = ["input_ids"]
-    if "token_type_ids" in encoded and lay_out is _pair_layouts:
+    if "token_type_ids" in encoded and lay_out is pair_layouts:
         names.append("token_type_ids")
     made: dict[str, list] = {}
     for number, (row, layout) in enumerate(zip(rows, layouts, strict=True)):
@@ -138,7 +76,7 @@ def add_windows(
 
 
 def _windows_of(
-    row: Example, tokens: Mapping[str, Sequence[int]], layout: _Layout, limit: int
+    row: Example, tokens: Mapping[str, Sequence[int]], layout: Layout, limit: int
 ) -> list[Example]:
     """The examples of one row."""
     room = limit - len(layout.head) - len(layout.tail)
@@ -178,7 +116,7 @@ def _windows_of(
     ]
 
 
-def _window(tokens: Mapping[str, Sequence[int]], layout: _Layout, window: spans.Span) -> Example:
+def _window(tokens: Mapping[str, Sequence[int]], layout: Layout, window: spans.Span) -> Example:
     first, end = window
     positions = [*layout.head, *layout.passage[first:end], *layout.tail]
     columns = {name: [values[i] for i in positions] for name, values in tokens.items()}
@@ -200,7 +138,7 @@ class _Place:
         return window[0] <= self.first and self.end <= window[1]
 
 
-def _place(answer: Mapping[str, Any], context: str, layout: _Layout) -> _Place | None:
+def _place(answer: Mapping[str, Any], context: str, layout: Layout) -> _Place | None:
     start, end = answer["start"], answer["start"] + len(answer["text"])
     span = spans.token_span(layout.characters, start, end)
     if span is None:
@@ -211,7 +149,7 @@ def _place(answer: Mapping[str, Any], context: str, layout: _Layout) -> _Place |
 
 
 def _positions(
-    place: _Place | None, window: spans.Span, layout: _Layout, *, is_labelled: bool
+    place: _Place | None, window: spans.Span, layout: Layout, *, is_labelled: bool
 ) -> dict[str, int]:
     """`start_positions` and `end_positions` (inclusive) in a window."""
     if not is_labelled:
