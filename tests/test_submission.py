@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ke_t5.errors import UserError
-from ke_t5.task.submission import write_submission
+from ke_t5.task.submission import form_of, write_submission
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,9 @@ def test_unknown_forms_and_columns_that_do_not_match_are_refused(tmp_path):
         write_submission("klue_nil", tmp_path / "o", [], [])
     with pytest.raises(ValueError, match="klue_nli: columns of 2, 1 rows"):
         write_submission("klue_nli", tmp_path / "o", ["a", "b"], ["neutral"])
+
+
+def test_a_task_that_gives_no_probabilities_is_refused_before_it_is_tested():
+    assert [form_of(task) for task in ("klue_re", "klue_re_tk_idx")] == ["klue_re"] * 2
+    with pytest.raises(UserError, match="it needs the probability of every relation"):
+        form_of("klue_re_gen")

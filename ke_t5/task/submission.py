@@ -52,15 +52,19 @@ def _numbers(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines
 
 def _relations(guids: Sequence[str], predictions: Sequence, scores: Sequence | None) -> Lines:
     if scores is None:
-        raise UserError(
-            "it needs the probability of every relation, and a generative model gives none",
-            "--submission of the form klue_re",
-            "use an encoder task (klue_re)",
-        )
+        raise _without_probabilities()
     ids = _class_ids(KLUE_RE.names)(guids, predictions, None)
     return [
         f"{i}\t{' '.join(str(float(p)) for p in row)}" for i, row in zip(ids, scores, strict=True)
     ]
+
+
+def _without_probabilities() -> UserError:
+    return UserError(
+        "it needs the probability of every relation, and a generative model gives none",
+        "--submission of the form klue_re",
+        "use an encoder task (klue_re)",
+    )
 
 
 def _tags(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
@@ -112,13 +116,16 @@ def form_of(task: str) -> str:
     ('klue_re', 'korquad')
 
     Raises:
-        UserError: the benchmark takes no predictions.
+        UserError: the benchmark takes no predictions, or none of a task of this kind.
     """
     fitting = [form for form in FORMS if task == form or task.startswith(f"{form}_")]
     if not fitting or task == "klue_sts_binary":
         fix = f"leave it out; {', '.join(FORMS)} have a form"
         raise UserError(f"the benchmark of {task} takes no predictions", "--submission", fix)
-    return max(fitting, key=len)
+    form = max(fitting, key=len)
+    if form == "klue_re" and task.endswith("_gen"):
+        raise _without_probabilities()
+    return form
 
 
 def write_submission(

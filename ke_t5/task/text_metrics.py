@@ -198,7 +198,8 @@ def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> Scores:
     published ones) do not compare. There is no official program for the NIKL summaries.
 
     Edge cases: the score is a plain mean, no bootstrap median, so it is the same each time; ROUGE-L
-    takes the summary as one sentence; an empty reference or prediction (None too) scores 0.
+    takes the summary as one sentence; an empty reference or prediction (None too) scores 0; a text
+    of one unit has no pair of them, so that ROUGE-2 is 0 for equal ones too.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
