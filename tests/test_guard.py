@@ -6,11 +6,26 @@ import math
 
 import pytest
 import torch
+from recipe_runs import command, run_folder
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.train.guard import Guard
 
 NAN = math.nan
+
+
+# Every guard lets its optimizer skip updates, which torch's fused AdamW can on a CPU too.
+AS_ON_A_GPU = """
+import runpy
+from ke_t5.train.guard import Guard
+
+class Skipping(Guard):
+    skips_on_device = property(lambda self: True, lambda self, value: None)
+
+import ke_t5.train.loop
+ke_t5.train.loop.Guard = Skipping
+runpy.run_path("train_ddp.py", run_name="__main__")
+"""
 
 
 def updates(gradients: list[float], *, on_device: bool = True, **settings) -> tuple:
@@ -83,3 +98,19 @@ def test_which_optimizers_skip_by_themselves_on_a_gpu(monkeypatch, name, setting
     assert not Guard(optimizer).skips_on_device  # on a CPU none has to
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
     assert Guard(optimizer).skips_on_device is skips
+
+
+@pytest.mark.parametrize("every", ["--print_freq", "--save_every"])
+def test_nothing_is_told_or_kept_of_a_run_that_has_diverged(tmp_path, cache_dir, every):
+    script = tmp_path / "as_on_a_gpu.py"
+    script.write_text(AS_ON_A_GPU)
+    done = command(
+        script, "--task", "klue_tc", "--sample", "--batch_size", 16, "--train_split", "train[:96]",
+        "--print_freq", 100, every, 3, "--learning_rate", 1e30, "--output_dir", tmp_path / "out",
+        "--hf_cache_dir", cache_dir,
+    )  # fmt: skip
+    assert "training at step 2, lr 1e+30, rows" in done.stderr
+    assert done.returncode == Exit.DIVERGED
+    folder = run_folder(tmp_path / "out")
+    assert (folder / "metrics.jsonl").read_text() == ""
+    assert not list(folder.glob("weights/step-*"))

@@ -10,6 +10,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
+from ke_t5.models.export import save_configuration
 from ke_t5.pipe import BatchPlan, Evaluated, EvaluationHelper, Examples, evaluate
 from ke_t5.pipe.evaluation import best_score
 from ke_t5.recipes import console, results
@@ -17,6 +18,7 @@ from ke_t5.recipes.folders import write_atomically
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import export_best
 from ke_t5.recipes.resumption import check_unchanged, fixed_settings
+from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, count_steps
 from ke_t5.train.settings import autocast
@@ -61,9 +63,12 @@ class Keeper:
         self.bar = ProgressBar(self.num_steps, enabled=False)
 
     def restore(self) -> None:
-        """Goes on from the snapshot that `--resume` names, if any; opens the logs."""
+        """Goes on from the snapshot that `--resume` names, else keeps what the model is, for a
+        resumption; opens the logs."""
         snapshot, resume = None, self.job.flags.resume
         if self.ranks.is_main:
+            if not self.job.is_resumed:
+                save_configuration(self.state.module, get_vocabulary(), self.job.run.model)
             clean(self.job.run.weights)
             if resume:
                 snapshot = find_snapshot(self.job.run.weights, resume)
@@ -126,6 +131,7 @@ class Keeper:
         # The end that --max_steps sets is no logged step: a resumed run would not know of it.
         if update.step % self.job.flags.print_freq and update.step != self.epoch_steps:
             return
+        self.state.guard.check()
         loss = float(self.ranks.mean(self.state.loss_sum / self.state.loss_steps))
         self.state.loss_sum, self.state.loss_steps = 0.0, 0
         self.run_log.step(update.step, epoch=update.epoch, loss=loss, lr=update.lr)
@@ -188,6 +194,7 @@ class Keeper:
         """Saves a snapshot; rank 0 writes, the others wait."""
         if self.saved_at == self.state.step and not is_best:
             return
+        self.state.guard.check()
         progress = {
             "step": self.state.step,
             "rows": self.state.rows,
