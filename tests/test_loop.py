@@ -229,18 +229,3 @@ def test_a_model_without_a_loss_is_one_line(tmp_path):
     model.forward = lambda **inputs: {"logits": forward(model, **inputs).logits}
     with pytest.raises(UserError, match="--model_name: its forward returned no loss"):
         train(one_rank(), tmp_path, batch_size=8, num_steps=1, model=model)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"precision": "fp16"}, "fit.precision: fp16 is not offered"),
-        ({"precision": "bf61"}, "did you mean 'bf16'"),
-        ({"accumulate": 0}, "fit.accumulate: is 0; give at least 1"),
-        ({"clip_norm": 0.0}, "fit.clip_norm: is 0.0"),
-        ({"early_stopping": 0}, "fit.early_stopping: is 0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(settings, message):
-    with pytest.raises(UserError, match=message):
-        get_fit_settings(**settings)

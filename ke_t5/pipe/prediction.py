@@ -17,15 +17,13 @@ from ke_t5.errors import UserError, suggestion
 from ke_t5.pipe import arguments, generation
 from ke_t5.pipe.arguments import KWARGS
 from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.records import REDUCERS, Arrays, Record, likeliest_tokens
 from ke_t5.pipe.task import Task
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-
-Record = dict[str, Any]
-Arrays = Mapping[str, np.ndarray]
 
 GOLD_COLUMNS = ("labels", "start_positions", "end_positions", "relation_labels")
 MASK = "attention_mask"
@@ -47,6 +45,9 @@ def model_inputs(
             continue
         kind = np.float32 if array.dtype.kind == "f" else np.int64
         tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
+        if device.type == "cuda":
+            # Out of ordinary memory CUDA copies only after all that the GPU still has to do.
+            tensor = tensor.pin_memory()
         inputs[name] = tensor.to(device, non_blocking=True)
     return inputs
 
@@ -104,8 +105,6 @@ class EvaluationHelper:
     def is_teacher_forced(self) -> bool:
         """Whether the decoder sees the gold answers: no test of generation, its scores say so."""
         return self.is_seq2seq and self.model_fn == "forward"
-
-    # ---------------------------------------------------------------------- before the first batch
 
     def check(self, model: torch.nn.Module, examples: Examples | None = None) -> None:
         """Raises UserError where this model cannot be asked so; tells once what a user may want to
@@ -181,8 +180,6 @@ class EvaluationHelper:
                 suggestion(missing[0], columns),
             )
 
-    # ----------------------------------------------------------------------------------- a batch
-
     def predict(self, model: torch.nn.Module, batch: Arrays) -> list[Record]:
         """One record per row of the batch: what the model said, reduced to what decoding needs."""
         inputs = self._inputs(model, model_inputs(model, batch, next(model.parameters()).device))
@@ -192,7 +189,7 @@ class EvaluationHelper:
         output = getattr(model, self.model_fn)(**inputs, **self.model_kwargs)
         arrays = {name: np.asarray(column) for name, column in batch.items()}
         if self.is_teacher_forced:
-            return self._text_records(_likeliest_tokens(output, arrays), len(arrays["labels"]))
+            return self._text_records(likeliest_tokens(output, arrays), len(arrays["labels"]))
         if self.is_seq2seq:
             written = getattr(output, "sequences", output)
             return self._text_records(written, len(arrays["input_ids"]))
@@ -240,63 +237,3 @@ class EvaluationHelper:
     def _tokenizer(self) -> Any:
         feature = self.task.output_features.get("labels") or self.task.output_features["input_ids"]
         return (feature.tokenizer or self.task.output_features["input_ids"].tokenizer)()
-
-
-# ------------------------------------------------------------------ from outputs to records
-
-
-def _logits(output: Any, batch: Arrays) -> list[Record]:
-    return [{"logits": row} for row in output.logits.float().cpu().tolist()]
-
-
-def _tags(output: Any, lengths: np.ndarray) -> list[Record]:
-    """The tag of each token or character of a row, of which `lengths` says how many it has."""
-    if isinstance(output.logits, list):  # a CRF answers with the best path
-        return [{"tags": list(path)} for path in output.logits]
-    tags = output.logits.argmax(-1).cpu().numpy()
-    return [{"tags": row[:length].tolist()} for row, length in zip(tags, lengths, strict=True)]
-
-
-def _token_tags(output: Any, batch: Arrays) -> list[Record]:
-    return _tags(output, batch["attention_mask"].sum(1))
-
-
-def _character_tags(output: Any, batch: Arrays) -> list[Record]:
-    return _tags(output, (batch["character_token_idx"] >= 0).sum(1))
-
-
-def _span_logits(output: Any, batch: Arrays) -> list[Record]:
-    starts = output.start_logits.float().cpu().numpy()
-    ends = output.end_logits.float().cpu().numpy()
-    lengths = batch["attention_mask"].sum(1)
-    return [
-        {"start": start[:length], "end": end[:length]}
-        for start, end, length in zip(starts, ends, lengths, strict=True)
-    ]
-
-
-def _likeliest_tokens(output: Any, batch: Arrays) -> list[list[int]]:
-    """The likeliest token at each place of the gold answer."""
-    ids = output.logits.argmax(-1).cpu().numpy()
-    lengths = (batch["labels"] >= 0).sum(1)
-    return [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
-
-
-def _trees(output: Any, batch: Arrays) -> list[Record]:
-    heads = output.head_logits.argmax(-1).cpu().tolist()
-    relations = output.relation_logits.argmax(-1).cpu().tolist()
-    num_words = (batch["word_token_idx"][..., 0] >= 0).sum(1)
-    return [
-        {"heads": row[:count], "relations": names[:count]}
-        for row, names, count in zip(heads, relations, num_words, strict=True)
-    ]
-
-
-REDUCERS: dict[str, Callable[[Any, Arrays], list[Record]]] = {
-    "sequence_classification": _logits,
-    "entity_pair_classification": _logits,
-    "token_classification": _token_tags,
-    "character_tagging": _character_tags,
-    "question_answering": _span_logits,
-    "dependency_parsing": _trees,
-}

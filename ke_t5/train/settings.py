@@ -70,6 +70,7 @@ def autocast(settings: FitSettings, device: torch.device) -> Any:
     """The context in which the model computes on that device."""
     import torch
 
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    # Emulated, as cards before Ampere have it, it is slower than float32.
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     wants = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants)
