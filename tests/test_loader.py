@@ -115,10 +115,15 @@ def test_a_users_class_is_found_from_the_current_folder(user_folder):
 
 
 def test_an_import_that_fails_says_which_and_why(user_folder):
-    message = f"importing '{user_folder}.broken' failed with .*no_such_library"
-    with pytest.raises(UserError, match=message) as caught:
+    message = f"importing '{user_folder}.broken' failed with .*no_such_library' .{user_folder}/br"
+    with pytest.raises(UserError, match=rf"{message}oken.py:1\); mend the module$") as caught:
         loader.load_model(f"{user_folder}.broken:Model")
-    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError) and caught.value.keep_traceback
+
+
+def test_an_alias_that_was_not_imported_says_how():
+    with pytest.raises(UserError, match="--module_import runs your @register_model"):
+        loader.check_model_name("abcdefg")
 
 
 def test_a_class_that_is_no_model_is_refused(user_folder):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 ModelClass = TypeVar("ModelClass", bound=type)
 
-_MODELS: Registry[type | str] = Registry("model", "or name a class as module:Class")
+_MODELS: Registry[type | str] = Registry(
+    "model", "or name a class as module:Class; --module_import runs your @register_model"
+)
 for _name in OUR_MODELS:
     _MODELS.add(_name, f"ke_t5.models.models:{_name}")
 del _name
@@ -265,8 +268,11 @@ def _unknown_module(name: str, where: str) -> UserError:
 
 
 def _failed_import(name: str, where: str, error: BaseException) -> UserError:
-    return UserError(
-        f"importing {name!r} failed with {type(error).__name__}: {error}",
-        where,
-        "mend the module (--debug shows the traceback)",
-    )
+    place = ""
+    if not isinstance(error, SyntaxError):  # its own text has the line
+        file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+        place = f" ({file.removeprefix(os.getcwd() + os.sep)}:{line})"
+    reason = f"{type(error).__name__}: {error}{place}"
+    problem = UserError(f"importing {name!r} failed with {reason}", where, "mend the module")
+    problem.keep_traceback = True
+    return problem
