@@ -53,10 +53,14 @@ def test_entities(tmp_path, release, folder, name, key, mark):
         assert rows(release, tmp_path / data_dir, "train") == expected
 
 
-def test_entities_of_a_repeated_id_are_given_once_by_file_name(tmp_path):
+def test_entities_of_a_repeated_id_are_given_once_by_file_name(tmp_path, caplog):
     put(tmp_path, "NIKL/v1.0/NE/b.json", corpus(sentence(1, label="OG"), sentence(2)))
-    put(tmp_path, "NIKL/v1.0/NE/a.json", corpus(sentence(1)))
-    assert rows(nikl.NE, tmp_path, "train") == [row(1), row(2)]
+    put(tmp_path, "NIKL/v1.0/NE/a.json", corpus(sentence(1), {**sentence(3), "form": ""}))
+    with caplog.at_level(logging.INFO):
+        assert rows(nikl.NE, tmp_path, "train") == [row(1), row(2)]
+    assert caplog.messages == [
+        f"{tmp_path}/NIKL/v1.0/NE: 1 empty sentences and 1 repeated ids left out"
+    ]
 
 
 def test_split_membership_is_the_documented_hash(tmp_path):

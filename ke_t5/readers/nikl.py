@@ -63,21 +63,24 @@ def _release(name: str, columns: Mapping[str, object], **parts: object) -> Relea
 
 def _sentences(files: Paths, split: str | None) -> Iterator[Row]:
     """Yields the sentences of one hash split, or all; of a repeated id the first."""
-    seen, num_empty = set(), 0
+    seen, num_empty, num_repeated = set(), 0, 0
     for path in files:
         for line, document in json_rows(path, "document"):
             document_id = take(document, "id", str, f"{path}:{line}")
             for sentence in take(document, "sentence", list, f"{path}:{line}"):
                 key = take(sentence, "id", str, f"{path}:{line}")
                 text = take(sentence, "form", str, f"{path}:{line}, sentence {key}")
-                num_empty += not text
-                if not text or key in seen or split not in (None, hash_split(key)):
+                if not text or key in seen:
+                    num_empty, num_repeated = num_empty + (not text), num_repeated + bool(text)
                     continue
                 seen.add(key)
+                if split not in (None, hash_split(key)):
+                    continue
                 entities = _entities(sentence, text, f"{path}:{line}, sentence {key}")
                 yield {"id": key, "document": document_id, "text": text, "entities": entities}
-    if num_empty:
-        logger.info("%s: %d empty sentences left out", files[0].parent, num_empty)
+    if num_empty or num_repeated:
+        message = "%s: %d empty sentences and %d repeated ids left out"
+        logger.info(message, files[0].parent, num_empty, num_repeated)
 
 
 def _entities(sentence: Row, text: str, where: str) -> list[Row]:
@@ -188,21 +191,24 @@ def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) 
     hash of id and kind, as Korean-Copora does.
     """
     articles = _articles(sources, newspapers, _stamps(sources + newspapers))
-    seen = set()
+    seen, num_repeated = set(), 0
     for path in sources:
         for line, row in json_rows(path, "data"):
             where = f"{path}:{line}"
             document_id = take(row, "document_id", str, where)
             key = md5((document_id + kind).encode(), usedforsecurity=False).hexdigest()
+            num_repeated += document_id in seen
             is_wanted = document_id in articles and document_id not in seen
+            seen.add(document_id)
             if not is_wanted or split not in (None, hash_split(key)):
                 continue
-            seen.add(document_id)
             sentences = take(row, kind, list, where)
             check_texts(sentences, kind, where)
             summary = " ".join(sentence.strip() for sentence in sentences) or None
             article = articles[document_id]
             yield {"document_id": document_id, "article": article, "summary": summary}
+    if num_repeated:
+        logger.info("%s: %d repeated documents left out", sources[0].parent, num_repeated)
 
 
 def _find_summaries(data_dir: Path, *, kind: str, is_split: bool) -> dict[str, RawSplit]:

@@ -84,7 +84,7 @@ class Written:
         gold: row -> what metrics compare with, of the type `gold_type`.
         read: written text -> prediction, None where it cannot be read.
         read_gold: target text -> gold, where that is not `read`.
-        generate: arguments of `generate`.
+        generate: arguments of `generate`, `max_new_tokens` among them.
         without_kept: as `Task` has it.
     """
 
@@ -122,7 +122,11 @@ def register_generative(
         [
             partial(steps.add_inputs, render=render, prefix=prefix),
             *counts,
-            partial(steps.add_target_text, write=answers.write),
+            partial(
+                steps.add_target_text,
+                write=answers.write,
+                num_generated=answers.generate["max_new_tokens"],
+            ),
             partial(steps.add_gold, read=answers.gold),
         ],
         targets={"labels": TEXT_TARGET},
