@@ -1,10 +1,13 @@
 """Files that benchmarks take."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from ke_t5.errors import UserError
+from ke_t5.pipe import get_task
+from ke_t5.recipes.submissions import submission_form
 from ke_t5.task.submission import form_of, write_submission
 
 
@@ -64,3 +67,17 @@ def test_a_task_that_gives_no_probabilities_is_refused_before_it_is_tested():
     assert [form_of(task) for task in ("klue_re", "klue_re_tk_idx")] == ["klue_re"] * 2
     with pytest.raises(UserError, match="it needs the probability of every relation"):
         form_of("klue_re_gen")
+
+
+@pytest.mark.parametrize(
+    ("task", "form"),
+    [("klue_ner", None), ("klue_dp", None), ("korquad", None), ("klue_nli_gen", "klue_nli")],
+)
+def test_predictions_of_tokens_are_no_submission(tmp_path, task, form):
+    flags = {"submission": str(tmp_path / "out"), "test_split": None, "pass_only_model_io": True}
+    job = SimpleNamespace(flags=SimpleNamespace(**flags), task=get_task(task))
+    if form is not None:
+        assert submission_form(job) == form
+        return
+    with pytest.raises(UserError, match=f"predictions of {task} are of tokens; leave out"):
+        submission_form(job)

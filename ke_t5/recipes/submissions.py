@@ -10,6 +10,9 @@ from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
 from ke_t5.task.submission import form_of, write_submission
 
+# The predictions of these forms are of characters, words or a passage.
+OF_TEXT = ("token_classification", "character_tagging", "dependency_parsing", "question_answering")
+
 
 def submission_form(job: Job) -> str | None:
     """The form of the file that `--submission` asks for, None where it asks for none.
@@ -26,11 +29,11 @@ def submission_form(job: Job) -> str | None:
         raise UserError(
             "a submission is of one split", f"--test_split {split}", "name one, or a slice of one"
         )
-    if form == "klue_re" and job.task.form == "seq2seq":
+    if flags.pass_only_model_io and job.task.form in OF_TEXT:
         raise UserError(
-            "this form holds probabilities, and a generative model gives none",
+            f"without the text, predictions of {job.task.name} are of tokens",
             f"--submission {flags.submission}",
-            "use the task klue_re",
+            "leave out --pass_only_model_io",
         )
     if not folder.is_dir():
         raise UserError(
