@@ -19,7 +19,7 @@ from ke_t5.pipe import (
     tokenize,
 )
 from ke_t5.pipe.cache import build_once, describe, make_key
-from ke_t5.pipe.splits import HELD_IN, HELD_OUT, default_split
+from ke_t5.pipe.splits import HELD_IN, HELD_OUT, default_split, num_common
 
 ROWS = [{"text": "가 " * (1 + i % 5), "label": i % 3} for i in range(20)]
 
@@ -92,6 +92,7 @@ def test_a_source_without_validation_is_cut_by_group(tmp_path):
     places = folders(tmp_path)
     assert default_split(task.source, places, "train") == HELD_IN
     assert default_split(task.source, places, "validation") == HELD_OUT
+    assert default_split(task.source, places, "test") == HELD_OUT
     kept = task.get_dataset(HELD_IN, folders=places).ids
     held = task.get_dataset(HELD_OUT, folders=places).ids
     assert len(kept) + len(held) == 400
@@ -101,8 +102,25 @@ def test_a_source_without_validation_is_cut_by_group(tmp_path):
 
 def test_default_split_names_the_flag_where_there_is_no_training_data(tmp_path):
     task = task_on(ROWS, STEPS, splits=["validation"])
-    with pytest.raises(UserError, match=r"--train_split: .*it has: validation.*validation\[:80%\]"):
+    cut = r"--train_split 'validation\[:80%\]' --valid_split 'validation\[80%:\]'"
+    with pytest.raises(UserError, match=f"--train_split: .*it has: validation; cut one.* {cut}"):
         default_split(task.source, folders(tmp_path), "train")
+    assert default_split(task.source, folders(tmp_path), "test") == "validation"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("train[:3]", "train[3:]", 0),
+        ("train[:3]", "train[2:]", 1),
+        ("train", "validation", 0),
+        ("validation[:2]", "train+validation", 2),
+        (HELD_IN, HELD_OUT, 0),
+    ],
+)
+def test_rows_that_two_splits_share_are_counted(tmp_path, first, second, expected):
+    task = task_on(ROWS, STEPS, splits=["train", "validation"])
+    assert num_common(first, second, task.source, folders(tmp_path), task.rows) == expected
 
 
 @pytest.mark.parametrize(

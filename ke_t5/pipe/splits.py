@@ -64,25 +64,42 @@ def _held(dataset: datasets.Dataset, group: str | None, *, out: bool) -> list[in
     return [i for i, value in enumerate(values) if is_out[value] == out]
 
 
+def num_common(
+    first: str,
+    second: str,
+    source: DataSource,
+    folders: Folders,
+    load_rows: Callable[[str, Folders], Rows],
+) -> int:
+    """How many rows stand in both split expressions."""
+    rows = [
+        {
+            (split, i)
+            for split, ids, _ in resolve_split(spec, source, folders, load_rows)
+            for i in ids
+        }
+        for spec in (first, second)
+    ]
+    return len(rows[0] & rows[1])
+
+
 def default_split(source: DataSource, folders: Folders, purpose: str) -> str:
-    """The split for "train", "validation" or "test" where the user names none."""
+    """The split for "train", "validation" or "test" where the user names none.
+
+    A test is of the test split, else of what training validates on: never of training rows.
+    """
     known = source.splits(folders)
     if purpose == "test":
-        wanted = [name for name in ("test", "validation") if name in known]
-        if wanted:
-            return wanted[0]
-    elif purpose in known and (purpose != "train" or "validation" in known):
+        return "test" if "test" in known else default_split(source, folders, "validation")
+    if purpose in known and (purpose != "train" or "validation" in known):
         return purpose
-    elif "train" in known:
+    if "train" in known:
         return HELD_IN if purpose == "train" else HELD_OUT
-    flag = {"train": "--train_split", "validation": "--valid_split", "test": "--test_split"}[
-        purpose
-    ]
-    example = known[0] if known else "train"
-    cut = f"{example}[:80%]" if purpose == "train" else f"{example}[80%:]"
+    flag = "--train_split" if purpose == "train" else "--valid_split"
+    name = known[0] if known else "train"
     raise UserError(
         f"{source.name} has no {purpose} split here, it has: {', '.join(known)}",
         flag,
-        f"name one, such as {flag} '{cut}'",
+        f"cut one, such as --train_split '{name}[:80%]' --valid_split '{name}[80%:]'",
         Exit.DATA,
     )
