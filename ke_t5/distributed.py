@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 # One thread whatever the number of processes: sums inside a matrix product are then taken in the
 # same order, and 1, 2 and 3 processes compute the same scores to the last digit.
 EVALUATION_THREADS = 1
+
+# A stop that is meant for a whole job reaches a process twice: from the system or the scheduler,
+# and from torchrun, which has got it too and passes it on.
+SAME_STOP_SECONDS = 2.0
 
 
 def launched_rank() -> int:
@@ -51,6 +56,7 @@ class Ranks:
     _host_group: Any = None
     _pending_stop: Any = field(default=None, repr=False)
     _stop_signal: int | None = field(default=None, repr=False)
+    _stopped_at: float = field(default=0.0, repr=False)
 
     @property
     def is_main(self) -> bool:
@@ -166,22 +172,29 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def _threads_per_process(local_size: int) -> int:
-    """Cores shared out over the processes of this machine; says where the environment differs."""
+    """What OMP_NUM_THREADS says, if all processes of this machine have cores for it; else, told,
+    the cores shared out.
+
+    For several processes torchrun sets it to 1 where the user has not: that says nothing.
+    """
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
         cores = os.cpu_count() or 1
     threads = max(1, cores // local_size)
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) * local_size > cores and int(asked) > threads:
-        logger.warning(
-            "OMP_NUM_THREADS=%s x %d processes is more than the %d cores (3-5 times slower); "
-            "using %d thread(s) per process",
-            asked,
-            local_size,
-            cores,
-            threads,
-        )
+    if not asked.isdigit() or int(asked) == 0 or (asked == "1" and local_size > 1):
+        return threads
+    if int(asked) <= threads:
+        return int(asked)
+    logger.warning(
+        "OMP_NUM_THREADS=%s x %d processes is more than the %d cores (3-5 times slower); "
+        "using %d thread(s) per process",
+        asked,
+        local_size,
+        cores,
+        threads,
+    )
     return threads
 
 
@@ -206,7 +219,7 @@ def _pick_device(local_rank: int, local_size: int) -> torch.device:
 def session(*, notes_stops: bool = True) -> Iterator[Ranks]:
     """The ranks of this launch; the process group is made on enter, and all leave together.
 
-    A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a second one ends the process.
+    A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a later one ends the process.
     Without `notes_stops`, for a run that has nothing to save, signals mean what they meant before.
     The group is never torn down, it ends with the process: gloo's destructor joins its threads
     while it holds the interpreter's lock, and hangs where one of them wants it; and after an error
@@ -228,9 +241,10 @@ def session(*, notes_stops: bool = True) -> Iterator[Ranks]:
         ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
 
     def note_stop(number: int, _frame: object) -> None:
-        if ranks._stop_signal is not None:
+        if ranks._stop_signal is None:
+            ranks._stop_signal, ranks._stopped_at = number, time.monotonic()
+        elif time.monotonic() - ranks._stopped_at > SAME_STOP_SECONDS:
             os._exit(Exit.STOPPED)
-        ranks._stop_signal = number
 
     noted = (signal.SIGTERM, signal.SIGINT) if notes_stops else ()
     before = {number: signal.signal(number, note_stop) for number in noted}

@@ -1,0 +1,123 @@
+"""Ranks: what a launch says, how many threads each process has, and how all agree to stop."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+from helpers import run_on_ranks
+
+from ke_t5 import distributed
+from ke_t5.distributed import _pick_device, _threads_per_process, no_sync, seed_step, session
+from ke_t5.errors import Exit, UserError
+
+
+@pytest.fixture
+def same_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def eight_cores(monkeypatch, asked):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "local_size", "expected"),
+    [
+        (None, 1, 8), (None, 2, 4), (None, 3, 2), (None, 9, 1), ("", 1, 8), ("0", 1, 8),
+        ("x", 1, 8), ("1", 1, 1), ("3", 1, 3), ("8", 1, 8), ("3", 2, 3),
+        ("1", 2, 4),  # torchrun's own word
+    ],
+)  # fmt: skip
+def test_threads_are_those_asked_for_else_the_cores_shared_out(
+    monkeypatch, caplog, asked, local_size, expected
+):
+    eight_cores(monkeypatch, asked)
+    assert _threads_per_process(local_size) == expected
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("asked", "local_size", "expected"), [("9", 1, 8), ("4", 3, 2)])
+def test_more_threads_than_cores_are_refused_and_told(
+    monkeypatch, caplog, asked, local_size, expected
+):
+    eight_cores(monkeypatch, asked)
+    assert _threads_per_process(local_size) == expected
+    (message,) = caplog.messages
+    assert message.startswith(f"OMP_NUM_THREADS={asked} x {local_size} processes is more than")
+
+
+def test_fewer_gpus_than_processes_is_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="--nproc_per_node: 2 processes .* share 1 visible") as e:
+        _pick_device(0, 2)
+    assert e.value.exit_code == Exit.MACHINE
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert _pick_device(3, 4) == torch.device("cuda", 3)
+    assert chosen == [3]
+
+
+def test_a_step_draws_the_same_numbers_from_any_generator_again():
+    def drawn(*place):
+        seed_step(*place)
+        return torch.rand(1).item(), random.random(), np.random.rand()
+
+    assert drawn(1, 2, 3) == drawn(1, 2, 3)
+    others = [drawn(0, 2, 3), drawn(1, 0, 3), drawn(1, 2, 0), drawn(1, 2, 3)]
+    assert all(len(set(numbers)) == 4 for numbers in zip(*others, strict=True))
+
+
+def test_a_model_that_is_not_wrapped_has_nothing_to_exchange():
+    with no_sync(torch.nn.Linear(1, 1)):
+        pass
+
+
+def test_a_stop_that_comes_twice_at_once_is_one_stop(monkeypatch, same_threads):
+    """From a scheduler and from torchrun: the run must have time to save."""
+    left, now = [], [100.0]
+    monkeypatch.setattr(distributed.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(distributed.os, "_exit", left.append)
+    before = signal.getsignal(signal.SIGTERM)
+    with session() as ranks:
+        assert not ranks.agree_to_stop()
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)
+            now[0] += 0.5
+        assert ranks.agree_to_stop() and not left
+        now[0] += 5
+        signal.raise_signal(signal.SIGTERM)
+        assert left == [Exit.STOPPED]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def _stopped_at(ranks):
+    """The step before which each rank stops, when rank 1 alone is told to at its third."""
+    for step in range(10):
+        if ranks.rank == 1 and step == 3:
+            signal.raise_signal(signal.SIGTERM)
+        if ranks.agree_to_stop():
+            break
+    shared = ranks.broadcast({"from": ranks.rank})
+    return step, ranks.gather(ranks.rank), shared, float(ranks.mean(torch.tensor(ranks.rank + 1.0)))
+
+
+def test_ranks_stop_at_the_same_step_gather_and_share():
+    first, second = run_on_ranks(_stopped_at, 2)
+    assert first == (4, [0, 1], {"from": 0}, 1.5)
+    assert second == (4, None, {"from": 0}, 1.5)
