@@ -9,7 +9,7 @@ from toy_model import toy_model
 
 from ke_t5.errors import UserError
 from ke_t5.pipe.prediction import model_inputs
-from ke_t5.train.settings import autocast, get_fit_settings
+from ke_t5.train.settings import autocast, get_fit_settings, recompute_activations
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -53,6 +53,11 @@ def test_auto_is_bf16_only_where_the_gpu_has_it_natively(
     monkeypatch.setattr(torch, "autocast", lambda kind, **options: asked.append((kind, options)))
     autocast(get_fit_settings(precision=precision), GPU)
     assert asked == [("cuda", {"dtype": torch.bfloat16, "enabled": expected})]
+
+
+def test_a_model_that_cannot_recompute_is_one_line():
+    with pytest.raises(UserError, match="fit.gradient_checkpointing: ToyModel does not support"):
+        recompute_activations(toy_model())
 
 
 def test_batches_go_to_a_gpu_out_of_pinned_memory(monkeypatch):

@@ -62,7 +62,7 @@ def test_equal_runs_write_equal_bytes_resumed_or_not(tmp_path):
     assert whole.read_bytes() == parts.read_bytes()
     assert [line["step"] for line in lines(tmp_path / "parts" / "timing.jsonl")] == [1, 2, 3, 4]
     assert scalars(tmp_path / "parts")["train/loss"] == [1, 2, 3, 4]
-    assert len(list((tmp_path / "parts").glob("*.tmp-*"))) == 0
+    assert len(list((tmp_path / "parts").glob("*.tmp*"))) == 0
 
 
 def test_a_line_cut_by_a_kill_is_dropped(tmp_path):
@@ -89,6 +89,11 @@ def test_an_interrupted_cut_leaves_the_lines(tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="killed"):
         RunLog(tmp_path, resume_step=1)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    monkeypatch.undo()
+    (tmp_path / "metrics.jsonl.tmp").write_text("left by another")
+    run(tmp_path, first=2, resume_step=1)
+    assert not list(tmp_path.glob("*.tmp*"))
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 

@@ -16,6 +16,7 @@ from ke_t5.recipes.card import model_card
 from ke_t5.recipes.job import Job
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.optimizers import get_optimizer
+from ke_t5.train.settings import recompute_activations
 from ke_t5.train.snapshots import find_snapshot, load_snapshot, read_progress
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,7 @@ def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
     if not job.is_resumed:  # else the weights come from a snapshot, after this
         logger.info(note)
     if job.settings.gradient_checkpointing:
-        # transformers 5.23 has a new name for it; the old one warns there.
-        new_name = getattr(model, "activation_checkpointing_enable", None)
-        (new_name or model.gradient_checkpointing_enable)()
+        recompute_activations(model)
     model.to(ranks.device)
     if job.settings.compile:
         model.compile(dynamic=True)

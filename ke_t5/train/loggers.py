@@ -145,7 +145,8 @@ def _cut(path: Path, end_step: int) -> None:
         return
     # What follows the last line's end is a line that a killed process has begun.
     lines = path.read_bytes().split(b"\n")[:-1]
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    # One process writes: what a killed one has left is overwritten.
+    temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("wb") as file:
         file.writelines(line + b"\n" for line in lines if _step_of(line) < end_step)
         file.flush()

@@ -12,6 +12,7 @@ from ke_t5.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -74,3 +75,18 @@ def autocast(settings: FitSettings, device: torch.device) -> Any:
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     wants = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants)
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Lets the model recompute its activations in the backward pass, which saves memory.
+
+    Raises:
+        UserError: it cannot.
+    """
+    # transformers 5.23 has a new name for it; the old one warns there.
+    new_name = getattr(model, "activation_checkpointing_enable", None)
+    try:
+        (new_name or model.gradient_checkpointing_enable)()
+    except ValueError as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+        raise UserError(reason, "fit.gradient_checkpointing", "leave it out here") from error
