@@ -114,14 +114,7 @@ def NAdam(
 
 
 @gin.configurable
-def Adamax(
-    params,
-    lr=5e-5,
-    betas=(0.9, 0.999),
-    eps=1e-8,
-    weight_decay=0,
-    foreach=None,
-):
+def Adamax(params, lr=5e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, foreach=None):
     """torch's Adamax with a fine-tuning learning rate."""
     return _torch_optimizer("Adamax", locals())
 
@@ -158,28 +151,14 @@ def Adagrad(
 
 @gin.configurable
 def RMSprop(
-    params,
-    lr=1e-3,
-    alpha=0.99,
-    eps=1e-8,
-    weight_decay=0,
-    momentum=0,
-    centered=False,
-    foreach=None,
+    params, lr=1e-3, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, foreach=None
 ):
     """torch's RMSprop at lr 1e-3 (torch's own 1e-2 is too high for fine-tuning)."""
     return _torch_optimizer("RMSprop", locals())
 
 
 @gin.configurable
-def Adadelta(
-    params,
-    lr=1.0,
-    rho=0.9,
-    eps=1e-6,
-    weight_decay=0,
-    foreach=None,
-):
+def Adadelta(params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0, foreach=None):
     """torch's Adadelta."""
     return _torch_optimizer("Adadelta", locals())
 
