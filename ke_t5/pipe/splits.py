@@ -72,15 +72,15 @@ def num_common(
     load_rows: Callable[[str, Folders], Rows],
 ) -> int:
     """How many rows stand in both split expressions."""
-    rows = [
-        {
-            (split, i)
-            for split, ids, _ in resolve_split(spec, source, folders, load_rows)
-            for i in ids
-        }
-        for spec in (first, second)
+    if {first, second} == {HELD_IN, HELD_OUT}:
+        return 0
+    parts = [resolve_split(spec, source, folders, load_rows) for spec in (first, second)]
+    common = set.intersection(*({split for split, *_ in each} for each in parts))
+    ids = [
+        {(split, i) for split, chosen, _ in each if split in common for i in chosen}
+        for each in parts
     ]
-    return len(rows[0] & rows[1])
+    return len(ids[0] & ids[1])
 
 
 def default_split(source: DataSource, folders: Folders, purpose: str) -> str:

@@ -107,6 +107,9 @@ def next_commands(
         stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
     """
     test, best, last = _words(flags, OF_BOTH), shlex.quote(best), shlex.quote(last)
+    if "train_split" in flags.given and not flags.train_split.startswith("train"):
+        # A test's own choice of a split might be the one that was trained on.
+        test += f" --test_split {shlex.quote(flags.valid_split)}"
     lines = ["next:", f"  test    {launcher} test_ddp.py {test} --resume {best}"]
     if not flags.hf_path:
         same = [name for name in flags.given if name not in ("resume", "max_steps", "hf_path")]

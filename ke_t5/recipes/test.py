@@ -26,6 +26,7 @@ from ke_t5.recipes.job import (
     take_sample_model,
 )
 from ke_t5.recipes.report import write_report
+from ke_t5.recipes.seen_rows import tell_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
 from ke_t5.train.settings import autocast
 
@@ -97,6 +98,7 @@ def examples_of(job: Job) -> Examples:
     flags.test_split = flags.test_split or default_split(job.task.source, job.folders, "test")
     examples = get_dataset(job.task, flags.test_split, folders=job.folders)
     console.report_examples(job.task, flags.test_split, examples)
+    tell_of_tested_rows(job)
     return examples.without_kept() if flags.pass_only_model_io else examples
 
 

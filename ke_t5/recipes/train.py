@@ -21,6 +21,7 @@ from ke_t5.recipes.job import (
     take_sample_model,
 )
 from ke_t5.task.utils import get_vocabulary
+from ke_t5.recipes.seen_rows import tell_of_seen_rows
 from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def examples_of(job: Job) -> tuple[Examples, Examples]:
         console.report_examples(task, split, examples)
         found.append(examples.without_kept() if flags.pass_only_model_io else examples)
         job.data[split] = {"examples": len(examples), "content": examples.content_hash()}
+    tell_of_seen_rows(job, flags.train_split, flags.valid_split)
     train, valid = found[0].labelled(), found[1]
     if len(train) < len(found[0]):
         logger.warning("%d training rows have no label: left out", len(found[0]) - len(train))
