@@ -215,6 +215,17 @@ def _pick_device(local_rank: int, local_size: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def _launch() -> tuple[int, int, int]:
+    """Processes of this launch, those of this machine, and this one's number among the latter."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1 and "LOCAL_RANK" not in os.environ:
+        # All processes of a machine would take its first GPU.
+        what = f"WORLD_SIZE is {size}, and LOCAL_RANK is not set"
+        raise UserError(what, "launcher", "start the processes with torchrun", Exit.MACHINE)
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return size, local_size, int(os.environ.get("LOCAL_RANK", "0"))
+
+
 @contextmanager
 def session(*, notes_stops: bool = True) -> Iterator[Ranks]:
     """The ranks of this launch; the process group is made on enter, and all leave together.
@@ -228,9 +239,7 @@ def session(*, notes_stops: bool = True) -> Iterator[Ranks]:
     import torch
     import torch.distributed as dist
 
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    size, local_size, local_rank = _launch()
     device = _pick_device(local_rank, local_size)
     ranks = Ranks(launched_rank(), size, device, _threads_per_process(local_size))
     torch.set_num_threads(ranks.threads)

@@ -80,7 +80,7 @@ def run_on_ranks(function: Callable, num_ranks: int, *arguments: Any) -> list[An
     ]
     for process in processes:
         process.start()
-    found = dict(answers.get(timeout=120) for _ in processes)
+    found = dict(answers.get(timeout=300) for _ in processes)
     for process in processes:
         process.join(30)
     errors = [value for value in found.values() if isinstance(value, str)]

@@ -73,6 +73,13 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     assert chosen == [3]
 
 
+def test_processes_that_nobody_numbered_are_one_line(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(UserError, match="launcher: WORLD_SIZE is 2, and LOCAL_RANK is not set"):
+        session().__enter__()
+
+
 def test_a_step_draws_the_same_numbers_from_any_generator_again():
     def drawn(*place):
         seed_step(*place)
