@@ -100,6 +100,14 @@ def test_which_optimizers_skip_by_themselves_on_a_gpu(monkeypatch, name, setting
     assert Guard(optimizer).skips_on_device is skips
 
 
+def test_an_optimizer_that_was_saved_unfused_does_not_skip(monkeypatch):
+    made = [torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))], fused=f) for f in (None, True)]
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    guard = Guard(made[1])
+    made[1].load_state_dict(made[0].state_dict())
+    assert not guard.skips_on_device
+
+
 @pytest.mark.parametrize("every", ["--print_freq", "--save_every"])
 def test_nothing_is_told_or_kept_of_a_run_that_has_diverged(tmp_path, cache_dir, every):
     script = tmp_path / "as_on_a_gpu.py"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from ke_t5.errors import Exit, UserError
@@ -13,21 +15,23 @@ class Guard:
     As a rule the run ends before the update. With a fused Adam or AdamW on a GPU no step waits for
     the host: the update is skipped where it is computed, and the run ends when `check` is called,
     or at the latest after 100 steps.
-
-    Attributes:
-        skips_on_device: whether the optimizer skips an update by itself.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
-        groups = optimizer.param_groups
+        self.pending: list[tuple[torch.Tensor, str]] = []
+
+    @functools.cached_property
+    def skips_on_device(self) -> bool:
+        """Whether the optimizer skips an update by itself; the state that it was saved with, which
+        is loaded after the guard is made, has a say in that."""
+        groups = self.optimizer.param_groups
         # torch's other fused optimizers count a skipped update, or begin with a momentum of noise.
-        self.skips_on_device = (
-            isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW))
+        return (
+            isinstance(self.optimizer, (torch.optim.Adam, torch.optim.AdamW))
             and all(group["fused"] for group in groups)
             and all(parameter.is_cuda for group in groups for parameter in group["params"])
         )
-        self.pending: list[tuple[torch.Tensor, str]] = []
 
     def watch(self, is_finite: torch.Tensor, place: str) -> None:
         """Call it between the backward pass and the optimizer's step."""
