@@ -94,7 +94,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
-    reference = importlib.import_module("torchcrf").CRF
+    try:
+        reference = importlib.import_module("torchcrf").CRF
+    except ModuleNotFoundError as error:
+        raise SystemExit("pytorch-crf is missing: pip install pytorch-crf==0.7.2") from error
     for case in CASES:
         compare(case, reference, flags.repetitions)
 
