@@ -224,8 +224,8 @@ def import_modules(names: Sequence[str]) -> None:
     """Imports the user's own modules, the current folder first on the path.
 
     Raises:
-        UserError: names the module, the line and the reason; the user's exception is its cause, and
-            its `keep_traceback` asks whoever ends the process to keep the traceback.
+        UserError: names the module, the line and the reason; the user's exception is its cause.
+            Where the module itself fails, `keep_traceback` asks whoever ends the process for that.
     """
     if names:
         folder = str(Path.cwd())
@@ -238,9 +238,7 @@ def import_modules(names: Sequence[str]) -> None:
         except UserError:
             raise
         except (Exception, SystemExit) as error:
-            problem = import_problem(name, error)
-            problem.keep_traceback = True
-            raise problem from error
+            raise import_problem(name, error) from error
 
 
 def import_problem(name: str, error: BaseException) -> UserError:
@@ -261,4 +259,6 @@ def import_problem(name: str, error: BaseException) -> UserError:
     else:
         file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
     file = os.path.relpath(file) if Path(file).is_relative_to(Path.cwd()) else file
-    return UserError(f"its import fails at {file}:{line}: {reason}", where, "mend the module")
+    problem = UserError(f"its import fails at {file}:{line}: {reason}", where, "mend the module")
+    problem.keep_traceback = True
+    return problem

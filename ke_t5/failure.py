@@ -47,7 +47,8 @@ def announce_run_folder(folder: Path | str) -> None:
     mark = marker()
     # Whoever fails makes the mark before error.json: without a mark, an error.json is an old one.
     if rank() == 0 and not (mark and mark.exists()):
-        (_Run.folder / "error.json").unlink(missing_ok=True)
+        with suppress(OSError):  # no folder at all: whoever needs it will say so
+            (_Run.folder / "error.json").unlink(missing_ok=True)
 
 
 def run_and_exit(main: Callable[[], int | None], *, debug: bool = False) -> NoReturn:
@@ -154,6 +155,11 @@ def machine_fault(error: BaseException) -> UserError | None:
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         fix = "check its owner and permissions, or choose another place"
         return UserError(os.strerror(number).lower(), where, fix, Exit.MACHINE)
+    gone = "connection (closed|reset) by peer|remote process exited|broken pipe"
+    if "RuntimeError" in names and num_processes() > 1 and re.search(gone, text):
+        what = "another process of this run is gone (killed, or out of memory?)"
+        fix = "look at the machine's log, then go on with --resume auto"
+        return UserError(what, f"process {rank()}", fix, Exit.MACHINE)
     if technical and re.search("eaddrinuse|address already in use", text):
         fix = "another run may have it: choose another --master_port"
         return UserError("the port of the process group is taken", "launcher", fix, Exit.MACHINE)

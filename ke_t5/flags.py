@@ -129,7 +129,7 @@ FLAGS = (
     Flag(TRAINING, "schedule", schedule, "NAME",
          f"{', '.join(SCHEDULES)}; alone: linear", scripts=TRAIN, alone="linear"),
     Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "of weights, order, dropout and sampling", 42),
-    Flag(TRAINING, "workers", whole(0), "N", "data loading processes per rank", 0),
+    Flag(TRAINING, "workers", whole(0), "N", "threads per process that load batches ahead", 0),
     Flag(TRAINING, "print_freq", whole(1), "STEPS", "log every so many steps", 20, TRAIN),
     Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs too", scripts=TRAIN),
     Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),

@@ -129,6 +129,14 @@ def test_wrong_data_or_model_is_one_line(data, roberta, cache_dir, tmp_path, wor
     assert message in line
 
 
+@pytest.mark.parametrize("flag", ["--output_dir", "--hf_cache_dir"])
+def test_a_folder_that_cannot_be_made_is_a_fault_of_the_machine(data, roberta, tmp_path, flag):
+    (tmp_path / "file").write_text("not a folder")
+    words = ("--hf_cache_dir", tmp_path / "cache", flag, tmp_path / "file" / "folder")
+    line = one_line(run("train_ddp.py", data, roberta, tmp_path, tmp_path, *words), Exit.MACHINE)
+    assert line.startswith(f"error: {flag}") and "(Not a directory)" in line
+
+
 def test_no_network_says_where_the_release_can_be_had(roberta, cache_dir, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -215,8 +215,22 @@ def test_fault_of_the_machine(error, line):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("out of memory"), KeyError("no space left on device")]
+    "text", ["[pair.cc:534] Connection closed by peer [127.0.0.1]:1234", "Remote process exited or"]
 )
+def test_a_process_that_is_gone_is_no_bug(text, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ending = failure.ending_of(RuntimeError(text))
+    assert ending.line.startswith("error: process 0: another process of this run is gone")
+    assert ending.code == Exit.MACHINE
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("out of memory"), KeyError("no space left on device"),
+        RuntimeError("Connection closed by peer"),
+    ],
+)  # fmt: skip
 def test_words_alone_are_no_fault_of_the_machine(error):
     assert failure.ending_of(error).code == 1
 

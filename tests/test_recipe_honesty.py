@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from recipe_runs import ROOT, SMALL, command, run_folder, test, train
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import Examples, evaluate
 from ke_t5.recipes import test as test_recipe
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.keeper import Keeper
@@ -83,6 +85,34 @@ def test_a_long_path_leaves_the_name_of_the_class_in_the_runs_folder():
     run = RunFolder.of("output", "SomeModel", "/far/away" * 40 + "/tail", "klue_tc")
     name = run.path.parent.name
     assert name.startswith("SomeModel_") and name.endswith("away_tail") and len(name) == 120
+
+
+def test_what_cannot_be_built_moves_no_older_run_aside(run, cache_dir):
+    with pytest.raises(UserError, match="has no 'dropuot'"):
+        train(*TC, "--gin_param", "model.config={'dropuot': 1}", output=run, cache=cache_dir)
+    assert (run_folder(run) / "weights" / "best.json").exists()
+
+
+# ---------------------------------------------------------------------------- rows without labels
+
+
+def test_a_training_split_without_labels_is_an_error(tmp_path, cache_dir, monkeypatch):
+    monkeypatch.setattr(Examples, "labelled", lambda examples: examples.take([]))
+    with pytest.raises(UserError, match="--train_split .*none of its rows has a label") as caught:
+        train(*TC, output=tmp_path, cache=cache_dir)
+    assert caught.value.exit_code == Exit.DATA
+
+
+def test_where_no_validation_row_has_a_label_the_latest_snapshot_is_the_best(
+    tmp_path, cache_dir, monkeypatch
+):
+    def evaluate_unlabelled(*things, **named):
+        return dataclasses.replace(evaluate(*things, **named), scores={})
+
+    monkeypatch.setattr("ke_t5.recipes.keeper.evaluate", evaluate_unlabelled)
+    train(*TC, "--epochs", 2, output=tmp_path, cache=cache_dir)
+    best = json.loads((run_folder(tmp_path) / "weights" / "best.json").read_text())
+    assert best["step"] == 8
 
 
 # ----------------------------------------------------------------------------------- the report

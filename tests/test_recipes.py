@@ -240,7 +240,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, cache_dir, expected, n
     if process.returncode:  # a fast run may have come to its end first
         assert process.returncode in (Exit.STOPPED, -signal.SIGKILL), errors
     if process.returncode == Exit.STOPPED:
-        assert "stopped at step" in errors and "--resume true" in errors
+        assert "stopped: at step" in errors and "--resume true" in errors
     settings = (*TC, "--epochs", 2, "--schedule", "--save_every", 1)
     train(*settings, "--resume", "auto", output=tmp_path, cache=cache_dir)
     assert state_files(tmp_path) == expected

@@ -45,6 +45,28 @@ def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     write_atomically(path, "".join(lines))
 
 
+def make_folder(path: Path, *, where: str, probe: bool) -> None:
+    """Makes the folder if need be; a UserError where that cannot be, or nothing be written there.
+
+    Args:
+        where: the flag that asks for it.
+        probe: whether to try writing.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if probe:
+            file = path / f".write-test-{os.getpid()}"
+            file.write_text("")
+            file.unlink()
+    except OSError as error:
+        raise UserError(
+            f"nothing can be written there ({error.strerror})",
+            where,
+            "choose a folder that you may write to",
+            Exit.MACHINE,
+        ) from error
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """`<output_dir>/<model class>_<pre_trained_model>/<task>/`."""
@@ -104,18 +126,7 @@ class RunFolder:
 
     def check_writable(self) -> None:
         """Makes the folder if need be; a UserError where nothing can be written there."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".write-test-{os.getpid()}"
-            probe.write_text("")
-            probe.unlink()
-        except OSError as error:
-            raise UserError(
-                f"nothing can be written there ({error.strerror})",
-                f"--output_dir {self.path}",
-                "choose a folder that you may write to",
-                Exit.MACHINE,
-            ) from error
+        make_folder(self.path, where=f"--output_dir {self.path}", probe=True)
 
     def forget_error(self) -> None:
         """Removes an earlier failure's `error.json`."""

@@ -29,7 +29,7 @@ from ke_t5.models.loader import (
 )
 from ke_t5.models.settings import get_model_config
 from ke_t5.pipe import Folders, Task, get_task
-from ke_t5.recipes.folders import RunFolder, write_json
+from ke_t5.recipes.folders import RunFolder, make_folder, write_json
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import FitSettings, get_fit_settings
 
@@ -161,6 +161,8 @@ def prepare(flags: Namespace) -> Job:
     folders = Folders(
         Path(flags.hf_data_dir) if flags.hf_data_dir else None, Path(flags.hf_cache_dir)
     )
+    # Not probed: a shared cache that holds everything need not be writable.
+    make_folder(folders.cache, where=f"--hf_cache_dir {folders.cache}", probe=False)
     if flags.sample:
         from ke_t5.sample import sample_data_dir
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ke_t5.distributed import Ranks
@@ -152,7 +153,7 @@ class Keeper:
         evaluated = self._evaluate()
         step = self.state.step
         self.run_log.scores(step, split=self.job.flags.valid_split, scores=evaluated.scores)
-        score = best_score(self.job.task, evaluated.scores)
+        score = self._score_of(evaluated)
         is_best = self.improves(score)
         self.waited = 0 if is_best else self.waited + 1
         if is_best:
@@ -165,12 +166,17 @@ class Keeper:
         if is_best or self.best is None:
             self._write(evaluated)
 
-    def improves(self, score: float) -> bool:
-        """Whether this score beats the best so far; without a metric the latest is the best."""
-        best = self.job.task.best
-        if best is None or not self.last.scores:
+    def _score_of(self, evaluated: Evaluated) -> float | None:
+        """The score to judge by; None without a metric, or where no row has a label."""
+        if self.job.task.best is None or not evaluated.scores:
+            return None
+        return best_score(self.job.task, evaluated.scores)
+
+    def improves(self, score: float | None) -> bool:
+        """Whether this score beats the best so far; without one the latest is the best."""
+        if score is None:
             return True
-        return best.improves(score, None if self.best is None else self.best["score"])
+        return self.job.task.best.improves(score, None if self.best is None else self.best["score"])
 
     def _evaluate(self) -> Evaluated:
         self.last = evaluate(
@@ -195,23 +201,17 @@ class Keeper:
         if self.saved_at == self.state.step and not is_best:
             return
         self.state.guard.check()
+        # Each rank has its own share of the loss since the last logged step; their mean is kept.
+        share = torch.as_tensor(self.state.loss_sum, dtype=torch.float64, device=self.ranks.device)
         progress = {
             "step": self.state.step,
             "rows": self.state.rows,
-            "loss_sum": float(self.state.loss_sum),
+            "loss_sum": float(self.ranks.mean(share)),
             "loss_steps": self.state.loss_steps,
             "best": self.best,
             "waited": self.waited,
             "fixed": self.fixed,
         }
-        # Each rank has its own share of the loss since the last logged step; their mean is kept.
-        if self.ranks.size > 1:
-            import torch
-
-            share = torch.tensor(
-                progress["loss_sum"], dtype=torch.float64, device=self.ranks.device
-            )
-            progress["loss_sum"] = float(self.ranks.mean(share))
         if self.ranks.is_main:
             save_snapshot(
                 self.job.run.weights,
@@ -236,11 +236,11 @@ class Keeper:
         Such a validation is none of the schedule: a resumed run would not have made it, so it is
         neither logged nor remembered; its snapshot is the best only while there is no other.
         """
-        if self.validated_at != self.state.step and self.best_step() != self.state.step:
+        best_step = None if self.best is None else self.best["step"]
+        if self.state.step not in (self.validated_at, best_step):
             evaluated = self._evaluate()
             is_first = self.best is None
-            score = best_score(self.job.task, evaluated.scores)
-            self.save(is_best=is_first and self.improves(score))
+            self.save(is_best=is_first and self.improves(self._score_of(evaluated)))
             if is_first:
                 self._write(evaluated)
         self.close()
@@ -254,10 +254,6 @@ class Keeper:
         if self.ranks.is_main:
             results.report_validation(self.job, self.helper, self.valid)
 
-    def best_step(self) -> int | None:
-        """The step of the best validation of the schedule."""
-        return None if self.best is None else self.best["step"]
-
     def close(self) -> None:
         """Closes the logs and keeps the configuration that the run has read."""
         self.run_log.close()
@@ -267,8 +263,7 @@ class Keeper:
                 logger.warning(line)
 
     def _keep_configuration(self) -> None:
-        operative = self.job.configuration.operative()
-        write_atomically(self.job.run.path / "config.gin", operative)
+        write_atomically(self.job.run.path / "config.gin", self.job.configuration.operative())
 
     def tell_result(self, *, seconds: float) -> None:
         """Prints the best scores and what to do next."""

@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ke_t5.distributed import Ranks, session
-from ke_t5.errors import Stopped
+from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.pipe import Examples, get_batches, get_dataset
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
@@ -20,7 +20,6 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
-from ke_t5.task.utils import get_vocabulary
 from ke_t5.recipes.seen_rows import tell_of_seen_rows
 from ke_t5.train.schedules import get_scheduler
 
@@ -38,8 +37,10 @@ def main(flags: Namespace) -> None:
     train, valid = examples_of(job)
     with session() as ranks:
         started = time.monotonic()
-        job.open_run(ranks)
+        if ranks.is_main:
+            job.run.check_writable()
         keeper = keeper_of(job, train, valid, ranks)
+        job.open_run(ranks)  # not before: what cannot be built moves no older run aside
         keeper.restore()
         keeper.announce()
         fit_and_keep(job, keeper, train)
@@ -53,7 +54,6 @@ def main(flags: Namespace) -> None:
 def keeper_of(job: Job, train: Examples, valid: Examples, ranks: Ranks) -> Keeper:
     """The run's model, optimizer and schedule in the hands of their keeper."""
     # These import torch and transformers, which everything before has spared.
-    from ke_t5.models.export import save_configuration
     from ke_t5.recipes.keeper import Keeper
     from ke_t5.recipes.modelling import build_model, check_export, optimizer_of
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
@@ -61,8 +61,6 @@ def keeper_of(job: Job, train: Examples, valid: Examples, ranks: Ranks) -> Keepe
     if ranks.is_main and job.flags.hf_path:
         check_export(job)
     module = build_model(job, ranks)
-    if ranks.is_main and not job.is_resumed:
-        save_configuration(module, get_vocabulary(), job.run.model)
     plan = batch_plan(job, train, num_parts=ranks.size * job.settings.accumulate)
     num_epochs = job.flags.epochs or job.task.defaults.epochs
     unused = ranks.size > 1 and has_unused_parameters(module, train, ranks.device)
@@ -99,7 +97,7 @@ def fit_and_keep(job: Job, keeper: Keeper, train: Examples) -> None:
         if keeper.ranks.agree_to_stop():
             keeper.save()
             keeper.close()
-            raise Stopped(f"stopped at step {update.step}, saved in {job.run.weights}")
+            raise Stopped(f"at step {update.step}, saved in {job.run.weights}")
         if keeper.is_patience_over():
             break
 
@@ -131,6 +129,9 @@ def examples_of(job: Job) -> tuple[Examples, Examples]:
     train, valid = found[0].labelled(), found[1]
     if len(train) < len(found[0]):
         logger.warning("%d training rows have no label: left out", len(found[0]) - len(train))
+    if not len(train):
+        where = f"--train_split {flags.train_split}"
+        raise UserError("none of its rows has a label", where, "name one with labels", Exit.DATA)
     if flags.eval_rows:
         valid = valid.some_rows(flags.eval_rows)
     if task.labels:
