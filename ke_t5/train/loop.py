@@ -153,13 +153,7 @@ def fit(
         state.optimizer.zero_grad(set_to_none=True)
         seed_step(seed, state.step, ranks.rank)
         total = max(1, int(counts[batch].sum()))
-        loss = torch.zeros((), device=ranks.device)
-        for number, (columns, count) in enumerate(parts):
-            is_final = number == len(parts) - 1
-            with nullcontext() if is_final else no_sync(state.model):
-                loss += _backward(
-                    state, columns, count * ranks.size / total, settings, ranks.device
-                )
+        loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
         lr = _update(state, settings, batch=batch, examples=examples, loss=loss)
         state.step += 1
         state.rows += len(batch)
@@ -225,6 +219,24 @@ def _prefetch(
                 yield *known, future.result()
         for *known, future in waiting:
             yield *known, future.result()
+
+
+def _gradient(
+    state: TrainState,
+    parts: list[tuple[dict[str, np.ndarray], int]],
+    total: int,
+    *,
+    ranks: Ranks,
+    settings: FitSettings,
+) -> torch.Tensor:
+    """This rank's share of the loss; its gradient is left in the model, exchanged with the last
+    part's."""
+    loss = torch.zeros((), device=ranks.device)
+    for number, (columns, count) in enumerate(parts, 1):
+        with nullcontext() if number == len(parts) else no_sync(state.model):
+            weight = count * ranks.size / total
+            loss += _backward(state, columns, weight, settings, ranks.device)
+    return loss
 
 
 def _backward(
