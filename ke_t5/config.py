@@ -73,7 +73,7 @@ class Configuration:
         before = self.bindings.get(key)
         if before and before.value != value:
             self.notes.append(
-                f"{place} is used, not {before.place}: '{before.name} = {before.value!r}'"
+                f"{place} is used, not {before.place}: {before.name} = {before.value!r}"
             )
         scope, complete, parameter = key
         self.bindings[key] = Binding(scope, complete, parameter, value, name, place, "run")

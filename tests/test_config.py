@@ -92,7 +92,7 @@ def test_the_run_binds_over_files_and_tells_a_conflict():
     settings.bind("ToyAdam.lr", 3e-4, "--learning_rate 3e-4")
     settings.bind("toy_dataset.rows", 3, "--rows 3")
     settings.bind("toy_dataset.split", "x", "the task's default")
-    assert settings.notes == ["--learning_rate 3e-4 is used, not a.gin:1: 'ToyAdam.lr = 0.001'"]
+    assert settings.notes == ["--learning_rate 3e-4 is used, not a.gin:1: ToyAdam.lr = 0.001"]
     assert ToyAdam(None)[0] == 3e-4 and toy_dataset()[1] == "x"
     assert gin.config_is_locked()
 
