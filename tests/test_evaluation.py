@@ -248,6 +248,10 @@ def test_no_score_is_no_best_score():
         best_score(class_task([]), {"count": 1.0})
 
 
+def test_a_split_without_labels_has_no_best_score():
+    assert math.isnan(best_score(class_task([]), {}))
+
+
 # ----------------------------------------------------------------------------- what it leaves alone
 
 

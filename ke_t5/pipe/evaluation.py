@@ -197,14 +197,15 @@ def compute_scores(
 
 
 def best_score(task: Task, scores: Mapping[str, float]) -> float:
-    """The score that picks the best snapshot; NaN where the run did not compute it."""
-    if task.best is None:
+    """The score that picks the best snapshot; NaN where the task has no such score or no row has a
+    label."""
+    if task.best is None or not scores:
         return math.nan
     for prefix in SCORE_PREFIXES:
         if prefix + task.best.score in scores:
             return scores[prefix + task.best.score]
     raise UserError(
-        f"no metric gives {task.best.score!r}, they give {', '.join(sorted(scores)) or 'nothing'}",
+        f"no metric gives {task.best.score!r}, they give {', '.join(sorted(scores))}",
         f"task {task.name!r}",
         suggestion(task.best.score, scores),
         Exit.DATA,
