@@ -33,7 +33,7 @@ LINES = (
     "models.export pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
     "task.steps task.layouts",
     "pipe.task task.decoders",
-    "pipe.prediction task.forms task.passages",
+    "pipe.prediction pipe.mixture task.forms task.passages",
     "pipe.evaluation task.tags task.structured train.loop",
     "pipe sample.* task.families",
     "task.task",

@@ -6,6 +6,7 @@ from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.evaluation import Evaluated, EvaluationHelper, evaluate
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.mixture import Mixture, MixtureRegistry, get_task, rate_num_examples
 from ke_t5.pipe.preprocessors import (
     append_eos,
     map_over_batches,
@@ -25,7 +26,6 @@ from ke_t5.pipe.task import (
     Task,
     TaskRegistry,
     get_dataset,
-    get_task,
 )
 
 __all__ = [
@@ -40,6 +40,8 @@ __all__ = [
     "Folders",
     "FunctionDataSource",
     "HFDataSource",
+    "Mixture",
+    "MixtureRegistry",
     "ReleaseSource",
     "Task",
     "TaskRegistry",
@@ -52,6 +54,7 @@ __all__ = [
     "least",
     "map_over_batches",
     "map_over_dataset",
+    "rate_num_examples",
     "rekey",
     "tokenize",
     "trim",

@@ -1,8 +1,9 @@
 """Batches: which examples make which step.
 
-The order is a pure function of (seed, epoch): a permutation is cut into global batches, and row j
-of a global batch goes to rank j mod R. It knows neither workers nor ranks, so a resumed run needs
-one integer, and any number of processes sees the same global batches.
+The order is a pure function of (seed, epoch): a permutation (in a mixture, of what each member
+gives to the epoch) is cut into global batches, and row j of a global batch goes to rank j mod R. It
+knows neither workers nor ranks, so a resumed run needs one integer, and any number of processes
+sees the same global batches.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class BatchPlan:
         batch_size: rows of a global batch (per process x processes x accumulation).
         batch_tokens: padded tokens of a global batch instead, or None.
         seed: of the run.
+        quotas: of a mixture, (examples, examples in an epoch) of each member; the members' examples
+            stand one after the other.
     """
 
     input_lengths: np.ndarray
@@ -39,6 +42,7 @@ class BatchPlan:
     batch_size: int
     batch_tokens: int | None
     seed: int
+    quotas: tuple[tuple[int, int], ...] = ()
 
     def num_batches(self, epoch: int) -> int:
         """How many global batches this epoch has; without `batch_tokens`, at no cost."""
@@ -48,12 +52,11 @@ class BatchPlan:
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The positions of each global batch of this epoch, in order."""
-        num_rows = len(self.input_lengths)
         generator = np.random.default_rng([self.seed, epoch])
-        order = generator.permutation(num_rows)
+        order = generator.permutation(self._drawn(epoch))
         window = self.batch_size * WINDOW_BATCHES
         batches: list[np.ndarray] = []
-        for start in range(0, num_rows, window):
+        for start in range(0, len(order), window):
             pool = order[start : start + window]
             steps = self.target_lengths[pool] // TARGET_STEP
             pool = pool[np.lexsort((self.input_lengths[pool], steps))]
@@ -61,6 +64,24 @@ class BatchPlan:
             batches += [cut[i] for i in generator.permutation(len(cut))]
         # The rows of a batch are shuffled too: ranks and accumulated parts get like lengths.
         return [generator.permutation(batch) for batch in batches]
+
+    def _drawn(self, epoch: int) -> np.ndarray:
+        """The positions that an epoch holds: all, or of each member of a mixture the next `quota`
+        of its passes, each a permutation of (seed, member, pass)."""
+        if not self.quotas:
+            return np.arange(len(self.input_lengths))
+        drawn, start = [], 0
+        for member, (size, quota) in enumerate(self.quotas):
+            begin, end = epoch * quota, (epoch + 1) * quota
+            passes = [
+                # numpy reads [seed, epoch] as [seed, epoch, 0]: members are counted from 1.
+                np.random.default_rng([self.seed, number, member + 1]).permutation(size)
+                for number in range(begin // size, -(-end // size))
+            ]
+            skipped = begin // size * size
+            drawn.append(start + np.concatenate(passes)[begin - skipped : end - skipped])
+            start += size
+        return np.concatenate(drawn)
 
     def _cut(self, pool: np.ndarray) -> list[np.ndarray]:
         """A sorted pool cut into batches of `batch_size` rows, or of `batch_tokens` tokens."""
@@ -85,6 +106,7 @@ def get_batches(
     batch_size: int,
     num_parts: int,
     seed: int,
+    quotas: tuple[tuple[int, int], ...] = (),
     batch_tokens: int | None = None,
 ) -> BatchPlan:
     """The plan of a run's batches.
@@ -95,6 +117,7 @@ def get_batches(
         batch_size: rows per process and accumulated part.
         num_parts: processes x accumulated parts: a global batch is that many times larger.
         seed: of the run.
+        quotas: of a mixture, as `BatchPlan` has it.
         batch_tokens: gin's seam: padded tokens per process and part, instead of a number of rows.
     """
     if batch_tokens is not None and batch_tokens < 1:
@@ -102,7 +125,8 @@ def get_batches(
     if target_lengths is None:
         target_lengths = np.zeros_like(input_lengths)
     total_tokens = None if batch_tokens is None else batch_tokens * num_parts
-    return BatchPlan(input_lengths, target_lengths, batch_size * num_parts, total_tokens, seed)
+    size = batch_size * num_parts
+    return BatchPlan(input_lengths, target_lengths, size, total_tokens, seed, quotas)
 
 
 def share(batch: np.ndarray, *, rank: int, num_ranks: int, num_parts: int) -> list[np.ndarray]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from ke_t5.distributed import Ranks
+    from ke_t5.pipe.mixture import Mixture
 
 
 # What the names of scores may begin with (see `score_prefix`).
@@ -196,7 +197,7 @@ def compute_scores(
     return found
 
 
-def best_score(task: Task, scores: Mapping[str, float]) -> float:
+def best_score(task: Task | Mixture, scores: Mapping[str, float]) -> float:
     """The score that picks the best snapshot; NaN where the task has no such score or no row has a
     label."""
     if task.best is None or not scores:

@@ -81,7 +81,12 @@ class Examples:
         ids: which rows (by `_id`) belong to this slice; None: all.
         id_offset: added to every `_id`, for sums of splits.
         key: over everything they depend on.
+
+    Attributes:
+        owners: of a mixture's examples, (first place, task) of each member.
     """
+
+    owners: tuple[tuple[int, str], ...] = ()
 
     def __init__(
         self,
@@ -156,6 +161,16 @@ class Examples:
     def ids(self) -> np.ndarray:
         """`_id` of each example; windows of one row share it."""
         return self._ids[self.places]
+
+    def row_names(self, positions: Sequence[int]) -> list[str]:
+        """`_id` of each of these examples, in a mixture with its task, for people."""
+        places = self.places[np.asarray(positions, dtype=np.int64)]
+        names = [str(row) for row in self._ids[places].tolist()]
+        if not self.owners:
+            return names
+        starts, tasks = zip(*self.owners, strict=True)
+        owners = np.searchsorted(starts, places, side="right") - 1
+        return [f"{tasks[i]} {name}" for i, name in zip(owners, names, strict=True)]
 
     def lengths(self, name: str) -> np.ndarray:
         """Length in tokens of each example's `name`; ones where there is no such column."""

@@ -111,6 +111,11 @@ class Task:
         """The kinds of model that can serve it, its own first."""
         return (self.form, *self.variants)
 
+    @property
+    def members(self) -> tuple[Task, ...]:
+        """Itself: what a mixture has several of."""
+        return (self,)
+
     def in_form(self, form: str) -> Task:
         """The task for that kind of model, one of `forms`."""
         if form == self.form:
@@ -186,11 +191,6 @@ class TaskRegistry:
     def names(cls) -> list[str]:
         """All names, sorted."""
         return cls.registry.names()
-
-
-def get_task(name: str) -> Task:
-    """The registered task of that name."""
-    return TaskRegistry.get(name)
 
 
 @gin.configurable(allowlist=["sequence_length"])

@@ -42,7 +42,7 @@ from ke_t5.failure import run_and_exit
 from ke_t5.pipe.best import greatest
 from ke_t5.pipe.cache import Folders, default_cache_dir
 from ke_t5.pipe.sources import ReleaseSource
-from ke_t5.pipe.task import Defaults, Task, TaskRegistry, get_task
+from ke_t5.pipe.task import Defaults, Task, TaskRegistry
 from ke_t5.readers import klue, kor_corpora, korquad, nikl
 from ke_t5.task import families, labels, metrics, steps, structured, tags
 
@@ -222,7 +222,7 @@ def main(argv: Sequence[str]) -> None:
 def table_lines(folders: Folders) -> list[str]:
     """The table of all registered tasks in columns, and what its marks mean."""
     header = ("task", "form", "best by", "source", "data", "licence", "where to get it")
-    tasks = [get_task(name) for name in TaskRegistry.names()]
+    tasks = [TaskRegistry.get(name) for name in TaskRegistry.names()]
     rows = [header, *(table_row(task, folders) for task in tasks)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

@@ -269,7 +269,7 @@ def _update(
         state.module.parameters(), settings.clip_norm or float("inf"), foreach=True
     )
     place = f"step {state.step + 1}"
-    rows = ", ".join(map(str, examples.take(batch[:8]).ids.tolist()))
+    rows = ", ".join(examples.row_names(batch[:8]))
     is_finite = torch.isfinite(norm) & torch.isfinite(loss)
     state.guard.watch(is_finite, f"{place}, lr {lr:.3g}, rows {rows}")
     state.optimizer.step()

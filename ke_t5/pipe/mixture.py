@@ -1,0 +1,300 @@
+"""Mixtures: one model for several tasks, each with its share of an epoch (seqio's idea)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.pipe.best import Best
+from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.features import Feature
+from ke_t5.pipe.rows import ROW_ID
+from ke_t5.pipe.task import Defaults, Task, TaskRegistry
+from ke_t5.registry import Registry
+
+# A number, or a function of the task and the number of its training examples.
+Rate = float | Callable[[Task, int], float]
+
+# The name of a mixture's own score.
+MEAN = "mean"
+
+# One model with one loss serves all members: in these they must agree.
+SHARED = ("form", "output_features", "labels", "problem_type", "model_config", "divisor")
+
+
+def rate_num_examples(
+    task: Task,
+    num_examples: int,
+    *,
+    maximum: float | None = None,
+    temperature: float = 1.0,
+    scale: float = 1.0,
+) -> float:
+    """The rate of a task by its size: min(examples x scale, maximum) ** (1 / temperature).
+
+    T5's examples-proportional mixing with an artificial limit (Raffel et al. 2020, 3.5.2), as in
+    seqio's function of this name. Fix the options with `functools.partial`.
+    """
+    size = num_examples * scale
+    return (size if maximum is None else min(size, maximum)) ** (1 / temperature)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several tasks that train one model. Where a recipe asks a task what model it needs, a mixture
+    answers for its members.
+
+    An epoch has as many training examples as all members have together; each member gives its
+    share, rate / sum of the rates, rounded, at least one. A member goes through its examples in
+    passes of its own, which go on from epoch to epoch: what an epoch left out comes first in the
+    next, and nothing comes a third time before everything has come twice.
+
+    The members agree in `SHARED`. The best snapshot is the one with the best mean of the scores
+    that pick the members' best.
+
+    Attributes:
+        name: what `--task` takes.
+        members: the tasks.
+        rates: of each one.
+
+    Raises:
+        UserError: there is no member, one comes twice, two cannot share a model or a mean, or a
+            rate is no number above zero.
+    """
+
+    name: str
+    members: tuple[Task, ...]
+    rates: tuple[Rate, ...]
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise self._error("has no member", "name its tasks")
+        names = [task.name for task in self.members]
+        for name in names:
+            if names.count(name) > 1:
+                raise self._error(f"names {name} twice", "name it once, with the sum of its rates")
+        first = self.members[0]
+        for other in self.members[1:]:
+            told = _difference(first, other)
+            if told:
+                what = f"{first.name} and {other.name} cannot be mixed: {told}"
+                raise self._error(what, "mix tasks of one form with the same columns and labels")
+        for task, rate in zip(self.members, self.rates, strict=True):
+            if not callable(rate):
+                self._check_rate(task, rate)
+
+    @property
+    def form(self) -> str:
+        """Kind of model that all members need."""
+        return self.members[0].form
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The kinds of model that can serve all members, their own first."""
+        first, *others = self.members
+        return tuple(f for f in first.forms if all(f in task.forms for task in others))
+
+    def in_form(self, form: str) -> Mixture:
+        """The mixture for that kind of model, one of `forms`."""
+        return dataclasses.replace(self, members=tuple(t.in_form(form) for t in self.members))
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """As the members have it."""
+        return self.members[0].labels
+
+    @property
+    def problem_type(self) -> str | None:
+        """As the members have it."""
+        return self.members[0].problem_type
+
+    @property
+    def model_config(self) -> Mapping[str, Any]:
+        """As the members have it."""
+        return self.members[0].model_config
+
+    @property
+    def divisor(self) -> str:
+        """As the members have it."""
+        return self.members[0].divisor
+
+    @property
+    def defaults(self) -> Defaults:
+        """The smallest batch and the most epochs that a member asks for. Lengths and generation are
+        those of each member."""
+        settings = [task.defaults for task in self.members]
+        return Defaults(
+            batch_size=min(one.batch_size for one in settings),
+            epochs=max(one.epochs for one in settings),
+        )
+
+    @property
+    def best(self) -> Best | None:
+        """The mean of the scores that pick the members' best; None where they have none."""
+        best = self.members[0].best
+        return None if best is None else Best(MEAN, greater=best.greater)
+
+    def quotas(self, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """(training examples, examples in an epoch) of each member.
+
+        Args:
+            sizes: training examples of each member.
+
+        Raises:
+            UserError: a member has none, or its rate is no number above zero.
+        """
+        rates = []
+        for task, rate, size in zip(self.members, self.rates, sizes, strict=True):
+            if size == 0:
+                raise self._error(
+                    f"{task.name} has no labelled training example", "leave it out", Exit.DATA
+                )
+            rates.append(self._check_rate(task, rate(task, size) if callable(rate) else rate))
+        total, sum_of_rates = sum(sizes), sum(rates)
+        shares = [max(1, round(total * rate / sum_of_rates)) for rate in rates]
+        return tuple(zip(sizes, shares, strict=True))
+
+    def _check_rate(self, task: Task, rate: Any) -> float:
+        if isinstance(rate, Real) and 0 < rate < math.inf:
+            return float(rate)
+        raise self._error(f"the rate of {task.name} is {rate!r:.40}", "give a number above zero")
+
+    def _error(self, what: str, fix: str, exit_code: Exit = Exit.FLAGS) -> UserError:
+        return UserError(what, f"mixture {self.name!r}", fix, exit_code)
+
+
+def _difference(one: Task, other: Task) -> str:
+    """In what two tasks differ that members must have in common, for people; "" in nothing."""
+    for what in SHARED:
+        first, second = getattr(one, what), getattr(other, what)
+        if first != second:
+            if what == "output_features":
+                return _features_difference(one, other)
+            return f"{what} is {first!r:.80} of the one and {second!r:.80} of the other"
+    first, second = one.best, other.best
+    if (first and first.greater) != (second and second.greater):
+        told = ["no score" if b is None else f"{b.score} ({_wanted(b)})" for b in (first, second)]
+        return f"{told[0]} picks the best of the one and {told[1]} of the other: they have no mean"
+    return ""
+
+
+def _wanted(best: Best) -> str:
+    return "more is better" if best.greater else "less is better"
+
+
+def _features_difference(one: Task, other: Task) -> str:
+    for name in {**one.output_features, **other.output_features}:
+        features = [task.output_features.get(name) for task in (one, other)]
+        if None in features:
+            owner = one if features[1] is None else other
+            return f"only {owner.name} has a column {name!r}"
+        for field in dataclasses.fields(Feature):
+            first, second = (getattr(feature, field.name) for feature in features)
+            if first != second:
+                told = f"{first!r:.60} in the one and {second!r:.60} in the other"
+                return f"{field.name} of column {name!r} is {told}"
+    return ""
+
+
+def mix_examples(members: Mapping[str, Examples]) -> Examples:
+    """The training examples of several tasks with the same features, one task after the other; they
+    hold the model's columns and `_id`, and know whose they are (`Examples.row_names`).
+
+    Args:
+        members: task name -> its examples, at least one each.
+
+    Raises:
+        UserError: some members made a column that others did not.
+    """
+    columns = {
+        name: set(examples.features) & set(examples.dataset.column_names)
+        for name, examples in members.items()
+    }
+    made, everywhere = set.union(*columns.values()), set.intersection(*columns.values())
+    for column in sorted(made - everywhere):
+        with_it, without = (
+            next(name for name in members if (column in columns[name]) == has)
+            for has in (True, False)
+        )
+        raise UserError(
+            f"{with_it} has a column {column!r} and {without} has none",
+            "the examples of a mixture",
+            "let the preprocessors of both make it, or those of neither",
+            Exit.DATA,
+        )
+    parts = []
+    for examples in members.values():
+        part = examples.without_kept()
+        part.dataset = part.dataset.select_columns([*sorted(made), ROW_ID])
+        parts.append(part)
+    mixed = Examples.concatenate(parts)
+    starts = np.cumsum([0, *(len(part.dataset) for part in parts)]).tolist()
+    mixed.owners = tuple(zip(starts, members, strict=False))
+    return mixed
+
+
+class MixtureRegistry:
+    """All mixtures by name."""
+
+    registry: Registry[Mixture] = Registry("mixture", TaskRegistry.registry.help_line)
+
+    @classmethod
+    def add(
+        cls,
+        name: str,
+        tasks: Sequence[str | tuple[str, Rate]],
+        *,
+        default_rate: Rate = rate_num_examples,
+    ) -> Mixture:
+        """Registers a mixture of registered tasks.
+
+        Args:
+            tasks: names, or (name, rate) pairs.
+            default_rate: of those without one; by default an epoch holds every example once.
+
+        Raises:
+            UserError: a task is unknown, or they cannot be mixed (see `Mixture`).
+            ValueError: the name is taken, by a task or a mixture.
+        """
+        if name in TaskRegistry.registry:
+            raise ValueError(f"{name!r} is the name of a task: choose another one for the mixture")
+        pairs = [(one, default_rate) if isinstance(one, str) else one for one in tasks]
+        members = [
+            TaskRegistry.registry.get(task, f"mixture {name!r}, {task!r}") for task, _ in pairs
+        ]
+        return cls.registry.add(
+            name, Mixture(name, tuple(members), tuple(rate for _, rate in pairs))
+        )
+
+    @classmethod
+    def get(cls, name: str) -> Mixture:
+        """The mixture of that name; an unknown one is a UserError with the near names."""
+        return cls.registry.get(name, f"--task {name!r}")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """All names, sorted."""
+        return cls.registry.names()
+
+
+def get_task(name: str) -> Task | Mixture:
+    """The registered task or mixture of that name.
+
+    Raises:
+        UserError: there is none (with the near names), or a task took a mixture's name.
+    """
+    tasks, mixtures = TaskRegistry.names(), MixtureRegistry.names()
+    if name not in {*tasks, *mixtures}:
+        fix = f"{suggestion(name, {*tasks, *mixtures})} ({TaskRegistry.registry.help_line})"
+        raise UserError("unknown task", f"--task {name!r}", fix)
+    if name in tasks and name in mixtures:
+        fix = "give one of them another name"
+        raise UserError("both a task and a mixture", f"--task {name!r}", fix)
+    return TaskRegistry.get(name) if name in tasks else MixtureRegistry.get(name)
