@@ -103,7 +103,7 @@ RESULTS, SETTINGS = "Snapshots and results", "Settings and your own code"
 
 # fmt: off
 FLAGS = (
-    Flag(WHAT, "task", text, "NAME", "its name; python -m ke_t5.task.task lists them", "klue_tc"),
+    Flag(WHAT, "task", text, "NAME", "task or mixture; see python -m ke_t5.task.task", "klue_tc"),
     Flag(WHAT, "model_name", text, "CLASS",
          "module:Class, module:snake_case_class or a registered alias (default: by the task)"),
     Flag(WHAT, "pre_trained_model", path, "NAME|DIR", "hub name or folder", "KETI-AIR/ke-t5-base"),

@@ -59,7 +59,7 @@ library_name: transformers
 
 # {name} for {task.name}
 
-{origin}, on {task.source.name} ({flags.train_split}) with ke_t5.
+{origin}, on {job.sources()} ({flags.train_split}) with ke_t5.
 
 | score on {flags.valid_split} | x 100 |
 |---|---|

@@ -6,12 +6,12 @@ import logging
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 
 import numpy as np
 
 from ke_t5.distributed import launched_rank
-from ke_t5.pipe import IGNORED, Evaluated, Examples, Task
+from ke_t5.pipe import IGNORED, Evaluated, Examples, Mixture, Task
 from ke_t5.recipes.intervals import Interval
 from ke_t5.train.loggers import ProgressBar
 
@@ -58,6 +58,16 @@ def report_examples(task: Task, split: str, examples: Examples) -> None:
     for what, (count, total) in examples.lost().items():
         of = f" of {total} ({100 * count / total:.1f} %)" if total else ""
         logger.warning("%s %s: %d%s %s", task.name, split, count, of, what)
+
+
+def report_mixture(mixture: Mixture, quotas: Sequence[tuple[int, int]]) -> None:
+    """Logs how much of an epoch each member gives: (its training examples, those in an epoch)."""
+    shares = [
+        f"{task.name} {quota} (of {size})"
+        for task, (size, quota) in zip(mixture.members, quotas, strict=True)
+    ]
+    total = sum(quota for _, quota in quotas)
+    logger.info("%s: an epoch of %d examples: %s", mixture.name, total, ", ".join(shares))
 
 
 def warn_of_shifted_labels(train: Examples, valid: Examples, labels: tuple[str, ...]) -> None:
@@ -107,7 +117,8 @@ def next_commands(
         stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
     """
     test, best, last = _words(flags, OF_BOTH), shlex.quote(best), shlex.quote(last)
-    if "train_split" in flags.given and not flags.train_split.startswith("train"):
+    is_one = ", " not in flags.valid_split  # the tasks of a mixture may have splits of their own
+    if is_one and "train_split" in flags.given and not flags.train_split.startswith("train"):
         # A test's own choice of a split might be the one that was trained on.
         test += f" --test_split {shlex.quote(flags.valid_split)}"
     lines = ["next:", f"  test    {launcher} test_ddp.py {test} --resume {best}"]

@@ -28,7 +28,7 @@ from ke_t5.models.loader import (
     load_model,
 )
 from ke_t5.models.settings import get_model_config
-from ke_t5.pipe import Folders, Task, get_task
+from ke_t5.pipe import Folders, Mixture, Task, get_task
 from ke_t5.recipes.folders import RunFolder, make_folder, write_json
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import FitSettings, get_fit_settings
@@ -52,12 +52,13 @@ class Job:
         may_draw_head: whether a head that the weights do not hold may be drawn.
         is_resumed: whether the weights are those of a snapshot of `run`.
         model_config: what the user changes in the model's configuration.
+        quotas: of a mixture, (training examples, examples in an epoch) of each member.
         data: split -> number and content hash of its examples, for `run.json`.
     """
 
     flags: Namespace
     configuration: Configuration
-    task: Task
+    task: Task | Mixture
     model_name: str
     class_name: str
     model_folder: str
@@ -68,6 +69,7 @@ class Job:
     may_draw_head: bool = True
     is_resumed: bool = False
     model_config: dict[str, Any] = field(default_factory=dict)
+    quotas: tuple[tuple[int, int], ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
 
     def load_class(self) -> type[PreTrainedModel]:
@@ -89,6 +91,10 @@ class Job:
         if self.task.problem_type is not None:
             found["problem_type"] = self.task.problem_type
         return found
+
+    def sources(self) -> str:
+        """Where the rows come from, for people."""
+        return ", ".join(dict.fromkeys(task.source.name for task in self.task.members))
 
     def batch_size(self) -> int:
         """Rows per process."""
@@ -121,7 +127,7 @@ class Job:
             "seed": self.flags.seed,
             "processes": ranks.size,
             "device": str(ranks.device),
-            "source": self.task.source.name,
+            "source": self.sources(),
             "data": self.data,
             "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,17 +12,17 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.models.export import save_configuration
-from ke_t5.pipe import BatchPlan, Evaluated, EvaluationHelper, Examples, evaluate
+from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.pipe.evaluation import best_score
 from ke_t5.recipes import console, results
 from ke_t5.recipes.folders import write_atomically
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import export_best
+from ke_t5.recipes.parts import Evaluation, Part, evaluate_parts, helpers_of
 from ke_t5.recipes.resumption import check_unchanged, fixed_settings
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, count_steps
-from ke_t5.train.settings import autocast
 from ke_t5.train.snapshot_folders import folder_name, read_pointer
 from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot, save_snapshot
 
@@ -46,19 +46,18 @@ class Keeper:
         *,
         plan: BatchPlan,
         train: Examples,
-        valid: Examples,
+        valid: Sequence[Part],
         num_epochs: int,
     ) -> None:
         self.job, self.state, self.ranks = job, state, ranks
         self.plan, self.train, self.valid = plan, train, valid
         self.num_epochs, self.epoch_steps = num_epochs, count_steps(plan, num_epochs)
         self.num_steps = min(job.flags.max_steps or self.epoch_steps, self.epoch_steps)
-        self.helper = EvaluationHelper(job.task, seed=job.flags.seed)
-        self.helper.check(state.module, valid)
+        self.helpers = helpers_of(job, state.module, valid)
         self.fixed: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None
         self.waited = 0
-        self.last: Evaluated | None = None
+        self.last: Evaluation | None = None
         self.validated_at = self.saved_at = -1
         self.run_log = RunLog(job.run.path, enabled=False)
         self.bar = ProgressBar(self.num_steps, enabled=False)
@@ -150,27 +149,27 @@ class Keeper:
 
     def validate(self, update: Update) -> None:
         """Validates, and saves the snapshot, as the best one if it is."""
-        evaluated = self._evaluate()
+        scores = self._evaluate().scores
         step = self.state.step
-        self.run_log.scores(step, split=self.job.flags.valid_split, scores=evaluated.scores)
-        score = self._score_of(evaluated)
+        self.run_log.scores(step, split=self.job.flags.valid_split, scores=scores)
+        score = self._score_of(scores)
         is_best = self.improves(score)
         self.waited = 0 if is_best else self.waited + 1
         if is_best:
-            self.best = {"step": step, "score": score, "scores": evaluated.scores}
+            self.best = {"step": step, "score": score, "scores": scores}
         logger.info(
             "epoch %d, step %d: %s%s", update.epoch + 1, step,
-            console.format_scores(evaluated.scores), " (best so far)" if is_best else "",
+            console.format_scores(scores), " (best so far)" if is_best else "",
         )  # fmt: skip
         self.save(is_best=is_best)
         if is_best or self.best is None:
-            self._write(evaluated)
+            self._write()
 
-    def _score_of(self, evaluated: Evaluated) -> float | None:
+    def _score_of(self, scores: Mapping[str, float]) -> float | None:
         """The score to judge by; None without a metric, or where no row has a label."""
-        if self.job.task.best is None or not evaluated.scores:
+        if self.job.task.best is None or not scores:
             return None
-        return best_score(self.job.task, evaluated.scores)
+        return best_score(self.job.task, scores)
 
     def improves(self, score: float | None) -> bool:
         """Whether this score beats the best so far; without one the latest is the best."""
@@ -178,23 +177,19 @@ class Keeper:
             return True
         return self.job.task.best.improves(score, None if self.best is None else self.best["score"])
 
-    def _evaluate(self) -> Evaluated:
-        self.last = evaluate(
-            self.helper,
-            self.state.module,
-            self.valid,
-            batch_size=self.job.batch_size(),
-            ranks=self.ranks,
-            autocast=lambda: autocast(self.job.settings, self.ranks.device),
+    def _evaluate(self) -> Evaluation:
+        self.last = evaluate_parts(
+            self.job, self.helpers, self.state.module, self.valid, ranks=self.ranks
         )
         self.validated_at = self.state.step
         return self.last
 
-    def _write(self, evaluated: Evaluated) -> None:
+    def _write(self) -> None:
         if self.ranks.is_main:
             step = folder_name(self.state.step)
-            split = self.job.flags.valid_split
-            results.write_evaluation(self.job, split, evaluated, self.valid, weights=step)
+            for part, evaluated in self.last.of_parts:
+                results.write_evaluation(self.job, part, evaluated, weights=step)
+            results.write_mixture(self.job, self.job.flags.valid_split, self.last, weights=step)
 
     def save(self, *, is_best: bool = False) -> None:
         """Saves a snapshot; rank 0 writes, the others wait."""
@@ -238,11 +233,11 @@ class Keeper:
         """
         best_step = None if self.best is None else self.best["step"]
         if self.state.step not in (self.validated_at, best_step):
-            evaluated = self._evaluate()
+            scores = self._evaluate().scores
             is_first = self.best is None
-            self.save(is_best=is_first and self.improves(self._score_of(evaluated)))
+            self.save(is_best=is_first and self.improves(self._score_of(scores)))
             if is_first:
-                self._write(evaluated)
+                self._write()
         self.close()
 
     def export(self) -> None:
@@ -252,7 +247,8 @@ class Keeper:
     def report(self) -> None:
         """Writes the report of the validation whose predictions the run's folder holds."""
         if self.ranks.is_main:
-            results.report_validation(self.job, self.helper, self.valid)
+            for helper, part in zip(self.helpers, self.valid, strict=True):
+                results.report_validation(self.job, helper, part)
 
     def close(self) -> None:
         """Closes the logs and keeps the configuration that the run has read."""
@@ -272,9 +268,9 @@ class Keeper:
             f"torchrun --nproc_per_node={self.ranks.size}" if self.ranks.size > 1 else "python"
         )
         if self.last is not None and self.last.scores:
-            console.tell(console.score_table(
-                f"{self.job.task.name} {flags.valid_split}, step {self.state.step}", self.last
-            ))  # fmt: skip
+            for part, evaluated in self.last.of_parts:
+                title = f"{part.task.name} {part.split}, step {self.state.step}"
+                console.tell(console.score_table(title, evaluated))
         if self.best is not None:
             console.tell(
                 f"best: step {self.best['step']}, {console.format_scores(self.best['scores'])}"

@@ -7,39 +7,60 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ke_t5.pipe import Evaluated, EvaluationHelper, Examples
+from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.recipes.folders import write_json, write_json_lines
 from ke_t5.recipes.intervals import Bootstrap, bootstrap
 from ke_t5.recipes.job import Job
+from ke_t5.recipes.parts import Evaluation, Part
 from ke_t5.recipes.report import write_report
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
 
 
-def write_evaluation(
-    job: Job, split: str, evaluated: Evaluated, examples: Examples, *, weights: str
-) -> Path:
+def write_evaluation(job: Job, part: Part, evaluated: Evaluated, *, weights: str) -> Path:
     """Writes scores and predictions, removes the report of older ones; returns the folder.
 
     Args:
         weights: what predicted: the name of a snapshot, or a folder.
     """
-    folder = job.run.evaluation(split)
+    folder = job.run.evaluation(part.name)
     for old in (folder / REPORT, *folder.glob("*.png")):
         old.unlink(missing_ok=True)
     scores: dict[str, Any] = {
-        "task": job.task.name,
-        "split": split,
+        "task": part.task.name,
+        "split": part.split,
         "weights": weights,
         "rows": evaluated.num_rows,
         "scored": evaluated.num_scored,
         "unparsable": evaluated.unparsable,
         "scores": evaluated.scores,
-        "lost": {what: count for what, (count, _) in examples.lost().items()},
+        "lost": {what: count for what, (count, _) in part.examples.lost().items()},
     }
-    write_json_lines(folder / PREDICTIONS, evaluated.predictions)
+    lines = evaluated.predictions
+    if part.task is not job.task:
+        scores["mixture"] = job.task.name
+        lines = [{"task": part.task.name, **line} for line in lines]
+    write_json_lines(folder / PREDICTIONS, lines)
     write_json(folder / SCORES, scores)
     return folder
+
+
+def write_mixture(job: Job, split: str, evaluation: Evaluation, *, weights: str) -> None:
+    """Writes the scores of a mixture: the mean and those of all its tasks; of a task nothing."""
+    if not isinstance(job.task, Mixture):
+        return
+    found = [evaluated for _, evaluated in evaluation.of_parts]
+    told = {
+        "task": job.task.name,
+        "tasks": [part.task.name for part, _ in evaluation.of_parts],
+        "split": split,
+        "weights": weights,
+        "rows": sum(one.num_rows for one in found),
+        "scored": sum(one.num_scored for one in found),
+        "unparsable": sum(one.unparsable for one in found),
+        "scores": evaluation.scores,
+    }
+    write_json(job.run.evaluation(split) / SCORES, told)
 
 
 def add_intervals(folder: Path, found: Bootstrap) -> None:
@@ -61,32 +82,29 @@ def _read_scores(folder: Path) -> dict[str, Any]:
     return json.loads((folder / SCORES).read_text(encoding="utf-8"))
 
 
-def report_validation(job: Job, helper: EvaluationHelper, examples: Examples) -> None:
+def report_validation(job: Job, helper: EvaluationHelper, part: Part) -> None:
     """Writes `report.html` of the validation that is in the run's folder, unless it has one.
 
     Once, when a training is over: intervals and pictures take seconds, and after each validation
     they would be of snapshots that the next one puts out of date. It is made of the predictions on
     the disk, because the best validation may have been before this launch resumed the run.
     """
-    split = job.flags.valid_split
-    folder = job.run.evaluation(split)
+    folder = job.run.evaluation(part.name)
     if not (folder / SCORES).exists() or (folder / REPORT).exists():
         return
     evaluated = read_evaluation(folder)
-    facts = facts_of(job, helper, examples, split=split, weights=_read_scores(folder)["weights"])
-    title = f"{job.task.name} {split}, validated in training"
-    found = bootstrap(job.task, evaluated)
+    facts = facts_of(job, helper, part, weights=_read_scores(folder)["weights"])
+    title = f"{part.task.name} {part.split}, validated in training"
+    found = bootstrap(part.task, evaluated)
     write_report(
-        folder, task=job.task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
+        folder, task=part.task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
     )
 
 
-def facts_of(
-    job: Job, helper: EvaluationHelper, examples: Examples, *, split: str, weights: str
-) -> dict[str, object]:
+def facts_of(job: Job, helper: EvaluationHelper, part: Part, *, weights: str) -> dict[str, object]:
     """What a report says of a run besides its scores."""
     facts: dict[str, object] = {
-        "split": split,
+        "split": part.split,
         "model": job.class_name,
         "pre-trained model": job.flags.pre_trained_model,
         "weights": weights,
@@ -95,7 +113,7 @@ def facts_of(
     facts.update({f"{helper.model_fn}: {name}": x for name, x in helper.model_kwargs.items()})
     if helper.is_teacher_forced:
         facts["teacher-forced"] = "yes: the decoder saw the gold answers, this is no generation"
-    for what, (count, total) in examples.lost().items():
+    for what, (count, total) in part.examples.lost().items():
         of = f" of {total:,}" if total else ""
         facts[f"lost: {what}"] = f"{count:,}{of}"
     return facts

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.recipes.job import Job
+from ke_t5.recipes.parts import Part
 from ke_t5.train.loop import TrainState
 from ke_t5.train.schedules import schedule_settings
 
 
 def fixed_settings(
-    job: Job, state: TrainState, *, plan: BatchPlan, train: Examples, valid: Examples
+    job: Job, state: TrainState, *, plan: BatchPlan, train: Examples, valid: Sequence[Part]
 ) -> dict[str, Any]:
     """Flag or gin name -> value of all that weights, order or the choice of the best depend on."""
     flags, groups = job.flags, state.optimizer.param_groups
@@ -27,7 +29,8 @@ def fixed_settings(
         "--model_name": job.class_name,
         "training data": train.content_hash(),
         "training rows": len(train),
-        "validation data": valid.content_hash(),
+        "share of each task (rows, rows in an epoch)": plan.quotas or None,
+        "validation data": "+".join(part.examples.content_hash() for part in valid),
         "--seed": flags.seed,
         "global batch (batch_size x processes x accumulate)": plan.batch_size,
         "get_batches.batch_tokens": plan.batch_tokens,

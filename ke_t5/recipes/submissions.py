@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ke_t5.errors import UserError
-from ke_t5.pipe import Evaluated
+from ke_t5.pipe import Evaluated, Mixture
 from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
 from ke_t5.task.submission import form_of, write_submission
@@ -23,6 +23,10 @@ def submission_form(job: Job) -> str | None:
     flags = job.flags
     if not flags.submission:
         return None
+    if isinstance(job.task, Mixture):
+        name = job.task.members[0].name
+        fix = f"test a task of it: --task {name} --resume {job.run.path}"
+        raise UserError("a submission is of one task", f"--submission of {job.task.name}", fix)
     form = form_of(job.task.name)
     split, folder = flags.test_split or "", Path(flags.submission).parent
     if "+" in split:

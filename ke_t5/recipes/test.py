@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
-from ke_t5.pipe import Evaluated, EvaluationHelper, Examples, evaluate, get_dataset
-from ke_t5.pipe.splits import default_split
+from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.recipes import console, results
 from ke_t5.recipes.ceilings import ceiling, ceiling_line
 from ke_t5.recipes.intervals import bootstrap
@@ -25,10 +24,17 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
+from ke_t5.recipes.parts import (
+    Evaluation,
+    Part,
+    evaluate_parts,
+    helpers_of,
+    load_parts,
+    resolve_splits,
+)
 from ke_t5.recipes.report import write_report
 from ke_t5.recipes.seen_rows import tell_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
-from ke_t5.train.settings import autocast
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,26 +48,23 @@ def main(flags: Namespace) -> None:
     form = submission_form(job)
     choose_weights(job)
     announce_run_folder(job.run.path)
-    examples = examples_of(job)
+    parts = load_parts(job, resolve_splits(job, "test"))
+    tell_of_tested_rows(job, parts)
     with session(notes_stops=False) as ranks:
         started = time.monotonic()
         if ranks.is_main:
             job.run.check_writable()
             job.run.forget_error()
         model, weights = model_of(job, ranks)
-        helper = EvaluationHelper(job.task, seed=job.flags.seed)
-        helper.check(model, examples)
-        evaluated = evaluate(
-            helper,
-            model,
-            examples,
-            batch_size=job.batch_size(),
-            ranks=ranks,
-            autocast=lambda: autocast(job.settings, ranks.device),
-            watch=console.watch_batches if ranks.is_main else iter,
-        )
+        helpers = helpers_of(job, model, parts)
+        watch = console.watch_batches if ranks.is_main else iter
+        evaluation = evaluate_parts(job, helpers, model, parts, ranks=ranks, watch=watch)
         if ranks.is_main:
-            keep(job, helper, evaluated, examples, weights=weights, form=form)
+            keep(job, evaluation, weights=weights, form=form)
+            for helper, (part, evaluated) in zip(helpers, evaluation.of_parts, strict=True):
+                report(job, helper, part, evaluated, weights=weights)
+            if isinstance(job.task, Mixture):
+                console.tell(f"{job.task.name}: {console.format_scores(evaluation.scores)}")
             console.tell(f"{time.monotonic() - started:.0f} s")
 
 
@@ -92,16 +95,6 @@ def no_weights(job: Job) -> UserError:
     )
 
 
-def examples_of(job: Job) -> Examples:
-    """The examples of the split to test on; tells what was lost on the way to them."""
-    flags = job.flags
-    flags.test_split = flags.test_split or default_split(job.task.source, job.folders, "test")
-    examples = get_dataset(job.task, flags.test_split, folders=job.folders)
-    console.report_examples(job.task, flags.test_split, examples)
-    tell_of_tested_rows(job)
-    return examples.without_kept() if flags.pass_only_model_io else examples
-
-
 def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, str]:
     """The model to test, and the snapshot or folder that its weights are from."""
     # These import torch and transformers, which everything before has spared.
@@ -119,34 +112,34 @@ def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, str]:
     return model, str(snapshot)
 
 
-def keep(
-    job: Job,
-    helper: EvaluationHelper,
-    evaluated: Evaluated,
-    examples: Examples,
-    *,
-    weights: str,
-    form: str | None,
-) -> None:
-    """Writes predictions, scores and report, and prints the table: what took longest goes first."""
-    split = job.flags.test_split
-    folder = results.write_evaluation(job, split, evaluated, examples, weights=weights)
-    if form is not None:
-        hand_in(job, form, evaluated)
+def keep(job: Job, evaluation: Evaluation, *, weights: str, form: str | None) -> None:
+    """Writes predictions and scores: what took longest goes first."""
+    for part, evaluated in evaluation.of_parts:
+        results.write_evaluation(job, part, evaluated, weights=weights)
+        if form is not None:
+            hand_in(job, form, evaluated)
+    results.write_mixture(job, job.flags.test_split, evaluation, weights=weights)
     for line in job.configuration.unread():
         logger.warning(line)
-    found = bootstrap(job.task, evaluated)
+
+
+def report(
+    job: Job, helper: EvaluationHelper, part: Part, evaluated: Evaluated, *, weights: str
+) -> None:
+    """Writes the report of a part, and prints its table."""
+    task, folder = part.task, job.run.evaluation(part.name)
+    found = bootstrap(task, evaluated)
     results.add_intervals(folder, found)
-    facts = results.facts_of(job, helper, examples, split=split, weights=weights)
-    best = ceiling(job.task, examples)
+    facts = results.facts_of(job, helper, part, weights=weights)
+    best = ceiling(task, part.examples)
     if best:
         facts["scores of perfect predictions"] = console.format_scores(best)
-    title = f"{job.task.name} {split}"
+    title = f"{task.name} {part.split}"
     console.tell(
         write_report(
-            folder, task=job.task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
+            folder, task=task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
         )
     )
     if best:
-        console.tell(ceiling_line(job.task, best))
+        console.tell(ceiling_line(task, best))
     console.tell(f"report.html, scores and predictions in {folder}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, Stopped, UserError
-from ke_t5.pipe import Examples, get_batches, get_dataset
-from ke_t5.pipe.splits import default_split
+from ke_t5.pipe import Examples, Mixture, get_batches
+from ke_t5.pipe.mixture import mix_examples
 from ke_t5.recipes import console
 from ke_t5.recipes.job import (
     Job,
@@ -20,7 +20,9 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
+from ke_t5.recipes.parts import Part, load_parts, resolve_splits
 from ke_t5.recipes.seen_rows import tell_of_seen_rows
+from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def main(flags: Namespace) -> None:
         keeper.tell_result(seconds=time.monotonic() - started)
 
 
-def keeper_of(job: Job, train: Examples, valid: Examples, ranks: Ranks) -> Keeper:
+def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Keeper:
     """The run's model, optimizer and schedule in the hands of their keeper."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.keeper import Keeper
@@ -113,30 +115,38 @@ def choose_model(job: Job) -> None:
         take_pre_trained_model(job, from_scratch=job.flags.from_scratch)
 
 
-def examples_of(job: Job) -> tuple[Examples, Examples]:
+def examples_of(job: Job) -> tuple[Examples, list[Part]]:
     """Training and validation examples; tells what was lost on the way to them."""
-    flags, task = job.flags, job.task
-    source, folders = task.source, job.folders
-    flags.train_split = flags.train_split or default_split(source, folders, "train")
-    flags.valid_split = flags.valid_split or default_split(source, folders, "validation")
-    found = []
-    for split in (flags.train_split, flags.valid_split):
-        examples = get_dataset(task, split, folders=folders)
-        console.report_examples(task, split, examples)
-        found.append(examples.without_kept() if flags.pass_only_model_io else examples)
-        job.data[split] = {"examples": len(examples), "content": examples.content_hash()}
-    tell_of_seen_rows(job, flags.train_split, flags.valid_split)
-    train, valid = found[0].labelled(), found[1]
-    if len(train) < len(found[0]):
-        logger.warning("%d training rows have no label: left out", len(found[0]) - len(train))
-    if not len(train):
-        where = f"--train_split {flags.train_split}"
+    splits = resolve_splits(job, "train"), resolve_splits(job, "validation")
+    train, valid = load_parts(job, splits[0]), load_parts(job, splits[1])
+    for part in (*train, *valid):
+        content = part.examples.content_hash()
+        job.data[part.name] = {"examples": len(part.examples), "content": content}
+    for one, other in zip(train, valid, strict=True):
+        tell_of_seen_rows(job, one.split, other)
+    train = [labelled(part) for part in train]
+    if job.flags.eval_rows:
+        valid = [part.on(part.examples.some_rows(job.flags.eval_rows)) for part in valid]
+    for one, other in zip(train, valid, strict=True):
+        if one.task.labels:
+            console.warn_of_shifted_labels(one.examples, other.examples, one.task.labels)
+    if not isinstance(job.task, Mixture):
+        return train[0].examples, valid
+    job.quotas = job.task.quotas([len(part.examples) for part in train])
+    console.report_mixture(job.task, job.quotas)
+    return mix_examples({part.task.name: part.examples for part in train}), valid
+
+
+def labelled(part: Part) -> Part:
+    """The part without its rows that have no label; tells how many these are."""
+    examples = part.examples.labelled()
+    missing = len(part.examples) - len(examples)
+    if missing:
+        logger.warning("%s: %d training rows have no label: left out", part.task.name, missing)
+    if not len(examples):
+        where = f"--train_split {part.split}"
         raise UserError("none of its rows has a label", where, "name one with labels", Exit.DATA)
-    if flags.eval_rows:
-        valid = valid.some_rows(flags.eval_rows)
-    if task.labels:
-        console.warn_of_shifted_labels(train, valid, task.labels)
-    return train, valid
+    return part.on(examples)
 
 
 def batch_plan(job: Job, train: Examples, *, num_parts: int) -> BatchPlan:
@@ -148,4 +158,5 @@ def batch_plan(job: Job, train: Examples, *, num_parts: int) -> BatchPlan:
         batch_size=job.batch_size(),
         num_parts=num_parts,
         seed=job.flags.seed,
+        quotas=job.quotas,
     )

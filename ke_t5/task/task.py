@@ -26,8 +26,12 @@ A plain name is for encoders. Suffixes:
 | _tk_idx | klue_re for models with an entity-pair head, which are told the entities' tokens |
 | _split | NIKL's one part cut into train, validation and test by a hash |
 
-The first metric of a row picks the best snapshot. Epochs and batch sizes are those of
-KLUE-baseline (run_all.sh) where it has the task.
+| mixture | one model for |
+|---|---|
+| klue_gen | klue_tc_gen, klue_nli_gen, klue_sts_gen, klue_re_gen |
+
+The first metric of a row picks the best snapshot, of a mixture the mean of its tasks' first ones.
+Epochs and batch sizes are those of KLUE-baseline (run_all.sh) where it has the task.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ from pathlib import Path
 from ke_t5.failure import run_and_exit
 from ke_t5.pipe.best import greatest
 from ke_t5.pipe.cache import Folders, default_cache_dir
+from ke_t5.pipe.mixture import Mixture, MixtureRegistry, rate_num_examples
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
 from ke_t5.readers import klue, kor_corpora, korquad, nikl
@@ -206,11 +211,21 @@ def register_single_ones() -> None:
     )
 
 
+def register_mixtures() -> None:
+    """Registers what trains one model on several tasks."""
+    # A limit, as T5 had it: the largest task is not to drown the smallest.
+    MixtureRegistry.add(
+        "klue_gen",
+        ["klue_tc_gen", "klue_nli_gen", "klue_sts_gen", "klue_re_gen"],
+        default_rate=partial(rate_num_examples, maximum=25_000),
+    )
+
+
 # ------------------------------------------------------------------------------- printing it
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the table of tasks and where each one's data is or can be had."""
+    """Prints the tables of tasks, with where each one's data is or can be had, and of mixtures."""
     parser = argparse.ArgumentParser(
         prog="python -m ke_t5.task.task", description="Lists all tasks and where their data is."
     )
@@ -220,16 +235,29 @@ def main(argv: Sequence[str]) -> None:
 
 
 def table_lines(folders: Folders) -> list[str]:
-    """The table of all registered tasks in columns, and what its marks mean."""
+    """The tables of all registered tasks and mixtures, and what their marks mean."""
     header = ("task", "form", "best by", "source", "data", "licence", "where to get it")
-    tasks = [TaskRegistry.get(name) for name in TaskRegistry.names()]
-    rows = [header, *(table_row(task, folders) for task in tasks)]
+    tasks = map(TaskRegistry.get, TaskRegistry.names())
+    lines = columns([header, *(table_row(task, folders) for task in tasks)])
+    lines += ["", "* its reader was written from descriptions and is unchecked on real files", ""]
+    mixtures = map(MixtureRegistry.get, MixtureRegistry.names())
+    header = ("mixture", "form", "best by", "tasks")
+    return lines + columns([header, *map(mixture_row, mixtures)])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the cells of each column below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
+    return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return [*lines, "", "* its reader was written from descriptions and is unchecked on real files"]
+
+
+def mixture_row(mixture: Mixture) -> tuple[str, ...]:
+    """The cells of one mixture."""
+    best = mixture.best.score if mixture.best else "-"
+    return mixture.name, mixture.form, best, ", ".join(task.name for task in mixture.members)
 
 
 def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
@@ -259,3 +287,4 @@ if __name__ == "__main__":
     run_and_exit(partial(listing, sys.argv[1:]))
 else:
     register_all()
+    register_mixtures()

@@ -1,0 +1,146 @@
+"""The parts of a run's data: a task's examples of a split, or those of each member of a mixture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ke_t5.distributed import Ranks
+from ke_t5.pipe import (
+    Evaluated,
+    EvaluationHelper,
+    Examples,
+    Mixture,
+    Task,
+    evaluate,
+    get_dataset,
+)
+from ke_t5.pipe.evaluation import best_score, score_prefix
+from ke_t5.pipe.mixture import MEAN
+from ke_t5.pipe.splits import default_split
+from ke_t5.recipes import console
+from ke_t5.recipes.job import Job
+from ke_t5.train.settings import autocast
+
+if TYPE_CHECKING:
+    import torch
+
+FLAGS = {"train": "train_split", "validation": "valid_split", "test": "test_split"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task's examples of a split.
+
+    Attributes:
+        name: of its results: the split, in a mixture `<task>__<split>`.
+    """
+
+    task: Task
+    split: str
+    examples: Examples
+    name: str
+
+    def on(self, examples: Examples) -> Part:
+        """The same with other examples."""
+        return dataclasses.replace(self, examples=examples)
+
+
+def part_name(task: Task, split: str) -> str:
+    """The name of a mixture's part."""
+    return f"{task.name}__{split}"
+
+
+def resolve_splits(job: Job, purpose: str) -> list[str]:
+    """The split of each member for "train", "validation" or "test": as asked, or its own default.
+    The flag says from then on which ones these are, each once."""
+    flag = FLAGS[purpose]
+    asked = getattr(job.flags, flag)
+    splits = [
+        asked or default_split(task.source, job.folders, purpose) for task in job.task.members
+    ]
+    setattr(job.flags, flag, ", ".join(dict.fromkeys(splits)))
+    return splits
+
+
+def load_parts(job: Job, splits: Sequence[str]) -> list[Part]:
+    """The examples of these splits, one for each member; tells what was lost on the way."""
+    parts = []
+    for task, split in zip(job.task.members, splits, strict=True):
+        examples = get_dataset(task, split, folders=job.folders)
+        console.report_examples(task, split, examples)
+        if job.flags.pass_only_model_io:
+            examples = examples.without_kept()
+        name = split if task is job.task else part_name(task, split)
+        parts.append(Part(task, split, examples, name))
+    return parts
+
+
+# ------------------------------------------------------------------------------------ evaluation
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation of all parts found.
+
+    Attributes:
+        of_parts: each part with its own.
+        scores: a task's; of a mixture the mean of the scores that pick its members' best, over
+            those that have labelled rows, and `<task>/<score>` of every member.
+    """
+
+    of_parts: list[tuple[Part, Evaluated]]
+    scores: dict[str, float]
+
+
+def helpers_of(job: Job, model: torch.nn.Module, parts: Sequence[Part]) -> list[EvaluationHelper]:
+    """How each part is predicted; a UserError where the model cannot be asked so."""
+    helpers = [EvaluationHelper(part.task, seed=job.flags.seed) for part in parts]
+    for helper, part in zip(helpers, parts, strict=True):
+        helper.check(model, part.examples)
+    return helpers
+
+
+def evaluate_parts(
+    job: Job,
+    helpers: Sequence[EvaluationHelper],
+    model: torch.nn.Module,
+    parts: Sequence[Part],
+    *,
+    ranks: Ranks,
+    watch: Callable[[Iterable], Iterable] = iter,
+) -> Evaluation:
+    """The scores of all parts; see `evaluate`."""
+    found = [
+        evaluate(
+            helper,
+            model,
+            part.examples,
+            batch_size=job.batch_size(),
+            ranks=ranks,
+            autocast=lambda: autocast(job.settings, ranks.device),
+            watch=watch,
+        )
+        for helper, part in zip(helpers, parts, strict=True)
+    ]
+    of_parts = list(zip(parts, found, strict=True))
+    if isinstance(job.task, Mixture):
+        prefixes = [score_prefix(h, part.examples) for h, part in zip(helpers, parts, strict=True)]
+        return Evaluation(of_parts, mixed_scores(of_parts, prefix=max(prefixes, key=len)))
+    return Evaluation(of_parts, found[0].scores)
+
+
+def mixed_scores(of_parts: Sequence[tuple[Part, Evaluated]], *, prefix: str) -> dict[str, float]:
+    """The scores of a mixture, the mean first; {} where no row has a label.
+
+    Args:
+        prefix: of the mean's name: how the scores came about (see `score_prefix`).
+    """
+    scored = [(part.task, found.scores) for part, found in of_parts if found.scores]
+    bests = [best_score(task, scores) for task, scores in scored if task.best is not None]
+    mixed = {prefix + MEAN: sum(bests) / len(bests)} if bests else {}
+    for task, scores in scored:
+        mixed |= {f"{task.name}/{name}": value for name, value in scores.items()}
+    return mixed

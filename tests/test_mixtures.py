@@ -1,0 +1,509 @@
+"""Mixtures: who may be mixed, what an epoch holds, and both recipes on one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+from helpers import folders, task_on, toy_tokenizer
+from recipe_runs import command, run_folder, state_files, test, train
+
+import ke_t5.task.task as listing
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import (
+    Evaluated,
+    Feature,
+    Mixture,
+    MixtureRegistry,
+    get_batches,
+    get_task,
+    greatest,
+    least,
+    map_over_dataset,
+    rate_num_examples,
+    tokenize,
+)
+from ke_t5.pipe.mixture import mix_examples
+from ke_t5.recipes.parts import Part, mixed_scores
+
+
+@map_over_dataset
+def take_label(example):
+    return {**example, "labels": example["label"]}
+
+
+STEPS = (partial(tokenize, source="text", limit="inputs"), take_label)
+
+
+def toy(name="one", *, num_rows=4, steps=STEPS, **settings):
+    """A task of that name over rows of one to three words."""
+    rows = [{"text": "가 " * (1 + i % 3), "label": i % 3} for i in range(num_rows)]
+    return dataclasses.replace(task_on(rows, steps, **settings), name=name)
+
+
+def mix(*tasks, rates=None):
+    return Mixture("mix", tasks, tuple(rates or [rate_num_examples] * len(tasks)))
+
+
+# ------------------------------------------------------------------------------ who may be mixed
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"form": "question_answering"}, "form is 'sequence_classification' of the one and"),
+        ({"divisor": "label_tokens"}, "divisor is 'rows' of the one and 'label_tokens' of the"),
+        ({"labels": ("a", "b", "c")}, r"labels is None of the one and \('a', 'b', 'c'\) of the"),
+        ({"problem_type": "regression"}, "problem_type is None of the one and 'regression'"),
+        (
+            {"output_features": {"input_ids": Feature(toy_tokenizer, pad=None)}},
+            "only one has a column 'labels'",
+        ),
+        (
+            {"output_features": {"input_ids": Feature(toy_tokenizer, pad=None),
+                                 "labels": Feature(rank=0, num_values=7)}},
+            "num_values of column 'labels' is 3 in the one and 7 in the other",
+        ),
+        ({"best": least("loss")}, r"no score picks the best of the one and loss \(less is better"),
+    ],
+)  # fmt: skip
+def test_tasks_that_need_different_models_are_not_mixed(settings, message):
+    with pytest.raises(UserError, match=f"mixture 'mix': one and two cannot be mixed: {message}"):
+        mix(toy(), toy("two", **settings))
+
+
+def test_scores_of_which_more_and_of_which_less_is_better_have_no_mean():
+    with pytest.raises(UserError, match=r"f1 \(more is better\) picks .* and loss \(less is"):
+        mix(toy(best=greatest("f1")), toy("two", best=least("loss")))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"), [([], "has no member"), ([toy(), toy()], "names one twice")]
+)
+def test_a_mixture_has_members_and_each_once(tasks, message):
+    with pytest.raises(UserError, match=message):
+        mix(*tasks)
+
+
+def test_a_mixture_answers_for_its_members():
+    klue = get_task("klue_gen")
+    assert [task.name for task in klue.members] == [
+        "klue_tc_gen", "klue_nli_gen", "klue_sts_gen", "klue_re_gen",
+    ]  # fmt: skip
+    assert (klue.form, klue.forms, klue.divisor) == ("seq2seq", ("seq2seq",), "label_tokens")
+    assert (klue.defaults.batch_size, klue.defaults.epochs) == (32, 5)
+    assert klue.best == greatest("mean")
+
+
+def test_the_forms_of_a_mixture_are_those_of_all_members():
+    ner, split = get_task("nikl_ner"), get_task("nikl_ner_split")
+    assert mix(ner, split).forms == ner.forms
+    only = dataclasses.replace(split, variants={})
+    assert mix(ner, only).forms == ("token_classification",)
+    characters = mix(ner, split).in_form("character_tagging")
+    assert {task.form for task in characters.members} == {"character_tagging"}
+
+
+# ---------------------------------------------------------------------------------- the registry
+
+
+@pytest.fixture
+def registered():
+    """A mixture of two registered tasks, for the length of a test."""
+    mixture = mix(get_task("klue_tc_gen"), get_task("klue_nli_gen"), rates=(1, 2.5))
+    with MixtureRegistry.registry.temporary("mix", mixture):
+        yield mixture
+
+
+def test_tasks_are_named_with_or_without_a_rate():
+    with MixtureRegistry.registry.temporary("other", None):
+        pairs = ["nsmc_gen", ("klue_tc_gen", 3)]
+        mixture = MixtureRegistry.add("mine", pairs, default_rate=0.5)
+        assert mixture.rates == (0.5, 3)
+        assert MixtureRegistry.get("mine") is get_task("mine") is mixture
+        assert MixtureRegistry.add("plain", ["nsmc_gen"]).rates == (rate_num_examples,)
+    assert "mine" not in MixtureRegistry.names()
+
+
+def test_an_unknown_member_is_one_line_with_near_names():
+    message = r"error: mixture 'mine', 'klue_tc_gne': unknown task; did you mean 'klue_tc_gen'"
+    with pytest.raises(UserError, match=message):
+        MixtureRegistry.add("mine", ["nsmc_gen", "klue_tc_gne"])
+    assert "mine" not in MixtureRegistry.names()
+
+
+def test_a_name_is_taken_once(registered):
+    with pytest.raises(ValueError, match="'mix' is registered already"):
+        MixtureRegistry.add("mix", ["nsmc_gen"])
+    with pytest.raises(ValueError, match="'nsmc' is the name of a task"):
+        MixtureRegistry.add("nsmc", ["nsmc_gen"])
+    with MixtureRegistry.registry.temporary("nsmc", registered):
+        with pytest.raises(UserError, match="--task 'nsmc': both a task and a mixture"):
+            get_task("nsmc")
+
+
+@pytest.mark.parametrize(("name", "near"), [("klue_gem", "klue_gen"), ("klue_tcc", "klue_tc")])
+def test_an_unknown_name_is_compared_with_tasks_and_mixtures(name, near):
+    with pytest.raises(UserError, match=f"--task '{name}': unknown task; did you mean '{near}'"):
+        get_task(name)
+
+
+def test_the_list_of_tasks_ends_with_the_mixtures(tmp_path):
+    last = listing.table_lines(folders(tmp_path))[-1]
+    assert last.split(maxsplit=3) == [
+        "klue_gen", "seq2seq", "mean", "klue_tc_gen, klue_nli_gen, klue_sts_gen, klue_re_gen",
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- the rates
+
+
+@pytest.mark.parametrize(
+    ("rates", "shares"),
+    [
+        ((rate_num_examples, rate_num_examples), (30, 10)),
+        ((1, 1), (20, 20)),
+        ((3, 5.0), (15, 25)),
+        ((partial(rate_num_examples, maximum=10), rate_num_examples), (20, 20)),
+        ((lambda task, size: len(task.name), lambda task, size: size), (9, 31)),
+        ((1, 1000), (1, 40)),  # at least one
+    ],
+)
+def test_rates_give_the_shares_of_an_epoch(rates, shares):
+    quotas = mix(toy(), toy("two"), rates=rates).quotas((30, 10))
+    assert quotas == ((30, shares[0]), (10, shares[1]))
+
+
+def test_a_size_is_limited_and_flattened():
+    task = toy()
+    assert rate_num_examples(task, 900) == 900
+    assert rate_num_examples(task, 900, scale=0.5) == 450
+    assert rate_num_examples(task, 900, maximum=400) == 400
+    assert rate_num_examples(task, 900, maximum=400, temperature=2) == 20
+
+
+@pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf, "1"])
+def test_a_rate_is_a_number_above_zero(rate):
+    with pytest.raises(UserError, match=r"mixture 'mix': the rate of two is"):
+        mix(toy(), toy("two"), rates=(1, rate))
+    mixture = mix(toy(), toy("two"), rates=(1, lambda task, size: rate))
+    with pytest.raises(UserError, match=r"mixture 'mix': the rate of two is"):
+        mixture.quotas((3, 3))
+
+
+def test_a_member_without_a_labelled_row_is_told():
+    with pytest.raises(UserError, match="two has no labelled training example") as caught:
+        mix(toy(), toy("two")).quotas((3, 0))
+    assert caught.value.exit_code == Exit.DATA
+
+
+# ------------------------------------------------------------------------------------- the order
+
+LENGTHS = np.random.default_rng(0).integers(3, 60, size=107)
+QUOTAS = ((90, 41), (10, 33), (7, 7))
+
+
+def plan(quotas=QUOTAS, *, batch_size=4, num_parts=2, seed=1):
+    return get_batches(
+        LENGTHS, batch_size=batch_size, num_parts=num_parts, seed=seed, quotas=quotas
+    )
+
+
+def counts(batches):
+    """How often each example comes."""
+    return np.bincount(np.concatenate(batches), minlength=len(LENGTHS))
+
+
+def test_an_epoch_holds_its_share_of_every_member():
+    for epoch in range(5):
+        found = np.split(counts(plan().epoch(epoch)), [90, 100])
+        assert [part.sum() for part in found] == [41, 33, 7]
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 3, 7])
+def test_no_example_is_ahead_of_another_of_its_member_by_more_than_one(num_epochs):
+    seen = sum(counts(plan().epoch(epoch)) for epoch in range(num_epochs))
+    for part in np.split(seen, [90, 100]):
+        assert part.max() - part.min() <= 1
+
+
+def test_rates_by_size_hold_every_example_once():
+    by_size = ((90, 90), (10, 10), (7, 7))
+    assert (counts(plan(by_size).epoch(2)) == 1).all()
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    def order(**settings):
+        return [batch.tolist() for batch in plan(**settings).epoch(settings.pop("epoch", 3))]
+
+    assert order() == order()
+    assert order() != order(seed=2)
+    assert order() != [batch.tolist() for batch in plan().epoch(4)]
+    assert order() == order(batch_size=8, num_parts=1) == order(batch_size=1, num_parts=8)
+
+
+def test_members_stand_in_one_batch():
+    owners = np.repeat([0, 1, 2], [90, 10, 7])
+    assert sum(len(set(owners[batch].tolist())) > 1 for batch in plan().epoch(0)) > 5
+
+
+# ---------------------------------------------------------------------------------- the examples
+
+
+def test_mixed_examples_know_whose_they_are(tmp_path):
+    one, two = (
+        task.get_dataset("train", folders=folders(tmp_path / task.name))
+        for task in (toy(keep={"text": "string"}), toy("two", num_rows=3))
+    )
+    mixed = mix_examples({"one": one.take(np.array([1, 3])), "two": two})
+    assert len(mixed) == 5
+    assert mixed.row_names([0, 1, 2, 4]) == ["one 1", "one 3", "two 0", "two 2"]
+    assert mixed.take(np.array([4, 1])).row_names([0, 1]) == ["two 2", "one 3"]
+    assert mixed.batch([1, 2])["labels"].tolist() == [0, 0]
+    assert set(mixed.example(0)) == {"input_ids", "labels", "_id"}
+    assert one.row_names([2]) == ["2"]
+
+
+def test_a_column_that_only_one_member_made_is_told(tmp_path):
+    features = {
+        "input_ids": Feature(toy_tokenizer, pad=None),
+        "token_type_ids": Feature(required=False),
+        "labels": Feature(rank=0),
+    }
+    tasks = (
+        toy(steps=(*STEPS, add_segments), output_features=features),
+        toy("two", output_features=features),
+    )
+    members = {
+        task.name: task.get_dataset("train", folders=folders(tmp_path / task.name))
+        for task in tasks
+    }
+    with pytest.raises(UserError, match="one has a column 'token_type_ids' and two has none"):
+        mix_examples(members)
+
+
+@map_over_dataset
+def add_segments(example):
+    return {**example, "token_type_ids": [0] * len(example["input_ids"])}
+
+
+# ------------------------------------------------------------------------------------ the scores
+
+
+def found(name, best, **scores):
+    """What the evaluation of a task gave."""
+    return Part(toy(name, best=greatest(best)), "validation", None, name), Evaluated(
+        scores, 3, 3, 0, []
+    )
+
+
+def test_the_mean_of_the_first_scores_comes_first():
+    parts = [found("one", "f1", f1=30.0, accuracy=80.0), found("two", "accuracy", accuracy=50.0)]
+    assert list(mixed_scores(parts, prefix="").items()) == [
+        ("mean", 40.0), ("one/f1", 30.0), ("one/accuracy", 80.0), ("two/accuracy", 50.0),
+    ]  # fmt: skip
+    assert "teacher_forced_mean" in mixed_scores(parts, prefix="teacher_forced_")
+
+
+def test_an_undefined_score_leaves_the_mean_undefined_and_never_the_best():
+    mean = mixed_scores([found("one", "f1", f1=math.nan), found("two", "f1", f1=90.0)], prefix="")
+    assert math.isnan(mean["mean"])
+    assert not greatest("mean").improves(mean["mean"], None)
+
+
+def test_a_member_without_labels_has_no_part_in_the_mean():
+    assert mixed_scores([found("one", "f1"), found("two", "f1", f1=9.0)], prefix="") == {
+        "mean": 9.0, "two/f1": 9.0,
+    }  # fmt: skip
+    assert mixed_scores([found("one", "f1")], prefix="") == {}
+
+
+# ----------------------------------------------------------------------------------- the recipes
+
+BRIEF = ("--gin_param", "EvaluationHelper.model_kwargs={'max_new_tokens': 4}")
+# Weights that were hardly trained write until they are stopped. Seven steps an epoch.
+SMALL = (
+    "--task", "mix", "--sample", "--batch_size", 8, "--print_freq", 3, *BRIEF,
+    "--train_split", "train[:28]", "--valid_split", "validation[:5]",
+)  # fmt: skip
+MODULE = """
+from ke_t5.pipe import MixtureRegistry
+
+MixtureRegistry.add("mix", [("klue_tc_gen", 1), ("klue_nli_gen", 2.5)])
+"""
+
+
+@pytest.fixture(scope="module")
+def user_folder(tmp_path_factory):
+    """A folder with a module that registers the mixture."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "my_mixture.py").write_text(MODULE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, cache_dir):
+    """Two epochs (fourteen steps) without a stop, exported."""
+    output = tmp_path_factory.mktemp("whole")
+    mixture = mix(get_task("klue_tc_gen"), get_task("klue_nli_gen"), rates=(1, 2.5))
+    with MixtureRegistry.registry.temporary("mix", mixture):
+        words = ("--epochs", 2, "--schedule", "--hf_path", "default")
+        train(*SMALL, *words, output=output, cache=cache_dir)
+    return output
+
+
+@pytest.fixture(scope="module")
+def expected(whole):
+    """What the uninterrupted run has left, before a test writes into its folder."""
+    return state_files(whole)
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def test_a_run_scores_every_member_by_its_own_metrics(whole, expected):
+    folder = run_folder(whole)
+    assert sorted(path.name for path in (folder / "eval").iterdir()) == [
+        "klue_nli_gen__validation_5_", "klue_tc_gen__validation_5_", "validation_5_",
+    ]  # fmt: skip
+    topics = read(folder, "eval/klue_tc_gen__validation_5_/scores.json")
+    assert (topics["task"], topics["mixture"], topics["rows"]) == ("klue_tc_gen", "mix", 5)
+    assert list(topics["scores"]) == ["macro_f1", "accuracy"]
+    lines = (folder / "eval/klue_nli_gen__validation_5_/predictions.jsonl").read_text().splitlines()
+    assert [(json.loads(line)["task"], json.loads(line)["id"]) for line in lines] == [
+        ("klue_nli_gen", i) for i in range(5)
+    ]
+    together = read(folder, "eval/validation_5_/scores.json")
+    assert list(together["scores"]) == [
+        "mean", "klue_tc_gen/macro_f1", "klue_tc_gen/accuracy", "klue_nli_gen/accuracy",
+    ]  # fmt: skip
+    assert (together["tasks"], together["rows"]) == (["klue_tc_gen", "klue_nli_gen"], 10)
+
+
+def test_a_run_tells_of_its_members(whole):
+    folder = run_folder(whole)
+    run = read(folder, "run.json")
+    assert run["task"] == "mix" and run["source"] == "klue_ynat, klue_nli"
+    assert sorted(run["data"]) == [
+        f"{task}__{split}" for task in ("klue_nli_gen", "klue_tc_gen")
+        for split in ("train[:28]", "validation[:5]")
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "split" in line] == [7, 14]
+    assert "| klue_nli_gen/accuracy |" in (folder / "hf" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("stop", [3, 7, 9])
+def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, cache_dir, registered, expected, stop):
+    settings = (*SMALL, "--epochs", 2, "--schedule")
+    train(*settings, "--max_steps", stop, output=tmp_path, cache=cache_dir)
+    train(*settings, "--resume", "true", output=tmp_path, cache=cache_dir)
+    assert state_files(tmp_path) == expected
+
+
+def test_a_resumed_run_may_not_change_the_rates(tmp_path, cache_dir, registered):
+    train(*SMALL, "--max_steps", 1, output=tmp_path, cache=cache_dir)
+    other = dataclasses.replace(registered, rates=(1, 1))
+    words = (*SMALL, "--max_steps", 2, "--resume", "true")
+    with MixtureRegistry.registry.temporary("mix", other):
+        with pytest.raises(
+            UserError, match=r"share of each task \(rows, rows in an epoch\) was \(\(28, 16\), "
+        ):
+            train(*words, output=tmp_path, cache=cache_dir)
+
+
+def test_a_test_gives_the_best_scores_to_the_last_digit(whole, cache_dir, registered, capsys):
+    words = ("--task", "mix", "--sample", "--batch_size", 8, *BRIEF, "--resume", "best")
+    test(*words, "--test_split", "validation[:5]", output=whole, cache=cache_dir)
+    folder = run_folder(whole)
+    best = read(folder, "weights/best.json")["step"]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (before,) = [line["scores"] for line in lines if "split" in line and line["step"] == best]
+    assert read(folder, "eval/validation_5_/scores.json")["scores"] == before
+    assert (folder / "eval" / "klue_nli_gen__validation_5_" / "report.html").exists()
+    printed = capsys.readouterr().out
+    assert "klue_tc_gen validation[:5]" in printed and "klue_nli_gen validation[:5]" in printed
+    assert f"mix: mean {before['mean']:.2f}, klue_tc_gen/macro_f1" in printed
+
+
+def test_a_member_is_tested_alone_with_the_mixtures_weights(whole, cache_dir, tmp_path):
+    words = ("--task", "klue_nli_gen", "--sample", *BRIEF, "--resume", run_folder(whole))
+    test(*words, "--test_split", "validation[:5]", output=whole, cache=cache_dir)
+    assert read(run_folder(whole), "eval/validation_5_/scores.json")["task"] == "klue_nli_gen"
+
+
+def test_a_submission_is_of_one_task(whole, cache_dir, registered, tmp_path):
+    words = ("--task", "mix", "--sample", "--resume", "best", "--submission", tmp_path / "out")
+    message = "--submission of mix: a submission is of one task; .*--task klue_tc_gen --resume"
+    with pytest.raises(UserError, match=message):
+        test(*words, output=whole, cache=cache_dir)
+
+
+def test_members_have_splits_of_their_own_where_none_is_asked_for(tmp_path, cache_dir):
+    mixture = mix(get_task("klue_tc_gen"), get_task("nsmc_gen"))
+    words = ("--task", "mix", "--sample", "--batch_size", 8, *BRIEF, "--max_steps", 1)
+    with MixtureRegistry.registry.temporary("mix", mixture):
+        train(*words, "--eval_rows", 3, output=tmp_path, cache=cache_dir)
+    assert sorted(path.name for path in (run_folder(tmp_path) / "eval").iterdir()) == [
+        "klue_tc_gen__validation", "nsmc_gen__train_by_group_10_",
+        "validation_train_by_group_10_",
+    ]  # fmt: skip
+
+
+def test_classes_with_equal_labels_are_mixed_for_an_encoder(tmp_path, cache_dir):
+    mixture = mix(get_task("klue_nli"), get_task("kornli"), rates=(1, 1))
+    words = ("--task", "mix", "--sample", "--batch_size", 8, "--max_steps", 2, "--eval_rows", 6)
+    with MixtureRegistry.registry.temporary("mix", mixture):
+        train(*words, output=tmp_path, cache=cache_dir)
+        test(
+            "--task", "mix", "--sample", "--resume", "true", "--test_split", "validation[:6]",
+            output=tmp_path, cache=cache_dir,
+        )  # fmt: skip
+    told = read(run_folder(tmp_path), "eval/kornli__validation_6_/scores.json")
+    assert told["rows"] == 6 and "accuracy" in told["scores"]
+
+
+# ----------------------------------------------------------------------------- several processes
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+
+
+def test_two_processes_resume_and_score_like_the_uninterrupted_ones(
+    tmp_path, cache_dir, user_folder
+):
+    settings = (*SMALL, "--module_import", "my_mixture", "--hf_cache_dir", cache_dir)
+
+    def start(script, *words, launcher=TORCHRUN):
+        done = command(script, *words, launcher=launcher, folder=user_folder)
+        assert done.returncode == 0, done.stderr
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    start("train_ddp.py", *settings, "--epochs", 2, "--output_dir", whole)
+    for words in (("--max_steps", 3), ("--resume", "true")):
+        start("train_ddp.py", *settings, "--epochs", 2, *words, "--output_dir", parts)
+    assert state_files(parts) == state_files(whole)
+    words = (
+        "--task", "mix", "--sample", *BRIEF, "--module_import", "my_mixture", "--batch_size", 3,
+        "--resume", "best", "--test_split", "validation[:7]", "--output_dir", whole,
+        "--hf_cache_dir", cache_dir,
+    )  # fmt: skip
+    answers = []
+    for launcher in ((), TORCHRUN):
+        start("test_ddp.py", *words, launcher=launcher)
+        files = (run_folder(whole) / "eval").glob("*validation_7_/*.json*")
+        answers.append({f"{file.parent.name}/{file.name}": file.read_bytes() for file in files})
+    assert len(answers[0]) == 5 and answers[0] == answers[1]
+
+
+def test_an_unknown_member_in_a_users_module_is_one_line(tmp_path):
+    (tmp_path / "my_wrong.py").write_text(MODULE.replace("klue_tc_gen", "klue_tc_gne"))
+    words = ("--task", "mix", "--sample", "--module_import", "my_wrong")
+    done = command("train_ddp.py", *words, folder=tmp_path)
+    assert done.returncode == Exit.FLAGS
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: mixture 'mix', 'klue_tc_gne': unknown task; did you mean")
