@@ -53,8 +53,8 @@ class Mixture:
 
     An epoch has as many training examples as all members have together; each member gives its
     share, rate / sum of the rates, rounded, at least one. A member goes through its examples in
-    passes of its own, which go on from epoch to epoch: at the end of any epoch no example has been
-    seen twice more often than another of its member.
+    passes of its own, which go on from epoch to epoch: how often its examples have been seen
+    differs by at most one at the end of any epoch.
 
     The members agree in `SHARED`. The best snapshot is the one with the best mean of the scores
     that pick the members' best.
