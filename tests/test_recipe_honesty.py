@@ -200,7 +200,7 @@ def test_predictions_are_kept_before_anything_else_is_made_of_them(run, cache_di
     ],
 )
 def test_a_submission_is_checked_before_the_test(run, cache_dir, monkeypatch, words, message):
-    monkeypatch.setattr(test_recipe, "evaluate", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr(test_recipe, "evaluate_parts", lambda *_, **__: pytest.fail("too late"))
     words = (*TEST, "--submission", "file", "--resume", "best", *words)
     with pytest.raises(UserError, match=message):
         test(*words, output=run, cache=cache_dir)
