@@ -22,7 +22,6 @@ from ke_t5.recipes.job import (
 )
 from ke_t5.recipes.parts import Part, load_parts, resolve_splits
 from ke_t5.recipes.seen_rows import tell_of_seen_rows
-from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
