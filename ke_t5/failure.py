@@ -121,7 +121,25 @@ def ending_of(error: BaseException) -> Ending:
         keep = getattr(error, "keep_traceback", False)
         return Ending(str(error), int(error.exit_code), keep)
     what = " ".join(f"{type(error).__name__}: {error}".split())
+    place = users_place(error)
+    if place:
+        line = f"error: {place}: {what:.300}; mend the module"
+        return Ending(line, int(Exit.FLAGS), keep_traceback=True)
     return Ending(f"error: internal: {what:.300}", BUG)
+
+
+def users_place(error: BaseException) -> str | None:
+    """`file:line` of the innermost call in a module of the user's own, which lies in the current
+    folder and is neither this package nor an installed one; None where no such module is in it."""
+    ours, here = Path(__file__).resolve().parent, Path.cwd()
+    scripts = {ours.parent / name for name in ("train_ddp.py", "test_ddp.py")}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = here / frame.filename
+        is_installed = "site-packages" in path.parts or path.is_relative_to(ours)
+        if path.suffix == ".py" and path.is_relative_to(here) and not is_installed:
+            if path not in scripts:
+                return f"{path.relative_to(here)}:{frame.lineno}"
+    return None
 
 
 def machine_fault(error: BaseException) -> UserError | None:

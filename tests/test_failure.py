@@ -121,6 +121,18 @@ def test_our_own_bug_with_a_folder(tmp_path):
     assert "ZeroDivisionError" in (tmp_path / "run" / "logs" / "rank0.log").read_text()
 
 
+def test_a_fault_in_a_module_of_the_users_names_its_line(tmp_path):
+    (tmp_path / "my_model.py").write_text("def forward(x):\n    return int(x)\n")
+    body = "sys.path.append('.'); import my_model; my_model.forward('three')"
+    code, told = ended(started(f"import sys; {body}", tmp_path))
+    (log,) = tmp_path.glob("*.log")
+    assert (code, told) == (
+        2,
+        "error: my_model.py:2: ValueError: invalid literal for int() with base 10: 'three'; "
+        f"mend the module (traceback: {log})\n",
+    )
+
+
 def test_traceback_of_user_code_is_kept(tmp_path):
     body = """
     try:

@@ -139,6 +139,7 @@ ARTICLE = "제목. 본문이다. “끝” 셋."
     [(nikl.SUMMARY_SUMMARY, "요약 하나. 둘"), (nikl.SUMMARY_TOPIC, "첫 문장. 둘째.")],
 )
 def test_summaries_are_joined_with_their_articles(tmp_path, caplog, release, expected):
+    caplog.set_level(logging.INFO, logger="ke_t5")
     folder = write_summaries(tmp_path, [1, 2, 3, 1], [2, 1, 9])
     assert rows(release, folder, "train") == [
         {"document_id": f"NWRW1800000022.{i}", "article": ARTICLE, "summary": expected}
@@ -150,7 +151,12 @@ def test_summaries_are_joined_with_their_articles(tmp_path, caplog, release, exp
             logging.WARNING,
             f"{folder}/NIKL/v1.0/SUMMARIZATION: 1 of 3 documents have no article in NEWSPAPER "
             "and are left out (first: NWRW1800000022.3)",
-        )
+        ),
+        (
+            "ke_t5.readers.nikl",
+            logging.INFO,
+            f"{folder}/NIKL/v1.0/SUMMARIZATION: 1 repeated documents left out",
+        ),
     ]
     names = [path.name for path in release.find(folder)["train"].files]
     assert names == ["NIKL_SC.json", "NWRW1800000022.json"]

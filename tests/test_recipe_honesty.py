@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from recipe_runs import ROOT, SMALL, command, run_folder, test, train
@@ -109,7 +110,7 @@ def test_where_no_validation_row_has_a_label_the_latest_snapshot_is_the_best(
     def evaluate_unlabelled(*things, **named):
         return dataclasses.replace(evaluate(*things, **named), scores={})
 
-    monkeypatch.setattr("ke_t5.recipes.keeper.evaluate", evaluate_unlabelled)
+    monkeypatch.setattr("ke_t5.recipes.parts.evaluate", evaluate_unlabelled)
     train(*TC, "--epochs", 2, output=tmp_path, cache=cache_dir)
     best = json.loads((run_folder(tmp_path) / "weights" / "best.json").read_text())
     assert best["step"] == 8
@@ -234,6 +235,8 @@ def test_a_test_ends_when_it_is_asked_to(run, cache_dir, number):
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "test_ddp.py"), *map(str, words)],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        # A shell starts what runs in the background deaf to SIGINT, and tests may be that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     for line in process.stderr:
         if line.startswith("testing "):

@@ -135,7 +135,7 @@ class EvaluationHelper:
     def _check_form(self, model: torch.nn.Module) -> None:
         where = "EvaluationHelper.model_fn"
         if not self.is_seq2seq:
-            fix = f"leave it out, or take a task of text, such as {self.task.name}_gen"
+            fix = "leave it out, or take a task whose answers are text, such as klue_tc_gen"
             raise UserError(f"{self.task.name} is not answered by generating", where, fix)
         if not model.can_generate():
             name = type(model).__name__
