@@ -188,6 +188,23 @@ def test_a_fine_tuned_model_starts_another_task(bert, tmp_path):
         build(name, tmp_path / "tuned", task_config={"num_labels": 7}, new_head=False)
 
 
+def test_a_head_for_the_same_labels_in_another_order_is_not_tested(v11, tmp_path):
+    """Its numbers would be read as other names: 84 % would look like 7 %."""
+    model, _ = build(MEAN, v11, from_scratch=True)
+    export(model, make_tokenizer(), tmp_path / "tuned", card="")
+    labels = {"id2label": dict(enumerate(NAMES[::-1]))}
+    told = "labels 정치, 경제, 사회, the task 사회, 경제, 정치"
+    with pytest.raises(UserError, match=f"{told}: the same in another order"):
+        build(MEAN, tmp_path / "tuned", task_config=labels, new_head=False)
+    _, note = build(MEAN, tmp_path / "tuned", task_config=labels)
+    assert note.endswith(told)
+    other = {"id2label": {0: "가", 1: "나", 2: "다"}}
+    _, note = build(MEAN, tmp_path / "tuned", task_config=other, new_head=False)
+    assert note.endswith("labels 정치, 경제, 사회, the task 가, 나, 다")
+    _, note = build(MEAN, tmp_path / "tuned", new_head=False)
+    assert "labels" not in note
+
+
 def test_one_of_our_heads_can_follow_another(v11, tmp_path):
     model, _ = build(MEAN, v11, from_scratch=True)
     export(model, make_tokenizer(), tmp_path / "mean", card="")

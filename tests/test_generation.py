@@ -346,7 +346,9 @@ def test_an_unknown_method_comes_with_the_near_ones(built, model):
 
 
 def test_a_task_of_labels_is_not_generated(labelled):
-    with pytest.raises(UserError, match="toy is not answered by generating; .* such as klue_tc_gen"):
+    with pytest.raises(
+        UserError, match="toy is not answered by generating; .* such as klue_tc_gen"
+    ):
         EvaluationHelper(labelled[0], model_fn="generate").check(toy_model())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 import re
 import warnings
@@ -18,7 +17,14 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.hub import SAFE_WEIGHTS, WHERE, Pretrained, find_pretrained, require_weights
+from ke_t5.models.hub import (
+    WHERE,
+    Pretrained,
+    find_pretrained,
+    has_own_head,
+    lacks_head,
+    require_weights,
+)
 from ke_t5.models.settings import change_config
 
 
@@ -63,7 +69,8 @@ def build_model(
         else:
             require_weights(found, where=where)
             model, info = _load(model_class, found, config, dtype, where)
-            note = _digest(model, info, found, new_head=new_head, where=where)
+            names = list(task_config.get("id2label", {}).values())
+            note = _digest(model, info, found, names, new_head=new_head, where=where)
     return _keep_head_apart(model).eval(), note
 
 
@@ -120,7 +127,7 @@ def _draw(
 ) -> PreTrainedModel:
     model = model_class(config).to(dtype)
     head = model.get_output_embeddings()
-    if head is not None and _has_own_head(found.config):
+    if head is not None and has_own_head(found.config):
         # transformers ties it to the embedding; T5 v1.1 draws it by itself, this narrow.
         weight = torch.empty_like(head.weight)
         factor = getattr(config, "initializer_factor", 1.0)
@@ -167,12 +174,18 @@ def _unreadable(found: Pretrained, where: str, error: Exception) -> UserError:
 
 
 def _digest(
-    model: PreTrainedModel, info: dict, found: Pretrained, *, new_head: bool, where: str
+    model: PreTrainedModel,
+    info: dict,
+    found: Pretrained,
+    names: list[str],
+    *,
+    new_head: bool,
+    where: str,
 ) -> str:
     """The line about what was loaded; an error where more than a head is missing."""
     missing = set(info["missing_keys"])
     other_shapes = {key: shapes for key, *shapes in info["mismatched_keys"]}
-    if _has_own_head(found.config) and _lacks_head(found):
+    if has_own_head(found.config) and lacks_head(found):
         missing.add("lm_head.weight")
     outside = sorted(key for key in missing | set(other_shapes) if not _in_head(model, key))
     lacking = outside if new_head else sorted(missing | set(other_shapes))
@@ -190,9 +203,33 @@ def _digest(
     drawn = missing | set(other_shapes)
     if drawn:
         parts.append(f"new head: {_listed(_tops(drawn))}")
+    else:
+        parts += _other_labels(found, names, new_head=new_head, where=where)
     if info["unexpected_keys"]:
         parts.append(f"left out: {_listed(_tops(info['unexpected_keys']))}")
     return "; ".join(parts)
+
+
+def _other_labels(found: Pretrained, names: list[str], *, new_head: bool, where: str) -> list[str]:
+    """A line where the loaded head was trained for other labels than the task's `names`, if so.
+
+    Raises:
+        UserError: they are the task's in another order, and the head is not to be trained again.
+    """
+    given = found.config.get("id2label") or {}
+    own = [str(given[index]) for index in sorted(given, key=int)]
+    is_unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in own)
+    if not names or own == names or is_unnamed:
+        return []
+    told = f"its head has the labels {_listed(own)}, the task {_listed(names)}"
+    if not new_head and set(own) == set(names):
+        raise UserError(
+            f"{told}: the same in another order",
+            f"{where} {found.name}",
+            "every prediction would get a wrong name; give the classifier the task's order",
+            Exit.CHECKPOINT,
+        )
+    return [told]
 
 
 def _in_head(model: PreTrainedModel, key: str) -> bool:
@@ -222,27 +259,6 @@ def _listed(names: list[str], most: int = 4) -> str:
 
 def _size(model: nn.Module) -> str:
     return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters"
-
-
-def _has_own_head(raw_config: dict) -> bool:
-    # transformers 5 overwrites this value with true when it makes the configuration.
-    return raw_config.get("tie_word_embeddings") is False
-
-
-def _lacks_head(found: Pretrained) -> bool:
-    """Whether a seq2seq checkpoint, whose head is its own, was saved without it."""
-    if found.folder is None or not found.config.get("is_encoder_decoder"):
-        return False
-    index = found.folder / SAFE_WEIGHTS[1]
-    if index.is_file():
-        return "lm_head.weight" not in json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    weights = found.folder / SAFE_WEIGHTS[0]
-    if not weights.is_file():
-        return False
-    with weights.open("rb") as file:
-        # A safetensors file: the header's length in 8 bytes, then the header as JSON.
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return "lm_head.weight" not in header
 
 
 def _keep_head_apart(model: PreTrainedModel) -> PreTrainedModel:
