@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.pipe import Mixture, get_task, rate_num_examples
 
 
