@@ -467,22 +467,3 @@ assert type(model).__name__ == "T5EncoderForTokenClassification"
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, ke_t5.models; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT)})
-
-
-def test_the_readme_snippet_for_crf_runs_as_it_stands(tmp_path):
-    make_model("T5EncoderForEntityRecognitionWithCRF").save_pretrained(tmp_path)
-    model_path, input_txt = tmp_path, "가나다"
-    tokenizer = make_tokenizer()
-
-    from ke_t5.models import loader
-
-    model_cls = loader.load_model("T5EncoderForEntityRecognitionWithCRF")
-    model = model_cls.from_pretrained(model_path)
-    id2label = model.config.id2label
-    inputs = tokenizer(input_txt, return_tensors="pt")
-    output = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask)
-    input_ids = inputs.input_ids[0]
-    predicted_classes = output.logits[0]
-    inp_tks = [tokenizer.decode(x) for x in input_ids]
-    lbls = [id2label[x] for x in predicted_classes]
-    assert len(lbls) == len(inp_tks) == 4

@@ -128,6 +128,8 @@ def test_a_training_leaves_the_report_of_its_best_validation(whole):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert told["weights"] == best and best in page
     assert f"{told['scores']['macro_f1']:.2f}" in page and "95 % interval" in page
+    # The sample's model is not the one that --pre_trained_model names by default.
+    assert "pre-trained model" not in page and "KETI-AIR" not in page
 
 
 def test_an_interrupted_run_has_its_report_in_the_end(tmp_path, cache_dir, monkeypatch):

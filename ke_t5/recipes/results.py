@@ -106,10 +106,12 @@ def facts_of(job: Job, helper: EvaluationHelper, part: Part, *, weights: str) ->
     facts: dict[str, object] = {
         "split": part.split,
         "model": job.class_name,
-        "pre-trained model": job.flags.pre_trained_model,
         "weights": weights,
         "predicted by": helper.model_fn,
     }
+    # The flag says nothing of the sample's model, nor of a folder that `--hf_path` names.
+    if not job.flags.sample and Path(weights).name.startswith("step-"):
+        facts["pre-trained model"] = job.flags.pre_trained_model
     facts.update({f"{helper.model_fn}: {name}": x for name, x in helper.model_kwargs.items()})
     if helper.is_teacher_forced:
         facts["teacher-forced"] = "yes: the decoder saw the gold answers, this is no generation"
