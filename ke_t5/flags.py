@@ -73,6 +73,21 @@ def schedule(value: str) -> str:
     return name
 
 
+def warmup(value: str) -> int | float:
+    """Steps where it is 0 or a whole number from 1 on, else a share of all steps."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if number >= 1 and number.is_integer():
+        return int(number)
+    if not 0 <= number < 1:
+        raise ValueError(
+            "neither steps nor a share; give whole steps such as 100, or a share such as 0.1"
+        )
+    return number or 0
+
+
 def resume(value: str) -> str | None:
     folded = text(value).lower()
     if folded in NO:
@@ -128,6 +143,9 @@ FLAGS = (
          "peak rate (default: by the model, 1e-3 from scratch)", scripts=TRAIN),
     Flag(TRAINING, "schedule", schedule, "NAME",
          f"{', '.join(SCHEDULES)}; alone: linear", scripts=TRAIN, alone="linear"),
+    Flag(TRAINING, "warmup", warmup, "STEPS|SHARE",
+         "of rising rate; 0: none (default: 0.1 with --schedule; else 0.1, at most 100 steps, for "
+         "pre-trained encoders other than T5)", scripts=TRAIN),
     Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "of weights, order, dropout and sampling", 42),
     Flag(TRAINING, "workers", whole(0), "N", "threads per process that load batches ahead", 0),
     Flag(TRAINING, "print_freq", whole(1), "STEPS", "log every so many steps", 20, TRAIN),

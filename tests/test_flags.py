@@ -41,6 +41,20 @@ def test_defaults_leave_the_rest_to_the_task():
     assert "~" not in flags.hf_cache_dir
 
 
+@pytest.mark.parametrize(
+    ("word", "expected"), [("100", 100), ("1", 1), ("1e2", 100), ("0.1", 0.1), ("0", 0), ("0.0", 0)]
+)
+def test_a_warmup_is_steps_or_a_share(word, expected):
+    value = parse_train(["--warmup", word]).warmup
+    assert value == expected and type(value) is type(expected)
+
+
+@pytest.mark.parametrize("word", ["-1", "1.5", "nan", "inf", "10%"])
+def test_a_warmup_that_is_neither(word):
+    line = fault(parse_train, f"--warmup={word}")
+    assert f"--warmup '{word}': neither steps nor a share; give whole steps such as 100" in line
+
+
 def test_lists_are_not_shared_between_two_readings():
     parse_train(["--gin_file", "a.gin"])
     assert parse_train([]).gin_file == []

@@ -247,6 +247,10 @@ def test_poolers():
     mask = torch.tensor([[True, True, False, False]])
     assert heads.first_token(hidden, mask).tolist() == [[1.0, 2.0]]
     assert heads.first_token(hidden, ~mask).tolist() == [[9.0, 9.0]]
+    assert heads.last_token(hidden, mask).tolist() == [[3.0, 4.0]]
+    assert heads.last_token(hidden, ~mask).tolist() == [[9.0, 9.0]]
+    assert heads.mean_over_tokens(hidden, mask).tolist() == [[2.0, 3.0]]
+    assert heads.mean_over_tokens(hidden, mask & ~mask).tolist() == [[0.0, 0.0]]
     root = 2**0.5
     torch.testing.assert_close(
         heads.sum_over_root_length(hidden, mask), torch.tensor([[4 / root, 6 / root]])
@@ -414,6 +418,7 @@ PIPELINES = {
     "T5EncoderForSequenceClassificationSimple": "text-classification",
     "T5EncoderForSequenceClassificationMean": "text-classification",
     "T5EncoderForTokenClassification": "token-classification",
+    "EncoderForSequenceClassificationMean": "text-classification",
 }
 
 

@@ -72,6 +72,7 @@ def test_a_run_without_a_whole_snapshot_never_goes_on_with_fresh_weights(run, ca
     ("change", "name"),
     [
         (("--gin_param", "get_scheduler.warmup_ratio=0.5"), "get_scheduler .* was"),
+        (("--warmup", "2"), "get_scheduler .* was"),
         (("--valid_split", "validation[:30]"), "validation data was"),
         (("--eval_rows", 9), "validation data was"),
     ],

@@ -178,6 +178,24 @@ class EncoderConfig(PreTrainedConfig):
         return {**kept, "model_type": cls.model_type, "backbone": config}
 
 
+class AnyMeanSequenceConfig(EncoderConfig):
+    """Of EncoderForSequenceClassificationMean."""
+
+    model_type = "ke_t5_any_sequence_mean"
+
+
+class AnyFirstSequenceConfig(EncoderConfig):
+    """Of EncoderForSequenceClassificationFirst."""
+
+    model_type = "ke_t5_any_sequence_first"
+
+
+class AnyLastSequenceConfig(EncoderConfig):
+    """Of EncoderForSequenceClassificationLast."""
+
+    model_type = "ke_t5_any_sequence_last"
+
+
 class CrfConfig(EncoderConfig):
     """Of EncoderForEntityRecognitionWithCRF; `crf_iob2` as in T5CrfConfig."""
 
@@ -215,6 +233,9 @@ CONFIGS = (
     T5CharacterConfig,
     T5QuestionAnsweringConfig,
     T5DependencyConfig,
+    AnyMeanSequenceConfig,
+    AnyFirstSequenceConfig,
+    AnyLastSequenceConfig,
     CrfConfig,
     CharacterConfig,
     DependencyConfig,

@@ -32,6 +32,19 @@ def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
     return hidden[torch.arange(hidden.size(0), device=hidden.device), first]
 
 
+def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[B, D]: the last token of [B, S, D] that the mask holds."""
+    places = torch.arange(hidden.size(1), device=hidden.device)
+    last = places.where(mask, 0).argmax(dim=1)
+    return hidden[torch.arange(hidden.size(0), device=hidden.device), last]
+
+
+def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[B, D]: the mean of [B, S, D] over the mask; 0 if it holds no token."""
+    mask = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
 def sum_over_root_length(hidden: Tensor, mask: Tensor) -> Tensor:
     """[B, D]: the sum of [B, S, D] over the mask, divided by the square root of its length."""
     mask = mask.unsqueeze(-1).to(hidden.dtype)
@@ -118,6 +131,39 @@ def classify_sequences(
         input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
     )
     logits = self.classifier(self.dropout(self.pooler(output.last_hidden_state, mask)))
+    loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
+    return SequenceClassifierOutput(
+        loss=loss,
+        logits=logits,
+        hidden_states=output.hidden_states,
+        attentions=output.attentions,
+    )
+
+
+def add_pooled_head(self: nn.Module) -> None:
+    """`dropout` and `classifier`, on what `pool` takes of the tokens.
+
+    No fresh layer between the encoder and the decision: a pooler that was not pre-trained is what
+    keeps short fine-tunings from learning anything.
+    """
+    self.dropout = nn.Dropout(self.config.dropout_rate)
+    self.classifier = nn.Linear(self.config.hidden_size, self.num_labels)
+
+
+@can_return_tuple
+def classify_pooled(
+    self: nn.Module,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    labels: Tensor | None = None,
+    **kwargs: Any,
+) -> SequenceClassifierOutput:
+    """`classify_sequences` without the pooler's layers."""
+    output, mask = self.encode(
+        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
+    )
+    logits = self.classifier(self.dropout(self.pool(output.last_hidden_state, mask)))
     loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
     return SequenceClassifierOutput(
         loss=loss,

@@ -6,6 +6,9 @@ from __future__ import annotations
 OUR_MODELS = {
     "T5EncoderForSequenceClassificationSimple": "sequence_classification",
     "T5EncoderForSequenceClassificationMean": "sequence_classification",
+    "EncoderForSequenceClassificationMean": "sequence_classification",
+    "EncoderForSequenceClassificationFirst": "sequence_classification",
+    "EncoderForSequenceClassificationLast": "sequence_classification",
     "T5EncoderForTokenClassification": "token_classification",
     "T5EncoderForEntityRecognitionWithCRF": "token_classification",
     "EncoderForEntityRecognitionWithCRF": "token_classification",

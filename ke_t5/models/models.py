@@ -37,6 +37,36 @@ class T5EncoderForSequenceClassificationMean(T5EncoderWithHead):
     forward = heads.classify_sequences
 
 
+class EncoderForSequenceClassificationMean(EncoderWithHead):
+    """A class, or a number, for a text or a pair, read off the mean of its tokens; any encoder."""
+
+    config_class = configs.AnyMeanSequenceConfig
+    task_forms = ("sequence_classification",)
+    pool = staticmethod(heads.mean_over_tokens)
+    add_head = heads.add_pooled_head
+    forward = heads.classify_pooled
+
+
+class EncoderForSequenceClassificationFirst(EncoderWithHead):
+    """A class, or a number, for a text or a pair, read off its first token; any encoder."""
+
+    config_class = configs.AnyFirstSequenceConfig
+    task_forms = ("sequence_classification",)
+    pool = staticmethod(heads.first_token)
+    add_head = heads.add_pooled_head
+    forward = heads.classify_pooled
+
+
+class EncoderForSequenceClassificationLast(EncoderWithHead):
+    """A class, or a number, for a text or a pair, read off its last token; any encoder."""
+
+    config_class = configs.AnyLastSequenceConfig
+    task_forms = ("sequence_classification",)
+    pool = staticmethod(heads.last_token)
+    add_head = heads.add_pooled_head
+    forward = heads.classify_pooled
+
+
 class T5EncoderForSequenceClassificationMeanSubmeanObjmean(T5EncoderWithHead):
     """The relation of two entities, read off the whole text and the mean of each entity."""
 
@@ -140,6 +170,9 @@ class EncoderForDependencyParsing(EncoderWithHead):
 _AUTO_CLASSES = (
     (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationSimple),
     (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationMean),
+    (AutoModelForSequenceClassification, EncoderForSequenceClassificationMean),
+    (AutoModelForSequenceClassification, EncoderForSequenceClassificationFirst),
+    (AutoModelForSequenceClassification, EncoderForSequenceClassificationLast),
     (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationMeanSubmeanObjmean),
     (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationFirstSubmeanObjmean),
     (AutoModelForTokenClassification, T5EncoderForTokenClassification),

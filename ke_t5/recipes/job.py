@@ -248,11 +248,16 @@ def take_pre_trained_model(job: Job, *, from_scratch: bool) -> None:
 
 def _take_folder(job: Job, folder: Path, *, has_weights: bool, flag: str) -> None:
     job.model_folder, job.has_weights = str(folder), has_weights
+    bind_and_tell(job, VOCABULARY, str(folder), flag)
+    get_vocabulary()
+
+
+def bind_and_tell(job: Job, name: str, value: object, place: str) -> None:
+    """Binds for the run itself, and warns if a gin file said something else."""
     before = len(job.configuration.notes)
-    job.configuration.bind(VOCABULARY, str(folder), flag)
+    job.configuration.bind(name, value, place)
     for note in job.configuration.notes[before:]:
         logger.warning(note)
-    get_vocabulary()
 
 
 def resumed_run(job: Job) -> bool:

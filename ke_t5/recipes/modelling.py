@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from transformers import PreTrainedModel
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
 from ke_t5.recipes.card import model_card
-from ke_t5.recipes.job import Job
+from ke_t5.recipes.job import Job, bind_and_tell
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.optimizers import get_optimizer
 from ke_t5.train.settings import recompute_activations
 from ke_t5.train.snapshots import find_snapshot, load_snapshot, read_progress
 
 logger = logging.getLogger(__name__)
+
+# Steps of the default warm-up, at most.
+MOST_WARMUP = 100
 
 
 def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
@@ -62,7 +66,48 @@ def default_learning_rate(module: PreTrainedModel, *, from_scratch: bool) -> flo
     """What practitioners use: 5e-5 for BERT and its kin, more for T5; 1e-3 for fresh weights."""
     if from_scratch:
         return 1e-3
-    return 3e-4 if "t5" in module.config.model_type else 5e-5
+    return 3e-4 if is_t5(module) else 5e-5
+
+
+def is_t5(module: PreTrainedModel) -> bool:
+    """Whether the model, or the encoder under a head of ours, is a T5."""
+    # Our own types all contain "t5"; those on any encoder keep its configuration as `backbone`.
+    config = getattr(module.config, "backbone", None) or module.config
+    return "t5" in config.model_type
+
+
+def settle_warmup(job: Job, module: PreTrainedModel, optimizer: Optimizer, steps: int) -> None:
+    """Writes into flags and gin what `--warmup`, gin or the default say of the warm-up.
+
+    KLUE's published settings warm pre-trained encoders up over a tenth of the steps. By default
+    they get that, but at most `MOST_WARMUP` steps: a run that `--max_steps` cuts off early would
+    otherwise never reach its rate.
+    """
+    flags, ratio, fixed = job.flags, "get_scheduler.warmup_ratio", "get_scheduler.warmup_steps"
+    place = flags.given.get("warmup", "the default")
+    if isinstance(flags.warmup, float):
+        bind_and_tell(job, ratio, flags.warmup, place)
+        if job.configuration.bound(fixed):
+            bind_and_tell(job, fixed, None, place)
+    elif flags.warmup is not None:
+        bind_and_tell(job, fixed, flags.warmup, place)
+    if flags.warmup:
+        if flags.schedule in (None, "constant"):
+            flags.schedule = "constant_with_warmup"
+    elif flags.warmup is None and flags.schedule is None and _takes_warmup(job, module, optimizer):
+        flags.schedule = "constant_with_warmup"
+        if not job.configuration.bound(ratio) and not job.configuration.bound(fixed):
+            default = min(math.ceil(steps / 10), MOST_WARMUP)
+            bind_and_tell(job, fixed, default, place)
+            if not job.is_resumed:
+                logger.info("warm-up: %d steps (--warmup 0 for none)", default)
+
+
+def _takes_warmup(job: Job, module: PreTrainedModel, optimizer: Optimizer) -> bool:
+    """Whether the run fine-tunes an encoder other than T5, at a rate that is set from outside."""
+    is_fresh = job.flags.from_scratch or job.flags.sample or is_t5(module)
+    sets_itself = any(group["lr"] is None for group in optimizer.param_groups)
+    return not (is_fresh or sets_itself or module.config.is_encoder_decoder)
 
 
 def export_folder(job: Job) -> Path:

@@ -35,9 +35,9 @@ def fixed_settings(
         "global batch (batch_size x processes x accumulate)": plan.batch_size,
         "get_batches.batch_tokens": plan.batch_tokens,
         "learning rate": max((rate for rate in rates if rate is not None), default=0),
-        "--schedule": flags.schedule,
+        "--schedule": flags.schedule or "constant",
         "get_scheduler (warmup_ratio, warmup_steps, min_ratio)": schedule_settings()
-        if flags.schedule
+        if flags.schedule not in (None, "constant")
         else None,
         "model.config": job.model_config or None,
         "fit.precision": job.settings.precision,
@@ -51,6 +51,8 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
 
     A snapshot of an older version of this package may not know all of them.
     """
+    # Without the flag, older versions wrote null.
+    before = {**before, "--schedule": before.get("--schedule") or "constant"}
     for name, value in now.items():
         if name in before and before[name] != value:
             raise UserError(

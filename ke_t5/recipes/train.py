@@ -56,7 +56,7 @@ def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Kee
     """The run's model, optimizer and schedule in the hands of their keeper."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.keeper import Keeper
-    from ke_t5.recipes.modelling import build_model, check_export, optimizer_of
+    from ke_t5.recipes.modelling import build_model, check_export, optimizer_of, settle_warmup
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
     if ranks.is_main and job.flags.hf_path:
@@ -65,11 +65,13 @@ def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Kee
     plan = batch_plan(job, train, num_parts=ranks.size * job.settings.accumulate)
     num_epochs = job.flags.epochs or job.task.defaults.epochs
     unused = ranks.size > 1 and has_unused_parameters(module, train, ranks.device)
+    num_steps, optimizer = count_steps(plan, num_epochs), optimizer_of(job, module)
+    settle_warmup(job, module, optimizer, num_steps)
     state = TrainState(
         model=ranks.wrap(module, find_unused_parameters=unused),
         module=module,
-        optimizer=optimizer_of(job, module),
-        factor=get_scheduler(job.flags.schedule or "constant", count_steps(plan, num_epochs)),
+        optimizer=optimizer,
+        factor=get_scheduler(job.flags.schedule or "constant", num_steps),
     )
     return Keeper(job, state, ranks, plan=plan, train=train, valid=valid, num_epochs=num_epochs)
 
