@@ -43,6 +43,11 @@ def operative() -> dict[tuple[str, str], dict[str, object]]:
         return {key: dict(values) for key, values in gin.config._OPERATIVE_CONFIG.items()}
 
 
+def bound() -> dict[tuple[str, str], dict[str, object]]:
+    """(scope, complete name) -> the parameters that are bound."""
+    return {key: dict(values) for key, values in gin.config._CONFIG.items()}
+
+
 # What gin's parser raises; Python 3.12.1 has a SystemError for some characters that are no Python.
 UNREADABLE = (SyntaxError, tokenize.TokenError, ValueError, RecursionError, SystemError)
 MACRO = "gin.macro"

@@ -20,7 +20,7 @@ PACKAGE = "ke_t5"
 SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
-    "errors hub annotations gin_syntax",
+    "errors hub annotations gin_syntax pipe.code",
     "registry bindings failure flags distributed readers.* models models.source models.kinds "
     "models.settings models.crf models.configs models.heads pipe.cache pipe.features "
     "pipe.batches pipe.arguments pipe.best pipe.records task task.labels task.text task.spans "

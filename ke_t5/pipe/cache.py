@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import functools
 import hashlib
@@ -9,9 +10,14 @@ import inspect
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import CodeType
 from typing import Any
+
+from ke_t5.pipe.code import hash_code, reached_code
 
 logger = logging.getLogger(__name__)
 
@@ -55,39 +61,97 @@ def hash_files(paths: Iterable[Path]) -> list[str]:
     return hashes
 
 
+# What runs only once there are examples: a change there makes no other examples.
+AFTERWARDS = {
+    "pipe": "arguments batches best evaluation generation mixture prediction records",
+    "task": "label_metrics metrics submission tag_metrics text_metrics",
+}
+
+
 @functools.cache
 def package_version() -> str:
-    """A hash over the source of the rooms that make examples: a changed line is another key."""
+    """A hash over the code of this package that makes examples; comments do not count."""
     root = Path(__file__).resolve().parents[1]
-    files = sorted(
-        path for room in ("pipe", "readers", "task") for path in root.glob(f"{room}/*.py")
-    )
-    return hashlib.sha256(" ".join(hash_files(files)).encode()).hexdigest()[:KEY_LENGTH]
+    files = [
+        path
+        for room in ("pipe", "readers", "task")
+        for path in sorted(root.glob(f"{room}/*.py"))
+        if path.stem not in AFTERWARDS.get(room, "").split()
+    ]
+    return hash_code(files)
 
 
 def describe(thing: Any) -> Any:
     """`thing` as JSON data that is equal exactly when it computes the same.
 
-    Functions are described by their name, their module's source and what they close over; partials
-    and dataclasses by their parts. Anything without a stable description raises ValueError.
+    Functions and classes are described by their names, the code of their modules (see
+    `code.reached_code`) and what they close over; partials, dataclasses and other objects by their
+    parts. Anything without a stable description raises ValueError.
     """
-    if thing is None or isinstance(thing, (str, int, float, bool)):
+    return _describe(thing, ())
+
+
+def code_of(thing: Any) -> list[Any]:
+    """The modules of the user's own that `thing`, a function or a partial of one, runs."""
+    names = {name for function in _functions(thing) for name in _module_names(function)}
+    package = __name__.partition(".")[0]
+    return [reached_code(name) for name in sorted(names) if name.partition(".")[0] != package]
+
+
+def _functions(thing: Any) -> Iterator[Callable]:
+    if isinstance(thing, functools.partial):
+        for part in (thing.func, *thing.args, *thing.keywords.values()):
+            yield from _functions(part)
+    elif callable(thing):
+        yield thing
+
+
+def _describe(thing: Any, around: tuple[int, ...]) -> Any:
+    """`describe`, inside the things with the ids `around`."""
+    kind = type(thing)
+    if kind in (type(None), str, int, float, bool):
         return thing
     if isinstance(thing, Path):
         return str(thing)
-    if isinstance(thing, functools.partial):
-        return ["partial", describe(thing.func), describe(thing.args), describe(thing.keywords)]
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        fields = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
-        return [type(thing).__qualname__, describe(fields)]
-    if isinstance(thing, Mapping):
-        return {str(key): describe(value) for key, value in thing.items()}
-    if isinstance(thing, (list, tuple)):
-        return [describe(value) for value in thing]
-    if isinstance(thing, (set, frozenset)):
-        return sorted(json.dumps(describe(value), sort_keys=True) for value in thing)
+    if id(thing) in around:  # a function that calls itself, an object that holds itself
+        return ["inside", around.index(id(thing))]
+    within = functools.partial(_describe, around=(*around, id(thing)))
+    if kind is functools.partial:
+        return ["partial", within(thing.func), within(thing.args), within(thing.keywords)]
+    if isinstance(thing, Mapping):  # in its order: the ids of labels may hang on it
+        return ["mapping", kind.__qualname__, [[within(k), within(v)] for k, v in thing.items()]]
+    if kind in (list, tuple):
+        return [within(value) for value in thing]
+    if kind in (set, frozenset):
+        return sorted(json.dumps(within(value), sort_keys=True) for value in thing)
     if inspect.isfunction(thing):
-        return _describe_function(thing)
+        return _describe_function(thing, within)
+    if inspect.ismethod(thing):
+        return ["method", within(thing.__func__), within(thing.__self__)]
+    if inspect.isclass(thing):
+        return ["class", thing.__module__, thing.__qualname__, reached_code(thing.__module__)]
+    return _describe_object(thing, within)
+
+
+def _describe_object(thing: Any, within: Callable[[Any], Any]) -> Any:
+    """An object by its class and its parts: what a copy of it would be made from."""
+    if dataclasses.is_dataclass(thing):
+        fields = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
+        return [within(type(thing)), within(fields)]
+    if inspect.ismodule(thing):
+        return ["module", thing.__name__, reached_code(thing.__name__)]
+    module = type(thing).__module__
+    if module != "builtins" or inspect.isbuiltin(thing):
+        # Not the text that Python shows: it leaves out the middle of a long array or pattern.
+        with suppress(TypeError, AttributeError, RuntimeError):  # locks, open files
+            reduce = copyreg.dispatch_table.get(type(thing))
+            made_from = reduce(thing) if reduce else thing.__reduce_ex__(4)
+            if isinstance(made_from, str):
+                module = thing.__module__ or module
+                inner = within(getattr(thing, "__wrapped__", None))
+                return ["global", module, made_from, reached_code(module), inner]
+            parts = [list(part) if isinstance(part, Iterator) else part for part in made_from]
+            return [within(type(thing)), *map(within, parts)]
     text = repr(thing)
     if " at 0x" in text:
         raise ValueError(
@@ -97,23 +161,61 @@ def describe(thing: Any) -> Any:
     return [type(thing).__qualname__, text]
 
 
-def _describe_function(function: Callable) -> Any:
-    module = inspect.getmodule(function)
-    file = getattr(module, "__file__", None)
-    source = hash_files([Path(file)]) if file and Path(file).exists() else []
-    closed_over = [cell.cell_contents for cell in function.__closure__ or ()]
+def _describe_function(function: Callable, within: Callable[[Any], Any]) -> Any:
+    closed_over = [_content(cell) for cell in function.__closure__ or ()]
     inner = getattr(function, "example_function", None)
     if inner is not None:  # a decorated preprocessor closes over itself
         closed_over = [inner]
+    code = [[name, reached_code(name)] for name in _module_names(function)]
     return [
         "function",
         function.__module__,
         function.__qualname__,
-        source,
-        [describe(value) for value in closed_over],
-        describe(function.__defaults__),
-        describe(function.__kwdefaults__),
+        code,
+        None if _is_found_by_name(function) else _digest(function.__code__),
+        [within(value) for value in closed_over],
+        within(function.__defaults__),
+        within(function.__kwdefaults__),
     ]
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+def _module_names(thing: Any) -> list[str]:
+    """The modules that a callable says it is of, and is of: `functools.wraps` copies the name."""
+    globals_ = getattr(thing, "__globals__", {})
+    names = {getattr(thing, "__module__", None), globals_.get("__name__")}
+    if not hasattr(thing, "__globals__"):
+        names.add(type(thing).__module__)
+    return sorted(name for name in names if name)
+
+
+def _is_found_by_name(function: Callable) -> bool:
+    """Whether the module has this very function under its name, so that its source is enough: not
+    so for a lambda, or for one of two functions of one name."""
+    found: Any = sys.modules.get(function.__module__)
+    if not getattr(found, "__file__", None):
+        return False
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    while found is not None and found is not function:
+        found = getattr(found, "example_function", getattr(found, "__wrapped__", None))
+    return found is function
+
+
+def _digest(code: CodeType) -> str:
+    """A hash of compiled code that does not depend on where it stands."""
+    constants = [
+        _digest(constant) if isinstance(constant, CodeType) else describe(constant)
+        for constant in code.co_consts
+    ]
+    parts = [code.co_code.hex(), code.co_names, code.co_varnames, constants]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def build_once(folder: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:

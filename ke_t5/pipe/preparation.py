@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ke_t5 import bindings
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
+from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.features import check_batch, feature_key
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
 from ke_t5.pipe.rows import ROW_ID, Rows, arrow_features
@@ -46,9 +48,24 @@ def prepare(
 def _key(task: Task, rows: Rows, sequence_length: Mapping[str, int]) -> str:
     features = {name: feature_key(feature) for name, feature in task.output_features.items()}
     return make_key(
-        [rows.key, package_version(), list(task.preprocessors), dict(sequence_length),
-         features, dict(task.keep), _library_versions()]
+        [rows.key, package_version(), list(task.preprocessors),
+         sorted(sequence_length.items()), features, dict(task.keep), _library_versions(),
+         _users_bindings()]
     )  # fmt: skip
+
+
+def _users_bindings() -> list[str]:
+    """What gin binds in the user's own functions: a step may be one of them, or call one."""
+    bound = bindings.bound()
+    own = {key for key in bound if key[1] != bindings.MACRO and _is_own_configurable(key[1])}
+    if own:
+        own |= {key for key in bound if key[1] == bindings.MACRO}
+    return [f"{key}: {sorted(bound[key].items())!r}" for key in sorted(own)]
+
+
+def _is_own_configurable(selector: str) -> bool:
+    module = find_module(bindings.configurable(selector).wrapped.__module__)
+    return module is not None and module.file is not None and is_users_own(module.file)
 
 
 @functools.cache

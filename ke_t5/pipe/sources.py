@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.hub import why_unreachable
-from ke_t5.pipe.cache import INFO_FILE, Folders, hash_files, make_key, package_version
+from ke_t5.pipe.cache import INFO_FILE, Folders, code_of, hash_files, make_key, package_version
 from ke_t5.pipe.rows import ROW_ID, Row, Rows, stored_rows
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ class ReleaseSource(DataSource):
         if split not in raw_splits:
             raise unknown_split(split, self.name, raw_splits)
         raw = raw_splits[split]
-        key = make_key([package_version(), self.name, split, hash_files(raw.files)])
+        code = code_of(raw.rows)
+        columns = dict(self.release.columns)
+        key = make_key([package_version(), self.name, split, hash_files(raw.files), code, columns])
         folder = folders.cache / "rows" / self.name / f"{split}-{key}"
         origin = ", ".join(path.name for path in raw.files[:3])
         return stored_rows(folder, self.release.columns, raw.rows, origin=origin)
@@ -114,7 +116,15 @@ class ReleaseSource(DataSource):
             )
         revision = hub_revision(hub.path)
         key = make_key(
-            [package_version(), hub.path, hub.configs_of(split), hub.splits[split], revision]
+            [
+                package_version(),
+                hub.path,
+                hub.configs_of(split),
+                hub.splits[split],
+                revision,
+                code_of(hub.to_rows),
+                dict(self.release.columns),
+            ]
         )
         return stored_rows(
             parent / f"{split}-hub-{key}",
@@ -283,6 +293,6 @@ class FunctionDataSource(DataSource):
         if split not in self._splits:
             raise unknown_split(split, self.name, self._splits)
         rows = list(self.function(split))
-        key = make_key([package_version(), self.name, split, rows])
+        key = make_key([package_version(), self.name, split, rows, dict(self.columns)])
         folder = folders.cache / "rows" / self.name / f"{split}-{key}"
         return stored_rows(folder, self.columns, lambda: rows, origin=self.name)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.cache import build_folder_once
+from ke_t5.pipe.code import hash_code
 
 
 @cache
 def generator_version() -> str:
-    """A hash of this package's source: another generator, another folder."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    """A hash of this package's code: another generator, another folder."""
+    return hash_code(sorted(Path(__file__).parent.glob("*.py")))[:12]
 
 
 def sample_root(cache_dir: Path) -> Path:

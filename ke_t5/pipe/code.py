@@ -1,0 +1,179 @@
+"""Hashes of Python code: equal unless what it computes may differ.
+
+Comments, docstrings, annotations' quotes and line breaks do not count; every statement does. Of a
+user's module, all modules of the user's own count that it imports, directly or not.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).resolve().parents[1]
+HASH_LENGTH = 32
+_STANDARD = tuple(
+    Path(folder).resolve()
+    for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+)
+
+
+class Source(NamedTuple):
+    """One file of code: its hash and the imports that it contains (level, module, names)."""
+
+    hash: str
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
+
+
+class Module(NamedTuple):
+    """A module that was found without being run: its file, or None for a bare folder, and where
+    its submodules are."""
+
+    file: Path | None
+    folders: tuple[str, ...] = ()
+
+
+def hash_code(files: Iterable[Path]) -> str:
+    """One hash over the code of these files and their names."""
+    hashes = [f"{path.name} {read_source(path).hash}" for path in files]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:HASH_LENGTH]
+
+
+def read_source(path: Path) -> Source:
+    """The hash and the imports of a file (read once per process while it does not change)."""
+    stat = path.stat()
+    return _read(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(path: str, _size: int, _modified_ns: int) -> Source:
+    content = Path(path).read_bytes()
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # an extension in C, or a file that no import gets through
+        return Source(hashlib.sha256(content).hexdigest()[:HASH_LENGTH])
+    imports = tuple(_imports(tree))
+    if b"__doc__" not in content:  # else the docstrings are data
+        _drop_docstrings(tree)
+    return Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:HASH_LENGTH], imports)
+
+
+def _drop_docstrings(tree: ast.Module) -> None:
+    scopes = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(tree):
+        if isinstance(node, scopes) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """Every import of a module, those inside functions and `import_module("name")` included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name, ()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", tuple(alias.name for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            name = node.args[0]
+            if called in ("import_module", "__import__") and isinstance(name, ast.Constant):
+                if isinstance(name.value, str):
+                    stripped = name.value.lstrip(".")
+                    yield len(name.value) - len(stripped), stripped, ()
+
+
+def reached_code(name: str) -> list[tuple[str, str]]:
+    """(module, hash) of the module of that name and of the user's own modules that it imports,
+    in the order of their names.
+
+    The standard library, installed packages and this package are not followed: their versions, or
+    the hash of this package, are parts of a key of their own.
+    """
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    waiting = [name, *_parents(name)]
+    while waiting:
+        reached = waiting.pop()
+        module = None if reached in seen else find_module(reached)
+        seen.add(reached)
+        if module is None or module.file is None:
+            continue
+        is_own = is_users_own(module.file)
+        if not is_own and reached != name:
+            continue
+        source = read_source(module.file)
+        found[reached] = source.hash
+        if is_own:
+            for imported in source.imports:
+                waiting += _imported(reached, *imported, is_package=bool(module.folders))
+    return sorted(found.items())
+
+
+def _imported(
+    importer: str, level: int, base: str, names: tuple[str, ...], *, is_package: bool
+) -> list[str]:
+    """The names of all modules that an import may run."""
+    if level:
+        parts = importer.split(".")
+        kept = len(parts) - level + is_package
+        base = ".".join([*parts[: max(0, kept)], *([base] if base else [])])
+    candidates = [base, *(f"{base}.{name}" for name in names if name != "*")] if base else []
+    return [*candidates, *_parents(base)]
+
+
+def _parents(name: str) -> list[str]:
+    """The packages around a module.
+
+    >>> _parents("a.b.c")
+    ['a', 'a.b']
+    """
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def find_module(name: str) -> Module | None:
+    """Where the module of that name is, without importing it; None if there is none with a file."""
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        file = getattr(loaded, "__file__", None)
+        folders = tuple(getattr(loaded, "__path__", ()))
+        if file is None and not folders:
+            return None
+        return _existing(file, folders)
+    parent, _, _ = name.rpartition(".")
+    try:
+        if parent:
+            around = find_module(parent)
+            spec = PathFinder.find_spec(name, list(around.folders)) if around else None
+        else:
+            spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return _of_spec(spec)
+
+
+def _of_spec(spec: ModuleSpec | None) -> Module | None:
+    if spec is None:
+        return None
+    file = spec.origin if spec.has_location else None
+    folders = tuple(spec.submodule_search_locations or ())
+    return _existing(file, folders) if file or folders else None
+
+
+def _existing(file: str | None, folders: tuple[str, ...]) -> Module | None:
+    path = Path(file).resolve() if file else None
+    return None if path and not path.is_file() else Module(path, folders)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_users_own(file: Path) -> bool:
+    """Whether a file is neither installed, nor Python's, nor a part of this package."""
+    if file.is_relative_to(PACKAGE) or {"site-packages", "dist-packages"} & set(file.parts):
+        return False
+    return not any(file.is_relative_to(folder) for folder in _STANDARD)
