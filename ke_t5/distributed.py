@@ -160,12 +160,13 @@ def no_sync(model: torch.nn.Module) -> Any:
     return model.no_sync() if hasattr(model, "no_sync") else nullcontext()
 
 
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seeds every generator from (seed, step, rank): nothing of it needs saving for a resume."""
+def seed_generators(*numbers: int) -> None:
+    """Seeds every generator that a model may draw from: torch's (of every device), Python's and
+    numpy's. From (seed, step, rank), nothing of them needs saving for a resume."""
     import numpy as np
     import torch
 
-    mixed = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    mixed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
     torch.manual_seed(mixed)
     random.seed(mixed)
     np.random.seed(mixed)

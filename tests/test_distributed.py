@@ -12,7 +12,7 @@ import torch
 from helpers import run_on_ranks
 
 from ke_t5 import distributed
-from ke_t5.distributed import _pick_device, _threads_per_process, no_sync, seed_step, session
+from ke_t5.distributed import _pick_device, _threads_per_process, no_sync, seed_generators, session
 from ke_t5.errors import Exit, UserError
 
 
@@ -82,7 +82,7 @@ def test_processes_that_nobody_numbered_are_one_line(monkeypatch):
 
 def test_a_step_draws_the_same_numbers_from_any_generator_again():
     def drawn(*place):
-        seed_step(*place)
+        seed_generators(*place)
         return torch.rand(1).item(), random.random(), np.random.rand()
 
     assert drawn(1, 2, 3) == drawn(1, 2, 3)

@@ -24,7 +24,7 @@ LINES = (
     "registry bindings failure flags distributed readers.* models models.source models.kinds "
     "models.settings models.crf models.configs models.heads pipe.cache pipe.features "
     "pipe.batches pipe.arguments pipe.best pipe.records task task.labels task.text task.spans "
-    "train train.settings train.states train.loggers train.guard",
+    "pipe.module_state train train.settings train.states train.loggers train.guard",
     "config models.loader models.hub models.ngrams models.encoders models.structured_heads "
     "pipe.rows pipe.generation task.label_metrics task.answers task.submission task.utils "
     "train.schedules train.snapshot_folders",

@@ -83,6 +83,29 @@ def test_a_resumed_run_may_not_change_its_schedule_or_its_judge(run, cache_dir, 
         train(*words, output=run, cache=cache_dir)
 
 
+def test_a_schedule_is_stretched_only_where_that_is_asked_for(run, cache_dir, capfd):
+    words = (*TC, "--epochs", 4, "--schedule", "--resume", "true")
+    change = "the linear schedule was made for 8 steps and now has 16: its learning rate goes from "
+    with pytest.raises(UserError, match="--epochs 4: " + change) as caught:
+        train(*words, output=run, cache=cache_dir)
+    assert "0.000143 to 0.000571 at step 9" in str(caught.value)
+    assert "accept the new rate with --gin_param 'resume_schedule.stretch=True'" in str(
+        caught.value
+    )
+    assert caught.value.exit_code == Exit.CHECKPOINT
+    before = (run_folder(run) / "metrics.jsonl").read_text()
+    words += ("--gin_param", "resume_schedule.stretch=True", "--max_steps", 9)
+    train(*words, output=run, cache=cache_dir)
+    assert f"--epochs 4: {change}0.000143 to 0.000571 at step 9" in capfd.readouterr().err
+    assert (run_folder(run) / "metrics.jsonl").read_text().startswith(before)
+
+
+def test_fewer_epochs_than_are_done_only_export(run, cache_dir):
+    words = (*TC, "--epochs", 1, "--schedule", "--resume", "true", "--hf_path", run / "export")
+    train(*words, output=run, cache=cache_dir)
+    assert (run / "export" / "config.json").exists()
+
+
 def test_a_long_path_leaves_the_name_of_the_class_in_the_runs_folder():
     run = RunFolder.of("output", "SomeModel", "/far/away" * 40 + "/tail", "klue_tc")
     name = run.path.parent.name

@@ -13,12 +13,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ke_t5.distributed import seed_generators
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.batches import evaluation_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
+from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import EvaluationHelper
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.records import Record
@@ -81,7 +81,9 @@ def evaluate(
     mine = range(ranks.rank, len(batches), ranks.size)
     with ranks.evaluation_threads(), being_evaluated(model), torch.inference_mode(), autocast():
         for number in watch(mine):
-            torch.manual_seed(_batch_seed(helper.seed, number))
+            # Whichever rank predicts the batch, and whatever was computed before.
+            reset_module_state(model)
+            seed_generators(helper.seed, number)
             records = helper.predict(model, examples.batch(batches[number]))
             answers += zip(batches[number].tolist(), records, strict=True)
     gathered = ranks.gather(answers)
@@ -93,11 +95,6 @@ def evaluate(
         (evaluated.scores, evaluated.num_rows, evaluated.num_scored, evaluated.unparsable)
     )
     return evaluated
-
-
-def _batch_seed(seed: int, number: int) -> int:
-    """The seed of what is drawn for a batch, whichever rank predicts it."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def score(

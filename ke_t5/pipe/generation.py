@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import UserError
 from ke_t5.pipe.arguments import KWARGS, LENGTHS, in_force
+from ke_t5.pipe.module_state import reset_module_state
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
 def being_evaluated(model: torch.nn.Module) -> Iterator[None]:
     """Within it the model is in evaluation mode and transformers logs errors only; afterwards every
     module is in the mode it was in, and the random numbers go on where they were."""
+    import numpy as np
     import torch
 
     library = logging.getLogger("transformers")
+    reset_module_state(model)  # before the modes are noted: a module that comes back has one too
+    drawn = random.getstate(), np.random.get_state()
     level, modes = library.level, {module: module.training for module in model.modules()}
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -34,6 +39,8 @@ def being_evaluated(model: torch.nn.Module) -> Iterator[None]:
             yield
         finally:
             library.setLevel(level)
+            random.setstate(drawn[0])
+            np.random.set_state(drawn[1])
             for module, is_training in modes.items():
                 module.training = is_training
 

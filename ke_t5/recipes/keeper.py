@@ -19,7 +19,7 @@ from ke_t5.recipes.folders import write_atomically
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import export_best
 from ke_t5.recipes.parts import Evaluation, Part, evaluate_parts, helpers_of
-from ke_t5.recipes.resumption import check_unchanged, fixed_settings
+from ke_t5.recipes.resumption import check_schedule, check_unchanged, fixed_settings
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, count_steps
@@ -90,6 +90,10 @@ class Keeper:
             )
             check_unchanged(progress["fixed"], self.fixed, where=str(snapshot))
             self.state.step, self.state.rows = progress["step"], progress["rows"]
+            check_schedule(
+                self.job, self.state, total_before=progress.get("epoch_steps"),
+                total=self.epoch_steps, num_steps=self.num_steps,
+            )  # fmt: skip
             self.state.loss_sum = progress["loss_sum"]
             self.state.loss_steps = progress["loss_steps"]
             self.best, self.waited = progress["best"], progress["waited"]
@@ -203,6 +207,7 @@ class Keeper:
             "rows": self.state.rows,
             "loss_sum": float(self.ranks.mean(share)),
             "loss_steps": self.state.loss_steps,
+            "epoch_steps": self.epoch_steps,
             "best": self.best,
             "waited": self.waited,
             "fixed": self.fixed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,11 @@ from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.parts import Part
 from ke_t5.train.loop import TrainState
-from ke_t5.train.schedules import schedule_settings
+from ke_t5.train.schedules import allows_stretching, get_scheduler, schedule_settings
+
+logger = logging.getLogger(__name__)
+
+STRETCH = "resume_schedule.stretch"
 
 
 def fixed_settings(
@@ -61,3 +66,45 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
                 "resume with the settings of the run, or start a new one without --resume",
                 Exit.CHECKPOINT,
             )
+
+
+def check_schedule(
+    job: Job, state: TrainState, *, total_before: int | None, total: int, num_steps: int
+) -> None:
+    """Raises UserError if the learning rate would not go on as the schedule was begun.
+
+    With `resume_schedule.stretch=True` the change is logged instead.
+
+    Args:
+        total_before: updates in all epochs of the run that saved the snapshot; None in snapshots of
+            older versions, which cannot be checked.
+        total: updates in all epochs now; num_steps: those of them that this launch makes.
+    """
+    if total_before in (None, total):
+        return
+    name = job.flags.schedule or "constant"
+    before = get_scheduler(name, total_before)
+    begun = range(state.step, num_steps)
+    changed = next((step for step in begun if before(step) != state.factor(step)), None)
+    if changed is None:
+        return
+    rates = [group.get("initial_lr", group["lr"]) for group in state.optimizer.param_groups]
+    peak = max((rate for rate in rates if rate is not None), default=0.0)
+    # The rate of the last update if that is where the two part, else what the next was to have.
+    old = before(changed - 1 if changed == state.step > 0 else changed)
+    told = (
+        f"the {name} schedule was made for {total_before} steps and now has {total}: its learning "
+        f"rate goes from {peak * old:.3g} to {peak * state.factor(changed):.3g} "
+        f"at step {changed + 1}"
+    )
+    where = job.flags.given.get("epochs", f"{total} steps in all epochs")
+    if allows_stretching():
+        logger.warning("%s: %s", where, told)
+        return
+    raise UserError(
+        told,
+        where,
+        "resume with the --epochs of the run, start a new run without --resume, or accept the new "
+        f"rate with --gin_param '{STRETCH}=True'",
+        Exit.CHECKPOINT,
+    )

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ke_t5.distributed import Ranks, no_sync, seed_step
+from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.pipe.batches import BatchPlan, share
 from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import model_inputs
 from ke_t5.train.guard import Guard
 from ke_t5.train.schedules import set_learning_rate
@@ -104,6 +105,7 @@ def has_unused_parameters(
 ) -> bool:
     """Whether some trainable parameter gets no gradient from an example; leaves no gradient."""
     counts = examples.counted("labels")
+    reset_module_state(module)
     inputs = model_inputs(module, examples.batch([int(np.argmax(counts > 0))]), device)
     loss_of(module(**inputs)).backward()
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -151,7 +153,8 @@ def fit(
     load = functools.partial(_load, parts_of=parts_of, examples=examples, counts=counts)
     for epoch, is_last, batch, parts in _prefetch(batches, load, workers):
         state.optimizer.zero_grad(set_to_none=True)
-        seed_step(seed, state.step, ranks.rank)
+        reset_module_state(state.module)
+        seed_generators(seed, state.step, ranks.rank)
         total = max(1, int(counts[batch].sum()))
         loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
         lr = _update(state, settings, batch=batch, examples=examples, loss=loss)

@@ -53,6 +53,12 @@ def schedule_settings(warmup_ratio=0.1, warmup_steps=None, min_ratio=0.0):
     return warmup_ratio, warmup_steps, min_ratio
 
 
+@gin.configurable("resume_schedule")
+def allows_stretching(stretch=False):
+    """Whether a resumed run may have another number of steps than the schedule was begun for."""
+    return bool(stretch)
+
+
 def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
     """A pure function: number of updates done -> factor on the learning rate of the next one.
 

@@ -1,0 +1,60 @@
+"""What a forward pass leaves behind in a model besides its weights, and how it is undone.
+
+Some models change themselves: BigBird replaces its sparse attention for good at the first short
+batch, dynamic rotary embeddings grow with the longest input so far. A snapshot holds the weights
+only, so a resumed run would compute something else than an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+PLAIN = (bool, int, float, str, type(None))
+# Set by `train()` and `eval()`, and by the wrappers of several processes.
+FREE = {"training"}
+
+_INITIAL: weakref.WeakKeyDictionary[torch.nn.Module, list] = weakref.WeakKeyDictionary()
+
+
+def reset_module_state(model: torch.nn.Module) -> None:
+    """Puts back submodules, plain attributes and unsaved buffers as the first call found them.
+
+    Call it before every forward pass whose result must not depend on the passes before it; the
+    first call must come before any of them. Weights, saved buffers and modes stay as they are.
+    """
+    if model not in _INITIAL:
+        _INITIAL[model] = [_state_of(module) for module in model.modules()]
+        return
+    for module_ref, plain, children, buffers in _INITIAL[model]:
+        module = module_ref()
+        if module is None:
+            continue
+        attributes = module.__dict__
+        for name, value in plain.items():
+            if attributes.get(name) is not value:
+                attributes[name] = value
+        for name, child in children.items():
+            if module._modules.get(name) is not child:
+                child.train(module.training)
+                module._modules[name] = child
+        for name, buffer in buffers.items():
+            now = module._buffers.get(name)
+            # On another device since then: moved by the caller, not changed by a pass.
+            if now is not buffer and (now is None or now.device == buffer.device):
+                module._buffers[name] = buffer
+
+
+def _state_of(module: torch.nn.Module) -> tuple[Any, dict, dict, dict]:
+    plain = {
+        name: value
+        for name, value in module.__dict__.items()
+        if name not in FREE and isinstance(value, PLAIN)
+    }
+    unsaved = module._non_persistent_buffers_set
+    buffers = {name: module._buffers[name] for name in unsaved if module._buffers[name] is not None}
+    # Children are held, so that a replaced one is there to come back; the model itself is not.
+    return weakref.ref(module), plain, dict(module._modules), buffers
