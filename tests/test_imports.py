@@ -20,15 +20,15 @@ PACKAGE = "ke_t5"
 SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
-    "errors hub annotations gin_syntax pipe.code",
-    "registry bindings failure flags distributed readers.* models models.source models.kinds "
+    "errors hub annotations gin_syntax models.kinds pipe.code",
+    "registry bindings failure flags distributed readers.* models models.source "
     "models.settings models.crf models.configs models.heads pipe.cache pipe.features "
     "pipe.batches pipe.arguments pipe.best pipe.records task task.labels task.text task.spans "
     "pipe.module_state train train.settings train.states train.loggers train.guard",
     "config models.loader models.hub models.ngrams models.encoders models.structured_heads "
     "pipe.rows pipe.generation task.label_metrics task.answers task.submission task.utils "
     "train.schedules train.snapshot_folders",
-    "models.models models.build models.characters pipe.preprocessors pipe.sources "
+    "models.choice models.models models.build models.characters pipe.preprocessors pipe.sources "
     "task.tag_metrics task.text_metrics train.optimizers train.snapshots",
     "models.export pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
     "task.steps task.layouts",

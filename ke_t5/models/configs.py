@@ -11,10 +11,7 @@ from transformers import AutoConfig, T5Config
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
-# Same parameters, other vocabulary: their encoders are T5's.
-T5_TYPES = ("t5", "mt5")
-# What all model types of this package begin with.
-OUR_PREFIX = "ke_t5_"
+from ke_t5.models.kinds import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
 
 
 class T5EncoderConfig(T5Config):
@@ -156,7 +153,11 @@ class EncoderConfig(PreTrainedConfig):
     def reads(cls, config: dict) -> bool:
         """Whether the body of a model with this configuration fits; its head may be another."""
         kind = config["model_type"]
-        if config.get("is_encoder_decoder") and kind not in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
+        can_stand = kind in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES or kind in (
+            *ENCODER_CLASSES,
+            *READ_BY_DECODER,
+        )
+        if config.get("is_encoder_decoder") and not can_stand:
             return False
         return "backbone" in config or not kind.startswith(OUR_PREFIX)
 
@@ -194,6 +195,24 @@ class AnyLastSequenceConfig(EncoderConfig):
     """Of EncoderForSequenceClassificationLast."""
 
     model_type = "ke_t5_any_sequence_last"
+
+
+class TokenConfig(EncoderConfig):
+    """Of EncoderForTokenClassification."""
+
+    model_type = "ke_t5_any_token"
+
+
+class EntityPairConfig(EncoderConfig):
+    """Of EncoderForSequenceClassificationMeanSubmeanObjmean."""
+
+    model_type = "ke_t5_any_entity_pair_mean"
+
+
+class QuestionAnsweringConfig(EncoderConfig):
+    """Of EncoderForQuestionAnswering."""
+
+    model_type = "ke_t5_any_question_answering"
 
 
 class CrfConfig(EncoderConfig):
@@ -236,6 +255,9 @@ CONFIGS = (
     AnyMeanSequenceConfig,
     AnyFirstSequenceConfig,
     AnyLastSequenceConfig,
+    TokenConfig,
+    EntityPairConfig,
+    QuestionAnsweringConfig,
     CrfConfig,
     CharacterConfig,
     DependencyConfig,

@@ -10,14 +10,16 @@ import inspect
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedModel, T5EncoderModel
+from transformers import PreTrainedModel, T5EncoderModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqModelOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
 from ke_t5.models.configs import EncoderConfig, T5EncoderConfig
 from ke_t5.models.crf import CRF
+from ke_t5.models.kinds import ENCODER_CLASSES, READ_BY_DECODER
 
 
 class T5EncoderWithHead(T5EncoderModel):
@@ -109,6 +111,12 @@ class EncoderWithHead(PreTrainedModel):
         """The backbone's output and the mask [B, S], all true where none is given."""
         given = {key: value for key, value in kwargs.items() if value is not None}
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **given)
+        if isinstance(output, Seq2SeqModelOutput):
+            output = BaseModelOutput(
+                last_hidden_state=output.last_hidden_state,
+                hidden_states=output.decoder_hidden_states,
+                attentions=output.decoder_attentions,
+            )
         return output, _mask_of(output, attention_mask)
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -136,22 +144,21 @@ def _mask_of(output: BaseModelOutput, attention_mask: Tensor | None) -> Tensor:
 def _backbone_class(config: EncoderConfig) -> type[PreTrainedModel]:
     if config.backbone is None:
         raise ValueError(f"{type(config).__name__} needs the configuration of an encoder: backbone")
-    kind = type(config.backbone)
+    kind, name = type(config.backbone), config.backbone.model_type
     if kind in MODEL_FOR_TEXT_ENCODING_MAPPING:
         return MODEL_FOR_TEXT_ENCODING_MAPPING[kind]
-    if config.backbone.is_encoder_decoder:
-        raise ValueError(f"{config.backbone.model_type} has no encoder that stands alone")
+    if name in ENCODER_CLASSES:
+        return getattr(transformers, ENCODER_CLASSES[name])
+    if config.backbone.is_encoder_decoder and name not in READ_BY_DECODER:
+        raise ValueError(f"{name} has no encoder that stands alone")
     return MODEL_MAPPING[kind]
 
 
 def _backbone(config: EncoderConfig) -> PreTrainedModel:
     model_class = _backbone_class(config)
+    # Nothing is generated, so that keys and values of earlier tokens serve nobody.
+    config.backbone.use_cache = False
     # A pooler that no head reads would be a parameter without a gradient.
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     options = {"add_pooling_layer": False} if has_pooler else {}
-    auto = (
-        AutoModelForTextEncoding
-        if type(config.backbone) in MODEL_FOR_TEXT_ENCODING_MAPPING
-        else AutoModel
-    )
-    return auto.from_config(config.backbone, **options)
+    return model_class._from_config(config.backbone, **options)

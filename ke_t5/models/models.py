@@ -87,10 +87,29 @@ class T5EncoderForSequenceClassificationFirstSubmeanObjmean(T5EncoderWithHead):
     forward = heads.classify_entity_pairs
 
 
+class EncoderForSequenceClassificationMeanSubmeanObjmean(EncoderWithHead):
+    """T5EncoderForSequenceClassificationMeanSubmeanObjmean on any encoder."""
+
+    config_class = configs.EntityPairConfig
+    task_forms = ("entity_pair_classification",)
+    pool = staticmethod(heads.sum_over_root_length)
+    add_head = heads.add_entity_pair_head
+    forward = heads.classify_entity_pairs
+
+
 class T5EncoderForTokenClassification(T5EncoderWithHead):
     """A class for each token."""
 
     config_class = configs.T5TokenConfig
+    task_forms = ("token_classification",)
+    add_head = heads.add_token_head
+    forward = heads.classify_tokens
+
+
+class EncoderForTokenClassification(EncoderWithHead):
+    """A class for each token, on any encoder."""
+
+    config_class = configs.TokenConfig
     task_forms = ("token_classification",)
     add_head = heads.add_token_head
     forward = heads.classify_tokens
@@ -149,6 +168,15 @@ class T5EncoderForQuestionAnswering(T5EncoderWithHead):
     forward = heads.find_answers
 
 
+class EncoderForQuestionAnswering(EncoderWithHead):
+    """The first and the last token of the answer in a passage, on any encoder."""
+
+    config_class = configs.QuestionAnsweringConfig
+    task_forms = ("question_answering",)
+    add_head = heads.add_answer_head
+    forward = heads.find_answers
+
+
 class T5EncoderForDependencyParsing(T5EncoderWithHead):
     """The head of each word and their relation, by biaffine scores."""
 
@@ -175,12 +203,15 @@ _AUTO_CLASSES = (
     (AutoModelForSequenceClassification, EncoderForSequenceClassificationLast),
     (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationMeanSubmeanObjmean),
     (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationFirstSubmeanObjmean),
+    (AutoModelForSequenceClassification, EncoderForSequenceClassificationMeanSubmeanObjmean),
     (AutoModelForTokenClassification, T5EncoderForTokenClassification),
+    (AutoModelForTokenClassification, EncoderForTokenClassification),
     (AutoModelForTokenClassification, T5EncoderForEntityRecognitionWithCRF),
     (AutoModelForTokenClassification, EncoderForEntityRecognitionWithCRF),
     (AutoModelForTokenClassification, T5EncoderForCharacterTagging),
     (AutoModelForTokenClassification, EncoderForCharacterTagging),
     (AutoModelForQuestionAnswering, T5EncoderForQuestionAnswering),
+    (AutoModelForQuestionAnswering, EncoderForQuestionAnswering),
     (AutoModel, T5EncoderForDependencyParsing),
     (AutoModel, EncoderForDependencyParsing),
 )

@@ -81,6 +81,14 @@ class RunFolder:
         origin = safe_name(pre_trained_model)[-max(1, LONGEST_NAME - len(model) - 1) :]
         return cls(Path(output_dir, f"{model}_{origin}", safe_name(task)))
 
+    @classmethod
+    def around(cls, path: str) -> RunFolder | None:
+        """The run that a folder is, or that a snapshot in it belongs to; None for none."""
+        for folder in (Path(path), *Path(path).resolve().parents[:2]):
+            if (folder / "model" / "config.json").exists():
+                return cls(folder)
+        return None
+
     @property
     def weights(self) -> Path:
         """Snapshots."""

@@ -24,12 +24,12 @@ from ke_t5.models.loader import (
     check_form,
     check_model_name,
     choose_form,
-    default_model_name,
     load_model,
 )
 from ke_t5.models.settings import get_model_config
 from ke_t5.pipe import Folders, Mixture, Task, get_task
 from ke_t5.recipes.folders import RunFolder, make_folder, write_json
+from ke_t5.recipes.model_names import resolve_model_name
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import FitSettings, get_fit_settings
 
@@ -156,7 +156,7 @@ def prepare(flags: Namespace) -> Job:
         logger.warning(note)
     settings, model_config = get_fit_settings(), get_model_config()
     task = get_task(flags.task)
-    model_name = flags.model_name or default_model_name(task.form)
+    model_name = resolve_model_name(flags, task.form)
     class_name = check_model_name(model_name)
     task = task.in_form(choose_form(model_name, *task.forms))
     source = "sample" if flags.sample else flags.pre_trained_model
@@ -267,11 +267,11 @@ def resumed_run(job: Job) -> bool:
     """
     resume = job.flags.resume
     if resume not in ("true", "auto", "best"):
-        for folder in (Path(resume), *Path(resume).resolve().parents[:2]):
-            if (folder / "model" / "config.json").exists():
-                job.run = RunFolder(folder)
-                announce_run_folder(folder)
-                return True
+        run = RunFolder.around(resume)
+        if run is not None:
+            job.run = run
+            announce_run_folder(run.path)
+            return True
     if resume == "auto":
         return any(job.run.weights.glob("step-*/MANIFEST.json"))
     return True

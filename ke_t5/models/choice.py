@@ -1,0 +1,131 @@
+"""The model class for a task's form if `--model_name` is not given, from the checkpoint."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.hub import WHERE, Pretrained
+from ke_t5.models.kinds import (
+    ANY_ENCODER_MODELS,
+    DEFAULT_MODELS,
+    OUR_MODELS,
+    OUR_PREFIX,
+    T5_TYPES,
+    TRANSFORMERS_TABLES,
+)
+
+# transformers' Auto classes for the forms of task that we have.
+AUTO_CLASSES = {
+    "AutoModelForSequenceClassification": "sequence_classification",
+    "AutoModelForTokenClassification": "token_classification",
+    "AutoModelForQuestionAnswering": "question_answering",
+    "AutoModelForSeq2SeqLM": "seq2seq",
+}
+AUTO_PREFIX = "transformers:Auto"
+# How the names of transformers' classes with a head for the form end.
+_HEADS = {
+    "sequence_classification": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "question_answering": "ForQuestionAnswering",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model name as `load_model` takes it, and why it was chosen."""
+
+    model_name: str
+    reason: str
+
+
+def choose_model(form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
+    """The class for a task of that form on this checkpoint.
+
+    In this order: the class that the checkpoint was saved with, if it serves the form; our T5
+    heads for T5 and mT5; the class in transformers' Auto table; our head for any encoder.
+
+    Raises:
+        UserError: neither transformers nor we have a class for it.
+    """
+    kind = found.config["model_type"]
+    for saved in found.config.get("architectures") or ():
+        if OUR_MODELS.get(saved) == form:
+            return Choice(saved, "the checkpoint was saved with it")
+        if saved.endswith(_HEADS.get(form, ())) and saved == transformers_class(form, kind):
+            return Choice(f"transformers:{saved}", "the checkpoint was saved with it")
+    if kind == "t5" or (form != "seq2seq" and _is_t5_encoder(found.config)):
+        return Choice(DEFAULT_MODELS[form], f"the default for {kind!r}")
+    listed = transformers_class(form, kind)
+    if listed is not None:
+        return _listed_or_ours(form, found, listed)
+    if form in ANY_ENCODER_MODELS and _has_backbone(kind):
+        return Choice(ANY_ENCODER_MODELS[form], f"transformers has no such class for {kind!r}")
+    raise _no_class(form, found, where)
+
+
+def _listed_or_ours(form: str, found: Pretrained, listed: str) -> Choice:
+    """transformers' class `listed`, unless the checkpoint's weights speak for one of our heads."""
+    kind = found.config["model_type"]
+    return Choice(f"transformers:{listed}", f"transformers' class for {kind!r}")
+
+
+def choose_listed(auto_class: str, found: Pretrained, *, where: str = WHERE) -> Choice:
+    """The class that an Auto class of transformers (by its name) stands for on this checkpoint.
+
+    Raises:
+        UserError: the Auto class serves none of our forms, or has no class for the checkpoint.
+    """
+    form = AUTO_CLASSES.get(auto_class)
+    if form is None:
+        raise UserError(
+            "no task is for this Auto class",
+            f"--model_name transformers:{auto_class}",
+            f"use one of {', '.join(AUTO_CLASSES)}, or leave the flag out",
+        )
+    kind = found.config["model_type"]
+    listed = transformers_class(form, kind)
+    if listed is None:
+        raise UserError(
+            f"transformers has no {auto_class} for model type {kind!r}",
+            f"{where} {found.name}",
+            "leave --model_name out, which takes our own head if there is one",
+            Exit.CHECKPOINT,
+        )
+    return Choice(f"transformers:{listed}", f"{auto_class} for {kind!r}")
+
+
+def transformers_class(form: str, model_type: str) -> str | None:
+    """The name of transformers' class for a form and a model type, None if there is none."""
+    if form not in TRANSFORMERS_TABLES:
+        return None
+    names = getattr(_tables(), TRANSFORMERS_TABLES[form]).get(model_type)
+    return names if names is None or isinstance(names, str) else names[0]
+
+
+def _tables() -> object:
+    return importlib.import_module("transformers.models.auto.modeling_auto")
+
+
+def _is_t5_encoder(config: dict) -> bool:
+    kind = config["model_type"]
+    return kind in T5_TYPES or (kind.startswith(OUR_PREFIX) and "backbone" not in config)
+
+
+def _has_backbone(model_type: str) -> bool:
+    """Whether our heads for any encoder can stand on a model of this type."""
+    if model_type.startswith(OUR_PREFIX):
+        return True
+    return model_type in _tables().MODEL_MAPPING_NAMES
+
+
+def _no_class(form: str, found: Pretrained, where: str) -> UserError:
+    kind = found.config["model_type"]
+    if form == "seq2seq":
+        problem = f"a {kind!r} model writes no answers, and the task needs an encoder-decoder"
+        fix = "choose a T5 or BART model, or the task's form without _gen"
+    else:
+        problem = f"neither transformers nor we have a {form.replace('_', ' ')} class for {kind!r}"
+        fix = "choose another model, or name your own class with --model_name module:Class"
+    return UserError(problem, f"{where} {found.name}", fix, Exit.CHECKPOINT)

@@ -1,0 +1,85 @@
+"""The model class that is chosen for a checkpoint if --model_name is not given."""
+
+from __future__ import annotations
+
+import pytest
+
+from ke_t5.errors import UserError
+from ke_t5.models.choice import AUTO_CLASSES, choose_listed, choose_model
+from ke_t5.models.hub import Pretrained
+
+SEQUENCE, TOKEN = "sequence_classification", "token_classification"
+
+
+def checkpoint(model_type, *architectures, **config):
+    """A folder's configuration, without the folder."""
+    whole = {"model_type": model_type, "architectures": list(architectures), **config}
+    return Pretrained("x", None, True, whole)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "form", "expected"),
+    [
+        ("t5", "seq2seq", "transformers:T5ForConditionalGeneration"),
+        ("mt5", "seq2seq", "transformers:MT5ForConditionalGeneration"),
+        ("umt5", "seq2seq", "transformers:UMT5ForConditionalGeneration"),
+        ("bart", "seq2seq", "transformers:BartForConditionalGeneration"),
+        ("t5", SEQUENCE, "T5EncoderForSequenceClassificationMean"),
+        ("mt5", SEQUENCE, "T5EncoderForSequenceClassificationMean"),
+        ("umt5", SEQUENCE, "transformers:UMT5ForSequenceClassification"),
+        ("roberta", TOKEN, "transformers:RobertaForTokenClassification"),
+        ("deberta-v2", "question_answering", "transformers:DebertaV2ForQuestionAnswering"),
+        ("longt5", SEQUENCE, "EncoderForSequenceClassificationMean"),
+        ("bart", TOKEN, "EncoderForTokenClassification"),
+        ("longt5", TOKEN, "EncoderForTokenClassification"),
+        ("t5gemma", "question_answering", "EncoderForQuestionAnswering"),
+        ("bert", "dependency_parsing", "EncoderForDependencyParsing"),
+        ("qwen3", "character_tagging", "EncoderForCharacterTagging"),
+        (
+            "electra",
+            "entity_pair_classification",
+            "EncoderForSequenceClassificationMeanSubmeanObjmean",
+        ),
+    ],
+)
+def test_the_class_follows_from_architecture_and_task(model_type, form, expected):
+    assert choose_model(form, checkpoint(model_type)).model_name == expected
+
+
+@pytest.mark.parametrize(
+    ("saved", "form", "expected"),
+    [
+        ("T5ForSequenceClassification", SEQUENCE, "transformers:T5ForSequenceClassification"),
+        ("T5ForSequenceClassification", TOKEN, "T5EncoderForTokenClassification"),
+        ("T5EncoderForSequenceClassificationSimple", SEQUENCE, None),
+        ("T5EncoderForEntityRecognitionWithCRF", TOKEN, None),
+    ],
+)
+def test_a_head_that_the_checkpoint_was_saved_with_is_used(saved, form, expected):
+    assert choose_model(form, checkpoint("t5", saved)).model_name == (expected or saved)
+
+
+def test_our_saved_models_serve_other_tasks_too():
+    ours = checkpoint("ke_t5_sequence_mean")
+    assert choose_model(TOKEN, ours).model_name == "T5EncoderForTokenClassification"
+    ours = checkpoint("ke_t5_any_token", backbone={"model_type": "bert"})
+    assert choose_model("dependency_parsing", ours).model_name == "EncoderForDependencyParsing"
+
+
+def test_without_a_class_the_task_is_refused():
+    for found, form, message in (
+        (checkpoint("bert"), "seq2seq", "needs an encoder-decoder.*without _gen"),
+        (checkpoint("exaone"), TOKEN, "token classification class for 'exaone'"),
+        (checkpoint("vit-x"), "dependency_parsing", "dependency parsing class for 'vit-x'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            choose_model(form, found)
+
+
+def test_an_auto_class_stands_for_the_class_in_its_table():
+    found = choose_listed("AutoModelForTokenClassification", checkpoint("electra"))
+    assert found.model_name == "transformers:ElectraForTokenClassification"
+    with pytest.raises(UserError, match="no AutoModelForTokenClassification for model type 'bart'"):
+        choose_listed("AutoModelForTokenClassification", checkpoint("bart"))
+    with pytest.raises(UserError, match=f"no task is for this Auto class.*{list(AUTO_CLASSES)[0]}"):
+        choose_listed("AutoModel", checkpoint("bert"))
