@@ -21,6 +21,7 @@ SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
     "errors hub annotations gin_syntax models.kinds pipe.code",
+    "composition",
     "registry bindings failure flags distributed readers.* models models.source "
     "models.settings models.crf models.configs models.heads pipe.cache pipe.features "
     "pipe.batches pipe.arguments pipe.best pipe.records task task.labels task.text task.spans "

@@ -60,6 +60,16 @@ class Column:
             padded[row, : end - start] = self.values[start:end]
         return padded
 
+    def of_places(self, places: np.ndarray) -> np.ndarray:
+        """The values at these places, one sequence after the other."""
+        if self.offsets is None:
+            return self.values[places]
+        if len(places) == len(self.offsets) - 1:  # all of them, whose order does not matter here
+            return self.values[self.offsets[0] : self.offsets[-1]]
+        starts, ends = self.offsets[places].tolist(), self.offsets[places + 1].tolist()
+        parts = [self.values[a:b] for a, b in zip(starts, ends, strict=True)]
+        return np.concatenate(parts) if parts else self.values[:0]
+
     def counted(self) -> np.ndarray:
         """Per row, how many values are no `IGNORED` (and no NaN)."""
         if self.values.dtype.kind == "f":

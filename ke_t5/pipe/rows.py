@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_t5.pipe.cache import DATA_FILE, build_once
+from ke_t5.composition import MARKS, compose_row
+from ke_t5.pipe.cache import DATA_FILE, build_once, make_key
 
 if TYPE_CHECKING:
     import datasets
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -43,19 +48,25 @@ def arrow_features(columns: Any) -> Any:
     return converted
 
 
-def _store(folder: Path, columns: Mapping[str, Any], rows: Iterable[Row]) -> int:
-    """Writes rows with their `_id` as one Arrow file and returns their number."""
+def _store(
+    folder: Path, columns: Mapping[str, Any], rows: Iterable[Row], *, origin: str
+) -> dict[str, int]:
+    """Writes rows, composed and with their `_id`, as one Arrow file; returns how many they are
+    and how many of them were decomposed."""
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
     features = datasets.Features(arrow_features({**columns, ROW_ID: "int64"}))
-    num_rows = 0
+    num_rows = num_composed = 0
     with ArrowWriter(path=str(folder / DATA_FILE), features=features) as writer:
         for row in rows:
-            writer.write({**{name: row.get(name) for name in columns}, ROW_ID: num_rows})
+            row = {name: row.get(name) for name in columns}
+            composed = compose_row(row, f"{origin}, row {num_rows}")
+            num_composed += composed is not row
+            writer.write({**composed, ROW_ID: num_rows})
             num_rows += 1
         writer.finalize()
-    return num_rows
+    return {"rows": num_rows, "composed": num_composed}
 
 
 def stored_rows(
@@ -65,11 +76,58 @@ def stored_rows(
     import datasets
 
     def build(temporary: Path) -> dict[str, Any]:
-        return {"rows": _store(temporary, columns, rows()), "origin": origin}
+        return {**_store(temporary, columns, rows(), origin=origin), "origin": origin}
 
     info = build_once(folder, build)
+    if info.get("composed"):
+        _tell_of_composed(origin, info["composed"], info["rows"])
     if info["rows"] == 0:
         names = list(columns)
         empty = datasets.Dataset.from_dict({name: [] for name in [*names, ROW_ID]})
         return Rows(empty, folder.name, info["origin"])
     return Rows(datasets.Dataset.from_file(str(folder / DATA_FILE)), folder.name, info["origin"])
+
+
+@functools.cache
+def _tell_of_composed(origin: str, num_composed: int, num_rows: int) -> None:
+    """Once per process: a split's rows are asked for several times."""
+    logger.warning(
+        "%s: %d of %d rows hold decomposed text (NFD): composed (NFC) on reading",
+        origin, num_composed, num_rows,
+    )  # fmt: skip
+
+
+def composed_table(table: datasets.Dataset, origin: str) -> datasets.Dataset:
+    """The table with its texts composed, as `stored_rows` has them; the same one where nothing is
+    decomposed."""
+    if not any(map(_holds_marks, _texts(table.data.table))):
+        return table
+    composed = table.map(
+        lambda row, i: {**compose_row(row, f"{origin}, row {i}")},
+        with_indices=True,
+        features=table.features,
+        new_fingerprint=make_key([table._fingerprint, "composed"]),
+    )
+    pairs = zip(table, composed, strict=True)
+    _tell_of_composed(origin, sum(before != after for before, after in pairs), len(table))
+    return composed
+
+
+def _holds_marks(texts: Any) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.match_substring_regex(texts, f"[{MARKS}]")).as_py())
+
+
+def _texts(table: Any) -> Iterator[Any]:
+    """The arrays of texts in a table, those in lists and records too."""
+    import pyarrow as pa
+
+    arrays = [chunk for column in table.columns for chunk in column.chunks]
+    while arrays:
+        array = arrays.pop()
+        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+            yield array
+        elif pa.types.is_struct(array.type) or hasattr(array, "offsets"):
+            inner = array.flatten()
+            arrays += inner if isinstance(inner, list) else [inner]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.hub import why_unreachable
 from ke_t5.pipe.cache import INFO_FILE, Folders, code_of, hash_files, make_key, package_version
-from ke_t5.pipe.rows import ROW_ID, Row, Rows, stored_rows
+from ke_t5.pipe.rows import ROW_ID, Row, Rows, composed_table, stored_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -239,6 +239,7 @@ class HFDataSource(DataSource):
                 f"has a column {ROW_ID!r} of its own, where the place of a row belongs",
                 "let a FunctionDataSource give its rows under another name",
             )
+        table = composed_table(table, f"{self.path} {split}")
         table = table.add_column(ROW_ID, range(len(table)))
         return Rows(table, table._fingerprint, self.path)
 

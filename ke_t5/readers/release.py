@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from ke_t5.composition import compose
 from ke_t5.readers.json_rows import kind_of
 from ke_t5.readers.streams import fault, listed
 
@@ -184,6 +185,12 @@ def text_at(text: str, start: int, end: int, expected: str, where: str) -> None:
         what = f"{expected!r} at {start}..{end} lies outside a text of {len(text)} characters"
     elif text[start:end] != expected:
         what = f"expected {expected!r} at {start}..{end}, found {text[start:end]!r}"
+        if compose(text) != text and compose(expected) in compose(text):
+            what = (
+                f"{compose(expected)!r} is not at {start}..{end} of a text in decomposed form (NFD)"
+            )
+            fix = "compose the file before offsets are counted (NFC, such as `uconv -x any-nfc`)"
+            raise fault(where, what, fix)
     else:
         return
     raise fault(where, what, "mend the span: offsets count characters of the text as it stands")

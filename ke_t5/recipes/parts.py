@@ -22,6 +22,7 @@ from ke_t5.pipe.mixture import MEAN
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
+from ke_t5.recipes.token_health import check_tokens
 from ke_t5.train.settings import autocast
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def load_parts(job: Job, splits: Sequence[str]) -> list[Part]:
     for task, split in zip(job.task.members, splits, strict=True):
         examples = get_dataset(task, split, folders=job.folders)
         console.report_examples(task, split, examples)
+        check_tokens(task, split, examples)
         if job.flags.pass_only_model_io:
             examples = examples.without_kept()
         name = split if task is job.task else part_name(task, split)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ke_t5.composition import code_points, look_alike
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.preprocessors import require_columns
 from ke_t5.task.labels import Labels
@@ -31,10 +32,18 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
     for value in [] if values is None else values.unique().to_pylist():
         if value is not None and value not in labels.keys:
             row = rows[values.to_pylist().index(value)]
-            fix = suggestion(str(value), map(str, labels.keys))
-            raise UserError(
-                f"{column} {value!r} is not in the list", f"{where}, row {row}", fix, Exit.DATA
-            )
+            raise _unknown_label(value, f"{where}, row {row}", labels=labels, column=column)
+
+
+def _unknown_label(value: Any, where: str, *, labels: Labels, column: str) -> UserError:
+    """The error for a value that is no label, which never shows the very same letters as a cure."""
+    what = f"{column} {value!r} is not in the list"
+    fix = suggestion(str(value), map(str, labels.keys))
+    for key in map(str, labels.keys):
+        if key != str(value) and look_alike(key, str(value)):
+            what = f"{column} {value!r} only looks like the label {key!r}"
+            fix = f"write {code_points(key)} instead of {code_points(str(value))}"
+    return UserError(what, where, fix, Exit.DATA)
 
 
 def has_texts(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
+from ke_t5.composition import compose
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -35,8 +37,11 @@ class Labels:
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for column in ("keys", "words"):
-            object.__setattr__(self, column, tuple(getattr(self, column)) or tuple(self.names))
+        for column in ("names", "keys", "words"):
+            values = tuple(getattr(self, column)) or tuple(self.names)
+            # Rows are composed on reading (NFC), whatever form a label was typed in.
+            values = tuple(compose(v) if isinstance(v, str) else v for v in values)
+            object.__setattr__(self, column, values)
         for column in ("names", "keys", "words", "glosses"):
             values = getattr(self, column)
             if values is not None and len(values) != len(self.names):

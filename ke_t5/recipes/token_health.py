@@ -1,0 +1,218 @@
+"""Whether the tokenizer knows the text: a model cannot learn from tokens that say nothing."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ke_t5.composition import compose
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import Examples, Task
+from ke_t5.task.text import squeeze
+
+logger = logging.getLogger(__name__)
+
+NUM_SAMPLED, SAMPLED_CHARACTERS = 256, 1000
+# Shares of unknown tokens (or of Hangul that does not survive) to warn of, and to refuse.
+WARN_ABOVE, REFUSE_ABOVE = 0.05, 0.5
+# Of texts: fewer distinct token sequences than this share are as good as one.
+FEW_DISTINCT, ENOUGH_TEXTS = 0.05, 10
+_HANGUL = re.compile("[가-힣]")
+# What no vocabulary of words holds: a hieroglyph, a cuneiform sign, a character of private use.
+_NEVER_KNOWN = ("\U00013080", "\U00012031", "\U0010fffd")
+_PROBE = "한국어"
+# Tokens that are nothing but a space; and what only vocabularies of bytes hold.
+_SPACES = frozenset(("▁", "Ġ"))
+_BYTES = ("<0xEC>", "Ġ")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What became of a sample of texts.
+
+    Attributes:
+        num_whole: texts that their tokens give back, white space, case and width aside.
+        num_distinct, num_sequences: distinct texts, and distinct token sequences of these.
+        lost_hangul: share of the Hangul syllables that the tokens do not give back.
+        example: the text that lost most, and what its tokens say.
+    """
+
+    num_texts: int
+    num_whole: int
+    num_distinct: int
+    num_sequences: int
+    lost_hangul: float
+    example: tuple[str, str]
+
+    @property
+    def is_all_alike(self) -> bool:
+        """Whether distinct texts are (nearly) all the same to the model."""
+        few = max(1, FEW_DISTINCT * self.num_distinct)
+        return self.num_distinct >= ENOUGH_TEXTS and self.num_sequences <= few
+
+
+def check_tokens(task: Task, split: str, examples: Examples) -> None:
+    """Logs, in one line, how much of a split its tokens keep; warns above `WARN_ABOVE`.
+
+    Raises:
+        UserError: more than half of the tokens are unknown, or nearly all texts become the same.
+    """
+    told = []
+    for name, feature in examples.features.items():
+        if feature.tokenizer is None or name not in examples.columns:
+            continue
+        tokenizer = feature.tokenizer()
+        unknown = unknown_share(tokenizer, examples.columns[name].of_places(examples.places))
+        kind = "" if name == "input_ids" else "target "
+        told.append(f"{100 * unknown:.1f} % unknown {kind}tokens")
+        texts = sampled_texts(task, examples, is_target=name != "input_ids")
+        sample = sample_of(tokenizer, texts) if texts else None
+        if sample and name == "input_ids":
+            told.append(_in_words(sample))
+        _judge(tokenizer, unknown, sample, whose=f"{task.name} {split}", kind=kind)
+    if told:
+        logger.info("%s %s: %s", task.name, split, "; ".join(told))
+
+
+def _in_words(sample: Sample) -> str:
+    whole = f"{sample.num_whole} of {sample.num_texts} texts come back from their tokens"
+    return f"{whole}; {sample.num_distinct} distinct texts, {sample.num_sequences} token sequences"
+
+
+def _judge(tokenizer: Any, unknown: float, sample: Sample | None, *, whose: str, kind: str) -> None:
+    lost = sample.lost_hangul if sample else 0.0
+    is_alike = sample is not None and sample.is_all_alike
+    if max(unknown, lost) <= WARN_ABOVE and not is_alike:
+        return
+    what = f"{100 * unknown:.0f} % of the {kind}tokens of {whose} are unknown"
+    if sample and sample.num_texts:
+        what += f", {100 * lost:.0f} % of the Hangul is lost"
+        what += f" ({sample.example[0]!r} becomes {sample.example[1]!r})"
+    if is_alike:
+        what = f"{sample.num_distinct} texts become {sample.num_sequences} token sequences: {what}"
+    why, fix = cause(tokenizer)
+    where = f"tokenizer {tokenizer.name_or_path!r}"
+    # Half of the tokens may be names of fields and spaces, which any tokenizer knows.
+    is_hopeless = unknown > REFUSE_ABOVE or (unknown > WARN_ABOVE and lost > REFUSE_ABOVE)
+    if is_hopeless or is_alike:
+        raise UserError(f"{what}; {why}", where, fix, Exit.DATA)
+    logger.warning("%s: %s; %s; %s", where, what, why, fix)
+
+
+# ------------------------------------------------------------------------------------- measuring
+
+
+def unknown_ids(tokenizer: Any) -> list[int]:
+    """The ids that stand for what a tokenizer does not know; none where it spells bytes."""
+    ids = set() if tokenizer.unk_token_id is None else {tokenizer.unk_token_id}
+    # The id that a tokenizer writes is not always the one that it says.
+    for character in _NEVER_KNOWN:
+        written = tokenizer(character, add_special_tokens=False, verbose=False)["input_ids"]
+        ids |= set(written) & set(tokenizer.all_special_ids)
+    return sorted(ids)
+
+
+def unknown_share(tokenizer: Any, ids: np.ndarray) -> float:
+    """The share of unknown tokens among those of the text, special tokens and spaces aside."""
+    ids = ids[ids >= 0]  # not `IGNORED`
+    unknown = unknown_ids(tokenizer)
+    spaces = tokenizer.get_vocab().keys() & _SPACES
+    special = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids(list(spaces))}
+    special = sorted(special - set(unknown))
+    counts = np.bincount(ids, minlength=max([0, *unknown, *special]) + 1)
+    num_tokens = len(ids) - counts[special].sum()
+    return float(counts[unknown].sum() / num_tokens) if num_tokens else 0.0
+
+
+def sampled_texts(task: Task, examples: Examples, *, is_target: bool) -> list[str]:
+    """Texts of examples that are spread evenly over the split; [] if the task keeps none."""
+    kept = set(examples.dataset.column_names)
+    if is_target or task.inputs is None or not set(task.keep) <= kept or not task.keep:
+        return []
+    positions = np.linspace(
+        0, len(examples), min(NUM_SAMPLED, len(examples)), endpoint=False, dtype=np.int64
+    )
+    texts = [task.inputs(example) for example in examples.examples(positions)]
+    return [text[:SAMPLED_CHARACTERS] for text in texts if text and text.strip()]
+
+
+def sample_of(tokenizer: Any, texts: Sequence[str]) -> Sample:
+    """What the tokenizer makes of these texts."""
+    ids = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    decoded = [compose(tokenizer.decode(row, skip_special_tokens=True)) for row in ids]
+    before = [len(_HANGUL.findall(text)) for text in texts]
+    after = [len(_HANGUL.findall(text)) for text in decoded]
+    losses = [max(0, b - a) for b, a in zip(before, after, strict=True)]
+    worst = int(np.argmax(losses)) if texts else 0
+    return Sample(
+        num_texts=len(texts),
+        num_whole=sum(_folded(a) == _folded(b) for a, b in zip(texts, decoded, strict=True)),
+        num_distinct=len(set(texts)),
+        num_sequences=len({tuple(row) for row in ids}),
+        lost_hangul=sum(losses) / max(1, sum(before)),
+        example=(_cut(texts[worst]), _cut(tokenizer.decode(ids[worst]))) if texts else ("", ""),
+    )
+
+
+def _folded(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _cut(text: str, longest: int = 32) -> str:
+    text = squeeze(text)
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+# ---------------------------------------------------------------------------------------- causes
+
+
+def cause(tokenizer: Any) -> tuple[str, str]:
+    """Why a tokenizer does not know the text, and what to do about it."""
+    file = Path(tokenizer.name_or_path) / "tokenizer_config.json"
+    if not file.parent.is_dir():
+        file = Path(file.name)
+    class_name = type(tokenizer).__name__
+    num_hangul, has_capitals = _vocabulary(tokenizer)
+    if num_hangul == 0 and not any(token in tokenizer.get_vocab() for token in _BYTES):
+        return (
+            f"it does not know Korean (no token of its {len(tokenizer)} holds Hangul)",
+            "take a Korean or multilingual model, or the tokenizer that belongs to it",
+        )
+    normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    if normalizer is None or compose(normalizer.normalize_str(_PROBE)) == normalizer.normalize_str(
+        _PROBE
+    ):
+        return (
+            f"{class_name} may be the wrong class for this vocabulary ({num_hangul} tokens of "
+            f"{len(tokenizer)} hold Hangul)",
+            f'check "tokenizer_class" in {file}, or take a model whose tokenizer knows the text',
+        )
+    if type(normalizer).__name__ == "BertNormalizer":
+        entry = '"do_lower_case": false' if has_capitals else '"strip_accents": false'
+        return (
+            "do_lower_case strips accents and so decomposes Hangul, which the vocabulary holds "
+            "composed",
+            f"write {{{entry}}} into {file}",
+        )
+    return (
+        f"{class_name} decomposes Hangul (NFKD), which the vocabulary holds composed: the wrong "
+        "tokenizer class",
+        f'name the class that the model was trained with as "tokenizer_class" in {file}, or put '
+        "its tokenizer.json there",
+    )
+
+
+@functools.cache
+def _vocabulary(tokenizer: Any) -> tuple[int, bool]:
+    """How many tokens hold Hangul, composed, and whether any holds a capital letter."""
+    tokens = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    num_hangul = sum(_HANGUL.search(token) is not None for token in tokens)
+    return num_hangul, any(re.search("[A-Z]", token) for token in tokens)
