@@ -195,6 +195,9 @@ def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, cache_dir, capf
     train(*TC, *words, output=tmp_path, cache=cache_dir)
     last = json.loads((run_folder(tmp_path) / "weights" / "last.json").read_text())
     assert last["step"] == 12  # the first validation is the best, then two without a better one
+    before = state_files(tmp_path)
+    train(*TC, *words, "--resume", "true", output=tmp_path, cache=cache_dir)
+    assert state_files(tmp_path) == before  # a resumption that makes no further step
 
 
 def test_the_flag_beats_gin_and_says_so(tmp_path, cache_dir, capfd):

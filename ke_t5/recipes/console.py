@@ -7,6 +7,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
 
 import numpy as np
 
@@ -29,22 +30,43 @@ def tell(text: str) -> None:
         sys.stdout.flush()
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "epoch"), counted(1200, "step")
+    ('1 epoch', '1200 steps')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def score_table(
-    title: str, evaluated: Evaluated, intervals: Mapping[str, Interval] | None = None
+    title: str,
+    evaluated: Evaluated,
+    intervals: Mapping[str, Interval] | None = None,
+    *,
+    beside: tuple[str, Mapping[str, float]] | None = None,
 ) -> str:
-    """The scores as a table, with their intervals and what the numbers are over."""
+    """The scores as a table, with their intervals and what the numbers are over.
+
+    Args:
+        beside: the title and the values of a second column.
+    """
     names = list(evaluated.scores) or ["(no row has a label)"]
     width = max(map(len, names))
     lines = [title]
+    if beside:
+        lines[0] = f"{title} | {beside[0]}"
     for name in names:
         value = evaluated.scores.get(name)
         line = f"  {name:<{width}}  {value:8.3f}" if value is not None else f"  {name}"
         if intervals and name in intervals:
             line += f"  [{intervals[name].low:.2f}, {intervals[name].high:.2f}]"
+        if beside and name in beside[1]:
+            line += f" | {beside[1][name]:8.3f}"
         lines.append(line)
-    told = f"{evaluated.num_scored} of {evaluated.num_rows} rows scored"
+    told = f"{evaluated.num_scored} of {counted(evaluated.num_rows, 'row')} scored"
     if evaluated.unparsable:
-        told += f", {evaluated.unparsable} answers unparsable (counted as wrong)"
+        told += f", {counted(evaluated.unparsable, 'answer')} unparsable (counted as wrong)"
     return "\n".join([*lines, f"  {told}"])
 
 
@@ -106,33 +128,41 @@ def next_commands(
     flags: Namespace,
     *,
     launcher: str,
+    folder: Path = Path(),
     best: str = "best",
     last: str = "true",
     stopped_at: int | None = None,
+    real_model: str | None = None,
 ) -> str:
     """What a user may want to do after a training: test, export, go to real data.
 
     Args:
+        folder: of the two scripts, from the current one.
         best, last: how `--resume` finds the snapshot to test, and the one to go on from.
         stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
+        real_model: a model to train on real data, after a run on the sample.
     """
+    train_script, test_script = (
+        shlex.quote(str(folder / name)) for name in ("train_ddp.py", "test_ddp.py")
+    )
     test, best, last = _words(flags, OF_BOTH), shlex.quote(best), shlex.quote(last)
     is_one = ", " not in flags.valid_split  # the tasks of a mixture may have splits of their own
     if is_one and "train_split" in flags.given and not flags.train_split.startswith("train"):
         # A test's own choice of a split might be the one that was trained on.
         test += f" --test_split {shlex.quote(flags.valid_split)}"
-    lines = ["next:", f"  test    {launcher} test_ddp.py {test} --resume {best}"]
+    lines = ["next:", f"  test    {launcher} {test_script} {test} --resume {best}"]
     if not flags.hf_path:
         same = [name for name in flags.given if name not in ("resume", "max_steps", "hf_path")]
         words = _words(flags, ["task", *same])
         if stopped_at is not None:
             words += f" --max_steps {stopped_at}"
-        lines.append(f"  export  {launcher} train_ddp.py {words} --resume {last} --hf_path default")
-    if flags.sample:
+        export = f"{words} --resume {last} --hf_path default"
+        lines.append(f"  export  {launcher} {train_script} {export}")
+    if flags.sample and real_model is not None:
         words = _words(flags, ["task", "model_name", "gin_file", "gin_param", "module_import"])
         lines.append(
-            f"  real    {launcher} train_ddp.py {words} --pre_trained_model NAME_OR_FOLDER"
-            "   (add --hf_data_dir DIR for a raw release)"
+            f"  real    {launcher} {train_script} {words} --pre_trained_model {real_model}"
+            "   # for a raw release: --hf_data_dir DIR"
         )
     return "\n".join(lines)
 

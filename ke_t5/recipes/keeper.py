@@ -14,7 +14,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.models.export import save_configuration
 from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.pipe.evaluation import best_score
-from ke_t5.recipes import console, results
+from ke_t5.recipes import closing, console, results
 from ke_t5.recipes.folders import write_atomically
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import export_best
@@ -23,7 +23,7 @@ from ke_t5.recipes.resumption import check_schedule, check_unchanged, fixed_sett
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, count_steps
-from ke_t5.train.snapshot_folders import folder_name, read_pointer
+from ke_t5.train.snapshot_folders import folder_name, write_pointer
 from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot, save_snapshot
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ class Keeper:
         num_steps: updates of this launch (`--max_steps`); epoch_steps: of all epochs.
         best: {"step", "score", "scores"} of the best validation of the schedule, or None.
         waited: validations since then.
+        closing: the same, and "is_best", of a validation off the schedule that ended the run.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Keeper:
         self.fixed: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None
         self.waited = 0
+        self.closing: dict[str, Any] | None = None
         self.last: Evaluation | None = None
         self.validated_at = self.saved_at = -1
         self.run_log = RunLog(job.run.path, enabled=False)
@@ -72,7 +74,7 @@ class Keeper:
             clean(self.job.run.weights)
             if resume:
                 snapshot = find_snapshot(self.job.run.weights, resume)
-        snapshot = self.ranks.broadcast(snapshot)
+        snapshot, closed_at = self.ranks.broadcast((snapshot, closing.closing_step(self.job.run)))
         if snapshot is None and self.job.is_resumed:
             # Its weights were not loaded: a snapshot was to replace them.
             raise UserError(
@@ -98,7 +100,14 @@ class Keeper:
             self.state.loss_steps = progress["loss_steps"]
             self.best, self.waited = progress["best"], progress["waited"]
             self.saved_at = self.state.step
+            # Snapshots of older versions do not know when they were validated.
+            best_step = -1 if self.best is None else self.best["step"]
+            self.validated_at = progress.get("validated", best_step)
+            if closed_at == self.state.step and not self.goes_on():
+                self.closing = progress.get("closing")
             logger.info("resumed from %s (step %d)", snapshot, self.state.step)
+        if self.ranks.is_main and self.closing is None:
+            closing.take_back(self.job.run)
         self.run_log = RunLog(
             self.job.run.path,
             resume_step=self.state.step if snapshot is not None else None,
@@ -111,9 +120,10 @@ class Keeper:
         """Says what is about to happen."""
         settings, ranks = self.job.settings, self.ranks
         logger.info(
-            "training %s on %s: %d steps (%d epochs), global batch %s = %d x %d processes x %d "
+            "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
             "accumulated, %s, %d thread(s) per process, in %s",
-            self.job.class_name, self.job.task.name, self.num_steps, self.num_epochs,
+            self.job.class_name, self.job.task.name, console.counted(self.num_steps, "step"),
+            console.counted(self.num_epochs, "epoch"),
             self.plan.batch_size if self.plan.batch_tokens is None
             else f"{self.plan.batch_tokens} tokens",
             self.job.batch_size(), ranks.size, settings.accumulate, ranks.device, ranks.threads,
@@ -154,7 +164,7 @@ class Keeper:
     def validate(self, update: Update) -> None:
         """Validates, and saves the snapshot, as the best one if it is."""
         scores = self._evaluate().scores
-        step = self.state.step
+        step = self.validated_at = self.state.step
         self.run_log.scores(step, split=self.job.flags.valid_split, scores=scores)
         score = self._score_of(scores)
         is_best = self.improves(score)
@@ -185,7 +195,6 @@ class Keeper:
         self.last = evaluate_parts(
             self.job, self.helpers, self.state.module, self.valid, ranks=self.ranks
         )
-        self.validated_at = self.state.step
         return self.last
 
     def _write(self) -> None:
@@ -197,7 +206,7 @@ class Keeper:
 
     def save(self, *, is_best: bool = False) -> None:
         """Saves a snapshot; rank 0 writes, the others wait."""
-        if self.saved_at == self.state.step and not is_best:
+        if self.saved_at == self.state.step and not is_best and self.closing is None:
             return
         self.state.guard.check()
         # Each rank has its own share of the loss since the last logged step; their mean is kept.
@@ -210,6 +219,8 @@ class Keeper:
             "epoch_steps": self.epoch_steps,
             "best": self.best,
             "waited": self.waited,
+            "validated": self.validated_at,
+            "closing": self.closing,
             "fixed": self.fixed,
         }
         if self.ranks.is_main:
@@ -219,6 +230,7 @@ class Keeper:
                 optimizer=self.state.optimizer,
                 progress=progress,
                 is_best=is_best,
+                keep=() if self.best is None else (self.best["step"],),
             )
         self.saved_at = self.state.step
         self.ranks.barrier()
@@ -230,20 +242,39 @@ class Keeper:
 
     # -------------------------------------------------------------------------------- the end
 
-    def finish(self) -> None:
-        """Validates and saves a run that ended between two validations.
+    def best_of_all(self) -> dict[str, Any] | None:
+        """The best validation, the closing one included."""
+        return closing.best_of({"best": self.best, "closing": self.closing})
 
-        Such a validation is none of the schedule: a resumed run would not have made it, so it is
-        neither logged nor remembered; its snapshot is the best only while there is no other.
-        """
-        best_step = None if self.best is None else self.best["step"]
-        if self.state.step not in (self.validated_at, best_step):
-            scores = self._evaluate().scores
-            is_first = self.best is None
-            self.save(is_best=is_first and self.improves(self._score_of(scores)))
-            if is_first:
-                self._write()
+    def goes_on(self) -> bool:
+        """Whether this launch has a step to make."""
+        return self.state.step < self.num_steps and not self.is_patience_over()
+
+    def finish(self) -> None:
+        """Validates a run that ended between two validations of its schedule; closes the logs."""
+        step = self.state.step
+        if self.closing is None and step != self.validated_at:
+            self._validate_at_end()
+        elif self.closing is not None and self.closing["is_best"] and self.ranks.is_main:
+            write_pointer(self.job.run.weights, "best", step)  # its launch may have been killed
+        if self.closing is not None:
+            split, scores = self.job.flags.valid_split, self.closing["scores"]
+            self.run_log.scores(step, split=split, scores=scores, is_closing=True)
         self.close()
+
+    def _validate_at_end(self) -> None:
+        """Makes the closing validation and saves its snapshot (see `closing`)."""
+        step, scores = self.state.step, self._evaluate().scores
+        score = self._score_of(scores)
+        is_best = self.improves(score)
+        self.closing = {"step": step, "score": score, "scores": scores, "is_best": is_best}
+        writes = is_best or self.best is None
+        if self.ranks.is_main:
+            names = [*(part.name for part in self.valid), self.job.flags.valid_split]
+            closing.set_aside(self.job.run, dict.fromkeys(names) if writes else (), step=step)
+        if writes:
+            self._write()
+        self.save(is_best=is_best)
 
     def export(self) -> None:
         """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`)."""
@@ -265,35 +296,3 @@ class Keeper:
 
     def _keep_configuration(self) -> None:
         write_atomically(self.job.run.path / "config.gin", self.job.configuration.operative())
-
-    def tell_result(self, *, seconds: float) -> None:
-        """Prints the best scores and what to do next."""
-        flags = self.job.flags
-        launcher = (
-            f"torchrun --nproc_per_node={self.ranks.size}" if self.ranks.size > 1 else "python"
-        )
-        if self.last is not None and self.last.scores:
-            for part, evaluated in self.last.of_parts:
-                title = f"{part.task.name} {part.split}, step {self.state.step}"
-                console.tell(console.score_table(title, evaluated))
-        if self.best is not None:
-            console.tell(
-                f"best: step {self.best['step']}, {console.format_scores(self.best['scores'])}"
-            )
-        console.tell(f"{self.state.step} steps in {seconds:.0f} s; results in {self.job.run.path}")
-        best, last = self._names_of_weights()
-        stopped_at = self.state.step if self.state.step < self.epoch_steps else None
-        console.tell(
-            console.next_commands(
-                flags, launcher=launcher, best=best, last=last, stopped_at=stopped_at
-            )
-        )
-
-    def _names_of_weights(self) -> tuple[str, str]:
-        """How `--resume` finds the best snapshot and the last; by path in a run found by path."""
-        weights = self.job.run.weights
-        step = read_pointer(weights, "best") if self.ranks.is_main else None
-        if self.job.flags.resume in (None, "true", "auto", "best"):
-            return "true" if step is None else "best", "true"
-        best = weights if step is None else weights / folder_name(step)
-        return str(best), str(self.job.run.path)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
 from ke_t5.recipes.card import model_card
+from ke_t5.recipes.closing import best_of
 from ke_t5.recipes.job import Job, bind_and_tell
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.optimizers import get_optimizer
@@ -132,7 +133,7 @@ def export_best(job: Job, module: PreTrainedModel, ranks: Ranks) -> None:
             logger.warning("no validation gave a number to judge by: the last snapshot is exported")
         snapshot = find_snapshot(job.run.weights, "best" if has_best else "true")
         load_snapshot(snapshot, model=module)
-        best = read_progress(snapshot)["best"]
+        best = best_of(read_progress(snapshot))
         card = model_card(job, module, best["scores"] if best else {})
         folder = export.export(module, get_vocabulary(), export_folder(job), card=card)
         logger.info("exported %s to %s", snapshot.name, folder)

@@ -22,6 +22,7 @@ from ke_t5.recipes.job import (
 )
 from ke_t5.recipes.parts import Part, load_parts, resolve_splits
 from ke_t5.recipes.seen_rows import tell_of_seen_rows
+from ke_t5.recipes.summary import tell_result
 from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def main(flags: Namespace) -> None:
         if job.flags.hf_path:
             keeper.export()
         keeper.report()
-        keeper.tell_result(seconds=time.monotonic() - started)
+        tell_result(keeper, seconds=time.monotonic() - started)
 
 
 def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Keeper:
@@ -80,6 +81,8 @@ def fit_and_keep(job: Job, keeper: Keeper, train: Examples) -> None:
     """Fits the model, and logs, validates and saves on the way."""
     from ke_t5.train.loop import fit
 
+    if not keeper.goes_on():
+        return
     updates = fit(
         keeper.state,
         train,

@@ -32,7 +32,8 @@ class RunLog:
     Args:
         folder: the run's folder.
         resume_step: the step of the snapshot that the run goes on from, None for a new run. Lines
-            of later steps are dropped (for a new run, all), because they will be written again.
+            of later steps are dropped (for a new run, all), because they will be written again,
+            and so are those of closing validations (see `ke_t5.recipes.closing`).
         enabled: False on every rank but 0: nothing is written.
     """
 
@@ -83,13 +84,22 @@ class RunLog:
         self._add(self._timing, {"step": step, **timing}, "timing", timing)
         self._restart_clock()
 
-    def scores(self, step: int, *, split: str, scores: Mapping[str, object]) -> None:
-        """Logs the scores of a split after `step` updates."""
+    def scores(
+        self, step: int, *, split: str, scores: Mapping[str, object], is_closing: bool = False
+    ) -> None:
+        """Logs the scores of a split after `step` updates.
+
+        Args:
+            is_closing: of the validation that ends a run between two of its schedule.
+        """
         if not self._is_open:
             return
         # What passed since the last update was evaluation: it is no part of the training rates.
         self._since += time.monotonic() - max(self._counted_at, self._since)
-        self._add(self._metrics, {"step": step, "split": split, "scores": scores}, split, scores)
+        line: dict[str, object] = {"step": step, "split": split, "scores": scores}
+        if is_closing:
+            line["closing"] = True
+        self._add(self._metrics, line, split, scores)
         os.fsync(self._metrics.fileno())
         if self._tensorboard is not None:
             self._tensorboard.flush()
@@ -140,7 +150,7 @@ class RunLog:
 
 
 def _cut(path: Path, end_step: int) -> None:
-    """Keeps the lines that are whole and of steps before `end_step`, in one instant."""
+    """Keeps the lines that stay in a run that goes on at `end_step`, in one instant."""
     if not path.exists():
         return
     # What follows the last line's end is a line that a killed process has begun.
@@ -148,18 +158,19 @@ def _cut(path: Path, end_step: int) -> None:
     # One process writes: what a killed one has left is overwritten.
     temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("wb") as file:
-        file.writelines(line + b"\n" for line in lines if _step_of(line) < end_step)
+        file.writelines(line + b"\n" for line in lines if _stays(line, end_step))
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
-def _step_of(line: bytes) -> float:
-    """The step of a line; infinite where the line is damaged."""
+def _stays(line: bytes, end_step: int) -> bool:
+    """Whether a line is whole, of a step before `end_step`, and not of a closing validation."""
     try:
-        return json.loads(line)["step"]
+        values = json.loads(line)
+        return values["step"] < end_step and not values.get("closing")
     except (ValueError, KeyError, TypeError):
-        return math.inf
+        return False
 
 
 def plain(value: object) -> object:

@@ -14,7 +14,7 @@ import errno
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -49,7 +49,13 @@ logger = logging.getLogger(__name__)
 
 
 def save_snapshot(
-    weights: Path, *, model: nn.Module, optimizer: Optimizer, progress: dict, is_best: bool
+    weights: Path,
+    *,
+    model: nn.Module,
+    optimizer: Optimizer,
+    progress: dict,
+    is_best: bool,
+    keep: Collection[int] = (),
 ) -> Path:
     """Writes `weights/step-<progress["step"]>` and returns it; the best and the last two stay.
 
@@ -57,6 +63,7 @@ def save_snapshot(
         model: the unwrapped model.
         progress: numbers (NaN and inf too), texts, lists, tuples and mappings; `step` is an int.
         is_best: whether `best.json` is to name it.
+        keep: steps whose snapshots stay as well.
 
     Raises:
         UserError: exit 5, the disk is full or refuses; the older snapshots are as they were.
@@ -77,7 +84,7 @@ def save_snapshot(
             write_pointer(weights, pointer, step)
     except OSError as error:
         raise _machine_error(error, weights, needed) from error
-    _remove_older(weights, step)
+    _remove_older(weights, step, keep)
     return path
 
 
@@ -104,8 +111,9 @@ def _num_bytes(contents: Mapping[str, dict]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _remove_older(weights: Path, step: int) -> None:
-    """Keeps the snapshot of `step`, the one before it and the best; later steps are left alone."""
+def _remove_older(weights: Path, step: int, keep: Collection[int]) -> None:
+    """Keeps the snapshot of `step`, the one before it, the best and those to keep; later
+    steps are left alone."""
     earlier = {s: path for s, path in list_snapshots(weights).items() if s < step}
     try:
         best = read_pointer(weights, "best")
@@ -114,7 +122,7 @@ def _remove_older(weights: Path, step: int) -> None:
         return
     for old_step in list(earlier)[:-1]:
         try:
-            if old_step != best:
+            if old_step != best and old_step not in keep:
                 remove_folder(earlier[old_step])
         except OSError as error:
             logger.warning("%s could not be deleted: %s", earlier[old_step], error.strerror)
