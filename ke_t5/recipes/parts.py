@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,11 +23,14 @@ from ke_t5.pipe.mixture import MEAN
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
+from ke_t5.recipes.sameness import one_answer_line
 from ke_t5.recipes.token_health import check_tokens
 from ke_t5.train.settings import autocast
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 FLAGS = {"train": "train_split", "validation": "valid_split", "test": "test_split"}
 
@@ -114,7 +118,7 @@ def evaluate_parts(
     ranks: Ranks,
     watch: Callable[[Iterable], Iterable] = iter,
 ) -> Evaluation:
-    """The scores of all parts; see `evaluate`."""
+    """The scores of all parts; see `evaluate`. Warns of a model that gives one answer only."""
     found = [
         evaluate(
             helper,
@@ -128,6 +132,10 @@ def evaluate_parts(
         for helper, part in zip(helpers, parts, strict=True)
     ]
     of_parts = list(zip(parts, found, strict=True))
+    for part, evaluated in of_parts:
+        line = one_answer_line(f"{part.task.name} {part.split}", evaluated.predictions)
+        if line is not None:
+            logger.warning(line)
     if isinstance(job.task, Mixture):
         prefixes = [score_prefix(h, part.examples) for h, part in zip(helpers, parts, strict=True)]
         return Evaluation(of_parts, mixed_scores(of_parts, prefix=max(prefixes, key=len)))
