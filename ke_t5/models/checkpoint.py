@@ -1,0 +1,114 @@
+"""The names of a checkpoint's tensors, and what they say about its pooler. No torch.
+
+A classifier of transformers that reads the encoder's pooler (BERT's does) learns nothing for
+hundreds of updates where the checkpoint has none and the pooler is drawn anew: masked language
+models and many sentence encoders.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+
+from ke_t5.models.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained
+from ke_t5.models.kinds import TRANSFORMERS_TABLES
+
+# The types whose class for sequences reads a pooler that belongs to the encoder.
+POOLED_TYPES = (
+    "albert", "bert", "canine", "ernie", "fnet", "gte", "layoutlm", "luke", "megatron-bert",
+    "mobilebert", "nomic_bert", "rembert", "roc_bert", "squeezebert",
+)  # fmt: skip
+
+# How sentence-transformers names the pooling that a model was trained with, and our head for it.
+POOLINGS = {
+    "pooling_mode_mean_tokens": "EncoderForSequenceClassificationMean",
+    "pooling_mode_cls_token": "EncoderForSequenceClassificationFirst",
+    "pooling_mode_lasttoken": "EncoderForSequenceClassificationLast",
+}
+
+
+def tensor_names(found: Pretrained) -> set[str] | None:
+    """The names of the tensors in a checkpoint, of which only headers and indexes are read.
+
+    None if they cannot be known: no weights there, not downloaded yet, or an old pickle. Of a
+    pickled checkpoint the set holds other words, too.
+    """
+    for name in (*reversed(SAFE_WEIGHTS), *reversed(PICKLED_WEIGHTS)):
+        path = _file_of(found, name)
+        if path is None:
+            continue
+        try:
+            if name.endswith(".index.json"):
+                return set(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+            return set(safetensors_header(path)) if name in SAFE_WEIGHTS else _pickled_words(path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # where the weights are loaded, the error names the file
+    return None
+
+
+def safetensors_header(path: Path) -> dict[str, dict]:
+    """Name -> {"dtype", "shape", "data_offsets"} of each tensor in a safetensors file."""
+    with path.open("rb") as file:
+        # The header's length in 8 bytes, then the header as JSON.
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}
+
+
+def head_for_pooling(found: Pretrained) -> tuple[str, str] | None:
+    """(our head for a text, why) if the checkpoint has no trained pooler and transformers' class
+    would draw one; None if that class is right.
+
+    A model of sentence-transformers says which tokens it was trained to be read by.
+    """
+    kind = found.config["model_type"]
+    pooling = _file_of(found, "1_Pooling/config.json")
+    if pooling is not None:
+        modes = json.loads(pooling.read_text(encoding="utf-8"))
+        named = [head for mode, head in POOLINGS.items() if modes.get(mode)]
+        if len(named) == 1:
+            return named[0], "1_Pooling/config.json says that it is read so"
+    names = tensor_names(found)
+    if names is None or has_pooler(names):
+        return None
+    if kind in POOLED_TYPES or _is_bare_encoder(kind, names):
+        return POOLINGS["pooling_mode_mean_tokens"], "the checkpoint has no trained pooler"
+    return None
+
+
+def has_pooler(names: set[str]) -> bool:
+    """Whether one of a checkpoint's tensors belongs to the pooler of the encoder."""
+    return any(re.search(r"(^|\.)pooler\.", name) for name in names)
+
+
+def _is_bare_encoder(kind: str, names: set[str]) -> bool:
+    """Whether it is an encoder without the head that it was pre-trained with."""
+    tables = importlib.import_module("transformers.models.auto.modeling_auto")
+    is_encoder = kind in tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    is_listed = kind in getattr(tables, TRANSFORMERS_TABLES["sequence_classification"])
+    heads = r"(^|\.)(lm_head|cls|classifier|vocab_\w+|generator_\w+|discriminator_\w+|decoder)\."
+    return is_encoder and is_listed and not any(re.search(heads, name) for name in names)
+
+
+def _file_of(found: Pretrained, name: str) -> Path | None:
+    """A file of the model, if it is on this machine."""
+    if found.folder is not None:
+        path = found.folder / name
+        return path if path.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(found.name, name)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _pickled_words(path: Path) -> set[str] | None:
+    """The strings in a checkpoint of torch, the tensors' names among them; nothing is executed."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        (data,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        operations = pickletools.genops(archive.read(data))
+        return {value for _, value, _ in operations if isinstance(value, str)}
