@@ -11,10 +11,10 @@ import torch
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import (
-    BartConfig,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    PegasusConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     T5Config,
@@ -102,7 +102,11 @@ def edit_weights(folder, change):
 def test_the_note_names_the_new_head_and_what_was_left_out(bert, capfd):
     model, note = build("transformers:BertForSequenceClassification", bert)
     # This checkpoint has no pooler either, as many Korean ones.
-    assert note.startswith(f"{bert}: weights loaded, 0.0 M parameters; new head: bert, classifier")
+    assert note.startswith(
+        f"{bert}: weights loaded, 0.0 M parameters; new head: bert.pooler, classifier; "
+        "risk: bert.pooler is untrained and may learn nothing for hundreds of steps "
+        "(EncoderForSequenceClassificationMean needs no pooler); "
+    )
     assert note.endswith("left out: cls")
     assert model.config.id2label == TASK["id2label"] and not model.training
     assert capfd.readouterr() == ("", "")
@@ -221,8 +225,8 @@ def test_a_model_of_another_type_is_refused(bert, name):
 
 
 def test_a_decoder_that_its_encoder_cannot_do_without_is_refused(tmp_path):
-    BartConfig(vocab_size=40, d_model=16).save_pretrained(tmp_path)
-    message = "a 'bart' model, and .*WithCRF is made for an encoder .* that stands alone"
+    PegasusConfig(vocab_size=40, d_model=16).save_pretrained(tmp_path)
+    message = "a 'pegasus' model, and .*WithCRF is made for an encoder .* that stands alone"
     with pytest.raises(UserError, match=message):
         build("EncoderForEntityRecognitionWithCRF", tmp_path, from_scratch=True)
 

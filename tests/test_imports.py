@@ -29,11 +29,12 @@ LINES = (
     "config models.loader models.hub models.ngrams models.encoders models.structured_heads "
     "pipe.rows pipe.generation task.label_metrics task.answers task.submission task.utils "
     "train.schedules train.snapshot_folders",
-    "models.choice models.models models.build models.characters pipe.preprocessors pipe.sources "
+    "models.checkpoint",
+    "models.choice models.account models.models models.characters pipe.preprocessors pipe.sources "
     "task.tag_metrics task.text_metrics train.optimizers train.snapshots",
-    "models.export pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
+    "models.build pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
     "task.steps task.layouts",
-    "pipe.task task.decoders",
+    "models.export pipe.task task.decoders",
     "pipe.prediction pipe.mixture task.forms task.passages",
     "pipe.evaluation task.tags task.structured train.loop",
     "pipe sample.* task.families",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.models.account import digest, size_of
 from ke_t5.models.hub import (
     WHERE,
     Pretrained,
     find_pretrained,
     has_own_head,
-    lacks_head,
     require_weights,
 )
 from ke_t5.models.settings import change_config
@@ -65,12 +64,12 @@ def build_model(
         torch.default_generator.manual_seed(seed)
         if from_scratch:
             model = _draw(model_class, found, config, dtype)
-            note = f"{found.name}: fresh weights (seed {seed}), {_size(model)}"
+            note = f"{found.name}: fresh weights (seed {seed}), {size_of(model)}"
         else:
             require_weights(found, where=where)
             model, info = _load(model_class, found, config, dtype, where)
             names = list(task_config.get("id2label", {}).values())
-            note = _digest(model, info, found, names, new_head=new_head, where=where)
+            note = digest(model, info, found, names, new_head=new_head, where=where)
     return _keep_head_apart(model).eval(), note
 
 
@@ -171,94 +170,6 @@ def _unreadable(found: Pretrained, where: str, error: Exception) -> UserError:
         "download or save them again",
         Exit.CHECKPOINT,
     )
-
-
-def _digest(
-    model: PreTrainedModel,
-    info: dict,
-    found: Pretrained,
-    names: list[str],
-    *,
-    new_head: bool,
-    where: str,
-) -> str:
-    """The line about what was loaded; an error where more than a head is missing."""
-    missing = set(info["missing_keys"])
-    other_shapes = {key: shapes for key, *shapes in info["mismatched_keys"]}
-    if has_own_head(found.config) and lacks_head(found):
-        missing.add("lm_head.weight")
-    outside = sorted(key for key in missing | set(other_shapes) if not _in_head(model, key))
-    lacking = outside if new_head else sorted(missing | set(other_shapes))
-    if lacking:
-        shapes = other_shapes.get(lacking[0])
-        detail = f" (file {list(shapes[0])}, model {list(shapes[1])})" if shapes else ""
-        raise UserError(
-            f"its weights do not fit {type(model).__name__}: {_listed(lacking)}{detail} "
-            f"{'have another shape' if shapes else 'missing'}",
-            f"{where} {found.name}",
-            f"choose the model class that they belong to{', or --from_scratch true' * new_head}",
-            Exit.CHECKPOINT,
-        )
-    parts = [f"{found.name}: weights loaded, {_size(model)}"]
-    drawn = missing | set(other_shapes)
-    if drawn:
-        parts.append(f"new head: {_listed(_tops(drawn))}")
-    else:
-        parts += _other_labels(found, names, new_head=new_head, where=where)
-    if info["unexpected_keys"]:
-        parts.append(f"left out: {_listed(_tops(info['unexpected_keys']))}")
-    return "; ".join(parts)
-
-
-def _other_labels(found: Pretrained, names: list[str], *, new_head: bool, where: str) -> list[str]:
-    """A line where the loaded head was trained for other labels than the task's `names`, if so.
-
-    Raises:
-        UserError: they are the task's in another order, and the head is not to be trained again.
-    """
-    given = found.config.get("id2label") or {}
-    own = [str(given[index]) for index in sorted(given, key=int)]
-    is_unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in own)
-    if not names or own == names or is_unnamed:
-        return []
-    told = f"its head has the labels {_listed(own)}, the task {_listed(names)}"
-    if not new_head and set(own) == set(names):
-        raise UserError(
-            f"{told}: the same in another order",
-            f"{where} {found.name}",
-            "every prediction would get a wrong name; give the classifier the task's order",
-            Exit.CHECKPOINT,
-        )
-    return [told]
-
-
-def _in_head(model: PreTrainedModel, key: str) -> bool:
-    """Whether a parameter belongs to the head: to no part that is a pretrained model itself."""
-    if re.search(r"(^|\.)pooler\.", key):
-        # Many encoders were published without the pooler that their classifiers have.
-        return True
-    top = key.split(".")[0]
-    part = getattr(model, top, None)
-    embedding = model.get_input_embeddings()
-    body = isinstance(part, PreTrainedModel) or part is embedding or top == "lm_head"
-    holds_embedding = isinstance(part, nn.Module) and any(
-        module is embedding for module in part.modules()
-    )
-    return not (body or holds_embedding)
-
-
-def _tops(keys: Collection[str]) -> list[str]:
-    """The modules that the keys belong to, as far up as they are a model's own parts."""
-    return sorted({key.split(".")[0] for key in keys})
-
-
-def _listed(names: list[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _size(model: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters"
 
 
 def _keep_head_apart(model: PreTrainedModel) -> PreTrainedModel:

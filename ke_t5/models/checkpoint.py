@@ -14,6 +14,7 @@ import re
 import zipfile
 from pathlib import Path
 
+from ke_t5.hub import SECONDS_TO_ANSWER
 from ke_t5.models.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained
 from ke_t5.models.kinds import TRANSFORMERS_TABLES
 
@@ -34,10 +35,15 @@ POOLINGS = {
 def tensor_names(found: Pretrained) -> set[str] | None:
     """The names of the tensors in a checkpoint, of which only headers and indexes are read.
 
-    None if they cannot be known: no weights there, not downloaded yet, or an old pickle. Of a
-    pickled checkpoint the set holds other words, too.
+    None if they cannot be known: no weights there, no network, or an old pickle. Of a pickled
+    checkpoint the set holds other words, too.
     """
     for name in (*reversed(SAFE_WEIGHTS), *reversed(PICKLED_WEIGHTS)):
+        if name in SAFE_WEIGHTS and _is_remote(found, name):
+            names = _remote_names(found)
+            if names is not None:
+                return names
+            continue
         path = _file_of(found, name)
         if path is None:
             continue
@@ -45,7 +51,7 @@ def tensor_names(found: Pretrained) -> set[str] | None:
             if name.endswith(".index.json"):
                 return set(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
             return set(safetensors_header(path)) if name in SAFE_WEIGHTS else _pickled_words(path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError):
             return None  # where the weights are loaded, the error names the file
     return None
 
@@ -65,18 +71,32 @@ def head_for_pooling(found: Pretrained) -> tuple[str, str] | None:
     A model of sentence-transformers says which tokens it was trained to be read by.
     """
     kind = found.config["model_type"]
-    pooling = _file_of(found, "1_Pooling/config.json")
+    tables = importlib.import_module("transformers.models.auto.modeling_auto")
+    is_listed = kind in getattr(tables, TRANSFORMERS_TABLES["sequence_classification"])
+    if not is_listed or kind not in {*tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *POOLED_TYPES}:
+        return None
+    pooling = _pooling_of(found)
     if pooling is not None:
-        modes = json.loads(pooling.read_text(encoding="utf-8"))
-        named = [head for mode, head in POOLINGS.items() if modes.get(mode)]
-        if len(named) == 1:
-            return named[0], "1_Pooling/config.json says that it is read so"
+        return pooling, "1_Pooling/config.json says that it is read so"
     names = tensor_names(found)
     if names is None or has_pooler(names):
         return None
-    if kind in POOLED_TYPES or _is_bare_encoder(kind, names):
+    if kind in POOLED_TYPES or not _has_head(names):
         return POOLINGS["pooling_mode_mean_tokens"], "the checkpoint has no trained pooler"
     return None
+
+
+def _pooling_of(found: Pretrained) -> str | None:
+    """Our head for the pooling of a model of sentence-transformers, None for other models."""
+    path = _file_of(found, "1_Pooling/config.json")
+    if path is None:
+        return None
+    try:
+        modes = json.loads(path.read_text(encoding="utf-8"))
+        named = [head for mode, head in POOLINGS.items() if modes.get(mode)]
+    except (OSError, ValueError, AttributeError):
+        return None  # it is not needed: nothing depends on it but this default
+    return named[0] if len(named) == 1 else None
 
 
 def has_pooler(names: set[str]) -> bool:
@@ -84,24 +104,56 @@ def has_pooler(names: set[str]) -> bool:
     return any(re.search(r"(^|\.)pooler\.", name) for name in names)
 
 
-def _is_bare_encoder(kind: str, names: set[str]) -> bool:
-    """Whether it is an encoder without the head that it was pre-trained with."""
-    tables = importlib.import_module("transformers.models.auto.modeling_auto")
-    is_encoder = kind in tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    is_listed = kind in getattr(tables, TRANSFORMERS_TABLES["sequence_classification"])
-    heads = r"(^|\.)(lm_head|cls|classifier|vocab_\w+|generator_\w+|discriminator_\w+|decoder)\."
-    return is_encoder and is_listed and not any(re.search(heads, name) for name in names)
+def lacks_head(found: Pretrained) -> bool:
+    """Whether a seq2seq checkpoint, whose head is its own, was saved without it."""
+    if found.folder is None or not found.config.get("is_encoder_decoder"):
+        return False
+    names = tensor_names(found)
+    return names is not None and "lm_head.weight" not in names
+
+
+def _has_head(names: set[str]) -> bool:
+    """Whether a checkpoint has the head that its encoder was pre-trained or fine-tuned with."""
+    heads = r"(^|\.)(lm_head|cls|classifier|head|vocab_\w+|\w+_predictions?|decoder|predictions)\."
+    return any(re.search(heads, name) for name in names)
+
+
+def _is_remote(found: Pretrained, name: str) -> bool:
+    """Whether a file must be asked for at the hub."""
+    return found.folder is None and not found.local_only and _cached(found, name) is None
+
+
+def _cached(found: Pretrained, name: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(found.name, name)
+    return Path(path) if isinstance(path, str) else None
+
+
+def _remote_names(found: Pretrained) -> set[str] | None:
+    """The names in the safetensors files of the hub, of which only the headers are downloaded."""
+    from huggingface_hub import get_safetensors_metadata
+
+    try:
+        return set(get_safetensors_metadata(found.name).weight_map)
+    except Exception:  # whatever is wrong there, loading the weights reports it
+        return None
 
 
 def _file_of(found: Pretrained, name: str) -> Path | None:
-    """A file of the model, if it is on this machine."""
+    """A file of the model, None if there is none; on the hub it is downloaded."""
     if found.folder is not None:
         path = found.folder / name
         return path if path.is_file() else None
-    from huggingface_hub import try_to_load_from_cache
+    if not _is_remote(found, name):
+        return _cached(found, name)
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-    cached = try_to_load_from_cache(found.name, name)
-    return Path(cached) if isinstance(cached, str) else None
+    try:
+        return Path(hf_hub_download(found.name, name, etag_timeout=SECONDS_TO_ANSWER))
+    except (EntryNotFoundError, HfHubHTTPError, OSError):
+        return None
 
 
 def _pickled_words(path: Path) -> set[str] | None:

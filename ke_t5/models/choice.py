@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.models.checkpoint import head_for_pooling
 from ke_t5.models.hub import WHERE, Pretrained
 from ke_t5.models.kinds import (
     ANY_ENCODER_MODELS,
@@ -44,7 +45,8 @@ def choose_model(form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
     """The class for a task of that form on this checkpoint.
 
     In this order: the class that the checkpoint was saved with, if it serves the form; our T5
-    heads for T5 and mT5; the class in transformers' Auto table; our head for any encoder.
+    heads for T5 and mT5; our head for texts if the checkpoint has no trained pooler; the class in
+    transformers' Auto table; our head for any encoder.
 
     Raises:
         UserError: neither transformers nor we have a class for it.
@@ -68,6 +70,9 @@ def choose_model(form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
 def _listed_or_ours(form: str, found: Pretrained, listed: str) -> Choice:
     """transformers' class `listed`, unless the checkpoint's weights speak for one of our heads."""
     kind = found.config["model_type"]
+    ours = head_for_pooling(found) if form == "sequence_classification" else None
+    if ours is not None:
+        return Choice(*ours)
     return Choice(f"transformers:{listed}", f"transformers' class for {kind!r}")
 
 

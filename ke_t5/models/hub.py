@@ -152,19 +152,3 @@ def has_own_head(raw_config: dict) -> bool:
     """Whether a folder's configuration says that the head is not the embedding."""
     # transformers 5 overwrites this value with true when it makes the configuration.
     return raw_config.get("tie_word_embeddings") is False
-
-
-def lacks_head(found: Pretrained) -> bool:
-    """Whether a seq2seq checkpoint, whose head is its own, was saved without it."""
-    if found.folder is None or not found.config.get("is_encoder_decoder"):
-        return False
-    index = found.folder / SAFE_WEIGHTS[1]
-    if index.is_file():
-        return "lm_head.weight" not in json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    weights = found.folder / SAFE_WEIGHTS[0]
-    if not weights.is_file():
-        return False
-    with weights.open("rb") as file:
-        # A safetensors file: the header's length in 8 bytes, then the header as JSON.
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return "lm_head.weight" not in header

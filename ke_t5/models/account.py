@@ -1,0 +1,115 @@
+"""What a model has of a checkpoint: loaded, left out, drawn anew; told in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.checkpoint import lacks_head
+from ke_t5.models.hub import Pretrained, has_own_head
+
+
+def digest(
+    model: PreTrainedModel,
+    info: dict,
+    found: Pretrained,
+    names: list[str],
+    *,
+    new_head: bool,
+    where: str,
+) -> str:
+    """The line about what was loaded; an error where more than a head is missing."""
+    missing = set(info["missing_keys"])
+    other_shapes = {key: shapes for key, *shapes in info["mismatched_keys"]}
+    if has_own_head(found.config) and lacks_head(found):
+        missing.add("lm_head.weight")
+    outside = sorted(key for key in missing | set(other_shapes) if not _in_head(model, key))
+    lacking = outside if new_head else sorted(missing | set(other_shapes))
+    if lacking:
+        shapes = other_shapes.get(lacking[0])
+        detail = f" (file {list(shapes[0])}, model {list(shapes[1])})" if shapes else ""
+        raise UserError(
+            f"its weights do not fit {type(model).__name__}: {_listed(lacking)}{detail} "
+            f"{'have another shape' if shapes else 'missing'}",
+            f"{where} {found.name}",
+            f"choose the model class that they belong to{', or --from_scratch true' * new_head}",
+            Exit.CHECKPOINT,
+        )
+    parts = [f"{found.name}: weights loaded, {size_of(model)}"]
+    drawn = missing | set(other_shapes)
+    if drawn:
+        parts.append(f"new head: {_listed(_tops(drawn))}")
+        parts += _risks(_tops(drawn))
+    else:
+        parts += _other_labels(found, names, new_head=new_head, where=where)
+    if info["unexpected_keys"]:
+        parts.append(f"left out: {_listed(_tops(info['unexpected_keys']))}")
+    return "; ".join(parts)
+
+
+def _other_labels(found: Pretrained, names: list[str], *, new_head: bool, where: str) -> list[str]:
+    """A line where the loaded head was trained for other labels than the task's `names`, if so.
+
+    Raises:
+        UserError: they are the task's in another order, and the head is not to be trained again.
+    """
+    given = found.config.get("id2label") or {}
+    own = [str(given[index]) for index in sorted(given, key=int)]
+    is_unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in own)
+    if not names or own == names or is_unnamed:
+        return []
+    told = f"its head has the labels {_listed(own)}, the task {_listed(names)}"
+    if not new_head and set(own) == set(names):
+        raise UserError(
+            f"{told}: the same in another order",
+            f"{where} {found.name}",
+            "every prediction would get a wrong name; give the classifier the task's order",
+            Exit.CHECKPOINT,
+        )
+    return [told]
+
+
+def _in_head(model: PreTrainedModel, key: str) -> bool:
+    """Whether a parameter belongs to the head: to no part that is a pretrained model itself."""
+    if re.search(r"(^|\.)pooler\.", key):
+        # Many encoders were published without the pooler that their classifiers have.
+        return True
+    top = key.split(".")[0]
+    part = getattr(model, top, None)
+    embedding = model.get_input_embeddings()
+    body = isinstance(part, PreTrainedModel) or part is embedding or top == "lm_head"
+    holds_embedding = isinstance(part, nn.Module) and any(
+        module is embedding for module in part.modules()
+    )
+    return not (body or holds_embedding)
+
+
+def _tops(keys: Collection[str]) -> list[str]:
+    """The modules that the keys belong to, as far up as they are a model's own parts; of a body's
+    pooler the body and the pooler, as the rest of the body may be loaded."""
+    poolers = (re.match(r"(.+\.)?pooler(?=\.)", key) for key in keys)
+    found = zip(poolers, keys, strict=True)
+    return sorted({pooler[0] if pooler else key.split(".")[0] for pooler, key in found})
+
+
+def _risks(new: Collection[str]) -> list[str]:
+    """A line about a pooler of the body that is drawn anew."""
+    poolers = [name for name in new if name.endswith(".pooler")]
+    return [
+        f"risk: {name} is untrained and may learn nothing for hundreds of steps "
+        "(EncoderForSequenceClassificationMean needs no pooler)"
+        for name in poolers
+    ]
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def size_of(model: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters"
