@@ -13,6 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["ke_t5", "ke_t5.*"]),
+    package_data={"ke_t5.sample": ["spiece.model"]},
     install_requires=[
         "torch>=2.11",
         "transformers>=5.17,<6",

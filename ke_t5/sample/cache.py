@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,8 +14,11 @@ from ke_t5.pipe.code import hash_code
 
 @cache
 def generator_version() -> str:
-    """A hash of this package's code: another generator, another folder."""
-    return hash_code(sorted(Path(__file__).parent.glob("*.py")))[:12]
+    """A hash of this package's code and vocabulary: another generator, another folder."""
+    folder = Path(__file__).parent
+    code = hash_code(sorted(folder.glob("*.py")))
+    vocabulary = (folder / "spiece.model").read_bytes()
+    return hashlib.sha256(code.encode() + vocabulary).hexdigest()[:12]
 
 
 def sample_root(cache_dir: Path) -> Path:
