@@ -7,7 +7,8 @@ import pytest
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import get_batches
-from ke_t5.pipe.batches import evaluation_batches, share
+from ke_t5.pipe.batches import BatchPlan, evaluation_batches, share
+from ke_t5.train.loop import _batches_from, count_steps
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=1003)
 
@@ -35,7 +36,7 @@ def test_the_global_batches_do_not_know_how_they_are_shared_out():
 def test_buckets_keep_padding_small_and_lengths_random():
     batches = plan(batch_size=16, num_parts=1).epoch(0)
     padded = sum(LENGTHS[batch].max() * len(batch) for batch in batches)
-    assert 1 - LENGTHS.sum() / padded < 0.06
+    assert 1 - LENGTHS.sum() / padded < 0.12
     means = np.array([LENGTHS[batch].mean() for batch in batches])
     steps = np.arange(len(means))
     assert abs(np.corrcoef(means, steps)[0, 1]) < 0.35  # not long to short
@@ -47,9 +48,83 @@ def test_batch_tokens_bounds_the_padded_tokens_of_a_batch():
     assert all(LENGTHS[batch].max() * len(batch) <= 600 for batch in batches)
 
 
-def test_batch_tokens_below_one_is_refused():
-    with pytest.raises(UserError, match=r"get_batches.batch_tokens: is 0; give at least 1"):
-        plan(batch_tokens=0)
+@pytest.mark.parametrize("name", ["batch_tokens", "window"])
+def test_sizes_below_one_are_refused(name):
+    with pytest.raises(UserError, match=rf"get_batches.{name}: is 0; give at least 1"):
+        plan(**{name: 0})
+
+
+def test_a_window_holds_eight_batches():
+    """The first eight batches are those of the first 8 x 16 rows of the order, sorted by length."""
+    order = np.random.default_rng([1, 0]).permutation(len(LENGTHS))[: 8 * 16]
+    batches = plan(batch_size=16, num_parts=1).epoch(0)[:8]
+    assert sorted(np.concatenate(batches).tolist()) == sorted(order.tolist())
+    spans = sorted((LENGTHS[batch].min(), LENGTHS[batch].max()) for batch in batches)
+    assert all(high <= low for (_, high), (low, _) in zip(spans, spans[1:], strict=False))
+
+
+def test_a_window_of_one_batch_is_random_order():
+    order = np.random.default_rng([1, 0]).permutation(len(LENGTHS))
+    batches = plan(batch_size=16, num_parts=1, window=1).epoch(0)
+    expected = [order[i : i + 16] for i in range(0, len(order), 16)]
+    assert [sorted(batch) for batch in batches] == [sorted(batch) for batch in expected]
+
+
+def padded_tokens(batch, targets=0 * LENGTHS):
+    return (LENGTHS[batch].max() + targets[batch].max()) * len(batch)
+
+
+@pytest.mark.parametrize("window", [1, 3, 8, 50])
+def test_windows_by_tokens_are_as_large_as_the_budget_allows(window):
+    """One more row of the order, and the window would need one more batch."""
+    targets = np.random.default_rng(1).integers(1, 20, size=len(LENGTHS))
+    made = get_batches(
+        LENGTHS, targets, batch_size=8, num_parts=1, seed=1, batch_tokens=600, window=window
+    )
+    order = np.random.default_rng([1, 0]).permutation(len(LENGTHS))
+    windows = list(made._windows(order))
+    assert sorted(np.concatenate(sum(windows, [])).tolist()) == list(range(len(LENGTHS)))
+    start = 0
+    for cut in windows:
+        assert len(cut) == window or cut is windows[-1]
+        assert all(padded_tokens(batch, targets) <= 600 for batch in cut)
+        start += sum(map(len, cut))
+        if cut is not windows[-1]:
+            more = order[start - sum(map(len, cut)) : start + 1]
+            more = more[np.lexsort((LENGTHS[more], targets[more] // 4))]
+            assert len(made._cut(more)) == window + 1
+
+
+def test_windows_by_tokens_do_not_depend_on_the_batch_size():
+    """Windows of so many rows left most batches far below the budget."""
+    one, other = plan(batch_tokens=400, batch_size=1), plan(batch_tokens=400, batch_size=32)
+    for a, b in zip(one.epoch(0), other.epoch(0), strict=True):
+        assert np.array_equal(a, b)
+    lengths = np.random.default_rng(2).integers(5, 25, size=20_000)
+    batches = get_batches(
+        lengths, batch_size=32, num_parts=1, seed=0, batch_tokens=8192, window=50
+    ).epoch(0)
+    padded = [int(lengths[batch].max()) * len(batch) for batch in batches]
+    assert len(batches) <= np.ceil(lengths.sum() / 8192) + 3
+    assert 1 - lengths.sum() / sum(padded) < 0.04
+
+
+def test_a_row_above_the_budget_has_a_batch_of_its_own():
+    lengths = np.array([5, 700, 5, 5, 900])
+    batches = get_batches(lengths, batch_size=2, num_parts=1, seed=0, batch_tokens=20).epoch(0)
+    assert sorted(sorted(batch.tolist()) for batch in batches) == [[0, 2, 3], [1], [4]]
+
+
+def test_an_epoch_by_tokens_is_cut_once(monkeypatch):
+    made, real = [], BatchPlan._ordered
+    monkeypatch.setattr(
+        BatchPlan, "_ordered", lambda self, epoch: made.append(epoch) or real(self, epoch)
+    )
+    by_tokens = plan(batch_tokens=300)
+    assert count_steps(by_tokens, 2) == count_steps(by_tokens, 2)
+    steps = list(_batches_from(by_tokens, 0, count_steps(by_tokens, 2)))
+    assert len(steps) == count_steps(by_tokens, 2)
+    assert made == [0, 1]
 
 
 def test_targets_are_sorted_before_inputs():

@@ -20,6 +20,7 @@ from ke_t5.pipe import Examples, evaluate
 from ke_t5.recipes import test as test_recipe
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.keeper import Keeper
+from ke_t5.recipes.resumption import check_unchanged
 from ke_t5.sample import sample_data_dir
 
 TC = ("--task", "klue_tc", *SMALL)
@@ -75,6 +76,7 @@ def test_a_run_without_a_whole_snapshot_never_goes_on_with_fresh_weights(run, ca
         (("--warmup", "2"), "get_scheduler .* was"),
         (("--valid_split", "validation[:30]"), "validation data was"),
         (("--eval_rows", 9), "validation data was"),
+        (("--gin_param", "get_batches.window=50"), "add --gin_param get_batches.window=8, or"),
     ],
 )
 def test_a_resumed_run_may_not_change_its_schedule_or_its_judge(run, cache_dir, change, name):
@@ -104,6 +106,28 @@ def test_fewer_epochs_than_are_done_only_export(run, cache_dir):
     words = (*TC, "--epochs", 1, "--schedule", "--resume", "true", "--hf_path", run / "export")
     train(*words, output=run, cache=cache_dir)
     assert (run / "export" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (
+            {"get_batches.window": 8, "the unit of get_batches.window": "rows"},
+            "get_batches.window was 50 and is 8 now; add --gin_param get_batches.window=50, or",
+        ),
+        (
+            {"the unit of get_batches.window": "tokens", "get_batches.window": 50},
+            "was 'rows' and is 'tokens' now; .* cut otherwise since then: start anew",
+        ),
+    ],
+)
+def test_a_run_of_an_older_version_keeps_its_windows_or_is_refused(now, message):
+    older = {"--seed": 42}
+    with pytest.raises(UserError, match=message) as caught:
+        check_unchanged(older, {"--seed": 42, **now}, where="weights/step-00000003")
+    assert caught.value.exit_code == Exit.CHECKPOINT and "\n" not in str(caught.value)
+    kept = {"get_batches.window": 50, "the unit of get_batches.window": "rows"}
+    check_unchanged(older, {"--seed": 42, **kept}, where="weights/step-00000003")
 
 
 def test_a_long_path_leaves_the_name_of_the_class_in_the_runs_folder():

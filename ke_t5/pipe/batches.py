@@ -8,16 +8,18 @@ sees the same global batches.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import gin
 import numpy as np
 
 from ke_t5.errors import UserError
 
-# Batches are sorted by length inside windows of so many, then shuffled: padding stays small and the
-# order random. Sorted batches in their order ruined training (accuracy 0.29 instead of 0.80).
-WINDOW_BATCHES = 50
+# Rows are sorted by length inside windows of this many batches, and the batches are shuffled. Where
+# labels go with length, batches of one length hold few labels: windows of 50 cost accuracy that
+# windows of 8 do not (benchmarks/RESULTS_WINDOWS.md). 1 is random order.
+WINDOW_BATCHES = 8
 
 # Target lengths are sorted in steps of so many tokens, so that inputs of like length meet too.
 TARGET_STEP = 4
@@ -35,6 +37,7 @@ class BatchPlan:
         seed: of the run.
         quotas: of a mixture, (examples, examples in an epoch) of each member; the members' examples
             stand one after the other.
+        window: batches in a window that is sorted by length; 1 is random order.
     """
 
     input_lengths: np.ndarray
@@ -43,6 +46,12 @@ class BatchPlan:
     batch_tokens: int | None
     seed: int
     quotas: tuple[tuple[int, int], ...] = ()
+    window: int = WINDOW_BATCHES
+    # Cutting by tokens takes seconds for a million rows, and both the number of steps and the
+    # batches themselves need it: 4 bytes for each row and epoch.
+    _by_tokens: dict[int, list[np.ndarray]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def num_batches(self, epoch: int) -> int:
         """How many global batches this epoch has; without `batch_tokens`, at no cost."""
@@ -52,18 +61,41 @@ class BatchPlan:
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The positions of each global batch of this epoch, in order."""
+        if self.batch_tokens is None:
+            return self._ordered(epoch)
+        if epoch not in self._by_tokens:
+            batches = self._ordered(epoch)
+            self._by_tokens[epoch] = [batch.astype(np.int32) for batch in batches]
+        return self._by_tokens[epoch]
+
+    def _ordered(self, epoch: int) -> list[np.ndarray]:
         generator = np.random.default_rng([self.seed, epoch])
         order = generator.permutation(self._drawn(epoch))
-        window = self.batch_size * WINDOW_BATCHES
         batches: list[np.ndarray] = []
-        for start in range(0, len(order), window):
-            pool = order[start : start + window]
-            steps = self.target_lengths[pool] // TARGET_STEP
-            pool = pool[np.lexsort((self.input_lengths[pool], steps))]
-            cut = self._cut(pool)
+        for cut in self._windows(order):
             batches += [cut[i] for i in generator.permutation(len(cut))]
         # The rows of a batch are shuffled too: ranks and accumulated parts get like lengths.
         return [generator.permutation(batch) for batch in batches]
+
+    def _windows(self, order: np.ndarray) -> Iterator[list[np.ndarray]]:
+        """The batches of each window, sorted by length."""
+        if self.batch_tokens is None:
+            size = self.batch_size
+            for start in range(0, len(order), size * self.window):
+                pool = order[start : start + size * self.window]
+                pool = pool[self._by_length(pool)]
+                yield [pool[i : i + size] for i in range(0, len(pool), size)]
+            return
+        start = 0
+        while start < len(order):
+            cut = self._largest_window(order[start:])
+            start += sum(map(len, cut))
+            yield cut
+
+    def _by_length(self, pool: np.ndarray) -> np.ndarray:
+        """The places of a pool's rows, shortest first."""
+        steps = self.target_lengths[pool] // TARGET_STEP
+        return np.lexsort((self.input_lengths[pool], steps))
 
     def _drawn(self, epoch: int) -> np.ndarray:
         """The positions that an epoch holds: all, or of each member of a mixture the next `quota`
@@ -83,22 +115,48 @@ class BatchPlan:
             start += size
         return np.concatenate(drawn)
 
+    def _largest_window(self, order: np.ndarray) -> list[np.ndarray]:
+        """The batches of the longest head of `order` that fills at most `window` of them.
+
+        Sorted rows cut greedily make as few batches as there can be, so fewer rows never make
+        more batches, and the head's length can be bisected.
+        """
+        assert self.batch_tokens is not None
+        # Rows without padding are the least that they can cost.
+        budget = self.batch_tokens * self.window
+        longest = order[: max(budget, self.window)]
+        costs = np.cumsum(self.input_lengths[longest] + self.target_lengths[longest])
+        most = max(self.window, int(np.searchsorted(costs, budget, side="right")))
+        head = order[:most]
+        places = self._by_length(head)
+        low, high = min(self.window, len(head)), len(head)  # `low` rows fit: a batch each
+        while low < high:
+            middle = (low + high + 1) // 2
+            if len(self._cut(head[places[places < middle]])) <= self.window:
+                low = middle
+            else:
+                high = middle - 1
+        return self._cut(head[places[places < low]])
+
     def _cut(self, pool: np.ndarray) -> list[np.ndarray]:
-        """A sorted pool cut into batches of `batch_size` rows, or of `batch_tokens` tokens."""
-        if self.batch_tokens is None:
-            return [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
-        lengths = np.stack([self.input_lengths[pool], self.target_lengths[pool]])
-        batches, start, longest = [], 0, np.zeros(2, dtype=np.int64)
-        for place in range(len(pool)):
-            widened = np.maximum(longest, lengths[:, place])
-            if place > start and widened.sum() * (place - start + 1) > self.batch_tokens:
-                batches.append(pool[start:place])
-                start, widened = place, lengths[:, place]
-            longest = widened
-        return [*batches, pool[start:]]
+        """A sorted pool cut into batches of at most `batch_tokens` tokens; a longer row has a
+        batch of its own."""
+        assert self.batch_tokens is not None
+        inputs, targets = self.input_lengths[pool], self.target_lengths[pool]
+        batches, start = [], 0
+        while start < len(pool):
+            # No row makes the batch narrower than its first one does.
+            most = self.batch_tokens // max(1, int(inputs[start] + targets[start])) + 1
+            part = slice(start, start + most)
+            widths = np.maximum.accumulate(inputs[part]) + np.maximum.accumulate(targets[part])
+            fits = widths * np.arange(1, len(widths) + 1) <= self.batch_tokens
+            end = start + max(1, int(fits.sum()))
+            batches.append(pool[start:end])
+            start = end
+        return batches
 
 
-@gin.configurable(allowlist=["batch_tokens"])
+@gin.configurable(allowlist=["batch_tokens", "window"])
 def get_batches(
     input_lengths: np.ndarray,
     target_lengths: np.ndarray | None = None,
@@ -108,6 +166,7 @@ def get_batches(
     seed: int,
     quotas: tuple[tuple[int, int], ...] = (),
     batch_tokens: int | None = None,
+    window: int = WINDOW_BATCHES,
 ) -> BatchPlan:
     """The plan of a run's batches.
 
@@ -119,14 +178,18 @@ def get_batches(
         seed: of the run.
         quotas: of a mixture, as `BatchPlan` has it.
         batch_tokens: gin's seam: padded tokens per process and part, instead of a number of rows.
+        window: gin's seam: batches in a window that is sorted by length; 1 is random order.
     """
-    if batch_tokens is not None and batch_tokens < 1:
-        raise UserError(f"is {batch_tokens}", "get_batches.batch_tokens", "give at least 1")
+    for name, value in (("batch_tokens", batch_tokens), ("window", window)):
+        if value is not None and value < 1:
+            raise UserError(f"is {value}", f"get_batches.{name}", "give at least 1")
     if target_lengths is None:
         target_lengths = np.zeros_like(input_lengths)
     total_tokens = None if batch_tokens is None else batch_tokens * num_parts
     size = batch_size * num_parts
-    return BatchPlan(input_lengths, target_lengths, size, total_tokens, seed, quotas)
+    return BatchPlan(
+        input_lengths, target_lengths, size, total_tokens, seed, quotas=quotas, window=window
+    )
 
 
 def share(batch: np.ndarray, *, rank: int, num_ranks: int, num_parts: int) -> list[np.ndarray]:

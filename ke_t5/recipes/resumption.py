@@ -16,6 +16,9 @@ from ke_t5.train.schedules import allows_stretching, get_scheduler, schedule_set
 logger = logging.getLogger(__name__)
 
 STRETCH = "resume_schedule.stretch"
+WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
+# What the first version did; its snapshots do not say so.
+EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
 
 
 def fixed_settings(
@@ -39,6 +42,8 @@ def fixed_settings(
         "--seed": flags.seed,
         "global batch (batch_size x processes x accumulate)": plan.batch_size,
         "get_batches.batch_tokens": plan.batch_tokens,
+        WINDOW_UNIT: "rows" if plan.batch_tokens is None else "tokens",
+        WINDOW: plan.window,
         "learning rate": max((rate for rate in rates if rate is not None), default=0),
         "--schedule": flags.schedule or "constant",
         "get_scheduler (warmup_ratio, warmup_steps, min_ratio)": schedule_settings()
@@ -57,14 +62,16 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
     A snapshot of an older version of this package may not know all of them.
     """
     # Without the flag, older versions wrote null.
-    before = {**before, "--schedule": before.get("--schedule") or "constant"}
+    before = {**EARLIER, **before, "--schedule": before.get("--schedule") or "constant"}
     for name, value in now.items():
         if name in before and before[name] != value:
+            fix = "resume with the settings of the run, or start a new one without --resume"
+            if name == WINDOW:
+                fix = f"add --gin_param {WINDOW}={before[name]}, or start anew without --resume"
+            elif name == WINDOW_UNIT:
+                fix = "batches by tokens are cut otherwise since then: start anew without --resume"
             raise UserError(
-                f"{name} was {before[name]!r} and is {value!r} now",
-                where,
-                "resume with the settings of the run, or start a new one without --resume",
-                Exit.CHECKPOINT,
+                f"{name} was {before[name]!r} and is {value!r} now", where, fix, Exit.CHECKPOINT
             )
 
 
