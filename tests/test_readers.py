@@ -24,7 +24,7 @@ RELEASES = {
 
 REAL_COUNTS = {
     "klue_ynat": {"train": 36547, "validation": 9107},
-    "klue_sts": {"validation": 519},
+    "klue_sts": {"train": 11668, "validation": 519},
     "klue_nli": {"train": 24998, "validation": 3000},
     "klue_ner": {"train": 5000, "validation": 5000},
     "klue_re": {"train": 3247, "validation": 7765},
@@ -36,6 +36,10 @@ REAL_COUNTS = {
     "nsmc": {"train": 5000, "test": 50000},
     "kornli": {"validation": 2490},
     "korsts": {"train": 5749, "validation": 1500},
+    "khsd": {"train": 7896, "validation": 471},
+    "qpair": {"train": 6136, "validation": 682},
+    "nikl_ne2020": {"train": 5000},
+    "nikl_ne2020_split": {"train": 3982, "validation": 522, "test": 496},
 }
 SMALL_COUNTS = {
     "klue_ner": {"train": 2},

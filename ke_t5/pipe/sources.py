@@ -12,6 +12,7 @@ from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.hub import why_unreachable
 from ke_t5.pipe.cache import INFO_FILE, Folders, code_of, hash_files, make_key, package_version
 from ke_t5.pipe.rows import ROW_ID, Row, Rows, composed_table, stored_rows
+from ke_t5.readers.unread import tell_of_unread_files
 
 if TYPE_CHECKING:
     import datasets
@@ -78,6 +79,7 @@ class ReleaseSource(DataSource):
         if split not in raw_splits:
             raise unknown_split(split, self.name, raw_splits)
         raw = raw_splits[split]
+        tell_of_unread_files(self.release, raw_splits, folders.data)
         code = code_of(raw.rows)
         columns = dict(self.release.columns)
         key = make_key([package_version(), self.name, split, hash_files(raw.files), code, columns])

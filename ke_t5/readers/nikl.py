@@ -25,6 +25,7 @@ from ke_t5.readers.release import (
     Release,
     Row,
     check_texts,
+    files_below,
     first_found,
     folders_under,
     hash_split,
@@ -44,11 +45,12 @@ _LICENCE = "NIKL agreement, not to be passed on"
 
 
 def _json_files(data_dir: Path, corpus: str) -> Paths:
-    """The corpus's files (.json or .JSON) by name, from the first folder that holds any."""
+    """The corpus's files (.json or .JSON) by path, sub-folders included, from the first folder
+    that holds any."""
     names = (f"NIKL/v1.0/{corpus}", f"v1.0/{corpus}", corpus)
     for name in folders_under(data_dir, names, is_direct=False):
-        files = (data_dir / name).glob("*.[jJ][sS][oO][nN]")
-        found = tuple(sorted(path for path in files if not path.name.startswith(".")))
+        files = files_below(data_dir / name)
+        found = tuple(path for path in files if path.suffix.lower() == ".json")
         if found:
             return found
     return ()
@@ -219,10 +221,13 @@ def _find_summaries(data_dir: Path, *, kind: str, is_split: bool) -> dict[str, R
     except UserError:
         stems = set()  # reading the rows raises it again, when somebody wants them
     newspapers = _json_files(data_dir, "NEWSPAPER") if sources else ()
+    unused = tuple(path for path in newspapers if path.stem not in stems)
     newspapers = tuple(path for path in newspapers if path.stem in stems)
     splits = {split: split for split in SPLITS} if is_split else {"train": None}
     return {
-        name: RawSplit(sources + newspapers, partial(_summaries, sources, newspapers, kind, split))
+        name: RawSplit(
+            sources + newspapers, partial(_summaries, sources, newspapers, kind, split), unused
+        )
         for name, split in splits.items()
         if sources
     }

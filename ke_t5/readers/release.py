@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ SPLITS = ("train", "validation", "test")
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _KINDS |= {list: "a list", dict: "an object"}
 
+_MACOS, _DEEPEST = "__MACOSX", 8
+
 _INT32 = 2**31  # the columns of whole numbers are int32
 
 # JSON can spell a surrogate without its pair; no file can hold it.
@@ -37,10 +40,12 @@ class RawSplit:
         files: all that its content depends on.
         rows: yields the rows, streaming. A row that is not as it should be raises a UserError with
             the exit code of data that names file and line.
+        unneeded: files that were looked at and hold nothing for it.
     """
 
     files: tuple[Path, ...]
     rows: Callable[[], Iterator[Row]]
+    unneeded: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,14 @@ class Release:
     licence: str
     hub: Hub | None = None
     group: str | None = None
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files below a folder, sorted; neither hidden ones nor what macOS puts into archives."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        is_deep = len(Path(parent).relative_to(folder).parts) >= _DEEPEST  # a circle of links
+        folders[:] = [] if is_deep else sorted(n for n in folders if n[0] != "." and n != _MACOS)
+        yield from (Path(parent, name) for name in sorted(names) if name[0] != ".")
 
 
 def first_found(

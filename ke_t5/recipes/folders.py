@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.train.loggers import plain
@@ -112,6 +115,19 @@ class RunFolder:
     def evaluation(self, split: str) -> Path:
         """Scores and predictions on a split."""
         return self.path / "eval" / safe_name(split)
+
+    def trained_rows(self, task: str) -> Path:
+        """Hashes of the rows that a task was trained on."""
+        return self.path / "trained_rows" / f"{safe_name(task)}.npy"
+
+    def keep_trained_rows(self, task: str, hashes: np.ndarray) -> None:
+        """Adds to the rows that the run knows to be trained on."""
+        file = self.trained_rows(task)
+        if file.is_file():
+            hashes = np.concatenate([np.load(file), hashes])
+        content = io.BytesIO()
+        np.save(content, np.unique(hashes, axis=0))
+        write_atomically(file, content.getvalue())
 
     def holds_a_run(self) -> bool:
         """Whether a run has been here."""

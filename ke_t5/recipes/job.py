@@ -34,6 +34,7 @@ from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import FitSettings, get_fit_settings
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel
 
 logger = logging.getLogger("ke_t5")
@@ -54,6 +55,7 @@ class Job:
         model_config: what the user changes in the model's configuration.
         quotas: of a mixture, (training examples, examples in an epoch) of each member.
         data: split -> number and content hash of its examples, for `run.json`.
+        trained_rows: task -> hashes of the rows that it is trained on (see `row_hashes`).
     """
 
     flags: Namespace
@@ -71,6 +73,7 @@ class Job:
     model_config: dict[str, Any] = field(default_factory=dict)
     quotas: tuple[tuple[int, int], ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
+    trained_rows: dict[str, np.ndarray] = field(default_factory=dict)
 
     def load_class(self) -> type[PreTrainedModel]:
         """The model's class, which must be of the task's kind."""
@@ -111,6 +114,8 @@ class Job:
                     logger.warning("an older run was in %s: moved to %s", self.run.path, moved.name)
             self.run.forget_error()
             write_json(self.run.run_file, self.description(ranks))
+            for name, hashes in self.trained_rows.items():
+                self.run.keep_trained_rows(name, hashes)
         ranks.barrier()
         announce_run_folder(self.run.path)
 

@@ -21,7 +21,7 @@ from ke_t5.recipes.job import (
     take_sample_model,
 )
 from ke_t5.recipes.parts import Part, load_parts, resolve_splits
-from ke_t5.recipes.seen_rows import tell_of_seen_rows
+from ke_t5.recipes.seen_rows import tell_of_validated_rows
 from ke_t5.recipes.summary import tell_result
 from ke_t5.train.schedules import get_scheduler
 
@@ -126,9 +126,8 @@ def examples_of(job: Job) -> tuple[Examples, list[Part]]:
     for part in (*train, *valid):
         content = part.examples.content_hash()
         job.data[part.name] = {"examples": len(part.examples), "content": content}
-    for one, other in zip(train, valid, strict=True):
-        tell_of_seen_rows(job, one.split, other)
     train = [labelled(part) for part in train]
+    tell_of_validated_rows(job, train, valid)
     if job.flags.eval_rows:
         valid = [part.on(part.examples.some_rows(job.flags.eval_rows)) for part in valid]
     for one, other in zip(train, valid, strict=True):

@@ -1,0 +1,69 @@
+"""Files of a release that are not read: named, for a split may be in them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ke_t5.readers.release import RawSplit, Release, files_below
+
+logger = logging.getLogger(__name__)
+
+# What data comes in, and what lies beside it: lists of KLUE's that no reader needs, texts about it.
+_DATA_SUFFIXES = frozenset(
+    ".json .jsonl .tsv .csv .txt .xlsx .parquet .conllu .zip .gz .bz2 .xz .tar .tgz .7z".split()
+)
+_MOST_SHOWN, _MOST_FILES = 4, 20_000
+_ANYBODYS = frozenset("train dev valid validation test".split())
+_AUXILIARY = frozenset("relation_list ontology readme license licence copying".split())
+
+
+def tell_of_unread_files(release: Release, splits: Mapping[str, RawSplit], data_dir: Path) -> None:
+    """Names, in one line and once per process, the files that look like the release's and are
+    not read."""
+    unread = [
+        path.relative_to(data_dir).as_posix() for path in unread_files(release, splits, data_dir)
+    ]
+    if unread:
+        shown = ", ".join(unread[:_MOST_SHOWN]) + (" ..." if len(unread) > _MOST_SHOWN else "")
+        _warn_once(f"{release.name}: {len(unread)} file(s) there are not read: {shown}")
+
+
+@functools.cache
+def _warn_once(line: str) -> None:
+    logger.warning("%s", line)
+
+
+def unread_files(release: Release, splits: Mapping[str, RawSplit], data_dir: Path) -> list[Path]:
+    """Files that look like the release's and belong to none of its splits: whatever holds data
+    beside or below the files that are read, and files of its names anywhere below `data_dir`."""
+    read = {path for split in splits.values() for path in (*split.files, *split.unneeded)}
+    folders = {path.parent for path in read}
+    tops = [one for one in folders if not any(other in one.parents for other in folders)]
+    found = [path for top in tops if top != data_dir for path in _some_below(top)]
+    names = {_stem(Path(name)) for name in release.layout} | {_stem(path) for path in read}
+    names -= _ANYBODYS
+    found += [path for path in _some_below(data_dir) if _stem(path) in names]
+    return [
+        path
+        for path in sorted(set(found) - read)
+        if path.suffix.lower() in _DATA_SUFFIXES and _stem(path) not in _AUXILIARY
+    ]
+
+
+def _some_below(folder: Path) -> Iterator[Path]:
+    return itertools.islice(files_below(folder), _MOST_FILES)
+
+
+def _stem(path: Path) -> str:
+    """A file's name without its suffixes, case aside; version numbers are no suffixes.
+
+    >>> _stem(Path("NSMC/Ratings_Train.txt.gz")), _stem(Path("klue-ner-v1.1_dev.tsv"))
+    ('ratings_train', 'klue-ner-v1.1_dev')
+    """
+    while path.suffix.lower() in _DATA_SUFFIXES:
+        path = path.with_suffix("")
+    return path.name.lower()

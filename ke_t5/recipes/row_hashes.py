@@ -1,0 +1,119 @@
+"""What rows say, as numbers: the same text in two files is found by its hash."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from ke_t5.pipe import Examples, Task
+
+_NUM_AT_A_TIME = 20_000
+# An odd number, so that multiplying by it loses nothing: text and label as one number.
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+EXACT, FOLDED, LABEL = range(3)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many rows of a split have a text that another split has too.
+
+    Attributes:
+        num_folded: of `num_rows`, after white space and composition (NFC).
+        num_exact: of these, character for character.
+        num_copied: of these, with the same label too.
+        num_relabelled: of these, with a label that the text does not have in the other split.
+    """
+
+    num_rows: int
+    num_folded: int
+    num_exact: int
+    num_copied: int
+    num_relabelled: int
+
+
+def row_hashes(task: Task, examples: Examples) -> np.ndarray:
+    """[rows, 3]: hashes of each row's text, exact and folded, and of its label (0: none)."""
+    _, first = np.unique(examples.ids, return_index=True)  # windows of one row share its id
+    examples = examples.take(np.sort(first))
+    texts = np.array(list(_text_hashes(task, examples)), dtype=np.uint64).reshape(-1, 2)
+    labels = np.array(list(_label_hashes(task, examples)), dtype=np.uint64)
+    return np.column_stack([texts, labels]) if len(labels) else np.zeros((0, 3), np.uint64)
+
+
+def overlap(rows: np.ndarray, others: np.ndarray) -> Overlap:
+    """How many of these rows have the text of one of the others."""
+    is_exact = np.isin(rows[:, EXACT], others[:, EXACT])
+    is_folded = is_exact | np.isin(rows[:, FOLDED], others[:, FOLDED])
+    labelled, is_labelled = others[others[:, LABEL] != 0], rows[:, LABEL] != 0
+    has_label = is_labelled & np.isin(rows[:, FOLDED], labelled[:, FOLDED])
+    is_same, is_copied = (
+        np.isin(_with_label(rows, text), _with_label(labelled, text)) for text in (FOLDED, EXACT)
+    )
+    found = (is_folded, is_exact, is_labelled & is_copied, has_label & ~is_same)
+    return Overlap(len(rows), *(int(one.sum()) for one in found))
+
+
+def _with_label(rows: np.ndarray, text: int) -> np.ndarray:
+    return rows[:, text] * _FACTOR + rows[:, LABEL]
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
+
+def _text_hashes(task: Task, examples: Examples) -> Iterator[tuple[int, int]]:
+    for text in _texts(task, examples):
+        exact = _hash(text.encode("utf-8", "surrogatepass"))
+        folded = " ".join(unicodedata.normalize("NFC", text).split())
+        same = folded == text
+        yield exact, exact if same else _hash(folded.encode("utf-8", "surrogatepass"))
+
+
+def _texts(task: Task, examples: Examples) -> Iterator[str]:
+    """What each row's text is for people; its token ids if the task keeps no text."""
+    kept = set(examples.dataset.column_names)
+    names = [name for name, kind in task.keep.items() if kind in ("string", ["string"])]
+    # Gold answers may be long lists, and only some tasks' texts need them.
+    texts = [name for name in names if not name.startswith("gold")]
+    if task.inputs is not None and texts and set(texts) <= kept:
+        table = examples.dataset.select_columns(texts)
+        for start in range(0, len(examples), _NUM_AT_A_TIME):
+            columns = table[examples.places[start : start + _NUM_AT_A_TIME]]
+            for row in zip(*columns.values(), strict=True):
+                yield task.inputs(dict(zip(columns, row, strict=True)))
+        return
+    column = examples.columns["input_ids"]
+    for place in examples.places.tolist():
+        yield column.values[column.offsets[place] : column.offsets[place + 1]].tobytes().hex()
+
+
+def _label_hashes(task: Task, examples: Examples) -> Iterator[int]:
+    """Of the model's labels; of the gold where these are places among its tokens (reading)."""
+    names = [name for name in examples.columns if name == "labels" or name.endswith("_labels")]
+    if not names:
+        yield from _gold_hashes(task, examples)
+        return
+    is_labelled = examples.counted() > 0
+    for place, counts in zip(examples.places.tolist(), is_labelled.tolist(), strict=True):
+        values = []
+        for name in names:
+            column = examples.columns[name]
+            start, end = place, place + 1
+            if column.offsets is not None:
+                start, end = column.offsets[start], column.offsets[end]
+            values.append(column.values[start:end].tobytes())
+        yield (_hash(b"|".join(values)) or 1) if counts else 0
+
+
+def _gold_hashes(task: Task, examples: Examples) -> Iterator[int]:
+    if "gold" not in examples.dataset.column_names:
+        yield from (0 for _ in range(len(examples)))
+        return
+    table = examples.dataset.select_columns(["gold"])
+    for start in range(0, len(examples), _NUM_AT_A_TIME):
+        for gold in table[examples.places[start : start + _NUM_AT_A_TIME]]["gold"]:
+            yield 0 if gold is None else _hash(repr(gold).encode("utf-8", "surrogatepass")) or 1
