@@ -123,7 +123,7 @@ FLAGS = (
          "module:Class, module:snake_case_class or a registered alias (default: by the task)"),
     Flag(WHAT, "pre_trained_model", path, "NAME|DIR", "hub name or folder", "KETI-AIR/ke-t5-base"),
     Flag(WHAT, "from_scratch", boolean, "true|false",
-         "configuration and tokenizer of --pre_trained_model, fresh weights", False, TRAIN, "true"),
+         "configuration and tokenizer of --pre_trained_model, fresh weights", False, alone="true"),
     Flag(WHAT, "sample", boolean, "true|false",
          "embedded corpus and a tiny model: any task, no network", False, alone="true"),
     Flag(DATA, "hf_data_dir", path, "DIR", "folder with raw releases (default: read from the hub)"),
@@ -228,6 +228,9 @@ def parse(argv: Sequence[str], *, script: str, also: dict[str, str]) -> Namespac
         take(flag, name, value, flags, problems)
     if script == TEST and flags.resume and flags.hf_path:
         two = "--resume and --hf_path"
+        problems.append(UserError("both say which weights to test", two, "give one of them"))
+    if script == TEST and flags.from_scratch and (flags.resume or flags.hf_path):
+        two = f"--from_scratch and --{'resume' if flags.resume else 'hf_path'}"
         problems.append(UserError("both say which weights to test", two, "give one of them"))
     if problems:
         raise in_one(problems)

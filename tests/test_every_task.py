@@ -6,7 +6,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-from pathlib import Path
 
 import pytest
 from recipe_runs import run_folder, scores, test, train
@@ -59,9 +58,9 @@ def test_a_model_of_the_right_kind_trains_resumes_and_exports(tmp_path, cache_di
     test(*words, "--resume", "best", output=tmp_path, cache=cache_dir)
     expected = scores(tmp_path, "validation_3_")
     test(*words, "--hf_path", "default", output=tmp_path, cache=cache_dir)
-    found = scores(tmp_path, "validation_3_")
-    assert Path(expected.pop("weights")).name == "step-00000002"
-    assert Path(found.pop("weights")).name == "hf"
+    found = scores(tmp_path, f"{task}__validation_3___hf")
+    assert expected.pop("weights") == "step-00000002"
+    assert found.pop("weights") == "hf" and len(found.pop("weights_sha256")) == 64
     assert found == expected
 
 

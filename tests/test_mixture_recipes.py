@@ -130,7 +130,12 @@ def test_a_test_gives_the_best_scores_to_the_last_digit(whole, cache_dir, regist
 def test_a_member_is_tested_alone_with_the_mixtures_weights(whole, cache_dir, tmp_path):
     words = ("--task", "klue_nli_gen", "--sample", *BRIEF, "--resume", run_folder(whole))
     test(*words, "--test_split", "validation[:5]", output=whole, cache=cache_dir)
-    assert read(run_folder(whole), "eval/validation_5_/scores.json")["task"] == "klue_nli_gen"
+    folder = run_folder(whole)
+    last = read(folder, "weights/last.json")["snapshot"]
+    told = read(folder, f"eval/klue_nli_gen__validation_5___{last}/scores.json")
+    assert (told["task"], told["trained_on"]) == ("klue_nli_gen", "mix")
+    assert read(folder, "eval/validation_5_/scores.json")["task"] == "mix"
+    assert read(folder, "eval/klue_nli_gen__validation_5_/scores.json")["mixture"] == "mix"
 
 
 def test_rows_of_a_member_that_are_trained_on_too_are_told(tmp_path, cache_dir, registered, capfd):

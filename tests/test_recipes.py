@@ -129,8 +129,14 @@ def test_a_new_run_moves_the_old_one_aside(tmp_path, cache_dir):
     assert names == {"klue_tc", "klue_tc.1", "klue_tc.2"}
 
 
-@pytest.mark.parametrize("weights", [("--resume", "best"), ("--hf_path", "default")])
-def test_a_test_gives_the_best_score_to_the_last_digit(whole, cache_dir, weights):
+@pytest.mark.parametrize(
+    ("weights", "name"),
+    [
+        (("--resume", "best"), "validation_31_"),
+        (("--hf_path", "default"), "klue_tc__validation_31___hf"),
+    ],
+)
+def test_a_test_gives_the_best_score_to_the_last_digit(whole, cache_dir, weights, name):
     test(
         "--task", "klue_tc", "--sample", "--batch_size", 16, "--test_split", "validation[:31]",
         *weights, output=whole, cache=cache_dir,
@@ -139,7 +145,7 @@ def test_a_test_gives_the_best_score_to_the_last_digit(whole, cache_dir, weights
     best = json.loads((folder / "weights" / "best.json").read_text())["step"]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     (expected,) = [line["scores"] for line in lines if "split" in line and line["step"] == best]
-    assert scores(whole, "validation_31_")["scores"] == expected
+    assert scores(whole, name)["scores"] == expected
 
 
 def test_a_submission_is_written_in_the_benchmarks_form(whole, cache_dir, tmp_path):

@@ -133,6 +133,11 @@ class RunFolder:
         """Whether a run has been here."""
         return any((self.path / name).exists() for name in ("run.json", "weights"))
 
+    def is_trained(self) -> bool:
+        """Whether there are a snapshot and the model it is of."""
+        has_model = (self.model / "config.json").exists()
+        return has_model and any(self.weights.glob("step-*/MANIFEST.json"))
+
     def has_best(self) -> bool:
         """Whether a validation has picked a snapshot."""
         return (self.weights / "best.json").exists()

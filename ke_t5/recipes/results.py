@@ -17,13 +17,23 @@ from ke_t5.recipes.report import write_report
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
 
 
-def write_evaluation(job: Job, part: Part, evaluated: Evaluated, *, weights: str) -> Path:
-    """Writes scores and predictions, removes the report of older ones; returns the folder.
+def write_evaluation(
+    job: Job,
+    part: Part,
+    evaluated: Evaluated,
+    *,
+    weights: str,
+    sha256: str | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Writes scores and predictions, removes the report of older ones.
 
     Args:
         weights: what predicted: the name of a snapshot, or a folder.
+        sha256: of these weights, if they are not a snapshot of the run.
+        folder: where to (default: the one of a validation).
     """
-    folder = job.run.evaluation(part.name)
+    folder = folder or job.run.evaluation(part.name)
     for old in (folder / REPORT, *folder.glob("*.png")):
         old.unlink(missing_ok=True)
     scores: dict[str, Any] = {
@@ -36,16 +46,34 @@ def write_evaluation(job: Job, part: Part, evaluated: Evaluated, *, weights: str
         "scores": evaluated.scores,
         "lost": {what: count for what, (count, _) in part.examples.lost().items()},
     }
+    scores |= _more(job, sha256)
     lines = evaluated.predictions
     if part.task is not job.task:
         scores["mixture"] = job.task.name
         lines = [{"task": part.task.name, **line} for line in lines]
     write_json_lines(folder / PREDICTIONS, lines)
     write_json(folder / SCORES, scores)
-    return folder
 
 
-def write_mixture(job: Job, split: str, evaluation: Evaluation, *, weights: str) -> None:
+def _more(job: Job, sha256: str | None) -> dict[str, str]:
+    """What else tells whose results these are, where that is not a matter of course."""
+    more = {} if sha256 is None else {"weights_sha256": sha256}
+    if job.is_resumed:
+        trained_on = job.run.read_run().get("task", job.task.name)
+        if trained_on != job.task.name:
+            more["trained_on"] = trained_on
+    return more
+
+
+def write_mixture(
+    job: Job,
+    split: str,
+    evaluation: Evaluation,
+    *,
+    weights: str,
+    sha256: str | None = None,
+    folder: Path | None = None,
+) -> None:
     """Writes the scores of a mixture: the mean and those of all its tasks; of a task nothing."""
     if not isinstance(job.task, Mixture):
         return
@@ -60,7 +88,8 @@ def write_mixture(job: Job, split: str, evaluation: Evaluation, *, weights: str)
         "unparsable": sum(one.unparsable for one in found),
         "scores": evaluation.scores,
     }
-    write_json(job.run.evaluation(split) / SCORES, told)
+    told |= _more(job, sha256)
+    write_json((folder or job.run.evaluation(split)) / SCORES, told)
 
 
 def add_intervals(folder: Path, found: Bootstrap) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from ke_t5.errors import UserError
@@ -9,6 +10,8 @@ from ke_t5.pipe import Evaluated, Mixture
 from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
 from ke_t5.task.submission import form_of, write_submission
+
+logger = logging.getLogger(__name__)
 
 # The predictions of these forms are of characters, words or a passage.
 OF_TEXT = ("token_classification", "character_tagging", "dependency_parsing", "question_answering")
@@ -46,11 +49,22 @@ def submission_form(job: Job) -> str | None:
     return form
 
 
+def keep_older(path: Path) -> None:
+    """Renames a file of that name, which may be of other weights, to `<name>.1`, `.2`, ..."""
+    if path.is_file():
+        number = 1
+        while (older := path.with_name(f"{path.name}.{number}")).exists():
+            number += 1
+        path.rename(older)
+        logger.warning("an older submission was in %s: renamed to %s", path, older.name)
+
+
 def hand_in(job: Job, form: str, evaluated: Evaluated) -> None:
     """Writes the predictions in that form."""
     split = job.flags.test_split.partition("[")[0]
     rows = job.task.rows(split, job.folders).dataset
     guids = rows["guid"] if "guid" in rows.column_names else rows["_id"]
+    keep_older(Path(job.flags.submission))
     path = write_submission(
         form,
         job.flags.submission,

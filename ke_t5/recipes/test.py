@@ -35,6 +35,7 @@ from ke_t5.recipes.parts import (
 from ke_t5.recipes.report import write_report
 from ke_t5.recipes.seen_rows import tell_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
+from ke_t5.recipes.tested import ResultFolders, Weights, check_task, weights_of_snapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,9 +61,11 @@ def main(flags: Namespace) -> None:
         watch = console.watch_batches if ranks.is_main else iter
         evaluation = evaluate_parts(job, helpers, model, parts, ranks=ranks, watch=watch)
         if ranks.is_main:
-            keep(job, evaluation, weights=weights, form=form)
-            for helper, (part, evaluated) in zip(helpers, evaluation.of_parts, strict=True):
-                report(job, helper, part, evaluated, weights=weights)
+            folders = keep(job, evaluation, weights=weights, form=form)
+            for helper, folder, (part, evaluated) in zip(
+                helpers, folders, evaluation.of_parts, strict=True
+            ):
+                report(job, helper, part, evaluated, weights=weights.name, folder=folder)
             if isinstance(job.task, Mixture):
                 console.tell(f"{job.task.name}: {console.format_scores(evaluation.scores)}")
             console.tell(f"{time.monotonic() - started:.0f} s")
@@ -78,11 +81,33 @@ def choose_weights(job: Job) -> None:
         if not resumed_run(job):
             raise no_weights(job)
         take_run_model(job)
+        check_task(job)
+    elif flags.from_scratch:
+        if flags.sample:
+            take_sample_model(job)
+        else:
+            take_pre_trained_model(job, from_scratch=True)
+    elif job.run.is_trained():
+        flags.resume = "best" if job.run.has_best() else "true"
+        logger.warning("testing the trained run in %s (--resume %s)", job.run.path, flags.resume)
+        take_run_model(job)
+        check_task(job)
     elif flags.sample:
-        take_sample_model(job)
+        raise untrained(job)
     else:
         take_pre_trained_model(job, from_scratch=False)
         job.may_draw_head = False
+
+
+def untrained(job: Job) -> UserError:
+    """The error for a test of random weights that nobody asked for."""
+    return UserError(
+        f"there is no trained run in {job.run.path}",
+        "test_ddp.py",
+        "train first, name weights with --resume PATH or --hf_path DIR, or add --from_scratch to "
+        "test random weights",
+        Exit.CHECKPOINT,
+    )
 
 
 def no_weights(job: Job) -> UserError:
@@ -95,39 +120,61 @@ def no_weights(job: Job) -> UserError:
     )
 
 
-def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, str]:
-    """The model to test, and the snapshot or folder that its weights are from."""
+def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
+    """The model to test, and which weights these are."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.modelling import build_model
     from ke_t5.train.snapshots import find_snapshot, load_snapshot
 
     model = build_model(job, ranks)
+    if not job.has_weights and not job.is_resumed:
+        return model, Weights(f"from scratch, seed {job.flags.seed}")
     if not job.is_resumed:
-        return model, job.model_folder
+        is_own = job.flags.hf_path == "default"
+        return model, Weights("hf" if is_own else job.model_folder, Path(job.model_folder))
     snapshot = find_snapshot(job.run.weights, job.flags.resume)
     if snapshot is None:
         raise no_weights(job)
     load_snapshot(snapshot, model=model)
     logger.info("testing %s", snapshot)
-    return model, str(snapshot)
+    return model, weights_of_snapshot(job.run, snapshot)
 
 
-def keep(job: Job, evaluation: Evaluation, *, weights: str, form: str | None) -> None:
-    """Writes predictions and scores: what took longest goes first."""
+def keep(job: Job, evaluation: Evaluation, *, weights: Weights, form: str | None) -> list[Path]:
+    """Writes predictions and scores, what took longest first; returns the folder of each part."""
+    places = ResultFolders(job, weights)
+    sha256 = places.identity["weights_sha256"]
+    folders = []
     for part, evaluated in evaluation.of_parts:
-        results.write_evaluation(job, part, evaluated, weights=weights)
+        folder = places.of_part(part)
+        results.write_evaluation(
+            job, part, evaluated, weights=weights.name, sha256=sha256, folder=folder
+        )
+        folders.append(folder)
         if form is not None:
             hand_in(job, form, evaluated)
-    results.write_mixture(job, job.flags.test_split, evaluation, weights=weights)
+    if isinstance(job.task, Mixture):
+        folder = places.of_mixture(job.flags.test_split)
+        results.write_mixture(
+            job, job.flags.test_split, evaluation, weights=weights.name, sha256=sha256,
+            folder=folder,
+        )  # fmt: skip
     for line in job.configuration.unread():
         logger.warning(line)
+    return folders
 
 
 def report(
-    job: Job, helper: EvaluationHelper, part: Part, evaluated: Evaluated, *, weights: str
+    job: Job,
+    helper: EvaluationHelper,
+    part: Part,
+    evaluated: Evaluated,
+    *,
+    weights: str,
+    folder: Path,
 ) -> None:
     """Writes the report of a part, and prints its table."""
-    task, folder = part.task, job.run.evaluation(part.name)
+    task = part.task
     found = bootstrap(task, evaluated)
     results.add_intervals(folder, found)
     facts = results.facts_of(job, helper, part, weights=weights)

@@ -1,0 +1,201 @@
+"""What a test scores, and the folder of its results: never one that other results are in.
+
+    eval/<split>/                      the run's own task, its best snapshot: as training writes it
+    eval/<task>__<split>__<weights>/   anything else: another snapshot, task, export or model
+
+`scores.json` says whose results a folder holds (task, split, weights). If these are of another
+split or of other weights of the same name, a few digits of a hash are added to the folder's name;
+results of an earlier best snapshot are moved to a folder with that snapshot's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import Mixture
+from ke_t5.recipes.folders import RunFolder, safe_name
+from ke_t5.recipes.job import Job
+from ke_t5.recipes.parts import Part
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WEIGHTS = 48  # characters of a folder's name
+IDENTITY = ("task", "split", "weights", "weights_sha256", "mixture")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights that a test scores.
+
+    Attributes:
+        name: of a snapshot of the run, else a folder, a hub name, or "from scratch".
+        files: the folder to tell them by, where the name is not enough.
+        is_best: whether they are the run's best snapshot.
+    """
+
+    name: str
+    files: Path | None = None
+    is_best: bool = False
+
+    def short_name(self) -> str:
+        """For a folder's name."""
+        return short_name(self.name)
+
+    def sha256(self) -> str | None:
+        """Of the files that hold the weights; None where the name says which ones these are."""
+        paths = sorted(
+            path
+            for pattern in ("*.safetensors", "*.bin")
+            for path in (self.files.glob(pattern) if self.files and self.files.is_dir() else ())
+        )
+        if not paths:
+            return None
+        digest = hashlib.sha256()
+        for path in paths:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+
+def short_name(weights: str) -> str:
+    """A name of weights as a part of a folder's name.
+
+    >>> short_name("step-00000240"), short_name("/runs/klue_tc/hf")
+    ('step-00000240', 'runs_klue_tc_hf')
+    """
+    return safe_name(safe_name(weights)[-LONGEST_WEIGHTS:])
+
+
+def weights_of_snapshot(run: RunFolder, snapshot: Path) -> Weights:
+    """The weights of a snapshot, of this run or of another one."""
+    from ke_t5.train.snapshot_folders import folder_name, read_pointer  # it imports torch
+
+    if snapshot.resolve().parent != run.weights.resolve():
+        return Weights(str(snapshot), snapshot)
+    name = snapshot.name.removesuffix(".old")
+    steps = (read_pointer(run.weights, pointer) for pointer in ("best", "last"))
+    best = next((step for step in steps if step is not None), None)
+    return Weights(name, is_best=best is not None and name == folder_name(best))
+
+
+def is_own_task(job: Job) -> bool:
+    """Whether the job tests the task that its run was trained on."""
+    return job.run.read_run().get("task", job.task.name) == job.task.name
+
+
+class ResultFolders:
+    """The folders of a test's results, by part."""
+
+    def __init__(self, job: Job, weights: Weights) -> None:
+        self.job, self.weights = job, weights
+        self.is_own = weights.is_best and is_own_task(job)
+        self.identity = {"weights": weights.name, "weights_sha256": weights.sha256()}
+        if isinstance(job.task, Mixture):
+            self.identity["mixture"] = job.task.name
+
+    def of_part(self, part: Part) -> Path:
+        """The folder of one part's results; what is there of others is moved or left alone."""
+        return self._folder(part.name, task=part.task.name, split=part.split)
+
+    def of_mixture(self, split: str) -> Path:
+        """The folder of a mixture's own scores."""
+        return self._folder(split, task=self.job.task.name, split=split, is_whole=True)
+
+    def _folder(self, name: str, *, task: str, split: str, is_whole: bool = False) -> Path:
+        wanted = {"task": task, "split": split, **self.identity}
+        if is_whole:
+            wanted.pop("mixture", None)
+        folder = self.job.run.evaluation(name)
+        if not self.is_own:
+            return free_folder(self.job.run, wanted)
+        found = identity_of(folder)
+        if found is None or found == _filled(wanted):
+            return folder
+        if {**found, "weights": 0} != {**_filled(wanted), "weights": 0}:
+            return free_folder(self.job.run, wanted)  # such as another slice of the same name
+        moved = free_folder(self.job.run, found)
+        if moved.exists():
+            shutil.rmtree(moved)  # an earlier copy of the same results
+        folder.rename(moved)
+        logger.warning("%s held results of %s: moved to %s", folder, found["weights"], moved.name)
+        return folder
+
+
+def free_folder(run: RunFolder, identity: dict[str, Any]) -> Path:
+    """The folder named after these results, which holds none of others."""
+    identity = _filled(identity)
+    mixture = identity["mixture"]
+    parts = [mixture] if mixture else []
+    parts += [identity["task"], safe_name(identity["split"]), short_name(identity["weights"])]
+    folder = run.evaluation("__".join(parts))
+    if identity_of(folder) in (None, identity):
+        return folder
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return folder.with_name(f"{folder.name}_{digest[:8]}")
+
+
+def identity_of(folder: Path) -> dict[str, Any] | None:
+    """Whose results a folder holds, as its scores.json says; None where there are none."""
+    try:
+        told = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = _filled(told)
+    if found["weights_sha256"] is None and "/step-" in str(found["weights"]):
+        found["weights"] = Path(found["weights"]).name  # as earlier versions wrote it
+    return found
+
+
+def _filled(identity: dict[str, Any]) -> dict[str, Any]:
+    return {name: identity.get(name) for name in IDENTITY}
+
+
+# ------------------------------------------------------------------------ the task and the weights
+
+
+def check_task(job: Job) -> None:
+    """Reports a test of another task than the run's.
+
+    Raises:
+        UserError: the model's labels are not the task's.
+    """
+    begun = job.run.read_run().get("task", job.task.name)
+    if begun == job.task.name:
+        return
+    config = json.loads((job.run.model / "config.json").read_text(encoding="utf-8"))
+    labels = [name for _, name in sorted(config.get("id2label", {}).items(), key=_number)]
+    wanted = None if job.task.labels is None else list(job.task.labels)
+    kinds = {"regression"} & {job.task.problem_type, config.get("problem_type")}
+    is_same_kind = job.task.problem_type == config.get("problem_type") or not kinds
+    if (wanted is not None and labels != wanted) or not is_same_kind:
+        raise UserError(
+            f"the model of {job.run.path} was trained on {begun} and answers "
+            f"{_shown(labels, config)}; {job.task.name} has {_shown(wanted, job.task)}",
+            f"--task {job.task.name}",
+            f"test it on --task {begun}, or on a task with the same labels",
+            Exit.CHECKPOINT,
+        )
+    logger.warning(
+        "a model of %s is tested on %s; the results get a folder of their own",
+        begun, job.task.name,
+    )  # fmt: skip
+
+
+def _number(item: tuple[str, str]) -> int:
+    return int(item[0])
+
+
+def _shown(labels: list[str] | None, thing: Any) -> str:
+    kind = thing.get("problem_type") if isinstance(thing, dict) else thing.problem_type
+    if kind == "regression":
+        return "numbers"
+    if not labels:
+        return "no labels"
+    return ", ".join(labels[:4]) + (f", ... ({len(labels)} labels)" if len(labels) > 4 else "")
