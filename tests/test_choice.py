@@ -70,6 +70,7 @@ def test_without_a_class_the_task_is_refused():
     for found, form, message in (
         (checkpoint("bert"), "seq2seq", "needs an encoder-decoder.*without _gen"),
         (checkpoint("exaone"), TOKEN, "token classification class for 'exaone'"),
+        (checkpoint("pegasus"), TOKEN, "token classification class for 'pegasus'"),
         (checkpoint("vit-x"), "dependency_parsing", "dependency parsing class for 'vit-x'"),
     ):
         with pytest.raises(UserError, match=message):

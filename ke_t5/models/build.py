@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.models import vocabulary
 from ke_t5.models.account import digest, size_of
 from ke_t5.models.hub import (
     WHERE,
@@ -58,8 +59,10 @@ def build_model(
     found = find_pretrained(folder, where=where)
     config = _config(model_class, found, task_config, where)
     change_config(config, model_config or {})
+    lines: list[str] = []
     if tokenizer is not None:
-        _check_tokenizer(tokenizer, config, found, where)
+        vocabulary.check_ids(tokenizer, config, found.name, where=where)
+        lines += vocabulary.fit_config(config, tokenizer)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if from_scratch:
@@ -70,7 +73,9 @@ def build_model(
             model, info = _load(model_class, found, config, dtype, where)
             names = list(task_config.get("id2label", {}).values())
             note = digest(model, info, found, names, new_head=new_head, where=where)
-    return _keep_head_apart(model).eval(), note
+    if tokenizer is not None:
+        vocabulary.fit_generation(model)
+    return _keep_head_apart(model).eval(), "; ".join([note, *lines])
 
 
 def _config(
@@ -99,22 +104,6 @@ def _config(
     with quiet():
         return config_class.from_pretrained(
             found.name, local_files_only=found.local_only, **changes
-        )
-
-
-def _check_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, found: Pretrained, where: str
-) -> None:
-    backbone = getattr(config, "backbone", None) or config
-    rows = getattr(backbone.get_text_config(), "vocab_size", None)
-    ids = max(tokenizer.get_vocab().values(), default=-1) + 1
-    if rows is not None and ids > rows:
-        raise UserError(
-            f"the tokenizer {tokenizer.name_or_path!r} has {ids:,} ids, and the embedding of "
-            f"{found.name!r} {rows:,} rows",
-            where,
-            "use the tokenizer of the model (bind no other vocab_name)",
-            Exit.CHECKPOINT,
         )
 
 

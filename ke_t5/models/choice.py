@@ -11,8 +11,10 @@ from ke_t5.models.hub import WHERE, Pretrained
 from ke_t5.models.kinds import (
     ANY_ENCODER_MODELS,
     DEFAULT_MODELS,
+    ENCODER_CLASSES,
     OUR_MODELS,
     OUR_PREFIX,
+    READ_BY_DECODER,
     T5_TYPES,
     TRANSFORMERS_TABLES,
 )
@@ -62,7 +64,7 @@ def choose_model(form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
     listed = transformers_class(form, kind)
     if listed is not None:
         return _listed_or_ours(form, found, listed)
-    if form in ANY_ENCODER_MODELS and _has_backbone(kind):
+    if form in ANY_ENCODER_MODELS and _has_backbone(found.config):
         return Choice(ANY_ENCODER_MODELS[form], f"transformers has no such class for {kind!r}")
     raise _no_class(form, found, where)
 
@@ -118,11 +120,18 @@ def _is_t5_encoder(config: dict) -> bool:
     return kind in T5_TYPES or (kind.startswith(OUR_PREFIX) and "backbone" not in config)
 
 
-def _has_backbone(model_type: str) -> bool:
-    """Whether our heads for any encoder can stand on a model of this type."""
-    if model_type.startswith(OUR_PREFIX):
+def _has_backbone(config: dict) -> bool:
+    """Whether our heads for any encoder fit on a model with this configuration."""
+    kind = config["model_type"]
+    if kind.startswith(OUR_PREFIX) or kind in (*ENCODER_CLASSES, *READ_BY_DECODER):
         return True
-    return model_type in _tables().MODEL_MAPPING_NAMES
+    encoders = _tables().MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+    is_both = config.get("is_encoder_decoder") or kind in _tables_of_writers()
+    return kind in encoders or (kind in _tables().MODEL_MAPPING_NAMES and not is_both)
+
+
+def _tables_of_writers() -> dict:
+    return _tables().MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
 def _no_class(form: str, found: Pretrained, where: str) -> UserError:

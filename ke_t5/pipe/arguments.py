@@ -160,3 +160,17 @@ def with_limit(arguments: Mapping[str, Any], limit: int) -> dict[str, Any]:
     if any(arguments.get(name) is not None for name in ("max_length", "max_new_tokens")):
         return dict(arguments)
     return {**arguments, "max_new_tokens": limit}
+
+
+def writing_limit(model: torch.nn.Module) -> int | None:
+    """New tokens that the model's decoder has positions for; None if it has no limit."""
+    decoder = getattr(model.config, "decoder", None)
+    config = decoder if hasattr(decoder, "model_type") else model.config
+    names = ("max_decoder_position_embeddings", "max_position_embeddings")
+    limits = [getattr(config, name, None) for name in names]
+    limit = next((found for found in limits if isinstance(found, int) and found > 0), None)
+    if limit is None:
+        return None
+    # A RoBERTa counts positions from its pad id on; the start token has a position too.
+    offset = (config.pad_token_id or 0) + 1 if config is decoder else 0
+    return limit - offset - 1

@@ -47,8 +47,8 @@ class Column:
             return np.ones(len(self.values), dtype=np.int64)
         return np.diff(self.offsets)
 
-    def batch(self, places: np.ndarray, pad: int) -> np.ndarray:
-        """The values at `places`: [B], or [B, longest(, width)] filled up with `pad`."""
+    def batch(self, places: np.ndarray, pad: int, *, side: str = "right") -> np.ndarray:
+        """The values at `places`: [B], or [B, longest(, width)] filled up with `pad` on a side."""
         if self.offsets is None:
             return self.values[places]
         starts, ends = self.offsets[places], self.offsets[places + 1]
@@ -57,7 +57,8 @@ class Column:
             (len(places), longest, *self.values.shape[1:]), pad, dtype=self.values.dtype
         )
         for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            padded[row, : end - start] = self.values[start:end]
+            first = longest - (end - start) if side == "left" else 0
+            padded[row, first : first + end - start] = self.values[start:end]
         return padded
 
     def of_places(self, places: np.ndarray) -> np.ndarray:
@@ -221,15 +222,30 @@ class Examples:
     def batch(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
         """The model's columns at these positions, padded to the longest, with `attention_mask`."""
         places = self.places[np.asarray(positions, dtype=np.int64)]
+        side = self._padding_side()
         made = {
-            name: column.batch(places, self.features[name].pad_value())
+            name: column.batch(places, self.features[name].pad_value(), side=side)
             for name, column in self.columns.items()
         }
         if "input_ids" in made and self.columns["input_ids"].offsets is not None:
             lengths = self.columns["input_ids"].lengths()[places]
             width = made["input_ids"].shape[1]
-            made["attention_mask"] = (np.arange(width) < lengths[:, None]).astype(np.int64)
+            mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
+            made["attention_mask"] = mask[:, ::-1] if side == "left" else mask
         return made
+
+    def _padding_side(self) -> str:
+        """The tokenizer's side for whole texts; on the right where a label names a position."""
+        only_texts = all(
+            column.offsets is None or name in ("input_ids", "token_type_ids")
+            for name, column in self.columns.items()
+        )
+        feature = self.features.get("input_ids")
+        if not only_texts or feature is None or feature.tokenizer is None:
+            return "right"
+        if "start_positions" in self.columns:
+            return "right"
+        return getattr(feature.tokenizer(), "padding_side", "right")
 
     def example(self, position: int) -> Example:
         """One example with all its columns, the kept ones too unless they were left out."""

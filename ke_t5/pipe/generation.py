@@ -45,6 +45,56 @@ def being_evaluated(model: torch.nn.Module) -> Iterator[None]:
                 module.training = is_training
 
 
+# What belongs to the model and not to a task: special tokens, and tokens that it must (not) write.
+OF_MODEL = (
+    "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id",
+    "forced_bos_token_id", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids",
+)  # fmt: skip
+_MUST_BE_TOLD = OF_MODEL[4:]
+# How the answers are computed and handed over, and not what they are.
+_MECHANICS = (
+    "transformers_version", "use_cache", "cache_implementation", "cache_config", "output_scores",
+    "output_attentions", "output_hidden_states", "output_logits", "return_dict_in_generate",
+)  # fmt: skip
+# Values that change nothing, as the configurations of older models spell them out.
+_NEUTRAL = {
+    "max_length": 20, "min_length": 0, "do_sample": False, "early_stopping": False,
+    "num_beams": 1, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0,
+    "repetition_penalty": 1.0, "length_penalty": 1.0, "no_repeat_ngram_size": 0,
+    "num_return_sequences": 1, "num_beam_groups": 1, "diversity_penalty": 0.0,
+    "encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0,
+    "remove_invalid_values": False,
+}  # fmt: skip
+
+
+def take_task_values(model: torch.nn.Module, arguments: Mapping[str, Any]) -> list[str]:
+    """Clears what the model's folder says about generation (`generation_config.json`): a task's
+    answers are written as the task says. Lines about what was left out and what is in force."""
+    from transformers import GenerationConfig
+
+    own, plain = model.generation_config, vars(GenerationConfig())
+    left_out = []
+    for name, value in sorted(vars(own).items()):
+        if name.startswith("_") or name in (*OF_MODEL, *_MECHANICS):
+            continue
+        if name in plain and value != plain[name]:
+            setattr(own, name, plain[name])
+            # BART's configuration has one by default; the end mark itself changes nothing.
+            changes_nothing = value in (arguments.get(name), _NEUTRAL.get(name), None)
+            if name != "forced_eos_token_id" and not changes_nothing:
+                left_out.append(f"{name} {value}")
+    where, lines = "the model's generation_config", []
+    if left_out:
+        lines.append(
+            f"{where}: {', '.join(left_out)} left out, the task's own values count "
+            f"(bind {KWARGS} to set them)"
+        )
+    in_force = [f"{name} {getattr(own, name)}" for name in _MUST_BE_TOLD if getattr(own, name)]
+    if in_force:
+        lines.append(f"{where}: {', '.join(in_force)} in force")
+    return lines
+
+
 def try_out(model: torch.nn.Module, arguments: Mapping[str, Any]) -> None:
     """Generates two tokens from nothing: values that `generate` refuses are known before training.
 

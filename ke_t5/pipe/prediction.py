@@ -142,6 +142,13 @@ class EvaluationHelper:
             raise UserError(f"{name} cannot generate", where, "choose a sequence-to-sequence model")
 
     def _check_generation(self, model: torch.nn.Module) -> None:
+        for line in generation.take_task_values(model, self.model_kwargs):
+            logger.warning(line)
+        limit = arguments.writing_limit(model)
+        asked = self.model_kwargs.get("max_new_tokens") or 0
+        if limit is not None and asked > limit:
+            self.model_kwargs["max_new_tokens"] = limit
+            logger.warning("max_new_tokens %d: the model has positions for %d", asked, limit)
         arguments.check_arguments(model, self.model_kwargs)
         for line in arguments.idle_arguments(model, self.model_kwargs):
             logger.warning("%s: %s", KWARGS, line)

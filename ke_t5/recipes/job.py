@@ -19,7 +19,7 @@ from ke_t5.config import Configuration, configure, import_modules
 from ke_t5.distributed import Ranks, launched_rank
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
-from ke_t5.models.hub import find_pretrained, require_weights
+from ke_t5.models.hub import Pretrained, find_pretrained, require_weights
 from ke_t5.models.loader import (
     check_form,
     check_model_name,
@@ -27,6 +27,7 @@ from ke_t5.models.loader import (
     load_model,
 )
 from ke_t5.models.settings import get_model_config
+from ke_t5.models.tokenizer_fit import fit_tokenizer
 from ke_t5.pipe import Folders, Mixture, Task, get_task
 from ke_t5.recipes.folders import RunFolder, make_folder, write_json
 from ke_t5.recipes.model_names import resolve_model_name
@@ -248,13 +249,19 @@ def take_pre_trained_model(job: Job, *, from_scratch: bool) -> None:
     job.has_weights = not from_scratch
     if not job.configuration.bound(VOCABULARY):
         job.configuration.bind(VOCABULARY, job.model_folder, "--pre_trained_model")
-    get_vocabulary()
+    fit_vocabulary(found, where=f"--pre_trained_model {found.name}")
 
 
 def _take_folder(job: Job, folder: Path, *, has_weights: bool, flag: str) -> None:
     job.model_folder, job.has_weights = str(folder), has_weights
     bind_and_tell(job, VOCABULARY, str(folder), flag)
-    get_vocabulary()
+    fit_vocabulary(find_pretrained(folder, where=flag), where=f"{flag} {folder}")
+
+
+def fit_vocabulary(found: Pretrained, *, where: str) -> None:
+    """Loads the tokenizer and makes it fit the model; what changes is reported."""
+    for line in fit_tokenizer(get_vocabulary(), found.config, where=where):
+        logger.info(line)
 
 
 def bind_and_tell(job: Job, name: str, value: object, place: str) -> None:

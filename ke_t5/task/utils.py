@@ -10,6 +10,7 @@ import gin
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.hub import why_unreachable
+from ke_t5.task.tokenizer_files import load_tokenizer
 
 DEFAULT_VOCABULARY = "KETI-AIR/ke-t5-base"
 TOKENIZER_FILES = (
@@ -49,12 +50,10 @@ def _load(name: str) -> Any:
                 "name a local folder, or try --sample, which needs none",
                 Exit.FLAGS,
             )
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        return load_tokenizer(name)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"cannot be loaded ({reason})", where, "check the name or the folder's files"
         ) from error

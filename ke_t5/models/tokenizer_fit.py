@@ -1,0 +1,198 @@
+"""A tokenizer made to fit its model: the end mark, the padding, and the longest input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.kinds import OUR_PREFIX
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+# Their positions are counted from the pad id on: position pad + 1 is the first token's.
+_COUNTED_FROM_PAD = (
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod", "roberta-prelayernorm",
+    "longformer", "ibert", "data2vec-text", "luke", "mluke", "mpnet", "lilt",
+)  # fmt: skip
+# Their classifiers read the last position, whatever is there.
+_READ_LAST = ("xlnet",)
+# A tokenizer that knows no limit says a number of 30 digits.
+_NO_LIMIT = 10**9
+# Beyond it no task of ours is cut, and nobody needs to be told.
+_LONG = 4096
+
+
+def fit_tokenizer(tokenizer: Any, raw_config: Mapping[str, Any], *, where: str) -> list[str]:
+    """Changes the tokenizer so that what it makes suits the model; a line for each change that a
+    user should know. A second call changes nothing.
+
+    Args:
+        raw_config: the model's `config.json`.
+        where: the flag and the model, for errors.
+
+    Raises:
+        UserError: no token can pad, or none can be the end mark.
+    """
+    config = _config(raw_config)
+    lines = [*_fit_padding(tokenizer, config, where), *_fit_length(tokenizer, config)]
+    is_t5 = config.model_type.startswith(OUR_PREFIX) and not hasattr(config, "backbone")
+    reads_end = getattr(_backbone(config), "is_encoder_decoder", False) or (
+        is_t5 and hasattr(config, "feed_forward_proj")
+    )
+    if reads_end:
+        lines += _fit_end(tokenizer, config, where)
+    return lines
+
+
+def _config(raw_config: Mapping[str, Any]) -> PreTrainedConfig:
+    import transformers
+
+    if raw_config["model_type"] in transformers.CONFIG_MAPPING:
+        return transformers.AutoConfig.for_model(**raw_config)
+    # A user's own type, which only the user's class needs to know.
+    return transformers.PreTrainedConfig(**raw_config)
+
+
+def _backbone(config: PreTrainedConfig) -> PreTrainedConfig:
+    return getattr(config, "backbone", None) or config
+
+
+# --------------------------------------------------------------------------------------- padding
+
+
+def _fit_padding(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[str]:
+    kind = _backbone(config).model_type
+    # On the right, positions are the same with and without padding.
+    tokenizer.padding_side = "left" if kind in _READ_LAST else "right"
+    if tokenizer.pad_token_id is not None:
+        return []
+    pad_id = getattr(config.get_text_config(), "pad_token_id", None)
+    token = tokenizer.convert_ids_to_tokens(pad_id) if isinstance(pad_id, int) else None
+    if token is None or token == tokenizer.unk_token:
+        token = tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
+    if token is None:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path!r} has neither a pad nor an end token",
+            where,
+            "name one as pad_token in tokenizer_config.json",
+            Exit.CHECKPOINT,
+        )
+    tokenizer.pad_token = token
+    return [f"the tokenizer has no pad token: {token} is used"]
+
+
+# ---------------------------------------------------------------------------------------- length
+
+
+def position_limit(config: PreTrainedConfig) -> int | None:
+    """Tokens that a model has positions for; None if it has no limit (relative positions)."""
+    if getattr(config, "backbone", None) is not None:
+        return position_limit(config.backbone)
+    parts = [getattr(config, name, None) for name in ("encoder", "decoder")]
+    limits = [position_limit(part) for part in parts if hasattr(part, "model_type")]
+    if limits:
+        return min((limit for limit in limits if limit is not None), default=None)
+    config = config.get_text_config()
+    names = ("max_encoder_position_embeddings", "max_position_embeddings")
+    found = [getattr(config, name, None) for name in names]
+    limit = next((number for number in found if isinstance(number, int) and number > 0), None)
+    if limit is not None and config.model_type in _COUNTED_FROM_PAD:
+        return limit - (config.pad_token_id or 0) - 1
+    return limit
+
+
+def _fit_length(tokenizer: Any, config: PreTrainedConfig) -> list[str]:
+    limit, known = position_limit(config), tokenizer.model_max_length
+    if limit is None or limit >= known:
+        return []
+    tokenizer.model_max_length = limit
+    if limit > _LONG:
+        return []
+    kind, named = _backbone(config).model_type, "no limit" if known > _NO_LIMIT else f"{known:,}"
+    return [f"inputs have at most {limit:,} tokens, the {kind} model's positions (the tokenizer "
+            f"says {named})"]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------- end mark
+
+
+def end_ids(tokenizer: Any, config: PreTrainedConfig) -> list[int]:
+    """The ids that may end a text, the tokenizer's own first."""
+    of_model = getattr(config, "eos_token_id", None)
+    of_model = of_model if isinstance(of_model, list) else [of_model]
+    found = [tokenizer.eos_token_id, *of_model, tokenizer.sep_token_id]
+    return list(dict.fromkeys(i for i in found if i is not None))
+
+
+def written_end(tokenizer: Any, ends: list[int]) -> int | None:
+    """The end mark that the tokenizer writes after a text, None if it writes none.
+
+    A language code may follow it (mBART).
+    """
+    plain = tokenizer("가", add_special_tokens=False, verbose=False)["input_ids"]
+    marked = tokenizer("가", verbose=False)["input_ids"]
+    start = next(
+        (i for i in range(len(marked)) if marked[i : i + len(plain)] == plain), len(marked)
+    )
+    after = marked[start + len(plain) :]
+    return next((i for i in after if i in ends), None)
+
+
+def _fit_end(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[str]:
+    ends = end_ids(tokenizer, config)
+    if written_end(tokenizer, ends) is not None:
+        return []
+    if not ends:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path!r} has no end mark, so that a model would "
+            "never stop writing",
+            where,
+            "name one as eos_token in tokenizer_config.json",
+            Exit.CHECKPOINT,
+        )
+    token = tokenizer.convert_ids_to_tokens(ends[0])
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = token
+    if tokenizer.is_fast:
+        _append_fast(tokenizer, token, ends[0])
+    else:
+        patterns = {"bos": "bos_eos"}
+        tokenizer.special_tokens_pattern = patterns.get(tokenizer.special_tokens_pattern, "eos")
+    if written_end(tokenizer, ends) is None:
+        raise UserError(
+            f"{type(tokenizer).__name__} writes no end mark and cannot be told to",
+            where,
+            "save it as a tokenizer.json that ends texts with it",
+            Exit.CHECKPOINT,
+        )
+    return [f"the tokenizer writes no end mark: {token} is added to inputs and targets"]
+
+
+def _append_fast(tokenizer: Any, token: str, token_id: int) -> None:
+    from tokenizers import Tokenizer
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    whole = state["post_processor"]
+    parts = whole["processors"] if whole and whole["type"] == "Sequence" else [whole or {}]
+    template = next((part for part in parts if part.get("type") == "TemplateProcessing"), None)
+    if template is None:
+        sequences = [{"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB")]
+        template = {"type": "TemplateProcessing", "single": sequences[:1], "pair": sequences}
+        template["special_tokens"] = {}
+        parts = [*(part for part in parts if part), template]
+    for form in ("single", "pair"):
+        template[form] = [piece for old in template[form] for piece in _ended(old, token)]
+    template["special_tokens"][token] = {"id": token, "ids": [token_id], "tokens": [token]}
+    state["post_processor"] = {"type": "Sequence", "processors": parts}
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+
+
+def _ended(piece: Mapping[str, Any], token: str) -> list[Mapping[str, Any]]:
+    """A piece of a template, with the end mark after it if it is a text."""
+    if "Sequence" not in piece:
+        return [piece]
+    segment = piece["Sequence"]["type_id"]
+    return [piece, {"SpecialToken": {"id": token, "type_id": segment}}]

@@ -1,0 +1,84 @@
+"""A model's configuration beside its tokenizer: the number of ids, and the special ones."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.tokenizer_fit import end_ids, written_end
+
+
+def check_ids(
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, name: str, *, where: str
+) -> None:
+    """Raises UserError if the tokenizer has more ids than the model's embedding has rows."""
+    backbone = getattr(config, "backbone", None) or config
+    rows = getattr(backbone.get_text_config(), "vocab_size", None)
+    ids = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if rows is not None and ids > rows:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path!r} has {ids:,} ids, and the embedding of "
+            f"{name!r} {rows:,} rows",
+            where,
+            "use the tokenizer of the model (bind no other vocab_name)",
+            Exit.CHECKPOINT,
+        )
+
+
+def fit_config(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Gives a configuration the tokenizer's special ids where the model would read others; a line
+    for each that the configuration said otherwise."""
+    _take_pad_id(config, tokenizer)
+    backbone = getattr(config, "backbone", None) or config
+    if not getattr(backbone, "is_encoder_decoder", False):
+        return []
+    lines = _take_end_id(backbone, tokenizer)
+    if getattr(backbone, "decoder_start_token_id", None) is None:
+        # As each family was trained: T5 starts from padding, BERT and BART from their first mark.
+        ids = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id)
+        backbone.decoder_start_token_id = next((i for i in ids if i is not None), None)
+    return lines
+
+
+def _take_end_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The end mark that the tokenizer writes: generation stops there, BART classifies it."""
+    written = written_end(tokenizer, end_ids(tokenizer, config))
+    said = getattr(config, "eos_token_id", None)
+    if written is None or written in (said if isinstance(said, list) else [said]):
+        return []
+    config.eos_token_id = written
+    told = "no end mark" if said is None else f"the end mark {said}"
+    return [f"config.json names {told}, the tokenizer writes {written}, which is used"]
+
+
+def _take_pad_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A decoder's classifier reads the last token that is not padding."""
+    text = config.get_text_config()
+    kind = getattr(text, "model_type", "")
+    only_decodes = (
+        kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )
+    if getattr(text, "pad_token_id", None) is None or only_decodes:
+        text.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
+
+
+def _ends_of(*configs: object) -> list:
+    return [getattr(config, "eos_token_id", None) for config in configs]
+
+
+def fit_generation(model: PreTrainedModel) -> None:
+    """Lets `generate` stop, pad and start as the model's configuration says."""
+    own, config = getattr(model, "generation_config", None), model.config
+    if own is None or not config.is_encoder_decoder:
+        return
+    ends = [i if isinstance(i, list) else [i] for i in _ends_of(config, own)]
+    if ends[0] != [None] and not set(ends[0]) <= set(ends[1]):
+        own.eos_token_id = config.eos_token_id
+    if getattr(config, "pad_token_id", None) is not None:
+        own.pad_token_id = config.pad_token_id
+    if own.decoder_start_token_id is None:
+        own.decoder_start_token_id = getattr(config, "decoder_start_token_id", None)

@@ -1,0 +1,102 @@
+"""A tokenizer as its files say: `tokenizer.json` is what the model was trained with.
+
+transformers 5 builds many tokenizers anew from the vocabulary and the rules of the class that
+`tokenizer_config.json` names. If these are not the rules of `tokenizer.json` (pko-t5: byte-level
+BPE under the name T5TokenizerFast), that fails or gives other tokens.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
+            "mask_token")  # fmt: skip
+# Spaces, marks, capitals, digits, and syllables without a final consonant and with one.
+_PROBE = "대한민국의 수도는 서울이다. KT&G, 2024년 3분기 실적 (종합)"
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a folder or hub name, with the tokens that its `tokenizer.json` gives.
+
+    Raises what `AutoTokenizer` raises if there is no `tokenizer.json` to fall back on.
+    """
+    from transformers import AutoTokenizer
+
+    path = _json_file(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
+        if path is None:
+            raise
+        logger.info(
+            "tokenizer %s: its class does not fit tokenizer.json, which is used as it is (%s)",
+            name,
+            str(error).strip().split("\n")[0],
+        )
+        return _as_written(name, path, None)
+    if path is not None and not _gives_its_tokens(tokenizer, path):
+        logger.info(
+            "tokenizer %s: %s gives other tokens than tokenizer.json, which is used as it is",
+            name,
+            type(tokenizer).__name__,
+        )
+        return _as_written(name, path, tokenizer)
+    return tokenizer
+
+
+def _json_file(name: str) -> Path | None:
+    folder = Path(name)
+    if folder.is_dir():
+        path = folder / "tokenizer.json"
+        return path if path.is_file() and path.stat().st_size else None
+    from transformers.utils import cached_file
+
+    options = ("connection_errors", "missing_entries", "gated_repo")
+    quietly = {f"_raise_exceptions_for_{kind}": False for kind in options}
+    found = cached_file(name, "tokenizer.json", **quietly)
+    return Path(found) if found else None
+
+
+def _gives_its_tokens(tokenizer: Any, path: Path) -> bool:
+    """Whether a loaded tokenizer has the tokens of the file, or at least no more unknown ones."""
+    from tokenizers import Tokenizer
+
+    try:
+        written = Tokenizer.from_file(str(path)).encode(_PROBE, add_special_tokens=False).ids
+    except Exception:  # the library raises no narrower class; a file of another format
+        return True
+    given = tokenizer(_PROBE, add_special_tokens=False, verbose=False)["input_ids"]
+    unknown = tokenizer.unk_token_id
+    return given == written or written.count(unknown) > given.count(unknown)
+
+
+def _as_written(name: str, path: Path, like: Any) -> Any:
+    """The file's tokenizer, with the special tokens of `like` or of the class that is named."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+    known = tokenizer.get_vocab()
+    defaults = {key: getattr(like, key) for key in _SPECIAL} if like else _defaults(path)
+    for key, token in defaults.items():
+        if getattr(tokenizer, key) is None and token in known:
+            setattr(tokenizer, key, token)
+    return tokenizer
+
+
+def _defaults(path: Path) -> dict[str, str]:
+    """The special tokens that the class in `tokenizer_config.json` has by default."""
+    import transformers
+
+    config = path.with_name("tokenizer_config.json")
+    named = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    found = getattr(transformers, str(named.get("tokenizer_class")), None)
+    if found is None:
+        return {}
+    parameters = inspect.signature(found.__init__).parameters
+    return {key: parameters[key].default for key in _SPECIAL if key in parameters}
