@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ke_t5.errors import Exit, Stopped, UserError
+from ke_t5.hub import network_fault
 
 STARTED = time.time()
 BUG = 1  # the exit code of what is our own fault
@@ -116,7 +117,8 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, KeyboardInterrupt):
         fix = "start it again (a training goes on with --resume auto)"
         return Ending(f"stopped: interrupted; {fix}", Exit.STOPPED)
-    error = machine_fault(error) or error
+    if not isinstance(error, UserError):
+        error = machine_fault(error) or network_fault(error) or error
     if isinstance(error, UserError):
         keep = getattr(error, "keep_traceback", False)
         return Ending(str(error), int(error.exit_code), keep)

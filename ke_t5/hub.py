@@ -1,14 +1,33 @@
-"""Whether the Hugging Face hub answers: asked once, briefly, before a library retries for 20 s."""
+"""Whether the Hugging Face hub answers, asked once and briefly, and what to say if it stops."""
 
 from __future__ import annotations
 
 import functools
+import http.client
 import os
+import re
+import socket
+import ssl
 import threading
+import traceback
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+
+from ke_t5.errors import Exit, UserError
 
 SECONDS_TO_ANSWER = 3.0
+
+# Whose exceptions say that a connection failed. The libraries are not imported here, and which of
+# them the hub's own library uses has changed between its versions.
+CLIENTS = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}
+STANDARD = (urllib.error.URLError, http.client.HTTPException, socket.gaierror, ssl.SSLError)
+NAMES = {
+    "LocalEntryNotFoundError", "OfflineModeIsEnabled", "FileMetadataError", "XetDownloadError",
+    "FSTimeoutError",
+}  # fmt: skip
+READERS = re.compile(r"[/\\](huggingface_hub|datasets|transformers|fsspec|urllib)[/\\]")
+TRANSFER = re.compile(r"(?i)reqwest|\bcas (client|service) error|error sending request")
 
 
 @functools.cache
@@ -38,3 +57,46 @@ def _ask(endpoint: str) -> str | None:
     asking.start()
     asking.join(SECONDS_TO_ANSWER)
     return reasons[0] if reasons else None
+
+
+def network_fault(error: BaseException, where: str = "network") -> UserError | None:
+    """The error for a download that was cut off; None if `error` comes from something else, such
+    as a name that the hub does not know."""
+    chain = list(_chain(error))
+    if any(_is_refusal(one) for one in chain):
+        return None
+    for one in chain:
+        if _is_of_network(one):
+            reason = (str(one).strip().splitlines() or [""])[0][:200].rstrip(".")
+            told = f"{type(one).__name__}: {reason}" if reason else type(one).__name__
+            fix = "check the network and start again (what has arrived is kept), or use local files"
+            return UserError(f"the download was cut off ({told})", where, fix, Exit.MACHINE)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, what it was raised from, and so on."""
+    for _ in range(20):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether a server answered that it has no such thing, or not for this user."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
+
+
+def _is_of_network(error: BaseException) -> bool:
+    classes = type(error).__mro__
+    if {cls.__module__.partition(".")[0] for cls in classes} & CLIENTS:
+        return True
+    if isinstance(error, STANDARD) or {cls.__name__ for cls in classes} & NAMES:
+        return True
+    if isinstance(error, ConnectionError | TimeoutError):
+        # Processes of one run lose each other with the same exceptions.
+        frames = traceback.extract_tb(error.__traceback__)
+        return any(READERS.search(frame.filename) for frame in frames)
+    return isinstance(error, RuntimeError) and bool(TRANSFER.search(str(error)))

@@ -20,16 +20,16 @@ PACKAGE = "ke_t5"
 SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
-    "errors hub annotations gin_syntax models.kinds pipe.code",
-    "composition",
+    "errors annotations gin_syntax models.kinds pipe.code",
+    "hub composition",
     "registry bindings failure flags distributed readers.* models models.source "
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.best pipe.records task task.labels task.text "
     "task.spans task.tokenizer_files pipe.module_state train train.settings train.states "
     "train.loggers train.guard",
     "config models.loader models.vocabulary models.hub models.ngrams models.encoders "
-    "models.structured_heads pipe.rows pipe.generation task.label_metrics task.answers "
-    "task.submission task.utils train.schedules train.snapshot_folders",
+    "models.structured_heads pipe.rows pipe.tables pipe.generation task.label_metrics "
+    "task.answers task.submission task.utils train.schedules train.snapshot_folders",
     "models.checkpoint",
     "models.choice models.account models.models models.characters pipe.preprocessors pipe.sources "
     "task.tag_metrics task.text_metrics train.optimizers train.snapshots",

@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.hub import network_fault
 from ke_t5.models import vocabulary
 from ke_t5.models.account import digest, size_of
 from ke_t5.models.hub import (
@@ -152,6 +153,9 @@ def _load(
 
 
 def _unreadable(found: Pretrained, where: str, error: Exception) -> UserError:
+    cut_off = network_fault(error, f"{where} {found.name!r}")
+    if cut_off is not None:
+        return cut_off
     first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return UserError(
         f"its weights cannot be read: {first_line}",

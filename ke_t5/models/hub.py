@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError, nearest
-from ke_t5.hub import SECONDS_TO_ANSWER, why_unreachable
+from ke_t5.hub import SECONDS_TO_ANSWER, network_fault, why_unreachable
 
 WHERE = "--pre_trained_model"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -72,6 +72,9 @@ def _on_hub(name: str, where: str) -> Pretrained:
     except EntryNotFoundError as error:
         raise _no_config(where) from error
     except (HfHubHTTPError, OSError) as error:
+        cut_off = network_fault(error, where)
+        if cut_off is not None:
+            raise cut_off from error
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(first_line, where, "try again, or give a folder", Exit.MACHINE) from error
     return Pretrained(name, None, False, _config_of(Path(path).parent, where))

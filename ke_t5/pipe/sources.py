@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.hub import why_unreachable
+from ke_t5.pipe import tables
 from ke_t5.pipe.cache import INFO_FILE, Folders, code_of, hash_files, make_key, package_version
 from ke_t5.pipe.rows import ROW_ID, Row, Rows, composed_table, stored_rows
+from ke_t5.pipe.tables import hub_revision, with_class_names
 from ke_t5.readers.unread import tell_of_unread_files
 
 if TYPE_CHECKING:
-    import datasets
-
     from ke_t5.readers.release import Hub, RawSplit, Release
 
 logger = logging.getLogger(__name__)
@@ -88,15 +88,15 @@ class ReleaseSource(DataSource):
         return stored_rows(folder, self.release.columns, raw.rows, origin=origin)
 
     def _missing(self, folders: Folders, why: str) -> UserError:
-        places = " and ".join(self.release.layout[:2])
         place = f"--hf_data_dir {folders.data}" if folders.data else "--hf_data_dir (not given)"
+        what = f"no raw release of {self.name} there, and {why}"
         return UserError(
-            f"no raw release of {self.name} there, and {why}",
-            place,
-            f"get it from {self.release.home} and put {places} below the folder, "
-            "or try --sample, which needs none",
-            Exit.DATA,
+            what, place, f"{self._advice()}, or try --sample, which needs none", Exit.DATA
         )
+
+    def _advice(self) -> str:
+        places = " and ".join(self.release.layout[:2])
+        return f"get it from {self.release.home} and put {places} below the folder"
 
     def _hub_rows(self, split: str, folders: Folders) -> Rows:
         hub = self.release.hub
@@ -131,56 +131,30 @@ class ReleaseSource(DataSource):
         return stored_rows(
             parent / f"{split}-hub-{key}",
             self.release.columns,
-            lambda: read_hub(hub, split, folders.cache / "hub"),
+            lambda: read_hub(
+                hub, split, folders.cache / "hub", fix=f"{self._advice()} of --hf_data_dir"
+            ),
             origin=f"{hub.path}@{revision[:12]}",
         )
 
 
-def hub_revision(path: str) -> str:
-    """The commit of a data set on the hub; a UserError where the hub does not give it."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return HfApi().dataset_info(path, timeout=10).sha
-    except HfHubHTTPError as error:
-        raise UserError(
-            f"the hub does not give it ({str(error).splitlines()[0]})",
-            f"data set {path!r}",
-            "check the name, log in if it is gated, or put the raw release into --hf_data_dir",
-            Exit.DATA,
-        ) from error
-
-
-def read_hub(hub: Hub, split: str, cache: Path) -> Iterator[Row]:
-    """The canonical rows of a hub split."""
+def read_hub(hub: Hub, split: str, cache: Path, *, fix: str) -> Iterator[Row]:
+    """The canonical rows of a hub split; a UserError with that `fix` if it cannot be loaded."""
     import datasets
 
     for config in hub.configs_of(split):
-        table = datasets.load_dataset(
-            hub.path, config, split=hub.splits[split], cache_dir=str(cache)
-        )
+        try:
+            table = tables.ask(
+                datasets.load_dataset,
+                hub.path,
+                config,
+                split=hub.splits[split],
+                cache_dir=str(cache),
+            )
+        except Exception as error:
+            raise tables.unreadable(error, f"data set {hub.path!r}", fix) from error
         for row in table if not hub.class_names else with_class_names(table):
             yield from hub.to_rows(row)
-
-
-def with_class_names(table: datasets.Dataset) -> Iterator[Row]:
-    """Rows whose ClassLabel numbers are replaced by their names, -1 by None."""
-    import datasets
-
-    def named(value: Any, feature: Any) -> Any:
-        if value is None:
-            return None
-        if isinstance(feature, datasets.ClassLabel):
-            return feature.int2str(value) if value >= 0 else None
-        if isinstance(feature, datasets.List):
-            return [named(item, feature.feature) for item in value]
-        if isinstance(feature, dict):
-            return {name: named(value[name], kind) for name, kind in feature.items()}
-        return value
-
-    for row in table:
-        yield {name: named(row[name], kind) for name, kind in table.features.items()}
 
 
 def unknown_split(split: str, source: str, known: Iterable[str]) -> UserError:
@@ -200,6 +174,7 @@ class HFDataSource(DataSource):
             default: its own names.
         group: column whose equal values must stay on one side of a cut.
         data_files: as `datasets.load_dataset` takes them.
+        options: of the builder, such as `sep="\\t"` and `encoding="cp949"`.
     """
 
     def __init__(
@@ -210,19 +185,19 @@ class HFDataSource(DataSource):
         splits: Mapping[str, str] | None = None,
         group: str | None = None,
         data_files: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
         self.path, self.config, self.data_files = path, config, data_files
         self.name = "_".join(part for part in (path.replace("/", "_"), config) if part)
         self.group = group
-        self._splits = splits
+        self._splits, self._options = splits, options
 
     def splits(self, folders: Folders) -> list[str]:
         if self._splits is not None:
             return list(self._splits)
         import datasets
 
-        files = {"data_files": self.data_files} if self.data_files else {}
-        return self._ask(datasets.get_dataset_split_names, **files)
+        return self._ask(datasets.get_dataset_split_names)
 
     def rows(self, split: str, folders: Folders) -> Rows:
         import datasets
@@ -233,9 +208,12 @@ class HFDataSource(DataSource):
         table = self._ask(
             datasets.load_dataset,
             split=(self._splits or {}).get(split, split),
-            data_files=self.data_files,
             cache_dir=str(folders.cache / "hub"),
         )
+        files = tables.local_files(self.path, self.data_files)
+        problem = tables.misread(table, f"data set {self.path!r}", files)
+        if problem is not None:
+            raise problem
         if ROW_ID in table.column_names:
             raise self._error(
                 f"has a column {ROW_ID!r} of its own, where the place of a row belongs",
@@ -246,23 +224,28 @@ class HFDataSource(DataSource):
         return Rows(table, table._fingerprint, self.path)
 
     def _ask(self, function: Callable, **settings: Any) -> Any:
-        """What `datasets` answers; a UserError with its reason where it cannot."""
-        from datasets.exceptions import DatasetsError
-
-        is_local = Path(self.path).exists() or self.data_files
+        """What `datasets` answers; a UserError with its reason if it cannot."""
+        if self.data_files:
+            settings["data_files"] = self.data_files
+        is_local = Path(self.path).exists() or tables.is_builder(self.path)
         if not is_local and (why := why_unreachable()) is not None:
+            if self.data_files:
+                raise self._error(
+                    "datasets reads no files of that kind",
+                    "save them as CSV, JSON or parquet and name that builder, "
+                    "or read them in a FunctionDataSource",
+                )
             fix = "use a local folder, or try --sample, which needs none"
             raise self._error(f"the hub cannot be reached: {why}", fix)
         try:
-            return function(self.path, self.config, **settings)
-        except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
-            # What went wrong in a file stands behind an error that says only that something did.
-            cause = error.__cause__ or error
-            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
-                raise cause from None
-            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
-            fix = "check its name, configuration, splits and files"
-            raise self._error(f"it cannot be read ({reason})", fix) from error
+            return tables.ask(function, self.path, self.config, **settings, **self._options)
+        except Exception as error:
+            fix = "check its name, configuration, splits, files and options"
+            found = tables.unreadable(error, f"data set {self.path!r}", fix)
+            if isinstance(found, UserError) and found.exit_code == Exit.DATA:
+                files = tables.local_files(self.path, self.data_files)
+                found = tables.encoding_fault(files) or found
+            raise found from error
 
     def _error(self, what: str, fix: str) -> UserError:
         return UserError(what, f"data set {self.path!r}", fix, Exit.DATA)

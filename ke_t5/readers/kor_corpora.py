@@ -2,8 +2,8 @@
 
 All are tables between tabs; but for QPair, quotes in them are plain characters. KHSD and QPair are
 written by description: no file of theirs was at hand. The hub's `wicho/kor_3i4k`,
-`kakaobrain/kor_nli`, `dkoterwa/kor-sts` and `inmoonlight/kor_hate` are known from others' use, not
-tried here; the owner of its `kor_qpair` is unknown, so it is not named.
+`kakaobrain/kor_nli`, `dkoterwa/kor-sts`, `inmoonlight/kor_hate` and `songys/kor_qpair` are known
+from others' use, not tried here.
 """
 
 from __future__ import annotations
@@ -288,4 +288,13 @@ QPAIR = Release(
     layout=("qpair/train.txt", "qpair/validation.txt", "qpair/test.txt"),
     home="https://github.com/songys/Question_pair",
     licence="MIT",
+    hub=Hub(
+        path="songys/kor_qpair",
+        config=None,
+        splits={"train": "train", "validation": "validation", "test": "test"},
+        to_rows=partial(
+            _hub_rows, question1="question1", question2="question2", label="is_duplicate"
+        ),
+        class_names=False,
+    ),
 )

@@ -9,7 +9,7 @@ from typing import Any
 import gin
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.hub import why_unreachable
+from ke_t5.hub import network_fault, why_unreachable
 from ke_t5.task.tokenizer_files import load_tokenizer
 
 DEFAULT_VOCABULARY = "KETI-AIR/ke-t5-base"
@@ -53,6 +53,8 @@ def _load(name: str) -> Any:
     try:
         return load_tokenizer(name)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+        if (cut_off := network_fault(error, where)) is not None:
+            raise cut_off from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"cannot be loaded ({reason})", where, "check the name or the folder's files"
