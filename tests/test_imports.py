@@ -31,7 +31,8 @@ LINES = (
     "models.structured_heads pipe.rows pipe.tables pipe.generation task.label_metrics "
     "task.answers task.submission task.utils train.schedules train.snapshot_folders",
     "models.checkpoint",
-    "models.choice models.account models.models models.characters pipe.preprocessors pipe.sources "
+    "models.choice models.account models.fidelity models.models models.characters "
+    "pipe.preprocessors pipe.sources "
     "task.tag_metrics task.text_metrics train.optimizers train.snapshots",
     "models.build pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
     "task.steps task.layouts",

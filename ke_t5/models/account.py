@@ -96,6 +96,14 @@ def _tops(keys: Collection[str]) -> list[str]:
     return sorted({pooler[0] if pooler else key.split(".")[0] for pooler, key in found})
 
 
+def _left_out(model: PreTrainedModel, keys: Collection[str]) -> list[str]:
+    """The modules that the keys belong to; of the body only the part that is meant."""
+    backbone = getattr(model, "backbone", None)
+    bodies = {model.base_model_prefix, getattr(backbone, "base_model_prefix", ""), "backbone"}
+    parts = (key.split(".") for key in keys)
+    return sorted({".".join(part[: 2 if part[0] in bodies else 1]) for part in parts})
+
+
 def _risks(new: Collection[str]) -> list[str]:
     """A line about a pooler of the body that is drawn anew."""
     poolers = [name for name in new if name.endswith(".pooler")]

@@ -19,6 +19,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.hub import network_fault
 from ke_t5.models import vocabulary
 from ke_t5.models.account import digest, size_of
+from ke_t5.models.fidelity import compare_with_files
 from ke_t5.models.hub import (
     WHERE,
     Pretrained,
@@ -72,6 +73,7 @@ def build_model(
         else:
             require_weights(found, where=where)
             model, info = _load(model_class, found, config, dtype, where)
+            compare_with_files(model, info, found, where=where)
             names = list(task_config.get("id2label", {}).values())
             note = digest(model, info, found, names, new_head=new_head, where=where)
     if tokenizer is not None:

@@ -44,7 +44,7 @@ def tensor_names(found: Pretrained) -> set[str] | None:
             if names is not None:
                 return names
             continue
-        path = _file_of(found, name)
+        path = file_of(found, name)
         if path is None:
             continue
         try:
@@ -88,7 +88,7 @@ def head_for_pooling(found: Pretrained) -> tuple[str, str] | None:
 
 def _pooling_of(found: Pretrained) -> str | None:
     """Our head for the pooling of a model of sentence-transformers, None for other models."""
-    path = _file_of(found, "1_Pooling/config.json")
+    path = file_of(found, "1_Pooling/config.json")
     if path is None:
         return None
     try:
@@ -140,7 +140,7 @@ def _remote_names(found: Pretrained) -> set[str] | None:
         return None
 
 
-def _file_of(found: Pretrained, name: str) -> Path | None:
+def file_of(found: Pretrained, name: str) -> Path | None:
     """A file of the model, None if there is none; on the hub it is downloaded."""
     if found.folder is not None:
         path = found.folder / name

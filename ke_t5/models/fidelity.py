@@ -1,0 +1,169 @@
+"""Whether a loaded model holds what its checkpoint's files hold, tensor by tensor.
+
+Versions of transformers have filled T5's embedding from the head, or with zeros, without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.checkpoint import file_of
+from ke_t5.models.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained, has_own_head
+
+# Tables that models compute themselves; old checkpoints hold them.
+COMPUTED = r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)$"
+
+
+def compare_with_files(
+    model: PreTrainedModel, info: dict[str, Any], found: Pretrained, *, where: str
+) -> None:
+    """Compares the model with the files it was loaded from; an embedding or a head that differs is
+    set to the file's. Adds to `info` an embedding that no file holds (`missing_keys`) and tensors
+    that nothing has used (`unexpected_keys`).
+
+    Args:
+        info: what `from_pretrained` says about the loading.
+
+    Raises:
+        UserError: another tensor differs from the file's.
+    """
+    drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    prefixes = _prefixes(model)
+    held = {
+        _plain(name, prefixes): tensor
+        for name, tensor in model.state_dict(keep_vars=True).items()
+        if name not in drawn
+    }
+    right: set[int] = set()
+    wrong: dict[str, Tensor] = {}
+    unused, seen = set(), set()
+    for name, tensor in read_tensors(found):
+        own = held.get(_plain(name, prefixes))
+        if own is None:
+            unused.add(name)
+        elif own.shape == tensor.shape:
+            seen.add(own.data_ptr())
+            if torch.equal(own.detach(), tensor.to(own.dtype)):
+                right.add(own.data_ptr())
+            else:
+                wrong[_plain(name, prefixes)] = tensor
+    if not seen:
+        return  # no file here, or other names than ours: nothing can be compared
+    is_converted = _is_converted(model)
+    for name, tensor in wrong.items():
+        if not _set_table(model, held[name], tensor, right) and not is_converted:
+            if held[name].data_ptr() not in right:
+                raise _differs(name, found, where)
+    if not is_converted:
+        ignored = model._keys_to_ignore_on_load_unexpected or []
+        patterns = (COMPUTED, *ignored)
+        info["unexpected_keys"] = {*info["unexpected_keys"]} | {
+            name
+            for name in unused
+            if _plain(name, prefixes) not in {_plain(key, prefixes) for key in drawn}
+            and not any(re.search(pattern, name) for pattern in patterns)
+        }
+    _require_embedding(model, info, found, seen)
+
+
+def read_tensors(found: Pretrained) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of all that a checkpoint's files hold, one at a time."""
+    for name in (*SAFE_WEIGHTS, *PICKLED_WEIGHTS):
+        path = file_of(found, name)
+        if path is None:
+            continue
+        files = [path]
+        if name.endswith(".index.json"):
+            parts = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+            files = [part for one in dict.fromkeys(parts) if (part := file_of(found, one))]
+        for file in files:
+            yield from _tensors_in(file)
+        return
+
+
+def _tensors_in(path: Path) -> Iterator[tuple[str, Tensor]]:
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - it is no dict and cannot be iterated
+                yield name, tensors.get_tensor(name)
+    else:
+        yield from torch.load(path, map_location="cpu", weights_only=True).items()
+
+
+def _prefixes(model: PreTrainedModel) -> tuple[str, ...]:
+    """What names may begin with in the model or in a file, and need not in the other."""
+    body = getattr(model, "backbone", None)
+    found = {model.base_model_prefix, getattr(body, "base_model_prefix", "")}
+    return tuple(f"{prefix}." for prefix in found if prefix)
+
+
+def _plain(name: str, prefixes: tuple[str, ...]) -> str:
+    """A tensor's name without its model's prefix, in today's spelling."""
+    for prefix in prefixes:
+        name = name.removeprefix(prefix)
+    return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
+
+
+def _is_converted(model: PreTrainedModel) -> bool:
+    """Whether transformers computes parameters from the files' tensors (experts, say)."""
+    conversions = getattr(model, "_weight_conversions", None) or []
+    return any(type(one).__name__ == "WeightConverter" for one in conversions)
+
+
+def _set_table(model: PreTrainedModel, own: Tensor, tensor: Tensor, right: set[int]) -> bool:
+    """Puts the file's values into an embedding or a head; False if it is another tensor."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is not None and own is head.weight and own.data_ptr() in right:
+        # It shares the embedding's memory, and the file has a head of its own.
+        head.weight = nn.Parameter(tensor.to(own.dtype))
+        return True
+    if embedding is None or own.data_ptr() != embedding.weight.data_ptr():
+        return False
+    if own.data_ptr() not in right:
+        with torch.no_grad():
+            own.copy_(tensor)
+        right.add(own.data_ptr())
+    return True
+
+
+def _require_embedding(
+    model: PreTrainedModel, info: dict[str, Any], found: Pretrained, seen: set[int]
+) -> None:
+    """Adds an embedding that is in no file to the missing ones."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if embedding is None:
+        return
+    tables = {
+        name: tensor
+        for name, tensor in model.state_dict(keep_vars=True).items()
+        if tensor.data_ptr() == embedding.weight.data_ptr()
+    }
+    is_head = head is not None and head.weight.data_ptr() == embedding.weight.data_ptr()
+    is_in_file = embedding.weight.data_ptr() in seen
+    if is_in_file and is_head and has_own_head(found.config):
+        # The head alone may be there, and have been taken for the embedding.
+        prefixes = _prefixes(model)
+        bodies = {_plain(name, prefixes) for name in tables} - {"lm_head.weight"}
+        is_in_file = any(_plain(name, prefixes) in bodies for name, _ in read_tensors(found))
+    if not is_in_file and not tables.keys() & {*info["missing_keys"]}:
+        name = next((n for n in tables if n != "lm_head.weight"), None)
+        info["missing_keys"] = {*info["missing_keys"], *([name] if name else [])}
+
+
+def _differs(name: str, found: Pretrained, where: str) -> UserError:
+    return UserError(
+        f"{name} was not loaded as the file has it",
+        f"{where} {found.name}",
+        "use another version of transformers, or save the model again with this one",
+        Exit.CHECKPOINT,
+    )

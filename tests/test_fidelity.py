@@ -1,0 +1,157 @@
+"""Loaded weights are the file's weights."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.build import build_model, quiet
+from ke_t5.models.fidelity import compare_with_files
+from ke_t5.models.hub import find_pretrained
+from ke_t5.models.loader import load_model
+
+T5_SIZES = dict(vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=1, num_heads=4,
+                feed_forward_proj="gated-gelu", decoder_start_token_id=0)  # fmt: skip
+BERT_SIZES = dict(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=4,
+                  intermediate_size=24, max_position_embeddings=40)  # fmt: skip
+SEQ2SEQ = "transformers:T5ForConditionalGeneration"
+T5_MEAN = "T5EncoderForSequenceClassificationMean"
+MEAN = "EncoderForSequenceClassificationMean"
+SHARED, ENCODER, HEAD = "shared.weight", "encoder.embed_tokens.weight", "lm_head.weight"
+
+
+def table(name):
+    torch.manual_seed(len(name))
+    return torch.randn(40, 16)
+
+
+def t5_folder(folder, names, *, tied=False):
+    """A T5's folder that holds only these tables: `table(name)`, but one for both embeddings."""
+    folder.mkdir()
+    with quiet():
+        weights = T5ForConditionalGeneration(T5Config(**T5_SIZES)).state_dict()
+    weights = {k: v.clone() for k, v in weights.items() if "embed_tokens" not in k}
+    del weights[SHARED], weights[HEAD]
+    weights |= {name: table(HEAD if name == HEAD else SHARED) for name in names}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = {"model_type": "t5", **T5_SIZES, "tie_word_embeddings": tied}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def build(name, folder):
+    names = {0: "가", 1: "나"}
+    task = {} if name == SEQ2SEQ else {"id2label": names, "label2id": {"가": 0, "나": 1}}
+    return build_model(load_model(name), folder, from_scratch=False, seed=1, task_config=task)
+
+
+@pytest.mark.parametrize("name", [SEQ2SEQ, T5_MEAN, MEAN])
+@pytest.mark.parametrize("names", [(SHARED, HEAD), (ENCODER, HEAD), (SHARED, ENCODER, HEAD)])
+def test_the_tables_of_a_t5_are_the_files(tmp_path, name, names):
+    model, note = build(name, t5_folder(tmp_path / "t5", names))
+    assert torch.equal(model.get_input_embeddings().weight, table(SHARED))
+    if name == SEQ2SEQ:
+        assert torch.equal(model.lm_head.weight, table(HEAD))
+        assert torch.equal(model.decoder.embed_tokens.weight, table(SHARED))
+        assert "new head" not in note
+
+
+@pytest.mark.parametrize("name", [SEQ2SEQ, T5_MEAN, MEAN])
+def test_a_head_is_never_taken_for_the_embedding(tmp_path, name):
+    with pytest.raises(UserError, match=r"(shared|embed_tokens)\.weight missing") as caught:
+        build(name, t5_folder(tmp_path / "t5", [HEAD]))
+    assert caught.value.exit_code == Exit.CHECKPOINT
+
+
+def test_a_tied_t5_may_hold_its_only_table_as_the_head(tmp_path):
+    model, _ = build(SEQ2SEQ, t5_folder(tmp_path / "t5", [HEAD], tied=True))
+    assert torch.equal(model.shared.weight, table(HEAD))
+
+
+@pytest.fixture
+def bert(tmp_path):
+    torch.manual_seed(0)
+    with quiet():
+        model = BertForMaskedLM(BertConfig(**BERT_SIZES))
+        model.save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert", model
+
+
+def old_names(weights):
+    rename = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    for new, old in rename.items():
+        weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
+    return weights
+
+
+@pytest.mark.parametrize("name", ["transformers:BertForSequenceClassification", MEAN])
+@pytest.mark.parametrize("form", ["old names", "sharded", "bin", "sharded bin"])
+def test_berts_of_every_layout_are_the_files(bert, name, form):
+    folder, whole = bert
+    weights = load_file(folder / "model.safetensors")
+    torch.manual_seed(5)
+    for key in weights:
+        weights[key] = torch.randn_like(weights[key])
+    (folder / "model.safetensors").unlink()
+    expected = weights["bert.embeddings.LayerNorm.weight"]
+    if form == "old names":
+        save_file(old_names(weights), folder / "model.safetensors", metadata={"format": "pt"})
+    elif form == "bin":
+        torch.save(old_names(weights), folder / "pytorch_model.bin")
+    else:
+        kind, stem = ("bin", "pytorch_model") if "bin" in form else ("safetensors", "model")
+        parts, places = {}, {}
+        for number, (key, tensor) in enumerate(weights.items()):
+            places[key] = f"{stem}-0000{number % 2 + 1}-of-00002.{kind}"
+            parts.setdefault(places[key], {})[key] = tensor
+        for file, part in parts.items():
+            write = torch.save if kind == "bin" else save_file
+            write(part, folder / file, **({} if kind == "bin" else {"metadata": {"format": "pt"}}))
+        index = {"metadata": {"total_size": 1}, "weight_map": places}
+        (folder / f"{stem}.{kind}.index.json").write_text(json.dumps(index))
+    model, note = build(name, folder)
+    body = model.backbone if name == MEAN else model.bert
+    assert torch.equal(body.embeddings.LayerNorm.weight, expected)
+    words = weights["bert.embeddings.word_embeddings.weight"]
+    assert torch.equal(model.get_input_embeddings().weight, words)
+
+
+def test_what_the_library_gets_wrong_is_set_right_or_refused(bert):
+    """As if `from_pretrained` had left the embedding zero, or another tensor as it was drawn."""
+    folder, _ = bert
+    model, _ = build("transformers:BertForSequenceClassification", folder)
+    info = {"missing_keys": {"classifier.weight", "classifier.bias"}, "mismatched_keys": [],
+            "unexpected_keys": set()}  # fmt: skip
+    info["missing_keys"] |= {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+    expected = model.get_input_embeddings().weight.detach().clone()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.zero_()
+    found = find_pretrained(folder)
+    compare_with_files(model, info, found, where="--pre_trained_model")
+    assert torch.equal(model.get_input_embeddings().weight, expected)
+    with torch.no_grad():
+        model.bert.encoder.layer[0].output.dense.bias.add_(1)
+    message = r"encoder.layer.0.output.dense.bias was not loaded as the file has it"
+    with pytest.raises(UserError, match=message) as caught:
+        compare_with_files(model, info, found, where="--pre_trained_model")
+    assert caught.value.exit_code == Exit.CHECKPOINT
+
+
+def test_a_tensor_that_nothing_uses_is_named(bert):
+    folder, _ = bert
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.adapter.weight"] = torch.zeros(2)
+    weights["bert.embeddings.position_ids"] = torch.arange(40)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _, note = build(MEAN, folder)
+    assert "adapter" in note.rpartition("left out: ")[2] and "position_ids" not in note
