@@ -47,7 +47,7 @@ def digest(
     else:
         parts += _other_labels(found, names, new_head=new_head, where=where)
     if info["unexpected_keys"]:
-        parts.append(f"left out: {_listed(_tops(info['unexpected_keys']))}")
+        parts.append(f"left out: {_listed(_left_out(model, info['unexpected_keys']))}")
     return "; ".join(parts)
 
 

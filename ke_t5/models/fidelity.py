@@ -67,10 +67,11 @@ def compare_with_files(
     if not is_converted:
         ignored = model._keys_to_ignore_on_load_unexpected or []
         patterns = (COMPUTED, *ignored)
+        known = {_plain(key, prefixes) for key in (*drawn, *info["unexpected_keys"])}
         info["unexpected_keys"] = {*info["unexpected_keys"]} | {
             name
             for name in unused
-            if _plain(name, prefixes) not in {_plain(key, prefixes) for key in drawn}
+            if _plain(name, prefixes) not in known
             and not any(re.search(pattern, name) for pattern in patterns)
         }
     _require_embedding(model, info, found, seen)
