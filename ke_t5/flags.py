@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ke_t5 import spellings
 from ke_t5.errors import UserError, nearest, suggestion
 
 TRAIN, TEST = "train_ddp.py", "test_ddp.py"
@@ -126,7 +127,8 @@ FLAGS = (
          "configuration and tokenizer of --pre_trained_model, fresh weights", False, alone="true"),
     Flag(WHAT, "sample", boolean, "true|false",
          "embedded corpus and a tiny model: any task, no network", False, alone="true"),
-    Flag(DATA, "hf_data_dir", path, "DIR", "folder with raw releases (default: read from the hub)"),
+    Flag(DATA, "hf_data_dir", path, "DIR",
+         "folder with raw releases (default: ./data if there is one); what is not there: the hub"),
     Flag(DATA, "hf_cache_dir", path, "DIR", "prepared data", "~/.cache/ke_t5"),
     Flag(DATA, "train_split", text, "SPLIT", "such as train[:90%] (default: train)", scripts=TRAIN),
     Flag(DATA, "valid_split", text, "SPLIT", "picks the best snapshot; also --test_split",
@@ -140,7 +142,7 @@ FLAGS = (
          scripts=TRAIN),
     Flag(TRAINING, "max_steps", whole(1), "N", "stop after so many updates", scripts=TRAIN),
     Flag(TRAINING, "learning_rate", positive, "RATE",
-         "peak rate (default: by the model, 1e-3 from scratch)", scripts=TRAIN),
+         "peak rate, also --lr (default: by the model, 1e-3 from scratch)", scripts=TRAIN),
     Flag(TRAINING, "schedule", schedule, "NAME",
          f"{', '.join(SCHEDULES)}; alone: linear", scripts=TRAIN, alone="linear"),
     Flag(TRAINING, "warmup", warmup, "STEPS|SHARE",
@@ -184,14 +186,17 @@ EXAMPLES = {
 }
 
 
+ALSO = {"batch": "batch_size", "lr": "learning_rate"}
+
+
 def parse_train(argv: Sequence[str]) -> Namespace:
     """The flags of train_ddp.py; see `parse`."""
-    return parse(argv, script=TRAIN, also={"batch": "batch_size", "test_split": "valid_split"})
+    return parse(argv, script=TRAIN, also={**ALSO, "test_split": "valid_split"})
 
 
 def parse_test(argv: Sequence[str]) -> Namespace:
     """The flags of test_ddp.py; see `parse`."""
-    return parse(argv, script=TEST, also={"batch": "batch_size"})
+    return parse(argv, script=TEST, also=ALSO)
 
 
 def parse(argv: Sequence[str], *, script: str, also: dict[str, str]) -> Namespace:
@@ -292,7 +297,15 @@ def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
     if plain in LAUNCHER_FLAGS:
         fix = f"write it before {script}: torchrun {place}=... {script} ..."
         return UserError("a flag of the launcher", place, fix)
-    close = nearest(plain, known) or nearest(plain.removeprefix("no"), known)
+    if plain in spellings.GIN:
+        fix = f'it is set in gin: --gin_param "{spellings.GIN[plain]}"'
+        return UserError("unknown flag", place, fix)
+    near = spellings.FLAGS.get(plain)
+    close = (
+        [near]
+        if near in known
+        else nearest(plain, known) or nearest(plain.removeprefix("no"), known)
+    )
     fix = " or ".join(f"--{near}" for near in close)
     fix = f"did you mean {fix}?" if fix else f"see {script} --help"
     return UserError("unknown flag", place, fix)

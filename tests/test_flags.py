@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
+from ke_t5 import spellings
+from ke_t5.config import configure
 from ke_t5.errors import Exit, UserError
 from ke_t5.flags import (
     EXAMPLES,
@@ -69,6 +72,25 @@ def test_value_after_equals_or_space(argv):
 
 def test_value_may_hold_an_equals_sign():
     assert parse_train(["--gin_param=AdamW.lr=1e-4"]).gin_param == ["AdamW.lr=1e-4"]
+
+
+def test_lr_is_the_learning_rate():
+    flags = parse_train(["--lr", "3e-4"])
+    assert flags.learning_rate == 3e-4 and flags.given["learning_rate"] == "--lr 3e-4"
+    line = fault(parse_train, "--lr=1e-4", "--learning_rate=2e-4")
+    assert "one flag under two names" in line
+
+
+@pytest.mark.parametrize(("name", "ours"), spellings.FLAGS.items())
+def test_what_other_programs_call_a_flag_is_suggested(name, ours):
+    assert f"--{name}: unknown flag; did you mean --{ours}?" in fault(parse_train, f"--{name}=1")
+
+
+@pytest.mark.parametrize(("name", "binding"), spellings.GIN.items())
+def test_what_is_set_in_gin_is_shown(name, binding):
+    line = fault(parse_train, f"--{name.replace('_', '-')}", "1")
+    assert f'unknown flag; it is set in gin: --gin_param "{binding}"' in line
+    configure(gin_params=[binding])
 
 
 def test_other_spellings():

@@ -20,7 +20,7 @@ PACKAGE = "ke_t5"
 SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
-    "errors annotations gin_syntax models.kinds pipe.code",
+    "errors spellings annotations gin_syntax models.kinds pipe.code",
     "hub composition",
     "registry bindings failure flags distributed readers.* models models.source "
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "

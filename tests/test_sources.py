@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+from argparse import Namespace
 from pathlib import Path
 
 import datasets
 import pytest
 
+import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.errors import Exit, UserError
-from ke_t5.pipe import FunctionDataSource, HFDataSource, ReleaseSource, sources
+from ke_t5.pipe import FunctionDataSource, HFDataSource, ReleaseSource, get_task, sources
 from ke_t5.pipe.cache import Folders
 from ke_t5.readers.release import Hub, RawSplit, Release
+from ke_t5.recipes.folders import data_folder
 
 
 def to_rows(row):
@@ -164,3 +167,22 @@ def test_a_function_is_a_source(tmp_path):
     source = FunctionDataSource(lambda split: [{"text": split}], ["train"], {"text": "string"})
     found = source.rows("train", Folders(None, tmp_path))
     assert found.dataset["text"][:] == ["train"]
+
+
+def test_a_folder_named_data_is_looked_into_and_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    task = get_task("nsmc")
+    flags = Namespace(hf_data_dir=None, sample=False)
+    assert data_folder(flags, task) is None
+    (tmp_path / "data" / "NSMC").mkdir(parents=True)
+    caplog.set_level("INFO")
+    assert data_folder(flags, task) == Path("data") and not caplog.text
+    (tmp_path / "data" / "NSMC" / "ratings_test.txt").write_text(
+        "id\tdocument\tlabel\n1\t좋다\t1\n"
+    )
+    assert data_folder(flags, task) == Path("data")
+    assert "raw files of nsmc: ./data (--hf_data_dir is not given)" in caplog.text
+    caplog.clear()
+    assert data_folder(Namespace(hf_data_dir="there", sample=False), task) == Path("there")
+    data_folder(Namespace(hf_data_dir=None, sample=True), task)
+    assert not caplog.text

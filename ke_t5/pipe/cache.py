@@ -40,6 +40,12 @@ def default_cache_dir() -> Path:
     return Path.home() / ".cache" / "ke_t5"
 
 
+def default_data_dir() -> Path | None:
+    """`./data` if there is such a folder."""
+    folder = Path("data")
+    return folder if folder.is_dir() else None
+
+
 def make_key(parts: Any) -> str:
     """32 hex digits over `parts`, which are turned into JSON by `describe`."""
     text = json.dumps(describe(parts), sort_keys=True, ensure_ascii=False)

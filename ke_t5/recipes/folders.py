@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
+from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,11 @@ from typing import Any
 import numpy as np
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import Mixture, ReleaseSource, Task
+from ke_t5.pipe.cache import default_data_dir
 from ke_t5.train.loggers import plain
+
+logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 120
 
@@ -68,6 +74,20 @@ def make_folder(path: Path, *, where: str, probe: bool) -> None:
             "choose a folder that you may write to",
             Exit.MACHINE,
         ) from error
+
+
+def data_folder(flags: Namespace, task: Task | Mixture) -> Path | None:
+    """`--hf_data_dir`, or `./data`; reports the latter if it holds the raw files of the task."""
+    if flags.hf_data_dir:
+        return Path(flags.hf_data_dir)
+    folder = default_data_dir()
+    if folder is not None and not flags.sample:
+        sources = {member.source.name: member.source for member in task.members}
+        releases = [source for source in sources.values() if isinstance(source, ReleaseSource)]
+        found = [source.name for source in releases if source.release.find(folder)]
+        if found:
+            logger.info("raw files of %s: ./data (--hf_data_dir is not given)", ", ".join(found))
+    return folder
 
 
 @dataclass(frozen=True)

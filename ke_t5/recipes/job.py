@@ -29,7 +29,7 @@ from ke_t5.models.loader import (
 from ke_t5.models.settings import get_model_config
 from ke_t5.models.tokenizer_fit import fit_tokenizer
 from ke_t5.pipe import Folders, Mixture, Task, get_task
-from ke_t5.recipes.folders import RunFolder, make_folder, write_json
+from ke_t5.recipes.folders import RunFolder, data_folder, make_folder, write_json
 from ke_t5.recipes.model_names import resolve_model_name
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import FitSettings, get_fit_settings
@@ -170,9 +170,7 @@ def prepare(flags: Namespace) -> Job:
     if flags.resume or not run.holds_a_run():
         # An older run is moved away first: this one's failures are none of its own.
         announce_run_folder(run.path)
-    folders = Folders(
-        Path(flags.hf_data_dir) if flags.hf_data_dir else None, Path(flags.hf_cache_dir)
-    )
+    folders = Folders(data_folder(flags, task), Path(flags.hf_cache_dir))
     # Not probed: a shared cache that holds everything need not be writable.
     make_folder(folders.cache, where=f"--hf_cache_dir {folders.cache}", probe=False)
     if flags.sample:

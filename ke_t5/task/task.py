@@ -44,7 +44,7 @@ from pathlib import Path
 
 from ke_t5.failure import run_and_exit
 from ke_t5.pipe.best import greatest
-from ke_t5.pipe.cache import Folders, default_cache_dir
+from ke_t5.pipe.cache import Folders, default_cache_dir, default_data_dir
 from ke_t5.pipe.mixture import Mixture, MixtureRegistry, rate_num_examples
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
@@ -229,8 +229,9 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ke_t5.task.task", description="Lists all tasks and where their data is."
     )
-    parser.add_argument("--hf_data_dir", type=Path, help="folder of raw releases to look in")
-    folders = Folders(parser.parse_args(argv).hf_data_dir, default_cache_dir())
+    parser.add_argument("--hf_data_dir", type=Path, help="raw releases (default: ./data)")
+    folder = parser.parse_args(argv).hf_data_dir or default_data_dir()
+    folders = Folders(folder, default_cache_dir())
     sys.stdout.write("".join(f"{line}\n" for line in table_lines(folders)))
 
 

@@ -1,0 +1,55 @@
+"""What other programs call our flags and gin settings, to be suggested for an unknown flag."""
+
+from __future__ import annotations
+
+FLAGS = {
+    "num_train_epochs": "epochs", "num_epochs": "epochs", "n_epochs": "epochs",
+    "max_epochs": "epochs", "bs": "batch_size", "bsz": "batch_size",
+    "train_batch_size": "batch_size", "eval_batch_size": "batch_size",
+    "per_device_train_batch_size": "batch_size", "per_device_eval_batch_size": "batch_size",
+    "per_gpu_train_batch_size": "batch_size", "per_gpu_eval_batch_size": "batch_size",
+    "max_train_steps": "max_steps", "num_train_steps": "max_steps", "steps": "max_steps",
+    "model": "pre_trained_model", "model_name_or_path": "pre_trained_model",
+    "pretrained_model_name_or_path": "pre_trained_model", "pretrained": "pre_trained_model",
+    "base_model": "pre_trained_model", "model_path": "pre_trained_model",
+    "model_class": "model_name", "scratch": "from_scratch",
+    "task_name": "task", "dataset": "task", "dataset_name": "task",
+    "data": "hf_data_dir", "data_dir": "hf_data_dir", "data_path": "hf_data_dir",
+    "cache_dir": "hf_cache_dir", "out": "output_dir", "out_dir": "output_dir",
+    "save_dir": "output_dir", "lr_scheduler_type": "schedule", "lr_scheduler": "schedule",
+    "scheduler": "schedule", "warmup_steps": "warmup", "warmup_ratio": "warmup",
+    "num_warmup_steps": "warmup", "logging_steps": "print_freq", "log_every": "print_freq",
+    "log_interval": "print_freq", "eval_steps": "eval_every", "save_steps": "save_every",
+    "max_eval_samples": "eval_rows", "resume_from_checkpoint": "resume", "checkpoint": "resume",
+    "ckpt": "resume", "dataloader_num_workers": "workers", "num_workers": "workers",
+    "random_seed": "seed", "manual_seed": "seed", "validation_split": "valid_split",
+    "dev_split": "valid_split", "eval_split": "valid_split", "export_dir": "hf_path",
+    "config": "gin_file", "verbose": "debug",
+}  # fmt: skip
+
+# Flag of others -> a --gin_param that says the same.
+GIN = {
+    "optim": "get_optimizer.optimizer_cls=@AdamW",
+    "optimizer": "get_optimizer.optimizer_cls=@AdamW",
+    "weight_decay": "AdamW.weight_decay=0.01",
+    "adam_epsilon": "AdamW.eps=1e-8",
+    "fp16": "fit.precision='bf16'",
+    "bf16": "fit.precision='bf16'",
+    "precision": "fit.precision='bf16'",
+    "gradient_accumulation_steps": "fit.accumulate=2",
+    "accumulate": "fit.accumulate=2",
+    "max_grad_norm": "fit.clip_norm=1.0",
+    "gradient_checkpointing": "fit.gradient_checkpointing=True",
+    "early_stopping_patience": "fit.early_stopping=3",
+    "patience": "fit.early_stopping=3",
+    "torch_compile": "fit.compile=True",
+    "max_seq_length": "get_dataset.sequence_length={'inputs': 128}",
+    "max_seq_len": "get_dataset.sequence_length={'inputs': 128}",
+    "max_length": "get_dataset.sequence_length={'inputs': 128}",
+    "max_source_length": "get_dataset.sequence_length={'inputs': 128}",
+    "max_target_length": "get_dataset.sequence_length={'targets': 64}",
+    "tokenizer": "get_vocabulary.vocab_name='DIR'",
+    "tokenizer_name": "get_vocabulary.vocab_name='DIR'",
+    "num_beams": "EvaluationHelper.model_kwargs={'num_beams': 4}",
+    "dropout": "model.config={'hidden_dropout_prob': 0.1}",
+}
