@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ke_t5.task.spans import Offsets, character_span
+from ke_t5.task.spans import Offsets, Span, character_span
 
 # The official KLUE-MRC decoding (klue_baseline/models/machine_reading_comprehension.py).
 NUM_BEST = 20
@@ -22,11 +22,13 @@ class Window:
     Args:
         start_logits, end_logits: one score per token, [tokens]; the end is the answer's last token.
         offsets: the tokens' characters in the whole passage, None for tokens that are not in it.
+        may_start: whether an answer may start at a token, [tokens]; None: at all of them.
     """
 
     start_logits: Sequence[float] | np.ndarray
     end_logits: Sequence[float] | np.ndarray
     offsets: Offsets
+    may_start: Sequence[bool] | np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ def best_answers(
 ) -> list[Answer]:
     """At most `num_best` answers over all windows, best first, each text once.
 
-    In each window the `num_best` best starts meet the `num_best` best ends; a pair counts where
-    both tokens are in the passage, in order, and at most `max_answer_tokens` tokens long.
+    In each window the `num_best` best starts meet the `num_best` best ends; a pair counts if both
+    tokens are in the passage, in order, at most `max_answer_tokens` tokens long, and if the answer
+    may start there (see `most_context`).
     """
     found = []
     for window in windows:
@@ -58,6 +61,8 @@ def best_answers(
         length = ends[None, :] - starts[:, None] + 1
         valid = (length >= 1) & (length <= max_answer_tokens)
         valid &= inside[starts][:, None] & inside[ends][None, :]
+        if window.may_start is not None:
+            valid &= np.asarray(window.may_start, dtype=bool)[starts][:, None]
         start_logits, end_logits = np.asarray(window.start_logits), np.asarray(window.end_logits)
         for i, j in np.argwhere(valid):
             score = float(start_logits[starts[i]]) + float(end_logits[ends[j]])
@@ -70,6 +75,28 @@ def best_answers(
         if len(answers) == num_best:
             break
     return list(answers.values())
+
+
+def most_context(windows: Sequence[Span]) -> list[np.ndarray]:
+    """Per window, which of its tokens have more context there than in any other window: the only
+    one in which the official programs let an answer start at that token.
+
+    Context is the distance to the nearer end of the window, and a hundredth of the window's length;
+    of equal windows the first has it. Source: `_check_is_max_context` of BERT's run_squad, which
+    KLUE-baseline has from transformers.
+
+    Args:
+        windows: tokens of the passage, half-open.
+
+    >>> [mask.tolist() for mask in most_context([(0, 4), (2, 6)])]
+    [[True, True, True, False], [False, True, True, True]]
+    """
+    context = np.full((len(windows), max(end for _, end in windows)), -np.inf)
+    for row, (start, end) in zip(context, windows, strict=True):
+        place = np.arange(end - start)
+        row[start:end] = np.minimum(place, place[::-1]) + 0.01 * (end - start)
+    best = context.argmax(0) if context.shape[1] else np.zeros(0, dtype=int)
+    return [best[start:end] == number for number, (start, end) in enumerate(windows)]
 
 
 def null_score(windows: Sequence[Window], *, null_position: int = 0) -> float:

@@ -242,7 +242,7 @@ def _register_windows(name: str, source: DataSource, **settings: Any) -> None:
         source,
         [passages.add_windows],
         targets={"start_positions": Feature(rank=0), "end_positions": Feature(rank=0)},
-        keep={**keep, "offsets": [["int32"]]},
+        keep={**keep, "offsets": [["int32"]], "may_start": ["bool"]},
         without_kept="answers are compared as decoded tokens, with one right answer per question",
         inputs=passages.question_and_passage,
         form="question_answering",

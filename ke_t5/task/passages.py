@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ke_t5.errors import UserError
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
@@ -52,7 +54,8 @@ def add_windows(
     batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
 ) -> Batch:
     """One example per window: `input_ids` (and segment ids), `start_positions`, `end_positions`
-    (the last token of the answer), `offsets` (characters of the passage, [0, 0] outside it).
+    (the last token of the answer), `offsets` (characters of the passage, [0, 0] outside it) and
+    `may_start` (whether an answer may start at a token, see `answers.most_context`).
 
     The answer learnt is the first one of the row; a window that does not hold all of it has the
     null position, an unlabelled row `IGNORED`. What decoding and counts need of the row stands in
@@ -90,9 +93,9 @@ def _windows_of(
     windows = spans.windows(len(layout.passage), size=room, stride=stride)
     gold = references(row)
     places = [_place(answer, row["context"], layout) for answer in row["answers"]] if gold else []
+    masks = answers.most_context(windows)
     can_be_found = any(
-        place and place.is_exact and any(place.is_in(window) for window in windows)
-        for place in places
+        place and place.is_exact and place.can_be_found(windows, masks) for place in places
     )
     of_row = {
         "question": row["question"],
@@ -107,7 +110,7 @@ def _windows_of(
     learnt = places[0] if places else None
     return [
         {
-            **_window(tokens, layout, window),
+            **_window(tokens, layout, window, masks[number]),
             **_positions(learnt, window, layout, is_labelled=gold is not None),
             **(of_others if number else of_row),
             ROW_ID: row[ROW_ID],
@@ -116,12 +119,19 @@ def _windows_of(
     ]
 
 
-def _window(tokens: Mapping[str, Sequence[int]], layout: Layout, window: spans.Span) -> Example:
+def _window(
+    tokens: Mapping[str, Sequence[int]], layout: Layout, window: spans.Span, may_start: np.ndarray
+) -> Example:
     first, end = window
     positions = [*layout.head, *layout.passage[first:end], *layout.tail]
     columns = {name: [values[i] for i in positions] for name, values in tokens.items()}
     before, after = ([list(spans.NOWHERE)] * len(part) for part in (layout.head, layout.tail))
-    return {**columns, "offsets": before + layout.characters[first:end] + after}
+    padded = [len(before) * [False], may_start.tolist(), len(after) * [False]]
+    return {
+        **columns,
+        "offsets": before + layout.characters[first:end] + after,
+        "may_start": [may for part in padded for may in part],
+    }
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,13 @@ class _Place:
     def is_in(self, window: spans.Span) -> bool:
         """Whether a window holds all of it."""
         return window[0] <= self.first and self.end <= window[1]
+
+    def can_be_found(self, windows: Sequence[spans.Span], masks: Sequence[np.ndarray]) -> bool:
+        """Whether the window that it may start in (see `answers.most_context`) holds all of it."""
+        return any(
+            self.is_in(window) and mask[self.first - window[0]]
+            for window, mask in zip(windows, masks, strict=True)
+        )
 
 
 def _place(answer: Mapping[str, Any], context: str, layout: Layout) -> _Place | None:
@@ -170,7 +187,7 @@ def decode_answer(
     if "offsets" not in examples[0]:
         return _best_tokens(records, examples, null_position), None
     windows = [
-        answers.Window(record["start"], record["end"], example["offsets"])
+        answers.Window(record["start"], record["end"], example["offsets"], example["may_start"])
         for record, example in zip(records, examples, strict=True)
     ]
     context = examples[0]["context"]
