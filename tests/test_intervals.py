@@ -1,18 +1,25 @@
-"""Bootstrap intervals: the shortcuts are the metrics, and the draws are told honestly."""
+"""Bootstrap intervals: the statistics are the metrics, and an interval belongs to its score."""
 
-import itertools
+import dataclasses
+import json
 import math
 import random
+import re
+import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from ke_t5.pipe import Evaluated, FunctionDataSource, Task
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.pipe import Evaluated, FunctionDataSource, Task, TaskRegistry
 from ke_t5.pipe.evaluation import compute_scores
 from ke_t5.recipes import intervals
 from ke_t5.recipes.intervals import bootstrap
-from ke_t5.recipes.shortcuts import SHORTCUTS
-from ke_t5.task import metrics
+from ke_t5.recipes.predictions import from_lines, lines_of
+from ke_t5.recipes.shortcuts import SHORTCUTS, shortcuts_of
+from ke_t5.recipes.statistics import Mean
+from ke_t5.task import metrics, tags
 from ke_t5.task.labels import KLUE_DP, KLUE_NER, KLUE_RE
 
 NUM_ROWS = 40
@@ -55,6 +62,11 @@ def rows_for(metric, seed=5):
             metrics.rouge: lambda: pick.choice(texts),
             **dict.fromkeys((metrics.entity_f1, metrics.entity_f1_micro, metrics.character_f1),
                             lambda n=length: some_tags(pick, n)),
+            **dict.fromkeys((metrics.token_accuracy, tags.token_accuracy),
+                            lambda n=length: [pick.choice(["가", None]) for _ in range(n)]),
+            **dict.fromkeys((metrics.pearson, metrics.spearman, metrics.f1_at_3),
+                            lambda: pick.randint(0, 10) / 2),
+            metrics.bleu: lambda: " ".join(pick.choices(texts, k=4)),
         }  # fmt: skip
         make = makers.get(metric, lambda: pick.choice(["가", "나", "다"]))
         gold.append(make())
@@ -82,68 +94,111 @@ def evaluated_on(task, gold, said, scores=None, prefix=""):
     return Evaluated(values, len(gold), len(gold), sum(p is None for p in said), lines, scores)
 
 
-@pytest.mark.parametrize("metric", SHORTCUTS, ids=lambda metric: metric.__name__)
-def test_shortcut_gives_what_the_metric_gives_on_each_draw(metric):
+METRICS = [*SHORTCUTS, metrics.f1_of("가"), metrics.micro_f1_without("가")]
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
+def test_statistic_gives_what_the_metric_gives_on_each_draw(metric):
     gold, said, scores = rows_for(metric)
     columns = [gold, said] if scores is None else [gold, said, scores]
-    shortcuts = SHORTCUTS[metric](metric, *columns)
+    statistics = shortcuts_of(metric, columns)
+    assert set(statistics) == set(metric(*columns))
     for sample in intervals._samples(NUM_ROWS, seed=1, num_draws=5):
         wanted = metric(*([column[i] for i in sample] for column in columns))
         counts = np.bincount(sample, minlength=NUM_ROWS)[None, :].astype(float)
-        for name, shortcut in shortcuts.items():
-            if name != "slot_micro_f1":  # no mean over rows: the next test
-                assert shortcut(counts)[0] == pytest.approx(wanted[name], abs=1e-9)
+        every = np.ones((1, NUM_ROWS))
+        for name, statistic in statistics.items():
+            assert statistic(counts)[0] == pytest.approx(wanted[name], abs=1e-9)
+            assert statistic.take(sample)(every)[0] == pytest.approx(wanted[name], abs=1e-9)
 
 
-def test_score_whose_shortcut_is_wrong_is_drawn_by_its_metric():
-    gold, said, _ = rows_for(metrics.dialogue_state)
-    task = task_of(metrics.dialogue_state)
-    found = bootstrap(task, evaluated_on(task, gold, said), num_draws=120)
-    drawn = [
-        metrics.dialogue_state([gold[i] for i in s], [said[i] for i in s])["slot_micro_f1"]
-        for s in intervals._samples(NUM_ROWS, seed=0, num_draws=120)
-    ]
-    interval = found.intervals["slot_micro_f1"]
-    assert [interval.low, interval.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
-    assert set(found.row_values) == {"joint_goal_accuracy", "slot_f1"}
+def test_every_metric_of_every_task_has_a_statistic():
+    for name in TaskRegistry.names():
+        for metric in TaskRegistry.get(name).metric_fns:
+            has_one = metric in SHORTCUTS or hasattr(metric, "excluded")
+            assert has_one or hasattr(metric, "positive"), (name, metric.__name__)
+
+
+def test_statistic_that_does_not_give_the_score_is_not_believed(monkeypatch):
+    def wrong(metric, gold, said):
+        return {"accuracy": Mean(np.zeros(len(gold)))}
+
+    monkeypatch.setitem(SHORTCUTS, metrics.accuracy, wrong)
+    task = task_of(metrics.accuracy)
+    gold, said, _ = rows_for(metrics.accuracy)
+    found = bootstrap(task, evaluated_on(task, gold, said))
+    assert found.intervals["accuracy"].num_draws == intervals.NUM_SLOW_DRAWS
+    assert not found.row_values
 
 
 def test_class_without_gold_has_half_an_area():
     gold, _, scores = rows_for(metrics.auprc)
-    (shortcut,) = SHORTCUTS[metrics.auprc](metrics.auprc, gold, gold, scores).values()
+    (statistic,) = shortcuts_of(metrics.auprc, (gold, gold, scores)).values()
     official = metrics.auprc(gold, gold, scores)["auprc"]
-    assert shortcut(np.ones((1, NUM_ROWS)))[0] == pytest.approx(official)
+    assert statistic(np.ones((1, NUM_ROWS)))[0] == pytest.approx(official)
 
 
 def test_probabilities_without_ties_need_no_thresholds():
     pick = random.Random(2)
     gold = [pick.choice(KLUE_RE.names) for _ in range(NUM_ROWS)]
     scores = [[pick.random() for _ in KLUE_RE.names] for _ in gold]
-    (shortcut,) = SHORTCUTS[metrics.auprc](metrics.auprc, gold, gold, scores).values()
-    assert shortcut.ends is None
+    (statistic,) = shortcuts_of(metrics.auprc, (gold, gold, scores)).values()
+    assert statistic.ends is None
     official = metrics.auprc(gold, gold, scores)["auprc"]
-    assert shortcut(np.ones((1, NUM_ROWS)))[0] == pytest.approx(official)
+    assert statistic(np.ones((1, NUM_ROWS)))[0] == pytest.approx(official)
 
 
-def test_intervals_hold_the_score_and_are_the_same_each_time():
-    task = task_of(metrics.accuracy, metrics.macro_f1)
-    gold, said, _ = rows_for(metrics.accuracy)
-    evaluated = evaluated_on(task, gold, said)
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
+def test_interval_holds_its_score_and_is_the_same_each_time(metric, monkeypatch):
+    monkeypatch.setattr(intervals, "FEWEST_ROWS", 0)
+    task = task_of(metric)
+    gold, said, scores = rows_for(metric)
+    evaluated = evaluated_on(task, gold, said, scores)
     first, second = bootstrap(task, evaluated), bootstrap(task, evaluated)
     assert first.intervals == second.intervals
-    assert set(first.intervals) == {"accuracy", "macro_f1"}
+    assert {*first.intervals, *first.reasons} == set(evaluated.scores)
     for name, interval in first.intervals.items():
-        assert interval.low < evaluated.scores[name] < interval.high
-        assert (interval.num_draws, interval.num_undefined) == (1000, 0)
+        assert interval.low <= evaluated.scores[name] <= interval.high
+        assert interval.num_draws == (0 if interval.method == "Wilson" else intervals.NUM_DRAWS)
 
 
-def test_interval_of_an_accuracy_is_near_the_textbooks():
-    hits = [True] * 300 + [False] * 100
+def test_number_of_draws_does_not_depend_on_the_clock(monkeypatch):
+    clock = iter(range(10**9))
+    for name in ("monotonic", "perf_counter", "time"):
+        monkeypatch.setattr(time, name, lambda: 1000.0 * next(clock))
+    task = task_of(metrics.macro_f1)
+    gold, said, _ = rows_for(metrics.macro_f1)
+    interval = bootstrap(task, evaluated_on(task, gold, said)).intervals["macro_f1"]
+    assert interval.num_draws == intervals.NUM_DRAWS
+
+
+def test_interval_of_an_accuracy_is_wilsons():
+    """Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662."""
     task = task_of(metrics.accuracy)
-    evaluated = evaluated_on(task, ["a"] * 400, ["a" if hit else "b" for hit in hits])
+    evaluated = evaluated_on(task, ["a"] * 263, ["a"] * 81 + ["b"] * 182)
     interval = bootstrap(task, evaluated).intervals["accuracy"]
-    half = 196 * math.sqrt(0.75 * 0.25 / 400)
-    assert [interval.low, interval.high] == pytest.approx([75 - half, 75 + half], abs=0.6)
+    assert [interval.low, interval.high] == pytest.approx([25.53, 36.62], abs=0.005)
+    assert (interval.num_draws, interval.method) == (0, "Wilson")
+
+
+def test_accuracy_without_an_error_may_still_be_lower():
+    task = task_of(metrics.accuracy)
+    interval = bootstrap(task, evaluated_on(task, ["a"] * 200, ["a"] * 200)).intervals["accuracy"]
+    assert interval.low == pytest.approx(98.115, abs=0.001) and interval.high == 100.0
+
+
+def test_interval_is_bias_corrected_and_accelerated_as_in_scipy():
+    values = np.random.default_rng(4).exponential(10, size=60) ** 1.5
+    statistic = Mean(values)
+    drawn = intervals.draw({"mean": statistic}, 60, seed=0, num_draws=6000)["mean"]
+    ours = intervals.interval_of(float(values.mean()), drawn, statistic)
+    options = {"n_resamples": 6000, "rng": 1, "batch": 500}
+    wanted, percentile = (
+        stats.bootstrap((values,), np.mean, method=method, **options).confidence_interval
+        for method in ("BCa", "percentile")
+    )
+    assert [ours.low, ours.high] == pytest.approx(list(wanted), abs=1.5)
+    assert percentile.high < wanted.high - 3  # or the test would not tell the two apart
 
 
 def test_teacher_forced_scores_keep_their_name():
@@ -152,43 +207,123 @@ def test_teacher_forced_scores_keep_their_name():
     assert set(bootstrap(task, evaluated).intervals) == {"teacher_forced_accuracy"}
 
 
-def test_draws_without_a_number_are_left_out_and_counted():
-    task = task_of(metrics.pearson)
-    gold, said = [0.0] * 7 + [5.0], [0.0] * 7 + [4.0]
-    interval = bootstrap(task, evaluated_on(task, gold, said)).intervals["pearson"]
-    assert interval.num_undefined == pytest.approx(1000 * (7 / 8) ** 8, abs=60)
-    assert (interval.low, interval.high) == pytest.approx((100.0, 100.0))
+# ------------------------------------------------------------------------ scores without interval
 
 
-def test_slow_metric_is_drawn_less_often_but_often_enough(monkeypatch):
-    clock = itertools.count()
-    monkeypatch.setattr(intervals.time, "monotonic", lambda: next(clock))
-    task = task_of(metrics.f1_of("a"))
-    evaluated = evaluated_on(task, ["a", "b"] * 20, ["a", "a"] * 20)
-    patient = bootstrap(task, evaluated, seconds=150).intervals["f1"]
-    assert patient.num_draws == intervals.FEWEST_DRAWS
-    impatient = bootstrap(task, evaluated, seconds=40).intervals["f1"]
-    assert impatient.num_draws == 121
-    assert not bootstrap(task, evaluated, seconds=20).intervals
+@pytest.mark.parametrize(
+    ("metric", "gold", "said", "reason"),
+    [
+        (metrics.macro_f1, ["a", "b"] * 50 + ["c"] * 3, ["a", "a"] * 50 + ["c"] * 3,
+         "a mean over classes of which c (3 rows) have fewer than 5 rows"),
+        (metrics.macro_f1, ["a", "b"] * 50, ["a", "a"] * 49 + ["c", "d"],
+         "a mean over classes of which c (1 row) and 1 more have fewer than 5 rows"),
+        (metrics.macro_f1, ["a", "b"] * 50, ["a", "b"] * 50,
+         "no row pulled it down, 5 are needed"),
+        (metrics.f1_of("a"), ["a", "b"] * 50, ["a", "b"] * 49 + ["b", "a"],
+         "2 rows pulled it down, 5 are needed"),
+        (metrics.pearson, [0.0] * 7 + [5.0], [0.0] * 7 + [4.0],
+         r"\d+ of 1000 resamples have no number"),
+        (metrics.pearson, [0.0] * 9, [1.0] * 9, "the score has no number"),
+    ],
+)  # fmt: skip
+def test_score_whose_interval_would_be_wrong_has_none_and_says_why(metric, gold, said, reason):
+    task = task_of(metric)
+    found = bootstrap(task, evaluated_on(task, gold, said))
+    assert not found.intervals
+    (told,) = found.reasons.values()
+    assert re.fullmatch(
+        reason.replace("(3 rows)", r"\(3 rows\)").replace("(1 row)", r"\(1 row\)"), told
+    )
 
 
-def test_slow_shortcut_ends_early_too(monkeypatch):
-    clock = itertools.count(step=100)
-    monkeypatch.setattr(intervals.time, "monotonic", lambda: next(clock))
+def test_perfect_probabilities_of_rare_classes_have_no_interval():
+    """Draws lose such classes, which then count as half: 100.0 [76.7, 86.7]."""
+    gold = [i % 30 for i in range(60)]
+    scores = np.eye(30)[gold].tolist()
+    task = task_of(metrics.auprc)
+    found = bootstrap(task, evaluated_on(task, gold, gold, scores))
+    assert not found.intervals
+    assert found.reasons["auprc"].startswith("a mean over classes of which ")
+
+
+def test_probabilities_that_were_not_kept_are_said_to_be_missing():
+    gold, said, scores = rows_for(metrics.auprc)
+    task = task_of(metrics.auprc)
+    evaluated = dataclasses.replace(evaluated_on(task, gold, said, scores), row_scores=[])
+    assert bootstrap(task, evaluated).reasons == {
+        "auprc": "the rows' probabilities are not at hand"
+    }
+
+
+def test_heads_that_are_rare_leave_uas_without_interval_but_not_its_accuracy():
+    pick = random.Random(1)
+    gold = [some_tree(pick, pick.randint(3, 12)) for _ in range(100)]
+    gold[0]["heads"][0] = 27
+    said = [tree if pick.random() < 0.8 else some_tree(pick, len(tree["heads"])) for tree in gold]
+    task = task_of(metrics.klue_dp)
+    found = bootstrap(task, evaluated_on(task, gold, said))
+    assert "of which 27 (1 row) have" in found.reasons["uas"]
+    assert {"uas_accuracy", "las_accuracy"} <= set(found.intervals)
+
+
+def test_no_row_has_no_interval():
     task = task_of(metrics.accuracy)
-    evaluated = evaluated_on(task, ["a", "b"] * 20, ["a", "a"] * 20)
-    assert bootstrap(task, evaluated, seconds=1000).intervals["accuracy"].num_draws == 200
-
-
-def test_one_row_or_none_has_no_interval():
-    task = task_of(metrics.accuracy)
-    assert not bootstrap(task, evaluated_on(task, ["a"], ["a"])).intervals
     assert not bootstrap(task, Evaluated({}, 3, 0, 0, [])).intervals
 
 
 def test_tags_of_other_lists_than_klues_are_counted():
-    gold, said = [["B-ZZ", "I-ZZ", "O"]] * 9, [["B-ZZ", "I-ZZ", "O"]] * 6 + [["O", "O", "O"]] * 3
+    gold, said = [["B-ZZ", "I-ZZ", "O"]] * 18, [["B-ZZ", "I-ZZ", "O"]] * 12 + [["O", "O", "O"]] * 6
     task = task_of(metrics.entity_f1)
     assert "B-ZZ" not in KLUE_NER.names
     interval = bootstrap(task, evaluated_on(task, gold, said)).intervals["entity_f1"]
     assert interval.low < 80.0 < interval.high
+
+
+# ------------------------------------------------------------------- what is written of the rows
+
+
+def test_token_scores_survive_the_predictions_file():
+    gold = tags.CharacterTags(["B-PS", "I-PS", "O"])
+    said = tags.CharacterTags(["B-PS", "I-PS", "B-LC"])
+    gold.tokens, said.tokens = ["B-PS", "O"], ["B-PS", "B-LC"]
+    task = task_of(tags.token_accuracy)
+    evaluated = evaluated_on(task, [gold] * 9, [said] * 9)
+    assert evaluated.scores == {"token_accuracy": 50.0}
+    lines, _ = through_json(task, evaluated)
+    again = evaluated_on(task, *([line[side] for line in lines] for side in ("gold", "prediction")))
+    assert again.scores == evaluated.scores
+
+
+def test_no_number_is_not_no_answer_in_the_predictions_file():
+    task = task_of(metrics.pearson)
+    said = [math.nan, None, math.inf, -math.inf, 1.5]
+    evaluated = evaluated_on(task, [0.0] * 5, said)
+    evaluated.predictions[4]["score"] = math.nan
+    text = [json.dumps(line, allow_nan=False) for line in lines_of(task, evaluated)]
+    assert '"prediction": "NaN"' in text[0] and '"prediction": null' in text[1]
+    lines, _ = through_json(task, evaluated)
+    assert str([line["prediction"] for line in lines]) == str(said)
+    assert math.isnan(lines[4]["score"])
+
+
+def test_label_named_nan_stays_a_label():
+    task = task_of(metrics.accuracy)
+    lines, _ = through_json(task, evaluated_on(task, ["NaN", "a"], ["NaN", None]))
+    assert [line["prediction"] for line in lines] == ["NaN", None]
+
+
+def test_probabilities_are_written_where_a_score_needs_them():
+    gold, said, scores = rows_for(metrics.auprc)
+    scores[0][0] = math.nan
+    task = task_of(metrics.auprc)
+    evaluated = evaluated_on(task, gold, said, scores)
+    _, again = through_json(task, evaluated)
+    assert str(again) == str(scores)
+    others = task_of(metrics.accuracy)
+    assert through_json(others, evaluated_on(others, gold, said, scores))[1] == []
+
+
+def through_json(task, evaluated):
+    return from_lines(
+        json.loads(json.dumps(line, allow_nan=False)) for line in lines_of(task, evaluated)
+    )

@@ -55,7 +55,7 @@ def test_report_of_labels(tmp_path):
     )  # fmt: skip
     assert re.search(r"accuracy +50\.000  \[\d+\.\d\d, \d+\.\d\d\]\n", printed)
     assert "20 of 20 rows scored" in printed
-    assert "intervals: 95 % of 120 bootstrap resamples of the rows" in printed
+    assert "  95 % intervals: Wilson\n" in printed
     assert "0 경제  5  5" in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "report.html"]
     assert "data:image/png;base64," in page
@@ -212,11 +212,21 @@ def test_without_matplotlib_the_report_has_no_picture(tmp_path, monkeypatch, cap
     assert "matplotlib is not installed: the report has no picture" in caplog.text
 
 
-def test_notes_say_what_was_slow_and_what_had_no_value():
-    found = Bootstrap({"a": Interval(1, 2, 1000), "b": Interval(1, 2, 250, 7)})
+def test_notes_say_how_intervals_were_made_and_why_there_is_none():
+    found = Bootstrap(
+        {
+            "a": Interval(1, 2, 1000),
+            "b": Interval(1, 2, 200, 7),
+            "c": Interval(1, 2, 0, 0, "Wilson"),
+        },
+        {"d": "no row pulled it down, 5 are needed", "e": "no row pulled it down, 5 are needed"},
+    )
     assert interval_notes(found) == [
-        "intervals: 95 % of 1,000 bootstrap resamples of the rows (slow to compute: b 250)",
+        "95 % intervals of a: BCa, 1,000 bootstrap resamples of the rows",
+        "95 % intervals of b: BCa, 200 bootstrap resamples of the rows",
+        "95 % intervals of c: Wilson",
         "b: 7 resamples without a value are left out",
+        "no interval of d, e: no row pulled it down, 5 are needed",
     ]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.recipes import page, tables
+from ke_t5.recipes.counts import entity_pairs
 from ke_t5.recipes.intervals import Bootstrap
 from ke_t5.recipes.page import Html, Span
-from ke_t5.recipes.shortcuts import entity_pairs
 from ke_t5.recipes.tables import Line
 from ke_t5.task.spans import entity_spans
 

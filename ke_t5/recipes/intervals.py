@@ -1,7 +1,12 @@
-"""How far the scores would move on another sample of rows: bootstrap intervals.
+"""How far a score may be from that of all rows there could be: bootstrap intervals.
 
 Rows are drawn with replacement, as many as there are, and the task's own metrics score each draw.
-Where there is a shortcut for a metric, many draws are scored at once; it is believed only where it
+The interval is bias-corrected and accelerated (BCa; Efron 1987), so that it belongs to the score:
+draws of a mean over classes lie below the score, since they lose rare classes. A share of right
+rows has Wilson's interval. `python -m benchmarks.coverage` measures how often such intervals hold
+the true score; where they would not, none is given, and the reason is.
+
+A metric's statistic (see `statistics`) scores many draws at once; it is believed only where it
 gives the official number for the rows themselves.
 """
 
@@ -10,33 +15,40 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
-from ke_t5.recipes.shortcuts import SHORTCUTS, Mean, Shortcut
+from ke_t5.recipes.shortcuts import shortcuts_of
+from ke_t5.recipes.statistics import Mean, Statistic, Support
 
-LEVEL = 95  # percent of the draws that an interval holds
+LEVEL = 95  # percent of such intervals hold the true score
+SEED = 0
 NUM_DRAWS = 1000
-FEWEST_DRAWS = 200  # of a slow metric, unless these take longer than `PATIENCE` times the budget
-PATIENCE = 3
-FEWEST_FOR_AN_INTERVAL = 100  # below, a percentile of 2.5 is hardly more than the least draw
-SECONDS = 8.0
+NUM_SLOW_DRAWS = 200  # of a metric without a statistic: each draw is a call
+MOST_LEFT_OUT = 500  # parts of the rows that are left out in turn, for the acceleration
+MOST_LEFT_OUT_SLOW = 50
+FEWEST_ROWS = 5  # of each class, and that pull a score up or down; by `benchmarks.coverage`
+MOST_UNDEFINED = 0.1  # share of the draws
 CHUNK = 20  # draws per matrix product
+ROUNDING = 1e-7  # scores that differ by less are equal
+DIGITS = 6  # of an interval's ends: sums differ behind them by the number of threads
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where `LEVEL` % of the draws lie; `num_undefined` of `num_draws` had no number."""
+    """From low to high; `method` "BCa", or "Wilson", which draws nothing (`num_draws` 0).
+    `num_undefined` of the draws had no number."""
 
     low: float
     high: float
     num_draws: int
     num_undefined: int = 0
+    method: str = "BCa"
 
 
 @dataclass(frozen=True)
@@ -44,97 +56,211 @@ class Bootstrap:
     """What the draws gave.
 
     Attributes:
-        intervals: score -> interval; a score whose draws are too few has none.
+        intervals: score -> interval.
+        reasons: score -> why it has none.
         row_values: score -> its value on each labelled row alone, for means over rows.
+        seed: of the draws.
     """
 
     intervals: dict[str, Interval] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     row_values: dict[str, np.ndarray] = field(default_factory=dict)
+    seed: int = SEED
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A score on draws, and without each of some equal parts of the rows in turn."""
+
+    draws: np.ndarray
+    left_out: np.ndarray
+
+
+class NoInterval(Exception):
+    """Says why a score has no interval."""
 
 
 def bootstrap(
-    task: Task,
-    evaluated: Evaluated,
-    *,
-    seed: int = 0,
-    num_draws: int = NUM_DRAWS,
-    seconds: float = SECONDS,
+    task: Task, evaluated: Evaluated, *, seed: int = SEED, num_draws: int = NUM_DRAWS
 ) -> Bootstrap:
     """Intervals of an evaluation's scores (rank 0's, which holds the predictions).
 
-    A metric that needs scores of the rows gets none where the evaluation does not hold them.
-
-    Args:
-        seconds: what the metrics without a shortcut may take together (and each shortcut, half
-            of it); draws end then, but there are no fewer than `FEWEST_DRAWS` while these are to
-            be had in `PATIENCE` times as long.
+    Equal evaluations have equal intervals: the number of draws depends on nothing else.
     """
     is_labelled = [line["gold"] is not None for line in evaluated.predictions]
     lines = list(itertools.compress(evaluated.predictions, is_labelled))
     row_scores = list(itertools.compress(evaluated.row_scores, is_labelled))
-    found = Bootstrap()
-    if len(lines) < 2:
+    found = Bootstrap(seed=seed)
+    if not lines:
         return found
     columns = [[line["gold"] for line in lines], [line["prediction"] for line in lines]]
+    statistics: dict[str, Statistic] = {}
     slow = []
     for metric in task.metric_fns:
-        if _wants_scores(metric) and not row_scores:
-            continue
-        inputs = [*columns, row_scores] if _wants_scores(metric) else columns
-        shortcuts = SHORTCUTS[metric](metric, *inputs) if metric in SHORTCUTS else {}
-        believed = {
-            name: shortcut
-            for name, shortcut in shortcuts.items()
-            if _is_official(shortcut, name, len(lines), evaluated.scores)
-        }
-        for name, shortcut in believed.items():
-            if isinstance(shortcut, Mean):
-                found.row_values[name] = shortcut.values
-            draws = _by_shortcut(
-                shortcut, len(lines), seed=seed, num_draws=num_draws, seconds=seconds / 2
-            )
-            _keep(found, evaluated.scores, {name: draws})
-        if not shortcuts or len(believed) < len(shortcuts):
+        inputs = columns
+        if "scores" in inspect.signature(metric).parameters:
+            if not row_scores:
+                continue
+            inputs = [*columns, row_scores]
+        made = _official_statistics(metric, inputs, evaluated.scores)
+        statistics |= {name: one for name, one in made.items() if name not in statistics}
+        if not made or None in made.values():
             slow.append((metric, inputs))
+    statistics = {name: one for name, one in statistics.items() if one is not None}
+    for name, statistic in statistics.items():
+        if isinstance(statistic, Mean):
+            found.row_values[name] = statistic.values
+    drawn = draw(statistics, len(lines), seed=seed, num_draws=num_draws)
     for metric, inputs in slow:
-        draws = _by_metric(
-            metric, inputs, seed=seed, num_draws=num_draws, seconds=seconds / len(slow)
-        )
-        _keep(found, evaluated.scores, draws)
+        num_slow = min(num_draws, NUM_SLOW_DRAWS)
+        for name, one in _draw_slowly(metric, inputs, seed=seed, num_draws=num_slow).items():
+            key = _official_name(evaluated.scores, name)
+            if key is not None and key not in drawn:
+                drawn[key] = one
+    for name, score in evaluated.scores.items():
+        try:
+            found.intervals[name] = interval_of(score, drawn.get(name), statistics.get(name))
+        except NoInterval as reason:
+            found.reasons[name] = str(reason)
     return found
 
 
-def _wants_scores(metric: Callable) -> bool:
-    return "scores" in inspect.signature(metric).parameters
-
-
-def _official(scores: Mapping[str, float], name: str) -> str | None:
+def _official_name(scores: Mapping[str, float], name: str) -> str | None:
     """The name under which an evaluation lists a metric's value."""
     return next((prefix + name for prefix in SCORE_PREFIXES if prefix + name in scores), None)
 
 
-def _keep(found: Bootstrap, scores: Mapping[str, float], draws: Mapping[str, np.ndarray]) -> None:
-    """Adds the intervals of scores that have none yet."""
-    for name, values in draws.items():
-        key = _official(scores, name)
-        if key is None or key in found.intervals:
+def _official_statistics(
+    metric: Callable, inputs: Sequence[Sequence], scores: Mapping[str, float]
+) -> dict[str, Statistic | None]:
+    """Score -> its statistic, None where that does not give the score for each row once."""
+    found: dict[str, Statistic | None] = {}
+    for name, statistic in shortcuts_of(metric, inputs).items():
+        key = _official_name(scores, name)
+        if key is None:
             continue
-        defined = values[np.isfinite(values)]
-        if len(defined) >= FEWEST_FOR_AN_INTERVAL:
-            tail = (100 - LEVEL) / 2
-            low, high = np.percentile(defined, [tail, 100 - tail])
-            undefined = len(values) - len(defined)
-            found.intervals[key] = Interval(float(low), float(high), len(values), undefined)
+        value = float(statistic(np.ones((1, len(inputs[0]))))[0])
+        is_official = math.isclose(value, scores[key], rel_tol=0, abs_tol=1e-6)
+        is_official |= math.isnan(value) and math.isnan(scores[key])
+        found[key] = statistic if is_official else None
+    return found
 
 
-def _is_official(shortcut: Shortcut, name: str, num_rows: int, scores: Mapping[str, float]) -> bool:
-    """Whether a shortcut gives, for each row once, what the metric gave."""
-    key = _official(scores, name)
-    value = float(shortcut(np.ones((1, num_rows)))[0])
-    return key is not None and math.isclose(value, scores[key], rel_tol=0, abs_tol=1e-6)
+# ------------------------------------------------------------------------------------ intervals
+
+
+def interval_of(score: float, drawn: Drawn | None, statistic: Statistic | None) -> Interval:
+    """The interval of a score.
+
+    Args:
+        drawn: None where there are no draws, because none are needed, or the rows are not at hand.
+        statistic: None for a metric without one.
+
+    Raises:
+        NoInterval: with the reason why there is none.
+    """
+    if not math.isfinite(score):
+        raise NoInterval("the score has no number")
+    if statistic is not None:
+        if isinstance(statistic, Mean) and statistic.is_share:
+            return _around(score, *_wilson(score / 100, len(statistic.values)), 0, method="Wilson")
+        _check_classes(statistic.support())
+    if drawn is None:
+        raise NoInterval("the rows' probabilities are not at hand")
+    defined = drawn.draws[np.isfinite(drawn.draws)]
+    num_undefined = len(drawn.draws) - len(defined)
+    if num_undefined > MOST_UNDEFINED * len(drawn.draws) or not np.isfinite(drawn.left_out).all():
+        raise NoInterval(f"{num_undefined} of {len(drawn.draws)} resamples have no number")
+    pulls = score - drawn.left_out
+    fewest = min(int((pulls > ROUNDING).sum()), int((pulls < -ROUNDING).sum()))
+    if fewest < FEWEST_ROWS:
+        side = "down" if (pulls < -ROUNDING).sum() == fewest else "up"
+        count = f"{fewest} row{'s' * (fewest != 1)}" if fewest else "no row"
+        raise NoInterval(f"{count} pulled it {side}, {FEWEST_ROWS} are needed")
+    ends = np.quantile(defined, _bca_levels(score, defined, pulls))
+    return _around(score, *ends.tolist(), len(drawn.draws), num_undefined)
+
+
+def _around(score: float, low: float, high: float, *counts: int, method: str = "BCa") -> Interval:
+    """The interval with rounded ends, the score within."""
+    low, high = round(low, DIGITS), round(high, DIGITS)
+    return Interval(min(low, score), max(high, score), *counts, method=method)
+
+
+def _wilson(share: float, num_rows: int) -> tuple[float, float]:
+    """Wilson's interval of a share of rows, x 100."""
+    z = NormalDist().inv_cdf(0.5 + LEVEL / 200)
+    middle = share + z * z / (2 * num_rows)
+    half = z * math.sqrt(share * (1 - share) / num_rows + (z / (2 * num_rows)) ** 2)
+    scale = 1 + z * z / num_rows
+    return 100 * max(0.0, (middle - half) / scale), 100 * min(1.0, (middle + half) / scale)
+
+
+def _check_classes(support: Support | None) -> None:
+    """Raises NoInterval where a mean over classes has a class with too few rows: draws lose it, and
+    another sample of rows would bring others like it."""
+    rare = _rare_classes(support)
+    if rare:
+        count, name = rare[0]
+        others = f" and {len(rare) - 1} more" if len(rare) > 1 else ""
+        raise NoInterval(
+            f"a mean over classes of which {name} ({count} row{'s' * (count != 1)}){others} "
+            f"have fewer than {FEWEST_ROWS} rows"
+        )
+
+
+def _rare_classes(support: Support | None) -> list[tuple[int, str]]:
+    """(rows, name) of the classes with too few rows, the rarest first."""
+    counts = sorted((count, str(name)) for name, count in (support or {}).items())
+    return [(count, name) for count, name in counts if count < FEWEST_ROWS]
+
+
+def _bca_levels(score: float, draws: np.ndarray, pulls: np.ndarray) -> list[float]:
+    """Which quantiles of the draws are the interval's ends (Efron 1987).
+
+    Args:
+        pulls: what each part of the rows adds to the score.
+    """
+    normal = NormalDist()
+    below = (draws < score - ROUNDING).sum() + (np.abs(draws - score) <= ROUNDING).sum() / 2
+    bias = normal.inv_cdf(float(np.clip(below / len(draws), 1 / len(draws), 1 - 1 / len(draws))))
+    around = pulls - pulls.mean()
+    skew = float((around**3).sum() / (6 * (around**2).sum() ** 1.5))
+    levels = []
+    for tail in (0.5 - LEVEL / 200, 0.5 + LEVEL / 200):
+        moved = bias + normal.inv_cdf(tail)
+        levels.append(normal.cdf(bias + moved / (1 - skew * moved)))
+    return levels
 
 
 # ------------------------------------------------------------------------------------- drawing
+
+
+def draw(
+    statistics: Mapping[str, Statistic], num_rows: int, *, seed: int, num_draws: int
+) -> dict[str, Drawn]:
+    """What the statistics give on the same draws, without those that need none."""
+    statistics = {name: one for name, one in statistics.items() if _needs_draws(one)}
+    draws: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    left_out: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    samples = _samples(num_rows, seed=seed, num_draws=num_draws)
+    counts = (np.bincount(sample, minlength=num_rows) for sample in samples)
+    for found, rows in ((draws, counts), (left_out, _parts_left_out(num_rows, MOST_LEFT_OUT))):
+        while statistics and (chunk := list(itertools.islice(rows, CHUNK))):
+            weights = np.asarray(chunk, dtype=np.float64)
+            for name, statistic in statistics.items():
+                found[name].append(statistic(weights))
+    return {
+        name: Drawn(np.concatenate(draws[name]), np.concatenate(left_out[name]))
+        for name in statistics
+    }
+
+
+def _needs_draws(statistic: Statistic) -> bool:
+    """Whether an interval of the statistic is made of draws, and there can be one."""
+    if isinstance(statistic, Mean) and statistic.is_share:
+        return False
+    return not _rare_classes(statistic.support())
 
 
 def _samples(num_rows: int, *, seed: int, num_draws: int) -> Iterator[np.ndarray]:
@@ -143,45 +269,28 @@ def _samples(num_rows: int, *, seed: int, num_draws: int) -> Iterator[np.ndarray
         yield generator.integers(num_rows, size=num_rows)
 
 
-def _by_shortcut(
-    shortcut: Shortcut, num_rows: int, *, seed: int, num_draws: int, seconds: float
-) -> np.ndarray:
-    """A score on each draw; fewer draws where time runs out."""
-    clock = _Clock(seconds)
-    counts = (
-        np.bincount(sample, minlength=num_rows)
-        for sample in _samples(num_rows, seed=seed, num_draws=num_draws)
-    )
-    drawn = []
-    while chunk := list(itertools.islice(counts, CHUNK)):
-        if drawn and clock.is_over(CHUNK * len(drawn)):
-            break
-        drawn.append(shortcut(np.asarray(chunk, dtype=np.float64)))
-    return np.concatenate(drawn)
+def _parts_left_out(num_rows: int, most: int) -> Iterator[np.ndarray]:
+    """[N] ones, with zeros at one of at most `most` parts of the rows, for each part."""
+    parts = np.arange(num_rows) % min(num_rows, most)
+    for part in range(parts[-1] + 1 if num_rows <= most else most):
+        yield (parts != part).astype(np.float64)
 
 
-class _Clock:
-    """Says when enough time was spent on the draws of one metric."""
+def _draw_slowly(
+    metric: Callable, columns: Sequence[Sequence], *, seed: int, num_draws: int
+) -> dict[str, Drawn]:
+    """The same by calling a metric."""
+    num_rows = len(columns[0])
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.began = seconds, time.monotonic()
+    def scored(samples: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
+        found: dict[str, list[float]] = {}
+        for sample in samples:
+            values = metric(*([column[i] for i in sample.tolist()] for column in columns))
+            for name, value in values.items():
+                found.setdefault(name, []).append(float(value))
+        return {name: np.array(values) for name, values in found.items()}
 
-    def is_over(self, num_draws: int) -> bool:
-        spent = time.monotonic() - self.began
-        return spent > (self.seconds if num_draws >= FEWEST_DRAWS else PATIENCE * self.seconds)
-
-
-def _by_metric(
-    metric: Callable, columns: Sequence[Sequence], *, seed: int, num_draws: int, seconds: float
-) -> dict[str, np.ndarray]:
-    """Score -> its value on each draw, by calling the metric; fewer draws where time runs out."""
-    drawn: dict[str, list[float]] = {}
-    clock = _Clock(seconds)
-    for number, sample in enumerate(_samples(len(columns[0]), seed=seed, num_draws=num_draws)):
-        if number and clock.is_over(number):
-            break
-        places = sample.tolist()
-        values = metric(*([column[i] for i in places] for column in columns))
-        for name, value in values.items():
-            drawn.setdefault(name, []).append(float(value))
-    return {name: np.array(values) for name, values in drawn.items()}
+    draws = scored(_samples(num_rows, seed=seed, num_draws=num_draws))
+    parts = _parts_left_out(num_rows, MOST_LEFT_OUT_SLOW)
+    left_out = scored(np.flatnonzero(part) for part in parts)
+    return {name: Drawn(values, left_out[name]) for name, values in draws.items()}

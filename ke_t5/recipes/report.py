@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -86,27 +87,26 @@ def _all_facts(task: Task, evaluated: Evaluated, facts: Mapping[str, object]) ->
 
 
 def interval_notes(bootstrap: Bootstrap) -> list[str]:
-    """How the intervals were made, in a line or two; none where there is none."""
-    intervals = bootstrap.intervals
-    if not intervals:
-        return []
-    draws = {interval.num_draws for interval in intervals.values()}
-    usual = max(draws)
-    fewer = [
-        f"{name} {interval.num_draws}"
-        for name, interval in intervals.items()
-        if interval.num_draws < usual
-    ]
-    notes = [
-        f"intervals: {LEVEL} % of {usual:,} bootstrap resamples of the rows"
-        + (f" (slow to compute: {', '.join(fewer)})" if fewer else "")
-    ]
+    """How the intervals were made, and why a score has none."""
+    by_method: dict[tuple[str, int], list[str]] = {}
+    for name, interval in bootstrap.intervals.items():
+        by_method.setdefault((interval.method, interval.num_draws), []).append(name)
+    notes = []
+    for (method, num_draws), names in by_method.items():
+        how = f"{method}, {num_draws:,} bootstrap resamples of the rows" if num_draws else method
+        of = "" if len(by_method) == 1 else f" of {', '.join(names)}"
+        notes.append(f"{LEVEL} % intervals{of}: {how}")
     notes += [
         f"{name}: {interval.num_undefined} resamples without a value are left out"
-        for name, interval in intervals.items()
+        for name, interval in bootstrap.intervals.items()
         if interval.num_undefined
     ]
-    return notes
+    reasons: dict[str, list[str]] = {}
+    for name, reason in bootstrap.reasons.items():
+        reasons.setdefault(reason, []).append(name)
+    return notes + [
+        f"no interval of {', '.join(names)}: {reason}" for reason, names in reasons.items()
+    ]
 
 
 def score_section(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> Html:
@@ -148,7 +148,7 @@ def draw(
         drawings["types.png"] = lambda: figures.types_png(types, title=title)
     elif kind == "numbers":
         pairs = [(line["gold"], line["prediction"]) for line in lines]
-        read = [pair for pair in pairs if pair[1] is not None]
+        read = [pair for pair in pairs if pair[1] is not None and math.isfinite(pair[1])]
         if read:
             drawings["numbers.png"] = lambda: figures.numbers_png(
                 *zip(*read, strict=True), title=title

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
-from ke_t5.recipes.folders import write_json, write_json_lines
-from ke_t5.recipes.intervals import Bootstrap, bootstrap
+from ke_t5.recipes.folders import write_json
+from ke_t5.recipes.intervals import LEVEL, Bootstrap, bootstrap
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.parts import Evaluation, Part
+from ke_t5.recipes.predictions import read_predictions, write_predictions
 from ke_t5.recipes.report import write_report
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
@@ -47,11 +48,11 @@ def write_evaluation(
         "lost": {what: count for what, (count, _) in part.examples.lost().items()},
     }
     scores |= _more(job, sha256)
-    lines = evaluated.predictions
+    of_mixture = {}
     if part.task is not job.task:
         scores["mixture"] = job.task.name
-        lines = [{"task": part.task.name, **line} for line in lines]
-    write_json_lines(folder / PREDICTIONS, lines)
+        of_mixture = {"task": part.task.name}
+    write_predictions(folder / PREDICTIONS, part.task, evaluated, **of_mixture)
     write_json(folder / SCORES, scores)
 
 
@@ -93,18 +94,27 @@ def write_mixture(
 
 
 def add_intervals(folder: Path, found: Bootstrap) -> None:
-    """Adds the intervals to the scores that are in the folder."""
+    """Adds the intervals to the scores that are in the folder, and how they were made."""
     intervals = {name: [interval.low, interval.high] for name, interval in found.intervals.items()}
-    write_json(folder / SCORES, {**_read_scores(folder), "intervals": intervals})
+    of_draws = {
+        "level": LEVEL,
+        "seed": found.seed,
+        "draws": {name: interval.num_draws for name, interval in found.intervals.items()},
+        "method": {name: interval.method for name, interval in found.intervals.items()},
+        "not_shown": found.reasons,
+    }
+    told = {**_read_scores(folder), "intervals": intervals, "bootstrap": of_draws}
+    write_json(folder / SCORES, told)
 
 
 def read_evaluation(folder: Path) -> Evaluated:
-    """What `write_evaluation` wrote there, without the scores that decoding gave of each row."""
+    """What `write_evaluation` wrote there; scores of the rows only where a metric needs them."""
     told = _read_scores(folder)
     scores = {name: math.nan if x is None else x for name, x in told["scores"].items()}
-    with (folder / PREDICTIONS).open(encoding="utf-8") as lines:
-        predictions = [json.loads(line) for line in lines]
-    return Evaluated(scores, told["rows"], told["scored"], told["unparsable"], predictions)
+    predictions, row_scores = read_predictions(folder / PREDICTIONS)
+    return Evaluated(
+        scores, told["rows"], told["scored"], told["unparsable"], predictions, row_scores
+    )
 
 
 def _read_scores(folder: Path) -> dict[str, Any]:
@@ -125,6 +135,7 @@ def report_validation(job: Job, helper: EvaluationHelper, part: Part) -> None:
     facts = facts_of(job, helper, part, weights=_read_scores(folder)["weights"])
     title = f"{part.task.name} {part.split}, validated in training"
     found = bootstrap(part.task, evaluated)
+    add_intervals(folder, found)
     write_report(
         folder, task=part.task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
     )

@@ -1,4 +1,4 @@
-"""Metrics as functions of how often each row was drawn, so that many draws are scored at once.
+"""Metrics as statistics of rows, which score many draws of the rows at once.
 
 Each shortcut restates a metric of `ke_t5.task.metrics`, which stays the judge: `intervals` asks
 whether a shortcut gives the metric's own number before it believes it.
@@ -6,45 +6,25 @@ whether a shortcut gives the metric's own number before it believes it.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ke_t5.task import metrics
+from ke_t5.recipes.counts import (
+    classes_of,
+    counts_of,
+    entity_pairs,
+    macro_of,
+    macro_with_absent,
+    micro,
+    micro_or_zero,
+)
+from ke_t5.recipes.statistics import Areas, Mean, RankCorrelation, Statistic, Sums, correlation
+from ke_t5.task import metrics, tags
+from ke_t5.task.label_metrics import UNREAD_NUMBER
 from ke_t5.task.labels import KLUE_DP, KLUE_DP_FIRST_RARE, KLUE_NER, KLUE_RE
-from ke_t5.task.spans import entity_spans
 from ke_t5.task.tag_metrics import RARE, WRONG_HEAD
-
-Pairs = Iterable[tuple[Hashable, Hashable]]
-
-
-# [D, N], how often each of N rows is in each of D draws -> [D] scores x 100
-Shortcut = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The mean of a score of each row alone."""
-
-    values: np.ndarray
-
-    def __call__(self, draws: np.ndarray) -> np.ndarray:
-        return draws @ self.values / draws.sum(1)
-
-
-@dataclass(frozen=True)
-class Sums:
-    """A score that sums over rows decide: `score` is of [D, K] sums of `rows` [N, K]."""
-
-    rows: np.ndarray
-    score: Callable[[np.ndarray], np.ndarray]
-
-    def __call__(self, draws: np.ndarray) -> np.ndarray:
-        return self.score(draws @ self.rows)
 
 
 def _mean_over_rows(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Mean]:
@@ -53,71 +33,56 @@ def _mean_over_rows(metric: Callable, targets: Sequence, predictions: Sequence) 
     return {name: Mean(np.array([row[name] for row in rows])) for name in rows[0]}
 
 
-# ------------------------------------------------------------------------------ counts of classes
-
-
-def counts_of(rows: Sequence[Pairs], classes: Sequence[Hashable] | None = None) -> np.ndarray:
-    """[N, 3 C]: how often each class is hit, is gold and is predicted in each row's (gold,
-    predicted) pairs; the classes are all that occur, None (nothing on that side) aside."""
-    if classes is None:
-        classes = list(dict.fromkeys(c for row in rows for pair in row for c in pair))
-    ids = {name: i for i, name in enumerate(name for name in classes if name is not None)}
-    counts = np.zeros((len(rows), 3, len(ids)))
-    for row, pairs in enumerate(rows):
-        for (gold, predicted), count in Counter(pairs).items():
-            if gold == predicted and gold in ids:
-                counts[row, 0, ids[gold]] += count
-            if gold in ids:
-                counts[row, 1, ids[gold]] += count
-            if predicted in ids:
-                counts[row, 2, ids[predicted]] += count
-    return counts.reshape(len(rows), -1)
-
-
-def _class_f1(sums: np.ndarray, *, absent: float) -> np.ndarray:
-    """[D, C] F1 of each class, `absent` where it is neither gold nor predicted."""
-    hits, gold, predicted = np.moveaxis(sums.reshape(len(sums), 3, -1), 1, 0)
-    asked = gold + predicted
-    return np.where(asked > 0, 2 * hits / np.maximum(asked, 1), absent)
-
-
-def _macro(sums: np.ndarray) -> np.ndarray:
-    f1 = _class_f1(sums, absent=math.nan)
-    seen = np.isfinite(f1)
-    total = np.where(seen, f1, 0).sum(1)
-    return np.where(seen.any(1), 100 * total / np.maximum(seen.sum(1), 1), math.nan)
-
-
-def _micro(sums: np.ndarray) -> np.ndarray:
-    hits, gold, predicted = sums.reshape(len(sums), 3, -1).sum(2).T
-    asked = gold + predicted
-    return np.where(asked > 0, 200 * hits / np.maximum(asked, 1), math.nan)
-
-
-def _macro_with_absent(sums: np.ndarray) -> np.ndarray:
-    return 100 * _class_f1(sums, absent=1.0).mean(1)
+# ---------------------------------------------------------------------------------------- classes
 
 
 def _label_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
+    return {"macro_f1": macro_of([[pair] for pair in zip(targets, predictions, strict=True)])}
+
+
+def _without_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
     pairs = [[pair] for pair in zip(targets, predictions, strict=True)]
-    return {"macro_f1": Sums(counts_of(pairs), _macro)}
+    classes = [name for name in classes_of(pairs) if name != metric.excluded]
+    return {"micro_f1": Sums(counts_of(pairs, classes), micro_or_zero)}
 
 
-def entity_pairs(gold: Sequence[str], predicted: Sequence[str] | None) -> list[tuple]:
-    """(gold type, predicted type) of each entity on either side, None where it is on one only."""
-    wanted = {(start, end, kind) for start, end, kind in entity_spans(gold)}
-    found = {(start, end, kind) for start, end, kind in entity_spans(predicted or ())}
-    return [
-        (entity[2] if entity in wanted else None, entity[2] if entity in found else None)
-        for entity in sorted(wanted | found)
-    ]
+def _class_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
+    pairs = [[pair] for pair in zip(targets, predictions, strict=True)]
+    return {"f1": Sums(counts_of(pairs, [metric.positive]), micro_or_zero)}
+
+
+def _likeness_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
+    columns = _numbers(targets), _numbers(predictions)
+    pairs = [[pair] for pair in zip(*((column >= 3).tolist() for column in columns), strict=True)]
+    return {"f1": Sums(counts_of(pairs, [True]), micro_or_zero)}
+
+
+UNREAD = object()
+
+
+def _matthews_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
+    read = [UNREAD if said is None else said for said in predictions]
+    pairs = [[pair] for pair in zip(targets, read, strict=True)]
+    return {"matthews_correlation": Sums(counts_of(pairs), _matthews)}
+
+
+def _matthews(sums: np.ndarray) -> np.ndarray:
+    """[D] correlations x 100 of classes, by their counts; 0 where one side is constant."""
+    hits, gold, predicted = np.moveaxis(sums.reshape(len(sums), 3, -1), 1, 0)
+    total = gold.sum(1)
+    product = hits.sum(1) * total - (gold * predicted).sum(1)
+    sides = [total**2 - (side**2).sum(1) for side in (gold, predicted)]
+    return np.nan_to_num(correlation(product, *sides))
+
+
+# -------------------------------------------------------------------------------- tags and trees
 
 
 def _entity_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
     rows = [entity_pairs(*pair) for pair in zip(targets, predictions, strict=True)]
     if metric is metrics.entity_f1:
-        return {"entity_f1": Sums(counts_of(rows), _macro)}
-    return {"entity_f1_micro": Sums(counts_of(rows), _micro)}
+        return {"entity_f1": macro_of(rows)}
+    return {"entity_f1_micro": Sums(counts_of(rows), micro)}
 
 
 def _tag_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
@@ -125,11 +90,23 @@ def _tag_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> d
         [("O", "O"), *zip(gold, said or ["O"] * len(gold), strict=True), ("O", "O")]
         for gold, said in zip(targets, predictions, strict=True)
     ]
-    inside = [name for name in KLUE_NER.names if name != "O"]
     return {
-        "character_f1": Sums(counts_of(rows, KLUE_NER.names), _macro_with_absent),
-        "character_f1_without_o": Sums(counts_of(rows, inside), _macro_with_absent),
+        name: Sums(counts_of(rows, classes), macro_with_absent, classes, is_fixed=True)
+        for name, classes in (
+            ("character_f1", list(KLUE_NER.names)),
+            ("character_f1_without_o", [name for name in KLUE_NER.names if name != "O"]),
+        )
     }
+
+
+def _token_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
+    sides = [[getattr(x, "tokens", x) for x in side] for side in (targets, predictions)]
+    shares = []
+    for gold, said in zip(*sides, strict=True):
+        pairs = zip(gold, [None] * len(gold) if said is None else said, strict=True)
+        right = [tag == other for tag, other in pairs if tag is not None]
+        shares.append([sum(right), len(right)])
+    return {"token_accuracy": Sums(np.array(shares, dtype=np.float64), _share)}
 
 
 def _tree_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
@@ -150,8 +127,8 @@ def _tree_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> 
         shares.append([sum(right), both, len(right)])
     counts = np.array(shares, dtype=np.float64)
     return {
-        "uas": Sums(counts_of(heads), _macro),
-        "las": Sums(counts_of(relations), _macro),
+        "uas": macro_of(heads),
+        "las": macro_of(relations),
         "uas_accuracy": Sums(counts[:, [0, 2]], _share),
         "las_accuracy": Sums(counts[:, [1, 2]], _share),
     }
@@ -162,40 +139,34 @@ def _share(sums: np.ndarray) -> np.ndarray:
         return 100 * sums[:, 0] / sums[:, 1]
 
 
-# ------------------------------------------------------------------------------ order of scores
+# -------------------------------------------------------------------- numbers and probabilities
 
 
-@dataclass(frozen=True)
-class Areas:
-    """The mean area under the precision-recall curves of C classes.
+def _numbers(column: Sequence) -> np.ndarray:
+    return np.array([UNREAD_NUMBER if x is None else x for x in column], dtype=np.float64)
 
-    Attributes:
-        order: [C, N] rows by falling probability; is_class: whether these are of the class.
-        ends: [C, N] the last position with the same probability (only there is a threshold); None
-            where all probabilities differ.
-    """
 
-    order: np.ndarray
-    is_class: np.ndarray
-    ends: np.ndarray | None
+def _products(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
+    first, second = _numbers(targets), _numbers(predictions)
+    # Around their means and in their own scale, so that no digits are lost in the products.
+    first, second = ((x - x.mean()) / (x.std() or 1.0) for x in (first, second))
+    columns = [np.ones(len(first)), first, second, first * second, first**2, second**2]
+    return {"pearson": Sums(np.stack(columns, axis=1), _pearson)}
 
-    def __call__(self, draws: np.ndarray) -> np.ndarray:
-        return np.array([self._mean_area(draw) for draw in draws])
 
-    def _mean_area(self, draw: np.ndarray) -> float:
-        counts = draw[self.order]
-        found = np.cumsum(counts, axis=1)
-        hits = np.cumsum(counts * self.is_class, axis=1)
-        if self.ends is not None:
-            hits, found = (np.take_along_axis(x, self.ends, 1) for x in (hits, found))
-        # The curve begins at recall 0 and precision 1, and stays there while nothing is drawn.
-        precision = np.where(found > 0, hits / np.maximum(found, 1), 1.0)
-        widths = np.diff(hits, axis=1, prepend=0.0)
-        doubled = (widths[:, 1:] * (precision[:, 1:] + precision[:, :-1])).sum(1)
-        doubled += widths[:, 0] * (precision[:, 0] + 1)
-        total = hits[:, -1]
-        areas = np.where(total > 0, doubled / 2 / np.maximum(total, 1), 0.5)
-        return 100 * float(areas.mean())
+def _pearson(sums: np.ndarray) -> np.ndarray:
+    total, first, second, product, first_square, second_square = sums.T
+    return correlation(
+        product - first * second / total,
+        first_square - first**2 / total,
+        second_square - second**2 / total,
+    )
+
+
+def _ranks(
+    metric: Callable, targets: Sequence, predictions: Sequence
+) -> dict[str, RankCorrelation]:
+    return {"spearman": RankCorrelation(_numbers(targets), _numbers(predictions))}
 
 
 def _precision_recall_areas(
@@ -203,26 +174,71 @@ def _precision_recall_areas(
 ) -> dict[str, Areas]:
     probabilities = np.asarray(scores, dtype=np.float64).T
     gold = np.array([KLUE_RE.id_of(t) if isinstance(t, str) else int(t) for t in targets])
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    ordered = np.take_along_axis(probabilities, order, 1)
-    is_end = np.ones(order.shape, dtype=bool)
-    is_end[:, :-1] = ordered[:, :-1] != ordered[:, 1:]
-    ends = np.where(is_end, np.arange(len(gold)), len(gold))
-    ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
-    is_class = gold[order] == np.arange(len(order))[:, None]
-    return {"auprc": Areas(order, is_class, None if is_end.all() else ends)}
+    is_klue = len(probabilities) == len(KLUE_RE.names)
+    names = KLUE_RE.names if is_klue else range(len(probabilities))
+    return {"auprc": Areas.of(gold, probabilities, names)}
 
 
-SHORTCUTS: Mapping[Callable, Callable[..., Mapping[str, Shortcut]]] = {
+# ------------------------------------------------------------------------------------------ texts
+
+
+def _states(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Statistic]:
+    found: dict[str, Statistic] = {**_mean_over_rows(metric, targets, predictions)}
+    pairs = [(set(gold), set(said or ())) for gold, said in zip(targets, predictions, strict=True)]
+    counts = [[len(gold & said), len(gold), len(said)] for gold, said in pairs]
+    found["slot_micro_f1"] = Sums(np.array(counts, dtype=np.float64), micro_or_zero)
+    return found
+
+
+def _ngram_counts(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Sums]:
+    from sacrebleu.metrics import BLEU
+
+    scorer = BLEU(tokenize="intl", force=True)
+    rows = []
+    for gold, said in zip(targets, predictions, strict=True):
+        one = scorer.corpus_score([said or ""], [[gold]])
+        rows.append([one.sys_len, one.ref_len, *one.counts, *one.totals])
+    return {"bleu[intl]": Sums(np.array(rows, dtype=np.float64), _bleu)}
+
+
+def _bleu(sums: np.ndarray) -> np.ndarray:
+    from sacrebleu.metrics import BLEU
+
+    found = []
+    for written, wanted, *counts in np.rint(sums).astype(int).tolist():
+        half = len(counts) // 2
+        score = BLEU.compute_bleu(counts[:half], counts[half:], written, wanted)
+        found.append(score.score)
+    return np.array(found)
+
+
+SHORTCUTS: Mapping[Callable, Callable[..., Mapping[str, Statistic]]] = {
     **dict.fromkeys(
-        (metrics.accuracy, metrics.klue_mrc, metrics.korquad, metrics.rouge,
-         metrics.dialogue_state),
-        _mean_over_rows,
+        (metrics.accuracy, metrics.klue_mrc, metrics.korquad, metrics.rouge), _mean_over_rows
     ),
-    metrics.macro_f1: _label_counts,
+    metrics.auprc: _precision_recall_areas,
+    metrics.bleu: _ngram_counts,
+    metrics.character_f1: _tag_counts,
+    metrics.dialogue_state: _states,
     metrics.entity_f1: _entity_counts,
     metrics.entity_f1_micro: _entity_counts,
-    metrics.character_f1: _tag_counts,
+    metrics.f1_at_3: _likeness_counts,
     metrics.klue_dp: _tree_counts,
-    metrics.auprc: _precision_recall_areas,
-}  # fmt: skip
+    metrics.macro_f1: _label_counts,
+    metrics.matthews: _matthews_counts,
+    metrics.pearson: _products,
+    metrics.spearman: _ranks,
+    metrics.token_accuracy: _token_counts,
+    tags.token_accuracy: _token_counts,
+}
+
+
+def shortcuts_of(metric: Callable, columns: Sequence[Sequence]) -> Mapping[str, Statistic]:
+    """Score -> its statistic on these columns (gold, predictions and, where the metric wants them,
+    scores of labelled rows); {} for a metric that has none."""
+    make = SHORTCUTS.get(metric)
+    if make is None and hasattr(metric, "excluded"):
+        make = _without_counts
+    if make is None and hasattr(metric, "positive"):
+        make = _class_counts
+    return make(metric, *columns) if make else {}

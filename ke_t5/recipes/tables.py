@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
-from ke_t5.recipes.shortcuts import counts_of, entity_pairs
+from ke_t5.recipes.counts import counts_of, entity_pairs
 from ke_t5.task import label_metrics, labels
 from ke_t5.task.labels import Labels
 

@@ -112,6 +112,7 @@ def f1_of(positive: Hashable) -> Metric:
             "f1": f1_score_of(gold, [int(prediction == positive) for prediction in predictions])
         }
 
+    f1.positive = positive  # the bootstrap counts the same class
     return f1
 
 
@@ -148,6 +149,7 @@ def micro_f1_without(excluded: Hashable) -> Metric:
             return {"micro_f1": 0.0}
         return {"micro_f1": f1_score_of(gold, predicted, labels=counted, average="micro")}
 
+    micro_f1.excluded = excluded  # the bootstrap leaves out the same class
     return micro_f1
 
 
