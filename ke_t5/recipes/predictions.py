@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ TOKENS = "_tokens"
 PROBABILITIES = "probabilities"
 
 
-def write_predictions(path: Path, task: Task, evaluated: Evaluated, **others: Any) -> None:
-    """Writes a line per row; `others` stand first in each."""
+def write_predictions(
+    path: Path, task: Task, evaluated: Evaluated, *, first: Mapping[str, Any]
+) -> None:
+    """Writes a line per row, each beginning with `first`."""
     lines = lines_of(task, evaluated)
-    write_json_lines(path, ({**others, **line} for line in lines))
+    write_json_lines(path, ({**first, **line} for line in lines))
 
 
 def lines_of(task: Task, evaluated: Evaluated) -> Iterator[Line]:

@@ -52,7 +52,7 @@ def write_evaluation(
     if part.task is not job.task:
         scores["mixture"] = job.task.name
         of_mixture = {"task": part.task.name}
-    write_predictions(folder / PREDICTIONS, part.task, evaluated, **of_mixture)
+    write_predictions(folder / PREDICTIONS, part.task, evaluated, first=of_mixture)
     write_json(folder / SCORES, scores)
 
 
