@@ -14,7 +14,7 @@ from scipy import stats
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.pipe import Evaluated, FunctionDataSource, Task, TaskRegistry
 from ke_t5.pipe.evaluation import compute_scores
-from ke_t5.recipes import intervals
+from ke_t5.recipes import intervals, resamples
 from ke_t5.recipes.intervals import bootstrap
 from ke_t5.recipes.predictions import from_lines, lines_of
 from ke_t5.recipes.shortcuts import SHORTCUTS, shortcuts_of
@@ -103,7 +103,7 @@ def test_statistic_gives_what_the_metric_gives_on_each_draw(metric):
     columns = [gold, said] if scores is None else [gold, said, scores]
     statistics = shortcuts_of(metric, columns)
     assert set(statistics) == set(metric(*columns))
-    for sample in intervals._samples(NUM_ROWS, seed=1, num_draws=5):
+    for sample in resamples.samples(NUM_ROWS, seed=1, num_draws=5):
         wanted = metric(*([column[i] for i in sample] for column in columns))
         counts = np.bincount(sample, minlength=NUM_ROWS)[None, :].astype(float)
         every = np.ones((1, NUM_ROWS))
@@ -151,6 +151,7 @@ def test_probabilities_without_ties_need_no_thresholds():
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
 def test_interval_holds_its_score_and_is_the_same_each_time(metric, monkeypatch):
     monkeypatch.setattr(intervals, "FEWEST_ROWS", 0)
+    monkeypatch.setattr(intervals, "FEWEST_PULLS", 0)
     task = task_of(metric)
     gold, said, scores = rows_for(metric)
     evaluated = evaluated_on(task, gold, said, scores)
@@ -159,7 +160,7 @@ def test_interval_holds_its_score_and_is_the_same_each_time(metric, monkeypatch)
     assert {*first.intervals, *first.reasons} == set(evaluated.scores)
     for name, interval in first.intervals.items():
         assert interval.low <= evaluated.scores[name] <= interval.high
-        assert interval.num_draws == (0 if interval.method == "Wilson" else intervals.NUM_DRAWS)
+        assert interval.num_draws == (intervals.NUM_DRAWS if interval.method == "BCa" else 0)
 
 
 def test_number_of_draws_does_not_depend_on_the_clock(monkeypatch):
@@ -201,6 +202,21 @@ def test_interval_is_bias_corrected_and_accelerated_as_in_scipy():
     assert percentile.high < wanted.high - 3  # or the test would not tell the two apart
 
 
+def test_interval_of_a_rank_correlation_is_near_the_textbooks():
+    """Bonett and Wright 2000: the error of Fisher's z is sqrt((1 + r * r / 2) / (n - 3))."""
+    pick = np.random.default_rng(5)
+    gold = pick.normal(size=300)
+    said = gold + pick.normal(size=300)
+    task = task_of(metrics.spearman)
+    evaluated = evaluated_on(task, gold.tolist(), said.tolist())
+    interval = bootstrap(task, evaluated).intervals["spearman"]
+    rank = evaluated.scores["spearman"] / 100
+    half = 1.96 * math.sqrt((1 + rank**2 / 2) / 297)
+    wanted = [100 * math.tanh(math.atanh(rank) + side * half) for side in (-1, 1)]
+    assert [interval.low, interval.high] == pytest.approx(wanted, abs=1.5)
+    assert (interval.method, interval.num_draws) == ("jackknife", 0)
+
+
 def test_teacher_forced_scores_keep_their_name():
     task = task_of(metrics.accuracy)
     evaluated = evaluated_on(task, ["a", "b"] * 9, ["a", "a"] * 9, prefix="teacher_forced_")
@@ -220,7 +236,7 @@ def test_teacher_forced_scores_keep_their_name():
         (metrics.macro_f1, ["a", "b"] * 50, ["a", "b"] * 50,
          "no row pulled it down, 5 are needed"),
         (metrics.f1_of("a"), ["a", "b"] * 50, ["a", "b"] * 49 + ["b", "a"],
-         "2 rows pulled it down, 5 are needed"),
+         "2 rows pulled it down, 3 are needed"),
         (metrics.pearson, [0.0] * 7 + [5.0], [0.0] * 7 + [4.0],
          r"\d+ of 1000 resamples have no number"),
         (metrics.pearson, [0.0] * 9, [1.0] * 9, "the score has no number"),

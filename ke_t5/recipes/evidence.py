@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ke_t5.pipe import Evaluated, Task
+from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.recipes import page, tables
 from ke_t5.recipes.counts import entity_pairs
 from ke_t5.recipes.intervals import Bootstrap
@@ -132,9 +133,9 @@ def _number_errors(lines: Sequence[Line]) -> Html:
 def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> Html:
     """The rows with the least value of a score that is a mean over rows."""
     values = bootstrap.row_values
-    best = task.best.score if task.best is not None else None
+    best = [prefix + task.best.score for prefix in SCORE_PREFIXES] if task.best else []
     # Of an exact match all errors are equal; a softer score says which are the worst.
-    names = sorted(values, key=lambda name: (name != best, name))
+    names = sorted(values, key=lambda name: (name not in best, name))
     graded = [name for name in names if len(set(values[name].tolist())) > 2]
     name = next(iter([*graded, *names]), None)
     if name is None:

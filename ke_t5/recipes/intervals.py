@@ -3,8 +3,9 @@
 Rows are drawn with replacement, as many as there are, and the task's own metrics score each draw.
 The interval is bias-corrected and accelerated (BCa; Efron 1987), so that it belongs to the score:
 draws of a mean over classes lie below the score, since they lose rare classes. A share of right
-rows has Wilson's interval. `python -m benchmarks.coverage` measures how often such intervals hold
-the true score; where they would not, none is given, and the reason is.
+rows has Wilson's interval, a rank correlation the jackknife's. `python -m benchmarks.coverage`
+measures how often such intervals hold the true score; where they would not, none is given, and the
+reason is.
 
 A metric's statistic (see `statistics`) scores many draws at once; it is believed only where it
 gives the official number for the rows themselves.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -23,26 +24,29 @@ import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
+from ke_t5.recipes import resamples
+from ke_t5.recipes.resamples import Drawn
 from ke_t5.recipes.shortcuts import shortcuts_of
-from ke_t5.recipes.statistics import Mean, Statistic, Support
+from ke_t5.recipes.statistics import Mean, RankCorrelation, Statistic, Support
 
 LEVEL = 95  # percent of such intervals hold the true score
 SEED = 0
 NUM_DRAWS = 1000
 NUM_SLOW_DRAWS = 200  # of a metric without a statistic: each draw is a call
-MOST_LEFT_OUT = 500  # parts of the rows that are left out in turn, for the acceleration
-MOST_LEFT_OUT_SLOW = 50
-FEWEST_ROWS = 5  # of each class, and that pull a score up or down; by `benchmarks.coverage`
+# By `benchmarks.coverage`: of a mean over classes, rows of each class, and rows that pull it up, or
+# down; rows that pull any other score.
+FEWEST_ROWS = 5
+FEWEST_PULLS = 3
 MOST_UNDEFINED = 0.1  # share of the draws
-CHUNK = 20  # draws per matrix product
 ROUNDING = 1e-7  # scores that differ by less are equal
 DIGITS = 6  # of an interval's ends: sums differ behind them by the number of threads
 
 
 @dataclass(frozen=True)
 class Interval:
-    """From low to high; `method` "BCa", or "Wilson", which draws nothing (`num_draws` 0).
-    `num_undefined` of the draws had no number."""
+    """From low to high; `method` "BCa", or one that draws nothing (`num_draws` 0): "Wilson" for
+    shares of right rows, "jackknife" for rank correlations. `num_undefined` of the draws had no
+    number."""
 
     low: float
     high: float
@@ -68,14 +72,6 @@ class Bootstrap:
     seed: int = SEED
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A score on draws, and without each of some equal parts of the rows in turn."""
-
-    draws: np.ndarray
-    left_out: np.ndarray
-
-
 class NoInterval(Exception):
     """Says why a score has no interval."""
 
@@ -94,7 +90,31 @@ def bootstrap(
     if not lines:
         return found
     columns = [[line["gold"] for line in lines], [line["prediction"] for line in lines]]
-    statistics: dict[str, Statistic] = {}
+    statistics, slow = _statistics_of(task, columns, row_scores, evaluated.scores)
+    for name, statistic in statistics.items():
+        if isinstance(statistic, Mean):
+            found.row_values[name] = statistic.values
+    drawn = draw(statistics, len(lines), seed=seed, num_draws=num_draws)
+    for metric, inputs in slow:
+        num_slow = min(num_draws, NUM_SLOW_DRAWS)
+        called = resamples.draw_slowly(metric, inputs, seed=seed, num_draws=num_slow)
+        for name, one in called.items():
+            key = _official_name(evaluated.scores, name)
+            if key is not None and key not in statistics:
+                drawn.setdefault(key, one)
+    for name, score in evaluated.scores.items():
+        try:
+            found.intervals[name] = interval_of(score, drawn.get(name), statistics.get(name))
+        except NoInterval as reason:
+            found.reasons[name] = str(reason)
+    return found
+
+
+def _statistics_of(
+    task: Task, columns: Sequence[Sequence], row_scores: Sequence, scores: Mapping[str, float]
+) -> tuple[dict[str, Statistic], list[tuple[Callable, Sequence[Sequence]]]]:
+    """Score -> its statistic; and the metrics that have to be called, with what they are given."""
+    found: dict[str, Statistic] = {}
     slow = []
     for metric in task.metric_fns:
         inputs = columns
@@ -102,27 +122,11 @@ def bootstrap(
             if not row_scores:
                 continue
             inputs = [*columns, row_scores]
-        made = _official_statistics(metric, inputs, evaluated.scores)
-        statistics |= {name: one for name, one in made.items() if name not in statistics}
+        made = _official_statistics(metric, inputs, scores)
+        found = {**{name: one for name, one in made.items() if one is not None}, **found}
         if not made or None in made.values():
             slow.append((metric, inputs))
-    statistics = {name: one for name, one in statistics.items() if one is not None}
-    for name, statistic in statistics.items():
-        if isinstance(statistic, Mean):
-            found.row_values[name] = statistic.values
-    drawn = draw(statistics, len(lines), seed=seed, num_draws=num_draws)
-    for metric, inputs in slow:
-        num_slow = min(num_draws, NUM_SLOW_DRAWS)
-        for name, one in _draw_slowly(metric, inputs, seed=seed, num_draws=num_slow).items():
-            key = _official_name(evaluated.scores, name)
-            if key is not None and key not in drawn:
-                drawn[key] = one
-    for name, score in evaluated.scores.items():
-        try:
-            found.intervals[name] = interval_of(score, drawn.get(name), statistics.get(name))
-        except NoInterval as reason:
-            found.reasons[name] = str(reason)
-    return found
+    return found, slow
 
 
 def _official_name(scores: Mapping[str, float], name: str) -> str | None:
@@ -172,11 +176,10 @@ def interval_of(score: float, drawn: Drawn | None, statistic: Statistic | None) 
     if num_undefined > MOST_UNDEFINED * len(drawn.draws) or not np.isfinite(drawn.left_out).all():
         raise NoInterval(f"{num_undefined} of {len(drawn.draws)} resamples have no number")
     pulls = score - drawn.left_out
-    fewest = min(int((pulls > ROUNDING).sum()), int((pulls < -ROUNDING).sum()))
-    if fewest < FEWEST_ROWS:
-        side = "down" if (pulls < -ROUNDING).sum() == fewest else "up"
-        count = f"{fewest} row{'s' * (fewest != 1)}" if fewest else "no row"
-        raise NoInterval(f"{count} pulled it {side}, {FEWEST_ROWS} are needed")
+    is_over_classes = statistic is not None and statistic.support() is not None
+    _check_pulls(pulls, FEWEST_ROWS if is_over_classes else FEWEST_PULLS)
+    if isinstance(statistic, RankCorrelation):
+        return _around(score, *_jackknife(score, drawn.left_out), 0, method="jackknife")
     ends = np.quantile(defined, _bca_levels(score, defined, pulls))
     return _around(score, *ends.tolist(), len(drawn.draws), num_undefined)
 
@@ -207,6 +210,27 @@ def _check_classes(support: Support | None) -> None:
             f"a mean over classes of which {name} ({count} row{'s' * (count != 1)}){others} "
             f"have fewer than {FEWEST_ROWS} rows"
         )
+
+
+def _check_pulls(pulls: np.ndarray, needed: int) -> None:
+    """Raises NoInterval where a score hangs on a few rows: hardly an error, or hardly a hit."""
+    counts = {"down": int((pulls < -ROUNDING).sum()), "up": int((pulls > ROUNDING).sum())}
+    side = min(counts, key=counts.__getitem__)
+    fewest = counts[side]
+    if fewest < needed:
+        count = f"{fewest} row{'s' * (fewest != 1)}" if fewest else "no row"
+        raise NoInterval(f"{count} pulled it {side}, {needed} are needed")
+
+
+def _jackknife(score: float, left_out: np.ndarray) -> tuple[float, float]:
+    """The interval of a correlation on Fisher's scale, its error from parts left out: ranks of
+    draws are full of ties, which the rows' are not."""
+    places = np.arctanh(left_out / 100)
+    size = len(places)
+    error = math.sqrt((size - 1) / size * ((places - places.mean()) ** 2).sum())
+    half = NormalDist().inv_cdf(0.5 + LEVEL / 200) * error
+    middle = math.atanh(score / 100)
+    return 100 * math.tanh(middle - half), 100 * math.tanh(middle + half)
 
 
 def _rare_classes(support: Support | None) -> list[tuple[int, str]]:
@@ -240,20 +264,8 @@ def draw(
     statistics: Mapping[str, Statistic], num_rows: int, *, seed: int, num_draws: int
 ) -> dict[str, Drawn]:
     """What the statistics give on the same draws, without those that need none."""
-    statistics = {name: one for name, one in statistics.items() if _needs_draws(one)}
-    draws: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
-    left_out: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
-    samples = _samples(num_rows, seed=seed, num_draws=num_draws)
-    counts = (np.bincount(sample, minlength=num_rows) for sample in samples)
-    for found, rows in ((draws, counts), (left_out, _parts_left_out(num_rows, MOST_LEFT_OUT))):
-        while statistics and (chunk := list(itertools.islice(rows, CHUNK))):
-            weights = np.asarray(chunk, dtype=np.float64)
-            for name, statistic in statistics.items():
-                found[name].append(statistic(weights))
-    return {
-        name: Drawn(np.concatenate(draws[name]), np.concatenate(left_out[name]))
-        for name in statistics
-    }
+    needed = {name: one for name, one in statistics.items() if _needs_draws(one)}
+    return resamples.draw(needed, num_rows, seed=seed, num_draws=num_draws)
 
 
 def _needs_draws(statistic: Statistic) -> bool:
@@ -261,36 +273,3 @@ def _needs_draws(statistic: Statistic) -> bool:
     if isinstance(statistic, Mean) and statistic.is_share:
         return False
     return not _rare_classes(statistic.support())
-
-
-def _samples(num_rows: int, *, seed: int, num_draws: int) -> Iterator[np.ndarray]:
-    generator = np.random.default_rng(seed)
-    for _ in range(num_draws):
-        yield generator.integers(num_rows, size=num_rows)
-
-
-def _parts_left_out(num_rows: int, most: int) -> Iterator[np.ndarray]:
-    """[N] ones, with zeros at one of at most `most` parts of the rows, for each part."""
-    parts = np.arange(num_rows) % min(num_rows, most)
-    for part in range(parts[-1] + 1 if num_rows <= most else most):
-        yield (parts != part).astype(np.float64)
-
-
-def _draw_slowly(
-    metric: Callable, columns: Sequence[Sequence], *, seed: int, num_draws: int
-) -> dict[str, Drawn]:
-    """The same by calling a metric."""
-    num_rows = len(columns[0])
-
-    def scored(samples: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
-        found: dict[str, list[float]] = {}
-        for sample in samples:
-            values = metric(*([column[i] for i in sample.tolist()] for column in columns))
-            for name, value in values.items():
-                found.setdefault(name, []).append(float(value))
-        return {name: np.array(values) for name, values in found.items()}
-
-    draws = scored(_samples(num_rows, seed=seed, num_draws=num_draws))
-    parts = _parts_left_out(num_rows, MOST_LEFT_OUT_SLOW)
-    left_out = scored(np.flatnonzero(part) for part in parts)
-    return {name: Drawn(values, left_out[name]) for name, values in draws.items()}
