@@ -83,11 +83,36 @@ def test_tables_keep_quotes_and_spaces(write):
     ]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ('"안녕"이 무슨 뜻이야', '"안녕"이 무슨 뜻이야'),
+        ('"안녕"', "안녕"),
+        ('"하나" "둘"', '"하나" "둘"'),
+        ('""', ""),
+        ("", ""),
+        ('그는 "네" 했다', '그는 "네" 했다'),
+        ('"탭\t안"', "탭\t안"),
+        ("가" * 150_000, "가" * 150_000),
+        (f'"{"가" * 150_000}"', "가" * 150_000),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_only_whole_fields_are_quoted(write, field, value, end, mark):
+    """In the first, a middle and the last place of a line."""
+    break_ = end or "\n"
+    path = write(f"{mark}a\tb\tc{break_}{field}\t{field}\t{field}{end}", "q.tsv")
+    assert list(table(path, ("a",), quoted=True)) == [(2, dict.fromkeys("abc", value))]
+
+
 def test_quoted_tables_undo_quotes_line_by_line(write):
     path = write('a\tb\n"그는 ""네"" 했다\t끝"\t1\n', "q.tsv")
     assert list(table(path, ("a",), quoted=True)) == [(2, {"a": '그는 "네" 했다\t끝', "b": "1"})]
     path = write('a\tb\n"열린\t1\n', "q.tsv")
-    message = "q.tsv:2: quotes that do not close (unexpected end of data); mend that line"
+    message = (
+        "q.tsv:2: quotes that do not close ('\"열린'); close them on that line, or double them"
+    )
     assert refusal(table, path, ("a",), quoted=True) == message
 
 

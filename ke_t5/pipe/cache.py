@@ -84,7 +84,7 @@ def package_version() -> str:
         for path in sorted(root.glob(f"{room}/*.py"))
         if path.stem not in AFTERWARDS.get(room, "").split()
     ]
-    return hash_code([root / "composition.py", *files])
+    return hash_code([root / "class_numbers.py", root / "composition.py", *files])
 
 
 def describe(thing: Any) -> Any:

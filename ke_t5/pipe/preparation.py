@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5 import bindings
+from ke_t5.class_numbers import with_names
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.features import check_batch, feature_key
@@ -94,7 +95,12 @@ def _make(
         last -= 1
     for step in steps[:last]:
         dataset = step(dataset)
-    finish = _finisher(task, run_steps(steps[last:]), where=f"task {task.name!r}, split {split!r}")
+    run, features = run_steps(steps[last:]), dataset.features
+    finish = _finisher(
+        task,
+        lambda batch: run(with_names(batch, features)),
+        where=f"task {task.name!r}, split {split!r}",
+    )
     alone = (finish(dataset[i : i + 1]) for i in range(len(dataset)))
     first = next((batch for batch in alone if batch[ROW_ID]), None)
     if first is None:

@@ -174,12 +174,25 @@ def tokenize(
     """
     tokenizer = output_features[into].tokenizer()
     max_length = length_limit(sequence_length, limit or source, tokenizer)
-    texts = [batch[source]] if pair is None else [batch[source], batch[pair]]
+    texts = [_texts_of(batch, name) for name in (source, pair) if name is not None]
     encoded, num_cut = encode(tokenizer, texts, max_length)
     columns = {into: encoded["input_ids"]}
     if pair is not None and "token_type_ids" in encoded:
         columns["token_type_ids"] = encoded["token_type_ids"]
     return {**batch, **columns, f"{LOST}{limit or source} cut at {max_length} tokens": num_cut}
+
+
+def _texts_of(batch: Batch, name: str) -> list[str]:
+    """A column of texts (or of lists of words); an empty cell of a CSV is none."""
+    for place, value in enumerate(batch[name]):
+        if not isinstance(value, (str, list, tuple)):
+            raise UserError(
+                f"column {name!r} holds {value!r:.40}, expected a text",
+                f"row {batch[ROW_ID][place] if ROW_ID in batch else place}",
+                "fill that cell or leave the row out",
+                Exit.DATA,
+            )
+    return batch[name]
 
 
 def encode(

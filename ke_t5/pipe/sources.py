@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# pandas would take the texts "NA", "null" and "None" for empty cells.
+ONLY_EMPTY_IS_MISSING = {"keep_default_na": False, "na_values": [""]}
+
 
 class DataSource(ABC):
     """Rows by split.
@@ -209,6 +212,7 @@ class HFDataSource(DataSource):
             datasets.load_dataset,
             split=(self._splits or {}).get(split, split),
             cache_dir=str(folders.cache / "hub"),
+            **(ONLY_EMPTY_IS_MISSING if self.path == "csv" else {}),
         )
         files = tables.local_files(self.path, self.data_files)
         problem = tables.misread(table, f"data set {self.path!r}", files)

@@ -6,13 +6,16 @@ the texts hold other characters that `str.splitlines` would break at.
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from ke_t5.errors import Exit, UserError
+
+# A quoted field: what follows the closing quote is a tab or the end, quotes in it are doubled.
+_QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=\t|$)')
 
 OWN_FILE = "put the release's own file there"
 
@@ -84,8 +87,9 @@ def tab_lines(
 
     Args:
         num_fields: how many every line must have; default: as many as the first line.
-        quoted: a field may stand in double quotes (never over the end of a line). Otherwise quotes
-            are characters like any other, which is how most of the authors wrote their files.
+        quoted: a whole field may be in double quotes (never over the end of a line). Otherwise, and
+            where only the first words of a field are, quotes are characters like any other, which
+            is how most of the authors wrote their files.
 
     Raises:
         UserError: a line with more or fewer fields, or an empty line that is not at the end.
@@ -106,10 +110,25 @@ def tab_lines(
 
 
 def _unquoted(line: str, where: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter="\t", strict=True))
-    except csv.Error as error:
-        raise fault(where, f"quotes that do not close ({error})", "mend that line") from None
+    """The fields between tabs, quoted or not.
+
+    >>> _unquoted('"a ""b""\tc"\t"d" e', "")
+    ['a "b"\tc', '"d" e']
+    """
+    fields, at = [], 0
+    while at <= len(line):
+        match = _QUOTED.match(line, at)
+        if match:
+            fields.append(match.group(1).replace('""', '"'))
+            at = match.end() + 1
+            continue
+        field = line[at:].partition("\t")[0]
+        if field.startswith('"') and '"' not in field[1:]:
+            what = f"quotes that do not close ({field[:20]!r})"
+            raise fault(where, what, "close them on that line, or double them")
+        fields.append(field)
+        at += len(field) + 1
+    return fields
 
 
 def table(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ke_t5.class_numbers import name_classes
 from ke_t5.composition import code_points, look_alike
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.preprocessors import require_columns
@@ -29,10 +30,19 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
     values, rows = _flat(_column(dataset, name, where))
     if field and values is not None:
         values = values.field(field)
+    feature = dataset.features[name]
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    feature = feature[field] if field else feature
     for value in [] if values is None else values.unique().to_pylist():
-        if value is not None and value not in labels.keys:
+        named = name_classes(value, feature)
+        try:
+            labels.id_of(named)
+        except KeyError:
             row = rows[values.to_pylist().index(value)]
-            raise _unknown_label(value, f"{where}, row {row}", labels=labels, column=column)
+            value = getattr(named, "name", None) or value
+            problem = _unknown_label(value, f"{where}, row {row}", labels=labels, column=column)
+            raise problem from None
 
 
 def _unknown_label(value: Any, where: str, *, labels: Labels, column: str) -> UserError:
@@ -49,11 +59,17 @@ def _unknown_label(value: Any, where: str, *, labels: Labels, column: str) -> Us
 def has_texts(
     dataset: datasets.Dataset, where: str, *, columns: Sequence[str], may_be_blank: bool = True
 ) -> None:
-    """Refuses a text that is missing, or, unless it may be, blank: no model could say anything."""
+    """Refuses a text that is missing, or, unless it may be, blank: no model could say anything.
+    Numbers are no texts: so a CSV whose every cell is one comes."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     for name in columns:
         column = _column(dataset, name, where)
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            if column.null_count < len(column):
+                what, fix = f"column {name!r} holds {column.type}, not texts", "give it as texts"
+                raise UserError(what, where, fix, Exit.DATA)
         bad = column.is_null()
         if not may_be_blank:
             bad = pc.or_kleene(bad, pc.equal(pc.utf8_trim_whitespace(column), ""))

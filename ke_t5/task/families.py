@@ -40,7 +40,8 @@ def label_name(row: Example, *, labels: Labels, column: str) -> str | None:
 
 def label_word(row: Example, *, labels: Labels, column: str) -> str | None:
     """What a generative model is to write for a row's label."""
-    return None if row[column] is None else text.label_to_text(labels, row[column])
+    label = labels.id_of(row[column])
+    return None if label is None else labels.words[label]
 
 
 def label_words(labels: Labels, column: str) -> Written:

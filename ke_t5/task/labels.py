@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
+from ke_t5.class_numbers import ClassNumber
 from ke_t5.composition import compose
 
 
@@ -18,7 +19,8 @@ class Labels:
 
     Args:
         names: id -> name, as exported to `id2label`.
-        keys: id -> the value in the rows' label column; the names where not given.
+        keys: id -> the value in the rows' label column (texts or whole numbers, which may come as
+            the one or the other); the names where not given.
         words: id -> target text of the generative form; the names where not given.
         glosses: id -> the name in English, for Korean names.
 
@@ -31,10 +33,10 @@ class Labels:
     """
 
     names: tuple[str, ...]
-    keys: tuple[str, ...] = ()
+    keys: tuple[Hashable, ...] = ()
     words: tuple[str, ...] = ()
     glosses: tuple[str, ...] | None = None
-    _ids: dict[str, int] = field(init=False, repr=False, compare=False)
+    _ids: dict[Hashable, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for column in ("names", "keys", "words"):
@@ -48,18 +50,38 @@ class Labels:
                 raise ValueError(f"{column}: got {len(values)}, expected {len(self.names)}")
             if column != "glosses" and len(set(values)) != len(values):
                 raise ValueError(f"{column}: a value comes twice in {values}")
-        object.__setattr__(self, "_ids", {key: i for i, key in enumerate(self.keys)})
+        # Of a class of a data set the name decides before its number, which is of another order.
+        ids: dict[Hashable, int] = {}
+        for values in (self.keys, map(str, self.keys)):
+            for i, value in enumerate(values):
+                ids.setdefault(value, i)
+        object.__setattr__(self, "_ids", ids)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def id_of(self, key: Hashable | None) -> int | None:
-        """The id of a row's label, None for an unlabelled row (None).
+        """The id of a row's label, None for an unlabelled row (None, or a class number below 0).
+
+        >>> Labels(("no", "yes"), keys=("0", "1")).id_of(1.0)
+        1
+        >>> Labels(("no", "yes")).id_of(ClassNumber(0, "yes"))
+        1
 
         Raises:
             KeyError: `key` is no label of this list; callers know the row and say so.
         """
-        return None if key is None else self._ids[key]
+        if key is None:
+            return None
+        if isinstance(key, ClassNumber):
+            if key < 0:
+                return None
+            for known in (self._ids, {name: i for i, name in enumerate(self.names)}):
+                if key.name in known:
+                    return known[key.name]
+        if key not in self._ids and isinstance(key, (int, float)) and key == int(key):
+            key = str(int(key))
+        return self._ids[key]
 
 
 def iob2(types: Iterable[str], *, outside_first: bool = True) -> tuple[str, ...]:

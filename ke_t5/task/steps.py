@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from ke_t5.errors import Exit, UserError
@@ -160,10 +161,18 @@ def add_inputs(
 # ------------------------------------------------------------------------------------- targets
 
 
+def _label_id(row: Example, *, labels: Labels, column: str) -> int | None:
+    try:
+        return labels.id_of(row[column])
+    except KeyError:
+        known = ", ".join(map(repr, labels.keys[:8]))
+        raise ValueError(f"{column} {row[column]!r} is not a label ({known})") from None
+
+
 @map_over_batches
 def add_label_ids(batch: Batch, *, labels: Labels, column: str) -> Batch:
     """Adds `labels` (ids, `IGNORED` for a row without one) and `gold` (names)."""
-    ids = [labels.id_of(key) for key in batch[column]]
+    ids = for_each_row(batch, partial(_label_id, labels=labels, column=column))
     names = [None if i is None else labels.names[i] for i in ids]
     return {**batch, "labels": [IGNORED if i is None else i for i in ids], "gold": names}
 

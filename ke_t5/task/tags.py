@@ -36,10 +36,16 @@ def tag_checks(labels: Labels, column: str) -> tuple[Callable, ...]:
 def tags_of(row: Example) -> Tags | None:
     """A row's tags, one per character, None without a label."""
     if "tags" in row:
-        return row["tags"]
+        return row["tags"] and [_name(tag) for tag in row["tags"]]
     if row["entities"] is None:
         return None
-    return spans.tags_from_entities(len(row["text"]), row["entities"])
+    entities = [{**one, "label": _name(one["label"])} for one in row["entities"]]
+    return spans.tags_from_entities(len(row["text"]), entities)
+
+
+def _name(label: Any) -> Any:
+    """A label's name, where the data set gives its number."""
+    return getattr(label, "name", label)
 
 
 def num_entities(text: str, tags: Tags | None) -> int:
