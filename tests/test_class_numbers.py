@@ -138,3 +138,9 @@ def test_a_step_without_a_check_names_the_row_of_an_unknown_label():
     batch = {"label": ["0", "7"], "_id": [0, 1]}
     with pytest.raises(UserError, match="row 1: label '7' is not a label .'0', '1'."):
         steps.add_label_ids.batch_function(batch, labels=SENTIMENT, column="label")
+
+
+def test_a_user_may_still_say_what_is_missing(tmp_path):
+    source = csv_source(tmp_path, ("가", 1), ("NA", 0))
+    source = HFDataSource("csv", data_files=source.data_files, keep_default_na=True)
+    assert source.rows("train", folders(tmp_path)).dataset["inputs"] == ["가", None]

@@ -242,7 +242,7 @@ class HFDataSource(DataSource):
             fix = "use a local folder, or try --sample, which needs none"
             raise self._error(f"the hub cannot be reached: {why}", fix)
         try:
-            return tables.ask(function, self.path, self.config, **settings, **self._options)
+            return tables.ask(function, self.path, self.config, **{**settings, **self._options})
         except Exception as error:
             fix = "check its name, configuration, splits, files and options"
             found = tables.unreadable(error, f"data set {self.path!r}", fix)
