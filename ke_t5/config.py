@@ -11,9 +11,10 @@ import copy
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import gin
@@ -98,9 +99,22 @@ class Configuration:
                 )
         return lines
 
-    def operative(self) -> str:
-        """What the run has read so far, defaults included, as the text of a gin file."""
-        return gin.operative_config_str()
+    def operative(self, resolved: Mapping[str, object] | None = None) -> str:
+        """What the run has read so far, defaults included, as the text of a gin file.
+
+        Args:
+            resolved: name ("AdamW.lr") -> the number or text that the run uses in its place.
+        """
+        text = gin.operative_config_str()
+        for name, value in (resolved or {}).items():
+            line = f"{name} = {value!r}"
+            text, count = re.subn(rf"(?m)^{re.escape(name)} = .*$", lambda _, n=line: n, text)
+            header = f"# Parameters for {name.rpartition('.')[0]}:\n"
+            if not count and header in text:
+                before, _, after = text.partition(header)
+                rule, _, rest = after.partition("\n")
+                text = f"{before}{header}{rule}\n{line}\n{rest}"
+        return text
 
     def _key(self, name: str) -> tuple[str, str, str]:
         selector, _, parameter = name.rpartition(".")

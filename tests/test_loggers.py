@@ -50,7 +50,7 @@ def test_tensorboard_has_the_numbers_of_all(tmp_path):
     run(tmp_path)
     found = scalars(tmp_path)
     assert found["train/loss"] == [1, 2, 3, 4]
-    assert found["valid_90_/accuracy"] == [2, 4]
+    assert found["validation/accuracy"] == [2, 4]
     assert found["timing/rows_per_second"] == [1, 2, 3, 4]
 
 

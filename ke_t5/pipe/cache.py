@@ -55,11 +55,11 @@ def make_key(parts: Any) -> str:
 @functools.lru_cache(maxsize=1024)
 def _hash_file(path: str, _size: int, _modified_ns: int) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:KEY_LENGTH]
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_files(paths: Iterable[Path]) -> list[str]:
-    """A hash of each file's bytes (a file is read once per process while it does not change)."""
+    """The SHA-256 of each file (read once per process while it does not change)."""
     hashes = []
     for path in paths:
         stat = path.stat()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,16 @@ ROW_ID = "_id"
 
 @dataclass(frozen=True)
 class Rows:
-    """One split's rows: an Arrow data set with the column `_id`, and a key over its content."""
+    """One split's rows: an Arrow data set with the column `_id`, and a key over its content.
+
+    Attributes:
+        provenance: {"files": {name: SHA-256}} or {"hub": name, "revision": commit}, {} if unknown.
+    """
 
     dataset: datasets.Dataset
     key: str
     origin: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def arrow_features(columns: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -83,12 +84,15 @@ class ReleaseSource(DataSource):
             raise unknown_split(split, self.name, raw_splits)
         raw = raw_splits[split]
         tell_of_unread_files(self.release, raw_splits, folders.data)
-        code = code_of(raw.rows)
+        code, hashes = code_of(raw.rows), hash_files(raw.files)
         columns = dict(self.release.columns)
-        key = make_key([package_version(), self.name, split, hash_files(raw.files), code, columns])
+        key = make_key([package_version(), self.name, split, hashes, code, columns])
         folder = folders.cache / "rows" / self.name / f"{split}-{key}"
         origin = ", ".join(path.name for path in raw.files[:3])
-        return stored_rows(folder, self.release.columns, raw.rows, origin=origin)
+        rows = stored_rows(folder, self.release.columns, raw.rows, origin=origin)
+        names = [_name_below(path, folders.data) for path in raw.files]
+        provenance = {"files": dict(zip(names, hashes, strict=True))}
+        return dataclasses.replace(rows, provenance=provenance)
 
     def _missing(self, folders: Folders, why: str) -> UserError:
         place = f"--hf_data_dir {folders.data}" if folders.data else "--hf_data_dir (not given)"
@@ -116,9 +120,11 @@ class ReleaseSource(DataSource):
             if not earlier:
                 raise self._missing(folders, f"the hub cannot be reached: {why}")
             logger.warning("%s: %s; using the rows fetched earlier", self.name, why)
-            return stored_rows(
+            rows = stored_rows(
                 earlier[-1].parent, self.release.columns, lambda: (), origin=hub.path
             )
+            path, _, revision = rows.origin.partition("@")
+            return dataclasses.replace(rows, provenance={"hub": path, "revision": revision})
         revision = hub_revision(hub.path)
         key = make_key(
             [
@@ -131,7 +137,7 @@ class ReleaseSource(DataSource):
                 dict(self.release.columns),
             ]
         )
-        return stored_rows(
+        rows = stored_rows(
             parent / f"{split}-hub-{key}",
             self.release.columns,
             lambda: read_hub(
@@ -139,6 +145,11 @@ class ReleaseSource(DataSource):
             ),
             origin=f"{hub.path}@{revision[:12]}",
         )
+        return dataclasses.replace(rows, provenance={"hub": hub.path, "revision": revision})
+
+
+def _name_below(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def read_hub(hub: Hub, split: str, cache: Path, *, fix: str) -> Iterator[Row]:
@@ -225,7 +236,20 @@ class HFDataSource(DataSource):
             )
         table = composed_table(table, f"{self.path} {split}")
         table = table.add_column(ROW_ID, range(len(table)))
-        return Rows(table, table._fingerprint, self.path)
+        return Rows(table, table._fingerprint, self.path, self._provenance(files))
+
+    def _provenance(self, files: Sequence[Path]) -> dict[str, Any]:
+        """SHA-256 of the local files, or the commit on the hub."""
+        if files:
+            names = [str(file) for file in files]
+            return {"files": dict(zip(names, hash_files(files), strict=True))}
+        is_local = Path(self.path).exists() or tables.is_builder(self.path)
+        if is_local or why_unreachable() is not None:
+            return {}
+        try:
+            return {"hub": self.path, "revision": hub_revision(self.path)}
+        except (UserError, OSError):  # it was read all the same
+            return {"hub": self.path, "revision": None}
 
     def _ask(self, function: Callable, **settings: Any) -> Any:
         """What `datasets` answers; a UserError with its reason if it cannot."""

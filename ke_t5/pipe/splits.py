@@ -54,6 +54,14 @@ def resolve_split(
     return [(part.splitname, range(part.from_, part.to), starts[part.splitname]) for part in parts]
 
 
+def provenance(
+    spec: str, source: DataSource, folders: Folders, load_rows: Callable[[str, Folders], Rows]
+) -> dict[str, Any]:
+    """Split -> where the rows of a split expression come from (see `Rows`)."""
+    names = dict.fromkeys(split for split, *_ in resolve_split(spec, source, folders, load_rows))
+    return {name: dict(load_rows(name, folders).provenance) for name in names}
+
+
 def _held(dataset: datasets.Dataset, group: str | None, *, out: bool) -> list[int]:
     """Ids of the rows whose group (else whose index) hashes into the held-out tenth, or not."""
     values = dataset[group] if group else dataset[ROW_ID]

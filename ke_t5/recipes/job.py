@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import shlex
 import sys
 from argparse import Namespace
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ from ke_t5.models.tokenizer_fit import fit_tokenizer
 from ke_t5.pipe import Folders, Mixture, Task, get_task
 from ke_t5.recipes.folders import RunFolder, data_folder, make_folder, write_json
 from ke_t5.recipes.model_names import resolve_model_name
+from ke_t5.recipes.record import git_commit, versions
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import FitSettings, get_fit_settings
 
@@ -114,7 +113,8 @@ class Job:
                 if moved is not None:
                     logger.warning("an older run was in %s: moved to %s", self.run.path, moved.name)
             self.run.forget_error()
-            write_json(self.run.run_file, self.description(ranks))
+            earlier = self.run.read_run().get("launches", []) if self.is_resumed else []
+            write_json(self.run.run_file, {**self.description(ranks), "launches": earlier})
             for name, hashes in self.trained_rows.items():
                 self.run.keep_trained_rows(name, hashes)
         ranks.barrier()
@@ -122,7 +122,6 @@ class Job:
 
     def description(self, ranks: Ranks) -> dict[str, Any]:
         """What `run.json` says: the command, versions, data and their keys."""
-        names = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn")
         return {
             "command": shlex.join(sys.argv),
             "task": self.task.name,
@@ -135,7 +134,8 @@ class Job:
             "device": str(ranks.device),
             "source": self.sources(),
             "data": self.data,
-            "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
+            "git_commit": git_commit(),
+            "versions": versions(),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.models.export import save_configuration
 from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.pipe.evaluation import best_score
-from ke_t5.recipes import closing, console, results
-from ke_t5.recipes.folders import write_atomically
+from ke_t5.recipes import closing, console, record, results
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import export_best
 from ke_t5.recipes.parts import Evaluation, Part, evaluate_parts, helpers_of
@@ -62,6 +62,7 @@ class Keeper:
         self.last: Evaluation | None = None
         self.validated_at = self.saved_at = -1
         self.run_log = RunLog(job.run.path, enabled=False)
+        self.started = time.monotonic()
         self.bar = ProgressBar(self.num_steps, enabled=False)
 
     def restore(self) -> None:
@@ -130,7 +131,8 @@ class Keeper:
             self.job.run.path,
         )  # fmt: skip
         if self.ranks.is_main:  # so that a run that is killed has it too
-            self._keep_configuration()
+            record.keep_configuration(self)
+            record.record_start(self)
 
     def watch(self, updates: Iterable[Update]) -> Iterator[Update]:
         """The updates, with a progress bar on rank 0."""
@@ -290,9 +292,7 @@ class Keeper:
         """Closes the logs and keeps the configuration that the run has read."""
         self.run_log.close()
         if self.ranks.is_main:
-            self._keep_configuration()
+            record.record_end(self, seconds=time.monotonic() - self.started)
+            record.keep_configuration(self)
             for line in self.job.configuration.unread():
                 logger.warning(line)
-
-    def _keep_configuration(self) -> None:
-        write_atomically(self.job.run.path / "config.gin", self.job.configuration.operative())

@@ -64,6 +64,8 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
     # Without the flag, older versions wrote null.
     before = {**EARLIER, **before, "--schedule": before.get("--schedule") or "constant"}
     for name, value in now.items():
+        if name == "fit.precision" and "auto" in (before.get(name), value):
+            continue  # config.gin of a run has what "auto" came to
         if name in before and before[name] != value:
             fix = "resume with the settings of the run, or start a new one without --resume"
             if name == WINDOW:

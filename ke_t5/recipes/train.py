@@ -11,6 +11,7 @@ from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.pipe import Examples, Mixture, get_batches
 from ke_t5.pipe.mixture import mix_examples
+from ke_t5.pipe.splits import provenance
 from ke_t5.recipes import console
 from ke_t5.recipes.job import (
     Job,
@@ -125,7 +126,8 @@ def examples_of(job: Job) -> tuple[Examples, list[Part]]:
     train, valid = load_parts(job, splits[0]), load_parts(job, splits[1])
     for part in (*train, *valid):
         content = part.examples.content_hash()
-        job.data[part.name] = {"examples": len(part.examples), "content": content}
+        raw = provenance(part.split, part.task.source, job.folders, part.task.rows)
+        job.data[part.name] = {"examples": len(part.examples), "content": content, "raw": raw}
     train = [labelled(part) for part in train]
     tell_of_validated_rows(job, train, valid)
     if job.flags.eval_rows:

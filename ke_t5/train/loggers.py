@@ -99,7 +99,8 @@ class RunLog:
         line: dict[str, object] = {"step": step, "split": split, "scores": scores}
         if is_closing:
             line["closing"] = True
-        self._add(self._metrics, line, split, scores)
+        # The role, not the slice: runs on other slices are compared in one chart.
+        self._add(self._metrics, line, "validation", scores)
         os.fsync(self._metrics.fileno())
         if self._tensorboard is not None:
             self._tensorboard.flush()

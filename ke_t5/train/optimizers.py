@@ -230,6 +230,11 @@ def get_optimizer(
     return build
 
 
+def gin_name() -> str:
+    """The name by which gin binds the settings of the chosen optimizer, such as "AdamW"."""
+    return _optimizer_class().__name__
+
+
 def _optimizer_class() -> Callable[..., Optimizer]:
     where = "get_optimizer.optimizer_cls"
     try:

@@ -71,10 +71,19 @@ def autocast(settings: FitSettings, device: torch.device) -> Any:
     """The context in which the model computes on that device."""
     import torch
 
+    wants = resolved_precision(settings, device) == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants)
+
+
+def resolved_precision(settings: FitSettings, device: torch.device) -> str:
+    """The precision on that device, "bf16" or "fp32"."""
+    if settings.precision != "auto":
+        return settings.precision
+    import torch
+
     # Emulated, as cards before Ampere have it, it is slower than float32.
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    wants = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants)
+    return "bf16" if has_bf16 else "fp32"
 
 
 def recompute_activations(model: PreTrainedModel) -> None:
