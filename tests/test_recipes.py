@@ -50,7 +50,7 @@ def test_a_run_leaves_its_files(whole, expected):
     folder = run_folder(whole)
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.gin", "eval", "hf", "logs", "metrics.jsonl", "model", "run.json", "timing.jsonl",
-        "weights",
+        "trained_rows", "weights",
     ]  # fmt: skip
     assert folder.parent.name == "T5EncoderForSequenceClassificationMean_sample"
     run = json.loads((folder / "run.json").read_text())

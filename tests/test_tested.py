@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from recipe_runs import SMALL, run_folder, test, train
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.flags import parse_test
+from ke_t5.recipes.export_target import check_target
+from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.submissions import keep_older
 from ke_t5.recipes.tested import Weights
 
@@ -141,6 +144,33 @@ def test_a_model_of_another_task_with_equal_labels_is_reported(tmp_path, cache_d
     assert contents(tmp_path).items() >= before.items()
     told = read(tmp_path, "kornli__validation_6___step-00000001")
     assert (told["task"], told["trained_on"]) == ("kornli", "klue_nli")
+
+
+@pytest.mark.parametrize(
+    ("card", "task", "message"),
+    [
+        (None, "klue_tc", "not exported by ke_t5"),
+        ("# Somebody's model", "klue_tc", "not exported by ke_t5"),
+        ("# A model for klue_tc_gen, with ke_t5", "klue_tc", "another task than klue_tc"),
+        ("# A model for klue_tc, with ke_t5", "klue_tc", None),
+    ],
+)
+def test_an_export_replaces_only_an_older_one_of_its_task(tmp_path, card, task, message):
+    (tmp_path / "config.json").write_text("{}")
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+    job = SimpleNamespace(
+        run=RunFolder(tmp_path / "run"), task=SimpleNamespace(name=task),
+        flags=SimpleNamespace(pre_trained_model="elsewhere"),
+    )  # fmt: skip
+    if message is None:
+        check_target(job, tmp_path)
+    else:
+        with pytest.raises(UserError, match=f"--hf_path .*{message}"):
+            check_target(job, tmp_path)
+    job.flags.pre_trained_model = str(tmp_path)
+    with pytest.raises(UserError, match="the run starts from the model in it"):
+        check_target(job, tmp_path)
 
 
 def test_weights_in_a_folder_are_told_apart_by_their_bytes(tmp_path):

@@ -15,6 +15,7 @@ from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
 from ke_t5.recipes.card import model_card
 from ke_t5.recipes.closing import best_of
+from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.job import Job, bind_and_tell
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.optimizers import get_optimizer
@@ -120,6 +121,7 @@ def check_export(job: Job) -> None:
     """Raises now what `export_best` would raise when the training is over."""
     folder = export_folder(job)
     export.check_replaceable(folder)
+    check_target(job, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(folder.parent, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder.parent))

@@ -1,0 +1,27 @@
+"""Which folder an export may replace: an earlier export of this package, of the same task."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.recipes.job import Job
+
+
+def check_target(job: Job, folder: Path) -> None:
+    """Raises UserError if an export to the folder would destroy a model that it is no newer
+    version of, such as the pre-trained one."""
+    if folder == job.run.export or not (folder / "config.json").is_file():
+        return
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    if folder.resolve() == Path(job.flags.pre_trained_model).resolve():
+        what = "the run starts from the model in it"
+    elif "ke_t5" not in text:
+        what = "it holds a model that was not exported by ke_t5"
+    elif not re.search(rf"(?<![\w]){re.escape(job.task.name)}(?![\w])", text):
+        what = f"it holds an export of another task than {job.task.name}"
+    else:
+        return
+    raise UserError(what, f"--hf_path {folder}", "choose a new folder", Exit.CHECKPOINT)
