@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.rendezvous import meet
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,26 @@ EVALUATION_THREADS = 1
 # A stop that is meant for a whole job reaches a process twice: from the system or the scheduler,
 # and from torchrun, which has got it too and passes it on.
 SAME_STOP_SECONDS = 2.0
+
+
+def say(text: str) -> None:
+    """Writes a line on stderr at once, on process 0: before logging is set up, and before a long
+    silence."""
+    if launched_rank() == 0:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def wait_passively() -> None:
+    """Lets idle threads sleep; call it before torch is imported, which reads this once.
+
+    By default OpenMP's threads spin while they wait for each other. On a machine whose cores are
+    busy with other work, a thread that spins takes the time slice of the one it waits for.
+    """
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # libgomp, and others that heed the standard
+    os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's and LLVM's
 
 
 def launched_rank() -> int:
@@ -47,12 +69,14 @@ class Ranks:
         size: number of processes.
         device: where this process computes.
         threads: CPU threads of this process while it trains.
+        facts: what each process said of itself when all met, by rank.
     """
 
     rank: int
     size: int
     device: torch.device
     threads: int
+    facts: list[dict[str, Any]] = field(default_factory=list)
     _host_group: Any = None
     _pending_stop: Any = field(default=None, repr=False)
     _stop_signal: int | None = field(default=None, repr=False)
@@ -228,10 +252,11 @@ def _launch() -> tuple[int, int, int]:
 
 
 @contextmanager
-def session(*, notes_stops: bool = True) -> Iterator[Ranks]:
+def session(*, notes_stops: bool = True, **facts: Any) -> Iterator[Ranks]:
     """The ranks of this launch; the process group is made on enter, and all leave together.
 
     A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a later one ends the process.
+    `facts` are what the other processes are told of this one (`Ranks.facts`).
     Without `notes_stops`, for a run that has nothing to save, signals mean what they meant before.
     The group is never torn down, it ends with the process: gloo's destructor joins its threads
     while it holds the interpreter's lock, and hangs where one of them wants it; and after an error
@@ -242,11 +267,15 @@ def session(*, notes_stops: bool = True) -> Iterator[Ranks]:
 
     size, local_size, local_rank = _launch()
     device = _pick_device(local_rank, local_size)
-    ranks = Ranks(launched_rank(), size, device, _threads_per_process(local_size))
+    # Before anything that waits without hearing a signal, or for a process that has failed.
+    store, known = meet(facts) if size > 1 else (None, [facts])
+    ranks = Ranks(launched_rank(), size, device, _threads_per_process(local_size), known)
     torch.set_num_threads(ranks.threads)
     if size > 1:
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=30))
+        dist.init_process_group(
+            backend, store=store, rank=ranks.rank, world_size=size, timeout=timedelta(minutes=30)
+        )
         # Objects and small agreements travel over the host, whatever the gradients use.
         ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
 

@@ -23,6 +23,7 @@ from typing import NamedTuple, NoReturn
 
 from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.hub import network_fault
+from ke_t5.rendezvous import interrupt
 
 STARTED = time.time()
 BUG = 1  # the exit code of what is our own fault
@@ -52,21 +53,34 @@ def announce_run_folder(folder: Path | str) -> None:
             (_Run.folder / "error.json").unlink(missing_ok=True)
 
 
-def run_and_exit(main: Callable[[], int | None], *, debug: bool = False) -> NoReturn:
+def run_and_exit(
+    main: Callable[[], int | None],
+    *,
+    debug: bool = False,
+    post_fault: Callable[[str, int], None] | None = None,
+) -> NoReturn:
     """Calls `main` and ends the process with what it returns, or with the code of its failure.
 
     SIGTERM interrupts it as Ctrl-C does, wherever it does not note such signals itself.
 
     Args:
         debug: show the traceback of any failure on stderr.
+        post_fault: passes line and code of a failure on to the processes of other machines.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         code = main() or 0
     except SystemExit:
         raise
     except BaseException as error:
-        code = tell(error, debug=debug)
+        ending, is_first = tell(error, debug=debug)
+        code = ending.code
+        if post_fault is not None:
+            post_fault(ending.line, code)
+        if not is_first and "TORCHELASTIC_RUN_ID" in os.environ:
+            # torchrun ends it at once, and then reports the first failure alone.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(3)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # whoever was reading may have gone
             stream.flush()
@@ -76,8 +90,9 @@ def run_and_exit(main: Callable[[], int | None], *, debug: bool = False) -> NoRe
     raise SystemExit(code)
 
 
-def tell(error: BaseException, *, debug: bool = False) -> int:
-    """The exit code of a failure, once it is recorded, and told unless another process has."""
+def tell(error: BaseException, *, debug: bool = False) -> tuple[Ending, bool]:
+    """How the launch ends, and whether this process is its first to fail on this machine: then the
+    failure is told. It is recorded in any case."""
     ending = ending_of(original(error))
     text = "".join(traceback.format_exception(error))
     log = write_log(text, ending) if ending.code != Exit.STOPPED else None
@@ -87,6 +102,7 @@ def tell(error: BaseException, *, debug: bool = False) -> int:
     elif ending.keep_traceback and log:
         line += f" (traceback: {log})"
     first = claim(Ending(line, ending.code))
+    is_first = first is None
     if first is None:
         if debug or (ending.code == BUG and not log):
             sys.stderr.write(text)
@@ -106,7 +122,7 @@ def tell(error: BaseException, *, debug: bool = False) -> int:
     told = {"py_callstack": first.line, "timestamp": str(int(time.time()))}
     place = os.environ.get("TORCHELASTIC_ERROR_FILE")
     write_json(place and Path(place), {"message": {"message": first.line, "extraInfo": told}})
-    return first.code
+    return first, is_first
 
 
 def ending_of(error: BaseException) -> Ending:
@@ -179,6 +195,11 @@ def machine_fault(error: BaseException) -> UserError | None:
     if "RuntimeError" in names and num_processes() > 1 and re.search(gone, text):
         what = "another process of this run is gone (killed, or out of memory?)"
         fix = "look at the machine's log, then go on with --resume auto"
+        return UserError(what, f"process {rank()}", fix, Exit.MACHINE)
+    never = "connection refused|timed? ?out|connectfullmesh|failed to connect|no route to host"
+    if "RuntimeError" in names and num_processes() > 1 and re.search(never, text):
+        what = "another process of this run cannot be reached"
+        fix = "look at the messages of the other nodes, then start again (--resume auto)"
         return UserError(what, f"process {rank()}", fix, Exit.MACHINE)
     if technical and re.search("eaddrinuse|address already in use", text):
         fix = "another run may have it: choose another --master_port"

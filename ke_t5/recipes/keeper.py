@@ -11,7 +11,6 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ke_t5.distributed import Ranks
-from ke_t5.errors import Exit, UserError
 from ke_t5.models.export import save_configuration
 from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.pipe.evaluation import best_score
@@ -19,12 +18,18 @@ from ke_t5.recipes import closing, console, record, results
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import export_best
 from ke_t5.recipes.parts import Evaluation, Part, evaluate_parts, helpers_of
-from ke_t5.recipes.resumption import check_schedule, check_unchanged, fixed_settings
+from ke_t5.recipes.resumption import (
+    check_schedule,
+    check_unchanged,
+    fixed_settings,
+    keep_warmup,
+    snapshot_to_go_on_from,
+)
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, count_steps
 from ke_t5.train.snapshot_folders import folder_name, write_pointer
-from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot, save_snapshot
+from ke_t5.train.snapshots import clean, load_snapshot, save_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -68,29 +73,21 @@ class Keeper:
     def restore(self) -> None:
         """Goes on from the snapshot that `--resume` names, else keeps what the model is, for a
         resumption; opens the logs."""
-        snapshot, resume = None, self.job.flags.resume
         if self.ranks.is_main:
             if not self.job.is_resumed:
                 save_configuration(self.state.module, get_vocabulary(), self.job.run.model)
             clean(self.job.run.weights)
-            if resume:
-                snapshot = find_snapshot(self.job.run.weights, resume)
-        snapshot, closed_at = self.ranks.broadcast((snapshot, closing.closing_step(self.job.run)))
-        if snapshot is None and self.job.is_resumed:
-            # Its weights were not loaded: a snapshot was to replace them.
-            raise UserError(
-                f"there is no whole snapshot in {self.job.run.weights}",
-                f"--resume {resume}",
-                "leave it out to start anew",
-                Exit.CHECKPOINT,
-            )
-        self.fixed = fixed_settings(
-            self.job, self.state, plan=self.plan, train=self.train, valid=self.valid
-        )
+        snapshot, progress = snapshot_to_go_on_from(self.job, self.ranks), None
+        closed_at = self.ranks.broadcast(closing.closing_step(self.job.run))
         if snapshot is not None:
             progress = load_snapshot(
                 snapshot, model=self.state.module, optimizer=self.state.optimizer
             )
+            keep_warmup(self.job, self.state, progress["fixed"], total=self.epoch_steps)
+        self.fixed = fixed_settings(
+            self.job, self.state, plan=self.plan, train=self.train, valid=self.valid
+        )
+        if progress is not None:
             check_unchanged(progress["fixed"], self.fixed, where=str(snapshot))
             self.state.step, self.state.rows = progress["step"], progress["rows"]
             check_schedule(
@@ -195,8 +192,9 @@ class Keeper:
 
     def _evaluate(self) -> Evaluation:
         self.last = evaluate_parts(
-            self.job, self.helpers, self.state.module, self.valid, ranks=self.ranks
-        )
+            self.job, self.helpers, self.state.module, self.valid, ranks=self.ranks,
+            watch=console.watch_validation if self.ranks.is_main else iter,
+        )  # fmt: skip
         return self.last
 
     def _write(self) -> None:

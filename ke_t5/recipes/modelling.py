@@ -101,6 +101,7 @@ def settle_warmup(job: Job, module: PreTrainedModel, optimizer: Optimizer, steps
         if not job.configuration.bound(ratio) and not job.configuration.bound(fixed):
             default = min(math.ceil(steps / 10), MOST_WARMUP)
             bind_and_tell(job, fixed, default, place)
+            job.has_default_warmup = True
             if not job.is_resumed:
                 logger.info("warm-up: %d steps (--warmup 0 for none)", default)
 

@@ -4,21 +4,49 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, Examples
+from ke_t5.recipes.disks import check_seen
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.parts import Part
 from ke_t5.train.loop import TrainState
 from ke_t5.train.schedules import allows_stretching, get_scheduler, schedule_settings
+from ke_t5.train.snapshots import find_snapshot
 
 logger = logging.getLogger(__name__)
 
+SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 STRETCH = "resume_schedule.stretch"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 # What the first version did; its snapshots do not say so.
 EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
+
+
+def snapshot_to_go_on_from(job: Job, ranks: Ranks) -> Path | None:
+    """The snapshot that `--resume` names on process 0, which every process sees; None for a new
+    run.
+
+    Raises:
+        UserError: exit 4, the run has no whole snapshot, or a process does not see it.
+    """
+    resume, snapshot = job.flags.resume, None
+    if ranks.is_main and resume:
+        snapshot = find_snapshot(job.run.weights, resume)
+    snapshot = ranks.broadcast(snapshot)
+    if snapshot is None and job.is_resumed:
+        # Its weights were not loaded: a snapshot was to replace them.
+        raise UserError(
+            f"there is no whole snapshot in {job.run.weights}",
+            f"--resume {resume}",
+            "leave it out to start anew",
+            Exit.CHECKPOINT,
+        )
+    check_seen(snapshot, ranks, where=f"--resume {resume}")
+    return snapshot
 
 
 def fixed_settings(
@@ -46,9 +74,7 @@ def fixed_settings(
         WINDOW: plan.window,
         "learning rate": max((rate for rate in rates if rate is not None), default=0),
         "--schedule": flags.schedule or "constant",
-        "get_scheduler (warmup_ratio, warmup_steps, min_ratio)": schedule_settings()
-        if flags.schedule not in (None, "constant")
-        else None,
+        SCHEDULE: schedule_settings() if flags.schedule not in (None, "constant") else None,
         "model.config": job.model_config or None,
         "fit.precision": job.settings.precision,
         "fit.clip_norm": job.settings.clip_norm,
@@ -75,6 +101,14 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
             raise UserError(
                 f"{name} was {before[name]!r} and is {value!r} now", where, fix, Exit.CHECKPOINT
             )
+
+
+def keep_warmup(job: Job, state: TrainState, before: dict[str, Any], *, total: int) -> None:
+    """Lets the default warm-up be that of the run, though it would follow from other epochs."""
+    settings = before.get(SCHEDULE)
+    if job.has_default_warmup and settings:
+        job.configuration.bind("get_scheduler.warmup_steps", settings[1], "--resume")
+        state.factor = get_scheduler(job.flags.schedule, total)
 
 
 def check_schedule(

@@ -51,6 +51,7 @@ def main(flags: Namespace) -> None:
     announce_run_folder(job.run.path)
     parts = load_parts(job, resolve_splits(job, "test"))
     tell_of_tested_rows(job, parts)
+    logger.info("loading PyTorch and the model")  # seconds pass until the next line
     with session(notes_stops=False) as ranks:
         started = time.monotonic()
         if ranks.is_main:

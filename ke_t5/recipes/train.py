@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, Stopped, UserError
+from ke_t5.launchers import is_restart, launch_name
 from ke_t5.pipe import Examples, Mixture, get_batches
 from ke_t5.pipe.mixture import mix_examples
 from ke_t5.pipe.splits import provenance
 from ke_t5.recipes import console
+from ke_t5.recipes.disks import check_one_disk
 from ke_t5.recipes.job import (
     Job,
     prepare,
@@ -38,10 +40,10 @@ def main(flags: Namespace) -> None:
     job = prepare(flags)
     choose_model(job)
     train, valid = examples_of(job)
-    with session() as ranks:
+    logger.info("loading PyTorch and the model")  # seconds pass until the next line
+    with session(resumes=job.is_resumed) as ranks:
         started = time.monotonic()
-        if ranks.is_main:
-            job.run.check_writable()
+        check_one_disk(job, ranks)
         keeper = keeper_of(job, train, valid, ranks)
         job.open_run(ranks)  # not before: what cannot be built moves no older run aside
         keeper.restore()
@@ -112,12 +114,23 @@ def fit_and_keep(job: Job, keeper: Keeper, train: Examples) -> None:
 def choose_model(job: Job) -> None:
     """Decides where configuration, tokenizer and weights come from: a run that is resumed, the
     sample, or `--pre_trained_model`."""
-    if job.flags.resume and resumed_run(job):
+    is_found = bool(job.flags.resume) and resumed_run(job)
+    if is_restarted_run(job) or (is_found and not job.is_restart):
         take_run_model(job)
     elif job.flags.sample:
         take_sample_model(job)
     else:
         take_pre_trained_model(job, from_scratch=job.flags.from_scratch)
+
+
+def is_restarted_run(job: Job) -> bool:
+    """Whether torchrun has started this process again (`--max-restarts`), and the run that this
+    launch began has a snapshot: the job then goes on from the last one, whatever `--resume` says.
+    """
+    if not is_restart() or job.run.read_run().get("launch") != launch_name():
+        return False
+    job.is_restart, job.flags.resume = True, "auto"
+    return resumed_run(job)
 
 
 def examples_of(job: Job) -> tuple[Examples, list[Part]]:

@@ -195,10 +195,17 @@ class ProgressBar:
         initial: steps that an earlier part of the run has done.
         name: what the steps are of.
         enabled: False on every rank but 0: silent.
+        is_passing: shown only after a second, and gone when it ends.
     """
 
     def __init__(
-        self, total: int, *, initial: int = 0, name: str = "train", enabled: bool = True
+        self,
+        total: int,
+        *,
+        initial: int = 0,
+        name: str = "train",
+        enabled: bool = True,
+        is_passing: bool = False,
     ) -> None:
         self._total, self._name, self._enabled = total, name, enabled
         self._step = self._start_step = initial
@@ -211,6 +218,8 @@ class ProgressBar:
             unit="step",
             dynamic_ncols=True,
             disable=None if enabled else True,
+            delay=1.0 if is_passing else 0.0,
+            leave=not is_passing,
         )
 
     def update(self, num_steps: int = 1) -> None:

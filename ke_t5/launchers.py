@@ -1,0 +1,163 @@
+"""Launchers other than torchrun: their variables are read as torchrun's, or the start is refused.
+
+Without that, each process of `srun python train_ddp.py` would take itself for the only one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import MutableMapping
+from typing import NamedTuple
+
+from ke_t5.errors import UserError
+
+
+class Place(NamedTuple):
+    """A process's place in a launch; None where the launcher does not say."""
+
+    launcher: str
+    rank: int
+    size: int
+    local_rank: int | None
+    local_size: int | None
+
+
+# launcher -> the variables of rank, size, local rank and local size.
+VARIABLES = {
+    "mpirun (Open MPI)": (
+        "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ),
+    "mpirun (MVAPICH)": (
+        "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE",
+        "MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_SIZE",
+    ),
+    "mpirun (PMI)": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+}  # fmt: skip
+
+
+def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Sets RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE from srun's or mpirun's variables.
+
+    Nothing happens under torchrun, nor for a single process.
+
+    Raises:
+        UserError: MASTER_ADDR, MASTER_PORT or the place on the machine is not known.
+    """
+    if {"RANK", "WORLD_SIZE"} <= environment.keys():
+        return
+    place = place_of(environment)
+    if place is None:
+        if environment.get("WORLD_SIZE", "1") != "1":
+            what = f"WORLD_SIZE is {environment['WORLD_SIZE']}, and RANK is not set"
+            raise UserError(what, "launcher", f"type: {torchrun_line(environment, None)}")
+        return
+    # Set before a refusal too: it is then told once by all processes of this machine.
+    environment["RANK"], environment["WORLD_SIZE"] = str(place.rank), str(place.size)
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
+    if place.local_rank is None or place.local_size is None:
+        missing.append("the number of a process on its machine")
+    if missing:
+        raise UserError(
+            f"it starts {place.size} processes, but {', '.join(missing)} is not known",
+            place.launcher,
+            f"type: {torchrun_line(environment, place)} (or set MASTER_ADDR and MASTER_PORT)",
+        )
+    environment["LOCAL_RANK"] = str(place.local_rank)
+    environment["LOCAL_WORLD_SIZE"] = str(place.local_size)
+
+
+def place_of(environment: MutableMapping[str, str]) -> Place | None:
+    """This process's place among several; None for a single one."""
+    place = _slurm_place(environment)
+    for launcher, names in VARIABLES.items():
+        if place is None:
+            rank, size, *local = (_number(environment, name) for name in names)
+            place = Place(launcher, rank, size, *local) if rank is not None and size else None
+    return place if place and place.size > 1 else None
+
+
+def _slurm_place(environment: MutableMapping[str, str]) -> Place | None:
+    """The place in a step that srun has started.
+
+    A shell of `salloc` and the script of `sbatch` have variables of the whole job, but are one
+    process: they belong to a job and to no step, or to a step of one task.
+    """
+    rank = _number(environment, "SLURM_PROCID")
+    in_step = {"SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS"} & environment.keys()
+    if rank is None or not (in_step or rank > 0 or "SLURM_JOB_ID" not in environment):
+        return None
+    size = _number(environment, "SLURM_STEP_NUM_TASKS") or _number(environment, "SLURM_NTASKS")
+    if not size or size == 1:
+        return None
+    return Place(
+        "srun", rank, size, _number(environment, "SLURM_LOCALID"), _slurm_local(environment, size)
+    )
+
+
+def _slurm_local(environment: MutableMapping[str, str], size: int) -> int | None:
+    """The number of tasks on this machine, from forms such as `2(x3),1`."""
+    names = "SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE"
+    text = next((environment[name] for name in names if environment.get(name)), "")
+    counts = []
+    for part in text.split(","):
+        if not (match := re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())):
+            break
+        counts += [int(match[1])] * int(match[2] or 1)
+    if len(set(counts)) == 1:
+        return counts[0]
+    node = _number(environment, "SLURM_NODEID")
+    if node is not None and node < len(counts):
+        return counts[node]
+    return size if (_number(environment, "SLURM_NNODES") or 1) == 1 else None
+
+
+def torchrun_line(environment: MutableMapping[str, str], place: Place | None) -> str:
+    """The command to type in place of the launcher's."""
+    words = shlex.join(sys.argv) if sys.argv[0] else "train_ddp.py"
+    size = place.size if place else int(environment.get("WORLD_SIZE", "1"))
+    local_size = place.local_size if place and place.local_size else size
+    num_nodes = -(-size // local_size)
+    if num_nodes == 1:
+        return f"torchrun --nproc_per_node={size} {words}"
+    return (
+        f"on each node torchrun --nnodes={num_nodes} --nproc_per_node={local_size} --rdzv_id=RUN "
+        f"--rdzv_backend=c10d --rdzv_endpoint=FIRST_NODE:29500 {words}"
+    )
+
+
+def launch_name() -> str:
+    """A name of this launch that its restarts keep and that no other launch has."""
+    run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    local_size, size = (os.environ.get(n, "1") for n in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    if run_id not in ("", "none") and local_size != size:
+        return run_id  # process 0 may be on another node after a restart
+    return f"{run_id}/{os.uname().nodename}/{os.getppid()}/{_start_of(os.getppid())}"
+
+
+def _start_of(pid: int) -> str:
+    """When a process was started, in the kernel's ticks; "" where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def is_restart() -> bool:
+    """Whether torchrun has started this process again after a failure (`--max-restarts`)."""
+    return (_number(os.environ, "TORCHELASTIC_RESTART_COUNT") or 0) > 0
+
+
+def _number(environment: MutableMapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "")
+    return int(text) if text.isdigit() else None
+
+
+def is_on_another_node() -> bool:
+    """Whether process 0, which writes the files, runs on another machine than this process."""
+    rank, local_rank = _number(os.environ, "RANK"), _number(os.environ, "LOCAL_RANK")
+    return rank is not None and local_rank is not None and rank != local_rank

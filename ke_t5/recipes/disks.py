@@ -1,0 +1,93 @@
+"""Whether the nodes of a run share a disk: process 0 writes, and all read what it has written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+
+from ke_t5.distributed import Ranks
+from ke_t5.errors import Exit, UserError
+from ke_t5.recipes.job import Job
+
+logger = logging.getLogger(__name__)
+
+# A network file system may show a new file only after it has asked its server again.
+VISIBLE_SECONDS = 3.0
+
+
+def check_one_disk(job: Job, ranks: Ranks) -> None:
+    """Makes the run's folder writable, and says on which host the results are written if the
+    processes run on several, or do not all see what process 0 writes.
+
+    Raises:
+        UserError: exit 4, some processes go on with a run that others do not see; exit 5, nothing
+            can be written there.
+    """
+    resumes = [facts["resumes"] for facts in ranks.facts]
+    if len(set(resumes)) > 1:
+        seeing, blind = (ranks.facts[resumes.index(value)]["host"] for value in (True, False))
+        ranks_of = resumes.index(True), resumes.index(False)
+        raise UserError(
+            f"process {ranks_of[0]} on {seeing} goes on with a run that process {ranks_of[1]} on "
+            f"{blind} does not see",
+            f"--output_dir {job.run.path}",
+            "put it on a disk that all nodes share, or copy the run to each node",
+            Exit.CHECKPOINT,
+        )
+    if ranks.is_main:
+        job.run.check_writable()
+    if ranks.size == 1:
+        return
+    blind = _blind_ranks(job.run.path, ranks)
+    hosts = [facts["host"] for facts in ranks.facts]
+    if blind:
+        logger.warning(
+            "--output_dir is not shared by all nodes: results and snapshots are written on %s "
+            "(process 0) only; process(es) %s on %s do not see them, and --resume needs them on "
+            "every node",
+            hosts[0], ", ".join(map(str, blind)), ", ".join(dict.fromkeys(hosts[r] for r in blind)),
+        )  # fmt: skip
+    elif len(set(hosts)) > 1:
+        logger.info("process 0 on %s writes results and snapshots; all nodes see them", hosts[0])
+
+
+def _blind_ranks(folder: Path, ranks: Ranks) -> list[int]:
+    """The processes that do not see a new file of process 0, known on process 0."""
+    name = ranks.broadcast(f".seen-{secrets.token_hex(8)}" if ranks.is_main else None)
+    if ranks.is_main:
+        (folder / name).touch()
+    ranks.barrier()
+    seen = ranks.gather(_sees(folder / name))
+    ranks.barrier()
+    if not ranks.is_main:
+        return []
+    (folder / name).unlink(missing_ok=True)
+    return [rank for rank, sees in enumerate(seen) if not sees]
+
+
+def _sees(path: Path) -> bool:
+    end = time.monotonic() + VISIBLE_SECONDS
+    while True:
+        # Listing a folder makes a network file system look again.
+        if path.parent.is_dir() and path.name in os.listdir(path.parent):
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+
+
+def check_seen(snapshot: Path | None, ranks: Ranks, *, where: str) -> None:
+    """Raises UserError on every process if one of them does not see the snapshot."""
+    seen = ranks.broadcast(ranks.gather(snapshot is None or snapshot.is_dir()))
+    if not all(seen):
+        rank = seen.index(False)
+        host = ranks.facts[rank]["host"]
+        raise UserError(
+            f"process 0 goes on from {snapshot}, which process {rank} on {host} does not see",
+            where,
+            "put --output_dir on a disk that all nodes share, or copy the run to each node",
+            Exit.CHECKPOINT,
+        )

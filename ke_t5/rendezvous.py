@@ -1,0 +1,193 @@
+"""Where the processes of a launch meet before their process group is made.
+
+Each posts that it is ready, or the fault that ended it, in the launch's key-value store, so that a
+fault on one node ends all of them with its line. Waiting is done in Python, where signals are
+heard; torch is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+# A launcher's own store is up before its processes are: it is gone if it does not answer.
+LAUNCHER_SECONDS = 15.0
+# Others may prepare data for a long time, and so may the process that hosts the store.
+PATIENCE_SECONDS = 1800.0
+# How long a process that failed keeps the store alive for those that have not read its fault yet.
+FAREWELL_SECONDS = 5.0
+REMINDER_SECONDS = 20.0
+
+
+class FaultElsewhere(UserError):
+    """Another process of the launch failed; it reads, and ends the process, as it did there."""
+
+    def __init__(self, line: str, code: int, rank: int, host: str) -> None:
+        super().__init__(line, f"process {rank} on {host}", "", Exit.MACHINE)
+        self.line, self.exit_code = line, code
+
+    def __str__(self) -> str:
+        return f"{self.line} ({self.where})"
+
+
+class _Stop:
+    """Whether SIGTERM has come; an import that it interrupts may swallow the exception."""
+
+    is_noted = False
+
+
+def interrupt(number: int, frame: object) -> None:
+    """A signal handler: interrupts as Ctrl-C does, now and, if that is swallowed, in `meet`."""
+    _Stop.is_noted = True
+    raise KeyboardInterrupt
+
+
+def _wait() -> None:
+    if _Stop.is_noted:
+        raise KeyboardInterrupt
+    time.sleep(POLL_SECONDS)
+
+
+class _Met:
+    """Whether the processes have met: from then on each notices by itself that another is gone."""
+
+    is_over = False
+
+
+def meet(facts: Mapping[str, Any]) -> tuple[torch.distributed.Store, list[dict[str, Any]]]:
+    """The launch's store, and what every process says about itself (`host` added), by rank.
+
+    Raises:
+        FaultElsewhere: a process failed before it came here.
+        UserError: exit 5, the store does not answer, or a process never comes.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ["WORLD_SIZE"])
+    store = _open_store(rank, seconds=PATIENCE_SECONDS)
+    store.set(f"ready/{rank}", json.dumps({**facts, "host": socket.gethostname()}))
+    try:
+        _wait_for_all(store, rank, size)
+        found = [json.loads(store.get(f"ready/{other}")) for other in range(size)]
+    except RuntimeError as error:  # torch's DistError: the process that hosts the store has ended
+        raise _no_store(f"the store of the launch is gone ({type(error).__name__})") from error
+    _Met.is_over = True
+    return store, found
+
+
+def _wait_for_all(store: Any, rank: int, size: int) -> None:
+    """Returns once every process is ready; raises what another one has failed with."""
+    begin = reminded = time.monotonic()
+    missing = list(range(size))
+    while True:
+        if store.check(["fault"]):
+            fault = json.loads(store.get("fault"))
+            store.add("fault_seen", 1)
+            _Met.is_over = True
+            if rank == 0 and not _has_launcher():
+                time.sleep(5 * POLL_SECONDS)  # the others read it here
+            raise FaultElsewhere(**fault)
+        missing = [other for other in missing if not store.check([f"ready/{other}"])]
+        if not missing:
+            return
+        now = time.monotonic()
+        if now - begin > PATIENCE_SECONDS:
+            raise _no_store(f"process(es) {_listed(missing)} did not come in {now - begin:.0f} s")
+        if now - reminded > REMINDER_SECONDS:
+            reminded = now
+            logger.info("waiting for process(es) %s (preparing data?)", _listed(missing))
+        _wait()
+
+
+def _listed(ranks: Sequence[int]) -> str:
+    shown = ", ".join(map(str, ranks[:8]))
+    return shown + (" and more" if len(ranks) > 8 else "")
+
+
+def post_fault(line: str, code: int) -> None:
+    """Lets the processes that wait in `meet` end with this line and code; never raises an error.
+
+    Nothing happens after the meeting, nor where one torchrun watches all processes and ends them.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if _Met.is_over or size == 1 or (_has_launcher() and local_size == size):
+        return
+    # An import of torch that was interrupted, if tried again, ends in a segmentation fault.
+    is_whole = hasattr(sys.modules.get("torch"), "distributed")
+    if not is_whole and (_Stop.is_noted or "torch._C" in sys.modules):
+        return
+    rank = int(os.environ.get("RANK", "0"))
+    with suppress(Exception):
+        store = _open_store(rank, seconds=FAREWELL_SECONDS)
+        if store.check(["fault"]):
+            return
+        fault = {"line": line, "code": code, "rank": rank, "host": socket.gethostname()}
+        store.set("fault", json.dumps(fault))
+        others = [other for other in range(size) if other != rank]
+        hosts = rank == 0 and not _has_launcher()
+        end = time.monotonic() + FAREWELL_SECONDS * (6 if hosts else 1)
+        while time.monotonic() < end:
+            waiting = sum(store.check([f"ready/{other}"]) for other in others)
+            if store.add("fault_seen", 0) >= (len(others) if hosts else waiting):
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _has_launcher() -> bool:
+    """Whether a launcher hosts the store, as torchrun does; else process 0 is to."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true"
+
+
+def _open_store(rank: int, *, seconds: float) -> Any:
+    """The launch's store, under a prefix of its own for each restart."""
+    # A store whose host has ended is told in our line; torch would add a stack of C++ frames.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from torch.distributed import PrefixStore, TCPStore
+
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+    if not host or not port.isdigit():
+        raise _no_store("MASTER_ADDR or MASTER_PORT is not set")
+    hosts = rank == 0 and not _has_launcher()
+    if not hosts:
+        _wait_for_port(
+            host, int(port), min(seconds, LAUNCHER_SECONDS if _has_launcher() else seconds)
+        )
+    store = TCPStore(
+        host, int(port), is_master=hosts, wait_for_workers=False, timeout=timedelta(seconds=300)
+    )
+    return PrefixStore(f"ke_t5/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _wait_for_port(host: str, port: int, seconds: float) -> None:
+    """Returns once the port answers; torch's own waiting hears no signal and logs every attempt."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=2).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise _no_store(
+                    f"{host}:{port} does not answer ({error.strerror or error})"
+                ) from None
+        _wait()
+
+
+def _no_store(what: str) -> UserError:
+    fix = "look at the messages of the other nodes, then start again (a training: --resume auto)"
+    return UserError(what, f"process {os.environ.get('RANK', '0')}", fix, Exit.MACHINE)

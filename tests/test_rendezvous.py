@@ -1,0 +1,89 @@
+"""The processes of a launch meet, or end together with the line of the one that failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ke_t5 import rendezvous
+from ke_t5.errors import Exit, UserError
+
+CHECKOUT = Path(__file__).parent.parent
+# Each is a process of one launch on a machine of its own: no launcher watches all of them.
+WAITS = """
+from ke_t5.failure import run_and_exit
+from ke_t5.rendezvous import meet, post_fault
+
+def main():
+    print("waiting", flush=True)
+    print(meet({"resumes": False})[1], flush=True)
+
+run_and_exit(main, post_fault=post_fault)
+"""
+FAILS = WAITS.replace(
+    'print(meet({"resumes": False})[1], flush=True)',
+    'from ke_t5.errors import Exit, UserError; raise UserError("w", "x.tsv:3", "f", Exit.DATA)',
+)
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def started(program: str, rank: int, port: str, folder: Path) -> subprocess.Popen:
+    """A process of two, with a folder for temporary files of its own, as on another machine."""
+    folder = folder / str(rank)
+    folder.mkdir()
+    launch = {
+        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TMPDIR": str(folder),
+        "PYTHONPATH": str(CHECKOUT),
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", program], env={**os.environ, **launch}, cwd=folder,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_fault_on_one_machine_ends_the_other_with_its_line(tmp_path):
+    """Of the process that hosts the store: it must not end before the other has read it."""
+    failing, port = 0, free_port()
+    programs = [FAILS if rank == failing else WAITS for rank in range(2)]
+    processes = [started(program, rank, port, tmp_path) for rank, program in enumerate(programs)]
+    told = [process.communicate(timeout=100)[1] for process in processes]
+    assert [process.returncode for process in processes] == [Exit.DATA] * 2
+    assert told[failing] == "error: x.tsv:3: w; f\n"
+    there = f"(process {failing} on {socket.gethostname()})"
+    assert told[1 - failing] == f"error: x.tsv:3: w; f {there}\n"
+
+
+def test_who_waits_for_another_machine_hears_a_signal(tmp_path):
+    process = started(WAITS, 1, free_port(), tmp_path)  # rank 0 never comes
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.5)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == Exit.STOPPED
+    assert told.startswith("stopped: interrupted; ")
+    assert time.monotonic() - begin < 30
+
+
+def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
+    monkeypatch.setattr(rendezvous, "LAUNCHER_SECONDS", 0.0)
+    launch = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+              "MASTER_PORT": free_port(), "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="process 1: 127.0.0.1:.* does not answer") as caught:
+        rendezvous.meet({})
+    assert caught.value.exit_code == Exit.MACHINE
