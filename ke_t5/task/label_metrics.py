@@ -195,11 +195,17 @@ def _numbers(targets: Sequence, predictions: Sequence) -> tuple[Any, Any]:
 
 
 def _correlation(statistic: Any, targets: Sequence, predictions: Sequence) -> float:
+    import numpy as np
+
     if len(targets) < 2:
         return math.nan
+    numbers = _numbers(targets, predictions)
+    # Of two rows, scipy before 1.15 gives 0.
+    if any(np.ptp(side) == 0 for side in numbers):
+        return math.nan
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant or not finite: NaN, which is what is reported
-        return float(statistic(*_numbers(targets, predictions))[0] * 100.0)
+        warnings.simplefilter("ignore")  # nearly constant or not finite: NaN
+        return float(statistic(*numbers)[0] * 100.0)
 
 
 @over_labelled_rows("pearson")
