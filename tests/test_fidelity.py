@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertModel,
+    BertPreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -145,6 +147,27 @@ def test_what_the_library_gets_wrong_is_set_right_or_refused(bert):
     with pytest.raises(UserError, match=message) as caught:
         compare_with_files(model, info, found, where="--pre_trained_model")
     assert caught.value.exit_code == Exit.CHECKPOINT
+
+
+class WithoutPostInit(BertPreTrainedModel):
+    """As users wrote it for transformers 4."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.out = torch.nn.Linear(config.hidden_size, config.num_labels)
+        self.init_weights()
+
+
+@pytest.mark.parametrize("from_scratch", [True, False])
+def test_a_class_without_post_init_is_named_with_the_fix(bert, from_scratch):
+    with pytest.raises(UserError) as caught:
+        build_model(WithoutPostInit, bert[0], from_scratch=from_scratch, seed=1, task_config={})
+    assert str(caught.value) == (
+        "error: --model_name test_fidelity:WithoutPostInit: its __init__ never calls post_init(), "
+        "which transformers 5 needs; end __init__ with self.post_init() (instead of "
+        "self.init_weights())"
+    )
 
 
 def test_a_tensor_that_nothing_uses_is_named(bert):

@@ -1,16 +1,20 @@
-"""The warm-up of the learning rate: what the flag, gin and the default make of it in a run."""
+"""How a fine-tuning starts: warm-up, rate, and the bias of a head for numbers."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import gin
+import numpy as np
 import pytest
 from transformers import BertConfig, T5Config
 
 from ke_t5.config import configure
 from ke_t5.flags import parse_train
 from ke_t5.models.loader import load_model
+from ke_t5.pipe import IGNORED
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.modelling import default_learning_rate, settle_warmup
+from ke_t5.recipes.modelling import default_learning_rate, settle_warmup, start_at_mean
 from ke_t5.recipes.resumption import check_unchanged
 from ke_t5.train.optimizers import get_optimizer
 from ke_t5.train.schedules import get_scheduler
@@ -69,6 +73,38 @@ def test_the_flag_beats_gin_and_the_default(caplog):
     caplog.clear()
     assert warmed("--warmup", 0.1, "--schedule", params=bound) == ("linear", 39)
     assert "--warmup 0.1 is used, not" in caplog.text
+
+
+CLASSES = (
+    "EncoderForSequenceClassificationMean", "transformers:BertForSequenceClassification",
+    "transformers:RobertaForSequenceClassification",
+    "transformers:DebertaV2ForSequenceClassification",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "T5EncoderForSequenceClassificationMean"])
+def test_a_new_head_for_a_number_starts_at_the_mean(name):
+    model_class = load_model(name)
+    sizes = T5_SIZES if name.startswith("T5") else SIZES
+    if name == CLASSES[0]:
+        sizes = {"backbone": BertConfig(**SIZES).to_dict()}
+    module = model_class(model_class.config_class(**sizes, num_labels=1))
+    column = SimpleNamespace(values=np.array([9.0, 1.0, 3.0, IGNORED]))
+    train = SimpleNamespace(columns={"labels": column}, places=np.array([1, 2, 3]))
+    job = SimpleNamespace(is_resumed=False, task=SimpleNamespace(problem_type="regression"))
+    biases = {k: v for k, v in module.named_parameters() if k.endswith("bias") and len(v) == 1}
+    (bias,) = biases.values()
+    for leave, drawn in ((True, frozenset()), (False, frozenset(biases)), (False, None)):
+        module.drawn_parameters = drawn
+        bias.data.zero_()
+        start_at_mean(job, module, train)
+        assert bias.item() == (0 if leave else 2)
+    bias.data.zero_()
+    job.is_resumed = True
+    start_at_mean(job, module, train)
+    job.is_resumed, job.task.problem_type = False, "single_label_classification"
+    start_at_mean(job, module, train)
+    assert bias.item() == 0
 
 
 @pytest.mark.parametrize("kind", ["bert", "t5 under a head of ours", "t5"])

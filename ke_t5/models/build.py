@@ -29,6 +29,9 @@ from ke_t5.models.hub import (
 )
 from ke_t5.models.settings import change_config
 
+# What `post_init` sets on a model.
+POST_INIT = "all_tied_weights_keys"
+
 
 def build_model(
     model_class: type[PreTrainedModel],
@@ -65,6 +68,7 @@ def build_model(
     if tokenizer is not None:
         vocabulary.check_ids(tokenizer, config, found.name, where=where)
         lines += vocabulary.fit_config(config, tokenizer)
+    drawn = None
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if from_scratch:
@@ -75,9 +79,12 @@ def build_model(
             model, info = _load(model_class, found, config, dtype, where)
             compare_with_files(model, info, found, where=where)
             names = list(task_config.get("id2label", {}).values())
+            drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
             note = digest(model, info, found, names, new_head=new_head, where=where)
     if tokenizer is not None:
         vocabulary.fit_generation(model)
+    # What a training may still set at will; None: everything.
+    model.drawn_parameters = None if drawn is None else frozenset(drawn)
     return _keep_head_apart(model).eval(), "; ".join([note, *lines])
 
 
@@ -116,7 +123,13 @@ def _draw(
     config: PreTrainedConfig,
     dtype: torch.dtype,
 ) -> PreTrainedModel:
-    model = model_class(config).to(dtype)
+    try:
+        model = model_class(config).to(dtype)
+        _require_post_init(model)
+    except AttributeError as error:
+        if POST_INIT in str(error):
+            raise _no_post_init(model_class) from error
+        raise
     head = model.get_output_embeddings()
     if head is not None and has_own_head(found.config):
         # transformers ties it to the embedding; T5 v1.1 draws it by itself, this narrow.
@@ -150,8 +163,24 @@ def _load(
         raise _unreadable(found, where, error) from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
+            if POST_INIT in str(error):
+                raise _no_post_init(model_class) from error
             raise
         raise _unreadable(found, where, error) from error
+
+
+def _require_post_init(model: PreTrainedModel) -> None:
+    if not hasattr(model, POST_INIT):
+        raise _no_post_init(type(model))
+
+
+def _no_post_init(model_class: type[PreTrainedModel]) -> UserError:
+    name = f"{model_class.__module__}:{model_class.__qualname__}"
+    return UserError(
+        "its __init__ never calls post_init(), which transformers 5 needs",
+        f"--model_name {name}",
+        "end __init__ with self.post_init() (instead of self.init_weights())",
+    )
 
 
 def _unreadable(found: Pretrained, where: str, error: Exception) -> UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ def export(
         with quiet():
             model.save_pretrained(temporary)
             save_configuration(model, tokenizer, temporary)
+            _leave_out_segments(model, temporary / "tokenizer_config.json")
             (temporary / "README.md").write_text(card, encoding="utf-8")
             _check_copy(model, temporary, folder)
         _flush(temporary)
@@ -84,6 +86,27 @@ def _write_tying(model: PreTrainedModel, path: Path) -> None:
     config["tie_word_embeddings"] = False
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _leave_out_segments(model: PreTrainedModel, path: Path) -> None:
+    """Lets the tokenizer make no segment ids if the model has but one segment, or none.
+
+    KLUE's RoBERTa has a BERT tokenizer: its second segment is out of the embedding's range.
+    """
+    if takes_segments(model) or not path.is_file():
+        return
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["model_input_names"] = ["input_ids", "attention_mask"]
+    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def takes_segments(model: PreTrainedModel) -> bool:
+    """Whether a second segment means anything to the model, or to the encoder under our head."""
+    body = getattr(model, "backbone", model)
+    if getattr(body.config, "type_vocab_size", 2) < 2:
+        return False
+    return "token_type_ids" in inspect.signature(body.forward).parameters
 
 
 def _check_copy(model: PreTrainedModel, temporary: Path, folder: Path) -> None:

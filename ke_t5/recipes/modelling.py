@@ -8,11 +8,13 @@ import math
 import os
 from pathlib import Path
 
+from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
+from ke_t5.pipe import IGNORED, Examples
 from ke_t5.recipes.card import model_card
 from ke_t5.recipes.closing import best_of
 from ke_t5.recipes.export_target import check_target
@@ -52,6 +54,30 @@ def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
     if job.settings.compile:
         model.compile(dynamic=True)
     return model
+
+
+def start_at_mean(job: Job, module: PreTrainedModel, train: Examples) -> None:
+    """Sets the bias of a new head for a number to the mean of the training labels.
+
+    KLUE STS spends its first hundred updates finding that mean. A head that was loaded, or that a
+    snapshot is to replace, stays as it is.
+    """
+    if job.is_resumed or job.task.problem_type != "regression":
+        return
+    drawn = module.drawn_parameters
+    body = getattr(module, module.base_model_prefix, None)
+    inside = set() if body is None or body is module else set(body.modules())
+    heads = [
+        linear
+        for name, linear in module.named_modules()
+        if isinstance(linear, nn.Linear) and linear.out_features == 1 and linear.bias is not None
+        and linear not in inside and (drawn is None or f"{name}.bias" in drawn)
+    ]  # fmt: skip
+    if heads:
+        labels = train.columns["labels"].values[train.places]
+        mean = float(labels[labels != IGNORED].mean())
+        nn.init.constant_(heads[-1].bias, mean)
+        logger.info("the head starts at the mean of the training labels, %.3g", mean)
 
 
 def optimizer_of(job: Job, module: PreTrainedModel) -> Optimizer:

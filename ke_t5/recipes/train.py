@@ -60,12 +60,19 @@ def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Kee
     """The run's model, optimizer and schedule in the hands of their keeper."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.keeper import Keeper
-    from ke_t5.recipes.modelling import build_model, check_export, optimizer_of, settle_warmup
+    from ke_t5.recipes.modelling import (
+        build_model,
+        check_export,
+        optimizer_of,
+        settle_warmup,
+        start_at_mean,
+    )
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
     if ranks.is_main and job.flags.hf_path:
         check_export(job)
     module = build_model(job, ranks)
+    start_at_mean(job, module, train)
     plan = batch_plan(job, train, num_parts=ranks.size * job.settings.accumulate)
     num_epochs = job.flags.epochs or job.task.defaults.epochs
     unused = ranks.size > 1 and has_unused_parameters(module, train, ranks.device)
