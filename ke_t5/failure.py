@@ -6,11 +6,9 @@ looks for it, so that torchrun's own report shows it.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ke_t5.errors import Exit, Stopped, UserError
+from ke_t5.faults import machine_fault
 from ke_t5.hub import network_fault
 from ke_t5.rendezvous import interrupt
 
@@ -134,7 +133,7 @@ def ending_of(error: BaseException) -> Ending:
         fix = "start it again (a training goes on with --resume auto)"
         return Ending(f"stopped: interrupted; {fix}", Exit.STOPPED)
     if not isinstance(error, UserError):
-        error = machine_fault(error) or network_fault(error) or error
+        error = fault_of_machine(error) or network_fault(error) or error
     if isinstance(error, UserError):
         keep = getattr(error, "keep_traceback", False)
         return Ending(str(error), int(error.exit_code), keep)
@@ -160,51 +159,9 @@ def users_place(error: BaseException) -> str | None:
     return None
 
 
-def machine_fault(error: BaseException) -> UserError | None:
-    """The fault of the machine behind an exception: memory, disk, permissions, a port; else None.
-
-    Told by class name, error number and text: the classes are torch's, which is not imported here,
-    and libraries in other languages pass on only the text.
-    """
-    if isinstance(error, UserError) or not isinstance(error, Exception):
-        return None
-    text = str(error).lower()
-    number = getattr(error, "errno", None)
-    names = {cls.__name__ for cls in type(error).__mro__}
-    technical = bool(names & {"RuntimeError", "OSError", "MemoryError", "SafetensorError"})
-    memory = "out of memory", "allocate memory", "not enough memory", "status_alloc_failed"
-    if names & {"MemoryError", "OutOfMemoryError"} or (
-        technical and any(t in text for t in memory)
-    ):
-        wanted = re.search(r"(?i)tried to allocate ([\d.]+ \w+)", str(error))
-        what = "out of memory" + (f" ({wanted[1]} more wanted)" if wanted else "")
-        where = "GPU" if re.search(r"\b(cuda|hip|gpu|cublas)", text) else "machine"
-        fix = (
-            "try a smaller --batch_size, with fit.accumulate for the same number of rows per update"
-        )
-        return UserError(what, where, fix, Exit.MACHINE)
-    where = str(getattr(error, "filename", None) or _Run.folder or "disk")
-    full = "no space left on device", "disk quota exceeded", "os error 28"
-    if number in (errno.ENOSPC, errno.EDQUOT) or (technical and any(t in text for t in full)):
-        fix = "free some, or choose another --output_dir or --hf_cache_dir"
-        return UserError("no space left on the disk", where, fix, Exit.MACHINE)
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        fix = "check its owner and permissions, or choose another place"
-        return UserError(os.strerror(number).lower(), where, fix, Exit.MACHINE)
-    gone = "connection (closed|reset) by peer|remote process exited|broken pipe"
-    if "RuntimeError" in names and num_processes() > 1 and re.search(gone, text):
-        what = "another process of this run is gone (killed, or out of memory?)"
-        fix = "look at the machine's log, then go on with --resume auto"
-        return UserError(what, f"process {rank()}", fix, Exit.MACHINE)
-    never = "connection refused|timed? ?out|connectfullmesh|failed to connect|no route to host"
-    if "RuntimeError" in names and num_processes() > 1 and re.search(never, text):
-        what = "another process of this run cannot be reached"
-        fix = "look at the messages of the other nodes, then start again (--resume auto)"
-        return UserError(what, f"process {rank()}", fix, Exit.MACHINE)
-    if technical and re.search("eaddrinuse|address already in use", text):
-        fix = "another run may have it: choose another --master_port"
-        return UserError("the port of the process group is taken", "launcher", fix, Exit.MACHINE)
-    return None
+def fault_of_machine(error: BaseException) -> UserError | None:
+    """The fault of the machine or of another process behind an exception; else None."""
+    return machine_fault(error, folder=_Run.folder, rank=rank(), num_processes=num_processes())
 
 
 def original(error: BaseException) -> BaseException:

@@ -237,6 +237,24 @@ def test_a_process_that_is_gone_is_no_bug(text, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "[gloo/transport/tcp/pair.cc:144] Connection refused [127.0.0.1]:4021",
+        "Gloo connectFullMesh failed with [gloo/transport/tcp/pair.cc:144] no error",
+        "Socket Timeout", "Timed out waiting 1800000ms for send operation to complete",
+        "The client socket has timed out after 300000ms while trying to connect to (node1, 29500)",
+    ],
+)  # fmt: skip
+def test_a_process_that_cannot_be_reached_is_no_bug(text, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ending = failure.ending_of(RuntimeError(text))
+    assert ending.line.startswith("error: process 0: another process of this run cannot be reached")
+    assert ending.code == Exit.MACHINE
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert failure.ending_of(RuntimeError(text)).code == failure.BUG
+
+
+@pytest.mark.parametrize(
     "error",
     [
         ValueError("out of memory"), KeyError("no space left on device"),

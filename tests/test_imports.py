@@ -21,7 +21,7 @@ SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
     "errors spellings annotations gin_syntax models.kinds pipe.code",
-    "hub class_numbers composition launchers rendezvous",
+    "hub class_numbers composition faults launchers rendezvous",
     "registry bindings failure flags distributed readers.* models models.source "
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.best pipe.records task task.labels task.text "
