@@ -36,7 +36,7 @@ def fit_tokenizer(tokenizer: Any, raw_config: Mapping[str, Any], *, where: str) 
     Raises:
         UserError: no token can pad, or none can be the end mark.
     """
-    config = _config(raw_config)
+    config = _config(raw_config, where)
     lines = [*_fit_padding(tokenizer, config, where), *_fit_length(tokenizer, config)]
     is_t5 = config.model_type.startswith(OUR_PREFIX) and not hasattr(config, "backbone")
     reads_end = getattr(_backbone(config), "is_encoder_decoder", False) or (
@@ -47,13 +47,21 @@ def fit_tokenizer(tokenizer: Any, raw_config: Mapping[str, Any], *, where: str) 
     return lines
 
 
-def _config(raw_config: Mapping[str, Any]) -> PreTrainedConfig:
+def _config(raw_config: Mapping[str, Any], where: str) -> PreTrainedConfig:
     import transformers
 
-    if raw_config["model_type"] in transformers.CONFIG_MAPPING:
-        return transformers.AutoConfig.for_model(**raw_config)
-    # A user's own type, which only the user's class needs to know.
-    return transformers.PreTrainedConfig(**raw_config)
+    # A user's own type is known to nobody but the user's class.
+    is_known = raw_config["model_type"] in transformers.CONFIG_MAPPING
+    make = transformers.AutoConfig.for_model if is_known else transformers.PreTrainedConfig
+    try:
+        return make(**raw_config)
+    except Exception as error:  # each family checks its values in its own way
+        raise UserError(
+            f"transformers cannot read its config.json ({type(error).__name__}: {error})",
+            where,
+            "download it again, or install the version of transformers that wrote it",
+            Exit.CHECKPOINT,
+        ) from error
 
 
 def _backbone(config: PreTrainedConfig) -> PreTrainedConfig:

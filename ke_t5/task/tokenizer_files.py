@@ -33,7 +33,10 @@ def load_tokenizer(name: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
         if path is None:
-            raise
+            named = _of_named_class(name)
+            if named is None:
+                raise
+            return named
         logger.info(
             "tokenizer %s: its class does not fit tokenizer.json, which is used as it is (%s)",
             name,
@@ -48,6 +51,27 @@ def load_tokenizer(name: str) -> Any:
         )
         return _as_written(name, path, tokenizer)
     return tokenizer
+
+
+def named_class(folder: Path) -> str | None:
+    """The class that a folder's `tokenizer_config.json` names, None for none."""
+    config = folder / "tokenizer_config.json"
+    try:
+        return json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _of_named_class(name: str) -> Any:
+    """The tokenizer by the class that its folder names where AutoTokenizer takes another (umT5
+    with a SentencePiece model alone); None if that does not load it either."""
+    import transformers
+
+    found = getattr(transformers, str(named_class(Path(name))), None)
+    try:
+        return found.from_pretrained(name) if found is not None else None
+    except Exception:  # AutoTokenizer's own error is the one to show
+        return None
 
 
 def _json_file(name: str) -> Path | None:
@@ -93,9 +117,7 @@ def _defaults(path: Path) -> dict[str, str]:
     """The special tokens that the class in `tokenizer_config.json` has by default."""
     import transformers
 
-    config = path.with_name("tokenizer_config.json")
-    named = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    found = getattr(transformers, str(named.get("tokenizer_class")), None)
+    found = getattr(transformers, str(named_class(path.parent)), None)
     if found is None:
         return {}
     parameters = inspect.signature(found.__init__).parameters

@@ -10,13 +10,15 @@ import gin
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.hub import network_fault, why_unreachable
-from ke_t5.task.tokenizer_files import load_tokenizer
+from ke_t5.task.tokenizer_files import load_tokenizer, named_class
 
 DEFAULT_VOCABULARY = "KETI-AIR/ke-t5-base"
 TOKENIZER_FILES = (
     "tokenizer.json", "spiece.model", "vocab.txt", "vocab.json", "sentencepiece.bpe.model",
     "spm.model", "tokenizer.model",
 )  # fmt: skip
+# Their ids are the text's bytes or characters.
+WITHOUT_FILES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
 @gin.configurable(module="ke_t5.task.utils")
@@ -34,7 +36,8 @@ def _load(name: str) -> Any:
     where = f"tokenizer {name!r}"
     folder = Path(name)
     if folder.is_dir():
-        if not any((folder / file).exists() for file in TOKENIZER_FILES):
+        has_files = any((folder / file).exists() for file in TOKENIZER_FILES)
+        if not has_files and named_class(folder) not in WITHOUT_FILES:
             raise UserError(
                 f"the folder holds no tokenizer (none of {', '.join(TOKENIZER_FILES[:3])}, ...)",
                 where,
@@ -52,10 +55,14 @@ def _load(name: str) -> Any:
             )
     try:
         return load_tokenizer(name)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # tokenizers and configurations of the hub fail in every way
         if (cut_off := network_fault(error, where)) is not None:
             raise cut_off from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        is_told = isinstance(error, OSError | ValueError)
+        reason = first_line if is_told else f"{type(error).__name__}: {first_line}"
         raise UserError(
             f"cannot be loaded ({reason})", where, "check the name or the folder's files"
         ) from error
@@ -67,6 +74,9 @@ def _is_cached(name: str) -> bool:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return any(isinstance(try_to_load_from_cache(name, f), str) for f in TOKENIZER_FILES)
+        return any(
+            isinstance(try_to_load_from_cache(name, f), str)
+            for f in (*TOKENIZER_FILES, "tokenizer_config.json")
+        )
     except HFValidationError:
         return False
