@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 import ke_t5.task.task as table
 from ke_t5.errors import Exit
 from ke_t5.pipe import IGNORED, Examples, FunctionDataSource, MixtureRegistry, Task, TaskRegistry
+from ke_t5.pipe.evaluation import compute_scores
+from ke_t5.recipes.intervals import bootstrap
+from ke_t5.recipes.predictions import from_lines, lines_of
 
 NAMES = """
 klue_tc klue_tc_gen klue_nli klue_nli_gen klue_sts klue_sts_gen klue_sts_binary
@@ -151,6 +155,27 @@ def test_gold_as_prediction_gives_every_metric_its_best_value(name, kind, build)
     evaluated = perfect_scores(task, examples, character_tokenizer(kind))
     assert evaluated.scores == pytest.approx(dict.fromkeys(evaluated.scores, 100.0))
     assert evaluated.unparsable == 0
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_scores_and_intervals_are_the_same_from_the_predictions_file(name, kind, build):
+    """As a test makes its report from memory, and a training from the file."""
+    task, examples = build(name, kind)
+    evaluated = perfect_scores(task, examples, character_tokenizer(kind))
+    evaluated.predictions[0]["prediction"] = None
+    found = []
+    written = [json.loads(json.dumps(line)) for line in lines_of(task, evaluated)]
+    for lines, scores in ((evaluated.predictions, evaluated.row_scores), from_lines(written)):
+        labelled = [i for i, line in enumerate(lines) if line["gold"] is not None]
+        sides = ([lines[i][side] for i in labelled] for side in ("gold", "prediction"))
+        values = compute_scores(task, *sides, [scores[i] for i in labelled] if scores else [])
+        again = dataclasses.replace(evaluated, scores=values, predictions=lines, row_scores=scores)
+        made = bootstrap(task, again, num_draws=20)
+        assert {*made.intervals, *made.reasons} == set(values)
+        for score, interval in made.intervals.items():
+            assert interval.low <= values[score] <= interval.high
+        found.append((str(values), made.intervals, made.reasons))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -50,6 +50,23 @@ def test_matrix_with_many_columns_is_dense():
     assert 'class="matrix dense"' in made and 'class="tall"' in made
 
 
+def test_names_too_wide_for_the_page_stand_upright():
+    def heads(*names):
+        counts = np.zeros((len(names), len(names) + 1), dtype=int)
+        return page.matrix(Confusion(names, names, counts))
+
+    assert 'class="tall"' not in heads("rhetorical question", "intonation-dependent utterance")
+    assert 'class="tall"' in heads(*(f"org:number_of_members_{i}" for i in range(6)))
+    assert 'class="tall"' in heads(*(f"수사적인명령의문장들{i}" for i in range(6)))
+
+
+def test_text_without_spaces_is_broken_and_numbers_and_labels_are_not():
+    rules = dict(re.findall(r"(?m)^([^{@\n]+) \{([^}]*)\}", page.STYLE))
+    assert "overflow-wrap: anywhere" in rules["td"]
+    assert "white-space: nowrap" in rules[".number"]
+    assert "overflow-wrap: normal" in rules[".chip"]
+
+
 def test_interval_bar_stays_on_the_line():
     made = page.interval_bar(-3.0, -10.0, 104.0)
     assert "left:0.00%;width:100.00%" in made and '<b style="left:0.00%">' in made

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ke_t5.recipes.tables import Confusion
+from ke_t5.recipes.tables import Confusion, width_of
 
 CONTEXT = 40  # characters kept before the first mark of a long text
-MOST_LEVEL_HEADS = 8  # columns of a matrix; the names above more of them stand upright
+# Names above more columns of a matrix, or with longer words together, stand upright: else it would
+# be wider than the page.
+MOST_LEVEL_HEADS = 8
+MOST_LEVEL_WIDTH = 70  # columns of a terminal
 MOST_ROOMY_COLUMNS = 16
 GOLDEN_ANGLE = 137.5  # degrees: hues of neighbours in a list are far apart
 STYLE = """
@@ -38,11 +42,12 @@ p { margin: .4rem 0; } .soft { color: var(--soft); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .7rem; text-align: left; vertical-align: top; }
+td { overflow-wrap: anywhere; }
 thead th { color: var(--soft); font-weight: 600; font-size: .85rem; white-space: nowrap; }
 tbody tr { border-top: 1px solid var(--line); }
 .number { text-align: right; white-space: nowrap; }
-td:first-child { white-space: nowrap; } td .soft, .chip { white-space: nowrap; }
-.full { width: 100%; } .full td:nth-child(2) { min-width: 16rem; }
+td:first-child { white-space: nowrap; } td .soft { white-space: nowrap; }
+.full { width: 100%; } .full td:nth-child(2) { min-width: 16rem; width: 55%; }
 .answers td:nth-child(3), .answers td:nth-child(4) { min-width: 10rem; }
 .facts th { color: var(--soft); font-weight: 500; white-space: nowrap; }
 .interval { position: relative; min-width: 12rem; height: 1.1rem; margin-top: .2rem;
@@ -59,9 +64,10 @@ td:first-child { white-space: nowrap; } td .soft, .chip { white-space: nowrap; }
 .matrix.dense td { min-width: 1.5rem; padding: .22rem .25rem; }
 .matrix.dense th { padding: .22rem .25rem; font-size: .72rem; }
 .matrix thead th { vertical-align: bottom; }
+.matrix thead th:not(:first-child) { white-space: normal; max-width: 7rem; }
 .matrix thead .tall { writing-mode: vertical-rl; text-orientation: sideways;
   transform: rotate(180deg); white-space: nowrap; }
-.matrix tbody th { font-weight: 500; white-space: nowrap; }
+.matrix tbody th { font-weight: 500; max-width: 16rem; overflow-wrap: anywhere; }
 .matrix tbody tr { border: 0; } .matrix .right { outline: 1px solid var(--line); }
 .matrix .none { color: var(--soft); opacity: .45; }
 figure { margin: .5rem 0; }
@@ -69,7 +75,7 @@ figure img { max-width: min(100%, 44rem); height: auto; background: #fff;
   border: 1px solid var(--line); border-radius: 8px; padding: .4rem; }
 summary { cursor: pointer; color: var(--soft); margin: .6rem 0; }
 .chip { display: inline-block; background: var(--card); border: 1px solid var(--line);
-  border-radius: 5px; padding: 0 .45rem; }
+  border-radius: 5px; padding: 0 .45rem; overflow-wrap: normal; }
 .chip.bad { border-color: var(--bad); color: var(--bad); }
 .sentence { border: 1px solid var(--line); border-radius: 8px; margin: .6rem 0;
   padding: .55rem .9rem .7rem; break-inside: avoid; }
@@ -196,7 +202,8 @@ def folded(summary: str, *content: object) -> Html:
 
 def matrix(found: Confusion) -> Html:
     """The confusion matrix, coloured by the share of the gold label."""
-    is_wide = len(found.columns) > MOST_LEVEL_HEADS
+    longest = [max(map(width_of, re.split(r"[ -]", name))) for name in found.columns]
+    is_wide = len(longest) > MOST_LEVEL_HEADS or sum(longest) > MOST_LEVEL_WIDTH
     heads = [
         tag("th", tag("span", name, class_="tall" if is_wide else None), class_="number")
         for name in found.columns
