@@ -267,7 +267,7 @@ def test_probabilities_that_were_not_kept_are_said_to_be_missing():
     task = task_of(metrics.auprc)
     evaluated = dataclasses.replace(evaluated_on(task, gold, said, scores), row_scores=[])
     assert bootstrap(task, evaluated).reasons == {
-        "auprc": "the rows' probabilities are not at hand"
+        "auprc": "the predictions at hand do not give this score"
     }
 
 
@@ -308,6 +308,15 @@ def test_token_scores_survive_the_predictions_file():
     lines, _ = through_json(task, evaluated)
     again = evaluated_on(task, *([line[side] for line in lines] for side in ("gold", "prediction")))
     assert again.scores == evaluated.scores
+
+
+def test_predictions_that_do_not_give_a_score_give_no_interval_of_it():
+    """Files of older runs hold characters where the score is of tokens."""
+    task = task_of(tags.token_accuracy)
+    evaluated = evaluated_on(task, [["O", "B-PS"]] * 30, [["O", "O"], ["O", "B-PS"]] * 15)
+    older = dataclasses.replace(evaluated, scores={"token_accuracy": 65.75})
+    reasons = bootstrap(task, older).reasons
+    assert reasons == {"token_accuracy": "the predictions at hand do not give this score"}
 
 
 def test_no_number_is_not_no_answer_in_the_predictions_file():

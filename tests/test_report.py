@@ -212,6 +212,14 @@ def test_without_matplotlib_the_report_has_no_picture(tmp_path, monkeypatch, cap
     assert "matplotlib is not installed: the report has no picture" in caplog.text
 
 
+def test_numbers_that_are_none_are_neither_drawn_nor_ranked(tmp_path):
+    pairs = [(1.0, float("nan")), (2.0, float("inf")), (3.0, None), (4.0, 3.5), (1.0, 2.5)]
+    printed, page = report(tmp_path, pairs, (metrics.pearson,), best="pearson")
+    assert "no interval of pearson: the score has no number" in printed
+    assert "1.50" in chapter(page, "Farthest answers (2)")
+    assert (tmp_path / "numbers.png").exists()
+
+
 def test_notes_say_how_intervals_were_made_and_why_there_is_none():
     found = Bootstrap(
         {

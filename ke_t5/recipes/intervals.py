@@ -97,11 +97,11 @@ def bootstrap(
     drawn = draw(statistics, len(lines), seed=seed, num_draws=num_draws)
     for metric, inputs in slow:
         num_slow = min(num_draws, NUM_SLOW_DRAWS)
+        keys = _keys_given(metric(*inputs), evaluated.scores)
         called = resamples.draw_slowly(metric, inputs, seed=seed, num_draws=num_slow)
-        for name, one in called.items():
-            key = _official_name(evaluated.scores, name)
-            if key is not None and key not in statistics:
-                drawn.setdefault(key, one)
+        for name, key in keys.items():
+            if key not in statistics:
+                drawn.setdefault(key, called[name])
     for name, score in evaluated.scores.items():
         try:
             found.intervals[name] = interval_of(score, drawn.get(name), statistics.get(name))
@@ -134,6 +134,20 @@ def _official_name(scores: Mapping[str, float], name: str) -> str | None:
     return next((prefix + name for prefix in SCORE_PREFIXES if prefix + name in scores), None)
 
 
+def _keys_given(values: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, str]:
+    """Name of a metric's value -> the score that it equals; an older file of predictions may lack
+    what a score was computed from."""
+    keys = {name: _official_name(scores, name) for name in values}
+    return {
+        name: key for name, key in keys.items() if key and _are_equal(values[name], scores[key])
+    }
+
+
+def _are_equal(value: float, score: float) -> bool:
+    is_equal = math.isclose(value, score, rel_tol=0, abs_tol=1e-6)
+    return is_equal or (math.isnan(value) and math.isnan(score))
+
+
 def _official_statistics(
     metric: Callable, inputs: Sequence[Sequence], scores: Mapping[str, float]
 ) -> dict[str, Statistic | None]:
@@ -144,9 +158,7 @@ def _official_statistics(
         if key is None:
             continue
         value = float(statistic(np.ones((1, len(inputs[0]))))[0])
-        is_official = math.isclose(value, scores[key], rel_tol=0, abs_tol=1e-6)
-        is_official |= math.isnan(value) and math.isnan(scores[key])
-        found[key] = statistic if is_official else None
+        found[key] = statistic if _are_equal(value, scores[key]) else None
     return found
 
 
@@ -170,7 +182,7 @@ def interval_of(score: float, drawn: Drawn | None, statistic: Statistic | None) 
             return _around(score, *_wilson(score / 100, len(statistic.values)), 0, method="Wilson")
         _check_classes(statistic.support())
     if drawn is None:
-        raise NoInterval("the rows' probabilities are not at hand")
+        raise NoInterval("the predictions at hand do not give this score")
     defined = drawn.draws[np.isfinite(drawn.draws)]
     num_undefined = len(drawn.draws) - len(defined)
     if num_undefined > MOST_UNDEFINED * len(drawn.draws) or not np.isfinite(drawn.left_out).all():
