@@ -56,6 +56,10 @@ class Configuration:
         """Whether anybody has bound `name` ("AdamW.lr", unscoped)."""
         return self._key(name) in self.bindings
 
+    def binding(self, name: str) -> Binding | None:
+        """The binding of `name` that counts, None if nobody has bound it."""
+        return self.bindings.get(self._key(name))
+
     def value(self, name: str, default: object = None) -> object:
         """What `name` is bound to, macros and calls resolved, else `default`. Counts as read."""
         key = self._key(name)
@@ -255,6 +259,11 @@ def import_modules(names: Sequence[str]) -> None:
             raise import_problem(name, error) from error
 
 
+def _holds_code(folder: Path) -> bool:
+    """Whether a folder is one that Python could import something from."""
+    return folder.is_dir() and any(folder.glob("*.py"))
+
+
 def import_problem(name: str, error: BaseException) -> UserError:
     """Why a module could not be imported: it is not there, or something in it failed."""
     where = f"--module_import {name}"
@@ -265,7 +274,8 @@ def import_problem(name: str, error: BaseException) -> UserError:
         *folders, missing = error.name.split(".")
         inside = Path.cwd().joinpath(*folders)
         files = inside.iterdir() if inside.is_dir() else []
-        fix = suggestion(missing, {f.stem for f in files if f.is_dir() or f.suffix == ".py"})
+        modules = {f.name.removesuffix(".py") for f in files if f.suffix == ".py" or _holds_code(f)}
+        fix = suggestion(missing, {name for name in modules if name.isidentifier()})
         return UserError(f"no module {error.name!r} in {Path.cwd()}", where, fix)
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     if isinstance(error, SyntaxError):

@@ -245,7 +245,9 @@ def write_log(text: str, ending: Ending) -> Path | None:
     system's folder for temporary files.
     """
     try:
-        if _Run.folder:
+        # A command that starts nothing leaves no folder.
+        is_slip = ending.code in (Exit.FLAGS, Exit.CHECKPOINT) and not ending.keep_traceback
+        if _Run.folder and (_Run.folder.exists() or not is_slip):
             log = _Run.folder / "logs" / f"rank{rank()}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8", errors="backslashreplace") as file:

@@ -85,6 +85,16 @@ def test_debug_shows_the_traceback_too(tmp_path):
     assert told.endswith("\nerror: --batch_size 0: too small; give 1 or more\n")
 
 
+@pytest.mark.parametrize("exit_code", [Exit.FLAGS, Exit.CHECKPOINT])
+def test_a_command_that_starts_nothing_leaves_no_folder(exit_code, tmp_path):
+    body = f"""
+    announce_run_folder("out/model/task")
+    raise UserError("w", "x", "f", Exit({int(exit_code)}))
+    """
+    assert ended(started(body, tmp_path)) == (exit_code, "error: x: w; f\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("exit_code", [Exit.DATA, Exit.CHECKPOINT, Exit.MACHINE, Exit.DIVERGED])
 def test_exit_code_and_error_json(exit_code, tmp_path):
     body = f"""

@@ -17,6 +17,7 @@ from ke_t5.models import build
 from ke_t5.models.hub import Pretrained
 from ke_t5.pipe import HFDataSource, ReleaseSource, sources, tables
 from ke_t5.pipe.cache import Folders
+from ke_t5.pipe.preprocessors import require_columns
 from ke_t5.readers.kor_corpora import KHSD, NSMC, QPAIR
 from ke_t5.readers.korquad import KORQUAD
 from ke_t5.task import utils
@@ -320,3 +321,18 @@ def test_files_of_a_kind_that_datasets_does_not_read_are_told_at_once(tmp_path):
     with pytest.raises(UserError, match=message) as caught:
         source.rows("train", Folders(None, tmp_path))
     assert caught.value.exit_code == Exit.DATA
+
+
+def test_columns_are_renamed_for_tasks_that_want_certain_names(tmp_path):
+    files, folders = {"train": written(tmp_path / "train.csv", "utf-8")}, Folders(None, tmp_path)
+    found = HFDataSource("csv", data_files=files, rename={"a": "sentence"}).rows("train", folders)
+    assert found.dataset["sentence"][:] == [a for a, _ in ROWS]
+    with pytest.raises(
+        UserError, match="cannot be renamed .*the columns are 'a', 'b'; check rename"
+    ):
+        HFDataSource("csv", data_files=files, rename={"c": "x"}).rows("train", folders)
+
+
+def test_a_missing_column_is_told_with_what_renames_it():
+    with pytest.raises(UserError, match=r"rename=\{'<name there>': 'sentence'\}"):
+        require_columns(["sentence"], {"a": []}, whose="task 'x'")

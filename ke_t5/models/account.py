@@ -36,7 +36,8 @@ def digest(
             f"its weights do not fit {type(model).__name__}: {_listed(lacking)}{detail} "
             f"{'have another shape' if shapes else 'missing'}",
             f"{where} {found.name}",
-            f"choose the model class that they belong to{', or --from_scratch true' * new_head}",
+            f"choose {'' if new_head else '--resume best (the weights of a run), or '}the model "
+            f"class that they belong to{', or --from_scratch true' * new_head}",
             Exit.CHECKPOINT,
         )
     parts = [f"{found.name}: weights loaded, {size_of(model)}"]

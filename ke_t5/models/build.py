@@ -104,7 +104,7 @@ def _config(
         raise UserError(
             f"a {kind!r} model, and {model_class.__name__} is made for {made_for}",
             f"{where} {found.name}",
-            "choose another --model_name, or the folder of such a model",
+            "leave --model_name out for a class that fits, or give the folder of such a model",
             Exit.CHECKPOINT,
         )
     changes = dict(task_config)

@@ -273,6 +273,6 @@ def require_columns(names: Sequence[str], batch: Batch, *, whose: str) -> None:
         raise UserError(
             f"needs the column {missing[0]!r}, the rows have {', '.join(sorted(batch))}",
             whose,
-            "map the source's names with pipe.preprocessors.rekey",
+            f"rename it: HFDataSource(..., rename={{'<name there>': {missing[0]!r}}})",
             Exit.DATA,
         )

@@ -188,6 +188,7 @@ class HFDataSource(DataSource):
             default: its own names.
         group: column whose equal values must stay on one side of a cut.
         data_files: as `datasets.load_dataset` takes them.
+        rename: its column -> our name, for tasks that want columns of certain names.
         options: of the builder, such as `sep="\\t"` and `encoding="cp949"`.
     """
 
@@ -199,12 +200,13 @@ class HFDataSource(DataSource):
         splits: Mapping[str, str] | None = None,
         group: str | None = None,
         data_files: Mapping[str, str] | None = None,
+        rename: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         self.path, self.config, self.data_files = path, config, data_files
         self.name = "_".join(part for part in (path.replace("/", "_"), config) if part)
         self.group = group
-        self._splits, self._options = splits, options
+        self._splits, self._options, self._rename = splits, options, dict(rename or {})
 
     def splits(self, folders: Folders) -> list[str]:
         if self._splits is not None:
@@ -234,6 +236,7 @@ class HFDataSource(DataSource):
                 f"has a column {ROW_ID!r} of its own, where the place of a row belongs",
                 "let a FunctionDataSource give its rows under another name",
             )
+        table = tables.renamed(table, self._rename, f"data set {self.path!r}")
         table = composed_table(table, f"{self.path} {split}")
         table = table.add_column(ROW_ID, range(len(table)))
         return Rows(table, table._fingerprint, self.path, self._provenance(files))

@@ -140,6 +140,18 @@ def encoding_fault(files: Iterable[Path]) -> UserError | None:
     return None
 
 
+def renamed(table: datasets.Dataset, names: Mapping[str, str], where: str) -> datasets.Dataset:
+    """The table with its columns under our names; a UserError if that cannot be."""
+    if not names:
+        return table
+    try:
+        return table.rename_columns(dict(names))
+    except ValueError as error:
+        has = f"the columns are {', '.join(map(repr, table.column_names))}"
+        fix = "check rename={its name: new name}"
+        raise UserError(f"cannot be renamed ({error}); {has}", where, fix, Exit.DATA) from error
+
+
 def misread(table: datasets.Dataset, where: str, files: Iterable[Path]) -> UserError | None:
     """The error for a table from these files whose content shows that it was read wrongly."""
     json_files = [file for file in files if file.suffix.startswith(".json")]

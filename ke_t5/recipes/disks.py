@@ -38,7 +38,7 @@ def check_one_disk(job: Job, ranks: Ranks) -> None:
             Exit.CHECKPOINT,
         )
     if ranks.is_main:
-        job.run.check_writable()
+        job.run.check_writable(keep=ranks.size > 1)
     if ranks.size == 1:
         return
     blind = _blind_ranks(job.run.path, ranks)

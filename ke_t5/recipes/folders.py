@@ -9,6 +9,7 @@ import os
 import re
 from argparse import Namespace
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,9 +174,18 @@ class RunFolder:
         self.check_writable()
         return moved
 
-    def check_writable(self) -> None:
-        """Makes the folder if need be; a UserError where nothing can be written there."""
+    def check_writable(self, *, keep: bool = True) -> None:
+        """Makes the folder if need be; a UserError where nothing can be written there.
+
+        Args:
+            keep: False: what was made is removed again, for a run that may yet fail to start.
+        """
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_folder(self.path, where=f"--output_dir {self.path}", probe=True)
+        if not keep:
+            for folder in made:
+                with suppress(OSError):  # another process has put something there
+                    folder.rmdir()
 
     def forget_error(self) -> None:
         """Removes an earlier failure's `error.json`."""

@@ -31,6 +31,7 @@ from ke_t5.pipe import Folders, Mixture, Task, get_task
 from ke_t5.recipes.folders import RunFolder, data_folder, make_folder, write_json
 from ke_t5.recipes.model_names import resolve_model_name
 from ke_t5.recipes.record import git_commit, versions
+from ke_t5.recipes.vocabulary import VOCABULARY, settle_vocabulary
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import FitSettings, get_fit_settings
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 logger = logging.getLogger("ke_t5")
-
-VOCABULARY = "ke_t5.task.utils.get_vocabulary.vocab_name"
 
 
 @dataclass
@@ -252,8 +251,7 @@ def take_pre_trained_model(job: Job, *, from_scratch: bool) -> None:
     if not from_scratch:
         require_weights(found)
     job.has_weights = not from_scratch
-    if not job.configuration.bound(VOCABULARY):
-        job.configuration.bind(VOCABULARY, job.model_folder, "--pre_trained_model")
+    settle_vocabulary(job.configuration, found)
     fit_vocabulary(found, where=f"--pre_trained_model {found.name}")
 
 

@@ -55,7 +55,7 @@ def main(flags: Namespace) -> None:
     with session(notes_stops=False) as ranks:
         started = time.monotonic()
         if ranks.is_main:
-            job.run.check_writable()
+            job.run.check_writable(keep=False)
             job.run.forget_error()
         model, weights = model_of(job, ranks)
         helpers = helpers_of(job, model, parts)

@@ -1,0 +1,62 @@
+"""The tokenizer of a run: the model's own, or the one that gin binds."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ke_t5.config import Configuration
+from ke_t5.errors import UserError
+from ke_t5.models.hub import Pretrained
+from ke_t5.task.utils import TOKENIZER_FILES, get_vocabulary
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY = "ke_t5.task.utils.get_vocabulary.vocab_name"
+
+
+def settle_vocabulary(configuration: Configuration, found: Pretrained) -> None:
+    """Binds the model's own tokenizer unless gin binds one, which is then tried.
+
+    A hub name that cannot be reached gives way to the model's folder if that holds the same model.
+
+    Raises:
+        UserError: what gin binds cannot be loaded; names the gin file and line.
+    """
+    binding = configuration.binding(VOCABULARY)
+    if binding is None:
+        configuration.bind(VOCABULARY, found.name, "--pre_trained_model")
+        return
+    try:
+        get_vocabulary()
+    except UserError as error:
+        has_own = found.folder is not None and _holds_tokenizer(found.folder)
+        if has_own and _is_same_model(str(binding.value), found):
+            logger.warning(
+                "%s: %s = %r: %s", binding.place, binding.name, binding.value, error.what
+            )
+            configuration.bind(VOCABULARY, found.name, "the tokenizer of --pre_trained_model")
+            logger.warning(configuration.notes[-1])
+            return
+        own = found.name if has_own else "FOLDER"
+        raise UserError(
+            f"{binding.name} = {binding.value!r}: {error.what}",
+            binding.place,
+            f'name another: --gin_param "get_vocabulary.vocab_name={own!r}"',
+            error.exit_code,
+        ) from error
+
+
+def _holds_tokenizer(folder: Path) -> bool:
+    return any((folder / name).exists() for name in TOKENIZER_FILES)
+
+
+def _is_same_model(name: str, found: Pretrained) -> bool:
+    """Whether a hub name is that of a folder: the folder is called so, as a clone, a download or
+    the hub's cache names it, or its configuration says so."""
+    folder = found.folder.resolve()
+    cached = f"models--{name.replace('/', '--')}"
+    plain = {folder.name, f"{folder.parent.name}/{folder.name}", *folder.parts[-3:]}
+    flat = name.replace("/", "_"), name.replace("/", "-"), name.replace("/", "--")
+    names = {name, name.rpartition("/")[2], cached, *flat}
+    return bool(plain & names) or found.config.get("_name_or_path") == name
