@@ -111,6 +111,17 @@ def test_a_class_that_decomposes_is_named(tmp_path):
         check(tokenizer, tmp_path)
 
 
+def test_a_class_that_decomposes_is_refused_though_some_text_survives(tmp_path):
+    """KoBERT read by XLNetTokenizer: a few letters are in its vocabulary."""
+    from tokenizers import normalizers
+
+    known = sorted({word for text in TEXTS for word in text.split()})
+    survive = sorted({unicodedata.normalize("NFD", word) for word in known[::3] + known[::2]})
+    tokenizer = words([*known, *survive], normalizer=normalizers.NFKD())
+    with pytest.raises(UserError, match="3. % of the Hangul is lost.*the wrong tokenizer class"):
+        check(tokenizer, tmp_path)
+
+
 def test_a_tokenizer_without_korean_is_told_so(tmp_path):
     with pytest.raises(UserError, match="it does not know Korean .no token of its 4 holds Hangul"):
         check(words(["the", "of"]), tmp_path)

@@ -8,6 +8,7 @@ import pytest
 from readers_help import put, rows
 from test_readers_nikl import corpus, row, sentence
 
+from ke_t5.errors import UserError
 from ke_t5.pipe import Folders, ReleaseSource
 from ke_t5.readers import kor_corpora, nikl
 from ke_t5.readers.release import files_below
@@ -77,3 +78,12 @@ def test_a_circle_of_links_ends(tmp_path):
     put(tmp_path, "a/x.json", "{}")
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
     assert 1 < len(list(files_below(tmp_path))) < 20
+
+
+@pytest.mark.parametrize("name", ["nsmc-master/ratings_train.txt", "NSMC/Ratings_Train.txt.zip"])
+def test_a_release_in_the_wrong_place_is_named_where_nothing_is_read(tmp_path, name):
+    put(tmp_path, name, "id\tdocument\tlabel\n1\t글\t0\n")
+    source = ReleaseSource(kor_corpora.NSMC)
+    with pytest.raises(UserError) as caught:
+        source.rows("train", Folders(tmp_path, tmp_path / "cache"))
+    assert f"no raw release of nsmc there (found {name}), and " in str(caught.value)

@@ -15,7 +15,7 @@ from ke_t5.pipe import tables
 from ke_t5.pipe.cache import INFO_FILE, Folders, code_of, hash_files, make_key, package_version
 from ke_t5.pipe.rows import ROW_ID, Row, Rows, composed_table, stored_rows
 from ke_t5.pipe.tables import hub_revision, with_class_names
-from ke_t5.readers.unread import tell_of_unread_files
+from ke_t5.readers.unread import near_misses, tell_of_unread_files
 
 if TYPE_CHECKING:
     from ke_t5.readers.release import Hub, RawSplit, Release
@@ -96,7 +96,8 @@ class ReleaseSource(DataSource):
 
     def _missing(self, folders: Folders, why: str) -> UserError:
         place = f"--hf_data_dir {folders.data}" if folders.data else "--hf_data_dir (not given)"
-        what = f"no raw release of {self.name} there, and {why}"
+        found = near_misses(self.release, folders.data)
+        what = f"no raw release of {self.name} there{found}, and {why}"
         return UserError(
             what, place, f"{self._advice()}, or try --sample, which needs none", Exit.DATA
         )

@@ -28,8 +28,21 @@ def tell_of_unread_files(release: Release, splits: Mapping[str, RawSplit], data_
         path.relative_to(data_dir).as_posix() for path in unread_files(release, splits, data_dir)
     ]
     if unread:
-        shown = ", ".join(unread[:_MOST_SHOWN]) + (" ..." if len(unread) > _MOST_SHOWN else "")
-        _warn_once(f"{release.name}: {len(unread)} file(s) there are not read: {shown}")
+        line = f"{release.name}: {len(unread)} file(s) there are not read: {_shown(unread)}"
+        _warn_once(line)
+
+
+def near_misses(release: Release, data_dir: Path | None) -> str:
+    """ " (found ...)" with the files of the release's names that are in other places or packed,
+    where nothing of it could be read; "" for none."""
+    if data_dir is None or not data_dir.is_dir():
+        return ""
+    found = [path.relative_to(data_dir).as_posix() for path in unread_files(release, {}, data_dir)]
+    return f" (found {_shown(found)})" if found else ""
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_SHOWN]) + (" ..." if len(names) > _MOST_SHOWN else "")
 
 
 @functools.cache

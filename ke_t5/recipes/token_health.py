@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 NUM_SAMPLED, SAMPLED_CHARACTERS = 256, 1000
 # Shares of unknown tokens (or of Hangul that does not survive) to warn of, and to refuse.
 WARN_ABOVE, REFUSE_ABOVE = 0.05, 0.5
+# Of Hangul, where it is known that the tokenizer is set up wrongly: single letters may be known.
+MISFIT_ABOVE = 0.25
 # Of texts: fewer distinct token sequences than this share are as good as one.
 FEW_DISTINCT, ENOUGH_TEXTS = 0.05, 10
 _HANGUL = re.compile("[가-힣]")
@@ -98,10 +100,11 @@ def _judge(tokenizer: Any, unknown: float, sample: Sample | None, *, whose: str,
         what += f" ({sample.example[0]!r} becomes {sample.example[1]!r})"
     if is_alike:
         what = f"{sample.num_distinct} texts become {sample.num_sequences} token sequences: {what}"
-    why, fix = cause(tokenizer)
+    why, fix, is_certain = cause(tokenizer)
     where = f"tokenizer {tokenizer.name_or_path!r}"
     # Half of the tokens may be names of fields and spaces, which any tokenizer knows.
-    is_hopeless = unknown > REFUSE_ABOVE or (unknown > WARN_ABOVE and lost > REFUSE_ABOVE)
+    too_much = MISFIT_ABOVE if is_certain else REFUSE_ABOVE
+    is_hopeless = unknown > REFUSE_ABOVE or (unknown > WARN_ABOVE and lost > too_much)
     if is_hopeless or is_alike:
         raise UserError(f"{what}; {why}", where, fix, Exit.DATA)
     logger.warning("%s: %s; %s; %s", where, what, why, fix)
@@ -174,15 +177,23 @@ def _cut(text: str, longest: int = 32) -> str:
 # ---------------------------------------------------------------------------------------- causes
 
 
-def cause(tokenizer: Any) -> tuple[str, str]:
-    """Why a tokenizer does not know the text, and what to do about it."""
+class Cause(NamedTuple):
+    """Why a tokenizer does not know the text, what to do, and whether it cannot be otherwise."""
+
+    why: str
+    fix: str
+    is_certain: bool = False
+
+
+def cause(tokenizer: Any) -> Cause:
+    """The likeliest reason why a tokenizer does not know the text."""
     file = Path(tokenizer.name_or_path) / "tokenizer_config.json"
     if not file.parent.is_dir():
         file = Path(file.name)
     class_name = type(tokenizer).__name__
     num_hangul, has_capitals = _vocabulary(tokenizer)
     if num_hangul == 0 and not any(token in tokenizer.get_vocab() for token in _BYTES):
-        return (
+        return Cause(
             f"it does not know Korean (no token of its {len(tokenizer)} holds Hangul)",
             "take a Korean or multilingual model, or the tokenizer that belongs to it",
         )
@@ -190,23 +201,25 @@ def cause(tokenizer: Any) -> tuple[str, str]:
     if normalizer is None or compose(normalizer.normalize_str(_PROBE)) == normalizer.normalize_str(
         _PROBE
     ):
-        return (
+        return Cause(
             f"{class_name} may be the wrong class for this vocabulary ({num_hangul} tokens of "
             f"{len(tokenizer)} hold Hangul)",
             f'check "tokenizer_class" in {file}, or take a model whose tokenizer knows the text',
         )
     if type(normalizer).__name__ == "BertNormalizer":
         entry = '"do_lower_case": false' if has_capitals else '"strip_accents": false'
-        return (
+        return Cause(
             "do_lower_case strips accents and so decomposes Hangul, which the vocabulary holds "
             "composed",
             f"write {{{entry}}} into {file}",
+            is_certain=True,
         )
-    return (
+    return Cause(
         f"{class_name} decomposes Hangul (NFKD), which the vocabulary holds composed: the wrong "
         "tokenizer class",
         f'name the class that the model was trained with as "tokenizer_class" in {file}, or put '
         "its tokenizer.json there",
+        is_certain=True,
     )
 
 
