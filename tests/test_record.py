@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from recipe_runs import SMALL, run_folder, train
+from recipe_runs import ROOT, SMALL, run_folder, train
 
 from ke_t5.pipe import Folders, HFDataSource
 from ke_t5.pipe.splits import provenance
@@ -32,7 +32,8 @@ def test_run_json_tells_how_the_run_trains(run, cache_dir):
     assert told["schedule"]["name"] == "linear" and told["schedule"]["warmup_ratio"] == 0.1
     assert (told["optimizer"], told["precision"]) == ("AdamW", "fp32")
     assert told["parameters"] == told["trainable_parameters"] > 1000
-    assert told["versions"]["torch"] and "ke_t5" in told["versions"]
+    assert told["versions"]["torch"]
+    assert f'version="{told["versions"]["ke_t5"]}"' in (ROOT / "setup.py").read_text()
     raw = told["data"]["train[:64]"]["raw"]["train"]["files"]
     ((name, sha256),) = raw.items()
     content = (sample_data_dir(cache_dir) / name).read_bytes()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from ke_t5.recipes.keeper import Keeper
 
 WARMUP = ("warmup_ratio", "warmup_steps", "min_ratio")
-LIBRARIES = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn", "ke_t5")
+LIBRARIES = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn")
 
 
 def versions() -> dict[str, str | None]:
     """Python, the libraries, and this package, None for one that is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    # By name: the scripts run from a clone, where the package need not be installed.
+    ours = import_module("ke_t5").__version__
+    found: dict[str, str | None] = {"ke_t5": ours, "python": platform.python_version()}
     for name in LIBRARIES:
         found[name] = None
         with suppress(PackageNotFoundError):
