@@ -62,7 +62,7 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
         missing.append("the number of a process on its machine")
     if missing:
         raise UserError(
-            f"it starts {place.size} processes, but {', '.join(missing)} is not known",
+            f"it starts {place.size} processes without telling them {', '.join(missing)}",
             place.launcher,
             f"type: {torchrun_line(environment, place)} (or set MASTER_ADDR and MASTER_PORT)",
         )
