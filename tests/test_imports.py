@@ -37,7 +37,7 @@ LINES = (
     "models.build pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
     "task.steps task.layouts",
     "models.export pipe.task task.decoders",
-    "pipe.prediction pipe.mixture task.forms task.passages",
+    "pipe.prediction pipe.mixture task.forms task.inputs task.passages",
     "pipe.evaluation task.tags task.structured train.loop",
     "pipe sample.* task.families",
     "task.task",

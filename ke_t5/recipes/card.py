@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.task.inputs import input_form
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ke_t5.recipes.job import Job
 
-# The pipeline of transformers that serves a form, for the card's metadata.
+# The pipeline of transformers that serves a form, for the card's metadata; only those that the
+# installed transformers has are promised.
 PIPELINES = {
     "sequence_classification": "text-classification",
     "token_classification": "token-classification",
     "question_answering": "question-answering",
-    "seq2seq": "text-generation",
 }
 
-# How a model that tags characters is asked: no pipeline knows it.
-ASK_FOR_CHARACTERS = """
+# How a model of each form is asked.
+USAGE = {
+    "sequence_classification": """
+from transformers import pipeline
+
+print(pipeline("text-classification", model=model, tokenizer=tokenizer)({example}))
+""",
+    "token_classification": """
+inputs = tokenizer("김민수는 서울에 산다.", return_tensors="pt")
+logits = model(**inputs).logits
+tags = logits[0] if isinstance(logits, list) else logits[0].argmax(-1).tolist()
+tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+print([(token, model.config.id2label[tag]) for token, tag in zip(tokens, tags)])
+""",
+    "question_answering": """
+question, context = "수도는 어디인가?", "서울은 나라의 수도이다."
+if tokenizer.sep_token is None:  # T5: one text with names in it
+    text = f"question: {question} context: {context}"
+    inputs = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
+    begin = len(text) - len(context)
+    inside = [end > begin and end > start for start, end in inputs["offset_mapping"][0].tolist()]
+else:
+    text, begin = context, 0
+    inputs = tokenizer(question, context, return_offsets_mapping=True, return_tensors="pt")
+    inside = [part == 1 for part in inputs.sequence_ids(0)]
+offsets = inputs.pop("offset_mapping")[0].tolist()
+output = model(**inputs)
+starts, ends = output.start_logits[0].tolist(), output.end_logits[0].tolist()
+places = [place for place, is_inside in enumerate(inside) if is_inside]
+spans = ((first, last) for first in places for last in places if first <= last)
+first, last = max(spans, key=lambda span: starts[span[0]] + ends[span[1]])
+print(text[max(begin, offsets[first][0]) : offsets[last][1]].strip())
+""",
+    "seq2seq": """
+inputs = tokenizer({example}, return_tensors="pt")
+answer = model.generate(**inputs{options})
+print(tokenizer.decode(answer[0], skip_special_tokens=True))
+""",
+    "character_tagging": """
 import torch
 from ke_t5.task.spans import character_tokens
 
@@ -30,14 +71,24 @@ tokens = torch.tensor([character_tokens(text, offsets)])
 logits = model(**inputs, character_token_idx=tokens).logits
 tags = logits[0] if isinstance(logits, list) else logits[0].argmax(-1).tolist()
 print([(character, model.config.id2label[tag]) for character, tag in zip(text, tags)])
-"""
+""",
+}
 
 
-def model_card(job: Job, model: PreTrainedModel, scores: Mapping[str, float]) -> str:
-    """What the model is, what it was trained on and how well it did, as the hub reads it."""
+def model_card(
+    job: Job,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    scores: Mapping[str, float],
+    settings: Mapping[str, Any],
+) -> str:
+    """What the model is, how it is asked, what it was trained on and how well it did.
+
+    Args:
+        settings: what weights and scores depend on, by flag or gin name.
+    """
     task, flags = job.task, job.flags
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in scores.items())
-    pipeline = PIPELINES.get(task.form)
     base = f"`{flags.pre_trained_model}`"
     origin = (
         f"Trained from scratch, shaped as {base}"
@@ -46,21 +97,17 @@ def model_card(job: Job, model: PreTrainedModel, scores: Mapping[str, float]) ->
     )
     if flags.sample:
         origin = "A tiny model for a dry run, trained from scratch"
-    tag = f"pipeline_tag: {pipeline}\n" if pipeline else ""
-    name = type(model).__name__
-    module = type(model).__module__
+    name, module = type(model).__name__, type(model).__module__
     home = "transformers" if module.startswith("transformers.") else module
-    usage = ASK_FOR_CHARACTERS if task.form == "character_tagging" else ""
+    form = input_form(task.members[0], tokenizer)
+    told = f"Its inputs have the form `{json.dumps(form, ensure_ascii=False)}`.\n" if form else ""
     return f"""---
-language: ko
-library_name: transformers
-{tag}tags: [{task.name}, ke_t5]
----
+{_metadata(job, scores)}---
 
 # {name} for {task.name}
 
 {origin}, on {job.sources()} ({flags.train_split}) with ke_t5.
-
+{told}
 | score on {flags.valid_split} | x 100 |
 |---|---|
 {rows}
@@ -72,5 +119,64 @@ from transformers import AutoTokenizer
 folder = "this folder"
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = {name}.from_pretrained(folder)
-{usage}```
+{_usage(job, form)}```
+
+| setting | value |
+|---|---|
+{_table(job, settings)}
 """
+
+
+def _metadata(job: Job, scores: Mapping[str, float]) -> str:
+    """The card's front matter, as the hub reads it."""
+    flags = job.flags
+    lines = ["language: ko", "library_name: transformers", f"license: {_license(job)}"]
+    if not (flags.from_scratch or flags.sample):
+        folder = Path(flags.pre_trained_model)
+        lines.append(f"base_model: {folder.name if folder.is_dir() else flags.pre_trained_model}")
+    pipeline = PIPELINES.get(job.task.form)
+    if pipeline is not None and _has_pipeline(pipeline):
+        lines.append(f"pipeline_tag: {pipeline}")
+    lines.append(f"datasets: [{job.sources()}]")
+    if scores:
+        lines.append(f"metrics: [{', '.join(scores)}]")
+    lines.append(f"tags: [{job.task.name}, ke_t5]")
+    return "\n".join(lines) + "\n"
+
+
+def _license(job: Job) -> str:
+    """What the card of the pre-trained model says, else "unknown"."""
+    card = Path(job.flags.pre_trained_model) / "README.md"
+    if job.flags.sample or not card.is_file():
+        return "unknown"
+    _, *parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
+    lines = parts[0].splitlines() if parts else []
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith("license:"))
+    return next(found, "") or "unknown"
+
+
+def _has_pipeline(name: str) -> bool:
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    return name in PIPELINE_REGISTRY.get_supported_tasks()
+
+
+def _usage(job: Job, example: str | Mapping[str, str] | None) -> str:
+    """The code that asks the model; "" if the task's rows are more than texts."""
+    code, task = USAGE.get(job.task.form, ""), job.task.members[0]
+    if "{example}" not in code:
+        return code
+    options = "".join(f", {name}={value!r}" for name, value in task.defaults.generate.items())
+    code = code.replace("{options}", options)
+    return "" if example is None else code.replace("{example}", repr(example))
+
+
+def _table(job: Job, settings: Mapping[str, Any]) -> str:
+    """What weights and scores depend on, without what only a resumption needs."""
+    epochs = job.flags.epochs or job.task.defaults.epochs
+    shown = {"epochs": epochs, "--max_steps": job.flags.max_steps, **settings}
+    return "\n".join(
+        f"| {name} | {value} |"
+        for name, value in shown.items()
+        if value is not None and not name.endswith("data")
+    )

@@ -278,7 +278,7 @@ class Keeper:
 
     def export(self) -> None:
         """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`)."""
-        export_best(self.job, self.state.module, self.ranks)
+        export_best(self.job, self.state.module, self.ranks, settings=self.fixed)
 
     def report(self) -> None:
         """Writes the report of the validation whose predictions the run's folder holds."""

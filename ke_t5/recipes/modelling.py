@@ -6,7 +6,9 @@ import errno
 import logging
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -19,6 +21,7 @@ from ke_t5.recipes.card import model_card
 from ke_t5.recipes.closing import best_of
 from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.job import Job, bind_and_tell
+from ke_t5.task.inputs import input_form
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.optimizers import get_optimizer
 from ke_t5.train.settings import recompute_activations
@@ -154,8 +157,14 @@ def check_export(job: Job) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder.parent))
 
 
-def export_best(job: Job, module: PreTrainedModel, ranks: Ranks) -> None:
-    """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`)."""
+def export_best(
+    job: Job, module: PreTrainedModel, ranks: Ranks, *, settings: Mapping[str, Any]
+) -> None:
+    """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`).
+
+    Args:
+        settings: what weights and scores depend on, for the card.
+    """
     if ranks.is_main:
         has_best = job.run.has_best()
         if not has_best:
@@ -163,7 +172,12 @@ def export_best(job: Job, module: PreTrainedModel, ranks: Ranks) -> None:
         snapshot = find_snapshot(job.run.weights, "best" if has_best else "true")
         load_snapshot(snapshot, model=module)
         best = best_of(read_progress(snapshot))
-        card = model_card(job, module, best["scores"] if best else {})
-        folder = export.export(module, get_vocabulary(), export_folder(job), card=card)
+        tokenizer, scores = get_vocabulary(), best["scores"] if best else {}
+        card = model_card(job, module, tokenizer, scores, settings)
+        forms = {task.name: input_form(task, tokenizer) for task in job.task.members}
+        module.config.task_specific_params = {
+            name: {"input": form} for name, form in forms.items() if form is not None
+        }
+        folder = export.export(module, tokenizer, export_folder(job), card=card)
         logger.info("exported %s to %s", snapshot.name, folder)
     ranks.barrier()

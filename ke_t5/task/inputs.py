@@ -1,0 +1,50 @@
+"""The text that a task's model reads, made of a row's fields: as in training, for a pipeline."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from ke_t5.pipe.task import Task, TaskRegistry
+from ke_t5.task import steps
+
+
+def render_input(task: str | Task, row: Mapping[str, Any], tokenizer: Any) -> Any:
+    """A row's input as `pipeline` and a tokenizer take it.
+
+        klue_nli, T5         ->  "premise: 비가 온다. hypothesis: 젖는다."
+        klue_nli_gen         ->  "klue_nli premise: 비가 온다. hypothesis: 젖는다."
+        klue_nli, BERT       ->  {"text": "비가 온다.", "text_pair": "젖는다."}
+
+    Args:
+        task: a registered task, or its name.
+        row: the fields by the names of the task's release.
+        tokenizer: the model's; one without a separator gets the fields with their names.
+
+    Raises:
+        ValueError: the task's inputs are not made of fields alone.
+    """
+    task = TaskRegistry.get(task) if isinstance(task, str) else task
+    for step in task.preprocessors:
+        if isinstance(step, functools.partial) and step.func is steps.add_inputs:
+            prefix = step.keywords.get("prefix", "")
+            named = bool(prefix) or tokenizer.sep_token is None
+            parts = step.keywords["render"](row, prefix=prefix, named=named)
+            return parts[0] if len(parts) == 1 else dict(text=parts[0], text_pair=parts[1])
+    raise ValueError(f"the inputs of {task.name} are not made of fields alone")
+
+
+def input_form(task: Task, tokenizer: Any) -> str | dict[str, str] | None:
+    """`render_input` with `{field}` in place of each value; None where a row is no set of texts."""
+    try:
+        return render_input(task, _Fields(), tokenizer)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+class _Fields(dict):
+    """A row whose every field is its own name in braces."""
+
+    def __missing__(self, name: str) -> str:
+        return f"{{{name}}}"
