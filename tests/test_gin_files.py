@@ -73,3 +73,39 @@ def test_it_opens_with_the_command_that_uses_it(name):
 @pytest.mark.parametrize("name", PROMISED)
 def test_it_binds_exactly_what_was_promised(name):
     assert bound(configure([name])) == PROMISED[name]
+
+
+# file -> rate, length, warm-up and rows per update, as KLUE published them for its baselines.
+PUBLISHED = {
+    "klue_roberta_small.gin": (5e-5, 128, 0.1, 32),
+    "klue_roberta_base.gin": (5e-5, 128, 0.1, 32),
+    "klue_roberta_large.gin": (5e-5, 128, 0.2, 32),
+    "klue_roberta_ner.gin": (5e-5, 510, 0.0, 32),
+    "klue_roberta_mrc.gin": (3e-5, 510, 0.0, 16),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_settings_called_published_are_the_published_ones(name):
+    rate, length, warmup, rows = PUBLISHED[name]
+    settings = configure([name])
+    assert settings.value("AdamW.lr") == rate
+    assert settings.value("AdamW.weight_decay") == 0
+    assert settings.value("AdamW.eps") == 1e-8
+    assert settings.value("fit.clip_norm") == 1
+    assert settings.value("get_dataset.sequence_length") == {"inputs": length}
+    assert settings.value("get_scheduler.warmup_ratio") == warmup
+    (command,) = header_commands(name)
+    assert "--nproc_per_node=2" in command.launcher and command.parse().schedule == "linear"
+    assert 2 * command.parse().batch_size * settings.value("fit.accumulate", 1) == rows
+    text = " ".join((FOLDER / name).read_text(encoding="utf-8").split())
+    assert "published settings" in text and "Source: KLUE-baseline's run_all.sh" in text
+
+
+def test_only_files_with_published_settings_call_them_so():
+    calling = {
+        name
+        for name in FILES
+        if "published settings" in (FOLDER / name).read_text(encoding="utf-8").replace("\n# ", " ")
+    }
+    assert calling - {"klue_roberta_tc.gin"} == set(PUBLISHED)  # that one names the other
