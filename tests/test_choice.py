@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ke_t5.errors import UserError
-from ke_t5.models.choice import AUTO_CLASSES, choose_listed, choose_model
+from ke_t5.models.choice import choose_listed, choose_model
 from ke_t5.models.hub import Pretrained
 
 SEQUENCE, TOKEN = "sequence_classification", "token_classification"
@@ -78,9 +78,14 @@ def test_without_a_class_the_task_is_refused():
 
 
 def test_an_auto_class_stands_for_the_class_in_its_table():
-    found = choose_listed("AutoModelForTokenClassification", checkpoint("electra"))
+    auto = "AutoModelForTokenClassification"
+    found = choose_listed(auto, TOKEN, checkpoint("electra"))
     assert found.model_name == "transformers:ElectraForTokenClassification"
-    with pytest.raises(UserError, match="no AutoModelForTokenClassification for model type 'bart'"):
-        choose_listed("AutoModelForTokenClassification", checkpoint("bart"))
-    with pytest.raises(UserError, match=f"no task is for this Auto class.*{list(AUTO_CLASSES)[0]}"):
-        choose_listed("AutoModel", checkpoint("bert"))
+    with pytest.raises(UserError, match=f"no {auto} for model type 'bart'"):
+        choose_listed(auto, TOKEN, checkpoint("bart"))
+    message = "not for a task of sequence classification.*use transformers:AutoModelForSequenceCl"
+    for name in ("AutoModel", auto):
+        with pytest.raises(UserError, match=message):
+            choose_listed(name, SEQUENCE, checkpoint("bert"))
+    with pytest.raises(UserError, match="not for a task of dependency parsing; leave the flag out"):
+        choose_listed(auto, "dependency_parsing", checkpoint("bert"))

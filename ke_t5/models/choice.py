@@ -78,18 +78,20 @@ def _listed_or_ours(form: str, found: Pretrained, listed: str) -> Choice:
     return Choice(f"transformers:{listed}", f"transformers' class for {kind!r}")
 
 
-def choose_listed(auto_class: str, found: Pretrained, *, where: str = WHERE) -> Choice:
+def choose_listed(auto_class: str, form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
     """The class that an Auto class of transformers (by its name) stands for on this checkpoint.
 
     Raises:
-        UserError: the Auto class serves none of our forms, or has no class for the checkpoint.
+        UserError: the Auto class is not for the task's form, or has no class for the checkpoint.
     """
-    form = AUTO_CLASSES.get(auto_class)
-    if form is None:
+    if AUTO_CLASSES.get(auto_class) != form:
+        fitting = [
+            f"transformers:{name}" for name, serves in AUTO_CLASSES.items() if serves == form
+        ]
         raise UserError(
-            "no task is for this Auto class",
+            f"this Auto class is not for a task of {form.replace('_', ' ')}",
             f"--model_name transformers:{auto_class}",
-            f"use one of {', '.join(AUTO_CLASSES)}, or leave the flag out",
+            " or ".join(["leave the flag out", *(f"use {name}" for name in fitting)]),
         )
     kind = found.config["model_type"]
     listed = transformers_class(form, kind)

@@ -140,7 +140,8 @@ class EncoderConfig(PreTrainedConfig):
     @property
     def hidden_size(self) -> int:
         """Width of the backbone's last layer."""
-        return self.backbone.hidden_size
+        nested = getattr(self.backbone, "encoder", None)  # of T5Gemma
+        return nested.hidden_size if hasattr(nested, "hidden_size") else self.backbone.hidden_size
 
     @property
     def dropout_rate(self) -> float:

@@ -158,6 +158,8 @@ def _backbone(config: EncoderConfig) -> PreTrainedModel:
     model_class = _backbone_class(config)
     # Nothing is generated, so that keys and values of earlier tokens serve nobody.
     config.backbone.use_cache = False
+    if config.backbone.model_type == "t5gemma":
+        config.backbone.is_encoder_decoder = False  # its encoder's class asks for that
     # A pooler that no head reads would be a parameter without a gradient.
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     options = {"add_pooling_layer": False} if has_pooler else {}

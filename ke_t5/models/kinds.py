@@ -10,7 +10,7 @@ ENCODER_CLASSES = {
     "switch_transformers": "SwitchTransformersEncoderModel",
 }
 # Read by the top of the decoder, which sees the input itself, as BART's paper (section 3.2) does.
-READ_BY_DECODER = ("bart", "mbart", "led", "plbart", "bigbird_pegasus")
+READ_BY_DECODER = ("bart", "mbart", "plbart", "bigbird_pegasus")
 # What all model types of this package begin with.
 OUR_PREFIX = "ke_t5_"
 

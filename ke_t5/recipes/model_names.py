@@ -33,7 +33,7 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
         return begun
     found, where = _checkpoint(flags, form)
     if is_auto:
-        choice = choose_listed(given.partition(":")[2], found, where=where)
+        choice = choose_listed(given.partition(":")[2], form, found, where=where)
     else:
         choice = choose_model(form, found, where=where)
     if choice.model_name != default_model_name(form):
