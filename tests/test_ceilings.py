@@ -53,7 +53,8 @@ def test_only_tags_have_a_ceiling(build):
     [("T5EncoderForTokenClassification", True), ("T5EncoderForCharacterTagging", False)],
 )
 def test_a_test_tells_the_ceiling(tmp_path, cache_dir, capsys, model, limit):
-    words = ("--task", "klue_ner", "--sample", "--model_name", model, "--test_split", "train[:9]")
+    words = ("--task", "klue_ner", "--sample", "--from_scratch", "--model_name", model)
+    words = (*words, "--test_split", "train[:9]")
     cut = ("--gin_param", "get_dataset.sequence_length={'inputs': 6}")
     run_test(*words, *cut, output=tmp_path, cache=cache_dir)
     line = "with this tokenizer, perfect predictions would give entity_f1 "
