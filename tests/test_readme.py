@@ -29,8 +29,9 @@ both = pytest.mark.parametrize("name", READMES)
 OWN = re.compile(r"\bmy_(model|task)_dir\b")
 MEAN = "T5EncoderForSequenceClassificationMean"
 
-# Flags of other programs that the text mentions.
-OTHER_FLAGS = {*LAUNCHER_FLAGS, "check", "help"}
+# Flags of other programs that the text mentions
+# (torchrun's --max-restarts, benchmarks/gpu.py's --models and --out).
+OTHER_FLAGS = {*LAUNCHER_FLAGS, "check", "help", "max", "models", "out"}
 
 
 @functools.cache
