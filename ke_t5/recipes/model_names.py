@@ -6,6 +6,7 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
+from ke_t5.errors import UserError
 from ke_t5.models.choice import AUTO_PREFIX, choose_listed, choose_model
 from ke_t5.models.hub import Pretrained, find_pretrained
 from ke_t5.models.loader import default_model_name
@@ -31,7 +32,13 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
     begun = None if is_auto else _name_of_run(flags.resume)
     if begun is not None:
         return begun
-    found, where = _checkpoint(flags, form)
+    try:
+        found, where = _checkpoint(flags, form)
+    except UserError:
+        if is_auto or not flags.resume:
+            raise
+        # A run goes on with its own folder; what it began with may be out of reach by now.
+        return default_model_name(form)
     if is_auto:
         choice = choose_listed(given.partition(":")[2], form, found, where=where)
     else:
