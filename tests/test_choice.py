@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ke_t5.errors import UserError
+from ke_t5.flags import parse_train
 from ke_t5.models.choice import choose_listed, choose_model
 from ke_t5.models.hub import Pretrained
+from ke_t5.models.kinds import DEFAULT_MODELS
+from ke_t5.recipes.folders import write_json
+from ke_t5.recipes.model_names import resolve_model_name
 
 SEQUENCE, TOKEN = "sequence_classification", "token_classification"
 
@@ -89,3 +93,17 @@ def test_an_auto_class_stands_for_the_class_in_its_table():
             choose_listed(name, SEQUENCE, checkpoint("bert"))
     with pytest.raises(UserError, match="not for a task of dependency parsing; leave the flag out"):
         choose_listed(auto, "dependency_parsing", checkpoint("bert"))
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [((), "my:Tagger"), (("transformers:BertModel",), DEFAULT_MODELS["token_classification"])],
+)
+def test_a_run_that_goes_on_is_found_without_its_class(tmp_path, others, expected):
+    for number, name in enumerate(("my:Tagger", *others)):
+        folder = tmp_path / f"class{number}_away" / "klue_ner"
+        begun = {"model_name": name, "pre_trained_model": "no/where", "task": "klue_ner"}
+        write_json(folder / "run.json", begun)
+    words = ["--task", "klue_ner", "--pre_trained_model", "no/where", "--resume", "best"]
+    flags = parse_train([*words, "--output_dir", str(tmp_path)])
+    assert resolve_model_name(flags, "token_classification") == expected

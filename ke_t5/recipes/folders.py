@@ -106,6 +106,14 @@ class RunFolder:
         return cls(Path(output_dir, f"{model}_{origin}", safe_name(task)))
 
     @classmethod
+    def all_of(cls, output_dir: str, pre_trained_model: str, task: str) -> list[RunFolder]:
+        """The runs on that task that began from `pre_trained_model`, whatever their classes."""
+        folders = sorted(Path(output_dir).glob(f"*/{safe_name(task)}"))
+        begun = {"pre_trained_model": pre_trained_model, "task": task}
+        runs = [cls(folder) for folder in folders]
+        return [run for run in runs if begun.items() <= run.read_run().items()]
+
+    @classmethod
     def around(cls, path: str) -> RunFolder | None:
         """The run that a folder is, or that a snapshot in it belongs to; None for none."""
         for folder in (Path(path), *Path(path).resolve().parents[:2]):

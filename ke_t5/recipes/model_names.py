@@ -29,7 +29,7 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
         return given
     if flags.sample and not is_auto:
         return default_model_name(form)
-    begun = None if is_auto else _name_of_run(flags.resume)
+    begun = None if is_auto else _name_of_run(flags)
     if begun is not None:
         return begun
     try:
@@ -50,12 +50,21 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
     return choice.model_name
 
 
-def _name_of_run(resume: str) -> str | None:
-    """The model of the run that `--resume PATH` points at; None for any other `--resume`."""
-    if not resume or resume in RESUME_WORDS:
+def _name_of_run(flags: Namespace) -> str | None:
+    """The model of the run that `--resume`, or a test, goes on with; None unless it is clear which
+    run that is."""
+    if flags.resume and flags.resume not in RESUME_WORDS:
+        run = RunFolder.around(flags.resume)
+        return run.read_run().get("model_name") if run is not None else None
+    if not flags.resume and (not _is_test(flags) or flags.hf_path or flags.from_scratch):
         return None
-    run = RunFolder.around(resume)
-    return run.read_run().get("model_name") if run is not None else None
+    runs = RunFolder.all_of(flags.output_dir, flags.pre_trained_model, flags.task)
+    names = {run.read_run()["model_name"] for run in runs}
+    return names.pop() if len(names) == 1 else None
+
+
+def _is_test(flags: Namespace) -> bool:
+    return not hasattr(flags, "epochs")
 
 
 def _checkpoint(flags: Namespace, form: str) -> tuple[Pretrained, str]:
@@ -63,8 +72,8 @@ def _checkpoint(flags: Namespace, form: str) -> tuple[Pretrained, str]:
     if flags.sample:
         kind = "t5" if form == "seq2seq" else "roberta"
         return Pretrained("sample", None, True, {"model_type": kind}), "--sample"
-    is_test = not hasattr(flags, "epochs")  # a training writes to --hf_path
-    exported = flags.hf_path if is_test and flags.hf_path != "default" else None
+    # A training writes to --hf_path.
+    exported = flags.hf_path if _is_test(flags) and flags.hf_path != "default" else None
     where = "--hf_path" if exported else "--pre_trained_model"
     return find_pretrained(
         Path(exported) if exported else flags.pre_trained_model, where=where
