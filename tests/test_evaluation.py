@@ -412,7 +412,7 @@ def test_validation_every_so_many_steps_on_so_many_rows(tmp_path, cache_dir):
 def test_the_gin_file_for_summaries_works(task, tmp_path, cache_dir, capfd):
     split = {"klue_tc_gen": "validation[:3]"}.get(task, "train[:3]")
     test(
-        "--task", task, "--sample", "--batch_size", 4, "--test_split", split,
+        "--task", task, "--sample", "--from_scratch", "--batch_size", 4, "--test_split", split,
         "--gin_file", ROOT / "gin" / "test_default_gen.gin", output=tmp_path, cache=cache_dir,
     )  # fmt: skip
     (file,) = tmp_path.glob("*/*/eval/*/predictions.jsonl")

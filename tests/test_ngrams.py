@@ -152,7 +152,8 @@ def test_weights_are_saved_and_loaded_exactly(tmp_path):
     assert type(again) is load_model(NAME) is HashedNgramForSequenceClassification
     for key, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
-    assert torch.equal(model(ids).logits, again(ids).logits)
+    # Equal weights give equal sums up to rounding: how a vector is cut depends on where it lies.
+    torch.testing.assert_close(again(ids).logits, model(ids).logits, rtol=1e-6, atol=1e-7)
 
 
 def test_a_seed_decides_what_is_drawn(folder, tokenizer):

@@ -173,7 +173,7 @@ def test_qpair_rows(tmp_path, place):
     ]
     assert rows(QPAIR, folder, "train") == expected
     assert rows(QPAIR, folder / place, "train") == expected
-    assert QPAIR.hub is None
+    assert QPAIR.hub.path == "songys/kor_qpair"
 
 
 @pytest.mark.parametrize(

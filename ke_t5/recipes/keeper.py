@@ -23,6 +23,7 @@ from ke_t5.recipes.resumption import (
     check_unchanged,
     fixed_settings,
     keep_warmup,
+    schedule_of,
     snapshot_to_go_on_from,
 )
 from ke_t5.task.utils import get_vocabulary
@@ -79,14 +80,16 @@ class Keeper:
             clean(self.job.run.weights)
         snapshot, progress = snapshot_to_go_on_from(self.job, self.ranks), None
         closed_at = self.ranks.broadcast(closing.closing_step(self.job.run))
+        # Not after loading, which gives the optimizer the settings of the snapshot.
+        self.fixed = fixed_settings(
+            self.job, self.state, plan=self.plan, train=self.train, valid=self.valid
+        )
         if snapshot is not None:
             progress = load_snapshot(
                 snapshot, model=self.state.module, optimizer=self.state.optimizer
             )
             keep_warmup(self.job, self.state, progress["fixed"], total=self.epoch_steps)
-        self.fixed = fixed_settings(
-            self.job, self.state, plan=self.plan, train=self.train, valid=self.valid
-        )
+            self.fixed |= schedule_of(self.job)
         if progress is not None:
             check_unchanged(progress["fixed"], self.fixed, where=str(snapshot))
             self.state.step, self.state.rows = progress["step"], progress["rows"]

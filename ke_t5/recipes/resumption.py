@@ -73,13 +73,18 @@ def fixed_settings(
         WINDOW_UNIT: "rows" if plan.batch_tokens is None else "tokens",
         WINDOW: plan.window,
         "learning rate": max((rate for rate in rates if rate is not None), default=0),
-        "--schedule": flags.schedule or "constant",
-        SCHEDULE: schedule_settings() if flags.schedule not in (None, "constant") else None,
+        **schedule_of(job),
         "model.config": job.model_config or None,
         "fit.precision": job.settings.precision,
         "fit.clip_norm": job.settings.clip_norm,
         **optimizer,
     }
+
+
+def schedule_of(job: Job) -> dict[str, Any]:
+    """The part of `fixed_settings` that says how the learning rate changes."""
+    name = job.flags.schedule or "constant"
+    return {"--schedule": name, SCHEDULE: schedule_settings() if name != "constant" else None}
 
 
 def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
