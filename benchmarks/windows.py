@@ -179,7 +179,7 @@ def table(results: list[dict]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name in dict.fromkeys(result["setting"] for result in results):
         mine = {(r["window"], r["seed"]): r for r in results if r["setting"] == name}
-        for window in WINDOWS:
+        for window in sorted({result["window"] for result in results}):
             runs = {seed: r for (w, seed), r in mine.items() if w == window and (1, seed) in mine}
             if not runs:
                 continue
@@ -204,6 +204,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a BERT folder with real weights")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--windows", type=int, nargs="*", default=WINDOWS)
     parser.add_argument("--settings", type=int, nargs="*", default=list(range(len(SETTINGS))))
     flags = parser.parse_args()
     flags.out.mkdir(parents=True, exist_ok=True)
@@ -213,7 +214,7 @@ def main() -> None:
     chosen = [SETTINGS[i] for i in flags.settings if SETTINGS[i].model or flags.weights]
     for seed in range(flags.seeds):
         for setting in chosen:
-            for window in WINDOWS:
+            for window in flags.windows:
                 if (setting.name, seed, window) in done:
                     continue
                 results.append(run(setting, flags, seed, window))

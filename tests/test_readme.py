@@ -97,7 +97,7 @@ def test_its_other_commands_are_known(name):
         if found.program == "pip":
             assert found.words[:2] == ("install", "-r") and (ROOT / found.words[2]).is_file()
         elif not found.is_ours:
-            assert str(found) == "pytest"
+            assert str(found) == "pytest -n 2"
 
 
 @both
@@ -107,7 +107,7 @@ def test_it_begins_with_the_two_commands(name):
         "pip install -r requirements.txt && "
         "torchrun --nproc_per_node=2 train_ddp.py --task klue_tc --sample"
     )
-    assert second == "pip install -r requirements-dev.txt && pytest"
+    assert second == "pip install -r requirements-dev.txt && pytest -n 2"
 
 
 @both
