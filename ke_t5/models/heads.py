@@ -130,7 +130,8 @@ def classify_sequences(
     output, mask = self.encode(
         input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
     )
-    logits = self.classifier(self.dropout(self.pooler(output.last_hidden_state, mask)))
+    pool = getattr(self, "pooler", self.pool)  # a pooler has layers of its own
+    logits = self.classifier(self.dropout(pool(output.last_hidden_state, mask)))
     loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
     return SequenceClassifierOutput(
         loss=loss,
@@ -148,29 +149,6 @@ def add_pooled_head(self: nn.Module) -> None:
     """
     self.dropout = nn.Dropout(self.config.dropout_rate)
     self.classifier = nn.Linear(self.config.hidden_size, self.num_labels)
-
-
-@can_return_tuple
-def classify_pooled(
-    self: nn.Module,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    labels: Tensor | None = None,
-    **kwargs: Any,
-) -> SequenceClassifierOutput:
-    """`classify_sequences` without the pooler's layers."""
-    output, mask = self.encode(
-        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
-    )
-    logits = self.classifier(self.dropout(self.pool(output.last_hidden_state, mask)))
-    loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
-    return SequenceClassifierOutput(
-        loss=loss,
-        logits=logits,
-        hidden_states=output.hidden_states,
-        attentions=output.attentions,
-    )
 
 
 def add_entity_pair_head(self: nn.Module) -> None:

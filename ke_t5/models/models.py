@@ -44,7 +44,7 @@ class EncoderForSequenceClassificationMean(EncoderWithHead):
     task_forms = ("sequence_classification",)
     pool = staticmethod(heads.mean_over_tokens)
     add_head = heads.add_pooled_head
-    forward = heads.classify_pooled
+    forward = heads.classify_sequences
 
 
 class EncoderForSequenceClassificationFirst(EncoderWithHead):
@@ -54,7 +54,7 @@ class EncoderForSequenceClassificationFirst(EncoderWithHead):
     task_forms = ("sequence_classification",)
     pool = staticmethod(heads.first_token)
     add_head = heads.add_pooled_head
-    forward = heads.classify_pooled
+    forward = heads.classify_sequences
 
 
 class EncoderForSequenceClassificationLast(EncoderWithHead):
@@ -64,7 +64,7 @@ class EncoderForSequenceClassificationLast(EncoderWithHead):
     task_forms = ("sequence_classification",)
     pool = staticmethod(heads.last_token)
     add_head = heads.add_pooled_head
-    forward = heads.classify_pooled
+    forward = heads.classify_sequences
 
 
 class T5EncoderForSequenceClassificationMeanSubmeanObjmean(T5EncoderWithHead):
