@@ -8,7 +8,8 @@ once and kept in OUT/gpu.jsonl; OUT/RESULTS_GPU.md and OUT/gpu.json are written 
 part. Without a GPU the sizes are small and the numbers mean nothing: a dry run.
 
 --hf_data_dir holds YNAT (klue_benchmark/ynat-v1.1); --models holds `roberta-small`, `roberta-mini`,
-`ke-t5-small` and `ke-t5-mini`, configurations and tokenizers without weights.
+`ke-t5-small` and `ke-t5-mini`, configurations and tokenizers without weights. The Trainer's rows
+need accelerate.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ LIMITS = {
     "parity": 80,
     "syncs": 40,
     "speed": 110,
-    "memory": 50,
-    "cli": 150,
-    "compiled": 110,
+    "memory": 80,
+    "cli": 130,
+    "compiled": 160,
 }
 ALL_SECONDS = 470
 TITLES = {
