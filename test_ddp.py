@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from ke_t5.config.flags import parse_test, wants_traceback
 from ke_t5.distributed import say, wait_passively
 from ke_t5.failure import run_and_exit
-from ke_t5.flags import parse_test, wants_traceback
 from ke_t5.launchers import adopt_launcher
 from ke_t5.rendezvous import post_fault
 

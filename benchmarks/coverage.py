@@ -1,4 +1,4 @@
-"""How often the intervals of `ke_t5.recipes.intervals` hold the true score.
+"""How often the intervals of `ke_t5.report.intervals` hold the true score.
 
     python -m benchmarks.coverage [--trials 1000] [--rows 200] [--only NAME] [--out FILE]
 
@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.populations import POPULATIONS, Population
-from ke_t5.recipes.intervals import NUM_DRAWS, SEED, NoInterval, draw, interval_of
-from ke_t5.recipes.shortcuts import shortcuts_of
-from ke_t5.recipes.statistics import Statistic
+from ke_t5.report.intervals import NUM_DRAWS, SEED, NoInterval, draw, interval_of
+from ke_t5.report.shortcuts import shortcuts_of
+from ke_t5.report.statistics import Statistic
 
 POPULATION_SEED, TRIAL_SEED = 1, 2  # of the trials, beside the number of the population
 

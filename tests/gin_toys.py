@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import gin
 import pytest
 
-from ke_t5.config import clear, configure
+from ke_t5.config.gin_config import clear, configure
 from ke_t5.errors import Exit, UserError
 
 if TYPE_CHECKING:

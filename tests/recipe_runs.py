@@ -11,7 +11,7 @@ from typing import Any
 
 import gin
 
-from ke_t5.flags import parse_test, parse_train
+from ke_t5.config.flags import parse_test, parse_train
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--sample", "--batch_size", "16", "--print_freq", "3")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ke_t5.train.snapshots import save_snapshot
+from ke_t5.checkpoint.checkpoints import save_snapshot
 
 FILES = (
     "MANIFEST.json model.safetensors model.json optimizer.safetensors optimizer.json progress.json"

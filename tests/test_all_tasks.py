@@ -22,8 +22,8 @@ import ke_t5.task.task as table
 from ke_t5.errors import Exit
 from ke_t5.pipe import IGNORED, Examples, FunctionDataSource, MixtureRegistry, Task, TaskRegistry
 from ke_t5.pipe.evaluation import compute_scores
-from ke_t5.recipes.intervals import bootstrap
 from ke_t5.recipes.predictions import from_lines, lines_of
+from ke_t5.report.intervals import bootstrap
 
 NAMES = """
 klue_tc klue_tc_gen klue_nli klue_nli_gen klue_sts klue_sts_gen klue_sts_binary

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from gin_toys import ToyAdam, Twin, configured, fault, folder, toy_dataset
 
-from ke_t5.annotations import fits, hint_of
+from ke_t5.config.annotations import fits, hint_of
 
 __all__ = ["folder"]
 

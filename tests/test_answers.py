@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ke_t5.task.answers import Answer, Window, best_answer, best_answers, null_score
+from ke_t5.task.qa.answers import Answer, Window, best_answer, best_answers, null_score
 
 CONTEXT = "서울은 한국의 수도이다"
 OFFSETS = [None, (0, 2), (2, 3), (4, 6), (6, 7), (8, 10), (10, 12), None]

@@ -76,7 +76,7 @@ def test_flags_and_gin_are_checked_before_anything_heavy_is_imported():
         "import sys\n"
         "from ke_t5.errors import UserError\n"
         "from ke_t5.recipes.train import main\n"
-        "from ke_t5.flags import parse_train\n"
+        "from ke_t5.config.flags import parse_train\n"
         "try: main(parse_train(['--gin_param', 'AdamW.lrr=1']))\n"
         "except UserError: print([m for m in ('torch', 'transformers', 'datasets', 'sklearn')"
         " if m in sys.modules])"

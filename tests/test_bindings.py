@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from gin_toys import ToyAdam, configured, fault, folder, toy_dataset
 
-from ke_t5.config import configure
+from ke_t5.config.gin_config import configure
 from ke_t5.errors import UserError
 
 __all__ = ["folder"]

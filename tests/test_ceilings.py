@@ -6,7 +6,7 @@ import pytest
 from recipe_runs import test as run_test
 from toys import BERT, ROWS, T5, examples_on, save_tokenizers
 
-from ke_t5.recipes.ceilings import ceiling, ceiling_line
+from ke_t5.report.upper_bounds import ceiling, ceiling_line
 
 
 @pytest.fixture(scope="module")

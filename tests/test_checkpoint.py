@@ -10,13 +10,13 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from ke_t5.models.checkpoint import (
+from ke_t5.models.choice import choose_model
+from ke_t5.models.hub import Pretrained
+from ke_t5.models.tensor_names import (
     POOLED_TYPES,
     head_for_pooling,
     tensor_names,
 )
-from ke_t5.models.choice import choose_model
-from ke_t5.models.hub import Pretrained
 
 NAMES = ("embeddings.word_embeddings.weight", "encoder.layer.0.output.dense.weight")
 MEAN = "EncoderForSequenceClassificationMean"

@@ -8,11 +8,11 @@ import shutil
 import pytest
 from recipe_runs import SMALL, run_folder, scores, state_files, test, train
 
+from ke_t5.checkpoint import folders, serialization
+from ke_t5.checkpoint.folders import MANIFEST
 from ke_t5.recipes import closing
 from ke_t5.recipes.folders import RunFolder
-from ke_t5.recipes.keeper import Keeper
-from ke_t5.train import snapshot_folders, states
-from ke_t5.train.snapshot_folders import MANIFEST
+from ke_t5.recipes.trainer import Keeper
 
 # Four steps an epoch, validations after steps 4 and 8.
 WORDS = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--schedule")
@@ -129,7 +129,7 @@ UNCLOSED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionW
     "place",
     [
         "ke_t5.recipes.closing.os.rename", "ke_t5.recipes.results.write_json",
-        "ke_t5.recipes.keeper.save_snapshot", "ke_t5.train.snapshots.write_pointer",
+        "ke_t5.recipes.trainer.save_snapshot", "ke_t5.checkpoint.checkpoints.write_pointer",
     ],
 )  # fmt: skip
 def test_a_kill_while_the_run_is_closed_does_no_harm(run, cache_dir, expected, monkeypatch, place):
@@ -165,14 +165,14 @@ def go_back_to_unvalidated(output):
     closing.take_back(RunFolder(folder))
     snapshot = folder / "weights" / "step-00000006"
     contents = {path.name: path for path in snapshot.iterdir() if path.name != MANIFEST}
-    progress = states.decode(json.loads(contents["progress.json"].read_bytes()), {})
-    written = states.encode({**progress, "closing": None}, "progress", {})
+    progress = serialization.decode(json.loads(contents["progress.json"].read_bytes()), {})
+    written = serialization.encode({**progress, "closing": None}, "progress", {})
     seals = json.loads((snapshot / MANIFEST).read_bytes())["files"]
     for path in (contents["progress.json"], snapshot / MANIFEST):
         path.unlink()
-    seals["progress.json"] = states.write_json(contents["progress.json"], written)
-    states.write_json(snapshot / MANIFEST, snapshot_folders._manifest(6, seals))
-    assert snapshot_folders.find_fault(snapshot) is None
+    seals["progress.json"] = serialization.write_json(contents["progress.json"], written)
+    serialization.write_json(snapshot / MANIFEST, folders._manifest(6, seals))
+    assert folders.find_fault(snapshot) is None
 
 
 def test_the_table_says_its_step_and_shows_the_best_beside_the_last(run, cache_dir, capfd):

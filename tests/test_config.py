@@ -8,7 +8,7 @@ import gin
 import pytest
 from gin_toys import ToyAdam, configured, fault, folder, toy_dataset, toy_optimizer
 
-from ke_t5.config import clear, import_modules
+from ke_t5.config.gin_config import clear, import_modules
 from ke_t5.errors import Exit, UserError
 
 __all__ = ["folder"]
@@ -208,7 +208,7 @@ def test_a_user_modules_own_clear_error_is_kept(folder):
 
 def test_settings_need_nothing_heavy():
     code = (
-        "import sys; import ke_t5.config\n"
+        "import sys; import ke_t5.config.gin_config\n"
         "heavy = {'torch', 'transformers', 'numpy', 'datasets'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -13,7 +13,8 @@ from toys import BERT, ROWS, T5, changed, character_tokenizer, examples_on, save
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import IGNORED, EvaluationHelper, FunctionDataSource, TaskRegistry
-from ke_t5.task import passages, steps, structured
+from ke_t5.task import steps, structured
+from ke_t5.task.qa import passages
 from ke_t5.task.text import mark_entities
 
 

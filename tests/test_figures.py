@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ke_t5.recipes import figures
-from ke_t5.recipes.tables import Confusion, TypeScores
+from ke_t5.report import figures
+from ke_t5.report.tables import Confusion, TypeScores
 from ke_t5.task.labels import KLUE_TC
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
-from ke_t5 import spellings
-from ke_t5.config import configure
-from ke_t5.errors import Exit, UserError
-from ke_t5.flags import (
+from ke_t5.config import spellings
+from ke_t5.config.flags import (
     EXAMPLES,
     FLAGS,
     TEST,
@@ -20,6 +18,8 @@ from ke_t5.flags import (
     parse_train,
     wants_traceback,
 )
+from ke_t5.config.gin_config import configure
+from ke_t5.errors import Exit, UserError
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -321,7 +321,8 @@ def test_examples_of_the_help_are_accepted(script):
 
 def test_flags_need_nothing_heavy():
     code = (
-        "import sys, time; start = time.perf_counter(); from ke_t5.flags import parse_train\n"
+        "import sys, time; start = time.perf_counter()\n"
+        "from ke_t5.config.flags import parse_train\n"
         "try: parse_train(['--epocs'])\n"
         "except Exception: pass\n"
         "heavy = {'torch', 'transformers', 'numpy', 'datasets', 'gin'} & set(sys.modules)\n"

@@ -8,7 +8,7 @@ import pytest
 from commands import Command, check_names, commands_in
 
 import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
-from ke_t5.config import Configuration, configure
+from ke_t5.config.gin_config import Configuration, configure
 
 FOLDER = Path(__file__).resolve().parents[1] / "gin"
 FILES = sorted(path.name for path in FOLDER.glob("*.gin"))

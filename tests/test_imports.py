@@ -20,35 +20,38 @@ PACKAGE = "ke_t5"
 SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
-    "errors spellings annotations gin_syntax models.kinds pipe.code",
-    "hub class_numbers composition faults launchers rendezvous",
-    "registry bindings failure flags distributed readers.* models models.source "
+    "errors files config.spellings config.annotations config.gin_syntax models.kinds pipe.code",
+    "config checkpoint report task.qa hub class_numbers composition faults launchers rendezvous",
+    "registry config.bindings failure config.flags distributed readers.* models models.source "
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "
-    "pipe.features pipe.batches pipe.arguments pipe.best pipe.records task task.labels task.text "
-    "task.spans task.tokenizer_files pipe.module_state train train.settings train.states "
-    "train.loggers train.guard",
-    "config models.loader models.vocabulary models.hub models.ngrams models.encoders "
-    "models.structured_heads pipe.rows pipe.tables pipe.generation task.label_metrics "
-    "task.answers task.submission task.utils train.schedules train.snapshot_folders",
-    "models.checkpoint",
+    "pipe.features pipe.batches pipe.arguments pipe.best pipe.model_outputs task task.labels "
+    "task.text task.spans task.tokenizer_files pipe.module_state train train.settings "
+    "checkpoint.serialization train.loggers train.guard",
+    "config.gin_config models.loader models.vocabulary models.hub models.ngrams "
+    "models.encoders models.structured_heads pipe.rows pipe.tables pipe.generation "
+    "task.metrics.classification task.qa.answers task.submission task.utils train.schedules "
+    "checkpoint.folders",
+    "models.tensor_names",
     "models.choice models.account models.fidelity models.models models.characters "
-    "pipe.preprocessors pipe.sources "
-    "task.tag_metrics task.text_metrics train.optimizers train.snapshots",
+    "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
+    "checkpoint.checkpoints",
     "models.build pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
-    "task.steps task.layouts",
+    "task.steps task.qa.layouts",
     "models.export pipe.task task.decoders",
-    "pipe.prediction pipe.mixture task.forms task.inputs task.passages",
+    "pipe.prediction pipe.mixture task.forms task.inputs task.qa.passages",
     "pipe.evaluation task.tags task.structured train.loop",
     "pipe sample.* task.families",
     "task.task",
+    "report.*",
     "recipes.*",
     "train_ddp test_ddp",
 )
 
 # What a wrong flag, setting or row may cost: none of these imports the libraries below.
 LIGHT = (
-    "errors", "launchers", "rendezvous", "registry", "flags", "config", "distributed",
-    "failure", "readers.klue", "readers.nikl", "readers.korquad", "readers.kor_corpora",
+    "errors", "launchers", "rendezvous", "registry", "config.flags", "config.gin_config",
+    "distributed", "failure", "readers.klue", "readers.nikl", "readers.korquad",
+    "readers.kor_corpora",
     "models.loader", "models.hub", "task.labels", "task.text", "task.spans", "task.metrics",
     "task.submission", "pipe", "task.task", "train.optimizers",
     "train.settings", "train.schedules", "recipes.train", "recipes.test",

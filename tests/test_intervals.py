@@ -14,11 +14,11 @@ from scipy import stats
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.pipe import Evaluated, FunctionDataSource, Task, TaskRegistry
 from ke_t5.pipe.evaluation import compute_scores
-from ke_t5.recipes import intervals, resamples
-from ke_t5.recipes.intervals import bootstrap
 from ke_t5.recipes.predictions import from_lines, lines_of
-from ke_t5.recipes.shortcuts import SHORTCUTS, shortcuts_of
-from ke_t5.recipes.statistics import Mean
+from ke_t5.report import intervals, resamples
+from ke_t5.report.intervals import bootstrap
+from ke_t5.report.shortcuts import SHORTCUTS, shortcuts_of
+from ke_t5.report.statistics import Mean
 from ke_t5.task import metrics, tags
 from ke_t5.task.labels import KLUE_DP, KLUE_NER, KLUE_RE
 

@@ -26,7 +26,7 @@ from ke_t5.pipe import (
     tokenize,
 )
 from ke_t5.pipe.mixture import mix_examples
-from ke_t5.recipes.parts import Part, mixed_scores
+from ke_t5.recipes.task_splits import Part, mixed_scores
 
 
 @map_over_dataset

@@ -9,12 +9,12 @@ import pytest
 import torch
 from recipe_runs import SMALL, run_folder, train
 
-from ke_t5.config import configure
+from ke_t5.config.gin_config import configure
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.recipes import disks
 from ke_t5.recipes.folders import RunFolder
-from ke_t5.recipes.resumption import SCHEDULE, keep_warmup
+from ke_t5.recipes.resume_check import SCHEDULE, keep_warmup
 from ke_t5.train.schedules import get_scheduler, schedule_settings
 
 TC = ("--task", "klue_tc", *SMALL)

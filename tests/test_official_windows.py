@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from ke_t5.task import answers, passages
-from ke_t5.task.layouts import Layout
+from ke_t5.task.qa import answers, passages
+from ke_t5.task.qa.layouts import Layout
 
 NUM_BEST, MAX_TOKENS = 5, 6
 

@@ -9,7 +9,7 @@ from toys import BERT, T5, all_of, changed, character_tokenizer, examples_on, sa
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import IGNORED
-from ke_t5.task import passages
+from ke_t5.task.qa import passages
 
 CONTEXT = "첫째 글이다. 둘째 글은 길다. 셋째 글에 정답이 있다. 넷째 글은 끝이다."
 

@@ -14,10 +14,10 @@ from commands import Command, check_names, commands_in
 from recipe_runs import ROOT, command
 
 import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
-from ke_t5.bindings import configurable, configurables
-from ke_t5.config import SEARCH
+from ke_t5.config.bindings import configurable, configurables
+from ke_t5.config.flags import FLAGS, LAUNCHER_FLAGS
+from ke_t5.config.gin_config import SEARCH
 from ke_t5.errors import Exit
-from ke_t5.flags import FLAGS, LAUNCHER_FLAGS
 from ke_t5.models.loader import DEFAULT_MODELS, OUR_MODELS
 from ke_t5.pipe import TaskRegistry, get_task
 from ke_t5.task.task import UNCHECKED

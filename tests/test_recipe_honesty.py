@@ -19,8 +19,8 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import Examples, evaluate
 from ke_t5.recipes import test as test_recipe
 from ke_t5.recipes.folders import RunFolder
-from ke_t5.recipes.keeper import Keeper
-from ke_t5.recipes.resumption import check_unchanged
+from ke_t5.recipes.resume_check import check_unchanged
+from ke_t5.recipes.trainer import Keeper
 from ke_t5.sample import sample_data_dir
 
 TC = ("--task", "klue_tc", *SMALL)
@@ -158,7 +158,7 @@ def test_where_no_validation_row_has_a_label_the_latest_snapshot_is_the_best(
     def evaluate_unlabelled(*things, **named):
         return dataclasses.replace(evaluate(*things, **named), scores={})
 
-    monkeypatch.setattr("ke_t5.recipes.parts.evaluate", evaluate_unlabelled)
+    monkeypatch.setattr("ke_t5.recipes.task_splits.evaluate", evaluate_unlabelled)
     train(*TC, "--epochs", 2, output=tmp_path, cache=cache_dir)
     best = json.loads((run_folder(tmp_path) / "weights" / "best.json").read_text())
     assert best["step"] == 8
@@ -206,7 +206,7 @@ def test_a_report_is_none_of_other_predictions(run, cache_dir, monkeypatch):
 def test_a_run_whose_scores_were_no_numbers_exports_the_last_snapshot(
     tmp_path, cache_dir, monkeypatch, capfd
 ):
-    monkeypatch.setattr("ke_t5.recipes.keeper.best_score", lambda task, scores: float("nan"))
+    monkeypatch.setattr("ke_t5.recipes.trainer.best_score", lambda task, scores: float("nan"))
     words = (*TC, "--epochs", 1, "--hf_path", "default")
     train(*words, output=tmp_path, cache=cache_dir)
     assert (run_folder(tmp_path) / "hf" / "model.safetensors").exists()

@@ -23,8 +23,8 @@ from recipe_runs import (
     train,
 )
 
+from ke_t5.config.flags import parse_train
 from ke_t5.errors import Exit, UserError
-from ke_t5.flags import parse_train
 from ke_t5.recipes.train import main
 from ke_t5.sample import sample_data_dir
 

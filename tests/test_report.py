@@ -6,9 +6,9 @@ import pytest
 
 from ke_t5.pipe import Evaluated, FunctionDataSource, Task, greatest
 from ke_t5.pipe.evaluation import compute_scores
-from ke_t5.recipes import figures
-from ke_t5.recipes.intervals import Bootstrap, Interval, bootstrap
-from ke_t5.recipes.report import interval_notes, write_report
+from ke_t5.report import figures
+from ke_t5.report.intervals import Bootstrap, Interval, bootstrap
+from ke_t5.report.report import interval_notes, write_report
 from ke_t5.task import metrics
 from ke_t5.task.labels import KLUE_NER, KLUE_TC
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from recipe_runs import SMALL, test, train
 
-from ke_t5.recipes.sameness import one_answer_line
+from ke_t5.report.constant_predictions import one_answer_line
 
 
 def lines(said, gold):

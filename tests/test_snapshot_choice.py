@@ -7,8 +7,8 @@ import shutil
 import pytest
 from snapshot_toys import flip, names, save
 
+from ke_t5.checkpoint.checkpoints import find_snapshot, read_progress
 from ke_t5.errors import Exit, UserError
-from ke_t5.train.snapshots import find_snapshot, read_progress
 
 
 def test_resume_words(tmp_path):

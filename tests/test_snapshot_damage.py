@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from snapshot_toys import FILES, Toy, assert_same_bits, flip, save
 
+from ke_t5.checkpoint.checkpoints import find_snapshot, load_snapshot
 from ke_t5.errors import Exit, UserError
-from ke_t5.train.snapshots import find_snapshot, load_snapshot
 
 
 def truncate(path):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from snapshot_toys import names, save
 
+from ke_t5.checkpoint.checkpoints import clean, find_snapshot
 from ke_t5.errors import Exit, UserError
-from ke_t5.train.snapshots import clean, find_snapshot
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -85,7 +85,7 @@ sys.path[:0] = [sys.argv[2], sys.argv[3]]
 import torch
 torch.set_num_threads(1)
 from snapshot_toys import save
-from ke_t5.train.snapshots import clean, find_snapshot, load_snapshot
+from ke_t5.checkpoint.checkpoints import clean, find_snapshot, load_snapshot
 from ke_t5.train import snapshot_folders
 
 weights, calls = Path(sys.argv[1]), 0

@@ -10,9 +10,9 @@ import torch
 from snapshot_toys import FILES, Toy, assert_same_bits, make, names, save, train
 from torch import nn
 
+from ke_t5.checkpoint import serialization
+from ke_t5.checkpoint.checkpoints import load_snapshot, read_progress, save_snapshot
 from ke_t5.errors import Exit, UserError
-from ke_t5.train import states
-from ke_t5.train.snapshots import load_snapshot, read_progress, save_snapshot
 
 
 def transformers_adafactor(parameters):
@@ -64,7 +64,7 @@ def test_optimizer_state_comes_back_bit_for_bit(tmp_path, name, dtype):
     assert_same_bits(dict(model.state_dict()), dict(other.state_dict()))
 
 
-@pytest.mark.parametrize("dtype", states.DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", serialization.DTYPES, ids=str)
 def test_every_type_of_tensor_survives(tmp_path, dtype):
     tensors = {
         "matrix": torch.arange(6).reshape(2, 3).to(dtype),
@@ -72,15 +72,15 @@ def test_every_type_of_tensor_survives(tmp_path, dtype):
         "empty": torch.zeros(0, 2).to(dtype),
         "transposed": torch.arange(6).reshape(2, 3).to(dtype).t(),
     }
-    states.write_tensors(tmp_path / "t.safetensors", tensors)
-    read = states.read_tensors(tmp_path / "t.safetensors")
+    serialization.write_tensors(tmp_path / "t.safetensors", tensors)
+    read = serialization.read_tensors(tmp_path / "t.safetensors")
     assert_same_bits({k: tensors[k] for k in sorted(tensors)}, {k: read[k] for k in sorted(read)})
 
 
 def test_non_finite_numbers_in_tensors_survive(tmp_path):
     tensor = torch.tensor([math.nan, math.inf, -math.inf, -0.0])
-    states.write_tensors(tmp_path / "t.safetensors", {"t": tensor})
-    assert_same_bits(tensor, states.read_tensors(tmp_path / "t.safetensors")["t"])
+    serialization.write_tensors(tmp_path / "t.safetensors", {"t": tensor})
+    assert_same_bits(tensor, serialization.read_tensors(tmp_path / "t.safetensors")["t"])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,8 @@ def test_other_programs_can_read_the_tensors(tmp_path):
 
     path = save(tmp_path, 1)
     assert_same_bits(
-        load_file(path / "model.safetensors"), states.read_tensors(path / "model.safetensors")
+        load_file(path / "model.safetensors"),
+        serialization.read_tensors(path / "model.safetensors"),
     )
 
 
@@ -141,7 +142,7 @@ def test_tied_weights_are_saved_once_and_stay_tied(tmp_path):
     assert json.loads((path / "model.json").read_bytes()) == {
         "aliases": {"lm_head.weight": "shared.weight"}
     }
-    assert "lm_head.weight" not in states.read_tensors(path / "model.safetensors")
+    assert "lm_head.weight" not in serialization.read_tensors(path / "model.safetensors")
     model = Toy()
     load_snapshot(path, model=model)
     assert model.lm_head.weight is model.shared.weight

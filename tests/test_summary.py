@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from commands import commands_in
 
-from ke_t5.flags import parse_train
+from ke_t5.config.flags import parse_train
 from ke_t5.recipes import console, summary
+from ke_t5.report.scores import counted
 
 
 @pytest.mark.parametrize(
@@ -69,4 +70,4 @@ def test_a_model_without_a_known_hub_name_has_no_command_that_cannot_run():
 
 
 def test_nouns_are_counted():
-    assert [console.counted(n, "epoch") for n in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
+    assert [counted(n, "epoch") for n in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ke_t5.pipe import FunctionDataSource, Task
-from ke_t5.recipes import tables
+from ke_t5.report import tables
 from ke_t5.task import metrics
 from ke_t5.task.labels import KLUE_TC
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from recipe_runs import SMALL, run_folder, test, train
 
+from ke_t5.config.flags import parse_test
 from ke_t5.errors import Exit, UserError
-from ke_t5.flags import parse_test
 from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.submissions import keep_older
@@ -27,7 +27,7 @@ def whole(tmp_path_factory, cache_dir):
     output = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "ke_t5.recipes.keeper.Keeper._score_of", lambda self, scores: -self.state.step
+            "ke_t5.recipes.trainer.Keeper._score_of", lambda self, scores: -self.state.step
         )
         train(*TC, "--epochs", 2, "--hf_path", "default", output=output, cache=cache_dir)
     return output

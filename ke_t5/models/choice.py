@@ -6,7 +6,6 @@ import importlib
 from dataclasses import dataclass
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.checkpoint import head_for_pooling
 from ke_t5.models.hub import WHERE, Pretrained
 from ke_t5.models.kinds import (
     ANY_ENCODER_MODELS,
@@ -18,6 +17,7 @@ from ke_t5.models.kinds import (
     T5_TYPES,
     TRANSFORMERS_TABLES,
 )
+from ke_t5.models.tensor_names import head_for_pooling
 
 # transformers' Auto classes for the forms of task that we have.
 AUTO_CLASSES = {

@@ -18,10 +18,10 @@ from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.batches import evaluation_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
+from ke_t5.pipe.model_outputs import Record
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import EvaluationHelper
 from ke_t5.pipe.preprocessors import Example
-from ke_t5.pipe.records import Record
 from ke_t5.pipe.task import Task
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ke_t5.errors import UserError, suggestion
 from ke_t5.pipe import arguments, generation
 from ke_t5.pipe.arguments import KWARGS
 from ke_t5.pipe.examples import Examples
-from ke_t5.pipe.records import REDUCERS, Arrays, Record, likeliest_tokens
+from ke_t5.pipe.model_outputs import REDUCERS, Arrays, Record, likeliest_tokens
 from ke_t5.pipe.task import Task
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_t5 import bindings
 from ke_t5.class_numbers import with_names
+from ke_t5.config import bindings
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.features import check_batch, feature_key

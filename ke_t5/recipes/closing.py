@@ -24,8 +24,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ke_t5.recipes.folders import RunFolder, safe_name, write_json
-from ke_t5.train.snapshot_folders import read_pointer, write_pointer
+from ke_t5.checkpoint.folders import read_pointer, write_pointer
+from ke_t5.files import write_json
+from ke_t5.recipes.folders import RunFolder, safe_name
 
 FOLDER, RECORD = "scheduled", "scheduled.json"
 

@@ -6,14 +6,13 @@ import logging
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 
 import numpy as np
 
 from ke_t5.distributed import launched_rank
-from ke_t5.pipe import IGNORED, Evaluated, Examples, Mixture, Task
-from ke_t5.recipes.intervals import Interval
+from ke_t5.pipe import IGNORED, Examples, Mixture, Task
 from ke_t5.train.loggers import ProgressBar
 
 logger = logging.getLogger(__name__)
@@ -28,46 +27,6 @@ def tell(text: str) -> None:
     if launched_rank() == 0:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "epoch"), counted(1200, "step")
-    ('1 epoch', '1200 steps')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def score_table(
-    title: str,
-    evaluated: Evaluated,
-    intervals: Mapping[str, Interval] | None = None,
-    *,
-    beside: tuple[str, Mapping[str, float]] | None = None,
-) -> str:
-    """The scores as a table, with their intervals and what the numbers are over.
-
-    Args:
-        beside: the title and the values of a second column.
-    """
-    names = list(evaluated.scores) or ["(no row has a label)"]
-    width = max(map(len, names))
-    lines = [title]
-    if beside:
-        lines[0] = f"{title} | {beside[0]}"
-    for name in names:
-        value = evaluated.scores.get(name)
-        line = f"  {name:<{width}}  {value:8.3f}" if value is not None else f"  {name}"
-        if intervals and name in intervals:
-            line += f"  [{intervals[name].low:.2f}, {intervals[name].high:.2f}]"
-        if beside and name in beside[1]:
-            line += f" | {beside[1][name]:8.3f}"
-        lines.append(line)
-    told = f"{evaluated.num_scored} of {counted(evaluated.num_rows, 'row')} scored"
-    if evaluated.unparsable:
-        told += f", {counted(evaluated.unparsable, 'answer')} unparsable (counted as wrong)"
-    return "\n".join([*lines, f"  {told}"])
 
 
 def report_examples(task: Task, split: str, examples: Examples) -> None:
@@ -178,11 +137,6 @@ def _words(flags: Namespace, names: Iterable[str]) -> str:
                 f"--{name}" if v is True else f"--{name} {shlex.quote(str(v))}" for v in values
             ]
     return " ".join(words)
-
-
-def format_scores(scores: Mapping[str, float]) -> str:
-    """Scores in one line."""
-    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
 
 
 def watch_batches(batches: Sized) -> Iterator:

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 from argparse import Namespace
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.files import write_atomically
 from ke_t5.pipe import Mixture, ReleaseSource, Task
 from ke_t5.pipe.cache import default_data_dir
-from ke_t5.train.loggers import plain
 
 logger = logging.getLogger(__name__)
 
@@ -34,25 +33,6 @@ def safe_name(name: str) -> str:
     """
     safe = re.sub(r"[^\w.\-]+", "_", name.strip().lstrip("./\\"))[-LONGEST_NAME:]
     return safe if safe.strip("._") else "_"
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces the file's content; a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON, readable and in one piece."""
-    write_atomically(path, json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
-
-
-def write_json_lines(path: Path, values: Iterable[Any]) -> None:
-    """Writes one line of JSON per value."""
-    lines = (json.dumps(plain(value), ensure_ascii=False) + "\n" for value in values)
-    write_atomically(path, "".join(lines))
 
 
 def make_folder(path: Path, *, where: str, probe: bool) -> None:

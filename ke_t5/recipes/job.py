@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 import ke_t5.train.optimizers  # noqa: F401 - registers the optimizers before gin binds
-from ke_t5.config import Configuration, configure, import_modules
+from ke_t5.config.gin_config import Configuration, configure, import_modules
 from ke_t5.distributed import Ranks, launched_rank
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
+from ke_t5.files import write_json
 from ke_t5.launchers import is_on_another_node, launch_name
 from ke_t5.models.hub import Pretrained, find_pretrained, require_weights
 from ke_t5.models.loader import (
@@ -28,7 +29,7 @@ from ke_t5.models.loader import (
 from ke_t5.models.settings import get_model_config
 from ke_t5.models.tokenizer_fit import fit_tokenizer
 from ke_t5.pipe import Folders, Mixture, Task, get_task
-from ke_t5.recipes.folders import RunFolder, data_folder, make_folder, write_json
+from ke_t5.recipes.folders import RunFolder, data_folder, make_folder
 from ke_t5.recipes.model_names import resolve_model_name
 from ke_t5.recipes.record import git_commit, versions
 from ke_t5.recipes.vocabulary import VOCABULARY, settle_vocabulary

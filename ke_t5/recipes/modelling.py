@@ -14,18 +14,18 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
+from ke_t5.checkpoint.checkpoints import find_snapshot, load_snapshot, read_progress
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
 from ke_t5.pipe import IGNORED, Examples
-from ke_t5.recipes.card import model_card
 from ke_t5.recipes.closing import best_of
 from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.job import Job, bind_and_tell
+from ke_t5.report.model_card import model_card
 from ke_t5.task.inputs import input_form
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.optimizers import get_optimizer
 from ke_t5.train.settings import recompute_activations
-from ke_t5.train.snapshots import find_snapshot, load_snapshot, read_progress
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ke_t5.files import write_json_lines
 from ke_t5.pipe import Evaluated, Task
-from ke_t5.recipes.folders import write_json_lines
 from ke_t5.task.tags import CharacterTags
 
 Line = dict[str, Any]

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_t5.recipes.folders import write_atomically, write_json
+from ke_t5.files import write_atomically, write_json
 from ke_t5.train.optimizers import gin_name
 from ke_t5.train.schedules import schedule_settings
 from ke_t5.train.settings import resolved_precision
@@ -22,7 +22,7 @@ from ke_t5.train.settings import resolved_precision
 if TYPE_CHECKING:
     import torch
 
-    from ke_t5.recipes.keeper import Keeper
+    from ke_t5.recipes.trainer import Keeper
 
 WARMUP = ("warmup_ratio", "warmup_steps", "min_ratio")
 LIBRARIES = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn")

@@ -7,13 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ke_t5.files import write_json
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
-from ke_t5.recipes.folders import write_json
-from ke_t5.recipes.intervals import LEVEL, Bootstrap, bootstrap
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.parts import Evaluation, Part
 from ke_t5.recipes.predictions import read_predictions, write_predictions
-from ke_t5.recipes.report import write_report
+from ke_t5.recipes.task_splits import Evaluation, Part
+from ke_t5.report.intervals import LEVEL, Bootstrap, bootstrap
+from ke_t5.report.report import write_report
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
 

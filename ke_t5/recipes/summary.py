@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ke_t5.distributed import Ranks
 from ke_t5.recipes import console
 from ke_t5.recipes.job import backbone_type
-from ke_t5.recipes.parts import Part
+from ke_t5.recipes.task_splits import Part
+from ke_t5.report.scores import counted, format_scores, score_table
 
 if TYPE_CHECKING:
-    from ke_t5.recipes.keeper import Keeper
+    from ke_t5.recipes.trainer import Keeper
 
 # A hub model for each kind of model that the sample has.
 REAL_MODELS = {"t5": "KETI-AIR/ke-t5-base", "roberta": "klue/roberta-base"}
@@ -30,10 +31,10 @@ def tell_result(keeper: Keeper, *, seconds: float) -> None:
             if best is not None and best["step"] != state.step:
                 beside = f"best: step {best['step']}", _scores_of(part, best, job.task)
                 title += " (last)"
-            console.tell(console.score_table(title, evaluated, beside=beside))
+            console.tell(score_table(title, evaluated, beside=beside))
     if best is not None:
-        console.tell(f"best: step {best['step']}, {console.format_scores(best['scores'])}")
-    steps = console.counted(state.step, "step")
+        console.tell(f"best: step {best['step']}, {format_scores(best['scores'])}")
+    steps = counted(state.step, "step")
     console.tell(f"{steps} in {seconds:.0f} s; results in {job.run.path}")
     best_name, last_name = _names_of_weights(keeper)
     console.tell(
@@ -84,7 +85,7 @@ def scripts_folder() -> Path:
 
 def _names_of_weights(keeper: Keeper) -> tuple[str, str]:
     """How `--resume` finds the best snapshot and the last; by path in a run found by path."""
-    from ke_t5.train.snapshot_folders import folder_name, read_pointer  # it imports torch
+    from ke_t5.checkpoint.folders import folder_name, read_pointer  # it imports torch
 
     run = keeper.job.run
     step = read_pointer(run.weights, "best") if keeper.ranks.is_main else None

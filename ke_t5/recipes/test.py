@@ -13,8 +13,6 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.recipes import console, results
-from ke_t5.recipes.ceilings import ceiling, ceiling_line
-from ke_t5.recipes.intervals import bootstrap
 from ke_t5.recipes.job import (
     Job,
     prepare,
@@ -24,7 +22,9 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
-from ke_t5.recipes.parts import (
+from ke_t5.recipes.split_overlap import tell_of_tested_rows
+from ke_t5.recipes.submissions import hand_in, submission_form
+from ke_t5.recipes.task_splits import (
     Evaluation,
     Part,
     evaluate_parts,
@@ -32,10 +32,11 @@ from ke_t5.recipes.parts import (
     load_parts,
     resolve_splits,
 )
-from ke_t5.recipes.report import write_report
-from ke_t5.recipes.seen_rows import tell_of_tested_rows
-from ke_t5.recipes.submissions import hand_in, submission_form
 from ke_t5.recipes.tested import ResultFolders, Weights, check_task, weights_of_snapshot
+from ke_t5.report.intervals import bootstrap
+from ke_t5.report.report import write_report
+from ke_t5.report.scores import format_scores
+from ke_t5.report.upper_bounds import ceiling, ceiling_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,7 +69,7 @@ def main(flags: Namespace) -> None:
             ):
                 report(job, helper, part, evaluated, weights=weights.name, folder=folder)
             if isinstance(job.task, Mixture):
-                console.tell(f"{job.task.name}: {console.format_scores(evaluation.scores)}")
+                console.tell(f"{job.task.name}: {format_scores(evaluation.scores)}")
             console.tell(f"{time.monotonic() - started:.0f} s")
 
 
@@ -124,8 +125,8 @@ def no_weights(job: Job) -> UserError:
 def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
     """The model to test, and which weights these are."""
     # These import torch and transformers, which everything before has spared.
+    from ke_t5.checkpoint.checkpoints import find_snapshot, load_snapshot
     from ke_t5.recipes.modelling import build_model
-    from ke_t5.train.snapshots import find_snapshot, load_snapshot
 
     model = build_model(job, ranks)
     if not job.has_weights and not job.is_resumed:
@@ -181,7 +182,7 @@ def report(
     facts = results.facts_of(job, helper, part, weights=weights)
     best = ceiling(task, part.examples)
     if best:
-        facts["scores of perfect predictions"] = console.format_scores(best)
+        facts["scores of perfect predictions"] = format_scores(best)
     title = f"{task.name} {part.split}"
     console.tell(
         write_report(

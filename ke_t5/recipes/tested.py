@@ -22,7 +22,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import Mixture
 from ke_t5.recipes.folders import RunFolder, safe_name
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.parts import Part
+from ke_t5.recipes.task_splits import Part
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def short_name(weights: str) -> str:
 
 def weights_of_snapshot(run: RunFolder, snapshot: Path) -> Weights:
     """The weights of a snapshot, of this run or of another one."""
-    from ke_t5.train.snapshot_folders import folder_name, read_pointer  # it imports torch
+    from ke_t5.checkpoint.folders import folder_name, read_pointer  # it imports torch
 
     if snapshot.resolve().parent != run.weights.resolve():
         return Weights(str(snapshot), snapshot)

@@ -23,14 +23,14 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
-from ke_t5.recipes.parts import Part, load_parts, resolve_splits
-from ke_t5.recipes.seen_rows import tell_of_validated_rows
+from ke_t5.recipes.split_overlap import tell_of_validated_rows
 from ke_t5.recipes.summary import tell_result
+from ke_t5.recipes.task_splits import Part, load_parts, resolve_splits
 from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
     from ke_t5.pipe import BatchPlan
-    from ke_t5.recipes.keeper import Keeper
+    from ke_t5.recipes.trainer import Keeper
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,6 @@ def main(flags: Namespace) -> None:
 def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Keeper:
     """The run's model, optimizer and schedule in the hands of their keeper."""
     # These import torch and transformers, which everything before has spared.
-    from ke_t5.recipes.keeper import Keeper
     from ke_t5.recipes.modelling import (
         build_model,
         check_export,
@@ -67,6 +66,7 @@ def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Kee
         settle_warmup,
         start_at_mean,
     )
+    from ke_t5.recipes.trainer import Keeper
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
     if ranks.is_main and job.flags.hf_path:

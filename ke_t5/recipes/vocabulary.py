@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ke_t5.config import Configuration
+from ke_t5.config.gin_config import Configuration
 from ke_t5.errors import UserError
 from ke_t5.models.hub import Pretrained
 from ke_t5.task.utils import TOKENIZER_FILES, get_vocabulary

@@ -16,10 +16,11 @@ from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
-from ke_t5.task import checks, decoders, passages, steps, tags, text
+from ke_t5.task import checks, decoders, steps, tags, text
 from ke_t5.task.forms import Written, register, register_classes, register_generative
-from ke_t5.task.label_metrics import Metric
 from ke_t5.task.labels import Labels
+from ke_t5.task.metrics.classification import Metric
+from ke_t5.task.qa import passages
 
 # Tokens that a model may write for the name of a label, a number, an answer.
 NAME_LENGTH, NUMBER_LENGTH, ANSWER_LENGTH = 32, 8, 64

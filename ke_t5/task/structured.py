@@ -13,8 +13,8 @@ from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, spans, steps, text
 from ke_t5.task.decoders import Examples, Records
 from ke_t5.task.forms import Written, register, register_classes, register_generative
-from ke_t5.task.label_metrics import Metric
 from ke_t5.task.labels import Labels
+from ke_t5.task.metrics.classification import Metric
 
 WORDS_CUT = "words cut off"
 

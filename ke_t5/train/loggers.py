@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import re
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
+
+from ke_t5.files import plain
 
 logger = logging.getLogger(__name__)
 
@@ -172,19 +173,6 @@ def _stays(line: bytes, end_step: int) -> bool:
         return values["step"] < end_step and not values.get("closing")
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def plain(value: object) -> object:
-    """Plain JSON: numbers of numpy and torch unpacked, None for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if not isinstance(value, (int, float, str)) and hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
 
 
 class ProgressBar:

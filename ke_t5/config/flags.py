@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ke_t5 import spellings
+from ke_t5.config import spellings
 from ke_t5.errors import UserError, nearest, suggestion
 
 TRAIN, TEST = "train_ddp.py", "test_ddp.py"

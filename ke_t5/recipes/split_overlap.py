@@ -12,8 +12,8 @@ from ke_t5.distributed import launched_rank
 from ke_t5.errors import UserError
 from ke_t5.pipe.splits import num_common
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.parts import Part, part_name
 from ke_t5.recipes.row_hashes import overlap, row_hashes
+from ke_t5.recipes.task_splits import Part, part_name
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,8 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ke_t5.errors import Exit, UserError
-from ke_t5.train import states
-from ke_t5.train.snapshot_folders import (
+from ke_t5.checkpoint import serialization
+from ke_t5.checkpoint.folders import (
     MANIFEST,
     NAME,
     clean,
@@ -36,6 +35,7 @@ from ke_t5.train.snapshot_folders import (
     write_folder,
     write_pointer,
 )
+from ke_t5.errors import Exit, UserError
 
 __all__ = [
     "clean",
@@ -90,10 +90,10 @@ def save_snapshot(
 
 def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[str, dict]:
     """File name -> what it holds: tensors by name for safetensors, plain JSON for the others."""
-    model_tensors, aliases = states.model_tensors(model)
-    optimizer_json, optimizer_tensors = states.optimizer_state(optimizer)
+    model_tensors, aliases = serialization.model_tensors(model)
+    optimizer_json, optimizer_tensors = serialization.optimizer_state(optimizer)
     stray: dict[str, Tensor] = {}
-    progress_json = states.encode(progress, "progress", stray)
+    progress_json = serialization.encode(progress, "progress", stray)
     if stray:
         raise TypeError(f"{', '.join(stray)}: a tensor, but progress is written as JSON")
     return {
@@ -216,7 +216,7 @@ def _check(path: Path) -> None:
 
 def read_progress(path: Path) -> dict:
     """What `save_snapshot` was given as `progress`, without a model; checks no hash."""
-    return states.decode(_read_json(path / "progress.json"), {})
+    return serialization.decode(_read_json(path / "progress.json"), {})
 
 
 def _read_json(path: Path) -> dict:
@@ -231,10 +231,12 @@ def load_snapshot(path: Path, *, model: nn.Module, optimizer: Optimizer | None =
             loaded from a damaged one.
     """
     _check(path)
-    tensors = states.read_tensors(path / "model.safetensors")
+    tensors = serialization.read_tensors(path / "model.safetensors")
     aliases = _read_json(path / "model.json")["aliases"]
-    states.load_model(model, tensors, aliases, str(path))
+    serialization.load_model(model, tensors, aliases, str(path))
     if optimizer is not None:
-        tensors = states.read_tensors(path / "optimizer.safetensors")
-        states.load_optimizer(optimizer, _read_json(path / "optimizer.json"), tensors, str(path))
+        tensors = serialization.read_tensors(path / "optimizer.safetensors")
+        serialization.load_optimizer(
+            optimizer, _read_json(path / "optimizer.json"), tensors, str(path)
+        )
     return read_progress(path)

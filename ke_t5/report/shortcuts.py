@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ke_t5.recipes.counts import (
+from ke_t5.report.counts import (
     classes_of,
     counts_of,
     entity_pairs,
@@ -20,11 +20,11 @@ from ke_t5.recipes.counts import (
     micro,
     micro_or_zero,
 )
-from ke_t5.recipes.statistics import Areas, Mean, RankCorrelation, Statistic, Sums, correlation
+from ke_t5.report.statistics import Areas, Mean, RankCorrelation, Statistic, Sums, correlation
 from ke_t5.task import metrics, tags
-from ke_t5.task.label_metrics import UNREAD_NUMBER
 from ke_t5.task.labels import KLUE_DP, KLUE_DP_FIRST_RARE, KLUE_NER, KLUE_RE
-from ke_t5.task.tag_metrics import RARE, WRONG_HEAD
+from ke_t5.task.metrics.classification import UNREAD_NUMBER
+from ke_t5.task.metrics.tagging import RARE, WRONG_HEAD
 
 
 def _mean_over_rows(metric: Callable, targets: Sequence, predictions: Sequence) -> dict[str, Mean]:

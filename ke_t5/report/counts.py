@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from ke_t5.recipes.statistics import Sums
+from ke_t5.report.statistics import Sums
 from ke_t5.task.spans import entity_spans
 
 Pairs = Iterable[tuple[Hashable, Hashable]]

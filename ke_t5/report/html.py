@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ke_t5.recipes.tables import Confusion, width_of
+from ke_t5.report.tables import Confusion, width_of
 
 CONTEXT = 40  # characters kept before the first mark of a long text
 # Names above more columns of a matrix, or with longer words together, stand upright: else it would

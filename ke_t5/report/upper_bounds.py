@@ -6,8 +6,8 @@ import numpy as np
 
 from ke_t5.pipe import EvaluationHelper, Examples, Task
 from ke_t5.pipe.evaluation import score
-from ke_t5.recipes.console import format_scores
-from ke_t5.recipes.tables import TAGGING
+from ke_t5.report.scores import format_scores
+from ke_t5.report.tables import TAGGING
 from ke_t5.task.steps import ENTITIES_CUT
 from ke_t5.task.tags import UNREACHABLE
 

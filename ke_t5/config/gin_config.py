@@ -19,12 +19,12 @@ from pathlib import Path
 
 import gin
 
-from ke_t5 import bindings as gin_bindings
-from ke_t5.annotations import fits, hint_of, shown
-from ke_t5.bindings import CONSTANT, MACRO, Binding, Reader, leaves
+from ke_t5.config import bindings as gin_bindings
+from ke_t5.config.annotations import fits, hint_of, shown
+from ke_t5.config.bindings import CONSTANT, MACRO, Binding, Reader, leaves
 from ke_t5.errors import UserError, suggestion
 
-SEARCH = (Path("gin"), Path(__file__).resolve().parent.parent / "gin")
+SEARCH = (Path("gin"), Path(__file__).resolve().parents[2] / "gin")
 
 
 class Configuration:

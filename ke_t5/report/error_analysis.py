@@ -8,11 +8,11 @@ from typing import Any
 
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
-from ke_t5.recipes import page, tables
-from ke_t5.recipes.counts import entity_pairs
-from ke_t5.recipes.intervals import Bootstrap
-from ke_t5.recipes.page import Html, Span
-from ke_t5.recipes.tables import Line
+from ke_t5.report import html, tables
+from ke_t5.report.counts import entity_pairs
+from ke_t5.report.html import Html, Span
+from ke_t5.report.intervals import Bootstrap
+from ke_t5.report.tables import Line
 from ke_t5.task.spans import entity_spans
 
 NUM_ERRORS = 30
@@ -54,30 +54,30 @@ def _have_scores(lines: Sequence[Line]) -> bool:
 
 
 def _text(line: Line) -> str:
-    return page.shortened(line["inputs"], most=MOST_CHARACTERS)
+    return html.shortened(line["inputs"], most=MOST_CHARACTERS)
 
 
 def _answer(value: Any) -> Html:
     """A gold or predicted answer for people."""
     if value is None:
-        return page.tag("span", tables.UNPARSABLE, class_="chip bad")
+        return html.tag("span", tables.UNPARSABLE, class_="chip bad")
     if isinstance(value, (list, tuple)):
         value = " / ".join(map(str, value))
     if value == "":
-        return page.tag("span", "(no answer)", class_="soft")
-    return page.escape(page.shortened(value, most=MOST_OF_ANSWER))
+        return html.tag("span", "(no answer)", class_="soft")
+    return html.escape(html.shortened(value, most=MOST_OF_ANSWER))
 
 
 def _chapter(title: str, count: int, content: Html, *, note: str = "") -> Html:
     if not count:
-        return page.section(title, page.tag("p", "There is none.", class_="soft"))
-    return page.section(title, page.tag("p", note, class_="soft") if note else "", content)
+        return html.section(title, html.tag("p", "There is none.", class_="soft"))
+    return html.section(title, html.tag("p", note, class_="soft") if note else "", content)
 
 
 def _first_answers(lines: Sequence[Line]) -> Html:
     shown = lines[:NUM_ERRORS]
     rows = [[line["id"], _text(line), _answer(line["prediction"])] for line in shown]
-    content = page.table(["row", "text", "predicted"], rows, numbers=(0,), class_="full")
+    content = html.table(["row", "text", "predicted"], rows, numbers=(0,), class_="full")
     return _chapter("The first answers", len(shown), content)
 
 
@@ -92,8 +92,8 @@ def _label_errors(lines: Sequence[Line]) -> Html:
         [
             line["id"],
             _text(line),
-            page.tag("span", _answer(line["gold"]), class_="chip"),
-            page.tag("span", _answer(line["prediction"]), class_="chip bad")
+            html.tag("span", _answer(line["gold"]), class_="chip"),
+            html.tag("span", _answer(line["prediction"]), class_="chip bad")
             if line["prediction"] is not None
             else _answer(None),
             *([f"{100 * line['score']:.1f} %"] if has_scores else []),
@@ -105,7 +105,7 @@ def _label_errors(lines: Sequence[Line]) -> Html:
     note = f"{len(wrong):,} of {len(lines):,} rows are wrong."
     if not has_scores:
         note += " The model gave no probabilities: these are the first."
-    content = page.table(head, rows, numbers=(0, 4), class_="full")
+    content = html.table(head, rows, numbers=(0, 4), class_="full")
     return _chapter(title if shown else "Errors", len(shown), content, note=note)
 
 
@@ -121,7 +121,7 @@ def _number_errors(lines: Sequence[Line]) -> Html:
         for line in shown
     ]  # fmt: skip
     head = ["row", "text", "gold", "predicted", "distance"]
-    content = page.table(head, rows, numbers=(0, 2, 3, 4), class_="full")
+    content = html.table(head, rows, numbers=(0, 2, 3, 4), class_="full")
     num_unread = len(lines) - len(read)
     note = f"{num_unread:,} answers were no number." if num_unread else ""
     return _chapter(f"Farthest answers ({len(shown)})", len(shown), content, note=note)
@@ -149,7 +149,7 @@ def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> H
         for line in shown
     ]  # fmt: skip
     head = ["row", "text", "gold", "predicted", name or "equal"]
-    content = page.table(head, rows, numbers=(0, 4), class_="full answers")
+    content = html.table(head, rows, numbers=(0, 4), class_="full answers")
     return _chapter(f"Worst answers ({len(shown)})", len(shown), content)
 
 
@@ -163,11 +163,11 @@ def _tree_errors(lines: Sequence[Line]) -> Html:
     shown = _most(lines, num_wrong)
     rows = [
         [line["id"], _text(line), f"{len(_wrong_words(line))} of {len(line['gold']['heads'])}",
-         page.join(page.tag("div", told) for told in _wrong_words(line)[:12])]
+         html.join(html.tag("div", told) for told in _wrong_words(line)[:12])]
         for line in shown
     ]  # fmt: skip
     head = ["row", "sentence", "wrong words", "word: gold → predicted (relation of head)"]
-    content = page.table(head, rows, numbers=(0, 2), class_="full")
+    content = html.table(head, rows, numbers=(0, 2), class_="full")
     return _chapter(f"Sentences with the most errors ({len(shown)})", len(shown), content)
 
 
@@ -193,23 +193,23 @@ def _wrong_words(line: Line) -> list[str]:
 def _tagged_sections(lines: Sequence[Line]) -> list[Html]:
     kinds = {tag[2:] for line in lines for side in ("gold", "prediction")
              for tag in line[side] or () if tag != "O"}  # fmt: skip
-    hue_of = page.hues(kinds)
+    hue_of = html.hues(kinds)
     wrong = [line for line in lines if _num_wrong(line)]
     title = "Sentences with the most wrong entities"
     shown = _most(wrong, _num_wrong)
     if _have_scores(wrong):
         title = "Most confident errors"
         shown = _most(wrong, lambda line: line["score"])
-    legend = page.tag(
+    legend = html.tag(
         "p",
-        *(page.mark("", kind, hue) for kind, hue in hue_of.items()),
-        page.tag("span", f" dashed: {MISSED} missed, {FALSE_ALARM} not in the gold", class_="soft"),
+        *(html.mark("", kind, hue) for kind, hue in hue_of.items()),
+        html.tag("span", f" dashed: {MISSED} missed, {FALSE_ALARM} not in the gold", class_="soft"),
         class_="legend",
     )
-    errors = page.join([legend, *(_sentence(line, hue_of) for line in shown)])
+    errors = html.join([legend, *(_sentence(line, hue_of) for line in shown)])
     chosen = {id(line) for line in shown}
     others = [line for line in lines if id(line) not in chosen][:NUM_SENTENCES]
-    plain = page.join(_sentence(line, hue_of) for line in others)
+    plain = html.join(_sentence(line, hue_of) for line in others)
     note = f"{len(wrong):,} of {len(lines):,} sentences have a wrong entity."
     return [
         _chapter(f"{title} ({len(shown)})", len(shown), errors, note=note),
@@ -228,23 +228,23 @@ def _sentence(line: Line, hue_of: Mapping[str, int]) -> Html:
     gold, predicted = (_spans(text, line[side]) for side in ("gold", "prediction"))
     if gold is None or predicted is None:
         tags = (" ".join(line[side] or ()) for side in ("gold", "prediction"))
-        sides = [page.shortened(side, most=MOST_OF_SENTENCE) for side in tags]
-        head = page.tag("p", f"row {line['id']} · {_text(line)}")
+        sides = [html.shortened(side, most=MOST_OF_SENTENCE) for side in tags]
+        head = html.tag("p", f"row {line['id']} · {_text(line)}")
     else:
         wrong = set(gold) ^ set(predicted)
         both = [[Span(*span, is_wrong=span in wrong) for span in side]
                 for side in (gold, predicted)]  # fmt: skip
-        window = page.window_of(text, [*both[0], *both[1]], most=MOST_OF_SENTENCE)
+        window = html.window_of(text, [*both[0], *both[1]], most=MOST_OF_SENTENCE)
         sides = [
-            page.tagged(text, side, hue_of=hue_of, sign=sign, window=window)
+            html.tagged(text, side, hue_of=hue_of, sign=sign, window=window)
             for side, sign in zip(both, (MISSED, FALSE_ALARM), strict=True)
         ]
-        head = page.tag("p", f"row {line['id']} · {len(wrong) or 'none'} wrong")
+        head = html.tag("p", f"row {line['id']} · {len(wrong) or 'none'} wrong")
     columns = [
-        page.tag("div", page.tag("h4", name), side)
+        html.tag("div", html.tag("h4", name), side)
         for name, side in zip(("gold", "predicted"), sides, strict=True)
     ]
-    return page.tag("div", head, page.tag("div", *columns, class_="sides"), class_="sentence")
+    return html.tag("div", head, html.tag("div", *columns, class_="sides"), class_="sentence")
 
 
 def _spans(text: str, tags: Sequence[str] | None) -> list[tuple[int, int, str]] | None:

@@ -23,8 +23,8 @@ from ke_t5.pipe.mixture import MEAN
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.sameness import one_answer_line
 from ke_t5.recipes.token_health import check_tokens
+from ke_t5.report.constant_predictions import one_answer_line
 from ke_t5.train.settings import autocast
 
 if TYPE_CHECKING:

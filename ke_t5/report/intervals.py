@@ -24,10 +24,10 @@ import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
-from ke_t5.recipes import resamples
-from ke_t5.recipes.resamples import Drawn
-from ke_t5.recipes.shortcuts import shortcuts_of
-from ke_t5.recipes.statistics import Mean, RankCorrelation, Statistic, Support
+from ke_t5.report import resamples
+from ke_t5.report.resamples import Drawn
+from ke_t5.report.shortcuts import shortcuts_of
+from ke_t5.report.statistics import Mean, RankCorrelation, Statistic, Support
 
 LEVEL = 95  # percent of such intervals hold the true score
 SEED = 0

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ke_t5.checkpoint.checkpoints import clean, load_snapshot, save_snapshot
+from ke_t5.checkpoint.folders import folder_name, write_pointer
 from ke_t5.distributed import Ranks
 from ke_t5.models.export import save_configuration
 from ke_t5.pipe import BatchPlan, Examples
@@ -17,8 +19,7 @@ from ke_t5.pipe.evaluation import best_score
 from ke_t5.recipes import closing, console, record, results
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import export_best
-from ke_t5.recipes.parts import Evaluation, Part, evaluate_parts, helpers_of
-from ke_t5.recipes.resumption import (
+from ke_t5.recipes.resume_check import (
     check_schedule,
     check_unchanged,
     fixed_settings,
@@ -26,11 +27,11 @@ from ke_t5.recipes.resumption import (
     schedule_of,
     snapshot_to_go_on_from,
 )
+from ke_t5.recipes.task_splits import Evaluation, Part, evaluate_parts, helpers_of
+from ke_t5.report.scores import counted, format_scores
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, count_steps
-from ke_t5.train.snapshot_folders import folder_name, write_pointer
-from ke_t5.train.snapshots import clean, load_snapshot, save_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +124,8 @@ class Keeper:
         logger.info(
             "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
             "accumulated, %s, %d thread(s) per process, in %s",
-            self.job.class_name, self.job.task.name, console.counted(self.num_steps, "step"),
-            console.counted(self.num_epochs, "epoch"),
+            self.job.class_name, self.job.task.name, counted(self.num_steps, "step"),
+            counted(self.num_epochs, "epoch"),
             self.plan.batch_size if self.plan.batch_tokens is None
             else f"{self.plan.batch_tokens} tokens",
             self.job.batch_size(), ranks.size, settings.accumulate, ranks.device, ranks.threads,
@@ -175,7 +176,7 @@ class Keeper:
             self.best = {"step": step, "score": score, "scores": scores}
         logger.info(
             "epoch %d, step %d: %s%s", update.epoch + 1, step,
-            console.format_scores(scores), " (best so far)" if is_best else "",
+            format_scores(scores), " (best so far)" if is_best else "",
         )  # fmt: skip
         self.save(is_best=is_best)
         if is_best or self.best is None:

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ke_t5.checkpoint import serialization
 from ke_t5.errors import Exit, UserError
-from ke_t5.train import states
 
 logger = logging.getLogger(__name__)
 
@@ -60,16 +60,16 @@ def _write(folder: Path, step: int, contents: Mapping[str, dict]) -> None:
     folder.mkdir()
     seals = {}
     for name, content in contents.items():
-        write = states.write_json if name.endswith(".json") else states.write_tensors
+        write = serialization.write_json if name.endswith(".json") else serialization.write_tensors
         seals[name] = write(folder / name, content)
     # Last, so that a folder with a manifest has all that it lists.
-    states.write_json(folder / MANIFEST, _manifest(step, seals))
+    serialization.write_json(folder / MANIFEST, _manifest(step, seals))
     sync_folder(folder)
 
 
 def _manifest(step: int, seals: dict) -> dict:
     content = {"format": 1, "step": step, "files": seals}
-    return {**content, "sha256": hashlib.sha256(states.json_bytes(content)).hexdigest()}
+    return {**content, "sha256": hashlib.sha256(serialization.json_bytes(content)).hexdigest()}
 
 
 def _commit(temporary: Path, target: Path) -> None:
@@ -150,7 +150,7 @@ def find_fault(folder: Path, name: str | None = None) -> str | None:
         content = (folder / MANIFEST).read_bytes()
         manifest = json.loads(content)
         files, step = manifest["files"], manifest["step"]
-        is_intact = content == states.json_bytes(_manifest(step, files))
+        is_intact = content == serialization.json_bytes(_manifest(step, files))
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (ValueError, KeyError, TypeError, OSError):
@@ -189,7 +189,7 @@ def write_pointer(weights: Path, pointer: str, step: int) -> None:
     temporary = _temporary(path)
     try:
         temporary.unlink(missing_ok=True)
-        states.write_json(temporary, _pointer(pointer, step))
+        serialization.write_json(temporary, _pointer(pointer, step))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def read_pointer(weights: Path, pointer: str) -> int | None:
     try:
         content = path.read_bytes()
         step = json.loads(content)["step"]
-        is_intact = content == states.json_bytes(_pointer(pointer, step))
+        is_intact = content == serialization.json_bytes(_pointer(pointer, step))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError):

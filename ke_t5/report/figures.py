@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ke_t5.recipes.tables import MOST_TYPES, UNPARSABLE, Confusion, TypeScores, width_of
+from ke_t5.report.tables import MOST_TYPES, UNPARSABLE, Confusion, TypeScores, width_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

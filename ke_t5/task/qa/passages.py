@@ -12,9 +12,10 @@ from ke_t5.errors import UserError
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
 from ke_t5.pipe.rows import ROW_ID
-from ke_t5.task import answers, spans, steps, text
+from ke_t5.task import spans, steps, text
 from ke_t5.task.decoders import Examples, Records, input_text
-from ke_t5.task.layouts import QUESTION_TOKENS, Layout, pair_layouts, text_layouts
+from ke_t5.task.qa import answers
+from ke_t5.task.qa.layouts import QUESTION_TOKENS, Layout, pair_layouts, text_layouts
 from ke_t5.task.utils import get_vocabulary
 
 STRIDE = 128  # the official KLUE-MRC setting (KLUE-baseline, run_all.sh)

@@ -11,7 +11,7 @@ import string
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from ke_t5.task.label_metrics import Scores, over_labelled_rows, percent
+from ke_t5.task.metrics.classification import Scores, over_labelled_rows, percent
 
 # ----------------------------------------------------------------------------------- KLUE-MRC
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ke_t5.checkpoint.checkpoints import find_snapshot
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.recipes.disks import check_seen
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.parts import Part
+from ke_t5.recipes.task_splits import Part
 from ke_t5.train.loop import TrainState
 from ke_t5.train.schedules import allows_stretching, get_scheduler, schedule_settings
-from ke_t5.train.snapshots import find_snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ke_t5.files import write_atomically
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
-from ke_t5.recipes import evidence, figures, page, tables
-from ke_t5.recipes.console import score_table
-from ke_t5.recipes.folders import write_atomically
-from ke_t5.recipes.intervals import LEVEL, Bootstrap
-from ke_t5.recipes.page import Html
-from ke_t5.recipes.tables import Confusion, Line, TypeScores
+from ke_t5.report import error_analysis, figures, html, tables
+from ke_t5.report.html import Html
+from ke_t5.report.intervals import LEVEL, Bootstrap
+from ke_t5.report.scores import score_table
+from ke_t5.report.tables import Confusion, Line, TypeScores
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +54,14 @@ def write_report(
     for name, png in pictures.items():
         write_atomically(folder / name, png)
     body = [
-        page.tag("h1", title),
-        page.tag("p", _scored(evaluated), class_="soft"),
-        page.section("Scores", score_section(task, evaluated, bootstrap)),
+        html.tag("h1", title),
+        html.tag("p", _scored(evaluated), class_="soft"),
+        html.section("Scores", score_section(task, evaluated, bootstrap)),
         *count_sections(found, types, pictures, kind=kind),
-        *evidence.sections(task, kind, evaluated, bootstrap),
-        page.section("The run", page.fact_table(_all_facts(task, evaluated, facts))),
+        *error_analysis.sections(task, kind, evaluated, bootstrap),
+        html.section("The run", html.fact_table(_all_facts(task, evaluated, facts))),
     ]
-    write_atomically(folder / "report.html", page.page(title, body))
+    write_atomically(folder / "report.html", html.page(title, body))
     return "\n".join(printed)
 
 
@@ -80,7 +80,7 @@ def _all_facts(task: Task, evaluated: Evaluated, facts: Mapping[str, object]) ->
         "unparsable answers": f"{evaluated.unparsable:,}",
         **facts,
     }
-    return {name: page.shortened(value, most=MOST_FACTS) for name, value in told.items()}
+    return {name: html.shortened(value, most=MOST_FACTS) for name, value in told.items()}
 
 
 # -------------------------------------------------------------------------------------- scores
@@ -112,21 +112,21 @@ def interval_notes(bootstrap: Bootstrap) -> list[str]:
 def score_section(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> Html:
     """The scores with their intervals; the one that picks the best snapshot is marked."""
     if not evaluated.scores:
-        return page.tag("p", "No row of this split has a label: there is nothing to score.")
+        return html.tag("p", "No row of this split has a label: there is nothing to score.")
     rows = []
     for name, value in evaluated.scores.items():
         interval = bootstrap.intervals.get(name)
         shown = "–"
         drawn = Html("")
         if interval is not None:
-            shown = f"{page.number(interval.low)} to {page.number(interval.high)}"
-            drawn = page.interval_bar(value, interval.low, interval.high)
+            shown = f"{html.number(interval.low)} to {html.number(interval.high)}"
+            drawn = html.interval_bar(value, interval.low, interval.high)
         is_best = task.best is not None and name in [p + task.best.score for p in SCORE_PREFIXES]
-        label = page.tag("strong", name) if is_best else name
-        rows.append([label, page.number(value), shown, drawn])
+        label = html.tag("strong", name) if is_best else name
+        rows.append([label, html.number(value), shown, drawn])
     head = ["score (x 100)", "value", f"{LEVEL} % interval", "0 to 100"]
-    notes = [page.tag("p", note, class_="soft") for note in interval_notes(bootstrap)]
-    return page.join([page.table(head, rows, numbers=(1, 2)), *notes])
+    notes = [html.tag("p", note, class_="soft") for note in interval_notes(bootstrap)]
+    return html.join([html.table(head, rows, numbers=(1, 2)), *notes])
 
 
 # ------------------------------------------------------------------------------ counts, pictures
@@ -176,18 +176,18 @@ def count_sections(
     """The confusion matrix, the scores per type and the pictures, as far as there are any."""
     sections = []
     drawn = {
-        name: page.picture(png, alt=name.removesuffix(".png")) for name, png in pictures.items()
+        name: html.picture(png, alt=name.removesuffix(".png")) for name, png in pictures.items()
     }
     if found is not None:
-        picture = [page.folded(name, image) for name, image in drawn.items()]
+        picture = [html.folded(name, image) for name, image in drawn.items()]
         note = "Colours are shares of the gold label, numbers are rows."
-        content = page.matrix(found), page.tag("p", note, class_="soft")
-        sections.append(page.section("Confusion matrix", *content, *picture))
+        content = html.matrix(found), html.tag("p", note, class_="soft")
+        sections.append(html.section("Confusion matrix", *content, *picture))
     if types:
         picture = [] if found is not None else list(drawn.values())
-        sections.append(page.section(TYPE_TITLES[kind], _type_tables(types), *picture))
+        sections.append(html.section(TYPE_TITLES[kind], _type_tables(types), *picture))
     elif drawn and found is None:
-        sections.append(page.section("Gold and predicted numbers", *drawn.values()))
+        sections.append(html.section("Gold and predicted numbers", *drawn.values()))
     return sections
 
 
@@ -195,13 +195,13 @@ def _type_tables(types: Sequence[TypeScores]) -> Html:
     """The scores of the types; where there are many, the later ones open on a click."""
     head = ["", "precision", "recall", "F1", "", "gold", "predicted"]
     rows = [
-        [kind.name, *map(page.number, (kind.precision, kind.recall, kind.f1)),
-         page.bar(kind.f1), f"{kind.support:,}", f"{kind.predicted:,}"]
+        [kind.name, *map(html.number, (kind.precision, kind.recall, kind.f1)),
+         html.bar(kind.f1), f"{kind.support:,}", f"{kind.predicted:,}"]
         for kind in types
     ]  # fmt: skip
     first, others = rows[: tables.MOST_TYPES], rows[tables.MOST_TYPES :]
-    content = [page.table(head, first, numbers=(1, 2, 3, 5, 6))]
+    content = [html.table(head, first, numbers=(1, 2, 3, 5, 6))]
     if others:
-        more = page.table(head, others, numbers=(1, 2, 3, 5, 6))
-        content.append(page.folded(f"{len(others)} more", more))
-    return page.join(content)
+        more = html.table(head, others, numbers=(1, 2, 3, 5, 6))
+        content.append(html.folded(f"{len(others)} more", more))
+    return html.join(content)

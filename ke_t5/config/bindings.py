@@ -16,8 +16,8 @@ from typing import NamedTuple
 import gin
 from gin import config_parser
 
+from ke_t5.config.gin_syntax import fault
 from ke_t5.errors import UserError, suggestion
-from ke_t5.gin_syntax import fault
 
 
 def matching(name: str) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ke_t5.task.label_metrics import Scores, f1_score_of, mean_f1, over_labelled_rows
 from ke_t5.task.labels import KLUE_DP, KLUE_DP_FIRST_RARE, KLUE_NER
+from ke_t5.task.metrics.classification import Scores, f1_score_of, mean_f1, over_labelled_rows
 
 # ----------------------------------------------------------------------------------------- tags
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
-from ke_t5.recipes.counts import counts_of, entity_pairs
-from ke_t5.task import label_metrics, labels
+from ke_t5.report.counts import counts_of, entity_pairs
+from ke_t5.task import labels
 from ke_t5.task.labels import Labels
+from ke_t5.task.metrics import classification
 
 UNPARSABLE = "unparsable"
 TAGGING = ("token_classification", "character_tagging")
@@ -42,7 +43,7 @@ def kind_of(task: Task, lines: Sequence[Line]) -> str:
 
 
 def _is_scored_by_labels(task: Task) -> bool:
-    return any(metric.__module__ == label_metrics.__name__ for metric in task.metric_fns)
+    return any(metric.__module__ == classification.__name__ for metric in task.metric_fns)
 
 
 def labels_like(names: Iterable[str]) -> Labels | None:

@@ -7,7 +7,7 @@ no number. Each number equals the official program's of that name; what has no o
 said to have none. Libraries are imported where they are used: they take seconds.
 """
 
-from ke_t5.task.label_metrics import (
+from ke_t5.task.metrics.classification import (
     accuracy,
     auprc,
     f1_at_3,
@@ -18,14 +18,14 @@ from ke_t5.task.label_metrics import (
     pearson,
     spearman,
 )
-from ke_t5.task.tag_metrics import (
+from ke_t5.task.metrics.tagging import (
     character_f1,
     entity_f1,
     entity_f1_micro,
     klue_dp,
     token_accuracy,
 )
-from ke_t5.task.text_metrics import bleu, dialogue_state, klue_mrc, korquad, rouge
+from ke_t5.task.metrics.text import bleu, dialogue_state, klue_mrc, korquad, rouge
 
 __all__ = [
     "accuracy",

@@ -1,0 +1,1 @@
+"""Checkpoints of a run: serialization, folders on disk, verification."""

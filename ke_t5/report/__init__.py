@@ -1,0 +1,1 @@
+"""Reports of an evaluation: tables, intervals, error analysis, pages, model cards."""

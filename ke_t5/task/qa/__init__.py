@@ -1,0 +1,1 @@
+"""Questions answered from passages: windows, layouts, answers."""
