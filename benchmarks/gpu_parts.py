@@ -108,7 +108,7 @@ def updates_of(model: Any, examples: Examples, device: torch.device, precision: 
         TrainState(model, model, optimizer, lambda step: 1.0), examples, plan,
         ranks=Ranks(0, 1, device, torch.get_num_threads()),
         settings=FitSettings(precision, 1, None, False, None, False),
-        divisor="rows", seed=0, num_steps=steps,
+        loss_reduction="rows", seed=0, num_steps=steps,
     )  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def _commands(task: str, words: tuple[str, ...], folder: Path) -> dict[str, list
     return {
         "train": ["train_ddp.py", *some, "--max_steps", "12"],
         "resume and export": ["train_ddp.py", *resume],
-        "test the best snapshot": ["test_ddp.py", *common, "--resume", "best"],
+        "test the best checkpoint": ["test_ddp.py", *common, "--resume", "best"],
         "test the export": ["test_ddp.py", *common, "--hf_path", "default"],
     }
 

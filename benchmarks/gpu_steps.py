@@ -130,7 +130,7 @@ def time_ours(
     run = {
         "ranks": Ranks(0, 1, device, torch.get_num_threads()), "seed": 0,
         "settings": FitSettings("bf16", 1, 1.0, compiled, None, recompute),
-        "divisor": "label_tokens" if case.target_length else "rows",
+        "loss_reduction": "label_tokens" if case.target_length else "rows",
     }  # fmt: skip
     with FlopCounterMode(display=False) as counter:
         list(fit(state, examples, plan, num_steps=1, **run))

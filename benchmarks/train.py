@@ -59,7 +59,7 @@ def train_ours(model: RobertaForSequenceClassification, train: Examples, *, prec
     settings = FitSettings(precision, 1, 1.0, False, None, False)
     state = TrainState(model, model, optimizer, lambda step: 1.0)
     updates = fit(
-        state, train, plan, ranks=ranks, settings=settings, divisor="rows", seed=0,
+        state, train, plan, ranks=ranks, settings=settings, loss_reduction="rows", seed=0,
         num_steps=count_steps(plan, 1),
     )  # fmt: skip
     for _ in updates:

@@ -131,7 +131,7 @@ def run(setting: Setting, flags: argparse.Namespace, seed: int, window: int) -> 
     for num_steps in STEPS:
         started = time.perf_counter()
         updates = fit(
-            state, train, plan, ranks=ranks, settings=settings, divisor="rows", seed=seed,
+            state, train, plan, ranks=ranks, settings=settings, loss_reduction="rows", seed=seed,
             num_steps=num_steps,
         )  # fmt: skip
         for _ in updates:

@@ -8,7 +8,7 @@ from functools import partial
 
 import datasets
 import pytest
-from helpers import folders, task_on
+from support.helpers import folders, task_on
 
 from ke_t5.class_numbers import ClassNumber
 from ke_t5.errors import Exit, UserError

@@ -7,7 +7,7 @@ import logging
 import unicodedata
 
 import pytest
-from helpers import folders
+from support.helpers import folders
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.composition import compose, compose_row

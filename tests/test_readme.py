@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 import pytest
-from commands import Command, check_names, commands_in
-from recipe_runs import ROOT, command
+from support.commands import Command, check_names, commands_in
+from support.recipe_runs import ROOT, command
 
 import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
 from ke_t5.config.bindings import configurable, configurables

@@ -1,4 +1,4 @@
-"""Snapshots of a run: a whole one is there at every instant, and is checked when it is read.
+"""Checkpoints of a run: a whole one is there at every instant, and is checked when it is read.
 
     weights/step-00000240/   model.safetensors, model.json (tied names), optimizer.safetensors,
                              optimizer.json, progress.json, MANIFEST.json (sizes and SHA-256)
@@ -27,7 +27,7 @@ from ke_t5.checkpoint.folders import (
     clean,
     find_fault,
     folder_name,
-    list_snapshots,
+    list_checkpoints,
     locate,
     read_pointer,
     remove_folder,
@@ -39,16 +39,16 @@ from ke_t5.errors import Exit, UserError
 
 __all__ = [
     "clean",
-    "find_snapshot",
-    "load_snapshot",
+    "find_checkpoint",
+    "load_checkpoint",
     "read_progress",
-    "save_snapshot",
+    "save_checkpoint",
 ]
 
 logger = logging.getLogger(__name__)
 
 
-def save_snapshot(
+def save_checkpoint(
     weights: Path,
     *,
     model: nn.Module,
@@ -63,10 +63,10 @@ def save_snapshot(
         model: the unwrapped model.
         progress: numbers (NaN and inf too), texts, lists, tuples and mappings; `step` is an int.
         is_best: whether `best.json` is to name it.
-        keep: steps whose snapshots stay as well.
+        keep: steps whose checkpoints stay as well.
 
     Raises:
-        UserError: exit 5, the disk is full or refuses; the older snapshots are as they were.
+        UserError: exit 5, the disk is full or refuses; the older checkpoints are as they were.
     """
     step = progress["step"]
     path = weights / folder_name(step)
@@ -112,13 +112,13 @@ def _num_bytes(contents: Mapping[str, dict]) -> int:
 
 
 def _remove_older(weights: Path, step: int, keep: Collection[int]) -> None:
-    """Keeps the snapshot of `step`, the one before it, the best and those to keep; later
+    """Keeps the checkpoint of `step`, the one before it, the best and those to keep; later
     steps are left alone."""
-    earlier = {s: path for s, path in list_snapshots(weights).items() if s < step}
+    earlier = {s: path for s, path in list_checkpoints(weights).items() if s < step}
     try:
         best = read_pointer(weights, "best")
     except UserError as error:
-        logger.warning("no older snapshot is deleted: %s", error)
+        logger.warning("no older checkpoint is deleted: %s", error)
         return
     for old_step in list(earlier)[:-1]:
         try:
@@ -131,20 +131,20 @@ def _remove_older(weights: Path, step: int, keep: Collection[int]) -> None:
 def _machine_error(error: OSError, weights: Path, needed: int) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(weights).free
-        what = f"the snapshot needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free"
-        fix = "make room or choose another --output_dir (earlier snapshots are whole)"
+        what = f"the checkpoint needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free"
+        fix = "make room or choose another --output_dir (earlier checkpoints are whole)"
     else:
-        what = f"no snapshot could be written ({error.strerror or error})"
+        what = f"no checkpoint could be written ({error.strerror or error})"
         fix = "make the folder writable or choose another --output_dir"
     return UserError(what, str(weights), fix, Exit.MACHINE)
 
 
-def find_snapshot(weights: Path, resume: str) -> Path | None:
-    """The whole snapshot that --resume means, its hashes checked.
+def find_checkpoint(weights: Path, resume: str) -> Path | None:
+    """The whole checkpoint that --resume means, its hashes checked.
 
     Args:
         resume: "true" (the last one), "best", "auto" (the last whole one, None where there is
-            none), or a path: of a snapshot, of a folder `weights`, or of a run's folder.
+            none), or a path: of a checkpoint, of a folder `weights`, or of a run's folder.
 
     Raises:
         UserError: exit 4, there is none, or it is damaged. Never with "auto", which warns of each
@@ -161,32 +161,32 @@ def find_snapshot(weights: Path, resume: str) -> Path | None:
 
 
 def _last_whole(weights: Path) -> Path | None:
-    found = list_snapshots(weights)
+    found = list_checkpoints(weights)
     try:
         last = read_pointer(weights, "last")
     except UserError as error:
         logger.warning("--resume auto goes by the folders' names: %s", error)
         last = None
     last = max(found, default=0) if last is None else last
-    # Steps beyond the last one are of a run that was taken back to an earlier snapshot.
+    # Steps beyond the last one are of a run that was taken back to an earlier checkpoint.
     for step in sorted(found, key=lambda step: (step > last, -step)):
         fault = find_fault(found[step])
         if fault is None:
             return found[step]
         logger.warning("--resume auto passes over %s: %s", found[step], fault)
     if found:
-        logger.warning("--resume auto: no snapshot in %s is whole", weights)
+        logger.warning("--resume auto: no checkpoint in %s is whole", weights)
     return None
 
 
 def _pointed(weights: Path, pointer: str, where: str) -> Path:
-    """The snapshot that a pointer names; without `last.json` the latest one."""
-    found = list_snapshots(weights)
+    """The checkpoint that a pointer names; without `last.json` the latest one."""
+    found = list_checkpoints(weights)
     step = read_pointer(weights, pointer)
     if step is None and pointer == "last":
         step = max(found, default=None)
     if step is None or step not in found:
-        what = f"no {pointer} snapshot in {weights}" if step is None else f"step {step} is gone"
+        what = f"no {pointer} checkpoint in {weights}" if step is None else f"step {step} is gone"
         raise UserError(what, where, _advice(weights), Exit.CHECKPOINT)
     return found[step]
 
@@ -198,24 +198,24 @@ def _by_path(weights: Path, resume: str) -> Path:
         if path.is_dir() and (NAME.fullmatch(path.name) or (path / MANIFEST).exists()):
             return path
         for folder in (candidate / "weights", candidate):
-            if list_snapshots(folder):
+            if list_checkpoints(folder):
                 return _pointed(folder, "last", where)
-    raise UserError("no such snapshot", where, _advice(weights), Exit.CHECKPOINT)
+    raise UserError("no such checkpoint", where, _advice(weights), Exit.CHECKPOINT)
 
 
 def _advice(weights: Path) -> str:
-    names = ", ".join(folder_name(step) for step in list_snapshots(weights))
+    names = ", ".join(folder_name(step) for step in list_checkpoints(weights))
     return f"found: {names}" if names else "found none: leave --resume out to start anew"
 
 
 def _check(path: Path) -> None:
     if fault := find_fault(path):
-        what, fix = fault, "use --resume auto, or name another snapshot"
+        what, fix = fault, "use --resume auto, or name another checkpoint"
         raise UserError(what, str(path), fix, Exit.CHECKPOINT)
 
 
 def read_progress(path: Path) -> dict:
-    """What `save_snapshot` was given as `progress`, without a model; checks no hash."""
+    """What `save_checkpoint` was given as `progress`, without a model; checks no hash."""
     return serialization.decode(_read_json(path / "progress.json"), {})
 
 
@@ -223,11 +223,11 @@ def _read_json(path: Path) -> dict:
     return json.loads(path.read_bytes())
 
 
-def load_snapshot(path: Path, *, model: nn.Module, optimizer: Optimizer | None = None) -> dict:
+def load_checkpoint(path: Path, *, model: nn.Module, optimizer: Optimizer | None = None) -> dict:
     """Fills the unwrapped model (and the optimizer) bit for bit and returns the progress.
 
     Raises:
-        UserError: exit 4, the snapshot is damaged, or is of another model or optimizer. Nothing is
+        UserError: exit 4, the checkpoint is damaged, or of another model or optimizer. Nothing is
             loaded from a damaged one.
     """
     _check(path)

@@ -1,4 +1,4 @@
-"""Snapshot folders on the disk: made whole in one instant, told from broken ones, cleaned up.
+"""Checkpoint folders on the disk: made whole in one instant, told from broken ones, cleaned up.
 
 A folder is made as `step-00000240.tmp-<pid>`, flushed to the disk, read back and renamed. To
 replace one of the same step, the old is set aside as `step-00000240.old`, and is still found by
@@ -108,7 +108,7 @@ def _settle(old: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Deletes a folder under another name, so that half of it never looks like a snapshot."""
+    """Deletes a folder under another name, so that half of it never looks like a checkpoint."""
     doomed = _temporary(folder)
     os.rename(folder, doomed)
     shutil.rmtree(doomed)
@@ -127,7 +127,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def list_snapshots(weights: Path) -> dict[int, Path]:
+def list_checkpoints(weights: Path) -> dict[int, Path]:
     """Step -> folder, in the order of the steps, whole or not."""
     names = sorted(path.name for path in weights.iterdir()) if weights.is_dir() else []
     matches = [match for name in names if (match := NAME.fullmatch(name))]
@@ -141,7 +141,7 @@ def locate(path: Path) -> Path:
 
 
 def find_fault(folder: Path, name: str | None = None) -> str | None:
-    """What is wrong with a snapshot, beginning with the file's name; None where it is whole.
+    """What is wrong with a checkpoint, beginning with the file's name; None where it is whole.
 
     Args:
         name: what the folder is going to be called, where it is not called so yet.
@@ -184,7 +184,7 @@ def _find_file_fault(path: Path, seal: Mapping) -> str | None:
 
 
 def write_pointer(weights: Path, pointer: str, step: int) -> None:
-    """Lets `<pointer>.json` name the snapshot of `step`, from one instant to the next."""
+    """Lets `<pointer>.json` name the checkpoint of `step`, from one instant to the next."""
     path = weights / f"{pointer}.json"
     temporary = _temporary(path)
     try:
@@ -197,7 +197,7 @@ def write_pointer(weights: Path, pointer: str, step: int) -> None:
 
 
 def _pointer(pointer: str, step: int) -> dict:
-    # The step is said twice, so that a flipped digit does not lead to another snapshot.
+    # The step is said twice, so that a flipped digit does not lead to another checkpoint.
     return {"pointer": pointer, "snapshot": folder_name(step), "step": step}
 
 
@@ -217,7 +217,7 @@ def read_pointer(weights: Path, pointer: str) -> int | None:
     except (ValueError, KeyError, TypeError, OSError):
         is_intact = False
     if not is_intact:
-        fix = "name a snapshot with --resume PATH, or use --resume auto"
+        fix = "name a checkpoint with --resume PATH, or use --resume auto"
         raise UserError("it is damaged", str(path), fix, Exit.CHECKPOINT)
     return step
 

@@ -138,7 +138,7 @@ def encode(value: object, name: str, tensors: dict[str, Tensor]) -> object:
             return dict(pairs)
         return {"$pairs": [[encode(key, name, tensors), item] for key, item in pairs]}
     raise TypeError(
-        f"{name} is a {type(value).__name__}; a snapshot holds tensors, numbers, texts, lists, "
+        f"{name} is a {type(value).__name__}; a checkpoint holds tensors, numbers, texts, lists, "
         "tuples and mappings"
     )
 

@@ -115,7 +115,7 @@ class Flag(NamedTuple):
 
 
 WHAT, DATA, TRAINING = "What", "Data", "Training"
-RESULTS, SETTINGS = "Snapshots and results", "Settings and your own code"
+RESULTS, SETTINGS = "Checkpoints and results", "Settings and your own code"
 
 # fmt: off
 FLAGS = (
@@ -131,7 +131,7 @@ FLAGS = (
          "folder with raw releases (default: ./data if there is one); what is not there: the hub"),
     Flag(DATA, "hf_cache_dir", path, "DIR", "prepared data", "~/.cache/ke_t5"),
     Flag(DATA, "train_split", text, "SPLIT", "such as train[:90%] (default: train)", scripts=TRAIN),
-    Flag(DATA, "valid_split", text, "SPLIT", "picks the best snapshot; also --test_split",
+    Flag(DATA, "valid_split", text, "SPLIT", "picks the best checkpoint; also --test_split",
          scripts=TRAIN),
     Flag(DATA, "test_split", text, "SPLIT", "(default: test, or else validation)", scripts=TEST),
     Flag(DATA, "pass_only_model_io", boolean, "true|false",
@@ -154,9 +154,10 @@ FLAGS = (
     Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs too", scripts=TRAIN),
     Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),
     Flag(RESULTS, "output_dir", path, "DIR", "results, one folder per model and task", "output"),
-    Flag(RESULTS, "save_every", whole(1), "STEPS", "snapshots between validations", scripts=TRAIN),
+    Flag(RESULTS, "save_every", whole(1), "STEPS", "checkpoints between validations",
+         scripts=TRAIN),
     Flag(RESULTS, "resume", resume, "true|auto|best|PATH",
-         "true: the last snapshot; auto: the last if there is one", alone="true"),
+         "true: the last checkpoint; auto: the last if there is one", alone="true"),
     Flag(RESULTS, "hf_path", hf_path, "DIR|default",
          "save_pretrained folder: written after training, read by a test", alone="default"),
     Flag(RESULTS, "submission", path, "FILE", "predictions in the benchmark's own form",

@@ -35,8 +35,8 @@ class BatchPlan:
         batch_size: rows of a global batch (per process x processes x accumulation).
         batch_tokens: padded tokens of a global batch instead, or None.
         seed: of the run.
-        quotas: of a mixture, (examples, examples in an epoch) of each member; the members' examples
-            stand one after the other.
+        examples_per_epoch: of a mixture, (examples, examples in an epoch) of each member; the
+            members' examples follow one another.
         window: batches in a window that is sorted by length; 1 is random order.
     """
 
@@ -45,7 +45,7 @@ class BatchPlan:
     batch_size: int
     batch_tokens: int | None
     seed: int
-    quotas: tuple[tuple[int, int], ...] = ()
+    examples_per_epoch: tuple[tuple[int, int], ...] = ()
     window: int = WINDOW_BATCHES
     # Cutting by tokens takes seconds for a million rows, and both the number of steps and the
     # batches themselves need it: 4 bytes for each row and epoch.
@@ -100,10 +100,10 @@ class BatchPlan:
     def _drawn(self, epoch: int) -> np.ndarray:
         """The positions that an epoch holds: all, or of each member of a mixture the next `quota`
         of its passes, each a permutation of (seed, member, pass)."""
-        if not self.quotas:
+        if not self.examples_per_epoch:
             return np.arange(len(self.input_lengths))
         drawn, start = [], 0
-        for member, (size, quota) in enumerate(self.quotas):
+        for member, (size, quota) in enumerate(self.examples_per_epoch):
             begin, end = epoch * quota, (epoch + 1) * quota
             passes = [
                 # numpy reads [seed, epoch] as [seed, epoch, 0]: members are counted from 1.
@@ -164,7 +164,7 @@ def get_batches(
     batch_size: int,
     num_parts: int,
     seed: int,
-    quotas: tuple[tuple[int, int], ...] = (),
+    examples_per_epoch: tuple[tuple[int, int], ...] = (),
     batch_tokens: int | None = None,
     window: int = WINDOW_BATCHES,
 ) -> BatchPlan:
@@ -176,7 +176,7 @@ def get_batches(
         batch_size: rows per process and accumulated part.
         num_parts: processes x accumulated parts: a global batch is that many times larger.
         seed: of the run.
-        quotas: of a mixture, as `BatchPlan` has it.
+        examples_per_epoch: of a mixture, as `BatchPlan` has it.
         batch_tokens: gin's seam: padded tokens per process and part, instead of a number of rows.
         window: gin's seam: batches in a window that is sorted by length; 1 is random order.
     """
@@ -188,7 +188,13 @@ def get_batches(
     total_tokens = None if batch_tokens is None else batch_tokens * num_parts
     size = batch_size * num_parts
     return BatchPlan(
-        input_lengths, target_lengths, size, total_tokens, seed, quotas=quotas, window=window
+        input_lengths,
+        target_lengths,
+        size,
+        total_tokens,
+        seed,
+        examples_per_epoch=examples_per_epoch,
+        window=window,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which of a run's snapshots is the best."""
+"""Which of a run's checkpoints is the best."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Best:
-    """Which score picks the best snapshot, and whether more of it is better."""
+    """Which score picks the best checkpoint, and whether more of it is better."""
 
     score: str
     greater: bool = True
@@ -20,10 +20,10 @@ class Best:
 
 
 def greatest(score: str) -> Best:
-    """The snapshot with the greatest value of this score is the best."""
+    """The checkpoint with the greatest value of this score is the best."""
     return Best(score, greater=True)
 
 
 def least(score: str) -> Best:
-    """The snapshot with the least value of this score is the best."""
+    """The checkpoint with the least value of this score is the best."""
     return Best(score, greater=False)

@@ -195,7 +195,7 @@ def compute_scores(
 
 
 def best_score(task: Task | Mixture, scores: Mapping[str, float]) -> float:
-    """The score that picks the best snapshot; NaN where the task has no such score or no row has a
+    """The score that picks the best checkpoint; NaN if the task has no such score or no row has a
     label."""
     if task.best is None or not scores:
         return math.nan

@@ -26,7 +26,7 @@ Rate = float | Callable[[Task, int], float]
 MEAN = "mean"
 
 # One model with one loss serves all members: in these they must agree.
-SHARED = ("form", "output_features", "labels", "problem_type", "model_config", "divisor")
+SHARED = ("form", "output_features", "labels", "problem_type", "model_config", "loss_reduction")
 
 
 def rate_num_examples(
@@ -56,7 +56,7 @@ class Mixture:
     passes of its own, which go on from epoch to epoch: how often its examples have been seen
     differs by at most one at the end of any epoch.
 
-    The members agree in `SHARED`. The best snapshot is the one with the best mean of the scores
+    The members agree in `SHARED`. The best checkpoint is the one with the best mean of the scores
     that pick the members' best.
 
     Attributes:
@@ -121,9 +121,9 @@ class Mixture:
         return self.members[0].model_config
 
     @property
-    def divisor(self) -> str:
+    def loss_reduction(self) -> str:
         """As the members have it."""
-        return self.members[0].divisor
+        return self.members[0].loss_reduction
 
     @property
     def defaults(self) -> Defaults:
@@ -141,7 +141,7 @@ class Mixture:
         best = self.members[0].best
         return None if best is None else Best(MEAN, greater=best.greater)
 
-    def quotas(self, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    def examples_per_epoch(self, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """(training examples, examples in an epoch) of each member.
 
         Args:

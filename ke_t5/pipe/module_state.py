@@ -1,7 +1,7 @@
 """What a forward pass leaves behind in a model besides its weights, and how it is undone.
 
 Some models change themselves: BigBird replaces its sparse attention for good at the first short
-batch, dynamic rotary embeddings grow with the longest input so far. A snapshot holds the weights
+batch, dynamic rotary embeddings grow with the longest input so far. A checkpoint holds the weights
 only, so a resumed run would compute something else than an uninterrupted one.
 """
 

@@ -59,7 +59,7 @@ class Task:
         form: kind of model it needs, one of `FORMS`.
         metric_fns: functions (targets, predictions[, scores]) -> {name: value x 100} over the
             whole split.
-        best: the score that picks the best snapshot.
+        best: the score that picks the best checkpoint.
         decode: (records, examples) -> (prediction, scores): what the model said about one row (a
             record per window) in the terms of the gold; scores may be None. A prediction None is an
             answer that could not be read ("unparsable").
@@ -71,7 +71,7 @@ class Task:
         labels: id -> label name, for models with labels.
         problem_type: as transformers' configuration has it ("regression", ...).
         model_config: what a new model's configuration is to hold where it knows the name.
-        divisor: what the loss is a mean over: "rows", "label_tokens" or "start_end".
+        loss_reduction: what the loss is a mean over: "rows", "label_tokens" or "start_end".
         row_checks: functions (dataset, where) that refuse bad rows before a tokenizer is loaded.
         defaults: settings where the user gives none.
         variants: other kinds of model that can serve it, one of `FORMS` -> the fields that differ
@@ -93,7 +93,7 @@ class Task:
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
     model_config: Mapping[str, Any] = field(default_factory=dict)
-    divisor: str = "rows"
+    loss_reduction: str = "rows"
     row_checks: Sequence[Callable[[datasets.Dataset, str], None]] = ()
     defaults: Defaults = field(default_factory=Defaults)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

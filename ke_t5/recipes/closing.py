@@ -1,15 +1,15 @@
 """The closing validation: of a run that ended between two validations of its schedule.
 
 A run that `--max_steps` ends within an epoch is validated once more. That validation counts: it is
-logged, and its snapshot can be the best. But a later `--resume` that goes past it has to end in
+logged, and its checkpoint can be the best. But a later `--resume` that goes past it has to end in
 the bytes of an uninterrupted run, which never made it; it is taken back then:
 
-* `progress.json` of its snapshot keeps `best` and `waited` as the schedule left them, and the
+* `progress.json` of its checkpoint keeps `best` and `waited` as the schedule left them, and the
   closing validation beside them.
 * Its line in metrics.jsonl is marked `"closing": true`. Such lines are dropped whenever a run is
   resumed, and logged again if that run has no further step to make.
 * Before its results replace those of the scheduled best, these are copied to `<run>/scheduled/`,
-  with the step that best.json named; `take_back` restores both. The snapshot of that step is not
+  with the step that best.json named; `take_back` restores both. The checkpoint of that step is not
   deleted in the meantime.
 
 Each step can be repeated, so a process killed between two of them does no harm.
@@ -85,7 +85,7 @@ def _restore(copy: Path, target: Path) -> None:
 
 
 def best_of(progress: Mapping[str, Any]) -> dict[str, Any] | None:
-    """{"step", "score", "scores"} of the best validation that a snapshot knows, the closing one
+    """{"step", "score", "scores"} of the best validation that a checkpoint knows, the closing one
     included; None without."""
     closing = progress.get("closing")
     return closing if closing is not None and closing["is_best"] else progress["best"]

@@ -41,13 +41,13 @@ def report_examples(task: Task, split: str, examples: Examples) -> None:
         logger.warning("%s %s: %d%s %s", task.name, split, count, of, what)
 
 
-def report_mixture(mixture: Mixture, quotas: Sequence[tuple[int, int]]) -> None:
+def report_mixture(mixture: Mixture, examples_per_epoch: Sequence[tuple[int, int]]) -> None:
     """Logs how much of an epoch each member gives: (its training examples, those in an epoch)."""
     shares = [
         f"{task.name} {quota} (of {size})"
-        for task, (size, quota) in zip(mixture.members, quotas, strict=True)
+        for task, (size, quota) in zip(mixture.members, examples_per_epoch, strict=True)
     ]
-    total = sum(quota for _, quota in quotas)
+    total = sum(quota for _, quota in examples_per_epoch)
     logger.info("%s: an epoch of %d examples: %s", mixture.name, total, ", ".join(shares))
 
 
@@ -97,7 +97,7 @@ def next_commands(
 
     Args:
         folder: of the two scripts, from the current one.
-        best, last: how `--resume` finds the snapshot to test, and the one to go on from.
+        best, last: how `--resume` finds the checkpoint to test, and the one to go on from.
         stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
         real_model: a model to train on real data, after a run on the sample.
     """

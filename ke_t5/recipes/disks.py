@@ -45,13 +45,13 @@ def check_one_disk(job: Job, ranks: Ranks) -> None:
     hosts = [facts["host"] for facts in ranks.facts]
     if blind:
         logger.warning(
-            "--output_dir is not shared by all nodes: results and snapshots are written on %s "
+            "--output_dir is not shared by all nodes: results and checkpoints are written on %s "
             "(process 0) only; process(es) %s on %s do not see them, and --resume needs them on "
             "every node",
             hosts[0], ", ".join(map(str, blind)), ", ".join(dict.fromkeys(hosts[r] for r in blind)),
         )  # fmt: skip
     elif len(set(hosts)) > 1:
-        logger.info("process 0 on %s writes results and snapshots; all nodes see them", hosts[0])
+        logger.info("process 0 on %s writes results and checkpoints; all nodes see them", hosts[0])
 
 
 def _blind_ranks(folder: Path, ranks: Ranks) -> list[int]:
@@ -79,14 +79,14 @@ def _sees(path: Path) -> bool:
         time.sleep(0.1)
 
 
-def check_seen(snapshot: Path | None, ranks: Ranks, *, where: str) -> None:
-    """Raises UserError on every process if one of them does not see the snapshot."""
-    seen = ranks.broadcast(ranks.gather(snapshot is None or snapshot.is_dir()))
+def check_seen(checkpoint: Path | None, ranks: Ranks, *, where: str) -> None:
+    """Raises UserError on every process if one of them does not see the checkpoint."""
+    seen = ranks.broadcast(ranks.gather(checkpoint is None or checkpoint.is_dir()))
     if not all(seen):
         rank = seen.index(False)
         host = ranks.facts[rank]["host"]
         raise UserError(
-            f"process 0 goes on from {snapshot}, which process {rank} on {host} does not see",
+            f"process 0 goes on from {checkpoint}, which process {rank} on {host} does not see",
             where,
             "put --output_dir on a disk that all nodes share, or copy the run to each node",
             Exit.CHECKPOINT,

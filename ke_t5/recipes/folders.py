@@ -95,7 +95,7 @@ class RunFolder:
 
     @classmethod
     def around(cls, path: str) -> RunFolder | None:
-        """The run that a folder is, or that a snapshot in it belongs to; None for none."""
+        """The run that a folder is, or that a checkpoint in it belongs to; None for none."""
         for folder in (Path(path), *Path(path).resolve().parents[:2]):
             if (folder / "model" / "config.json").exists():
                 return cls(folder)
@@ -103,7 +103,7 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """Snapshots."""
+        """Checkpoints."""
         return self.path / "weights"
 
     @property
@@ -143,12 +143,12 @@ class RunFolder:
         return any((self.path / name).exists() for name in ("run.json", "weights"))
 
     def is_trained(self) -> bool:
-        """Whether there are a snapshot and the model it is of."""
+        """Whether there are a checkpoint and the model it is of."""
         has_model = (self.model / "config.json").exists()
         return has_model and any(self.weights.glob("step-*/MANIFEST.json"))
 
     def has_best(self) -> bool:
-        """Whether a validation has picked a snapshot."""
+        """Whether a validation has picked a checkpoint."""
         return (self.weights / "best.json").exists()
 
     def make_new(self) -> Path | None:

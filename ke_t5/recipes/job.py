@@ -52,11 +52,11 @@ class Job:
         model_folder: hub name or folder that configuration, tokenizer and weights come from.
         has_weights: whether the weights there are to be loaded (False from scratch).
         may_draw_head: whether a head that the weights do not hold may be drawn.
-        is_resumed: whether the weights are those of a snapshot of `run`; is_restart: whether this
+        is_resumed: whether the weights are those of a checkpoint of `run`; is_restart: whether this
             launch began the run there, before a process of it failed.
         has_default_warmup: whether the number of warm-up steps follows from that of all steps.
         model_config: what the user changes in the model's configuration.
-        quotas: of a mixture, (training examples, examples in an epoch) of each member.
+        examples_per_epoch: of a mixture, (training examples, examples in an epoch) of each member.
         data: split -> number and content hash of its examples, for `run.json`.
         trained_rows: task -> hashes of the rows that it is trained on (see `row_hashes`).
     """
@@ -76,7 +76,7 @@ class Job:
     is_restart: bool = False
     has_default_warmup: bool = False
     model_config: dict[str, Any] = field(default_factory=dict)
-    quotas: tuple[tuple[int, int], ...] = ()
+    examples_per_epoch: tuple[tuple[int, int], ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
     trained_rows: dict[str, np.ndarray] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from ke_t5.checkpoint.checkpoints import find_snapshot, load_snapshot, read_progress
+from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
 from ke_t5.pipe import IGNORED, Examples
@@ -49,7 +49,7 @@ def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
         tokenizer=get_vocabulary(),
         new_head=job.may_draw_head,
     )
-    if not job.is_resumed:  # else the weights come from a snapshot, after this
+    if not job.is_resumed:  # else the weights come from a checkpoint, after this
         logger.info(note)
     if job.settings.gradient_checkpointing:
         recompute_activations(model)
@@ -63,7 +63,7 @@ def start_at_mean(job: Job, module: PreTrainedModel, train: Examples) -> None:
     """Sets the bias of a new head for a number to the mean of the training labels.
 
     KLUE STS spends its first hundred updates finding that mean. A head that was loaded, or that a
-    snapshot is to replace, stays as it is.
+    checkpoint is to replace, stays as it is.
     """
     if job.is_resumed or job.task.problem_type != "regression":
         return
@@ -160,7 +160,7 @@ def check_export(job: Job) -> None:
 def export_best(
     job: Job, module: PreTrainedModel, ranks: Ranks, *, settings: Mapping[str, Any]
 ) -> None:
-    """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`).
+    """Writes the best checkpoint as a folder for `from_pretrained` (`--hf_path`).
 
     Args:
         settings: what weights and scores depend on, for the card.
@@ -168,10 +168,10 @@ def export_best(
     if ranks.is_main:
         has_best = job.run.has_best()
         if not has_best:
-            logger.warning("no validation gave a number to judge by: the last snapshot is exported")
-        snapshot = find_snapshot(job.run.weights, "best" if has_best else "true")
-        load_snapshot(snapshot, model=module)
-        best = best_of(read_progress(snapshot))
+            logger.warning("no validation score to choose by: exporting the last checkpoint")
+        checkpoint = find_checkpoint(job.run.weights, "best" if has_best else "true")
+        load_checkpoint(checkpoint, model=module)
+        best = best_of(read_progress(checkpoint))
         tokenizer, scores = get_vocabulary(), best["scores"] if best else {}
         card = model_card(job, module, tokenizer, scores, settings)
         forms = {task.name: input_form(task, tokenizer) for task in job.task.members}
@@ -179,5 +179,5 @@ def export_best(
             name: {"input": form} for name, form in forms.items() if form is not None
         }
         folder = export.export(module, tokenizer, export_folder(job), card=card)
-        logger.info("exported %s to %s", snapshot.name, folder)
+        logger.info("exported %s to %s", checkpoint.name, folder)
     ranks.barrier()

@@ -11,7 +11,7 @@ from ke_t5.files import write_json
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.predictions import read_predictions, write_predictions
-from ke_t5.recipes.task_splits import Evaluation, Part
+from ke_t5.recipes.task_splits import Evaluation, TaskSplit
 from ke_t5.report.intervals import LEVEL, Bootstrap, bootstrap
 from ke_t5.report.report import write_report
 
@@ -20,7 +20,7 @@ SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
 
 def write_evaluation(
     job: Job,
-    part: Part,
+    part: TaskSplit,
     evaluated: Evaluated,
     *,
     weights: str,
@@ -30,8 +30,8 @@ def write_evaluation(
     """Writes scores and predictions, removes the report of older ones.
 
     Args:
-        weights: what predicted: the name of a snapshot, or a folder.
-        sha256: of these weights, if they are not a snapshot of the run.
+        weights: what predicted: the name of a checkpoint, or a folder.
+        sha256: of these weights, if they are not a checkpoint of the run.
         folder: where to (default: the one of a validation).
     """
     folder = folder or job.run.evaluation(part.name)
@@ -121,12 +121,12 @@ def _read_scores(folder: Path) -> dict[str, Any]:
     return json.loads((folder / SCORES).read_text(encoding="utf-8"))
 
 
-def report_validation(job: Job, helper: EvaluationHelper, part: Part) -> None:
+def report_validation(job: Job, helper: EvaluationHelper, part: TaskSplit) -> None:
     """Writes `report.html` of the validation that is in the run's folder, unless it has one.
 
     Once, when a training is over: intervals and pictures take seconds, and after each validation
-    they would be of snapshots that the next one puts out of date. It is made of the predictions on
-    the disk, because the best validation may have been before this launch resumed the run.
+    they would show checkpoints that the next one replaces. It is made of the predictions on disk,
+    because the best validation may have been before this launch resumed the run.
     """
     folder = job.run.evaluation(part.name)
     if not (folder / SCORES).exists() or (folder / REPORT).exists():
@@ -141,7 +141,9 @@ def report_validation(job: Job, helper: EvaluationHelper, part: Part) -> None:
     )
 
 
-def facts_of(job: Job, helper: EvaluationHelper, part: Part, *, weights: str) -> dict[str, object]:
+def facts_of(
+    job: Job, helper: EvaluationHelper, part: TaskSplit, *, weights: str
+) -> dict[str, object]:
     """What a report says of a run besides its scores."""
     facts: dict[str, object] = {
         "split": part.split,

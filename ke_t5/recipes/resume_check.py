@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ke_t5.checkpoint.checkpoints import find_snapshot
+from ke_t5.checkpoint.checkpoints import find_checkpoint
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.recipes.disks import check_seen
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.task_splits import Part
+from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.train.loop import TrainState
 from ke_t5.train.schedules import allows_stretching, get_scheduler, schedule_settings
 
@@ -22,35 +22,35 @@ logger = logging.getLogger(__name__)
 SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 STRETCH = "resume_schedule.stretch"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
-# What the first version did; its snapshots do not say so.
+# What the first version did; its checkpoints do not say so.
 EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
 
 
-def snapshot_to_go_on_from(job: Job, ranks: Ranks) -> Path | None:
-    """The snapshot that `--resume` names on process 0, which every process sees; None for a new
+def checkpoint_to_go_on_from(job: Job, ranks: Ranks) -> Path | None:
+    """The checkpoint that `--resume` names on process 0, which every process sees; None for a new
     run.
 
     Raises:
-        UserError: exit 4, the run has no whole snapshot, or a process does not see it.
+        UserError: exit 4, the run has no whole checkpoint, or a process does not see it.
     """
-    resume, snapshot = job.flags.resume, None
+    resume, checkpoint = job.flags.resume, None
     if ranks.is_main and resume:
-        snapshot = find_snapshot(job.run.weights, resume)
-    snapshot = ranks.broadcast(snapshot)
-    if snapshot is None and job.is_resumed:
-        # Its weights were not loaded: a snapshot was to replace them.
+        checkpoint = find_checkpoint(job.run.weights, resume)
+    checkpoint = ranks.broadcast(checkpoint)
+    if checkpoint is None and job.is_resumed:
+        # Its weights were not loaded: a checkpoint was to replace them.
         raise UserError(
-            f"there is no whole snapshot in {job.run.weights}",
+            f"there is no whole checkpoint in {job.run.weights}",
             f"--resume {resume}",
             "leave it out to start anew",
             Exit.CHECKPOINT,
         )
-    check_seen(snapshot, ranks, where=f"--resume {resume}")
-    return snapshot
+    check_seen(checkpoint, ranks, where=f"--resume {resume}")
+    return checkpoint
 
 
 def fixed_settings(
-    job: Job, state: TrainState, *, plan: BatchPlan, train: Examples, valid: Sequence[Part]
+    job: Job, state: TrainState, *, plan: BatchPlan, train: Examples, valid: Sequence[TaskSplit]
 ) -> dict[str, Any]:
     """Flag or gin name -> value of all that weights, order or the choice of the best depend on."""
     flags, groups = job.flags, state.optimizer.param_groups
@@ -65,7 +65,7 @@ def fixed_settings(
         "--model_name": job.class_name,
         "training data": train.content_hash(),
         "training rows": len(train),
-        "share of each task (rows, rows in an epoch)": plan.quotas or None,
+        "share of each task (rows, rows in an epoch)": plan.examples_per_epoch or None,
         "validation data": "+".join(part.examples.content_hash() for part in valid),
         "--seed": flags.seed,
         "global batch (batch_size x processes x accumulate)": plan.batch_size,
@@ -90,7 +90,7 @@ def schedule_of(job: Job) -> dict[str, Any]:
 def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
     """Raises UserError for the first setting that is another one than before.
 
-    A snapshot of an older version of this package may not know all of them.
+    A checkpoint of an older version of this package may not know all of them.
     """
     # Without the flag, older versions wrote null.
     before = {**EARLIER, **before, "--schedule": before.get("--schedule") or "constant"}
@@ -113,7 +113,7 @@ def keep_warmup(job: Job, state: TrainState, before: dict[str, Any], *, total: i
     settings = before.get(SCHEDULE)
     if job.has_default_warmup and settings:
         job.configuration.bind("get_scheduler.warmup_steps", settings[1], "--resume")
-        state.factor = get_scheduler(job.flags.schedule, total)
+        state.lr_multiplier = get_scheduler(job.flags.schedule, total)
 
 
 def check_schedule(
@@ -124,7 +124,7 @@ def check_schedule(
     With `resume_schedule.stretch=True` the change is logged instead.
 
     Args:
-        total_before: updates in all epochs of the run that saved the snapshot; None in snapshots of
+        total_before: updates in all epochs of the run that saved the checkpoint; None in those of
             older versions, which cannot be checked.
         total: updates in all epochs now; num_steps: those of them that this launch makes.
     """
@@ -133,7 +133,7 @@ def check_schedule(
     name = job.flags.schedule or "constant"
     before = get_scheduler(name, total_before)
     begun = range(state.step, num_steps)
-    changed = next((step for step in begun if before(step) != state.factor(step)), None)
+    changed = next((step for step in begun if before(step) != state.lr_multiplier(step)), None)
     if changed is None:
         return
     rates = [group.get("initial_lr", group["lr"]) for group in state.optimizer.param_groups]
@@ -142,7 +142,7 @@ def check_schedule(
     old = before(changed - 1 if changed == state.step > 0 else changed)
     told = (
         f"the {name} schedule was made for {total_before} steps and now has {total}: its learning "
-        f"rate goes from {peak * old:.3g} to {peak * state.factor(changed):.3g} "
+        f"rate goes from {peak * old:.3g} to {peak * state.lr_multiplier(changed):.3g} "
         f"at step {changed + 1}"
     )
     where = job.flags.given.get("epochs", f"{total} steps in all epochs")

@@ -13,12 +13,12 @@ from ke_t5.errors import UserError
 from ke_t5.pipe.splits import num_common
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.row_hashes import overlap, row_hashes
-from ke_t5.recipes.task_splits import Part, part_name
+from ke_t5.recipes.task_splits import TaskSplit, part_name
 
 logger = logging.getLogger(__name__)
 
 
-def tell_of_seen_rows(job: Job, trained_on: str, part: Part) -> int:
+def tell_of_seen_rows(job: Job, trained_on: str, part: TaskSplit) -> int:
     """A warning where rows of a part stand in the split, too, that its task was trained on; how
     many they are."""
     task = part.task
@@ -29,7 +29,7 @@ def tell_of_seen_rows(job: Job, trained_on: str, part: Part) -> int:
     return num_rows
 
 
-def tell_of_seen_texts(part: Part, trained: np.ndarray, *, num_told: int = 0) -> None:
+def tell_of_seen_texts(part: TaskSplit, trained: np.ndarray, *, num_told: int = 0) -> None:
     """A warning if rows of a part have the text of rows that were trained on, in any file.
 
     Args:
@@ -46,7 +46,9 @@ def tell_of_seen_texts(part: Part, trained: np.ndarray, *, num_told: int = 0) ->
         )  # fmt: skip
 
 
-def tell_of_validated_rows(job: Job, train: Sequence[Part], valid: Sequence[Part]) -> None:
+def tell_of_validated_rows(
+    job: Job, train: Sequence[TaskSplit], valid: Sequence[TaskSplit]
+) -> None:
     """Both for the validation of a training; what is trained on goes into `job.trained_rows`, for
     later tests of the run."""
     for one, other in zip(train, valid, strict=True):
@@ -57,7 +59,7 @@ def tell_of_validated_rows(job: Job, train: Sequence[Part], valid: Sequence[Part
             tell_of_seen_texts(other, trained, num_told=num_told)
 
 
-def tell_of_tested_rows(job: Job, parts: Sequence[Part]) -> None:
+def tell_of_tested_rows(job: Job, parts: Sequence[TaskSplit]) -> None:
     """The same for a test of a run's own model: by the split that `run.json` names first, in a
     mixture first for that task, and by the texts that the run has kept hashes of."""
     if not (job.flags.resume or job.flags.hf_path == "default"):

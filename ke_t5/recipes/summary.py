@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ke_t5.distributed import Ranks
 from ke_t5.recipes import console
 from ke_t5.recipes.job import backbone_type
-from ke_t5.recipes.task_splits import Part
+from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import counted, format_scores, score_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def tell_result(keeper: Keeper, *, seconds: float) -> None:
     )
 
 
-def _scores_of(part: Part, best: Mapping[str, Any], task: object) -> dict[str, float]:
+def _scores_of(part: TaskSplit, best: Mapping[str, Any], task: object) -> dict[str, float]:
     """The best validation's scores of a part, which a mixture keeps by task."""
     if part.task is task:
         return best["scores"]
@@ -84,7 +84,7 @@ def scripts_folder() -> Path:
 
 
 def _names_of_weights(keeper: Keeper) -> tuple[str, str]:
-    """How `--resume` finds the best snapshot and the last; by path in a run found by path."""
+    """How `--resume` finds the best checkpoint and the last; by path in a run found by path."""
     from ke_t5.checkpoint.folders import folder_name, read_pointer  # it imports torch
 
     run = keeper.job.run

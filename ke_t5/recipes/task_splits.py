@@ -36,7 +36,7 @@ FLAGS = {"train": "train_split", "validation": "valid_split", "test": "test_spli
 
 
 @dataclass(frozen=True)
-class Part:
+class TaskSplit:
     """One task's examples of a split.
 
     Attributes:
@@ -48,7 +48,7 @@ class Part:
     examples: Examples
     name: str
 
-    def on(self, examples: Examples) -> Part:
+    def on(self, examples: Examples) -> TaskSplit:
         """The same with other examples."""
         return dataclasses.replace(self, examples=examples)
 
@@ -70,7 +70,7 @@ def resolve_splits(job: Job, purpose: str) -> list[str]:
     return splits
 
 
-def load_parts(job: Job, splits: Sequence[str]) -> list[Part]:
+def load_splits(job: Job, splits: Sequence[str]) -> list[TaskSplit]:
     """The examples of these splits, one for each member; tells what was lost on the way."""
     parts = []
     for task, split in zip(job.task.members, splits, strict=True):
@@ -80,7 +80,7 @@ def load_parts(job: Job, splits: Sequence[str]) -> list[Part]:
         if job.flags.pass_only_model_io:
             examples = examples.without_kept()
         name = split if task is job.task else part_name(task, split)
-        parts.append(Part(task, split, examples, name))
+        parts.append(TaskSplit(task, split, examples, name))
     return parts
 
 
@@ -97,11 +97,13 @@ class Evaluation:
             those that have labelled rows, and `<task>/<score>` of every member.
     """
 
-    of_parts: list[tuple[Part, Evaluated]]
+    of_parts: list[tuple[TaskSplit, Evaluated]]
     scores: dict[str, float]
 
 
-def helpers_of(job: Job, model: torch.nn.Module, parts: Sequence[Part]) -> list[EvaluationHelper]:
+def helpers_of(
+    job: Job, model: torch.nn.Module, parts: Sequence[TaskSplit]
+) -> list[EvaluationHelper]:
     """How each part is predicted; a UserError where the model cannot be asked so."""
     helpers = [EvaluationHelper(part.task, seed=job.flags.seed) for part in parts]
     for helper, part in zip(helpers, parts, strict=True):
@@ -109,11 +111,11 @@ def helpers_of(job: Job, model: torch.nn.Module, parts: Sequence[Part]) -> list[
     return helpers
 
 
-def evaluate_parts(
+def evaluate_splits(
     job: Job,
     helpers: Sequence[EvaluationHelper],
     model: torch.nn.Module,
-    parts: Sequence[Part],
+    parts: Sequence[TaskSplit],
     *,
     ranks: Ranks,
     watch: Callable[[Iterable], Iterable] = iter,
@@ -142,7 +144,9 @@ def evaluate_parts(
     return Evaluation(of_parts, found[0].scores)
 
 
-def mixed_scores(of_parts: Sequence[tuple[Part, Evaluated]], *, prefix: str) -> dict[str, float]:
+def mixed_scores(
+    of_parts: Sequence[tuple[TaskSplit, Evaluated]], *, prefix: str
+) -> dict[str, float]:
     """The scores of a mixture, the mean first; {} where no row has a label.
 
     Args:

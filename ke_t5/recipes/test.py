@@ -26,13 +26,13 @@ from ke_t5.recipes.split_overlap import tell_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
 from ke_t5.recipes.task_splits import (
     Evaluation,
-    Part,
-    evaluate_parts,
+    TaskSplit,
+    evaluate_splits,
     helpers_of,
-    load_parts,
+    load_splits,
     resolve_splits,
 )
-from ke_t5.recipes.tested import ResultFolders, Weights, check_task, weights_of_snapshot
+from ke_t5.recipes.tested import ResultFolders, Weights, check_task, weights_of_checkpoint
 from ke_t5.report.intervals import bootstrap
 from ke_t5.report.report import write_report
 from ke_t5.report.scores import format_scores
@@ -50,7 +50,7 @@ def main(flags: Namespace) -> None:
     form = submission_form(job)
     choose_weights(job)
     announce_run_folder(job.run.path)
-    parts = load_parts(job, resolve_splits(job, "test"))
+    parts = load_splits(job, resolve_splits(job, "test"))
     tell_of_tested_rows(job, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     with session(notes_stops=False) as ranks:
@@ -61,7 +61,7 @@ def main(flags: Namespace) -> None:
         model, weights = model_of(job, ranks)
         helpers = helpers_of(job, model, parts)
         watch = console.watch_batches if ranks.is_main else iter
-        evaluation = evaluate_parts(job, helpers, model, parts, ranks=ranks, watch=watch)
+        evaluation = evaluate_splits(job, helpers, model, parts, ranks=ranks, watch=watch)
         if ranks.is_main:
             folders = keep(job, evaluation, weights=weights, form=form)
             for helper, folder, (part, evaluated) in zip(
@@ -74,7 +74,7 @@ def main(flags: Namespace) -> None:
 
 
 def choose_weights(job: Job) -> None:
-    """Decides which model is tested: a run's snapshot, an exported folder, or one as it comes."""
+    """Decides which model is tested: a run's checkpoint, an exported folder, or one as it comes."""
     flags = job.flags
     if flags.hf_path:
         folder = job.run.export if flags.hf_path == "default" else Path(flags.hf_path)
@@ -115,9 +115,9 @@ def untrained(job: Job) -> UserError:
 def no_weights(job: Job) -> UserError:
     """The error for a test that finds nothing to test."""
     return UserError(
-        f"no whole snapshot in {job.run.weights}",
+        f"no whole checkpoint in {job.run.weights}",
         f"--resume {job.flags.resume}",
-        "train first, or name a snapshot",
+        "train first, or name a checkpoint",
         Exit.CHECKPOINT,
     )
 
@@ -125,7 +125,7 @@ def no_weights(job: Job) -> UserError:
 def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
     """The model to test, and which weights these are."""
     # These import torch and transformers, which everything before has spared.
-    from ke_t5.checkpoint.checkpoints import find_snapshot, load_snapshot
+    from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint
     from ke_t5.recipes.modelling import build_model
 
     model = build_model(job, ranks)
@@ -134,12 +134,12 @@ def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
     if not job.is_resumed:
         is_own = job.flags.hf_path == "default"
         return model, Weights("hf" if is_own else job.model_folder, Path(job.model_folder))
-    snapshot = find_snapshot(job.run.weights, job.flags.resume)
-    if snapshot is None:
+    checkpoint = find_checkpoint(job.run.weights, job.flags.resume)
+    if checkpoint is None:
         raise no_weights(job)
-    load_snapshot(snapshot, model=model)
-    logger.info("testing %s", snapshot)
-    return model, weights_of_snapshot(job.run, snapshot)
+    load_checkpoint(checkpoint, model=model)
+    logger.info("testing %s", checkpoint)
+    return model, weights_of_checkpoint(job.run, checkpoint)
 
 
 def keep(job: Job, evaluation: Evaluation, *, weights: Weights, form: str | None) -> list[Path]:
@@ -169,7 +169,7 @@ def keep(job: Job, evaluation: Evaluation, *, weights: Weights, form: str | None
 def report(
     job: Job,
     helper: EvaluationHelper,
-    part: Part,
+    part: TaskSplit,
     evaluated: Evaluated,
     *,
     weights: str,

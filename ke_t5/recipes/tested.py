@@ -1,11 +1,11 @@
 """What a test scores, and the folder of its results: never one that other results are in.
 
-    eval/<split>/                      the run's own task, its best snapshot: as training writes it
-    eval/<task>__<split>__<weights>/   anything else: another snapshot, task, export or model
+    eval/<split>/                      the run's own task and best checkpoint, as training writes it
+    eval/<task>__<split>__<weights>/   anything else: another checkpoint, task, export or model
 
 `scores.json` says whose results a folder holds (task, split, weights). If these are of another
 split or of other weights of the same name, a few digits of a hash are added to the folder's name;
-results of an earlier best snapshot are moved to a folder with that snapshot's name.
+results of an earlier best checkpoint are moved to a folder with that checkpoint's name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import Mixture
 from ke_t5.recipes.folders import RunFolder, safe_name
 from ke_t5.recipes.job import Job
-from ke_t5.recipes.task_splits import Part
+from ke_t5.recipes.task_splits import TaskSplit
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class Weights:
     """The weights that a test scores.
 
     Attributes:
-        name: of a snapshot of the run, else a folder, a hub name, or "from scratch".
+        name: of a checkpoint of the run, else a folder, a hub name, or "from scratch".
         files: the folder to tell them by, where the name is not enough.
-        is_best: whether they are the run's best snapshot.
+        is_best: whether they are the run's best checkpoint.
     """
 
     name: str
@@ -73,13 +73,13 @@ def short_name(weights: str) -> str:
     return safe_name(safe_name(weights)[-LONGEST_WEIGHTS:])
 
 
-def weights_of_snapshot(run: RunFolder, snapshot: Path) -> Weights:
-    """The weights of a snapshot, of this run or of another one."""
+def weights_of_checkpoint(run: RunFolder, checkpoint: Path) -> Weights:
+    """The weights of a checkpoint, of this run or of another one."""
     from ke_t5.checkpoint.folders import folder_name, read_pointer  # it imports torch
 
-    if snapshot.resolve().parent != run.weights.resolve():
-        return Weights(str(snapshot), snapshot)
-    name = snapshot.name.removesuffix(".old")
+    if checkpoint.resolve().parent != run.weights.resolve():
+        return Weights(str(checkpoint), checkpoint)
+    name = checkpoint.name.removesuffix(".old")
     steps = (read_pointer(run.weights, pointer) for pointer in ("best", "last"))
     best = next((step for step in steps if step is not None), None)
     return Weights(name, is_best=best is not None and name == folder_name(best))
@@ -100,7 +100,7 @@ class ResultFolders:
         if isinstance(job.task, Mixture):
             self.identity["mixture"] = job.task.name
 
-    def of_part(self, part: Part) -> Path:
+    def of_part(self, part: TaskSplit) -> Path:
         """The folder of one part's results; what is there of others is moved or left alone."""
         return self._folder(part.name, task=part.task.name, split=part.split)
 

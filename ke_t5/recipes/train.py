@@ -25,7 +25,7 @@ from ke_t5.recipes.job import (
 )
 from ke_t5.recipes.split_overlap import tell_of_validated_rows
 from ke_t5.recipes.summary import tell_result
-from ke_t5.recipes.task_splits import Part, load_parts, resolve_splits
+from ke_t5.recipes.task_splits import TaskSplit, load_splits, resolve_splits
 from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def main(flags: Namespace) -> None:
         tell_result(keeper, seconds=time.monotonic() - started)
 
 
-def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Keeper:
+def keeper_of(job: Job, train: Examples, valid: list[TaskSplit], ranks: Ranks) -> Keeper:
     """The run's model, optimizer and schedule in the hands of their keeper."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.modelling import (
@@ -82,7 +82,7 @@ def keeper_of(job: Job, train: Examples, valid: list[Part], ranks: Ranks) -> Kee
         model=ranks.wrap(module, find_unused_parameters=unused),
         module=module,
         optimizer=optimizer,
-        factor=get_scheduler(job.flags.schedule or "constant", num_steps),
+        lr_multiplier=get_scheduler(job.flags.schedule or "constant", num_steps),
     )
     return Keeper(job, state, ranks, plan=plan, train=train, valid=valid, num_epochs=num_epochs)
 
@@ -99,7 +99,7 @@ def fit_and_keep(job: Job, keeper: Keeper, train: Examples) -> None:
         keeper.plan,
         ranks=keeper.ranks,
         settings=job.settings,
-        divisor=job.task.divisor,
+        loss_reduction=job.task.loss_reduction,
         seed=job.flags.seed,
         num_steps=keeper.num_steps,
         workers=job.flags.workers,
@@ -108,7 +108,7 @@ def fit_and_keep(job: Job, keeper: Keeper, train: Examples) -> None:
         keeper.log(update)
         if keeper.wants_validation(update):
             keeper.validate(update)
-        elif keeper.wants_snapshot(update):
+        elif keeper.wants_checkpoint(update):
             keeper.save()
         if keeper.ranks.agree_to_stop():
             keeper.save()
@@ -132,7 +132,7 @@ def choose_model(job: Job) -> None:
 
 def is_restarted_run(job: Job) -> bool:
     """Whether torchrun has started this process again (`--max-restarts`), and the run that this
-    launch began has a snapshot: the job then goes on from the last one, whatever `--resume` says.
+    launch began has a checkpoint: the job then goes on from the last one, whatever `--resume` says.
     """
     if not is_restart() or job.run.read_run().get("launch") != launch_name():
         return False
@@ -140,10 +140,10 @@ def is_restarted_run(job: Job) -> bool:
     return resumed_run(job)
 
 
-def examples_of(job: Job) -> tuple[Examples, list[Part]]:
+def examples_of(job: Job) -> tuple[Examples, list[TaskSplit]]:
     """Training and validation examples; tells what was lost on the way to them."""
     splits = resolve_splits(job, "train"), resolve_splits(job, "validation")
-    train, valid = load_parts(job, splits[0]), load_parts(job, splits[1])
+    train, valid = load_splits(job, splits[0]), load_splits(job, splits[1])
     for part in (*train, *valid):
         content = part.examples.content_hash()
         raw = provenance(part.split, part.task.source, job.folders, part.task.rows)
@@ -157,12 +157,12 @@ def examples_of(job: Job) -> tuple[Examples, list[Part]]:
             console.warn_of_shifted_labels(one.examples, other.examples, one.task.labels)
     if not isinstance(job.task, Mixture):
         return train[0].examples, valid
-    job.quotas = job.task.quotas([len(part.examples) for part in train])
-    console.report_mixture(job.task, job.quotas)
+    job.examples_per_epoch = job.task.examples_per_epoch([len(part.examples) for part in train])
+    console.report_mixture(job.task, job.examples_per_epoch)
     return mix_examples({part.task.name: part.examples for part in train}), valid
 
 
-def labelled(part: Part) -> Part:
+def labelled(part: TaskSplit) -> TaskSplit:
     """The part without its rows that have no label; tells how many these are."""
     examples = part.examples.labelled()
     missing = len(part.examples) - len(examples)
@@ -183,5 +183,5 @@ def batch_plan(job: Job, train: Examples, *, num_parts: int) -> BatchPlan:
         batch_size=job.batch_size(),
         num_parts=num_parts,
         seed=job.flags.seed,
-        quotas=job.quotas,
+        examples_per_epoch=job.examples_per_epoch,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ke_t5.checkpoint.checkpoints import clean, load_snapshot, save_snapshot
+from ke_t5.checkpoint.checkpoints import clean, load_checkpoint, save_checkpoint
 from ke_t5.checkpoint.folders import folder_name, write_pointer
 from ke_t5.distributed import Ranks
 from ke_t5.models.export import save_configuration
@@ -22,12 +22,12 @@ from ke_t5.recipes.modelling import export_best
 from ke_t5.recipes.resume_check import (
     check_schedule,
     check_unchanged,
+    checkpoint_to_go_on_from,
     fixed_settings,
     keep_warmup,
     schedule_of,
-    snapshot_to_go_on_from,
 )
-from ke_t5.recipes.task_splits import Evaluation, Part, evaluate_parts, helpers_of
+from ke_t5.recipes.task_splits import Evaluation, TaskSplit, evaluate_splits, helpers_of
 from ke_t5.report.scores import counted, format_scores
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loggers import ProgressBar, RunLog
@@ -54,7 +54,7 @@ class Keeper:
         *,
         plan: BatchPlan,
         train: Examples,
-        valid: Sequence[Part],
+        valid: Sequence[TaskSplit],
         num_epochs: int,
     ) -> None:
         self.job, self.state, self.ranks = job, state, ranks
@@ -73,26 +73,26 @@ class Keeper:
         self.bar = ProgressBar(self.num_steps, enabled=False)
 
     def restore(self) -> None:
-        """Goes on from the snapshot that `--resume` names, else keeps what the model is, for a
+        """Goes on from the checkpoint that `--resume` names, else keeps what the model is, for a
         resumption; opens the logs."""
         if self.ranks.is_main:
             if not self.job.is_resumed:
                 save_configuration(self.state.module, get_vocabulary(), self.job.run.model)
             clean(self.job.run.weights)
-        snapshot, progress = snapshot_to_go_on_from(self.job, self.ranks), None
+        checkpoint, progress = checkpoint_to_go_on_from(self.job, self.ranks), None
         closed_at = self.ranks.broadcast(closing.closing_step(self.job.run))
-        # Not after loading, which gives the optimizer the settings of the snapshot.
+        # Not after loading, which gives the optimizer the settings of the checkpoint.
         self.fixed = fixed_settings(
             self.job, self.state, plan=self.plan, train=self.train, valid=self.valid
         )
-        if snapshot is not None:
-            progress = load_snapshot(
-                snapshot, model=self.state.module, optimizer=self.state.optimizer
+        if checkpoint is not None:
+            progress = load_checkpoint(
+                checkpoint, model=self.state.module, optimizer=self.state.optimizer
             )
             keep_warmup(self.job, self.state, progress["fixed"], total=self.epoch_steps)
             self.fixed |= schedule_of(self.job)
         if progress is not None:
-            check_unchanged(progress["fixed"], self.fixed, where=str(snapshot))
+            check_unchanged(progress["fixed"], self.fixed, where=str(checkpoint))
             self.state.step, self.state.rows = progress["step"], progress["rows"]
             check_schedule(
                 self.job, self.state, total_before=progress.get("epoch_steps"),
@@ -102,17 +102,17 @@ class Keeper:
             self.state.loss_steps = progress["loss_steps"]
             self.best, self.waited = progress["best"], progress["waited"]
             self.saved_at = self.state.step
-            # Snapshots of older versions do not know when they were validated.
+            # Checkpoints of older versions do not know when they were validated.
             best_step = -1 if self.best is None else self.best["step"]
             self.validated_at = progress.get("validated", best_step)
             if closed_at == self.state.step and not self.goes_on():
                 self.closing = progress.get("closing")
-            logger.info("resumed from %s (step %d)", snapshot, self.state.step)
+            logger.info("resumed from %s (step %d)", checkpoint, self.state.step)
         if self.ranks.is_main and self.closing is None:
             closing.take_back(self.job.run)
         self.run_log = RunLog(
             self.job.run.path,
-            resume_step=self.state.step if snapshot is not None else None,
+            resume_step=self.state.step if checkpoint is not None else None,
             enabled=self.ranks.is_main,
         )
 
@@ -159,13 +159,13 @@ class Keeper:
         every = self.job.flags.eval_every
         return update.ends_epoch or bool(every and update.step % every == 0)
 
-    def wants_snapshot(self, update: Update) -> bool:
+    def wants_checkpoint(self, update: Update) -> bool:
         """Every `--save_every` steps."""
         every = self.job.flags.save_every
         return bool(every and update.step % every == 0)
 
     def validate(self, update: Update) -> None:
-        """Validates, and saves the snapshot, as the best one if it is."""
+        """Validates, and saves the checkpoint, as the best one if it is."""
         scores = self._evaluate().scores
         step = self.validated_at = self.state.step
         self.run_log.scores(step, split=self.job.flags.valid_split, scores=scores)
@@ -195,7 +195,7 @@ class Keeper:
         return self.job.task.best.improves(score, None if self.best is None else self.best["score"])
 
     def _evaluate(self) -> Evaluation:
-        self.last = evaluate_parts(
+        self.last = evaluate_splits(
             self.job, self.helpers, self.state.module, self.valid, ranks=self.ranks,
             watch=console.watch_validation if self.ranks.is_main else iter,
         )  # fmt: skip
@@ -209,7 +209,7 @@ class Keeper:
             results.write_mixture(self.job, self.job.flags.valid_split, self.last, weights=step)
 
     def save(self, *, is_best: bool = False) -> None:
-        """Saves a snapshot; rank 0 writes, the others wait."""
+        """Saves a checkpoint; rank 0 writes, the others wait."""
         if self.saved_at == self.state.step and not is_best and self.closing is None:
             return
         self.state.guard.check()
@@ -228,7 +228,7 @@ class Keeper:
             "fixed": self.fixed,
         }
         if self.ranks.is_main:
-            save_snapshot(
+            save_checkpoint(
                 self.job.run.weights,
                 model=self.state.module,
                 optimizer=self.state.optimizer,
@@ -267,7 +267,7 @@ class Keeper:
         self.close()
 
     def _validate_at_end(self) -> None:
-        """Makes the closing validation and saves its snapshot (see `closing`)."""
+        """Makes the closing validation and saves its checkpoint (see `closing`)."""
         step, scores = self.state.step, self._evaluate().scores
         score = self._score_of(scores)
         is_best = self.improves(score)
@@ -281,7 +281,7 @@ class Keeper:
         self.save(is_best=is_best)
 
     def export(self) -> None:
-        """Writes the best snapshot as a folder for `from_pretrained` (`--hf_path`)."""
+        """Writes the best checkpoint as a folder for `from_pretrained` (`--hf_path`)."""
         export_best(self.job, self.state.module, self.ranks, settings=self.fixed)
 
     def report(self) -> None:

@@ -110,7 +110,7 @@ def interval_notes(bootstrap: Bootstrap) -> list[str]:
 
 
 def score_section(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> Html:
-    """The scores with their intervals; the one that picks the best snapshot is marked."""
+    """The scores with their intervals; the one that picks the best checkpoint is marked."""
     if not evaluated.scores:
         return html.tag("p", "No row of this split has a label: there is nothing to score.")
     rows = []

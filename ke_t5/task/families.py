@@ -17,7 +17,7 @@ from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, steps, tags, text
-from ke_t5.task.forms import Written, register, register_classes, register_generative
+from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics.classification import Metric
 from ke_t5.task.qa import passages
@@ -45,9 +45,9 @@ def label_word(row: Example, *, labels: Labels, column: str) -> str | None:
     return None if label is None else labels.words[label]
 
 
-def label_words(labels: Labels, column: str) -> Written:
+def label_words(labels: Labels, column: str) -> TextTarget:
     """The labels of a column as words."""
-    return Written(
+    return TextTarget(
         write=partial(label_word, labels=labels, column=column),
         gold=partial(label_name, labels=labels, column=column),
         gold_type="string",
@@ -106,9 +106,9 @@ def number_word(row: Example, *, column: str) -> str | None:
     return None if row[column] is None else text.number_to_text(row[column])
 
 
-def number_words(column: str) -> Written:
+def number_words(column: str) -> TextTarget:
     """The scores of a column in digits."""
-    return Written(
+    return TextTarget(
         write=partial(number_word, column=column),
         gold=partial(number_of, column=column),
         gold_type="float64",
@@ -185,7 +185,7 @@ def tagging(
 
 # ------------------------------------------------------------------------------------- reading
 
-ANSWERS = Written(
+ANSWERS = TextTarget(
     write=passages.answer_word,
     gold=passages.references,
     gold_type=["string"],
@@ -248,7 +248,7 @@ def _register_windows(name: str, source: DataSource, **settings: Any) -> None:
         without_kept="answers are compared as decoded tokens, with one right answer per question",
         inputs=passages.question_and_passage,
         form="question_answering",
-        divisor="start_end",
+        loss_reduction="start_end",
         target=passages.gold_references,
         **settings,
     )
@@ -262,7 +262,7 @@ def summary_of(row: Example) -> str | None:
     return row["summary"]
 
 
-SUMMARIES = Written(
+SUMMARIES = TextTarget(
     write=summary_of,
     gold=summary_of,
     gold_type="string",

@@ -76,7 +76,7 @@ def register_classes(
 
 
 @dataclass(frozen=True)
-class Written:
+class TextTarget:
     """Answers as text: how they are written, read, and compared.
 
     Attributes:
@@ -100,7 +100,7 @@ class Written:
 def register_generative(
     name: str,
     source: DataSource,
-    answers: Written,
+    answers: TextTarget,
     *,
     prefix: str,
     render: steps.Render,
@@ -133,7 +133,7 @@ def register_generative(
         keep={"gold": answers.gold_type},
         without_kept=answers.without_kept,
         form="seq2seq",
-        divisor="label_tokens",
+        loss_reduction="label_tokens",
         decode=partial(decoders.decode_text, read=answers.read),
         target=partial(decoders.gold_of, from_labels=from_labels),
         defaults=dataclasses.replace(defaults, generate=answers.generate),

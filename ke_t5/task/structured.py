@@ -12,7 +12,7 @@ from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, spans, steps, text
 from ke_t5.task.decoders import Examples, Records
-from ke_t5.task.forms import Written, register, register_classes, register_generative
+from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics.classification import Metric
 
@@ -214,7 +214,7 @@ def dependencies(
         without_kept="words that were cut off, or whose head was, are not scored",
         inputs=words_joined,
         form="dependency_parsing",
-        divisor="label_tokens",
+        loss_reduction="label_tokens",
         labels=labels.names,
         decode=partial(decode_tree, labels=labels),
         target=partial(gold_tree, labels=labels),
@@ -253,7 +253,7 @@ def dialogue_states(
     defaults: Defaults,
 ) -> None:
     """Registers `name_gen`: all that holds after a user's turn, written from the dialogue."""
-    states = Written(
+    states = TextTarget(
         write=state_word,
         gold=state_of,
         gold_type=["string"],

@@ -211,7 +211,7 @@ def of_tokens(labels: Labels) -> dict[str, Any]:
     """How a task is served by models that tag tokens, and by those that tag characters."""
     return {
         "form": "token_classification",
-        "divisor": "label_tokens",
+        "loss_reduction": "label_tokens",
         "labels": labels.names,
         "model_config": {"crf_iob2": True},
         "decode": partial(decode_tags, labels=labels),

@@ -30,7 +30,7 @@ A plain name is for encoders. Suffixes:
 |---|---|
 | klue_gen | klue_tc_gen, klue_nli_gen, klue_sts_gen, klue_re_gen |
 
-The first metric of a row picks the best snapshot, of a mixture the mean of its tasks' first ones.
+The first metric of a row picks the best checkpoint, of a mixture the mean of its tasks' first ones.
 Epochs and batch sizes are those of KLUE-baseline (run_all.sh) where it has the task.
 """
 

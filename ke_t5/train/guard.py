@@ -9,7 +9,7 @@ import torch
 from ke_t5.errors import Exit, UserError
 
 
-class Guard:
+class NonFiniteGuard:
     """Keeps a loss or gradient that is not finite from the weights.
 
     As a rule the run ends before the update. With a fused Adam or AdamW on a GPU no step waits for
@@ -50,6 +50,6 @@ class Guard:
             raise UserError(
                 "the loss or its gradient is not finite; no weight was changed by it",
                 f"training at {place}",
-                "lower the learning rate, look at these rows, or resume from the last snapshot",
+                "lower the learning rate, look at these rows, or resume from the last checkpoint",
                 Exit.DIVERGED,
             )

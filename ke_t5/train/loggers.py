@@ -32,7 +32,7 @@ class RunLog:
 
     Args:
         folder: the run's folder.
-        resume_step: the step of the snapshot that the run goes on from, None for a new run. Lines
+        resume_step: the step of the checkpoint that the run goes on from, None for a new run. Lines
             of later steps are dropped (for a new run, all), because they will be written again,
             and so are those of closing validations (see `ke_t5.recipes.closing`).
         enabled: False on every rank but 0: nothing is written.

@@ -23,21 +23,21 @@ from ke_t5.pipe.batches import BatchPlan, share
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import model_inputs
-from ke_t5.train.guard import Guard
+from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, autocast
 
 # What a mean loss is a mean over: labelled rows, label tokens, rows with a labelled span.
-DIVISORS = ("rows", "label_tokens", "start_end")
+LOSS_REDUCTIONS = ("rows", "label_tokens", "start_end")
 
 
 @dataclass
 class TrainState:
-    """What a run changes, and what a snapshot must hold.
+    """What a run changes, and what a checkpoint must hold.
 
     Attributes:
         model: wrapped for several processes; `module` is the bare one.
-        factor: number of updates done -> factor on the learning rate of the next.
+        lr_multiplier: number of updates done -> lr_multiplier on the learning rate of the next.
         step: updates done.
         rows: rows seen.
         loss_sum, loss_steps: of the updates since the last logged one.
@@ -48,15 +48,15 @@ class TrainState:
     model: torch.nn.Module
     module: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    factor: Callable[[int], float]
+    lr_multiplier: Callable[[int], float]
     step: int = 0
     rows: int = 0
     loss_sum: float = 0.0
     loss_steps: int = 0
-    guard: Guard = field(init=False)
+    guard: NonFiniteGuard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.guard = Guard(self.optimizer)
+        self.guard = NonFiniteGuard(self.optimizer)
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,21 @@ def count_steps(plan: BatchPlan, num_epochs: int) -> int:
     return sum(plan.num_batches(epoch) for epoch in range(num_epochs))
 
 
-def loss_counts(examples: Examples, divisor: str, module: torch.nn.Module) -> np.ndarray:
-    """Per example, how much of the divisor it holds: its label tokens, or 1 for a labelled row.
+def loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module) -> np.ndarray:
+    """Per example, its weight in the mean of the loss: its label tokens, or 1 for a labelled row.
 
-    The model class may override the task's divisor with an attribute `loss_divisor`.
+    The model class may override the task's loss_reduction with an attribute `loss_divisor`.
 
     Raises:
-        ValueError: a divisor that is none of `DIVISORS`.
+        ValueError: a loss_reduction that is none of `LOSS_REDUCTIONS`.
     """
-    divisor = getattr(module, "loss_divisor", None) or divisor
-    if divisor not in DIVISORS:
-        raise ValueError(f"a loss is a mean over one of {', '.join(DIVISORS)}, not {divisor!r}")
-    counts = examples.counted("start_positions" if divisor == "start_end" else "labels")
-    return np.minimum(counts, 1) if divisor == "rows" else counts
+    loss_reduction = getattr(module, "loss_divisor", None) or loss_reduction
+    if loss_reduction not in LOSS_REDUCTIONS:
+        raise ValueError(
+            f"a loss is a mean over one of {', '.join(LOSS_REDUCTIONS)}, not {loss_reduction!r}"
+        )
+    counts = examples.counted("start_positions" if loss_reduction == "start_end" else "labels")
+    return np.minimum(counts, 1) if loss_reduction == "rows" else counts
 
 
 def has_unused_parameters(
@@ -133,7 +135,7 @@ def fit(
     *,
     ranks: Ranks,
     settings: FitSettings,
-    divisor: str,
+    loss_reduction: str,
     seed: int,
     num_steps: int,
     workers: int = 0,
@@ -141,9 +143,9 @@ def fit(
     """Updates the model from `state.step` on until `num_steps` updates are done, yielding each.
 
     Raises:
-        UserError: exit 6, the loss or its gradient is not finite (see `Guard` for when).
+        UserError: exit 6, the loss or its gradient is not finite (see `NonFiniteGuard` for when).
     """
-    counts = loss_counts(examples, divisor, state.module)
+    counts = loss_counts(examples, loss_reduction, state.module)
     lengths = examples.lengths("input_ids")
     state.model.train()
     parts_of = functools.partial(
@@ -191,7 +193,7 @@ def _load(
     examples: Examples,
     counts: np.ndarray,
 ) -> list[tuple[dict[str, np.ndarray], int]]:
-    """The columns of this rank's parts of a batch, each with its count of the divisor.
+    """The columns of this rank's parts of a batch, each with its count of the loss_reduction.
 
     A part without a row or a counted label is a dummy: one row that has a label, with weight zero,
     so that every process joins every exchange of gradients.
@@ -266,7 +268,7 @@ def _update(
     loss: torch.Tensor,
 ) -> float:
     """One step of the optimizer, unless loss or gradient is not finite; the learning rate used."""
-    set_learning_rate(state.optimizer, state.factor(state.step))
+    set_learning_rate(state.optimizer, state.lr_multiplier(state.step))
     lr = max((group["lr"] for group in state.optimizer.param_groups if group["lr"]), default=0.0)
     norm = torch.nn.utils.clip_grad_norm_(
         state.module.parameters(), settings.clip_norm or float("inf"), foreach=True

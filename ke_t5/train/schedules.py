@@ -110,7 +110,7 @@ def _check_settings(ratio: object, steps: object, min_ratio: object) -> None:
 def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
     """Sets each group's `lr` to its `initial_lr` x `factor`, before the update it is for.
 
-    The first call stores `initial_lr` in the group, so a snapshot of the optimizer holds it and a
+    The first call stores `initial_lr` in the group, so a checkpoint of the optimizer holds it and a
     resumed run needs the step number only: `set_learning_rate(optimizer, schedule(step))`.
 
     Raises:

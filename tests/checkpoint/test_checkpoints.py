@@ -1,0 +1,194 @@
+"""Checkpoints: what is written comes back bit for bit, and only into what it was saved from."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from support.checkpoint_toys import FILES, Toy, assert_same_bits, make, names, save, train
+from torch import nn
+
+from ke_t5.checkpoint import serialization
+from ke_t5.checkpoint.checkpoints import load_checkpoint, read_progress, save_checkpoint
+from ke_t5.errors import Exit, UserError
+
+
+def transformers_adafactor(parameters):
+    from transformers.optimization import Adafactor
+
+    return Adafactor(parameters, scale_parameter=True, relative_step=True, warmup_init=True)
+
+
+def momentum_adafactor(parameters):
+    from transformers.optimization import Adafactor
+
+    return Adafactor(parameters, lr=1e-3, beta1=0.9, scale_parameter=False, relative_step=False)
+
+
+OPTIMIZERS = {
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1),
+    "adamw_fused": lambda p: torch.optim.AdamW(p, lr=0.1, fused=True),
+    "adamw_amsgrad": lambda p: torch.optim.AdamW(p, lr=0.1, amsgrad=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.1),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "sgd_momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "radam": lambda p: torch.optim.RAdam(p, lr=0.1),
+    "nadam": lambda p: torch.optim.NAdam(p, lr=0.1),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1),
+    "adafactor_torch": lambda p: torch.optim.Adafactor(p, lr=0.1),
+    "adafactor": transformers_adafactor,
+    "adafactor_momentum": momentum_adafactor,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer_state_comes_back_bit_for_bit(tmp_path, name, dtype):
+    model = Toy(dtype)
+    optimizer = OPTIMIZERS[name](model.parameters())
+    train(model, optimizer)
+    path = save_checkpoint(
+        tmp_path, model=model, optimizer=optimizer, progress={"step": 3}, is_best=False
+    )
+
+    other = Toy(dtype)
+    other_optimizer = OPTIMIZERS[name](other.parameters())
+    load_checkpoint(path, model=other, optimizer=other_optimizer)
+    assert_same_bits(dict(model.state_dict()), dict(other.state_dict()))
+    assert_same_bits(optimizer.state_dict(), other_optimizer.state_dict())
+
+    train(model, optimizer)
+    train(other, other_optimizer)
+    assert_same_bits(dict(model.state_dict()), dict(other.state_dict()))
+
+
+@pytest.mark.parametrize("dtype", serialization.DTYPES, ids=str)
+def test_every_type_of_tensor_survives(tmp_path, dtype):
+    tensors = {
+        "matrix": torch.arange(6).reshape(2, 3).to(dtype),
+        "scalar": torch.tensor(1).to(dtype),
+        "empty": torch.zeros(0, 2).to(dtype),
+        "transposed": torch.arange(6).reshape(2, 3).to(dtype).t(),
+    }
+    serialization.write_tensors(tmp_path / "t.safetensors", tensors)
+    read = serialization.read_tensors(tmp_path / "t.safetensors")
+    assert_same_bits({k: tensors[k] for k in sorted(tensors)}, {k: read[k] for k in sorted(read)})
+
+
+def test_non_finite_numbers_in_tensors_survive(tmp_path):
+    tensor = torch.tensor([math.nan, math.inf, -math.inf, -0.0])
+    serialization.write_tensors(tmp_path / "t.safetensors", {"t": tensor})
+    assert_same_bits(tensor, serialization.read_tensors(tmp_path / "t.safetensors")["t"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"best": math.nan, "low": -math.inf, "tenth": 0.1, "negative": -0.0},
+        {0: (1, 2.5, None), (1, 2): ["가", True]},
+        {"$tuple": [1], "nested": {"a": {"b": []}}},
+        {"big": 2**70, "empty": {}, "flag": False},
+    ],
+)
+def test_progress_survives(tmp_path, value):
+    model, optimizer = make()
+    progress = {"step": 7, "value": value}
+    path = save_checkpoint(
+        tmp_path, model=model, optimizer=optimizer, progress=progress, is_best=False
+    )
+    loaded = load_checkpoint(path, model=Toy())
+    assert_same_bits(progress, loaded)
+    assert_same_bits(progress, read_progress(path))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [({1}, "is a set"), (torch.ones(1), "progress.value: a tensor")]
+)
+def test_progress_that_is_not_json_is_refused_before_anything_is_written(tmp_path, value, message):
+    model, optimizer = make()
+    progress = {"step": 1, "value": value}
+    with pytest.raises(TypeError, match=message):
+        save_checkpoint(
+            tmp_path, model=model, optimizer=optimizer, progress=progress, is_best=False
+        )
+    assert names(tmp_path) == []
+
+
+def test_equal_states_are_written_as_equal_bytes(tmp_path):
+    one, other = save(tmp_path / "a", 5), save(tmp_path / "b", 5)
+    for name in FILES:
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_other_programs_can_read_the_tensors(tmp_path):
+    from safetensors.torch import load_file
+
+    path = save(tmp_path, 1)
+    assert_same_bits(
+        load_file(path / "model.safetensors"),
+        serialization.read_tensors(path / "model.safetensors"),
+    )
+
+
+def test_nothing_is_unpickled(tmp_path):
+    path = save(tmp_path, 1)
+    assert sorted(FILES) == names(path)
+    for file in path.iterdir():
+        assert b"PK\x03\x04" not in file.read_bytes()[:4] and file.suffix != ".pt"
+
+
+def test_tied_weights_are_saved_once_and_stay_tied(tmp_path):
+    path = save(tmp_path, 1)
+    assert json.loads((path / "model.json").read_bytes()) == {
+        "aliases": {"lm_head.weight": "shared.weight"}
+    }
+    assert "lm_head.weight" not in serialization.read_tensors(path / "model.safetensors")
+    model = Toy()
+    load_checkpoint(path, model=model)
+    assert model.lm_head.weight is model.shared.weight
+
+
+def test_weights_of_one_shape_stay_apart(tmp_path):
+    model, optimizer = make(tie=False)
+    path = save_checkpoint(
+        tmp_path, model=model, optimizer=optimizer, progress={"step": 1}, is_best=False
+    )
+    other = Toy(tie=False)
+    load_checkpoint(path, model=other)
+    assert not torch.equal(other.lm_head.weight, other.shared.weight)
+    assert_same_bits(dict(model.state_dict()), dict(other.state_dict()))
+    with pytest.raises(UserError, match="holds lm_head.weight and shared.weight apart, this model"):
+        load_checkpoint(path, model=Toy())
+
+
+def test_another_model_is_told_by_its_first_names(tmp_path):
+    path = save(tmp_path, 1)
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(path, model=nn.Linear(4, 3))
+    assert caught.value.exit_code == Exit.CHECKPOINT
+    assert "not of this Linear: it lacks weight, bias, it has besides counts" in str(caught.value)
+    assert "and 3 more" in str(caught.value)
+
+
+def test_another_shape_or_type_is_told(tmp_path):
+    path = save(tmp_path, 1)
+    model = Toy()
+    model.linear = nn.Linear(4, 2)
+    with pytest.raises(
+        UserError, match=r"differs in linear.weight \(\(3, 4\) there, \(2, 4\) here"
+    ):
+        load_checkpoint(path, model=model)
+    with pytest.raises(UserError, match="torch.float32 there, torch.bfloat16 here"):
+        load_checkpoint(path, model=Toy(torch.bfloat16))
+
+
+def test_another_optimizer_is_told(tmp_path):
+    path = save(tmp_path, 1)
+    model = Toy()
+    with pytest.raises(UserError, match="saved by AdamW, this run has SGD"):
+        load_checkpoint(path, model=model, optimizer=torch.optim.SGD(model.parameters(), lr=1))
+    groups = [{"params": [p]} for p in model.parameters()]
+    with pytest.raises(UserError, match="different number of parameter groups"):
+        load_checkpoint(path, model=model, optimizer=torch.optim.AdamW(groups))

@@ -1,0 +1,121 @@
+"""Exported folders as others use them: the code on their cards is run."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from support.recipe_runs import SMALL, run_folder, test, train
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    pipeline,
+)
+
+from ke_t5.models.export import export
+from ke_t5.models.loader import load_model
+
+SIZES = dict(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+             intermediate_size=8, max_position_embeddings=40, pad_token_id=0)  # fmt: skip
+ROBERTA = RobertaConfig(**SIZES, type_vocab_size=1)
+
+
+def bert_tokenizer(folder):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"가나다라마"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return BertTokenizer(str(folder / "vocab.txt"))
+
+
+def mean_of(backbone):
+    model_class = load_model("EncoderForSequenceClassificationMean")
+    return model_class(model_class.config_class(backbone=backbone.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("make", "has_segments"),
+    [
+        (lambda: RobertaForSequenceClassification(ROBERTA), False),
+        (lambda: mean_of(ROBERTA), False),
+        (lambda: DistilBertForSequenceClassification(
+            DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=1)), False),
+        (lambda: BertForSequenceClassification(BertConfig(**SIZES)), True),
+        (lambda: mean_of(BertConfig(**SIZES)), True),
+    ],
+)  # fmt: skip
+def test_a_pair_goes_through_every_export(tmp_path, make, has_segments):
+    torch.manual_seed(0)
+    folder = export(make().eval(), bert_tokenizer(tmp_path), tmp_path / "hf", card="")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer("가 나", "다 라", return_tensors="pt")
+    assert ("token_type_ids" in inputs) == has_segments
+    AutoModelForSequenceClassification.from_pretrained(folder)(**inputs)
+    (answer,) = pipeline("text-classification", model=str(folder))(
+        [{"text": "가", "text_pair": "다"}]
+    )
+    assert answer["label"].startswith("LABEL_")
+
+
+TC = ("--task", "klue_tc", *SMALL)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "form"),
+    [
+        ("klue_tc", None, "title: {title}"),
+        ("klue_nli", "transformers:RobertaForSequenceClassification",
+         {"text": "{premise}", "text_pair": "{hypothesis}"}),
+        ("klue_ner", "EncoderForEntityRecognitionWithCRF", None),
+        ("korquad", "transformers:RobertaForQuestionAnswering", None),
+        ("klue_nli_gen", None, "klue_nli premise: {premise} hypothesis: {hypothesis}"),
+    ],
+)  # fmt: skip
+def test_the_code_on_a_card_runs(tmp_path, cache_dir, monkeypatch, capsys, task, model, form):
+    words = ("--task", task, *SMALL, "--max_steps", 1, "--hf_path", tmp_path / "hf")
+    words += ("--model_name", model) if model else ()
+    train(*words, output=tmp_path, cache=cache_dir)
+    card = (tmp_path / "hf" / "README.md").read_text()
+    head, scores = card.split("---\n")[1], re.findall(r"\| (\w+) \| \d+\.\d\d \|", card)
+    assert scores and f"metrics: [{', '.join(scores)}]" in head
+    assert "license: unknown" in head and "datasets: [" in head
+    assert "| learning rate | 0.001 |" in card and "| --seed | 42 |" in card
+    assert "question-answering" not in head or "question-answering" in supported()
+    code = card.split("```python\n")[1].split("```")[0].replace("this folder", str(tmp_path / "hf"))
+    capsys.readouterr()
+    exec(compile(code, "card", "exec"), {})
+    assert capsys.readouterr().out.strip()
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    if form is not None:
+        assert config["task_specific_params"][task] == {"input": form}
+        assert json.dumps(form, ensure_ascii=False) in card
+
+
+def supported():
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    return PIPELINE_REGISTRY.get_supported_tasks()
+
+
+def test_a_pipeline_on_rendered_rows_predicts_as_the_test_does(tmp_path, cache_dir):
+    from ke_t5.task.inputs import render_input
+
+    words = (*TC, "--hf_path", "default")
+    train(*words, output=tmp_path, cache=cache_dir)
+    test(*TC[:5], "--test_split", "validation[:31]", "--resume", "best", output=tmp_path,
+         cache=cache_dir)  # fmt: skip
+    run = run_folder(tmp_path)
+    (file,) = run.glob("eval/*/predictions.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    classify = pipeline("text-classification", model=str(run / "hf"))
+    titles = [line["inputs"].removeprefix("title: ") for line in lines]
+    assert titles[0] != lines[0]["inputs"]
+    rendered = [render_input("klue_tc", {"title": title}, classify.tokenizer) for title in titles]
+    assert [a["label"] for a in classify(rendered)] == [line["prediction"] for line in lines]

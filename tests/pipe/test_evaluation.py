@@ -1,0 +1,421 @@
+"""Evaluation: every example scored exactly once, whoever predicts it and whatever was kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from support.generation_toys import tiny_t5, written_examples
+from support.helpers import folders, run_on_ranks, task_on, toy_tokenizer
+from support.pretend import evaluate_on
+from support.recipe_runs import ROOT, run_folder, scores, test, train
+from support.toy_model import toy_model
+
+from ke_t5.distributed import Ranks, seed_generators
+from ke_t5.errors import UserError
+from ke_t5.pipe import EvaluationHelper, evaluate, greatest, map_over_dataset
+from ke_t5.pipe.evaluation import best_score, compute_scores
+from ke_t5.pipe.features import IGNORED
+
+ALONE = Ranks(0, 1, torch.device("cpu"), 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """On a busy machine more threads wait for each other longer than these sums take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@map_over_dataset
+def to_ids(row: dict) -> dict:
+    """Token ids, and the label or `IGNORED`."""
+    label = IGNORED if row["label"] is None else row["label"]
+    return {"input_ids": toy_tokenizer()(row["text"])["input_ids"], "labels": label}
+
+
+def counted(targets: list, predictions: list) -> dict[str, float]:
+    """How many rows are scored, and the share that is right x 100."""
+    hits = sum(t == p for t, p in zip(targets, predictions, strict=True))
+    return {"count": float(len(targets)), "right": 100.0 * hits / len(targets)}
+
+
+def class_task(rows: list[dict], **settings):
+    """A task of three classes."""
+    return task_on(
+        rows,
+        [to_ids],
+        **{
+            "decode": lambda records, examples: (int(np.argmax(records[0]["logits"])), None),
+            "target": lambda example: None if example["labels"] == IGNORED else example["labels"],
+            "metric_fns": (counted,),
+            "best": greatest("right"),
+            **settings,
+        },
+    )
+
+
+def class_rows(num_rows: int, *, unlabelled: int = 0) -> list[dict]:
+    """Rows of different lengths, the last ones without a label."""
+    words = "가 나 다 라 마 바 사".split()
+    return [
+        {
+            "text": " ".join(words[: 1 + 3 * i % 7]),
+            "label": None if i >= num_rows - unlabelled else i % 3,
+        }
+        for i in range(num_rows)
+    ]
+
+
+@pytest.fixture(scope="module")
+def class_examples(tmp_path_factory):
+    path = tmp_path_factory.mktemp("classes")
+
+    def built(num_rows: int, **settings):
+        task = class_task(class_rows(num_rows, **settings))
+        return task, task.get_dataset("train", folders=folders(path / f"{num_rows}{settings}"))
+
+    return built
+
+
+# ----------------------------------------------------------------------------------- exactly once
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 5, 17])
+def test_every_example_is_scored_exactly_once(class_examples, num_rows):
+    task, examples = class_examples(num_rows)
+    helper, model = EvaluationHelper(task), toy_model()
+    alone = None
+    for batch_size in (1, 2, 7, 16):
+        for num_ranks in (1, 2, 3):
+            found = evaluate_on(num_ranks, helper, model, examples, batch_size=batch_size)
+            assert [line["id"] for line in found.predictions] == list(range(num_rows))
+            assert (found.num_rows, found.num_scored) == (num_rows, num_rows)
+            assert found.scores["count"] == num_rows
+            answers = [(line["gold"], line["prediction"]) for line in found.predictions]
+            alone = alone or (found.scores, answers)
+            assert (found.scores, answers) == alone
+
+
+SAMPLED = {"do_sample": True, "top_k": 8, "num_return_sequences": 2, "max_new_tokens": 6}
+
+
+def on_ranks(ranks, path):
+    """Of labels in a single batch, so that one of two ranks has none, and of drawn answers."""
+    task = class_task(class_rows(3))
+    examples = task.get_dataset("train", folders=folders(path / "labels"))
+    model = toy_model(dropout=0.5).train()
+    labels = evaluate(EvaluationHelper(task), model, examples, batch_size=16, ranks=ranks)
+    assert model.training
+    task, examples = written_examples(path / "texts", num_rows=9)
+    helper = EvaluationHelper(task, model_kwargs=SAMPLED)
+    drawn = evaluate(helper, tiny_t5(), examples, batch_size=2, ranks=ranks)
+    return [(each.scores, each.num_rows, each.predictions) for each in (labels, drawn)]
+
+
+def test_two_processes_find_what_one_finds(tmp_path):
+    alone = on_ranks(ALONE, tmp_path)
+    first, second = run_on_ranks(on_ranks, 2, tmp_path)
+    assert first == alone
+    assert second == [(scores, num_rows, []) for scores, num_rows, _ in alone]
+    assert all(len(line["sequences"]) == 2 for line in first[1][2])
+
+
+def test_answers_that_are_missing_or_doubled_are_our_own_fault(class_examples):
+    from ke_t5.pipe.evaluation import score
+
+    task, examples = class_examples(2)
+    record = {"logits": [0.0, 1.0, 0.0]}
+    for answers in ([(0, record)], [(0, record), (0, record)], [(0, record)] * 3):
+        with pytest.raises(RuntimeError, match="each must be predicted once"):
+            score(EvaluationHelper(task), examples, answers)
+
+
+def test_more_rows_than_are_read_at_once(class_examples, monkeypatch):
+    from ke_t5.pipe import evaluation
+
+    monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 4)
+    task, examples = class_examples(17)
+    found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=5)
+    assert [line["gold"] for line in found.predictions] == [i % 3 for i in range(17)]
+
+
+def test_windows_of_a_row_are_decoded_together(tmp_path):
+    def windows(dataset):
+        rows = [
+            {"input_ids": [2, 4 + number % 3, 3], "labels": row["label"], "_id": row["_id"]}
+            for row in dataset
+            for number in range(row["label"] + 1)
+        ]
+        return type(dataset).from_list(rows)
+
+    seen = []
+
+    def decode(records, examples):
+        seen.append((len(records), [example["_id"] for example in examples]))
+        return len(records) - 1, None
+
+    task = task_on(
+        [{"text": "", "label": label} for label in (0, 2, 1)], [windows],
+        decode=decode, metric_fns=(counted,),
+    )  # fmt: skip
+    examples = task.get_dataset("train", folders=folders(tmp_path))
+    for num_ranks in (1, 2, 3):
+        seen.clear()
+        found = evaluate_on(num_ranks, EvaluationHelper(task), toy_model(), examples, batch_size=2)
+        assert seen == [(1, [0]), (3, [1, 1, 1]), (2, [2, 2])]
+        assert found.scores == {"count": 3.0, "right": 100.0}
+
+
+# ------------------------------------------------------------------- what is scored, and its names
+
+
+def test_rows_without_a_label_are_predicted_and_not_scored(class_examples):
+    task, examples = class_examples(5, unlabelled=2)
+    found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=2)
+    assert (found.num_rows, found.num_scored, found.scores["count"]) == (5, 3, 3.0)
+    assert [line["gold"] for line in found.predictions] == [0, 1, 2, None, None]
+    assert all(line["prediction"] in (0, 1, 2) for line in found.predictions)
+
+
+def test_a_split_without_labels_has_no_scores(class_examples):
+    task, examples = class_examples(2, unlabelled=2)
+    found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=2)
+    assert (found.scores, found.num_rows, found.num_scored) == ({}, 2, 0)
+
+
+def test_answers_that_cannot_be_read_are_counted_among_the_scored(class_examples):
+    task = class_task(
+        class_rows(5, unlabelled=2),
+        decode=lambda records, examples: (None if examples[0]["_id"] != 1 else 1, None),
+    )
+    _, examples = class_examples(5, unlabelled=2)
+    found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=2)
+    assert found.unparsable == 2
+    assert found.scores == {"count": 3.0, "right": pytest.approx(100 / 3)}
+
+
+def test_a_metric_that_asks_for_scores_gets_them(class_examples):
+    def confident(targets, predictions, scores):
+        return {"confidence": 100.0 * sum(map(max, scores)) / len(scores)}
+
+    task = class_task([], metric_fns=(counted, confident))
+    found = compute_scores(task, [0, 1], [0, 0], [[0.5, 0.5], [0.9, 0.1]])
+    assert found == {"count": 2.0, "right": 50.0, "confidence": pytest.approx(70.0)}
+
+
+@pytest.fixture(scope="module")
+def text_examples(tmp_path_factory):
+    return written_examples(tmp_path_factory.mktemp("texts"), num_rows=12, best=greatest("exact"))
+
+
+def test_a_decoder_that_sees_the_gold_says_so_in_its_scores(text_examples):
+    task, examples = text_examples
+    helper = EvaluationHelper(task, model_fn="forward")
+    helper.check(tiny_t5())
+    found = evaluate_on(1, helper, tiny_t5(), examples, batch_size=5)
+    assert set(found.scores) == {"teacher_forced_exact"}
+    assert best_score(task, found.scores) == found.scores["teacher_forced_exact"]
+    # A row without a label has no place where a token could be predicted.
+    assert [line["prediction"] for line in found.predictions if line["gold"] is None] == [None] * 2
+
+
+def test_teacher_forcing_gives_the_likeliest_token_at_each_place(text_examples):
+    task, examples = text_examples
+    records = EvaluationHelper(task, model_fn="forward").predict(tiny_t5(), examples.batch([0, 1]))
+    example = examples.example(0)
+    ids, labels = (torch.tensor([example[name]]) for name in ("input_ids", "labels"))
+    with torch.inference_mode():
+        best = tiny_t5()(input_ids=ids, labels=labels).logits.argmax(-1)
+    assert records[0]["sequences"] == [toy_tokenizer().decode(best[0], skip_special_tokens=True)]
+
+
+@pytest.mark.parametrize("prefix", ["", "teacher_forced_", "model_io_", "teacher_forced_model_io_"])
+def test_the_best_score_is_found_under_any_of_its_names(prefix):
+    task = class_task([])
+    assert best_score(task, {prefix + "right": 3.0, prefix + "count": 9.0}) == 3.0
+
+
+def test_no_score_is_no_best_score():
+    assert math.isnan(best_score(class_task([], best=None), {"right": 3.0}))
+    with pytest.raises(UserError, match="no metric gives 'right', they give count"):
+        best_score(class_task([]), {"count": 1.0})
+
+
+def test_a_split_without_labels_has_no_best_score():
+    assert math.isnan(best_score(class_task([]), {}))
+
+
+# ----------------------------------------------------------------------------- what it leaves alone
+
+
+def test_every_module_is_left_in_the_mode_it_was_in(class_examples):
+    task, examples = class_examples(3)
+    model = toy_model(dropout=0.5).train()
+    model.hidden.eval()  # frozen by its user
+    evaluate_on(1, EvaluationHelper(task), model, examples, batch_size=2)
+    assert model.training and model.drop.training and not model.hidden.training
+
+
+def test_a_failure_leaves_mode_and_logging_alone(class_examples):
+    task, examples = class_examples(3)
+    model = toy_model().train()
+    level = logging.getLogger("transformers").level
+    with pytest.raises(RuntimeError, match="broken"):
+        evaluate(EvaluationHelper(task), model, examples, batch_size=2, ranks=ALONE, watch=_broken)
+    assert model.training
+    assert logging.getLogger("transformers").level == level
+
+
+def _broken(numbers):
+    yield from ()
+    raise RuntimeError("broken")
+
+
+def test_random_numbers_go_on_where_they_were(class_examples):
+    task, examples = class_examples(3)
+    model = toy_model()
+
+    def drawn():
+        return torch.rand(3).tolist(), random.random(), np.random.rand()
+
+    seed_generators(7)
+    expected = drawn()
+    seed_generators(7)
+    evaluate_on(1, EvaluationHelper(task), model, examples, batch_size=2)
+    assert drawn() == expected
+
+
+# --------------------------------------------------------------------- only the model's own columns
+
+
+def test_without_kept_columns_an_example_is_the_models_columns_and_its_id(text_examples):
+    task, examples = text_examples
+    bare = examples.without_kept()
+    assert set(bare.example(0)) == {"input_ids", "labels", "_id"}
+    assert "text" in examples.example(0)
+    assert bare.take(np.arange(2)).has_kept is False
+    assert bare.lost() == examples.lost()
+
+
+def test_a_task_that_needs_a_kept_column_says_which(text_examples):
+    task, examples = text_examples
+    with pytest.raises(UserError, match="--pass_only_model_io: the scores of toy need its column"):
+        evaluate_on(1, EvaluationHelper(task), tiny_t5(), examples.without_kept(), batch_size=5)
+
+
+def test_scores_of_less_than_the_task_asks_for_are_named_so(text_examples, caplog):
+    less = "only the first word is compared"
+
+    def gold(example):
+        known = [token for token in example["labels"] if token > 0]
+        return toy_tokenizer().decode(known, skip_special_tokens=True) if known else None
+
+    task, examples = text_examples
+    bare = examples.without_kept()
+    for told in (less, ""):
+        task, _ = written_examples_of(target=gold, inputs=lambda example: "", without_kept=told)
+        helper = EvaluationHelper(task)
+        helper.check(tiny_t5(), bare)
+        found = evaluate_on(1, helper, tiny_t5(), bare, batch_size=5)
+        assert list(found.scores) == ["model_io_exact" if told else "exact"]
+        assert found.num_scored == 10
+    assert [record.message for record in caplog.records] == [f"--pass_only_model_io: {less}"]
+
+
+def written_examples_of(**settings):
+    from support.generation_toys import sentences, written_task
+
+    return written_task(sentences(12), **settings), None
+
+
+def test_some_rows_are_spread_over_the_split(class_examples):
+    _, examples = class_examples(17)
+    assert examples.some_rows(4).ids.tolist() == [0, 4, 8, 12]
+    assert examples.some_rows(99).ids.tolist() == list(range(17))
+    assert examples.some_rows(1).ids.tolist() == [0]
+
+
+# ---------------------------------------------------------------------------------- in the recipes
+
+FEW = ("--sample", "--batch_size", 16, "--train_split", "train[:32]", "--max_steps", 2)
+
+
+def run(task, *words, output, cache):
+    """Two updates, and a test of the best checkpoint; the test's scores and predictions."""
+    splits = ("--valid_split", "validation[:12]")
+    train("--task", task, *FEW, *splits, *words, output=output, cache=cache)
+    test(
+        "--task", task, "--sample", "--batch_size", 16, "--test_split", "validation[:12]",
+        "--resume", "best", *words, output=output, cache=cache,
+    )  # fmt: skip
+    lines = (run_folder(output) / "eval" / "validation_12_" / "predictions.jsonl").read_text()
+    return scores(output, "validation_12_"), [json.loads(line) for line in lines.splitlines()]
+
+
+ONLY_IO = ("--pass_only_model_io", "true")
+
+
+@pytest.mark.parametrize("task", ["klue_tc", "klue_tc_gen"])
+def test_labels_are_scored_the_same_from_the_models_columns_alone(task, tmp_path, cache_dir):
+    bare, lines = run(task, *ONLY_IO, output=tmp_path / "bare", cache=cache_dir)
+    test(
+        "--task", task, "--sample", "--batch_size", 16, "--test_split", "validation[:12]",
+        "--resume", "best", output=tmp_path / "bare", cache=cache_dir,
+    )  # fmt: skip
+    assert scores(tmp_path / "bare", "validation_12_") == bare
+    assert bare["scored"] == 12 and list(bare["scores"]) == ["macro_f1", "accuracy"]
+    assert all(line["inputs"] and line["gold"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("task", "told", "score"),
+    [
+        ("klue_ner", "tags are scored per token, not per character", "model_io_entity_f1"),
+        ("klue_mrc", "answers are compared as decoded tokens", "model_io_exact_match"),
+    ],
+)
+def test_a_task_that_needs_more_says_what_it_scores(task, told, score, tmp_path, cache_dir, capfd):
+    found, lines = run(task, *ONLY_IO, output=tmp_path, cache=cache_dir)
+    assert score in found["scores"] and found["scored"] == 12
+    assert all(line["inputs"] for line in lines)
+    errors = [
+        line for line in capfd.readouterr().err.splitlines() if "--pass_only_model_io" in line
+    ]
+    assert len(errors) == 2 and all(told in line for line in errors)  # in training, in the test
+
+
+def test_validation_every_so_many_steps_on_so_many_rows(tmp_path, cache_dir):
+    words = ("--eval_every", 2, "--eval_rows", 5, "--valid_split", "validation")
+    train(
+        "--task", "klue_tc", "--sample", "--batch_size", 16, "--train_split", "train[:48]",
+        "--epochs", 2, *words, output=tmp_path, cache=cache_dir,
+    )  # fmt: skip
+    folder = run_folder(tmp_path)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    # Epochs of three steps end at 3 and 6.
+    assert [line["step"] for line in lines if "split" in line] == [2, 3, 4, 6]
+    predictions = (folder / "eval" / "validation" / "predictions.jsonl").read_text().splitlines()
+    ids = [json.loads(line)["id"] for line in predictions]
+    assert len(ids) == 5 and ids[1] - ids[0] > 1
+    assert scores(tmp_path, "validation")["rows"] == 5
+
+
+@pytest.mark.parametrize("task", ["klue_tc_gen", "nikl_summarization_summary"])
+def test_the_gin_file_for_summaries_works(task, tmp_path, cache_dir, capfd):
+    split = {"klue_tc_gen": "validation[:3]"}.get(task, "train[:3]")
+    test(
+        "--task", task, "--sample", "--from_scratch", "--batch_size", 4, "--test_split", split,
+        "--gin_file", ROOT / "gin" / "test_default_gen.gin", output=tmp_path, cache=cache_dir,
+    )  # fmt: skip
+    (file,) = tmp_path.glob("*/*/eval/*/predictions.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(lines) == 3 and all(0 < line["score"] <= 1 for line in lines)
+    assert "model_kwargs" not in capfd.readouterr().err

@@ -1,0 +1,133 @@
+"""Preparation: examples keep what their features promise, whatever the steps and the cache did."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import gin
+import pytest
+from support.helpers import folders, task_on, toy_tokenizer
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import (
+    IGNORED,
+    Feature,
+    get_dataset,
+    map_over_batches,
+    map_over_dataset,
+    tokenize,
+)
+from ke_t5.pipe.cache import describe, make_key
+
+ROWS = [{"text": "가 나 다", "label": i % 3} for i in range(6)]
+TOKENIZE = partial(tokenize, source="text", limit="inputs")
+
+
+@map_over_dataset
+def label_with(example, *, value):
+    return {**example, "labels": value}
+
+
+@map_over_dataset
+def take_label(example):
+    return {**example, "labels": example["label"]}
+
+
+@map_over_batches
+def drop_class_0(batch):
+    kept = [i for i, label in enumerate(batch["label"]) if label]
+    return {name: [column[i] for i in kept] for name, column in batch.items()}
+
+
+def features(**labels):
+    return {"input_ids": Feature(toy_tokenizer, pad=None), "labels": Feature(**labels)}
+
+
+def get(path, *steps, rows=ROWS, sequence_length=None, **settings):
+    task = task_on(rows, steps, **settings)
+    return task.get_dataset("train", folders=folders(path), sequence_length=sequence_length)
+
+
+@pytest.mark.parametrize(
+    ("value", "labels", "message"),
+    [
+        (None, {"rank": 0}, "holds None, expected int32"),
+        ([0, None], {}, r"holds \[0, None\], expected int32"),
+        ([[0], [1]], {}, r"holds \[\[0\], \[1\]\], expected int32"),
+        (["가"], {}, r"holds \['가'\], expected int32"),
+        ([1, 2.5], {}, "holds 2.5, expected int32"),
+        (float("-inf"), {"rank": 0, "dtype": "float32"}, "holds an infinite number"),
+        ([], {}, "is an empty sequence"),
+        ([0, 3], {"num_values": 3}, "holds 3, expected 0 to 2"),
+        ([0, -1], {"num_values": 3}, "holds -1, expected 0 to 2"),
+        # A label below 0 that hides behind the ignored ones, which are further below.
+        ([IGNORED, -5, 2], {"num_values": 3}, "holds -5, expected 0 to 2"),
+    ],
+)
+def test_a_value_that_is_no_label_is_one_line(tmp_path, value, labels, message):
+    step = partial(label_with, value=value)
+    with pytest.raises(UserError, match=f"row 0: column 'labels' {message}") as caught:
+        get(tmp_path, TOKENIZE, step, output_features=features(**labels))
+    assert caught.value.exit_code == Exit.DATA
+
+
+@pytest.mark.parametrize("value", [[IGNORED, IGNORED], [IGNORED, 0, 2]])
+def test_ignored_labels_are_none_out_of_range(tmp_path, value):
+    made = features(num_values=3)
+    examples = get(tmp_path, TOKENIZE, partial(label_with, value=value), output_features=made)
+    assert examples.example(0)["labels"] == value
+
+
+def test_examples_that_were_checked_for_more_labels_are_checked_anew(tmp_path):
+    step = partial(label_with, value=2)
+    get(tmp_path, TOKENIZE, step, output_features=features(rank=0, num_values=3))
+    with pytest.raises(UserError, match="holds 2, expected 0 to 1"):
+        get(tmp_path, TOKENIZE, step, output_features=features(rank=0, num_values=2))
+
+
+def test_a_step_may_drop_rows_the_first_and_a_whole_batch_among_them(tmp_path):
+    rows = [{"text": "가", "label": 0}] * 1000 + [{"text": "나", "label": 1}] * 2
+    examples = get(tmp_path, drop_class_0, TOKENIZE, take_label, rows=rows)
+    assert examples.ids.tolist() == [1000, 1001]
+    assert examples.example(1)["input_ids"] == [2, 5, 3]
+
+
+@pytest.mark.parametrize(
+    "step", [drop_class_0, lambda dataset: dataset.filter(lambda row: row["label"])]
+)
+def test_steps_that_leave_no_row_leave_no_example(tmp_path, step):
+    rows = [{"text": "가", "label": 0}] * 3
+    for _ in range(2):  # built, and found in the cache
+        with pytest.raises(UserError, match=r"holds no example \(train: 3 rows\)"):
+            get(tmp_path, step, TOKENIZE, take_label, rows=rows)
+
+
+@pytest.mark.parametrize("length", ["abc", 2.5, 0, -3, True, None])
+def test_a_length_that_is_no_number_of_tokens_is_one_line(tmp_path, length):
+    gin.bind_parameter("get_dataset.sequence_length", {"inputs": length})
+    task = task_on(ROWS, [TOKENIZE, take_label])
+    message = r"get_dataset.sequence_length: 'inputs' is .*; give a whole number of tokens"
+    with pytest.raises(UserError, match=message):
+        get_dataset(task, "train", folders=folders(tmp_path))
+
+
+def test_a_length_without_room_for_the_marks_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="1 tokens have no room for the tokenizer's 2 marks"):
+        get(tmp_path, TOKENIZE, take_label, sequence_length={"inputs": 1})
+
+
+def test_the_labelled_examples_are_never_none(tmp_path):
+    examples = get(tmp_path, TOKENIZE, partial(label_with, value=IGNORED))
+    with pytest.raises(UserError, match="--train_split: none of the 6 examples has a label"):
+        examples.labelled()
+
+
+def test_a_key_knows_the_defaults_of_keywords():
+    def with_default(number):
+        def step(dataset, *, count=number):
+            return dataset
+
+        return step
+
+    assert make_key([with_default(1)]) != make_key([with_default(2)])
+    assert describe(with_default(1)) == describe(with_default(1))

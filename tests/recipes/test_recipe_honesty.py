@@ -1,0 +1,299 @@
+"""The recipes keep what they have promised: nothing lost, nothing mixed up, no false word."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+from support.recipe_runs import ROOT, SMALL, command, run_folder, test, train
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import Examples, evaluate
+from ke_t5.recipes import test as test_recipe
+from ke_t5.recipes.folders import RunFolder
+from ke_t5.recipes.resume_check import check_unchanged
+from ke_t5.recipes.trainer import Keeper
+from ke_t5.sample import sample_data_dir
+
+TC = ("--task", "klue_tc", *SMALL)
+TEST = ("--task", "klue_tc", "--sample", "--test_split", "validation[:31]")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, cache_dir):
+    """Two epochs (eight steps) on a schedule, exported."""
+    output = tmp_path_factory.mktemp("whole")
+    train(*TC, "--epochs", 2, "--schedule", "--hf_path", "default", output=output, cache=cache_dir)
+    return output
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """A copy of that run, to be changed."""
+    shutil.copytree(whole, tmp_path / "run")
+    return tmp_path / "run"
+
+
+# ------------------------------------------------------------------------------------- resuming
+
+
+def test_a_run_that_is_resumed_by_its_path_knows_what_it_began_with(
+    whole, tmp_path, cache_dir, capfd
+):
+    export = run_folder(whole) / "hf"
+    data = sample_data_dir(cache_dir)
+    words = ("--task", "klue_tc", *SMALL[1:], "--pre_trained_model", export, "--hf_data_dir", data)
+    train(*words, "--max_steps", 2, output=tmp_path, cache=cache_dir)
+    run = run_folder(tmp_path)
+    train(
+        "--task", "klue_tc", *SMALL[1:], "--hf_data_dir", data, "--resume", run, "--max_steps", 3,
+        "--hf_path", "default", output=tmp_path, cache=cache_dir,
+    )  # fmt: skip
+    assert f"Fine-tuned from `{export}`" in (run / "hf" / "README.md").read_text()
+    assert f"--resume {run}/weights/step-00000003" in capfd.readouterr().out.splitlines()[-1]
+
+
+def test_a_run_without_a_whole_checkpoint_never_goes_on_with_fresh_weights(run, cache_dir):
+    for path in run_folder(run).glob("weights/step-*/model.safetensors"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="no whole checkpoint") as caught:
+        train(*TC, "--epochs", 2, "--schedule", "--resume", "auto", output=run, cache=cache_dir)
+    assert caught.value.exit_code == Exit.CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (("--gin_param", "get_scheduler.warmup_ratio=0.5"), "get_scheduler .* was"),
+        (("--warmup", "2"), "get_scheduler .* was"),
+        (("--valid_split", "validation[:30]"), "validation data was"),
+        (("--eval_rows", 9), "validation data was"),
+        (("--gin_param", "get_batches.window=50"), "add --gin_param get_batches.window=8, or"),
+    ],
+)
+def test_a_resumed_run_may_not_change_its_schedule_or_its_judge(run, cache_dir, change, name):
+    words = (*TC, "--epochs", 2, "--schedule", "--resume", "true", *change)
+    with pytest.raises(UserError, match=name):
+        train(*words, output=run, cache=cache_dir)
+
+
+def test_a_schedule_is_stretched_only_where_that_is_asked_for(run, cache_dir, capfd):
+    words = (*TC, "--epochs", 4, "--schedule", "--resume", "true")
+    change = "the linear schedule was made for 8 steps and now has 16: its learning rate goes from "
+    with pytest.raises(UserError, match="--epochs 4: " + change) as caught:
+        train(*words, output=run, cache=cache_dir)
+    assert "0.000143 to 0.000571 at step 9" in str(caught.value)
+    assert "accept the new rate with --gin_param 'resume_schedule.stretch=True'" in str(
+        caught.value
+    )
+    assert caught.value.exit_code == Exit.CHECKPOINT
+    before = (run_folder(run) / "metrics.jsonl").read_text()
+    words += ("--gin_param", "resume_schedule.stretch=True", "--max_steps", 9)
+    train(*words, output=run, cache=cache_dir)
+    assert f"--epochs 4: {change}0.000143 to 0.000571 at step 9" in capfd.readouterr().err
+    assert (run_folder(run) / "metrics.jsonl").read_text().startswith(before)
+
+
+def test_fewer_epochs_than_are_done_only_export(run, cache_dir):
+    words = (*TC, "--epochs", 1, "--schedule", "--resume", "true", "--hf_path", run / "export")
+    train(*words, output=run, cache=cache_dir)
+    assert (run / "export" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (
+            {"get_batches.window": 8, "the unit of get_batches.window": "rows"},
+            "get_batches.window was 50 and is 8 now; add --gin_param get_batches.window=50, or",
+        ),
+        (
+            {"the unit of get_batches.window": "tokens", "get_batches.window": 50},
+            "was 'rows' and is 'tokens' now; .* cut otherwise since then: start anew",
+        ),
+    ],
+)
+def test_a_run_of_an_older_version_keeps_its_windows_or_is_refused(now, message):
+    older = {"--seed": 42}
+    with pytest.raises(UserError, match=message) as caught:
+        check_unchanged(older, {"--seed": 42, **now}, where="weights/step-00000003")
+    assert caught.value.exit_code == Exit.CHECKPOINT and "\n" not in str(caught.value)
+    kept = {"get_batches.window": 50, "the unit of get_batches.window": "rows"}
+    check_unchanged(older, {"--seed": 42, **kept}, where="weights/step-00000003")
+
+
+def test_a_long_path_leaves_the_name_of_the_class_in_the_runs_folder():
+    run = RunFolder.of("output", "SomeModel", "/far/away" * 40 + "/tail", "klue_tc")
+    name = run.path.parent.name
+    assert name.startswith("SomeModel_") and name.endswith("away_tail") and len(name) == 120
+
+
+def test_what_cannot_be_built_moves_no_older_run_aside(run, cache_dir):
+    with pytest.raises(UserError, match="has no 'dropuot'"):
+        train(*TC, "--gin_param", "model.config={'dropuot': 1}", output=run, cache=cache_dir)
+    assert (run_folder(run) / "weights" / "best.json").exists()
+
+
+# ---------------------------------------------------------------------------- rows without labels
+
+
+def test_a_training_split_without_labels_is_an_error(tmp_path, cache_dir, monkeypatch):
+    monkeypatch.setattr(Examples, "labelled", lambda examples: examples.take([]))
+    with pytest.raises(UserError, match="--train_split .*none of its rows has a label") as caught:
+        train(*TC, output=tmp_path, cache=cache_dir)
+    assert caught.value.exit_code == Exit.DATA
+
+
+def test_where_no_validation_row_has_a_label_the_latest_checkpoint_is_the_best(
+    tmp_path, cache_dir, monkeypatch
+):
+    def evaluate_unlabelled(*things, **named):
+        return dataclasses.replace(evaluate(*things, **named), scores={})
+
+    monkeypatch.setattr("ke_t5.recipes.task_splits.evaluate", evaluate_unlabelled)
+    train(*TC, "--epochs", 2, output=tmp_path, cache=cache_dir)
+    best = json.loads((run_folder(tmp_path) / "weights" / "best.json").read_text())
+    assert best["step"] == 8
+
+
+# ----------------------------------------------------------------------------------- the report
+
+
+def test_a_training_leaves_the_report_of_its_best_validation(whole):
+    folder = run_folder(whole) / "eval" / "validation_31_"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["confusion.png", "predictions.jsonl", "report.html", "scores.json"]
+    best = json.loads((run_folder(whole) / "weights" / "best.json").read_text())["snapshot"]
+    told = json.loads((folder / "scores.json").read_text())
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert told["weights"] == best and best in page
+    assert f"{told['scores']['macro_f1']:.2f}" in page and "95 % interval" in page
+    # The sample's model is not the one that --pre_trained_model names by default.
+    assert "pre-trained model" not in page and "KETI-AIR" not in page
+
+
+def test_an_interrupted_run_has_its_report_in_the_end(tmp_path, cache_dir, monkeypatch):
+    """Made of the predictions on the disk, for the best validation was before the stop."""
+    words = (*TC, "--epochs", 2, "--learning_rate", 1e-12)
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "report", lambda keeper: None)  # as if the run had been killed
+        train(*words, "--max_steps", 4, output=tmp_path, cache=cache_dir)
+    (folder,) = run_folder(tmp_path).glob("eval/*")
+    assert not (folder / "report.html").exists()
+    train(*words, "--resume", "true", output=tmp_path, cache=cache_dir)
+    assert "step-00000004" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_is_none_of_other_predictions(run, cache_dir, monkeypatch):
+    """A test that ends half-way leaves no report of what was predicted before."""
+    monkeypatch.setattr(test_recipe, "write_report", lambda *_, **__: "")
+    test(*TEST, "--resume", "true", output=run, cache=cache_dir)
+    (folder,) = run_folder(run).glob("eval/*")
+    assert sorted(path.name for path in folder.iterdir()) == ["predictions.jsonl", "scores.json"]
+
+
+# --------------------------------------------------------------------------- exporting, testing
+
+
+def test_a_run_whose_scores_were_no_numbers_exports_the_last_checkpoint(
+    tmp_path, cache_dir, monkeypatch, capfd
+):
+    monkeypatch.setattr("ke_t5.recipes.trainer.best_score", lambda task, scores: float("nan"))
+    words = (*TC, "--epochs", 1, "--hf_path", "default")
+    train(*words, output=tmp_path, cache=cache_dir)
+    assert (run_folder(tmp_path) / "hf" / "model.safetensors").exists()
+    assert "no validation score to choose by" in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_be_exported_to_is_told_before_training(tmp_path, cache_dir):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is no exported model"):
+        train(*TC, "--hf_path", taken, output=tmp_path / "out", cache=cache_dir)
+    assert not list((tmp_path / "out").rglob("metrics.jsonl"))
+
+
+def test_a_test_of_another_folder_leaves_the_runs_own_model_alone(run, tmp_path, cache_dir):
+    other = tmp_path / "other"
+    shutil.copytree(run_folder(run) / "hf", other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "dropout_rate": 0.25}))
+    before = (run_folder(run) / "model" / "config.json").read_bytes()
+    test(*TEST, "--hf_path", other, output=run, cache=cache_dir)
+    assert (run_folder(run) / "model" / "config.json").read_bytes() == before
+
+
+def test_predictions_are_kept_before_anything_else_is_made_of_them(run, cache_dir, monkeypatch):
+    def fail(*things):
+        raise RuntimeError("a metric of a user's own")
+
+    monkeypatch.setattr(test_recipe, "bootstrap", fail)
+    shutil.rmtree(run_folder(run) / "eval")
+    with pytest.raises(RuntimeError):
+        test(*TEST, "--resume", "best", output=run, cache=cache_dir)
+    assert (run_folder(run) / "eval" / "validation_31_" / "predictions.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--test_split", "validation[:3]+train[:3]"), "a submission is of one split"),
+        (("--submission", "no/such/folder/file"), "there is no folder no/such/folder"),
+    ],
+)
+def test_a_submission_is_checked_before_the_test(run, cache_dir, monkeypatch, words, message):
+    monkeypatch.setattr(test_recipe, "evaluate_splits", lambda *_, **__: pytest.fail("too late"))
+    words = (*TEST, "--submission", "file", "--resume", "best", *words)
+    with pytest.raises(UserError, match=message):
+        test(*words, output=run, cache=cache_dir)
+
+
+def test_a_failed_test_of_an_export_leaves_error_json(run, cache_dir):
+    (run_folder(run) / "hf" / "model.safetensors").write_bytes(b"")
+    done = command(
+        "test_ddp.py", *TEST, "--hf_path", "default", "--output_dir", run, "--hf_cache_dir",
+        cache_dir,
+    )  # fmt: skip
+    assert done.returncode == Exit.CHECKPOINT, done.stderr
+    found = json.loads((run_folder(run) / "error.json").read_text())
+    assert found["code"] == Exit.CHECKPOINT
+
+
+def test_what_the_sample_leaves_unused_is_told(tmp_path, cache_dir, capfd):
+    words = ("--pre_trained_model", "klue/roberta-base", "--max_steps", 1)
+    train(*TC, *words, output=tmp_path, cache=cache_dir)
+    line = "--pre_trained_model klue/roberta-base is not used: --sample brings its own"
+    assert line in capfd.readouterr().err
+
+
+# --------------------------------------------------------------------------------------- signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_test_ends_when_it_is_asked_to(run, cache_dir, number):
+    words = ("--task", "klue_tc", "--sample", "--test_split", "train", "--batch_size", "1")
+    words = (*words, "--resume", "best", "--output_dir", run, "--hf_cache_dir", cache_dir)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "test_ddp.py"), *map(str, words)],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        # A shell starts what runs in the background deaf to SIGINT, and tests may be that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    for line in process.stderr:
+        if line.startswith("testing "):
+            break
+    time.sleep(0.3)
+    os.kill(process.pid, number)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == Exit.STOPPED, errors
+    assert "rows scored" not in told
+    assert "stopped: interrupted" in errors and "Traceback" not in errors

@@ -1,0 +1,64 @@
+"""Models that give every row one answer are named, and no others."""
+
+from __future__ import annotations
+
+import pytest
+from support.recipe_runs import SMALL, test, train
+
+from ke_t5.report.constant_predictions import one_answer_line
+
+
+def lines(said, gold):
+    return [{"prediction": one, "gold": other} for one, other in zip(said, gold, strict=True)]
+
+
+CLASSES = ["a", "b", "c", "d"] * 25
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "expected"),
+    [
+        (["a"] * 100, CLASSES, "t: 100 of 100 answers are 'a' (and 25.0 % of the gold ones): the"),
+        (["a"] * 99 + ["b"], CLASSES, "t: 99 of 100 answers are 'a'"),
+        (["a"] * 100, [None] * 100, "t: 100 of 100 answers are 'a': the model tells nothing"),
+        ([2.5, 2.51] * 50, [0.0, 5.0] * 50, "t: all 100 answers are about 2.5"),
+        ([2.5] * 100, [None] * 100, "t: all 100 answers are about 2.5"),
+        ([["O", "O"], ["O"]] * 50, [["B-X", "O"], ["O"]] * 50, "t: 100 of 100 answers are O (and"),
+        ([[]] * 100, [["x"], []] * 50, "t: 100 of 100 answers are empty"),
+        ([None] * 100, CLASSES, "t: 100 of 100 answers are unparsable"),
+        ([""] * 100, CLASSES, "t: 100 of 100 answers are ''"),
+        ([{"heads": [0, 1], "relations": ["NP", "NP"]}] * 100,
+         [{"heads": [0, 1], "relations": ["NP", "VP"]}] * 100, "t: 100 of 100 answers are NP ("),
+    ],
+)  # fmt: skip
+def test_one_answer_is_named_with_what_may_cause_it(said, gold, expected):
+    line = one_answer_line("t", lines(said, gold))
+    assert line.startswith(expected)
+    for cause in ("--learning_rate", "--warmup", "pooler", "labels"):
+        assert cause in line
+
+
+@pytest.mark.parametrize(
+    ("said", "gold"),
+    [
+        (["a"] * 98 + ["b", "c"], CLASSES),
+        (["a"] * 100, ["a"] * 100),
+        (["a"] * 19, CLASSES[:19]),
+        ([0.2, 0.4, 0.6, 0.8] * 25, [0.0, 5.0, 1.0, 2.0] * 25),
+        ([float("nan")] * 100, [0.0, 1.0] * 50),
+        ([["B-X", "O"], ["O"]] * 50, [["O", "O"], ["O"]] * 50),
+    ],
+)
+def test_answers_that_differ_are_not(said, gold):
+    assert one_answer_line("t", lines(said, gold)) is None
+
+
+def test_training_and_test_say_so(tmp_path, cache_dir, capfd):
+    # A rate at which one update leaves nothing but a bias.
+    words = ("--task", "klue_nli", *SMALL, "--max_steps", 1, "--learning_rate", 10)
+    train(*words, output=tmp_path, cache=cache_dir)
+    expected = "klue_nli validation[:31]: 31 of 31 answers are '"
+    assert expected in capfd.readouterr().err
+    words = ("--task", "klue_nli", *SMALL[:3], "--resume")
+    test(*words, "--test_split", "validation[:31]", output=tmp_path, cache=cache_dir)
+    assert expected in capfd.readouterr().err

@@ -1,0 +1,104 @@
+"""The embedded corpus: nothing by chance, made once whoever asks, written out by a command."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.sample_help import digest
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.sample import sample_data_dir, sample_model_dir, write_releases
+from ke_t5.sample.cache import build_once
+from ke_t5.sample.pen import Pen
+
+
+@pytest.fixture(scope="session")
+def data(cache_dir: Path) -> Path:
+    return sample_data_dir(cache_dir)
+
+
+def test_two_writes_are_equal_byte_by_byte(data: Path, tmp_path: Path):
+    write_releases(tmp_path)
+    assert digest(tmp_path) == digest(data)
+
+
+def test_another_process_writes_the_same_bytes(data: Path, tmp_path: Path):
+    code = "import sys; from pathlib import Path; from ke_t5.sample import write_releases as w; "
+    command = [sys.executable, "-c", code + "w(Path(sys.argv[1]))", str(tmp_path)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "77"})
+    assert digest(tmp_path) == digest(data)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = "{'torch', 'transformers', 'datasets', 'sentencepiece', 'tokenizers'}"
+    code = f"import ke_t5.sample, sys; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pen_keeps_the_last_words_for_held_out_parts():
+    words = list(range(14))
+    train, dev = Pen("a"), Pen("a", unseen=0.5)
+    assert {train.pick(words) for _ in range(500)} == set(range(12))
+    assert {dev.pick(words) for _ in range(500)} == set(words)
+
+
+def _ask_for_all(cache: str, kind: str) -> str:
+    folder = sample_data_dir(Path(cache)) if kind == "data" else sample_model_dir(Path(cache), kind)
+    return str(folder)
+
+
+def test_processes_that_ask_at_once_get_one_whole_folder(data: Path, tmp_path: Path):
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        found = pool.starmap(_ask_for_all, [(str(tmp_path), "data")] * 3)
+    assert len(set(found)) == 1
+    assert digest(Path(found[0])) == digest(data)
+    names = [path.name for path in Path(found[0]).parent.iterdir()]
+    assert not [name for name in names if name.endswith(".tmp")]
+
+
+def test_what_a_dead_builder_left_is_cleared(tmp_path: Path):
+    (tmp_path / "data.tmp").mkdir()
+    built = build_once(tmp_path / "data", lambda folder: (folder / "file").touch())
+    assert [path.name for path in built.iterdir()] == ["file"]
+    assert not (tmp_path / "data.tmp").exists()
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path):
+    with pytest.raises(ZeroDivisionError):
+        build_once(tmp_path / "data", lambda folder: 1 // 0)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="the sample cannot be written") as error:
+        sample_data_dir(tmp_path / "file")
+    assert error.value.exit_code == Exit.MACHINE and "\n" not in str(error.value)
+
+
+def test_command_writes_the_same_releases_and_models_and_says_where(
+    tmp_path: Path, cache_dir: Path, data: Path, capsys: pytest.CaptureFixture
+):
+    from ke_t5.sample.__main__ import main
+
+    assert main([str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "data/klue_benchmark/ynat-v1.1: ynat-v1.1_dev.json, ynat-v1.1_train.json" in shown
+    assert "models/roberta: config.json, tokenizer.json, tokenizer_config.json" in shown
+    assert digest(tmp_path / "data") == digest(data)
+    assert digest(tmp_path / "models" / "t5") == digest(sample_model_dir(cache_dir, "t5"))
+
+
+def test_command_says_in_one_line_what_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    from ke_t5.sample.__main__ import main
+
+    (tmp_path / "file").write_text("")
+    assert main([str(tmp_path / "file")]) == Exit.MACHINE
+    assert capsys.readouterr().err.count("\n") == 1

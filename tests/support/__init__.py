@@ -1,0 +1,1 @@
+"""What tests share: toys, runs of recipes, stand-ins."""

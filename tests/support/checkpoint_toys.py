@@ -1,0 +1,89 @@
+"""Checkpoints of a toy that is trained for three steps, and how they are damaged."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ke_t5.checkpoint.checkpoints import save_checkpoint
+
+FILES = (
+    "MANIFEST.json model.safetensors model.json optimizer.safetensors optimizer.json progress.json"
+).split()
+
+
+class Toy(nn.Module):
+    """A matrix and a vector, a tied pair, a buffer of ints and an empty tensor."""
+
+    def __init__(self, dtype=torch.float32, *, tie=True):
+        super().__init__()
+        self.linear = nn.Linear(4, 3, dtype=dtype)
+        self.shared = nn.Embedding(6, 4, dtype=dtype)
+        self.lm_head = nn.Linear(4, 6, bias=False, dtype=dtype)
+        if tie:
+            self.lm_head.weight = self.shared.weight
+        self.register_buffer("counts", torch.arange(3))
+        self.register_buffer("nothing", torch.zeros(0, 4))
+
+    def loss(self):
+        hidden = self.shared(torch.tensor([1, 2]))
+        return self.linear(hidden).square().sum() + self.lm_head(hidden).square().sum()
+
+
+def train(model, optimizer, steps=3):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.loss().backward()
+        optimizer.step()
+
+
+def adamw(model):
+    return torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+
+
+def make(seed=0, **kwargs):
+    torch.manual_seed(seed)
+    model = Toy(**kwargs)
+    optimizer = adamw(model)
+    train(model, optimizer)
+    return model, optimizer
+
+
+def save(weights, step, *, is_best=False, seed=None, **progress):
+    model, optimizer = make(step if seed is None else seed)
+    return save_checkpoint(
+        weights,
+        model=model,
+        optimizer=optimizer,
+        progress={"step": step, **progress},
+        is_best=is_best,
+    )
+
+
+def names(weights):
+    return sorted(path.name for path in weights.iterdir())
+
+
+def assert_same_bits(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        assert one.contiguous().view(-1).view(torch.uint8).tolist() == (
+            other.contiguous().view(-1).view(torch.uint8).tolist()
+        )
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            assert_same_bits(one[key], other[key])
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_same_bits(left, right)
+    else:
+        assert one == other or (one != one and other != other)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

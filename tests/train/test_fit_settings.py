@@ -1,0 +1,73 @@
+"""The settings of `fit`, and what a GPU is asked for, as far as a machine without one can tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.toy_model import toy_model
+
+from ke_t5.errors import UserError
+from ke_t5.pipe.prediction import model_inputs
+from ke_t5.train.settings import autocast, get_fit_settings, recompute_activations
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "fp16"}, "fit.precision: fp16 is not offered"),
+        ({"precision": "bf61"}, "did you mean 'bf16'"),
+        ({"accumulate": 0}, "fit.accumulate: is 0; give at least 1"),
+        ({"clip_norm": 0.0}, "fit.clip_norm: is 0.0"),
+        ({"early_stopping": 0}, "fit.early_stopping: is 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        get_fit_settings(**settings)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", None)])
+def test_a_cpu_computes_in_what_is_asked_for(precision, dtype):
+    one = torch.ones(2, 2)
+    with autocast(get_fit_settings(precision=precision), CPU):
+        assert (one @ one).dtype == (dtype or torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_native", "expected"),
+    [("auto", True, True), ("auto", False, False), ("bf16", False, True), ("fp32", True, False)],
+)
+def test_auto_is_bf16_only_where_the_gpu_has_it_natively(
+    monkeypatch, precision, is_native, expected
+):
+    """Older cards emulate it, slower than float32, and torch calls that support too."""
+    asked = []
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: is_native or including_emulation,
+    )
+    monkeypatch.setattr(torch, "autocast", lambda kind, **options: asked.append((kind, options)))
+    autocast(get_fit_settings(precision=precision), GPU)
+    assert asked == [("cuda", {"dtype": torch.bfloat16, "enabled": expected})]
+
+
+def test_a_model_that_cannot_recompute_is_one_line():
+    with pytest.raises(UserError, match="fit.gradient_checkpointing: ToyModel does not support"):
+        recompute_activations(toy_model())
+
+
+def test_batches_go_to_a_gpu_out_of_pinned_memory(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append("pin") or self)
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, *to, **how: calls.append((*to, how)) or self
+    )
+    batch = {"input_ids": np.ones((2, 3), np.int32)}
+    assert model_inputs(toy_model, batch, GPU)["input_ids"].dtype == torch.int64
+    assert calls == ["pin", (GPU, {"non_blocking": True})]
+    model_inputs(toy_model, batch, CPU)
+    assert calls[2:] == [(CPU, {"non_blocking": True})]
