@@ -67,11 +67,16 @@ def hash_files(paths: Iterable[Path]) -> list[str]:
     return hashes
 
 
-# What runs only once there are examples: a change there makes no other examples.
-AFTERWARDS = {
-    "pipe": "arguments batches best evaluation generation mixture prediction records",
-    "task": "label_metrics metrics submission tag_metrics text_metrics",
-}
+# Modules and packages that run only once there are examples: a change there makes no others.
+AFTERWARDS = (
+    "pipe.arguments", "pipe.batches", "pipe.best", "pipe.evaluation", "pipe.generation",
+    "pipe.mixture", "pipe.model_outputs", "pipe.prediction", "task.metrics", "task.submission",
+)  # fmt: skip
+
+
+def runs_afterwards(module: str) -> bool:
+    """Whether a module of this package (`pipe.batches`) is one of `AFTERWARDS` or in one."""
+    return any(module == name or module.startswith(f"{name}.") for name in AFTERWARDS)
 
 
 @functools.cache
@@ -81,8 +86,8 @@ def package_version() -> str:
     files = [
         path
         for room in ("pipe", "readers", "task")
-        for path in sorted(root.glob(f"{room}/*.py"))
-        if path.stem not in AFTERWARDS.get(room, "").split()
+        for path in sorted((root / room).rglob("*.py"))
+        if not runs_afterwards(".".join(path.relative_to(root).with_suffix("").parts))
     ]
     return hash_code([root / "class_numbers.py", root / "composition.py", *files])
 

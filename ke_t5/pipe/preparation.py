@@ -1,9 +1,10 @@
-"""From rows to examples: a task's steps in one map, checked, and kept on disk under a key."""
+"""From rows to examples: a task's steps in one map, checked, and cached on disk under a key."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,48 +12,70 @@ from ke_t5.class_numbers import with_names
 from ke_t5.config import bindings
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
-from ke_t5.pipe.features import check_batch, feature_key
+from ke_t5.pipe.features import Feature, check_batch, feature_key
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
 from ke_t5.pipe.rows import ROW_ID, Rows, arrow_features
 
 if TYPE_CHECKING:
     import datasets
 
-    from ke_t5.pipe.task import Task
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the rows of one split become examples.
+
+    Attributes:
+        task: its name, for messages and folder names.
+        split: the split's name, likewise.
+        preprocessors: the steps, in their order.
+        output_features: the columns that the model sees.
+        keep: further columns to keep, as a schema in plain words.
+        sequence_length: tokens of `inputs` and `targets`.
+    """
+
+    task: str
+    split: str
+    preprocessors: Sequence[Callable]
+    output_features: Mapping[str, Feature]
+    keep: Mapping[str, Any]
+    sequence_length: Mapping[str, int]
+
+    def key(self, rows: Rows) -> str:
+        """A hash over all that the examples of these rows depend on."""
+        features = {name: feature_key(one) for name, one in self.output_features.items()}
+        return make_key(
+            [rows.key, package_version(), list(self.preprocessors),
+             sorted(self.sequence_length.items()), features, dict(self.keep),
+             _library_versions(), _users_bindings()]
+        )  # fmt: skip
+
+    @property
+    def where(self) -> str:
+        """The task and the split, for messages."""
+        return f"task {self.task!r}, split {self.split!r}"
 
 
 def prepare(
-    task: Task, rows: Rows, split: str, *, folders: Folders, sequence_length: Mapping[str, int]
+    preparation: Preparation, rows: Rows, folders: Folders
 ) -> tuple[datasets.Dataset, str] | None:
-    """A task's examples of all these rows and their key, made first if nobody has; None for none.
+    """The examples of all these rows and their key, built first if they are not in the cache; None
+    if there are none.
 
     Raises:
         UserError: an example breaks what the task's features promise.
     """
     import datasets
 
-    key = _key(task, rows, sequence_length)
-    folder = folders.cache / "examples" / task.name / f"{split}-{key}"
+    key = preparation.key(rows)
+    folder = folders.cache / "examples" / preparation.task / f"{preparation.split}-{key}"
 
     def build(temporary: Path) -> dict[str, Any]:
-        file = temporary / DATA_FILE
-        num_examples = _make(
-            task, rows.dataset, file=file, key=key, split=split, sequence_length=sequence_length
-        )
+        num_examples = _write(preparation, rows.dataset, file=temporary / DATA_FILE, key=key)
         return {"rows": len(rows.dataset), "examples": num_examples, "rows_key": rows.key}
 
     if len(rows.dataset) == 0 or build_once(folder, build)["examples"] == 0:
         return None
     return datasets.Dataset.from_file(str(folder / DATA_FILE)), key
-
-
-def _key(task: Task, rows: Rows, sequence_length: Mapping[str, int]) -> str:
-    features = {name: feature_key(feature) for name, feature in task.output_features.items()}
-    return make_key(
-        [rows.key, package_version(), list(task.preprocessors),
-         sorted(sequence_length.items()), features, dict(task.keep), _library_versions(),
-         _users_bindings()]
-    )  # fmt: skip
 
 
 def _users_bindings() -> list[str]:
@@ -76,19 +99,15 @@ def _library_versions() -> tuple[str, ...]:
     return tuple(f"{name} {version(name)}" for name in ("datasets", "transformers", "tokenizers"))
 
 
-def _make(
-    task: Task,
-    dataset: datasets.Dataset,
-    *,
-    file: Path,
-    key: str,
-    split: str,
-    sequence_length: Mapping[str, int],
-) -> int:
+def _write(preparation: Preparation, dataset: datasets.Dataset, *, file: Path, key: str) -> int:
     """Writes the examples to `file`, unless there are none, and returns their number."""
     steps = [
-        inject(step, sequence_length=sequence_length, output_features=task.output_features)
-        for step in task.preprocessors
+        inject(
+            step,
+            sequence_length=preparation.sequence_length,
+            output_features=preparation.output_features,
+        )
+        for step in preparation.preprocessors
     ]
     last = len(steps)
     while last > 0 and is_mapped(steps[last - 1]):
@@ -96,54 +115,52 @@ def _make(
     for step in steps[:last]:
         dataset = step(dataset)
     run, features = run_steps(steps[last:]), dataset.features
-    finish = _finisher(
-        task,
-        lambda batch: run(with_names(batch, features)),
-        where=f"task {task.name!r}, split {split!r}",
-    )
-    alone = (finish(dataset[i : i + 1]) for i in range(len(dataset)))
-    first = next((batch for batch in alone if batch[ROW_ID]), None)
+    finish = _finisher(preparation, lambda batch: run(with_names(batch, features)))
+    one_by_one = (finish(dataset[i : i + 1]) for i in range(len(dataset)))
+    first = next((batch for batch in one_by_one if batch[ROW_ID]), None)
     if first is None:
         return 0
-    made = dataset.map(
+    examples = dataset.map(
         finish,
         batched=True,
         remove_columns=dataset.column_names,
-        features=_arrow_features(task, first),
+        features=_arrow_features(preparation, first),
         cache_file_name=str(file),
         new_fingerprint=key,
-        desc=f"{task.name} {split}",
+        desc=f"{preparation.task} {preparation.split}",
     )
-    return len(made)
+    return len(examples)
 
 
-def _finisher(task: Task, run: Callable[[Batch], Batch], *, where: str) -> Callable[[Batch], Batch]:
-    """A function from a batch of rows to one of examples, checked, with no column too many."""
-    kept = [*task.keep, ROW_ID]
+def _finisher(preparation: Preparation, run: Callable[[Batch], Batch]) -> Callable[[Batch], Batch]:
+    """A function from a batch of rows to a checked one of examples, without surplus columns."""
+    kept = [*preparation.keep, ROW_ID]
 
-    def finish(batch: Batch) -> Batch:
-        made = run(batch)
-        if not made:
+    def finish(rows: Batch) -> Batch:
+        batch = run(rows)
+        if not batch:
             return {ROW_ID: []}
-        check_batch(made, task.output_features, kept, where=where)
-        lost = [name for name in made if name.startswith((LOST, OF))]
-        return {n: made[n] for n in [*task.output_features, *kept, *lost] if n in made}
+        check_batch(batch, preparation.output_features, kept, where=preparation.where)
+        lost = [name for name in batch if name.startswith((LOST, OF))]
+        columns = [*preparation.output_features, *kept, *lost]
+        return {name: batch[name] for name in columns if name in batch}
 
     return finish
 
 
-def _arrow_features(task: Task, first: Batch) -> Any:
+def _arrow_features(preparation: Preparation, first: Batch) -> Any:
+    """datasets' types of the columns of the first example."""
     import datasets
 
-    kinds: dict[str, Any] = {}
+    schema: dict[str, Any] = {}
     for name in first:
-        if name in task.output_features:
-            feature = task.output_features[name]
-            kinds[name] = (feature.dtype, [feature.dtype], [[feature.dtype]])[feature.rank]
+        if name in preparation.output_features:
+            feature = preparation.output_features[name]
+            schema[name] = (feature.dtype, [feature.dtype], [[feature.dtype]])[feature.rank]
         elif name == ROW_ID:
-            kinds[name] = "int64"
+            schema[name] = "int64"
         elif name.startswith((LOST, OF)):
-            kinds[name] = "int32"
+            schema[name] = "int32"
         else:
-            kinds[name] = task.keep[name]
-    return datasets.Features(arrow_features(kinds))
+            schema[name] = preparation.keep[name]
+    return datasets.Features(arrow_features(schema))

@@ -14,7 +14,7 @@ from ke_t5.pipe.best import Best
 from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import Feature
-from ke_t5.pipe.preparation import prepare
+from ke_t5.pipe.preparation import Preparation, prepare
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.rows import Rows
 from ke_t5.pipe.sources import DataSource
@@ -164,11 +164,13 @@ class Task:
         sequence_length: Mapping[str, int],
         offset: int,
     ) -> Examples:
-        rows = self.rows(split, folders)
-        made = prepare(self, rows, split, folders=folders, sequence_length=sequence_length)
-        if made is None:
+        preparation = Preparation(
+            self.name, split, self.preprocessors, self.output_features, self.keep, sequence_length
+        )
+        prepared = prepare(preparation, self.rows(split, folders), folders)
+        if prepared is None:
             return Examples.empty(self.output_features)
-        dataset, key = made
+        dataset, key = prepared
         return Examples(dataset, self.output_features, ids=ids, id_offset=offset, key=key)
 
 
