@@ -24,7 +24,7 @@ LINES = (
     "config checkpoint report task.qa hub class_numbers composition faults launchers rendezvous",
     "registry config.bindings failure config.flags distributed readers.* models models.source "
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "
-    "pipe.features pipe.batches pipe.arguments pipe.best pipe.model_outputs task task.labels "
+    "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "
     "task.text task.spans task.tokenizer_files pipe.module_state train train.settings "
     "checkpoint.serialization train.loggers train.guard",
     "config.gin_config models.loader models.vocabulary models.hub models.ngrams "

@@ -1,12 +1,12 @@
 """seqio's idea on Hugging Face datasets: a registry of tasks that give preprocessed examples."""
 
 from ke_t5.pipe.batches import BatchPlan, get_batches
-from ke_t5.pipe.best import greatest, least
 from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.evaluation import Evaluated, EvaluationHelper, evaluate
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.mixture import Mixture, MixtureRegistry, get_task, rate_num_examples
+from ke_t5.pipe.monitor import Monitor, greatest, least
 from ke_t5.pipe.preprocessors import (
     append_eos,
     map_over_batches,
@@ -42,6 +42,7 @@ __all__ = [
     "HFDataSource",
     "Mixture",
     "MixtureRegistry",
+    "Monitor",
     "ReleaseSource",
     "Task",
     "TaskRegistry",

@@ -200,11 +200,11 @@ def best_score(task: Task | Mixture, scores: Mapping[str, float]) -> float:
     if task.best is None or not scores:
         return math.nan
     for prefix in SCORE_PREFIXES:
-        if prefix + task.best.score in scores:
-            return scores[prefix + task.best.score]
+        if prefix + task.best.metric in scores:
+            return scores[prefix + task.best.metric]
     raise UserError(
-        f"no metric gives {task.best.score!r}, they give {', '.join(sorted(scores))}",
+        f"no metric gives {task.best.metric!r}, they give {', '.join(sorted(scores))}",
         f"task {task.name!r}",
-        suggestion(task.best.score, scores),
+        suggestion(task.best.metric, scores),
         Exit.DATA,
     )

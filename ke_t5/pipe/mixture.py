@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ke_t5.errors import Exit, UserError, suggestion
-from ke_t5.pipe.best import Best
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import Feature
+from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.rows import ROW_ID
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
 from ke_t5.registry import Registry
@@ -82,9 +82,9 @@ class Mixture:
                 raise self._error(f"names {name} twice", "name it once, with the sum of its rates")
         first = self.members[0]
         for other in self.members[1:]:
-            told = _difference(first, other)
-            if told:
-                what = f"{first.name} and {other.name} cannot be mixed: {told}"
+            difference = _difference(first, other)
+            if difference:
+                what = f"{first.name} and {other.name} cannot be mixed: {difference}"
                 raise self._error(what, "mix tasks of one form with the same columns and labels")
         for task, rate in zip(self.members, self.rates, strict=True):
             if not callable(rate):
@@ -136,10 +136,10 @@ class Mixture:
         )
 
     @property
-    def best(self) -> Best | None:
+    def best(self) -> Monitor | None:
         """The mean of the scores that pick the members' best; None where they have none."""
         best = self.members[0].best
-        return None if best is None else Best(MEAN, greater=best.greater)
+        return None if best is None else Monitor(MEAN, best.mode)
 
     def examples_per_epoch(self, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """(training examples, examples in an epoch) of each member.
@@ -171,22 +171,21 @@ class Mixture:
 
 
 def _difference(one: Task, other: Task) -> str:
-    """In what two tasks differ that members must have in common, for people; "" in nothing."""
+    """How two tasks differ in what members must have in common, for people; "" if they do not."""
     for what in SHARED:
         first, second = getattr(one, what), getattr(other, what)
         if first != second:
             if what == "output_features":
                 return _features_difference(one, other)
-            return f"{what} is {first!r:.80} of the one and {second!r:.80} of the other"
+            return f"{what} is {first!r:.80} in {one.name} and {second!r:.80} in {other.name}"
     first, second = one.best, other.best
-    if (first and first.greater) != (second and second.greater):
-        told = ["no score" if b is None else f"{b.score} ({_wanted(b)})" for b in (first, second)]
-        return f"{told[0]} picks the best of the one and {told[1]} of the other: they have no mean"
+    if (first and first.mode) != (second and second.mode):
+        return f"best is {_shown(first)} in {one.name} and {_shown(second)} in {other.name}"
     return ""
 
 
-def _wanted(best: Best) -> str:
-    return "more is better" if best.greater else "less is better"
+def _shown(monitor: Monitor | None) -> str:
+    return "not set" if monitor is None else f"{monitor.metric} (mode {monitor.mode!r})"
 
 
 def _features_difference(one: Task, other: Task) -> str:
@@ -198,8 +197,8 @@ def _features_difference(one: Task, other: Task) -> str:
         for field in dataclasses.fields(Feature):
             first, second = (getattr(feature, field.name) for feature in features)
             if first != second:
-                told = f"{first!r:.60} in the one and {second!r:.60} in the other"
-                return f"{field.name} of column {name!r} is {told}"
+                values = f"{first!r:.60} in {one.name} and {second!r:.60} in {other.name}"
+                return f"{field.name} of column {name!r} is {values}"
     return ""
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import gin
 
 from ke_t5.errors import Exit, UserError, suggestion
-from ke_t5.pipe.best import Best
 from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import Feature
+from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.preparation import Preparation, prepare
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.rows import Rows
@@ -59,7 +59,7 @@ class Task:
         form: kind of model it needs, one of `FORMS`.
         metric_fns: functions (targets, predictions[, scores]) -> {name: value x 100} over the
             whole split.
-        best: the score that picks the best checkpoint.
+        best: the metric, and its mode, that picks the best checkpoint.
         decode: (records, examples) -> (prediction, scores): what the model said about one row (a
             record per window) in the terms of the gold; scores may be None. A prediction None is an
             answer that could not be read ("unparsable").
@@ -84,7 +84,7 @@ class Task:
     output_features: Mapping[str, Feature]
     form: str = "seq2seq"
     metric_fns: Sequence[Callable[..., dict[str, float]]] = ()
-    best: Best | None = None
+    best: Monitor | None = None
     decode: Callable[[list[dict], list[Example]], tuple[Any, Any]] | None = None
     target: Callable[[Example], Any] | None = None
     inputs: Callable[[Example], str] | None = None

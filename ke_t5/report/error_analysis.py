@@ -133,7 +133,7 @@ def _number_errors(lines: Sequence[Line]) -> Html:
 def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> Html:
     """The rows with the least value of a score that is a mean over rows."""
     values = bootstrap.row_values
-    best = [prefix + task.best.score for prefix in SCORE_PREFIXES] if task.best else []
+    best = [prefix + task.best.metric for prefix in SCORE_PREFIXES] if task.best else []
     # Of an exact match all errors are equal; a softer score says which are the worst.
     names = sorted(values, key=lambda name: (name not in best, name))
     graded = [name for name in names if len(set(values[name].tolist())) > 2]

@@ -121,7 +121,7 @@ def score_section(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> Htm
         if interval is not None:
             shown = f"{html.number(interval.low)} to {html.number(interval.high)}"
             drawn = html.interval_bar(value, interval.low, interval.high)
-        is_best = task.best is not None and name in [p + task.best.score for p in SCORE_PREFIXES]
+        is_best = task.best is not None and name in [p + task.best.metric for p in SCORE_PREFIXES]
         label = html.tag("strong", name) if is_best else name
         rows.append([label, html.number(value), shown, drawn])
     head = ["score (x 100)", "value", f"{LEVEL} % interval", "0 to 100"]

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ke_t5.pipe.best import Best
 from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
@@ -62,7 +62,7 @@ def classification(
     *,
     labels: Labels,
     metrics: Sequence[Metric],
-    best: Best,
+    best: Monitor,
     fields: Mapping[str, str] | None = None,
     render: steps.Render | None = None,
     column: str = "label",
@@ -124,7 +124,7 @@ def similarity(
     fields: Mapping[str, str],
     column: str,
     metrics: Sequence[Metric],
-    best: Best,
+    best: Monitor,
     defaults: Defaults,
 ) -> None:
     """Registers `name` (regression on `column`) and `name_gen` (the number as text)."""
@@ -158,7 +158,7 @@ def tagging(
     *,
     labels: Labels,
     metrics: Sequence[Metric],
-    best: Best,
+    best: Monitor,
     column: str = "tags",
     defaults: Defaults,
 ) -> None:
@@ -201,7 +201,7 @@ def reading(
     source: DataSource,
     *,
     metrics: Sequence[Metric],
-    best: Best,
+    best: Monitor,
     may_be_impossible: bool,
     window_length: int,
     defaults: Defaults,
@@ -278,7 +278,7 @@ def summarization(
     *,
     kind: str,
     metrics: Sequence[Metric],
-    best: Best,
+    best: Monitor,
     defaults: Defaults,
 ) -> None:
     """Registers `name`: an article's summary, written.

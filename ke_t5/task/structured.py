@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ke_t5.pipe.best import Best
 from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
@@ -55,7 +55,7 @@ def entity_pairs(
     *,
     labels: Labels,
     metrics: Sequence[Metric],
-    best: Best,
+    best: Monitor,
     defaults: Defaults,
 ) -> None:
     """Registers `name`: the relation of two entities whose tokens the model is told."""
@@ -197,7 +197,7 @@ def dependencies(
     *,
     labels: Labels,
     metrics: Sequence[Metric],
-    best: Best,
+    best: Monitor,
     defaults: Defaults,
 ) -> None:
     """Registers `name`: the head of each word and their relation."""
@@ -249,7 +249,7 @@ def dialogue_states(
     source: DataSource,
     *,
     metrics: Sequence[Metric],
-    best: Best,
+    best: Monitor,
     defaults: Defaults,
 ) -> None:
     """Registers `name_gen`: all that holds after a user's turn, written from the dialogue."""

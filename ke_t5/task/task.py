@@ -43,9 +43,9 @@ from functools import partial
 from pathlib import Path
 
 from ke_t5.failure import run_and_exit
-from ke_t5.pipe.best import greatest
 from ke_t5.pipe.cache import Folders, default_cache_dir, default_data_dir
 from ke_t5.pipe.mixture import Mixture, MixtureRegistry, rate_num_examples
+from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
 from ke_t5.readers import klue, kor_corpora, korquad, nikl
@@ -121,7 +121,7 @@ def register_all() -> None:
             fields=fields,
             labels=names,
             metrics=scores,
-            best=greatest(best),
+            best=Monitor(best),
             defaults=Defaults(epochs=epochs),
         )
     for name, release, column, scores, best in SIMILARITY:
@@ -131,7 +131,7 @@ def register_all() -> None:
             fields=SENTENCES,
             column=column,
             metrics=scores,
-            best=greatest(best),
+            best=Monitor(best),
             defaults=Defaults(),
         )
     for name, release, names, column, scores, best in TAGGING:
@@ -141,7 +141,7 @@ def register_all() -> None:
             labels=names,
             column=column,
             metrics=scores,
-            best=greatest(best),
+            best=Monitor(best),
             defaults=Defaults(epochs=3),
         )
     register_texts()
@@ -155,7 +155,7 @@ def register_texts() -> None:
             name,
             ReleaseSource(release),
             metrics=(score,),
-            best=greatest("exact_match"),
+            best=Monitor("exact_match"),
             may_be_impossible=may_be_impossible,
             defaults=Defaults(batch_size=16, epochs=5),
             window_length=length,
@@ -166,7 +166,7 @@ def register_texts() -> None:
             ReleaseSource(release),
             kind=kind,
             metrics=SUMMARY,
-            best=greatest("rouge1[syllable]"),
+            best=Monitor("rouge1[syllable]"),
             defaults=Defaults(batch_size=16, epochs=3),
         )
 
@@ -180,7 +180,7 @@ def register_single_ones() -> None:
         labels=labels.KLUE_STS_BINARY,
         column="binary_label",
         metrics=(metrics.f1_of("positive"), ACCURACY),
-        best=greatest("f1"),
+        best=Monitor("f1"),
         generative=False,
         defaults=Defaults(),
     )
@@ -188,7 +188,7 @@ def register_single_ones() -> None:
         "source": ReleaseSource(klue.RE),
         "labels": labels.KLUE_RE,
         "metrics": RELATION,
-        "best": greatest("micro_f1"),
+        "best": Monitor("micro_f1"),
         "defaults": Defaults(epochs=3),
     }
     written = {"render": steps.relation_segments, "generative_metrics": WRITTEN_RELATION}
@@ -199,14 +199,14 @@ def register_single_ones() -> None:
         ReleaseSource(klue.DP),
         labels=labels.KLUE_DP,
         metrics=(metrics.klue_dp,),
-        best=greatest("uas"),
+        best=Monitor("uas"),
         defaults=Defaults(epochs=10),
     )
     structured.dialogue_states(
         "klue_dst",
         ReleaseSource(klue.WOS),
         metrics=(metrics.dialogue_state,),
-        best=greatest("joint_goal_accuracy"),
+        best=Monitor("joint_goal_accuracy"),
         defaults=Defaults(batch_size=16, epochs=5),
     )
 
@@ -257,13 +257,13 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def mixture_row(mixture: Mixture) -> tuple[str, ...]:
     """The cells of one mixture."""
-    best = mixture.best.score if mixture.best else "-"
+    best = mixture.best.metric if mixture.best else "-"
     return mixture.name, mixture.form, best, ", ".join(task.name for task in mixture.members)
 
 
 def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
     """The cells of one task."""
-    source, best = task.source, task.best.score if task.best else "-"
+    source, best = task.source, task.best.metric if task.best else "-"
     release = getattr(source, "release", None)
     if release is None:  # a user's task
         return (task.name, task.form, best, source.name, "", "", "")

@@ -17,6 +17,7 @@ from ke_t5.pipe import (
     Evaluated,
     Feature,
     MixtureRegistry,
+    Monitor,
     get_batches,
     get_task,
     greatest,
@@ -49,13 +50,13 @@ def toy(name="one", *, num_rows=4, steps=STEPS, **settings):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"form": "question_answering"}, "form is 'sequence_classification' of the one and"),
+        ({"form": "question_answering"}, "form is 'sequence_classification' in one and 'qu"),
         (
             {"loss_reduction": "label_tokens"},
-            "loss_reduction is 'rows' of the one and 'label_tokens' of the",
+            "loss_reduction is 'rows' in one and 'label_tokens' in two",
         ),
-        ({"labels": ("a", "b", "c")}, r"labels is None of the one and \('a', 'b', 'c'\) of the"),
-        ({"problem_type": "regression"}, "problem_type is None of the one and 'regression'"),
+        ({"labels": ("a", "b", "c")}, r"labels is None in one and \('a', 'b', 'c'\) in two"),
+        ({"problem_type": "regression"}, "problem_type is None in one and 'regression'"),
         (
             {"output_features": {"input_ids": Feature(toy_tokenizer, pad=None)}},
             "only one has a column 'labels'",
@@ -63,9 +64,9 @@ def toy(name="one", *, num_rows=4, steps=STEPS, **settings):
         (
             {"output_features": {"input_ids": Feature(toy_tokenizer, pad=None),
                                  "labels": Feature(rank=0, num_values=7)}},
-            "num_values of column 'labels' is 3 in the one and 7 in the other",
+            "num_values of column 'labels' is 3 in one and 7 in two",
         ),
-        ({"best": least("loss")}, r"no score picks the best of the one and loss \(less is better"),
+        ({"best": least("loss")}, r"best is not set in one and loss \(mode 'min'\) in two"),
     ],
 )  # fmt: skip
 def test_tasks_that_need_different_models_are_not_mixed(settings, message):
@@ -74,7 +75,9 @@ def test_tasks_that_need_different_models_are_not_mixed(settings, message):
 
 
 def test_scores_of_which_more_and_of_which_less_is_better_have_no_mean():
-    with pytest.raises(UserError, match=r"f1 \(more is better\) picks .* and loss \(less is"):
+    with pytest.raises(
+        UserError, match=r"best is f1 \(mode 'max'\) in one and loss \(mode 'min'\) in two"
+    ):
         mix(toy(best=greatest("f1")), toy("two", best=least("loss")))
 
 
@@ -93,7 +96,7 @@ def test_a_mixture_answers_for_its_members():
     ]  # fmt: skip
     assert (klue.form, klue.forms, klue.loss_reduction) == ("seq2seq", ("seq2seq",), "label_tokens")
     assert (klue.defaults.batch_size, klue.defaults.epochs) == (32, 5)
-    assert klue.best == greatest("mean")
+    assert klue.best == Monitor("mean", mode="max") == greatest("mean")
 
 
 def test_the_forms_of_a_mixture_are_those_of_all_members():

@@ -11,6 +11,7 @@ from support.helpers import folders, task_on
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import (
     Examples,
+    Monitor,
     TaskRegistry,
     get_dataset,
     greatest,
@@ -235,6 +236,9 @@ def test_registry_refuses_duplicates_and_suggests_near_names(tmp_path):
 
 def test_best_score_never_is_nan_and_ties_keep_the_earlier():
     best = greatest("f1")
+    assert best == Monitor("f1", mode="max") == Monitor("f1") and least("f1").mode == "min"
     assert best.improves(1.0, None) and best.improves(2.0, 1.0)
     assert not best.improves(1.0, 1.0) and not best.improves(float("nan"), None)
     assert least("loss").improves(0.5, 1.0) and not least("loss").improves(1.5, 1.0)
+    with pytest.raises(ValueError, match=r"Monitor\('f1'\): mode is 'best', not 'max' or 'min'"):
+        Monitor("f1", mode="best")
