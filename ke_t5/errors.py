@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -70,3 +70,10 @@ def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> st
         return "nothing is available here"
     shown = ", ".join(map(repr, known[:longest_list]))
     return f"available: {shown}" + (" and more" if len(known) > longest_list else "")
+
+
+def in_one(problems: Sequence[UserError]) -> UserError:
+    """One error that tells all `problems`, each once."""
+    first, *rest = {str(problem): problem for problem in problems}.values()
+    told = [f"also {problem.where}: {problem.what}; {problem.fix}" for problem in rest]
+    return UserError(first.what, first.where, "; ".join([first.fix, *told]))

@@ -21,7 +21,8 @@ SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
     "errors files config.spellings config.annotations config.gin_syntax models.kinds pipe.code",
-    "config checkpoint report task.qa hub class_numbers composition faults launchers rendezvous",
+    "config config.ranges checkpoint report task.qa hub class_numbers composition faults launchers "
+    "rendezvous",
     "registry config.bindings failure config.flags distributed readers.* models models.source "
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "

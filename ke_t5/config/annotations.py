@@ -29,7 +29,7 @@ def hint_of(thing: Callable, parameter: str) -> object:
         holder = types.SimpleNamespace(__annotations__={parameter: known.annotation})
         try:
             scope = getattr(function, "__globals__", {})
-            hint = typing.get_type_hints(holder, scope)[parameter]
+            hint = typing.get_type_hints(holder, scope, include_extras=True)[parameter]
         except (NameError, AttributeError, TypeError):
             pass
     elif isinstance(known.default, bool):
@@ -48,12 +48,16 @@ def shown(hint: object) -> str:
     """An annotation in words: "int", "dict[str, int] or None"."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(map(shown, typing.get_args(hint)))
+    if typing.get_origin(hint) is typing.Annotated:
+        return shown(typing.get_args(hint)[0])
     if abc.Callable in (hint, typing.get_origin(hint)):
         return "a reference such as @AdamW"
     if hint is type(None):
         return "None"
     if hint in (float, abc.Sequence):
         return "a number" if hint is float else "(several, values)"
+    if typing.get_origin(hint) in (dict, list, tuple):
+        return f"{typing.get_origin(hint).__name__}[{', '.join(map(shown, typing.get_args(hint)))}]"
     return inspect.formatannotation(hint).replace("collections.abc.", "")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ke_t5.config import spellings
-from ke_t5.errors import UserError, nearest, suggestion
+from ke_t5.errors import UserError, in_one, nearest, suggestion
 
 TRAIN, TEST = "train_ddp.py", "test_ddp.py"
 BOTH = f"{TRAIN} {TEST}"
@@ -310,13 +310,6 @@ def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
     fix = " or ".join(f"--{near}" for near in close)
     fix = f"did you mean {fix}?" if fix else f"see {script} --help"
     return UserError("unknown flag", place, fix)
-
-
-def in_one(problems: Sequence[UserError]) -> UserError:
-    """One error that tells all `problems`, each once."""
-    first, *rest = {str(problem): problem for problem in problems}.values()
-    told = [f"also {problem.where}: {problem.what}; {problem.fix}" for problem in rest]
-    return UserError(first.what, first.where, "; ".join([first.fix, *told]))
 
 
 def help_text(script: str) -> str:

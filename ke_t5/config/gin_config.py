@@ -22,6 +22,7 @@ import gin
 from ke_t5.config import bindings as gin_bindings
 from ke_t5.config.annotations import fits, hint_of, shown
 from ke_t5.config.bindings import CONSTANT, MACRO, Binding, Reader, leaves
+from ke_t5.config.ranges import problem_of
 from ke_t5.errors import UserError, suggestion
 
 SEARCH = (Path("gin"), Path(__file__).resolve().parents[2] / "gin")
@@ -184,7 +185,7 @@ def faults(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
         return [UserError(f"{binding.name!r} must be given", binding.place, fix)]
     if binding.selector == MACRO:
         return []
-    return unknown_parameter(binding) or wrong_type(binding, macros)
+    return unknown_parameter(binding) or wrong_value(binding, macros)
 
 
 def unknown_parameter(binding: Binding) -> list[UserError]:
@@ -201,13 +202,18 @@ def unknown_parameter(binding: Binding) -> list[UserError]:
     return [UserError(what, binding.place, suggestion(binding.parameter, allowed))]
 
 
-def wrong_type(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
-    """The problem that a value cannot be what the parameter's annotation asks for."""
+def wrong_value(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
+    """The problem that a value is not of the type, or not in the range, of the annotation."""
     wrapped = gin_bindings.configurable(binding.selector).wrapped
     hint = hint_of(wrapped, binding.parameter)
     value = resolved(binding.value, macros)
     if fits(value, hint):
-        return []
+        problem = None if references(value) else problem_of(value, hint)
+        return (
+            [UserError(f"{binding.name} {problem[0]}", binding.place, problem[1])]
+            if problem
+            else []
+        )
     told = f"{value!r:.60}" if references(value) else f"{value!r:.60} ({type(value).__name__})"
     what = f"{binding.name!r} must be {shown(hint)}, not {told}"
     fix = "give one"

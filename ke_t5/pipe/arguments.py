@@ -11,6 +11,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ke_t5.config.annotations import fits, shown
+from ke_t5.config.ranges import Count, CountOrZero, Finite, Fraction, Positive, problem_of
 from ke_t5.errors import UserError, suggestion
 
 if TYPE_CHECKING:
@@ -28,6 +30,16 @@ SAMPLING_ONLY = (
 )  # fmt: skip
 # Name -> values that change nothing.
 BEAMS_ONLY = {"length_penalty": (None, 1.0), "early_stopping": (None, False)}
+# Values that transformers refuses only when it generates, or that give no answers.
+RANGES = {
+    "num_beams": Count, "num_return_sequences": Count, "max_new_tokens": Count,
+    "max_length": Count, "min_new_tokens": CountOrZero, "min_length": CountOrZero,
+    "no_repeat_ngram_size": CountOrZero, "encoder_no_repeat_ngram_size": CountOrZero,
+    "top_k": CountOrZero, "top_p": Fraction, "min_p": Fraction, "typical_p": Fraction,
+    "epsilon_cutoff": Fraction, "eta_cutoff": Fraction, "temperature": Positive,
+    "repetition_penalty": Positive, "encoder_repetition_penalty": Positive,
+    "length_penalty": Finite,
+}  # fmt: skip
 LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens")
 
 
@@ -101,6 +113,17 @@ def check_arguments(model: torch.nn.Module, arguments: Mapping[str, Any]) -> Non
         )
     _check_number_of_answers(model, arguments)
     _check_lengths(arguments)
+
+
+def check_generation_values(arguments: Mapping[str, Any]) -> None:
+    """Raises ValueError("what; fix") for a value that no model can generate with."""
+    for name, value in arguments.items():
+        hint = RANGES.get(name, object) | None
+        if not fits(value, hint):
+            raise ValueError(f"has {value!r} for {name!r}; give {shown(hint)}")
+        problem = problem_of(value, hint)
+        if problem is not None:
+            raise ValueError(f"has a bad {name!r}: it {problem[0]}; {problem[1]}")
 
 
 def _check_number_of_answers(model: torch.nn.Module, arguments: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import gin
 import numpy as np
 
-from ke_t5.errors import UserError
+from ke_t5.config.ranges import Count, check_values
 
 # Rows are sorted by length inside windows of this many batches, and the batches are shuffled. Where
 # labels go with length, batches of one length hold few labels: windows of 50 cost accuracy that
@@ -165,8 +165,8 @@ def get_batches(
     num_parts: int,
     seed: int,
     examples_per_epoch: tuple[tuple[int, int], ...] = (),
-    batch_tokens: int | None = None,
-    window: int = WINDOW_BATCHES,
+    batch_tokens: Count | None = None,
+    window: Count = WINDOW_BATCHES,
 ) -> BatchPlan:
     """The plan of a run's batches.
 
@@ -180,9 +180,7 @@ def get_batches(
         batch_tokens: gin's seam: padded tokens per process and part, instead of a number of rows.
         window: gin's seam: batches in a window that is sorted by length; 1 is random order.
     """
-    for name, value in (("batch_tokens", batch_tokens), ("window", window)):
-        if value is not None and value < 1:
-            raise UserError(f"is {value}", f"get_batches.{name}", "give at least 1")
+    check_values("get_batches", get_batches, {"batch_tokens": batch_tokens, "window": window})
     if target_lengths is None:
         target_lengths = np.zeros_like(input_lengths)
     total_tokens = None if batch_tokens is None else batch_tokens * num_parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gin
 import numpy as np
@@ -81,7 +81,7 @@ class EvaluationHelper:
         task: Task,
         *,
         model_fn: str | None = None,
-        model_kwargs: dict | None = None,
+        model_kwargs: Annotated[dict, arguments.check_generation_values] | None = None,
         model_input_keys: list | tuple | None = None,
         seed: int = 0,
     ) -> None:

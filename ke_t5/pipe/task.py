@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gin
 
+from ke_t5.config.ranges import check_values
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.examples import Examples
@@ -195,22 +196,29 @@ class TaskRegistry:
         return cls.registry.names()
 
 
+def check_lengths(lengths: Mapping[str, object]) -> None:
+    """Raises ValueError("what; fix") for a key or a length that no task can have."""
+    known = ("inputs", "targets")
+    for name, length in lengths.items():
+        if name not in known:
+            raise ValueError(f"has an unknown key {name!r}; {suggestion(str(name), known)}")
+        if type(length) is not int or length < 1:
+            raise ValueError(
+                f"is {length!r} for {name!r}; give a whole number of tokens, 1 or more"
+            )
+
+
 @gin.configurable(allowlist=["sequence_length"])
 def get_dataset(
     task: Task,
     split: str,
     *,
     folders: Folders,
-    sequence_length: dict | None = None,
+    sequence_length: Annotated[dict, check_lengths] | None = None,
 ) -> Examples:
     """The examples of one split of a task.
 
     `sequence_length` ({"inputs": tokens, "targets": tokens}) is gin's seam; default: the task's.
     """
-    where, known = "get_dataset.sequence_length", ("inputs", "targets")
-    for name, length in (sequence_length or {}).items():
-        if name not in known:
-            raise UserError(f"knows no {name!r}", where, suggestion(str(name), known))
-        if type(length) is not int or length < 1:
-            raise UserError(f"{name!r} is {length!r}", where, "give a whole number of tokens")
+    check_values("get_dataset", get_dataset, {"sequence_length": sequence_length})
     return task.get_dataset(split, folders=folders, sequence_length=sequence_length)

@@ -11,10 +11,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import gin
 
+from ke_t5.config.ranges import (
+    DecayRate,
+    Finite,
+    Fraction,
+    NonNegative,
+    Positive,
+    Range,
+)
 from ke_t5.errors import UserError
 from ke_t5.train.schedules import SCHEDULES, get_scheduler, set_learning_rate
 
@@ -56,13 +64,13 @@ def _fused(arguments: dict) -> bool | None:
 @gin.configurable
 def AdamW(
     params,
-    lr=5e-5,
-    betas=(0.9, 0.999),
-    eps=1e-8,
-    weight_decay=1e-2,
-    amsgrad=False,
-    foreach=None,
-    fused=None,
+    lr: NonNegative = 5e-5,
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 1e-2,
+    amsgrad: bool = False,
+    foreach: bool | None = None,
+    fused: bool | None = None,
 ):
     """torch's AdamW, fused where it can be, with a fine-tuning learning rate."""
     return _torch_optimizer("AdamW", {**locals(), "fused": _fused(locals())})
@@ -71,14 +79,14 @@ def AdamW(
 @gin.configurable
 def Adam(
     params,
-    lr=5e-5,
-    betas=(0.9, 0.999),
-    eps=1e-8,
-    weight_decay=0,
-    amsgrad=False,
-    foreach=None,
-    fused=None,
-    decoupled_weight_decay=False,
+    lr: NonNegative = 5e-5,
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    amsgrad: bool = False,
+    foreach: bool | None = None,
+    fused: bool | None = None,
+    decoupled_weight_decay: bool = False,
 ):
     """torch's Adam, fused where it can be, with a fine-tuning learning rate."""
     return _torch_optimizer("Adam", {**locals(), "fused": _fused(locals())})
@@ -87,12 +95,12 @@ def Adam(
 @gin.configurable
 def RAdam(
     params,
-    lr=5e-5,
-    betas=(0.9, 0.999),
-    eps=1e-8,
-    weight_decay=0,
-    decoupled_weight_decay=False,
-    foreach=None,
+    lr: NonNegative = 5e-5,
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    decoupled_weight_decay: bool = False,
+    foreach: bool | None = None,
 ):
     """torch's RAdam with a fine-tuning learning rate."""
     return _torch_optimizer("RAdam", locals())
@@ -101,20 +109,27 @@ def RAdam(
 @gin.configurable
 def NAdam(
     params,
-    lr=5e-5,
-    betas=(0.9, 0.999),
-    eps=1e-8,
-    weight_decay=0,
-    momentum_decay=4e-3,
-    decoupled_weight_decay=False,
-    foreach=None,
+    lr: NonNegative = 5e-5,
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    momentum_decay: NonNegative = 4e-3,
+    decoupled_weight_decay: bool = False,
+    foreach: bool | None = None,
 ):
     """torch's NAdam with a fine-tuning learning rate."""
     return _torch_optimizer("NAdam", locals())
 
 
 @gin.configurable
-def Adamax(params, lr=5e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, foreach=None):
+def Adamax(
+    params,
+    lr: NonNegative = 5e-5,
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    foreach: bool | None = None,
+):
     """torch's Adamax with a fine-tuning learning rate."""
     return _torch_optimizer("Adamax", locals())
 
@@ -122,13 +137,13 @@ def Adamax(params, lr=5e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, foreac
 @gin.configurable
 def SGD(
     params,
-    lr=1e-2,
-    momentum=0.9,
-    dampening=0,
-    weight_decay=0,
-    nesterov=False,
-    foreach=None,
-    fused=None,
+    lr: NonNegative = 1e-2,
+    momentum: NonNegative = 0.9,
+    dampening: Finite = 0,
+    weight_decay: NonNegative = 0,
+    nesterov: bool = False,
+    foreach: bool | None = None,
+    fused: bool | None = None,
 ):
     """torch's SGD with momentum 0.9 (torch's own default is none)."""
     return _torch_optimizer("SGD", locals())
@@ -137,13 +152,13 @@ def SGD(
 @gin.configurable
 def Adagrad(
     params,
-    lr=1e-2,
-    lr_decay=0,
-    weight_decay=0,
-    initial_accumulator_value=0,
-    eps=1e-10,
-    foreach=None,
-    fused=None,
+    lr: NonNegative = 1e-2,
+    lr_decay: NonNegative = 0,
+    weight_decay: NonNegative = 0,
+    initial_accumulator_value: NonNegative = 0,
+    eps: NonNegative = 1e-10,
+    foreach: bool | None = None,
+    fused: bool | None = None,
 ):
     """torch's Adagrad."""
     return _torch_optimizer("Adagrad", locals())
@@ -151,14 +166,28 @@ def Adagrad(
 
 @gin.configurable
 def RMSprop(
-    params, lr=1e-3, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, foreach=None
+    params,
+    lr: NonNegative = 1e-3,
+    alpha: NonNegative = 0.99,
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    momentum: NonNegative = 0,
+    centered: bool = False,
+    foreach: bool | None = None,
 ):
     """torch's RMSprop at lr 1e-3 (torch's own 1e-2 is too high for fine-tuning)."""
     return _torch_optimizer("RMSprop", locals())
 
 
 @gin.configurable
-def Adadelta(params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0, foreach=None):
+def Adadelta(
+    params,
+    lr: NonNegative = 1.0,
+    rho: Fraction = 0.9,
+    eps: NonNegative = 1e-6,
+    weight_decay: NonNegative = 0,
+    foreach: bool | None = None,
+):
     """torch's Adadelta."""
     return _torch_optimizer("Adadelta", locals())
 
@@ -166,15 +195,15 @@ def Adadelta(params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0, foreach=None):
 @gin.configurable
 def Adafactor(
     params,
-    lr=None,
-    eps=(1e-30, 1e-3),
-    clip_threshold=1.0,
-    decay_rate=-0.8,
-    beta1=None,
-    weight_decay=0.0,
-    scale_parameter=False,
-    relative_step=False,
-    warmup_init=False,
+    lr: NonNegative | None = None,
+    eps: tuple[NonNegative, NonNegative] = (1e-30, 1e-3),
+    clip_threshold: Positive = 1.0,
+    decay_rate: Annotated[float, Range(most=0)] = -0.8,
+    beta1: DecayRate | None = None,
+    weight_decay: NonNegative = 0.0,
+    scale_parameter: bool = False,
+    relative_step: bool = False,
+    warmup_init: bool = False,
 ):
     """transformers' Adafactor at a fixed lr of 1e-3, the usual setting for fine-tuning T5.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import gin
 
+from ke_t5.config.ranges import CountOrZero, Fraction, check_values
 from ke_t5.errors import UserError
 from ke_t5.registry import Registry
 
@@ -48,13 +49,18 @@ SCHEDULES.add("inverse_sqrt", _inverse_sqrt)
 
 
 @gin.configurable("get_scheduler")
-def schedule_settings(warmup_ratio=0.1, warmup_steps=None, min_ratio=0.0):
+def schedule_settings(
+    warmup_ratio: Fraction = 0.1,
+    warmup_steps: CountOrZero | None = None,
+    min_ratio: Fraction = 0.0,
+) -> tuple[float, int | None, float]:
     """What is bound to gin's `get_scheduler`."""
+    check_values("get_scheduler", schedule_settings, locals())
     return warmup_ratio, warmup_steps, min_ratio
 
 
 @gin.configurable("resume_schedule")
-def allows_stretching(stretch=False):
+def allows_stretching(stretch: bool = False) -> bool:
     """Whether a resumed run may have another number of steps than the schedule was begun for."""
     return bool(stretch)
 
@@ -79,7 +85,6 @@ def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
     """
     after_warmup = SCHEDULES.get(name, f"--schedule {name!r}")
     ratio, steps, min_ratio = schedule_settings()
-    _check_settings(ratio, steps, min_ratio)
     warmup = math.ceil(ratio * total_steps) if steps is None else steps
     warmup = 0 if name == "constant" else warmup
 
@@ -89,22 +94,6 @@ def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
         return min_ratio + (1.0 - min_ratio) * after_warmup(step, warmup, total_steps)
 
     return factor
-
-
-def _is_fraction(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value <= 1
-
-
-def _check_settings(ratio: object, steps: object, min_ratio: object) -> None:
-    problems = []
-    if not _is_fraction(ratio):
-        problems.append(f"warmup_ratio={ratio!r} is not between 0 and 1")
-    if steps is not None and not (isinstance(steps, int) and steps >= 0):
-        problems.append(f"warmup_steps={steps!r} is not a whole number of steps")
-    if not _is_fraction(min_ratio):
-        problems.append(f"min_ratio={min_ratio!r} is not between 0 and 1")
-    if problems:
-        raise UserError(", ".join(problems), "get_scheduler", "mend it in gin")
 
 
 def set_learning_rate(optimizer: Optimizer, factor: float) -> None:

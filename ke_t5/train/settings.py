@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gin
 
+from ke_t5.config.ranges import Count, Positive, check_values
 from ke_t5.errors import UserError, suggestion
 
 if TYPE_CHECKING:
@@ -39,32 +39,28 @@ class FitSettings:
     gradient_checkpointing: bool
 
 
+def check_precision(precision: str) -> None:
+    """Raises ValueError("what; fix") for a precision that is not one of `PRECISIONS`."""
+    if precision == "fp16":
+        raise ValueError("is 'fp16', in which T5 overflows; use 'bf16' or 'fp32'")
+    if precision not in PRECISIONS:
+        fix = suggestion(str(precision), PRECISIONS)
+        raise ValueError(f"is {precision!r}, which is not a precision; {fix}")
+
+
 @gin.configurable("fit")
 def get_fit_settings(
-    precision: str = "auto",
-    accumulate: int = 1,
-    clip_norm: float | None = 1.0,
+    precision: Annotated[str, check_precision] = "auto",
+    accumulate: Count = 1,
+    clip_norm: Positive | None = 1.0,
     compile: bool = False,
-    early_stopping: int | None = None,
+    early_stopping: Count | None = None,
     gradient_checkpointing: bool = False,
 ) -> FitSettings:
     """The settings bound to gin's `fit`; see `FitSettings`."""
-    if precision == "fp16":
-        raise UserError(
-            "fp16 is not offered: T5 overflows in it", "fit.precision", "use 'bf16' or 'fp32'"
-        )
-    if precision not in PRECISIONS:
-        fix = suggestion(str(precision), PRECISIONS)
-        raise UserError(f"unknown precision {precision!r}", "fit.precision", fix)
-    if accumulate < 1:
-        raise UserError(f"is {accumulate}", "fit.accumulate", "give at least 1")
-    if clip_norm is not None and not 0 < clip_norm < math.inf:
-        raise UserError(f"is {clip_norm}", "fit.clip_norm", "give a number above 0, or None")
-    if early_stopping is not None and early_stopping < 1:
-        raise UserError(f"is {early_stopping}", "fit.early_stopping", "give at least 1, or None")
-    return FitSettings(
-        precision, accumulate, clip_norm, compile, early_stopping, gradient_checkpointing
-    )
+    settings = locals()
+    check_values("fit", get_fit_settings, settings)
+    return FitSettings(**settings)
 
 
 def autocast(settings: FitSettings, device: torch.device) -> Any:

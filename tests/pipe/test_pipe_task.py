@@ -155,7 +155,7 @@ def test_gin_refuses_an_unknown_length(tmp_path):
     import gin
 
     gin.bind_parameter("get_dataset.sequence_length", {"input": 4})
-    with pytest.raises(UserError, match="knows no 'input'; did you mean 'inputs'"):
+    with pytest.raises(UserError, match="has an unknown key 'input'; did you mean 'inputs'"):
         get_dataset(task_on(ROWS, STEPS), "train", folders=folders(tmp_path))
 
 

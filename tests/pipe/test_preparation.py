@@ -106,7 +106,7 @@ def test_steps_that_leave_no_row_leave_no_example(tmp_path, step):
 def test_a_length_that_is_no_number_of_tokens_is_one_line(tmp_path, length):
     gin.bind_parameter("get_dataset.sequence_length", {"inputs": length})
     task = task_on(ROWS, [TOKENIZE, take_label])
-    message = r"get_dataset.sequence_length: 'inputs' is .*; give a whole number of tokens"
+    message = r"get_dataset.sequence_length: is .* for 'inputs'; give a whole number of tokens"
     with pytest.raises(UserError, match=message):
         get_dataset(task, "train", folders=folders(tmp_path))
 

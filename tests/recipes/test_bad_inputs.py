@@ -54,7 +54,7 @@ FLAGS = [
     (("--gin_file", "trian_default.gin"), "train_default.gin"),
     (("--gin_param", "AdamW.lrr=1"), "did you mean 'lr'"),
     (("--gin_param", "AdmW.lr=1"), "did you mean 'AdamW'"),
-    (("--gin_param", "fit.precision='fp16'"), "fp16 is not offered"),
+    (("--gin_param", "fit.precision='fp16'"), "'fp16', in which T5 overflows"),
     (("--module_import", "not_there"), "--module_import not_there"),
     (("--resume", "true"), "no run was saved there"),
 ]

@@ -17,7 +17,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "fp16"}, "fit.precision: fp16 is not offered"),
+        ({"precision": "fp16"}, "fit.precision: is 'fp16', in which T5 overflows"),
         ({"precision": "bf61"}, "did you mean 'bf16'"),
         ({"accumulate": 0}, "fit.accumulate: is 0; give at least 1"),
         ({"clip_norm": 0.0}, "fit.clip_norm: is 0.0"),

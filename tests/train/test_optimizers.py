@@ -264,7 +264,9 @@ def test_unknown_schedule_names_the_near_ones():
 
 def test_bad_schedule_settings_are_told_at_once():
     gin.parse_config("get_scheduler.warmup_ratio=3\nget_scheduler.warmup_steps=-1")
-    with pytest.raises(UserError, match="warmup_ratio=3 is not .*, warmup_steps=-1 is not a whole"):
+    with pytest.raises(
+        UserError, match="warmup_ratio: is 3; give .*warmup_steps: is -1; give at least 0"
+    ):
         get_scheduler("linear", 10)
 
 
