@@ -196,7 +196,7 @@ def test_its_table_of_tasks_is_true(name):
     for tasks, (_, _, scores, source, licence) in task_rows(name):
         for task in map(get_task, tasks):
             release = task.source.release
-            assert scores.startswith(f"**`{task.best.score}`**"), task.name
+            assert scores.startswith(f"**`{task.best.metric}`**"), task.name
             assert licence == release.licence.removesuffix(" agreement, not to be passed on")
             assert source.endswith(" *") == release.name.startswith(UNCHECKED), task.name
             assert release.home.split()[0] in text_of(name), task.name

@@ -27,7 +27,7 @@ def test_a_task_trains_and_is_scored_on_the_sample(tmp_path, cache_dir, name):
     (found,) = (run_folder(tmp_path) / "eval").iterdir()
     told = json.loads((found / "scores.json").read_text())
     assert told["rows"] == 3
-    assert TaskRegistry.get(name).best.score in told["scores"]
+    assert TaskRegistry.get(name).best.metric in told["scores"]
 
 
 @pytest.mark.parametrize(
