@@ -1,26 +1,6 @@
 """Tests a model on a Korean task: `python test_ddp.py --help`."""
 
-from __future__ import annotations
-
-import sys
-
-from ke_t5.config.flags import parse_test, wants_traceback
-from ke_t5.distributed import say, wait_passively
-from ke_t5.failure import run_and_exit
-from ke_t5.launchers import adopt_launcher
-from ke_t5.rendezvous import post_fault
-
-
-def main() -> None:
-    """Runs the recipe; nothing heavy is imported before the flags are right."""
-    adopt_launcher()
-    flags = parse_test(sys.argv[1:])
-    wait_passively()
-    say(f"{flags.task}: reading settings and data")
-    from ke_t5.recipes.test import main as test
-
-    test(flags)
-
+from ke_t5.cli import test
 
 if __name__ == "__main__":
-    run_and_exit(main, debug=wants_traceback(sys.argv[1:]), post_fault=post_fault)
+    test()

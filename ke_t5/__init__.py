@@ -1,3 +1,3 @@
 """Fine-tuning, testing and exporting models on Korean tasks."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

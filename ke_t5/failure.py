@@ -22,6 +22,7 @@ from typing import NamedTuple, NoReturn
 from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.faults import machine_fault
 from ke_t5.hub import network_fault
+from ke_t5.programs import ENTRY_POINTS
 from ke_t5.rendezvous import interrupt
 
 STARTED = time.time()
@@ -149,7 +150,7 @@ def users_place(error: BaseException) -> str | None:
     """`file:line` of the innermost call in a module of the user's own, which lies in the current
     folder and is neither this package nor an installed one; None where no such module is in it."""
     ours, here = Path(__file__).resolve().parent, Path.cwd()
-    scripts = {ours.parent / name for name in ("train_ddp.py", "test_ddp.py")}
+    scripts = {ours.parent / name for name in ENTRY_POINTS}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = here / frame.filename
         is_installed = "site-packages" in path.parts or path.is_relative_to(ours)

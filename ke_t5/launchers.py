@@ -10,9 +10,11 @@ import re
 import shlex
 import sys
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import NamedTuple
 
 from ke_t5.errors import UserError
+from ke_t5.programs import ENTRY_POINTS, TRAIN
 
 
 class Place(NamedTuple):
@@ -117,7 +119,7 @@ def _slurm_local(environment: MutableMapping[str, str], size: int) -> int | None
 
 def torchrun_line(environment: MutableMapping[str, str], place: Place | None) -> str:
     """The command to type in place of the launcher's."""
-    words = shlex.join(sys.argv) if sys.argv[0] else "train_ddp.py"
+    words = _started_with()
     size = place.size if place else int(environment.get("WORLD_SIZE", "1"))
     local_size = place.local_size if place and place.local_size else size
     num_nodes = -(-size // local_size)
@@ -127,6 +129,13 @@ def torchrun_line(environment: MutableMapping[str, str], place: Place | None) ->
         f"on each node torchrun --nnodes={num_nodes} --nproc_per_node={local_size} --rdzv_id=RUN "
         f"--rdzv_backend=c10d --rdzv_endpoint=FIRST_NODE:29500 {words}"
     )
+
+
+def _started_with() -> str:
+    """The program and its flags, as torchrun takes them."""
+    if Path(sys.argv[0]).name in ENTRY_POINTS.values():
+        return f"--no-python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    return shlex.join(sys.argv) if sys.argv[0] else TRAIN
 
 
 def launch_name() -> str:

@@ -20,7 +20,8 @@ PACKAGE = "ke_t5"
 SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
-    "errors files config.spellings config.annotations config.gin_syntax models.kinds pipe.code",
+    "errors files programs config.spellings config.annotations config.gin_syntax models.kinds "
+    "pipe.code",
     "config config.ranges checkpoint report task.qa hub class_numbers composition faults launchers "
     "rendezvous",
     "registry config.bindings failure config.flags distributed readers.* models models.source "
@@ -45,17 +46,18 @@ LINES = (
     "task.task",
     "report.*",
     "recipes.*",
+    "cli",
     "train_ddp test_ddp",
 )
 
 # What a wrong flag, setting or row may cost: none of these imports the libraries below.
 LIGHT = (
-    "errors", "launchers", "rendezvous", "registry", "config.flags", "config.gin_config",
-    "distributed", "failure", "readers.klue", "readers.nikl", "readers.korquad",
-    "readers.kor_corpora",
+    "errors", "programs", "launchers", "rendezvous", "registry", "config.flags",
+    "config.gin_config", "distributed", "failure", "readers.klue", "readers.nikl",
+    "readers.korquad", "readers.kor_corpora",
     "models.loader", "models.hub", "task.labels", "task.text", "task.spans", "task.metrics",
     "task.submission", "pipe", "task.task", "train.optimizers",
-    "train.settings", "train.schedules", "recipes.train", "recipes.test",
+    "train.settings", "train.schedules", "recipes.train", "recipes.test", "cli",
 )  # fmt: skip
 HEAVY = (
     "torch", "transformers", "datasets", "sklearn", "scipy", "seqeval", "rouge_score",
@@ -159,9 +161,10 @@ def test_a_room_that_stands_alone(room, others):
             assert not {other for other in imports if room_of(other) in others}, name
 
 
-def test_only_the_scripts_import_a_recipe():
+def test_only_the_programs_import_a_recipe():
     users = {name for name, imports in arrows().items() if "recipes" in map(room_of, imports)}
-    assert {name for name in users if room_of(name) != "recipes"} == set(SCRIPTS)
+    assert {name for name in users if room_of(name) != "recipes"} == {"cli"}
+    assert all(arrows()[name] == {"cli"} for name in SCRIPTS)
 
 
 def test_nothing_heavy_before_flags_gin_and_data_are_checked():

@@ -1,11 +1,16 @@
-"""The lower bounds of setup.py are the versions that CI installs and tests."""
+"""The lower bounds of pyproject.toml are the versions that CI installs and tests."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def pinned(name: str) -> dict[str, str]:
@@ -19,8 +24,8 @@ def release(version: str) -> list[int]:
 
 
 def test_every_lower_bound_is_a_version_that_is_tested():
-    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
-    bounds = dict(re.findall(r'"([\w-]+)>=([\d.]+)[",]', setup))
+    requirements = project()["dependencies"]
+    bounds = dict(re.match(r"([\w-]+)>=([\d.]+)(?:,|$)", text).groups() for text in requirements)
     tested = pinned("requirements-oldest.txt")
     assert len(bounds) > 15 and bounds.keys() <= tested.keys()
     for name, bound in bounds.items():

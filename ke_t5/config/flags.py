@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from ke_t5.config import spellings
 from ke_t5.errors import UserError, in_one, nearest, suggestion
+from ke_t5.programs import TEST, TRAIN, command, program_name
 
-TRAIN, TEST = "train_ddp.py", "test_ddp.py"
 BOTH = f"{TRAIN} {TEST}"
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -172,17 +172,24 @@ FLAGS = (
 )
 # fmt: on
 
+# (launcher, flags)
 EXAMPLES = {
     TRAIN: (
-        "torchrun --nproc_per_node=2 train_ddp.py --task klue_tc --sample",
-        "python train_ddp.py --task klue_tc --gin_file klue_roberta_tc.gin --epochs 4 \\\n"
-        "    --model_name transformers:RobertaForSequenceClassification \\\n"
-        "    --pre_trained_model klue/roberta-small --hf_path default",
+        ("torchrun --nproc_per_node=2", "--task klue_tc --sample"),
+        (
+            "",
+            "--task klue_tc --gin_file klue_roberta_tc.gin --epochs 4 \\\n"
+            "    --model_name transformers:RobertaForSequenceClassification \\\n"
+            "    --pre_trained_model klue/roberta-small --hf_path default",
+        ),
     ),
     TEST: (
-        "python test_ddp.py --task klue_tc --sample --resume best",
-        "python test_ddp.py --task nikl_summarization_summary --gin_file test_default_gen.gin \\\n"
-        "    --resume best",
+        ("", "--task klue_tc --sample --resume best"),
+        (
+            "",
+            "--task nikl_summarization_summary --gin_file test_default_gen.gin \\\n"
+            "    --resume best",
+        ),
     ),
 }
 
@@ -294,9 +301,11 @@ def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
     place, plain = f"--{name}", name.replace("-", "_")
     if plain not in known and any(flag.name == plain for flag in FLAGS):
         owner = TEST if script == TRAIN else TRAIN
-        return UserError(f"a flag of {owner}, not of {script}", place, "leave it out")
+        names = program_name(owner), program_name(script)
+        return UserError("a flag of {}, not of {}".format(*names), place, "leave it out")
     if plain in LAUNCHER_FLAGS:
-        fix = f"write it before {script}: torchrun {place}=... {script} ..."
+        line = command(script, f"torchrun {place}=...")
+        fix = f"write it before {program_name(script)}: {line} ..."
         return UserError("a flag of the launcher", place, fix)
     if plain in spellings.GIN:
         fix = f'it is set in gin: --gin_param "{spellings.GIN[plain]}"'
@@ -308,7 +317,7 @@ def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
         else nearest(plain, known) or nearest(plain.removeprefix("no"), known)
     )
     fix = " or ".join(f"--{near}" for near in close)
-    fix = f"did you mean {fix}?" if fix else f"see {script} --help"
+    fix = f"did you mean {fix}?" if fix else f"see {program_name(script)} --help"
     return UserError("unknown flag", place, fix)
 
 
@@ -318,7 +327,10 @@ def help_text(script: str) -> str:
     heads = {flag.name: f"  --{flag.name} {flag.metavar}" for flag in shown}
     column = max(map(len, heads.values())) + 2
     verb = "Trains and validates" if script == TRAIN else "Tests"
-    lines = [f"{verb} a model on a Korean task.", "", f"usage: [torchrun ...] {script} [flags]"]
+    name = program_name(script)
+    launcher = "torchrun ..." if name == script else "torchrun ... --no-python"
+    usage = f"usage: [{launcher}] {name} [flags]"
+    lines = [f"{verb} a model on a Korean task.", "", usage]
     for group in dict.fromkeys(flag.group for flag in shown):
         lines += ["", f"{group}:"]
         for flag in (flag for flag in shown if flag.group == group):
@@ -327,4 +339,5 @@ def help_text(script: str) -> str:
             head, *rest = textwrap.wrap(told, 100 - column, break_on_hyphens=False)
             lines += [heads[flag.name].ljust(column) + head, *(" " * column + r for r in rest)]
     lines += ["", "--flag value is --flag=value; true may be left out.", "", "Examples:"]
-    return "\n".join([*lines, *(f"  {example}" for example in EXAMPLES[script]), ""])
+    examples = [f"  {command(script, launcher)} {flags}" for launcher, flags in EXAMPLES[script]]
+    return "\n".join([*lines, *examples, ""])

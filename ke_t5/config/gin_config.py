@@ -25,7 +25,7 @@ from ke_t5.config.bindings import CONSTANT, MACRO, Binding, Reader, leaves
 from ke_t5.config.ranges import problem_of
 from ke_t5.errors import UserError, suggestion
 
-SEARCH = (Path("gin"), Path(__file__).resolve().parents[2] / "gin")
+SEARCH = (Path("gin"), Path(__file__).resolve().parents[1] / "gin")
 
 
 class Configuration:

@@ -7,12 +7,12 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from pathlib import Path
 
 import numpy as np
 
 from ke_t5.distributed import launched_rank
 from ke_t5.pipe import IGNORED, Examples, Mixture, Task
+from ke_t5.programs import TEST, TRAIN, command
 from ke_t5.train.loggers import ProgressBar
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,6 @@ def next_commands(
     flags: Namespace,
     *,
     launcher: str,
-    folder: Path = Path(),
     best: str = "best",
     last: str = "true",
     stopped_at: int | None = None,
@@ -96,31 +95,29 @@ def next_commands(
     """What a user may want to do after a training: test, export, go to real data.
 
     Args:
-        folder: of the two scripts, from the current one.
+        launcher: of several processes, such as "torchrun --nproc_per_node=2"; else "".
         best, last: how `--resume` finds the checkpoint to test, and the one to go on from.
         stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
         real_model: a model to train on real data, after a run on the sample.
     """
-    train_script, test_script = (
-        shlex.quote(str(folder / name)) for name in ("train_ddp.py", "test_ddp.py")
-    )
+    train_program, test_program = command(TRAIN, launcher), command(TEST, launcher)
     test, best, last = _words(flags, OF_BOTH), shlex.quote(best), shlex.quote(last)
     is_one = ", " not in flags.valid_split  # the tasks of a mixture may have splits of their own
     if is_one and "train_split" in flags.given and not flags.train_split.startswith("train"):
         # A test's own choice of a split might be the one that was trained on.
         test += f" --test_split {shlex.quote(flags.valid_split)}"
-    lines = ["next:", f"  test    {launcher} {test_script} {test} --resume {best}"]
+    lines = ["next:", f"  test    {test_program} {test} --resume {best}"]
     if not flags.hf_path:
         same = [name for name in flags.given if name not in ("resume", "max_steps", "hf_path")]
         words = _words(flags, ["task", *same])
         if stopped_at is not None:
             words += f" --max_steps {stopped_at}"
         export = f"{words} --resume {last} --hf_path default"
-        lines.append(f"  export  {launcher} {train_script} {export}")
+        lines.append(f"  export  {train_program} {export}")
     if flags.sample and real_model is not None:
         words = _words(flags, ["task", "model_name", "gin_file", "gin_param", "module_import"])
         lines.append(
-            f"  real    {launcher} {train_script} {words} --pre_trained_model {real_model}"
+            f"  real    {train_program} {words} --pre_trained_model {real_model}"
             "   # for a raw release: --hf_data_dir DIR"
         )
     return "\n".join(lines)

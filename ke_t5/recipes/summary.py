@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.distributed import Ranks
@@ -41,7 +39,6 @@ def tell_result(keeper: Keeper, *, seconds: float) -> None:
         console.next_commands(
             job.flags,
             launcher=launcher(keeper.ranks),
-            folder=scripts_folder(),
             best=best_name,
             last=last_name,
             stopped_at=state.step if state.step < keeper.epoch_steps else None,
@@ -60,9 +57,10 @@ def _scores_of(part: TaskSplit, best: Mapping[str, Any], task: object) -> dict[s
 
 
 def launcher(ranks: Ranks) -> str:
-    """The command that starts as many processes again, on each machine as many as now."""
+    """The command that starts as many processes again, on each machine as many as now; "" for one
+    process, which needs none."""
     if ranks.size == 1:
-        return "python"
+        return ""
     per_node = int(os.environ.get("LOCAL_WORLD_SIZE") or ranks.size)
     nodes = int(os.environ.get("GROUP_WORLD_SIZE") or 1)
     if nodes == 1:
@@ -72,15 +70,6 @@ def launcher(ranks: Ranks) -> str:
         f"torchrun --nnodes={nodes} --nproc_per_node={per_node} "
         f"--rdzv_backend=c10d --rdzv_endpoint={host}:29400"
     )
-
-
-def scripts_folder() -> Path:
-    """Where the two scripts are, as it can be typed in the current folder."""
-    started = Path(sys.argv[0])
-    if started.name in ("train_ddp.py", "test_ddp.py"):
-        return started.parent
-    folder = Path(__file__).resolve().parents[2]
-    return Path(os.path.relpath(folder)) if (folder / "test_ddp.py").exists() else Path()
 
 
 def _names_of_weights(keeper: Keeper) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
+from ke_t5.programs import TEST, program_name
 from ke_t5.recipes import console, results
 from ke_t5.recipes.job import (
     Job,
@@ -105,7 +106,7 @@ def untrained(job: Job) -> UserError:
     """The error for a test of random weights that nobody asked for."""
     return UserError(
         f"there is no trained run in {job.run.path}",
-        "test_ddp.py",
+        program_name(TEST),
         "train first, name weights with --resume PATH or --hf_path DIR, or add --from_scratch to "
         "test random weights",
         Exit.CHECKPOINT,

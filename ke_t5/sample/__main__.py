@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.programs import TRAIN, command
 from ke_t5.sample import sample_model_dir, write_releases
 
 MODELS = ("t5", "roberta", "bert", "electra")
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     lines = [f"{folder}:", *(f"  {line}" for line in _listing(folder))]
     lines += [
-        "train on it:  python train_ddp.py --task klue_tc --from_scratch true"
+        f"train on it:  {command(TRAIN)} --task klue_tc --from_scratch true"
         f" --hf_data_dir {folder / 'data'} --pre_trained_model {folder / 'models' / 'bert'}"
         " --model_name transformers:BertForSequenceClassification"
     ]

@@ -20,6 +20,7 @@ from ke_t5.config.flags import (
 )
 from ke_t5.config.gin_config import configure
 from ke_t5.errors import Exit, UserError
+from ke_t5.programs import command
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -314,8 +315,9 @@ def test_help_is_shown_by_one_rank(capsys, monkeypatch):
 
 @pytest.mark.parametrize("script", [TRAIN, TEST])
 def test_examples_of_the_help_are_accepted(script):
-    for example in EXAMPLES[script]:
-        argv = example.replace("\\\n", " ").split(f"{script} ", 1)[1].split()
+    for launcher, example in EXAMPLES[script]:
+        assert f"  {command(script, launcher)} {example}\n" in help_text(script)
+        argv = example.replace("\\\n", " ").split()
         (parse_train if script == TRAIN else parse_test)(argv)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +15,7 @@ from ke_t5.report.scores import counted
 @pytest.mark.parametrize(
     ("environment", "size", "expected"),
     [
-        ({}, 1, "python"),
+        ({}, 1, ""),
         ({"LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1"}, 2, "torchrun --nproc_per_node=2"),
         (
             {"LOCAL_WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2", "MASTER_ADDR": "node-a"}, 8,
@@ -35,26 +34,9 @@ def test_the_launcher_starts_as_many_processes_on_each_machine(
     assert summary.launcher(SimpleNamespace(size=size)) == expected
 
 
-@pytest.mark.parametrize(
-    ("started", "expected"),
-    [("train_ddp.py", Path()), ("../code/train_ddp.py", Path("../code"))],
-)
-def test_the_scripts_are_named_as_they_were_started(monkeypatch, started, expected):
-    monkeypatch.setattr("sys.argv", [started])
-    assert summary.scripts_folder() == expected
-
-
-def test_the_scripts_are_found_from_any_folder(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["pytest"])
-    assert (summary.scripts_folder() / "test_ddp.py").exists()
-
-
 def test_every_next_command_can_be_run_as_it_is_printed():
     flags = parse_train(["--task", "klue_tc", "--sample", "--valid_split", "validation"])
-    told = console.next_commands(
-        flags, launcher="python", stopped_at=5, real_model="klue/roberta-base"
-    )
+    told = console.next_commands(flags, launcher="", stopped_at=5, real_model="klue/roberta-base")
     found = commands_in("\n".join(line.partition("python")[1] + line.partition("python")[2]
                                   for line in told.splitlines()[1:]))  # fmt: skip
     assert [command.program for command in found] == ["test_ddp.py", "train_ddp.py", "train_ddp.py"]
@@ -66,7 +48,7 @@ def test_every_next_command_can_be_run_as_it_is_printed():
 
 def test_a_model_without_a_known_hub_name_has_no_command_that_cannot_run():
     flags = parse_train(["--sample", "--valid_split", "validation"])
-    assert "real" not in console.next_commands(flags, launcher="python", real_model=None)
+    assert "real" not in console.next_commands(flags, launcher="", real_model=None)
 
 
 def test_nouns_are_counted():

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-import ke_t5
 from ke_t5.sample import sample_data_dir, sample_tokenizer_dir
 from ke_t5.sample.vocabulary import SPIECE
 
@@ -34,16 +33,3 @@ def test_the_vocabulary_covers_every_character_of_the_sample(cache_dir: Path):
     assert files
     characters = {c for path in files for c in path.read_text(encoding="utf-8-sig")}
     assert not set(pieces.normalize(" ".join(sorted(characters)))) - known - {" "}
-
-
-def test_every_data_file_of_the_package_is_installed_with_it():
-    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
-    package = Path(ke_t5.__file__).parent
-    others = [
-        path for path in package.rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc")
-    ]  # fmt: skip
-    assert SPIECE in others
-    for path in others:
-        name = ".".join((package.name, *path.parent.relative_to(package).parts))
-        assert f'"{name}": ["{path.name}"]' in setup

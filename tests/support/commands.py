@@ -10,13 +10,20 @@ from dataclasses import dataclass
 from ke_t5.config.flags import TEST, TRAIN, parse_test, parse_train
 from ke_t5.models.loader import check_form, check_model_name, default_model_name, load_model
 from ke_t5.pipe import get_task
+from ke_t5.programs import ENTRY_POINTS
 
-PARSERS = {TRAIN: parse_train, TEST: parse_test}
-LAUNCHERS = (
+PARSERS = {
+    TRAIN: parse_train,
+    TEST: parse_test,
+    ENTRY_POINTS[TRAIN]: parse_train,
+    ENTRY_POINTS[TEST]: parse_test,
+}
+SCRIPT_LAUNCHERS = (
     r"torchrun( --\w+=\S+)*",
     r"python -m torch\.distributed\.launch( --\w+=\S+)*",
     r"python",
 )
+ENTRY_POINT_LAUNCHERS = (r"", r"torchrun( --\w+=\S+)* --no-python")
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Command:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it runs one of the two scripts."""
+        """Whether it runs one of the two programs."""
         return self.program in PARSERS
 
     def parse(self) -> Namespace:
@@ -53,12 +60,13 @@ def commands_in(shell: str) -> list[Command]:
 
 
 def _command(words: list[str]) -> Command:
-    for script in PARSERS:
-        if script in words:
-            place = words.index(script)
+    for program in PARSERS:
+        if program in words:
+            place = words.index(program)
             launcher = " ".join(words[:place])
-            assert any(re.fullmatch(known, launcher) for known in LAUNCHERS), launcher
-            return Command(launcher, script, tuple(words[place + 1 :]))
+            launchers = SCRIPT_LAUNCHERS if program in ENTRY_POINTS else ENTRY_POINT_LAUNCHERS
+            assert any(re.fullmatch(known, launcher) for known in launchers), launcher
+            return Command(launcher, program, tuple(words[place + 1 :]))
     return Command("", words[0], tuple(words[1:]))
 
 
