@@ -57,6 +57,11 @@ class Configuration:
         """Whether anybody has bound `name` ("AdamW.lr", unscoped)."""
         return self._key(name) in self.bindings
 
+    def sets(self, *selectors: str) -> bool:
+        """Whether a parameter of any of these is bound."""
+        complete = {name for selector in selectors for name in gin_bindings.matching(selector)}
+        return any(selector in complete for _, selector, _ in self.bindings)
+
     def binding(self, name: str) -> Binding | None:
         """The binding of `name` that counts, None if nobody has bound it."""
         return self.bindings.get(self._key(name))

@@ -88,6 +88,20 @@ def build_model(
     return _keep_head_apart(model).eval(), "; ".join([note, *lines])
 
 
+def check_config(
+    model_class: type[PreTrainedModel],
+    folder: str | Path,
+    *,
+    task_config: dict[str, Any],
+    model_config: Mapping[str, Any],
+    where: str = WHERE,
+) -> None:
+    """Raises UserError if the folder's configuration cannot be that of the class, or not so
+    changed; see `build_model`."""
+    found = find_pretrained(folder, where=where)
+    change_config(_config(model_class, found, task_config, where), model_config)
+
+
 def _config(
     model_class: type[PreTrainedModel], found: Pretrained, task_config: dict[str, Any], where: str
 ) -> PreTrainedConfig:

@@ -17,6 +17,9 @@ from ke_t5.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
+
+    Model = torch.nn.Module | type[PreTrainedModel]
 
 KWARGS = "EvaluationHelper.model_kwargs"
 
@@ -43,6 +46,11 @@ RANGES = {
 LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens")
 
 
+def class_of(model: Model) -> type:
+    """The class of a model, or the class itself."""
+    return model if isinstance(model, type) else type(model)
+
+
 def argument_names(function: Callable) -> set[str] | None:
     """The names that a function takes as keywords; None where it takes any.
 
@@ -60,13 +68,13 @@ def argument_names(function: Callable) -> set[str] | None:
     return names - {"self"}
 
 
-def known_names(model: torch.nn.Module, method: Callable) -> set[str] | None:
-    """The names that a model's method takes; None where it takes any.
+def known_names(model: Model, method: Callable) -> set[str] | None:
+    """The names that a model's method takes; None where it takes any, or a class cannot say.
 
     A head hands the keywords that it does not know on to its encoder.
     """
     names = argument_names(method)
-    if names is not None:
+    if names is not None or isinstance(model, type):
         return names
     inner = [
         argument_names(child.forward) for child in model.children() if hasattr(child, "config")
@@ -83,7 +91,7 @@ def required_names(function: Callable) -> set[str]:
     return {parameter.name for parameter in parameters if parameter.default is parameter.empty}
 
 
-def generation_names(model: torch.nn.Module) -> set[str]:
+def generation_names(model: Model) -> set[str]:
     """The names that `model.generate` takes: its own, those of GenerationConfig and of forward."""
     from transformers import GenerationConfig
 
@@ -93,7 +101,7 @@ def generation_names(model: torch.nn.Module) -> set[str]:
     return names | set(inspect.signature(model.forward).parameters) - {"self", "kwargs"}
 
 
-def check_arguments(model: torch.nn.Module, arguments: Mapping[str, Any]) -> None:
+def check_arguments(model: Model, arguments: Mapping[str, Any]) -> None:
     """Raises UserError for a name that `model.generate` has not, or cannot serve here."""
     for name in HUB_ONLY:
         value = arguments.get(name)
@@ -107,7 +115,7 @@ def check_arguments(model: torch.nn.Module, arguments: Mapping[str, Any]) -> Non
     unknown = sorted(set(arguments) - known - set(HUB_ONLY))
     if unknown:
         raise UserError(
-            f"{type(model).__name__}.generate takes no {unknown[0]!r}",
+            f"{class_of(model).__name__}.generate takes no {unknown[0]!r}",
             KWARGS,
             suggestion(unknown[0], known - set(HUB_ONLY)),
         )
@@ -126,7 +134,7 @@ def check_generation_values(arguments: Mapping[str, Any]) -> None:
             raise ValueError(f"has a bad {name!r}: it {problem[0]}; {problem[1]}")
 
 
-def _check_number_of_answers(model: torch.nn.Module, arguments: Mapping[str, Any]) -> None:
+def _check_number_of_answers(model: Model, arguments: Mapping[str, Any]) -> None:
     num_beams = in_force(model, arguments, "num_beams", 1)
     num_answers = in_force(model, arguments, "num_return_sequences", 1)
     if num_beams < 1:
@@ -153,9 +161,12 @@ def _check_lengths(arguments: Mapping[str, Any]) -> None:
         )
 
 
-def in_force(model: torch.nn.Module, arguments: Mapping[str, Any], name: str, default: Any) -> Any:
+def in_force(model: Model, arguments: Mapping[str, Any], name: str, default: Any) -> Any:
     """An argument's value: as given, else as the model's own generation_config has it."""
-    for value in (arguments.get(name), getattr(model.generation_config, name, None)):
+    for value in (
+        arguments.get(name),
+        getattr(getattr(model, "generation_config", None), name, None),
+    ):
         if value is not None:
             return value
     return default

@@ -15,13 +15,16 @@ import numpy as np
 
 from ke_t5.errors import UserError, suggestion
 from ke_t5.pipe import arguments, generation
-from ke_t5.pipe.arguments import KWARGS
+from ke_t5.pipe.arguments import KWARGS, class_of
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.model_outputs import REDUCERS, Arrays, Record, likeliest_tokens
 from ke_t5.pipe.task import Task
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
+
+    from ke_t5.pipe.arguments import Model
 
 logger = logging.getLogger(__name__)
 
@@ -120,25 +123,37 @@ class EvaluationHelper:
         if examples is not None and not examples.has_kept and self.task.without_kept:
             logger.warning("--pass_only_model_io: %s", self.task.without_kept)
 
-    def _method(self, model: torch.nn.Module) -> Callable:
+    def check_class(self, model_class: type[PreTrainedModel]) -> None:
+        """Raises UserError for what `check` would refuse in any model of that class."""
+        if self.generates:
+            self._check_form(model_class)
+        method = self._method(model_class)
+        self._check_columns(model_class, method)
+        if self.generates:
+            arguments.check_arguments(model_class, self.model_kwargs)
+        else:
+            self._check_arguments(model_class, method)
+
+    def _method(self, model: Model) -> Callable:
         method = getattr(model, self.model_fn, None)
         if not callable(method):
-            methods = [name for name in dir(type(model)) if callable(getattr(type(model), name))]
+            own = class_of(model)
+            methods = [name for name in dir(own) if callable(getattr(own, name))]
             public = [name for name in methods if not name.startswith("_")]
             raise UserError(
-                f"{type(model).__name__} has no method {self.model_fn!r}",
+                f"{own.__name__} has no method {self.model_fn!r}",
                 "EvaluationHelper.model_fn",
                 suggestion(self.model_fn, public),
             )
         return method
 
-    def _check_form(self, model: torch.nn.Module) -> None:
+    def _check_form(self, model: Model) -> None:
         where = "EvaluationHelper.model_fn"
         if not self.is_seq2seq:
             fix = "leave it out, or take a task whose answers are text, such as klue_tc_gen"
             raise UserError(f"{self.task.name} is not answered by generating", where, fix)
         if not model.can_generate():
-            name = type(model).__name__
+            name = class_of(model).__name__
             raise UserError(f"{name} cannot generate", where, "choose a sequence-to-sequence model")
 
     def _check_generation(self, model: torch.nn.Module) -> None:
@@ -154,17 +169,17 @@ class EvaluationHelper:
             logger.warning("%s: %s", KWARGS, line)
         generation.try_out(model, self.model_kwargs)
 
-    def _check_arguments(self, model: torch.nn.Module, method: Callable) -> None:
+    def _check_arguments(self, model: Model, method: Callable) -> None:
         known = arguments.known_names(model, method)
         unknown = sorted(set(self.model_kwargs) - known) if known is not None else []
         if unknown:
             raise UserError(
-                f"{type(model).__name__}.{self.model_fn} takes no {unknown[0]!r}",
+                f"{class_of(model).__name__}.{self.model_fn} takes no {unknown[0]!r}",
                 KWARGS,
                 suggestion(unknown[0], known - {MASK, *self.task.output_features}),
             )
 
-    def _check_columns(self, model: torch.nn.Module, method: Callable) -> None:
+    def _check_columns(self, model: Model, method: Callable) -> None:
         columns = {*self.task.output_features, MASK}
         self._require(columns)
         for name in sorted(set(self.model_kwargs) & columns):
@@ -173,7 +188,8 @@ class EvaluationHelper:
         known = arguments.known_names(model, method)
         if known is not None and MASK not in known and not self.generates:
             raise UserError(
-                f"{type(model).__name__}.{self.model_fn} takes no {MASK!r}: it would read padding",
+                f"{class_of(model).__name__}.{self.model_fn} takes no {MASK!r}: "
+                "it would read padding",
                 "EvaluationHelper.model_fn",
                 "give it that argument",
             )

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
-from ke_t5.pipe import IGNORED, Examples
+from ke_t5.pipe import IGNORED, EvaluationHelper, Examples
 from ke_t5.recipes.closing import best_of
 from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.job import Job, bind_and_tell
@@ -33,19 +33,37 @@ logger = logging.getLogger(__name__)
 MOST_WARMUP = 100
 
 
-def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
-    """The job's model on this rank's device; what the libraries said about it in one line."""
+def check_class(job: Job) -> None:
+    """Raises UserError for what gin says that the model's class refuses, whatever the data."""
     model_class = job.load_class()
+    build.check_config(
+        model_class,
+        job.model_folder,
+        task_config=job.task_config(),
+        model_config=model_config(job, model_class),
+    )
+    for task in job.task.members:
+        EvaluationHelper(task).check_class(model_class)
+
+
+def model_config(job: Job, model_class: type[PreTrainedModel]) -> dict[str, Any]:
+    """What task and user change in the model's configuration."""
     is_new = job.may_draw_head and not job.is_resumed
     of_task = job.task.model_config if is_new else {}
     known = {name: x for name, x in of_task.items() if hasattr(model_class.config_class, name)}
+    return {**known, **job.model_config}
+
+
+def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
+    """The job's model on this rank's device; what the libraries said about it in one line."""
+    model_class = job.load_class()
     model, note = build.build_model(
         model_class,
         job.model_folder,
         from_scratch=not job.has_weights,
         seed=job.flags.seed,
         task_config=job.task_config(),
-        model_config={**known, **job.model_config},
+        model_config=model_config(job, model_class),
         tokenizer=get_vocabulary(),
         new_head=job.may_draw_head,
     )

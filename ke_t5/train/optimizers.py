@@ -9,6 +9,8 @@ Do not `import gin.torch` beside this module: the plain names would then mean tw
 
 from __future__ import annotations
 
+import copy
+import inspect
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +26,13 @@ from ke_t5.config.ranges import (
     Range,
 )
 from ke_t5.errors import UserError
-from ke_t5.train.schedules import SCHEDULES, get_scheduler, set_learning_rate
+from ke_t5.train.schedules import (
+    RELATIVE_STEP,
+    RELATIVE_STEP_FIX,
+    SCHEDULES,
+    get_scheduler,
+    set_learning_rate,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -239,7 +247,7 @@ def get_optimizer(
     """
     optimizer_cls = _optimizer_class()
     name = optimizer_cls.__name__
-    bound = _bound_learning_rate(name)
+    bound = _bound_value(f"{name}.lr")
     lr = learning_rate
     if lr is None and bound is None and name in ADAM_FAMILY:
         lr = default_learning_rate
@@ -257,6 +265,37 @@ def get_optimizer(
             raise UserError(what, f"optimizer {name}", fix) from error
 
     return build
+
+
+def check_optimizer(*, learning_rate: float | None = None, is_scheduled: bool = False) -> None:
+    """Raises UserError for settings of the chosen optimizer that exclude each other.
+
+    Args:
+        learning_rate: from --learning_rate.
+        is_scheduled: whether --schedule or --warmup changes the rate from step to step.
+    """
+    optimizer_cls = _optimizer_class()
+    name = optimizer_cls.__name__
+    values = {
+        parameter.name: _bound_value(f"{name}.{parameter.name}", parameter.default)
+        for parameter in inspect.signature(optimizer_cls).parameters.values()
+    }
+
+    def refuse(parameter: str, what: str, fix: str) -> None:
+        raise UserError(what, f"{name}.{parameter}", fix)
+
+    if values.get("fused") is True and values.get("foreach") is True:
+        refuse("fused", "excludes foreach", "set one of them")
+    if name == "SGD" and values["nesterov"] and (not values["momentum"] or values["dampening"]):
+        refuse("nesterov", "needs momentum above 0 and dampening 0", "set them, or leave it out")
+    if name != "Adafactor":
+        return
+    if values["warmup_init"] and not values["relative_step"]:
+        refuse("warmup_init", "needs relative_step=True", "set it, or leave warmup_init out")
+    if values["relative_step"] and (learning_rate or values["lr"]) is not None:
+        refuse("relative_step", "excludes a learning rate", "leave lr and --learning_rate out")
+    if values["relative_step"] and is_scheduled:
+        raise UserError(RELATIVE_STEP, "--schedule", RELATIVE_STEP_FIX)
 
 
 def gin_name() -> str:
@@ -279,12 +318,12 @@ def _optimizer_class() -> Callable[..., Optimizer]:
     return optimizer_cls
 
 
-def _bound_learning_rate(name: str) -> object | None:
-    """What gin binds to `<name>.lr`, None where it binds nothing."""
+def _bound_value(name: str, default: object = None) -> object:
+    """What gin binds to `name` ("AdamW.lr"), macros resolved, else the default."""
     try:
-        return gin.query_parameter(f"{name}.lr")
+        return copy.deepcopy(gin.query_parameter(name))
     except ValueError:
-        return None
+        return default
 
 
 def parameter_groups(model: nn.Module) -> list[dict]:

@@ -39,6 +39,9 @@ def _inverse_sqrt(step: int, warmup: int, total: int) -> float:
     return math.sqrt(scale / (scale + step - warmup))
 
 
+RELATIVE_STEP = "Adafactor.relative_step=True sets its own learning rate"
+RELATIVE_STEP_FIX = "leave --schedule out, or set Adafactor.relative_step=False"
+
 # Each gives the factor of a step after the warm-up: (step, warm-up steps, all steps) -> 0 to 1.
 SCHEDULES: Registry[Callable[[int, int, int], float]] = Registry("schedule")
 SCHEDULES.add("linear", _linear)
@@ -110,8 +113,4 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
         if base is not None:
             group["lr"] = base * factor
         elif factor != 1.0:
-            raise UserError(
-                "Adafactor.relative_step=True sets its own learning rate",
-                "--schedule",
-                "leave --schedule out, or set Adafactor.relative_step=False",
-            )
+            raise UserError(RELATIVE_STEP, "--schedule", RELATIVE_STEP_FIX)
