@@ -189,14 +189,6 @@ def prepare(flags: Namespace) -> Job:
     )  # fmt: skip
 
 
-def check_early(job: Job) -> None:
-    """Checks what gin says of the model before any data is prepared; imports torch only then."""
-    if job.configuration.sets("model", "EvaluationHelper"):
-        from ke_t5.recipes.modelling import check_class
-
-        check_class(job)
-
-
 def unused_by_sample(flags: Namespace) -> list[str]:
     """A line for each flag that `--sample` leaves without a meaning."""
     given = [flags.given.get(name) for name in ("pre_trained_model", "hf_data_dir")]

@@ -14,9 +14,9 @@ from ke_t5.failure import announce_run_folder
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.programs import TEST, program_name
 from ke_t5.recipes import console, results
+from ke_t5.recipes.early_checks import check_model
 from ke_t5.recipes.job import (
     Job,
-    check_early,
     prepare,
     resumed_run,
     take_exported_model,
@@ -52,7 +52,7 @@ def main(flags: Namespace) -> None:
     form = submission_form(job)
     choose_weights(job)
     announce_run_folder(job.run.path)
-    check_early(job)
+    check_model(job)
     parts = load_splits(job, resolve_splits(job, "test"))
     tell_of_tested_rows(job, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line

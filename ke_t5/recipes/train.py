@@ -15,9 +15,9 @@ from ke_t5.pipe.mixture import mix_examples
 from ke_t5.pipe.splits import provenance
 from ke_t5.recipes import console
 from ke_t5.recipes.disks import check_one_disk
+from ke_t5.recipes.early_checks import check_model, check_training
 from ke_t5.recipes.job import (
     Job,
-    check_early,
     prepare,
     resumed_run,
     take_pre_trained_model,
@@ -27,7 +27,6 @@ from ke_t5.recipes.job import (
 from ke_t5.recipes.split_overlap import tell_of_validated_rows
 from ke_t5.recipes.summary import tell_result
 from ke_t5.recipes.task_splits import TaskSplit, load_splits, resolve_splits
-from ke_t5.train.optimizers import check_optimizer
 from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
@@ -40,10 +39,9 @@ logger = logging.getLogger(__name__)
 def main(flags: Namespace) -> None:
     """`train_ddp.py`: trains, and leaves a run's folder behind."""
     job = prepare(flags)
-    is_scheduled = bool(flags.warmup) or flags.schedule in ("linear", "cosine", "inverse_sqrt")
-    check_optimizer(learning_rate=flags.learning_rate, is_scheduled=is_scheduled)
+    check_training(flags)
     choose_model(job)
-    check_early(job)
+    check_model(job)
     train, valid = examples_of(job)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     with session(resumes=job.is_resumed) as ranks:
