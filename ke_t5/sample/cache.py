@@ -10,15 +10,17 @@ from pathlib import Path
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.cache import build_folder_once
 from ke_t5.pipe.code import hash_code
+from ke_t5.sample.grammar import DATA
 
 
 @cache
 def generator_version() -> str:
-    """A hash of this package's code and vocabulary: another generator, another folder."""
+    """A hash of this package's code, data files and vocabulary: a new folder for any change."""
     folder = Path(__file__).parent
-    code = hash_code(sorted(folder.glob("*.py")))
-    vocabulary = (folder / "spiece.model").read_bytes()
-    return hashlib.sha256(code.encode() + vocabulary).hexdigest()[:12]
+    version = hashlib.sha256(hash_code(sorted(folder.glob("*.py"))).encode())
+    for path in [*sorted(DATA.glob("*.txt")), folder / "spiece.model"]:
+        version.update(path.name.encode() + path.read_bytes())
+    return version.hexdigest()[:12]
 
 
 def sample_root(cache_dir: Path) -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable
 
 # (form after a final consonant, form after a vowel); a template names either form.
 _PARTICLES = (
@@ -30,7 +29,6 @@ _HEARD_FINALS = {"0": "ㅇ", "1": "ㄹ", "3": "ㅁ", "6": "ㄱ", "7": "ㄹ", "8"
     "N": "ㄴ",
     "R": "ㄹ",
 }
-_SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _FIRST_SYLLABLE, _LAST_SYLLABLE, _NUM_FINALS, _NUM_VOWELS = 0xAC00, 0xD7A3, 28, 21
 _FINALS = ["", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"]
 _VOWELS = list("ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ")
@@ -80,27 +78,13 @@ def particle(word: str, form: str) -> str:
     return after_consonant
 
 
-def fill_spans(template: str, values: Mapping[str, str]) -> tuple[str, list[tuple[str, int, int]]]:
-    """The template with its slots filled, and (slot, start, end) of each, half-open characters.
+def wrong_particle(word: str, form: str) -> str:
+    """The form of a particle that does not fit after `word`.
 
-    >>> fill_spans("{who:은} {where}에 갔다.", {"who": "민수", "where": "부산"})
-    ('민수는 부산에 갔다.', [('who', 0, 2), ('where', 4, 6)])
+    >>> wrong_particle("학교", "을"), wrong_particle("서울", "을")
+    ('을', '를')
     """
-    text, spans, position = "", [], 0
-    for match in _SLOT.finditer(template):
-        name, form = match.groups()
-        text += template[position : match.start()]
-        spans.append((name, len(text), len(text) + len(values[name])))
-        text += values[name]
-        if form:
-            text += particle(values[name], form)
-        position = match.end()
-    return text + template[position:], spans
-
-
-def fill(template: str, **values: str) -> str:
-    """The template with its slots filled: `{name}`, or `{name:을}` with a particle."""
-    return fill_spans(template, values)[0]
+    return next(other for other in _BY_FORM[form] if other != particle(word, form))
 
 
 def has_bright_vowel(stem: str) -> bool:
@@ -181,3 +165,13 @@ def informal(stem: str) -> str:
         return past[:-1] + ("아" if past[-1] == "았" else "어")
     lead, vowel, _ = _split(past[-1])
     return past[:-1] + _join(lead, vowel, "")
+
+
+# The forms of a verb by the names that templates use.
+VERB_FORMS: dict[str, Callable[[str], str]] = {
+    "past": past_stem,
+    "present": plain_present,
+    "future": future_adnominal,
+    "progressive": present_adnominal,
+    "informal": informal,
+}

@@ -72,7 +72,7 @@ def training_texts() -> list[str]:
             if len(text) > 1 and re.search("[가-힣]|^(per|org):", text):
                 found[re.sub(r"<([^<>]+):[A-Z]{2}>", r"\1", text)] = None
     # Prompts and labels stand in every example of a text-to-text task.
-    prompts = [*_TASK_WORDS, *relations.LABELS] * _PROMPT_WEIGHT
+    prompts = [*_TASK_WORDS, *relations.labels()] * _PROMPT_WEIGHT
     return [*found, *prompts, " ".join(map(chr, range(33, 127)))]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ke_t5.sample import korean, words
-from ke_t5.sample.pen import Pen
+from ke_t5.sample import korean
+from ke_t5.sample.sampler import TextSampler
 
 
 class Word(NamedTuple):
@@ -74,36 +74,42 @@ _SUBJECT = {"은": "JX", "이": "JKS"}
 _OBJECT = {"을": "JKO"}
 
 
-def _noun(pen: Pen, choices: list[str], relation: str, endings: dict[str, str]) -> Node:
+def _noun(sampler: TextSampler, choices: list[str], relation: str, endings: dict[str, str]) -> Node:
     """A noun with one of the particles (form -> tag); an empty form is no particle."""
-    word = pen.pick(choices)
-    tag = "NNP" if choices is words.CITIES or word in words.CITIES else "NNG"
-    ending = pen.any_of(list(endings))
+    word = sampler.pick(choices)
+    tag = (
+        "NNP"
+        if choices is sampler.entries("cities") or word in sampler.entries("cities")
+        else "NNG"
+    )
+    ending = sampler.any_of(list(endings))
     if not ending:
         return Node(word, [word], [tag], relation)
     fits = korean.particle(word, ending)
     return Node(word + fits, [word, fits], [tag, endings[ending]], relation)
 
 
-def _person(pen: Pen, relation: str, endings: dict[str, str]) -> Node:
+def _person(sampler: TextSampler, relation: str, endings: dict[str, str]) -> Node:
     """A person by name or by calling, now and then with both."""
-    if pen.chance(0.4):
-        name = words.person(pen)
-        fits = korean.particle(name, ending := pen.any_of(list(endings)))
+    if sampler.chance(0.4):
+        name = sampler.word("person")
+        fits = korean.particle(name, ending := sampler.any_of(list(endings)))
         return Node(name + fits, [name, fits], ["NNP", endings[ending]], relation)
-    node = _noun(pen, _PEOPLE, relation, endings)
-    if pen.chance(0.25):
-        name = words.person(pen)
+    node = _noun(sampler, _PEOPLE, relation, endings)
+    if sampler.chance(0.25):
+        name = sampler.word("person")
         node.children.append(Node(name, [name], ["NNP"], "NP"))
     return node
 
 
-def _stem(pen: Pen, acts: list[str], verbs: list[str]) -> tuple[str, list[str], list[str]]:
+def _stem(
+    sampler: TextSampler, acts: list[str], verbs: list[str]
+) -> tuple[str, list[str], list[str]]:
     """(stem, its morphemes, their tags) of a verb of one part, or of a noun and 하."""
-    if pen.chance(0.4):
-        act = pen.pick(acts)
+    if sampler.chance(0.4):
+        act = sampler.pick(acts)
         return f"{act}하", [act, "하"], ["NNG", "XSV"]
-    verb = pen.pick(verbs)
+    verb = sampler.pick(verbs)
     return verb, [verb], ["VV"]
 
 
@@ -114,9 +120,9 @@ def _past_ending(stem: str) -> str:
     return "았" if korean.has_bright_vowel(stem) else "었"
 
 
-def _verb(pen: Pen, form: str) -> Node:
+def _verb(sampler: TextSampler, form: str) -> Node:
     """A verb in one of the forms end, and, then, modifier, quoted, wish, doing."""
-    stem, lemma, tags = _stem(pen, _ACTS, _VERBS)
+    stem, lemma, tags = _stem(sampler, _ACTS, _VERBS)
     past = _past_ending(stem)
     linked = {"였": "여서", "았": "아서", "었": "어서"}[past]
     shapes = {
@@ -142,138 +148,145 @@ def _final(stem: str, lemma: list[str], tags: list[str]) -> Node:
     return Node(korean.past_stem(stem) + "다.", lemma + past, [*tags, "EP", "EF", "SF"], "VP")
 
 
-def _adjective(pen: Pen) -> Node:
+def _adjective(sampler: TextSampler) -> Node:
     """An adjective before its noun, now and then with an adverb of degree."""
-    stem = pen.pick(_ADJECTIVES)
+    stem = sampler.pick(_ADJECTIVES)
     lemma, tags = ([stem[:-1], "하"], ["NNG", "XSA"]) if stem[-1] == "하" else ([stem], ["VA"])
     ending = _adnominal_ending(stem)
     node = Node(korean.adnominal(stem), [*lemma, ending], [*tags, "ETM"], "VP_MOD")
-    if pen.chance(0.2):
+    if sampler.chance(0.2):
         node.children.append(Node("가장", ["가장"], ["MAG"], "AP"))
     return node
 
 
-def _modifiers(pen: Pen, depth: int, *, of_person: bool) -> list[Node]:
+def _modifiers(sampler: TextSampler, depth: int, *, of_person: bool) -> list[Node]:
     """What may stand before a noun: a determiner, an adjective, an owner, a calling, a clause."""
-    choice = pen.between(0, 8)
+    choice = sampler.between(0, 8)
     if choice == 0 and of_person:
-        calling = pen.pick(_PEOPLE)
+        calling = sampler.pick(_PEOPLE)
         return [Node(f"{calling}인", [calling, "이", "ㄴ"], ["NNG", "VCP", "ETM"], "VNP_MOD")]
     if choice == 0:
-        word = pen.pick(_DETERMINERS)
+        word = sampler.pick(_DETERMINERS)
         return [Node(word, [word], ["MMD" if word in "이그저" else "MMA"], "DP")]
     if choice == 1:
-        return [_adjective(pen)]
+        return [_adjective(sampler)]
     if choice == 2:
-        return [_person(pen, "NP_MOD", {"의": "JKG"})]
+        return [_person(sampler, "NP_MOD", {"의": "JKG"})]
     if choice == 3 and depth:
-        verb = _verb(pen, "modifier")
-        verb.children = _arguments(pen, depth - 1, subject=not of_person, target=of_person)
+        verb = _verb(sampler, "modifier")
+        verb.children = _arguments(sampler, depth - 1, subject=not of_person, target=of_person)
         return [verb]
     return []
 
 
-def _target(pen: Pen, depth: int) -> Node:
+def _target(sampler: TextSampler, depth: int) -> Node:
     """An object, perhaps one of two, perhaps with words before it."""
-    node = _noun(pen, _OBJECTS, "NP_OBJ", _OBJECT)
-    if pen.chance(0.2):
-        node.children.append(_noun(pen, _OBJECTS, "NP_CNJ", {"과": "JC"}))
+    node = _noun(sampler, _OBJECTS, "NP_OBJ", _OBJECT)
+    if sampler.chance(0.2):
+        node.children.append(_noun(sampler, _OBJECTS, "NP_CNJ", {"과": "JC"}))
     else:
-        node.children += _modifiers(pen, depth, of_person=False)
+        node.children += _modifiers(sampler, depth, of_person=False)
     return node
 
 
-def _arguments(pen: Pen, depth: int, *, subject: bool = True, target: bool = True) -> list[Node]:
+def _arguments(
+    sampler: TextSampler, depth: int, *, subject: bool = True, target: bool = True
+) -> list[Node]:
     """What a verb governs, in the order in which it is said."""
     found = []
-    if pen.chance(0.3):
-        found.append(_noun(pen, _TIMES, "NP_AJT", {"": "", "에": "JKB", "부터": "JX"}))
+    if sampler.chance(0.3):
+        found.append(_noun(sampler, _TIMES, "NP_AJT", {"": "", "에": "JKB", "부터": "JX"}))
     if subject:
-        found.append(_person(pen, "NP_SBJ", _SUBJECT))
+        found.append(_person(sampler, "NP_SBJ", _SUBJECT))
         if not found[-1].children:
-            found[-1].children = _modifiers(pen, depth, of_person=True)
-    if pen.chance(0.3):
-        word = pen.pick(_ADVERBS)
+            found[-1].children = _modifiers(sampler, depth, of_person=True)
+    if sampler.chance(0.3):
+        word = sampler.pick(_ADVERBS)
         found.append(Node(word, [word], ["MAG"], "AP"))
-    if pen.chance(0.4):
-        found.append(_noun(pen, _PLACES, "NP_AJT", {"에서": "JKB", "까지": "JX", "으로": "JKB"}))
+    if sampler.chance(0.4):
+        found.append(
+            _noun(sampler, _PLACES, "NP_AJT", {"에서": "JKB", "까지": "JX", "으로": "JKB"})
+        )
     if target:
-        found.append(_target(pen, depth))
-    if pen.chance(0.15):
-        stem = pen.any_of(("빠르", "바르", "가볍", "쉽", "느리", "밝"))
+        found.append(_target(sampler, depth))
+    if sampler.chance(0.15):
+        stem = sampler.any_of(("빠르", "바르", "가볍", "쉽", "느리", "밝"))
         found.append(Node(f"{stem}게", [stem, "게"], ["VA", "EC"], "VP_AJT"))
     return found
 
 
-def _plain(pen: Pen) -> Node:
-    root = _verb(pen, "end")
-    root.children = _arguments(pen, 2)
+def _plain(sampler: TextSampler) -> Node:
+    root = _verb(sampler, "end")
+    root.children = _arguments(sampler, 2)
     return root
 
 
-def _joined(pen: Pen) -> Node:
+def _joined(sampler: TextSampler) -> Node:
     """Two things done one after the other."""
-    first, root = _verb(pen, pen.any_of(("and", "then"))), _verb(pen, "end")
-    first.children = _arguments(pen, 1)
-    root.children = [first, *_arguments(pen, 1, subject=False)]
+    first, root = _verb(sampler, sampler.any_of(("and", "then"))), _verb(sampler, "end")
+    first.children = _arguments(sampler, 1)
+    root.children = [first, *_arguments(sampler, 1, subject=False)]
     return root
 
 
-def _told(pen: Pen) -> Node:
+def _told(sampler: TextSampler) -> Node:
     """What somebody said."""
-    if pen.chance(0.25):
-        calling = pen.pick(_PEOPLE)
+    if sampler.chance(0.25):
+        calling = sampler.pick(_PEOPLE)
         said = Node(f"{calling}이라고", [calling, "이", "라고"], ["NNG", "VCP", "EC"], "VNP_CMP")
-        said.children = [_person(pen, "NP_SBJ", {"이": "JKS"})]
+        said.children = [_person(sampler, "NP_SBJ", {"이": "JKS"})]
     else:
-        said = _verb(pen, "quoted")
-        said.children = _arguments(pen, 1)
-    act = pen.pick(_SAYINGS)
+        said = _verb(sampler, "quoted")
+        said.children = _arguments(sampler, 1)
+    act = sampler.pick(_SAYINGS)
     root = _final(f"{act}하", [act, "하"], ["NNG", "XSV"])
-    root.children = [_person(pen, "NP_SBJ", {"은": "JX"}), said]
+    root.children = [_person(sampler, "NP_SBJ", {"은": "JX"}), said]
     return root
 
 
-def _named(pen: Pen) -> Node:
+def _named(sampler: TextSampler) -> Node:
     """What somebody is."""
-    calling = pen.pick(_PEOPLE)
+    calling = sampler.pick(_PEOPLE)
     root = Node(f"{calling}이다.", [calling, "이", "다", "."], ["NNG", "VCP", "EF", "SF"], "VNP")
-    root.children = [_person(pen, "NP_SBJ", {"은": "JX"}), *_modifiers(pen, 2, of_person=True)]
+    root.children = [
+        _person(sampler, "NP_SBJ", {"은": "JX"}),
+        *_modifiers(sampler, 2, of_person=True),
+    ]
     return root
 
 
-def _became(pen: Pen) -> Node:
+def _became(sampler: TextSampler) -> Node:
     """What somebody became."""
     root = _final("되", ["되"], ["VV"])
-    root.children = _arguments(pen, 1, target=False)
-    root.children.append(_noun(pen, _PEOPLE, "NP_CMP", {"이": "JKC"}))
+    root.children = _arguments(sampler, 1, target=False)
+    root.children.append(_noun(sampler, _PEOPLE, "NP_CMP", {"이": "JKC"}))
     return root
 
 
-def _wished(pen: Pen) -> Node:
+def _wished(sampler: TextSampler) -> Node:
     """What somebody wished, or how something felt."""
-    if pen.chance(0.5):
-        stem, inner = pen.pick(_MOODS), _verb(pen, "wish")
+    if sampler.chance(0.5):
+        stem, inner = sampler.pick(_MOODS), _verb(sampler, "wish")
         root = _final(stem, [stem], ["VV"])
-        root.children = [_person(pen, "NP_SBJ", {"은": "JX"}), inner]
+        root.children = [_person(sampler, "NP_SBJ", {"은": "JX"}), inner]
     else:
-        stem, inner = pen.pick(_FEELS), _verb(pen, "doing")
+        stem, inner = sampler.pick(_FEELS), _verb(sampler, "doing")
         root = _final(stem, [stem], ["VA"])
         root.children = [inner]
-    inner.children = _arguments(pen, 1, subject=False)
+    inner.children = _arguments(sampler, 1, subject=False)
     return root
 
 
 _SENTENCES = (_plain, _plain, _joined, _joined, _told, _named, _became, _wished)
 
 
-def klue_dp(pen: Pen, num_rows: int) -> list[list[Word]]:
+def klue_dp(sampler: TextSampler, num_rows: int) -> list[list[Word]]:
     """Sentences as lists of words, from the left; the last word is the root."""
     rows = []
     for _ in range(num_rows):
-        root = pen.any_of(_SENTENCES)(pen)
-        if pen.chance(0.05):
-            call = pen.any_of(_CALLS)
+        root = sampler.any_of(_SENTENCES)(sampler)
+        if sampler.chance(0.05):
+            call = sampler.any_of(_CALLS)
             root.children.insert(0, Node(f"{call},", [call, ","], ["IC", "SP"], "IP"))
         rows.append(_as_words(root))
     return rows

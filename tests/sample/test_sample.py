@@ -14,7 +14,7 @@ from support.sample_help import digest
 from ke_t5.errors import Exit, UserError
 from ke_t5.sample import sample_data_dir, sample_model_dir, write_releases
 from ke_t5.sample.cache import build_once
-from ke_t5.sample.pen import Pen
+from ke_t5.sample.sampler import TextSampler
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +40,9 @@ def test_importing_the_package_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_pen_keeps_the_last_words_for_held_out_parts():
+def test_sampler_keeps_the_last_words_for_held_out_parts():
     words = list(range(14))
-    train, dev = Pen("a"), Pen("a", unseen=0.5)
+    train, dev = TextSampler("a"), TextSampler("a", unseen=0.5)
     assert {train.pick(words) for _ in range(500)} == set(range(12))
     assert {dev.pick(words) for _ in range(500)} == set(words)
 

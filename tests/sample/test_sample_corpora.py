@@ -10,7 +10,10 @@ import pytest
 from support.sample_help import read, tsv
 
 from ke_t5.sample import sample_data_dir
-from ke_t5.sample.fine_types import FINE_TYPES, FINE_WORDS
+from ke_t5.sample.entities import fine_types
+from ke_t5.sample.grammar import load_grammar
+
+FINE_TYPES = set(load_grammar("fine_entities").families("type"))
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +87,8 @@ def test_nikl_entities_stand_under_three_spellings(data: Path):
             for span in sentence["word"] + sentence[key]:
                 assert form[span["begin"] : span["end"]] == span["form"]
             types[folder] |= {entity["label"] for entity in sentence[key]}
-    assert types["NE"] == set(FINE_TYPES) and len(types["NE"]) == 15
-    assert types["NE_2020"] == set(FINE_WORDS) and len(types["NE_2020"]) == 150
+    assert types["NE"] == set(fine_types()) and len(types["NE"]) == 15
+    assert types["NE_2020"] == FINE_TYPES and len(types["NE_2020"]) == 150
 
 
 def test_summaries_join_with_their_newspaper_articles(data: Path):

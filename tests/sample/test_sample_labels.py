@@ -9,8 +9,11 @@ import pytest
 from support.sample_help import blocks, column, klue, read, tsv
 
 from ke_t5.sample import sample_data_dir
-from ke_t5.sample.fine_types import FINE_TYPES, FINE_WORDS
+from ke_t5.sample.entities import fine_types
+from ke_t5.sample.grammar import load_grammar
 from ke_t5.task import labels
+
+FINE_TYPES = set(load_grammar("fine_entities").families("type"))
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +22,8 @@ def data(cache_dir: Path) -> Path:
 
 
 def test_fine_types_are_those_of_the_label_list():
-    assert {tag[2:] for tag in labels.NIKL_NER2020.keys if tag != "O"} == set(FINE_WORDS)
-    assert {tag[2:] for tag in labels.NIKL_NER.keys if tag != "O"} == set(FINE_TYPES)
+    assert {tag[2:] for tag in labels.NIKL_NER2020.keys if tag != "O"} == FINE_TYPES
+    assert {tag[2:] for tag in labels.NIKL_NER.keys if tag != "O"} == set(fine_types())
 
 
 def label_columns(data: Path) -> dict[str, tuple[list[str], list[str], labels.Labels]]:

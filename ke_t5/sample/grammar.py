@@ -1,0 +1,95 @@
+"""The sample's data files: word lists, sentence templates and recipes (data/*.txt).
+
+    # A comment.
+    cities                                      a list: its entries, parted by | or by lines
+        서울|부산|대구
+        @districts|제주                         @ takes in the entries of another list
+    date = {1..12}월 {1..28}일                  a recipe of one line
+    day:                                        a recipe: slots drawn one after the other;
+        date = {1..12}월 {1..28}일              the slot with the recipe's name is its text
+        day = (40%) {year} {date} | {date}      in 40 % of all cases the first, else the second
+
+What `{...}` may contain is described in sampler.py. Words of words.txt are known to every file.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+DATA = Path(__file__).with_name("data")
+_ASSIGNMENT = re.compile(r"(.+?) = (?:\((\d+)%\) (.*?)(?: \| (.*))?|(.*))")
+
+
+class Slot(NamedTuple):
+    """One line of a recipe: `text` in so many percent of all cases, else `otherwise`."""
+
+    name: str
+    text: str
+    percent: int | None = None
+    otherwise: str = ""
+
+
+class Grammar(NamedTuple):
+    """lists: heading -> entries; recipes: name -> slots in the order in which they are drawn."""
+
+    lists: dict[str, list[str]]
+    recipes: dict[str, list[Slot]]
+
+    def families(self, first: str) -> list[str]:
+        """The second words of the headings "first second", in the order of the file."""
+        prefix = f"{first} "
+        return [name.removeprefix(prefix) for name in self.lists if name.startswith(prefix)]
+
+
+def parse_grammar(text: str, base: Grammar | None = None) -> Grammar:
+    """The lists and recipes of a file, and those of `base`.
+
+    >>> parse_grammar('''
+    ... greeting
+    ...     good morning|good night
+    ...     hello
+    ... ''').lists
+    {'greeting': ['good morning', 'good night', 'hello']}
+    """
+    lists = dict(base.lists) if base else {}
+    recipes = dict(base.recipes) if base else {}
+    heading = ""
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not line.startswith(" "):
+            heading = line.strip()
+            if heading.endswith(":"):
+                heading = heading.removesuffix(":")
+                recipes[heading] = []
+            elif " = " in heading:
+                slot = _parse_slot(heading)
+                recipes[slot.name] = [slot]
+            else:
+                lists[heading] = []
+        elif heading in recipes:
+            recipes[heading].append(_parse_slot(line.strip()))
+        else:
+            for entry in line.strip().split("|"):
+                lists[heading] += lists[entry[1:]] if entry.startswith("@") else [entry]
+    return Grammar(lists, recipes)
+
+
+def _parse_slot(line: str) -> Slot:
+    match = _ASSIGNMENT.fullmatch(line)
+    if match is None:
+        raise ValueError(f"not `name = text`: {line!r}")
+    name, percent, text, otherwise, always = match.groups()
+    if percent is None:
+        return Slot(name, always)
+    return Slot(name, text, int(percent), otherwise or "")
+
+
+@cache
+def load_grammar(name: str) -> Grammar:
+    """The grammar of data/<name>.txt, read on first use."""
+    base = None if name == "words" else load_grammar("words")
+    return parse_grammar((DATA / f"{name}.txt").read_text(encoding="utf-8"), base)

@@ -1,0 +1,141 @@
+"""Draws the sample's sentences from the data files, repeatably.
+
+A template's slots are written in braces: `{name}` is a value drawn before, or else an entry of the
+list or the text of the recipe `name`. More may follow the name:
+
+    {objects stem}      the list "objects 읽" if the slot `stem` is 읽
+    {surnames*}         all entries may be drawn, else the last seventh is kept for held-out parts
+    {places*-place}     any entry but the value of the slot `place`
+    {stem.past}         a form of a verb, see korean.VERB_FORMS
+    {who:은}            with a particle that fits (은 or 는); {thing:~을} with the one that does not
+    {3..98}             a number; {01..12} is written in two digits
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from ke_t5.sample.grammar import load_grammar
+from ke_t5.sample.korean import VERB_FORMS, particle, wrong_particle
+
+T = TypeVar("T")
+Values = Mapping[str, str]
+# (slot, start, end), half-open in characters
+Span = tuple[str, int, int]
+# One word in seven of a list occurs in the held-out splits only.
+_HELD_OUT_SHARE = 7
+SLOT = re.compile(
+    r"\{(?:(?P<low>\d+)\.\.(?P<high>\d+)|(?P<name>\w+)(?: (?P<key>\w+))?"
+    r"(?P<any>\*(?:-(?P<but>\w+))?)?(?:\.(?P<form>\w+))?)(?::(?P<wrong>~)?(?P<particle>\w+))?\}"
+)
+
+
+class TextSampler:
+    """Random choices for one split of one release.
+
+    Args:
+        seed: names the release and the split, so that no split depends on another's size.
+        grammar: the data file to draw from.
+        unseen: the share of choices among the words that a training split never contains (0 there).
+    """
+
+    def __init__(self, seed: str, grammar: str = "words", *, unseen: float = 0.0) -> None:
+        self.random = random.Random(seed)
+        self.grammar = load_grammar(grammar)
+        self.unseen = unseen
+
+    def pick(self, words: Sequence[T]) -> T:
+        """One of the words: of the held-out ones with probability `unseen`, else of the others."""
+        border = len(words) - len(words) // _HELD_OUT_SHARE
+        if border < len(words) and self.chance(self.unseen):
+            return words[self.random.randrange(border, len(words))]
+        return words[self.random.randrange(border)]
+
+    def two(self, words: Sequence[T]) -> tuple[T, T]:
+        """Two different ones of the words."""
+        first = second = self.pick(words)
+        while second == first:
+            second = self.pick(words)
+        return first, second
+
+    def any_of(self, choices: Sequence[T]) -> T:
+        """One of all the choices, held-out ones included."""
+        return self.random.choice(choices)
+
+    def another(self, choices: Sequence[T], taken: T | None) -> T:
+        """One of all the choices but `taken`."""
+        return self.any_of([choice for choice in choices if choice != taken])
+
+    def chance(self, share: float) -> bool:
+        return self.random.random() < share
+
+    def between(self, low: int, high: int) -> int:
+        """A whole number from low to high, both included."""
+        return self.random.randint(low, high)
+
+    def noisy(self, label: T, labels: Sequence[T], share: float) -> T:
+        """The label, or in `share` of all cases a wrong one, as people's labels are."""
+        return self.another(labels, label) if self.chance(share) else label
+
+    def shuffled(self, items: Sequence[T]) -> list[T]:
+        return self.random.sample(items, len(items))
+
+    def balanced(self, labels: Sequence[T], num_rows: int) -> list[T]:
+        """`num_rows` labels in random order, each as often as any other but for one."""
+        return self.shuffled([labels[row % len(labels)] for row in range(num_rows)])
+
+    def entries(self, name: str) -> list[str]:
+        """The entries of a list, as the data file has them."""
+        return self.grammar.lists[name]
+
+    def draw(self, recipe: str, **values: str) -> dict[str, str]:
+        """The values, and those of the recipe's slots, drawn one after the other."""
+        drawn = dict(values)
+        for slot in self.grammar.recipes[recipe]:
+            is_first = slot.percent is None or self.chance(slot.percent / 100)
+            drawn[slot.name] = self.fill(slot.text if is_first else slot.otherwise, drawn).strip()
+        return drawn
+
+    def word(self, name: str, values: Values | None = None) -> str:
+        """The text of a recipe, or an entry of a list."""
+        if name in self.grammar.recipes:
+            return self.draw(name, **(values or {}))[name]
+        return self.fill(self.pick(self.entries(name)), values or {})
+
+    def fill(self, template: str, values: Values) -> str:
+        """The template with its slots filled.
+
+        >>> TextSampler("").fill("{who:은} {where}에 갔다.", {"who": "민수", "where": "부산"})
+        '민수는 부산에 갔다.'
+        """
+        return self.fill_spans(template, values)[0]
+
+    def fill_spans(self, template: str, values: Values) -> tuple[str, list[Span]]:
+        """The template with its slots filled, and where each of them is, without its particle."""
+        text, spans, position = "", [], 0
+        for match in SLOT.finditer(template):
+            text += template[position : match.start()]
+            word = self._slot(match, values)
+            spans.append((match["name"], len(text), len(text) + len(word)))
+            text += word
+            if match["particle"]:
+                text += (wrong_particle if match["wrong"] else particle)(word, match["particle"])
+            position = match.end()
+        return text + template[position:], spans
+
+    def _slot(self, match: re.Match[str], values: Values) -> str:
+        """What a slot stands for."""
+        low, high, name, form = match.group("low", "high", "name", "form")
+        if low:
+            return f"{self.between(int(low), int(high)):0{len(low)}d}"
+        if match["key"]:
+            name += f" {values[match['key']]}"
+        if match["any"]:
+            taken = values.get(match["but"])
+            word = self.fill(self.another(self.entries(name), taken), values)
+        else:
+            word = values[name] if name in values else self.word(name, values)
+        return VERB_FORMS[form](word) if form else word
