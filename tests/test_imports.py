@@ -20,8 +20,8 @@ PACKAGE = "ke_t5"
 SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
-    "errors files programs config.spellings config.annotations config.gin_syntax models.kinds "
-    "pipe.code",
+    "errors files programs config.resume config.spellings config.annotations config.gin_syntax "
+    "models.kinds pipe.code",
     "config config.ranges checkpoint report task.qa hub class_numbers composition faults launchers "
     "rendezvous",
     "registry config.bindings failure config.flags distributed readers.* models models.source "

@@ -35,6 +35,7 @@ from ke_t5.checkpoint.folders import (
     write_folder,
     write_pointer,
 )
+from ke_t5.config.resume import ResumeMode, ResumeRequest
 from ke_t5.errors import Exit, UserError
 
 __all__ = [
@@ -139,23 +140,24 @@ def _machine_error(error: OSError, weights: Path, needed: int) -> UserError:
     return UserError(what, str(weights), fix, Exit.MACHINE)
 
 
-def find_checkpoint(weights: Path, resume: str) -> Path | None:
+def find_checkpoint(weights: Path, resume: ResumeRequest) -> Path | None:
     """The whole checkpoint that --resume means, its hashes checked.
 
     Args:
-        resume: "true" (the last one), "best", "auto" (the last whole one, None where there is
-            none), or a path: of a checkpoint, of a folder `weights`, or of a run's folder.
+        resume: the last one, the best, "auto" (the last whole one, None if there is none), or
+            the one at a path.
 
     Raises:
         UserError: exit 4, there is none, or it is damaged. Never with "auto", which warns of each
             damaged one that it passes over.
     """
-    if resume == "auto":
+    if resume.mode is ResumeMode.AUTO:
         return _last_whole(weights)
-    if resume in ("true", "best"):
-        path = _pointed(weights, "last" if resume == "true" else resume, f"--resume {resume}")
+    if resume.path is None:
+        pointer = "best" if resume.mode is ResumeMode.BEST else "last"
+        path = _pointed(weights, pointer, f"--resume {resume}")
     else:
-        path = _by_path(weights, resume)
+        path = _by_path(weights, resume.path)
     _check(path)
     return path
 

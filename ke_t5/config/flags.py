@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ke_t5.config import spellings
+from ke_t5.config.resume import LAST, ResumeRequest
 from ke_t5.errors import UserError, in_one, nearest, suggestion
 from ke_t5.programs import TEST, TRAIN, command, program_name
 
@@ -89,11 +90,13 @@ def warmup(value: str) -> int | float:
     return number or 0
 
 
-def resume(value: str) -> str | None:
+def resume(value: str) -> ResumeRequest | None:
     folded = text(value).lower()
     if folded in NO:
         return None
-    return "true" if folded in YES else folded if folded in ("auto", "best") else path(value)
+    if folded in YES:
+        return LAST
+    return ResumeRequest.parse(folded if folded in ("auto", "best") else path(value))
 
 
 def hf_path(value: str) -> str:

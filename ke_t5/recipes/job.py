@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 import ke_t5.train.optimizers  # noqa: F401 - registers the optimizers before gin binds
 from ke_t5.config.gin_config import Configuration, configure, import_modules
+from ke_t5.config.resume import ResumeMode
 from ke_t5.distributed import Ranks, launched_rank
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
@@ -282,12 +283,12 @@ def resumed_run(job: Job) -> bool:
     Only `--resume auto` may find none.
     """
     resume = job.flags.resume
-    if resume not in ("true", "auto", "best"):
-        run = RunFolder.around(resume)
+    if resume.path is not None:
+        run = RunFolder.around(resume.path)
         if run is not None:
             job.run = run
             announce_run_folder(run.path)
             return True
-    if resume == "auto":
+    if resume.mode is ResumeMode.AUTO:
         return any(job.run.weights.glob("step-*/MANIFEST.json"))
     return True

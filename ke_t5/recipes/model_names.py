@@ -14,8 +14,6 @@ from ke_t5.recipes.folders import RunFolder
 
 logger = logging.getLogger(__name__)
 
-RESUME_WORDS = ("true", "auto", "best")
-
 
 def resolve_model_name(flags: Namespace, form: str) -> str:
     """The model's name as `load_model` takes it; what was chosen automatically is reported.
@@ -53,8 +51,8 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
 def _name_of_run(flags: Namespace) -> str | None:
     """The model of the run that `--resume`, or a test, goes on with; None unless it is clear which
     run that is."""
-    if flags.resume and flags.resume not in RESUME_WORDS:
-        run = RunFolder.around(flags.resume)
+    if flags.resume and flags.resume.path:
+        run = RunFolder.around(flags.resume.path)
         return run.read_run().get("model_name") if run is not None else None
     if not flags.resume and (not _is_test(flags) or flags.hf_path or flags.from_scratch):
         return None

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
+from ke_t5.config.resume import BEST, LAST
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
 from ke_t5.pipe import IGNORED, EvaluationHelper, Examples
@@ -187,7 +188,7 @@ def export_best(
         has_best = job.run.has_best()
         if not has_best:
             logger.warning("no validation score to choose by: exporting the last checkpoint")
-        checkpoint = find_checkpoint(job.run.weights, "best" if has_best else "true")
+        checkpoint = find_checkpoint(job.run.weights, BEST if has_best else LAST)
         load_checkpoint(checkpoint, model=module)
         best = best_of(read_progress(checkpoint))
         tokenizer, scores = get_vocabulary(), best["scores"] if best else {}

@@ -78,7 +78,8 @@ def _names_of_weights(keeper: Keeper) -> tuple[str, str]:
 
     run = keeper.job.run
     step = read_pointer(run.weights, "best") if keeper.ranks.is_main else None
-    if keeper.job.flags.resume in (None, "true", "auto", "best"):
+    resume = keeper.job.flags.resume
+    if resume is None or resume.path is None:
         return "true" if step is None else "best", "true"
     best = run.weights if step is None else run.weights / folder_name(step)
     return str(best), str(run.path)

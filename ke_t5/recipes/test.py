@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ke_t5.config.resume import BEST, LAST
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
@@ -93,7 +94,7 @@ def choose_weights(job: Job) -> None:
         else:
             take_pre_trained_model(job, from_scratch=True)
     elif job.run.is_trained():
-        flags.resume = "best" if job.run.has_best() else "true"
+        flags.resume = BEST if job.run.has_best() else LAST
         logger.warning("testing the trained run in %s (--resume %s)", job.run.path, flags.resume)
         take_run_model(job)
         check_task(job)

@@ -7,6 +7,7 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from ke_t5.config.resume import AUTO
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.launchers import is_restart, launch_name
@@ -139,7 +140,7 @@ def is_restarted_run(job: Job) -> bool:
     """
     if not is_restart() or job.run.read_run().get("launch") != launch_name():
         return False
-    job.is_restart, job.flags.resume = True, "auto"
+    job.is_restart, job.flags.resume = True, AUTO
     return resumed_run(job)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.checkpoint_toys import FILES, Toy, assert_same_bits, flip, save
+from support.checkpoint_toys import FILES, Toy, assert_same_bits, find_checkpoint, flip, save
 
-from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint
+from ke_t5.checkpoint.checkpoints import load_checkpoint
 from ke_t5.errors import Exit, UserError
 
 

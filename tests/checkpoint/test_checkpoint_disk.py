@@ -11,9 +11,9 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from support.checkpoint_toys import names, save
+from support.checkpoint_toys import find_checkpoint, names, save
 
-from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
+from ke_t5.checkpoint.checkpoints import clean
 from ke_t5.errors import Exit, UserError
 
 Usage = namedtuple("Usage", "total used free")
@@ -86,8 +86,8 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[2], sys.argv[3]]
 import torch
 torch.set_num_threads(1)
-from support.checkpoint_toys import save
-from ke_t5.checkpoint.checkpoints import clean, find_checkpoint, load_checkpoint
+from support.checkpoint_toys import find_checkpoint, save
+from ke_t5.checkpoint.checkpoints import clean, load_checkpoint
 from ke_t5.checkpoint import folders as checkpoint_folders
 
 weights, calls = Path(sys.argv[1]), 0

@@ -19,6 +19,7 @@ from ke_t5.config.flags import (
     wants_traceback,
 )
 from ke_t5.config.gin_config import configure
+from ke_t5.config.resume import AUTO, BEST, LAST, ResumeMode, ResumeRequest
 from ke_t5.errors import Exit, UserError
 from ke_t5.programs import command
 
@@ -144,17 +145,18 @@ def test_repeated_flags_keep_their_order():
 @pytest.mark.parametrize(
     "argv, value",
     [
-        (["--resume"], "true"),
-        (["--resume=True"], "true"),
+        (["--resume"], LAST),
+        (["--resume=True"], LAST),
         (["--resume", "false"], None),
-        (["--resume", "auto"], "auto"),
-        (["--resume", "best"], "best"),
-        (["--resume", "output/a/step-00000002"], "output/a/step-00000002"),
+        (["--resume", "auto"], AUTO),
+        (["--resume", "best"], BEST),
+        (["--resume", "output/a/step-2"], ResumeRequest(ResumeMode.PATH, "output/a/step-2")),
     ],
 )
 def test_resume(argv, value):
     assert parse_train(argv).resume == value
     assert parse_test(argv).resume == value
+    assert value is None or ResumeRequest.parse(str(value)) == value
 
 
 @pytest.mark.parametrize(

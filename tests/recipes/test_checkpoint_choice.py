@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from support.checkpoint_toys import flip, names, save
+from support.checkpoint_toys import find_checkpoint, flip, names, save
 
-from ke_t5.checkpoint.checkpoints import find_checkpoint, read_progress
+from ke_t5.checkpoint.checkpoints import read_progress
 from ke_t5.errors import Exit, UserError
 
 

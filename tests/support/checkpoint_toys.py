@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ke_t5.checkpoint import checkpoints
 from ke_t5.checkpoint.checkpoints import save_checkpoint
+from ke_t5.config.resume import ResumeRequest
 
 FILES = (
     "MANIFEST.json model.safetensors model.json optimizer.safetensors optimizer.json progress.json"
@@ -87,3 +89,8 @@ def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def find_checkpoint(weights, resume):
+    """The checkpoint that `--resume` means with that word or path."""
+    return checkpoints.find_checkpoint(weights, ResumeRequest.parse(resume))
