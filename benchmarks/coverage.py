@@ -22,8 +22,7 @@ import numpy as np
 
 from benchmarks.populations import POPULATIONS, Population
 from ke_t5.report.intervals import NUM_DRAWS, SEED, NoInterval, draw, interval_of
-from ke_t5.report.shortcuts import shortcuts_of
-from ke_t5.report.statistics import Statistic
+from ke_t5.task.metrics.statistics import Statistic
 
 POPULATION_SEED, TRIAL_SEED = 1, 2  # of the trials, beside the number of the population
 
@@ -65,7 +64,7 @@ def statistics_of(population: Population) -> dict[str, Statistic]:
     for metric in population.metrics:
         columns = [c for c in (population.gold, population.predicted) if c is not None]
         wants_scores = population.scores is not None
-        found |= shortcuts_of(metric, [*columns, population.scores] if wants_scores else columns)
+        found |= metric.statistics(*columns, *([population.scores] if wants_scores else []))
     return found
 
 

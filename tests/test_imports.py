@@ -28,12 +28,12 @@ LINES = (
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "
     "task.text task.spans task.tokenizer_files pipe.module_state train train.settings "
-    "checkpoint.serialization train.loggers train.guard",
+    "checkpoint.serialization train.loggers train.guard task.metrics.statistics",
     "config.gin_config models.loader models.vocabulary models.hub models.ngrams "
     "models.encoders models.structured_heads pipe.rows pipe.tables pipe.generation "
-    "task.metrics.classification task.qa.answers task.submission task.utils train.schedules "
+    "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "checkpoint.folders",
-    "models.tensor_names",
+    "models.tensor_names task.metrics.classification",
     "models.choice models.account models.fidelity models.models models.characters "
     "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
     "checkpoint.checkpoints",

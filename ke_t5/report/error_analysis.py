@@ -9,10 +9,10 @@ from typing import Any
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.report import html, tables
-from ke_t5.report.counts import entity_pairs
 from ke_t5.report.html import Html, Span
 from ke_t5.report.intervals import Bootstrap
 from ke_t5.report.tables import Line
+from ke_t5.task.metrics.tagging import entity_pairs, tree_words
 from ke_t5.task.spans import entity_spans
 
 NUM_ERRORS = 30
@@ -179,10 +179,10 @@ def _wrong_words(line: Line) -> list[str]:
             return "nothing"
         return f"{relation} of {words[head] if head < len(words) else head}"
 
-    columns = tables.tree_columns(line["gold"], line["prediction"])
+    columns = tree_words(line["gold"], line["prediction"])
     return [
         f"{words[i] if i < len(words) else i}: {told(head, relation)} → {told(said_head, said)}"
-        for i, (head, relation, said_head, said) in enumerate(zip(*columns, strict=True), start=1)
+        for i, (head, relation, said_head, said) in enumerate(columns, start=1)
         if (head, relation) != (said_head, said)
     ]
 

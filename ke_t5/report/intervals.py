@@ -26,8 +26,8 @@ from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.report import resamples
 from ke_t5.report.resamples import Drawn
-from ke_t5.report.shortcuts import shortcuts_of
-from ke_t5.report.statistics import Mean, RankCorrelation, Statistic, Support
+from ke_t5.task.metrics.metric import Metric
+from ke_t5.task.metrics.statistics import Mean, RankCorrelation, Statistic, Support
 
 LEVEL = 95  # percent of such intervals hold the true score
 SEED = 0
@@ -122,7 +122,7 @@ def _statistics_of(
             if not row_scores:
                 continue
             inputs = [*columns, row_scores]
-        made = _official_statistics(metric, inputs, scores)
+        made = _official_statistics(metric, inputs, scores) if isinstance(metric, Metric) else {}
         found = {**{name: one for name, one in made.items() if one is not None}, **found}
         if not made or None in made.values():
             slow.append((metric, inputs))
@@ -149,11 +149,11 @@ def _are_equal(value: float, score: float) -> bool:
 
 
 def _official_statistics(
-    metric: Callable, inputs: Sequence[Sequence], scores: Mapping[str, float]
+    metric: Metric, inputs: Sequence[Sequence], scores: Mapping[str, float]
 ) -> dict[str, Statistic | None]:
     """Score -> its statistic, None where that does not give the score for each row once."""
     found: dict[str, Statistic | None] = {}
-    for name, statistic in shortcuts_of(metric, inputs).items():
+    for name, statistic in metric.statistics(*inputs).items():
         key = _official_name(scores, name)
         if key is None:
             continue

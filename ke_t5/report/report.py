@@ -46,8 +46,8 @@ def write_report(
         found = tables.confusion(task, lines)
         printed.append(tables.confusion_text(found))
     if kind in ("labels", "tags", "trees"):
-        pairs = [tables.type_pairs(kind, line) for line in lines]
-        types = tables.scores_per_type(pairs, found.names if found else None)
+        counts = tables.counts_by_type(kind, lines)
+        types = tables.scores_per_type(counts, found.names if found else None)
     if kind in ("tags", "trees") and types:
         printed.append(tables.types_text(types))
     pictures = draw(kind, lines, found, types, title=title)

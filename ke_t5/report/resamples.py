@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ke_t5.report.statistics import RankCorrelation, Statistic
+from ke_t5.task.metrics.statistics import RankCorrelation, Statistic
 
 MOST_LEFT_OUT = 500  # parts of the rows that are left out in turn, for the acceleration
 MOST_LEFT_OUT_SLOW = 50

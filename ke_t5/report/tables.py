@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
-from ke_t5.report.counts import counts_of, entity_pairs
 from ke_t5.task import labels
 from ke_t5.task.labels import Labels
-from ke_t5.task.metrics import classification
+from ke_t5.task.metrics import classification, tagging
+from ke_t5.task.metrics.statistics import ClassCounts, by_class
 
 UNPARSABLE = "unparsable"
 TAGGING = ("token_classification", "character_tagging")
@@ -123,22 +122,16 @@ class TypeScores:
 
 
 def scores_per_type(
-    rows: Sequence[Iterable[tuple[Hashable, Hashable]]], names: Sequence[Hashable] | None = None
+    counts: ClassCounts, names: Sequence[Hashable] | None = None
 ) -> list[TypeScores]:
-    """The scores of the types in the rows' (gold, predicted) pairs, where None is no type.
+    """The scores of each class.
 
     Args:
         names: which ones, in this order; default: all, those with most support first.
     """
-    if names is None:
-        support = Counter(gold for row in rows for gold, _ in row)
-        seen = {kind for row in rows for pair in row for kind in pair} - {None}
-        names = sorted(seen, key=lambda kind: (-support[kind], str(kind)))
-    if not names:
-        return []
-    sums = counts_of(rows, names).sum(0).reshape(3, -1).T.astype(int).tolist()
-    return [
-        TypeScores(
+    columns = by_class(counts.sums.astype(int))
+    scores = {
+        name: TypeScores(
             str(name),
             100 * hits / predicted if predicted else 0.0,
             100 * hits / gold if gold else 0.0,
@@ -146,31 +139,24 @@ def scores_per_type(
             gold,
             predicted,
         )
-        for name, (hits, gold, predicted) in zip(names, sums, strict=True)
-    ]
+        for name, hits, gold, predicted in zip(
+            counts.classes, *(column.tolist() for column in columns), strict=True
+        )
+    }
+    if names is None:
+        return sorted(scores.values(), key=lambda one: (-one.support, one.name))
+    return [scores[name] for name in names]
 
 
-def type_pairs(kind: str, line: Line) -> list[tuple]:
-    """The (gold, predicted) pairs of a row that its types are scored by: labels; entities, in
-    strict IOB2; relations, which count only with the right head."""
-    gold, predicted = line["gold"], line["prediction"]
+def counts_by_type(kind: str, lines: Sequence[Line]) -> ClassCounts:
+    """How often each type of the rows is hit, gold and predicted: labels; entities, in strict
+    IOB2; relations, which count only with the right head."""
+    columns = [line["gold"] for line in lines], [line["prediction"] for line in lines]
     if kind == "labels":
-        return [(gold, predicted)]
+        return classification.macro_f1.statistics(*columns)["macro_f1"]
     if kind == "tags":
-        return entity_pairs(gold, predicted)
-    words = zip(*tree_columns(gold, predicted), strict=True)
-    return [
-        pair
-        for head, relation, said_head, said in words
-        for pair in ([(relation, said)] if head == said_head else [(relation, None), (None, said)])
-    ]
-
-
-def tree_columns(gold: dict, predicted: dict | None) -> tuple[list, list, list, list]:
-    """Heads and relations of a tree and of what was predicted, None where nothing was."""
-    nothing = [None] * len(gold["heads"])
-    said = predicted or {"heads": nothing, "relations": nothing}
-    return gold["heads"], gold["relations"], said["heads"], said["relations"]
+        return tagging.entities_by_type(*columns)
+    return tagging.relations_by_type(*columns)
 
 
 def types_text(types: Sequence[TypeScores]) -> str:

@@ -19,7 +19,7 @@ from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, steps, tags, text
 from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
-from ke_t5.task.metrics.classification import Metric
+from ke_t5.task.metrics.metric import Metric
 from ke_t5.task.qa import passages
 
 # Tokens that a model may write for the name of a label, a number, an answer.

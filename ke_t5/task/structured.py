@@ -14,7 +14,7 @@ from ke_t5.task import checks, decoders, spans, steps, text
 from ke_t5.task.decoders import Examples, Records
 from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
-from ke_t5.task.metrics.classification import Metric
+from ke_t5.task.metrics.metric import Metric
 
 WORDS_CUT = "words cut off"
 

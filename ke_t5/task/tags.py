@@ -12,7 +12,7 @@ from typing import Any
 
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
-from ke_t5.task import checks, metrics, spans, steps
+from ke_t5.task import checks, spans, steps
 from ke_t5.task.decoders import Examples, Records
 from ke_t5.task.forms import INPUT, SEGMENTS
 from ke_t5.task.labels import Labels
@@ -195,13 +195,6 @@ def gold_tags(example: Example, *, labels: Labels) -> list[str] | None:
     if example["gold"] is None:
         return None
     return CharacterTags.of_characters(example, example["gold"])
-
-
-def token_accuracy(targets: Sequence, predictions: Sequence) -> dict[str, float]:
-    """`metrics.token_accuracy` over the tokens of sentences whose tags are per character: real
-    tokens only, neither padding nor special ones."""
-    columns = [[getattr(tags, "tokens", tags) for tags in side] for side in (targets, predictions)]
-    return metrics.token_accuracy(*columns)
 
 
 # ----------------------------------------------------------------------------------------- forms

@@ -49,7 +49,7 @@ from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
 from ke_t5.readers import klue, kor_corpora, korquad, nikl
-from ke_t5.task import families, labels, metrics, steps, structured, tags
+from ke_t5.task import families, labels, metrics, steps, structured
 
 ACCURACY, MACRO_F1 = metrics.accuracy, metrics.macro_f1
 TITLE, TEXT, SENTENCE = {"title": "title"}, {"text": "text"}, {"sentence": "text"}
@@ -59,7 +59,7 @@ SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
 QUESTIONS = {"question1": "question1", "question2": "question2"}
 RELATION = (metrics.micro_f1_without("no_relation"), metrics.auprc, ACCURACY)
 WRITTEN_RELATION = (RELATION[0], ACCURACY)  # text has no probabilities
-ENTITIES = (metrics.entity_f1_micro, metrics.entity_f1, tags.token_accuracy)
+ENTITIES = (metrics.entity_f1_micro, metrics.entity_f1, metrics.token_accuracy)
 SUMMARY = (metrics.rouge, metrics.bleu)
 
 # name, release, fields of the text, labels, metrics, what picks the best, epochs

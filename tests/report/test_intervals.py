@@ -17,10 +17,10 @@ from ke_t5.pipe.evaluation import compute_scores
 from ke_t5.recipes.predictions import from_lines, lines_of
 from ke_t5.report import intervals, resamples
 from ke_t5.report.intervals import bootstrap
-from ke_t5.report.shortcuts import SHORTCUTS, shortcuts_of
-from ke_t5.report.statistics import Mean
 from ke_t5.task import metrics, tags
 from ke_t5.task.labels import KLUE_DP, KLUE_NER, KLUE_RE
+from ke_t5.task.metrics.metric import Metric
+from ke_t5.task.metrics.statistics import Mean
 
 NUM_ROWS = 40
 
@@ -62,8 +62,7 @@ def rows_for(metric, seed=5):
             metrics.rouge: lambda: pick.choice(texts),
             **dict.fromkeys((metrics.entity_f1, metrics.entity_f1_micro, metrics.character_f1),
                             lambda n=length: some_tags(pick, n)),
-            **dict.fromkeys((metrics.token_accuracy, tags.token_accuracy),
-                            lambda n=length: [pick.choice(["가", None]) for _ in range(n)]),
+            metrics.token_accuracy: lambda n=length: [pick.choice(["가", None]) for _ in range(n)],
             **dict.fromkeys((metrics.pearson, metrics.spearman, metrics.f1_at_3),
                             lambda: pick.randint(0, 10) / 2),
             metrics.bleu: lambda: " ".join(pick.choices(texts, k=4)),
@@ -94,14 +93,18 @@ def evaluated_on(task, gold, said, scores=None, prefix=""):
     return Evaluated(values, len(gold), len(gold), sum(p is None for p in said), lines, scores)
 
 
-METRICS = [*SHORTCUTS, metrics.f1_of("가"), metrics.micro_f1_without("가")]
+METRICS = [
+    *(one for one in map(metrics.__dict__.get, metrics.__all__) if isinstance(one, Metric)),
+    metrics.f1_of("가"),
+    metrics.micro_f1_without("가"),
+]
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
 def test_statistic_gives_what_the_metric_gives_on_each_draw(metric):
     gold, said, scores = rows_for(metric)
     columns = [gold, said] if scores is None else [gold, said, scores]
-    statistics = shortcuts_of(metric, columns)
+    statistics = metric.statistics(*columns)
     assert set(statistics) == set(metric(*columns))
     for sample in resamples.samples(NUM_ROWS, seed=1, num_draws=5):
         wanted = metric(*([column[i] for i in sample] for column in columns))
@@ -115,16 +118,15 @@ def test_statistic_gives_what_the_metric_gives_on_each_draw(metric):
 def test_every_metric_of_every_task_has_a_statistic():
     for name in TaskRegistry.names():
         for metric in TaskRegistry.get(name).metric_fns:
-            has_one = metric in SHORTCUTS or hasattr(metric, "excluded")
-            assert has_one or hasattr(metric, "positive"), (name, metric.__name__)
+            assert isinstance(metric, Metric), (name, metric.__name__)
 
 
-def test_statistic_that_does_not_give_the_score_is_not_believed(monkeypatch):
-    def wrong(metric, gold, said):
-        return {"accuracy": Mean(np.zeros(len(gold)))}
+def test_statistic_that_does_not_give_the_score_is_not_believed():
+    class Wrong(Metric):
+        __call__ = staticmethod(metrics.accuracy)
 
-    monkeypatch.setitem(SHORTCUTS, metrics.accuracy, wrong)
-    task = task_of(metrics.accuracy)
+    wrong = Wrong(lambda gold, said: {"accuracy": Mean(np.zeros(len(gold)))}, ("accuracy",))
+    task = task_of(wrong)
     gold, said, _ = rows_for(metrics.accuracy)
     found = bootstrap(task, evaluated_on(task, gold, said))
     assert found.intervals["accuracy"].num_draws == intervals.NUM_SLOW_DRAWS
@@ -133,7 +135,7 @@ def test_statistic_that_does_not_give_the_score_is_not_believed(monkeypatch):
 
 def test_class_without_gold_has_half_an_area():
     gold, _, scores = rows_for(metrics.auprc)
-    (statistic,) = shortcuts_of(metrics.auprc, (gold, gold, scores)).values()
+    (statistic,) = metrics.auprc.statistics(gold, gold, scores).values()
     official = metrics.auprc(gold, gold, scores)["auprc"]
     assert statistic(np.ones((1, NUM_ROWS)))[0] == pytest.approx(official)
 
@@ -142,7 +144,7 @@ def test_probabilities_without_ties_need_no_thresholds():
     pick = random.Random(2)
     gold = [pick.choice(KLUE_RE.names) for _ in range(NUM_ROWS)]
     scores = [[pick.random() for _ in KLUE_RE.names] for _ in gold]
-    (statistic,) = shortcuts_of(metrics.auprc, (gold, gold, scores)).values()
+    (statistic,) = metrics.auprc.statistics(gold, gold, scores).values()
     assert statistic.ends is None
     official = metrics.auprc(gold, gold, scores)["auprc"]
     assert statistic(np.ones((1, NUM_ROWS)))[0] == pytest.approx(official)
@@ -302,7 +304,7 @@ def test_token_scores_survive_the_predictions_file():
     gold = tags.CharacterTags(["B-PS", "I-PS", "O"])
     said = tags.CharacterTags(["B-PS", "I-PS", "B-LC"])
     gold.tokens, said.tokens = ["B-PS", "O"], ["B-PS", "B-LC"]
-    task = task_of(tags.token_accuracy)
+    task = task_of(metrics.token_accuracy)
     evaluated = evaluated_on(task, [gold] * 9, [said] * 9)
     assert evaluated.scores == {"token_accuracy": 50.0}
     lines, _ = through_json(task, evaluated)
@@ -312,7 +314,7 @@ def test_token_scores_survive_the_predictions_file():
 
 def test_predictions_that_do_not_give_a_score_give_no_interval_of_it():
     """Files of older runs hold characters where the score is of tokens."""
-    task = task_of(tags.token_accuracy)
+    task = task_of(metrics.token_accuracy)
     evaluated = evaluated_on(task, [["O", "B-PS"]] * 30, [["O", "O"], ["O", "B-PS"]] * 15)
     older = dataclasses.replace(evaluated, scores={"token_accuracy": 65.75})
     reasons = bootstrap(task, older).reasons

@@ -8,6 +8,7 @@ from ke_t5.pipe import FunctionDataSource, Task
 from ke_t5.report import tables
 from ke_t5.task import metrics
 from ke_t5.task.labels import KLUE_TC
+from ke_t5.task.metrics.statistics import macro_f1_of
 
 
 def task_of(*, form="sequence_classification", labels=None, metric_fns=()):
@@ -75,8 +76,7 @@ def test_scores_per_type_of_entity():
     gold = ["B-PS", "I-PS", "O", "B-LC", "O"]
     said = ["B-PS", "I-PS", "O", "B-PS", "O"]
     lines = lines_of((gold, said), (["B-PS"], None), (["I-PS"], ["I-PS"]))
-    rows = [tables.type_pairs("tags", line) for line in lines]
-    people, places = tables.scores_per_type(rows)
+    people, places = tables.scores_per_type(tables.counts_by_type("tags", lines))
     assert (people.name, people.support, people.predicted) == ("PS", 2, 2)
     assert (people.precision, people.recall, people.f1) == (50.0, 50.0, 50.0)
     assert (places.name, places.precision, places.recall, places.f1) == ("LC", 0.0, 0.0, 0.0)
@@ -86,22 +86,22 @@ def test_scores_per_type_agree_with_the_metric():
     gold = [["B-PS", "I-PS", "O", "B-LC"], ["B-DT", "O", "O", "B-PS"]]
     said = [["B-PS", "I-PS", "O", "B-DT"], ["B-DT", "I-DT", "O", "B-PS"]]
     lines = lines_of(*zip(gold, said, strict=True))
-    types = tables.scores_per_type([tables.type_pairs("tags", line) for line in lines])
+    types = tables.scores_per_type(tables.counts_by_type("tags", lines))
     mean = math.fsum(kind.f1 for kind in types) / len(types)
     assert mean == pytest.approx(metrics.entity_f1(gold, said)["entity_f1"])
 
 
 def test_relation_is_right_only_with_the_right_head():
     said = {"heads": [0, 0], "relations": ["NP_SBJ", "VP"]}
-    rows = [tables.type_pairs("trees", line) for line in lines_of((TREE, said), (TREE, None))]
-    by_name = {kind.name: kind for kind in tables.scores_per_type(rows)}
+    counts = tables.counts_by_type("trees", lines_of((TREE, said), (TREE, None)))
+    by_name = {kind.name: kind for kind in tables.scores_per_type(counts)}
     assert (by_name["VP"].precision, by_name["VP"].recall) == (100.0, 50.0)
     assert (by_name["NP_SBJ"].f1, by_name["NP_SBJ"].support) == (0.0, 2)
 
 
 def test_types_are_listed_by_support_and_rare_ones_left_to_the_page():
     rows = [[(f"type{i}", None)] * (i + 1) for i in range(45)]
-    types = tables.scores_per_type(rows)
+    types = tables.scores_per_type(macro_f1_of(rows))
     assert [kind.support for kind in types] == list(range(45, 0, -1))
     lines = tables.types_text(types).splitlines()
     assert lines[0].split() == ["type", "precision", "recall", "F1", "support"]
@@ -110,7 +110,7 @@ def test_types_are_listed_by_support_and_rare_ones_left_to_the_page():
 
 
 def test_no_type_gives_no_scores():
-    assert tables.scores_per_type([[], []]) == []
+    assert tables.scores_per_type(macro_f1_of([[], []])) == []
 
 
 def test_hangul_takes_two_columns_decomposed_or_not():

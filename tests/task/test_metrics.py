@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score, matthews_corrcoef
 
 from ke_t5.task import metrics
 from ke_t5.task.labels import KLUE_RE
@@ -279,3 +280,22 @@ def test_every_metric_is_tested_and_documented():
 def test_only_auprc_asks_for_scores():
     asking = [n for n in CASES if "scores" in inspect.signature(getattr(metrics, n)).parameters]
     assert asking == [] and "scores" in inspect.signature(metrics.auprc).parameters
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_scores_equal_the_libraries_to_the_last_digit(seed):
+    rng = random.Random(seed)
+    names = ["no_relation", *map(str, range(rng.randint(2, 25)))]
+    gold = rng.choices(names, k=300)
+    predicted = [g if rng.random() < 0.7 else rng.choice([*names, "none"]) for g in gold]
+    seen = list(dict.fromkeys([*gold, *predicted]))
+    related = [name for name in seen if name != "no_relation"]
+    is_one = [[name == "1" for name in side] for side in (gold, predicted)]
+    assert metrics.macro_f1(gold, predicted) | RELATION(gold, predicted) == {
+        "macro_f1": f1_score(gold, predicted, labels=seen, average="macro") * 100.0,
+        "micro_f1": f1_score(gold, predicted, labels=related, average="micro") * 100.0,
+    }
+    assert metrics.matthews(gold, predicted) | metrics.f1_of("1")(gold, predicted) == {
+        "matthews_correlation": matthews_corrcoef(gold, predicted) * 100.0,
+        "f1": f1_score(*is_one) * 100.0,
+    }

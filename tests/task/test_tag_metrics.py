@@ -4,6 +4,8 @@ import math
 import random
 
 import pytest
+from seqeval.metrics import f1_score
+from seqeval.scheme import IOB2
 
 from ke_t5.task.labels import KLUE_DP, KLUE_NER
 from ke_t5.task.metrics import (
@@ -83,6 +85,17 @@ def test_scores_of_tags_equal_their_definitions(seed):
     assert found["character_f1"] == pytest.approx(expected, abs=1e-9)
     expected = reference_character_f1(gold, predicted, inside)
     assert found["character_f1_without_o"] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_scores_of_entities_equal_seqeval_to_the_last_digit(seed):
+    rng = random.Random(seed)
+    gold, predicted = zip(*(random_sentences(rng, KLUE_NER.names) for _ in range(20)), strict=True)
+    columns = [[tags for part in side for tags in part] for side in (gold, predicted)]
+    options = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+    for metric, average in ((entity_f1, "macro"), (entity_f1_micro, "micro")):
+        (score,) = metric(*columns).values()
+        assert score == f1_score(*columns, average=average, **options) * 100.0
 
 
 def test_entity_f1_in_one_sequence_with_o_between_is_the_same():

@@ -7,6 +7,7 @@ from collections import Counter
 from difflib import SequenceMatcher
 
 import pytest
+from sacrebleu import corpus_bleu
 
 from ke_t5.task.metrics import bleu, dialogue_state, klue_mrc, korquad, rouge
 
@@ -206,3 +207,10 @@ def test_bleu_names_its_tokenizer_and_counts_an_unread_output_as_empty():
     assert bleu(targets, targets) == {"bleu[intl]": pytest.approx(100.0)}
     # Every run is right, but 5 words stand against 10: the brevity penalty alone.
     assert bleu(targets, [targets[0], None])["bleu[intl]"] == pytest.approx(36.7879441171)
+
+
+@pytest.mark.parametrize("texts", [["날씨가 좋다", "비가 온다"], ["가 나 다 라 마", "바 사 아 자"]])
+def test_bleu_equals_sacrebleus_of_the_corpus(texts):
+    predictions = [texts[0], texts[1][:-1]]
+    wanted = corpus_bleu(predictions, [texts], tokenize="intl", force=True).score
+    assert bleu(texts, predictions) == {"bleu[intl]": wanted}

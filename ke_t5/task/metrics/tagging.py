@@ -1,12 +1,33 @@
-"""Scores of tags and dependency trees over a whole split (see `label_metrics` for the form)."""
+"""Scores of tags and dependency trees over a whole split."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
 
 from ke_t5.task.labels import KLUE_DP, KLUE_DP_FIRST_RARE, KLUE_NER
-from ke_t5.task.metrics.classification import Scores, f1_score_of, mean_f1, over_labelled_rows
+from ke_t5.task.metrics.metric import metric
+from ke_t5.task.metrics.statistics import (
+    ClassCounts,
+    Pairs,
+    Statistic,
+    Sums,
+    classes_of,
+    f1_of_ratios,
+    macro,
+    macro_f1_of,
+    macro_of_all,
+    micro,
+    share,
+)
+from ke_t5.task.spans import entity_spans
+
+Tree = Mapping[str, Sequence[Any]]
 
 # ----------------------------------------------------------------------------------------- tags
 
@@ -24,19 +45,25 @@ def _tag_columns(targets: Sequence, predictions: Sequence) -> tuple[list, list]:
     return gold, predicted
 
 
-def _entity_f1(targets: Sequence, predictions: Sequence, *, average: str) -> float:
-    from seqeval.metrics import f1_score
-    from seqeval.scheme import IOB2
+def entity_pairs(gold: Sequence[str], predicted: Sequence[str] | None) -> Pairs:
+    """(gold type, predicted type) of each entity on either side, in strict IOB2; None where it is
+    on one side only."""
+    wanted, said = ({*entity_spans(tags or ())} for tags in (gold, predicted))
+    return [
+        (entity[2] if entity in wanted else None, entity[2] if entity in said else None)
+        for entity in sorted(wanted | said)
+    ]
 
-    gold, predicted = _tag_columns(targets, predictions)
-    if not any(tag[0] == "B" for tags in (*gold, *predicted) for tag in tags):
-        return math.nan
-    options = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
-    return float(f1_score(gold, predicted, average=average, **options) * 100.0)
+
+def entities_by_type(targets: Sequence, predictions: Sequence) -> ClassCounts:
+    """The mean F1 of the entity types, in seqeval's order."""
+    rows = [entity_pairs(*tags) for tags in zip(targets, predictions, strict=True)]
+    types = sorted(map(str, classes_of(rows)))
+    return ClassCounts(rows, partial(macro, f1=f1_of_ratios), types, averages="occurring")
 
 
-@over_labelled_rows("entity_f1")
-def entity_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> Scores:
+@metric("entity_f1")
+def entity_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dict[str, ClassCounts]:
     """Mean over entity types of the F1 of exact spans, in strict IOB2.
 
     Source: KLUE-baseline, klue_ner_entity_macro_f1 (seqeval). It puts all sentences in one
@@ -46,21 +73,25 @@ def entity_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> Scores
         targets, predictions: tags per character, one list per sentence; for KLUE-NER without the
             spaces (`spans.drop_spaces`).
 
-    Edge cases: an I- that continues nothing is no entity; the types averaged are those found in
-    gold or predictions; no entity on either side gives NaN.
+    Edge cases: an I- that continues nothing is no entity; the types averaged are those in gold or
+    predictions; no entity on either side gives NaN.
     """
-    return {"entity_f1": _entity_f1(targets, predictions, average="macro")}
+    return {"entity_f1": entities_by_type(*_tag_columns(targets, predictions))}
 
 
-@over_labelled_rows("entity_f1_micro")
-def entity_f1_micro(targets: Sequence[Sequence[str]], predictions: Sequence) -> Scores:
+@metric("entity_f1_micro")
+def entity_f1_micro(
+    targets: Sequence[Sequence[str]], predictions: Sequence
+) -> dict[str, ClassCounts]:
     """F1 of exact entities of all types together, in strict IOB2 (seqeval). No official program
     uses it; the NIKL entity corpora come with none. Tags and edge cases as in `entity_f1`."""
-    return {"entity_f1_micro": _entity_f1(targets, predictions, average="micro")}
+    score = partial(micro, f1=f1_of_ratios, absent=math.nan)
+    counts = entities_by_type(*_tag_columns(targets, predictions))
+    return {"entity_f1_micro": replace(counts, score=score, averages="none")}
 
 
-@over_labelled_rows("character_f1", "character_f1_without_o")
-def character_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> Scores:
+@metric("character_f1", "character_f1_without_o")
+def character_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dict[str, ClassCounts]:
     """Mean F1 of KLUE-NER's 13 character tags, and of the 12 without O.
 
     Source: KLUE-baseline, klue_ner_char_macro_f1. Its docstring and the paper leave O out, its code
@@ -70,31 +101,35 @@ def character_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> Sco
 
     Args:
         targets, predictions: as for `entity_f1`, spaces dropped.
+
+    Raises:
+        KeyError: a tag that KLUE-NER does not have.
     """
-    ids = {tag: i for i, tag in enumerate(KLUE_NER.names)}
-    outside = ids["O"]
-    gold, predicted = (
-        [i for tags in column for i in (outside, *(ids[tag] for tag in tags), outside)]
-        for column in _tag_columns(targets, predictions)
-    )
-    inside = [i for i in ids.values() if i != outside]
-    options = {"average": "macro", "zero_division": 1}
+    columns = _tag_columns(targets, predictions)
+    unknown = {tag for side in columns for tags in side for tag in tags} - set(KLUE_NER.names)
+    if unknown:
+        raise KeyError(*sorted(unknown))
+    rows = [[("O", "O"), *zip(*tags, strict=True), ("O", "O")]
+            for tags in zip(*columns, strict=True)]  # fmt: skip
+    inside = [name for name in KLUE_NER.names if name != "O"]
     return {
-        "character_f1": f1_score_of(gold, predicted, labels=list(ids.values()), **options),
-        "character_f1_without_o": f1_score_of(gold, predicted, labels=inside, **options),
+        "character_f1": ClassCounts(rows, macro_of_all, KLUE_NER.names, averages="all"),
+        "character_f1_without_o": ClassCounts(rows, macro_of_all, inside, averages="all"),
     }
 
 
-@over_labelled_rows("token_accuracy")
-def token_accuracy(targets: Sequence[Sequence], predictions: Sequence) -> Scores:
+@metric("token_accuracy")
+def token_accuracy(targets: Sequence[Sequence], predictions: Sequence) -> dict[str, Sums]:
     """The share of right tags over the positions whose gold tag is not None (padding, special
-    tokens); NaN where there is none. A prediction may be None: all its positions are wrong."""
-    hits = total = 0
+    tokens); NaN if there is none. A prediction may be None: all its positions are wrong. Of tags
+    per character that know those of their tokens (`tags.CharacterTags`), the tokens are scored."""
+    rows = []
     for gold, predicted in zip(targets, predictions, strict=True):
-        guesses = [None] * len(gold) if predicted is None else predicted
-        pairs = [(t, p) for t, p in zip(gold, guesses, strict=True) if t is not None]
-        hits, total = hits + sum(t == p for t, p in pairs), total + len(pairs)
-    return {"token_accuracy": 100.0 * hits / total if total else math.nan}
+        tags, guesses = (getattr(side, "tokens", side) for side in (gold, predicted))
+        pairs = zip(tags, [None] * len(tags) if guesses is None else guesses, strict=True)
+        hits = [tag == guess for tag, guess in pairs if tag is not None]
+        rows.append([sum(hits), len(hits)])
+    return {"token_accuracy": Sums(np.array(rows, dtype=np.float64), share)}
 
 
 # ---------------------------------------------------------------------------------------- trees
@@ -102,8 +137,17 @@ def token_accuracy(targets: Sequence[Sequence], predictions: Sequence) -> Scores
 WRONG_HEAD, RARE = "wrong head", "rare"
 
 
-@over_labelled_rows("uas", "las", "uas_accuracy", "las_accuracy")
-def klue_dp(targets: Sequence[Mapping], predictions: Sequence[Mapping | None]) -> Scores:
+def tree_words(gold: Tree, predicted: Tree | None) -> list[tuple]:
+    """(head, relation, predicted head, predicted relation) of each word, None where nothing was
+    predicted."""
+    nothing = [None] * len(gold["heads"])
+    said = predicted or {"heads": nothing, "relations": nothing}
+    columns = gold["heads"], gold["relations"], said["heads"], said["relations"]
+    return list(zip(*columns, strict=True))
+
+
+@metric("uas", "las", "uas_accuracy", "las_accuracy")
+def klue_dp(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict[str, Statistic]:
     """Attachment scores of dependency trees, over all words.
 
     Source: KLUE-baseline, klue_dp_uas_macro_f1 and klue_dp_las_macro_f1.
@@ -120,24 +164,37 @@ def klue_dp(targets: Sequence[Mapping], predictions: Sequence[Mapping | None]) -
         targets, predictions: {"heads": one int per word, "relations": one str per word}. A head of
             None (a word that was cut off), or None for the tree, is wrong.
     """
-    heads, relations = [], []
-    for gold, predicted in zip(targets, predictions, strict=True):
-        nothing = [None] * len(gold["heads"])
-        tree = predicted or {"heads": nothing, "relations": nothing}
-        heads += zip(gold["heads"], tree["heads"], strict=True)
-        relations += zip(gold["relations"], tree["relations"], strict=True)
-    if not heads:
-        return dict.fromkeys(("uas", "las", "uas_accuracy", "las_accuracy"), math.nan)
-    common = set(KLUE_DP.names[:KLUE_DP_FIRST_RARE])
-    right = [gold == predicted for gold, predicted in heads]
-    classes = [
-        [name if name is None or name in common else RARE for name in pair] for pair in relations
-    ]
-    labelled = [p if ok else WRONG_HEAD for (_, p), ok in zip(classes, right, strict=True)]
-    both = [ok and t == p for ok, (t, p) in zip(right, relations, strict=True)]
+    common = {None, *KLUE_DP.names[:KLUE_DP_FIRST_RARE]}
+    heads, relations, counts = [], [], []
+    for trees in zip(targets, predictions, strict=True):
+        words = tree_words(*trees)
+        right = [head == said_head for head, _, said_head, _ in words]
+        both = [ok and r == said for ok, (_, r, _, said) in zip(right, words, strict=True)]
+        merged = [[name if name in common else RARE for name in word[1::2]] for word in words]
+        heads.append([word[::2] for word in words])
+        relations.append(
+            [(g, p if ok else WRONG_HEAD) for (g, p), ok in zip(merged, right, strict=True)]
+        )
+        counts.append([sum(right), sum(both), len(words)])
+    shares = np.array(counts, dtype=np.float64)
     return {
-        "uas": mean_f1(*zip(*heads, strict=True)),
-        "las": mean_f1([t for t, _ in classes], labelled),
-        "uas_accuracy": 100.0 * sum(right) / len(right),
-        "las_accuracy": 100.0 * sum(both) / len(both),
+        "uas": macro_f1_of(heads),
+        "las": macro_f1_of(relations),
+        "uas_accuracy": Sums(shares[:, [0, 2]], share),
+        "las_accuracy": Sums(shares[:, [1, 2]], share),
     }
+
+
+def relations_by_type(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> ClassCounts:
+    """The mean F1 of relations, none of them merged, which count only with the right head."""
+    rows = [
+        [
+            pair
+            for head, relation, said_head, said in tree_words(*trees)
+            for pair in (
+                [(relation, said)] if head == said_head else [(relation, None), (None, said)]
+            )
+        ]
+        for trees in zip(targets, predictions, strict=True)
+    ]
+    return macro_f1_of(rows)

@@ -1,5 +1,4 @@
-"""Scores of answers, dialogue states and summaries over a whole split (see `label_metrics` for the
-form)."""
+"""Scores of answers, dialogue states and summaries over a whole split."""
 
 from __future__ import annotations
 
@@ -11,7 +10,10 @@ import string
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from ke_t5.task.metrics.classification import Scores, over_labelled_rows, percent
+import numpy as np
+
+from ke_t5.task.metrics.metric import metric
+from ke_t5.task.metrics.statistics import Mean, Statistic, Sums, f1_of_counts
 
 # ----------------------------------------------------------------------------------- KLUE-MRC
 
@@ -43,8 +45,10 @@ def _common_run_f1(prediction: str, reference: str) -> float:
     return 2 * (precision * recall) / (precision + recall)
 
 
-@over_labelled_rows("exact_match", "rouge_w")
-def klue_mrc(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> Scores:
+@metric("exact_match", "rouge_w")
+def klue_mrc(
+    targets: Sequence[Sequence[str]], predictions: Sequence[str | None]
+) -> dict[str, Mean]:
     """Exact match and the "ROUGE-W" of KLUE-MRC: best over the references, mean over questions.
 
     Source: KLUE-baseline, klue_mrc_em and klue_mrc_rouge_w. Its ROUGE-W is no weighted longest
@@ -67,7 +71,7 @@ def klue_mrc(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]
         wanted = [_normalize_klue_mrc(reference) for reference in references] or [""]
         exact.append(float(answer in wanted))
         rouge_w.append(max(_common_run_f1(answer, reference) for reference in wanted))
-    return {"exact_match": percent(exact), "rouge_w": percent(rouge_w)}
+    return {"exact_match": Mean(exact), "rouge_w": Mean(rouge_w)}
 
 
 # ------------------------------------------------------------------------------------ KorQuAD
@@ -91,8 +95,8 @@ def _character_f1(prediction: str, reference: str) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
-@over_labelled_rows("exact_match", "f1")
-def korquad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> Scores:
+@metric("exact_match", "f1")
+def korquad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, Mean]:
     """Exact match and character F1 of KorQuAD 1.0: best over the references, mean over questions.
 
     Source: korquad.github.io, evaluate-v1.0.py.
@@ -107,7 +111,7 @@ def korquad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None])
         exact.append(float(answer in wanted))
         overlaps = [] if answer is None else [_character_f1(answer, text) for text in wanted]
         f1.append(max(overlaps, default=0.0))
-    return {"exact_match": percent(exact), "f1": percent(f1)}
+    return {"exact_match": Mean(exact), "f1": Mean(f1)}
 
 
 # ---------------------------------------------------------------------------- dialogue states
@@ -124,10 +128,10 @@ def _turn_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-@over_labelled_rows("joint_goal_accuracy", "slot_f1", "slot_micro_f1")
+@metric("joint_goal_accuracy", "slot_f1", "slot_micro_f1")
 def dialogue_state(
     targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str] | None]
-) -> Scores:
+) -> dict[str, Statistic]:
     """Scores of dialogue states, one list of "domain-slot-value" per user turn.
 
     * `joint_goal_accuracy`: turns whose state is right as a set; two empty states are equal.
@@ -138,20 +142,22 @@ def dialogue_state(
     Source: KLUE-baseline, wos_jga, wos_slot_micro_f1 and compute_prf_for_wos. Values are compared
     as they stand. None is wrong, for an empty gold state too.
     """
-    joint, per_turn = [], []
-    hits = num_gold = num_predicted = 0
+    joint, per_turn, counts = [], [], []
     for gold, predicted in zip(targets, predictions, strict=True):
-        slots = set(predicted or ())
-        joint.append(float(predicted is not None and slots == set(gold)))
+        wanted, slots = set(gold), set(predicted or ())
+        joint.append(predicted is not None and slots == wanted)
         per_turn.append(0.0 if predicted is None else _turn_f1(gold, predicted))
-        hits += len(slots & set(gold))
-        num_gold, num_predicted = num_gold + len(set(gold)), num_predicted + len(slots)
-    micro = 2 * hits / (num_gold + num_predicted) if num_gold + num_predicted else 0.0
+        counts.append([len(slots & wanted), len(wanted), len(slots)])
     return {
-        "joint_goal_accuracy": percent(joint),
-        "slot_f1": percent(per_turn),
-        "slot_micro_f1": 100.0 * micro,
+        "joint_goal_accuracy": Mean(joint),
+        "slot_f1": Mean(per_turn),
+        "slot_micro_f1": Sums(np.array(counts, dtype=np.float64), _micro_f1),
     }
+
+
+def _micro_f1(sums: np.ndarray) -> np.ndarray:
+    """F1 x 100 from (hits, gold, predicted), 0 if there is neither."""
+    return f1_of_counts(*np.moveaxis(sums, -1, 0), absent=0.0) * 100.0
 
 
 # ----------------------------------------------------------------------------------- summaries
@@ -188,8 +194,8 @@ class _Tokenizer:
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
-@over_labelled_rows(*(f"{kind}[{unit}]" for unit in ("syllable", "eojeol") for kind in _ROUGE))
-def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> Scores:
+@metric(*(f"{kind}[{unit}]" for unit in ("syllable", "eojeol") for kind in _ROUGE))
+def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str, Mean]:
     """ROUGE-1, -2 and -L (F1, mean over summaries) under each tokenizer, which the name states.
 
     `[syllable]` counts characters without white space, `[eojeol]` words between white space, and
@@ -204,7 +210,7 @@ def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> Scores:
     from rouge_score.rouge_scorer import RougeScorer
 
     units = {"syllable": _syllables, "eojeol": _eojeols, "kiwi": _kiwi_morphemes()}
-    results: Scores = {}
+    means = {}
     for unit, tokenize in units.items():
         if tokenize is None:
             continue
@@ -214,20 +220,35 @@ def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> Scores:
             for target, prediction in zip(targets, predictions, strict=True)
         ]
         for kind in _ROUGE:
-            results[f"{kind}[{unit}]"] = percent([row[kind].fmeasure for row in rows])
-    return results
+            means[f"{kind}[{unit}]"] = Mean([row[kind].fmeasure for row in rows])
+    return means
 
 
-@over_labelled_rows("bleu[intl]")
-def bleu(targets: Sequence[str], predictions: Sequence[str | None]) -> Scores:
+@metric("bleu[intl]")
+def bleu(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str, Sums]:
     """BLEU of the whole split by sacrebleu, its `intl` tokenizer (words and punctuation marks).
 
     These are the settings of T5 and KE-T5 (exponential smoothing, case kept). Edge case: a split
     without any run of four words scores 0.
     """
-    from sacrebleu import corpus_bleu
+    from sacrebleu.metrics import BLEU
 
-    outputs = [prediction or "" for prediction in predictions]
     # force: no advice on standard error about texts that are tokenized already.
-    result = corpus_bleu(outputs, [list(targets)], tokenize="intl", force=True)
-    return {"bleu[intl]": float(result.score)}
+    scorer = BLEU(tokenize="intl", force=True)
+    rows = []
+    for target, prediction in zip(targets, predictions, strict=True):
+        one = scorer.corpus_score([prediction or ""], [[target]])
+        rows.append([one.sys_len, one.ref_len, *one.counts, *one.totals])
+    return {"bleu[intl]": Sums(np.array(rows, dtype=np.float64), _bleu)}
+
+
+def _bleu(sums: np.ndarray) -> np.ndarray:
+    """BLEU from (words predicted, words of the reference, hits of n-grams, n-grams predicted)."""
+    from sacrebleu.metrics import BLEU
+
+    scores = []
+    for said, wanted, *counts in np.rint(sums).astype(int).reshape(-1, sums.shape[-1]).tolist():
+        half = len(counts) // 2
+        one = BLEU.compute_bleu(counts[:half], counts[half:], said, wanted, smooth_method="exp")
+        scores.append(one.score)
+    return np.array(scores).reshape(sums.shape[:-1])
