@@ -21,7 +21,7 @@ SCRIPTS = ("train_ddp", "test_ddp")
 
 LINES = (
     "errors files programs config.resume config.spellings config.annotations config.gin_syntax "
-    "models.kinds pipe.code",
+    "forms models.families pipe.code",
     "config config.ranges checkpoint report task.qa hub class_numbers composition faults launchers "
     "rendezvous",
     "registry config.bindings failure config.flags distributed readers.* models models.source "
@@ -52,7 +52,7 @@ LINES = (
 
 # What a wrong flag, setting or row may cost: none of these imports the libraries below.
 LIGHT = (
-    "errors", "programs", "launchers", "rendezvous", "registry", "config.flags",
+    "errors", "forms", "programs", "launchers", "rendezvous", "registry", "config.flags",
     "config.gin_config", "distributed", "failure", "readers.klue", "readers.nikl",
     "readers.korquad", "readers.kor_corpora",
     "models.loader", "models.hub", "task.labels", "task.text", "task.spans", "task.metrics",

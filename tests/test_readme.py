@@ -18,7 +18,7 @@ from ke_t5.config.bindings import configurable, configurables
 from ke_t5.config.flags import FLAGS, LAUNCHER_FLAGS
 from ke_t5.config.gin_config import SEARCH
 from ke_t5.errors import Exit
-from ke_t5.models.loader import DEFAULT_MODELS, OUR_MODELS
+from ke_t5.forms import FORMS, MODEL_FORMS
 from ke_t5.pipe import TaskRegistry, get_task
 from ke_t5.task.task import UNCHECKED
 
@@ -236,12 +236,13 @@ def test_its_table_of_settings_is_what_gin_may_bind(name):
 def test_its_default_models_are_the_loaders(name):
     forms = {get_task(task).form for task in TaskRegistry.names()}
     listed = [cells[-1] for cells in rows_of_table(name, f"`{MEAN}`")]
-    assert sorted(listed) == sorted(f"`{DEFAULT_MODELS[form]}`" for form in forms)
+    assert sorted(listed) == sorted(f"`{FORMS[form].default_model}`" for form in forms)
 
 
 @both
 def test_it_names_all_of_our_models(name):
-    assert set(re.findall(r"(?<=`)(?:T5)?EncoderFor\w+(?=`)", text_of(name))) == set(OUR_MODELS)
+    pattern = r"(?<=`)(?:(?:T5)?Encoder|HashedNgram)For\w+(?=`)"
+    assert set(re.findall(pattern, text_of(name))) == set(MODEL_FORMS)
 
 
 @both

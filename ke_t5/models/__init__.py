@@ -20,8 +20,7 @@ class _ModelTypes(dict):
 
     def __contains__(self, model_type: object) -> bool:
         if str(model_type).startswith("ke_t5_"):
-            for module in ("models", "ngrams"):
-                importlib.import_module(f"ke_t5.models.{module}")
+            importlib.import_module("ke_t5.models.models")
         return super().__contains__(model_type)
 
 

@@ -6,33 +6,12 @@ import importlib
 from dataclasses import dataclass
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.forms import FORMS, MODEL_FORMS
+from ke_t5.models.families import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
 from ke_t5.models.hub import WHERE, Pretrained
-from ke_t5.models.kinds import (
-    ANY_ENCODER_MODELS,
-    DEFAULT_MODELS,
-    ENCODER_CLASSES,
-    OUR_MODELS,
-    OUR_PREFIX,
-    READ_BY_DECODER,
-    T5_TYPES,
-    TRANSFORMERS_TABLES,
-)
 from ke_t5.models.tensor_names import head_for_pooling
 
-# transformers' Auto classes for the forms of task that we have.
-AUTO_CLASSES = {
-    "AutoModelForSequenceClassification": "sequence_classification",
-    "AutoModelForTokenClassification": "token_classification",
-    "AutoModelForQuestionAnswering": "question_answering",
-    "AutoModelForSeq2SeqLM": "seq2seq",
-}
 AUTO_PREFIX = "transformers:Auto"
-# How the names of transformers' classes with a head for the form end.
-_HEADS = {
-    "sequence_classification": "ForSequenceClassification",
-    "token_classification": "ForTokenClassification",
-    "question_answering": "ForQuestionAnswering",
-}
 
 
 @dataclass(frozen=True)
@@ -53,26 +32,27 @@ def choose_model(form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
     Raises:
         UserError: neither transformers nor we have a class for it.
     """
-    kind = found.config["model_type"]
+    row, kind = FORMS[form], found.config["model_type"]
+    heads = row.auto_class.removeprefix("AutoModel")  # how the names of transformers' classes end
     for saved in found.config.get("architectures") or ():
-        if OUR_MODELS.get(saved) == form:
+        if MODEL_FORMS.get(saved) == form:
             return Choice(saved, "the checkpoint was saved with it")
-        if saved.endswith(_HEADS.get(form, ())) and saved == transformers_class(form, kind):
+        if saved.endswith(heads) and saved == transformers_class(form, kind):
             return Choice(f"transformers:{saved}", "the checkpoint was saved with it")
-    if kind == "t5" or (form != "seq2seq" and _is_t5_encoder(found.config)):
-        return Choice(DEFAULT_MODELS[form], f"the default for {kind!r}")
+    if kind == "t5" or (not row.generates and _is_t5_encoder(found.config)):
+        return Choice(row.default_model, f"the default for {kind!r}")
     listed = transformers_class(form, kind)
     if listed is not None:
         return _listed_or_ours(form, found, listed)
-    if form in ANY_ENCODER_MODELS and _has_backbone(found.config):
-        return Choice(ANY_ENCODER_MODELS[form], f"transformers has no such class for {kind!r}")
+    if row.any_encoder_model is not None and _has_backbone(found.config):
+        return Choice(row.any_encoder_model, f"transformers has no such class for {kind!r}")
     raise _no_class(form, found, where)
 
 
 def _listed_or_ours(form: str, found: Pretrained, listed: str) -> Choice:
     """transformers' class `listed`, unless the checkpoint's weights speak for one of our heads."""
     kind = found.config["model_type"]
-    ours = head_for_pooling(found) if form == "sequence_classification" else None
+    ours = head_for_pooling(found) if FORMS[form].reads_pooler else None
     if ours is not None:
         return Choice(*ours)
     return Choice(f"transformers:{listed}", f"transformers' class for {kind!r}")
@@ -84,10 +64,9 @@ def choose_listed(auto_class: str, form: str, found: Pretrained, *, where: str =
     Raises:
         UserError: the Auto class is not for the task's form, or has no class for the checkpoint.
     """
-    if AUTO_CLASSES.get(auto_class) != form:
-        fitting = [
-            f"transformers:{name}" for name, serves in AUTO_CLASSES.items() if serves == form
-        ]
+    row = FORMS[form]
+    if row.transformers_table is None or auto_class != row.auto_class:
+        fitting = [f"transformers:{row.auto_class}"] if row.transformers_table else []
         raise UserError(
             f"this Auto class is not for a task of {form.replace('_', ' ')}",
             f"--model_name transformers:{auto_class}",
@@ -107,9 +86,10 @@ def choose_listed(auto_class: str, form: str, found: Pretrained, *, where: str =
 
 def transformers_class(form: str, model_type: str) -> str | None:
     """The name of transformers' class for a form and a model type, None if there is none."""
-    if form not in TRANSFORMERS_TABLES:
+    table = FORMS[form].transformers_table
+    if table is None:
         return None
-    names = getattr(_tables(), TRANSFORMERS_TABLES[form]).get(model_type)
+    names = getattr(_tables(), table).get(model_type)
     return names if names is None or isinstance(names, str) else names[0]
 
 
@@ -138,7 +118,7 @@ def _tables_of_writers() -> dict:
 
 def _no_class(form: str, found: Pretrained, where: str) -> UserError:
     kind = found.config["model_type"]
-    if form == "seq2seq":
+    if FORMS[form].generates:
         problem = f"a {kind!r} model writes no answers, and the task needs an encoder-decoder"
         fix = "choose a T5 or BART model, or the task's form without _gen"
     else:

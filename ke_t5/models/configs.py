@@ -11,7 +11,7 @@ from transformers import AutoConfig, T5Config
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
-from ke_t5.models.kinds import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
+from ke_t5.models.families import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
 
 
 class T5EncoderConfig(T5Config):
@@ -241,28 +241,3 @@ class DependencyConfig(EncoderConfig):
 
     head_width: int = 256
     relation_width: int = 128
-
-
-CONFIGS = (
-    SimpleSequenceConfig,
-    MeanSequenceConfig,
-    MeanEntityPairConfig,
-    FirstEntityPairConfig,
-    T5TokenConfig,
-    T5CrfConfig,
-    T5CharacterConfig,
-    T5QuestionAnsweringConfig,
-    T5DependencyConfig,
-    AnyMeanSequenceConfig,
-    AnyFirstSequenceConfig,
-    AnyLastSequenceConfig,
-    TokenConfig,
-    EntityPairConfig,
-    QuestionAnsweringConfig,
-    CrfConfig,
-    CharacterConfig,
-    DependencyConfig,
-)
-for _config in CONFIGS:
-    AutoConfig.register(_config.model_type, _config)
-del _config

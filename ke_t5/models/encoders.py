@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 
 from ke_t5.models.configs import EncoderConfig, T5EncoderConfig
 from ke_t5.models.crf import CRF
-from ke_t5.models.kinds import ENCODER_CLASSES, READ_BY_DECODER
+from ke_t5.models.families import ENCODER_CLASSES, READ_BY_DECODER
 
 
 class T5EncoderWithHead(T5EncoderModel):

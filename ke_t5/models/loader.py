@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from ke_t5.errors import UserError, suggestion
-from ke_t5.models.kinds import DEFAULT_MODELS, OUR_MODELS, TRANSFORMERS_TABLES
+from ke_t5.forms import FORMS, MODEL_FORMS
 from ke_t5.models.source import find_spec, names_in_source
 from ke_t5.registry import Registry
 
@@ -28,13 +28,9 @@ ModelClass = TypeVar("ModelClass", bound=type)
 _MODELS: Registry[type | str] = Registry(
     "model", "or name a class as module:Class; --module_import runs your @register_model"
 )
-for _name in OUR_MODELS:
+for _name in MODEL_FORMS:
     _MODELS.add(_name, f"ke_t5.models.models:{_name}")
 del _name
-_MODELS.add(
-    "HashedNgramForSequenceClassification",
-    "ke_t5.models.ngrams:HashedNgramForSequenceClassification",
-)
 
 
 def register_model(alias: str) -> Callable[[ModelClass], ModelClass]:
@@ -115,7 +111,7 @@ def check_model_name(name: str) -> str:
 
 def default_model_name(form: str) -> str:
     """The model used for a task of that form where `--model_name` is not given."""
-    return DEFAULT_MODELS[form]
+    return FORMS[form].default_model
 
 
 def model_forms(model_class: type) -> tuple[str, ...] | None:
@@ -130,9 +126,10 @@ def model_forms(model_class: type) -> tuple[str, ...] | None:
     tables = importlib.import_module("transformers.models.auto.modeling_auto")
     for base in model_class.__mro__:
         forms = tuple(
-            form
-            for form, table in TRANSFORMERS_TABLES.items()
-            if base.__name__ in _flat(getattr(tables, table).values())
+            form.name
+            for form in FORMS.values()
+            if form.transformers_table is not None
+            and base.__name__ in _flat(getattr(tables, form.transformers_table).values())
         )
         if forms:
             return forms
@@ -173,7 +170,8 @@ def choose_form(name: str, *forms: str) -> str:
     target = name if ":" in name else _alias_target(name, f"--model_name {name!r}")
     if isinstance(target, str) and target.startswith("ke_t5.models.models:"):
         # A class of another kind is refused where it is loaded.
-        return OUR_MODELS[class_name] if OUR_MODELS.get(class_name) in forms else forms[0]
+        form = MODEL_FORMS.get(class_name)
+        return form if form in forms else forms[0]
     return check_form(load_model(name), *forms)
 
 

@@ -6,22 +6,21 @@ that `AutoModelForSequenceClassification.from_pretrained` and `pipeline` find it
 
 from __future__ import annotations
 
-from transformers import (
-    AutoModel,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+import transformers
+from transformers import AutoConfig
 
+from ke_t5.forms import FORMS
 from ke_t5.models import configs, heads, structured_heads
 from ke_t5.models.encoders import EncoderWithHead, T5EncoderWithHead
+from ke_t5.models.ngrams import (
+    HashedNgramForSequenceClassification as HashedNgramForSequenceClassification,
+)
 
 
 class T5EncoderForSequenceClassificationSimple(T5EncoderWithHead):
     """A class, or a number, for a text, read off its first token."""
 
     config_class = configs.SimpleSequenceConfig
-    task_forms = ("sequence_classification",)
     pool = staticmethod(heads.first_token)
     add_head = heads.add_sequence_head
     forward = heads.classify_sequences
@@ -31,7 +30,6 @@ class T5EncoderForSequenceClassificationMean(T5EncoderWithHead):
     """A class, or a number, for a text, read off the sum of its tokens over root length."""
 
     config_class = configs.MeanSequenceConfig
-    task_forms = ("sequence_classification",)
     pool = staticmethod(heads.sum_over_root_length)
     add_head = heads.add_sequence_head
     forward = heads.classify_sequences
@@ -41,7 +39,6 @@ class EncoderForSequenceClassificationMean(EncoderWithHead):
     """A class, or a number, for a text or a pair, read off the mean of its tokens; any encoder."""
 
     config_class = configs.AnyMeanSequenceConfig
-    task_forms = ("sequence_classification",)
     pool = staticmethod(heads.mean_over_tokens)
     add_head = heads.add_pooled_head
     forward = heads.classify_sequences
@@ -51,7 +48,6 @@ class EncoderForSequenceClassificationFirst(EncoderWithHead):
     """A class, or a number, for a text or a pair, read off its first token; any encoder."""
 
     config_class = configs.AnyFirstSequenceConfig
-    task_forms = ("sequence_classification",)
     pool = staticmethod(heads.first_token)
     add_head = heads.add_pooled_head
     forward = heads.classify_sequences
@@ -61,7 +57,6 @@ class EncoderForSequenceClassificationLast(EncoderWithHead):
     """A class, or a number, for a text or a pair, read off its last token; any encoder."""
 
     config_class = configs.AnyLastSequenceConfig
-    task_forms = ("sequence_classification",)
     pool = staticmethod(heads.last_token)
     add_head = heads.add_pooled_head
     forward = heads.classify_sequences
@@ -71,7 +66,6 @@ class T5EncoderForSequenceClassificationMeanSubmeanObjmean(T5EncoderWithHead):
     """The relation of two entities, read off the whole text and the mean of each entity."""
 
     config_class = configs.MeanEntityPairConfig
-    task_forms = ("entity_pair_classification",)
     pool = staticmethod(heads.sum_over_root_length)
     add_head = heads.add_entity_pair_head
     forward = heads.classify_entity_pairs
@@ -81,7 +75,6 @@ class T5EncoderForSequenceClassificationFirstSubmeanObjmean(T5EncoderWithHead):
     """The relation of two entities, read off the first token and the mean of each entity."""
 
     config_class = configs.FirstEntityPairConfig
-    task_forms = ("entity_pair_classification",)
     pool = staticmethod(heads.first_token)
     add_head = heads.add_entity_pair_head
     forward = heads.classify_entity_pairs
@@ -91,7 +84,6 @@ class EncoderForSequenceClassificationMeanSubmeanObjmean(EncoderWithHead):
     """T5EncoderForSequenceClassificationMeanSubmeanObjmean on any encoder."""
 
     config_class = configs.EntityPairConfig
-    task_forms = ("entity_pair_classification",)
     pool = staticmethod(heads.sum_over_root_length)
     add_head = heads.add_entity_pair_head
     forward = heads.classify_entity_pairs
@@ -101,7 +93,6 @@ class T5EncoderForTokenClassification(T5EncoderWithHead):
     """A class for each token."""
 
     config_class = configs.T5TokenConfig
-    task_forms = ("token_classification",)
     add_head = heads.add_token_head
     forward = heads.classify_tokens
 
@@ -110,7 +101,6 @@ class EncoderForTokenClassification(EncoderWithHead):
     """A class for each token, on any encoder."""
 
     config_class = configs.TokenConfig
-    task_forms = ("token_classification",)
     add_head = heads.add_token_head
     forward = heads.classify_tokens
 
@@ -119,7 +109,6 @@ class T5EncoderForEntityRecognitionWithCRF(T5EncoderWithHead):
     """The best sequence of tags for the tokens, by a linear-chain CRF."""
 
     config_class = configs.T5CrfConfig
-    task_forms = ("token_classification",)
     loss_divisor = "rows"
     add_head = structured_heads.add_crf_head
     forward = structured_heads.tag_with_crf
@@ -129,7 +118,6 @@ class EncoderForEntityRecognitionWithCRF(EncoderWithHead):
     """T5EncoderForEntityRecognitionWithCRF on any encoder."""
 
     config_class = configs.CrfConfig
-    task_forms = ("token_classification",)
     loss_divisor = "rows"
     add_head = structured_heads.add_crf_head
     forward = structured_heads.tag_with_crf
@@ -139,7 +127,6 @@ class T5EncoderForCharacterTagging(T5EncoderWithHead):
     """A tag for each character, whatever tokens the tokenizer made of them."""
 
     config_class = configs.T5CharacterConfig
-    task_forms = ("character_tagging",)
     add_head = structured_heads.add_character_head
     forward = structured_heads.tag_characters
 
@@ -153,7 +140,6 @@ class EncoderForCharacterTagging(EncoderWithHead):
     """T5EncoderForCharacterTagging on any encoder."""
 
     config_class = configs.CharacterConfig
-    task_forms = ("character_tagging",)
     add_head = structured_heads.add_character_head
     forward = structured_heads.tag_characters
     loss_divisor = T5EncoderForCharacterTagging.loss_divisor
@@ -163,7 +149,6 @@ class T5EncoderForQuestionAnswering(T5EncoderWithHead):
     """The first and the last token of the answer in a passage."""
 
     config_class = configs.T5QuestionAnsweringConfig
-    task_forms = ("question_answering",)
     add_head = heads.add_answer_head
     forward = heads.find_answers
 
@@ -172,7 +157,6 @@ class EncoderForQuestionAnswering(EncoderWithHead):
     """The first and the last token of the answer in a passage, on any encoder."""
 
     config_class = configs.QuestionAnsweringConfig
-    task_forms = ("question_answering",)
     add_head = heads.add_answer_head
     forward = heads.find_answers
 
@@ -181,7 +165,6 @@ class T5EncoderForDependencyParsing(T5EncoderWithHead):
     """The head of each word and their relation, by biaffine scores."""
 
     config_class = configs.T5DependencyConfig
-    task_forms = ("dependency_parsing",)
     add_head = structured_heads.add_dependency_head
     forward = structured_heads.parse_dependencies
 
@@ -190,31 +173,19 @@ class EncoderForDependencyParsing(EncoderWithHead):
     """T5EncoderForDependencyParsing on any encoder."""
 
     config_class = configs.DependencyConfig
-    task_forms = ("dependency_parsing",)
     add_head = structured_heads.add_dependency_head
     forward = structured_heads.parse_dependencies
 
 
-_AUTO_CLASSES = (
-    (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationSimple),
-    (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationMean),
-    (AutoModelForSequenceClassification, EncoderForSequenceClassificationMean),
-    (AutoModelForSequenceClassification, EncoderForSequenceClassificationFirst),
-    (AutoModelForSequenceClassification, EncoderForSequenceClassificationLast),
-    (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationMeanSubmeanObjmean),
-    (AutoModelForSequenceClassification, T5EncoderForSequenceClassificationFirstSubmeanObjmean),
-    (AutoModelForSequenceClassification, EncoderForSequenceClassificationMeanSubmeanObjmean),
-    (AutoModelForTokenClassification, T5EncoderForTokenClassification),
-    (AutoModelForTokenClassification, EncoderForTokenClassification),
-    (AutoModelForTokenClassification, T5EncoderForEntityRecognitionWithCRF),
-    (AutoModelForTokenClassification, EncoderForEntityRecognitionWithCRF),
-    (AutoModelForTokenClassification, T5EncoderForCharacterTagging),
-    (AutoModelForTokenClassification, EncoderForCharacterTagging),
-    (AutoModelForQuestionAnswering, T5EncoderForQuestionAnswering),
-    (AutoModelForQuestionAnswering, EncoderForQuestionAnswering),
-    (AutoModel, T5EncoderForDependencyParsing),
-    (AutoModel, EncoderForDependencyParsing),
-)
-for _auto, _model in _AUTO_CLASSES:
-    _auto.register(_model.config_class, _model)
-del _auto, _model
+def _register() -> None:
+    """Makes each class known to transformers, under the Auto class of its form."""
+    for form in FORMS.values():
+        for name in form.models:
+            model_class = globals()[name]
+            model_class.task_forms = (form.name,)
+            config_class = model_class.config_class
+            AutoConfig.register(config_class.model_type, config_class)
+            getattr(transformers, form.auto_class).register(config_class, model_class)
+
+
+_register()

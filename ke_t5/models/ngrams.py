@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -148,7 +148,6 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
     """A class, or a number, for a text, by readers of hashed n-grams that vote."""
 
     config_class = HashedNgramConfig
-    task_forms = ("sequence_classification",)
 
     def __init__(self, config: HashedNgramConfig) -> None:
         super().__init__(config)
@@ -196,7 +195,3 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, nn.Linear | nn.Conv1d):
             init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-
-
-AutoConfig.register(HashedNgramConfig.model_type, HashedNgramConfig)
-AutoModelForSequenceClassification.register(HashedNgramConfig, HashedNgramForSequenceClassification)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ke_t5.hub import SECONDS_TO_ANSWER
 from ke_t5.models.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained
-from ke_t5.models.kinds import TRANSFORMERS_TABLES
 
 # The types whose class for sequences reads a pooler that belongs to the encoder.
 POOLED_TYPES = (
@@ -72,8 +71,7 @@ def head_for_pooling(found: Pretrained) -> tuple[str, str] | None:
     """
     kind = found.config["model_type"]
     tables = importlib.import_module("transformers.models.auto.modeling_auto")
-    is_listed = kind in getattr(tables, TRANSFORMERS_TABLES["sequence_classification"])
-    if not is_listed or kind not in {*tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *POOLED_TYPES}:
+    if kind not in {*tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *POOLED_TYPES}:
         return None
     pooling = _pooling_of(found)
     if pooling is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.kinds import OUR_PREFIX
+from ke_t5.models.families import OUR_PREFIX
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ke_t5.forms import FORMS
+
 Record = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
 
-def _logits(output: Any, batch: Arrays) -> list[Record]:
+def class_logits(output: Any, batch: Arrays) -> list[Record]:
+    """The logits of each row's classes."""
     return [{"logits": row} for row in output.logits.float().cpu().tolist()]
 
 
@@ -23,15 +26,18 @@ def _tags(output: Any, lengths: np.ndarray) -> list[Record]:
     return [{"tags": row[:length].tolist()} for row, length in zip(tags, lengths, strict=True)]
 
 
-def _token_tags(output: Any, batch: Arrays) -> list[Record]:
+def token_tags(output: Any, batch: Arrays) -> list[Record]:
+    """The tag of each token of a row."""
     return _tags(output, batch["attention_mask"].sum(1))
 
 
-def _character_tags(output: Any, batch: Arrays) -> list[Record]:
+def character_tags(output: Any, batch: Arrays) -> list[Record]:
+    """The tag of each character of a row."""
     return _tags(output, (batch["character_token_idx"] >= 0).sum(1))
 
 
-def _span_logits(output: Any, batch: Arrays) -> list[Record]:
+def span_logits(output: Any, batch: Arrays) -> list[Record]:
+    """The start and end logits of each token of a row."""
     starts = output.start_logits.float().cpu().numpy()
     ends = output.end_logits.float().cpu().numpy()
     lengths = batch["attention_mask"].sum(1)
@@ -48,7 +54,8 @@ def likeliest_tokens(output: Any, batch: Arrays) -> list[list[int]]:
     return [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
 
 
-def _trees(output: Any, batch: Arrays) -> list[Record]:
+def trees(output: Any, batch: Arrays) -> list[Record]:
+    """The head of each word of a row, and its relation."""
     heads = output.head_logits.argmax(-1).cpu().tolist()
     relations = output.relation_logits.argmax(-1).cpu().tolist()
     num_words = (batch["word_token_idx"][..., 0] >= 0).sum(1)
@@ -59,10 +66,5 @@ def _trees(output: Any, batch: Arrays) -> list[Record]:
 
 
 REDUCERS: dict[str, Callable[[Any, Arrays], list[Record]]] = {
-    "sequence_classification": _logits,
-    "entity_pair_classification": _logits,
-    "token_classification": _token_tags,
-    "character_tagging": _character_tags,
-    "question_answering": _span_logits,
-    "dependency_parsing": _trees,
+    name: globals()[form.reducer] for name, form in FORMS.items() if form.reducer
 }

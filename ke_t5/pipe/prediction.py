@@ -14,6 +14,7 @@ import gin
 import numpy as np
 
 from ke_t5.errors import UserError, suggestion
+from ke_t5.forms import FORMS
 from ke_t5.pipe import arguments, generation
 from ke_t5.pipe.arguments import KWARGS, class_of
 from ke_t5.pipe.examples import Examples
@@ -89,7 +90,7 @@ class EvaluationHelper:
         seed: int = 0,
     ) -> None:
         self.task, self.seed = task, seed
-        self.is_seq2seq = task.form == "seq2seq"
+        self.is_seq2seq = FORMS[task.form].generates
         self.model_fn = model_fn or ("generate" if self.is_seq2seq else "forward")
         own = dict(task.defaults.generate) if self.generates else {}
         self.model_kwargs = own if model_kwargs is None else dict(model_kwargs)

@@ -11,6 +11,7 @@ import gin
 
 from ke_t5.config.ranges import check_values
 from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.forms import DEFAULT_FORM, FORMS
 from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import Feature
@@ -24,16 +25,6 @@ from ke_t5.registry import Registry
 
 if TYPE_CHECKING:
     import datasets
-
-FORMS = (
-    "sequence_classification",
-    "token_classification",
-    "question_answering",
-    "seq2seq",
-    "entity_pair_classification",
-    "dependency_parsing",
-    "character_tagging",
-)
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ class Task:
         source: where the rows come from.
         preprocessors: steps from rows to examples (see `pipe.preprocessors`).
         output_features: the columns that the model sees, by name.
-        form: kind of model it needs, one of `FORMS`.
+        form: kind of model it needs, one of `ke_t5.forms.FORMS`.
         metric_fns: functions (targets, predictions[, scores]) -> {name: value x 100} over the
             whole split.
         best: the metric, and its mode, that picks the best checkpoint.
@@ -72,18 +63,18 @@ class Task:
         labels: id -> label name, for models with labels.
         problem_type: as transformers' configuration has it ("regression", ...).
         model_config: what a new model's configuration is to hold where it knows the name.
-        loss_reduction: what the loss is a mean over: "rows", "label_tokens" or "start_end".
+        loss_reduction: what the loss is a mean over, "rows", "label_tokens" or "start_end";
+            default: the form's.
         row_checks: functions (dataset, where) that refuse bad rows before a tokenizer is loaded.
         defaults: settings where the user gives none.
-        variants: other kinds of model that can serve it, one of `FORMS` -> the fields that differ
-            then.
+        variants: its other forms -> the fields that differ then.
     """
 
     name: str
     source: DataSource
     preprocessors: Sequence[Callable]
     output_features: Mapping[str, Feature]
-    form: str = "seq2seq"
+    form: str = DEFAULT_FORM
     metric_fns: Sequence[Callable[..., dict[str, float]]] = ()
     best: Monitor | None = None
     decode: Callable[[list[dict], list[Example]], tuple[Any, Any]] | None = None
@@ -94,7 +85,7 @@ class Task:
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
     model_config: Mapping[str, Any] = field(default_factory=dict)
-    loss_reduction: str = "rows"
+    loss_reduction: str = ""
     row_checks: Sequence[Callable[[datasets.Dataset, str], None]] = ()
     defaults: Defaults = field(default_factory=Defaults)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -102,7 +93,9 @@ class Task:
     def __post_init__(self) -> None:
         for form in self.forms:
             if form not in FORMS:
-                raise ValueError(f"task {self.name!r}: form {form!r} is none of {FORMS}")
+                raise ValueError(f"task {self.name!r}: form {form!r} is none of {tuple(FORMS)}")
+        if not self.loss_reduction:
+            object.__setattr__(self, "loss_reduction", FORMS[self.form].loss_reduction)
         clash = set(self.keep) & set(self.output_features)
         if clash:
             raise ValueError(f"task {self.name!r}: {clash} are model columns and kept columns")

@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from ke_t5.errors import UserError
+from ke_t5.forms import FORMS
 from ke_t5.models.choice import AUTO_PREFIX, choose_listed, choose_model
 from ke_t5.models.hub import Pretrained, find_pretrained
 from ke_t5.models.loader import default_model_name
@@ -68,7 +69,7 @@ def _is_test(flags: Namespace) -> bool:
 def _checkpoint(flags: Namespace, form: str) -> tuple[Pretrained, str]:
     """The model that decides, and the flag that names it."""
     if flags.sample:
-        kind = "t5" if form == "seq2seq" else "roberta"
+        kind = "t5" if FORMS[form].generates else "roberta"
         return Pretrained("sample", None, True, {"model_type": kind}), "--sample"
     # A training writes to --hf_path.
     exported = flags.hf_path if _is_test(flags) and flags.hf_path != "default" else None

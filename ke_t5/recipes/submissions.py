@@ -6,15 +6,13 @@ import logging
 from pathlib import Path
 
 from ke_t5.errors import UserError
+from ke_t5.forms import FORMS
 from ke_t5.pipe import Evaluated, Mixture
 from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
 from ke_t5.task.submission import form_of, write_submission
 
 logger = logging.getLogger(__name__)
-
-# The predictions of these forms are of characters, words or a passage.
-OF_TEXT = ("token_classification", "character_tagging", "dependency_parsing", "question_answering")
 
 
 def submission_form(job: Job) -> str | None:
@@ -36,7 +34,7 @@ def submission_form(job: Job) -> str | None:
         raise UserError(
             "a submission is of one split", f"--test_split {split}", "name one, or a slice of one"
         )
-    if flags.pass_only_model_io and job.task.form in OF_TEXT:
+    if flags.pass_only_model_io and FORMS[job.task.form].needs_text:
         raise UserError(
             f"without the text, predictions of {job.task.name} are of tokens",
             f"--submission {flags.submission}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ke_t5.config.resume import AUTO
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, Stopped, UserError
+from ke_t5.forms import FORMS
 from ke_t5.launchers import is_restart, launch_name
 from ke_t5.pipe import Examples, Mixture, get_batches
 from ke_t5.pipe.mixture import mix_examples
@@ -180,7 +181,7 @@ def labelled(part: TaskSplit) -> TaskSplit:
 
 def batch_plan(job: Job, train: Examples, *, num_parts: int) -> BatchPlan:
     """The order of the training batches."""
-    targets = train.lengths("labels") if job.task.form == "seq2seq" else None
+    targets = train.lengths("labels") if FORMS[job.task.form].generates else None
     return get_batches(
         train.lengths("input_ids"),
         targets,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ke_t5.forms import FORMS
 from ke_t5.task.inputs import input_form
 
 if TYPE_CHECKING:
@@ -14,65 +15,8 @@ if TYPE_CHECKING:
 
     from ke_t5.recipes.job import Job
 
-# The pipeline of transformers that serves a form, for the card's metadata; only those that the
-# installed transformers has are promised.
-PIPELINES = {
-    "sequence_classification": "text-classification",
-    "token_classification": "token-classification",
-    "question_answering": "question-answering",
-}
-
-# How a model of each form is asked.
-USAGE = {
-    "sequence_classification": """
-from transformers import pipeline
-
-print(pipeline("text-classification", model=model, tokenizer=tokenizer)({example}))
-""",
-    "token_classification": """
-inputs = tokenizer("김민수는 서울에 산다.", return_tensors="pt")
-logits = model(**inputs).logits
-tags = logits[0] if isinstance(logits, list) else logits[0].argmax(-1).tolist()
-tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-print([(token, model.config.id2label[tag]) for token, tag in zip(tokens, tags)])
-""",
-    "question_answering": """
-question, context = "수도는 어디인가?", "서울은 나라의 수도이다."
-if tokenizer.sep_token is None:  # T5: one text with names in it
-    text = f"question: {question} context: {context}"
-    inputs = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
-    begin = len(text) - len(context)
-    inside = [end > begin and end > start for start, end in inputs["offset_mapping"][0].tolist()]
-else:
-    text, begin = context, 0
-    inputs = tokenizer(question, context, return_offsets_mapping=True, return_tensors="pt")
-    inside = [part == 1 for part in inputs.sequence_ids(0)]
-offsets = inputs.pop("offset_mapping")[0].tolist()
-output = model(**inputs)
-starts, ends = output.start_logits[0].tolist(), output.end_logits[0].tolist()
-places = [place for place, is_inside in enumerate(inside) if is_inside]
-spans = ((first, last) for first in places for last in places if first <= last)
-first, last = max(spans, key=lambda span: starts[span[0]] + ends[span[1]])
-print(text[max(begin, offsets[first][0]) : offsets[last][1]].strip())
-""",
-    "seq2seq": """
-inputs = tokenizer({example}, return_tensors="pt")
-answer = model.generate(**inputs{options})
-print(tokenizer.decode(answer[0], skip_special_tokens=True))
-""",
-    "character_tagging": """
-import torch
-from ke_t5.task.spans import character_tokens
-
-text = "김민수는 서울에 산다."
-inputs = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
-offsets = inputs.pop("offset_mapping")[0].tolist()
-tokens = torch.tensor([character_tokens(text, offsets)])
-logits = model(**inputs, character_token_idx=tokens).logits
-tags = logits[0] if isinstance(logits, list) else logits[0].argmax(-1).tolist()
-print([(character, model.config.id2label[tag]) for character, tag in zip(text, tags)])
-""",
-}
+# How a model of each form is asked: code by the form's name.
+USAGE = Path(__file__).with_name("usage")
 
 
 def model_card(
@@ -134,7 +78,7 @@ def _metadata(job: Job, scores: Mapping[str, float]) -> str:
     if not (flags.from_scratch or flags.sample):
         folder = Path(flags.pre_trained_model)
         lines.append(f"base_model: {folder.name if folder.is_dir() else flags.pre_trained_model}")
-    pipeline = PIPELINES.get(job.task.form)
+    pipeline = FORMS[job.task.form].pipeline
     if pipeline is not None and _has_pipeline(pipeline):
         lines.append(f"pipeline_tag: {pipeline}")
     lines.append(f"datasets: [{job.sources()}]")
@@ -163,7 +107,8 @@ def _has_pipeline(name: str) -> bool:
 
 def _usage(job: Job, example: str | Mapping[str, str] | None) -> str:
     """The code that asks the model; "" if the task's rows are more than texts."""
-    code, task = USAGE.get(job.task.form, ""), job.task.members[0]
+    path, task = USAGE / f"{job.task.form}.txt", job.task.members[0]
+    code = path.read_text(encoding="utf-8") if path.is_file() else ""
     if "{example}" not in code:
         return code
     options = "".join(f", {name}={value!r}" for name, value in task.defaults.generate.items())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ke_t5.forms import FORMS
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.task import labels
 from ke_t5.task.labels import Labels
@@ -16,7 +17,6 @@ from ke_t5.task.metrics import classification, tagging
 from ke_t5.task.metrics.statistics import ClassCounts, by_class
 
 UNPARSABLE = "unparsable"
-TAGGING = ("token_classification", "character_tagging")
 MOST_TYPES = 40  # shown at once
 Line = dict[str, Any]
 
@@ -36,7 +36,7 @@ def kind_of(task: Task, lines: Sequence[Line]) -> str:
         return "numbers"
     if isinstance(gold, dict) and {"heads", "relations"} <= set(gold):
         return "trees"
-    if isinstance(gold, list) and task.form in TAGGING:
+    if isinstance(gold, list) and FORMS[task.form].predicts_tags:
         return "tags"
     return "answers"
 

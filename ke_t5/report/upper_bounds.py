@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ke_t5.forms import FORMS
 from ke_t5.pipe import EvaluationHelper, Examples, Task
 from ke_t5.pipe.evaluation import score
 from ke_t5.report.scores import format_scores
-from ke_t5.report.tables import TAGGING
 from ke_t5.task.steps import ENTITIES_CUT
 from ke_t5.task.tags import UNREACHABLE
 
@@ -20,7 +20,7 @@ def ceiling(task: Task, examples: Examples) -> dict[str, float]:
     model's columns: their scores know nothing of what was lost.
     """
     is_lossy = bool({UNREACHABLE, ENTITIES_CUT} & set(examples.lost()))
-    if task.form not in TAGGING or not is_lossy or not examples.has_kept:
+    if not FORMS[task.form].predicts_tags or not is_lossy or not examples.has_kept:
         return {}
     labels = examples.columns["labels"]
     starts, ends = labels.offsets[examples.places], labels.offsets[examples.places + 1]
@@ -35,6 +35,8 @@ def ceiling(task: Task, examples: Examples) -> dict[str, float]:
 def ceiling_line(task: Task, best: dict[str, float]) -> str:
     """What a ceiling means, for people."""
     line = f"with this tokenizer, perfect predictions would give {format_scores(best)}"
-    if task.form == "token_classification":
-        line += " (T5EncoderForCharacterTagging and EncoderForCharacterTagging have no such limit)"
+    unlimited = FORMS.get(FORMS[task.form].unlimited_form or "")
+    if unlimited is not None:
+        models = f"{unlimited.default_model} and {unlimited.any_encoder_model}"
+        line += f" ({models} have no such limit)"
     return line

@@ -248,7 +248,6 @@ def _register_windows(name: str, source: DataSource, **settings: Any) -> None:
         without_kept="answers are compared as decoded tokens, with one right answer per question",
         inputs=passages.question_and_passage,
         form="question_answering",
-        loss_reduction="start_end",
         target=passages.gold_references,
         **settings,
     )

@@ -133,7 +133,6 @@ def register_generative(
         keep={"gold": answers.gold_type},
         without_kept=answers.without_kept,
         form="seq2seq",
-        loss_reduction="label_tokens",
         decode=partial(decoders.decode_text, read=answers.read),
         target=partial(decoders.gold_of, from_labels=from_labels),
         defaults=dataclasses.replace(defaults, generate=answers.generate),

@@ -214,7 +214,6 @@ def dependencies(
         without_kept="words that were cut off, or whose head was, are not scored",
         inputs=words_joined,
         form="dependency_parsing",
-        loss_reduction="label_tokens",
         labels=labels.names,
         decode=partial(decode_tree, labels=labels),
         target=partial(gold_tree, labels=labels),

@@ -204,7 +204,6 @@ def of_tokens(labels: Labels) -> dict[str, Any]:
     """How a task is served by models that tag tokens, and by those that tag characters."""
     return {
         "form": "token_classification",
-        "loss_reduction": "label_tokens",
         "labels": labels.names,
         "model_config": {"crf_iob2": True},
         "decode": partial(decode_tags, labels=labels),

@@ -7,9 +7,9 @@ import pytest
 from ke_t5.config.flags import parse_train
 from ke_t5.errors import UserError
 from ke_t5.files import write_json
+from ke_t5.forms import FORMS
 from ke_t5.models.choice import choose_listed, choose_model
 from ke_t5.models.hub import Pretrained
-from ke_t5.models.kinds import DEFAULT_MODELS
 from ke_t5.recipes.model_names import resolve_model_name
 
 SEQUENCE, TOKEN = "sequence_classification", "token_classification"
@@ -97,7 +97,7 @@ def test_an_auto_class_stands_for_the_class_in_its_table():
 
 @pytest.mark.parametrize(
     ("others", "expected"),
-    [((), "my:Tagger"), (("transformers:BertModel",), DEFAULT_MODELS["token_classification"])],
+    [((), "my:Tagger"), (("transformers:BertModel",), FORMS["token_classification"].default_model)],
 )
 def test_a_run_that_goes_on_is_found_without_its_class(tmp_path, others, expected):
     for number, name in enumerate(("my:Tagger", *others)):

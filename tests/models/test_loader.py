@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ke_t5.errors import UserError
+from ke_t5.forms import FORMS
 from ke_t5.models import loader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +67,7 @@ def test_every_registered_model_is_there():
         assert loader.load_model(name).__name__ == loader.check_model_name(name)
 
 
-@pytest.mark.parametrize("form", loader.DEFAULT_MODELS)
+@pytest.mark.parametrize("form", FORMS)
 def test_the_default_model_has_the_right_form(form):
     model_class = loader.load_model(loader.default_model_name(form))
     assert loader.check_form(model_class, form) == form

@@ -28,11 +28,14 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from ke_t5.forms import MODEL_FORMS
 from ke_t5.models import heads, models, structured_heads
 from ke_t5.models.crf import CRF
-from ke_t5.models.loader import OUR_MODELS, load_model
+from ke_t5.models.loader import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
+# Those that put a head on an encoder.
+OUR_MODELS = [name for name in MODEL_FORMS if "Encoder" in name]
 WORDS = ["<pad>", "</s>", "<unk>", *"가나다라마바사아자차"]
 TAGS = {0: "B-X", 1: "I-X", 2: "O"}
 T5_SIZES = dict(vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4)

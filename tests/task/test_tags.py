@@ -13,8 +13,8 @@ from support.helpers import folders
 from support.perfect import perfect_scores
 from support.toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 
+from ke_t5.forms import MODEL_FORMS
 from ke_t5.models import loader
-from ke_t5.models.kinds import OUR_MODELS
 from ke_t5.pipe import IGNORED, EvaluationHelper, Examples, FunctionDataSource, Task, TaskRegistry
 from ke_t5.pipe.evaluation import score
 from ke_t5.task import spans, steps, tags
@@ -218,7 +218,7 @@ def test_a_task_in_a_form_it_has_not():
 
 
 def test_our_models_are_of_the_kinds_that_their_classes_say():
-    for name, form in OUR_MODELS.items():
+    for name, form in MODEL_FORMS.items():
         assert loader.load_model(name).task_forms == (form,)
 
 

@@ -1,0 +1,150 @@
+"""The forms of task, one row each: what a form needs of a model, and how its outputs are treated.
+
+To add a form, add a row here, a head in `ke_t5.models` and a reducer in `ke_t5.pipe.model_outputs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of task.
+
+    Attributes:
+        name: the value of `Task.form`.
+        default_model: the class for T5 checkpoints, as `--model_name` takes it.
+        any_encoder_model: our class for all other encoders, None if only transformers has one.
+        models: all classes of ours, by their names in `ke_t5.models.models`.
+        auto_class: the Auto class of transformers under which ours are registered.
+        transformers_table: the name of transformers' own table of classes for the form; None if
+            transformers has none.
+        reducer: the function of `ke_t5.pipe.model_outputs` that turns a batch's output into one
+            record per row; None if the answers are generated.
+        loss_reduction: what the mean loss is a mean over, unless the task says otherwise.
+        pipeline: the pipeline of transformers that serves it.
+        predicts_tags: predictions are one tag per token or character.
+        needs_text: predictions are characters, words or passages of the row's text.
+        reads_pooler: transformers' classes may read a pooler that the checkpoint lacks.
+        unlimited_form: the form with the same labels whose scores no tokenizer limits.
+    """
+
+    name: str
+    default_model: str
+    any_encoder_model: str | None = None
+    models: tuple[str, ...] = ()
+    auto_class: str = "AutoModel"
+    transformers_table: str | None = None
+    reducer: str | None = None
+    loss_reduction: str = "rows"
+    pipeline: str | None = None
+    predicts_tags: bool = False
+    needs_text: bool = False
+    reads_pooler: bool = False
+    unlimited_form: str | None = None
+
+    @property
+    def generates(self) -> bool:
+        """Whether a sequence-to-sequence model writes the answers."""
+        return self.reducer is None
+
+
+_ROWS = (
+    Form(
+        "sequence_classification",
+        default_model="T5EncoderForSequenceClassificationMean",
+        any_encoder_model="EncoderForSequenceClassificationMean",
+        models=(
+            "T5EncoderForSequenceClassificationSimple",
+            "T5EncoderForSequenceClassificationMean",
+            "EncoderForSequenceClassificationMean",
+            "EncoderForSequenceClassificationFirst",
+            "EncoderForSequenceClassificationLast",
+            "HashedNgramForSequenceClassification",
+        ),
+        auto_class="AutoModelForSequenceClassification",
+        transformers_table="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+        reducer="class_logits",
+        pipeline="text-classification",
+        reads_pooler=True,
+    ),
+    Form(
+        "token_classification",
+        default_model="T5EncoderForTokenClassification",
+        any_encoder_model="EncoderForTokenClassification",
+        models=(
+            "T5EncoderForTokenClassification",
+            "T5EncoderForEntityRecognitionWithCRF",
+            "EncoderForTokenClassification",
+            "EncoderForEntityRecognitionWithCRF",
+        ),
+        auto_class="AutoModelForTokenClassification",
+        transformers_table="MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+        reducer="token_tags",
+        loss_reduction="label_tokens",
+        pipeline="token-classification",
+        predicts_tags=True,
+        needs_text=True,
+        unlimited_form="character_tagging",
+    ),
+    Form(
+        "question_answering",
+        default_model="T5EncoderForQuestionAnswering",
+        any_encoder_model="EncoderForQuestionAnswering",
+        models=("T5EncoderForQuestionAnswering", "EncoderForQuestionAnswering"),
+        auto_class="AutoModelForQuestionAnswering",
+        transformers_table="MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+        reducer="span_logits",
+        loss_reduction="start_end",
+        pipeline="question-answering",
+        needs_text=True,
+    ),
+    Form(
+        "seq2seq",
+        default_model="transformers:T5ForConditionalGeneration",
+        auto_class="AutoModelForSeq2SeqLM",
+        transformers_table="MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+        loss_reduction="label_tokens",
+    ),
+    Form(
+        "entity_pair_classification",
+        default_model="T5EncoderForSequenceClassificationMeanSubmeanObjmean",
+        any_encoder_model="EncoderForSequenceClassificationMeanSubmeanObjmean",
+        models=(
+            "T5EncoderForSequenceClassificationMeanSubmeanObjmean",
+            "T5EncoderForSequenceClassificationFirstSubmeanObjmean",
+            "EncoderForSequenceClassificationMeanSubmeanObjmean",
+        ),
+        auto_class="AutoModelForSequenceClassification",
+        reducer="class_logits",
+    ),
+    Form(
+        "dependency_parsing",
+        default_model="T5EncoderForDependencyParsing",
+        any_encoder_model="EncoderForDependencyParsing",
+        models=("T5EncoderForDependencyParsing", "EncoderForDependencyParsing"),
+        reducer="trees",
+        loss_reduction="label_tokens",
+        needs_text=True,
+    ),
+    Form(
+        "character_tagging",
+        default_model="T5EncoderForCharacterTagging",
+        any_encoder_model="EncoderForCharacterTagging",
+        models=("T5EncoderForCharacterTagging", "EncoderForCharacterTagging"),
+        auto_class="AutoModelForTokenClassification",
+        reducer="character_tags",
+        loss_reduction="label_tokens",
+        predicts_tags=True,
+        needs_text=True,
+    ),
+)
+
+FORMS = {form.name: form for form in _ROWS}
+
+# What a task is whose author names no form.
+DEFAULT_FORM = "seq2seq"
+
+# Our model classes: name -> form.
+MODEL_FORMS = {model: form.name for form in FORMS.values() for model in form.models}
