@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
@@ -438,7 +439,7 @@ def test_a_pipeline_takes_an_exported_folder(name, tmp_path):
 
 def test_question_answering_folders_load(tmp_path):
     make_model("T5EncoderForQuestionAnswering").save_pretrained(tmp_path)
-    loaded = models.AutoModelForQuestionAnswering.from_pretrained(tmp_path)
+    loaded = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path)
     assert type(loaded) is models.T5EncoderForQuestionAnswering
 
 
@@ -448,7 +449,7 @@ def test_auto_classes_load_ours_and_only_as_what_they_are(tmp_path):
     assert type(loaded) is models.T5EncoderForSequenceClassificationMean
     assert type(AutoConfig.from_pretrained(tmp_path)) is loaded.config_class
     with pytest.raises(ValueError, match="Unrecognized configuration class"):
-        models.AutoModelForTokenClassification.from_pretrained(tmp_path)
+        transformers.AutoModelForTokenClassification.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(
