@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.report import html, tables
-from ke_t5.report.html import Html, Span
+from ke_t5.report.html import Mark, Span
 from ke_t5.report.intervals import Bootstrap
 from ke_t5.report.tables import Line
 from ke_t5.task.metrics.tagging import entity_pairs, tree_words
@@ -20,16 +21,57 @@ NUM_SENTENCES = 20  # as they come, besides the errors
 MOST_CHARACTERS = 320  # of a text in a table
 MOST_OF_SENTENCE = 480
 MOST_OF_ANSWER = 240
+MOST_WORDS = 12  # wrong ones of a sentence
 MISSED, FALSE_ALARM = "−", "✗"
 
 
-def sections(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) -> list[Html]:
+@dataclass(frozen=True)
+class Styled:
+    """A text of a table with its class in `report.css`."""
+
+    text: str
+    style: str
+
+
+Cell = str | Styled | list[str]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence with its entities, gold beside predicted."""
+
+    head: str
+    gold: Sequence[str | Mark]
+    predicted: Sequence[str | Mark]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of the report.
+
+    Attributes:
+        rows: of a table, or sentences if it has no head.
+        numbers: the columns that are set to the right.
+        style: the table's class in `report.css`.
+        hues: the colour of each type of entity, for a legend.
+    """
+
+    title: str
+    rows: Sequence[Sequence[Cell] | Sentence]
+    head: Sequence[str] = ()
+    numbers: Sequence[int] = ()
+    style: str = "full"
+    note: str = ""
+    hues: Mapping[str, int] = field(default_factory=dict)
+
+
+def chapters(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) -> list[Chapter]:
     """The chapters of a report that show rows."""
     lines = tables.labelled_lines(evaluated)
     if not lines:
         return [_first_answers(evaluated.predictions)]
     if kind == "tags":
-        return _tagged_sections(lines)
+        return _tagged_chapters(lines)
     if kind == "labels":
         return [_label_errors(lines)]
     if kind == "trees":
@@ -39,7 +81,7 @@ def sections(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) 
     return [_worst_answers(task, lines, bootstrap)]
 
 
-def _most(
+def _worst(
     lines: Sequence[Line], badness: Callable[[Line], float], *, most: int = NUM_ERRORS
 ) -> list[Line]:
     """The rows with the greatest badness above 0, the worst first; of equal ones the earlier."""
@@ -49,88 +91,80 @@ def _most(
 
 
 def _have_scores(lines: Sequence[Line]) -> bool:
-    """Whether the model said of each of these rows how sure it was."""
+    """Whether the model gave a confidence with each of these rows."""
     return bool(lines) and all(line.get("score") is not None for line in lines)
 
 
-def _text(line: Line) -> str:
-    return html.shortened(line["inputs"], most=MOST_CHARACTERS)
+def _row(line: Line, *cells: Cell) -> list[Cell]:
+    """A row of a table: its number, its text, and the cells."""
+    return [str(line["id"]), html.shortened(line["inputs"], most=MOST_CHARACTERS), *cells]
 
 
-def _answer(value: Any) -> Html:
+def _answer(value: Any, *, style: str = "") -> Cell:
     """A gold or predicted answer for people."""
     if value is None:
-        return html.tag("span", tables.UNPARSABLE, class_="chip bad")
+        return Styled(tables.UNPARSABLE, "chip bad")
     if isinstance(value, (list, tuple)):
         value = " / ".join(map(str, value))
     if value == "":
-        return html.tag("span", "(no answer)", class_="soft")
-    return html.escape(html.shortened(value, most=MOST_OF_ANSWER))
+        return Styled("(no answer)", "soft")
+    text = html.shortened(value, most=MOST_OF_ANSWER)
+    return Styled(text, style) if style else text
 
 
-def _chapter(title: str, count: int, content: Html, *, note: str = "") -> Html:
-    if not count:
-        return html.section(title, html.tag("p", "There is none.", class_="soft"))
-    return html.section(title, html.tag("p", note, class_="soft") if note else "", content)
-
-
-def _first_answers(lines: Sequence[Line]) -> Html:
-    shown = lines[:NUM_ERRORS]
-    rows = [[line["id"], _text(line), _answer(line["prediction"])] for line in shown]
-    content = html.table(["row", "text", "predicted"], rows, numbers=(0,), class_="full")
-    return _chapter("The first answers", len(shown), content)
+def _first_answers(lines: Sequence[Line]) -> Chapter:
+    rows = [_row(line, _answer(line["prediction"])) for line in lines[:NUM_ERRORS]]
+    return Chapter("The first answers", rows, ["row", "text", "predicted"], numbers=(0,))
 
 
 # ------------------------------------------------------------------------------ labels, numbers
 
 
-def _label_errors(lines: Sequence[Line]) -> Html:
+def _label_errors(lines: Sequence[Line]) -> Chapter:
     wrong = [line for line in lines if line["gold"] != line["prediction"]]
     has_scores = _have_scores(wrong)
-    shown = _most(wrong, lambda line: line["score"]) if has_scores else wrong[:NUM_ERRORS]
+    shown = _worst(wrong, lambda line: line["score"]) if has_scores else wrong[:NUM_ERRORS]
     rows = [
-        [
-            line["id"],
-            _text(line),
-            html.tag("span", _answer(line["gold"]), class_="chip"),
-            html.tag("span", _answer(line["prediction"]), class_="chip bad")
-            if line["prediction"] is not None
-            else _answer(None),
+        _row(
+            line,
+            _answer(line["gold"], style="chip"),
+            _answer(line["prediction"], style="chip bad"),
             *([f"{100 * line['score']:.1f} %"] if has_scores else []),
-        ]
+        )
         for line in shown
     ]
     head = ["row", "text", "gold", "predicted", *(["confidence"] if has_scores else [])]
-    title = f"Most confident errors ({len(shown)})" if has_scores else "Errors"
+    title = f"Most confident errors ({len(shown)})" if has_scores and shown else "Errors"
     note = f"{len(wrong):,} of {len(lines):,} rows are wrong."
     if not has_scores:
         note += " The model gave no probabilities: these are the first."
-    content = html.table(head, rows, numbers=(0, 4), class_="full")
-    return _chapter(title if shown else "Errors", len(shown), content, note=note)
+    return Chapter(title, rows, head, numbers=(0, 4), note=note)
 
 
-def _number_errors(lines: Sequence[Line]) -> Html:
+def _number_errors(lines: Sequence[Line]) -> Chapter:
     def distance(line: Line) -> float:
         return abs(line["prediction"] - line["gold"])
 
     read = [line for line in lines if line["prediction"] is not None]
-    shown = _most([line for line in read if math.isfinite(line["prediction"])], distance)
+    shown = _worst([line for line in read if math.isfinite(line["prediction"])], distance)
     rows = [
-        [line["id"], _text(line), f"{line['gold']:.2f}", f"{line['prediction']:.2f}",
-         f"{distance(line):.2f}"]
+        _row(line, *(f"{x:.2f}" for x in (line["gold"], line["prediction"], distance(line))))
         for line in shown
-    ]  # fmt: skip
-    head = ["row", "text", "gold", "predicted", "distance"]
-    content = html.table(head, rows, numbers=(0, 2, 3, 4), class_="full")
+    ]
     num_unread = len(lines) - len(read)
-    note = f"{num_unread:,} answers were no number." if num_unread else ""
-    return _chapter(f"Farthest answers ({len(shown)})", len(shown), content, note=note)
+    return Chapter(
+        f"Farthest answers ({len(shown)})",
+        rows,
+        ["row", "text", "gold", "predicted", "distance"],
+        numbers=(0, 2, 3, 4),
+        note=f"{num_unread:,} answers were no number." if num_unread else "",
+    )
 
 
 # -------------------------------------------------------------------------------------- answers
 
 
-def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> Html:
+def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> Chapter:
     """The rows with the least value of a score that is a mean over rows."""
     values = bootstrap.row_values
     best = [prefix + task.best.metric for prefix in SCORE_PREFIXES] if task.best else []
@@ -142,78 +176,81 @@ def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> H
         value_of = {id(line): 100.0 * (line["gold"] == line["prediction"]) for line in lines}
     else:
         value_of = {id(line): value for line, value in zip(lines, values[name], strict=True)}
-    shown = _most(lines, lambda line: 100.0 - value_of[id(line)])
+    shown = _worst(lines, lambda line: 100.0 - value_of[id(line)])
     rows = [
-        [line["id"], _text(line), _answer(line["gold"] or ""), _answer(line["prediction"]),
-         f"{value_of[id(line)]:.1f}"]
+        _row(
+            line,
+            _answer(line["gold"] or ""),
+            _answer(line["prediction"]),
+            f"{value_of[id(line)]:.1f}",
+        )
         for line in shown
-    ]  # fmt: skip
+    ]
     head = ["row", "text", "gold", "predicted", name or "equal"]
-    content = html.table(head, rows, numbers=(0, 4), class_="full answers")
-    return _chapter(f"Worst answers ({len(shown)})", len(shown), content)
+    title = f"Worst answers ({len(shown)})"
+    return Chapter(title, rows, head, numbers=(0, 4), style="full answers")
 
 
 # ---------------------------------------------------------------------------------------- trees
 
 
-def _tree_errors(lines: Sequence[Line]) -> Html:
-    def num_wrong(line: Line) -> float:
-        return float(len(_wrong_words(line)))
-
-    shown = _most(lines, num_wrong)
+def _tree_errors(lines: Sequence[Line]) -> Chapter:
+    wrong = {id(line): _wrong_words(line) for line in lines}
+    shown = _worst(lines, lambda line: len(wrong[id(line)]))
     rows = [
-        [line["id"], _text(line), f"{len(_wrong_words(line))} of {len(line['gold']['heads'])}",
-         html.join(html.tag("div", told) for told in _wrong_words(line)[:12])]
+        _row(
+            line,
+            f"{len(wrong[id(line)])} of {len(line['gold']['heads'])}",
+            wrong[id(line)][:MOST_WORDS],
+        )
         for line in shown
-    ]  # fmt: skip
+    ]
     head = ["row", "sentence", "wrong words", "word: gold → predicted (relation of head)"]
-    content = html.table(head, rows, numbers=(0, 2), class_="full")
-    return _chapter(f"Sentences with the most errors ({len(shown)})", len(shown), content)
+    return Chapter(f"Sentences with the most errors ({len(shown)})", rows, head, numbers=(0, 2))
 
 
 def _wrong_words(line: Line) -> list[str]:
     words = ["(root)", *line["inputs"].split(" ")]
 
-    def told(head: int | None, relation: str | None) -> str:
+    def described(head: int | None, relation: str | None) -> str:
         if head is None:
             return "nothing"
         return f"{relation} of {words[head] if head < len(words) else head}"
 
-    columns = tree_words(line["gold"], line["prediction"])
+    pairs = tree_words(line["gold"], line["prediction"])
     return [
-        f"{words[i] if i < len(words) else i}: {told(head, relation)} → {told(said_head, said)}"
-        for i, (head, relation, said_head, said) in enumerate(columns, start=1)
-        if (head, relation) != (said_head, said)
+        f"{words[i] if i < len(words) else i}: {described(*gold)} → {described(*predicted)}"
+        for i, (*gold, head, relation) in enumerate(pairs, start=1)
+        if gold != (predicted := [head, relation])
     ]
 
 
 # ----------------------------------------------------------------------------------------- tags
 
 
-def _tagged_sections(lines: Sequence[Line]) -> list[Html]:
+def _tagged_chapters(lines: Sequence[Line]) -> list[Chapter]:
     kinds = {tag[2:] for line in lines for side in ("gold", "prediction")
              for tag in line[side] or () if tag != "O"}  # fmt: skip
     hue_of = html.hues(kinds)
     wrong = [line for line in lines if _num_wrong(line)]
     title = "Sentences with the most wrong entities"
-    shown = _most(wrong, _num_wrong)
+    shown = _worst(wrong, _num_wrong)
     if _have_scores(wrong):
         title = "Most confident errors"
-        shown = _most(wrong, lambda line: line["score"])
-    legend = html.tag(
-        "p",
-        *(html.mark("", kind, hue) for kind, hue in hue_of.items()),
-        html.tag("span", f" dashed: {MISSED} missed, {FALSE_ALARM} not in the gold", class_="soft"),
-        class_="legend",
-    )
-    errors = html.join([legend, *(_sentence(line, hue_of) for line in shown)])
-    chosen = {id(line) for line in shown}
-    others = [line for line in lines if id(line) not in chosen][:NUM_SENTENCES]
-    plain = html.join(_sentence(line, hue_of) for line in others)
-    note = f"{len(wrong):,} of {len(lines):,} sentences have a wrong entity."
+        shown = _worst(wrong, lambda line: line["score"])
+    ids = {id(line) for line in shown}
+    others = [line for line in lines if id(line) not in ids][:NUM_SENTENCES]
     return [
-        _chapter(f"{title} ({len(shown)})", len(shown), errors, note=note),
-        _chapter(f"Other sentences as they come ({len(others)})", len(others), plain),
+        Chapter(
+            f"{title} ({len(shown)})",
+            [_sentence(line, hue_of) for line in shown],
+            note=f"{len(wrong):,} of {len(lines):,} sentences have a wrong entity.",
+            hues=hue_of,
+        ),
+        Chapter(
+            f"Other sentences as they come ({len(others)})",
+            [_sentence(line, hue_of) for line in others],
+        ),
     ]
 
 
@@ -222,34 +259,27 @@ def _num_wrong(line: Line) -> int:
     return sum(gold != predicted for gold, predicted in pairs)
 
 
-def _sentence(line: Line, hue_of: Mapping[str, int]) -> Html:
-    """A sentence with its entities in colours, gold beside predicted."""
+def _sentence(line: Line, hue_of: Mapping[str, int]) -> Sentence:
     text = line["inputs"]
     gold, predicted = (_spans(text, line[side]) for side in ("gold", "prediction"))
     if gold is None or predicted is None:
         tags = (" ".join(line[side] or ()) for side in ("gold", "prediction"))
-        sides = [html.shortened(side, most=MOST_OF_SENTENCE) for side in tags]
-        head = html.tag("p", f"row {line['id']} · {_text(line)}")
-    else:
-        wrong = set(gold) ^ set(predicted)
-        both = [[Span(*span, is_wrong=span in wrong) for span in side]
-                for side in (gold, predicted)]  # fmt: skip
-        window = html.window_of(text, [*both[0], *both[1]], most=MOST_OF_SENTENCE)
-        sides = [
-            html.tagged(text, side, hue_of=hue_of, sign=sign, window=window)
-            for side, sign in zip(both, (MISSED, FALSE_ALARM), strict=True)
-        ]
-        head = html.tag("p", f"row {line['id']} · {len(wrong) or 'none'} wrong")
-    columns = [
-        html.tag("div", html.tag("h4", name), side)
-        for name, side in zip(("gold", "predicted"), sides, strict=True)
+        sides = [[html.shortened(side, most=MOST_OF_SENTENCE)] for side in tags]
+        text = html.shortened(text, most=MOST_CHARACTERS)
+        return Sentence(f"row {line['id']} · {text}", *sides)
+    wrong = set(gold) ^ set(predicted)
+    both = [[Span(*span, is_wrong=span in wrong) for span in side] for side in (gold, predicted)]
+    window = html.window_of(text, [*both[0], *both[1]], most=MOST_OF_SENTENCE)
+    sides = [
+        html.tagged(text, side, hue_of=hue_of, sign=sign, window=window)
+        for side, sign in zip(both, (MISSED, FALSE_ALARM), strict=True)
     ]
-    return html.tag("div", head, html.tag("div", *columns, class_="sides"), class_="sentence")
+    return Sentence(f"row {line['id']} · {len(wrong) or 'none'} wrong", *sides)
 
 
 def _spans(text: str, tags: Sequence[str] | None) -> list[tuple[int, int, str]] | None:
-    """The entities as characters of the text, from a tag per character that is no space; None
-    where the tags are not that many."""
+    """The entities as characters of the text, from a tag per character that is not a space; None
+    if the number of tags differs."""
     places = [i for i, character in enumerate(text) if character != " "]
     if tags is None:
         return []

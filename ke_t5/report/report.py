@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ke_t5.files import write_atomically
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.report import error_analysis, figures, html, tables
-from ke_t5.report.html import Html
 from ke_t5.report.intervals import LEVEL, Bootstrap
 from ke_t5.report.scores import score_table
 from ke_t5.report.tables import Confusion, Line, TypeScores
@@ -19,6 +20,11 @@ from ke_t5.report.tables import Confusion, Line, TypeScores
 logger = logging.getLogger(__name__)
 
 MOST_FACTS = 300  # characters
+TYPE_TITLES = {
+    "labels": "Scores per label",
+    "tags": "Scores per type of entity (strict IOB2)",
+    "trees": "Scores per relation (right only with the right head)",
+}
 
 
 def write_report(
@@ -38,49 +44,66 @@ def write_report(
     """
     lines = tables.labelled_lines(evaluated)
     kind = tables.kind_of(task, lines)
-    printed = [score_table(title, evaluated, bootstrap.intervals)]
-    printed += [f"  {line}" for line in interval_notes(bootstrap)]
-    found: Confusion | None = None
+    confusion = tables.confusion(task, lines) if kind == "labels" else None
     types: list[TypeScores] = []
-    if kind == "labels":
-        found = tables.confusion(task, lines)
-        printed.append(tables.confusion_text(found))
-    if kind in ("labels", "tags", "trees"):
+    if kind in TYPE_TITLES:
         counts = tables.counts_by_type(kind, lines)
-        types = tables.scores_per_type(counts, found.names if found else None)
-    if kind in ("tags", "trees") and types:
-        printed.append(tables.types_text(types))
-    pictures = draw(kind, lines, found, types, title=title)
+        types = tables.scores_per_type(counts, confusion.names if confusion else None)
+    pictures = draw(kind, lines, confusion, types, title=title)
     for name, png in pictures.items():
         write_atomically(folder / name, png)
-    body = [
-        html.tag("h1", title),
-        html.tag("p", _scored(evaluated), class_="soft"),
-        html.section("Scores", score_section(task, evaluated, bootstrap)),
-        *count_sections(found, types, pictures, kind=kind),
-        *error_analysis.sections(task, kind, evaluated, bootstrap),
-        html.section("The run", html.fact_table(_all_facts(task, evaluated, facts))),
-    ]
-    write_atomically(folder / "report.html", html.page(title, body))
+    page = html.render(
+        "report.html",
+        title=title,
+        pictures={name: base64.b64encode(png).decode("ascii") for name, png in pictures.items()},
+        confusion=confusion,
+        types=types,
+        types_title=TYPE_TITLES.get(kind, "Gold and predicted numbers"),
+        most_types=tables.MOST_TYPES,
+        chapters=error_analysis.chapters(task, kind, evaluated, bootstrap),
+        missed=error_analysis.MISSED,
+        false_alarm=error_analysis.FALSE_ALARM,
+        facts=_all_facts(task, evaluated, facts),
+        **_score_values(task, evaluated, bootstrap),
+    )
+    write_atomically(folder / "report.html", page)
+    printed = [score_table(title, evaluated, bootstrap.intervals)]
+    printed += [f"  {line}" for line in interval_notes(bootstrap)]
+    if confusion is not None:
+        printed.append(tables.confusion_text(confusion))
+    elif types:
+        printed.append(tables.types_text(types))
     return "\n".join(printed)
 
 
-def _scored(evaluated: Evaluated) -> str:
-    told = f"{evaluated.num_scored:,} of {evaluated.num_rows:,} rows scored"
+def _score_values(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> dict[str, Any]:
+    """What the page says of the scores; the one that picks the best checkpoint is marked."""
+    return {
+        "summary": _summary(evaluated),
+        "scores": evaluated.scores,
+        "intervals": bootstrap.intervals,
+        "level": LEVEL,
+        "best": [prefix + task.best.metric for prefix in SCORE_PREFIXES] if task.best else [],
+        "notes": interval_notes(bootstrap),
+    }
+
+
+def _summary(evaluated: Evaluated) -> str:
+    text = f"{evaluated.num_scored:,} of {evaluated.num_rows:,} rows scored"
     if evaluated.unparsable:
-        told += f", {evaluated.unparsable:,} answers unparsable (counted as wrong)"
-    return told
+        text += f", {evaluated.unparsable:,} answers unparsable (counted as wrong)"
+    return text
 
 
 def _all_facts(task: Task, evaluated: Evaluated, facts: Mapping[str, object]) -> dict[str, object]:
-    told = {
+    values = {
         "task": task.name,
         "rows": f"{evaluated.num_rows:,}",
         "rows with a label": f"{evaluated.num_scored:,}",
         "unparsable answers": f"{evaluated.unparsable:,}",
         **facts,
     }
-    return {name: html.shortened(value, most=MOST_FACTS) for name, value in told.items()}
+    return {name: html.shortened(value, most=MOST_FACTS) for name, value in values.items()}
 
 
 # -------------------------------------------------------------------------------------- scores
@@ -109,41 +132,21 @@ def interval_notes(bootstrap: Bootstrap) -> list[str]:
     ]
 
 
-def score_section(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> Html:
-    """The scores with their intervals; the one that picks the best checkpoint is marked."""
-    if not evaluated.scores:
-        return html.tag("p", "No row of this split has a label: there is nothing to score.")
-    rows = []
-    for name, value in evaluated.scores.items():
-        interval = bootstrap.intervals.get(name)
-        shown = "–"
-        drawn = Html("")
-        if interval is not None:
-            shown = f"{html.number(interval.low)} to {html.number(interval.high)}"
-            drawn = html.interval_bar(value, interval.low, interval.high)
-        is_best = task.best is not None and name in [p + task.best.metric for p in SCORE_PREFIXES]
-        label = html.tag("strong", name) if is_best else name
-        rows.append([label, html.number(value), shown, drawn])
-    head = ["score (x 100)", "value", f"{LEVEL} % interval", "0 to 100"]
-    notes = [html.tag("p", note, class_="soft") for note in interval_notes(bootstrap)]
-    return html.join([html.table(head, rows, numbers=(1, 2)), *notes])
-
-
 # ------------------------------------------------------------------------------ counts, pictures
 
 
 def draw(
     kind: str,
     lines: Sequence[Line],
-    found: Confusion | None,
+    confusion: Confusion | None,
     types: Sequence[TypeScores],
     *,
     title: str,
 ) -> dict[str, bytes]:
     """File name -> picture of what there is to see; none without matplotlib."""
     drawings: dict[str, Callable[[], bytes]] = {}
-    if found is not None:
-        drawings["confusion.png"] = lambda: figures.confusion_png(found, title=title)
+    if confusion is not None:
+        drawings["confusion.png"] = lambda: figures.confusion_png(confusion, title=title)
     elif types:
         drawings["types.png"] = lambda: figures.types_png(types, title=title)
     elif kind == "numbers":
@@ -157,51 +160,3 @@ def draw(
         logger.warning("matplotlib is not installed: the report has no picture")
         return {}
     return {name: make() for name, make in drawings.items()}
-
-
-TYPE_TITLES = {
-    "labels": "Scores per label",
-    "tags": "Scores per type of entity (strict IOB2)",
-    "trees": "Scores per relation (right only with the right head)",
-}
-
-
-def count_sections(
-    found: Confusion | None,
-    types: Sequence[TypeScores],
-    pictures: Mapping[str, bytes],
-    *,
-    kind: str,
-) -> list[Html]:
-    """The confusion matrix, the scores per type and the pictures, as far as there are any."""
-    sections = []
-    drawn = {
-        name: html.picture(png, alt=name.removesuffix(".png")) for name, png in pictures.items()
-    }
-    if found is not None:
-        picture = [html.folded(name, image) for name, image in drawn.items()]
-        note = "Colours are shares of the gold label, numbers are rows."
-        content = html.matrix(found), html.tag("p", note, class_="soft")
-        sections.append(html.section("Confusion matrix", *content, *picture))
-    if types:
-        picture = [] if found is not None else list(drawn.values())
-        sections.append(html.section(TYPE_TITLES[kind], _type_tables(types), *picture))
-    elif drawn and found is None:
-        sections.append(html.section("Gold and predicted numbers", *drawn.values()))
-    return sections
-
-
-def _type_tables(types: Sequence[TypeScores]) -> Html:
-    """The scores of the types; where there are many, the later ones open on a click."""
-    head = ["", "precision", "recall", "F1", "", "gold", "predicted"]
-    rows = [
-        [kind.name, *map(html.number, (kind.precision, kind.recall, kind.f1)),
-         html.bar(kind.f1), f"{kind.support:,}", f"{kind.predicted:,}"]
-        for kind in types
-    ]  # fmt: skip
-    first, others = rows[: tables.MOST_TYPES], rows[tables.MOST_TYPES :]
-    content = [html.table(head, first, numbers=(1, 2, 3, 5, 6))]
-    if others:
-        more = html.table(head, others, numbers=(1, 2, 3, 5, 6))
-        content.append(html.folded(f"{len(others)} more", more))
-    return html.join(content)

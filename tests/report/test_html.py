@@ -3,10 +3,24 @@
 import re
 
 import numpy as np
+import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
 
 from ke_t5.report import html
-from ke_t5.report.html import Html, Span
+from ke_t5.report.error_analysis import Styled
+from ke_t5.report.html import Span
 from ke_t5.report.tables import Confusion
+
+PAGE = {
+    "title": "<제목>", "summary": "", "scores": {}, "pictures": {"a.png": "cG5n"},
+    "confusion": None, "types": [], "types_title": "A", "most_types": 1, "chapters": [],
+    "facts": {},
+}  # fmt: skip
+
+
+def macros():
+    return html.environment().get_template("macros.html").module
 
 
 def text_of(markup):
@@ -14,13 +28,15 @@ def text_of(markup):
 
 
 def test_text_is_escaped_and_markup_is_not():
-    made = html.tag("p", "<b>1 & 2</b>", Html("<i>3</i>"), title='"4"', class_="x", id=None)
-    assert made == '<p title="&quot;4&quot;" class="x">&lt;b&gt;1 &amp; 2&lt;/b&gt;<i>3</i></p>'
-    assert html.escape(made) is made
+    made = macros().cell(Styled("<b>1 & 2</b>", '"4"'))
+    assert made == '<span class="&#34;4&#34;">&lt;b&gt;1 &amp; 2&lt;/b&gt;</span>'
+    assert macros().cell(made) is not made and macros().cell(made) == made
+    assert macros().cell(["<i>", "3"]) == "<div>&lt;i&gt;</div><div>3</div>"
+    assert macros().cell(Markup("<i>3</i>")) == "<i>3</i>"
 
 
 def test_page_is_whole_and_needs_nothing_else():
-    made = html.page("<제목>", [html.section("A", html.picture(b"png", alt="b"))])
+    made = html.render("report.html", **PAGE)
     assert made.startswith('<!doctype html>\n<html lang="ko">')
     assert "<title>&lt;제목&gt;</title>" in made
     assert "<script" not in made and "http" not in made and "@import" not in made
@@ -29,15 +45,20 @@ def test_page_is_whole_and_needs_nothing_else():
     assert "prefers-color-scheme: dark" in made and "@media print" in made
 
 
+def test_value_that_the_page_lacks_is_an_error_and_no_gap():
+    with pytest.raises(UndefinedError, match="'summary' is undefined"):
+        html.render("report.html", title="A")
+
+
 def test_table_sets_numbers_to_the_right():
-    made = html.table(["name", "n"], [["<a>", 1]], numbers=(1,), class_="full")
+    made = macros().table(["name", "n"], [["<a>", 1]], numbers=(1,), class_="full")
     assert '<table class="full">' in made
     assert '<tr><td>&lt;a&gt;</td><td class="number">1</td></tr>' in made
 
 
 def test_matrix_shows_counts_glosses_and_unparsable_answers():
     counts = np.array([[3, 1, 0], [0, 2, 1200]])
-    made = html.matrix(Confusion(("정치", "a<b"), ("politics", "a<b"), counts))
+    made = macros().matrix(Confusion(("정치", "a<b"), ("politics", "a<b"), counts))
     assert '정치 <span class="soft">politics</span>' in made
     assert "a&lt;b" in made and "unparsable" in made and "1,200" in made
     assert 'title="75.0 % of the gold label"' in made
@@ -46,14 +67,14 @@ def test_matrix_shows_counts_glosses_and_unparsable_answers():
 
 def test_matrix_with_many_columns_is_dense():
     names = tuple(f"label{i}" for i in range(20))
-    made = html.matrix(Confusion(names, names, np.zeros((20, 21), dtype=int)))
+    made = macros().matrix(Confusion(names, names, np.zeros((20, 21), dtype=int)))
     assert 'class="matrix dense"' in made and 'class="tall"' in made
 
 
 def test_names_too_wide_for_the_page_stand_upright():
     def heads(*names):
         counts = np.zeros((len(names), len(names) + 1), dtype=int)
-        return html.matrix(Confusion(names, names, counts))
+        return macros().matrix(Confusion(names, names, counts))
 
     assert 'class="tall"' not in heads("rhetorical question", "intonation-dependent utterance")
     assert 'class="tall"' in heads(*(f"org:number_of_members_{i}" for i in range(6)))
@@ -61,21 +82,23 @@ def test_names_too_wide_for_the_page_stand_upright():
 
 
 def test_text_without_spaces_is_broken_and_numbers_and_labels_are_not():
-    rules = dict(re.findall(r"(?m)^([^{@\n]+) \{([^}]*)\}", html.STYLE))
+    css = (html.TEMPLATES / "report.css").read_text(encoding="utf-8")
+    rules = dict(re.findall(r"(?m)^([^{@\n]+) \{([^}]*)\}", css))
     assert "overflow-wrap: anywhere" in rules["td"]
     assert "white-space: nowrap" in rules[".number"]
     assert "overflow-wrap: normal" in rules[".chip"]
 
 
 def test_interval_bar_stays_on_the_line():
-    made = html.interval_bar(-3.0, -10.0, 104.0)
+    made = macros().interval_bar(-3.0, -10.0, 104.0)
     assert "left:0.00%;width:100.00%" in made and '<b style="left:0.00%">' in made
 
 
 def test_tagged_text_keeps_every_character():
     text = "이순신 장군은 <한산도>에서"
     spans = [Span(0, 3, "PS", True), Span(9, 12, "LC", False)]
-    made = html.tagged(text, spans, hue_of=html.hues(["PS", "LC"]), sign="✗", window=range(16))
+    pieces = html.tagged(text, spans, hue_of=html.hues(["PS", "LC"]), sign="✗", window=range(16))
+    made = macros().tagged(pieces)
     assert made.count("<mark") == 2 and made.count('class="bad"') == 1
     plain = re.sub(r"<b>[^<]*</b>", "", made)
     assert text_of(plain) == "이순신 장군은 &lt;한산도&gt;에서"
@@ -88,7 +111,8 @@ def test_long_text_is_shown_where_the_first_error_is():
     assert html.window_of(text, [right], most=200) == range(200)
     assert html.window_of(text, [right, wrong], most=200) == range(660, 860)
     assert html.window_of("가" * 150, [Span(140, 150, "PS", True)], most=200) == range(150)
-    made = html.tagged(text, [right, wrong], hue_of={"PS": 1}, sign="✗", window=range(705, 720))
+    pieces = html.tagged(text, [right, wrong], hue_of={"PS": 1}, sign="✗", window=range(705, 720))
+    made = macros().tagged(pieces)
     assert text_of(made) == "… " + "가" * 5 + "✗ PS" + "가" * 10 + " …"
 
 
