@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 DATA = Path(__file__).with_name("data")
-_ASSIGNMENT = re.compile(r"(.+?) = (?:\((\d+)%\) (.*?)(?: \| (.*))?|(.*))")
+_ASSIGNMENT = re.compile(r"(.+?) =(?: (?:\((\d+)%\) (.*?)(?: \| (.*))?|(.*)))?")
 
 
 class Slot(NamedTuple):
@@ -65,7 +65,7 @@ def parse_grammar(text: str, base: Grammar | None = None) -> Grammar:
             if heading.endswith(":"):
                 heading = heading.removesuffix(":")
                 recipes[heading] = []
-            elif " = " in heading:
+            elif " = " in f"{heading} ":
                 slot = _parse_slot(heading)
                 recipes[slot.name] = [slot]
             else:
@@ -84,7 +84,7 @@ def _parse_slot(line: str) -> Slot:
         raise ValueError(f"not `name = text`: {line!r}")
     name, percent, text, otherwise, always = match.groups()
     if percent is None:
-        return Slot(name, always)
+        return Slot(name, always or "")
     return Slot(name, text, int(percent), otherwise or "")
 
 

@@ -29,24 +29,22 @@ _HEARD_FINALS = {"0": "ㅇ", "1": "ㄹ", "3": "ㅁ", "6": "ㄱ", "7": "ㄹ", "8"
     "N": "ㄴ",
     "R": "ㄹ",
 }
-_FIRST_SYLLABLE, _LAST_SYLLABLE, _NUM_FINALS, _NUM_VOWELS = 0xAC00, 0xD7A3, 28, 21
-_FINALS = ["", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"]
-_VOWELS = list("ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ")
 # The vowel of a stem that ends in one, after 아/어 has merged into it.
 _MERGED = {"ㅗ": "ㅘ", "ㅜ": "ㅝ", "ㅣ": "ㅕ", "ㅚ": "ㅙ"}
+_VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
+_FINALS = ("", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
 
 
 def _split(syllable: str) -> tuple[int, str, str]:
     """(index of the first consonant, vowel, final consonant or '')."""
-    code = ord(syllable) - _FIRST_SYLLABLE
-    rest, final = divmod(code, _NUM_FINALS)
-    lead, vowel = divmod(rest, _NUM_VOWELS)
+    rest, final = divmod(ord(syllable) - ord("가"), len(_FINALS))
+    lead, vowel = divmod(rest, len(_VOWELS))
     return lead, _VOWELS[vowel], _FINALS[final]
 
 
 def _join(lead: int, vowel: str, final: str) -> str:
-    code = (lead * _NUM_VOWELS + _VOWELS.index(vowel)) * _NUM_FINALS + _FINALS.index(final)
-    return chr(_FIRST_SYLLABLE + code)
+    place = (lead * len(_VOWELS) + _VOWELS.index(vowel)) * len(_FINALS) + _FINALS.index(final)
+    return chr(ord("가") + place)
 
 
 def final_consonant(word: str) -> str:
@@ -56,7 +54,7 @@ def final_consonant(word: str) -> str:
     ['ㄹ', '', '', 'ㅁ']
     """
     for character in reversed(word):
-        if _FIRST_SYLLABLE <= ord(character) <= _LAST_SYLLABLE:
+        if "가" <= character <= "힣":
             return _split(character)[2]
         if character.isalnum():
             return _HEARD_FINALS.get(character.upper(), "")
@@ -167,11 +165,42 @@ def informal(stem: str) -> str:
     return past[:-1] + _join(lead, vowel, "")
 
 
-# The forms of a verb by the names that templates use.
-VERB_FORMS: dict[str, Callable[[str], str]] = {
+def past_ending(stem: str) -> str:
+    """The morpheme of the past after a stem, as KLUE DP's lemmas have it: 였, 았 or 었."""
+    if stem.endswith("하"):
+        return "였"
+    return "았" if has_bright_vowel(stem) else "었"
+
+
+def sequential_ending(stem: str) -> str:
+    """The morpheme of one thing done after another: 여서, 아서 or 어서."""
+    return {"였": "여서", "았": "아서", "었": "어서"}[past_ending(stem)]
+
+
+def adnominal_ending(stem: str) -> str:
+    """The morpheme of the adnominal form: 은 or ㄴ."""
+    return "은" if final_consonant(stem) not in ("", "ㄹ") else "ㄴ"
+
+
+def surface(morphemes: str) -> str:
+    """The morphemes written together.
+
+    >>> surface("설명/NNG+하/XSV")
+    '설명하'
+    """
+    return "".join(morpheme.rsplit("/", 1)[0] for morpheme in morphemes.split("+"))
+
+
+# The forms of a word by the names that templates use.
+FORMS: dict[str, Callable[[str], str]] = {
     "past": past_stem,
+    "past_ending": past_ending,
     "present": plain_present,
     "future": future_adnominal,
     "progressive": present_adnominal,
+    "adnominal": adnominal,
+    "adnominal_ending": adnominal_ending,
     "informal": informal,
+    "sequential_ending": sequential_ending,
+    "surface": surface,
 }

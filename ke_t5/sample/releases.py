@@ -94,7 +94,7 @@ def _klue_tagged() -> Iterator[File]:
             for index, row in enumerate(rows)
         ]
         yield _klue_path("klue-ner", split, "tsv"), _klue_tsv("CHAR\tNE_TAG", blocks)
-        parsed = trees.klue_dp(_sampler("klue-dp", split, "words"), num_trees)
+        parsed = trees.klue_dp(_sampler("klue-dp", split, "trees"), num_trees)
         blocks = [
             _parsed(f"klue-dp-v1_{split}_{index:05d}_{('wikitree', 'airbnb')[index % 2]}", words)
             for index, words in enumerate(parsed)

@@ -6,8 +6,9 @@ list or the text of the recipe `name`. More may follow the name:
     {objects stem}      the list "objects 읽" if the slot `stem` is 읽
     {surnames*}         all entries may be drawn, else the last seventh is kept for held-out parts
     {places*-place}     any entry but the value of the slot `place`
-    {stem.past}         a form of a verb, see korean.VERB_FORMS
-    {who:은}            with a particle that fits (은 or 는); {thing:~을} with the one that does not
+    {stem.past}         a form of a verb, see korean.FORMS
+    {who:은}            with the particle that fits (은 or 는); {who::은} is that particle alone,
+                        {who:~은} has the one that does not fit
     {3..98}             a number; {01..12} is written in two digits
 """
 
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from ke_t5.sample.grammar import load_grammar
-from ke_t5.sample.korean import VERB_FORMS, particle, wrong_particle
+from ke_t5.sample.korean import FORMS, particle, wrong_particle
 
 T = TypeVar("T")
 Values = Mapping[str, str]
@@ -29,8 +30,17 @@ Span = tuple[str, int, int]
 _HELD_OUT_SHARE = 7
 SLOT = re.compile(
     r"\{(?:(?P<low>\d+)\.\.(?P<high>\d+)|(?P<name>\w+)(?: (?P<key>\w+))?"
-    r"(?P<any>\*(?:-(?P<but>\w+))?)?(?:\.(?P<form>\w+))?)(?::(?P<wrong>~)?(?P<particle>\w+))?\}"
+    r"(?P<any>\*(?:-(?P<but>\w+))?)?(?P<forms>(?:\.\w+)*))(?::(?P<mode>[~:])?(?P<particle>\w+))?\}"
 )
+
+
+def _particled(word: str, mode: str | None, form: str | None) -> str:
+    """The word with a particle, see above."""
+    if not form:
+        return word
+    if mode == ":":
+        return particle(word, form)
+    return word + (wrong_particle if mode == "~" else particle)(word, form)
 
 
 class TextSampler:
@@ -120,15 +130,13 @@ class TextSampler:
             text += template[position : match.start()]
             word = self._slot(match, values)
             spans.append((match["name"], len(text), len(text) + len(word)))
-            text += word
-            if match["particle"]:
-                text += (wrong_particle if match["wrong"] else particle)(word, match["particle"])
+            text += _particled(word, match["mode"], match["particle"])
             position = match.end()
         return text + template[position:], spans
 
     def _slot(self, match: re.Match[str], values: Values) -> str:
         """What a slot stands for."""
-        low, high, name, form = match.group("low", "high", "name", "form")
+        low, high, name = match.group("low", "high", "name")
         if low:
             return f"{self.between(int(low), int(high)):0{len(low)}d}"
         if match["key"]:
@@ -138,4 +146,6 @@ class TextSampler:
             word = self.fill(self.another(self.entries(name), taken), values)
         else:
             word = values[name] if name in values else self.word(name, values)
-        return VERB_FORMS[form](word) if form else word
+        for form in match["forms"].split(".")[1:]:
+            word = FORMS[form](word)
+        return word
