@@ -9,6 +9,8 @@ import gin
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Read when torch is imported. Threads that share a core spin while they wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 

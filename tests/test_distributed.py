@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from support.helpers import run_on_ranks
+from support.processes import run_on_ranks
 
 from ke_t5 import distributed
 from ke_t5.distributed import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import Command, check_names, commands_in
-from support.recipe_runs import ROOT, command
+from support.processes import ROOT, run_script
 
 import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
 from ke_t5.config.bindings import configurable, configurables
@@ -172,7 +172,7 @@ def user_folder(tmp_path_factory):
 def test_your_own_model_and_task_train(found, user_folder, cache_dir, tmp_path):
     bounds = ("--max_steps", 2, "--eval_rows", 8)
     folders = ("--output_dir", tmp_path, "--hf_cache_dir", cache_dir)
-    done = command(found.program, *found.words, *bounds, *folders, folder=user_folder)
+    done = run_script(found.program, *found.words, *bounds, *folders, folder=user_folder)
     assert done.returncode == 0, done.stderr
     assert "2 steps in" in done.stdout and "8 of 8 rows scored" in done.stdout
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from support.processes import run_script
 from support.recipe_runs import ROOT, command
 
 from ke_t5.errors import Exit
@@ -88,7 +89,7 @@ def test_flags_and_gin_are_checked_before_anything_heavy_is_imported():
 
 
 def run(script, data, roberta, cache_dir, tmp_path, *words):
-    return command(
+    return run_script(
         script, "--hf_data_dir", data, "--pre_trained_model", roberta,
         "--model_name", "transformers:RobertaForSequenceClassification",
         "--hf_cache_dir", cache_dir, "--output_dir", tmp_path / "out", "--from_scratch", *words,

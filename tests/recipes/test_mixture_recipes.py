@@ -7,6 +7,7 @@ import json
 
 import pytest
 from support.mixture_toys import mix, mix_of_two
+from support.processes import run_script, run_script_on_ranks
 from support.recipe_runs import command, run_folder, state_files, test, train
 
 from ke_t5.errors import Exit, UserError
@@ -188,19 +189,18 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 def test_two_processes_train_and_score_what_one_does(tmp_path, cache_dir, user_folder):
     settings = (*SMALL, "--module_import", "my_mixture", "--hf_cache_dir", cache_dir)
 
-    def start(script, *words, launcher=TORCHRUN):
-        done = command(script, *words, launcher=launcher, folder=user_folder)
-        assert done.returncode == 0, done.stderr
-
-    start("train_ddp.py", *settings, "--max_steps", 3, "--output_dir", tmp_path)
+    words = (*settings, "--max_steps", 3, "--output_dir", tmp_path)
+    done = command("train_ddp.py", *words, launcher=TORCHRUN, folder=user_folder)
+    assert done.returncode == 0, done.stderr
     words = (
         "--task", "mix", "--sample", *BRIEF, "--module_import", "my_mixture", "--batch_size", 3,
         "--resume", "best", "--test_split", "validation[:7]", "--output_dir", tmp_path,
         "--hf_cache_dir", cache_dir,
     )  # fmt: skip
     answers = []
-    for launcher in ((), TORCHRUN):
-        start("test_ddp.py", *words, launcher=launcher)
+    for num_ranks in (1, 2):
+        for done in run_script_on_ranks(num_ranks, "test_ddp.py", *words, folder=user_folder):
+            assert done.returncode == 0, done.stderr
         files = (run_folder(tmp_path) / "eval").glob("*validation_7_/*.json*")
         answers.append({f"{file.parent.name}/{file.name}": file.read_bytes() for file in files})
     assert len(answers[0]) == 5 and answers[0] == answers[1]
@@ -209,7 +209,7 @@ def test_two_processes_train_and_score_what_one_does(tmp_path, cache_dir, user_f
 def test_an_unknown_member_in_a_users_module_is_one_line(tmp_path):
     (tmp_path / "my_wrong.py").write_text(MODULE.replace("klue_tc_gen", "klue_tc_gne"))
     words = ("--task", "mix", "--sample", "--module_import", "my_wrong")
-    done = command("train_ddp.py", *words, folder=tmp_path)
+    done = run_script("train_ddp.py", *words, folder=tmp_path)
     assert done.returncode == Exit.FLAGS
     *_, line = done.stderr.splitlines()
     assert line.startswith("error: mixture 'mix', 'klue_tc_gne': unknown task; did you mean")

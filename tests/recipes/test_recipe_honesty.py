@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from functools import partial
 
 import pytest
-from support.recipe_runs import ROOT, SMALL, command, run_folder, test, train
+from support.processes import Script, run_script
+from support.recipe_runs import SMALL, run_folder, test, train
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import Examples, evaluate
@@ -259,7 +256,7 @@ def test_a_submission_is_checked_before_the_test(run, cache_dir, monkeypatch, wo
 
 def test_a_failed_test_of_an_export_leaves_error_json(run, cache_dir):
     (run_folder(run) / "hf" / "model.safetensors").write_bytes(b"")
-    done = command(
+    done = run_script(
         "test_ddp.py", *TEST, "--hf_path", "default", "--output_dir", run, "--hf_cache_dir",
         cache_dir,
     )  # fmt: skip
@@ -282,18 +279,11 @@ def test_what_the_sample_leaves_unused_is_told(tmp_path, cache_dir, capfd):
 def test_a_test_ends_when_it_is_asked_to(run, cache_dir, number):
     words = ("--task", "klue_tc", "--sample", "--test_split", "train", "--batch_size", "1")
     words = (*words, "--resume", "best", "--output_dir", run, "--hf_cache_dir", cache_dir)
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "test_ddp.py"), *map(str, words)],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-        # A shell starts what runs in the background deaf to SIGINT, and tests may be that.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    for line in process.stderr:
-        if line.startswith("testing "):
-            break
+    script = Script("test_ddp.py", *words)
+    script.wait_until(lambda: "\ntesting " in script.errors)
     time.sleep(0.3)
-    os.kill(process.pid, number)
-    told, errors = process.communicate(timeout=60)
-    assert process.returncode == Exit.STOPPED, errors
-    assert "rows scored" not in told
-    assert "stopped: interrupted" in errors and "Traceback" not in errors
+    script.kill(number)
+    done = script.end()
+    assert done.returncode == Exit.STOPPED, done.stderr
+    assert "rows scored" not in done.stdout
+    assert "stopped: interrupted" in done.stderr and "Traceback" not in done.stderr

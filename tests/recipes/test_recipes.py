@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
-import subprocess
-import sys
-import time
 
 import gin
 import pytest
+from support.processes import Script, run_script_on_ranks
 from support.recipe_runs import (
-    ROOT,
     SMALL,
     command,
     run_folder,
@@ -223,34 +219,18 @@ def test_a_binding_that_the_run_never_reads_is_told(tmp_path, cache_dir, capfd):
 # ------------------------------------------------------------------------------- stops and kills
 
 
-def _start(output, cache_dir, *words):
-    words = [*TC, "--epochs", 2, "--schedule", "--save_every", 1, *words]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train_ddp.py"), *map(str, words), "--output_dir", str(output),
-         "--hf_cache_dir", str(cache_dir)],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT,
-    )  # fmt: skip
-
-
-def _wait_for_checkpoint(output, process):
-    started = time.monotonic()
-    while not list(output.glob("*/klue_tc/weights/last.json")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() - started < 120
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, cache_dir, expected, number):
-    process = _start(tmp_path, cache_dir)
-    _wait_for_checkpoint(tmp_path, process)
-    os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=60)
-    if process.returncode:  # a fast run may have come to its end first
-        assert process.returncode in (Exit.STOPPED, -signal.SIGKILL), errors
-    if process.returncode == Exit.STOPPED:
-        assert "stopped: at step" in errors and "--resume true" in errors
     settings = (*TC, "--epochs", 2, "--schedule", "--save_every", 1)
+    places = ("--output_dir", tmp_path, "--hf_cache_dir", cache_dir)
+    script = Script("train_ddp.py", *settings, *places)
+    script.wait_until(lambda: list(tmp_path.glob("*/klue_tc/weights/last.json")))
+    script.kill(number)
+    done = script.end()
+    if done.returncode:  # a fast run may have come to its end first
+        assert done.returncode in (Exit.STOPPED, -signal.SIGKILL), done.stderr
+    if done.returncode == Exit.STOPPED:
+        assert "stopped: at step" in done.stderr and "--resume true" in done.stderr
     train(*settings, "--resume", "auto", output=tmp_path, cache=cache_dir)
     assert state_files(tmp_path) == expected
 
@@ -263,14 +243,15 @@ LAUNCH = ("-m", "torch.distributed.launch", "--standalone", "--nproc_per_node=2"
 
 
 def test_two_processes_resume_and_score_like_the_uninterrupted_ones(tmp_path, cache_dir):
-    places = ("--hf_cache_dir", cache_dir)
-    settings = (*TC, "--epochs", 2, *places)
-    for output, steps in (("whole", ()), ("parts", ("--max_steps", 3))):
-        words = (*settings, *steps, "--output_dir", tmp_path / output)
-        done = command("train_ddp.py", *words, launcher=TORCHRUN)
+    settings = (*TC, "--epochs", 2, "--hf_cache_dir", cache_dir)
+    for done in run_script_on_ranks(
+        2, "train_ddp.py", *settings, "--output_dir", tmp_path / "whole"
+    ):
         assert done.returncode == 0, done.stderr
-    words = (*settings, "--resume", "true", "--output_dir", tmp_path / "parts")
-    done = command("train_ddp.py", *words, launcher=LAUNCH)
+    settings = (*settings, "--output_dir", tmp_path / "parts")
+    done = command("train_ddp.py", *settings, "--max_steps", 3, launcher=TORCHRUN)
+    assert done.returncode == 0, done.stderr
+    done = command("train_ddp.py", *settings, "--resume", "true", launcher=LAUNCH)
     assert done.returncode == 0, done.stderr
     assert state_files(tmp_path / "parts") == state_files(tmp_path / "whole")
     _compare_processes(tmp_path / "whole", cache_dir)
@@ -284,10 +265,7 @@ def _compare_processes(output, cache_dir):
     folder = run_folder(output) / "eval" / "validation_37_"
     alone = {path.name: path.read_bytes() for path in folder.glob("*.json*")}
     for number in (2, 3):
-        launcher = (*TORCHRUN[:-1], f"--nproc_per_node={number}")
-        done = command(
-            "test_ddp.py", *words, "--output_dir", output, "--hf_cache_dir", cache_dir,
-            launcher=launcher,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        places = ("--output_dir", output, "--hf_cache_dir", cache_dir)
+        for done in run_script_on_ranks(number, "test_ddp.py", *words, *places):
+            assert done.returncode == 0, done.stderr
         assert {path.name: path.read_bytes() for path in folder.glob("*.json*")} == alone

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import socket
-import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -58,46 +55,3 @@ def task_on(rows: Iterable[dict], steps: Iterable[Callable], **settings: Any) ->
         "inputs": lambda example: "",
     }
     return Task("toy", source, tuple(steps), **{**defaults, **settings})
-
-
-def run_on_ranks(function: Callable, num_ranks: int, *arguments: Any) -> list[Any]:
-    """What `function(ranks, *arguments)` returns on each of so many gloo processes, in rank order.
-
-    The function must be importable (spawned processes look it up by name).
-    """
-    import torch.multiprocessing
-
-    context = torch.multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = [
-        context.Process(
-            target=_rank_main, args=(rank, num_ranks, port, answers, function, arguments)
-        )
-        for rank in range(num_ranks)
-    ]
-    for process in processes:
-        process.start()
-    found = dict(answers.get(timeout=300) for _ in processes)
-    for process in processes:
-        process.join(30)
-    errors = [value for value in found.values() if isinstance(value, str)]
-    assert not errors, errors[0]
-    return [found[rank] for rank in range(num_ranks)]
-
-
-def _rank_main(rank, num_ranks, port, answers, function, arguments):
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_ranks),
-        LOCAL_WORLD_SIZE=str(num_ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-    )  # fmt: skip
-    try:
-        from ke_t5.distributed import session
-
-        with session() as ranks:
-            answers.put((rank, function(ranks, *arguments)))
-    except BaseException:
-        answers.put((rank, traceback.format_exc()))
-        raise

@@ -12,8 +12,8 @@ from typing import Any
 import gin
 
 from ke_t5.config.flags import parse_test, parse_train
+from support.processes import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--sample", "--batch_size", "16", "--print_freq", "3")
 # 60 of the sample's news titles: four steps an epoch.
 SMALL = (*TINY, "--train_split", "train[:64]", "--valid_split", "validation[:31]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.helpers import run_on_ranks
+from support.processes import run_on_ranks
 from test_loop import flat, one_rank, train
 from test_models import make_batch, make_model
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from support.generation_toys import written_examples
-from support.helpers import WORDS, run_on_ranks
+from support.helpers import WORDS
+from support.processes import run_on_ranks
 from test_loop import examples_in, one_rank
 
 from ke_t5.pipe import get_batches

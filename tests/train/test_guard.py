@@ -6,7 +6,8 @@ import math
 
 import pytest
 import torch
-from support.recipe_runs import command, run_folder
+from support.processes import run_script
+from support.recipe_runs import run_folder
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.train.guard import NonFiniteGuard
@@ -112,7 +113,7 @@ def test_an_optimizer_that_was_saved_unfused_does_not_skip(monkeypatch):
 def test_nothing_is_told_or_kept_of_a_run_that_has_diverged(tmp_path, cache_dir, every):
     script = tmp_path / "as_on_a_gpu.py"
     script.write_text(AS_ON_A_GPU)
-    done = command(
+    done = run_script(
         script, "--task", "klue_tc", "--sample", "--batch_size", 16, "--train_split", "train[:96]",
         "--print_freq", 100, every, 3, "--learning_rate", 1e30, "--output_dir", tmp_path / "out",
         "--hf_cache_dir", cache_dir,

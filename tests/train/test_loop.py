@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from support.helpers import folders, run_on_ranks, task_on, toy_tokenizer
+from support.helpers import folders, task_on, toy_tokenizer
+from support.processes import run_on_ranks
 from support.toy_model import toy_model
 
 from ke_t5.distributed import Ranks
