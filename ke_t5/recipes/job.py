@@ -181,9 +181,10 @@ def prepare(flags: Namespace) -> Job:
     # Not probed: a shared cache that holds everything need not be writable.
     make_folder(folders.cache, where=f"--hf_cache_dir {folders.cache}", probe=False)
     if flags.sample:
-        from ke_t5.sample import sample_data_dir
+        from ke_t5.sample import require_sample_rows, sample_data_dir
 
         folders = Folders(sample_data_dir(folders.cache), folders.cache)
+        require_sample_rows(task, folders)
     return Job(
         flags, configuration, task, model_name, class_name, flags.pre_trained_model, True, folders,
         run, settings, model_config=model_config,

@@ -12,11 +12,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import Mixture, Task
+from ke_t5.pipe.cache import Folders
+from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.sample.cache import build_once, sample_root
 from ke_t5.sample.models import sample_model_dir, sample_tokenizer_dir
 from ke_t5.sample.releases import write_releases
 
-__all__ = ["sample_data_dir", "sample_model_dir", "sample_tokenizer_dir", "write_releases"]
+__all__ = [
+    "require_sample_rows",
+    "sample_data_dir",
+    "sample_model_dir",
+    "sample_tokenizer_dir",
+    "write_releases",
+]
 
 
 def sample_data_dir(cache_dir: Path) -> Path:
@@ -26,3 +36,15 @@ def sample_data_dir(cache_dir: Path) -> Path:
         UserError: the folder cannot be written.
     """
     return build_once(sample_root(cache_dir) / "data", write_releases)
+
+
+def require_sample_rows(task: Task | Mixture, folders: Folders) -> None:
+    """Raises UserError for a task whose release is not in the sample; other sources have rows."""
+    for member in task.members:
+        if isinstance(member.source, ReleaseSource) and not member.source.find(folders):
+            raise UserError(
+                f"{member.name} has no sample rows",
+                f"--task {task.name} --sample",
+                "leave --sample out and give --hf_data_dir FOLDER",
+                Exit.DATA,
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import subprocess
@@ -9,9 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.recipe_runs import train
 from support.sample_help import digest
 
+import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import Mixture, MixtureRegistry, TaskRegistry, get_task
+from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.sample import sample_data_dir, sample_model_dir, write_releases
 from ke_t5.sample.cache import build_once
 from ke_t5.sample.sampler import TextSampler
@@ -102,3 +107,22 @@ def test_command_says_in_one_line_what_cannot_be_written(
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "file")]) == Exit.MACHINE
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("is_mixture", [False, True])
+def test_a_task_without_sample_rows_is_one_line(is_mixture: bool, cache_dir: Path, tmp_path: Path):
+    known = get_task("klue_tc")
+    assert isinstance(known.source, ReleaseSource)
+    release = dataclasses.replace(known.source.release, name="new", find=lambda folder: {})
+    task = dataclasses.replace(known, name="new_task", source=ReleaseSource(release))
+    mixture = Mixture("both", (known, task), (1, 1))
+    with TaskRegistry.registry.temporary("new_task", task):
+        with MixtureRegistry.registry.temporary("both", mixture):
+            name = "both" if is_mixture else "new_task"
+            with pytest.raises(UserError, match="new_task has no sample rows") as error:
+                train("--task", name, "--sample", output=tmp_path, cache=cache_dir)
+    assert str(error.value) == (
+        f"error: --task {name} --sample: new_task has no sample rows; "
+        "leave --sample out and give --hf_data_dir FOLDER"
+    )
+    assert error.value.exit_code == Exit.DATA
