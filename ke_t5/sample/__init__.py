@@ -13,9 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.pipe import Mixture, Task
 from ke_t5.pipe.cache import Folders
+from ke_t5.pipe.mixture import Mixture
 from ke_t5.pipe.sources import ReleaseSource
+from ke_t5.pipe.task import Task
 from ke_t5.sample.cache import build_once, sample_root
 from ke_t5.sample.models import sample_model_dir, sample_tokenizer_dir
 from ke_t5.sample.releases import write_releases
