@@ -1,7 +1,7 @@
-"""Decomposed text (NFD, as macOS file tools write it) made into composed text (NFC).
+"""Composes decomposed text (NFD, as macOS file tools write it) into NFC.
 
-Only what is decomposed is touched: a Hangul syllable in its letters, a letter followed by its
-accents. Full NFC would also replace characters that the authors of a corpus chose (CJK
+Only decomposed characters change: Hangul syllables written as letters, and letters followed by
+their accents. Full NFC would also replace characters that the authors of a corpus chose (CJK
 compatibility ideographs, the Angstrom sign).
 """
 
@@ -23,12 +23,12 @@ _DECOMPOSED = re.compile(
 )
 _INVISIBLE = ("Cf", "Cc", "Zs", "Zl", "Zp")
 
-# Column of positions -> the column whose characters they count, in the rows of our readers.
+# Column of positions -> the column whose characters they refer to, in the rows of our readers.
 POSITIONS = {
     "subject": "sentence", "object": "sentence", "answers": "context",
     "plausible_answers": "context", "entities": "text", "tags": "text",
 }  # fmt: skip
-# Plausible answers are kept as the authors have them; a quarter of KLUE's do not fit anyway.
+# Plausible answers stay as they were released; a quarter of KLUE's are wrong in any case.
 _UNCHECKED = ("plausible_answers",)
 _POSITION = re.compile(r"(^|_)(start|begin|end|offset|position)s?(_|$)")
 
@@ -47,7 +47,7 @@ def compose(text: str) -> str:
 
 
 def look_alike(one: str, other: str) -> bool:
-    """Whether two texts differ in nothing that a reader would see: composition, width, white space,
+    """Whether two texts look the same: they differ only in composition, width, white space or
     invisible characters."""
 
     def seen(text: str) -> str:
@@ -58,7 +58,7 @@ def look_alike(one: str, other: str) -> bool:
 
 
 def code_points(text: str, *, longest: int = 8) -> str:
-    """The characters of a text by number, for people who cannot tell them apart by eye.
+    """The code points of a text, for characters that look the same.
 
     >>> code_points("\u1100\u1161")
     'U+1100 U+1161'
@@ -68,11 +68,11 @@ def code_points(text: str, *, longest: int = 8) -> str:
 
 
 def compose_row(row: Row, where: str) -> Row:
-    """The row with its texts composed and the positions in them moved; the very same row if
+    """The row with its texts composed and the positions in them adjusted; the same object if
     nothing in it is decomposed.
 
     Raises:
-        UserError: a position lies within a character, or it is not known what it counts.
+        UserError: a position is inside a character, or the text it refers to is unknown.
     """
     composed = {name: _composed(value) for name, value in row.items()}
     if all(composed[name] is row[name] for name in row):
@@ -83,41 +83,41 @@ def compose_row(row: Row, where: str) -> Row:
             if compose(text) != text and value is not None:
                 places = _Places(text, where, name, is_strict=name not in _UNCHECKED)
                 composed[name] = places.moved(composed[name])
-        elif _holds_positions(name, value):
-            raise _uncountable(where, f"column {name!r} holds positions in it")
+        elif _has_positions(name, value):
+            raise _uncountable(where, f"column {name!r} contains positions in it")
     return composed
 
 
 def _composed(value: Any) -> Any:
-    """A value with all texts in it composed; the very same one where nothing changes."""
+    """A value with all its texts composed; the same object if nothing changes."""
     if isinstance(value, str):
         composed = compose(value)
         return value if composed == value else composed
     if isinstance(value, (list, tuple)):
-        made = [_composed(item) for item in value]
-        return value if all(a is b for a, b in zip(made, value, strict=True)) else made
+        items = [_composed(item) for item in value]
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
     if isinstance(value, Mapping):
-        made = {name: _composed(item) for name, item in value.items()}
-        return value if all(made[name] is value[name] for name in made) else made
+        record = {name: _composed(item) for name, item in value.items()}
+        return value if all(record[name] is value[name] for name in record) else record
     return value
 
 
-def _holds_positions(name: str, value: Any) -> bool:
+def _has_positions(name: str, value: Any) -> bool:
     if isinstance(value, Mapping):
-        return any(_holds_positions(key, item) for key, item in value.items())
+        return any(_has_positions(key, item) for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return any(_holds_positions(name, item) for item in value)
+        return any(_has_positions(name, item) for item in value)
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return is_number and _POSITION.search(name) is not None
 
 
 def _uncountable(where: str, what: str) -> UserError:
-    fix = "compose the file before offsets are counted (NFC, such as `uconv -x any-nfc`)"
+    fix = "compose the file (NFC, such as `uconv -x any-nfc`), then compute its offsets"
     return UserError(f"the text is decomposed (NFD) and {what}", where, fix, Exit.DATA)
 
 
 class _Places:
-    """Where the positions of a decomposed text are in the composed one."""
+    """Maps positions in a decomposed text to positions in the composed one."""
 
     def __init__(self, text: str, where: str, column: str, *, is_strict: bool) -> None:
         self._where, self._column, self._is_strict = where, column, is_strict
@@ -129,7 +129,7 @@ class _Places:
             size = len(unicodedata.normalize("NFC", match.group()))
             self._append([length], is_border=True)
             inside = len(match.group()) - 1
-            is_kept = size == len(match.group())  # nothing to compose it to
+            is_kept = size == len(match.group())  # there is no composed form
             steps = range(length + 1, length + 1 + inside) if is_kept else [length] * inside
             self._append(steps, is_border=is_kept)
             length, done = length + size, match.end()
@@ -140,7 +140,8 @@ class _Places:
         self._is_border += [is_border] * len(places)
 
     def moved(self, value: Any) -> Any:
-        """The records (of start and end) or the tags of characters, counted anew."""
+        """The records (with start and end) or the tags of characters, adjusted to the composed
+        text."""
         if isinstance(value, Mapping):
             return {n: self._place(v) if n in ("start", "end") else v for n, v in value.items()}
         if all(isinstance(item, str) for item in value):
@@ -152,11 +153,11 @@ class _Places:
             return self._new[old]
         if not self._is_strict:
             return old
-        raise _uncountable(self._where, f"{self._column} has a border within a character ({old})")
+        raise _uncountable(self._where, f"{self._column} has a boundary inside a character ({old})")
 
     def _tags(self, tags: list[str]) -> list[str]:
         if len(tags) != len(self._new) - 1:
-            return tags  # reported by the check of lengths
+            return tags  # the check of lengths reports it
         kept: list[str] = []
         for tag, is_border in zip(tags, self._is_border, strict=False):
             if is_border:

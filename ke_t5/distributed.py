@@ -1,6 +1,6 @@
-"""Ranks: who is running, what they agree on, and how many threads each may use.
+"""Ranks: the processes of a run, what they agree on, and how many threads each one uses.
 
-torch is imported inside `session`: flags, gin and data are checked before it is paid for.
+torch is imported inside the functions: flags, gin and data are checked before it is needed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.launchers import launched_processes, launched_rank
 from ke_t5.rendezvous import meet
 
 if TYPE_CHECKING:
@@ -26,38 +27,30 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# One thread whatever the number of processes: sums inside a matrix product are then taken in the
-# same order, and 1, 2 and 3 processes compute the same scores to the last digit.
+# One thread, whatever the number of processes: a matrix product then adds up in the same order, and
+# 1, 2 and 3 processes compute the same scores to the last digit.
 EVALUATION_THREADS = 1
 
-# A stop that is meant for a whole job reaches a process twice: from the system or the scheduler,
-# and from torchrun, which has got it too and passes it on.
+# A stop signal for a whole job reaches a process twice: from the system or the scheduler, and from
+# torchrun, which receives and forwards it.
 SAME_STOP_SECONDS = 2.0
 
 
 def say(text: str) -> None:
-    """Writes a line on stderr at once, on process 0: before logging is set up, and before a long
-    silence."""
+    """Writes a line to stderr on rank 0 at once: for use before logging is set up."""
     if launched_rank() == 0:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
 
 def wait_passively() -> None:
-    """Lets idle threads sleep; call it before torch is imported, which reads this once.
+    """Lets idle threads sleep; call it before torch is imported, which reads the setting once.
 
-    By default OpenMP's threads spin while they wait for each other. On a machine whose cores are
-    busy with other work, a thread that spins takes the time slice of the one it waits for.
+    By default OpenMP's threads spin while they wait for each other. If other work keeps the cores
+    busy, a spinning thread takes the time slice of the thread it waits for.
     """
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # libgomp, and others that heed the standard
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the standard's variable
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's and LLVM's
-
-
-def launched_rank() -> int:
-    """This process's rank as the launcher says, 0 without a launcher; needs no torch."""
-    return int(os.environ.get("RANK", "0"))
 
 
 @dataclass
@@ -65,11 +58,11 @@ class Ranks:
     """This process's place among `size` processes.
 
     Attributes:
-        rank: 0 .. size - 1; rank 0 writes the files.
-        size: number of processes.
-        device: where this process computes.
-        threads: CPU threads of this process while it trains.
-        facts: what each process said of itself when all met, by rank.
+        rank: 0 to size - 1; rank 0 writes the files.
+        size: the number of processes.
+        device: the device on which this process computes.
+        threads: the CPU threads of this process during training.
+        facts: the facts that each process passed to `session`, by rank.
     """
 
     rank: int
@@ -87,7 +80,7 @@ class Ranks:
         return self.rank == 0
 
     def gather(self, thing: Any) -> list[Any] | None:
-        """The things of all ranks in rank order, on rank 0; None elsewhere."""
+        """The things of all ranks in rank order, on rank 0; None on the other ranks."""
         if self.size == 1:
             return [thing]
         import torch.distributed as dist
@@ -107,7 +100,7 @@ class Ranks:
         return box[0]
 
     def barrier(self) -> None:
-        """Waits until every rank is here."""
+        """Waits until every rank has arrived here."""
         if self.size > 1:
             import torch.distributed as dist
 
@@ -124,9 +117,9 @@ class Ranks:
         return value
 
     def agree_to_stop(self) -> bool:
-        """True on every rank, at the same call, once any rank was asked to stop.
+        """True on every rank, at the same call, if any rank was asked to stop.
 
-        The question is answered one call later, so that no step waits for the host.
+        The answer is one call late, so that no step waits for the other hosts.
         """
         wanted = self._stop_signal is not None
         if self.size == 1:
@@ -145,31 +138,32 @@ class Ranks:
         return agreed
 
     def settle(self) -> None:
-        """Waits for the last question of `agree_to_stop`; call it when the steps are over."""
+        """Waits for the last exchange of `agree_to_stop`; call it after the last step."""
         if self._pending_stop is not None:
             self._pending_stop[1].wait()
             self._pending_stop = None
 
     def wrap(self, model: torch.nn.Module, *, find_unused_parameters: bool) -> torch.nn.Module:
-        """The model for training: DistributedDataParallel where there are several processes."""
+        """The model for training: wrapped in DistributedDataParallel if there are several
+        processes."""
         if self.size == 1:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
-        # Buffers of these models are constants; torch 2.13 has a new name for leaving them alone.
+        # The buffers of these models are constants; torch 2.13 has a new name for not sending them.
         parameters = inspect.signature(DistributedDataParallel).parameters
         new_name = "forward_sync_buffers" in parameters
-        return DistributedDataParallel(
-            model,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            **{"forward_sync_buffers" if new_name else "broadcast_buffers": False},
-            find_unused_parameters=find_unused_parameters,
-            gradient_as_bucket_view=True,
-        )
+        options: dict[str, Any] = {
+            "device_ids": [self.device.index] if self.device.type == "cuda" else None,
+            "forward_sync_buffers" if new_name else "broadcast_buffers": False,
+            "find_unused_parameters": find_unused_parameters,
+            "gradient_as_bucket_view": True,
+        }
+        return DistributedDataParallel(model, **options)
 
     @contextmanager
     def evaluation_threads(self) -> Iterator[None]:
-        """A number of CPU threads that does not depend on the number of processes."""
+        """A context in which the number of CPU threads does not depend on that of processes."""
         import torch
 
         torch.set_num_threads(EVALUATION_THREADS)
@@ -181,12 +175,15 @@ class Ranks:
 
 def no_sync(model: torch.nn.Module) -> Any:
     """A context in which a backward pass does not exchange gradients."""
-    return model.no_sync() if hasattr(model, "no_sync") else nullcontext()
+    context = getattr(model, "no_sync", nullcontext)
+    return context()
 
 
 def seed_generators(*numbers: int) -> None:
-    """Seeds every generator that a model may draw from: torch's (of every device), Python's and
-    numpy's. From (seed, step, rank), nothing of them needs saving for a resume."""
+    """Seeds every generator that a model may use: torch's (of every device), Python's and numpy's.
+
+    If the numbers are (seed, step, rank), a resume needs no saved generator state.
+    """
     import numpy as np
     import torch
 
@@ -197,10 +194,10 @@ def seed_generators(*numbers: int) -> None:
 
 
 def _threads_per_process(local_size: int) -> int:
-    """What OMP_NUM_THREADS says, if all processes of this machine have cores for it; else, told,
-    the cores shared out.
+    """OMP_NUM_THREADS if the machine has that many cores for every process; otherwise an equal
+    share of the cores, with a warning.
 
-    For several processes torchrun sets it to 1 where the user has not: that says nothing.
+    A 1 for several processes is ignored: torchrun sets it if the user does not.
     """
     try:
         cores = len(os.sched_getaffinity(0))
@@ -241,11 +238,11 @@ def _pick_device(local_rank: int, local_size: int) -> torch.device:
 
 
 def _launch() -> tuple[int, int, int]:
-    """Processes of this launch, those of this machine, and this one's number among the latter."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    """The number of processes of this launch and of this machine, and the local rank."""
+    size = launched_processes()
     if size > 1 and "LOCAL_RANK" not in os.environ:
-        # All processes of a machine would take its first GPU.
-        what = f"WORLD_SIZE is {size}, and LOCAL_RANK is not set"
+        # All processes of a machine would use its first GPU.
+        what = f"WORLD_SIZE is {size}, but LOCAL_RANK is not set"
         raise UserError(what, "launcher", "start the processes with torchrun", Exit.MACHINE)
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return size, local_size, int(os.environ.get("LOCAL_RANK", "0"))
@@ -253,21 +250,23 @@ def _launch() -> tuple[int, int, int]:
 
 @contextmanager
 def session(*, notes_stops: bool = True, **facts: Any) -> Iterator[Ranks]:
-    """The ranks of this launch; the process group is made on enter, and all leave together.
+    """The ranks of this launch; creates the process group, and waits for all ranks at the end.
 
-    A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a later one ends the process.
-    `facts` are what the other processes are told of this one (`Ranks.facts`).
-    Without `notes_stops`, for a run that has nothing to save, signals mean what they meant before.
-    The group is never torn down, it ends with the process: gloo's destructor joins its threads
-    while it holds the interpreter's lock, and hangs where one of them wants it; and after an error
-    the other ranks may never join.
+    A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a second one ends the process.
+    The process group is never destroyed, it ends with the process: gloo's destructor joins its
+    threads while it holds the interpreter's lock, and hangs if one of them needs the lock; and
+    after an error the other ranks may never join.
+
+    Args:
+        notes_stops: False for a run that has nothing to save: signal handlers stay as they are.
+        facts: what the other processes learn about this one (`Ranks.facts`).
     """
     import torch
     import torch.distributed as dist
 
     size, local_size, local_rank = _launch()
     device = _pick_device(local_rank, local_size)
-    # Before anything that waits without hearing a signal, or for a process that has failed.
+    # First of all: what follows waits without handling signals, even for a process that failed.
     store, known = meet(facts) if size > 1 else (None, [facts])
     ranks = Ranks(launched_rank(), size, device, _threads_per_process(local_size), known)
     torch.set_num_threads(ranks.threads)
@@ -276,7 +275,7 @@ def session(*, notes_stops: bool = True, **facts: Any) -> Iterator[Ranks]:
         dist.init_process_group(
             backend, store=store, rank=ranks.rank, world_size=size, timeout=timedelta(minutes=30)
         )
-        # Objects and small agreements travel over the host, whatever the gradients use.
+        # Objects and agreements are exchanged between the hosts, whatever the gradients use.
         ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
 
     def note_stop(number: int, _frame: object) -> None:

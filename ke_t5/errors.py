@@ -19,13 +19,16 @@ class Exit(IntEnum):
 
 
 class UserError(Exception):
-    """A fault that the user can mend.
+    """A fault that the user can fix.
 
     Args:
         what: what is wrong: got, and expected or available.
-        where: the file (with line), flag, gin name, task or row it is about.
+        where: the file (with line), flag, gin name, task or row that is at fault.
         fix: what to do.
         exit_code: the process ends with it.
+
+    Attributes:
+        keep_traceback: the fault is in the user's own code, so its traceback is logged.
 
     >>> str(UserError("unknown task", "--task 'klue_ynatt'", "did you mean 'klue_tc'?"))
     "error: --task 'klue_ynatt': unknown task; did you mean 'klue_tc'?"
@@ -35,27 +38,28 @@ class UserError(Exception):
         # Exception pickles by its positional arguments: all four travel between processes.
         super().__init__(what, where, fix, exit_code)
         self.what, self.where, self.fix, self.exit_code = what, where, fix, exit_code
+        self.keep_traceback = False
 
     def __str__(self) -> str:
         return " ".join(f"error: {self.where}: {self.what}; {self.fix}".split())
 
 
 class Stopped(Exception):
-    """The run was asked to stop (SIGTERM, SIGINT) and has saved what it had."""
+    """The run was asked to stop (SIGTERM, SIGINT) and has saved a checkpoint."""
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """At most `limit` of the known names that look like `name`, best first, case aside."""
+    """At most `limit` of the known names that resemble `name`, ignoring case, best first."""
     by_folded = {candidate.casefold(): candidate for candidate in sorted(known)}
     folded = name.casefold()
     close = difflib.get_close_matches(folded, by_folded, n=limit, cutoff=0.6)
-    # A name cut short or typed on is near too, though its length differs a lot.
+    # A name that was cut short or typed on is close too, although its length differs a lot.
     close += [key for key in by_folded if folded in key and key not in close] if folded else []
     return [by_folded[key] for key in close[:limit]]
 
 
 def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> str:
-    """What to do about an unknown name: the near ones, else the whole list where it is short.
+    """What to do about an unknown name: similar names, else the list of names if it is short.
 
     >>> suggestion("klue_tcc", ["klue_tc", "klue_nli"])
     "did you mean 'klue_tc'?"
@@ -73,7 +77,7 @@ def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> st
 
 
 def in_one(problems: Sequence[UserError]) -> UserError:
-    """One error that tells all `problems`, each once."""
+    """One error that names all `problems`, each once."""
     first, *rest = {str(problem): problem for problem in problems}.values()
-    told = [f"also {problem.where}: {problem.what}; {problem.fix}" for problem in rest]
-    return UserError(first.what, first.where, "; ".join([first.fix, *told]))
+    others = [f"also {problem.where}: {problem.what}; {problem.fix}" for problem in rest]
+    return UserError(first.what, first.where, "; ".join([first.fix, *others]))

@@ -1,4 +1,8 @@
-"""Faults of the machine, told from our own by class name, error number and text."""
+"""Faults of the machine, recognized by class name, error number and text.
+
+The classes are torch's, which is not imported here, and libraries written in other languages pass
+on nothing but the text.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +12,63 @@ import re
 
 from ke_t5.errors import Exit, UserError
 
+OUT_OF_MEMORY = "out of memory|allocate memory|not enough memory|status_alloc_failed"
+DISK_FULL = "no space left on device|disk quota exceeded|os error 28"
+CONNECTION_LOST = "connection (closed|reset) by peer|remote process exited|broken pipe"
+UNREACHABLE = "connection refused|timed? ?out|connectfullmesh|failed to connect|no route to host"
+PORT_TAKEN = "eaddrinuse|address already in use"
+
 
 def machine_fault(
     error: BaseException, *, folder: object, rank: int, num_processes: int
 ) -> UserError | None:
-    """The fault of the machine behind an exception: memory, disk, permissions, a port; else None.
+    """The fault of the machine behind an exception: memory, disk, permissions, another process, a
+    port. None if the exception is of another kind.
 
-    Told by class name, error number and text: the classes are torch's, which is not imported here,
-    and libraries in other languages pass on only the text.
+    Args:
+        folder: named if the disk is full and the exception has no file name.
     """
     if isinstance(error, UserError) or not isinstance(error, Exception):
         return None
-    text = str(error).lower()
-    number = getattr(error, "errno", None)
     names = {cls.__name__ for cls in type(error).__mro__}
-    technical = bool(names & {"RuntimeError", "OSError", "MemoryError", "SafetensorError"})
-    memory = "out of memory", "allocate memory", "not enough memory", "status_alloc_failed"
-    if names & {"MemoryError", "OutOfMemoryError"} or (
-        technical and any(t in text for t in memory)
-    ):
-        wanted = re.search(r"(?i)tried to allocate ([\d.]+ \w+)", str(error))
-        what = "out of memory" + (f" ({wanted[1]} more wanted)" if wanted else "")
-        where = "GPU" if re.search(r"\b(cuda|hip|gpu|cublas)", text) else "machine"
-        fix = (
-            "try a smaller --batch_size, with fit.accumulate for the same number of rows per update"
-        )
-        return UserError(what, where, fix, Exit.MACHINE)
-    where = str(getattr(error, "filename", None) or folder or "disk")
-    full = "no space left on device", "disk quota exceeded", "os error 28"
-    if number in (errno.ENOSPC, errno.EDQUOT) or (technical and any(t in text for t in full)):
-        fix = "free some, or choose another --output_dir or --hf_cache_dir"
-        return UserError("no space left on the disk", where, fix, Exit.MACHINE)
+    is_technical = bool(names & {"RuntimeError", "OSError", "MemoryError", "SafetensorError"})
+    text = str(error).lower() if is_technical else ""
+    if names & {"MemoryError", "OutOfMemoryError"} or re.search(OUT_OF_MEMORY, text):
+        return _memory_fault(str(error))
+    place = str(getattr(error, "filename", None) or folder or "disk")
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or re.search(DISK_FULL, text):
+        fix = "free some space, or choose another --output_dir or --hf_cache_dir"
+        return UserError("no space left on the disk", place, fix, Exit.MACHINE)
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        fix = "check its owner and permissions, or choose another place"
-        return UserError(os.strerror(number).lower(), where, fix, Exit.MACHINE)
-    gone = "connection (closed|reset) by peer|remote process exited|broken pipe"
-    if "RuntimeError" in names and num_processes > 1 and re.search(gone, text):
+        fix = "check its owner and permissions, or choose another folder"
+        return UserError(os.strerror(number).lower(), place, fix, Exit.MACHINE)
+    if "RuntimeError" in names and num_processes > 1:
+        fault = _process_fault(text, rank)
+        if fault:
+            return fault
+    if re.search(PORT_TAKEN, text):
+        fix = "another run may be using it: choose another --master_port"
+        return UserError("the port of the process group is taken", "launcher", fix, Exit.MACHINE)
+    return None
+
+
+def _memory_fault(text: str) -> UserError:
+    size = re.search(r"(?i)tried to allocate ([\d.]+ \w+)", text)
+    what = "out of memory" + (f" (tried to allocate {size[1]})" if size else "")
+    where = "GPU" if re.search(r"\b(cuda|hip|gpu|cublas)", text.lower()) else "machine"
+    fix = "try a smaller --batch_size, and fit.accumulate to keep the number of rows per update"
+    return UserError(what, where, fix, Exit.MACHINE)
+
+
+def _process_fault(text: str, rank: int) -> UserError | None:
+    where = f"process {rank}"
+    if re.search(CONNECTION_LOST, text):
         what = "another process of this run is gone (killed, or out of memory?)"
-        fix = "look at the machine's log, then go on with --resume auto"
-        return UserError(what, f"process {rank}", fix, Exit.MACHINE)
-    never = "connection refused|timed? ?out|connectfullmesh|failed to connect|no route to host"
-    if "RuntimeError" in names and num_processes > 1 and re.search(never, text):
+        fix = "look at the machine's log, then continue with --resume auto"
+        return UserError(what, where, fix, Exit.MACHINE)
+    if re.search(UNREACHABLE, text):
         what = "another process of this run cannot be reached"
         fix = "look at the messages of the other nodes, then start again (--resume auto)"
-        return UserError(what, f"process {rank}", fix, Exit.MACHINE)
-    if technical and re.search("eaddrinuse|address already in use", text):
-        fix = "another run may have it: choose another --master_port"
-        return UserError("the port of the process group is taken", "launcher", fix, Exit.MACHINE)
+        return UserError(what, where, fix, Exit.MACHINE)
     return None

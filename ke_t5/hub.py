@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub answers, asked once and briefly, and what to say if it stops."""
+"""Whether the Hugging Face hub can be reached, and the error for a download that was cut off."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ke_t5.errors import Exit, UserError
 
 SECONDS_TO_ANSWER = 3.0
 
-# Whose exceptions say that a connection failed. The libraries are not imported here, and which of
-# them the hub's own library uses has changed between its versions.
+# The libraries whose exceptions mean that a connection failed. They are not imported here; which of
+# them the hub's own library uses depends on its version.
 CLIENTS = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}
 STANDARD = (urllib.error.URLError, http.client.HTTPException, socket.gaierror, ssl.SSLError)
 NAMES = {
@@ -32,7 +32,7 @@ TRANSFER = re.compile(r"(?i)reqwest|\bcas (client|service) error|error sending r
 
 @functools.cache
 def why_unreachable() -> str | None:
-    """None where the hub answers; else why not, in a few words. Asked once per process."""
+    """None if the hub answers; otherwise the reason in a few words. Checked once per process."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return "HF_HUB_OFFLINE is set"
     return _ask(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
@@ -52,7 +52,7 @@ def _ask(endpoint: str) -> str | None:
         else:
             reasons.clear()
 
-    # A thread, because a name server that is silent is not subject to the time-out.
+    # In a thread, because the timeout does not apply to a name server that does not answer.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(SECONDS_TO_ANSWER)
@@ -60,22 +60,22 @@ def _ask(endpoint: str) -> str | None:
 
 
 def network_fault(error: BaseException, where: str = "network") -> UserError | None:
-    """The error for a download that was cut off; None if `error` comes from something else, such
-    as a name that the hub does not know."""
+    """The error for a download that was cut off; None if `error` has another cause, such as a name
+    that the hub does not know."""
     chain = list(_chain(error))
     if any(_is_refusal(one) for one in chain):
         return None
     for one in chain:
         if _is_of_network(one):
             reason = (str(one).strip().splitlines() or [""])[0][:200].rstrip(".")
-            told = f"{type(one).__name__}: {reason}" if reason else type(one).__name__
-            fix = "check the network and start again (what has arrived is kept), or use local files"
-            return UserError(f"the download was cut off ({told})", where, fix, Exit.MACHINE)
+            details = f"{type(one).__name__}: {reason}" if reason else type(one).__name__
+            fix = "check the network and start again (the download continues), or use local files"
+            return UserError(f"the download was cut off ({details})", where, fix, Exit.MACHINE)
     return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception, what it was raised from, and so on."""
+    """The exception and its causes, the last one first."""
     for _ in range(20):
         if error is None:
             return
@@ -84,7 +84,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether a server answered that it has no such thing, or not for this user."""
+    """Whether a server answered that the resource does not exist or that access is denied."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
 
@@ -96,7 +96,7 @@ def _is_of_network(error: BaseException) -> bool:
     if isinstance(error, STANDARD) or {cls.__name__ for cls in classes} & NAMES:
         return True
     if isinstance(error, ConnectionError | TimeoutError):
-        # Processes of one run lose each other with the same exceptions.
+        # The processes of a run that lose each other raise the same exceptions.
         frames = traceback.extract_tb(error.__traceback__)
         return any(READERS.search(frame.filename) for frame in frames)
     return isinstance(error, RuntimeError) and bool(TRANSFER.search(str(error)))

@@ -1,6 +1,7 @@
-"""Launchers other than torchrun: their variables are read as torchrun's, or the start is refused.
+"""What the launcher says of this process, in the environment variables that torchrun sets.
 
-Without that, each process of `srun python train_ddp.py` would take itself for the only one.
+For other launchers these are set from their own variables, or the start is refused: otherwise each
+process of `srun python train_ddp.py` would take itself for the only one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ke_t5.programs import ENTRY_POINTS, TRAIN
 
 
 class Place(NamedTuple):
-    """A process's place in a launch; None where the launcher does not say."""
+    """A process's place in a launch; None for what the launcher does not say."""
 
     launcher: str
     rank: int
@@ -41,30 +42,40 @@ VARIABLES = {
 }  # fmt: skip
 
 
+def launched_rank() -> int:
+    """The rank of this process, 0 without a launcher; torch is not needed."""
+    return _number(os.environ, "RANK") or 0
+
+
+def launched_processes() -> int:
+    """The number of processes of this launch, 1 without a launcher."""
+    return _number(os.environ, "WORLD_SIZE") or 1
+
+
 def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
     """Sets RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE from srun's or mpirun's variables.
 
-    Nothing happens under torchrun, nor for a single process.
+    Does nothing under torchrun or for a single process.
 
     Raises:
-        UserError: MASTER_ADDR, MASTER_PORT or the place on the machine is not known.
+        UserError: MASTER_ADDR, MASTER_PORT or the local rank is not known.
     """
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
         return
     place = place_of(environment)
     if place is None:
         if environment.get("WORLD_SIZE", "1") != "1":
-            what = f"WORLD_SIZE is {environment['WORLD_SIZE']}, and RANK is not set"
+            what = f"WORLD_SIZE is {environment['WORLD_SIZE']}, but RANK is not set"
             raise UserError(what, "launcher", f"type: {torchrun_line(environment, None)}")
         return
-    # Set before a refusal too: it is then told once by all processes of this machine.
+    # Set before the start is refused too: the processes of this machine then report it only once.
     environment["RANK"], environment["WORLD_SIZE"] = str(place.rank), str(place.size)
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
     if place.local_rank is None or place.local_size is None:
-        missing.append("the number of a process on its machine")
+        missing.append("the local rank")
     if missing:
         raise UserError(
-            f"it starts {place.size} processes without telling them {', '.join(missing)}",
+            f"starts {place.size} processes but does not say {', '.join(missing)}",
             place.launcher,
             f"type: {torchrun_line(environment, place)} (or set MASTER_ADDR and MASTER_PORT)",
         )
@@ -73,7 +84,7 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def place_of(environment: MutableMapping[str, str]) -> Place | None:
-    """This process's place among several; None for a single one."""
+    """This process's place among several; None for a single process."""
     place = _slurm_place(environment)
     for launcher, names in VARIABLES.items():
         if place is None:
@@ -83,10 +94,10 @@ def place_of(environment: MutableMapping[str, str]) -> Place | None:
 
 
 def _slurm_place(environment: MutableMapping[str, str]) -> Place | None:
-    """The place in a step that srun has started.
+    """The place in a step that srun started.
 
-    A shell of `salloc` and the script of `sbatch` have variables of the whole job, but are one
-    process: they belong to a job and to no step, or to a step of one task.
+    A shell of `salloc` and the script of `sbatch` see the variables of the whole job but are single
+    processes: they belong to no step of the job, or to a step with one task.
     """
     rank = _number(environment, "SLURM_PROCID")
     in_step = {"SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS"} & environment.keys()
@@ -101,7 +112,7 @@ def _slurm_place(environment: MutableMapping[str, str]) -> Place | None:
 
 
 def _slurm_local(environment: MutableMapping[str, str], size: int) -> int | None:
-    """The number of tasks on this machine, from forms such as `2(x3),1`."""
+    """The number of tasks on this machine, from lists such as `2(x3),1`."""
     names = "SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE"
     text = next((environment[name] for name in names if environment.get(name)), "")
     counts = []
@@ -118,7 +129,7 @@ def _slurm_local(environment: MutableMapping[str, str], size: int) -> int | None
 
 
 def torchrun_line(environment: MutableMapping[str, str], place: Place | None) -> str:
-    """The command to type in place of the launcher's."""
+    """The torchrun command to type instead."""
     words = _started_with()
     size = place.size if place else int(environment.get("WORLD_SIZE", "1"))
     local_size = place.local_size if place and place.local_size else size
@@ -139,7 +150,7 @@ def _started_with() -> str:
 
 
 def launch_name() -> str:
-    """A name of this launch that its restarts keep and that no other launch has."""
+    """A name of this launch that its restarts share and other launches do not."""
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
     local_size, size = (os.environ.get(n, "1") for n in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     if run_id not in ("", "none") and local_size != size:
@@ -148,7 +159,7 @@ def launch_name() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """When a process was started, in the kernel's ticks; "" where the system does not say."""
+    """When a process was started, in the kernel's ticks; "" if the system does not say."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[19]
@@ -157,7 +168,7 @@ def _start_of(pid: int) -> str:
 
 
 def is_restart() -> bool:
-    """Whether torchrun has started this process again after a failure (`--max-restarts`)."""
+    """Whether torchrun restarted this process after a failure (`--max-restarts`)."""
     return (_number(os.environ, "TORCHELASTIC_RESTART_COUNT") or 0) > 0
 
 
@@ -167,6 +178,6 @@ def _number(environment: MutableMapping[str, str], name: str) -> int | None:
 
 
 def is_on_another_node() -> bool:
-    """Whether process 0, which writes the files, runs on another machine than this process."""
+    """Whether rank 0, which writes the files, runs on another machine than this process."""
     rank, local_rank = _number(os.environ, "RANK"), _number(os.environ, "LOCAL_RANK")
     return rank is not None and local_rank is not None and rank != local_rank

@@ -1,4 +1,4 @@
-"""A table of named things that refuses duplicates and explains unknown names."""
+"""A table of named things: refuses duplicates and suggests similar names for unknown ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Registry(Generic[T]):
 
     Args:
         kind: what is registered, as a word of an error message ("task", "model").
-        help_line: where a user finds the whole list, added to an unknown name's error.
+        help_line: how to list all names, added to the error for an unknown one.
     """
 
     def __init__(self, kind: str, help_line: str = "") -> None:
@@ -25,17 +25,17 @@ class Registry(Generic[T]):
         self._things: dict[str, T] = {}
 
     def add(self, name: str, thing: T) -> T:
-        """Registers `thing` and returns it. A name that is taken raises ValueError with both."""
+        """Registers `thing` and returns it; a name that is taken raises ValueError."""
         if name in self._things:
             raise ValueError(
-                f"{self.kind} {name!r} is registered already, as {self._things[name]!r}; "
-                f"it cannot become {thing!r}: choose another name"
+                f"{self.kind} {name!r} is already registered as {self._things[name]!r}; "
+                f"choose another name for {thing!r}"
             )
         self._things[name] = thing
         return thing
 
     def get(self, name: str, where: str | None = None) -> T:
-        """The thing of that name. `where` names the flag or file that asked, for the error."""
+        """The thing of that name. `where` is the flag or file that names it, for the error."""
         if name in self._things:
             return self._things[name]
         fix = suggestion(name, self._things)
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
 
     @contextmanager
     def temporary(self, name: str, thing: T) -> Iterator[T]:
-        """Registers (or replaces) one thing for the length of a `with` block; for tests."""
+        """Registers (or replaces) one thing within a `with` block; for tests."""
         before = dict(self._things)
         self._things[name] = thing
         try:

@@ -1,8 +1,8 @@
-"""Where the processes of a launch meet before their process group is made.
+"""The processes of a launch wait for each other before they create their process group.
 
-Each posts that it is ready, or the fault that ended it, in the launch's key-value store, so that a
-fault on one node ends all of them with its line. Waiting is done in Python, where signals are
-heard; torch is imported inside the functions.
+Each posts to the launch's key-value store that it is ready, or the fault that ended it, so that a
+fault on one node ends all processes with the same line. Waiting is done in Python, which handles
+signals; torch is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.launchers import launched_processes, launched_rank
 
 if TYPE_CHECKING:
-    import torch
+    from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
-# A launcher's own store is up before its processes are: it is gone if it does not answer.
+# A launcher's own store is up before its processes start: if it does not answer, it is gone.
 LAUNCHER_SECONDS = 15.0
-# Others may prepare data for a long time, and so may the process that hosts the store.
+# Other processes may prepare data for a long time, including the one that hosts the store.
 PATIENCE_SECONDS = 1800.0
-# How long a process that failed keeps the store alive for those that have not read its fault yet.
+# How long a failed process keeps the store alive for those that have not yet read its fault.
 FAREWELL_SECONDS = 5.0
 REMINDER_SECONDS = 20.0
 
 
 class FaultElsewhere(UserError):
-    """Another process of the launch failed; it reads, and ends the process, as it did there."""
+    """Another process of the launch failed: the same line and exit code as there."""
 
     def __init__(self, line: str, code: int, rank: int, host: str) -> None:
         super().__init__(line, f"process {rank} on {host}", "", Exit.MACHINE)
@@ -47,13 +48,13 @@ class FaultElsewhere(UserError):
 
 
 class _Stop:
-    """Whether SIGTERM has come; an import that it interrupts may swallow the exception."""
+    """Whether SIGTERM has arrived; an import that it interrupts may swallow the exception."""
 
     is_noted = False
 
 
 def interrupt(number: int, frame: object) -> None:
-    """A signal handler: interrupts as Ctrl-C does, now and, if that is swallowed, in `meet`."""
+    """A signal handler: interrupts as Ctrl-C does, at once and, if that is swallowed, in `meet`."""
     _Stop.is_noted = True
     raise KeyboardInterrupt
 
@@ -65,32 +66,32 @@ def _wait() -> None:
 
 
 class _Met:
-    """Whether the processes have met: from then on each notices by itself that another is gone."""
+    """Whether the processes have met: from then on, each notices by itself if another is gone."""
 
     is_over = False
 
 
-def meet(facts: Mapping[str, Any]) -> tuple[torch.distributed.Store, list[dict[str, Any]]]:
-    """The launch's store, and what every process says about itself (`host` added), by rank.
+def meet(facts: Mapping[str, Any]) -> tuple[Store, list[dict[str, Any]]]:
+    """The launch's store, and the facts of every process (with its `host`), by rank.
 
     Raises:
-        FaultElsewhere: a process failed before it came here.
-        UserError: exit 5, the store does not answer, or a process never comes.
+        FaultElsewhere: a process failed before it arrived here.
+        UserError: exit 5, the store does not answer or a process never arrives.
     """
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ["WORLD_SIZE"])
+    rank, size = launched_rank(), launched_processes()
     store = _open_store(rank, seconds=PATIENCE_SECONDS)
     store.set(f"ready/{rank}", json.dumps({**facts, "host": socket.gethostname()}))
     try:
         _wait_for_all(store, rank, size)
-        found = [json.loads(store.get(f"ready/{other}")) for other in range(size)]
+        all_facts = [json.loads(store.get(f"ready/{other}")) for other in range(size)]
     except RuntimeError as error:  # torch's DistError: the process that hosts the store has ended
-        raise _no_store(f"the store of the launch is gone ({type(error).__name__})") from error
+        raise _no_store(f"lost the launch's key-value store ({type(error).__name__})") from error
     _Met.is_over = True
-    return store, found
+    return store, all_facts
 
 
 def _wait_for_all(store: Any, rank: int, size: int) -> None:
-    """Returns once every process is ready; raises what another one has failed with."""
+    """Returns as soon as every process is ready; raises the fault of another process."""
     begin = reminded = time.monotonic()
     missing = list(range(size))
     while True:
@@ -99,14 +100,14 @@ def _wait_for_all(store: Any, rank: int, size: int) -> None:
             store.add("fault_seen", 1)
             _Met.is_over = True
             if rank == 0 and not _has_launcher():
-                time.sleep(5 * POLL_SECONDS)  # the others read it here
+                time.sleep(5 * POLL_SECONDS)  # the others read it from this process
             raise FaultElsewhere(**fault)
         missing = [other for other in missing if not store.check([f"ready/{other}"])]
         if not missing:
             return
         now = time.monotonic()
         if now - begin > PATIENCE_SECONDS:
-            raise _no_store(f"process(es) {_listed(missing)} did not come in {now - begin:.0f} s")
+            raise _no_store(f"no sign of process(es) {_listed(missing)} for {now - begin:.0f} s")
         if now - reminded > REMINDER_SECONDS:
             reminded = now
             logger.info("waiting for process(es) %s (preparing data?)", _listed(missing))
@@ -119,19 +120,19 @@ def _listed(ranks: Sequence[int]) -> str:
 
 
 def post_fault(line: str, code: int) -> None:
-    """Lets the processes that wait in `meet` end with this line and code; never raises an error.
+    """Ends the processes that wait in `meet` with this line and code; never raises an exception.
 
-    Nothing happens after the meeting, nor where one torchrun watches all processes and ends them.
+    Does nothing after the meeting, or if a single torchrun watches and ends all processes.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = launched_processes()
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if _Met.is_over or size == 1 or (_has_launcher() and local_size == size):
         return
-    # An import of torch that was interrupted, if tried again, ends in a segmentation fault.
+    # Importing torch again after an interrupted import ends in a segmentation fault.
     is_whole = hasattr(sys.modules.get("torch"), "distributed")
     if not is_whole and (_Stop.is_noted or "torch._C" in sys.modules):
         return
-    rank = int(os.environ.get("RANK", "0"))
+    rank = launched_rank()
     with suppress(Exception):
         store = _open_store(rank, seconds=FAREWELL_SECONDS)
         if store.check(["fault"]):
@@ -149,15 +150,16 @@ def post_fault(line: str, code: int) -> None:
 
 
 def _has_launcher() -> bool:
-    """Whether a launcher hosts the store, as torchrun does; else process 0 is to."""
+    """Whether a launcher hosts the store, as torchrun does; otherwise rank 0 hosts it."""
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true"
 
 
 def _open_store(rank: int, *, seconds: float) -> Any:
-    """The launch's store, under a prefix of its own for each restart."""
-    # A store whose host has ended is told in our line; torch would add a stack of C++ frames.
+    """The launch's store, with a separate prefix for each restart."""
+    # Our line reports a store whose host has ended; torch would add a stack of C++ frames.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from torch.distributed import PrefixStore, TCPStore
+    # torch documents both names here, without exporting them.
+    from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
     if not host or not port.isdigit():
@@ -174,7 +176,7 @@ def _open_store(rank: int, *, seconds: float) -> Any:
 
 
 def _wait_for_port(host: str, port: int, seconds: float) -> None:
-    """Returns once the port answers; torch's own waiting hears no signal and logs every attempt."""
+    """Returns when the port answers; torch's own wait ignores signals and logs every attempt."""
     end = time.monotonic() + seconds
     while True:
         try:

@@ -81,9 +81,9 @@ def test_every_position_moves_with_its_text():
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"text": nfd("한글"), "entities": [{"start": 1, "end": 6}]}, "within a character (1)"),
+        ({"text": nfd("한글"), "entities": [{"start": 1, "end": 6}]}, "inside a character (1)"),
         ({"text": nfd("한"), "tags": ["O", "B-X", "I-X"]}, "tagged O and B-X"),
-        ({"body": nfd("한글"), "answer": {"answer_start": [3]}}, "'answer' holds positions"),
+        ({"body": nfd("한글"), "answer": {"answer_start": [3]}}, "'answer' contains positions"),
     ],
 )
 def test_positions_that_cannot_move_are_refused_with_the_cure(row, problem):

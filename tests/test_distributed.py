@@ -101,7 +101,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
 def test_processes_that_nobody_numbered_are_one_line(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(UserError, match="launcher: WORLD_SIZE is 2, and LOCAL_RANK is not set"):
+    with pytest.raises(UserError, match="launcher: WORLD_SIZE is 2, but LOCAL_RANK is not set"):
         session().__enter__()
 
 

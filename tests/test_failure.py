@@ -139,7 +139,7 @@ def test_a_fault_in_a_module_of_the_users_names_its_line(tmp_path):
     assert (code, told) == (
         2,
         "error: my_model.py:2: ValueError: invalid literal for int() with base 10: 'three'; "
-        f"mend the module (traceback: {log})\n",
+        f"fix the module (traceback: {log})\n",
     )
 
 
@@ -148,7 +148,7 @@ def test_traceback_of_user_code_is_kept(tmp_path):
     try:
         no_such_name
     except NameError as error:
-        problem = UserError("its import fails", "--module_import a", "mend the module")
+        problem = UserError("its import fails", "--module_import a", "fix the module")
         problem.keep_traceback = True
         raise problem from error
     """
@@ -156,7 +156,7 @@ def test_traceback_of_user_code_is_kept(tmp_path):
     (log,) = tmp_path.iterdir()
     assert (code, told) == (
         Exit.FLAGS,
-        f"error: --module_import a: its import fails; mend the module (traceback: {log})\n",
+        f"error: --module_import a: its import fails; fix the module (traceback: {log})\n",
     )
     assert "NameError" in log.read_text()
 
@@ -166,12 +166,12 @@ def test_traceback_of_user_code_is_kept(tmp_path):
     [
         (
             "raise Stopped",
-            "stopped: the run was asked to stop and has saved; go on with --resume true",
+            "stopped: the run was asked to stop and has saved; continue with --resume true",
         ),
-        ("raise Stopped('saved step 3')", "stopped: saved step 3; go on with --resume true"),
+        ("raise Stopped('saved step 3')", "stopped: saved step 3; continue with --resume true"),
         (
             "raise KeyboardInterrupt",
-            "stopped: interrupted; start it again (a training goes on with --resume auto)",
+            "stopped: interrupted; start it again (to continue a training: --resume auto)",
         ),
     ],
 )
@@ -202,8 +202,8 @@ class SafetensorError(Exception):
     [
         (
             OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
-            "error: GPU: out of memory (2.00 GiB more wanted); try a smaller --batch_size, "
-            "with fit.accumulate for the same number of rows per update",
+            "error: GPU: out of memory (tried to allocate 2.00 GiB); try a smaller --batch_size, "
+            "and fit.accumulate to keep the number of rows per update",
         ),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
@@ -213,12 +213,12 @@ class SafetensorError(Exception):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "error: machine: out of memory; try"),
         (
             OSError(errno.ENOSPC, "No space left on device", "out/model"),
-            "error: out/model: no space left on the disk; free some, or choose another --out",
+            "error: out/model: no space left on the disk; free some space, or choose another --out",
         ),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "error: disk: no space left on the disk; f"),
         (
             SafetensorError("Error while serializing: I/O error: No space left (os error 28)"),
-            "error: disk: no space left on the disk; free some",
+            "error: disk: no space left on the disk; free some space",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "out"),
@@ -226,7 +226,7 @@ class SafetensorError(Exception):
         ),
         (
             RuntimeError("The server socket has failed to listen: EADDRINUSE"),
-            "error: launcher: the port of the process group is taken; another run may have it",
+            "error: launcher: the port of the process group is taken; another run may be using it",
         ),
     ],
 )

@@ -22,15 +22,14 @@ SCRIPTS = ("train_ddp", "test_ddp")
 LINES = (
     "errors files programs config.resume config.spellings config.annotations config.gin_syntax "
     "forms models.families pipe.code",
-    "config config.ranges checkpoint report task.qa hub class_numbers composition faults launchers "
-    "rendezvous",
-    "registry config.bindings failure config.flags distributed readers.* models models.source "
+    "config config.ranges checkpoint report task.qa hub class_numbers composition faults launchers",
+    "registry config.bindings rendezvous config.flags readers.* models models.source "
     "models.settings models.tokenizer_fit models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "
     "task.text task.spans task.tokenizer_files pipe.module_state train train.settings "
     "checkpoint.serialization train.loggers train.guard task.metrics.statistics",
-    "config.gin_config models.loader models.vocabulary models.hub models.ngrams "
-    "models.encoders models.structured_heads pipe.rows pipe.tables pipe.generation "
+    "config.gin_config failure distributed models.loader models.vocabulary models.hub "
+    "models.ngrams models.encoders models.structured_heads pipe.rows pipe.tables pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "checkpoint.folders",
     "models.tensor_names task.metrics.classification",

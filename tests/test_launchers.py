@@ -82,7 +82,7 @@ def test_a_single_process_and_torchrun_are_left_alone(environment):
 
 def test_a_size_without_a_rank_is_refused():
     with pytest.raises(
-        UserError, match="launcher: WORLD_SIZE is 2, and RANK is not set; type: tor"
+        UserError, match="launcher: WORLD_SIZE is 2, but RANK is not set; type: tor"
     ):
         adopt_launcher({"WORLD_SIZE": "2", **MASTER})
 

@@ -137,7 +137,7 @@ def test_an_unknown_member_is_one_line_with_near_names():
 
 
 def test_a_name_is_taken_once(registered):
-    with pytest.raises(ValueError, match="'mix' is registered already"):
+    with pytest.raises(ValueError, match="'mix' is already registered"):
         MixtureRegistry.add("mix", ["nsmc_gen"])
     with pytest.raises(ValueError, match="'nsmc' is the name of a task"):
         MixtureRegistry.add("nsmc", ["nsmc_gen"])

@@ -227,7 +227,7 @@ def test_registry_refuses_duplicates_and_suggests_near_names(tmp_path):
     task = task_on(ROWS, STEPS)
     with TaskRegistry.registry.temporary("toy_task", task):
         assert TaskRegistry.get("toy_task") is task
-        with pytest.raises(ValueError, match="'toy_task' is registered already"):
+        with pytest.raises(ValueError, match="'toy_task' is already registered"):
             TaskRegistry.add("toy_task", task.source, STEPS, task.output_features)
         with pytest.raises(UserError, match=r"--task 'toy_tsak': unknown task; .*'toy_task'"):
             TaskRegistry.get("toy_tsak")
