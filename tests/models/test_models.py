@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
+from support.our_models import BERT_SIZES, T5_SIZES, TAGS, make_batch, make_model
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
@@ -38,16 +39,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # Those that put a head on an encoder.
 OUR_MODELS = [name for name in MODEL_FORMS if "Encoder" in name]
 WORDS = ["<pad>", "</s>", "<unk>", *"가나다라마바사아자차"]
-TAGS = {0: "B-X", 1: "I-X", 2: "O"}
-T5_SIZES = dict(vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4)
-BERT_SIZES = dict(
-    vocab_size=40,
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=24,
-    max_position_embeddings=40,
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,45 +49,6 @@ def quiet_libraries():
     yield
     transformers_logging.enable_progress_bar()
     transformers_logging.set_verbosity_warning()
-
-
-def make_model(name, seed=0, **changes):
-    """A tiny model of that class, in evaluation mode."""
-    torch.manual_seed(seed)
-    model_class = load_model(name)
-    sizes = dict(T5_SIZES, feed_forward_proj="gated-gelu") if name.startswith("T5") else {}
-    if not name.startswith("T5"):
-        sizes["backbone"] = BertConfig(**BERT_SIZES).to_dict()
-    changes = {"id2label": TAGS, "label2id": {v: k for k, v in TAGS.items()}, **changes}
-    return model_class(model_class.config_class(**sizes, **changes)).eval()
-
-
-def make_batch(name, lengths=(5, 3, 1), width=None, seed=1):
-    """Inputs and labels for a class, right-padded to `width` tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    width = width or max(lengths)
-    inside = torch.arange(width) < torch.tensor(lengths).unsqueeze(1)
-    drawn = torch.randint(3, 40, (len(lengths), max(lengths)), generator=generator)
-    ids = torch.zeros(len(lengths), width, dtype=torch.long)
-    ids[:, : drawn.size(1)] = drawn
-    batch = {"input_ids": ids * inside, "attention_mask": inside.long()}
-    labels = torch.randint(3, drawn.shape, generator=generator)
-    labels = functional.pad(labels, (0, width - drawn.size(1)))
-    if "Submean" in name:
-        batch["entity_token_idx"] = torch.tensor([[[0, 1], [n - 1, n]] for n in lengths])
-    if "Sequence" in name:
-        return {**batch, "labels": labels[:, 0]}
-    if "Question" in name:
-        ends = torch.tensor(lengths) - 1
-        return {**batch, "start_positions": torch.zeros_like(ends), "end_positions": ends}
-    labels = labels.masked_fill(~inside, -100)
-    places = torch.arange(width).expand_as(ids).masked_fill(~inside, -1)
-    if "Character" in name:
-        batch["character_token_idx"] = torch.div(places, 2, rounding_mode="floor")
-    if "Dependency" in name:
-        batch["word_token_idx"] = torch.stack([places, places], dim=-1)
-        return {**batch, "labels": labels.clamp(max=0), "relation_labels": labels}
-    return {**batch, "labels": labels}
 
 
 def logits_of(output):

@@ -14,7 +14,7 @@ import gin
 import numpy as np
 import pytest
 from support.helpers import folders, task_on
-from test_imports import arrows
+from support.import_graph import arrows
 
 from ke_t5.pipe import map_over_dataset
 from ke_t5.pipe.cache import AFTERWARDS, code_of, describe, make_key, runs_afterwards

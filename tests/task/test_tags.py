@@ -230,6 +230,6 @@ def test_the_form_follows_from_the_model():
         "EncoderForEntityRecognitionWithCRF": "token_classification",
         "transformers:BertForTokenClassification": "token_classification",
         "T5EncoderForQuestionAnswering": "token_classification",  # refused where it is loaded
-        "toy_model:ToyModel": "token_classification",
+        "support.toy_model:ToyModel": "token_classification",
     }.items():
         assert loader.choose_form(name, *forms) == form, name

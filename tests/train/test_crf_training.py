@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.our_models import make_batch, make_model
 from support.processes import run_on_ranks
-from test_loop import flat, one_rank, train
-from test_models import make_batch, make_model
+from support.training import flat, one_rank, train
 
 NAMES = ("T5EncoderForEntityRecognitionWithCRF", "EncoderForEntityRecognitionWithCRF")
 

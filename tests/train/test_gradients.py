@@ -10,7 +10,7 @@ import torch
 from support.generation_toys import written_examples
 from support.helpers import WORDS
 from support.processes import run_on_ranks
-from test_loop import examples_in, one_rank
+from support.training import examples_in, one_rank
 
 from ke_t5.pipe import get_batches
 from ke_t5.train.loop import TrainState, fit, has_unused_parameters
