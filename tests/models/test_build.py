@@ -112,6 +112,17 @@ def test_the_note_names_the_new_head_and_what_was_left_out(bert, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_loaded_weights_begin_where_torch_would_allocate_them(bert):
+    """Else kernels add them up in another order than the weights of a checkpoint."""
+    with quiet():
+        mapped = BertForMaskedLM.from_pretrained(bert)
+    assert any(weight.data_ptr() % 64 for weight in mapped.parameters())
+    model, _ = build("transformers:BertForSequenceClassification", bert)
+    assert not any(weight.data_ptr() % 64 for weight in model.parameters())
+    same = model.bert.embeddings.word_embeddings.weight
+    assert torch.equal(same, mapped.bert.embeddings.word_embeddings.weight)
+
+
 def test_a_user_changes_the_configuration(v11):
     name, options = "T5EncoderForCharacterTagging", {"from_scratch": True}
     config = {"character_crf": False, "dropout_rate": 0}
