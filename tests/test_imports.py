@@ -30,9 +30,9 @@ LINES = (
     "models.tensor_names task.metrics.classification",
     "models.choice models.account models.fidelity models.models models.characters "
     "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
-    "checkpoint.checkpoints",
-    "models.build pipe.examples pipe.splits pipe.preparation task.metrics task.checks "
-    "task.steps task.qa.layouts",
+    "checkpoint.checkpoints checkpoint.closing",
+    "models.build checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation task.metrics "
+    "task.checks task.steps task.qa.layouts",
     "models.export pipe.task task.decoders",
     "pipe.prediction pipe.mixture task.forms task.inputs task.qa.passages",
     "pipe.evaluation task.tags task.structured train.loop",

@@ -15,11 +15,11 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
+from ke_t5.checkpoint.closing import best_of
 from ke_t5.config.resume import BEST, LAST
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
 from ke_t5.pipe import IGNORED, EvaluationHelper, Examples
-from ke_t5.recipes.closing import best_of
 from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.job import Job, bind_and_tell
 from ke_t5.report.model_card import model_card

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import resource
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
 from ke_t5.train.optimizers import gin_name
 from ke_t5.train.schedules import schedule_settings
@@ -22,7 +26,13 @@ from ke_t5.train.settings import resolved_precision
 if TYPE_CHECKING:
     import torch
 
-    from ke_t5.recipes.trainer import Keeper
+    from ke_t5.distributed import Ranks
+    from ke_t5.pipe import BatchPlan
+    from ke_t5.recipes.folders import RunFolder
+    from ke_t5.recipes.job import Job
+    from ke_t5.train.loop import TrainState
+
+logger = logging.getLogger(__name__)
 
 WARMUP = ("warmup_ratio", "warmup_steps", "min_ratio")
 LIBRARIES = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn")
@@ -59,75 +69,109 @@ def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:
     return max((rate for rate in rates if rate is not None), default=None)
 
 
-def resolved_settings(keeper: Keeper) -> dict[str, object]:
+def resolved_settings(job: Job, state: TrainState, ranks: Ranks) -> dict[str, object]:
     """Gin name -> value of what gin leaves open and the run has decided."""
-    found: dict[str, object] = {
-        "fit.precision": resolved_precision(keeper.job.settings, keeper.ranks.device)
-    }
-    rate = learning_rate(keeper.state.optimizer)
+    settings: dict[str, object] = {"fit.precision": resolved_precision(job.settings, ranks.device)}
+    rate = learning_rate(state.optimizer)
     if rate is not None:
-        found[f"{gin_name()}.lr"] = rate
-    return found
+        settings[f"{gin_name()}.lr"] = rate
+    return settings
 
 
-def keep_configuration(keeper: Keeper) -> None:
+@contextmanager
+def recorded(
+    job: Job, state: TrainState, ranks: Ranks, *, facts: dict[str, Any], started: float
+) -> Iterator[None]:
+    """Records a launch in run.json and config.gin, on rank 0: when it starts, so that a run that is
+    killed has it too, and when it ends or is stopped.
+
+    Args:
+        facts: how the run trains (see `training_facts`).
+        started: when the launch began (`time.monotonic`).
+    """
+    if not ranks.is_main:
+        yield
+        return
+    keep_configuration(job, state, ranks)
+    record_start(job.run, state, ranks, facts=facts)
+    try:
+        yield
+    except Stopped:
+        _record_end(job, state, ranks, started)
+        raise
+    _record_end(job, state, ranks, started)
+
+
+def _record_end(job: Job, state: TrainState, ranks: Ranks, started: float) -> None:
+    seconds = time.monotonic() - started
+    record_end(job.run, to_step=state.step, seconds=seconds, device=ranks.device)
+    keep_configuration(job, state, ranks)
+    for line in job.configuration.unread():
+        logger.warning(line)
+
+
+def keep_configuration(job: Job, state: TrainState, ranks: Ranks) -> None:
     """Writes config.gin: what the run has read, with what the run decided in place of "auto"."""
-    text = keeper.job.configuration.operative(resolved_settings(keeper))
-    write_atomically(keeper.job.run.path / "config.gin", text)
+    text = job.configuration.operative(resolved_settings(job, state, ranks))
+    write_atomically(job.run.path / "config.gin", text)
 
 
-def record_start(keeper: Keeper) -> None:
-    """Adds to run.json how the run trains, and this launch."""
-    job, plan, optimizer = keeper.job, keeper.plan, keeper.state.optimizer
-    told = job.run.read_run()
-    parameters = list(keeper.state.module.parameters())
-    told |= {
+def training_facts(
+    job: Job, state: TrainState, ranks: Ranks, *, plan: BatchPlan, epochs: int, steps: int
+) -> dict[str, Any]:
+    """What run.json says of how the run trains."""
+    parameters = list(state.module.parameters())
+    return {
         "batch": {
             "per_process": job.batch_size(),
             "accumulated": job.settings.accumulate,
             "global": plan.batch_size,
             "tokens": plan.batch_tokens,
         },
-        "epochs": keeper.num_epochs,
-        "steps": keeper.epoch_steps,
+        "epochs": epochs,
+        "steps": steps,
         "schedule": {
             "name": job.flags.schedule or "constant",
             **dict(zip(WARMUP, schedule_settings() if job.flags.schedule else (), strict=False)),
         },
-        "optimizer": type(optimizer).__name__,
-        "learning_rate": learning_rate(optimizer),
-        "precision": resolved_precision(job.settings, keeper.ranks.device),
+        "optimizer": type(state.optimizer).__name__,
+        "learning_rate": learning_rate(state.optimizer),
+        "precision": resolved_precision(job.settings, ranks.device),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
     }
-    told["launches"] = [*told.get("launches", []), _launch(keeper, told)]
-    write_json(job.run.run_file, told)
 
 
-def _launch(keeper: Keeper, told: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "command": told.get("command"),
-        "git_commit": told.get("git_commit"),
+def record_start(
+    run: RunFolder, state: TrainState, ranks: Ranks, *, facts: Mapping[str, Any]
+) -> None:
+    """Adds to run.json how the run trains, and this launch."""
+    content = {**run.read_run(), **facts}
+    launch = {
+        "command": content.get("command"),
+        "git_commit": content.get("git_commit"),
         "host": socket.gethostname(),
-        "gpu": _gpu(keeper.ranks.device),
-        "processes": keeper.ranks.size,
+        "gpu": _gpu(ranks.device),
+        "processes": ranks.size,
         "started": now(),
-        "from_step": keeper.state.step,
+        "from_step": state.step,
     }
+    content["launches"] = [*content.get("launches", []), launch]
+    write_json(run.run_file, content)
 
 
-def record_end(keeper: Keeper, *, seconds: float) -> None:
+def record_end(run: RunFolder, *, to_step: int, seconds: float, device: torch.device) -> None:
     """Adds to run.json what the launch took."""
-    told = keeper.job.run.read_run()
-    if not told.get("launches"):
+    content = run.read_run()
+    if not content.get("launches"):
         return
-    told["launches"][-1] |= {
+    content["launches"][-1] |= {
         "finished": now(),
         "seconds": round(seconds, 3),
-        "to_step": keeper.state.step,
-        "peak_memory_bytes": peak_memory(keeper.ranks.device),
+        "to_step": to_step,
+        "peak_memory_bytes": peak_memory(device),
     }
-    write_json(keeper.job.run.run_file, told)
+    write_json(run.run_file, content)
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:

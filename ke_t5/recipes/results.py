@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ke_t5.files import write_json
-from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
-from ke_t5.recipes.job import Job
+from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture, Task
 from ke_t5.recipes.predictions import read_predictions, write_predictions
 from ke_t5.recipes.task_splits import Evaluation, TaskSplit
 from ke_t5.report.intervals import LEVEL, Bootstrap, bootstrap
@@ -18,79 +19,65 @@ from ke_t5.report.report import write_report
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
 
 
-def write_evaluation(
-    job: Job,
-    part: TaskSplit,
-    evaluated: Evaluated,
-    *,
-    weights: str,
-    sha256: str | None = None,
-    folder: Path | None = None,
-) -> None:
-    """Writes scores and predictions, removes the report of older ones.
+@dataclass(frozen=True)
+class Origin:
+    """Whose results an evaluation is.
 
-    Args:
+    Attributes:
+        task: of the run or the test; a mixture if its members are evaluated.
         weights: what predicted: the name of a checkpoint, or a folder.
         sha256: of these weights, if they are not a checkpoint of the run.
-        folder: where to (default: the one of a validation).
+        trained_on: the task of the run, if it is another one.
     """
-    folder = folder or job.run.evaluation(part.name)
+
+    task: Task | Mixture
+    weights: str
+    sha256: str | None = None
+    trained_on: str | None = None
+
+    def details(self) -> dict[str, str]:
+        """What scores.json says only if it is not a matter of course."""
+        details = {"weights_sha256": self.sha256, "trained_on": self.trained_on}
+        return {name: value for name, value in details.items() if value is not None}
+
+
+def write_evaluation(folder: Path, part: TaskSplit, evaluated: Evaluated, origin: Origin) -> None:
+    """Writes scores and predictions, removes the report of older ones."""
     for old in (folder / REPORT, *folder.glob("*.png")):
         old.unlink(missing_ok=True)
     scores: dict[str, Any] = {
         "task": part.task.name,
         "split": part.split,
-        "weights": weights,
+        "weights": origin.weights,
         "rows": evaluated.num_rows,
         "scored": evaluated.num_scored,
         "unparsable": evaluated.unparsable,
         "scores": evaluated.scores,
         "lost": {what: count for what, (count, _) in part.examples.lost().items()},
     }
-    scores |= _more(job, sha256)
+    scores |= origin.details()
     of_mixture = {}
-    if part.task is not job.task:
-        scores["mixture"] = job.task.name
+    if part.task is not origin.task:
+        scores["mixture"] = origin.task.name
         of_mixture = {"task": part.task.name}
     write_predictions(folder / PREDICTIONS, part.task, evaluated, first=of_mixture)
     write_json(folder / SCORES, scores)
 
 
-def _more(job: Job, sha256: str | None) -> dict[str, str]:
-    """What else tells whose results these are, where that is not a matter of course."""
-    more = {} if sha256 is None else {"weights_sha256": sha256}
-    if job.is_resumed:
-        trained_on = job.run.read_run().get("task", job.task.name)
-        if trained_on != job.task.name:
-            more["trained_on"] = trained_on
-    return more
-
-
-def write_mixture(
-    job: Job,
-    split: str,
-    evaluation: Evaluation,
-    *,
-    weights: str,
-    sha256: str | None = None,
-    folder: Path | None = None,
-) -> None:
-    """Writes the scores of a mixture: the mean and those of all its tasks; of a task nothing."""
-    if not isinstance(job.task, Mixture):
-        return
-    found = [evaluated for _, evaluated in evaluation.of_parts]
-    told = {
-        "task": job.task.name,
+def write_mixture(folder: Path, split: str, evaluation: Evaluation, origin: Origin) -> None:
+    """Writes the scores of a mixture: the mean and those of all its tasks."""
+    evaluations = [evaluated for _, evaluated in evaluation.of_parts]
+    scores = {
+        "task": origin.task.name,
         "tasks": [part.task.name for part, _ in evaluation.of_parts],
         "split": split,
-        "weights": weights,
-        "rows": sum(one.num_rows for one in found),
-        "scored": sum(one.num_scored for one in found),
-        "unparsable": sum(one.unparsable for one in found),
+        "weights": origin.weights,
+        "rows": sum(one.num_rows for one in evaluations),
+        "scored": sum(one.num_scored for one in evaluations),
+        "unparsable": sum(one.unparsable for one in evaluations),
         "scores": evaluation.scores,
     }
-    told |= _more(job, sha256)
-    write_json((folder or job.run.evaluation(split)) / SCORES, told)
+    write_json(folder / SCORES, scores | origin.details())
 
 
 def add_intervals(folder: Path, found: Bootstrap) -> None:
@@ -121,39 +108,54 @@ def _read_scores(folder: Path) -> dict[str, Any]:
     return json.loads((folder / SCORES).read_text(encoding="utf-8"))
 
 
-def report_validation(job: Job, helper: EvaluationHelper, part: TaskSplit) -> None:
-    """Writes `report.html` of the validation that is in the run's folder, unless it has one.
+def report_validation(
+    folder: Path, helper: EvaluationHelper, part: TaskSplit, *, facts: Mapping[str, Any]
+) -> None:
+    """Writes `report.html` of the validation that is in the folder, unless it has one.
 
     Once, when a training is over: intervals and pictures take seconds, and after each validation
     they would show checkpoints that the next one replaces. It is made of the predictions on disk,
     because the best validation may have been before this launch resumed the run.
+
+    Args:
+        facts: see `facts_of`.
     """
-    folder = job.run.evaluation(part.name)
     if not (folder / SCORES).exists() or (folder / REPORT).exists():
         return
     evaluated = read_evaluation(folder)
-    facts = facts_of(job, helper, part, weights=_read_scores(folder)["weights"])
+    all_facts = facts_of(helper, part, weights=_read_scores(folder)["weights"], **facts)
     title = f"{part.task.name} {part.split}, validated in training"
-    found = bootstrap(part.task, evaluated)
-    add_intervals(folder, found)
+    intervals = bootstrap(part.task, evaluated)
+    add_intervals(folder, intervals)
     write_report(
-        folder, task=part.task, evaluated=evaluated, bootstrap=found, title=title, facts=facts
-    )
+        folder, task=part.task, evaluated=evaluated, bootstrap=intervals, title=title,
+        facts=all_facts,
+    )  # fmt: skip
 
 
 def facts_of(
-    job: Job, helper: EvaluationHelper, part: TaskSplit, *, weights: str
+    helper: EvaluationHelper,
+    part: TaskSplit,
+    *,
+    weights: str,
+    model: str,
+    pre_trained_model: str | None,
 ) -> dict[str, object]:
-    """What a report says of a run besides its scores."""
+    """What a report says of a run besides its scores.
+
+    Args:
+        model: the name of its class.
+        pre_trained_model: what a run started from; None for the sample's model.
+    """
     facts: dict[str, object] = {
         "split": part.split,
-        "model": job.class_name,
+        "model": model,
         "weights": weights,
         "predicted by": helper.model_fn,
     }
-    # The flag says nothing of the sample's model, nor of a folder that `--hf_path` names.
-    if not job.flags.sample and Path(weights).name.startswith("step-"):
-        facts["pre-trained model"] = job.flags.pre_trained_model
+    # The flag says nothing of a folder that `--hf_path` names.
+    if pre_trained_model is not None and Path(weights).name.startswith("step-"):
+        facts["pre-trained model"] = pre_trained_model
     facts.update({f"{helper.model_fn}: {name}": x for name, x in helper.model_kwargs.items()})
     if helper.is_teacher_forced:
         facts["teacher-forced"] = "yes: the decoder saw the gold answers, this is no generation"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ke_t5.checkpoint.checkpoints import find_checkpoint
+from ke_t5.checkpoint.checkpointer import Checkpointer
+from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, Examples
@@ -24,6 +25,36 @@ STRETCH = "resume_schedule.stretch"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 # What the first version did; its checkpoints do not say so.
 EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
+
+
+def restore(
+    job: Job, checkpointer: Checkpointer, *, settings: dict[str, Any], num_steps: int
+) -> bool:
+    """Goes on from the checkpoint that `--resume` names; whether there is one.
+
+    Args:
+        settings: see `fixed_settings`; kept in the checkpoints that follow.
+        num_steps: updates after which this launch ends.
+
+    Raises:
+        UserError: exit 4, there is no such checkpoint, or it was made with other settings.
+    """
+    state, total = checkpointer.state, checkpointer.epoch_steps
+    if checkpointer.ranks.is_main:
+        clean(job.run.weights)
+    checkpoint = checkpoint_to_go_on_from(job, checkpointer.ranks)
+    checkpointer.settings = settings
+    if checkpoint is None:
+        return False
+    progress = checkpointer.load(checkpoint)
+    keep_warmup(job, state, progress["fixed"], total=total)
+    checkpointer.settings = settings | schedule_of(job)
+    check_unchanged(progress["fixed"], checkpointer.settings, where=str(checkpoint))
+    check_schedule(
+        job, state, total_before=progress.get("epoch_steps"), total=total, num_steps=num_steps
+    )
+    logger.info("resumed from %s (step %d)", checkpoint, state.step)
+    return True
 
 
 def checkpoint_to_go_on_from(job: Job, ranks: Ranks) -> Path | None:

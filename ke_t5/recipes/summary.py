@@ -1,53 +1,79 @@
-"""What a training prints when it is over: scores, the best beside the last, the next commands."""
+"""What a training says when it starts, and prints when it is over: scores, the next commands."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ke_t5.distributed import Ranks
 from ke_t5.recipes import console
-from ke_t5.recipes.job import backbone_type
+from ke_t5.recipes.folders import RunFolder
+from ke_t5.recipes.job import Job, backbone_type
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import counted, format_scores, score_table
 
 if TYPE_CHECKING:
-    from ke_t5.recipes.trainer import Keeper
+    from ke_t5.checkpoint.checkpointer import Validation
+    from ke_t5.config.resume import ResumeRequest
+    from ke_t5.pipe import BatchPlan
+    from ke_t5.recipes.trainer import Trainer
+    from ke_t5.recipes.validator import Validator
+
+logger = logging.getLogger(__name__)
 
 # A hub model for each kind of model that the sample has.
 REAL_MODELS = {"t5": "KETI-AIR/ke-t5-base", "roberta": "klue/roberta-base"}
 
 
-def tell_result(keeper: Keeper, *, seconds: float) -> None:
+def report_start(job: Job, trainer: Trainer, plan: BatchPlan, *, epochs: int) -> None:
+    """Logs what is about to happen."""
+    settings, ranks = job.settings, trainer.ranks
+    logger.info(
+        "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
+        "accumulated, %s, %d thread(s) per process, in %s",
+        job.class_name, job.task.name, counted(trainer.timetable.num_steps, "step"),
+        counted(epochs, "epoch"),
+        plan.batch_size if plan.batch_tokens is None else f"{plan.batch_tokens} tokens",
+        job.batch_size(), ranks.size, settings.accumulate, ranks.device, ranks.threads,
+        job.run.path,
+    )  # fmt: skip
+
+
+def print_summary(job: Job, trainer: Trainer, *, seconds: float) -> None:
     """Prints the scores and what to do next."""
-    job, state, best = keeper.job, keeper.state, keeper.best_of_all()
-    if keeper.last is not None and keeper.last.scores:
-        for part, evaluated in keeper.last.of_parts:
-            title = f"{part.task.name} {part.split}, step {state.step}"
-            beside = None
-            if best is not None and best["step"] != state.step:
-                beside = f"best: step {best['step']}", _scores_of(part, best, job.task)
-                title += " (last)"
-            console.tell(score_table(title, evaluated, beside=beside))
-    if best is not None:
-        console.tell(f"best: step {best['step']}, {format_scores(best['scores'])}")
-    steps = counted(state.step, "step")
+    step, model_class = trainer.state.step, type(trainer.state.module)
+    best = trainer.checkpointer.best_of_all()
+    _print_scores(trainer.validator, step, best)
+    steps = counted(step, "step")
     console.tell(f"{steps} in {seconds:.0f} s; results in {job.run.path}")
-    best_name, last_name = _names_of_weights(keeper)
+    best_name, last_name = _names_of_weights(job.run, job.flags.resume, trainer.ranks)
     console.tell(
         console.next_commands(
             job.flags,
-            launcher=launcher(keeper.ranks),
+            launcher=launcher(trainer.ranks),
             best=best_name,
             last=last_name,
-            stopped_at=state.step if state.step < keeper.epoch_steps else None,
-            real_model=REAL_MODELS.get(backbone_type(type(state.module))),
+            stopped_at=step if step < trainer.timetable.epoch_steps else None,
+            real_model=REAL_MODELS.get(backbone_type(model_class)),
         )
     )
 
 
-def _scores_of(part: TaskSplit, best: Mapping[str, Any], task: object) -> dict[str, float]:
+def _print_scores(validator: Validator, step: int, best: Validation | None) -> None:
+    """Prints a table of each split's last validation, beside the best one, and the best scores."""
+    if validator.last is not None and validator.last.scores:
+        for part, evaluated in validator.last.of_parts:
+            title, beside = f"{part.task.name} {part.split}, step {step}", None
+            if best is not None and best["step"] != step:
+                beside = f"best: step {best['step']}", _scores_of(part, best, validator.task)
+                title += " (last)"
+            console.tell(score_table(title, evaluated, beside=beside))
+    if best is not None:
+        console.tell(f"best: step {best['step']}, {format_scores(best['scores'])}")
+
+
+def _scores_of(part: TaskSplit, best: Validation, task: object) -> dict[str, float]:
     """The best validation's scores of a part, which a mixture keeps by task."""
     if part.task is task:
         return best["scores"]
@@ -72,13 +98,13 @@ def launcher(ranks: Ranks) -> str:
     )
 
 
-def _names_of_weights(keeper: Keeper) -> tuple[str, str]:
+def _names_of_weights(
+    run: RunFolder, resume: ResumeRequest | None, ranks: Ranks
+) -> tuple[str, str]:
     """How `--resume` finds the best checkpoint and the last; by path in a run found by path."""
     from ke_t5.checkpoint.folders import folder_name, read_pointer  # it imports torch
 
-    run = keeper.job.run
-    step = read_pointer(run.weights, "best") if keeper.ranks.is_main else None
-    resume = keeper.job.flags.resume
+    step = read_pointer(run.weights, "best") if ranks.is_main else None
     if resume is None or resume.path is None:
         return "true" if step is None else "best", "true"
     best = run.weights if step is None else run.weights / folder_name(step)

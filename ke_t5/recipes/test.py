@@ -35,7 +35,13 @@ from ke_t5.recipes.task_splits import (
     load_splits,
     resolve_splits,
 )
-from ke_t5.recipes.tested import ResultFolders, Weights, check_task, weights_of_checkpoint
+from ke_t5.recipes.tested import (
+    ResultFolders,
+    Weights,
+    check_task,
+    trained_on,
+    weights_of_checkpoint,
+)
 from ke_t5.report.intervals import bootstrap
 from ke_t5.report.report import write_report
 from ke_t5.report.scores import format_scores
@@ -149,22 +155,22 @@ def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
 def keep(job: Job, evaluation: Evaluation, *, weights: Weights, form: str | None) -> list[Path]:
     """Writes predictions and scores, what took longest first; returns the folder of each part."""
     places = ResultFolders(job, weights)
-    sha256 = places.identity["weights_sha256"]
+    origin = results.Origin(
+        job.task,
+        weights=weights.name,
+        sha256=places.identity["weights_sha256"],
+        trained_on=trained_on(job),
+    )
     folders = []
     for part, evaluated in evaluation.of_parts:
         folder = places.of_part(part)
-        results.write_evaluation(
-            job, part, evaluated, weights=weights.name, sha256=sha256, folder=folder
-        )
+        results.write_evaluation(folder, part, evaluated, origin)
         folders.append(folder)
         if form is not None:
             hand_in(job, form, evaluated)
     if isinstance(job.task, Mixture):
-        folder = places.of_mixture(job.flags.test_split)
-        results.write_mixture(
-            job, job.flags.test_split, evaluation, weights=weights.name, sha256=sha256,
-            folder=folder,
-        )  # fmt: skip
+        split = job.flags.test_split
+        results.write_mixture(places.of_mixture(split), split, evaluation, origin)
     for line in job.configuration.unread():
         logger.warning(line)
     return folders
@@ -183,7 +189,10 @@ def report(
     task = part.task
     found = bootstrap(task, evaluated)
     results.add_intervals(folder, found)
-    facts = results.facts_of(job, helper, part, weights=weights)
+    origin = None if job.flags.sample else job.flags.pre_trained_model
+    facts = results.facts_of(
+        helper, part, weights=weights, model=job.class_name, pre_trained_model=origin
+    )
     best = ceiling(task, part.examples)
     if best:
         facts["scores of perfect predictions"] = format_scores(best)

@@ -90,6 +90,12 @@ def is_own_task(job: Job) -> bool:
     return job.run.read_run().get("task", job.task.name) == job.task.name
 
 
+def trained_on(job: Job) -> str | None:
+    """The task that the tested run was trained on, if it is another one."""
+    begun = job.run.read_run().get("task", job.task.name) if job.is_resumed else job.task.name
+    return None if begun == job.task.name else begun
+
+
 class ResultFolders:
     """The folders of a test's results, by part."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from argparse import Namespace
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ke_t5.config.resume import AUTO
 from ke_t5.distributed import Ranks, session
-from ke_t5.errors import Exit, Stopped, UserError
+from ke_t5.errors import Exit, UserError
 from ke_t5.forms import FORMS
 from ke_t5.launchers import is_restart, launch_name
 from ke_t5.pipe import Examples, Mixture, get_batches
@@ -26,14 +27,23 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
+from ke_t5.recipes.record import recorded, training_facts
 from ke_t5.recipes.split_overlap import tell_of_validated_rows
-from ke_t5.recipes.summary import tell_result
-from ke_t5.recipes.task_splits import TaskSplit, load_splits, resolve_splits
+from ke_t5.recipes.summary import print_summary, report_start
+from ke_t5.recipes.task_splits import (
+    TaskSplit,
+    evaluate_splits,
+    helpers_of,
+    load_splits,
+    resolve_splits,
+)
+from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.schedules import get_scheduler
 
 if TYPE_CHECKING:
     from ke_t5.pipe import BatchPlan
-    from ke_t5.recipes.trainer import Keeper
+    from ke_t5.recipes.trainer import Trainer
+    from ke_t5.train.loop import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -47,22 +57,33 @@ def main(flags: Namespace) -> None:
     train, valid = examples_of(job)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     with session(resumes=job.is_resumed) as ranks:
+        from ke_t5.recipes.modelling import export_best
+
         started = time.monotonic()
         check_one_disk(job, ranks)
-        keeper = keeper_of(job, train, valid, ranks)
+        state, plan = state_of(job, train, ranks)
+        trainer = trainer_of(job, state, ranks, plan=plan, valid=valid)
         job.open_run(ranks)  # not before: what cannot be built moves no older run aside
-        keeper.restore()
-        keeper.announce()
-        fit_and_keep(job, keeper, train)
-        keeper.finish()
+        restore_run(job, trainer, plan=plan, train=train)
+        steps, epochs = trainer.timetable.epoch_steps, num_epochs(job)
+        report_start(job, trainer, plan, epochs=epochs)
+        facts = training_facts(job, state, ranks, plan=plan, epochs=epochs, steps=steps)
+        with recorded(job, state, ranks, facts=facts, started=started):
+            fit_model(job, trainer, train, plan)
         if job.flags.hf_path:
-            keeper.export()
-        keeper.report()
-        tell_result(keeper, seconds=time.monotonic() - started)
+            export_best(job, state.module, ranks, settings=trainer.checkpointer.settings)
+        if ranks.is_main:
+            trainer.validator.report()
+        print_summary(job, trainer, seconds=time.monotonic() - started)
 
 
-def keeper_of(job: Job, train: Examples, valid: list[TaskSplit], ranks: Ranks) -> Keeper:
-    """The run's model, optimizer and schedule in the hands of their keeper."""
+def num_epochs(job: Job) -> int:
+    """Passes over the training data."""
+    return job.flags.epochs or job.task.defaults.epochs
+
+
+def state_of(job: Job, train: Examples, ranks: Ranks) -> tuple[TrainState, BatchPlan]:
+    """The run's model, optimizer and schedule, and the order of its batches."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.modelling import (
         build_model,
@@ -71,7 +92,6 @@ def keeper_of(job: Job, train: Examples, valid: list[TaskSplit], ranks: Ranks) -
         settle_warmup,
         start_at_mean,
     )
-    from ke_t5.recipes.trainer import Keeper
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
     if ranks.is_main and job.flags.hf_path:
@@ -79,9 +99,8 @@ def keeper_of(job: Job, train: Examples, valid: list[TaskSplit], ranks: Ranks) -
     module = build_model(job, ranks)
     start_at_mean(job, module, train)
     plan = batch_plan(job, train, num_parts=ranks.size * job.settings.accumulate)
-    num_epochs = job.flags.epochs or job.task.defaults.epochs
     unused = ranks.size > 1 and has_unused_parameters(module, train, ranks.device)
-    num_steps, optimizer = count_steps(plan, num_epochs), optimizer_of(job, module)
+    num_steps, optimizer = count_steps(plan, num_epochs(job)), optimizer_of(job, module)
     settle_warmup(job, module, optimizer, num_steps)
     state = TrainState(
         model=ranks.wrap(module, find_unused_parameters=unused),
@@ -89,38 +108,79 @@ def keeper_of(job: Job, train: Examples, valid: list[TaskSplit], ranks: Ranks) -
         optimizer=optimizer,
         lr_multiplier=get_scheduler(job.flags.schedule or "constant", num_steps),
     )
-    return Keeper(job, state, ranks, plan=plan, train=train, valid=valid, num_epochs=num_epochs)
+    return state, plan
 
 
-def fit_and_keep(job: Job, keeper: Keeper, train: Examples) -> None:
-    """Fits the model, and logs, validates and saves on the way."""
+def trainer_of(
+    job: Job, state: TrainState, ranks: Ranks, *, plan: BatchPlan, valid: list[TaskSplit]
+) -> Trainer:
+    """Who decides when the model is validated and saved, with those who do it."""
+    from ke_t5.checkpoint.checkpointer import Checkpointer
+    from ke_t5.recipes.trainer import Timetable, Trainer
+    from ke_t5.recipes.validator import Validator
+    from ke_t5.train.loop import count_steps
+
+    flags, best, steps = job.flags, job.task.best, count_steps(plan, num_epochs(job))
+    helpers = helpers_of(job, state.module, valid)
+    evaluate = functools.partial(
+        evaluate_splits, job, helpers, state.module, valid, ranks=ranks,
+        watch=console.watch_validation if ranks.is_main else iter,
+    )  # fmt: skip
+    origin = None if flags.sample else flags.pre_trained_model
+    facts = {"model": job.class_name, "pre_trained_model": origin}
+    return Trainer(
+        state,
+        ranks,
+        timetable=Timetable(
+            epoch_steps=steps,
+            num_steps=min(flags.max_steps or steps, steps),
+            log_every=flags.print_freq,
+            validate_every=flags.eval_every,
+            save_every=flags.save_every,
+            patience=job.settings.early_stopping,
+        ),
+        checkpointer=Checkpointer(
+            job.run.path, state, ranks, epoch_steps=steps, improves=best and best.improves
+        ),
+        validator=Validator(job.task, valid, helpers, evaluate=evaluate, run=job.run, facts=facts),
+        run=job.run.path,
+    )
+
+
+def restore_run(job: Job, trainer: Trainer, *, plan: BatchPlan, train: Examples) -> None:
+    """Goes on from the checkpoint that `--resume` names, else keeps what the model is, for a
+    resumption; opens the logs."""
+    from ke_t5.models.export import save_configuration
+    from ke_t5.recipes.resume_check import fixed_settings, restore
+
+    state, checkpointer = trainer.state, trainer.checkpointer
+    if trainer.ranks.is_main and not job.is_resumed:
+        save_configuration(state.module, get_vocabulary(), job.run.model)
+    # Not after loading, which gives the optimizer the settings of the checkpoint.
+    settings = fixed_settings(job, state, plan=plan, train=train, valid=trainer.validator.splits)
+    num_steps = trainer.timetable.num_steps
+    is_resumed = restore(job, checkpointer, settings=settings, num_steps=num_steps)
+    trainer.open_logs(is_resumed=is_resumed)
+
+
+def fit_model(job: Job, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:
+    """Fits the model; logs, validates and saves on the way and at the end."""
     from ke_t5.train.loop import fit
 
-    if not keeper.goes_on():
-        return
-    updates = fit(
-        keeper.state,
-        train,
-        keeper.plan,
-        ranks=keeper.ranks,
-        settings=job.settings,
-        loss_reduction=job.task.loss_reduction,
-        seed=job.flags.seed,
-        num_steps=keeper.num_steps,
-        workers=job.flags.workers,
-    )
-    for update in keeper.watch(updates):
-        keeper.log(update)
-        if keeper.wants_validation(update):
-            keeper.validate(update)
-        elif keeper.wants_checkpoint(update):
-            keeper.save()
-        if keeper.ranks.agree_to_stop():
-            keeper.save()
-            keeper.close()
-            raise Stopped(f"at step {update.step}, saved in {job.run.weights}")
-        if keeper.is_patience_over():
-            break
+    if trainer.goes_on():
+        updates = fit(
+            trainer.state,
+            train,
+            plan,
+            ranks=trainer.ranks,
+            settings=job.settings,
+            loss_reduction=job.task.loss_reduction,
+            seed=job.flags.seed,
+            num_steps=trainer.timetable.num_steps,
+            workers=job.flags.workers,
+        )
+        trainer.train(updates)
+    trainer.finish()
 
 
 def choose_model(job: Job) -> None:

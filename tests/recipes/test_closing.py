@@ -8,11 +8,9 @@ import shutil
 import pytest
 from support.recipe_runs import SMALL, run_folder, scores, state_files, test, train
 
-from ke_t5.checkpoint import folders, serialization
+from ke_t5.checkpoint import closing, folders, serialization
 from ke_t5.checkpoint.folders import MANIFEST
-from ke_t5.recipes import closing
-from ke_t5.recipes.folders import RunFolder
-from ke_t5.recipes.trainer import Keeper
+from ke_t5.recipes.validator import Validator
 
 # Four steps an epoch, validations after steps 4 and 8.
 WORDS = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--schedule")
@@ -24,7 +22,10 @@ SCORES = {4: 50.0, 5: 20.0, 6: 90.0, 8: 30.0}
 @pytest.fixture(scope="module", autouse=True)
 def _chosen_scores():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "_score_of", lambda self, scores: SCORES[self.state.step])
+        real = Validator.validate
+        patch.setattr(
+            Validator, "validate", lambda self, step: real(self, step) | {"score": SCORES[step]}
+        )
         yield
 
 
@@ -113,7 +114,7 @@ def test_a_resumed_run_without_a_step_to_make_keeps_its_closing_validation(
     run, cache_dir, monkeypatch
 ):
     before = state_files(run)
-    monkeypatch.setattr(Keeper, "_evaluate", None)  # it is not repeated
+    monkeypatch.setattr(Validator, "validate", None)  # it is not repeated
     go_on(run, cache_dir, "--max_steps", 6, "--hf_path", "default")
     assert state_files(run) == before
     value = metrics(run)[-1]["scores"]["accuracy"]
@@ -128,8 +129,9 @@ UNCLOSED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionW
 @pytest.mark.parametrize(
     "place",
     [
-        "ke_t5.recipes.closing.os.rename", "ke_t5.recipes.results.write_json",
-        "ke_t5.recipes.trainer.save_checkpoint", "ke_t5.checkpoint.checkpoints.write_pointer",
+        "ke_t5.checkpoint.closing.os.rename", "ke_t5.recipes.results.write_json",
+        "ke_t5.checkpoint.checkpointer.save_checkpoint",
+        "ke_t5.checkpoint.checkpoints.write_pointer",
     ],
 )  # fmt: skip
 def test_a_kill_while_the_run_is_closed_does_no_harm(run, cache_dir, expected, monkeypatch, place):
@@ -148,7 +150,7 @@ def test_a_kill_while_the_run_is_taken_back_does_no_harm(
     run, cache_dir, expected, monkeypatch, name
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(f"ke_t5.recipes.closing.{name}", killed)
+        patch.setattr(f"ke_t5.checkpoint.closing.{name}", killed)
         with pytest.raises(KeyboardInterrupt):
             go_on(run, cache_dir)
     go_on(run, cache_dir)
@@ -162,7 +164,7 @@ def killed(*_, **__):
 def go_back_to_unvalidated(output):
     """Makes the run what it was before its closing validation, with a checkpoint of step 6."""
     folder = run_folder(output)
-    closing.take_back(RunFolder(folder))
+    closing.revert(folder)
     checkpoint = folder / "weights" / "step-00000006"
     contents = {path.name: path for path in checkpoint.iterdir() if path.name != MANIFEST}
     progress = serialization.decode(json.loads(contents["progress.json"].read_bytes()), {})

@@ -17,7 +17,7 @@ from ke_t5.pipe import Examples, evaluate
 from ke_t5.recipes import test as test_recipe
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.resume_check import check_unchanged
-from ke_t5.recipes.trainer import Keeper
+from ke_t5.recipes.validator import Validator
 from ke_t5.sample import sample_data_dir
 
 TC = ("--task", "klue_tc", *SMALL)
@@ -181,7 +181,7 @@ def test_an_interrupted_run_has_its_report_in_the_end(tmp_path, cache_dir, monke
     """Made of the predictions on the disk, for the best validation was before the stop."""
     words = (*TC, "--epochs", 2, "--learning_rate", 1e-12)
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "report", lambda keeper: None)  # as if the run had been killed
+        patch.setattr(Validator, "report", lambda validator: None)  # as if the run had been killed
         train(*words, "--max_steps", 4, output=tmp_path, cache=cache_dir)
     (folder,) = run_folder(tmp_path).glob("eval/*")
     assert not (folder / "report.html").exists()
@@ -203,7 +203,7 @@ def test_a_report_is_none_of_other_predictions(run, cache_dir, monkeypatch):
 def test_a_run_whose_scores_were_no_numbers_exports_the_last_checkpoint(
     tmp_path, cache_dir, monkeypatch, capfd
 ):
-    monkeypatch.setattr("ke_t5.recipes.trainer.best_score", lambda task, scores: float("nan"))
+    monkeypatch.setattr("ke_t5.recipes.validator.best_score", lambda task, scores: float("nan"))
     words = (*TC, "--epochs", 1, "--hf_path", "default")
     train(*words, output=tmp_path, cache=cache_dir)
     assert (run_folder(tmp_path) / "hf" / "model.safetensors").exists()

@@ -15,6 +15,7 @@ from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.submissions import keep_older
 from ke_t5.recipes.tested import Weights
+from ke_t5.recipes.validator import Validator
 
 TC = ("--task", "klue_tc", *SMALL)
 TEST = ("--task", "klue_tc", "--sample", "--batch_size", 16)
@@ -26,9 +27,8 @@ def whole(tmp_path_factory, cache_dir):
     """A run whose first validation (step 4) is its best and whose last checkpoint is step 8."""
     output = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "ke_t5.recipes.trainer.Keeper._score_of", lambda self, scores: -self.state.step
-        )
+        real = Validator.validate
+        patch.setattr(Validator, "validate", lambda self, step: real(self, step) | {"score": -step})
         train(*TC, "--epochs", 2, "--hf_path", "default", output=output, cache=cache_dir)
     return output
 

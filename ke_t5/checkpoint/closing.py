@@ -2,14 +2,14 @@
 
 A run that `--max_steps` ends within an epoch is validated once more. That validation counts: it is
 logged, and its checkpoint can be the best. But a later `--resume` that goes past it has to end in
-the bytes of an uninterrupted run, which never made it; it is taken back then:
+the bytes of an uninterrupted run, which never made it; it is reverted then:
 
 * `progress.json` of its checkpoint keeps `best` and `waited` as the schedule left them, and the
   closing validation beside them.
 * Its line in metrics.jsonl is marked `"closing": true`. Such lines are dropped whenever a run is
   resumed, and logged again if that run has no further step to make.
 * Before its results replace those of the scheduled best, these are copied to `<run>/scheduled/`,
-  with the step that best.json named; `take_back` restores both. The checkpoint of that step is not
+  with the step that best.json named; `revert` restores both. The checkpoint of that step is not
   deleted in the meantime.
 
 Each step can be repeated, so a process killed between two of them does no harm.
@@ -20,57 +20,57 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ke_t5.checkpoint.folders import read_pointer, write_pointer
 from ke_t5.files import write_json
-from ke_t5.recipes.folders import RunFolder, safe_name
 
 FOLDER, RECORD = "scheduled", "scheduled.json"
 
 
-def set_aside(run: RunFolder, names: Sequence[str], *, step: int) -> None:
-    """Copies the evaluations of these names, and what best.json says, to `<run>/scheduled/`.
+def set_aside(run: Path, evaluations: Iterable[Path], *, step: int) -> None:
+    """Copies these folders of `<run>/eval/`, and what best.json says, to `<run>/scheduled/`.
 
     Args:
         step: of the closing validation.
     """
-    folder = run.path / FOLDER
+    folder = run / FOLDER
     if folder.exists():  # of a launch that was killed after this
         return
     temporary = folder.with_name(f"{FOLDER}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
-    for name in names:
-        if run.evaluation(name).is_dir():
-            shutil.copytree(run.evaluation(name), temporary / "eval" / safe_name(name))
-    best = read_pointer(run.weights, "best")
-    evaluations = [safe_name(name) for name in names]
-    write_json(temporary / RECORD, {"closing": step, "best": best, "evaluations": evaluations})
+    names = []
+    for evaluation in evaluations:
+        names.append(evaluation.name)
+        if evaluation.is_dir():
+            shutil.copytree(evaluation, temporary / "eval" / evaluation.name)
+    best = read_pointer(run / "weights", "best")
+    write_json(temporary / RECORD, {"closing": step, "best": best, "evaluations": names})
     os.rename(temporary, folder)
 
 
-def closing_step(run: RunFolder) -> int | None:
+def closing_step(run: Path) -> int | None:
     """The step of the closing validation whose results the run's folder holds, None without."""
-    record = run.path / FOLDER / RECORD
+    record = run / FOLDER / RECORD
     return json.loads(record.read_bytes())["closing"] if record.exists() else None
 
 
-def take_back(run: RunFolder) -> None:
+def revert(run: Path) -> None:
     """Puts the scheduled results, and the scheduled best, back in their places."""
-    folder = run.path / FOLDER
-    for left_over in run.path.glob(f"{FOLDER}.tmp-*"):
+    folder = run / FOLDER
+    for left_over in run.glob(f"{FOLDER}.tmp-*"):
         shutil.rmtree(left_over)
     if not folder.exists():
         return
     record = json.loads((folder / RECORD).read_bytes())
     for name in record["evaluations"]:
-        _restore(folder / "eval" / name, run.path / "eval" / name)
+        _restore(folder / "eval" / name, run / "eval" / name)
     if record["best"] is None:
-        (run.weights / "best.json").unlink(missing_ok=True)
+        (run / "weights" / "best.json").unlink(missing_ok=True)
     else:
-        write_pointer(run.weights, "best", record["best"])
+        write_pointer(run / "weights", "best", record["best"])
     # Under another name first: half a folder must never look like a whole one.
     doomed = folder.with_name(f"{FOLDER}.tmp-{os.getpid()}")
     os.rename(folder, doomed)

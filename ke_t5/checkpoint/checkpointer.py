@@ -1,0 +1,157 @@
+"""Saves and restores a run, and knows its best validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+import torch
+
+from ke_t5.checkpoint import closing
+from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
+from ke_t5.checkpoint.folders import write_pointer
+
+if TYPE_CHECKING:
+    from ke_t5.distributed import Ranks
+    from ke_t5.train.loop import TrainState
+
+
+class Validation(TypedDict):
+    """What a checkpoint keeps of a validation.
+
+    `score` is the one to compare by, None if there is none; `is_best` is known of closing ones.
+    """
+
+    step: int
+    score: float | None
+    scores: dict[str, float]
+    is_best: NotRequired[bool]
+
+
+class Checkpointer:
+    """Writes checkpoints to `<run>/weights` and reads them; rank 0 writes, the others wait.
+
+    Args:
+        run: the run's folder.
+        epoch_steps: updates in all epochs.
+        improves: whether a score beats the best so far (None: there is none yet); None without a
+            score to compare by.
+
+    Attributes:
+        settings: what must not differ when the run is resumed; kept in every checkpoint.
+        best: the best validation of the schedule, None before the first.
+        waited: validations of the schedule since then.
+        closing: the validation off the schedule that ended the run (see `closing`), None without.
+        validated_at, saved_at: steps of the last validation and of the last checkpoint, -1 before.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        state: TrainState,
+        ranks: Ranks,
+        *,
+        epoch_steps: int,
+        improves: Callable[[float, float | None], bool] | None,
+    ) -> None:
+        self.run, self.state, self.ranks = run, state, ranks
+        self.epoch_steps, self._improves = epoch_steps, improves
+        self.settings: dict[str, Any] = {}
+        self.best: Validation | None = None
+        self.waited = 0
+        self.closing: Validation | None = None
+        self.validated_at = self.saved_at = -1
+
+    def load(self, checkpoint: Path) -> dict[str, Any]:
+        """Fills model, optimizer and state, and returns what the checkpoint says besides."""
+        closed_at = self.ranks.broadcast(closing.closing_step(self.run))
+        state = self.state
+        progress = load_checkpoint(checkpoint, model=state.module, optimizer=state.optimizer)
+        state.step, state.rows = progress["step"], progress["rows"]
+        state.loss_sum, state.loss_steps = progress["loss_sum"], progress["loss_steps"]
+        self.best, self.waited = progress["best"], progress["waited"]
+        self.saved_at = state.step
+        # Checkpoints of older versions do not know when they were validated.
+        best_step = -1 if self.best is None else self.best["step"]
+        self.validated_at = progress.get("validated", best_step)
+        self.closing = progress.get("closing") if closed_at == state.step else None
+        return progress
+
+    def revert_closing(self) -> None:
+        """Takes the closing validation back: the run goes on, and is to be as if it never was."""
+        self.closing = None
+        if self.ranks.is_main:
+            closing.revert(self.run)
+
+    def is_better(self, score: float | None) -> bool:
+        """Whether this score beats the best so far; without one the latest is the best."""
+        if score is None or self._improves is None:
+            return True
+        return self._improves(score, None if self.best is None else self.best["score"])
+
+    def add(self, validation: Validation) -> bool:
+        """Takes note of a validation of the schedule; whether it is the best so far."""
+        self.validated_at = validation["step"]
+        is_best = self.is_better(validation["score"])
+        self.waited = 0 if is_best else self.waited + 1
+        if is_best:
+            self.best = validation
+        return is_best
+
+    def close(self, validation: Validation, evaluations: Iterable[Path]) -> bool:
+        """Takes note of the closing validation; whether it is the best of all.
+
+        Args:
+            evaluations: folders of results that it will replace if it is, or if there is no best.
+        """
+        is_best = self.is_better(validation["score"])
+        self.closing = {**validation, "is_best": is_best}
+        if self.ranks.is_main:
+            replaced = evaluations if is_best or self.best is None else ()
+            closing.set_aside(self.run, replaced, step=validation["step"])
+        return is_best
+
+    def point_at_best(self) -> None:
+        """Lets best.json name the closing checkpoint; the launch that saved it may have been killed
+        before."""
+        if self.closing is not None and self.closing.get("is_best") and self.ranks.is_main:
+            write_pointer(self.run / "weights", "best", self.closing["step"])
+
+    def best_of_all(self) -> Validation | None:
+        """The best validation, the closing one included."""
+        return closing.best_of({"best": self.best, "closing": self.closing})
+
+    def save(self, *, is_best: bool = False) -> None:
+        """Saves a checkpoint, unless one of this step has been saved and nothing is new."""
+        if self.saved_at == self.state.step and not is_best and self.closing is None:
+            return
+        self.state.guard.check()
+        progress = self._progress()
+        if self.ranks.is_main:
+            save_checkpoint(
+                self.run / "weights",
+                model=self.state.module,
+                optimizer=self.state.optimizer,
+                progress=progress,
+                is_best=is_best,
+                keep=() if self.best is None else (self.best["step"],),
+            )
+        self.saved_at = self.state.step
+        self.ranks.barrier()
+
+    def _progress(self) -> dict[str, Any]:
+        # Each rank has its own share of the loss since the last logged step; their mean is kept.
+        share = torch.as_tensor(self.state.loss_sum, dtype=torch.float64, device=self.ranks.device)
+        return {
+            "step": self.state.step,
+            "rows": self.state.rows,
+            "loss_sum": float(self.ranks.mean(share)),
+            "loss_steps": self.state.loss_steps,
+            "epoch_steps": self.epoch_steps,
+            "best": self.best,
+            "waited": self.waited,
+            "validated": self.validated_at,
+            "closing": self.closing,
+            "fixed": self.settings,
+        }

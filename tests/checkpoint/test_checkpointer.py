@@ -1,0 +1,137 @@
+"""What the checkpointer saves, restores, and takes for the best; a toy model, no recipe."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from support.checkpoint_toys import assert_same_bits, make
+
+from ke_t5.checkpoint.checkpointer import Checkpointer
+from ke_t5.checkpoint.checkpoints import find_checkpoint
+from ke_t5.config.resume import BEST, LAST, ResumeRequest
+
+ALONE = SimpleNamespace(
+    is_main=True, device=torch.device("cpu"), mean=lambda value: value,
+    broadcast=lambda value: value, barrier=lambda: None,
+)  # fmt: skip
+
+
+def checkpointer(run, *, step=0, seed=0, improves=lambda score, best: best is None or score > best):
+    """A checkpointer of a toy, in a run with an empty evaluation of `dev`."""
+    (run / "eval" / "dev").mkdir(parents=True, exist_ok=True)
+    model, optimizer = make(seed)
+    state = SimpleNamespace(
+        module=model, optimizer=optimizer, step=step, rows=2 * step, loss_sum=0.25, loss_steps=1,
+        guard=SimpleNamespace(check=lambda: None),
+    )  # fmt: skip
+    return Checkpointer(run, state, ALONE, epoch_steps=8, improves=improves)
+
+
+def validation(step, score):
+    return {"step": step, "score": score, "scores": {"f1": score}}
+
+
+def pointed(run, pointer):
+    return json.loads((run / "weights" / f"{pointer}.json").read_text())["step"]
+
+
+def test_what_is_saved_is_restored(tmp_path):
+    saved = checkpointer(tmp_path, step=4)
+    saved.settings = {"--seed": 42}
+    assert saved.add(validation(4, 50.0))
+    saved.save(is_best=True)
+    other = checkpointer(tmp_path, seed=1)
+    progress = other.load(find_checkpoint(tmp_path / "weights", BEST))
+    assert progress["fixed"] == {"--seed": 42} and progress["epoch_steps"] == 8
+    assert (other.best, other.waited, other.closing) == (validation(4, 50.0), 0, None)
+    assert (other.validated_at, other.saved_at) == (4, 4)
+    one, two = other.state, saved.state
+    assert [one.step, one.rows, one.loss_sum, one.loss_steps] == [4, 8, 0.25, 1]
+    assert_same_bits(one.module.state_dict(), two.module.state_dict())
+    assert_same_bits(one.optimizer.state_dict(), two.optimizer.state_dict())
+
+
+def test_the_first_of_two_equal_scores_is_the_best(tmp_path):
+    one = checkpointer(tmp_path)
+    assert [one.add(validation(step, score)) for step, score in ((1, 5), (2, 5), (3, 4))] == [
+        True, False, False,
+    ]  # fmt: skip
+    assert (one.best["step"], one.waited, one.validated_at) == (1, 2, 3)
+    assert one.add(validation(4, 6)) and one.waited == 0
+
+
+@pytest.mark.parametrize(("score", "improves"), [(None, None), (None, max), (1.0, None)])
+def test_without_a_score_to_compare_by_the_latest_is_the_best(tmp_path, score, improves):
+    one = checkpointer(tmp_path, improves=improves)
+    assert [one.add(validation(step, score)) for step in (1, 2)] == [True, True]
+    assert one.best["step"] == 2
+
+
+def test_a_step_is_saved_once_unless_it_is_the_best(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        "ke_t5.checkpoint.checkpointer.save_checkpoint",
+        lambda weights, *, progress, is_best, **_: saved.append((progress["step"], is_best)),
+    )
+    one = checkpointer(tmp_path, step=3)
+    one.save()
+    one.save()
+    one.save(is_best=True)
+    assert saved == [(3, False), (3, True)]
+
+
+def test_only_rank_zero_writes_and_nothing_that_is_not_finite(tmp_path):
+    one = checkpointer(tmp_path, step=3)
+    one.ranks = SimpleNamespace(**vars(ALONE) | {"is_main": False})
+    one.save()
+    assert one.saved_at == 3 and not (tmp_path / "weights").exists()
+
+    def fail():
+        raise FloatingPointError
+
+    one = checkpointer(tmp_path, step=3)
+    one.state.guard.check = fail
+    with pytest.raises(FloatingPointError):
+        one.save()
+    assert not (tmp_path / "weights").exists()
+
+
+def closed(run):
+    """A run whose scheduled best is step 4 and whose closing validation, of step 6, is better."""
+    one = checkpointer(run, step=4)
+    scores = run / "eval" / "dev" / "scores.json"
+    scores.write_text("4")
+    one.save(is_best=one.add(validation(4, 50.0)))
+    one.state.step = 6
+    is_best = one.close(validation(6, 60.0), [run / "eval" / "dev"])
+    scores.write_text("6")
+    one.save(is_best=is_best)
+    return one
+
+
+def test_a_closing_validation_can_be_the_best_and_is_reverted(tmp_path):
+    one = closed(tmp_path)
+    assert one.best["step"] == 4 and one.best_of_all()["step"] == 6
+    assert pointed(tmp_path, "best") == pointed(tmp_path, "last") == 6
+    one.revert_closing()
+    assert one.best_of_all()["step"] == pointed(tmp_path, "best") == 4
+    assert (tmp_path / "eval" / "dev" / "scores.json").read_text() == "4"
+
+
+def test_a_restored_run_knows_its_closing_validation(tmp_path):
+    closed(tmp_path)
+    one = checkpointer(tmp_path)
+    one.load(find_checkpoint(tmp_path / "weights", LAST))
+    assert one.closing == {**validation(6, 60.0), "is_best": True} and one.best["step"] == 4
+    one.load(find_checkpoint(tmp_path / "weights", ResumeRequest.parse("step-00000004")))
+    assert (one.state.step, one.best["step"]) == (4, 4)
+
+
+def test_the_pointer_of_a_killed_launch_is_written_later(tmp_path):
+    one = closed(tmp_path)
+    (tmp_path / "weights" / "best.json").unlink()
+    one.point_at_best()
+    assert pointed(tmp_path, "best") == 6
