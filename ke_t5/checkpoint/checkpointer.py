@@ -69,7 +69,8 @@ class Checkpointer:
         state = self.state
         progress = load_checkpoint(checkpoint, model=state.module, optimizer=state.optimizer)
         state.step, state.rows = progress["step"], progress["rows"]
-        state.loss_sum, state.loss_steps = progress["loss_sum"], progress["loss_steps"]
+        state.loss_sum = torch.tensor(progress["loss_sum"], dtype=torch.float64)
+        state.loss_steps = progress["loss_steps"]
         self.best, self.waited = progress["best"], progress["waited"]
         self.saved_at = state.step
         # Checkpoints of older versions do not know when they were validated.
@@ -142,7 +143,7 @@ class Checkpointer:
 
     def _progress(self) -> dict[str, Any]:
         # Each rank has its own share of the loss since the last logged step; their mean is kept.
-        share = torch.as_tensor(self.state.loss_sum, dtype=torch.float64, device=self.ranks.device)
+        share = self.state.loss_sum.to(self.ranks.device)
         return {
             "step": self.state.step,
             "rows": self.state.rows,

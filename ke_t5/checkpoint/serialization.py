@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -89,7 +90,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict:
         for name in names:
             if tensors[name].numel():
                 flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-                file.write(memoryview(flat.view(torch.uint8).numpy()))
+                file.write(flat.view(torch.uint8).numpy().data)
         return file.seal()
 
 
@@ -112,7 +113,7 @@ def write_json(path: Path, content: object) -> dict:
         return file.seal()
 
 
-def encode(value: object, name: str, tensors: dict[str, Tensor]) -> object:
+def encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """`value` as plain JSON; the tensors in it are put into `tensors` under dotted names.
 
     `{0: (1, float("nan"))}` -> `{"$pairs": [[0, {"$tuple": [1, {"$float": "nan"}]}]]}`
@@ -143,7 +144,7 @@ def encode(value: object, name: str, tensors: dict[str, Tensor]) -> object:
     )
 
 
-def decode(value: object, tensors: Mapping[str, Tensor]) -> object:
+def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     """What `encode` was given."""
     if isinstance(value, list):
         return [decode(item, tensors) for item in value]

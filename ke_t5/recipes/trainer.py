@@ -15,7 +15,7 @@ from ke_t5.errors import Stopped
 from ke_t5.recipes.validator import Validator
 from ke_t5.report.scores import format_scores
 from ke_t5.train.loggers import ProgressBar, RunLog
-from ke_t5.train.loop import TrainState, Update
+from ke_t5.train.loop import TrainState, Update, no_loss
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Trainer:
             return
         self.state.guard.check()
         loss = float(self.ranks.mean(self.state.loss_sum / self.state.loss_steps))
-        self.state.loss_sum, self.state.loss_steps = 0.0, 0
+        self.state.loss_sum, self.state.loss_steps = no_loss(), 0
         self.log.step(update.step, epoch=update.epoch, loss=loss, lr=update.lr)
         bar.show(loss=loss)
 

@@ -31,6 +31,11 @@ from ke_t5.train.settings import FitSettings, autocast
 LOSS_REDUCTIONS = ("rows", "label_tokens", "start_end")
 
 
+def no_loss() -> torch.Tensor:
+    """The sum of the losses of no updates."""
+    return torch.zeros((), dtype=torch.float64)
+
+
 @dataclass
 class TrainState:
     """What a run changes, and what a checkpoint must hold.
@@ -40,7 +45,8 @@ class TrainState:
         lr_multiplier: number of updates done -> lr_multiplier on the learning rate of the next.
         step: updates done.
         rows: rows seen.
-        loss_sum, loss_steps: of the updates since the last logged one.
+        loss_sum: of the updates since the last logged one, this rank's share (a tensor, so that
+            nothing waits for it); loss_steps: how many these are.
         guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
             run is kept or told.
     """
@@ -51,7 +57,7 @@ class TrainState:
     lr_multiplier: Callable[[int], float]
     step: int = 0
     rows: int = 0
-    loss_sum: float = 0.0
+    loss_sum: torch.Tensor = field(default_factory=no_loss)
     loss_steps: int = 0
     guard: NonFiniteGuard = field(init=False)
 

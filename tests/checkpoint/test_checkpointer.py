@@ -24,7 +24,8 @@ def checkpointer(run, *, step=0, seed=0, improves=lambda score, best: best is No
     (run / "eval" / "dev").mkdir(parents=True, exist_ok=True)
     model, optimizer = make(seed)
     state = SimpleNamespace(
-        module=model, optimizer=optimizer, step=step, rows=2 * step, loss_sum=0.25, loss_steps=1,
+        module=model, optimizer=optimizer, step=step, rows=2 * step, loss_steps=1,
+        loss_sum=torch.tensor(0.25, dtype=torch.float64),
         guard=SimpleNamespace(check=lambda: None),
     )  # fmt: skip
     return Checkpointer(run, state, ALONE, epoch_steps=8, improves=improves)
@@ -49,7 +50,7 @@ def test_what_is_saved_is_restored(tmp_path):
     assert (other.best, other.waited, other.closing) == (validation(4, 50.0), 0, None)
     assert (other.validated_at, other.saved_at) == (4, 4)
     one, two = other.state, saved.state
-    assert [one.step, one.rows, one.loss_sum, one.loss_steps] == [4, 8, 0.25, 1]
+    assert [one.step, one.rows, one.loss_sum.item(), one.loss_steps] == [4, 8, 0.25, 1]
     assert_same_bits(one.module.state_dict(), two.module.state_dict())
     assert_same_bits(one.optimizer.state_dict(), two.optimizer.state_dict())
 
