@@ -87,8 +87,9 @@ def _as_png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         fonts = [font for font in (hangul_font(), FALLBACK_FONT) if font]
+        settings: dict[Any, Any] = {**SETTINGS, "font.family": fonts}
         stream = io.BytesIO()
-        with matplotlib.rc_context({**SETTINGS, "font.family": fonts}):
+        with matplotlib.rc_context(settings):
             figure = draw(*things, **named)
             FigureCanvasAgg(figure)
             # Without the library's version in it, equal figures are equal files.
@@ -98,16 +99,17 @@ def _as_png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
     return render
 
 
-def _axes(width: float, height: float, *, title: str) -> Axes:
-    """Axes in a figure of that many inches."""
+def _axes(width: float, height: float, *, title: str) -> tuple[Figure, Axes]:
+    """A figure of that many inches, and its axes."""
     from matplotlib.figure import Figure
 
-    axes = Figure(figsize=(width, height), dpi=DPI, layout="constrained").subplots()
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
     axes.set_title(title if hangul_font() or _is_drawn(title) else "", loc="left")
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     axes.spines[["top", "right"]].set_visible(False)
-    return axes
+    return figure, axes
 
 
 @_as_png
@@ -120,7 +122,7 @@ def confusion_png(found: Confusion, *, title: str) -> Figure:
     side = max(3.2, 0.62 * len(names)) if len(names) <= 12 else 0.42 * len(names)
     side = min(side, 30.0)
     longest = 0.085 * max(map(width_of, columns))
-    axes = _axes(
+    figure, axes = _axes(
         side * len(columns) / len(names) + longest + 1.2, side + longest + 0.9, title=title
     )
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
@@ -136,10 +138,10 @@ def confusion_png(found: Confusion, *, title: str) -> Figure:
                 column, row, str(counts[row, column]), ha="center", va="center", color=colour,
                 fontsize=9 if len(names) <= 12 else 7,
             )  # fmt: skip
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.04, pad=0.03)
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.03)
     bar.set_label("share of the gold label")
     bar.outline.set_visible(False)
-    return axes.figure
+    return figure
 
 
 @_as_png
@@ -151,7 +153,7 @@ def types_png(types: Sequence[TypeScores], *, title: str) -> Figure:
         f"{name}  ({kind.support})"
         for name, kind in zip(drawable(glosses, glosses), shown, strict=True)
     ]
-    axes = _axes(7.2, 0.52 * len(shown) + 1.3, title=title)
+    figure, axes = _axes(7.2, 0.52 * len(shown) + 1.3, title=title)
     places = np.arange(len(shown))
     bars = (("precision", BLUE, -0.26), ("recall", ORANGE, 0.0), ("f1", GREEN, 0.26))
     for field, colour, shift in bars:
@@ -166,14 +168,14 @@ def types_png(types: Sequence[TypeScores], *, title: str) -> Figure:
     axes.set_xticks(range(0, 101, 20))
     axes.xaxis.grid(visible=True, color=GRID)
     axes.spines["left"].set_visible(False)
-    axes.figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return axes.figure
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
 
 
 @_as_png
 def numbers_png(gold: Sequence[float], predicted: Sequence[float], *, title: str) -> Figure:
     """Gold against predicted numbers, a dot per row, with the line where both are equal."""
-    axes = _axes(5.6, 5.2, title=title)
+    figure, axes = _axes(5.6, 5.2, title=title)
     both = [*gold, *predicted]
     low, high = min(both), max(both)
     margin = 0.04 * (high - low) or 1.0
@@ -183,4 +185,4 @@ def numbers_png(gold: Sequence[float], predicted: Sequence[float], *, title: str
     axes.set(xlim=limits, ylim=limits, xlabel="gold", ylabel="predicted")
     axes.set_aspect("equal")
     axes.grid(visible=True, color=GRID)
-    return axes.figure
+    return figure

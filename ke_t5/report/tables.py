@@ -151,12 +151,12 @@ def scores_per_type(
 def counts_by_type(kind: str, lines: Sequence[Line]) -> ClassCounts:
     """How often each type of the rows is hit, gold and predicted: labels; entities, in strict
     IOB2; relations, which count only with the right head."""
-    columns = [line["gold"] for line in lines], [line["prediction"] for line in lines]
-    if kind == "labels":
-        return classification.macro_f1.statistics(*columns)["macro_f1"]
-    if kind == "tags":
-        return tagging.entities_by_type(*columns)
-    return tagging.relations_by_type(*columns)
+    count = {
+        "labels": classification.labels_by_class,
+        "tags": tagging.entities_by_type,
+        "trees": tagging.relations_by_type,
+    }[kind]
+    return count([line["gold"] for line in lines], [line["prediction"] for line in lines])
 
 
 def types_text(types: Sequence[TypeScores]) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Offsets = Sequence[tuple[int, int] | None]
+Offsets = Sequence[Sequence[int] | None]
 Span = tuple[int, int]
 NOWHERE = (0, 0)
 

@@ -40,6 +40,11 @@ def accuracy(targets: Sequence[Hashable], predictions: Sequence[Hashable]) -> di
     return {"accuracy": Mean(hits, share)}
 
 
+def labels_by_class(targets: Sequence[Hashable], predictions: Sequence[Hashable]) -> ClassCounts:
+    """The mean F1 of the classes."""
+    return macro_f1_of(_pairs(targets, predictions))
+
+
 @metric("macro_f1")
 def macro_f1(
     targets: Sequence[Hashable], predictions: Sequence[Hashable]
@@ -49,7 +54,7 @@ def macro_f1(
     The classes averaged are those of the gold or predicted labels: one in neither is left out, one
     that is only predicted counts 0. None is a miss of the gold class and no class of its own.
     """
-    return {"macro_f1": macro_f1_of(_pairs(targets, predictions))}
+    return {"macro_f1": labels_by_class(targets, predictions)}
 
 
 def f1_of(positive: Hashable) -> Metric:

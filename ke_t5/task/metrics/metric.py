@@ -21,6 +21,8 @@ class Metric:
         names: what each score is called.
     """
 
+    __name__: str
+
     def __init__(
         self, statistics: Callable[..., Mapping[str, Statistic]], names: Sequence[str]
     ) -> None:

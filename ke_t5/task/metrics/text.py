@@ -177,7 +177,7 @@ def _eojeols(text: str) -> list[str]:
 def _kiwi_morphemes() -> Callable[[str], list[str]] | None:
     """kiwipiepy's analyser, None where it is not installed."""
     try:
-        from kiwipiepy import Kiwi
+        from kiwipiepy import Kiwi  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     kiwi = Kiwi()
@@ -231,7 +231,7 @@ def bleu(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str,
     These are the settings of T5 and KE-T5 (exponential smoothing, case kept). Edge case: a split
     without any run of four words scores 0.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     # force: no advice on standard error about texts that are tokenized already.
     scorer = BLEU(tokenize="intl", force=True)
@@ -244,7 +244,7 @@ def bleu(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str,
 
 def _bleu(sums: np.ndarray) -> np.ndarray:
     """BLEU from (words predicted, words of the reference, hits of n-grams, n-grams predicted)."""
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     scores = []
     for said, wanted, *counts in np.rint(sums).astype(int).reshape(-1, sums.shape[-1]).tolist():

@@ -12,8 +12,6 @@ from ke_t5.task import text
 # The official KLUE-MRC setting (KLUE-baseline, run_all.sh).
 QUESTION_TOKENS = 64
 
-Offsets = list[list[int]]
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -28,11 +26,11 @@ class Layout:
     head: list[int]
     passage: list[int]
     tail: list[int]
-    characters: Offsets
+    characters: list[list[int]]
     is_question_cut: bool
 
 
-def layout(kinds: Sequence[int | None], characters: Offsets) -> Layout:
+def layout(kinds: Sequence[int | None], characters: list[list[int]]) -> Layout:
     """The layout of tokens of these kinds: 0 question, 1 passage, None neither."""
     passage = [i for i, kind in enumerate(kinds) if kind == 1]
     border = passage[0] if passage else len(kinds)
