@@ -146,7 +146,7 @@ def _unanswerable(sampler: TextSampler, article: Article, offset: int) -> list[d
     return []
 
 
-def klue_mrc(sampler: TextSampler, split: str, num_questions: int) -> list[dict]:
+def klue_mrc(sampler: TextSampler, split: str, num_questions: int) -> dict[str, list]:
     """Articles of KLUE MRC as its release writes them; a third of the questions has no answer."""
     rows, number = [], 0
     while number < num_questions:
@@ -165,7 +165,7 @@ def klue_mrc(sampler: TextSampler, split: str, num_questions: int) -> list[dict]
         source = sampler.any_of(("wikipedia", "acrofan", "hankyung"))
         row = {"title": article.name, "paragraphs": paragraphs}
         rows.append(row | {"news_category": "종합", "source": source})
-    return rows
+    return {"data": rows}
 
 
 def korquad(sampler: TextSampler, num_questions: int) -> list[dict]:

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-# (form after a final consonant, form after a vowel); a template names either form.
-_PARTICLES = (
-    ("은", "는"),
-    ("이", "가"),
-    ("을", "를"),
-    ("과", "와"),
-    ("으로", "로"),
-    ("이라", "라"),
-    ("이라는", "라는"),
-    ("이랑", "랑"),
-    ("이냐", "냐"),
-    ("이다", "다"),
-    ("이며", "며"),
-    ("이나", "나"),
-    ("이란", "란"),
-    ("이었다", "였다"),
-)
-_BY_FORM = {form: pair for pair in reversed(_PARTICLES) for form in pair if form}
+# Form after a final consonant/form after a vowel; a template names either form.
+_PARTICLES = [
+    pair.split("/")
+    for pair in (
+        "은/는 이/가 을/를 과/와 으로/로 이라/라 이라는/라는 이랑/랑 이냐/냐 이다/다 이며/며 "
+        "이나/나 이란/란 이었다/였다"
+    ).split()
+]
+_BY_FORM = {form: pair for pair in reversed(_PARTICLES) for form in pair}
 # What is heard last when a digit or a Latin letter is read aloud; the rest end in a vowel.
-_HEARD_FINALS = {"0": "ㅇ", "1": "ㄹ", "3": "ㅁ", "6": "ㄱ", "7": "ㄹ", "8": "ㄹ"} | {
-    "L": "ㄹ",
-    "M": "ㅁ",
-    "N": "ㄴ",
-    "R": "ㄹ",
-}
+_HEARD_FINALS = dict(zip("013678LMNR", "ㅇㄹㅁㄱㄹㄹㄹㅁㄴㄹ", strict=True))
 # The vowel of a stem that ends in one, after 아/어 has merged into it.
 _MERGED = {"ㅗ": "ㅘ", "ㅜ": "ㅝ", "ㅣ": "ㅕ", "ㅚ": "ㅙ"}
 _VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
@@ -85,11 +71,6 @@ def wrong_particle(word: str, form: str) -> str:
     return next(other for other in _BY_FORM[form] if other != particle(word, form))
 
 
-def has_bright_vowel(stem: str) -> bool:
-    """Whether the stem takes 아 rather than 어."""
-    return _split(stem[-1])[1] in "ㅏㅗ"
-
-
 def past_stem(stem: str) -> str:
     """The past stem of a regular verb.
 
@@ -100,56 +81,18 @@ def past_stem(stem: str) -> str:
     if stem.endswith("하"):
         return stem[:-1] + "했"
     if final:
-        return stem + ("았" if has_bright_vowel(stem) else "었")
+        return stem + past_ending(stem)
     if vowel == "ㅡ":
         vowel = "ㅓ"
     return stem[:-1] + _join(lead, _MERGED.get(vowel, vowel), "ㅆ")
 
 
-def adnominal(stem: str) -> str:
-    """The past adnominal form of a verb, the present one of an adjective.
-
-    >>> [adnominal(stem) for stem in ("먹", "가", "만들", "조용하")]
-    ['먹은', '간', '만든', '조용한']
-    """
-    lead, vowel, final = _split(stem[-1])
-    if final and final != "ㄹ":
-        return stem + "은"
-    return stem[:-1] + _join(lead, vowel, "ㄴ")
-
-
-def present_adnominal(stem: str) -> str:
-    """The adnominal form of what is being done.
-
-    >>> [present_adnominal(stem) for stem in ("먹", "가", "만들")]
-    ['먹는', '가는', '만드는']
-    """
-    lead, vowel, final = _split(stem[-1])
-    return (stem[:-1] + _join(lead, vowel, "") if final == "ㄹ" else stem) + "는"
-
-
-def future_adnominal(stem: str) -> str:
-    """The adnominal form of what is still to come.
-
-    >>> [future_adnominal(stem) for stem in ("먹", "가", "만들")]
-    ['먹을', '갈', '만들']
-    """
-    lead, vowel, final = _split(stem[-1])
-    if final:
-        return stem if final == "ㄹ" else stem + "을"
-    return stem[:-1] + _join(lead, vowel, "ㄹ")
-
-
-def plain_present(stem: str) -> str:
-    """The plain present of a verb of action.
-
-    >>> [plain_present(stem) for stem in ("먹", "가", "만들")]
-    ['먹는다', '간다', '만든다']
-    """
-    lead, vowel, final = _split(stem[-1])
-    if final and final != "ㄹ":
-        return stem + "는다"
-    return stem[:-1] + _join(lead, vowel, "ㄴ") + "다"
+def _with_final(stem: str, final: str, syllable: str) -> str:
+    """The stem with a final consonant, or with a syllable if it ends in a consonant but ㄹ."""
+    lead, vowel, own_final = _split(stem[-1])
+    if own_final and own_final != "ㄹ":
+        return stem + syllable
+    return stem[:-1] + _join(lead, vowel, final)
 
 
 def informal(stem: str) -> str:
@@ -169,7 +112,7 @@ def past_ending(stem: str) -> str:
     """The morpheme of the past after a stem, as KLUE DP's lemmas have it: 였, 았 or 었."""
     if stem.endswith("하"):
         return "였"
-    return "았" if has_bright_vowel(stem) else "었"
+    return "았" if _split(stem[-1])[1] in "ㅏㅗ" else "었"
 
 
 def sequential_ending(stem: str) -> str:
@@ -191,16 +134,16 @@ def surface(morphemes: str) -> str:
     return "".join(morpheme.rsplit("/", 1)[0] for morpheme in morphemes.split("+"))
 
 
-# The forms of a word by the names that templates use.
+# The forms of a word by the names that templates use, here of 먹, 가 and 만들.
 FORMS: dict[str, Callable[[str], str]] = {
-    "past": past_stem,
-    "past_ending": past_ending,
-    "present": plain_present,
-    "future": future_adnominal,
-    "progressive": present_adnominal,
-    "adnominal": adnominal,
-    "adnominal_ending": adnominal_ending,
-    "informal": informal,
-    "sequential_ending": sequential_ending,
-    "surface": surface,
+    "past": past_stem,  # 먹었, 갔, 만들었
+    "past_ending": past_ending,  # 었, 았, 었
+    "present": lambda stem: _with_final(stem, "ㄴ", "는") + "다",  # 먹는다, 간다, 만든다
+    "future": lambda stem: _with_final(stem, "ㄹ", "을"),  # 먹을, 갈, 만들
+    "progressive": lambda stem: _with_final(stem, "", "") + "는",  # 먹는, 가는, 만드는
+    "adnominal": lambda stem: _with_final(stem, "ㄴ", "은"),  # 먹은, 간, 만든
+    "adnominal_ending": adnominal_ending,  # 은, ㄴ, ㄴ
+    "informal": informal,  # 먹어, 가, 만들어
+    "sequential_ending": sequential_ending,  # 어서, 아서, 어서
+    "surface": surface,  # 설명/NNG+하/XSV: 설명하
 }

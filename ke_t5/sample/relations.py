@@ -7,23 +7,14 @@ from functools import cache
 from typing import NamedTuple
 
 from ke_t5.sample.grammar import load_grammar
-from ke_t5.sample.sampler import Span, TextSampler
+from ke_t5.sample.sampler import TextSampler
 
 _NO_RELATION = 0.25
 _NOISE = 0.04
 
 
-class Relation(NamedTuple):
-    """Entity type and word of the subject and of the object, as the data file has them."""
-
-    subject_type: str
-    subject: str
-    object_type: str
-    object: str
-
-
 class Clause(NamedTuple):
-    """A template, the values of its slots, and the entity types of those."""
+    """A template, the values of its slots, and their entity types."""
 
     template: str
     values: dict[str, str]
@@ -31,33 +22,29 @@ class Clause(NamedTuple):
 
 
 @cache
-def relations() -> dict[str, tuple[str, Relation]]:
-    """Label -> the heading of its sentences, and what it relates."""
-    found = {}
-    for heading in load_grammar("relations").families("relation"):
-        label, *words = heading.split()
-        found[label] = (f"relation {heading}", Relation(*words))
-    return found
+def _relations() -> dict[str, list[str]]:
+    """Label -> type and word of its subject, type and word of its object."""
+    headings = [heading.split() for heading in load_grammar("relations").families("relation")]
+    return {label: entities for label, *entities in headings}
 
 
 def labels() -> list[str]:
     """The labels in the order of the release."""
-    return ["no_relation", *relations()]
+    return ["no_relation", *_relations()]
 
 
 def _clause(sampler: TextSampler, label: str, mark: str) -> Clause:
     """A sentence of a relation, its slots s and o renamed by `mark`."""
-    heading, relation = relations()[label]
-    subject = sampler.word(relation.subject)
+    subject_type, subject, object_type, target = _relations()[label]
+    heading = " ".join(["relation", label, *_relations()[label]])
+    word = sampler.word(subject)
     template = re.sub(r"\{([so])", rf"{{\g<1>{mark}", sampler.pick(sampler.entries(heading)))
-    values = {f"s{mark}": subject, f"o{mark}": sampler.word(relation.object)}
-    types = {f"s{mark}": relation.subject_type, f"o{mark}": relation.object_type}
-    return Clause(template, values, types)
+    values = {f"s{mark}": word, f"o{mark}": sampler.word(target)}
+    return Clause(template, values, {f"s{mark}": subject_type, f"o{mark}": object_type})
 
 
-def _any_clause(sampler: TextSampler, mark: str, *, other_than: str = "no_relation") -> Clause:
-    others = [label for label in relations() if label != other_than]
-    return _clause(sampler, sampler.any_of(others), mark)
+def _any_clause(sampler: TextSampler, mark: str, *, other_than: str = "") -> Clause:
+    return _clause(sampler, sampler.another(list(_relations()), other_than), mark)
 
 
 def _with_another(sampler: TextSampler, label: str, main: Clause) -> Clause:
@@ -70,12 +57,6 @@ def _with_another(sampler: TextSampler, label: str, main: Clause) -> Clause:
     return Clause(template, main.values | extra.values, main.types | extra.types)
 
 
-def _entity(text: str, span: Span, entity_type: str) -> dict:
-    """An entity as the release writes it: end_idx is that of the last character."""
-    _, start, end = span
-    return {"word": text[start:end], "start_idx": start, "end_idx": end - 1, "type": entity_type}
-
-
 def _row(sampler: TextSampler, label: str) -> dict:
     object_slot = "o1"
     if label != "no_relation":
@@ -83,28 +64,37 @@ def _row(sampler: TextSampler, label: str) -> dict:
         if sampler.chance(0.2):
             clause = _with_another(sampler, label, clause)
     elif sampler.chance(0.6):
-        # A sentence that names two things and does not say how they are related.
+        # A sentence that names two entities and does not say how they are related.
         clause = _any_clause(sampler, "1")
         clause = clause._replace(template=sampler.pick(sampler.entries("unrelated")))
     else:
         # The subject of one sentence and the object of the other.
         clause = _with_another(sampler, label, _any_clause(sampler, "1"))
         object_slot = "o2"
-    text, found = sampler.fill_spans(clause.template, clause.values)
-    spans = {span[0]: span for span in found}
+    text, spans = sampler.fill_spans(clause.template, clause.values)
+    # The release's end_idx is that of the last character.
+    entities = {
+        slot: {
+            "word": text[start:end],
+            "start_idx": start,
+            "end_idx": end - 1,
+            "type": clause.types[slot],
+        }
+        for slot, start, end in spans
+    }
     return {
         "sentence": text,
-        "subject_entity": _entity(text, spans["s1"], clause.types["s1"]),
-        "object_entity": _entity(text, spans[object_slot], clause.types[object_slot]),
+        "subject_entity": entities["s1"],
+        "object_entity": entities[object_slot],
         "label": sampler.noisy(label, labels(), _NOISE),
-        "source": sampler.any_of(sampler.entries("sources")),
+        "source": sampler.word("sources"),
     }
 
 
 def klue_re(sampler: TextSampler, split: str, num_rows: int) -> list[dict]:
     """Rows of KLUE RE as its release writes them."""
     num_unrelated = int(num_rows * _NO_RELATION)
-    related = sampler.balanced(list(relations()), num_rows - num_unrelated)
+    related = sampler.balanced(list(_relations()), num_rows - num_unrelated)
     drawn = sampler.shuffled(["no_relation"] * num_unrelated + related)
     rows = [_row(sampler, label) for label in drawn]
     return [{"guid": f"klue-re-v1_{split}_{i:05d}"} | row for i, row in enumerate(rows)]

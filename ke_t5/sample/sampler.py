@@ -5,7 +5,7 @@ list or the text of the recipe `name`. More may follow the name:
 
     {objects stem}      the list "objects 읽" if the slot `stem` is 읽
     {surnames*}         all entries may be drawn, else the last seventh is kept for held-out parts
-    {places*-place}     any entry but the value of the slot `place`
+    {places-place}      any entry but the value of the slot `place`
     {stem.past}         a form of a verb, see korean.FORMS
     {who:은}            with the particle that fits (은 or 는); {who::은} is that particle alone,
                         {who:~은} has the one that does not fit
@@ -30,7 +30,7 @@ Span = tuple[str, int, int]
 _HELD_OUT_SHARE = 7
 SLOT = re.compile(
     r"\{(?:(?P<low>\d+)\.\.(?P<high>\d+)|(?P<name>\w+)(?: (?P<key>\w+))?"
-    r"(?P<any>\*(?:-(?P<but>\w+))?)?(?P<forms>(?:\.\w+)*))(?::(?P<mode>[~:])?(?P<particle>\w+))?\}"
+    r"(?P<any>\*)?(?:-(?P<but>\w+))?(?P<forms>(?:\.\w+)*))(?::(?P<mode>[~:])?(?P<particle>\w+))?\}"
 )
 
 
@@ -64,13 +64,6 @@ class TextSampler:
             return words[self.random.randrange(border, len(words))]
         return words[self.random.randrange(border)]
 
-    def two(self, words: Sequence[T]) -> tuple[T, T]:
-        """Two different ones of the words."""
-        first = second = self.pick(words)
-        while second == first:
-            second = self.pick(words)
-        return first, second
-
     def any_of(self, choices: Sequence[T]) -> T:
         """One of all the choices, held-out ones included."""
         return self.random.choice(choices)
@@ -96,6 +89,11 @@ class TextSampler:
     def balanced(self, labels: Sequence[T], num_rows: int) -> list[T]:
         """`num_rows` labels in random order, each as often as any other but for one."""
         return self.shuffled([labels[row % len(labels)] for row in range(num_rows)])
+
+    def rows(self, num_rows: int) -> list[dict[str, str]]:
+        """Rows by the recipe `row`, in which `class` is one of the list `classes`, balanced."""
+        labels = self.balanced(self.entries("classes"), num_rows)
+        return [self.draw("row", **{"class": label}) for label in labels]
 
     def entries(self, name: str) -> list[str]:
         """The entries of a list, as the data file has them."""
@@ -141,11 +139,15 @@ class TextSampler:
             return f"{self.between(int(low), int(high)):0{len(low)}d}"
         if match["key"]:
             name += f" {values[match['key']]}"
+        taken = values.get(match["but"])
         if match["any"]:
-            taken = values.get(match["but"])
             word = self.fill(self.another(self.entries(name), taken), values)
+        elif name in values:
+            word = values[name]
         else:
-            word = values[name] if name in values else self.word(name, values)
+            word = self.word(name, values)
+            while word == taken:
+                word = self.word(name, values)
         for form in match["forms"].split(".")[1:]:
             word = FORMS[form](word)
         return word

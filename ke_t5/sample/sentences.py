@@ -1,94 +1,136 @@
-"""Single sentences with a class: KLUE ynat, 3i4K, NSMC, KHSD and NIKL CoLA."""
+"""Rows of one or two sentences with a label: KLUE ynat, NLI and STS, and the same for tables."""
 
 from __future__ import annotations
 
 from ke_t5.sample.sampler import TextSampler
 
-_TOPIC_NOISE = 0.05
-_BORROWED = 0.22
-_SECTION_DIFFERS = 0.19  # 1,700 of the 9,107 real dev rows
-
-
-def _title(sampler: TextSampler, topic: str) -> str:
-    values = sampler.draw("roles", topic=topic)
-    if sampler.chance(_BORROWED):
-        # A word of another topic in the place of one of its own: such titles are truly ambiguous.
-        stranger = sampler.another(sampler.entries("topics"), topic)
-        role = "actor" if sampler.chance(0.5) else "event"
-        values[role] = sampler.pick(sampler.entries(f"{role}s {stranger}"))
-    values["thing"], values["other"] = sampler.two(sampler.entries(f"things {topic}"))
-    return sampler.draw("title", **values)["title"]
-
-
-def _annotations(sampler: TextSampler, label: str) -> dict:
-    votes = [label, label, sampler.noisy(label, sampler.entries("topics"), 0.3)]
-    names = [f"{sampler.between(1, 20):02d}" for _ in votes]
-    empty = ["해당없음"] * 3
-    scopes = {"first-scope": sampler.shuffled(votes), "second-scope": empty, "third-scope": empty}
-    return {"annotators": names, "annotations": scopes}
+# (premise, hypothesis, label, the writer's label)
+Inference = tuple[str, str, str, str]
+# (sentence, sentence, votes on their similarity)
+Similarity = tuple[str, str, list[int]]
+# Wordings that name every part of a scene, so that a change of time or place is visible.
+_NUM_WHOLE = 2
+_NUM_OUT_OF_DOMAIN, _NUM_NOT_IN_DOMAIN = 4, 3
 
 
 def ynat(sampler: TextSampler, split: str, num_rows: int) -> list[dict]:
     """Rows of KLUE ynat as its release writes them."""
-    rows, topics = [], sampler.entries("topics")
-    for index, topic in enumerate(sampler.balanced(topics, num_rows)):
-        label = sampler.noisy(topic, topics, _TOPIC_NOISE)
-        prefix = "sports_" if label == "스포츠" else ""
-        url = sampler.word(f"{prefix}url", {"label": label})
+    rows, empty = [], ["해당없음"] * 3
+    for index, topic in enumerate(sampler.balanced(sampler.entries("topics"), num_rows)):
+        values = sampler.draw("row", topic=topic)
+        label, names = values["label"], [f"{sampler.between(1, 20):02d}" for _ in range(3)]
+        votes = sampler.shuffled([label, label, values["vote"]])
+        scopes = {"first-scope": votes, "second-scope": empty, "third-scope": empty}
         rows.append(
             {
                 "guid": f"ynat-v1_{split}_{index:05d}",
-                "title": _title(sampler, topic),
-                "predefined_news_category": sampler.noisy(label, topics, _SECTION_DIFFERS),
+                "title": values["title"],
+                "predefined_news_category": values["section"],
                 "label": label,
-                "annotations": _annotations(sampler, label),
-                "url": url,
-                "date": sampler.word(f"{prefix}date"),
+                "annotations": {"annotators": names, "annotations": scopes},
+                "url": values["url"],
+                "date": sampler.word(f"date {label}"),
             }
         )
     return rows
 
 
-def intents(sampler: TextSampler, labels: list[int]) -> list[tuple[int, str]]:
-    """(label, utterance) for each of the labels of 3i4K, in their order."""
-    return [(label, sampler.draw("row", label=str(label))["text"]) for label in labels]
-
-
-def reviews(
-    sampler: TextSampler, num_rows: int, *, num_empty: int = 0
-) -> list[tuple[str, str, str]]:
-    """(id, review, "0" or "1") as NSMC has them; the first `num_empty` reviews are empty."""
-    rows, labels = [], ("0", "1")
-    ids = sampler.random.sample(range(1_000_000, 9_999_999), num_rows)
-    for number, label in enumerate(sampler.balanced(labels, num_rows)):
-        text = sampler.draw("row", label=label)["text"]
-        vote = sampler.noisy(label, labels, 0.06)
-        rows.append((str(ids[number]), "" if number < num_empty else text, vote))
-    return rows
-
-
-def comments(sampler: TextSampler, num_rows: int) -> list[tuple[str, str, str, str]]:
-    """(comment, contain_gender_bias, bias, hate) as KHSD's columns have them."""
-    rows, labels, tails = [], sampler.entries("labels"), sampler.entries("tails")
-    for label in sampler.balanced(labels, num_rows):
-        values = sampler.draw("row", label=label)
-        is_gender = label == "hate" and values["group"].endswith("들")
-        bias = "none" if label != "hate" else "gender" if is_gender else "others"
-        vote = sampler.noisy(label, labels, 0.06)
-        text = values["text"] + sampler.any_of(tails)
-        rows.append((text, str(is_gender), bias, vote))
-    return rows
-
-
 def acceptability(
-    sampler: TextSampler, num_rows: int, *, out_of_domain: bool = False
+    sampler: TextSampler, num_rows: int, *, out_of_domain: bool
 ) -> list[tuple[str, str]]:
     """(sentence, "1" if it is acceptable Korean else "0"); labels err in one case of twenty."""
     contrasts = sampler.entries("contrasts")
-    contrasts = contrasts[-4:] if out_of_domain else contrasts[:-3]
+    contrasts = (
+        contrasts[-_NUM_OUT_OF_DOMAIN:] if out_of_domain else contrasts[:-_NUM_NOT_IN_DOMAIN]
+    )
     rows, labels = [], ("0", "1")
     for label in sampler.balanced(labels, num_rows):
-        wrong_or_right = sampler.any_of(contrasts).split(" => ")[::-1]
-        text = sampler.fill(wrong_or_right[int(label)], sampler.draw("row"))
+        right, wrong = sampler.any_of(contrasts).split(" => ")
+        text = sampler.fill(right if label == "1" else wrong, sampler.draw("row"))
         rows.append((text, sampler.noisy(label, labels, 0.05)))
+    return rows
+
+
+def inferences(sampler: TextSampler, num_rows: int) -> list[Inference]:
+    """Pairs for NLI; a premise is used three times in a row."""
+    rows: list[Inference] = []
+    labels = sampler.entries("labels")
+    while len(rows) < num_rows:
+        scene = sampler.draw("scene")
+        premise = sampler.word("premises", scene)
+        for author in sampler.shuffled(labels):
+            label = sampler.noisy(author, labels, 0.05)
+            template = sampler.pick(sampler.entries(f"hypotheses {author}"))
+            hypothesis = sampler.fill(template, sampler.draw("addition", **scene))
+            rows.append((premise, hypothesis, label, author))
+    return rows[:num_rows]
+
+
+def klue_nli(sampler: TextSampler, split: str, num_rows: int) -> list[dict]:
+    """Rows of KLUE NLI as its release writes them."""
+    rows, labels = [], sampler.entries("labels")
+    source_key = "genre" if split == "train" else "source"  # as in the release
+    for index, (premise, hypothesis, gold, author) in enumerate(inferences(sampler, num_rows)):
+        row = {
+            "guid": f"klue-nli-v1_{split}_{index:05d}",
+            source_key: ("wikitree", "policy", "airbnb")[index // 3 % 3],
+            "premise": premise,
+            "hypothesis": hypothesis,
+            "gold_label": gold,
+            "author": author,
+        }
+        row |= {f"label{number}": gold for number in range(2, 5)}
+        rows.append(row | {"label5": sampler.noisy(gold, labels, 0.2)})
+    return rows
+
+
+def _changed(sampler: TextSampler, scene: dict[str, str], score: int) -> dict[str, str]:
+    """A scene that shares with another what a similarity of 0 to 4 leaves in common."""
+    change = sampler.draw("change", **scene)
+    time, place = {"time": change["new_time"]}, {"place": change["new_place"]}
+    if score == 4:
+        return scene | time
+    if score == 3:
+        return scene | time | place
+    if score == 2:
+        return scene | place | {"thing": sampler.word("new_thing", scene)}
+    other = sampler.draw("scene") | time | place
+    return other | {"who": scene["who"]} if score == 1 else other
+
+
+def similarities(sampler: TextSampler, num_rows: int) -> list[Similarity]:
+    """Pairs for STS with five to seven votes of 0 to 5."""
+    rows: list[Similarity] = []
+    wordings = [entry.split(" => ") for entry in sampler.entries("wordings")]
+    for _ in range(num_rows):
+        score, scene = sampler.between(0, 5), sampler.draw("scene")
+        plain, translated = sampler.any_of(wordings[:_NUM_WHOLE] if score in (3, 4) else wordings)
+        other = scene if score == 5 else _changed(sampler, scene, score)
+        # Close pairs are mostly round-trip translations, as in the releases.
+        second = translated if score == 5 or sampler.chance(0.15 + 0.15 * score) else plain
+        shifts = [sampler.any_of((-1, 0, 0, 0, 1)) for _ in range(sampler.between(5, 7))]
+        votes = [min(5, max(0, score + shift)) for shift in shifts]
+        rows.append((sampler.fill(plain, scene), sampler.fill(second, other), votes))
+    return rows
+
+
+def klue_sts(sampler: TextSampler, split: str, num_rows: int) -> list[dict]:
+    """Rows of KLUE STS as its release writes them."""
+    rows = []
+    for index, (first, second, votes) in enumerate(similarities(sampler, num_rows)):
+        mean = sum(votes) / len(votes)
+        raters = [f"{number:02d}" for number in sampler.random.sample(range(1, 21), len(votes))]
+        agreement = ":".join(str(votes.count(score)) for score in range(6))
+        labels = {"label": round(mean, 1), "real-label": mean, "binary-label": int(mean >= 3)}
+        origin = sampler.any_of(("airbnb", "policy"))
+        rows.append(
+            {
+                "guid": f"klue-sts-v1_{split}_{index:05d}",
+                "source": f"{origin}-{'rtt' if mean >= 2.5 else 'sampled'}",
+                "sentence1": first,
+                "sentence2": second,
+                "labels": labels,
+                "annotations": {"agreement": agreement, "annotators": raters, "annotations": votes},
+            }
+        )
     return rows

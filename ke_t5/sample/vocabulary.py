@@ -16,8 +16,8 @@ _NUM_SENTINELS = 100
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNK, CLS, SEP, MASK = range(len(_SPECIAL))
 MODEL_MAX_LENGTH = 512
-# Trained once by `python -m ke_t5.sample.train_vocabulary`: some releases of sentencepiece never
-# finish a training, and not even SIGTERM ends it.
+# Trained once by benchmarks/sample_vocabulary.py: some releases of sentencepiece never finish a
+# training, and not even SIGTERM ends it.
 SPIECE = Path(__file__).with_name("spiece.model")
 
 

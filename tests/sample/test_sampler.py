@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import doctest
+import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from ke_t5.sample import cache, grammar
+from ke_t5.sample import cache, entities, grammar, korean, trees
+from ke_t5.sample import sampler as sampler_module
 from ke_t5.sample.cache import generator_version
 from ke_t5.sample.grammar import Slot, load_grammar, parse_grammar
 from ke_t5.sample.sampler import SLOT, TextSampler
@@ -69,17 +73,35 @@ def test_a_recipe_draws_its_slots_in_order(sampler: TextSampler):
         ("{stem.past}다", "먹었다"),
         ("{07..07}시", "07시"),
         ("{pair*-who}", "지영"),
+        ("{pair-who}", "지영"),
+        ("{who::은}", "는"),
+        ("{morphemes.surface.informal}요", "설명해요"),
     ],
 )
 def test_templates_are_filled(sampler: TextSampler, template: str, text: str):
     sampler.grammar.lists["pair"] = ["민수", "지영"]
-    assert sampler.fill(template, {"who": "민수", "what": "하늘", "stem": "먹"}) == text
+    values = {"who": "민수", "what": "하늘", "stem": "먹", "morphemes": "설명/NNG+하/XSV"}
+    assert sampler.fill(template, values) == text
 
 
 def test_spans_leave_particles_out(sampler: TextSampler):
     text, spans = sampler.fill_spans("{who:은} {where}에 갔다.", {"who": "민수", "where": "부산"})
     assert text == "민수는 부산에 갔다."
     assert spans == [("who", 0, 2), ("where", 4, 6)]
+
+
+@pytest.mark.parametrize("module", [entities, grammar, korean, sampler_module, trees])
+def test_the_examples_of_the_documentation_are_true(module: ModuleType):
+    results = doctest.testmod(module)
+    assert results.attempted and not results.failed
+
+
+def test_verbs_have_the_forms_of_the_comments():
+    content = Path(korean.__file__).read_text(encoding="utf-8")
+    lines = re.findall(r'^    "(\w+)": .*  # (\S+), (\S+), (\S+)$', content, flags=re.MULTILINE)
+    assert len(lines) == 9
+    for name, *expected in lines:
+        assert [korean.FORMS[name](stem) for stem in ("먹", "가", "만들")] == expected, name
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in grammar.DATA.glob("*.txt")))

@@ -1,6 +1,6 @@
-"""python -m ke_t5.sample.train_vocabulary [FILE]: trains the sample's vocabulary anew.
+"""python -m benchmarks.sample_vocabulary [FILE]: trains the vocabulary of the sample again.
 
-Only needed when the texts of the sample have changed much. The vocabulary of the package was
+Only needed if the texts of the sample have changed a lot. The vocabulary of the package was
 trained with sentencepiece 0.2.3; version 0.2.2 never finishes.
 """
 
@@ -19,14 +19,14 @@ from ke_t5.sample.vocabulary import SPIECE
 
 _NUM_PIECES = 3000
 _PROMPT_WEIGHT = 100
-# No piece reaches across this mark, which training alone sees: a name and its particle stay two
-# pieces, so that most entities and answers end where a piece does.
+# No piece crosses this mark, which only training sees: a name and its particle remain two pieces,
+# so that most entities and answers end at the end of a piece.
 _DELIMITER = "\u241f"
 _PARTICLE = re.compile(
     "(?<=[가-힣0-9A-Z])(?=(은|는|이|가|을|를|과|와|의|에|에서|에게|으로|로|까지|부터|이다|다|"
     "이라는|라는|인|으로는|에는|에서는|이며|였다|이었다)(?![가-힣0-9A-Z]))"
 )
-# What prompts and labels of the text-to-text forms are made of, beside the corpus.
+# Words of the prompts and labels of text-to-text tasks that the corpus does not contain.
 _TASK_WORDS = """
 klue_tc title: klue_nli premise: hypothesis: klue_sts sentence1: sentence2: klue_re text: klue_mrc
 question: context: trivia question: klue_dst korquad nikl_cola sentence: kor_3i4k nsmc kornli korsts
@@ -49,18 +49,18 @@ def _strings(value: object) -> Iterator[str]:
             yield from _strings(inner)
 
 
-def _parted(text: str) -> str:
-    """The text with a mark before what may be the particle that an eojeol ends in.
+def _delimited(text: str) -> str:
+    """The text with a mark before what may be the particle at the end of an eojeol.
 
-    >>> _parted("서울에서 책을 샀다.").replace(_DELIMITER, "+")
+    >>> _delimited("서울에서 책을 샀다.").replace(_DELIMITER, "+")
     '서울+에서 책+을 샀+다.'
     """
     return _PARTICLE.sub(_DELIMITER, text)
 
 
 def training_texts() -> list[str]:
-    """Every Korean text and label of the training parts once, in the order of the files."""
-    found: dict[str, None] = {}
+    """Every Korean text and label of the training splits once, in the order of the files."""
+    unique: dict[str, None] = {}
     for path, content in release_files():
         if not ("train" in path or "NE" in path or path.endswith(("NIKL_SC.json", "list.json"))):
             continue
@@ -70,10 +70,10 @@ def training_texts() -> list[str]:
             texts = (text for line in content.splitlines() for text in line.split("\t"))
         for text in texts:
             if len(text) > 1 and re.search("[가-힣]|^(per|org):", text):
-                found[re.sub(r"<([^<>]+):[A-Z]{2}>", r"\1", text)] = None
-    # Prompts and labels stand in every example of a text-to-text task.
+                unique[re.sub(r"<([^<>]+):[A-Z]{2}>", r"\1", text)] = None
+    # Prompts and labels are part of every example of a text-to-text task.
     prompts = [*_TASK_WORDS, *relations.labels()] * _PROMPT_WEIGHT
-    return [*found, *prompts, " ".join(map(chr, range(33, 127)))]
+    return [*unique, *prompts, " ".join(map(chr, range(33, 127)))]
 
 
 def train(path: Path) -> None:
@@ -82,7 +82,7 @@ def train(path: Path) -> None:
 
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=map(_parted, training_texts()),
+        sentence_iterator=map(_delimited, training_texts()),
         pretokenization_delimiter=_DELIMITER,
         model_writer=model,
         vocab_size=_NUM_PIECES,
