@@ -1,21 +1,158 @@
-"""Files written so that a reader sees the old content or the new, never half of it."""
+"""Files and folders written so that a reader sees the old content or the new, never half of it.
+
+The content is made under a temporary name, `<name>.tmp-<process id>`, and then renamed: a process
+that is killed leaves at most a temporary file behind (see `remove_leftovers`). What is written with
+`is_durable` is flushed to the disk before and after that, and outlasts a power failure as well.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = re.compile(r"(.*)\.tmp-(\d+)")
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces the file's content; a reader sees the old one or the new one."""
+
+def temporary_path(path: Path) -> Path:
+    """The name under which this process makes what is to be called `path`."""
+    return path.with_name(f"{path.name}.tmp-{os.getpid()}")
+
+
+def write_atomically(path: Path, content: str | bytes, *, is_durable: bool = False) -> None:
+    """Replaces the file's content; makes its folder if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    os.replace(temporary, path)
+    temporary = temporary_path(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if is_durable:
+        sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path, *, is_durable: bool = False) -> Iterator[Path]:
+    """A temporary folder, which replaces `path` when its block ends; after an error nothing of it
+    is left."""
+    temporary = temporary_path(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if is_durable:
+            for content in (*temporary.rglob("*"), temporary):
+                sync_folder(content)
+        replace_folder(temporary, path, is_durable=is_durable)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(
+    source: Path, target: Path, *, old: Path | None = None, is_durable: bool = False
+) -> None:
+    """Gives a folder the name `target`, and deletes the folder that has had it.
+
+    Args:
+        old: the name of the latter in between, under which a killed process leaves it.
+
+    Raises:
+        OSError: `target` is what it was.
+    """
+    old = target.with_name(f"{target.name}.old-{os.getpid()}") if old is None else old
+    if not target.exists():
+        os.rename(source, target)
+    else:
+        os.rename(target, old)
+        try:
+            os.rename(source, target)
+        except OSError:
+            os.rename(old, target)
+            raise
+    if is_durable:
+        sync_folder(target.parent)
+    if old.exists():
+        remove_folder(old)
+
+
+def remove_folder(folder: Path) -> None:
+    """Deletes a folder under a temporary name, so that half of it never looks like a whole one."""
+    doomed = temporary_path(folder)
+    os.rename(folder, doomed)
+    if doomed.is_symlink():
+        doomed.unlink()
+    else:
+        shutil.rmtree(doomed)
+
+
+def move_aside(path: Path) -> Path:
+    """Renames a file or folder to the first free one of `<name>.1`, `.2`, ..., and returns that."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    os.rename(path, target)
+    return target
+
+
+def remove_leftovers(
+    folder: Path, name: str | None = None, *, is_alone: bool = False
+) -> list[Path]:
+    """Removes the temporary files and folders that killed processes have left in a folder.
+
+    Args:
+        name: of what they were to become, None for any.
+        is_alone: whether no other process can be writing there now, whatever its id says.
+
+    Returns:
+        what was removed.
+    """
+    removed = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = TEMPORARY.fullmatch(path.name)
+        if match is None or name not in (None, match[1]):
+            continue
+        if is_alone or not _is_alive(int(match[2])):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            removed.append(path)
+    return removed
+
+
+def _is_alive(pid: int) -> bool:
+    # Our own number on a file from before we started: in a container every run is process 1.
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the names in a folder, or the content of a file, to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot flush a folder, and say so.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -29,7 +166,7 @@ def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     write_atomically(path, "".join(lines))
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """Plain JSON: numbers of numpy and torch unpacked, None for what is not finite."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

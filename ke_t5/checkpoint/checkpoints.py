@@ -30,13 +30,12 @@ from ke_t5.checkpoint.folders import (
     list_checkpoints,
     locate,
     read_pointer,
-    remove_folder,
-    sync_folder,
     write_folder,
     write_pointer,
 )
 from ke_t5.config.resume import ResumeMode, ResumeRequest
 from ke_t5.errors import Exit, UserError
+from ke_t5.files import remove_folder, sync_folder
 
 __all__ = [
     "clean",

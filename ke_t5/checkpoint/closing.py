@@ -18,14 +18,13 @@ Each step can be repeated, so a process killed between two of them does no harm.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ke_t5.checkpoint.folders import read_pointer, write_pointer
-from ke_t5.files import write_json
+from ke_t5.files import new_folder, remove_folder, remove_leftovers, write_json
 
 FOLDER, RECORD = "scheduled", "scheduled.json"
 
@@ -39,16 +38,13 @@ def set_aside(run: Path, evaluations: Iterable[Path], *, step: int) -> None:
     folder = run / FOLDER
     if folder.exists():  # of a launch that was killed after this
         return
-    temporary = folder.with_name(f"{FOLDER}.tmp-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    names = []
-    for evaluation in evaluations:
-        names.append(evaluation.name)
-        if evaluation.is_dir():
-            shutil.copytree(evaluation, temporary / "eval" / evaluation.name)
-    best = read_pointer(run / "weights", "best")
-    write_json(temporary / RECORD, {"closing": step, "best": best, "evaluations": names})
-    os.rename(temporary, folder)
+    names, best = [], read_pointer(run / "weights", "best")
+    with new_folder(folder) as temporary:
+        for evaluation in evaluations:
+            names.append(evaluation.name)
+            if evaluation.is_dir():
+                shutil.copytree(evaluation, temporary / "eval" / evaluation.name)
+        write_json(temporary / RECORD, {"closing": step, "best": best, "evaluations": names})
 
 
 def closing_step(run: Path) -> int | None:
@@ -60,8 +56,7 @@ def closing_step(run: Path) -> int | None:
 def revert(run: Path) -> None:
     """Puts the scheduled results, and the scheduled best, back in their places."""
     folder = run / FOLDER
-    for left_over in run.glob(f"{FOLDER}.tmp-*"):
-        shutil.rmtree(left_over)
+    remove_leftovers(run, FOLDER)
     if not folder.exists():
         return
     record = json.loads((folder / RECORD).read_bytes())
@@ -71,10 +66,7 @@ def revert(run: Path) -> None:
         (run / "weights" / "best.json").unlink(missing_ok=True)
     else:
         write_pointer(run / "weights", "best", record["best"])
-    # Under another name first: half a folder must never look like a whole one.
-    doomed = folder.with_name(f"{FOLDER}.tmp-{os.getpid()}")
-    os.rename(folder, doomed)
-    shutil.rmtree(doomed)
+    remove_folder(folder)
 
 
 def _restore(copy: Path, target: Path) -> None:

@@ -20,12 +20,19 @@ from pathlib import Path
 
 from ke_t5.checkpoint import serialization
 from ke_t5.errors import Exit, UserError
+from ke_t5.files import (
+    remove_folder,
+    remove_leftovers,
+    replace_folder,
+    sync_folder,
+    temporary_path,
+    write_atomically,
+)
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
 NAME = re.compile(r"(step-(\d{8,}))(\.old)?")
-TEMPORARY = re.compile(r".*\.tmp-(\d+)")
 
 
 def folder_name(step: int) -> str:
@@ -41,7 +48,7 @@ def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
     Raises:
         OSError: as the disk says; whatever stood at `target` is there as before.
     """
-    temporary = _temporary(target)
+    temporary = temporary_path(target)
     try:
         _write(temporary, step, contents)
         if fault := find_fault(temporary, target.name):
@@ -49,10 +56,6 @@ def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
         _commit(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}.tmp-{os.getpid()}")
 
 
 def _write(folder: Path, step: int, contents: Mapping[str, dict]) -> None:
@@ -73,21 +76,14 @@ def _manifest(step: int, seals: dict) -> dict:
 
 
 def _commit(temporary: Path, target: Path) -> None:
-    old = target.with_name(f"{target.name}.old")
+    old = _old(target)
     _settle(old)
-    if not target.exists():
-        os.rename(temporary, target)
-    elif _is_equal(temporary, target) and find_fault(target) is None:
-        return
-    else:
-        os.rename(target, old)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            os.rename(old, target)
-            raise
-    sync_folder(target.parent)
-    _settle(old)
+    if not (_is_equal(temporary, target) and find_fault(target) is None):
+        replace_folder(temporary, target, old=old, is_durable=True)
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f"{path.name}.old")
 
 
 def _is_equal(one: Path, other: Path) -> bool:
@@ -96,7 +92,7 @@ def _is_equal(one: Path, other: Path) -> bool:
 
 
 def _settle(old: Path) -> None:
-    """Ends a replacement: without its successor `old` gets its name back, else it goes."""
+    """Ends a replacement: `old` gets its name back without a successor, else it is deleted."""
     if not old.exists():
         return
     target = old.with_suffix("")
@@ -105,26 +101,6 @@ def _settle(old: Path) -> None:
     else:
         os.rename(old, target)
         sync_folder(old.parent)
-
-
-def remove_folder(folder: Path) -> None:
-    """Deletes a folder under another name, so that half of it never looks like a checkpoint."""
-    doomed = _temporary(folder)
-    os.rename(folder, doomed)
-    shutil.rmtree(doomed)
-
-
-def sync_folder(folder: Path) -> None:
-    """Brings the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems keep no folder to flush and say so.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def list_checkpoints(weights: Path) -> dict[int, Path]:
@@ -136,7 +112,7 @@ def list_checkpoints(weights: Path) -> dict[int, Path]:
 
 def locate(path: Path) -> Path:
     """The folder of that name, or the one set aside while a process was killed replacing it."""
-    old = path.with_name(f"{path.name}.old")
+    old = _old(path)
     return old if old.is_dir() and not path.exists() else path
 
 
@@ -185,15 +161,8 @@ def _find_file_fault(path: Path, seal: Mapping) -> str | None:
 
 def write_pointer(weights: Path, pointer: str, step: int) -> None:
     """Lets `<pointer>.json` name the checkpoint of `step`, from one instant to the next."""
-    path = weights / f"{pointer}.json"
-    temporary = _temporary(path)
-    try:
-        temporary.unlink(missing_ok=True)
-        serialization.write_json(temporary, _pointer(pointer, step))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(weights)
+    content = serialization.json_bytes(_pointer(pointer, step))
+    write_atomically(weights / f"{pointer}.json", content, is_durable=True)
 
 
 def _pointer(pointer: str, step: int) -> dict:
@@ -224,26 +193,10 @@ def read_pointer(weights: Path, pointer: str) -> int | None:
 
 def clean(weights: Path) -> None:
     """Removes what killed processes left behind; call it on rank 0 before anything is saved."""
+    leftovers = remove_leftovers(weights)
     for path in sorted(weights.iterdir()) if weights.is_dir() else ():
-        if match := TEMPORARY.fullmatch(path.name):
-            if _is_alive(int(match[1])):
-                continue
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        elif path.suffix == ".old" and NAME.fullmatch(path.name):
+        if path.suffix == ".old" and NAME.fullmatch(path.name):
             _settle(path)
-        else:
-            continue
+            leftovers.append(path)
+    for path in leftovers:
         logger.info("cleaned up %s, left by a process that was killed", path)
-
-
-def _is_alive(pid: int) -> bool:
-    # Our own number on a file from before we started: in a container every run is process 1.
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import shutil
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.files import new_folder
 from ke_t5.models.build import quiet
 
 
@@ -33,20 +32,12 @@ def export(
     """
     folder = Path(folder)
     check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        with quiet():
-            model.save_pretrained(temporary)
-            save_configuration(model, tokenizer, temporary)
-            _leave_out_segments(model, temporary / "tokenizer_config.json")
-            (temporary / "README.md").write_text(card, encoding="utf-8")
-            _check_copy(model, temporary, folder)
-        _flush(temporary)
-        _put_in_place(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with new_folder(folder, is_durable=True) as temporary, quiet():
+        model.save_pretrained(temporary)
+        save_configuration(model, tokenizer, temporary)
+        _leave_out_segments(model, temporary / "tokenizer_config.json")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        _check_copy(model, temporary, folder)
     return folder
 
 
@@ -133,20 +124,3 @@ def _same_bytes(one: torch.Tensor, other: torch.Tensor) -> bool:
     # As bytes, because a NaN differs from itself.
     views = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in (one, other)]
     return torch.equal(*views)
-
-
-def _flush(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -9,7 +9,6 @@ import hashlib
 import inspect
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from ke_t5.files import new_folder, remove_leftovers
 from ke_t5.pipe.code import hash_code, reached_code
 
 logger = logging.getLogger(__name__)
@@ -257,11 +257,6 @@ def build_folder_once(folder: Path, build: Callable[[Path], None]) -> None:
     with FileLock(folder.with_name(folder.name + ".lock")):
         if folder.is_dir():
             return
-        temporary = folder.with_name(folder.name + ".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        try:
+        remove_leftovers(folder.parent, folder.name, is_alone=True)
+        with new_folder(folder) as temporary:
             build(temporary)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.files import write_atomically
+from ke_t5.files import move_aside, write_atomically
 from ke_t5.pipe import Mixture, ReleaseSource, Task
 from ke_t5.pipe.cache import default_data_dir
 
@@ -153,12 +153,7 @@ class RunFolder:
 
     def make_new(self) -> Path | None:
         """Makes the folder; an older run's is moved to `<task>.1`, `.2`, ..., which is returned."""
-        moved = None
-        if self.holds_a_run():
-            number = 1
-            while (moved := self.path.with_name(f"{self.path.name}.{number}")).exists():
-                number += 1
-            self.path.rename(moved)
+        moved = move_aside(self.path) if self.holds_a_run() else None
         self.check_writable()
         return moved
 

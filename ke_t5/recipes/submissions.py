@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from ke_t5.errors import UserError
+from ke_t5.files import move_aside
 from ke_t5.forms import FORMS
 from ke_t5.pipe import Evaluated, Mixture
 from ke_t5.recipes import console
@@ -50,10 +51,7 @@ def submission_form(job: Job) -> str | None:
 def keep_older(path: Path) -> None:
     """Renames a file of that name, which may be of other weights, to `<name>.1`, `.2`, ..."""
     if path.is_file():
-        number = 1
-        while (older := path.with_name(f"{path.name}.{number}")).exists():
-            number += 1
-        path.rename(older)
+        older = move_aside(path)
         logger.warning("an older submission was in %s: renamed to %s", path, older.name)
 
 

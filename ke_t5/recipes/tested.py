@@ -13,12 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.files import replace_folder
 from ke_t5.pipe import Mixture
 from ke_t5.recipes.folders import RunFolder, safe_name
 from ke_t5.recipes.job import Job
@@ -127,9 +127,7 @@ class ResultFolders:
         if {**found, "weights": 0} != {**_filled(wanted), "weights": 0}:
             return free_folder(self.job.run, wanted)  # such as another slice of the same name
         moved = free_folder(self.job.run, found)
-        if moved.exists():
-            shutil.rmtree(moved)  # an earlier copy of the same results
-        folder.rename(moved)
+        replace_folder(folder, moved)  # an earlier copy of the same results may be there
         logger.warning("%s held results of %s: moved to %s", folder, found["weights"], moved.name)
         return folder
 

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from ke_t5.files import plain
+from ke_t5.files import plain, remove_leftovers, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -157,13 +157,9 @@ def _cut(path: Path, end_step: int) -> None:
         return
     # What follows the last line's end is a line that a killed process has begun.
     lines = path.read_bytes().split(b"\n")[:-1]
-    # One process writes: what a killed one has left is overwritten.
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.writelines(line + b"\n" for line in lines if _stays(line, end_step))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    remove_leftovers(path.parent, path.name)
+    content = b"".join(line + b"\n" for line in lines if _stays(line, end_step))
+    write_atomically(path, content, is_durable=True)
 
 
 def _stays(line: bytes, end_step: int) -> bool:

@@ -117,9 +117,12 @@ def test_a_closing_validation_can_be_the_best_and_is_reverted(tmp_path):
     one = closed(tmp_path)
     assert one.best["step"] == 4 and one.best_of_all()["step"] == 6
     assert pointed(tmp_path, "best") == pointed(tmp_path, "last") == 6
+    leftover = tmp_path / "scheduled.tmp-999999999"  # of a process that was killed
+    leftover.mkdir()
     one.revert_closing()
     assert one.best_of_all()["step"] == pointed(tmp_path, "best") == 4
     assert (tmp_path / "eval" / "dev" / "scores.json").read_text() == "4"
+    assert not leftover.exists()
 
 
 def test_a_restored_run_knows_its_closing_validation(tmp_path):

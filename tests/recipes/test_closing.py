@@ -129,7 +129,7 @@ UNCLOSED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionW
 @pytest.mark.parametrize(
     "place",
     [
-        "ke_t5.checkpoint.closing.os.rename", "ke_t5.recipes.results.write_json",
+        "ke_t5.files.os.rename", "ke_t5.recipes.results.write_json",
         "ke_t5.checkpoint.checkpointer.save_checkpoint",
         "ke_t5.checkpoint.checkpoints.write_pointer",
     ],
@@ -145,12 +145,14 @@ def test_a_kill_while_the_run_is_closed_does_no_harm(run, cache_dir, expected, m
 
 
 @UNCLOSED
-@pytest.mark.parametrize("name", ["write_pointer", "os.rename"])
+@pytest.mark.parametrize(
+    "place", ["ke_t5.checkpoint.closing.write_pointer", "ke_t5.files.os.rename"]
+)
 def test_a_kill_while_the_run_is_taken_back_does_no_harm(
-    run, cache_dir, expected, monkeypatch, name
+    run, cache_dir, expected, monkeypatch, place
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(f"ke_t5.checkpoint.closing.{name}", killed)
+        patch.setattr(place, killed)
         with pytest.raises(KeyboardInterrupt):
             go_on(run, cache_dir)
     go_on(run, cache_dir)

@@ -13,6 +13,8 @@ import torch
 
 from ke_t5.train.loggers import ProgressBar, RunLog
 
+DEAD = 999_999_999  # no system has so many processes
+
 
 def lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -91,7 +93,7 @@ def test_an_interrupted_cut_leaves_the_lines(tmp_path, monkeypatch):
         RunLog(tmp_path, resume_step=1)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     monkeypatch.undo()
-    (tmp_path / "metrics.jsonl.tmp").write_text("left by another")
+    (tmp_path / f"metrics.jsonl.tmp-{DEAD}").write_text("left by another")
     run(tmp_path, first=2, resume_step=1)
     assert not list(tmp_path.glob("*.tmp*"))
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
