@@ -11,7 +11,7 @@ from ke_t5.forms import FORMS
 from ke_t5.pipe import Evaluated, Mixture
 from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
-from ke_t5.task.submission import form_of, write_submission
+from ke_t5.task.submission import format_of, write_submission
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def submission_form(job: Job) -> str | None:
         name = job.task.members[0].name
         fix = f"test a task of it: --task {name} --resume {job.run.path}"
         raise UserError("a submission is of one task", f"--submission of {job.task.name}", fix)
-    form = form_of(job.task.name)
+    form = format_of(job.task.name)
     split, folder = flags.test_split or "", Path(flags.submission).parent
     if "+" in split:
         raise UserError(

@@ -45,7 +45,7 @@ from ke_t5.recipes.tested import (
 from ke_t5.report.intervals import bootstrap
 from ke_t5.report.report import write_report
 from ke_t5.report.scores import format_scores
-from ke_t5.report.upper_bounds import ceiling, ceiling_line
+from ke_t5.report.upper_bounds import upper_bounds, upper_bounds_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -193,7 +193,7 @@ def report(
     facts = results.facts_of(
         helper, part, weights=weights, model=job.class_name, pre_trained_model=origin
     )
-    best = ceiling(task, part.examples)
+    best = upper_bounds(task, part.examples)
     if best:
         facts["scores of perfect predictions"] = format_scores(best)
     title = f"{task.name} {part.split}"
@@ -203,5 +203,5 @@ def report(
         )
     )
     if best:
-        console.tell(ceiling_line(task, best))
+        console.tell(upper_bounds_line(task, best))
     console.tell(f"report.html, scores and predictions in {folder}")

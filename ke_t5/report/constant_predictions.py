@@ -1,4 +1,4 @@
-"""A model that gives every row one answer: found in the predictions of an evaluation."""
+"""A warning about a model that gives the same answer to every row."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-# Share of equal answers from which a model is said to give only one.
+# Share of equal answers above which a warning is given.
 MOST_EQUAL = 0.99
 # Spread of the numbers, relative to the gold ones, below which they count as one.
 LEAST_SPREAD = 0.05
-# Of fewer rows nothing is said.
+# Fewest rows for a warning.
 LEAST_ROWS = 20
 
 
 def one_answer_line(title: str, predictions: Sequence[dict[str, Any]]) -> str | None:
-    """The warning if (almost) all rows got one answer and their gold answers differ, else None.
+    """The warning if (almost) all answers are equal and their gold answers differ, else None.
 
         3000 rows, all "neutral"    ->  "klue_nli validation: 3,000 of 3,000 answers are ..."
         tags, all of them O         ->  the same, of O
@@ -25,49 +25,51 @@ def one_answer_line(title: str, predictions: Sequence[dict[str, Any]]) -> str | 
 
     Args:
         title: task and split.
-        predictions: lines of `predictions.jsonl`: `prediction`, and `gold` where there is one.
+        predictions: lines of `predictions.jsonl`: `prediction`, and `gold` if there is one.
     """
-    said = [line["prediction"] for line in predictions]
+    predicted = [line["prediction"] for line in predictions]
     gold = [line["gold"] for line in predictions if line.get("gold") is not None]
-    if len(said) < LEAST_ROWS:
+    if len(predicted) < LEAST_ROWS:
         return None
-    if all(isinstance(answer, float) for answer in said):
-        what = _one_number(said, gold)
+    if all(isinstance(answer, float) for answer in predicted):
+        what = _one_number(predicted, gold)
     else:
-        what = _one_class(said, gold)
+        what = _one_class(predicted, gold)
     if what is None:
         return None
     return (
-        f"{title}: {what}: the model tells nothing apart; likely causes: the learning rate "
-        "(--learning_rate), no warm-up (--warmup 0.1), too few steps, a pooler drawn anew "
-        "(EncoderForSequenceClassificationMean has none), or wrong labels"
+        f"{title}: {what}: the model does not distinguish its inputs; likely causes: the "
+        "learning rate (--learning_rate), no warm-up (--warmup 0.1), too few steps, a newly "
+        "initialized pooler (EncoderForSequenceClassificationMean has none), or wrong labels"
     )
 
 
-def _one_number(said: list[float], gold: list[Any]) -> str | None:
-    numbers = np.array(said)
+def _one_number(predicted: list[float], gold: list[Any]) -> str | None:
+    numbers = np.array(predicted)
     if not np.isfinite(numbers).all():
         return None
-    known = np.array([number for number in gold if isinstance(number, (int, float))], dtype=float)
-    scale = known.std() if len(known) else max(abs(numbers.mean()), 1.0) / 10
+    labelled = np.array(
+        [number for number in gold if isinstance(number, (int, float))], dtype=float
+    )
+    scale = labelled.std() if len(labelled) else max(abs(numbers.mean()), 1.0) / 10
     if scale == 0 or numbers.std() >= LEAST_SPREAD * scale:
         return None
     return f"all {len(numbers):,} answers are about {numbers.mean():.3g}"
 
 
-def _one_class(said: list[Any], gold: list[Any]) -> str | None:
-    (answer, count), *_ = Counter(map(_kind, said)).most_common(1)
-    if count < MOST_EQUAL * len(said):
+def _one_class(predicted: list[Any], gold: list[Any]) -> str | None:
+    (answer, count), *_ = Counter(map(_content, predicted)).most_common(1)
+    if count < MOST_EQUAL * len(predicted):
         return None
-    same = sum(_kind(one) == answer for one in gold)
+    same = sum(_content(one) == answer for one in gold)
     if gold and same >= MOST_EQUAL * len(gold):
         return None
     share = f" (and {100 * same / len(gold):.1f} % of the gold ones)" if gold else ""
-    return f"{count:,} of {len(said):,} answers are {_told(answer)}{share}"
+    return f"{count:,} of {len(predicted):,} answers are {_quoted(answer)}{share}"
 
 
-def _kind(answer: Any) -> Any:
-    """What two equally uninformed answers have in common: for tags, which ones there are."""
+def _content(answer: Any) -> Any:
+    """The answer, of tags and relations only which ones occur."""
     if isinstance(answer, dict):
         answer = answer.get("relations", sorted(answer))
     if isinstance(answer, (list, tuple)):
@@ -75,7 +77,7 @@ def _kind(answer: Any) -> Any:
     return answer
 
 
-def _told(answer: Any) -> str:
+def _quoted(answer: Any) -> str:
     if answer is None:
         return "unparsable"
     if isinstance(answer, tuple):

@@ -17,7 +17,7 @@ from ke_t5.task.metrics.tagging import entity_pairs, tree_words
 from ke_t5.task.spans import entity_spans
 
 NUM_ERRORS = 30
-NUM_SENTENCES = 20  # as they come, besides the errors
+NUM_SENTENCES = 20  # in order, besides the errors
 MOST_CHARACTERS = 320  # of a text in a table
 MOST_OF_SENTENCE = 480
 MOST_OF_ANSWER = 240
@@ -84,7 +84,7 @@ def chapters(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) 
 def _worst(
     lines: Sequence[Line], badness: Callable[[Line], float], *, most: int = NUM_ERRORS
 ) -> list[Line]:
-    """The rows with the greatest badness above 0, the worst first; of equal ones the earlier."""
+    """The rows with a badness above 0, the worst first; of equal ones the earlier."""
     judged = [(badness(line), line) for line in lines]
     wrong = [pair for pair in judged if pair[0] > 0]
     return [line for _, line in sorted(wrong, key=lambda pair: -pair[0])[:most]]
@@ -137,7 +137,7 @@ def _label_errors(lines: Sequence[Line]) -> Chapter:
     title = f"Most confident errors ({len(shown)})" if has_scores and shown else "Errors"
     note = f"{len(wrong):,} of {len(lines):,} rows are wrong."
     if not has_scores:
-        note += " The model gave no probabilities: these are the first."
+        note += " The model gives no probabilities: the first errors are shown."
     return Chapter(title, rows, head, numbers=(0, 4), note=note)
 
 
@@ -153,11 +153,11 @@ def _number_errors(lines: Sequence[Line]) -> Chapter:
     ]
     num_unread = len(lines) - len(read)
     return Chapter(
-        f"Farthest answers ({len(shown)})",
+        f"Largest errors ({len(shown)})",
         rows,
         ["row", "text", "gold", "predicted", "distance"],
         numbers=(0, 2, 3, 4),
-        note=f"{num_unread:,} answers were no number." if num_unread else "",
+        note=f"{num_unread:,} answers are not numbers." if num_unread else "",
     )
 
 
@@ -248,7 +248,7 @@ def _tagged_chapters(lines: Sequence[Line]) -> list[Chapter]:
             hues=hue_of,
         ),
         Chapter(
-            f"Other sentences as they come ({len(others)})",
+            f"Other sentences in order ({len(others)})",
             [_sentence(line, hue_of) for line in others],
         ),
     ]

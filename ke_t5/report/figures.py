@@ -1,7 +1,7 @@
 """Pictures of an evaluation as PNG, drawn without a screen.
 
-matplotlib comes without Hangul: names in Korean are drawn where a font of this machine has it, and
-in English elsewhere.
+matplotlib's font lacks Hangul: Korean names are drawn if a font of this machine has it, otherwise
+their English glosses are.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def can_draw() -> bool:
 
 @functools.cache
 def hangul_font() -> str | None:
-    """The name of an installed font with Hangul, None where there is none."""
+    """The name of an installed font with Hangul, or None."""
     from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
 
@@ -57,13 +57,13 @@ def hangul_font() -> str | None:
         try:
             if FT2Font(files[name]).get_char_index(ord("가")):
                 return name
-        except (OSError, RuntimeError):  # removed since the list was made, or no font at all
+        except (OSError, RuntimeError):  # removed since the list was made, or not a font
             continue
     return None
 
 
 def drawable(names: Sequence[str], glosses: Sequence[str]) -> list[str]:
-    """The names as they can be drawn: in English, or by number, where there is no Hangul."""
+    """The names as they can be drawn: in English, or by number, if there is no font with Hangul."""
     if hangul_font() is not None:
         return list(names)
     pairs = zip(names, glosses, strict=True)
@@ -113,11 +113,11 @@ def _axes(width: float, height: float, *, title: str) -> tuple[Figure, Axes]:
 
 
 @_as_png
-def confusion_png(found: Confusion, *, title: str) -> Figure:
+def confusion_png(confusion: Confusion, *, title: str) -> Figure:
     """The confusion matrix: colours are shares of the gold label, numbers are rows."""
-    names = drawable(found.names, found.glosses)
-    columns = [*names, UNPARSABLE][: len(found.columns)]
-    counts = found.counts[:, : len(columns)]
+    names = drawable(confusion.names, confusion.glosses)
+    columns = [*names, UNPARSABLE][: len(confusion.columns)]
+    counts = confusion.counts[:, : len(columns)]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(3.2, 0.62 * len(names)) if len(names) <= 12 else 0.42 * len(names)
     side = min(side, 30.0)
@@ -174,7 +174,7 @@ def types_png(types: Sequence[TypeScores], *, title: str) -> Figure:
 
 @_as_png
 def numbers_png(gold: Sequence[float], predicted: Sequence[float], *, title: str) -> Figure:
-    """Gold against predicted numbers, a dot per row, with the line where both are equal."""
+    """Gold against predicted numbers, a dot per row, with the diagonal."""
     figure, axes = _axes(5.6, 5.2, title=title)
     both = [*gold, *predicted]
     low, high = min(both), max(both)

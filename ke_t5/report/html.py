@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
-CONTEXT = 40  # characters kept before the first mark of a long text
+CONTEXT = 40  # characters shown before the first mark of a long text
 # Names above more columns of a matrix, or with longer words together, are set upright: otherwise it
 # would be wider than the page.
 MAX_LEVEL_HEADS = 8
@@ -61,7 +61,7 @@ def number(value: float) -> str:
 
 
 def shortened(text: object, *, most: int) -> str:
-    """The text, or its begin and an ellipsis."""
+    """The text, or its beginning and an ellipsis."""
     text = str(text)
     return text if len(text) <= most else f"{text[:most].rstrip()} …"
 
@@ -98,7 +98,7 @@ def hues(kinds: Iterable[str]) -> dict[str, int]:
 def tagged(
     text: str, spans: Sequence[Span], *, hue_of: Mapping[str, int], sign: str, window: range
 ) -> list[str | Mark]:
-    """The characters of `window`, its spans as marks; `sign` is at wrong ones."""
+    """The characters of `window`, its spans as marks; `sign` labels wrong ones."""
     pieces: list[str | Mark] = ["… "] if window.start > 0 else []
     place = window.start
     for span in spans:

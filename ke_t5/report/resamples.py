@@ -10,14 +10,14 @@ import numpy as np
 
 from ke_t5.task.metrics.statistics import RankCorrelation, Statistic
 
-MOST_LEFT_OUT = 500  # parts of the rows that are left out in turn, for the acceleration
-MOST_LEFT_OUT_SLOW = 50
+MAX_FOLDS = 500  # folds of the rows that are left out in turn, for the acceleration
+MAX_FOLDS_SLOW = 50
 CHUNK = 20  # draws per matrix product
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A score on draws, and without each of some equal parts of the rows in turn."""
+    """A score on draws, and without each of some equal folds of the rows in turn."""
 
     draws: np.ndarray
     left_out: np.ndarray
@@ -31,12 +31,12 @@ def draw(
     left_out: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     drawn_rows = samples(num_rows, seed=seed, num_draws=num_draws)
     counts = (np.bincount(sample, minlength=num_rows) for sample in drawn_rows)
-    for found, rows in ((draws, counts), (left_out, _parts_left_out(num_rows, MOST_LEFT_OUT))):
+    for scores, rows in ((draws, counts), (left_out, _folds_left_out(num_rows, MAX_FOLDS))):
         while statistics and (chunk := list(itertools.islice(rows, CHUNK))):
             weights = np.asarray(chunk, dtype=np.float64)
             for name, statistic in statistics.items():
-                if found is left_out or not isinstance(statistic, RankCorrelation):
-                    found[name].append(statistic(weights))
+                if scores is left_out or not isinstance(statistic, RankCorrelation):
+                    scores[name].append(statistic(weights))
     return {
         name: Drawn(np.concatenate(draws[name] or [np.zeros(0)]), np.concatenate(left_out[name]))
         for name in statistics
@@ -50,11 +50,11 @@ def samples(num_rows: int, *, seed: int, num_draws: int) -> Iterator[np.ndarray]
         yield generator.integers(num_rows, size=num_rows)
 
 
-def _parts_left_out(num_rows: int, most: int) -> Iterator[np.ndarray]:
-    """[N] ones, with zeros at one of at most `most` parts of the rows, for each part."""
-    parts = np.arange(num_rows) % min(num_rows, most)
-    for part in range(parts[-1] + 1 if num_rows <= most else most):
-        yield (parts != part).astype(np.float64)
+def _folds_left_out(num_rows: int, max_folds: int) -> Iterator[np.ndarray]:
+    """Per fold, [N] ones with zeros at the rows of that fold; at most `max_folds` folds."""
+    folds = np.arange(num_rows) % min(num_rows, max_folds)
+    for fold in range(min(num_rows, max_folds)):
+        yield (folds != fold).astype(np.float64)
 
 
 def draw_slowly(
@@ -64,14 +64,14 @@ def draw_slowly(
     num_rows = len(columns[0])
 
     def scored(chosen: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
-        found: dict[str, list[float]] = {}
+        scores: dict[str, list[float]] = {}
         for sample in chosen:
             values = metric(*([column[i] for i in sample.tolist()] for column in columns))
             for name, value in values.items():
-                found.setdefault(name, []).append(float(value))
-        return {name: np.array(values) for name, values in found.items()}
+                scores.setdefault(name, []).append(float(value))
+        return {name: np.array(values) for name, values in scores.items()}
 
     draws = scored(samples(num_rows, seed=seed, num_draws=num_draws))
-    parts = _parts_left_out(num_rows, MOST_LEFT_OUT_SLOW)
-    left_out = scored(np.flatnonzero(part) for part in parts)
+    folds = _folds_left_out(num_rows, MAX_FOLDS_SLOW)
+    left_out = scored(np.flatnonzero(fold) for fold in folds)
     return {name: Drawn(values, left_out[name]) for name, values in draws.items()}

@@ -42,10 +42,10 @@ def score_table(
         if beside and name in beside[1]:
             line += f" | {beside[1][name]:8.3f}"
         lines.append(line)
-    told = f"{evaluated.num_scored} of {counted(evaluated.num_rows, 'row')} scored"
+    counts = f"{evaluated.num_scored} of {counted(evaluated.num_rows, 'row')} scored"
     if evaluated.unparsable:
-        told += f", {counted(evaluated.unparsable, 'answer')} unparsable (counted as wrong)"
-    return "\n".join([*lines, f"  {told}"])
+        counts += f", {counted(evaluated.unparsable, 'answer')} unparsable (counted as wrong)"
+    return "\n".join([*lines, f"  {counts}"])
 
 
 def format_scores(scores: Mapping[str, float]) -> str:

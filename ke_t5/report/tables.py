@@ -46,7 +46,7 @@ def _is_scored_by_labels(task: Task) -> bool:
 
 
 def labels_like(names: Iterable[str]) -> Labels | None:
-    """The benchmarks' shortest list of labels that holds all these names."""
+    """The benchmarks' shortest list of labels with all these names."""
     wanted = set(names)
     known = [value for value in vars(labels).values() if isinstance(value, Labels)]
     return min((x for x in known if wanted <= set(x.names)), key=len, default=None)
@@ -61,7 +61,7 @@ class Confusion:
 
     Attributes:
         names: the labels that occur, in the order of their ids.
-        glosses: in English where the names are Korean, else the names.
+        glosses: in English if the names are Korean, else the names.
         counts: [C, C + 1], gold x predicted; the last column counts unparsable answers.
     """
 
@@ -91,13 +91,13 @@ def confusion(task: Task, lines: Sequence[Line]) -> Confusion:
     return Confusion(names, tuple(gloss.get(name, name) for name in names), counts)
 
 
-def confusion_text(found: Confusion) -> str:
+def confusion_text(confusion: Confusion) -> str:
     """The matrix for a terminal: a line per gold label, columns by number."""
-    columns = [str(i) for i in range(len(found.names))]
-    columns += [UNPARSABLE] if len(found.columns) > len(found.names) else []
+    columns = [str(i) for i in range(len(confusion.names))]
+    columns += [UNPARSABLE] if len(confusion.columns) > len(confusion.names) else []
     cells = [[str(count) if count else "." for count in row[: len(columns)]]
-             for row in found.counts]  # fmt: skip
-    heads = [f"{i} {name}" for i, name in enumerate(found.names)]
+             for row in confusion.counts]  # fmt: skip
+    heads = [f"{i} {name}" for i, name in enumerate(confusion.names)]
     return "\n".join(
         [
             "confusion matrix: rows are gold, columns predicted",

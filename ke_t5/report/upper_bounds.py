@@ -12,12 +12,12 @@ from ke_t5.task.steps import ENTITIES_CUT
 from ke_t5.task.tags import UNREACHABLE
 
 
-def ceiling(task: Task, examples: Examples) -> dict[str, float]:
-    """The scores of a model that gets every label of these examples right, put through the task's
-    own decoding and metrics, as far as they are below 100.
+def upper_bounds(task: Task, examples: Examples) -> dict[str, float]:
+    """The scores of perfect predictions for these examples, decoded and scored as the task does,
+    as far as they are below 100.
 
-    {} where no entity was lost on the way to the examples, and where they hold no more than the
-    model's columns: their scores know nothing of what was lost.
+    {} if no entity was lost in preparing the examples, or if they consist of the model's columns
+    alone, so that scores do not depend on what was lost.
     """
     is_lossy = bool({UNREACHABLE, ENTITIES_CUT} & set(examples.lost()))
     if not FORMS[task.form].predicts_tags or not is_lossy or not examples.has_kept:
@@ -31,11 +31,11 @@ def ceiling(task: Task, examples: Examples) -> dict[str, float]:
     return {name: value for name, value in scores.items() if value < 100}
 
 
-def ceiling_line(task: Task, best: dict[str, float]) -> str:
-    """What a ceiling means, for people."""
-    line = f"with this tokenizer, perfect predictions would give {format_scores(best)}"
+def upper_bounds_line(task: Task, scores: dict[str, float]) -> str:
+    """What an upper bound means, for people."""
+    line = f"with this tokenizer, perfect predictions would give {format_scores(scores)}"
     unlimited = FORMS.get(FORMS[task.form].unlimited_form or "")
     if unlimited is not None:
         models = f"{unlimited.default_model} and {unlimited.any_encoder_model}"
-        line += f" ({models} have no such limit)"
+        line += f" ({models} do not have this limit)"
     return line

@@ -1,25 +1,25 @@
-"""Predictions as the files that benchmarks take.
+"""Predictions in the file formats of the benchmarks.
 
 KorQuAD (checked with its evaluate-v1.0.py): one JSON object, question id -> answer.
 
 KLUE: its leaderboard took a model with an `inference.py` that wrote `output.csv` beside the hidden
 test set, and has been closed since 2024 (github.com/KLUE-benchmark/KLUE, issues 37 and 46). The
-forms below are those that published copies of the KLUE team's inference programs write, in the
+formats below are those that published copies of the KLUE team's inference programs write, in the
 order of the test set; the server that read them is not public, so none is checked against it:
 
-| form | a line, or the file |
+| format | a line, or the file |
 |---|---|
 | klue_nli | the class id: 0 entailment, 1 contradiction, 2 neutral |
 | klue_sts | the score |
-| klue_re | the class id, a tab, the 30 probabilities parted by spaces |
-| klue_ner | the tag ids of a sentence parted by commas: [CLS], each character but spaces, the end |
+| klue_re | the class id, a tab, the 30 probabilities separated by spaces |
+| klue_ner | comma-separated tag ids of a sentence: [CLS], each character but spaces, the end |
 | klue_dp | per word: the head (0 = root), a space, the relation's id |
-| klue_mrc | one JSON object, guid -> answer, "" where there is none |
+| klue_mrc | one JSON object, guid -> answer, "" for no answer |
 | klue_dst | a JSON list of {"guid", "pred": ["domain-slot-value", ...]}, one per user turn |
 | klue_tc | the class id. No copy of this program was found: written by analogy with klue_nli |
 
 Ids are the positions in the official baseline's own label lists, which are not those of the hub.
-What could not be read (None) is written as a value that is never right: -1, or an empty answer.
+A prediction of None (unparsable) is written as what is never right: -1, or an empty answer.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def _relations(guids: Sequence[str], predictions: Sequence, scores: Sequence | N
 
 def _without_probabilities() -> UserError:
     return UserError(
-        "it needs the probability of every relation, and a generative model gives none",
-        "--submission of the form klue_re",
+        "a klue_re submission needs the probability of every relation, which this model lacks",
+        "--submission",
         "use an encoder task (klue_re)",
     )
 
@@ -96,7 +96,7 @@ def _states(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
     return [json.dumps(turns, ensure_ascii=False, indent=4)]
 
 
-FORMS: Mapping[str, Callable[..., Lines]] = {
+FORMATS: Mapping[str, Callable[..., Lines]] = {
     "klue_tc": _class_ids(TC_ORDER),
     "klue_nli": _class_ids(NLI_ORDER),
     "klue_sts": _numbers,
@@ -109,27 +109,27 @@ FORMS: Mapping[str, Callable[..., Lines]] = {
 }
 
 
-def form_of(task: str) -> str:
-    """The form that a task's predictions are handed in, the longest name that its name begins with.
+def format_of(task: str) -> str:
+    """The submission format of a task: the longest format name that the task's name begins with.
 
-    >>> form_of("klue_re_tk_idx"), form_of("korquad_gen_context_free")
+    >>> format_of("klue_re_tk_idx"), format_of("korquad_gen_context_free")
     ('klue_re', 'korquad')
 
     Raises:
-        UserError: the benchmark takes no predictions, or none of a task of this kind.
+        UserError: the task has no submission format, or its model lacks probabilities.
     """
-    fitting = [form for form in FORMS if task == form or task.startswith(f"{form}_")]
-    if not fitting or task == "klue_sts_binary":
-        fix = f"leave it out; {', '.join(FORMS)} have a form"
-        raise UserError(f"the benchmark of {task} takes no predictions", "--submission", fix)
-    form = max(fitting, key=len)
-    if form == "klue_re" and task.endswith("_gen"):
+    names = [name for name in FORMATS if task == name or task.startswith(f"{name}_")]
+    if not names or task == "klue_sts_binary":
+        fix = f"omit it; formats exist for {', '.join(FORMATS)}"
+        raise UserError(f"{task} has no submission format", "--submission", fix)
+    name = max(names, key=len)
+    if name == "klue_re" and task.endswith("_gen"):
         raise _without_probabilities()
-    return form
+    return name
 
 
 def write_submission(
-    form: str,
+    name: str,
     path: str | Path,
     ids: Sequence[str],
     predictions: Sequence[Any],
@@ -139,22 +139,22 @@ def write_submission(
     """Writes the predictions, in the order of the split, and returns the file.
 
     Args:
-        form: a name of `FORMS`.
+        name: of the format, one of `FORMATS`.
         ids: the rows' guids (KorQuAD: question ids).
         predictions: labels by name; numbers; for klue_ner one tag per character but spaces
             (`spans.drop_spaces`); for klue_dp {"heads", "relations"}; answers; states.
         scores: probabilities, [rows, 30], for klue_re.
 
     Raises:
-        UserError: there is no such form, or klue_re without scores.
+        UserError: the format is unknown, or klue_re without scores.
         ValueError: the columns differ in length.
     """
-    if form not in FORMS:
-        raise UserError("unknown form", f"--submission {form!r}", suggestion(form, FORMS))
+    if name not in FORMATS:
+        raise UserError("unknown format", f"--submission {name!r}", suggestion(name, FORMATS))
     columns = [ids, predictions] if scores is None else [ids, predictions, scores]
     if len({len(column) for column in columns}) > 1:
-        raise ValueError(f"{form}: columns of {', '.join(str(len(c)) for c in columns)} rows")
-    lines = FORMS[form](ids, predictions, scores)
+        raise ValueError(f"{name}: columns of {', '.join(str(len(c)) for c in columns)} rows")
+    lines = FORMATS[name](ids, predictions, scores)
     path = Path(path)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path

@@ -152,7 +152,7 @@ def test_a_submission_is_written_in_the_benchmarks_form(whole, cache_dir, tmp_pa
 
 def test_a_benchmark_without_submissions_says_so(tmp_path, cache_dir):
     words = ("--task", "nsmc", "--sample", "--submission", tmp_path / "out")
-    with pytest.raises(UserError, match="--submission: the benchmark of nsmc takes no predictions"):
+    with pytest.raises(UserError, match="--submission: nsmc has no submission format"):
         test(*words, output=tmp_path, cache=cache_dir)
 
 

@@ -20,7 +20,7 @@ CLASSES = ["a", "b", "c", "d"] * 25
     [
         (["a"] * 100, CLASSES, "t: 100 of 100 answers are 'a' (and 25.0 % of the gold ones): the"),
         (["a"] * 99 + ["b"], CLASSES, "t: 99 of 100 answers are 'a'"),
-        (["a"] * 100, [None] * 100, "t: 100 of 100 answers are 'a': the model tells nothing"),
+        (["a"] * 100, [None] * 100, "t: 100 of 100 answers are 'a': the model does not"),
         ([2.5, 2.51] * 50, [0.0, 5.0] * 50, "t: all 100 answers are about 2.5"),
         ([2.5] * 100, [None] * 100, "t: all 100 answers are about 2.5"),
         ([["O", "O"], ["O"]] * 50, [["B-X", "O"], ["O"]] * 50, "t: 100 of 100 answers are O (and"),

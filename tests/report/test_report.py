@@ -75,7 +75,7 @@ def test_report_of_generated_labels_says_what_was_unparsable(tmp_path):
     )  # fmt: skip
     assert "3 answers unparsable (counted as wrong)" in printed
     assert printed.splitlines()[-1].split() == ["0", "정치", "3", "3"]
-    assert "The model gave no probabilities" in chapter(page, "Errors")
+    assert "The model gives no probabilities" in chapter(page, "Errors")
 
 
 def test_no_more_than_thirty_errors_are_shown(tmp_path):
@@ -105,7 +105,7 @@ def test_report_of_tags_shows_gold_beside_predicted(tmp_path):
     assert ">이순신<b>− PS</b></mark> 장군은 &lt;" in gold_side
     assert ">이순<b>✗ PS</b></mark>신 장군은" in said_side
     assert ">한산도<b>LC</b></mark>&gt;로" in gold_side
-    assert "none wrong" in chapter(page, "sentences as they come (1)")
+    assert "none wrong" in chapter(page, "Other sentences in order (1)")
 
 
 def test_tagged_sentences_with_scores_are_listed_by_confidence(tmp_path):
@@ -146,9 +146,9 @@ def test_report_of_numbers(tmp_path):
         tmp_path, pairs, (metrics.pearson,), best="pearson", labels=("similarity",)
     )
     assert (tmp_path / "numbers.png").exists() and "pearson" in printed
-    errors = chapter(page, "Farthest answers (2)")
+    errors = chapter(page, "Largest errors (2)")
     assert errors.index("4.00") < errors.index("0.50")
-    assert "1 answers were no number." in errors
+    assert "1 answers are not numbers." in errors
 
 
 def test_report_of_answers_shows_the_worst_by_a_graded_score(tmp_path):
@@ -183,7 +183,7 @@ def test_everything_right_has_no_error_to_show(tmp_path):
     _, page = report(
         tmp_path, [("a", "a"), ("b", "b")], (metrics.accuracy,), best="accuracy", labels=("a", "b")
     )
-    assert "There is none." in chapter(page, "Errors")
+    assert ">None.<" in chapter(page, "Errors")
 
 
 def test_text_of_the_data_is_never_markup(tmp_path):
@@ -216,7 +216,7 @@ def test_numbers_that_are_none_are_neither_drawn_nor_ranked(tmp_path):
     pairs = [(1.0, float("nan")), (2.0, float("inf")), (3.0, None), (4.0, 3.5), (1.0, 2.5)]
     printed, page = report(tmp_path, pairs, (metrics.pearson,), best="pearson")
     assert "no interval of pearson: the score has no number" in printed
-    assert "1.50" in chapter(page, "Farthest answers (2)")
+    assert "1.50" in chapter(page, "Largest errors (2)")
     assert (tmp_path / "numbers.png").exists()
 
 

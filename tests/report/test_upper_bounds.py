@@ -6,7 +6,7 @@ import pytest
 from support.recipe_runs import test as run_test
 from support.toys import BERT, ROWS, T5, examples_on, save_tokenizers
 
-from ke_t5.report.upper_bounds import ceiling, ceiling_line
+from ke_t5.report.upper_bounds import upper_bounds, upper_bounds_line
 
 
 @pytest.fixture(scope="module")
@@ -23,43 +23,43 @@ def build(vocabularies, tmp_path):
     return built
 
 
-def test_a_tokenizer_that_loses_nothing_has_no_ceiling(build):
-    assert ceiling(*build("klue_ner", T5)) == {}
+def test_a_tokenizer_that_loses_nothing_has_no_upper_bound(build):
+    assert upper_bounds(*build("klue_ner", T5)) == {}
 
 
 def test_what_was_cut_off_is_out_of_reach(build):
     task, examples = build("klue_ner", inputs=4)
-    best = ceiling(task, examples)
+    best = upper_bounds(task, examples)
     # "서울" of "서울 시" is wrong, "김가" is right, "이나" is cut off.
     assert best["entity_f1"] == pytest.approx(100 / 2 * 2 / 3)
     assert set(best) == {"entity_f1", "character_f1", "character_f1_without_o"}
-    assert ceiling_line(task, {"entity_f1": 33.333}) == (
+    assert upper_bounds_line(task, {"entity_f1": 33.333}) == (
         "with this tokenizer, perfect predictions would give entity_f1 33.33 "
-        "(T5EncoderForCharacterTagging and EncoderForCharacterTagging have no such limit)"
+        "(T5EncoderForCharacterTagging and EncoderForCharacterTagging do not have this limit)"
     )
     some = examples.take(examples.ids == 0)
-    assert ceiling(task, some)["entity_f1"] == 0.0
+    assert upper_bounds(task, some)["entity_f1"] == 0.0
 
 
-def test_only_tags_have_a_ceiling(build):
+def test_only_tags_have_an_upper_bound(build):
     task, examples = build("klue_re_tk_idx", inputs=8)
-    assert examples.lost() and ceiling(task, examples) == {}
+    assert examples.lost() and upper_bounds(task, examples) == {}
     task, examples = build("klue_ner", inputs=4)
-    assert ceiling(task, examples.without_kept()) == {}
+    assert upper_bounds(task, examples.without_kept()) == {}
 
 
 @pytest.mark.parametrize(
     ("model", "limit"),
     [("T5EncoderForTokenClassification", True), ("T5EncoderForCharacterTagging", False)],
 )
-def test_a_test_tells_the_ceiling(tmp_path, cache_dir, capsys, model, limit):
+def test_a_test_reports_the_upper_bound(tmp_path, cache_dir, capsys, model, limit):
     words = ("--task", "klue_ner", "--sample", "--from_scratch", "--model_name", model)
     words = (*words, "--test_split", "train[:9]")
     cut = ("--gin_param", "get_dataset.sequence_length={'inputs': 6}")
     run_test(*words, *cut, output=tmp_path, cache=cache_dir)
     line = "with this tokenizer, perfect predictions would give entity_f1 "
     told = capsys.readouterr().out
-    assert line in told and ("have no such limit" in told) == limit
+    assert line in told and ("do not have this limit" in told) == limit
     report = next(tmp_path.rglob("report.html")).read_text()
     assert "scores of perfect predictions" in report
     run_test(*words, output=tmp_path, cache=cache_dir)

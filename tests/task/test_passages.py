@@ -131,7 +131,7 @@ def test_answers_out_of_reach_are_counted_once_per_question(build):
 
 
 def test_windows_without_room_are_one_line(build):
-    with pytest.raises(UserError, match="get_dataset.sequence_length: inputs of 6 tokens leave no"):
+    with pytest.raises(UserError, match="get_dataset.sequence_length: max length 6 leaves no room"):
         build("klue_mrc", [question("정답")], inputs=6)
 
 

@@ -8,7 +8,7 @@ import pytest
 from ke_t5.errors import UserError
 from ke_t5.pipe import get_task
 from ke_t5.recipes.submissions import submission_form
-from ke_t5.task.submission import form_of, write_submission
+from ke_t5.task.submission import format_of, write_submission
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_relations_come_with_their_probabilities(tmp_path):
         "klue_re", tmp_path / "out", ["a"], ["per:title"], scores=[[0.25] + [0.0] * 28 + [0.75]]
     )
     assert path.read_text() == f"29\t0.25 {'0.0 ' * 28}0.75\n"
-    with pytest.raises(UserError, match="it needs the probability of every relation"):
+    with pytest.raises(UserError, match="needs the probability of every relation"):
         write_submission("klue_re", tmp_path / "out", ["a"], ["per:title"])
 
 
@@ -57,16 +57,16 @@ def test_states_are_a_list_of_turns(tmp_path):
 
 
 def test_unknown_forms_and_columns_that_do_not_match_are_refused(tmp_path):
-    with pytest.raises(UserError, match="--submission 'klue_nil': unknown form; did you mean"):
+    with pytest.raises(UserError, match="--submission 'klue_nil': unknown format; did you mean"):
         write_submission("klue_nil", tmp_path / "o", [], [])
     with pytest.raises(ValueError, match="klue_nli: columns of 2, 1 rows"):
         write_submission("klue_nli", tmp_path / "o", ["a", "b"], ["neutral"])
 
 
 def test_a_task_that_gives_no_probabilities_is_refused_before_it_is_tested():
-    assert [form_of(task) for task in ("klue_re", "klue_re_tk_idx")] == ["klue_re"] * 2
-    with pytest.raises(UserError, match="it needs the probability of every relation"):
-        form_of("klue_re_gen")
+    assert [format_of(task) for task in ("klue_re", "klue_re_tk_idx")] == ["klue_re"] * 2
+    with pytest.raises(UserError, match="needs the probability of every relation"):
+        format_of("klue_re_gen")
 
 
 @pytest.mark.parametrize(

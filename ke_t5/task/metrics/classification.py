@@ -22,7 +22,7 @@ from ke_t5.task.metrics.statistics import (
     share,
 )
 
-UNREAD = object()  # the class of a prediction of None where it is one
+UNREAD = object()  # the class of a prediction of None, for metrics that make it one
 UNREAD_NUMBER = -1.0  # for an unread number, as in T5: below every scale in use (0..5)
 
 # -------------------------------------------------------------------------------------- classes
@@ -52,7 +52,7 @@ def macro_f1(
     """The mean F1 of the classes. Source: KLUE-baseline, ynat_macro_f1 (scikit-learn's f1_score).
 
     The classes averaged are those of the gold or predicted labels: one in neither is left out, one
-    that is only predicted counts 0. None is a miss of the gold class and no class of its own.
+    that is only predicted counts 0. None is a miss of the gold class and not a class.
     """
     return {"macro_f1": labels_by_class(targets, predictions)}
 
@@ -79,7 +79,7 @@ def matthews(
     as in KE-T5: this score averages over no classes but correlates two columns, so leaving None out
     or giving it a label would reward it, and another value that is never right does not.
     """
-    pairs = _pairs(targets, [UNREAD if said is None else said for said in predictions])
+    pairs = _pairs(targets, [UNREAD if label is None else label for label in predictions])
     return {"matthews_correlation": ClassCounts(pairs, matthews_of, classes_of(pairs))}
 
 
@@ -157,7 +157,7 @@ def f1_at_3(
 ) -> dict[str, ClassCounts]:
     """F1 of "alike": both sides cut at >= 3. Source: KLUE-baseline, klue_sts_f1.
 
-    0 if nothing is alike on either side. None is never alike: a miss where gold is.
+    0 if nothing is alike on either side. None is never alike: a miss if the gold is.
     """
     pairs = _pairs(*((_numbers(column) >= 3).tolist() for column in (targets, predictions)))
     return {"f1": ClassCounts(pairs, micro, [True])}

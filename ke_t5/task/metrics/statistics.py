@@ -122,7 +122,7 @@ def counts_of(rows: Sequence[Iterable[tuple]], classes: Sequence[Hashable]) -> n
 
 
 def classes_of(rows: Sequence[Pairs]) -> list[Hashable]:
-    """All classes of the pairs but None, those of the gold first, as they come."""
+    """All classes of the pairs but None, those of the gold first, in order of appearance."""
     seen = dict.fromkeys(pair[side] for side in (0, 1) for row in rows for pair in row)
     return [name for name in seen if name is not None]
 
@@ -132,7 +132,7 @@ class ClassCounts(Statistic):
     """A score of how often each class is hit, is gold and is predicted.
 
     Attributes:
-        pairs: of each row its (gold, predicted) pairs, None if there is none on that side.
+        pairs: of each row its (gold, predicted) pairs, None for nothing on that side.
         score: [..., 3 C] sums of `counts_of` -> [...].
         classes: those that are counted.
         averages: whether the score is a mean over the classes: over those that occur, or over all.
@@ -270,7 +270,7 @@ class Correlation(Statistic):
         size = squares[0] * squares[1]
         with np.errstate(invalid="ignore", divide="ignore"):
             scores = np.clip(100 * product / np.sqrt(size), -100, 100)
-        return np.where(size > 1e-18, scores, np.nan)  # constant, rounding aside
+        return np.where(size > 1e-18, scores, np.nan)  # constant but for rounding
 
     def take(self, rows: np.ndarray) -> Correlation:
         return replace(self, first=self.first[rows], second=self.second[rows])

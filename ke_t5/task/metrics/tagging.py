@@ -46,12 +46,12 @@ def _tag_columns(targets: Sequence, predictions: Sequence) -> tuple[list, list]:
 
 
 def entity_pairs(gold: Sequence[str], predicted: Sequence[str] | None) -> Pairs:
-    """(gold type, predicted type) of each entity on either side, in strict IOB2; None where it is
+    """(gold type, predicted type) of each entity on either side, in strict IOB2; None if it is
     on one side only."""
-    wanted, said = ({*entity_spans(tags or ())} for tags in (gold, predicted))
+    wanted, guessed = ({*entity_spans(tags or ())} for tags in (gold, predicted))
     return [
-        (entity[2] if entity in wanted else None, entity[2] if entity in said else None)
-        for entity in sorted(wanted | said)
+        (entity[2] if entity in wanted else None, entity[2] if entity in guessed else None)
+        for entity in sorted(wanted | guessed)
     ]
 
 
@@ -73,8 +73,8 @@ def entity_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dict[s
         targets, predictions: tags per character, one list per sentence; for KLUE-NER without the
             spaces (`spans.drop_spaces`).
 
-    Edge cases: an I- that continues nothing is no entity; the types averaged are those in gold or
-    predictions; no entity on either side gives NaN.
+    Edge cases: an I- that continues nothing is not an entity; the types averaged are those in
+    gold or predictions; no entity on either side gives NaN.
     """
     return {"entity_f1": entities_by_type(*_tag_columns(targets, predictions))}
 
@@ -122,7 +122,7 @@ def character_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dic
 def token_accuracy(targets: Sequence[Sequence], predictions: Sequence) -> dict[str, Sums]:
     """The share of right tags over the positions whose gold tag is not None (padding, special
     tokens); NaN if there is none. A prediction may be None: all its positions are wrong. Of tags
-    per character that know those of their tokens (`tags.CharacterTags`), the tokens are scored."""
+    per character with those of their tokens (`tags.CharacterTags`), the tokens are scored."""
     rows = []
     for gold, predicted in zip(targets, predictions, strict=True):
         tags, guesses = (getattr(side, "tokens", side) for side in (gold, predicted))
@@ -138,11 +138,11 @@ WRONG_HEAD, RARE = "wrong head", "rare"
 
 
 def tree_words(gold: Tree, predicted: Tree | None) -> list[tuple]:
-    """(head, relation, predicted head, predicted relation) of each word, None where nothing was
+    """(head, relation, predicted head, predicted relation) of each word, None if nothing was
     predicted."""
     nothing = [None] * len(gold["heads"])
-    said = predicted or {"heads": nothing, "relations": nothing}
-    columns = gold["heads"], gold["relations"], said["heads"], said["relations"]
+    tree = predicted or {"heads": nothing, "relations": nothing}
+    columns = gold["heads"], gold["relations"], tree["heads"], tree["relations"]
     return list(zip(*columns, strict=True))
 
 
@@ -152,11 +152,11 @@ def klue_dp(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict
 
     Source: KLUE-baseline, klue_dp_uas_macro_f1 and klue_dp_las_macro_f1.
 
-    * `uas`: macro F1 where the classes are the heads' positions (0 = root), so that the rare far
+    * `uas`: macro F1 with the heads' positions as classes (0 = root), so that the rare far
       position 30 weighs as much as 1.
     * `las`: macro F1 over relations, where those from index 15 of KLUE_DP on are one class in gold
-      and predictions, and a word with a wrong head gets a predicted class of its own, which counts
-      with F1 0: a single wrong head takes 6 points where all 16 classes occur.
+      and predictions, and a word with a wrong head gets a predicted class that
+      counts with F1 0: a single wrong head takes 6 points if all 16 classes occur.
     * `uas_accuracy`, `las_accuracy`: the plain shares of words with the right head, and with the
       right head and relation, nothing merged.
 
@@ -168,8 +168,8 @@ def klue_dp(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict
     heads, relations, counts = [], [], []
     for trees in zip(targets, predictions, strict=True):
         words = tree_words(*trees)
-        right = [head == said_head for head, _, said_head, _ in words]
-        both = [ok and r == said for ok, (_, r, _, said) in zip(right, words, strict=True)]
+        right = [head == guess_head for head, _, guess_head, _ in words]
+        both = [ok and r == guess for ok, (_, r, _, guess) in zip(right, words, strict=True)]
         merged = [[name if name in common else RARE for name in word[1::2]] for word in words]
         heads.append([word[::2] for word in words])
         relations.append(
@@ -190,9 +190,9 @@ def relations_by_type(targets: Sequence[Tree], predictions: Sequence[Tree | None
     rows = [
         [
             pair
-            for head, relation, said_head, said in tree_words(*trees)
+            for head, relation, guess_head, guess in tree_words(*trees)
             for pair in (
-                [(relation, said)] if head == said_head else [(relation, None), (None, said)]
+                [(relation, guess)] if head == guess_head else [(relation, None), (None, guess)]
             )
         ]
         for trees in zip(targets, predictions, strict=True)

@@ -18,7 +18,7 @@ from ke_t5.task.metrics.statistics import Mean, Statistic, Sums, f1_of_counts
 # ----------------------------------------------------------------------------------- KLUE-MRC
 
 # The official normaliser means to blank out quotes and brackets, but a misplaced bracket makes its
-# pattern match one of them only where a fixed run of others follows. Kept, as scores depend on it.
+# pattern match one of them only if a fixed run of others follows. Scores depend on it.
 _KLUE_MRC_MEANT_AS_SYMBOLS = re.compile(r"""['"《》<>〈〉]\(\)\‘\’""")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -51,13 +51,13 @@ def klue_mrc(
 ) -> dict[str, Mean]:
     """Exact match and the "ROUGE-W" of KLUE-MRC: best over the references, mean over questions.
 
-    Source: KLUE-baseline, klue_mrc_em and klue_mrc_rouge_w. Its ROUGE-W is no weighted longest
-    common subsequence but the F1 of the longest common run of characters, spaces included.
+    Source: KLUE-baseline, klue_mrc_em and klue_mrc_rouge_w. Its ROUGE-W is not a weighted
+    longest common subsequence but the F1 of the longest common run of characters, spaces included.
 
     Args:
         targets: the references of each question; none for a question without an answer, whose only
             right answer is the empty one.
-        predictions: the answers; "" says that there is none, None is wrong everywhere.
+        predictions: the answers; "" means no answer, None is always wrong.
 
     Edge cases: case and ASCII punctuation do not count, quotes such as 《》‘’ do.
     """
@@ -101,8 +101,8 @@ def korquad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None])
 
     Source: korquad.github.io, evaluate-v1.0.py.
 
-    Edge cases: None (no answer was given) counts 0 as the official program counts a missing id;
-    where both answers are empty after normalisation, exact match is 1 and F1 is 0.
+    Edge cases: None (no output) counts 0 as the official program counts a missing id; if both
+    answers are empty after normalisation, exact match is 1 and F1 is 0.
     """
     exact, f1 = [], []
     for references, prediction in zip(targets, predictions, strict=True):
@@ -136,11 +136,11 @@ def dialogue_state(
 
     * `joint_goal_accuracy`: turns whose state is right as a set; two empty states are equal.
     * `slot_f1`: what the official program calls micro F1: the mean over turns of each turn's F1,
-      where a turn without gold slots counts 1 for an empty prediction and 0 otherwise.
+      a turn without gold slots counts 1 for an empty prediction and 0 otherwise.
     * `slot_micro_f1`: hits, false alarms and misses summed over all turns, 0 without any slot.
 
     Source: KLUE-baseline, wos_jga, wos_slot_micro_f1 and compute_prf_for_wos. Values are compared
-    as they stand. None is wrong, for an empty gold state too.
+    verbatim. None is wrong, for an empty gold state too.
     """
     joint, per_turn, counts = [], [], []
     for gold, predicted in zip(targets, predictions, strict=True):
@@ -175,7 +175,7 @@ def _eojeols(text: str) -> list[str]:
 
 @functools.cache  # loading its model takes longer than many a split
 def _kiwi_morphemes() -> Callable[[str], list[str]] | None:
-    """kiwipiepy's analyser, None where it is not installed."""
+    """kiwipiepy's analyser, None if it is not installed."""
     try:
         from kiwipiepy import Kiwi  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -199,9 +199,9 @@ def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str
     """ROUGE-1, -2 and -L (F1, mean over summaries) under each tokenizer, which the name states.
 
     `[syllable]` counts characters without white space, `[eojeol]` words between white space, and
-    `[kiwi]` morphemes where kiwipiepy is installed. rouge_score's own tokenizer keeps only Latin
-    letters and digits, so that two equal Korean texts score 0: numbers made with it (KE-T5's
-    published ones) do not compare. There is no official program for the NIKL summaries.
+    `[kiwi]` morphemes if kiwipiepy is installed. rouge_score's own tokenizer keeps only Latin
+    letters and digits, so that two equal Korean texts score 0: scores made with it (KE-T5's
+    published ones) are not comparable. There is no official program for the NIKL summaries.
 
     Edge cases: the score is a plain mean, no bootstrap median, so it is the same each time; ROUGE-L
     takes the summary as one sentence; an empty reference or prediction (None too) scores 0; a text
@@ -228,8 +228,8 @@ def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str
 def bleu(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str, Sums]:
     """BLEU of the whole split by sacrebleu, its `intl` tokenizer (words and punctuation marks).
 
-    These are the settings of T5 and KE-T5 (exponential smoothing, case kept). Edge case: a split
-    without any run of four words scores 0.
+    These are the settings of T5 and KE-T5 (exponential smoothing, case-sensitive). Edge case: a
+    split without any run of four words scores 0.
     """
     from sacrebleu.metrics.bleu import BLEU
 
@@ -247,8 +247,9 @@ def _bleu(sums: np.ndarray) -> np.ndarray:
     from sacrebleu.metrics.bleu import BLEU
 
     scores = []
-    for said, wanted, *counts in np.rint(sums).astype(int).reshape(-1, sums.shape[-1]).tolist():
-        half = len(counts) // 2
-        one = BLEU.compute_bleu(counts[:half], counts[half:], said, wanted, smooth_method="exp")
+    for row in np.rint(sums).astype(int).reshape(-1, sums.shape[-1]).tolist():
+        (size, reference_size), half = row[:2], len(row) // 2
+        hits, totals = row[2 : half + 1], row[half + 1 :]
+        one = BLEU.compute_bleu(hits, totals, size, reference_size, smooth_method="exp")
         scores.append(one.score)
     return np.array(scores).reshape(sums.shape[:-1])

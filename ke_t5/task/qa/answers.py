@@ -17,12 +17,12 @@ MAX_ANSWER_TOKENS = 30
 
 @dataclass(frozen=True)
 class Window:
-    """What a model says about one window.
+    """A model's scores of one window.
 
     Args:
         start_logits, end_logits: one score per token, [tokens]; the end is the answer's last token.
         offsets: the tokens' characters in the whole passage, None for tokens that are not in it.
-        may_start: whether an answer may start at a token, [tokens]; None: at all of them.
+        may_start: whether an answer may start at a token, [tokens]; None: at any.
     """
 
     start_logits: Sequence[float] | np.ndarray
@@ -54,7 +54,7 @@ def best_answers(
     tokens are in the passage, in order, at most `max_answer_tokens` tokens long, and if the answer
     may start there (see `most_context`).
     """
-    found = []
+    candidates = []
     for window in windows:
         starts, ends = _best(window.start_logits, num_best), _best(window.end_logits, num_best)
         inside = np.array([bool(o) and o[1] > o[0] for o in window.offsets], dtype=bool)
@@ -66,10 +66,10 @@ def best_answers(
         start_logits, end_logits = np.asarray(window.start_logits), np.asarray(window.end_logits)
         for i, j in np.argwhere(valid):
             score = float(start_logits[starts[i]]) + float(end_logits[ends[j]])
-            found.append((score, window.offsets, int(starts[i]), int(ends[j])))
-    found.sort(key=lambda candidate: -candidate[0])
+            candidates.append((score, window.offsets, int(starts[i]), int(ends[j])))
+    candidates.sort(key=lambda candidate: -candidate[0])
     answers: dict[str, Answer] = {}
-    for score, offsets, first, last in found:
+    for score, offsets, first, last in candidates:
         start, end = character_span(context, offsets, first, last + 1)
         answers.setdefault(context[start:end], Answer(context[start:end], start, end, score))
         if len(answers) == num_best:
@@ -118,7 +118,7 @@ def best_answer(
     """The text of the best answer over all windows, "" for none.
 
     Args:
-        null_position: the token whose scores mean "no answer" ([CLS]); None where every question
+        null_position: the token whose scores mean "no answer" ([CLS]); None if every question
             has an answer.
         null_threshold: "no answer" must be better than the best answer by more than this.
         options: as for `best_answers`.
@@ -134,5 +134,5 @@ def best_answer(
 
 
 def _best(logits: Sequence[float] | np.ndarray, num_best: int) -> np.ndarray:
-    """Positions of the highest scores, highest first, the earlier one where two are equal."""
+    """Positions of the highest scores, highest first, of equal ones the earlier."""
     return np.argsort(-np.asarray(logits, dtype=np.float64), kind="stable")[:num_best]

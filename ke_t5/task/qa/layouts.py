@@ -1,4 +1,4 @@
-"""Where question and passage lie among the tokens of their encoding, whole and uncut."""
+"""The positions of question and passage among the tokens of their untruncated encoding."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ QUESTION_TOKENS = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a whole, uncut encoding lie: positions of its tokens.
+    """The parts of an untruncated encoding, as positions of its tokens.
 
     Attributes:
-        head: what stands before the passage in every window, the question cut to its limit.
-        passage, tail: the tokens of the passage, and the marks behind it.
+        head: what precedes the passage in every window, with the question cut to its limit.
+        passage, tail: the tokens of the passage, and the special tokens after it.
         characters: [start, end] in the passage of each of its tokens.
     """
 

@@ -20,8 +20,8 @@ from ke_t5.task.utils import get_vocabulary
 
 STRIDE = 128  # the official KLUE-MRC setting (KLUE-baseline, run_all.sh)
 
-# "No answer here" is token 0: [CLS] where the tokenizer has one. T5's has none: there it is the
-# first piece of "question:", which every input begins with and no answer can hold; transformers'
+# "No answer here" is token 0: [CLS] if the tokenizer has one. T5's has none: there it is the first
+# piece of "question:", which every input begins with and no answer can contain; transformers'
 # own scripts and pipeline take token 0 as well.
 NULL_POSITION = 0
 
@@ -33,8 +33,8 @@ CUT_OFF = "answers are in the part of the passage that was cut off"
 
 
 def references(row: Example) -> list[str] | None:
-    """All answers that count as right, each once; [] where there is none to give, None where
-    nobody says."""
+    """All answers that count as right, each once; [] if there is no answer, None if it is
+    unknown."""
     if row["is_impossible"]:
         return []
     if not row["answers"]:
@@ -58,9 +58,9 @@ def add_windows(
     (the last token of the answer), `offsets` (characters of the passage, [0, 0] outside it) and
     `may_start` (whether an answer may start at a token, see `answers.most_context`).
 
-    The answer learnt is the first one of the row; a window that does not hold all of it has the
-    null position, an unlabelled row `IGNORED`. What decoding and counts need of the row stands in
-    its first window only: passages are long.
+    The answer learnt is the first one of the row; a window without all of it has the null
+    position, an unlabelled row `IGNORED`. What decoding and counts need of the row is in its first
+    window only: passages are long.
     """
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
@@ -70,13 +70,13 @@ def add_windows(
     names = ["input_ids"]
     if "token_type_ids" in encoded and lay_out is pair_layouts:
         names.append("token_type_ids")
-    made: dict[str, list] = {}
+    columns: dict[str, list] = {}
     for number, (row, layout) in enumerate(zip(rows, layouts, strict=True)):
         tokens = {name: encoded[name][number] for name in names}
         for example in _windows_of(row, tokens, layout, limit):
             for name, value in example.items():
-                made.setdefault(name, []).append(value)
-    return made
+                columns.setdefault(name, []).append(value)
+    return columns
 
 
 def _windows_of(
@@ -86,9 +86,9 @@ def _windows_of(
     room = limit - len(layout.head) - len(layout.tail)
     if room < 1:
         raise UserError(
-            f"inputs of {limit} tokens leave no room beside a question of {len(layout.head)}",
+            f"max length {limit} leaves no room for the passage after {len(layout.head)} tokens",
             "get_dataset.sequence_length",
-            f"give at least {2 * QUESTION_TOKENS}",
+            f"set inputs to at least {2 * QUESTION_TOKENS}",
         )
     stride = min(STRIDE, max(1, room // 2))
     windows = spans.windows(len(layout.passage), size=room, stride=stride)
@@ -145,11 +145,11 @@ class _Place:
     is_exact: bool
 
     def is_in(self, window: spans.Span) -> bool:
-        """Whether a window holds all of it."""
+        """Whether all of it is in a window."""
         return window[0] <= self.first and self.end <= window[1]
 
     def can_be_found(self, windows: Sequence[spans.Span], masks: Sequence[np.ndarray]) -> bool:
-        """Whether the window that it may start in (see `answers.most_context`) holds all of it."""
+        """Whether all of it is in the window that it may start in (see `answers.most_context`)."""
         return any(
             self.is_in(window) and mask[self.first - window[0]]
             for window, mask in zip(windows, masks, strict=True)
@@ -161,8 +161,8 @@ def _place(answer: Mapping[str, Any], context: str, layout: Layout) -> _Place | 
     span = spans.token_span(layout.characters, start, end)
     if span is None:
         return None
-    found = slice(*spans.character_span(context, layout.characters, *span))
-    is_exact = context[found] == answer["text"].strip()
+    text_range = slice(*spans.character_span(context, layout.characters, *span))
+    is_exact = context[text_range] == answer["text"].strip()
     return _Place(*span, is_exact and span[1] - span[0] <= answers.MAX_ANSWER_TOKENS)
 
 
@@ -196,19 +196,19 @@ def decode_answer(
 
 
 def _best_tokens(records: Records, examples: Examples, null_position: int | None) -> str:
-    """The best answer by its tokens alone, which may lie in the question too; "" for none."""
-    windows, found = [], []
+    """The best answer by its tokens alone, which may be in the question too; "" for none."""
+    windows, candidates = [], []
     for record, example in zip(records, examples, strict=True):
-        # A stand-in passage of one character per token: its places are the tokens'.
+        # A placeholder passage of one character per token: its positions are the tokens'.
         tokens = example["input_ids"]
         places = [[i, i + 1] for i in range(len(tokens))]
         places[NULL_POSITION] = list(spans.NOWHERE)
         windows.append(answers.Window(record["start"], record["end"], places))
         best = answers.best_answers("x" * len(tokens), windows[-1:])[:1]
-        found += [(one.score, tokens[one.start : one.end]) for one in best]
-    if not found:
+        candidates += [(one.score, tokens[one.start : one.end]) for one in best]
+    if not candidates:
         return ""
-    score, tokens = max(found, key=lambda answer: answer[0])
+    score, tokens = max(candidates, key=lambda answer: answer[0])
     if null_position is not None:
         if answers.null_score(windows, null_position=null_position) > score:
             return ""
@@ -220,8 +220,8 @@ def _decoded(tokens: Sequence[int]) -> str:
 
 
 def gold_references(example: Example) -> list[str] | None:
-    """All right answers of a row, by its first window; where nothing was kept, the one that a
-    window holds, [] where it holds none."""
+    """All right answers of a row, by its first window; without kept columns, the one in the
+    window, [] if there is none."""
     if "gold" in example:
         return example["gold"]
     start, last = example["start_positions"], example["end_positions"]
@@ -245,7 +245,7 @@ def count_answers_cut_off(
     batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
 ) -> Batch:
     """Counts the questions whose every answer was cut off with the end of the passage; the inputs
-    end with it. A tokenizer that knows no characters leaves them uncounted."""
+    end with it. With a tokenizer without offsets they are not counted."""
     tokenizer = output_features["input_ids"].tokenizer()
     if not tokenizer.is_fast:
         return batch
