@@ -1,7 +1,6 @@
 """An encoder with a head: T5's own, under the parameter names of T5 checkpoints, or any other.
 
-A model class names its head by two functions of `heads` or `structured_heads`: `add_head` puts
-the head's modules on the model, `forward` computes the output.
+A model class combines one of these with a head of `heads` or `structured_heads`, in front.
 """
 
 from __future__ import annotations
@@ -20,19 +19,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from ke_t5.models.configs import EncoderConfig, T5EncoderConfig
 from ke_t5.models.crf import CRF
 from ke_t5.models.families import ENCODER_CLASSES, READ_BY_DECODER
+from ke_t5.models.heads import Head
 
 
-class T5EncoderWithHead(T5EncoderModel):
-    """T5's encoder (`shared`, `encoder.*`) and a head; a seq2seq checkpoint's decoder is left out.
-
-    Attributes:
-        task_forms: the kinds of task that the head serves.
-        loss_divisor: what the mean loss is a mean over, where that is not what the task says.
-    """
+class T5EncoderWithHead(Head, T5EncoderModel):
+    """T5's encoder (`shared`, `encoder.*`) and a head; a whole T5's decoder is left out."""
 
     config_class = T5EncoderConfig
-    task_forms: tuple[str, ...] = ()
-    loss_divisor: str | None = None
     _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^lm_head\."]
 
     def __init__(self, config: T5EncoderConfig) -> None:
@@ -57,12 +50,10 @@ class T5EncoderWithHead(T5EncoderModel):
         _init_head(module)
 
 
-class EncoderWithHead(PreTrainedModel):
+class EncoderWithHead(Head):
     """Any encoder of transformers (`backbone.*`) and a head."""
 
     config_class = EncoderConfig
-    task_forms: tuple[str, ...] = ()
-    loss_divisor: str | None = None
     base_model_prefix = "backbone"
     supports_gradient_checkpointing = True
     # Which attention is used is the backbone's business; it has the last word.

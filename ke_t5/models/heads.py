@@ -1,7 +1,7 @@
-"""Heads that read one decision off the encoder for a text, a token, or a pair of entities.
+"""Heads that make one decision for a text, a token, or a pair of entities.
 
-Each is two functions that a model class takes as methods: `add_*` makes the modules, under the
-parameter names of the released models; the other is `forward`.
+A head is a mixin: `add_head` makes its modules, under the parameter names of the released models,
+and `forward` computes the output. A model class combines one with an encoder of `encoders`.
 
 Shape letters: B rows, S tokens, D width, C classes.
 """
@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import (
+    BaseModelOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
@@ -109,157 +111,215 @@ def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> T
     raise ValueError(f"unknown problem_type {problem_type!r}")
 
 
-def add_sequence_head(self: nn.Module) -> None:
-    """`pooler`, `dropout` and `classifier`; the class says how to `pool`."""
-    width = self.config.hidden_size
-    self.pooler = Pooler(width, self.config.dropout_rate, self.pool)
-    self.dropout = nn.Dropout(self.config.dropout_rate)
-    self.classifier = nn.Linear(width, self.num_labels)
+class Head(PreTrainedModel):
+    """What a head needs of the encoder beside it.
+
+    Attributes:
+        task_forms: the forms of task that the head serves.
+        loss_divisor: what the mean loss is a mean over, if that is not what the task says.
+    """
+
+    task_forms: tuple[str, ...] = ()
+    loss_divisor: str | None = None
+
+    def add_head(self) -> None:
+        """Adds the head's modules to the model."""
+        raise NotImplementedError
+
+    def encode(
+        self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
+    ) -> tuple[BaseModelOutput, Tensor]:
+        """The encoder's output and the mask [B, S], all true if none is given."""
+        raise NotImplementedError
 
 
-@can_return_tuple
-def classify_sequences(
-    self: nn.Module,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    labels: Tensor | None = None,
-    **kwargs: Any,
-) -> SequenceClassifierOutput:
-    """Logits [B, C] for each text; labels are [B] ids or numbers, or [B, C] zeros and ones."""
-    output, mask = self.encode(
-        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
-    )
-    pool = getattr(self, "pooler", self.pool)  # a pooler has layers of its own
-    logits = self.classifier(self.dropout(pool(output.last_hidden_state, mask)))
-    loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
-    return SequenceClassifierOutput(
-        loss=loss,
-        logits=logits,
-        hidden_states=output.hidden_states,
-        attentions=output.attentions,
-    )
-
-
-def add_pooled_head(self: nn.Module) -> None:
-    """`dropout` and `classifier`, on what `pool` takes of the tokens.
+class SequenceHead(Head):
+    """A class, or a number, for a text: `dropout` and `classifier` on what `pool` takes of it.
 
     No fresh layer between the encoder and the decision: a pooler that was not pre-trained is what
     keeps short fine-tunings from learning anything.
     """
-    self.dropout = nn.Dropout(self.config.dropout_rate)
-    self.classifier = nn.Linear(self.config.hidden_size, self.num_labels)
+
+    @staticmethod
+    def pool(hidden: Tensor, mask: Tensor) -> Tensor:
+        """The vector [B, D] of each text's [B, S, D] tokens that the mask holds."""
+        raise NotImplementedError
+
+    def add_head(self) -> None:
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+        self.classifier = nn.Linear(self.config.hidden_size, self.num_labels)
+
+    def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """The vectors [B, D] of the texts."""
+        return self.pool(hidden, mask)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Logits [B, C] for each text; labels are [B] ids or numbers, or [B, C] zeros and ones."""
+        output, mask = self.encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        logits = self.classifier(self.dropout(self.pooled(output.last_hidden_state, mask)))
+        loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
+        return SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
 
 
-def add_entity_pair_head(self: nn.Module) -> None:
-    """`pooler`, `dropout`, `fc_layer.0` (both entities) and `classifier.0`, of three vectors."""
-    width = self.config.hidden_size
-    self.pooler = Pooler(width, self.config.dropout_rate, self.pool)
-    self.dropout = nn.Dropout(self.config.dropout_rate)
-    self.fc_layer = nn.Sequential(nn.Linear(width, width))
-    self.classifier = nn.Sequential(nn.Linear(3 * width, self.num_labels))
+class SequenceHeadWithPooler(SequenceHead):
+    """`pooler`, whose layers are drawn anew, `dropout` and `classifier`."""
+
+    def add_head(self) -> None:
+        self.pooler = Pooler(self.config.hidden_size, self.config.dropout_rate, self.pool)
+        super().add_head()
+
+    def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return self.pooler(hidden, mask)
 
 
-@can_return_tuple
-def classify_entity_pairs(
-    self: nn.Module,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    labels: Tensor | None = None,
-    *,
-    entity_token_idx: Tensor | None = None,
-    **kwargs: Any,
-) -> SequenceClassifierOutput:
-    """Logits [B, C] for the relation of two entities.
+class EntityPairHead(Head):
+    """The relation of two entities: `pooler`, `dropout`, `fc_layer.0` (both entities) and
+    `classifier.0`, of three vectors."""
 
-    Args:
-        entity_token_idx: [B, 2, 2], first and end (exclusive) token of subject and object.
-    """
-    if entity_token_idx is None:
-        raise ValueError("entity_token_idx [B, 2, 2] is needed: token spans of subject and object")
-    output, mask = self.encode(
-        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
-    )
-    hidden = output.last_hidden_state
-    entities = [self.fc_layer(span_mean(hidden, entity_token_idx[:, which])) for which in (0, 1)]
-    vectors = [self.dropout(self.pooler(hidden, mask)), *entities]
-    logits = self.classifier(torch.cat(vectors, dim=-1))
-    loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
-    return SequenceClassifierOutput(
-        loss=loss,
-        logits=logits,
-        hidden_states=output.hidden_states,
-        attentions=output.attentions,
-    )
+    @staticmethod
+    def pool(hidden: Tensor, mask: Tensor) -> Tensor:
+        """The vector [B, D] of each text's [B, S, D] tokens that the mask holds."""
+        raise NotImplementedError
 
+    def add_head(self) -> None:
+        width = self.config.hidden_size
+        self.pooler = Pooler(width, self.config.dropout_rate, self.pool)
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+        self.fc_layer = nn.Sequential(nn.Linear(width, width))
+        self.classifier = nn.Sequential(nn.Linear(3 * width, self.num_labels))
 
-def add_token_head(self: nn.Module) -> None:
-    """`dropout` and `classifier`."""
-    self.dropout = nn.Dropout(self.config.dropout_rate)
-    self.classifier = nn.Linear(self.config.hidden_size, self.num_labels)
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        entity_token_idx: Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Logits [B, C] for the relation of two entities.
 
-
-@can_return_tuple
-def classify_tokens(
-    self: nn.Module,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    labels: Tensor | None = None,
-    **kwargs: Any,
-) -> TokenClassifierOutput:
-    """Logits [B, S, C] for each token; labels [B, S] count where not -100 and not padding."""
-    output, mask = self.encode(
-        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
-    )
-    logits = self.classifier(self.dropout(output.last_hidden_state))
-    loss = None
-    if labels is not None:
-        loss = mean_cross_entropy(logits, labels.masked_fill(~mask, IGNORED))
-    return TokenClassifierOutput(
-        loss=loss,
-        logits=logits,
-        hidden_states=output.hidden_states,
-        attentions=output.attentions,
-    )
+        Args:
+            entity_token_idx: [B, 2, 2], first and end (exclusive) token of subject and object.
+        """
+        if entity_token_idx is None:
+            raise ValueError("entity_token_idx [B, 2, 2] is needed: tokens of subject and object")
+        output, mask = self.encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        hidden = output.last_hidden_state
+        entities = [
+            self.fc_layer(span_mean(hidden, entity_token_idx[:, which])) for which in (0, 1)
+        ]
+        vectors = [self.dropout(self.pooler(hidden, mask)), *entities]
+        logits = self.classifier(torch.cat(vectors, dim=-1))
+        loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
+        return SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
 
 
-def add_answer_head(self: nn.Module) -> None:
-    """`dropout` and `qa_outputs`, a start and an end score for each token."""
-    self.dropout = nn.Dropout(self.config.dropout_rate)
-    self.qa_outputs = nn.Linear(self.config.hidden_size, 2)
+class TokenHead(Head):
+    """A class for each token: `dropout` and `classifier`."""
+
+    def add_head(self) -> None:
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+        self.classifier = nn.Linear(self.config.hidden_size, self.num_labels)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """Logits [B, S, C] for each token; labels [B, S] count if not -100 and not padding."""
+        output, mask = self.encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        logits = self.classifier(self.dropout(output.last_hidden_state))
+        loss = None
+        if labels is not None:
+            loss = mean_cross_entropy(logits, labels.masked_fill(~mask, IGNORED))
+        return TokenClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
 
 
-@can_return_tuple
-def find_answers(
-    self: nn.Module,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    *,
-    start_positions: Tensor | None = None,
-    end_positions: Tensor | None = None,
-    **kwargs: Any,
-) -> QuestionAnsweringModelOutput:
-    """Start and end logits [B, S]; gold positions [B] (end inclusive), outside the text ignored."""
-    output, mask = self.encode(
-        input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
-    )
-    logits = self.qa_outputs(self.dropout(output.last_hidden_state))
-    logits = logits.masked_fill(~mask.unsqueeze(-1), torch.finfo(logits.dtype).min)
-    start, end = logits.unbind(-1)
-    loss = None
-    if start_positions is not None and end_positions is not None:
-        gold = [_inside_text(places, mask) for places in (start_positions, end_positions)]
-        loss = (mean_cross_entropy(start, gold[0]) + mean_cross_entropy(end, gold[1])) / 2
-    return QuestionAnsweringModelOutput(
-        loss=loss,
-        start_logits=start,
-        end_logits=end,
-        hidden_states=output.hidden_states,
-        attentions=output.attentions,
-    )
+class AnswerHead(Head):
+    """The answer in a passage: `dropout` and `qa_outputs`, a start and an end score per token."""
+
+    def add_head(self) -> None:
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+        self.qa_outputs = nn.Linear(self.config.hidden_size, 2)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        *,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **kwargs: Any,
+    ) -> QuestionAnsweringModelOutput:
+        """Start and end logits [B, S]; gold positions [B] (end inclusive) outside the text are
+        ignored."""
+        output, mask = self.encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        logits = self.qa_outputs(self.dropout(output.last_hidden_state))
+        logits = logits.masked_fill(~mask.unsqueeze(-1), torch.finfo(logits.dtype).min)
+        start, end = logits.unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            gold = [_inside_text(places, mask) for places in (start_positions, end_positions)]
+            loss = (mean_cross_entropy(start, gold[0]) + mean_cross_entropy(end, gold[1])) / 2
+        return QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start,
+            end_logits=end,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
 
 
 def _inside_text(positions: Tensor, mask: Tensor) -> Tensor:

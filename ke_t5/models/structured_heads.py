@@ -16,65 +16,68 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils import ModelOutput, can_return_tuple
 
 from ke_t5.models.crf import CRF
-from ke_t5.models.heads import IGNORED, exact, mean_cross_entropy
+from ke_t5.models.heads import IGNORED, Head, exact, mean_cross_entropy
 
 
-def add_crf_head(self: nn.Module) -> None:
-    """`dropout`, `position_wise_ff` and `crf`."""
-    self.dropout = nn.Dropout(self.config.dropout_rate)
-    self.position_wise_ff = nn.Linear(self.config.hidden_size, self.num_labels)
-    self.crf = CRF(self.num_labels)
+class CrfHead(Head):
+    """A tag for each token by a linear-chain CRF: `dropout`, `position_wise_ff` and `crf`."""
 
+    loss_divisor = "rows"
 
-@can_return_tuple
-def tag_with_crf(
-    self: nn.Module,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    labels: Tensor | None = None,
-    *,
-    token_type_ids: Tensor | None = None,
-    **kwargs: Any,
-) -> TokenClassifierOutput:
-    """The best tag ids of each row as nested lists, in `logits`, one for each unmasked token.
+    def add_head(self) -> None:
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+        self.position_wise_ff = nn.Linear(self.config.hidden_size, self.num_labels)
+        self.crf = CRF(self.num_labels)
 
-    Args:
-        labels: [B, S]; `loss` is then the mean negative log-likelihood of a sentence that has one.
-            A token whose label is -100 stays in the chain, its tag unknown. While training with
-            labels, `logits` is None: no step waits for a search that nobody reads.
-    """
-    output, mask = self.encode(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        inputs_embeds=inputs_embeds,
-        token_type_ids=token_type_ids,
-        **kwargs,
-    )
-    emissions = self.position_wise_ff(self.dropout(output.last_hidden_state))
-    loss, tags = _crf_results(self, emissions, labels, mask)
-    return TokenClassifierOutput(
-        loss=loss, logits=tags, hidden_states=output.hidden_states, attentions=output.attentions
-    )
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        token_type_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """The best tag ids of each row as nested lists, in `logits`, one for each unmasked token.
+
+        Args:
+            labels: [B, S]; `loss` is then the mean negative log-likelihood of a sentence that has
+                one. A token whose label is -100 stays in the chain, its tag unknown. While training
+                with labels, `logits` is None: no step waits for a search that nobody reads.
+        """
+        output, mask = self.encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            token_type_ids=token_type_ids,
+            **kwargs,
+        )
+        emissions = self.position_wise_ff(self.dropout(output.last_hidden_state))
+        loss, tags = _crf_results(self, self.crf, emissions, labels, mask)
+        return TokenClassifierOutput(
+            loss=loss, logits=tags, hidden_states=output.hidden_states, attentions=output.attentions
+        )
 
 
 # What a CRF does depends on the lengths of a batch: torch.compile would break it into dozens of
 # graphs, and translate them again for other lengths.
 @torch.compiler.disable
 def _crf_results(
-    self: nn.Module, emissions: Tensor, labels: Tensor | None, mask: Tensor
+    head: Head, crf: CRF, emissions: Tensor, labels: Tensor | None, mask: Tensor
 ) -> tuple[Tensor | None, list[list[int]] | None]:
     forbidden = loss = None
-    if self.config.crf_iob2:
-        names = tuple(self.config.id2label[index] for index in range(self.num_labels))
+    if head.config.crf_iob2:
+        names = tuple(head.config.id2label[index] for index in range(head.num_labels))
         forbidden = iob2_forbidden(names, emissions.device)
     if labels is not None:
         # A sentence without a label has the loss 0 and is none of those that the mean is over.
         num_labelled = ((labels >= 0) & mask).any(1).sum()
-        loss = self.crf(emissions, labels, mask, forbidden).sum() / num_labelled.clamp(min=1)
-        if self.training:
+        loss = crf(emissions, labels, mask, forbidden).sum() / num_labelled.clamp(min=1)
+        if head.training:
             return loss, None
-    return loss, self.crf.decode(emissions, mask, forbidden)
+    return loss, crf.decode(emissions, mask, forbidden)
 
 
 @functools.lru_cache(maxsize=8)
@@ -94,61 +97,71 @@ def iob2_forbidden(names: tuple[str, ...], device: torch.device | str = "cpu") -
         return torch.tensor(rows, device=device)
 
 
-def add_character_head(self: nn.Module) -> None:
-    """`places_from_start/_end`, `dense`, `dropout`, `classifier` and, if configured, `crf`."""
-    width, places = self.config.hidden_size, self.config.max_token_characters
-    self.places_from_start = nn.Embedding(places, width)
-    self.places_from_end = nn.Embedding(places, width)
-    # Without a layer that mixes them, a place could only shift a token's scores: it could not
-    # say "the second half of this token is a particle".
-    self.dense = nn.Linear(width, width)
-    self.dropout = nn.Dropout(self.config.dropout_rate)
-    self.classifier = nn.Linear(width, self.num_labels)
-    self.crf = CRF(self.num_labels) if self.config.character_crf else None
+class CharacterHead(Head):
+    """A tag for each character, whatever tokens the tokenizer made of them: `places_from_start`,
+    `places_from_end`, `dense`, `dropout`, `classifier` and, if configured, `crf`."""
 
+    @property
+    def loss_divisor(self) -> str | None:
+        """Sentences if a CRF sums over their characters."""
+        return "rows" if self.crf is not None else None
 
-@can_return_tuple
-def tag_characters(
-    self: nn.Module,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    labels: Tensor | None = None,
-    *,
-    character_token_idx: Tensor | None = None,
-    token_type_ids: Tensor | None = None,
-    **kwargs: Any,
-) -> TokenClassifierOutput:
-    """Logits [B, K, C] for each character, or with a CRF the best tag ids as nested lists.
+    def add_head(self) -> None:
+        width, places = self.config.hidden_size, self.config.max_token_characters
+        self.places_from_start = nn.Embedding(places, width)
+        self.places_from_end = nn.Embedding(places, width)
+        # Without a layer that mixes them, a place could only shift a token's scores: it could not
+        # say "the second half of this token is a particle".
+        self.dense = nn.Linear(width, width)
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+        self.classifier = nn.Linear(width, self.num_labels)
+        self.crf = CRF(self.num_labels) if self.config.character_crf else None
 
-    Args:
-        character_token_idx: [B, K], the token of each character; -1 is padding. A space, or a
-            character that normalisation removed, has the token of its left neighbour.
-        labels: [B, K], -100 where there is none.
-    """
-    if character_token_idx is None:
-        raise ValueError("character_token_idx [B, K] is needed: the token of each character")
-    output, _ = self.encode(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        inputs_embeds=inputs_embeds,
-        token_type_ids=token_type_ids,
-        **kwargs,
-    )
-    hidden = _rows_at(output.last_hidden_state, character_token_idx)
-    start, end = places_in_token(character_token_idx, self.config.max_token_characters)
-    hidden = hidden + self.places_from_start(start) + self.places_from_end(end)
-    hidden = self.dropout(functional.gelu(self.dense(self.dropout(hidden))))
-    logits = self.classifier(hidden)
-    mask = character_token_idx >= 0
-    if self.crf is not None:
-        loss, logits = _crf_results(self, logits, labels, mask)
-    else:
-        labels = None if labels is None else labels.masked_fill(~mask, IGNORED)
-        loss = None if labels is None else mean_cross_entropy(logits, labels)
-    return TokenClassifierOutput(
-        loss=loss, logits=logits, hidden_states=output.hidden_states, attentions=output.attentions
-    )
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        character_token_idx: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """Logits [B, K, C] for each character, or with a CRF the best tag ids as nested lists.
+
+        Args:
+            character_token_idx: [B, K], the token of each character; -1 is padding. A space, or a
+                character that normalisation removed, has the token of its left neighbour.
+            labels: [B, K], -100 where there is none.
+        """
+        if character_token_idx is None:
+            raise ValueError("character_token_idx [B, K] is needed: the token of each character")
+        output, _ = self.encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            token_type_ids=token_type_ids,
+            **kwargs,
+        )
+        hidden = _rows_at(output.last_hidden_state, character_token_idx)
+        start, end = places_in_token(character_token_idx, self.config.max_token_characters)
+        hidden = hidden + self.places_from_start(start) + self.places_from_end(end)
+        hidden = self.dropout(functional.gelu(self.dense(self.dropout(hidden))))
+        logits = self.classifier(hidden)
+        mask = character_token_idx >= 0
+        if self.crf is not None:
+            loss, logits = _crf_results(self, self.crf, logits, labels, mask)
+        else:
+            labels = None if labels is None else labels.masked_fill(~mask, IGNORED)
+            loss = None if labels is None else mean_cross_entropy(logits, labels)
+        return TokenClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
 
 
 def places_in_token(character_token_idx: Tensor, num_places: int) -> tuple[Tensor, Tensor]:
@@ -187,94 +200,94 @@ class DependencyParserOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-def add_dependency_head(self: nn.Module) -> None:
+class DependencyHead(Head):
     """A biaffine parser on each word's first and last token: `root` and `head_*`, `relation_*`."""
-    width = 2 * self.config.hidden_size
-    heads, relations = self.config.head_width, self.config.relation_width
-    self.dropout = nn.Dropout(self.config.dropout_rate)
-    self.root = nn.Embedding(1, width)
-    self.head_of = nn.Linear(width, heads)
-    self.head_as = nn.Linear(width, heads)
-    # With its bias, one layer holds both terms of the biaffine form: (U x + b) . y
-    self.head_product = nn.Linear(heads, heads)
-    self.relation_of = nn.Linear(width, relations)
-    self.relation_as = nn.Linear(width, relations)
-    self.relation_product = nn.Linear(relations, relations * self.num_labels)
-    self.classifier = nn.Linear(2 * relations, self.num_labels)
 
+    def add_head(self) -> None:
+        width = 2 * self.config.hidden_size
+        heads, relations = self.config.head_width, self.config.relation_width
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+        self.root = nn.Embedding(1, width)
+        self.head_of = nn.Linear(width, heads)
+        self.head_as = nn.Linear(width, heads)
+        # With its bias, one layer holds both terms of the biaffine form: (U x + b) . y
+        self.head_product = nn.Linear(heads, heads)
+        self.relation_of = nn.Linear(width, relations)
+        self.relation_as = nn.Linear(width, relations)
+        self.relation_product = nn.Linear(relations, relations * self.num_labels)
+        self.classifier = nn.Linear(2 * relations, self.num_labels)
 
-@can_return_tuple
-def parse_dependencies(
-    self: nn.Module,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    labels: Tensor | None = None,
-    *,
-    word_token_idx: Tensor | None = None,
-    relation_labels: Tensor | None = None,
-    token_type_ids: Tensor | None = None,
-    **kwargs: Any,
-) -> DependencyParserOutput:
-    """Scores of heads and relations for each word.
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        word_token_idx: Tensor | None = None,
+        relation_labels: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> DependencyParserOutput:
+        """Scores of heads and relations for each word.
 
-    Args:
-        word_token_idx: [B, W, 2], first and last (inclusive) token of each word; -1 is padding.
-        labels: [B, W], gold heads (0 root, j the j-th word); -100 where there is none.
-        relation_labels: [B, W], ids.
-    """
-    if word_token_idx is None:
-        raise ValueError("word_token_idx [B, W, 2] is needed: first and last token of each word")
-    output, _ = self.encode(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        inputs_embeds=inputs_embeds,
-        token_type_ids=token_type_ids,
-        **kwargs,
-    )
-    words, candidates = _words(self, output.last_hidden_state, word_token_idx)
-    head_logits = _head_logits(self, words, candidates, word_token_idx[..., 0] >= 0)
-    loss = None
-    if labels is not None:
-        loss = mean_cross_entropy(head_logits, labels)
-        if relation_labels is not None:
-            gold = _relation_logits(self, words, candidates, labels.clamp(min=0))
-            loss = loss + mean_cross_entropy(gold, relation_labels)
-    return DependencyParserOutput(
-        loss=loss,
-        head_logits=head_logits,
-        relation_logits=_relation_logits(self, words, candidates, head_logits.argmax(-1)),
-        hidden_states=output.hidden_states,
-        attentions=output.attentions,
-    )
+        Args:
+            word_token_idx: [B, W, 2], first and last (inclusive) token of each word; -1 is padding.
+            labels: [B, W], gold heads (0 root, j the j-th word); -100 where there is none.
+            relation_labels: [B, W], ids.
+        """
+        if word_token_idx is None:
+            raise ValueError(
+                "word_token_idx [B, W, 2] is needed: first and last token of each word"
+            )
+        output, _ = self.encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            token_type_ids=token_type_ids,
+            **kwargs,
+        )
+        words, candidates = self._words(output.last_hidden_state, word_token_idx)
+        head_logits = self._head_logits(words, candidates, word_token_idx[..., 0] >= 0)
+        loss = None
+        if labels is not None:
+            loss = mean_cross_entropy(head_logits, labels)
+            if relation_labels is not None:
+                gold = self._relation_logits(words, candidates, labels.clamp(min=0))
+                loss = loss + mean_cross_entropy(gold, relation_labels)
+        return DependencyParserOutput(
+            loss=loss,
+            head_logits=head_logits,
+            relation_logits=self._relation_logits(words, candidates, head_logits.argmax(-1)),
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
 
+    def _words(self, hidden: Tensor, word_token_idx: Tensor) -> tuple[Tensor, Tensor]:
+        """Words [B, W, 2 D] by their first and last token, and with the root before them."""
+        ends = [_rows_at(hidden, word_token_idx[..., which]) for which in (0, 1)]
+        words = self.dropout(torch.cat(ends, dim=-1))
+        root = self.root.weight.expand(words.size(0), 1, -1)
+        return words, torch.cat([root.to(words.dtype), words], dim=1)
 
-def _words(self: nn.Module, hidden: Tensor, word_token_idx: Tensor) -> tuple[Tensor, Tensor]:
-    """Words [B, W, 2 D] by their first and last token, and with the root before them."""
-    ends = [_rows_at(hidden, word_token_idx[..., which]) for which in (0, 1)]
-    words = self.dropout(torch.cat(ends, dim=-1))
-    root = self.root.weight.expand(words.size(0), 1, -1)
-    return words, torch.cat([root.to(words.dtype), words], dim=1)
+    def _head_logits(self, words: Tensor, candidates: Tensor, is_word: Tensor) -> Tensor:
+        """[B, W, W + 1], with padding and the word itself out of the question."""
+        of = self.head_product(functional.gelu(self.head_of(words)))
+        heads = functional.gelu(self.head_as(candidates))
+        logits = exact(torch.bmm(of, heads.transpose(1, 2))) / heads.size(-1) ** 0.5
+        num_words = words.size(1)
+        itself = torch.eye(num_words, dtype=torch.bool, device=words.device)
+        excluded = functional.pad(itself | ~is_word.unsqueeze(1), (1, 0), value=False)
+        return logits.masked_fill(excluded, torch.finfo(logits.dtype).min)
 
-
-def _head_logits(self: nn.Module, words: Tensor, candidates: Tensor, is_word: Tensor) -> Tensor:
-    """[B, W, W + 1], with padding and the word itself out of the question."""
-    of = self.head_product(functional.gelu(self.head_of(words)))
-    heads = functional.gelu(self.head_as(candidates))
-    logits = exact(torch.bmm(of, heads.transpose(1, 2))) / heads.size(-1) ** 0.5
-    num_words = words.size(1)
-    itself = torch.eye(num_words, dtype=torch.bool, device=words.device)
-    excluded = functional.pad(itself | ~is_word.unsqueeze(1), (1, 0), value=False)
-    return logits.masked_fill(excluded, torch.finfo(logits.dtype).min)
-
-
-def _relation_logits(self: nn.Module, words: Tensor, candidates: Tensor, heads: Tensor) -> Tensor:
-    """[B, W, C]: the relation of each word to the head [B, W] that is given."""
-    of = functional.gelu(self.relation_of(words))
-    to = functional.gelu(self.relation_as(_rows_at(candidates, heads)))
-    product = self.relation_product(of).unflatten(-1, (self.num_labels, -1))
-    bilinear = (product * to.unsqueeze(-2)).sum(-1) / to.size(-1) ** 0.5
-    return exact(bilinear + self.classifier(torch.cat([of, to], dim=-1)))
+    def _relation_logits(self, words: Tensor, candidates: Tensor, heads: Tensor) -> Tensor:
+        """[B, W, C]: the relation of each word to the head [B, W] that is given."""
+        of = functional.gelu(self.relation_of(words))
+        to = functional.gelu(self.relation_as(_rows_at(candidates, heads)))
+        product = self.relation_product(of).unflatten(-1, (self.num_labels, -1))
+        bilinear = (product * to.unsqueeze(-2)).sum(-1) / to.size(-1) ** 0.5
+        return exact(bilinear + self.classifier(torch.cat([of, to], dim=-1)))
 
 
 def _rows_at(hidden: Tensor, index: Tensor) -> Tensor:
