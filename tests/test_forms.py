@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ke_t5.forms import FORMS
-from ke_t5.models.loader import load_model
+from ke_t5.lookup.loader import load_model
 from ke_t5.report.model_card import USAGE
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ke_t5"

@@ -9,8 +9,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.hub import Pretrained, has_own_head
-from ke_t5.models.tensor_names import lacks_head
+from ke_t5.lookup.hub import Pretrained, has_own_head
+from ke_t5.lookup.tensor_names import lacks_head
 
 
 def digest(

@@ -17,17 +17,17 @@ from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.hub import network_fault
-from ke_t5.models import vocabulary
-from ke_t5.models.account import digest, size_of
-from ke_t5.models.fidelity import compare_with_files
-from ke_t5.models.hub import (
+from ke_t5.lookup.hub import (
     WHERE,
     Pretrained,
     find_pretrained,
     has_own_head,
     require_weights,
 )
-from ke_t5.models.settings import change_config
+from ke_t5.lookup.settings import change_config
+from ke_t5.models import vocabulary
+from ke_t5.models.account import digest, size_of
+from ke_t5.models.fidelity import compare_with_files
 
 # What `post_init` sets on a model.
 POST_INIT = "all_tied_weights_keys"

@@ -11,7 +11,7 @@ from transformers import AutoConfig, T5Config
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
-from ke_t5.models.families import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
+from ke_t5.lookup.families import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
 
 
 class T5EncoderConfig(T5Config):

@@ -16,9 +16,9 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqModelOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
+from ke_t5.lookup.families import ENCODER_CLASSES, READ_BY_DECODER
 from ke_t5.models.configs import EncoderConfig, T5EncoderConfig
 from ke_t5.models.crf import CRF
-from ke_t5.models.families import ENCODER_CLASSES, READ_BY_DECODER
 from ke_t5.models.heads import Head
 
 

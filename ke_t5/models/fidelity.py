@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained, has_own_head
-from ke_t5.models.tensor_names import file_of
+from ke_t5.lookup.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained, has_own_head
+from ke_t5.lookup.tensor_names import file_of
 
 # Tables that models compute themselves; old checkpoints hold them.
 COMPUTED = r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)$"

@@ -9,7 +9,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.tokenizer_fit import end_ids, written_end
+from ke_t5.lookup.tokenizer_fit import end_ids, written_end
 
 
 def check_ids(

@@ -20,15 +20,15 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
 from ke_t5.files import write_json
 from ke_t5.launchers import is_on_another_node, launch_name
-from ke_t5.models.hub import Pretrained, find_pretrained, require_weights
-from ke_t5.models.loader import (
+from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights
+from ke_t5.lookup.loader import (
     check_form,
     check_model_name,
     choose_form,
     load_model,
 )
-from ke_t5.models.settings import get_model_config
-from ke_t5.models.tokenizer_fit import fit_tokenizer
+from ke_t5.lookup.settings import get_model_config
+from ke_t5.lookup.tokenizer_fit import fit_tokenizer
 from ke_t5.pipe import Folders, Mixture, Task, get_task
 from ke_t5.recipes.folders import RunFolder, data_folder, make_folder
 from ke_t5.recipes.model_names import resolve_model_name

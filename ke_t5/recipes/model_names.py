@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ke_t5.errors import UserError
 from ke_t5.forms import FORMS
-from ke_t5.models.choice import AUTO_PREFIX, choose_listed, choose_model
-from ke_t5.models.hub import Pretrained, find_pretrained
-from ke_t5.models.loader import default_model_name
+from ke_t5.lookup.choice import AUTO_PREFIX, choose_listed, choose_model
+from ke_t5.lookup.hub import Pretrained, find_pretrained
+from ke_t5.lookup.loader import default_model_name
 from ke_t5.recipes.folders import RunFolder
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ke_t5.config.gin_config import Configuration
 from ke_t5.errors import UserError
-from ke_t5.models.hub import Pretrained
+from ke_t5.lookup.hub import Pretrained
+from ke_t5.lookup.tokenizer_fit import register_type
 from ke_t5.task.utils import TOKENIZER_FILES, get_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ def settle_vocabulary(configuration: Configuration, found: Pretrained) -> None:
     Raises:
         UserError: what gin binds cannot be loaded; names the gin file and line.
     """
+    register_type(found.config["model_type"])
     binding = configuration.binding(VOCABULARY)
     if binding is None:
         configuration.bind(VOCABULARY, found.name, "--pre_trained_model")

@@ -12,11 +12,11 @@ from support.pretend import evaluate_on
 from support.toys import ROWS, examples_on
 
 from ke_t5.errors import UserError
+from ke_t5.lookup.choice import choose_model
+from ke_t5.lookup.hub import find_pretrained
+from ke_t5.lookup.loader import check_form, load_model
+from ke_t5.lookup.tokenizer_fit import fit_tokenizer
 from ke_t5.models.build import build_model
-from ke_t5.models.choice import choose_model
-from ke_t5.models.hub import find_pretrained
-from ke_t5.models.loader import check_form, load_model
-from ke_t5.models.tokenizer_fit import fit_tokenizer
 from ke_t5.pipe import EvaluationHelper, TaskRegistry
 from ke_t5.pipe.prediction import model_inputs
 from ke_t5.task.utils import get_vocabulary

@@ -24,11 +24,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.lookup.hub import find_pretrained
+from ke_t5.lookup.loader import load_model
+from ke_t5.lookup.settings import get_model_config
 from ke_t5.models.build import build_model, quiet
 from ke_t5.models.export import export
-from ke_t5.models.hub import find_pretrained
-from ke_t5.models.loader import load_model
-from ke_t5.models.settings import get_model_config
 
 NAMES = ["정치", "경제", "사회"]
 TASK = {

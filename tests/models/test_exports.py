@@ -21,8 +21,8 @@ from transformers import (
     pipeline,
 )
 
+from ke_t5.lookup.loader import load_model
 from ke_t5.models.export import export
-from ke_t5.models.loader import load_model
 
 SIZES = dict(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
              intermediate_size=8, max_position_embeddings=40, pad_token_id=0)  # fmt: skip

@@ -17,10 +17,10 @@ from transformers import (
 )
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.lookup.hub import find_pretrained
+from ke_t5.lookup.loader import load_model
 from ke_t5.models.build import build_model, quiet
 from ke_t5.models.fidelity import compare_with_files
-from ke_t5.models.hub import find_pretrained
-from ke_t5.models.loader import load_model
 
 T5_SIZES = dict(vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=1, num_heads=4,
                 feed_forward_proj="gated-gelu", decoder_start_token_id=0)  # fmt: skip

@@ -13,9 +13,9 @@ from support.recipe_runs import SMALL as SMALL_RUN
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from ke_t5.errors import UserError
+from ke_t5.lookup.loader import load_model
 from ke_t5.models.build import build_model
 from ke_t5.models.characters import characters, main, write_folder
-from ke_t5.models.loader import load_model
 from ke_t5.models.ngrams import (
     HashedNgramConfig,
     HashedNgramForSequenceClassification,

@@ -10,7 +10,7 @@ from support.helpers import toy_tokenizer
 import ke_t5.task.utils  # noqa: F401 - registers what is bound
 from ke_t5.config.gin_config import configure
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.hub import find_pretrained
+from ke_t5.lookup.hub import find_pretrained
 from ke_t5.recipes.vocabulary import VOCABULARY, settle_vocabulary
 from ke_t5.task.utils import get_vocabulary
 

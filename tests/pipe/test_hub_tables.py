@@ -13,8 +13,8 @@ from huggingface_hub import errors as hub_errors
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import ending_of
 from ke_t5.hub import network_fault
+from ke_t5.lookup.hub import Pretrained
 from ke_t5.models import build
-from ke_t5.models.hub import Pretrained
 from ke_t5.pipe import HFDataSource, ReleaseSource, sources, tables
 from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.preprocessors import require_columns

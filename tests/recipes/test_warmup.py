@@ -11,7 +11,7 @@ from transformers import BertConfig, T5Config
 
 from ke_t5.config.flags import parse_train
 from ke_t5.config.gin_config import configure
-from ke_t5.models.loader import load_model
+from ke_t5.lookup.loader import load_model
 from ke_t5.pipe import IGNORED
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import default_learning_rate, settle_warmup, start_at_mean

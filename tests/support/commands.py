@@ -8,7 +8,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 
 from ke_t5.config.flags import TEST, TRAIN, parse_test, parse_train
-from ke_t5.models.loader import check_form, check_model_name, default_model_name, load_model
+from ke_t5.lookup.loader import check_form, check_model_name, default_model_name, load_model
 from ke_t5.pipe import get_task
 from ke_t5.programs import ENTRY_POINTS
 

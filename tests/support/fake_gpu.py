@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification, T5Config
 from transformers import T5ForConditionalGeneration as Seq2Seq
 
 from ke_t5.distributed import Ranks
-from ke_t5.models.loader import load_model
+from ke_t5.lookup.loader import load_model
 from ke_t5.pipe import Examples, Feature, get_batches
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.rows import ROW_ID

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 from transformers import BertConfig
 
-from ke_t5.models.loader import load_model
+from ke_t5.lookup.loader import load_model
 
 TAGS = {0: "B-X", 1: "I-X", 2: "O"}
 T5_SIZES = dict(vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4)

@@ -120,7 +120,8 @@ def test_a_crf_that_is_trained_on_tags_knows_iob2_unless_asked_otherwise(tmp_pat
 
 SNIPPET = """
 from transformers import T5Tokenizer
-from ke_t5.models import loader, models
+from ke_t5.lookup import loader
+from ke_t5.models import models
 model_cls = loader.load_model('T5EncoderForEntityRecognitionWithCRF')
 tokenizer = T5Tokenizer.from_pretrained(model_path)
 model = model_cls.from_pretrained(model_path)

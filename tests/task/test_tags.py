@@ -14,7 +14,7 @@ from support.perfect import perfect_scores
 from support.toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 
 from ke_t5.forms import MODEL_FORMS
-from ke_t5.models import loader
+from ke_t5.lookup import loader
 from ke_t5.pipe import IGNORED, EvaluationHelper, Examples, FunctionDataSource, Task, TaskRegistry
 from ke_t5.pipe.evaluation import score
 from ke_t5.task import spans, steps, tags

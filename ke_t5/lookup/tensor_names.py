@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from ke_t5.hub import SECONDS_TO_ANSWER
-from ke_t5.models.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained
+from ke_t5.lookup.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained
 
 # The types whose class for sequences reads a pooler that belongs to the encoder.
 POOLED_TYPES = (

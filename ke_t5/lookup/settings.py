@@ -18,7 +18,7 @@ WHERE = "model.config"
 OF_TASK = ("id2label", "label2id", "num_labels", "problem_type")
 
 
-@gin.configurable("model")
+@gin.configurable("model", module="ke_t5.models.settings")
 def get_model_config(config: dict | None = None) -> dict[str, Any]:
     """The values bound to `model.config`, by the names of the model's configuration: dropout_rate,
     crf_iob2, character_crf and so on; {} for none."""

@@ -10,9 +10,9 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from ke_t5.models.choice import choose_model
-from ke_t5.models.hub import Pretrained
-from ke_t5.models.tensor_names import (
+from ke_t5.lookup.choice import choose_model
+from ke_t5.lookup.hub import Pretrained
+from ke_t5.lookup.tensor_names import (
     POOLED_TYPES,
     head_for_pooling,
     tensor_names,

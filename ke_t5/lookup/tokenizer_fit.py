@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.models.families import OUR_PREFIX
+from ke_t5.lookup.families import OUR_PREFIX
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -47,9 +47,16 @@ def fit_tokenizer(tokenizer: Any, raw_config: Mapping[str, Any], *, where: str) 
     return lines
 
 
+def register_type(model_type: str) -> None:
+    """Makes transformers know a model type if it is one of ours, which imports torch."""
+    if model_type.startswith(OUR_PREFIX):
+        import ke_t5.models  # noqa: F401 - registers them
+
+
 def _config(raw_config: Mapping[str, Any], where: str) -> PreTrainedConfig:
     import transformers
 
+    register_type(raw_config["model_type"])
     # A user's own type is known to nobody but the user's class.
     is_known = raw_config["model_type"] in transformers.CONFIG_MAPPING
     make = transformers.AutoConfig.for_model if is_known else transformers.PreTrainedConfig

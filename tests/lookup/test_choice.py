@@ -8,8 +8,8 @@ from ke_t5.config.flags import parse_train
 from ke_t5.errors import UserError
 from ke_t5.files import write_json
 from ke_t5.forms import FORMS
-from ke_t5.models.choice import choose_listed, choose_model
-from ke_t5.models.hub import Pretrained
+from ke_t5.lookup.choice import choose_listed, choose_model
+from ke_t5.lookup.hub import Pretrained
 from ke_t5.recipes.model_names import resolve_model_name
 
 SEQUENCE, TOKEN = "sequence_classification", "token_classification"

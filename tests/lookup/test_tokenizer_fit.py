@@ -11,7 +11,7 @@ import transformers
 from support.tokenizer_toys import byte_level, fast, with_marks, word_pieces
 
 from ke_t5.errors import UserError
-from ke_t5.models.tokenizer_fit import fit_tokenizer, position_limit
+from ke_t5.lookup.tokenizer_fit import fit_tokenizer, position_limit
 from ke_t5.models.vocabulary import fit_config, fit_generation
 from ke_t5.pipe.generation import take_task_values
 from ke_t5.task.tokenizer_files import load_tokenizer

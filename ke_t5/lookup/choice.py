@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.forms import FORMS, MODEL_FORMS
-from ke_t5.models.families import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
-from ke_t5.models.hub import WHERE, Pretrained
-from ke_t5.models.tensor_names import head_for_pooling
+from ke_t5.lookup.families import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
+from ke_t5.lookup.hub import WHERE, Pretrained
+from ke_t5.lookup.tensor_names import head_for_pooling
 
 AUTO_PREFIX = "transformers:Auto"
 

@@ -10,7 +10,7 @@ import pytest
 
 from ke_t5.errors import UserError
 from ke_t5.forms import FORMS
-from ke_t5.models import loader
+from ke_t5.lookup import loader
 
 ROOT = Path(__file__).resolve().parents[2]
 MEAN = "T5EncoderForSequenceClassificationMean"
@@ -97,7 +97,7 @@ def test_an_unknown_name_is_explained_by_both(name, message):
 def test_the_check_imports_neither_torch_nor_the_module(user_folder):
     code = f"""
 import sys
-from ke_t5.models.loader import check_model_name
+from ke_t5.lookup.loader import check_model_name
 for name in ("transformers:BertForTokenClassification", {MEAN!r}, "{user_folder}.my_model:MyModel",
              "ke_t5.models.models:t5_encoder_for_token_classification"):
     check_model_name(name)

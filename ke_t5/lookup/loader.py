@@ -1,0 +1,285 @@
+"""Model classes by name, known without importing torch until one of them is needed.
+
+transformers:RobertaForSequenceClassification                       module:Class
+ke_t5.models.models:t5_encoder_for_sequence_classification_mean     module:snake_case_class
+T5EncoderForSequenceClassificationMean                              a registered alias
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
+
+from ke_t5.errors import UserError, suggestion
+from ke_t5.forms import FORMS, MODEL_FORMS
+from ke_t5.lookup.source import find_spec, names_in_source
+from ke_t5.registry import Registry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ModelClass = TypeVar("ModelClass", bound=type)
+
+_MODELS: Registry[type | str] = Registry(
+    "model", "or name a class as module:Class; --module_import runs your @register_model"
+)
+for _name in MODEL_FORMS:
+    _MODELS.add(_name, f"ke_t5.models.models:{_name}")
+del _name
+
+
+def register_model(alias: str) -> Callable[[ModelClass], ModelClass]:
+    """A class decorator that makes the class available as `--model_name ALIAS`.
+
+    Raises:
+        UserError: the alias is taken, holds a colon, or the class is no PreTrainedModel.
+    """
+
+    def register(model_class: ModelClass) -> ModelClass:
+        where = f"@register_model({alias!r}) on {_title(model_class)}"
+        if ":" in alias:
+            raise UserError("an alias holds no colon", where, "choose another name")
+        _require_pretrained_model(model_class, where)
+        if alias in _MODELS:
+            taken = _MODELS.get(alias)
+            raise UserError(
+                f"the alias is taken by {taken if isinstance(taken, str) else _title(taken)}",
+                where,
+                "choose another name",
+            )
+        return _MODELS.add(alias, model_class)
+
+    return register
+
+
+def registered_models() -> list[str]:
+    """All aliases, sorted."""
+    return _MODELS.names()
+
+
+def load_model(name: str) -> type[PreTrainedModel]:
+    """The class of that name (see the module's docstring for the spellings).
+
+    Raises:
+        UserError: unknown module, class or alias; an import that fails; no PreTrainedModel.
+    """
+    where = f"--model_name {name!r}"
+    target = name if ":" in name else _alias_target(name, where)
+    if isinstance(target, type):
+        return target
+    module_name, _, attribute = target.partition(":")
+    module = import_module(module_name, where=where)
+    found = _match(attribute, _names_in(module), where, module_name)
+    try:
+        model_class = getattr(module, found)
+    except (ImportError, RuntimeError) as error:
+        # transformers imports a model's own module only now.
+        raise _failed_import(f"{module_name}.{found}", where, error) from error
+    _require_pretrained_model(model_class, where)
+    return model_class
+
+
+def check_model_name(name: str) -> str:
+    """The name of the class that `load_model` would load; imports neither it nor torch.
+
+    Raises:
+        UserError: the module, the class or the alias does not exist; with near names.
+    """
+    where = f"--model_name {name!r}"
+    target = name if ":" in name else _alias_target(name, where)
+    if isinstance(target, type):
+        return target.__name__
+    module_name, _, attribute = target.partition(":")
+    if module_name == "transformers":
+        module = import_module("transformers", where=where)  # which does not import torch
+        return _match(attribute, _names_in(module), where, module_name)
+    _see_current_folder()
+    spec = find_spec(module_name)
+    if spec is None:
+        raise _unknown_module(module_name, where)
+    names = names_in_source(spec)
+    return attribute if names is None else _match(attribute, names, where, module_name)
+
+
+def default_model_name(form: str) -> str:
+    """The model used for a task of that form where `--model_name` is not given."""
+    return FORMS[form].default_model
+
+
+def model_forms(model_class: type) -> tuple[str, ...] | None:
+    """The task forms that a model class can serve, or None where that cannot be known.
+
+    Our classes and users' classes may say so in `task_forms`; else transformers' tables are
+    asked for the class, or for the nearest base class that they name.
+    """
+    declared = getattr(model_class, "task_forms", None)
+    if declared is not None:
+        return tuple(declared)
+    tables = importlib.import_module("transformers.models.auto.modeling_auto")
+    for base in model_class.__mro__:
+        forms = tuple(
+            form.name
+            for form in FORMS.values()
+            if form.transformers_table is not None
+            and base.__name__ in _flat(getattr(tables, form.transformers_table).values())
+        )
+        if forms:
+            return forms
+    return () if model_class.__module__.startswith("transformers.") else None
+
+
+def check_form(model_class: type, *forms: str) -> str:
+    """The first of a task's `forms` that the model class can serve.
+
+    Raises:
+        UserError: it can serve none of them. A user's class of unknown kind passes.
+    """
+    can = model_forms(model_class)
+    if can is None:
+        return forms[0]
+    for form in forms:
+        if form in can:
+            return form
+    kind = f"a model for {' and '.join(can)}" if can else "a model without a head for any task"
+    raise UserError(
+        f"{kind}, and the task needs one for {' or '.join(forms)}".replace("_", " "),
+        f"--model_name {_title(model_class)}",
+        f"choose for instance {default_model_name(forms[0])!r}, or say task_forms = "
+        f"({forms[0]!r},) in a class of your own",
+    )
+
+
+def choose_form(name: str, *forms: str) -> str:
+    """Which of a task's `forms` the model of that name will serve, by name where that is enough:
+    torch is imported only where there is a choice and the class is neither ours nor transformers'.
+
+    Raises:
+        UserError: an unknown name, or a user's class that can serve none of them.
+    """
+    class_name = check_model_name(name)
+    if len(forms) == 1 or name.startswith("transformers:"):
+        return forms[0]
+    target = name if ":" in name else _alias_target(name, f"--model_name {name!r}")
+    if isinstance(target, str) and target.startswith("ke_t5.models.models:"):
+        # A class of another kind is refused where it is loaded.
+        form = MODEL_FORMS.get(class_name)
+        return form if form in forms else forms[0]
+    return check_form(load_model(name), *forms)
+
+
+def import_module(name: str, *, where: str) -> ModuleType:
+    """The module, imported from the current folder or from what is installed.
+
+    Raises:
+        UserError: there is no such module, or its own code fails (chained, for the log).
+    """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise _unknown_module(name, where)
+    _see_current_folder()
+    try:
+        return importlib.import_module(name)
+    except UserError:
+        raise
+    except ModuleNotFoundError as error:
+        # `import a.b` reports a missing `a`, too; anything else is missing inside the module.
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise _unknown_module(name, where) from error
+        raise _failed_import(name, where, error) from error
+    except (Exception, SystemExit) as error:
+        raise _failed_import(name, where, error) from error
+
+
+def _alias_target(name: str, where: str) -> type | str:
+    if name not in _MODELS:
+        transformers = import_module("transformers", where=where)
+        found = [known for known in _names_in(transformers) if _fold(known) == _fold(name)]
+        if found:
+            raise UserError("unknown model", where, f"did you mean 'transformers:{found[0]}'?")
+    return _MODELS.get(name, where)
+
+
+def _names_in(module: ModuleType) -> set[str]:
+    lazy = _lazy_names(module) if module.__name__ == "transformers" else dir(module)
+    return {name for name in (*vars(module), *lazy) if isinstance(name, str)}
+
+
+@functools.cache
+def _lazy_names(module: ModuleType) -> frozenset[str]:
+    """The names that a module imports when they are asked for; listing them takes 0.2 s."""
+    return frozenset(dir(module))
+
+
+def _match(attribute: str, known: Iterable[str], where: str, module_name: str) -> str:
+    """The one known name that equals `attribute`, exactly or underscores and case aside."""
+    known = set(known)
+    if attribute in known:
+        return attribute
+    alike = sorted(name for name in known if attribute and _fold(name) == _fold(attribute))
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        names = ", ".join(map(repr, alike))
+        raise UserError(f"the name fits {names} of module {module_name!r}", where, "write it out")
+    classes = [name for name in known if name[:1].isupper()]
+    raise UserError(
+        f"module {module_name!r} has no class {attribute!r}", where, suggestion(attribute, classes)
+    )
+
+
+def _fold(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
+def _flat(values: Iterable[str | tuple[str, ...]]) -> Iterator[str]:
+    for value in values:
+        yield from (value,) if isinstance(value, str) else value
+
+
+def _title(model_class: type) -> str:
+    return f"{model_class.__module__}:{model_class.__qualname__}"
+
+
+def _require_pretrained_model(model_class: object, where: str) -> None:
+    # By name, so that a registration does not have to import transformers by itself.
+    bases = model_class.__mro__ if isinstance(model_class, type) else ()
+    if any(
+        base.__name__ == "PreTrainedModel" and base.__module__.startswith("transformers.")
+        for base in bases
+    ):
+        return
+    got = _title(model_class) if isinstance(model_class, type) else repr(model_class)
+    raise UserError(
+        f"{got} is no PreTrainedModel", where, "derive the class from transformers.PreTrainedModel"
+    )
+
+
+def _see_current_folder() -> None:
+    # `python train_ddp.py` puts the script's folder on the path, not the current one.
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+
+
+def _unknown_module(name: str, where: str) -> UserError:
+    return UserError(
+        f"there is no module {name!r} in the current folder or among the installed packages",
+        where,
+        "write module:Class, for instance 'transformers:RobertaForSequenceClassification'",
+    )
+
+
+def _failed_import(name: str, where: str, error: BaseException) -> UserError:
+    place = ""
+    if not isinstance(error, SyntaxError):  # its own text has the line
+        file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+        place = f" ({file.removeprefix(os.getcwd() + os.sep)}:{line})"
+    reason = f"{type(error).__name__}: {error}{place}"
+    problem = UserError(f"importing {name!r} failed with {reason}", where, "mend the module")
+    problem.keep_traceback = True
+    return problem
