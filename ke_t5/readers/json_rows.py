@@ -33,7 +33,8 @@ class _Cursor:
     def peek(self) -> str:
         """The next character that is not blank, where the cursor then stands; "" at the end."""
         while True:
-            self._move(_BLANK.match(self._text, self._at).end())
+            if blank := _BLANK.match(self._text, self._at):
+                self._move(blank.end())
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._read_on():

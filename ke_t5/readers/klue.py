@@ -71,12 +71,16 @@ def _release(
     group: str | None = None,
 ) -> Release:
     """A task's release, by `to_rows` where raw rows and the hub's have one shape."""
+    if to_rows is not None:
+        rows = rows or partial(_read, to_rows=to_rows)
+        hub_rows = hub_rows or partial(_hub_rows, config=config, to_rows=to_rows)
+    assert rows is not None and hub_rows is not None
     stem = config if config in ("ynat", "wos") else f"klue-{config}"
     place = f"klue_benchmark/{stem}-v1.1/{stem}-v1.1"
     return Release(
         name=task,
         columns=columns,
-        find=partial(_find, stem=stem, suffix=suffix, rows=rows or partial(_read, to_rows=to_rows)),
+        find=partial(_find, stem=stem, suffix=suffix, rows=rows),
         layout=(f"{place}_train.{suffix}", f"{place}_dev.{suffix}"),
         home="https://github.com/KLUE-benchmark/KLUE",
         licence="CC BY-SA 4.0",
@@ -84,7 +88,7 @@ def _release(
             path="klue/klue",
             config=config,
             splits={"train": "train", "validation": "validation"},
-            to_rows=hub_rows or partial(_hub_rows, config=config, to_rows=to_rows),
+            to_rows=hub_rows,
         ),
         group=group,
     )

@@ -69,7 +69,8 @@ def _fields(
     return fields
 
 
-def _sentence(path: Path, comment: tuple[int, str], units: list) -> _Sentence:
+def _sentence(path: Path, comment: tuple[int, str] | None, units: list) -> _Sentence:
+    assert comment is not None  # `_fields` refuses units without one
     number, text = comment
     guid, tab, text = text.partition("\t")
     if not tab:

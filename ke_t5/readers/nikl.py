@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from hashlib import md5
 from pathlib import Path
+from typing import Any
 
 from ke_t5.errors import UserError
 from ke_t5.readers.json_rows import json_rows
@@ -56,7 +57,7 @@ def _json_files(data_dir: Path, corpus: str) -> Paths:
     return ()
 
 
-def _release(name: str, columns: Mapping[str, object], **parts: object) -> Release:
+def _release(name: str, columns: Mapping[str, object], **parts: Any) -> Release:
     return Release(name=name, columns=columns, home=_HOME, licence=_LICENCE, **parts)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from ke_t5.composition import compose
 from ke_t5.readers.json_rows import kind_of
@@ -152,13 +152,13 @@ def take(row: Row, name: str, kind: type[T], where: str) -> T:
         raise fault(where, f"no {name!r}; the row has {listed(row)}")
     value = row[name]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return cast(T, float(value))
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         what = f"{name!r} is {kind_of(value)}, expected {_KINDS[kind]}"
         raise fault(where, what, "mend that row")
-    if kind is str and _HALF.search(value):
+    if isinstance(value, str) and _HALF.search(value):
         raise fault(where, f"{name!r} holds half a character (\\ud800..\\udfff)", "mend that row")
-    if kind is int and not -_INT32 <= value < _INT32:
+    if kind is int and isinstance(value, int) and not -_INT32 <= value < _INT32:
         raise fault(where, f"{name!r} is {value}, a number beyond all use", "mend that row")
     return value
 

@@ -84,13 +84,16 @@ def find_config_class(model: str | ConfigClass) -> ConfigClass:
     Raises:
         UserError: transformers has no such type or class.
     """
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+    from transformers.models.auto.configuration_auto import (
+        CONFIG_MAPPING,
+        CONFIG_MAPPING_NAMES,  # pyright: ignore[reportPrivateImportUsage] - here in all versions
+    )
 
     if isinstance(model, type):
         return _of_transformers(model) if model.__module__.startswith("ke_t5.") else model
     if model in CONFIG_MAPPING:
         return CONFIG_MAPPING[model]
-    # The longest name wins: XLMRobertaModel is no XLMModel, T5GemmaModel no T5Model.
+    # The longest name wins: XLMRobertaModel is not an XLMModel, nor T5GemmaModel a T5Model.
     prefixes = {name.removesuffix("Config"): key for key, name in CONFIG_MAPPING_NAMES.items()}
     fitting = [prefix for prefix in prefixes if model.startswith(prefix)]
     if not fitting:
@@ -184,7 +187,7 @@ def _tiny_config(
     if _is_t5(config_class):
         size = -(-size // _T5_ROWS) * _T5_ROWS
     values = sizes | _ids(known, config_class) | _OF_TYPE.get(config_class.model_type, {})
-    return config_class(**values, vocab_size=size)
+    return config_class(**(values | {"vocab_size": size}))
 
 
 def _has_segments(config_class: ConfigClass) -> bool:
