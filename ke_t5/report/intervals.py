@@ -1,14 +1,14 @@
-"""How far a score may be from that of all rows there could be: bootstrap intervals.
+"""Confidence intervals of scores, mostly by the bootstrap.
 
 Rows are drawn with replacement, as many as there are, and the task's own metrics score each draw.
 The interval is bias-corrected and accelerated (BCa; Efron 1987), so that it belongs to the score:
-draws of a mean over classes lie below the score, since they lose rare classes. A share of right
-rows has Wilson's interval, a rank correlation the jackknife's. `python -m benchmarks.coverage`
-measures how often such intervals hold the true score; where they would not, none is given, and the
-reason is.
+draws of a mean over classes are below the score on average, since they lose rare classes. A share
+of right rows has Wilson's interval, a rank correlation the jackknife's. `python -m
+benchmarks.coverage` measures how often such intervals contain the true score; if they would not, a
+reason is given instead.
 
-A metric's statistic (see `statistics`) scores many draws at once; it is believed only where it
-gives the official number for the rows themselves.
+A metric's statistics (see `task.metrics.statistics`) score many draws at once, if they reproduce
+the score of the evaluation: files of older runs may lack what it was computed from.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ke_t5.report.resamples import Drawn
 from ke_t5.task.metrics.metric import Metric
 from ke_t5.task.metrics.statistics import Mean, RankCorrelation, Statistic, Support
 
-LEVEL = 95  # percent of such intervals hold the true score
+LEVEL = 95  # percent of such intervals contain the true score
 SEED = 0
 NUM_DRAWS = 1000
-NUM_SLOW_DRAWS = 200  # of a metric without a statistic: each draw is a call
-# By `benchmarks.coverage`: of a mean over classes, rows of each class, and rows that pull it up, or
-# down; rows that pull any other score.
+NUM_SLOW_DRAWS = 200  # of a user's metric without statistics: each draw is a call
+# By `benchmarks.coverage`: of a mean over classes, rows of each class, and rows that raise it, or
+# lower it; rows that raise or lower any other score.
 FEWEST_ROWS = 5
 FEWEST_PULLS = 3
 MOST_UNDEFINED = 0.1  # share of the draws
@@ -57,7 +57,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What the draws gave.
+    """The intervals of an evaluation.
 
     Attributes:
         intervals: score -> interval.
@@ -79,21 +79,21 @@ class NoInterval(Exception):
 def bootstrap(
     task: Task, evaluated: Evaluated, *, seed: int = SEED, num_draws: int = NUM_DRAWS
 ) -> Bootstrap:
-    """Intervals of an evaluation's scores (rank 0's, which holds the predictions).
+    """The intervals of an evaluation's scores, on rank 0, which has the predictions.
 
     Equal evaluations have equal intervals: the number of draws depends on nothing else.
     """
     is_labelled = [line["gold"] is not None for line in evaluated.predictions]
     lines = list(itertools.compress(evaluated.predictions, is_labelled))
     row_scores = list(itertools.compress(evaluated.row_scores, is_labelled))
-    found = Bootstrap(seed=seed)
+    result = Bootstrap(seed=seed)
     if not lines:
-        return found
+        return result
     columns = [[line["gold"] for line in lines], [line["prediction"] for line in lines]]
     statistics, slow = _statistics_of(task, columns, row_scores, evaluated.scores)
     for name, statistic in statistics.items():
         if isinstance(statistic, Mean):
-            found.row_values[name] = statistic.values
+            result.row_values[name] = statistic.values
     drawn = draw(statistics, len(lines), seed=seed, num_draws=num_draws)
     for metric, inputs in slow:
         num_slow = min(num_draws, NUM_SLOW_DRAWS)
@@ -104,17 +104,17 @@ def bootstrap(
                 drawn.setdefault(key, called[name])
     for name, score in evaluated.scores.items():
         try:
-            found.intervals[name] = interval_of(score, drawn.get(name), statistics.get(name))
+            result.intervals[name] = interval_of(score, drawn.get(name), statistics.get(name))
         except NoInterval as reason:
-            found.reasons[name] = str(reason)
-    return found
+            result.reasons[name] = str(reason)
+    return result
 
 
 def _statistics_of(
     task: Task, columns: Sequence[Sequence], row_scores: Sequence, scores: Mapping[str, float]
 ) -> tuple[dict[str, Statistic], list[tuple[Callable, Sequence[Sequence]]]]:
-    """Score -> its statistic; and the metrics that have to be called, with what they are given."""
-    found: dict[str, Statistic] = {}
+    """Score -> its statistic; and the metrics that have to be called, with their arguments."""
+    statistics: dict[str, Statistic] = {}
     slow = []
     for metric in task.metric_fns:
         inputs = columns
@@ -122,11 +122,11 @@ def _statistics_of(
             if not row_scores:
                 continue
             inputs = [*columns, row_scores]
-        made = _official_statistics(metric, inputs, scores) if isinstance(metric, Metric) else {}
-        found = {**{name: one for name, one in made.items() if one is not None}, **found}
-        if not made or None in made.values():
+        own = _official_statistics(metric, inputs, scores) if isinstance(metric, Metric) else {}
+        statistics = {**{name: one for name, one in own.items() if one is not None}, **statistics}
+        if not own or None in own.values():
             slow.append((metric, inputs))
-    return found, slow
+    return statistics, slow
 
 
 def _official_name(scores: Mapping[str, float], name: str) -> str | None:
@@ -151,15 +151,15 @@ def _are_equal(value: float, score: float) -> bool:
 def _official_statistics(
     metric: Metric, inputs: Sequence[Sequence], scores: Mapping[str, float]
 ) -> dict[str, Statistic | None]:
-    """Score -> its statistic, None where that does not give the score for each row once."""
-    found: dict[str, Statistic | None] = {}
+    """Score -> its statistic, None if that does not reproduce the score."""
+    statistics: dict[str, Statistic | None] = {}
     for name, statistic in metric.statistics(*inputs).items():
         key = _official_name(scores, name)
         if key is None:
             continue
         value = float(statistic(np.ones((1, len(inputs[0]))))[0])
-        found[key] = statistic if _are_equal(value, scores[key]) else None
-    return found
+        statistics[key] = statistic if _are_equal(value, scores[key]) else None
+    return statistics
 
 
 # ------------------------------------------------------------------------------------ intervals
@@ -169,11 +169,11 @@ def interval_of(score: float, drawn: Drawn | None, statistic: Statistic | None) 
     """The interval of a score.
 
     Args:
-        drawn: None where there are no draws, because none are needed, or the rows are not at hand.
+        drawn: None if no draws are needed, or the rows are not available.
         statistic: None for a metric without one.
 
     Raises:
-        NoInterval: with the reason why there is none.
+        NoInterval: with the reason.
     """
     if not math.isfinite(score):
         raise NoInterval("the score has no number")
@@ -212,8 +212,8 @@ def _wilson(share: float, num_rows: int) -> tuple[float, float]:
 
 
 def _check_classes(support: Support | None) -> None:
-    """Raises NoInterval where a mean over classes has a class with too few rows: draws lose it, and
-    another sample of rows would bring others like it."""
+    """Raises NoInterval if a mean over classes has a class with too few rows: draws lose it, and
+    another sample of rows would have other rare classes."""
     rare = _rare_classes(support)
     if rare:
         count, name = rare[0]
@@ -225,7 +225,7 @@ def _check_classes(support: Support | None) -> None:
 
 
 def _check_pulls(pulls: np.ndarray, needed: int) -> None:
-    """Raises NoInterval where a score hangs on a few rows: hardly an error, or hardly a hit."""
+    """Raises NoInterval if a score depends on a few rows: hardly an error, or hardly a hit."""
     counts = {"down": int((pulls < -ROUNDING).sum()), "up": int((pulls > ROUNDING).sum())}
     side = min(counts, key=counts.__getitem__)
     fewest = counts[side]
@@ -235,8 +235,8 @@ def _check_pulls(pulls: np.ndarray, needed: int) -> None:
 
 
 def _jackknife(score: float, left_out: np.ndarray) -> tuple[float, float]:
-    """The interval of a correlation on Fisher's scale, its error from parts left out: ranks of
-    draws are full of ties, which the rows' are not."""
+    """The interval of a correlation on Fisher's scale, its error from folds left out: ranks of
+    draws are full of ties, unlike those of the rows."""
     places = np.arctanh(left_out / 100)
     size = len(places)
     error = math.sqrt((size - 1) / size * ((places - places.mean()) ** 2).sum())
@@ -255,7 +255,7 @@ def _bca_levels(score: float, draws: np.ndarray, pulls: np.ndarray) -> list[floa
     """Which quantiles of the draws are the interval's ends (Efron 1987).
 
     Args:
-        pulls: what each part of the rows adds to the score.
+        pulls: what each fold of the rows adds to the score.
     """
     normal = NormalDist()
     below = (draws < score - ROUNDING).sum() + (np.abs(draws - score) <= ROUNDING).sum() / 2
@@ -281,7 +281,7 @@ def draw(
 
 
 def _needs_draws(statistic: Statistic) -> bool:
-    """Whether an interval of the statistic is made of draws, and there can be one."""
+    """Whether the statistic can have an interval, and that is made of draws."""
     if isinstance(statistic, Mean) and statistic.is_share:
         return False
     return not _rare_classes(statistic.support())

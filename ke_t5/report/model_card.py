@@ -26,7 +26,7 @@ def model_card(
     scores: Mapping[str, float],
     settings: Mapping[str, Any],
 ) -> str:
-    """What the model is, how it is asked, what it was trained on and how well it did.
+    """What the model is, how it is used, what it was trained on and how well it did.
 
     Args:
         settings: what weights and scores depend on, by flag or gin name.
@@ -44,14 +44,14 @@ def model_card(
     name, module = type(model).__name__, type(model).__module__
     home = "transformers" if module.startswith("transformers.") else module
     form = input_form(task.members[0], tokenizer)
-    told = f"Its inputs have the form `{json.dumps(form, ensure_ascii=False)}`.\n" if form else ""
+    inputs = f"Its inputs have the form `{json.dumps(form, ensure_ascii=False)}`.\n" if form else ""
     return f"""---
 {_metadata(job, scores)}---
 
 # {name} for {task.name}
 
 {origin}, on {job.sources()} ({flags.train_split}) with ke_t5.
-{told}
+{inputs}
 | score on {flags.valid_split} | x 100 |
 |---|---|
 {rows}

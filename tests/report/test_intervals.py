@@ -133,6 +133,16 @@ def test_statistic_that_does_not_give_the_score_is_not_believed():
     assert not found.row_values
 
 
+def test_plain_function_is_called_for_each_draw():
+    def own(targets, predictions):
+        return {"own": 100 * sum(map(str.__eq__, targets, predictions)) / len(targets)}
+
+    gold, said = ["a", "b"] * 20, ["a", "b"] * 15 + ["b", "a"] * 5
+    interval = bootstrap(task_of(own), evaluated_on(task_of(own), gold, said)).intervals["own"]
+    assert (interval.num_draws, interval.method) == (intervals.NUM_SLOW_DRAWS, "BCa")
+    assert interval.low < 75.0 < interval.high
+
+
 def test_class_without_gold_has_half_an_area():
     gold, _, scores = rows_for(metrics.auprc)
     (statistic,) = metrics.auprc.statistics(gold, gold, scores).values()
