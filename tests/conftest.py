@@ -1,4 +1,4 @@
-"""What every test starts from: no gin binding, a cache of its own, no network."""
+"""What every test starts from: no gin binding, no network, one cache for all."""
 
 from __future__ import annotations
 
@@ -23,10 +23,29 @@ def no_gin_bindings():
     gin.clear_config()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Several workers (`-n 2`) begin with runs of neighbouring tests, which share their modules'
+    fixtures, and then help each other out."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
-    """Prepared data and the sample's tiny models, made once for all tests."""
-    return tmp_path_factory.mktemp("cache")
+    """Prepared data and the sample's tiny models, made once for all tests and all workers."""
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    cache.mkdir(exist_ok=True)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def sample_data(cache_dir):
+    """The sample's release files."""
+    from ke_t5.sample import sample_data_dir
+
+    return sample_data_dir(cache_dir)
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,7 @@ from support.processes import run_script
 from support.recipe_runs import ROOT, command
 
 from ke_t5.errors import Exit
-from ke_t5.sample import sample_data_dir, sample_model_dir
-
-
-@pytest.fixture(scope="module")
-def data(cache_dir):
-    return sample_data_dir(cache_dir)
+from ke_t5.sample import sample_model_dir
 
 
 @pytest.fixture(scope="module")
@@ -125,16 +120,22 @@ def test_a_row_that_is_not_json_names_file_and_line(broken, roberta, cache_dir, 
         (("--model_name", "transformers:RobertaForTokenClassification"), "", Exit.FLAGS),
     ],
 )
-def test_wrong_data_or_model_is_one_line(data, roberta, cache_dir, tmp_path, words, message, code):
-    line = one_line(run("train_ddp.py", data, roberta, cache_dir, tmp_path, *words), code)
+def test_wrong_data_or_model_is_one_line(
+    sample_data, roberta, cache_dir, tmp_path, words, message, code
+):
+    line = one_line(run("train_ddp.py", sample_data, roberta, cache_dir, tmp_path, *words), code)
     assert message in line
 
 
 @pytest.mark.parametrize("flag", ["--output_dir", "--hf_cache_dir"])
-def test_a_folder_that_cannot_be_made_is_a_fault_of_the_machine(data, roberta, tmp_path, flag):
+def test_a_folder_that_cannot_be_made_is_a_fault_of_the_machine(
+    sample_data, roberta, tmp_path, flag
+):
     (tmp_path / "file").write_text("not a folder")
     words = ("--hf_cache_dir", tmp_path / "cache", flag, tmp_path / "file" / "folder")
-    line = one_line(run("train_ddp.py", data, roberta, tmp_path, tmp_path, *words), Exit.MACHINE)
+    line = one_line(
+        run("train_ddp.py", sample_data, roberta, tmp_path, tmp_path, *words), Exit.MACHINE
+    )
     assert line.startswith(f"error: {flag}") and "(Not a directory)" in line
 
 
@@ -145,7 +146,7 @@ def test_no_network_says_where_the_release_can_be_had(roberta, cache_dir, tmp_pa
     assert "HF_HUB_OFFLINE" in line and "ynat-v1.1_train.json" in line and "--sample" in line
 
 
-def test_a_tokenizer_of_another_model_names_both(data, roberta, cache_dir, tmp_path):
+def test_a_tokenizer_of_another_model_names_both(sample_data, roberta, cache_dir, tmp_path):
     larger = tmp_path / "larger"
     larger.mkdir()
     for path in roberta.iterdir():
@@ -154,7 +155,7 @@ def test_a_tokenizer_of_another_model_names_both(data, roberta, cache_dir, tmp_p
     (larger / "config.json").write_text(json.dumps({**config, "vocab_size": 50}))
     words = ("--pre_trained_model", larger, "--max_steps", "1")
     line = one_line(
-        run("train_ddp.py", data, roberta, cache_dir, tmp_path, *words), Exit.CHECKPOINT
+        run("train_ddp.py", sample_data, roberta, cache_dir, tmp_path, *words), Exit.CHECKPOINT
     )
     assert "50 rows" in line and "ids" in line
 

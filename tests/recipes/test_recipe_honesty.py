@@ -24,28 +24,13 @@ TC = ("--task", "klue_tc", *SMALL)
 TEST = ("--task", "klue_tc", "--sample", "--test_split", "validation[:31]")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, cache_dir):
-    """Two epochs (eight steps) on a schedule, exported."""
-    output = tmp_path_factory.mktemp("whole")
-    train(*TC, "--epochs", 2, "--schedule", "--hf_path", "default", output=output, cache=cache_dir)
-    return output
-
-
-@pytest.fixture
-def run(whole, tmp_path):
-    """A copy of that run, to be changed."""
-    shutil.copytree(whole, tmp_path / "run")
-    return tmp_path / "run"
-
-
 # ------------------------------------------------------------------------------------- resuming
 
 
 def test_a_run_that_is_resumed_by_its_path_knows_what_it_began_with(
-    whole, tmp_path, cache_dir, capfd
+    finished_run, tmp_path, cache_dir, capfd
 ):
-    export = run_folder(whole) / "hf"
+    export = run_folder(finished_run) / "hf"
     data = sample_data_dir(cache_dir)
     words = ("--task", "klue_tc", *SMALL[1:], "--pre_trained_model", export, "--hf_data_dir", data)
     train(*words, "--max_steps", 2, output=tmp_path, cache=cache_dir)
@@ -164,11 +149,11 @@ def test_where_no_validation_row_has_a_label_the_latest_checkpoint_is_the_best(
 # ----------------------------------------------------------------------------------- the report
 
 
-def test_a_training_leaves_the_report_of_its_best_validation(whole):
-    folder = run_folder(whole) / "eval" / "validation_31_"
+def test_a_training_leaves_the_report_of_its_best_validation(finished_run):
+    folder = run_folder(finished_run) / "eval" / "validation_31_"
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["confusion.png", "predictions.jsonl", "report.html", "scores.json"]
-    best = json.loads((run_folder(whole) / "weights" / "best.json").read_text())["snapshot"]
+    best = json.loads((run_folder(finished_run) / "weights" / "best.json").read_text())["snapshot"]
     told = json.loads((folder / "scores.json").read_text())
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert told["weights"] == best and best in page

@@ -22,28 +22,19 @@ from support.recipe_runs import (
 from ke_t5.config.flags import parse_train
 from ke_t5.errors import Exit, UserError
 from ke_t5.recipes.train import main
-from ke_t5.sample import sample_data_dir
 
 TC = ("--task", "klue_tc", *SMALL)
 ROBERTA = ("--model_name", "transformers:RobertaForSequenceClassification")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, cache_dir):
-    """Two epochs (eight steps) without a stop, exported."""
-    output = tmp_path_factory.mktemp("whole")
-    train(*TC, "--epochs", 2, "--schedule", "--hf_path", "default", output=output, cache=cache_dir)
-    return output
+def expected(finished_run):
+    """What the uninterrupted run has left."""
+    return state_files(finished_run)
 
 
-@pytest.fixture(scope="module")
-def expected(whole):
-    """What the uninterrupted run has left, before a test writes into its folder."""
-    return state_files(whole)
-
-
-def test_a_run_leaves_its_files(whole, expected):
-    folder = run_folder(whole)
+def test_a_run_leaves_its_files(finished_run, expected):
+    folder = run_folder(finished_run)
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.gin", "eval", "hf", "logs", "metrics.jsonl", "model", "run.json", "timing.jsonl",
         "trained_rows", "weights",
@@ -71,13 +62,13 @@ def test_the_export_command_that_is_printed_exports_and_goes_no_further(tmp_path
     assert (run_folder(tmp_path) / "hf" / "model.safetensors").exists()
 
 
-def test_predictions_hold_every_row_once(whole):
-    folder = run_folder(whole) / "eval" / "validation_31_"
+def test_predictions_hold_every_row_once(finished_run):
+    folder = run_folder(finished_run) / "eval" / "validation_31_"
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == list(range(31))
     assert {"inputs", "gold", "prediction", "score"} <= set(lines[0])
     assert lines[0]["inputs"].startswith("title: ")
-    found = scores(whole, "validation_31_")
+    found = scores(finished_run, "validation_31_")
     assert found["rows"] == found["scored"] == 31
     accuracy = sum(line["gold"] == line["prediction"] for line in lines) / 31
     assert found["scores"]["accuracy"] == pytest.approx(100 * accuracy)
@@ -132,21 +123,21 @@ def test_a_new_run_moves_the_old_one_aside(tmp_path, cache_dir):
         (("--hf_path", "default"), "klue_tc__validation_31___hf"),
     ],
 )
-def test_a_test_gives_the_best_score_to_the_last_digit(whole, cache_dir, weights, name):
+def test_a_test_gives_the_best_score_to_the_last_digit(run, cache_dir, weights, name):
     test(
         "--task", "klue_tc", "--sample", "--batch_size", 16, "--test_split", "validation[:31]",
-        *weights, output=whole, cache=cache_dir,
+        *weights, output=run, cache=cache_dir,
     )  # fmt: skip
-    folder = run_folder(whole)
+    folder = run_folder(run)
     best = json.loads((folder / "weights" / "best.json").read_text())["step"]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     (expected,) = [line["scores"] for line in lines if "split" in line and line["step"] == best]
-    assert scores(whole, name)["scores"] == expected
+    assert scores(run, name)["scores"] == expected
 
 
-def test_a_submission_is_written_in_the_benchmarks_form(whole, cache_dir, tmp_path):
+def test_a_submission_is_written_in_the_benchmarks_form(run, cache_dir, tmp_path):
     words = ("--task", "klue_tc", "--sample", "--resume", "best", "--submission", tmp_path / "out")
-    test(*words, "--test_split", "validation[3:8]", output=whole, cache=cache_dir)
+    test(*words, "--test_split", "validation[3:8]", output=run, cache=cache_dir)
     assert len((tmp_path / "out").read_text().splitlines()) == 5
 
 
@@ -181,11 +172,20 @@ def test_an_untied_head_survives_checkpoint_and_export(tmp_path, cache_dir):
     assert not (model.lm_head.weight == model.shared.weight).all()
 
 
-def test_fine_tuning_goes_on_from_an_export_and_resumes(tmp_path, cache_dir, whole):
+def test_fine_tuning_goes_on_from_an_export_and_resumes(
+    tmp_path, cache_dir, sample_data, finished_run
+):
     """The default learning rate is that of fine-tuning, also when the run is resumed."""
-    export = run_folder(whole) / "hf"
-    data = sample_data_dir(cache_dir)
-    words = ("--task", "klue_tc", *SMALL[1:], "--pre_trained_model", export, "--hf_data_dir", data)
+    export = run_folder(finished_run) / "hf"
+    words = (
+        "--task",
+        "klue_tc",
+        *SMALL[1:],
+        "--pre_trained_model",
+        export,
+        "--hf_data_dir",
+        sample_data,
+    )
     for steps in (("--max_steps", 3), ("--max_steps", 6, "--resume", "true")):
         train(*words, "--epochs", 2, *steps, output=tmp_path, cache=cache_dir)
     lines = (run_folder(tmp_path) / "metrics.jsonl").read_text().splitlines()

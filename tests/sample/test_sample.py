@@ -22,21 +22,16 @@ from ke_t5.sample.cache import build_once
 from ke_t5.sample.sampler import TextSampler
 
 
-@pytest.fixture(scope="session")
-def data(cache_dir: Path) -> Path:
-    return sample_data_dir(cache_dir)
-
-
-def test_two_writes_are_equal_byte_by_byte(data: Path, tmp_path: Path):
+def test_two_writes_are_equal_byte_by_byte(sample_data: Path, tmp_path: Path):
     write_releases(tmp_path)
-    assert digest(tmp_path) == digest(data)
+    assert digest(tmp_path) == digest(sample_data)
 
 
-def test_another_process_writes_the_same_bytes(data: Path, tmp_path: Path):
+def test_another_process_writes_the_same_bytes(sample_data: Path, tmp_path: Path):
     code = "import sys; from pathlib import Path; from ke_t5.sample import write_releases as w; "
     command = [sys.executable, "-c", code + "w(Path(sys.argv[1]))", str(tmp_path)]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "77"})
-    assert digest(tmp_path) == digest(data)
+    assert digest(tmp_path) == digest(sample_data)
 
 
 def test_importing_the_package_imports_nothing_heavy():
@@ -57,11 +52,11 @@ def _ask_for_all(cache: str, kind: str) -> str:
     return str(folder)
 
 
-def test_processes_that_ask_at_once_get_one_whole_folder(data: Path, tmp_path: Path):
+def test_processes_that_ask_at_once_get_one_whole_folder(sample_data: Path, tmp_path: Path):
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         found = pool.starmap(_ask_for_all, [(str(tmp_path), "data")] * 3)
     assert len(set(found)) == 1
-    assert digest(Path(found[0])) == digest(data)
+    assert digest(Path(found[0])) == digest(sample_data)
     names = [path.name for path in Path(found[0]).parent.iterdir()]
     assert not [name for name in names if ".tmp" in name]
 
@@ -89,7 +84,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path):
 
 
 def test_command_writes_the_same_releases_and_models_and_says_where(
-    tmp_path: Path, cache_dir: Path, data: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, cache_dir: Path, sample_data: Path, capsys: pytest.CaptureFixture
 ):
     from ke_t5.sample.__main__ import main
 
@@ -97,7 +92,7 @@ def test_command_writes_the_same_releases_and_models_and_says_where(
     shown = capsys.readouterr().out
     assert "data/klue_benchmark/ynat-v1.1: ynat-v1.1_dev.json, ynat-v1.1_train.json" in shown
     assert "models/roberta: config.json, tokenizer.json, tokenizer_config.json" in shown
-    assert digest(tmp_path / "data") == digest(data)
+    assert digest(tmp_path / "data") == digest(sample_data)
     assert digest(tmp_path / "models" / "t5") == digest(sample_model_dir(cache_dir, "t5"))
 
 

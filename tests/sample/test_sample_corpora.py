@@ -6,24 +6,17 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from support.sample_help import read, tsv
 
-from ke_t5.sample import sample_data_dir
 from ke_t5.sample.entities import fine_types
 from ke_t5.sample.grammar import load_grammar
 
 FINE_TYPES = set(load_grammar("fine_entities").families("type"))
 
 
-@pytest.fixture(scope="session")
-def data(cache_dir: Path) -> Path:
-    return sample_data_dir(cache_dir)
-
-
-def test_korquad_is_one_ascii_line_with_one_answer_each(data: Path):
+def test_korquad_is_one_ascii_line_with_one_answer_each(sample_data: Path):
     for part, num_questions in (("train", 480), ("dev", 61)):
-        text = read(data, f"KorQuAD/KorQuAD_v1.0_{part}.json")
+        text = read(sample_data, f"KorQuAD/KorQuAD_v1.0_{part}.json")
         assert text.isascii() and "\n" not in text
         release = json.loads(text)
         assert list(release) == ["version", "data"] and release["version"] == f"KorQuAD_v1.0_{part}"
@@ -40,8 +33,8 @@ def test_korquad_is_one_ascii_line_with_one_answer_each(data: Path):
         assert len(set(titles)) == len(titles) and not any(" " in title for title in titles)
 
 
-def test_3i4k_is_two_runs_ordered_by_class_in_equal_shares(data: Path):
-    text = read(data, "3i4k/train_val_test/fci_train_val.txt")
+def test_3i4k_is_two_runs_ordered_by_class_in_equal_shares(sample_data: Path):
+    text = read(sample_data, "3i4k/train_val_test/fci_train_val.txt")
     assert text.count("\n") == text.count("\r\n") and not text.endswith("\n")
     found = [int(line.split("\t")[0]) for line in text.split("\r\n")]
     falls = [i for i in range(1, len(found)) if found[i] < found[i - 1]]
@@ -51,7 +44,7 @@ def test_3i4k_is_two_runs_ordered_by_class_in_equal_shares(data: Path):
     assert all(len(line.split("\t")) == 2 for line in text.split("\r\n"))
 
 
-def test_tables_have_their_columns_on_every_line(data: Path):
+def test_tables_have_their_columns_on_every_line(sample_data: Path):
     expected = {
         "NSMC/ratings_train.txt": "id document label",
         "KorNLI/multinli.train.ko.tsv": "sentence1 sentence2 gold_label",
@@ -64,19 +57,19 @@ def test_tables_have_their_columns_on_every_line(data: Path):
         ),
     }
     for path, columns in expected.items():
-        lines = read(data, path).removesuffix("\n").split("\n")
+        lines = read(sample_data, path).removesuffix("\n").split("\n")
         assert lines[0].split("\t") == columns.split()
         assert {line.count("\t") for line in lines} == {len(columns.split()) - 1}
-    reviews = tsv(data, "NSMC/ratings_test.txt")
+    reviews = tsv(sample_data, "NSMC/ratings_test.txt")
     assert sum(not row["document"] for row in reviews) == 2
-    assert any('"' in row["sentence1"] for row in tsv(data, "KorNLI/xnli.dev.ko.tsv"))
+    assert any('"' in row["sentence1"] for row in tsv(sample_data, "KorNLI/xnli.dev.ko.tsv"))
 
 
-def test_nikl_entities_stand_under_three_spellings(data: Path):
-    later = (data / "NIKL/v1.0/NE_2020/SXNE2102007240.json").read_bytes()
+def test_nikl_entities_stand_under_three_spellings(sample_data: Path):
+    later = (sample_data / "NIKL/v1.0/NE_2020/SXNE2102007240.json").read_bytes()
     assert later.startswith(b"\xef\xbb\xbf")
     types = {"NE": set(), "NE_2020": set()}
-    for path in sorted((data / "NIKL/v1.0").glob("NE*/*.json")):
+    for path in sorted((sample_data / "NIKL/v1.0").glob("NE*/*.json")):
         folder = path.parent.name
         if folder not in types:
             continue
@@ -91,11 +84,13 @@ def test_nikl_entities_stand_under_three_spellings(data: Path):
     assert types["NE_2020"] == FINE_TYPES and len(types["NE_2020"]) == 150
 
 
-def test_summaries_join_with_their_newspaper_articles(data: Path):
-    rows = json.loads(read(data, "NIKL/v1.0/SUMMARIZATION/NIKL_SC.json"))["data"]
+def test_summaries_join_with_their_newspaper_articles(sample_data: Path):
+    rows = json.loads(read(sample_data, "NIKL/v1.0/SUMMARIZATION/NIKL_SC.json"))["data"]
     articles = {}
     for stem in {row["document_id"].split(".")[0] for row in rows}:
-        for document in json.loads(read(data, f"NIKL/v1.0/NEWSPAPER/{stem}.json"))["document"]:
+        for document in json.loads(read(sample_data, f"NIKL/v1.0/NEWSPAPER/{stem}.json"))[
+            "document"
+        ]:
             forms = [paragraph["form"] for paragraph in document["paragraph"]]
             articles[document["id"]] = " ".join(forms)
             assert forms[0] == document["metadata"]["title"]

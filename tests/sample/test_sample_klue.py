@@ -11,19 +11,13 @@ from pathlib import Path
 import pytest
 from support.sample_help import KLUE, blocks, klue, read
 
-from ke_t5.sample import sample_data_dir
 from ke_t5.task import labels
 
 
-@pytest.fixture(scope="session")
-def data(cache_dir: Path) -> Path:
-    return sample_data_dir(cache_dir)
-
-
 @pytest.mark.parametrize("stem", ["ynat", "klue-nli", "klue-sts", "klue-re", "wos"])
-def test_klue_json_is_written_as_the_release_is(data: Path, stem: str):
+def test_klue_json_is_written_as_the_release_is(sample_data: Path, stem: str):
     for part in ("train", "dev"):
-        text = read(data, KLUE.format(stem, part, "json"))
+        text = read(sample_data, KLUE.format(stem, part, "json"))
         rows = json.loads(text)
         assert text == json.dumps(rows, ensure_ascii=False, indent=4)
         name = stem.removeprefix("klue-")
@@ -33,8 +27,8 @@ def test_klue_json_is_written_as_the_release_is(data: Path, stem: str):
         ]
 
 
-def test_ynat_rows(data: Path):
-    rows = klue(data, "ynat", "dev")
+def test_ynat_rows(sample_data: Path):
+    rows = klue(sample_data, "ynat", "dev")
     assert list(rows[0]) == [
         "guid", "title", "predefined_news_category", "label", "annotations", "url", "date",
     ]  # fmt: skip
@@ -42,15 +36,15 @@ def test_ynat_rows(data: Path):
     assert any(row["label"] != row["predefined_news_category"] for row in rows)
 
 
-def test_nli_source_is_called_genre_in_train(data: Path):
-    train, dev = klue(data, "klue-nli", "train"), klue(data, "klue-nli", "dev")
+def test_nli_source_is_called_genre_in_train(sample_data: Path):
+    train, dev = klue(sample_data, "klue-nli", "train"), klue(sample_data, "klue-nli", "dev")
     assert list(train[0])[1] == "genre" and list(dev[0])[1] == "source"
     assert [row["premise"] for row in train[0::3]] == [row["premise"] for row in train[2::3]]
     assert any(row["gold_label"] != row["author"] for row in train)
 
 
-def test_sts_labels_follow_from_the_votes(data: Path):
-    for row in klue(data, "klue-sts", "train"):
+def test_sts_labels_follow_from_the_votes(sample_data: Path):
+    for row in klue(sample_data, "klue-sts", "train"):
         votes, found = row["annotations"]["annotations"], row["labels"]
         assert found["real-label"] == sum(votes) / len(votes)
         assert found["label"] == round(found["real-label"], 1)
@@ -58,10 +52,12 @@ def test_sts_labels_follow_from_the_votes(data: Path):
         assert row["annotations"]["agreement"] == ":".join(str(votes.count(i)) for i in range(6))
 
 
-def test_re_end_index_is_inclusive(data: Path):
-    listed = json.loads(read(data, "klue_benchmark/klue-re-v1.1/relation_list.json"))["relations"]
+def test_re_end_index_is_inclusive(sample_data: Path):
+    listed = json.loads(read(sample_data, "klue_benchmark/klue-re-v1.1/relation_list.json"))[
+        "relations"
+    ]
     assert tuple(listed) == labels.KLUE_RE.keys
-    for row in klue(data, "klue-re", "train") + klue(data, "klue-re", "dev"):
+    for row in klue(sample_data, "klue-re", "train") + klue(sample_data, "klue-re", "dev"):
         for entity in (row["subject_entity"], row["object_entity"]):
             assert list(entity) == ["word", "start_idx", "end_idx", "type"]
             start, end = entity["start_idx"], entity["end_idx"]
@@ -69,8 +65,8 @@ def test_re_end_index_is_inclusive(data: Path):
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
-def test_ner_is_strict_iob2_on_characters(data: Path, part: str):
-    comments, sentences = blocks(data, "klue-ner", part)
+def test_ner_is_strict_iob2_on_characters(sample_data: Path, part: str):
+    comments, sentences = blocks(sample_data, "klue-ner", part)
     assert comments[4] == "## 칼럼명 : CHAR\tNE_TAG"
     mark = "_" if part == "train" else "-"
     for index, (head, *lines) in enumerate(sentences):
@@ -84,16 +80,16 @@ def test_ner_is_strict_iob2_on_characters(data: Path, part: str):
             assert not tag.startswith("I-") or before[2:] == tag[2:]
 
 
-def test_ner_has_spaces_inside_entities_and_particles_after_them(data: Path):
-    _, sentences = blocks(data, "klue-ner", "train")
+def test_ner_has_spaces_inside_entities_and_particles_after_them(sample_data: Path):
+    _, sentences = blocks(sample_data, "klue-ner", "train")
     lines = [line for _, *lines in sentences for line in lines]
     assert any(line.startswith(" \tI-") for line in lines)
     assert any(re.search(r":PS>[은는이가]", head) for head, *_ in sentences)
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
-def test_dp_heads_stand_to_the_right_and_the_last_word_is_the_root(data: Path, part: str):
-    comments, sentences = blocks(data, "klue-dp", part)
+def test_dp_heads_stand_to_the_right_and_the_last_word_is_the_root(sample_data: Path, part: str):
+    comments, sentences = blocks(sample_data, "klue-dp", part)
     assert comments[4] == "## 칼럼명 : INDEX\tWORD_FORM\tLEMMA\tPOS\tHEAD\tDEPREL"
     for head, *lines in sentences:
         fields = [line.split("\t") for line in lines]
@@ -105,10 +101,10 @@ def test_dp_heads_stand_to_the_right_and_the_last_word_is_the_root(data: Path, p
         assert heads[-1] == 0 and all(h > i for i, h in enumerate(heads[:-1], start=1))
 
 
-def test_mrc_offsets_are_exact_and_unanswerable_questions_have_plausible_answers(data: Path):
+def test_mrc_offsets_are_exact_and_unanswerable_questions_have_plausible_answers(sample_data: Path):
     kinds = Counter()
     for part in ("train", "dev"):
-        for article in json.loads(read(data, KLUE.format("klue-mrc", part, "json")))["data"]:
+        for article in json.loads(read(sample_data, KLUE.format("klue-mrc", part, "json")))["data"]:
             for paragraph in article["paragraphs"]:
                 for qa in paragraph["qas"]:
                     kinds[qa["is_impossible"], len(qa["answers"])] += 1
@@ -119,11 +115,11 @@ def test_mrc_offsets_are_exact_and_unanswerable_questions_have_plausible_answers
     assert kinds[True, 0] > 60 and kinds[False, 1] > 150 and kinds[False, 2] > 5
 
 
-def test_wos_speakers_alternate_and_states_are_of_the_ontology(data: Path):
-    ontology = json.loads(read(data, "klue_benchmark/wos-v1.1/ontology.json"))
+def test_wos_speakers_alternate_and_states_are_of_the_ontology(sample_data: Path):
+    ontology = json.loads(read(sample_data, "klue_benchmark/wos-v1.1/ontology.json"))
     assert len(ontology) == 45 and all(v[:2] == ["none", "dontcare"] for v in ontology.values())
     seen, unlisted = set(), 0
-    for dialogue in klue(data, "wos", "train"):
+    for dialogue in klue(sample_data, "wos", "train"):
         turns = dialogue["dialogue"]
         assert [turn["role"] for turn in turns] == ["user", "sys"] * (len(turns) // 2)
         assert len(turns) >= 6 and not any("state" in turn for turn in turns[1::2])

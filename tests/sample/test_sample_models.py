@@ -9,13 +9,7 @@ import pytest
 from support.sample_help import KLUE, read
 
 from ke_t5.errors import UserError
-from ke_t5.sample import sample_data_dir, sample_model_dir, sample_tokenizer_dir
-
-
-@pytest.fixture(scope="session")
-def data(cache_dir: Path) -> Path:
-    return sample_data_dir(cache_dir)
-
+from ke_t5.sample import sample_model_dir, sample_tokenizer_dir
 
 TEXT = "한빛전자는 3월 5일 서울에서 새 전기차를 공개했다."
 
@@ -108,11 +102,11 @@ def test_t5_tokenizer_has_the_files_of_ke_t5(cache_dir: Path):
     assert model["vocab_size"] % 128 == 0
 
 
-def test_pieces_end_where_answers_end(cache_dir: Path, data: Path):
+def test_pieces_end_where_answers_end(cache_dir: Path, sample_data: Path):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(sample_tokenizer_dir(cache_dir, "bert"))
-    for article in json.loads(read(data, KLUE.format("klue-mrc", "dev", "json")))["data"]:
+    for article in json.loads(read(sample_data, KLUE.format("klue-mrc", "dev", "json")))["data"]:
         (paragraph,) = article["paragraphs"]
         ends = {end for _, end in tokenizer(
             paragraph["context"], return_offsets_mapping=True)["offset_mapping"]}  # fmt: skip
