@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from support.gin_toys import ToyAdam, Twin, configured, fault, folder, toy_dataset
+from support.gin_toys import ToyAdam, Twin, configured, fault, toy_dataset
 
 from ke_t5.config.annotations import fits, hint_of
 
-__all__ = ["folder"]
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.mark.parametrize(

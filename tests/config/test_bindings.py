@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from support.gin_toys import ToyAdam, configured, fault, folder, toy_dataset
+from support.gin_toys import ToyAdam, configured, fault, toy_dataset
 
 from ke_t5.config.gin_config import configure
 from ke_t5.errors import UserError
 
-__all__ = ["folder"]
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_files_are_found_as_given_then_in_the_gin_folders(folder):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import gin
 import pytest
-from support.gin_toys import ToyAdam, configured, fault, folder, toy_dataset, toy_optimizer
+from support.gin_toys import ToyAdam, configured, fault, toy_dataset, toy_optimizer
 
 from ke_t5.config.gin_config import clear, import_modules
 from ke_t5.errors import Exit, UserError
 
-__all__ = ["folder"]
+pytestmark = pytest.mark.usefixtures("folder")
 
 CHECKOUT = Path(__file__).parents[2]
 

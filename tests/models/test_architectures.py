@@ -8,7 +8,7 @@ import gin
 import pytest
 import torch
 from support.architecture_toys import ARCHITECTURES
-from support.pretend import evaluate_on
+from support.evaluation import evaluate_on
 from support.toys import ROWS, examples_on
 
 from ke_t5.errors import UserError

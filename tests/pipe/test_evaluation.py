@@ -10,9 +10,9 @@ import random
 import numpy as np
 import pytest
 import torch
+from support.evaluation import evaluate_on
 from support.generation_toys import tiny_t5, written_examples
 from support.helpers import folders, task_on, toy_tokenizer
-from support.pretend import evaluate_on
 from support.processes import run_on_ranks
 from support.recipe_runs import ROOT, run_folder, scores, test, train
 from support.toy_model import toy_model

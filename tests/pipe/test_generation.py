@@ -9,9 +9,9 @@ import logging
 import numpy as np
 import pytest
 import torch
+from support.evaluation import evaluate_on
 from support.generation_toys import sentences, tiny_t5, written_examples
 from support.helpers import folders, task_on, toy_tokenizer
-from support.pretend import evaluate_on
 from support.toy_model import toy_model
 
 from ke_t5.errors import UserError

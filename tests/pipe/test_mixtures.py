@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 from support.helpers import folders, task_on, toy_tokenizer
-from support.mixture_toys import mix, mix_of_two
+from support.toys import mix, mix_of_two
 
 import ke_t5.task.task as listing
 from ke_t5.errors import Exit, UserError

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.readers_help import put
+from support.releases import put
 
 from ke_t5.readers import klue, kor_corpora, korquad, nikl
 from ke_t5.readers.release import Release

@@ -1,7 +1,7 @@
 """3i4K, NSMC, KorNLI, KorSTS, KHSD, QPair: rows out of files and of the hub, and refusals."""
 
 import pytest
-from support.readers_help import hub_rows, put, refusal, rows
+from support.releases import hub_rows, put, refusal, rows
 
 from ke_t5.readers import kor_corpora
 from ke_t5.readers.kor_corpora import KHSD, KOR_3I4K, KORNLI, KORSTS, NSMC, QPAIR

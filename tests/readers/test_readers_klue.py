@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.readers_help import hub_rows, put, refusal, rows
+from support.releases import hub_rows, put, refusal, rows
 
 from ke_t5.readers import klue
 

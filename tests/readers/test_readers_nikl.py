@@ -4,8 +4,7 @@ import json
 import logging
 
 import pytest
-from support.nikl_corpus import SENTENCE, corpus, row, sentence
-from support.readers_help import put, refusal, rows
+from support.releases import SENTENCE, corpus, put, refusal, row, rows, sentence
 
 from ke_t5.readers import nikl
 

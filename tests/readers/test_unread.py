@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from support.nikl_corpus import corpus, row, sentence
-from support.readers_help import put, rows
+from support.releases import corpus, put, row, rows, sentence
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import Folders, ReleaseSource

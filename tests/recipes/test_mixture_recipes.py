@@ -6,9 +6,9 @@ import dataclasses
 import json
 
 import pytest
-from support.mixture_toys import mix, mix_of_two
 from support.processes import run_script, run_script_on_ranks
 from support.recipe_runs import command, run_folder, state_files, test, train
+from support.toys import mix, mix_of_two
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import MixtureRegistry, get_task

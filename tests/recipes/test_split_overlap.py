@@ -7,8 +7,8 @@ import unicodedata
 import gin
 import pytest
 from support.helpers import folders, task_on
-from support.readers_help import put
 from support.recipe_runs import test, train
+from support.releases import put
 
 from ke_t5.pipe import IGNORED, map_over_dataset, tokenize
 from ke_t5.recipes.row_hashes import Overlap, overlap, row_hashes

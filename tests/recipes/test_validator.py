@@ -7,7 +7,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from support.mixture_toys import mix_of_two
+from support.toys import mix_of_two
 
 from ke_t5.pipe import Evaluated, get_task
 from ke_t5.recipes.folders import RunFolder

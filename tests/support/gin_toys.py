@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import gin
 import pytest
 
-from ke_t5.config.gin_config import clear, configure
+from ke_t5.config.gin_config import configure
 from ke_t5.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -44,15 +44,6 @@ class Twin:
 
 
 gin.configurable("Twin", module="toys.two")(lambda size=2: size)
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """An empty current folder, and gin as if nothing had been bound."""
-    monkeypatch.chdir(tmp_path)
-    clear()
-    yield tmp_path
-    clear()
 
 
 def configured(*files: str, params=()):

@@ -11,7 +11,15 @@ from typing import Any
 import gin
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
-from ke_t5.pipe import Examples, FunctionDataSource, Task, TaskRegistry
+from ke_t5.pipe import (
+    Examples,
+    FunctionDataSource,
+    Mixture,
+    Task,
+    TaskRegistry,
+    get_task,
+    rate_num_examples,
+)
 from ke_t5.task.labels import KLUE_RE
 from support.helpers import folders
 
@@ -226,3 +234,13 @@ ROWS: dict[str, list[dict]] = {
         {"question1": "어디야?", "question2": "몰라?", "label": None},
     ],
 }  # fmt: skip
+
+
+def mix(*tasks, rates=None):
+    """A mixture of these tasks."""
+    return Mixture("mix", tasks, tuple(rates or [rate_num_examples] * len(tasks)))
+
+
+def mix_of_two():
+    """Two registered tasks, one with two and a half times the share of the other."""
+    return mix(get_task("klue_tc_gen"), get_task("klue_nli_gen"), rates=(1, 2.5))

@@ -14,8 +14,8 @@ from pathlib import Path
 import gin
 import numpy as np
 import pytest
+from support.evaluation import perfect_record, perfect_scores
 from support.helpers import folders
-from support.perfect import perfect_record, perfect_scores
 from support.toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 
 import ke_t5.task.task as table

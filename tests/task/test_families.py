@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.evaluation import perfect_record, perfect_scores
 from support.helpers import folders
-from support.perfect import perfect_record, perfect_scores
 from support.toys import BERT, ROWS, T5, changed, character_tokenizer, examples_on, save_tokenizers
 
 from ke_t5.errors import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.perfect import perfect_scores
+from support.evaluation import perfect_scores
 from support.toys import (
     BERT,
     T5,

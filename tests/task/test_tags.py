@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import gin
 import numpy as np
 import pytest
+from support.evaluation import perfect_scores
 from support.helpers import folders
-from support.perfect import perfect_scores
 from support.toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 
 from ke_t5.forms import MODEL_FORMS

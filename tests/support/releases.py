@@ -1,4 +1,4 @@
-"""Shared by the tests of the readers: files written below a folder, rows and refusals read back."""
+"""Files of releases written below a folder, and rows and refusals read back."""
 
 import json
 from pathlib import Path
@@ -39,3 +39,27 @@ def refusal(release: Release, folder: Path, split: str = "train") -> str:
         rows(release, folder, split)
     assert caught.value.exit_code is Exit.DATA
     return str(caught.value).replace(f"{folder}/", "").removeprefix("error: ")
+
+
+SENTENCE = "NWRW1800000029.315.1"
+
+
+def sentence(number, key="NE", **change):
+    entity = {"id": 1, "form": "강릉", "label": "LC", "begin": 0, "end": 2}
+    form = "강릉은 바다다."
+    return {"id": f"{SENTENCE}.{number}", "form": form, "word": [], key: [entity | change]}
+
+
+def corpus(*sentences, document="NWRW1800000029.315"):
+    metadata = {"title": "개체명", "annotation_level": ["개체명"]}
+    documents = [{"id": document, "metadata": {"title": "글"}, "sentence": list(sentences)}]
+    return {"id": "NXNE1902008030", "metadata": metadata, "document": documents}
+
+
+def row(number, label="LC"):
+    return {
+        "id": f"{SENTENCE}.{number}",
+        "document": "NWRW1800000029.315",
+        "text": "강릉은 바다다.",
+        "entities": [{"start": 0, "end": 2, "label": label}],
+    }
