@@ -18,7 +18,7 @@ _PIECE = 1 << 18
 _CUT = 16
 _BLANK = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
-_MEND = "mend that line, or take the file from its source again"
+_FIX = "fix that line, or take the file from its source again"
 
 
 class _Cursor:
@@ -73,7 +73,7 @@ class _Cursor:
     def broken(self, what: str) -> UserError:
         """The error for a text that stops being JSON at the cursor."""
         what = f"not JSON (column {self.column}: {what})"
-        return fault(f"{self.path}:{self.line}", what, _MEND)
+        return fault(f"{self.path}:{self.line}", what, _FIX)
 
     def _read_on(self) -> bool:
         """Reads a piece as long as what is left, so that a long value is scanned few times."""
@@ -128,7 +128,7 @@ def _json_rows(path: Path, key: str | None) -> Iterator[tuple[int, object]]:
             raise fault(path, f"a list at the top, expected an object with {key!r}")
         yield from _elements(cursor) if key is None else _elements_under(cursor, key)
         if cursor.peek():
-            raise cursor.broken("something follows the end")
+            raise cursor.broken("extra data after the end")
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
@@ -141,9 +141,9 @@ def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
             if number == 1 and error.pos >= len(line.rstrip()):
                 raise fault(path, "an object at the top, expected a list of rows") from None
             what = f"not JSON (column {error.colno}: {error.msg})"
-            raise fault(f"{path}:{number}", what, _MEND) from None
+            raise fault(f"{path}:{number}", what, _FIX) from None
         except (RecursionError, ValueError) as error:
-            raise fault(f"{path}:{number}", f"not JSON ({error})", _MEND) from None
+            raise fault(f"{path}:{number}", f"not JSON ({error})", _FIX) from None
 
 
 def _elements(cursor: _Cursor) -> Iterator[tuple[int, object]]:
@@ -167,7 +167,7 @@ def _elements_under(cursor: _Cursor, key: str) -> Iterator[tuple[int, object]]:
         if names[-1] != key:
             cursor.value()
         elif cursor.peek() != "[":
-            raise fault(f"{cursor.path}:{cursor.line}", f"{key!r} holds no list")
+            raise fault(f"{cursor.path}:{cursor.line}", f"{key!r} is not a list")
         else:
             yield from _elements(cursor)
         is_over = cursor.step(",}") == "}"
@@ -177,6 +177,6 @@ def _elements_under(cursor: _Cursor, key: str) -> Iterator[tuple[int, object]]:
 
 def kind_of(value: object) -> str:
     """What a JSON value is, in a word for people."""
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     kinds |= {int: "a number", float: "a number", type(None): "null"}
     return kinds[type(value)]

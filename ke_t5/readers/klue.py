@@ -121,7 +121,7 @@ def _sts(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
 def _score(labels: Row, name: str, where: str, is_labelled: bool) -> float | None:
     score = take_label(labels, name, float, where, is_labelled)
     if score is not None and not 0.0 <= score <= 5.0:
-        raise fault(where, f"{name} {score}, expected a number from 0 to 5", "mend that row")
+        raise fault(where, f"{name} {score}, expected a number from 0 to 5", "fix that row")
     return score
 
 
@@ -132,7 +132,7 @@ def _binary_label(labels: Row, where: str, is_labelled: bool) -> str | None:
         return str(int(value == "positive"))
     number = take_label(labels, "binary-label", int, where, is_labelled)
     if number not in (0, 1, None):
-        raise fault(where, f"binary-label {number}, expected 0 or 1", "mend that row")
+        raise fault(where, f"binary-label {number}, expected 0 or 1", "fix that row")
     return None if number is None else str(number)
 
 
@@ -178,7 +178,7 @@ def _wos(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
     for turn in take(raw, "dialogue", list, where):
         role = take(turn, "role", str, where)
         if role not in ("user", "sys"):
-            raise fault(where, f"role {role!r}, expected 'user' or 'sys'", "mend that row")
+            raise fault(where, f"role {role!r}, expected 'user' or 'sys'", "fix that row")
         history.append({"role": role, "text": take(turn, "text", str, where)})
         if role == "sys":
             continue
@@ -187,7 +187,7 @@ def _wos(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
         for item in state or ():
             if item.count("-") < 2:
                 what = f"state {item!r}, expected 'domain-slot-value'"
-                raise fault(where, what, "mend that row")
+                raise fault(where, what, "fix that row")
         yield {"guid": guid, "turn": num_user_turns, "history": list(history), "state": state}
         num_user_turns += 1
 

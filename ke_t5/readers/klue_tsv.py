@@ -41,7 +41,7 @@ def _sentences(
             if units:
                 yield _sentence(path, comment, units)
             elif comment and has_begun:
-                raise fault(f"{path}:{comment[0]}", "a sentence of no lines", "delete it")
+                raise fault(f"{path}:{comment[0]}", "a sentence without lines", "delete it")
             comment, units = (number, line[3:]), []
         elif line in ("", "\t"):
             if units:
@@ -53,9 +53,9 @@ def _sentences(
     if units:
         yield _sentence(path, comment, units)
     elif not has_begun:
-        raise fault(path, "no sentence stands in it")
+        raise fault(path, "the file has no sentences")
     elif comment:
-        raise fault(f"{path}:{comment[0]}", "a sentence of no lines: the file ends there")
+        raise fault(f"{path}:{comment[0]}", "a sentence without lines: the file ends there")
 
 
 def _fields(
@@ -65,7 +65,7 @@ def _fields(
         raise fault(f"{path}:{number}", "expected a line '## guid<TAB>sentence' before it")
     if len(fields) != num_fields:
         what = f"{len(fields)} fields between tabs, expected {num_fields}"
-        raise fault(f"{path}:{number}", what, "mend the tabs of that line")
+        raise fault(f"{path}:{number}", what, "fix the tabs of that line")
     return fields
 
 
@@ -74,7 +74,7 @@ def _sentence(path: Path, comment: tuple[int, str] | None, units: list) -> _Sent
     number, text = comment
     guid, tab, text = text.partition("\t")
     if not tab:
-        raise fault(f"{path}:{number}", "expected '## guid<TAB>sentence'", "mend that line")
+        raise fault(f"{path}:{number}", "expected '## guid<TAB>sentence'", "fix that line")
     return _Sentence(number, guid, text, units)
 
 
@@ -97,8 +97,8 @@ def ner_rows(path: Path, split: str) -> Iterator[Row]:
                 what = f"{character!r} is {len(character)} characters, expected one"
                 raise fault(f"{path}:{number}", what, "give every character its line")
             if not _TAG.fullmatch(tag) and not (split == "test" and tag in _NOTHING):
-                what = f"{tag!r} is no tag, expected O, B-XX or I-XX"
-                raise fault(f"{path}:{number}", what, "mend that line")
+                what = f"{tag!r} is not a tag, expected O, B-XX or I-XX"
+                raise fault(f"{path}:{number}", what, "fix that line")
         row = _ner_row(*zip(*(fields for _, fields in sentence.units), strict=True))
         if row["text"] != _INLINE_MARK.sub(r"\1", sentence.text):
             num_different, first_different = num_different + 1, first_different or sentence.guid
@@ -129,7 +129,7 @@ def dp_rows(path: Path, split: str) -> Iterator[Row]:
         for index, (number, fields) in enumerate(sentence.units, 1):
             if fields[0] != str(index):
                 what = f"word number {fields[0]!r}, expected {index}"
-                raise fault(f"{path}:{number}", what, "mend that line")
+                raise fault(f"{path}:{number}", what, "fix that line")
             _check_head(fields[4], len(sentence.units), f"{path}:{number}", split != "test")
         _, words, lemmas, pos, heads, relations = zip(
             *(fields for _, fields in sentence.units), strict=True
@@ -150,7 +150,7 @@ def dp_rows(path: Path, split: str) -> Iterator[Row]:
 def _check_head(head: str, num_words: int, where: str, is_labelled: bool) -> None:
     if head.isdecimal() and int(head) <= num_words or head in _NOTHING and not is_labelled:
         return
-    raise fault(where, f"head {head!r}, expected 0 to {num_words}", "mend that line")
+    raise fault(where, f"head {head!r}, expected 0 to {num_words}", "fix that line")
 
 
 def dp_hub_rows(row: Row) -> Iterator[Row]:

@@ -33,7 +33,7 @@ _HATE_LABELS = ("hate", "offensive", "none")
 def _one_of(value: str, names: Sequence[str], column: str, where: str) -> str:
     if value not in names:
         what = f"{column} {value!r}, expected one of {', '.join(names)}"
-        raise fault(where, what, f"mend that line, or {OWN_FILE}")
+        raise fault(where, what, f"fix that line, or {OWN_FILE}")
     return value
 
 
@@ -206,7 +206,7 @@ def _korsts_rows(path: Path, split: str) -> Iterator[Row]:
             score = -1.0
         if not 0.0 <= score <= 5.0:
             what = f"score {raw['score']!r}, expected a number from 0 to 5"
-            raise fault(f"{path}:{line}", what, "mend that line")
+            raise fault(f"{path}:{line}", what, "fix that line")
         yield {
             "genre": raw["genre"],
             "sentence1": raw["sentence1"],

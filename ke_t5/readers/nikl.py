@@ -175,7 +175,7 @@ def _articles(sources: Paths, newspapers: Paths, stamps: Stamps) -> Mapping[str,
                 articles[key] = _article(document, f"{path}:{line}")
     if not articles:
         fix = "put the corpus NEWSPAPER, which holds the articles, into NIKL/v1.0/NEWSPAPER"
-        raise fault(sources[0], "no article of its documents is in the newspaper files", fix)
+        raise fault(sources[0], "none of its documents is in the newspaper files", fix)
     missing = sorted(wanted - articles.keys())
     if missing:
         message = "%s: %d of %d documents have no article in NEWSPAPER and are left out (first: %s)"
@@ -262,7 +262,7 @@ def _acceptability_rows(path: Path, split: str) -> Iterator[Row]:
         is_known = label in ("0", "1")
         if not is_known and not (split == "test" and label in ("", "-1")):
             what = f"acceptability_label {label!r}, expected 0 or 1"
-            raise fault(f"{path}:{line}", what, "mend that line")
+            raise fault(f"{path}:{line}", what, "fix that line")
         yield {"idx": index, "sentence": raw["sentence"], "label": label if is_known else None}
 
 

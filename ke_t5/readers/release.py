@@ -21,7 +21,7 @@ T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 
 # What a column must be, in a word for people.
-_KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS = {str: "a string", int: "an integer", float: "a number", bool: "a boolean"}
 _KINDS |= {list: "a list", dict: "an object"}
 
 _MACOS, _DEEPEST = "__MACOSX", 8
@@ -155,11 +155,13 @@ def take(row: Row, name: str, kind: type[T], where: str) -> T:
         return cast(T, float(value))
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         what = f"{name!r} is {kind_of(value)}, expected {_KINDS[kind]}"
-        raise fault(where, what, "mend that row")
+        raise fault(where, what, "fix that row")
     if isinstance(value, str) and _HALF.search(value):
-        raise fault(where, f"{name!r} holds half a character (\\ud800..\\udfff)", "mend that row")
+        raise fault(
+            where, f"{name!r} contains an unpaired surrogate (\\ud800..\\udfff)", "fix that row"
+        )
     if kind is int and isinstance(value, int) and not -_INT32 <= value < _INT32:
-        raise fault(where, f"{name!r} is {value}, a number beyond all use", "mend that row")
+        raise fault(where, f"{name!r} is {value}, which does not fit in 32 bits", "fix that row")
     return value
 
 
@@ -195,7 +197,7 @@ def records(value: object) -> object:
 def text_at(text: str, start: int, end: int, expected: str, where: str) -> None:
     """Raises UserError unless `text[start:end]` (half-open characters) is `expected`."""
     if not 0 <= start < end <= len(text):
-        what = f"{expected!r} at {start}..{end} lies outside a text of {len(text)} characters"
+        what = f"{expected!r} at {start}..{end} is outside a text of {len(text)} characters"
     elif text[start:end] != expected:
         what = f"expected {expected!r} at {start}..{end}, found {text[start:end]!r}"
         if compose(text) != text and compose(expected) in compose(text):
@@ -206,7 +208,7 @@ def text_at(text: str, start: int, end: int, expected: str, where: str) -> None:
             raise fault(where, what, fix)
     else:
         return
-    raise fault(where, what, "mend the span: offsets count characters of the text as it stands")
+    raise fault(where, what, "fix the span: offsets count the characters of the unchanged text")
 
 
 def hash_split(key: str) -> str:

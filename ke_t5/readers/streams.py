@@ -33,7 +33,7 @@ def opened(path: Path) -> Iterator[TextIO]:
             yield file
     except OSError as error:
         raise fault(
-            path, f"cannot be read ({error.strerror})", "mend the file's place or rights"
+            path, f"cannot be read ({error.strerror})", "check the file's path and permissions"
         ) from None
     except UnicodeDecodeError:
         raise _encoding_fault(path) from None
@@ -53,7 +53,7 @@ def _encoding_fault(path: Path) -> UserError:
                 return _not_utf8(where, "CP949")
             else:
                 break
-    return fault(where, "not UTF-8: the line holds broken bytes", "take the file from its source")
+    return fault(where, "not UTF-8: the line has invalid bytes", "take the file from its source")
 
 
 def _not_utf8(where: str, encoding: str) -> UserError:
@@ -105,7 +105,7 @@ def tab_lines(
         num_fields = num_fields or len(fields)
         if len(fields) != num_fields:
             what = f"{len(fields)} fields between tabs, expected {num_fields}"
-            raise fault(f"{path}:{number}", what, "mend the tabs of that line")
+            raise fault(f"{path}:{number}", what, "fix the tabs of that line")
         yield number, fields
 
 
@@ -124,7 +124,7 @@ def _unquoted(line: str, where: str) -> list[str]:
             continue
         field = line[at:].partition("\t")[0]
         if field.startswith('"') and '"' not in field[1:]:
-            what = f"quotes that do not close ({field[:20]!r})"
+            what = f"unclosed quotes ({field[:20]!r})"
             raise fault(where, what, "close them on that line, or double them")
         fields.append(field)
         at += len(field) + 1
@@ -151,7 +151,7 @@ def table(
     for number, fields in rows:
         yield number, dict(zip(names, fields, strict=True))
     if number == 0:
-        raise fault(path, "no row stands under the header")
+        raise fault(path, "no rows below the header")
 
 
 def listed(names: Iterable[str], longest_list: int = 8) -> str:

@@ -159,31 +159,31 @@ def test_versions_are_never_mixed(tmp_path):
             klue.YNAT,
             "ynat",
             {"title": 3},
-            "'title' is a number, expected a text; mend that row",
+            "'title' is a number, expected a string; fix that row",
         ),
         (
             klue.YNAT,
             "ynat",
             {"title": "가\ud83d"},
-            "'title' holds half a character (\\ud800..\\udfff); mend that row",
+            "'title' contains an unpaired surrogate (\\ud800..\\udfff); fix that row",
         ),
         (
             klue.STS,
             "klue-sts",
             {"labels": {"label": 4.9, "real-label": True, "binary-label": 1}},
-            "'real-label' is true or false, expected a number; mend that row",
+            "'real-label' is a boolean, expected a number; fix that row",
         ),
         (
             klue.STS,
             "klue-sts",
             {"labels": {"label": 4.9, "real-label": 4.9, "binary-label": 2}},
-            "binary-label 2, expected 0 or 1; mend that row",
+            "binary-label 2, expected 0 or 1; fix that row",
         ),
         (
             klue.STS,
             "klue-sts",
             {"labels": {"label": 4.9, "real-label": float("nan"), "binary-label": 1}},
-            "real-label nan, expected a number from 0 to 5; mend that row",
+            "real-label nan, expected a number from 0 to 5; fix that row",
         ),
         (
             klue.STS,
@@ -203,14 +203,14 @@ def test_versions_are_never_mixed(tmp_path):
             "klue-re",
             {"object_entity": {"word": "C++", "start_idx": 7, "end_idx": 10, "type": "POH"}},
             "expected 'C++' at 7..11, found 'C++를'; "
-            "mend the span: offsets count characters of the text as it stands",
+            "fix the span: offsets count the characters of the unchanged text",
         ),
         (
             klue.RE,
             "klue-re",
             {"object_entity": {"word": "C++", "start_idx": 70, "end_idx": 72, "type": "POH"}},
-            "'C++' at 70..73 lies outside a text of 24 characters; "
-            "mend the span: offsets count characters of the text as it stands",
+            "'C++' at 70..73 is outside a text of 24 characters; "
+            "fix the span: offsets count the characters of the unchanged text",
         ),
     ],
 )
@@ -274,20 +274,20 @@ def test_wos_gives_a_row_a_user_turn(tmp_path):
 @pytest.mark.parametrize(
     ("turn", "message"),
     [
-        ({"role": "bot", "text": "가"}, "role 'bot', expected 'user' or 'sys'; mend that row"),
+        ({"role": "bot", "text": "가"}, "role 'bot', expected 'user' or 'sys'; fix that row"),
         (
             {"role": "user", "text": "가", "state": ["식당-이름"]},
-            "state '식당-이름', expected 'domain-slot-value'; mend that row",
+            "state '식당-이름', expected 'domain-slot-value'; fix that row",
         ),
         (
             {"role": "user", "text": "가", "state": [None]},
-            "'an entry of state' is null, expected a text; mend that row",
+            "'an entry of state' is null, expected a string; fix that row",
         ),
         (
             {"role": "user", "text": "가"},
             "no 'state'; the row has 'role', 'text'; put the release's own file there",
         ),
-        ("가", "found a text, expected an object with 'role'; put the release's own file there"),
+        ("가", "found a string, expected an object with 'role'; put the release's own file there"),
     ],
 )
 def test_wos_faults_name_the_row(tmp_path, turn, message):

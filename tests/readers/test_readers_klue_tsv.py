@@ -67,7 +67,7 @@ def test_ner_from_the_hub_has_the_text_of_the_tokens():
     [
         (
             "## g_nsmc\t가\n가 O\n",
-            "5: 1 fields between tabs, expected 2; mend the tabs of that line",
+            "5: 1 fields between tabs, expected 2; fix the tabs of that line",
         ),
         (
             "## g_nsmc\t가나\n가나\tO\n",
@@ -75,20 +75,20 @@ def test_ner_from_the_hub_has_the_text_of_the_tokens():
         ),
         (
             "## g_nsmc\t가\n가\tLC\n",
-            "5: 'LC' is no tag, expected O, B-XX or I-XX; mend that line",
+            "5: 'LC' is not a tag, expected O, B-XX or I-XX; fix that line",
         ),
         (
             "## g_nsmc\t가\n가\tO\n\n나\tO\n",
             "7: expected a line '## guid<TAB>sentence' before it; put the release's own file there",
         ),
-        ("## g_nsmc 가\n가\tO\n", "4: expected '## guid<TAB>sentence'; mend that line"),
+        ("## g_nsmc 가\n가\tO\n", "4: expected '## guid<TAB>sentence'; fix that line"),
         (
             "## g_nsmc\t가\n가\tO\n\n## h_nsmc\t나\n## i_nsmc\t다\n다\tO\n",
-            "7: a sentence of no lines; delete it",
+            "7: a sentence without lines; delete it",
         ),
         (
             "## g_nsmc\t가\n가\tO\n\n## h_nsmc\t나\n",
-            "7: a sentence of no lines: the file ends there; put the release's own file there",
+            "7: a sentence without lines: the file ends there; put the release's own file there",
         ),
     ],
 )
@@ -99,7 +99,7 @@ def test_ner_faults_name_the_line(tmp_path, body, message):
 
 def test_ner_files_without_a_sentence_are_refused(tmp_path):
     folder = put(tmp_path, "klue-ner-v1.1_train.tsv", NER_HEAD)
-    message = "klue-ner-v1.1_train.tsv: no sentence stands in it; put the release's own file there"
+    message = "klue-ner-v1.1_train.tsv: the file has no sentences; put the release's own file there"
     assert refusal(klue.NER, folder) == message
     put(tmp_path, "klue-ner-v1.1_train.tsv", "[]")
     assert refusal(klue.NER, folder) == (
@@ -114,7 +114,7 @@ def test_ner_without_labels(tmp_path):
     folder = put(tmp_path, "klue-ner-v1.1_train.tsv", text)
     found = [(row["text"], row["tags"]) for row in rows(klue.NER, folder, "test")]
     assert found == [("가 나", None), ("다", ["O"])]
-    message = "klue-ner-v1.1_train.tsv:5: '-' is no tag, expected O, B-XX or I-XX; mend that line"
+    message = "klue-ner-v1.1_train.tsv:5: '-' is not a tag, expected O, B-XX or I-XX; fix that line"
     assert refusal(klue.NER, folder) == message
 
 
@@ -155,19 +155,19 @@ def test_dp_without_labels(tmp_path):
     folder = put(tmp_path, "klue-dp-v1.1_train.tsv", text)
     unlabelled = {**DP_ROW, "heads": None, "relations": None}
     assert rows(klue.DP, folder, "test") == [unlabelled]
-    message = "klue-dp-v1.1_train.tsv:4: head '-', expected 0 to 2; mend that line"
+    message = "klue-dp-v1.1_train.tsv:4: head '-', expected 0 to 2; fix that line"
     assert refusal(klue.DP, folder) == message
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\t2\tNP_OBJ", "\t3\tNP_OBJ", "4: head '3', expected 0 to 2; mend that line"),
-        ("2\t흘렸다.", "3\t흘렸다.", "5: word number '3', expected 2; mend that line"),
+        ("\t2\tNP_OBJ", "\t3\tNP_OBJ", "4: head '3', expected 0 to 2; fix that line"),
+        ("2\t흘렸다.", "3\t흘렸다.", "5: word number '3', expected 2; fix that line"),
         (
             "\tVV+EP+EF+SF",
             "",
-            "5: 5 fields between tabs, expected 6; mend the tabs of that line",
+            "5: 5 fields between tabs, expected 6; fix the tabs of that line",
         ),
     ],
 )

@@ -86,16 +86,16 @@ def test_mrc_optional_fields_are_none(tmp_path):
         (
             {"answers": [{"text": "강릉", "answer_start": 1}]},
             "expected '강릉' at 1..3, found '릉은'; "
-            "mend the span: offsets count characters of the text as it stands",
+            "fix the span: offsets count the characters of the unchanged text",
         ),
         (
             {"answers": []},
             "answerable, but without an answer; add it or set is_impossible",
         ),
-        ({"answers": {}}, "'answers' is an object, expected a list; mend that row"),
+        ({"answers": {}}, "'answers' is an object, expected a list; fix that row"),
         (
             {"is_impossible": True, "answers": [{"text": "강릉", "answer_start": 10**12}]},
-            "'answer_start' is 1000000000000, a number beyond all use; mend that row",
+            "'answer_start' is 1000000000000, which does not fit in 32 bits; fix that row",
         ),
     ],
 )

@@ -60,7 +60,7 @@ def test_split_membership_is_the_documented_hash(tmp_path):
         (
             sentence(1, end=3),
             "expected '강릉' at 0..3, found '강릉은'; "
-            "mend the span: offsets count characters of the text as it stands",
+            "fix the span: offsets count the characters of the unchanged text",
         ),
         (
             {"id": f"{SENTENCE}.1", "form": "강릉", "word": []},
@@ -68,7 +68,7 @@ def test_split_membership_is_the_documented_hash(tmp_path):
         ),
         (
             sentence(1, label=None),
-            "'label' is null, expected a text; mend that row",
+            "'label' is null, expected a string; fix that row",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_summaries_without_newspapers_say_what_is_missing(tmp_path):
     data = {"data": [summary(1)]}
     folder = put(tmp_path, "NIKL/v1.0/SUMMARIZATION/NIKL_SC.json", data)
     message = (
-        "NIKL/v1.0/SUMMARIZATION/NIKL_SC.json: no article of its documents is in the newspaper "
+        "NIKL/v1.0/SUMMARIZATION/NIKL_SC.json: none of its documents is in the newspaper "
         "files; put the corpus NEWSPAPER, which holds the articles, into NIKL/v1.0/NEWSPAPER"
     )
     assert refusal(nikl.SUMMARY_SUMMARY, folder) == message
@@ -189,14 +189,14 @@ def test_broken_summaries_are_refused_when_rows_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"summary_sentences": "가"}, "'summary_sentences' is a text, expected a list"),
+        ({"summary_sentences": "가"}, "'summary_sentences' is a string, expected a list"),
         (
             {"summary_sentences": ["가", 1]},
-            "'an entry of summary_sentences' is a number, expected a text",
+            "'an entry of summary_sentences' is a number, expected a string",
         ),
         (
             {"summary_sentences": ["\ud800"]},
-            "'an entry of summary_sentences' holds half a character (\\ud800..\\udfff)",
+            "'an entry of summary_sentences' contains an unpaired surrogate (\\ud800..\\udfff)",
         ),
     ],
 )
@@ -204,7 +204,7 @@ def test_summary_faults_name_the_line(tmp_path, change, message):
     folder = write_summaries(tmp_path, [1], [1])
     place = "NIKL/v1.0/SUMMARIZATION/NIKL_SC.json"
     put(folder, place, json.dumps({"data": [summary(1, **change)]}))
-    assert refusal(nikl.SUMMARY_SUMMARY, folder) == f"{place}:1: {message}; mend that row"
+    assert refusal(nikl.SUMMARY_SUMMARY, folder) == f"{place}:1: {message}; fix that row"
 
 
 def test_documents_without_a_summary_have_none(tmp_path):
@@ -239,7 +239,7 @@ def test_acceptability_labels_may_be_empty_in_the_test_split_only(tmp_path):
     put(tmp_path, COLA["train"], text)
     folder = put(tmp_path, COLA["test"], text)
     assert [row["label"] for row in rows(nikl.COLA, folder, "test")] == [None, None]
-    message = "acceptability_label '', expected 0 or 1; mend that line"
+    message = "acceptability_label '', expected 0 or 1; fix that line"
     assert refusal(nikl.COLA, folder) == f"{COLA['train']}:2: {message}"
 
 

@@ -60,7 +60,7 @@ def test_lines_break_at_line_feeds_only(write):
         ),
         (
             "안녕\n하세".encode()[:-1] + b"\n",
-            "file.txt:2: not UTF-8: the line holds broken bytes; take the file from its source",
+            "file.txt:2: not UTF-8: the line has invalid bytes; take the file from its source",
         ),
     ],
     ids=["empty", "cp949", "utf-16", "cut in two"],
@@ -70,7 +70,7 @@ def test_lines_name_what_they_cannot_read(write, content, message):
 
 
 def test_a_folder_in_a_file_s_place_is_named(tmp_path):
-    message = "cannot be read (Is a directory); mend the file's place or rights"
+    message = "cannot be read (Is a directory); check the file's path and permissions"
     assert refusal(lines, tmp_path).endswith(message)
 
 
@@ -110,9 +110,7 @@ def test_quoted_tables_undo_quotes_line_by_line(write):
     path = write('a\tb\n"그는 ""네"" 했다\t끝"\t1\n', "q.tsv")
     assert list(table(path, ("a",), quoted=True)) == [(2, {"a": '그는 "네" 했다\t끝', "b": "1"})]
     path = write('a\tb\n"열린\t1\n', "q.tsv")
-    message = (
-        "q.tsv:2: quotes that do not close ('\"열린'); close them on that line, or double them"
-    )
+    message = "q.tsv:2: unclosed quotes ('\"열린'); close them on that line, or double them"
     assert refusal(table, path, ("a",), quoted=True) == message
 
 
@@ -121,11 +119,11 @@ def test_quoted_tables_undo_quotes_line_by_line(write):
     [
         (
             "id\ttext\n1\t가\n2\n",
-            "file.txt:3: 1 fields between tabs, expected 2; mend the tabs of that line",
+            "file.txt:3: 1 fields between tabs, expected 2; fix the tabs of that line",
         ),
         (
             "id\ttext\n1\t가\t나\n",
-            "file.txt:2: 3 fields between tabs, expected 2; mend the tabs of that line",
+            "file.txt:2: 3 fields between tabs, expected 2; fix the tabs of that line",
         ),
         ("id\ttext\n1\t가\n\n2\t나\n", "file.txt:3: an empty line between rows; delete it"),
         (
@@ -135,7 +133,7 @@ def test_quoted_tables_undo_quotes_line_by_line(write):
         ),
         (
             "id\ttext\n",
-            "file.txt: no row stands under the header; put the release's own file there",
+            "file.txt: no rows below the header; put the release's own file there",
         ),
         ("\n\n", "file.txt: the file is empty; put the release's own file there"),
     ],
@@ -174,7 +172,7 @@ def test_json_lines_are_rows_too(write):
     assert list(json_rows(write('{"a": 1}\r\n\r\n{"a": 2}'))) == [(1, {"a": 1}), (3, {"a": 2})]
 
 
-MEND = "; mend that line, or take the file from its source again"
+FIX = "; fix that line, or take the file from its source again"
 OWN = "; put the release's own file there"
 
 
@@ -185,43 +183,43 @@ OWN = "; put the release's own file there"
         (
             '[\n{"a": 1},\n{"a" 2}\n]',
             None,
-            f"file.txt:3: not JSON (column 6: Expecting ':' delimiter){MEND}",
+            f"file.txt:3: not JSON (column 6: Expecting ':' delimiter){FIX}",
         ),
         (
             '[\n{"a": "열린}\n]',
             None,
-            f"file.txt:2: not JSON (column 11: Invalid control character at){MEND}",
+            f"file.txt:2: not JSON (column 11: Invalid control character at){FIX}",
         ),
         (
             '[{"a": "열린',
             None,
-            f"file.txt:1: not JSON (column 8: Unterminated string starting at){MEND}",
+            f"file.txt:1: not JSON (column 8: Unterminated string starting at){FIX}",
         ),
         (
             '[\n{"a": 1}\n{"a": 2}]',
             None,
-            f"file.txt:3: not JSON (column 1: expected ',' or ']', found '{{'){MEND}",
+            f"file.txt:3: not JSON (column 1: expected ',' or ']', found '{{'){FIX}",
         ),
         (
             '[{"a": 1},\n',
             None,
-            f"file.txt:2: not JSON (column 1: Expecting value){MEND}",
+            f"file.txt:2: not JSON (column 1: Expecting value){FIX}",
         ),
         (
             '[{"a": 1}',
             None,
-            f"file.txt:1: not JSON (column 10: expected ',' or ']', found the end){MEND}",
+            f"file.txt:1: not JSON (column 10: expected ',' or ']', found the end){FIX}",
         ),
         (
             '[{"a": 1}]\n[]',
             None,
-            f"file.txt:2: not JSON (column 1: something follows the end){MEND}",
+            f"file.txt:2: not JSON (column 1: extra data after the end){FIX}",
         ),
-        ("id\ttext", None, f"file.txt:1: not JSON (column 1: found 'i'){MEND}"),
+        ("id\ttext", None, f"file.txt:1: not JSON (column 1: found 'i'){FIX}"),
         (
             '{"a": 1}\n{"a": }',
             None,
-            f"file.txt:2: not JSON (column 7: Expecting value){MEND}",
+            f"file.txt:2: not JSON (column 7: Expecting value){FIX}",
         ),
         ('{\n"a": []\n}', None, f"file.txt: an object at the top, expected a list of rows{OWN}"),
         ("[1]", None, f"file.txt:1: a row is a number, expected an object{OWN}"),
@@ -230,11 +228,11 @@ OWN = "; put the release's own file there"
         ("[{}]", "data", f"file.txt: a list at the top, expected an object with 'data'{OWN}"),
         ('{"document": []}', "data", f"file.txt: no 'data' at the top, only 'document'{OWN}"),
         ("{}", "data", f"file.txt: no 'data' at the top, only nothing{OWN}"),
-        ('{"data": {}}', "data", f"file.txt:1: 'data' holds no list{OWN}"),
+        ('{"data": {}}', "data", f"file.txt:1: 'data' is not a list{OWN}"),
         (
             '{"data": [{}],}',
             "data",
-            f"file.txt:1: not JSON (column 15: expected a name in double quotes){MEND}",
+            f"file.txt:1: not JSON (column 15: expected a name in double quotes){FIX}",
         ),
     ],
 )
