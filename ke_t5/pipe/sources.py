@@ -15,7 +15,7 @@ from ke_t5.pipe import tables
 from ke_t5.pipe.cache import INFO_FILE, Folders, code_of, hash_files, make_key, package_version
 from ke_t5.pipe.rows import ROW_ID, Row, Rows, composed_table, stored_rows
 from ke_t5.pipe.tables import hub_revision, with_class_names
-from ke_t5.readers.unread import near_misses, tell_of_unread_files
+from ke_t5.readers.unread import near_misses, warn_about_unread_files
 
 if TYPE_CHECKING:
     from ke_t5.readers.release import Hub, RawSplit, Release
@@ -83,7 +83,7 @@ class ReleaseSource(DataSource):
         if split not in raw_splits:
             raise unknown_split(split, self.name, raw_splits)
         raw = raw_splits[split]
-        tell_of_unread_files(self.release, raw_splits, folders.data)
+        warn_about_unread_files(self.release, raw_splits, folders.data)
         code, hashes = code_of(raw.rows), hash_files(raw.files)
         columns = dict(self.release.columns)
         key = make_key([package_version(), self.name, split, hashes, code, columns])

@@ -13,7 +13,7 @@ from ke_t5.readers.streams import fault, lines, listed, opened
 
 # Characters read at a time: rows are a few hundred, so a piece holds thousands.
 _PIECE = 1 << 18
-# An error this near the end of a piece (an escape, a literal, a number cut in two) may be mended
+# An error this near the end of a piece (an escape, a literal, a number cut in two) may be fixed
 # by the next piece.
 _CUT = 16
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -31,7 +31,7 @@ class _Cursor:
         self._text, self._at = "", 0
 
     def peek(self) -> str:
-        """The next character that is not blank, where the cursor then stands; "" at the end."""
+        """The next character that is not blank, to which the cursor moves; "" at the end."""
         while True:
             if blank := _BLANK.match(self._text, self._at):
                 self._move(blank.end())
@@ -42,15 +42,17 @@ class _Cursor:
 
     def step(self, expected: str) -> str:
         """Steps over the next character, which must be one of `expected`, and returns it."""
-        found = self.peek()
-        if not found or found not in expected:
+        character = self.peek()
+        if not character or character not in expected:
             wanted = " or ".join(map(repr, expected))
-            raise self.broken(f"expected {wanted}, found {repr(found) if found else 'the end'}")
+            raise self.broken(
+                f"expected {wanted}, found {repr(character) if character else 'the end'}"
+            )
         self._move(self._at + 1)
-        return found
+        return character
 
     def value(self) -> object:
-        """The value that begins at the next character; the cursor then stands behind it."""
+        """The value that begins at the next character; the cursor moves behind it."""
         self.peek()
         while True:
             try:
@@ -62,7 +64,7 @@ class _Cursor:
                 if not (is_cut and self._read_on()):
                     self._move(self._at + place)
                     raise self.broken(error.msg) from None
-            except (RecursionError, ValueError) as error:  # nested, or a number, beyond measure
+            except (RecursionError, ValueError) as error:  # nested too deeply, or a number too long
                 raise self.broken(str(error)) from None
             else:
                 # A number that touches the end of the piece might go on in the next.
@@ -97,8 +99,8 @@ def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
     """Yields (line where it begins, row) for every object of a list, in bounded memory.
 
     Args:
-        key: the list stands under this key of the object at the top. Default: the list is the
-            whole file, or the file is JSON lines, one object a line.
+        key: the key of the list in the top-level object. Default: the list is the whole file, or
+            the file is JSON lines, one object per line.
 
     Raises:
         UserError: not JSON (with line and column), another shape, or no row.
@@ -125,7 +127,7 @@ def _json_rows(path: Path, key: str | None) -> Iterator[tuple[int, object]]:
         if first not in "[{":
             raise cursor.broken(f"found {first!r}")
         if first == "[" and key is not None:
-            raise fault(path, f"a list at the top, expected an object with {key!r}")
+            raise fault(path, f"the top level is a list, expected an object with {key!r}")
         yield from _elements(cursor) if key is None else _elements_under(cursor, key)
         if cursor.peek():
             raise cursor.broken("extra data after the end")
@@ -139,7 +141,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
             yield number, json.loads(line)
         except json.JSONDecodeError as error:
             if number == 1 and error.pos >= len(line.rstrip()):
-                raise fault(path, "an object at the top, expected a list of rows") from None
+                raise fault(path, "the top level is an object, expected a list of rows") from None
             what = f"not JSON (column {error.colno}: {error.msg})"
             raise fault(f"{path}:{number}", what, _FIX) from None
         except (RecursionError, ValueError) as error:
@@ -172,11 +174,11 @@ def _elements_under(cursor: _Cursor, key: str) -> Iterator[tuple[int, object]]:
             yield from _elements(cursor)
         is_over = cursor.step(",}") == "}"
     if key not in names:
-        raise fault(cursor.path, f"no {key!r} at the top, only {listed(names)}")
+        raise fault(cursor.path, f"no {key!r} at the top level, only {listed(names)}")
 
 
 def kind_of(value: object) -> str:
-    """What a JSON value is, in a word for people."""
+    """The type of a JSON value, for messages."""
     kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     kinds |= {int: "a number", float: "a number", type(None): "null"}
     return kinds[type(value)]

@@ -1,7 +1,7 @@
 """KLUE: raw releases v1.1 and v1, and the same rows from the hub.
 
-What is peculiar to a task's files stands at its reader. The splits are train, validation (the files
-call it dev) and test where a file without labels is there. The text is given as the files have it:
+Peculiarities of a task's files are described at its reader. The splits are train, validation (dev
+in the files' names) and, if there is a file without labels, test. The text is that of the files:
 v1.1 of NER is NFKC-normalised, v1 and the hub are not.
 """
 
@@ -34,7 +34,7 @@ _ROOTS = ("klue_benchmark", ".", "KLUE/klue_benchmark")
 _VERSIONS = ("v1.1", "v1")
 _PARTS = {"train": "train", "validation": "dev", "test": "test"}
 
-# raw row, where it stands, whether its split has labels -> rows
+# raw row, its location, whether its split has labels -> rows
 ToRows = Callable[[Row, str, bool], Iterator[Row]]
 
 
@@ -44,9 +44,9 @@ def _find(
     folders = [f"{root}/{stem}-{version}" for root in _ROOTS for version in _VERSIONS] + ["."]
     for version in _VERSIONS:
         names = {split: f"{stem}-{version}_{part}.{suffix}" for split, part in _PARTS.items()}
-        found = first_found(data_dir, folders, names)
-        if found:
-            return raw_splits(found, rows)
+        files = first_found(data_dir, folders, names)
+        if files:
+            return raw_splits(files, rows)
     return {}
 
 
@@ -70,7 +70,7 @@ def _release(
     suffix: str = "json",
     group: str | None = None,
 ) -> Release:
-    """A task's release, by `to_rows` where raw rows and the hub's have one shape."""
+    """A task's release, by `to_rows` if raw rows and the hub's have the same shape."""
     if to_rows is not None:
         rows = rows or partial(_read, to_rows=to_rows)
         hub_rows = hub_rows or partial(_hub_rows, config=config, to_rows=to_rows)
@@ -172,7 +172,7 @@ def _entity(raw: Row, name: str, sentence: str, where: str) -> Row:
 
 
 def _wos(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
-    """A row for every user turn; `turn` counts them from 0, `state` is all that holds so far."""
+    """A row for every user turn; `turn` counts them from 0, `state` is the whole state so far."""
     guid = take(raw, "guid", str, where)
     history, num_user_turns = [], 0
     for turn in take(raw, "dialogue", list, where):
@@ -193,7 +193,7 @@ def _wos(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
 
 
 def _mrc_hub_rows(row: Row) -> Iterator[Row]:
-    """The hub puts plausible answers among the answers; `reading_row` takes them out again."""
+    """The hub puts plausible answers among the answers; `reading_row` separates them."""
     flat = {**row, "answers": records(row.get("answers"))}
     yield reading_row(flat, f"klue/klue mrc, question {row.get('guid')}", True)
 
@@ -217,7 +217,7 @@ STS = _release(
     config="sts",
     to_rows=_sts,
 )
-# A premise stands in about three rows, one after the other.
+# A premise occurs in about three consecutive rows.
 NLI = _release(
     "klue_nli",
     dict.fromkeys(("guid", "source", "premise", "hypothesis", "label"), "string"),

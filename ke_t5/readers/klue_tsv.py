@@ -1,4 +1,4 @@
-"""KLUE's two files of one unit a line: NER (a character and its tag), DP (a word in six fields)."""
+"""KLUE's files with one unit per line: NER (a character and its tag), DP (a word in six fields)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from ke_t5.readers.streams import fault, lines
 logger = logging.getLogger(__name__)
 
 _TAG = re.compile(r"O|[BI]-[A-Z]+")
-_NOTHING = ("-", "_", "")  # what stands for a label where there is none
+_NOTHING = ("-", "_", "")  # placeholders for a missing label
 _INLINE_MARK = re.compile(r"<([^<>]+):(?:PS|LC|OG|DT|TI|QT)>")
 
 
 class _Sentence(NamedTuple):
-    """What stands between two empty lines: the comment's line and parts, (line, fields) a unit."""
+    """The lines between two empty ones: the comment's line number and fields, (number, fields) of
+    each unit."""
 
     line: int
     guid: str
@@ -30,10 +31,10 @@ class _Sentence(NamedTuple):
 def _sentences(
     path: Path, num_fields: int, fields_of: Callable[[str], list[str]]
 ) -> Iterator[_Sentence]:
-    """Yields the sentences of a file that opens with `## ` comments about itself.
+    """Yields the sentences of a file that begins with `## ` comments about itself.
 
     The last comment before a sentence is `## guid<TAB>sentence`. The empty line after the last
-    sentence may be missing. Lines are not stripped: a space has a line of its own in NER.
+    sentence may be missing. Lines are not stripped: a space has its own line in NER.
     """
     comment, units, has_begun = None, [], False
     for number, line in lines(path):
@@ -85,7 +86,7 @@ def _source(guid: str) -> str:
 
 def ner_rows(path: Path, split: str) -> Iterator[Row]:
     """Yields KLUE-NER's rows; `text` is the characters joined. Without labels (split test) a tag
-    may be `-`, and all of its sentence are None then.
+    may be `-`; then all tags of the sentence are None.
 
     One training sentence differs from the sentence in its comment (klue-ner-v1_train_01212_nsmc);
     it is kept, and such sentences are counted in the log.
@@ -119,7 +120,7 @@ def _ner_row(characters: tuple[str, ...], tags: tuple[str, ...]) -> Row:
 
 
 def ner_hub_rows(row: Row) -> Iterator[Row]:
-    """The row of the hub's; it names neither guid nor source, and its `sentence` has marks."""
+    """The hub's row; it has neither guid nor source, and its `sentence` has marks."""
     yield _ner_row(tuple(row["tokens"]), tuple(row["ner_tags"]))
 
 
@@ -154,7 +155,7 @@ def _check_head(head: str, num_words: int, where: str, is_labelled: bool) -> Non
 
 
 def dp_hub_rows(row: Row) -> Iterator[Row]:
-    """The row of the hub's; it names neither guid nor source."""
+    """The hub's row; it has neither guid nor source."""
     where = "klue/klue dp"
     yield {
         "guid": None,

@@ -1,9 +1,9 @@
 """3i4K, NSMC, KorNLI, KorSTS, Korean hate speech (KHSD) and question pairs (QPair).
 
-All are tables between tabs; but for QPair, quotes in them are plain characters. KHSD and QPair are
-written by description: no file of theirs was at hand. The hub's `wicho/kor_3i4k`,
+All are tab-separated tables; except in QPair, quotes are plain characters. The readers of KHSD and
+QPair follow descriptions, as no files were available. The hub's `wicho/kor_3i4k`,
 `kakaobrain/kor_nli`, `dkoterwa/kor-sts`, `inmoonlight/kor_hate` and `songys/kor_qpair` are known
-from others' use, not tried here.
+from other projects and untested here.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ def _intention_rows(path: Path, first_line: int = 1, end_line: int | None = None
 
 
 def _second_run(path: Path) -> int | None:
-    """The line where the class order falls back; None unless it falls back exactly once."""
-    falls, last = [], ""
+    """The line at which the order of the classes restarts; None unless it does so exactly once."""
+    restarts, last = [], ""
     for number, (label, _) in tab_lines(path, 2):
         if label < last:
-            falls.append(number)
+            restarts.append(number)
         last = label
-    return falls[0] if len(falls) == 1 else None
+    return restarts[0] if len(restarts) == 1 else None
 
 
 def _find_3i4k(data_dir: Path) -> dict[str, RawSplit]:
-    """The authors' parts; without a border in the training file all of it is train."""
+    """The authors' parts; without a boundary in the training file all of it is train."""
     names = [f"{root}/{part}train_val_test" for root in ("3i4k", "3i4K") for part in ("", "data/")]
     folders = (*names, "data/train_val_test", "train_val_test", "3i4k", "3i4K", ".")
     found = first_found(data_dir, folders, {"train": "fci_train_val.txt", "test": "fci_test.txt"})
@@ -83,7 +83,7 @@ def _find_3i4k(data_dir: Path) -> dict[str, RawSplit]:
         try:
             border = _second_run(path)
         except UserError:
-            border = None  # reading the rows raises it again, when somebody wants them
+            border = None  # raised again when the rows are read
         splits["train"] = RawSplit((path,), partial(_intention_rows, path, end_line=border))
         if border:
             rows = partial(_intention_rows, path, first_line=border)
@@ -159,7 +159,7 @@ def _kornli_rows(paths: Sequence[Path]) -> Iterator[Row]:
 
 
 def _find_kornli(data_dir: Path) -> dict[str, RawSplit]:
-    """Train is MultiNLI and then SNLI, as far as they are there."""
+    """Train is MultiNLI and then SNLI, if present."""
     names = {
         "multinli": "multinli.train.ko.tsv",
         "snli": "snli_1.0_train.ko.tsv",
@@ -174,7 +174,7 @@ def _find_kornli(data_dir: Path) -> dict[str, RawSplit]:
     return {split: RawSplit(paths, partial(_kornli_rows, paths)) for split, paths in files.items()}
 
 
-# A premise stands in several rows.
+# A premise occurs in several rows.
 KORNLI = Release(
     name="kornli",
     columns=dict.fromkeys(("premise", "hypothesis", "label"), "string"),
@@ -216,7 +216,7 @@ def _korsts_rows(path: Path, split: str) -> Iterator[Row]:
 
 
 # The older copy on the hub, `kor_nlu`, merges rows at quotes and has no owner's name; this one
-# leaves about 100 of the 8,628 rows out.
+# lacks about 100 of the 8,628 rows.
 KORSTS = Release(
     name="korsts",
     columns={**dict.fromkeys(("genre", "sentence1", "sentence2"), "string"), "score": "float64"},
@@ -269,7 +269,7 @@ KHSD = Release(
 
 
 def _qpair_rows(path: Path, split: str) -> Iterator[Row]:
-    """Label 0 is a pair of one meaning, 1 of two, whatever the column's name says."""
+    """Label 0 is for the same meaning, 1 for different ones, in spite of the column's name."""
     for line, raw in table(path, ("question1", "question2", "is_duplicate"), quoted=True):
         label = _one_of(raw["is_duplicate"], _BINARY, "is_duplicate", f"{path}:{line}")
         yield {"question1": raw["question1"], "question2": raw["question2"], "label": label}

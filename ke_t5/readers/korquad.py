@@ -47,11 +47,11 @@ def reading_rows(path: Path, split: str, *, id_key: str) -> Iterator[Row]:
 
 
 def reading_row(flat: Row, where: str, is_labelled: bool) -> Row:
-    """The row of a question that carries its own context.
+    """The row of a question that includes its context.
 
-    An impossible question has no answers: what it is given as such is plausible only, and its
-    offsets are kept but never checked (a quarter of KLUE's do not fit). Answers to others must
-    stand in the context where they say. Without labels `answers` may be missing and is None.
+    An impossible question has no answers: those given are only plausible, and their
+    offsets are kept but never checked (a quarter of KLUE's do not fit). Other answers must be in
+    the context at their offsets. Without labels `answers` may be missing and is None.
 
     Raises:
         UserError: a span that is not its text, an answerable question without an answer.

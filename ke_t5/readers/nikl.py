@@ -1,11 +1,11 @@
-"""NIKL (모두의 말뭉치): named entities 2019 and 2020, summaries, acceptability. On no public hub.
+"""NIKL (모두의 말뭉치): named entities 2019 and 2020, summaries, acceptability.
 
-Files lie as AIRC-KETI/Korean-Copora lays them out, below `NIKL/v1.0`. Written by the structure that
-public readers use: the corpora may not be passed on, so none was at hand.
+The files are laid out as in AIRC-KETI/Korean-Copora, below `NIKL/v1.0`. The corpora may not be
+redistributed and are not on any public hub; these readers were written after public ones.
 
 The corpora come in one piece, called train. The `_split` releases cut it by the hash of Korean-
 Copora's `.split` configurations, so that scores compare: by sentence for entities (a document's
-sentences fall on all sides), by document and kind for summaries.
+sentences are in all splits), by document and kind for summaries.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LICENCE = "NIKL agreement, not to be passed on"
 
 def _json_files(data_dir: Path, corpus: str) -> Paths:
     """The corpus's files (.json or .JSON) by path, sub-folders included, from the first folder
-    that holds any."""
+    with any."""
     names = (f"NIKL/v1.0/{corpus}", f"v1.0/{corpus}", corpus)
     for name in folders_under(data_dir, names, is_direct=False):
         files = files_below(data_dir / name)
@@ -127,7 +127,7 @@ NE2020_SPLIT = _entity_release("nikl_ne2020_split", "NE_2020", is_split=True)
 
 
 # Summaries: NIKL_SC.json has the ids and the summaries, the newspaper corpus has the articles, as
-# <what stands before the first dot of an id>.json.
+# <the part of the id before the first dot>.json.
 
 
 def _stem(document_id: str) -> str:
@@ -160,11 +160,11 @@ def _document_ids(sources: Paths, stamps: Stamps) -> frozenset[str]:
 def _articles(sources: Paths, newspapers: Paths, stamps: Stamps) -> Mapping[str, str]:
     """document_id -> article for all summarised documents, by one pass over their newspapers.
 
-    The splits of a corpus and its two kinds of summaries ask one after the other, so the last
-    answer is kept, for as long as the files' `stamps` (times of change) stay what they are.
+    The splits of a corpus and its two kinds of summaries are read one after the other, so the last
+    result is cached until the files' `stamps` (modification times) change.
 
     Raises:
-        UserError: the newspaper corpus is missing, or holds none of the articles.
+        UserError: the newspaper corpus is missing or has none of the articles.
     """
     wanted = _document_ids(sources, _stamps(sources))
     articles = {}
@@ -174,7 +174,7 @@ def _articles(sources: Paths, newspapers: Paths, stamps: Stamps) -> Mapping[str,
             if key in wanted and key not in articles:
                 articles[key] = _article(document, f"{path}:{line}")
     if not articles:
-        fix = "put the corpus NEWSPAPER, which holds the articles, into NIKL/v1.0/NEWSPAPER"
+        fix = "put the corpus NEWSPAPER, which has the articles, into NIKL/v1.0/NEWSPAPER"
         raise fault(sources[0], "none of its documents is in the newspaper files", fix)
     missing = sorted(wanted - articles.keys())
     if missing:
@@ -188,7 +188,7 @@ def _stamps(files: Paths) -> Stamps:
 
 
 def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) -> Iterator[Row]:
-    """Yields document, article and the sentences under `kind`, joined; None where there are none.
+    """Yields document, article and the sentences under `kind`, joined; None if there are none.
 
     Documents without an article are left out, repeated ones given once. A hash split hashes the
     hash of id and kind, as Korean-Copora does.
@@ -215,12 +215,12 @@ def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) 
 
 
 def _find_summaries(data_dir: Path, *, kind: str, is_split: bool) -> dict[str, RawSplit]:
-    """The splits of the summaries; of the newspapers only the files that hold an article."""
+    """The splits of the summaries; of the newspapers only the files with an article."""
     sources = _json_files(data_dir, "SUMMARIZATION")
     try:
         stems = {_stem(key) for key in _document_ids(sources, _stamps(sources))}
     except UserError:
-        stems = set()  # reading the rows raises it again, when somebody wants them
+        stems = set()  # raised again when the rows are read
     newspapers = _json_files(data_dir, "NEWSPAPER") if sources else ()
     unused = tuple(path for path in newspapers if path.stem not in stems)
     newspapers = tuple(path for path in newspapers if path.stem in stems)

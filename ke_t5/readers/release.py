@@ -1,4 +1,4 @@
-"""What a release is: its columns, where its files lie, how they become rows, who else serves it."""
+"""A release: its columns, the layout of its files, how they become rows, and the hub's copy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 SPLITS = ("train", "validation", "test")
 
-# What a column must be, in a word for people.
+# What a column must be, for messages.
 _KINDS = {str: "a string", int: "an integer", float: "a number", bool: "a boolean"}
 _KINDS |= {list: "a list", dict: "an object"}
 
@@ -28,7 +28,7 @@ _MACOS, _DEEPEST = "__MACOSX", 8
 
 _INT32 = 2**31  # the columns of whole numbers are int32
 
-# JSON can spell a surrogate without its pair; no file can hold it.
+# JSON can encode a surrogate without its pair, which UTF-8 cannot.
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -38,9 +38,8 @@ class RawSplit:
 
     Attributes:
         files: all that its content depends on.
-        rows: yields the rows, streaming. A row that is not as it should be raises a UserError with
-            the exit code of data that names file and line.
-        unneeded: files that were looked at and hold nothing for it.
+        rows: streams the rows; an invalid row raises a UserError (Exit.DATA) with file and line.
+        unneeded: files that were inspected and contain nothing for it.
     """
 
     files: tuple[Path, ...]
@@ -57,8 +56,7 @@ class Hub:
         to_rows: a row of the hub -> our rows (a dialogue gives one a turn).
         class_names: the caller has turned class numbers into names (None for -1, nested ones too);
             otherwise they come as numbers.
-        configs: our split -> the configurations that hold it, one after the other, where that is
-            not `config`.
+        configs: our split -> the configurations that make it up, in order, if not `config`.
     """
 
     path: str
@@ -79,11 +77,10 @@ class Release:
 
     Attributes:
         columns: column -> its type: "string", "int32", "float64", "bool", [a type] for a list,
-            {name: type} for a record. A value that is not known is None.
-        find: the splits that lie below a folder, {} where there is none; `rows` of a split opens
-            the file.
+            {name: type} for a record. An unknown value is None.
+        find: the splits below a folder, {} if there are none; only `rows` opens the files.
         layout: where the files belong, relative to that folder.
-        home: where the release can be had.
+        home: where the release can be downloaded.
         group: the column whose equal values must stay in one split.
     """
 
@@ -98,9 +95,9 @@ class Release:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The files below a folder, sorted; neither hidden ones nor what macOS puts into archives."""
+    """The files below a folder, sorted, without hidden ones and what macOS adds to archives."""
     for parent, folders, names in os.walk(folder, followlinks=True):
-        is_deep = len(Path(parent).relative_to(folder).parts) >= _DEEPEST  # a circle of links
+        is_deep = len(Path(parent).relative_to(folder).parts) >= _DEEPEST  # links in a circle
         folders[:] = [] if is_deep else sorted(n for n in folders if n[0] != "." and n != _MACOS)
         yield from (Path(parent, name) for name in sorted(names) if name[0] != ".")
 
@@ -108,15 +105,15 @@ def files_below(folder: Path) -> Iterator[Path]:
 def first_found(
     data_dir: Path, folders: Iterable[str], names: Mapping[str, str]
 ) -> dict[str, Path]:
-    """split -> file, from the first of `folders` that holds any; "." is `data_dir` itself.
+    """split -> file, from the first of `folders` with any of them; "." is `data_dir` itself.
 
-    Splits are never put together from two folders, which may hold two versions.
+    Splits are never combined from two folders, which may contain two versions.
     """
     for folder in folders:
         paths = {split: data_dir / folder / name for split, name in names.items()}
-        found = {split: path for split, path in paths.items() if path.is_file()}
-        if found:
-            return found
+        existing = {split: path for split, path in paths.items() if path.is_file()}
+        if existing:
+            return existing
     return {}
 
 
@@ -126,8 +123,8 @@ def folders_under(
     """The folders to look in: `names`, and `data_dir` itself.
 
     Args:
-        is_direct: `data_dir` itself counts whatever it is called; otherwise only where its own path
-            ends in one of `names` (for files whose names say nothing, such as train.txt).
+        is_direct: `data_dir` itself counts whatever its name; otherwise only if its own path ends
+            in one of `names` (for generic file names such as train.txt).
     """
     names = tuple(names)
     endings = tuple(Path(name).parts for name in names)
@@ -145,7 +142,7 @@ def raw_splits(
 
 
 def take(row: Row, name: str, kind: type[T], where: str) -> T:
-    """`row[name]`, which must be there and of that kind (a whole number does for a float)."""
+    """`row[name]`, which must exist and have that type (an integer is accepted for a float)."""
     if not isinstance(row, dict):
         raise fault(where, f"found {kind_of(row)}, expected an object with {name!r}")
     if name not in row:
@@ -172,19 +169,19 @@ def check_texts(values: list, name: str, where: str) -> None:
 
 
 def take_optional(row: Row, name: str, kind: type[T], where: str) -> T | None:
-    """`row[name]` as `take` gives it, None where it is missing or null."""
+    """`row[name]` as `take` gives it, None if it is missing or null."""
     return None if row.get(name) is None else take(row, name, kind, where)
 
 
 def take_label(row: Row, name: str, kind: type[T], where: str, is_labelled: bool) -> T | None:
-    """A label: None where it is null or, in a split without labels, missing."""
+    """A label: None if it is null or, in a split without labels, missing."""
     if name not in row and is_labelled:
         return take(row, name, kind, where)
     return take_optional(row, name, kind, where)
 
 
 def records(value: object) -> object:
-    """A list of records, also where the hub gives a record of lists; other values as they are.
+    """A list of records, even if the hub has a record of lists; other values unchanged.
 
     >>> records({"text": ["a", "b"], "start": [1, 2]})
     [{'text': 'a', 'start': 1}, {'text': 'b', 'start': 2}]

@@ -1,7 +1,7 @@
 """Lines and tables of a file, streamed, each row with the number of its line.
 
 UTF-8 with or without a byte-order mark, line ends of Unix or Windows. Only a line feed ends a line:
-the texts hold other characters that `str.splitlines` would break at.
+the texts contain other characters that `str.splitlines` would break at.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ OWN_FILE = "put the release's own file there"
 
 
 def fault(where: str | Path, what: str, fix: str = OWN_FILE) -> UserError:
-    """The error for data that cannot be read as it stands."""
+    """The error for invalid data."""
     return UserError(what, str(where), fix, Exit.DATA)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[TextIO]:
-    """The file as text. Raises UserError where it cannot be opened or is not UTF-8."""
+    """The file as text. Raises UserError if it cannot be opened or is not UTF-8."""
     try:
         with open(path, encoding="utf-8-sig", newline="\n") as file:
             yield file
@@ -86,10 +86,9 @@ def tab_lines(
     """Yields (line number, the fields between tabs).
 
     Args:
-        num_fields: how many every line must have; default: as many as the first line.
-        quoted: a whole field may be in double quotes (never over the end of a line). Otherwise, and
-            where only the first words of a field are, quotes are characters like any other, which
-            is how most of the authors wrote their files.
+        num_fields: the number that every line must have; default: that of the first line.
+        quoted: a whole field may be in double quotes (never across lines). Otherwise, and if only
+            the start of a field is quoted, quotes are ordinary characters, as in most releases.
 
     Raises:
         UserError: a line with more or fewer fields, or an empty line that is not at the end.

@@ -1,4 +1,4 @@
-"""Files of a release that are not read: named, for a split may be in them."""
+"""Files of a release that are not read: they are reported, as they may contain a split."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from ke_t5.readers.release import RawSplit, Release, files_below
 
 logger = logging.getLogger(__name__)
 
-# What data comes in, and what lies beside it: lists of KLUE's that no reader needs, texts about it.
+# Suffixes of data files, names of files that could be anybody's, and files beside the data: KLUE's
+# lists, which no reader needs, and documentation.
 _DATA_SUFFIXES = frozenset(
     ".json .jsonl .tsv .csv .txt .xlsx .parquet .conllu .zip .gz .bz2 .xz .tar .tgz .7z".split()
 )
 _MOST_SHOWN, _MOST_FILES = 4, 20_000
-_ANYBODYS = frozenset("train dev valid validation test".split())
+_GENERIC_NAMES = frozenset("train dev valid validation test".split())
 _AUXILIARY = frozenset("relation_list ontology readme license licence copying".split())
 
 
-def tell_of_unread_files(release: Release, splits: Mapping[str, RawSplit], data_dir: Path) -> None:
+def warn_about_unread_files(
+    release: Release, splits: Mapping[str, RawSplit], data_dir: Path
+) -> None:
     """Names, in one line and once per process, the files that look like the release's and are
     not read."""
     unread = [
@@ -34,7 +37,7 @@ def tell_of_unread_files(release: Release, splits: Mapping[str, RawSplit], data_
 
 def near_misses(release: Release, data_dir: Path | None) -> str:
     """ " (found ...)" with the files of the release's names that are in other places or packed,
-    where nothing of it could be read; "" for none."""
+    if nothing of it could be read; "" for none."""
     if data_dir is None or not data_dir.is_dir():
         return ""
     found = [path.relative_to(data_dir).as_posix() for path in unread_files(release, {}, data_dir)]
@@ -51,14 +54,14 @@ def _warn_once(line: str) -> None:
 
 
 def unread_files(release: Release, splits: Mapping[str, RawSplit], data_dir: Path) -> list[Path]:
-    """Files that look like the release's and belong to none of its splits: whatever holds data
-    beside or below the files that are read, and files of its names anywhere below `data_dir`."""
+    """Files that look like the release's and belong to none of its splits: any data
+    beside or below the files that are read, and files with its names anywhere below `data_dir`."""
     read = {path for split in splits.values() for path in (*split.files, *split.unneeded)}
     folders = {path.parent for path in read}
     tops = [one for one in folders if not any(other in one.parents for other in folders)]
     found = [path for top in tops if top != data_dir for path in _some_below(top)]
     names = {_stem(Path(name)) for name in release.layout} | {_stem(path) for path in read}
-    names -= _ANYBODYS
+    names -= _GENERIC_NAMES
     found += [path for path in _some_below(data_dir) if _stem(path) in names]
     return [
         path
@@ -72,7 +75,7 @@ def _some_below(folder: Path) -> Iterator[Path]:
 
 
 def _stem(path: Path) -> str:
-    """A file's name without its suffixes, case aside; version numbers are no suffixes.
+    """A file's name without its suffixes, in lower case; version numbers are not suffixes.
 
     >>> _stem(Path("NSMC/Ratings_Train.txt.gz")), _stem(Path("klue-ner-v1.1_dev.tsv"))
     ('ratings_train', 'klue-ner-v1.1_dev')

@@ -80,7 +80,7 @@ def test_entity_faults_name_the_sentence(tmp_path, changed, message):
 
 def test_a_file_of_another_corpus_is_refused(tmp_path):
     folder = put(tmp_path, "NIKL/v1.0/NE/a.json", {"id": "x", "data": []})
-    message = "NIKL/v1.0/NE/a.json: no 'document' at the top, only 'id', 'data'"
+    message = "NIKL/v1.0/NE/a.json: no 'document' at the top level, only 'id', 'data'"
     assert refusal(nikl.NE, folder) == f"{message}; put the release's own file there"
 
 
@@ -174,7 +174,7 @@ def test_summaries_without_newspapers_say_what_is_missing(tmp_path):
     folder = put(tmp_path, "NIKL/v1.0/SUMMARIZATION/NIKL_SC.json", data)
     message = (
         "NIKL/v1.0/SUMMARIZATION/NIKL_SC.json: none of its documents is in the newspaper "
-        "files; put the corpus NEWSPAPER, which holds the articles, into NIKL/v1.0/NEWSPAPER"
+        "files; put the corpus NEWSPAPER, which has the articles, into NIKL/v1.0/NEWSPAPER"
     )
     assert refusal(nikl.SUMMARY_SUMMARY, folder) == message
 
