@@ -46,6 +46,23 @@ def test_every_next_command_can_be_run_as_it_is_printed():
         command.parse()
 
 
+@pytest.mark.parametrize("launcher", ["", "torchrun --nproc_per_node=2"])
+def test_the_next_commands_of_an_entry_point_start_entry_points(launcher, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/environment/bin/ke-t5-train"])
+    monkeypatch.setattr("shutil.which", lambda name: f"/environment/bin/{name}")
+    flags = parse_train(["--task", "klue_tc", "--sample", "--valid_split", "validation"])
+    text = console.next_commands(
+        flags, launcher=launcher, stopped_at=5, real_model="klue/roberta-base"
+    )
+    lines = [line.split(maxsplit=1)[1] for line in text.splitlines()[1:]]
+    commands = commands_in("\n".join(lines))
+    names = [command.program for command in commands]
+    assert names == ["ke-t5-test", "ke-t5-train", "ke-t5-train"]
+    for command in commands:
+        assert command.launcher.partition(" --no-python")[0] == launcher
+        command.parse()
+
+
 def test_a_model_without_a_known_hub_name_has_no_command_that_cannot_run():
     flags = parse_train(["--sample", "--valid_split", "validation"])
     assert "real" not in console.next_commands(flags, launcher="", real_model=None)
