@@ -31,7 +31,7 @@ def test_every_path_that_it_names_exists(name):
 
 def test_the_code_that_it_quotes_is_in_the_files():
     quotes = [code for language, code in FENCED.findall(text_of(DOCS[0])) if language == "python"]
-    assert len(quotes) == 5
+    assert len(quotes) == 6
     for quote in quotes:
         file, *lines = quote.splitlines()
         source = text_of(file.removeprefix("# ")).splitlines()
