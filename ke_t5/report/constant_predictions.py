@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 # Share of equal answers above which a warning is given.
-MOST_EQUAL = 0.99
+MAX_EQUAL = 0.99
 # Spread of the numbers, relative to the gold ones, below which they count as one.
-LEAST_SPREAD = 0.05
+MIN_SPREAD = 0.05
 # Fewest rows for a warning.
-LEAST_ROWS = 20
+MIN_ROWS = 20
 
 
 def one_answer_line(title: str, predictions: Sequence[dict[str, Any]]) -> str | None:
@@ -29,7 +29,7 @@ def one_answer_line(title: str, predictions: Sequence[dict[str, Any]]) -> str | 
     """
     predicted = [line["prediction"] for line in predictions]
     gold = [line["gold"] for line in predictions if line.get("gold") is not None]
-    if len(predicted) < LEAST_ROWS:
+    if len(predicted) < MIN_ROWS:
         return None
     if all(isinstance(answer, float) for answer in predicted):
         what = _one_number(predicted, gold)
@@ -52,17 +52,17 @@ def _one_number(predicted: list[float], gold: list[Any]) -> str | None:
         [number for number in gold if isinstance(number, (int, float))], dtype=float
     )
     scale = labelled.std() if len(labelled) else max(abs(numbers.mean()), 1.0) / 10
-    if scale == 0 or numbers.std() >= LEAST_SPREAD * scale:
+    if scale == 0 or numbers.std() >= MIN_SPREAD * scale:
         return None
     return f"all {len(numbers):,} answers are about {numbers.mean():.3g}"
 
 
 def _one_class(predicted: list[Any], gold: list[Any]) -> str | None:
     (answer, count), *_ = Counter(map(_content, predicted)).most_common(1)
-    if count < MOST_EQUAL * len(predicted):
+    if count < MAX_EQUAL * len(predicted):
         return None
     same = sum(_content(one) == answer for one in gold)
-    if gold and same >= MOST_EQUAL * len(gold):
+    if gold and same >= MAX_EQUAL * len(gold):
         return None
     share = f" (and {100 * same / len(gold):.1f} % of the gold ones)" if gold else ""
     return f"{count:,} of {len(predicted):,} answers are {_quoted(answer)}{share}"

@@ -18,10 +18,10 @@ from ke_t5.task.spans import entity_spans
 
 NUM_ERRORS = 30
 NUM_SENTENCES = 20  # in order, besides the errors
-MOST_CHARACTERS = 320  # of a text in a table
-MOST_OF_SENTENCE = 480
-MOST_OF_ANSWER = 240
-MOST_WORDS = 12  # wrong ones of a sentence
+MAX_TEXT = 320  # characters of a text in a table
+MAX_SENTENCE = 480
+MAX_ANSWER = 240
+MAX_WORDS = 12  # wrong words of a sentence
 MISSED, FALSE_ALARM = "−", "✗"
 
 
@@ -82,12 +82,12 @@ def chapters(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) 
 
 
 def _worst(
-    lines: Sequence[Line], badness: Callable[[Line], float], *, most: int = NUM_ERRORS
+    lines: Sequence[Line], badness: Callable[[Line], float], *, limit: int = NUM_ERRORS
 ) -> list[Line]:
     """The rows with a badness above 0, the worst first; of equal ones the earlier."""
     judged = [(badness(line), line) for line in lines]
     wrong = [pair for pair in judged if pair[0] > 0]
-    return [line for _, line in sorted(wrong, key=lambda pair: -pair[0])[:most]]
+    return [line for _, line in sorted(wrong, key=lambda pair: -pair[0])[:limit]]
 
 
 def _have_scores(lines: Sequence[Line]) -> bool:
@@ -97,7 +97,7 @@ def _have_scores(lines: Sequence[Line]) -> bool:
 
 def _row(line: Line, *cells: Cell) -> list[Cell]:
     """A row of a table: its number, its text, and the cells."""
-    return [str(line["id"]), html.shortened(line["inputs"], most=MOST_CHARACTERS), *cells]
+    return [str(line["id"]), html.shortened(line["inputs"], limit=MAX_TEXT), *cells]
 
 
 def _answer(value: Any, *, style: str = "") -> Cell:
@@ -108,7 +108,7 @@ def _answer(value: Any, *, style: str = "") -> Cell:
         value = " / ".join(map(str, value))
     if value == "":
         return Styled("(no answer)", "soft")
-    text = html.shortened(value, most=MOST_OF_ANSWER)
+    text = html.shortened(value, limit=MAX_ANSWER)
     return Styled(text, style) if style else text
 
 
@@ -201,7 +201,7 @@ def _tree_errors(lines: Sequence[Line]) -> Chapter:
         _row(
             line,
             f"{len(wrong[id(line)])} of {len(line['gold']['heads'])}",
-            wrong[id(line)][:MOST_WORDS],
+            wrong[id(line)][:MAX_WORDS],
         )
         for line in shown
     ]
@@ -264,12 +264,12 @@ def _sentence(line: Line, hue_of: Mapping[str, int]) -> Sentence:
     gold, predicted = (_spans(text, line[side]) for side in ("gold", "prediction"))
     if gold is None or predicted is None:
         tags = (" ".join(line[side] or ()) for side in ("gold", "prediction"))
-        sides = [[html.shortened(side, most=MOST_OF_SENTENCE)] for side in tags]
-        text = html.shortened(text, most=MOST_CHARACTERS)
+        sides = [[html.shortened(side, limit=MAX_SENTENCE)] for side in tags]
+        text = html.shortened(text, limit=MAX_TEXT)
         return Sentence(f"row {line['id']} · {text}", *sides)
     wrong = set(gold) ^ set(predicted)
     both = [[Span(*span, is_wrong=span in wrong) for span in side] for side in (gold, predicted)]
-    window = html.window_of(text, [*both[0], *both[1]], most=MOST_OF_SENTENCE)
+    window = html.window_of(text, [*both[0], *both[1]], limit=MAX_SENTENCE)
     sides = [
         html.tagged(text, side, hue_of=hue_of, sign=sign, window=window)
         for side, sign in zip(both, (MISSED, FALSE_ALARM), strict=True)

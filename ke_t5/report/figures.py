@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ke_t5.report.tables import MOST_TYPES, UNPARSABLE, Confusion, TypeScores, width_of
+from ke_t5.report.tables import MAX_TYPES, UNPARSABLE, Confusion, TypeScores, width_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ HANGUL_FONTS = (
 )  # fmt: skip
 FALLBACK_FONT = "DejaVu Sans"  # comes with matplotlib
 DPI = 144
-MOST_CELLS_WITH_COUNTS = 40  # labels; with more of them the numbers would not be readable
+MAX_LABELS_WITH_COUNTS = 40  # labels; with more of them the numbers would not be readable
 INK, GRID, BLUE, ORANGE, GREEN = "#1f2733", "#d9dee5", "#2f6db3", "#d9822b", "#3a9a6d"
 SETTINGS = {
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.edgecolor": GRID,
@@ -131,7 +131,7 @@ def confusion_png(confusion: Confusion, *, title: str) -> Figure:
     axes.set_xlabel("predicted")
     axes.set_ylabel("gold")
     axes.spines[:].set_visible(False)
-    if len(names) <= MOST_CELLS_WITH_COUNTS:
+    if len(names) <= MAX_LABELS_WITH_COUNTS:
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 0.55 else INK
             axes.text(
@@ -147,7 +147,7 @@ def confusion_png(confusion: Confusion, *, title: str) -> Figure:
 @_as_png
 def types_png(types: Sequence[TypeScores], *, title: str) -> Figure:
     """Precision, recall and F1 of the first types, as bars."""
-    shown = types[:MOST_TYPES]
+    shown = types[:MAX_TYPES]
     glosses = [str(kind.name) for kind in shown]
     names = [
         f"{name}  ({kind.support})"

@@ -60,10 +60,10 @@ def number(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "–"
 
 
-def shortened(text: object, *, most: int) -> str:
+def shortened(text: object, *, limit: int) -> str:
     """The text, or its beginning and an ellipsis."""
     text = str(text)
-    return text if len(text) <= most else f"{text[:most].rstrip()} …"
+    return text if len(text) <= limit else f"{text[:limit].rstrip()} …"
 
 
 # ---------------------------------------------------------------------------------- tagged text
@@ -114,8 +114,8 @@ def tagged(
     return [*pieces, text[place : window.stop], " …" if window.stop < len(text) else ""]
 
 
-def window_of(text: str, spans: Iterable[Span], *, most: int) -> range:
-    """The characters to show of a long text: `most` of them, with the first wrong span in sight."""
+def window_of(text: str, spans: Iterable[Span], *, limit: int) -> range:
+    """`limit` characters of a long text to show, with the first wrong span among them."""
     first = min((span.start for span in spans if span.is_wrong), default=0)
-    start = 0 if len(text) <= most or first < most - CONTEXT else first - CONTEXT
-    return range(start, min(len(text), start + most))
+    start = 0 if len(text) <= limit or first < limit - CONTEXT else first - CONTEXT
+    return range(start, min(len(text), start + limit))

@@ -35,9 +35,9 @@ NUM_DRAWS = 1000
 NUM_SLOW_DRAWS = 200  # of a user's metric without statistics: each draw is a call
 # By `benchmarks.coverage`: of a mean over classes, rows of each class, and rows that raise it, or
 # lower it; rows that raise or lower any other score.
-FEWEST_ROWS = 5
-FEWEST_PULLS = 3
-MOST_UNDEFINED = 0.1  # share of the draws
+MIN_ROWS = 5
+MIN_PULLS = 3
+MAX_UNDEFINED = 0.1  # share of the draws
 ROUNDING = 1e-7  # scores that differ by less are equal
 DIGITS = 6  # of an interval's ends: sums differ behind them by the number of threads
 
@@ -185,11 +185,11 @@ def interval_of(score: float, drawn: Drawn | None, statistic: Statistic | None) 
         raise NoInterval("the predictions at hand do not give this score")
     defined = drawn.draws[np.isfinite(drawn.draws)]
     num_undefined = len(drawn.draws) - len(defined)
-    if num_undefined > MOST_UNDEFINED * len(drawn.draws) or not np.isfinite(drawn.left_out).all():
+    if num_undefined > MAX_UNDEFINED * len(drawn.draws) or not np.isfinite(drawn.left_out).all():
         raise NoInterval(f"{num_undefined} of {len(drawn.draws)} resamples have no number")
     pulls = score - drawn.left_out
     is_over_classes = statistic is not None and statistic.support() is not None
-    _check_pulls(pulls, FEWEST_ROWS if is_over_classes else FEWEST_PULLS)
+    _check_pulls(pulls, MIN_ROWS if is_over_classes else MIN_PULLS)
     if isinstance(statistic, RankCorrelation):
         return _around(score, *_jackknife(score, drawn.left_out), 0, method="jackknife")
     ends = np.quantile(defined, _bca_levels(score, defined, pulls))
@@ -220,7 +220,7 @@ def _check_classes(support: Support | None) -> None:
         others = f" and {len(rare) - 1} more" if len(rare) > 1 else ""
         raise NoInterval(
             f"a mean over classes of which {name} ({count} row{'s' * (count != 1)}){others} "
-            f"have fewer than {FEWEST_ROWS} rows"
+            f"have fewer than {MIN_ROWS} rows"
         )
 
 
@@ -248,7 +248,7 @@ def _jackknife(score: float, left_out: np.ndarray) -> tuple[float, float]:
 def _rare_classes(support: Support | None) -> list[tuple[int, str]]:
     """(rows, name) of the classes with too few rows, the rarest first."""
     counts = sorted((count, str(name)) for name, count in (support or {}).items())
-    return [(count, name) for count, name in counts if count < FEWEST_ROWS]
+    return [(count, name) for count, name in counts if count < MIN_ROWS]
 
 
 def _bca_levels(score: float, draws: np.ndarray, pulls: np.ndarray) -> list[float]:

@@ -19,7 +19,7 @@ from ke_t5.report.tables import Confusion, Line, TypeScores
 
 logger = logging.getLogger(__name__)
 
-MOST_FACTS = 300  # characters
+MAX_FACT = 300  # characters
 TYPE_TITLES = {
     "labels": "Scores per label",
     "tags": "Scores per type of entity (strict IOB2)",
@@ -59,7 +59,7 @@ def write_report(
         confusion=confusion,
         types=types,
         types_title=TYPE_TITLES.get(kind, "Gold and predicted numbers"),
-        most_types=tables.MOST_TYPES,
+        max_types=tables.MAX_TYPES,
         chapters=error_analysis.chapters(task, kind, evaluated, bootstrap),
         missed=error_analysis.MISSED,
         false_alarm=error_analysis.FALSE_ALARM,
@@ -103,7 +103,7 @@ def _all_facts(task: Task, evaluated: Evaluated, facts: Mapping[str, object]) ->
         "unparsable answers": f"{evaluated.unparsable:,}",
         **facts,
     }
-    return {name: html.shortened(value, most=MOST_FACTS) for name, value in values.items()}
+    return {name: html.shortened(value, limit=MAX_FACT) for name, value in values.items()}
 
 
 # -------------------------------------------------------------------------------------- scores

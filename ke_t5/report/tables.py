@@ -17,7 +17,7 @@ from ke_t5.task.metrics import classification, tagging
 from ke_t5.task.metrics.statistics import ClassCounts, by_class
 
 UNPARSABLE = "unparsable"
-MOST_TYPES = 40  # shown at once
+MAX_TYPES = 40  # shown at once
 Line = dict[str, Any]
 
 
@@ -161,7 +161,7 @@ def counts_by_type(kind: str, lines: Sequence[Line]) -> ClassCounts:
 
 def types_text(types: Sequence[TypeScores]) -> str:
     """The scores per type for a terminal."""
-    shown = types[:MOST_TYPES]
+    shown = types[:MAX_TYPES]
     cells = [
         [f"{kind.precision:.2f}", f"{kind.recall:.2f}", f"{kind.f1:.2f}", str(kind.support)]
         for kind in shown

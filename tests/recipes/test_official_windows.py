@@ -114,11 +114,11 @@ def test_answers_are_the_official_ones(monkeypatch, may_be_impossible):
 
 def test_an_answer_may_start_in_one_window_only():
     windows = [(0, 6), (3, 9), (6, 11)]
-    masks = answers.most_context(windows)
+    masks = answers.max_context(windows)
     places = [start + i for (start, _), mask in zip(windows, masks, strict=True)
               for i, may in enumerate(mask) if may]  # fmt: skip
     assert sorted(places) == list(range(11))
-    assert [mask.tolist() for mask in answers.most_context([(0, 0)])] == [[]]
+    assert [mask.tolist() for mask in answers.max_context([(0, 0)])] == [[]]
 
 
 def test_an_answer_that_ends_outside_of_its_window_is_counted_as_lost(monkeypatch):

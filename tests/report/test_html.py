@@ -14,7 +14,7 @@ from ke_t5.report.tables import Confusion
 
 PAGE = {
     "title": "<제목>", "summary": "", "scores": {}, "pictures": {"a.png": "cG5n"},
-    "confusion": None, "types": [], "types_title": "A", "most_types": 1, "chapters": [],
+    "confusion": None, "types": [], "types_title": "A", "max_types": 1, "chapters": [],
     "facts": {},
 }  # fmt: skip
 
@@ -108,9 +108,9 @@ def test_tagged_text_keeps_every_character():
 def test_long_text_is_shown_where_the_first_error_is():
     text = "가" * 1000
     right, wrong = Span(3, 5, "PS", False), Span(700, 710, "PS", True)
-    assert html.window_of(text, [right], most=200) == range(200)
-    assert html.window_of(text, [right, wrong], most=200) == range(660, 860)
-    assert html.window_of("가" * 150, [Span(140, 150, "PS", True)], most=200) == range(150)
+    assert html.window_of(text, [right], limit=200) == range(200)
+    assert html.window_of(text, [right, wrong], limit=200) == range(660, 860)
+    assert html.window_of("가" * 150, [Span(140, 150, "PS", True)], limit=200) == range(150)
     pieces = html.tagged(text, [right, wrong], hue_of={"PS": 1}, sign="✗", window=range(705, 720))
     made = macros().tagged(pieces)
     assert text_of(made) == "… " + "가" * 5 + "✗ PS" + "가" * 10 + " …"
@@ -123,4 +123,4 @@ def test_hues_are_one_per_kind_and_far_apart():
 
 def test_number_and_shortened():
     assert (html.number(1.0), html.number(float("nan"))) == ("1.00", "–")
-    assert (html.shortened("abc", most=3), html.shortened("abc d", most=4)) == ("abc", "abc …")
+    assert (html.shortened("abc", limit=3), html.shortened("abc d", limit=4)) == ("abc", "abc …")

@@ -162,8 +162,8 @@ def test_probabilities_without_ties_need_no_thresholds():
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
 def test_interval_holds_its_score_and_is_the_same_each_time(metric, monkeypatch):
-    monkeypatch.setattr(intervals, "FEWEST_ROWS", 0)
-    monkeypatch.setattr(intervals, "FEWEST_PULLS", 0)
+    monkeypatch.setattr(intervals, "MIN_ROWS", 0)
+    monkeypatch.setattr(intervals, "MIN_PULLS", 0)
     task = task_of(metric)
     gold, said, scores = rows_for(metric)
     evaluated = evaluated_on(task, gold, said, scores)

@@ -105,7 +105,7 @@ def test_types_are_listed_by_support_and_rare_ones_left_to_the_page():
     assert [kind.support for kind in types] == list(range(45, 0, -1))
     lines = tables.types_text(types).splitlines()
     assert lines[0].split() == ["type", "precision", "recall", "F1", "support"]
-    assert len(lines) == 1 + tables.MOST_TYPES + 1
+    assert len(lines) == 1 + tables.MAX_TYPES + 1
     assert lines[-1] == "  5 rarer types are in report.html"
 
 

@@ -3,8 +3,8 @@
 Every metric is `f(targets, predictions[, scores]) -> {name: value x 100}` over a whole split, never
 over a batch. A target of None is an unlabelled row, which is left out; a prediction of None could
 not be read, and is wrong without becoming another class. NaN means that the definition gives no
-number. Each number equals the official program's of that name, to the last digit; docstrings say
-which program that is, or that there is none.
+number. Each number equals the official program's of that name; docstrings say which program
+that is, or that there is none.
 
 A metric is defined once, by the statistics of its rows (`@metric`, `metrics.statistics`), from
 which its scores, their intervals and the tables of a report are all made. Libraries are imported

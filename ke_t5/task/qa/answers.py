@@ -52,7 +52,7 @@ def best_answers(
 
     In each window the `num_best` best starts meet the `num_best` best ends; a pair counts if both
     tokens are in the passage, in order, at most `max_answer_tokens` tokens long, and if the answer
-    may start there (see `most_context`).
+    may start there (see `max_context`).
     """
     candidates = []
     for window in windows:
@@ -77,9 +77,9 @@ def best_answers(
     return list(answers.values())
 
 
-def most_context(windows: Sequence[Span]) -> list[np.ndarray]:
-    """Per window, which of its tokens have more context there than in any other window: the only
-    one in which the official programs let an answer start at that token.
+def max_context(windows: Sequence[Span]) -> list[np.ndarray]:
+    """Per window, which of its tokens have more context there than in any other window. Only there
+    do the official programs let an answer start at that token.
 
     Context is the distance to the nearer end of the window, and a hundredth of the window's length;
     of equal windows the first has it. Source: `_check_is_max_context` of BERT's run_squad, which
@@ -88,7 +88,7 @@ def most_context(windows: Sequence[Span]) -> list[np.ndarray]:
     Args:
         windows: tokens of the passage, half-open.
 
-    >>> [mask.tolist() for mask in most_context([(0, 4), (2, 6)])]
+    >>> [mask.tolist() for mask in max_context([(0, 4), (2, 6)])]
     [[True, True, True, False], [False, True, True, True]]
     """
     context = np.full((len(windows), max(end for _, end in windows)), -np.inf)

@@ -56,9 +56,9 @@ def add_windows(
 ) -> Batch:
     """One example per window: `input_ids` (and segment ids), `start_positions`, `end_positions`
     (the last token of the answer), `offsets` (characters of the passage, [0, 0] outside it) and
-    `may_start` (whether an answer may start at a token, see `answers.most_context`).
+    `may_start` (whether an answer may start at a token, see `answers.max_context`).
 
-    The answer learnt is the first one of the row; a window without all of it has the null
+    The target is the first answer of the row; a window without all of it has the null
     position, an unlabelled row `IGNORED`. What decoding and counts need of the row is in its first
     window only: passages are long.
     """
@@ -94,26 +94,26 @@ def _windows_of(
     windows = spans.windows(len(layout.passage), size=room, stride=stride)
     gold = references(row)
     places = [_place(answer, row["context"], layout) for answer in row["answers"]] if gold else []
-    masks = answers.most_context(windows)
-    can_be_found = any(
-        place and place.is_exact and place.can_be_found(windows, masks) for place in places
+    masks = answers.max_context(windows)
+    is_reachable = any(
+        place and place.is_exact and place.is_reachable(windows, masks) for place in places
     )
-    of_row = {
+    row_columns = {
         "question": row["question"],
         "context": row["context"],
         "gold": gold,
-        f"{LOST}{UNREACHABLE}": int(bool(gold) and not can_be_found),
+        f"{LOST}{UNREACHABLE}": int(bool(gold) and not is_reachable),
         f"{OF}{UNREACHABLE}": int(bool(gold)),
         f"{LOST}{QUESTION_CUT}": int(layout.is_question_cut),
         f"{OF}{QUESTION_CUT}": 1,
     }
-    of_others = {**dict.fromkeys(of_row, 0), "question": "", "context": "", "gold": []}
-    learnt = places[0] if places else None
+    other_columns = {**dict.fromkeys(row_columns, 0), "question": "", "context": "", "gold": []}
+    target = places[0] if places else None
     return [
         {
             **_window(tokens, layout, window, masks[number]),
-            **_positions(learnt, window, layout, is_labelled=gold is not None),
-            **(of_others if number else of_row),
+            **_positions(target, window, layout, is_labelled=gold is not None),
+            **(other_columns if number else row_columns),
             ROW_ID: row[ROW_ID],
         }
         for number, window in enumerate(windows)
@@ -148,8 +148,8 @@ class _Place:
         """Whether all of it is in a window."""
         return window[0] <= self.first and self.end <= window[1]
 
-    def can_be_found(self, windows: Sequence[spans.Span], masks: Sequence[np.ndarray]) -> bool:
-        """Whether all of it is in the window that it may start in (see `answers.most_context`)."""
+    def is_reachable(self, windows: Sequence[spans.Span], masks: Sequence[np.ndarray]) -> bool:
+        """Whether all of it is in the window that it may start in (see `answers.max_context`)."""
         return any(
             self.is_in(window) and mask[self.first - window[0]]
             for window, mask in zip(windows, masks, strict=True)
