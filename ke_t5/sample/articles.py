@@ -4,37 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
 
-from ke_t5.sample.grammar import load_grammar
 from ke_t5.sample.sampler import TextSampler
 
 _KINDS = ("person", "firm", "event")
 _NUM_ARTICLES = (1,) * 44 + (2,) * 4 + (4, 8)
-
-
-class Fact(NamedTuple):
-    """The sentences that state a fact, and (slot, question) pairs about it."""
-
-    sentences: list[str]
-    questions: list[tuple[str, str]]
-
-
-@cache
-def _facts(kind: str) -> dict[str, Fact]:
-    """The facts of a kind of article by their names."""
-    found, grammar = {}, load_grammar("articles")
-    for name in grammar.families(kind):
-        sentences, questions = [], []
-        for entry in grammar.lists[f"{kind} {name}"]:
-            slot, colon, question = entry.partition(": ")
-            if colon:
-                questions.append((slot, question))
-            else:
-                sentences.append(entry)
-        found[name] = Fact(sentences, questions)
-    return found
 
 
 @dataclass(frozen=True)
@@ -64,9 +38,9 @@ def draw_article(
 ) -> Article:
     """A new article; `breaks` puts newlines between some of its sentences."""
     values = sampler.draw("values", kind=kind)
-    others = [name for name in _facts(kind) if name != "opening"]
+    others = sampler.grammar.families(f"state {kind}")[1:]
     names = ["opening", *sampler.random.sample(others, min(num_facts, len(others)))]
-    lines = [sampler.any_of(_facts(kind)[name].sentences) for name in names]
+    lines = [sampler.any_of(sampler.entries(f"state {kind} {name}")) for name in names]
     for _ in range(num_fillers):
         place = sampler.between(1, len(lines))
         lines.insert(place, sampler.any_of(sampler.entries("fillers")))
@@ -96,6 +70,11 @@ def _draw_context(sampler: TextSampler, *, breaks: bool) -> tuple[str, Article, 
     return text, *sampler.any_of(articles)
 
 
+def _questions(sampler: TextSampler, kind: str, fact: str) -> list[list[str]]:
+    """(slot of the answer, question) for all questions about a fact."""
+    return [entry.split(": ", 1) for entry in sampler.entries(f"ask {kind} {fact}")]
+
+
 def _answers(article: Article, slot: str, offset: int) -> list[dict]:
     """The answer, and a shorter one if people would give it: the year of a year and month."""
     start, end = article.spans[slot]
@@ -109,10 +88,10 @@ def _answerable(
 ) -> list[dict]:
     """Questions that the article answers."""
     pool = [
-        (slot, question)
+        question
         for name in article.facts
-        for slot, question in _facts(article.kind)[name].questions
-        if slot in article.spans
+        for question in _questions(sampler, article.kind, name)
+        if question[0] in article.spans
     ]
     drawn = sampler.random.sample(pool, min(num_questions, len(pool)))
     return [
@@ -127,10 +106,10 @@ def _answerable(
 def _unanswerable(sampler: TextSampler, article: Article, offset: int) -> list[dict]:
     """A question on a fact that the article leaves out, with a span that looks like an answer;
     none if no span does."""
-    facts = _facts(article.kind)
+    facts = sampler.grammar.families(f"state {article.kind}")
     groups = [entry.split() for entry in sampler.entries("alike")]
     for name in sampler.shuffled([fact for fact in facts if fact not in article.facts]):
-        slot, question = sampler.any_of(facts[name].questions)
+        slot, question = sampler.any_of(_questions(sampler, article.kind, name))
         alike = next(group for group in groups if slot in group)
         near = [other for other in alike if other in article.spans]
         if near:
@@ -230,7 +209,8 @@ def _summary(sampler: TextSampler, document_id: str, headline: str, article: Art
     chosen, rewritten = [], []
     for name in article.facts[:3]:
         wordings = [
-            sampler.fill(text, article.values) for text in _facts(article.kind)[name].sentences
+            sampler.fill(text, article.values)
+            for text in sampler.entries(f"state {article.kind} {name}")
         ]
         chosen.append(next(text for text in wordings if text in article.sentences))
         rewritten.append(next(text for text in wordings if text not in article.sentences))
