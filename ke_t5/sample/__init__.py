@@ -1,11 +1,11 @@
-"""The embedded corpus: a small Korean world written out as raw releases, and tiny models for it.
+"""The embedded corpus: a small Korean world written as raw releases, and tiny models for it.
 
     sample_data_dir(cache_dir)               a folder to read like a user's --hf_data_dir
     sample_model_dir(cache_dir, "roberta")   config.json and tokenizer of a tiny model, no weights
     sample_tokenizer_dir(cache_dir, "t5")    the tokenizer alone
     write_releases(folder)                   the releases, for people who want to see the formats
 
-Everything is deterministic, needs no network, and is made on first use, once per cache folder.
+Everything is deterministic, needs no network, and is written on first use, once per cache folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def sample_data_dir(cache_dir: Path) -> Path:
-    """The folder that holds the releases, written on first use.
+    """The folder of the releases, written on first use.
 
     Raises:
         UserError: the folder cannot be written.

@@ -23,16 +23,16 @@ def _write_models(folder: Path) -> None:
 
 
 def _listing(folder: Path) -> list[str]:
-    """A line for each folder that holds files: its path, its files."""
-    found = sorted({path.parent for path in folder.rglob("*") if path.is_file()})
+    """A line for each folder with files: its path and their names."""
+    folders = sorted({path.parent for path in folder.rglob("*") if path.is_file()})
     return [
         f"{place.relative_to(folder)}: {', '.join(sorted(p.name for p in place.iterdir()))}"
-        for place in found
+        for place in folders
     ]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes DIR/data and DIR/models, prints what lies where, and returns the exit code."""
+    """Writes DIR/data and DIR/models, prints the files, and returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m ke_t5.sample", description=__doc__)
     parser.add_argument("folder", metavar="DIR", type=Path)
     folder = parser.parse_args(arguments).folder
@@ -40,9 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_releases(folder / "data")
         _write_models(folder / "models")
     except OSError as error:
-        fault = UserError(
-            str(error), str(folder), "name a folder that can be written", Exit.MACHINE
-        )
+        fault = UserError(str(error), str(folder), "name a writable folder", Exit.MACHINE)
         sys.stderr.write(f"{fault}\n")
         return fault.exit_code
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Folders that are built once, by one process, and are whole or not there."""
+"""Folders that are built once, by one process, and are complete or absent."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def generator_version() -> str:
 
 
 def sample_root(cache_dir: Path) -> Path:
-    """The folder below `cache_dir` for everything that this version of the generator makes."""
+    """The folder below `cache_dir` for everything that this version of the sample writes."""
     return Path(cache_dir) / f"sample-{generator_version()}"
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """`target`, built where it is missing, by one process however many ask at once.
+    """`target`, built if it is missing, by one process even if several ask at once.
 
     Raises:
         UserError: the folder cannot be written.
@@ -40,7 +40,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
         raise UserError(
             f"the sample cannot be written ({error.strerror or error})",
             str(target),
-            "name a folder with room and write access: --hf_cache_dir FOLDER",
+            "name a writable folder with enough space: --hf_cache_dir FOLDER",
             Exit.MACHINE,
         ) from error
     return target

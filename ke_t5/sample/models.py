@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 ConfigClass = type["PreTrainedConfig"]
 
-# The models that share T5's vocabulary and its ids for pad and end.
+# The models that share T5's vocabulary and its ids for padding and end.
 _T5_TYPES = ("t5", "mt5", "longt5", "switch_transformers")
-# RoBERTa's kind has one token type and counts positions from the pad id on.
+# RoBERTa and its relatives have one token type and count positions from the padding id.
 _ONE_SEGMENT = ("roberta", "camembert")
 _POSITIONS = MODEL_MAX_LENGTH + 2
-# What transformers calls one and the same size in its many classes.
+# The names that the classes of transformers give to the same size.
 _WIDTH = ("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "d_embed")
 _DEPTH = (
     "num_hidden_layers", "num_layers", "num_encoder_layers", "num_decoder_layers", "n_layer",
@@ -49,7 +49,7 @@ _INNER = (
 )  # fmt: skip
 _HEAD_WIDTH = ("d_kv", "head_dim", "d_head")
 _LENGTH = ("max_position_embeddings", "n_positions", "n_ctx")
-# Sizes that are no multiple of the others, and what single types need beside.
+# Sizes that do not depend on the others, and what some types need in addition.
 _OTHERS = {
     "attention_window": 64,
     "block_sizes": [1, 1],
@@ -71,7 +71,7 @@ _T5_VALUES = {
     "pad_token_id": 0,
     "eos_token_id": 1,
 }
-# The embedding of T5's checkpoints has more rows than the tokenizer has ids.
+# The embeddings of T5's checkpoints have more rows than their tokenizers have ids.
 _T5_ROWS = 128
 
 
@@ -107,9 +107,9 @@ def find_config_class(model: str | ConfigClass) -> ConfigClass:
 
 
 def _of_transformers(config_class: ConfigClass) -> ConfigClass:
-    """The class of transformers below one of ours, which reads that one's folders as its own.
+    """The class of transformers from which one of ours is derived, whose folders it reads.
 
-    Ours in front of any encoder is derived from none: a BERT is as good as any.
+    Ours for any encoder are not derived from one: BERT stands in for all of them.
     """
     from transformers import BertConfig, PreTrainedConfig
 
@@ -126,7 +126,7 @@ def _is_t5(config_class: ConfigClass) -> bool:
 
 
 def _sizes(known: dict, *, width: int, num_layers: int, num_heads: int) -> dict:
-    """The size arguments among a configuration's own, with tiny values."""
+    """Tiny values for the size arguments that a configuration has."""
     values = {
         _WIDTH: width,
         _DEPTH: num_layers,
@@ -141,7 +141,7 @@ def _sizes(known: dict, *, width: int, num_layers: int, num_heads: int) -> dict:
 
 
 def _ids(known: dict, config_class: ConfigClass) -> dict:
-    """The special ids among a configuration's own, as the tokenizers give them out."""
+    """The special ids that a configuration has, as the tokenizers assign them."""
     if _is_t5(config_class):
         values = _T5_VALUES
     else:
@@ -157,7 +157,7 @@ def _ids(known: dict, config_class: ConfigClass) -> dict:
         }
         if any(name in config_class.model_type for name in _ONE_SEGMENT):
             values["type_vocab_size"] = 1
-    # T5's class reads this id, though its own defaults have none.
+    # T5's class reads this id, although its defaults do not have it.
     needed = ("decoder_start_token_id",) if known.get("is_encoder_decoder") else ()
     return {name: value for name, value in values.items() if name in known or name in needed}
 
@@ -178,10 +178,10 @@ def _tiny_config(
     ]
     if missing:
         raise UserError(
-            f"a class without a known {' or '.join(missing)} cannot be made tiny",
+            f"a tiny model needs a known {' or '.join(missing)}",
             f"sample model {config_class.__name__}",
-            "use a text model, or --pre_trained_model FOLDER --from_scratch with a small "
-            "configuration of your own",
+            "use a text model, or --pre_trained_model FOLDER --from_scratch with your own "
+            "small configuration",
         )
     size = vocabulary_size(tokenizer)
     if _is_t5(config_class):
@@ -191,14 +191,14 @@ def _tiny_config(
 
 
 def _has_segments(config_class: ConfigClass) -> bool:
-    """Whether the model tells the two texts of a pair apart by token types."""
+    """Whether the model distinguishes the two texts of a pair by token types."""
     if any(name in config_class.model_type for name in _ONE_SEGMENT):
         return False
     return (config_class().to_dict().get("type_vocab_size") or 0) > 1
 
 
 def sample_tokenizer_dir(cache_dir: Path, model: str | ConfigClass) -> Path:
-    """A folder with the sample's tokenizer in the form that such a model takes.
+    """A folder with the sample's tokenizer in the format that such a model takes.
 
     Raises:
         UserError: no such model type or class; the folder cannot be written.
@@ -209,22 +209,22 @@ def sample_tokenizer_dir(cache_dir: Path, model: str | ConfigClass) -> Path:
     )
 
 
-def _require_own_tokenizer(folder: Path, config: PreTrainedConfig) -> None:
-    """Raises UserError where transformers loads another tokenizer than the folder's (Qwen2)."""
+def _require_same_tokenizer(folder: Path, config: PreTrainedConfig) -> None:
+    """Raises UserError if transformers loads another tokenizer than the folder's (Qwen2)."""
     from transformers import AutoTokenizer
 
     probe = "새 책이 나왔다, 3월 5일에."
     loaded = AutoTokenizer.from_pretrained(folder, config=config)
     if loaded(probe)["input_ids"] != token_ids(folder, probe):
         raise UserError(
-            f"transformers insists on a {type(loaded).__name__}, which does not fit the sample",
+            f"transformers always loads a {type(loaded).__name__}, which does not fit the sample",
             f"sample model {type(config).__name__}",
             "use another class, or --pre_trained_model FOLDER --from_scratch with its tokenizer",
         )
 
 
-def _give_own_head(path: Path) -> None:
-    """Says that head and embedding differ, as in T5 v1.1; transformers 5 writes `true` always."""
+def _untie_head(path: Path) -> None:
+    """Declares head and embedding different, as in T5 v1.1; transformers 5 always writes `true`."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["tie_word_embeddings"] = False
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -245,8 +245,8 @@ def sample_model_dir(
             "RobertaConfig") or a configuration class; of this package's own heads, T5's.
 
     Raises:
-        UserError: no such model type or class; a class that cannot be made tiny; the folder cannot
-            be written.
+        UserError: no such model type or class; a class that has no tiny model; the folder
+            cannot be written.
     """
     config_class = find_config_class(model)
     tokenizer = sample_tokenizer_dir(cache_dir, config_class)
@@ -262,7 +262,7 @@ def sample_model_dir(
             shutil.copyfile(file, folder / file.name)
         config.save_pretrained(folder)
         if _is_t5(config_class):
-            _give_own_head(folder / "config.json")
-        _require_own_tokenizer(folder, config)
+            _untie_head(folder / "config.json")
+        _require_same_tokenizer(folder, config)
 
     return build_once(sample_root(cache_dir) / "models" / f"{name}-{version}", build)

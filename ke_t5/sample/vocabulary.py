@@ -1,4 +1,4 @@
-"""One unigram vocabulary for the sample, as T5's files and as those of models with separators."""
+"""The sample's unigram vocabulary, in the files of T5 and in those of models with separators."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def _write_separated(folder: Path, *, segments: bool) -> None:
     from tokenizers.processors import TemplateProcessing
 
     pieces = _pieces(SPIECE)
-    known = range(3, pieces.get_piece_size())  # after pad, end and unknown
+    ordinary = range(3, pieces.get_piece_size())  # after padding, end and unknown
     vocabulary = [(piece, 0.0) for piece in _SPECIAL]
-    vocabulary += [(pieces.id_to_piece(i), pieces.get_score(i)) for i in known]
+    vocabulary += [(pieces.id_to_piece(i), pieces.get_score(i)) for i in ordinary]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=UNK))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
@@ -86,7 +86,7 @@ def tokenizer_dir(cache_dir: Path, *, is_t5: bool, segments: bool) -> Path:
 
     Args:
         is_t5: T5's files (spiece.model, 100 sentinels), else a tokenizer with [CLS] and [SEP].
-        segments: the latter tells the two texts of a pair apart by token_type_ids.
+        segments: the latter distinguishes the two texts of a pair by token_type_ids.
     """
     kind = "t5" if is_t5 else "segments" if segments else "separators"
 
@@ -100,7 +100,7 @@ def tokenizer_dir(cache_dir: Path, *, is_t5: bool, segments: bool) -> Path:
 
 
 def vocabulary_size(folder: Path) -> int:
-    """The number of ids that the tokenizer in such a folder gives out."""
+    """The number of ids of the tokenizer in such a folder."""
     if (folder / "spiece.model").exists():
         return _pieces(folder / "spiece.model").get_piece_size() + _NUM_SENTINELS
     from tokenizers import Tokenizer
@@ -109,7 +109,7 @@ def vocabulary_size(folder: Path) -> int:
 
 
 def token_ids(folder: Path, text: str) -> list[int]:
-    """The ids of a text by the files of such a folder, closing marks included."""
+    """The ids of a text by the tokenizer in such a folder, special tokens included."""
     if (folder / "spiece.model").exists():
         pieces = _pieces(folder / "spiece.model")
         return [*pieces.encode(text), pieces.eos_id()]

@@ -84,7 +84,7 @@ def test_other_classes_are_made_tiny(cache_dir: Path, model: str):
 
 
 def test_what_cannot_be_made_tiny_is_one_line(cache_dir: Path):
-    with pytest.raises(UserError, match="ViTConfig: a class without a known vocabulary size"):
+    with pytest.raises(UserError, match="ViTConfig: a tiny model needs a known vocabulary size"):
         sample_model_dir(cache_dir, "vit")
     with pytest.raises(UserError, match="'robberta': .*did you mean .*'roberta'"):
         sample_model_dir(cache_dir, "robberta")
