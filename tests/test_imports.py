@@ -16,7 +16,7 @@ from support.processes import ROOT
 
 LINES = (
     "errors files programs config.resume config.spellings config.annotations config.gin_syntax "
-    "forms lookup.families pipe.code",
+    "config.configurable forms lookup.families pipe.code",
     "config config.ranges checkpoint report task.qa hub class_numbers composition faults launchers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.settings models.crf models.configs models.heads pipe.cache "

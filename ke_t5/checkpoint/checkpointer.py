@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ke_t5.checkpoint import closing
 from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
+from ke_t5.checkpoint.closing import Validation
 from ke_t5.checkpoint.folders import write_pointer
 
 if TYPE_CHECKING:
     from ke_t5.distributed import Ranks
     from ke_t5.train.loop import TrainState
-
-
-class Validation(TypedDict):
-    """What a checkpoint keeps of a validation.
-
-    `score` is the one to compare by, None if there is none; `is_best` is known of closing ones.
-    """
-
-    step: int
-    score: float | None
-    scores: dict[str, float]
-    is_best: NotRequired[bool]
 
 
 class Checkpointer:

@@ -21,12 +21,24 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from ke_t5.checkpoint.folders import read_pointer, write_pointer
 from ke_t5.files import new_folder, remove_folder, remove_leftovers, write_json
 
 FOLDER, RECORD = "scheduled", "scheduled.json"
+
+
+class Validation(TypedDict):
+    """What a checkpoint keeps of a validation.
+
+    `score` is the one to compare by, None if there is none; only closing ones have `is_best`.
+    """
+
+    step: int
+    score: float | None
+    scores: dict[str, float]
+    is_best: NotRequired[bool]
 
 
 def set_aside(run: Path, evaluations: Iterable[Path], *, step: int) -> None:
@@ -76,7 +88,7 @@ def _restore(copy: Path, target: Path) -> None:
         shutil.copytree(copy, target)
 
 
-def best_of(progress: Mapping[str, Any]) -> dict[str, Any] | None:
+def best_of(progress: Mapping[str, Any]) -> Validation | None:
     """{"step", "score", "scores"} of the best validation that a checkpoint knows, the closing one
     included; None without."""
     closing = progress.get("closing")

@@ -173,7 +173,7 @@ class Examples:
         """`_id` of each example; windows of one row share it."""
         return self._ids[self.places]
 
-    def row_names(self, positions: Sequence[int]) -> list[str]:
+    def row_names(self, positions: Sequence[int] | np.ndarray) -> list[str]:
         """`_id` of each of these examples, in a mixture with its task, for people."""
         places = self.places[np.asarray(positions, dtype=np.int64)]
         names = [str(row) for row in self._ids[places].tolist()]
@@ -219,7 +219,7 @@ class Examples:
             )
         return self.take(has_label)
 
-    def batch(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+    def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """The model's columns at these positions, padded to the longest, with `attention_mask`."""
         places = self.places[np.asarray(positions, dtype=np.int64)]
         side = self._padding_side()
@@ -251,7 +251,7 @@ class Examples:
         """One example with all its columns, the kept ones too unless they were left out."""
         return self.examples([position])[0]
 
-    def examples(self, positions: Sequence[int]) -> list[Example]:
+    def examples(self, positions: Sequence[int] | np.ndarray) -> list[Example]:
         """The examples at these positions, as `example` gives them."""
         places = self.places[np.asarray(positions, dtype=np.int64)]
         columns = {**self.dataset[places], ROW_ID: self._ids[places].tolist()}

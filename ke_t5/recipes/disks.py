@@ -62,7 +62,7 @@ def _blind_ranks(folder: Path, ranks: Ranks) -> list[int]:
     ranks.barrier()
     seen = ranks.gather(_sees(folder / name))
     ranks.barrier()
-    if not ranks.is_main:
+    if seen is None:
         return []
     (folder / name).unlink(missing_ok=True)
     return [rank for rank, sees in enumerate(seen) if not sees]

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import numpy as np
 
 from ke_t5.pipe import Examples, Task
+from ke_t5.pipe.examples import Column
 
 _NUM_AT_A_TIME = 20_000
 # An odd number, so that multiplying by it loses nothing: text and label as one number.
@@ -88,7 +89,15 @@ def _texts(task: Task, examples: Examples) -> Iterator[str]:
         return
     column = examples.columns["input_ids"]
     for place in examples.places.tolist():
-        yield column.values[column.offsets[place] : column.offsets[place + 1]].tobytes().hex()
+        yield _bytes_of(column, place).hex()
+
+
+def _bytes_of(column: Column, place: int) -> bytes:
+    """The numbers of one example, as they are in memory."""
+    start, end = place, place + 1
+    if column.offsets is not None:
+        start, end = column.offsets[start], column.offsets[end]
+    return column.values[start:end].tobytes()
 
 
 def _label_hashes(task: Task, examples: Examples) -> Iterator[int]:
@@ -99,13 +108,7 @@ def _label_hashes(task: Task, examples: Examples) -> Iterator[int]:
         return
     is_labelled = examples.counted() > 0
     for place, counts in zip(examples.places.tolist(), is_labelled.tolist(), strict=True):
-        values = []
-        for name in names:
-            column = examples.columns[name]
-            start, end = place, place + 1
-            if column.offsets is not None:
-                start, end = column.offsets[start], column.offsets[end]
-            values.append(column.values[start:end].tobytes())
+        values = [_bytes_of(examples.columns[name], place) for name in names]
         yield (_hash(b"|".join(values)) or 1) if counts else 0
 
 

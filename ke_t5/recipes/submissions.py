@@ -8,7 +8,7 @@ from pathlib import Path
 from ke_t5.errors import UserError
 from ke_t5.files import move_aside
 from ke_t5.forms import FORMS
-from ke_t5.pipe import Evaluated, Mixture
+from ke_t5.pipe import Evaluated, Mixture, Task
 from ke_t5.recipes import console
 from ke_t5.recipes.job import Job
 from ke_t5.task.submission import format_of, write_submission
@@ -57,6 +57,7 @@ def keep_older(path: Path) -> None:
 
 def hand_in(job: Job, form: str, evaluated: Evaluated) -> None:
     """Writes the predictions in that form."""
+    assert isinstance(job.task, Task)  # `submission_form` refuses a mixture
     split = job.flags.test_split.partition("[")[0]
     rows = job.task.rows(split, job.folders).dataset
     guids = rows["guid"] if "guid" in rows.column_names else rows["_id"]

@@ -14,7 +14,7 @@ from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import counted, format_scores, score_table
 
 if TYPE_CHECKING:
-    from ke_t5.checkpoint.checkpointer import Validation
+    from ke_t5.checkpoint.closing import Validation
     from ke_t5.config.resume import ResumeRequest
     from ke_t5.pipe import BatchPlan
     from ke_t5.recipes.trainer import Trainer

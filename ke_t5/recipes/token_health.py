@@ -98,7 +98,7 @@ def _judge(tokenizer: Any, unknown: float, sample: Sample | None, *, whose: str,
     if sample and sample.num_texts:
         what += f", {100 * lost:.0f} % of the Hangul is lost"
         what += f" ({sample.example[0]!r} becomes {sample.example[1]!r})"
-    if is_alike:
+    if sample and is_alike:
         what = f"{sample.num_distinct} texts become {sample.num_sequences} token sequences: {what}"
     why, fix, is_certain = cause(tokenizer)
     where = f"tokenizer {tokenizer.name_or_path!r}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ke_t5.checkpoint.checkpointer import Validation
+from ke_t5.checkpoint.closing import Validation
 from ke_t5.checkpoint.folders import folder_name
 from ke_t5.pipe import EvaluationHelper, Mixture, Task
 from ke_t5.pipe.evaluation import best_score

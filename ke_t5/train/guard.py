@@ -37,7 +37,7 @@ class NonFiniteGuard:
         """Call it between the backward pass and the optimizer's step."""
         if self.skips_on_device:
             # torch's fused kernels look for this attribute, as GradScaler sets it.
-            self.optimizer.found_inf = (~is_finite).float()
+            vars(self.optimizer)["found_inf"] = (~is_finite).float()
         self.pending.append((is_finite, place))
         if not self.skips_on_device or len(self.pending) >= 100:
             self.check()

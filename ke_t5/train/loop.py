@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from ke_t5.pipe.prediction import model_inputs
 from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, autocast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # What a mean loss is a mean over: labelled rows, label tokens, rows with a labelled span.
 LOSS_REDUCTIONS = ("rows", "label_tokens", "start_end")
@@ -52,7 +56,7 @@ class TrainState:
     """
 
     model: torch.nn.Module
-    module: torch.nn.Module
+    module: PreTrainedModel
     optimizer: torch.optim.Optimizer
     lr_multiplier: Callable[[int], float]
     step: int = 0

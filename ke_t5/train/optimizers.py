@@ -13,10 +13,11 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any, Annotated
 
 import gin
 
+from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import (
     DecayRate,
     Finite,
@@ -226,8 +227,8 @@ def Adafactor(
     return TransformersAdafactor(**arguments)
 
 
-@gin.configurable("get_optimizer")
-def _optimizer_settings(optimizer_cls=AdamW):
+@configurable("get_optimizer")
+def _optimizer_settings(optimizer_cls: Callable[..., Any] = AdamW) -> Callable[..., Any]:
     return optimizer_cls
 
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import gin
-
+from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import CountOrZero, Fraction, check_values
 from ke_t5.errors import UserError
 from ke_t5.registry import Registry
@@ -51,7 +50,7 @@ SCHEDULES.add("constant_with_warmup", _constant)
 SCHEDULES.add("inverse_sqrt", _inverse_sqrt)
 
 
-@gin.configurable("get_scheduler")
+@configurable("get_scheduler")
 def schedule_settings(
     warmup_ratio: Fraction = 0.1,
     warmup_steps: CountOrZero | None = None,
@@ -62,7 +61,7 @@ def schedule_settings(
     return warmup_ratio, warmup_steps, min_ratio
 
 
-@gin.configurable("resume_schedule")
+@configurable("resume_schedule")
 def allows_stretching(stretch: bool = False) -> bool:
     """Whether a resumed run may have another number of steps than the schedule was begun for."""
     return bool(stretch)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import gin
-
+from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import Count, Positive, check_values
 from ke_t5.errors import UserError, suggestion
 
@@ -48,7 +47,7 @@ def check_precision(precision: str) -> None:
         raise ValueError(f"is {precision!r}, which is not a precision; {fix}")
 
 
-@gin.configurable("fit")
+@configurable("fit")
 def get_fit_settings(
     precision: Annotated[str, check_precision] = "auto",
     accumulate: Count = 1,
