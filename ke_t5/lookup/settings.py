@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import gin
-
+from ke_t5.config.configurable import configurable
 from ke_t5.errors import UserError, suggestion
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ WHERE = "model.config"
 OF_TASK = ("id2label", "label2id", "num_labels", "problem_type")
 
 
-@gin.configurable("model", module="ke_t5.models.settings")
+@configurable("model", module="ke_t5.models.settings")
 def get_model_config(config: dict | None = None) -> dict[str, Any]:
     """The values bound to `model.config`, by the names of the model's configuration: dropout_rate,
     crf_iob2, character_crf and so on; {} for none."""

@@ -65,7 +65,7 @@ def evaluate(
     batch_size: int,
     ranks: Ranks,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
-    watch: Callable[[Iterable], Iterable] = iter,
+    watch: Callable[[range], Iterable[int]] = iter,
 ) -> Evaluated:
     """The scores of the examples; the model is left in the mode it was in.
 

@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -136,7 +136,7 @@ def _words(flags: Namespace, names: Iterable[str]) -> str:
     return " ".join(words)
 
 
-def watch_batches(batches: Sized) -> Iterator:
+def watch_batches(batches: range) -> Iterator[int]:
     """The batches of a test, with a bar on a terminal and a line now and then elsewhere."""
     with ProgressBar(len(batches), name="test") as bar:
         for batch in batches:
@@ -144,7 +144,7 @@ def watch_batches(batches: Sized) -> Iterator:
             bar.update()
 
 
-def watch_validation(batches: Sized) -> Iterator:
+def watch_validation(batches: range) -> Iterator[int]:
     """The batches of a validation, with a bar on a terminal if they take more than a second."""
     with ProgressBar(len(batches), name="validation", is_passing=True) as bar:
         for batch in batches:

@@ -118,7 +118,7 @@ def evaluate_splits(
     parts: Sequence[TaskSplit],
     *,
     ranks: Ranks,
-    watch: Callable[[Iterable], Iterable] = iter,
+    watch: Callable[[range], Iterable[int]] = iter,
 ) -> Evaluation:
     """The scores of all parts; see `evaluate`. Warns of a model that gives one answer only."""
     found = [

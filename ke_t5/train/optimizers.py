@@ -13,7 +13,7 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gin
 
