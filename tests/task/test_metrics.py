@@ -1,7 +1,9 @@
 """Scores of labels and numbers against definitions written down here a second time."""
 
+import copy
 import inspect
 import math
+import pickle
 import random
 
 import numpy as np
@@ -269,6 +271,11 @@ def test_outputs_that_could_not_be_read_are_wrong(name):
     assert all(value < 100 for value in found.values()), found
     if name not in {"character_f1", "klue_dp"}:
         assert set(found.values()) == {0.0}
+
+
+def test_metrics_are_pickled_and_copied_as_functions_are():
+    assert pickle.loads(pickle.dumps(metrics.macro_f1)) is metrics.macro_f1
+    assert copy.deepcopy(metrics.auprc) is metrics.auprc
 
 
 def test_every_metric_is_tested_and_documented():

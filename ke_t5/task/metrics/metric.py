@@ -22,6 +22,7 @@ class Metric:
     """
 
     __name__: str
+    __qualname__: str
 
     def __init__(
         self, statistics: Callable[..., Mapping[str, Statistic]], names: Sequence[str]
@@ -49,6 +50,10 @@ class Metric:
             return dict.fromkeys(self.names, math.nan)
         columns = [[column[i] for i in labelled] for column in columns]
         return {name: one.total() for name, one in self.statistics(*columns).items()}
+
+    def __reduce__(self) -> str:
+        """Pickled and copied by name, as a function is."""
+        return self.__qualname__
 
 
 def metric(*names: str) -> Callable[[Callable[..., Mapping[str, Statistic]]], Metric]:
