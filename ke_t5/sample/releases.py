@@ -111,7 +111,7 @@ def _3i4k(*parts: Part) -> str:
 def _drawn_table(part: Part) -> str:
     """Rows that the data file describes entirely."""
     columns = part.sampler.entries("columns")
-    rows = part.sampler.rows(part.num_rows)
+    rows = part.sampler.rows(part.num_rows, split=part.split)
     return _table(columns, [[row[column] for column in columns] for row in rows])
 
 
@@ -145,14 +145,6 @@ def _korsts(part: Part) -> str:
         rows.append((*origin, f"{score:.3f}", first, second))
     columns = ("genre", "filename", "year", "id", "score", "sentence1", "sentence2")
     return _table(columns, rows)
-
-
-def _cola(part: Part) -> str:
-    pairs = sentences.acceptability(
-        part.sampler, part.num_rows, out_of_domain=part.split.startswith("out")
-    )
-    rows = [("T00001", label, "*" if label == "0" else "", text) for text, label in pairs]
-    return _table(("source", "acceptability_label", "source_annotation", "sentence"), rows)
 
 
 def _nikl_file(stem: str, title: str, documents: list[dict]) -> str:
@@ -212,7 +204,6 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "nsmc": _nsmc,
     "kornli": _kornli,
     "korsts": _korsts,
-    "cola": _cola,
     "nikl_ne": _nikl_entities("NE", fine_labels=False),
     "nikl_ne_2020": _nikl_entities("ne", fine_labels=True),
     # A later file of 2020 spells the key as in 2019 and begins with a BOM.

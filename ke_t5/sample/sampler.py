@@ -90,10 +90,10 @@ class TextSampler:
         """`num_rows` labels in random order, each as often as any other but for one."""
         return self.shuffled([labels[row % len(labels)] for row in range(num_rows)])
 
-    def rows(self, num_rows: int) -> list[dict[str, str]]:
+    def rows(self, num_rows: int, **values: str) -> list[dict[str, str]]:
         """Rows by the recipe `row`, in which `class` is one of the list `classes`, balanced."""
         labels = self.balanced(self.entries("classes"), num_rows)
-        return [self.draw("row", **{"class": label}) for label in labels]
+        return [self.draw("row", **values, **{"class": label}) for label in labels]
 
     def entries(self, name: str) -> list[str]:
         """The entries of a list, as the data file has them."""

@@ -10,7 +10,6 @@ Inference = tuple[str, str, str, str]
 Similarity = tuple[str, str, list[int]]
 # Wordings that name every part of a scene, so that a change of time or place is visible.
 _NUM_WHOLE = 2
-_NUM_OUT_OF_DOMAIN, _NUM_NOT_IN_DOMAIN = 4, 3
 
 
 def ynat(sampler: TextSampler, split: str, num_rows: int) -> list[dict]:
@@ -32,22 +31,6 @@ def ynat(sampler: TextSampler, split: str, num_rows: int) -> list[dict]:
                 "date": sampler.word(f"date {label}"),
             }
         )
-    return rows
-
-
-def acceptability(
-    sampler: TextSampler, num_rows: int, *, out_of_domain: bool
-) -> list[tuple[str, str]]:
-    """(sentence, "1" if it is acceptable Korean else "0"); labels err in one case of twenty."""
-    contrasts = sampler.entries("contrasts")
-    contrasts = (
-        contrasts[-_NUM_OUT_OF_DOMAIN:] if out_of_domain else contrasts[:-_NUM_NOT_IN_DOMAIN]
-    )
-    rows, labels = [], ("0", "1")
-    for label in sampler.balanced(labels, num_rows):
-        right, wrong = sampler.any_of(contrasts).split(" => ")
-        text = sampler.fill(right if label == "1" else wrong, sampler.draw("row"))
-        rows.append((text, sampler.noisy(label, labels, 0.05)))
     return rows
 
 
