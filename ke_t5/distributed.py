@@ -249,6 +249,24 @@ def _launch() -> tuple[int, int, int]:
 
 
 @contextmanager
+def _noting_stops(ranks: Ranks) -> Iterator[None]:
+    """A context in which a first stop signal is noted, and a later one ends the process."""
+
+    def note_stop(number: int, _frame: object) -> None:
+        if ranks._stop_signal is None:
+            ranks._stop_signal, ranks._stopped_at = number, time.monotonic()
+        elif time.monotonic() - ranks._stopped_at > SAME_STOP_SECONDS:
+            os._exit(Exit.STOPPED)
+
+    handlers = {n: signal.signal(n, note_stop) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def session(*, notes_stops: bool = True, **facts: Any) -> Iterator[Ranks]:
     """The ranks of this launch; creates the process group, and waits for all ranks at the end.
 
@@ -277,19 +295,7 @@ def session(*, notes_stops: bool = True, **facts: Any) -> Iterator[Ranks]:
         )
         # Objects and agreements are exchanged between the hosts, whatever the gradients use.
         ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
-
-    def note_stop(number: int, _frame: object) -> None:
-        if ranks._stop_signal is None:
-            ranks._stop_signal, ranks._stopped_at = number, time.monotonic()
-        elif time.monotonic() - ranks._stopped_at > SAME_STOP_SECONDS:
-            os._exit(Exit.STOPPED)
-
-    noted = (signal.SIGTERM, signal.SIGINT) if notes_stops else ()
-    before = {number: signal.signal(number, note_stop) for number in noted}
-    try:
+    with _noting_stops(ranks) if notes_stops else nullcontext():
         yield ranks
         ranks.settle()
         ranks.barrier()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
