@@ -116,9 +116,9 @@ def test_an_empty_label_is_no_label_and_texts_may_say_null(tmp_path):
     [
         (
             [("가", 1), ("", 0)],
-            "row 1: column 'inputs' holds None, expected a text; fill",
+            "row 1: column 'inputs' contains None, expected text; fill",
         ),
-        ([(12, 1), (13, 0)], "row 0: column 'inputs' holds 12, expected a text"),
+        ([(12, 1), (13, 0)], "row 0: column 'inputs' contains 12, expected text"),
     ],
 )
 def test_a_cell_that_is_no_text_is_one_line(tmp_path, rows, problem):

@@ -110,7 +110,7 @@ def test_sources_compose_and_say_so_in_one_line(tmp_path, caplog):
             caplog.clear()
             assert rows_of(one, tmp_path) == rows
             rows_of(one, tmp_path)
-            line = f"{told}: 2 of 2 rows hold decomposed text (NFD): composed (NFC) on reading"
+            line = f"{told}: 2 of 2 rows contain decomposed text (NFD), composed (NFC) on reading"
             assert caplog.messages == [line]
 
 

@@ -1,6 +1,6 @@
-"""Arguments of the methods by which a model is asked: which there are, and which go together.
+"""Arguments of a model's methods: which exist, and which can be combined.
 
-What transformers only warns about, batch for batch, is an error here or told once.
+What transformers only warns about, once per batch, is an error here or reported once.
 """
 
 from __future__ import annotations
@@ -17,13 +17,26 @@ from ke_t5.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedConfig
 
-    Model = torch.nn.Module | type[PreTrainedModel]
+    class GenerativeModel(torch.nn.Module):
+        """A model with `generate`: for type checkers, transformers has no such class."""
+
+        config: PreTrainedConfig
+        generation_config: GenerationConfig
+
+        @classmethod
+        def can_generate(cls) -> bool: ...
+        def generate(self, **arguments: Any) -> Any: ...
+
+    # A model or, before it is built, its class.
+    Model = torch.nn.Module | type[torch.nn.Module]
+    Generative = GenerativeModel | type[GenerativeModel]
+
 
 KWARGS = "EvaluationHelper.model_kwargs"
 
-# What transformers 5 serves only with code from the hub.
+# What transformers 5 supports only with code from the hub.
 HUB_ONLY = (
     "num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints",
     "force_words_ids", "custom_generate", "trust_remote_code",
@@ -31,9 +44,9 @@ HUB_ONLY = (
 SAMPLING_ONLY = (
     "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
-# Name -> values that change nothing.
+# Name -> values without an effect.
 BEAMS_ONLY = {"length_penalty": (None, 1.0), "early_stopping": (None, False)}
-# Values that transformers refuses only when it generates, or that give no answers.
+# Values that transformers refuses only when it generates, or that generate nothing.
 RANGES = {
     "num_beams": Count, "num_return_sequences": Count, "max_new_tokens": Count,
     "max_length": Count, "min_new_tokens": CountOrZero, "min_length": CountOrZero,
@@ -52,46 +65,47 @@ def class_of(model: Model) -> type:
 
 
 def argument_names(function: Callable) -> set[str] | None:
-    """The names that a function takes as keywords; None where it takes any.
+    """The names that a function takes as keywords; None if it takes any.
 
-    Keywords that are typed (`**kwargs: Unpack[TransformersKwargs]`) are those of their type.
+    Typed keywords (`**kwargs: Unpack[TransformersKwargs]`) are those of their type.
     """
     names: set[str] = set()
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
-            typed = next(iter(typing.get_args(parameter.annotation)), None)
-            if not typing.is_typeddict(typed) and not hasattr(typed, "__optional_keys__"):
+            keywords: Any = next(iter(typing.get_args(parameter.annotation)), None)
+            if not hasattr(keywords, "__optional_keys__"):
                 return None
-            names |= set(typed.__optional_keys__ | typed.__required_keys__)
+            names |= keywords.__optional_keys__ | keywords.__required_keys__
         elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             names.add(parameter.name)
     return names - {"self"}
 
 
 def known_names(model: Model, method: Callable) -> set[str] | None:
-    """The names that a model's method takes; None where it takes any, or a class cannot say.
+    """The names that a model's method takes; None if it takes any, or if a class does not show it.
 
-    A head hands the keywords that it does not know on to its encoder.
+    A head passes the keywords that it does not know on to its encoder.
     """
     names = argument_names(method)
     if names is not None or isinstance(model, type):
         return names
-    inner = [
-        argument_names(child.forward) for child in model.children() if hasattr(child, "config")
-    ]
-    if not inner or any(found is None for found in inner):
-        return None
-    own = set(inspect.signature(method).parameters) - {"self", "kwargs"}
-    return own.union(*inner)
+    encoders = [child for child in model.children() if hasattr(child, "config")]
+    known = set(inspect.signature(method).parameters) - {"self", "kwargs"}
+    for encoder in encoders:
+        names = argument_names(encoder.forward)
+        if names is None:
+            return None
+        known |= names
+    return known if encoders else None
 
 
 def required_names(function: Callable) -> set[str]:
-    """The names of a function's arguments that have no default."""
+    """The names of a function's parameters without a default."""
     parameters = inspect.signature(function).parameters.values()
     return {parameter.name for parameter in parameters if parameter.default is parameter.empty}
 
 
-def generation_names(model: Model) -> set[str]:
+def generation_names(model: Generative) -> set[str]:
     """The names that `model.generate` takes: its own, those of GenerationConfig and of forward."""
     from transformers import GenerationConfig
 
@@ -101,13 +115,13 @@ def generation_names(model: Model) -> set[str]:
     return names | set(inspect.signature(model.forward).parameters) - {"self", "kwargs"}
 
 
-def check_arguments(model: Model, arguments: Mapping[str, Any]) -> None:
-    """Raises UserError for a name that `model.generate` has not, or cannot serve here."""
+def check_arguments(model: Generative, arguments: Mapping[str, Any]) -> None:
+    """Raises UserError for an argument that `model.generate` lacks or cannot support here."""
     for name in HUB_ONLY:
         value = arguments.get(name)
         if value and not (name == "num_beam_groups" and value == 1):
             raise UserError(
-                f"{name!r} works in transformers 5 only with code from the hub",
+                f"transformers 5 supports {name!r} only with code from the hub",
                 KWARGS,
                 "use num_beams, do_sample, top_k, top_p or temperature",
             )
@@ -115,18 +129,19 @@ def check_arguments(model: Model, arguments: Mapping[str, Any]) -> None:
     unknown = sorted(set(arguments) - known - set(HUB_ONLY))
     if unknown:
         raise UserError(
-            f"{class_of(model).__name__}.generate takes no {unknown[0]!r}",
+            f"{class_of(model).__name__}.generate has no argument {unknown[0]!r}",
             KWARGS,
             suggestion(unknown[0], known - set(HUB_ONLY)),
         )
-    _check_number_of_answers(model, arguments)
+    _check_num_sequences(model, arguments)
     _check_lengths(arguments)
 
 
 def check_generation_values(arguments: Mapping[str, Any]) -> None:
     """Raises ValueError("what; fix") for a value that no model can generate with."""
     for name, value in arguments.items():
-        hint = RANGES.get(name, object) | None
+        hint: Any = RANGES.get(name, object)
+        hint = hint | None
         if not fits(value, hint):
             raise ValueError(f"has {value!r} for {name!r}; give {shown(hint)}")
         problem = problem_of(value, hint)
@@ -134,19 +149,18 @@ def check_generation_values(arguments: Mapping[str, Any]) -> None:
             raise ValueError(f"has a bad {name!r}: it {problem[0]}; {problem[1]}")
 
 
-def _check_number_of_answers(model: Model, arguments: Mapping[str, Any]) -> None:
-    num_beams = in_force(model, arguments, "num_beams", 1)
-    num_answers = in_force(model, arguments, "num_return_sequences", 1)
+def _check_num_sequences(model: Generative, arguments: Mapping[str, Any]) -> None:
+    num_beams = effective_value(model, arguments, "num_beams", 1)
+    num_sequences = effective_value(model, arguments, "num_return_sequences", 1)
     if num_beams < 1:
         raise UserError(f"num_beams is {num_beams}", KWARGS, "give 1 (no beam search) or more")
-    is_sampled = in_force(model, arguments, "do_sample", False)
-    if num_answers > num_beams and (num_beams > 1 or not is_sampled):
-        other = "" if num_beams > 1 else ", or do_sample=True"
+    is_sampled = effective_value(model, arguments, "do_sample", False)
+    if num_sequences > num_beams and (num_beams > 1 or not is_sampled):
+        alternative = "" if num_beams > 1 else ", or do_sample=True"
         raise UserError(
-            f"num_return_sequences is {num_answers} and num_beams {num_beams}: there are no more "
-            "answers than beams",
+            f"num_return_sequences {num_sequences} exceeds num_beams {num_beams}",
             KWARGS,
-            f"give num_beams={num_answers}{other}",
+            f"give num_beams={num_sequences}{alternative}",
         )
 
 
@@ -156,13 +170,13 @@ def _check_lengths(arguments: Mapping[str, Any]) -> None:
     shortest = arguments.get("min_new_tokens") or (arguments.get("min_length") or 1) - 1
     if shortest > longest:
         given = ", ".join(f"{name}={arguments[name]}" for name in LENGTHS if name in arguments)
-        raise UserError(
-            f"no answer is so long and so short ({given})", KWARGS, "raise the greatest length"
-        )
+        raise UserError(f"min length exceeds max length ({given})", KWARGS, "raise max_new_tokens")
 
 
-def in_force(model: Model, arguments: Mapping[str, Any], name: str, default: Any) -> Any:
-    """An argument's value: as given, else as the model's own generation_config has it."""
+def effective_value(
+    model: Generative, arguments: Mapping[str, Any], name: str, default: Any
+) -> Any:
+    """An argument's value: as given, else from the model's generation_config, else the default."""
     for value in (
         arguments.get(name),
         getattr(getattr(model, "generation_config", None), name, None),
@@ -172,39 +186,40 @@ def in_force(model: Model, arguments: Mapping[str, Any], name: str, default: Any
     return default
 
 
-def idle_arguments(model: torch.nn.Module, arguments: Mapping[str, Any]) -> list[str]:
-    """A line for each group of arguments that change nothing beside the others."""
+def idle_arguments(model: GenerativeModel, arguments: Mapping[str, Any]) -> list[str]:
+    """A line for each group of arguments that have no effect in combination with the others."""
     lines = []
-    if not in_force(model, arguments, "do_sample", False):
+    if not effective_value(model, arguments, "do_sample", False):
         idle = [name for name in SAMPLING_ONLY if arguments.get(name) is not None]
         if idle:
             lines.append(f"{', '.join(idle)}: no effect without do_sample=True")
-    if in_force(model, arguments, "num_beams", 1) == 1:
+    if effective_value(model, arguments, "num_beams", 1) == 1:
         idle = [name for name, neutral in BEAMS_ONLY.items() if arguments.get(name) not in neutral]
         if idle:
             lines.append(f"{', '.join(idle)}: no effect without num_beams > 1")
     for total, new in (LENGTHS[:2], LENGTHS[2:]):
         if arguments.get(total) is not None and arguments.get(new) is not None:
-            lines.append(f"{total}: no effect beside {new}")
+            lines.append(f"{total}: no effect with {new}")
     return lines
 
 
 def with_limit(arguments: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    """The arguments, with `limit` as `max_new_tokens` where they set no greatest length."""
+    """The arguments, with `limit` as `max_new_tokens` unless they set a max length."""
     if any(arguments.get(name) is not None for name in ("max_length", "max_new_tokens")):
         return dict(arguments)
     return {**arguments, "max_new_tokens": limit}
 
 
-def writing_limit(model: torch.nn.Module) -> int | None:
-    """New tokens that the model's decoder has positions for; None if it has no limit."""
-    decoder = getattr(model.config, "decoder", None)
-    config = decoder if hasattr(decoder, "model_type") else model.config
+def position_limit(model: GenerativeModel) -> int | None:
+    """How many new tokens the model's decoder has positions for; None if it has no limit."""
+    decoder: Any = getattr(model.config, "decoder", None)
+    is_composed = hasattr(decoder, "model_type")
+    config = decoder if is_composed else model.config
     names = ("max_decoder_position_embeddings", "max_position_embeddings")
     limits = [getattr(config, name, None) for name in names]
-    limit = next((found for found in limits if isinstance(found, int) and found > 0), None)
+    limit = next((one for one in limits if isinstance(one, int) and one > 0), None)
     if limit is None:
         return None
     # A RoBERTa counts positions from its pad id on; the start token has a position too.
-    offset = (config.pad_token_id or 0) + 1 if config is decoder else 0
+    offset = (config.pad_token_id or 0) + 1 if is_composed else 0
     return limit - offset - 1

@@ -1,9 +1,9 @@
-"""Batches: which examples make which step.
+"""Batches: which examples make up which step.
 
-The order is a pure function of (seed, epoch): a permutation (in a mixture, of what each member
-gives to the epoch) is cut into global batches, and row j of a global batch goes to rank j mod R. It
-knows neither workers nor ranks, so a resumed run needs one integer, and any number of processes
-sees the same global batches.
+The order is a pure function of (seed, epoch): a permutation (in a mixture, of the examples that
+each member contributes to the epoch) is cut into global batches, and row j of a global batch goes
+to rank j mod R. It depends neither on workers nor on ranks, so a resumed run needs one integer, and
+any number of processes sees the same global batches.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 
 from ke_t5.config.ranges import Count, check_values
 
-# Rows are sorted by length inside windows of this many batches, and the batches are shuffled. Where
-# labels go with length, batches of one length hold few labels: windows of 50 cost accuracy that
-# windows of 8 do not (benchmarks/RESULTS_WINDOWS.md). 1 is random order.
+# Rows are sorted by length inside windows of this many batches, and the batches are shuffled. If
+# labels correlate with length, batches of one length contain few labels: windows of 50 cost
+# accuracy, windows of 8 do not (benchmarks/RESULTS_WINDOWS.md). 1 is random order.
 WINDOW_BATCHES = 8
 
-# Target lengths are sorted in steps of so many tokens, so that inputs of like length meet too.
-TARGET_STEP = 4
+# Target lengths are sorted in buckets of this many tokens, so that input lengths are similar too.
+TARGET_BUCKET = 4
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class BatchPlan:
 
     Attributes:
         input_lengths: [N] tokens.
-        target_lengths: [N] tokens that the decoder sees; zeros where there is none.
+        target_lengths: [N] tokens that the decoder sees; zeros without a decoder.
         batch_size: rows of a global batch (per process x processes x accumulation).
-        batch_tokens: padded tokens of a global batch instead, or None.
+        batch_tokens: padded tokens of a global batch instead of rows, or None.
         seed: of the run.
-        examples_per_epoch: of a mixture, (examples, examples in an epoch) of each member; the
+        examples_per_epoch: of a mixture, (examples, examples per epoch) of each member; the
             members' examples follow one another.
         window: batches in a window that is sorted by length; 1 is random order.
     """
@@ -47,14 +47,14 @@ class BatchPlan:
     seed: int
     examples_per_epoch: tuple[tuple[int, int], ...] = ()
     window: int = WINDOW_BATCHES
-    # Cutting by tokens takes seconds for a million rows, and both the number of steps and the
-    # batches themselves need it: 4 bytes for each row and epoch.
+    # A cache: cutting by tokens takes seconds for a million rows, and both the number of steps and
+    # the batches themselves need it; 4 bytes per row and epoch.
     _by_tokens: dict[int, list[np.ndarray]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def num_batches(self, epoch: int) -> int:
-        """How many global batches this epoch has; without `batch_tokens`, at no cost."""
+        """How many global batches this epoch has; constant time without `batch_tokens`."""
         if self.batch_tokens is None:
             return -(-len(self.input_lengths) // self.batch_size)
         return len(self.epoch(epoch))
@@ -70,11 +70,11 @@ class BatchPlan:
 
     def _ordered(self, epoch: int) -> list[np.ndarray]:
         generator = np.random.default_rng([self.seed, epoch])
-        order = generator.permutation(self._drawn(epoch))
+        order = generator.permutation(self._epoch_positions(epoch))
         batches: list[np.ndarray] = []
-        for cut in self._windows(order):
-            batches += [cut[i] for i in generator.permutation(len(cut))]
-        # The rows of a batch are shuffled too: ranks and accumulated parts get like lengths.
+        for window in self._windows(order):
+            batches += [window[i] for i in generator.permutation(len(window))]
+        # The rows of a batch are shuffled too: ranks and micro-batches get similar lengths.
         return [generator.permutation(batch) for batch in batches]
 
     def _windows(self, order: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -88,67 +88,67 @@ class BatchPlan:
             return
         start = 0
         while start < len(order):
-            cut = self._largest_window(order[start:])
-            start += sum(map(len, cut))
-            yield cut
+            window = self._largest_window(order[start:])
+            start += sum(map(len, window))
+            yield window
 
     def _by_length(self, pool: np.ndarray) -> np.ndarray:
-        """The places of a pool's rows, shortest first."""
-        steps = self.target_lengths[pool] // TARGET_STEP
-        return np.lexsort((self.input_lengths[pool], steps))
+        """The indices into a pool that sort its rows, shortest first."""
+        buckets = self.target_lengths[pool] // TARGET_BUCKET
+        return np.lexsort((self.input_lengths[pool], buckets))
 
-    def _drawn(self, epoch: int) -> np.ndarray:
-        """The positions that an epoch holds: all, or of each member of a mixture the next `quota`
-        of its passes, each a permutation of (seed, member, pass)."""
+    def _epoch_positions(self, epoch: int) -> np.ndarray:
+        """The positions of an epoch: all, or for each member of a mixture the next ones of its
+        passes, each pass a permutation of (seed, member, pass)."""
         if not self.examples_per_epoch:
             return np.arange(len(self.input_lengths))
-        drawn, start = [], 0
-        for member, (size, quota) in enumerate(self.examples_per_epoch):
-            begin, end = epoch * quota, (epoch + 1) * quota
+        positions, start = [], 0
+        for member, (size, per_epoch) in enumerate(self.examples_per_epoch):
+            begin, end = epoch * per_epoch, (epoch + 1) * per_epoch
             passes = [
                 # numpy reads [seed, epoch] as [seed, epoch, 0]: members are counted from 1.
                 np.random.default_rng([self.seed, number, member + 1]).permutation(size)
                 for number in range(begin // size, -(-end // size))
             ]
             skipped = begin // size * size
-            drawn.append(start + np.concatenate(passes)[begin - skipped : end - skipped])
+            positions.append(start + np.concatenate(passes)[begin - skipped : end - skipped])
             start += size
-        return np.concatenate(drawn)
+        return np.concatenate(positions)
 
     def _largest_window(self, order: np.ndarray) -> list[np.ndarray]:
-        """The batches of the longest head of `order` that fills at most `window` of them.
+        """The batches of the longest head of `order` that makes at most `window` of them.
 
-        Sorted rows cut greedily make as few batches as there can be, so fewer rows never make
+        Sorted rows that are cut greedily make the fewest batches possible, so fewer rows never make
         more batches, and the head's length can be bisected.
         """
         assert self.batch_tokens is not None
-        # Rows without padding are the least that they can cost.
+        # Rows cost no less than their tokens without padding.
         budget = self.batch_tokens * self.window
         longest = order[: max(budget, self.window)]
         costs = np.cumsum(self.input_lengths[longest] + self.target_lengths[longest])
-        most = max(self.window, int(np.searchsorted(costs, budget, side="right")))
-        head = order[:most]
-        places = self._by_length(head)
-        low, high = min(self.window, len(head)), len(head)  # `low` rows fit: a batch each
+        limit = max(self.window, int(np.searchsorted(costs, budget, side="right")))
+        head = order[:limit]
+        ranks = self._by_length(head)
+        low, high = min(self.window, len(head)), len(head)  # `low` rows fit, as a batch each
         while low < high:
             middle = (low + high + 1) // 2
-            if len(self._cut(head[places[places < middle]])) <= self.window:
+            if len(self._cut(head[ranks[ranks < middle]])) <= self.window:
                 low = middle
             else:
                 high = middle - 1
-        return self._cut(head[places[places < low]])
+        return self._cut(head[ranks[ranks < low]])
 
     def _cut(self, pool: np.ndarray) -> list[np.ndarray]:
-        """A sorted pool cut into batches of at most `batch_tokens` tokens; a longer row has a
-        batch of its own."""
+        """A sorted pool cut into batches of at most `batch_tokens` tokens; a longer row makes
+        one by itself."""
         assert self.batch_tokens is not None
         inputs, targets = self.input_lengths[pool], self.target_lengths[pool]
         batches, start = [], 0
         while start < len(pool):
-            # No row makes the batch narrower than its first one does.
-            most = self.batch_tokens // max(1, int(inputs[start] + targets[start])) + 1
-            part = slice(start, start + most)
-            widths = np.maximum.accumulate(inputs[part]) + np.maximum.accumulate(targets[part])
+            # The batch's width is never below its first row's.
+            limit = self.batch_tokens // max(1, int(inputs[start] + targets[start])) + 1
+            head = slice(start, start + limit)
+            widths = np.maximum.accumulate(inputs[head]) + np.maximum.accumulate(targets[head])
             fits = widths * np.arange(1, len(widths) + 1) <= self.batch_tokens
             end = start + max(1, int(fits.sum()))
             batches.append(pool[start:end])
@@ -173,12 +173,12 @@ def get_batches(
     Args:
         input_lengths: [N] tokens of each example.
         target_lengths: [N] tokens of each target, for sequence-to-sequence models.
-        batch_size: rows per process and accumulated part.
-        num_parts: processes x accumulated parts: a global batch is that many times larger.
+        batch_size: rows per process and micro-batch.
+        num_parts: processes x accumulated micro-batches; a global batch is larger by this factor.
         seed: of the run.
-        examples_per_epoch: of a mixture, as `BatchPlan` has it.
-        batch_tokens: gin's seam: padded tokens per process and part, instead of a number of rows.
-        window: gin's seam: batches in a window that is sorted by length; 1 is random order.
+        examples_per_epoch: of a mixture, as in `BatchPlan`.
+        batch_tokens: set in gin; padded tokens per process and micro-batch, instead of rows.
+        window: set in gin; batches in a window that is sorted by length; 1 is random order.
     """
     check_values("get_batches", get_batches, {"batch_tokens": batch_tokens, "window": window})
     if target_lengths is None:
@@ -196,23 +196,25 @@ def get_batches(
     )
 
 
-def share(batch: np.ndarray, *, rank: int, num_ranks: int, num_parts: int) -> list[np.ndarray]:
-    """What one rank computes of a global batch: a list of `num_parts` arrays, some maybe empty.
+def micro_batches(
+    batch: np.ndarray, *, rank: int, num_ranks: int, accumulation: int
+) -> list[np.ndarray]:
+    """The rows of a global batch that one rank computes: `accumulation` arrays, some maybe empty.
 
-    >>> [part.tolist() for part in share(np.arange(7), rank=0, num_ranks=2, num_parts=2)]
+    >>> [rows.tolist() for rows in micro_batches(np.arange(7), rank=0, num_ranks=2, accumulation=2)]
     [[0, 2], [4, 6]]
-    >>> [part.tolist() for part in share(np.arange(7), rank=1, num_ranks=2, num_parts=2)]
+    >>> [rows.tolist() for rows in micro_batches(np.arange(7), rank=1, num_ranks=2, accumulation=2)]
     [[1, 3], [5]]
     """
-    mine = batch[rank::num_ranks]
-    per_part = -(-len(batch) // (num_ranks * num_parts))
-    return [mine[part * per_part : (part + 1) * per_part] for part in range(num_parts)]
+    rows = batch[rank::num_ranks]
+    size = -(-len(batch) // (num_ranks * accumulation))
+    return [rows[number * size : (number + 1) * size] for number in range(accumulation)]
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Fixed batches of positions, longest first.
 
-    The cut does not depend on the number of processes: batch i goes to rank i mod R.
+    They do not depend on the number of processes: batch i goes to rank i mod R.
     """
     order = np.argsort(-np.asarray(lengths), kind="stable")
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

@@ -1,4 +1,4 @@
-"""Data sets that are built once: a key over all that they depend on, one builder, atomic rename."""
+"""Data sets that are built once: a key over their inputs, one builder, an atomic rename."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEY_LENGTH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Folders:
-    """Where data lies: raw releases (`--hf_data_dir`, or none) and what is built from them."""
+    """The folders of raw releases (`--hf_data_dir`, or None) and of what is built from them."""
 
     data: Path | None
     cache: Path
@@ -41,13 +41,13 @@ def default_cache_dir() -> Path:
 
 
 def default_data_dir() -> Path | None:
-    """`./data` if there is such a folder."""
+    """`./data` if it exists."""
     folder = Path("data")
     return folder if folder.is_dir() else None
 
 
 def make_key(parts: Any) -> str:
-    """32 hex digits over `parts`, which are turned into JSON by `describe`."""
+    """A hash of 32 hex digits over `parts`, which `describe` turns into JSON."""
     text = json.dumps(describe(parts), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
@@ -93,17 +93,17 @@ def package_version() -> str:
 
 
 def describe(thing: Any) -> Any:
-    """`thing` as JSON data that is equal exactly when it computes the same.
+    """`thing` as JSON data that is equal exactly if it computes the same.
 
     Functions and classes are described by their names, the code of their modules (see
-    `code.reached_code`) and what they close over; partials, dataclasses and other objects by their
+    `code.reached_code`) and their closures; partials, dataclasses and other objects by their
     parts. Anything without a stable description raises ValueError.
     """
     return _describe(thing, ())
 
 
 def code_of(thing: Any) -> list[Any]:
-    """The modules of the user's own that `thing`, a function or a partial of one, runs."""
+    """The user's modules that `thing`, a function or a partial of one, runs."""
     names = {name for function in _functions(thing) for name in _module_names(function)}
     package = __name__.partition(".")[0]
     return [reached_code(name) for name in sorted(names) if name.partition(".")[0] != package]
@@ -111,29 +111,29 @@ def code_of(thing: Any) -> list[Any]:
 
 def _functions(thing: Any) -> Iterator[Callable]:
     if isinstance(thing, functools.partial):
-        for part in (thing.func, *thing.args, *thing.keywords.values()):
-            yield from _functions(part)
+        for inner in (thing.func, *thing.args, *thing.keywords.values()):
+            yield from _functions(inner)
     elif callable(thing):
         yield thing
 
 
 def _describe(thing: Any, around: tuple[int, ...]) -> Any:
     """`describe`, inside the things with the ids `around`."""
-    kind = type(thing)
-    if kind in (type(None), str, int, float, bool):
+    cls = type(thing)
+    if cls in (type(None), str, int, float, bool):
         return thing
     if isinstance(thing, Path):
         return str(thing)
-    if id(thing) in around:  # a function that calls itself, an object that holds itself
+    if id(thing) in around:  # a recursive function, an object that refers to itself
         return ["inside", around.index(id(thing))]
     within = functools.partial(_describe, around=(*around, id(thing)))
-    if kind is functools.partial:
+    if cls is functools.partial:
         return ["partial", within(thing.func), within(thing.args), within(thing.keywords)]
-    if isinstance(thing, Mapping):  # in its order: the ids of labels may hang on it
-        return ["mapping", kind.__qualname__, [[within(k), within(v)] for k, v in thing.items()]]
-    if kind in (list, tuple):
+    if isinstance(thing, Mapping):  # in its order, which may define the ids of labels
+        return ["mapping", cls.__qualname__, [[within(k), within(v)] for k, v in thing.items()]]
+    if cls in (list, tuple):
         return [within(value) for value in thing]
-    if kind in (set, frozenset):
+    if cls in (set, frozenset):
         return sorted(json.dumps(within(value), sort_keys=True) for value in thing)
     if inspect.isfunction(thing):
         return _describe_function(thing, within)
@@ -145,7 +145,7 @@ def _describe(thing: Any, around: tuple[int, ...]) -> Any:
 
 
 def _describe_object(thing: Any, within: Callable[[Any], Any]) -> Any:
-    """An object by its class and its parts: what a copy of it would be made from."""
+    """An object by its class and its parts, as a copy of it would be made."""
     if dataclasses.is_dataclass(thing):
         fields = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
         return [within(type(thing)), within(fields)]
@@ -153,30 +153,30 @@ def _describe_object(thing: Any, within: Callable[[Any], Any]) -> Any:
         return ["module", thing.__name__, reached_code(thing.__name__)]
     module = type(thing).__module__
     if module != "builtins" or inspect.isbuiltin(thing):
-        # Not the text that Python shows: it leaves out the middle of a long array or pattern.
+        # Not its repr, which leaves out the middle of a long array or pattern.
         with suppress(TypeError, AttributeError, RuntimeError):  # locks, open files
             reduce = copyreg.dispatch_table.get(type(thing))
-            made_from = reduce(thing) if reduce else thing.__reduce_ex__(4)
-            if isinstance(made_from, str):
+            state = reduce(thing) if reduce else thing.__reduce_ex__(4)
+            if isinstance(state, str):
                 module = thing.__module__ or module
                 inner = within(getattr(thing, "__wrapped__", None))
-                return ["global", module, made_from, reached_code(module), inner]
-            parts = [list(part) if isinstance(part, Iterator) else part for part in made_from]
+                return ["global", module, state, reached_code(module), inner]
+            parts = [list(part) if isinstance(part, Iterator) else part for part in state]
             return [within(type(thing)), *map(within, parts)]
     text = repr(thing)
     if " at 0x" in text:
         raise ValueError(
-            f"{text} has no stable description, so what it makes cannot be cached: pass a "
+            f"{text} has no stable description, so its results cannot be cached: pass a "
             "function, a functools.partial, a dataclass or plain values"
         )
     return [type(thing).__qualname__, text]
 
 
 def _describe_function(function: Callable, within: Callable[[Any], Any]) -> Any:
-    closed_over = [_content(cell) for cell in function.__closure__ or ()]
+    closure = [_content(cell) for cell in function.__closure__ or ()]
     inner = getattr(function, "example_function", None)
     if inner is not None:  # a decorated preprocessor closes over itself
-        closed_over = [inner]
+        closure = [inner]
     code = [[name, reached_code(name)] for name in _module_names(function)]
     return [
         "function",
@@ -184,7 +184,7 @@ def _describe_function(function: Callable, within: Callable[[Any], Any]) -> Any:
         function.__qualname__,
         code,
         None if _is_found_by_name(function) else _digest(function.__code__),
-        [within(value) for value in closed_over],
+        [within(value) for value in closure],
         within(function.__defaults__),
         within(function.__kwdefaults__),
     ]
@@ -198,7 +198,7 @@ def _content(cell: Any) -> Any:
 
 
 def _module_names(thing: Any) -> list[str]:
-    """The modules that a callable says it is of, and is of: `functools.wraps` copies the name."""
+    """The modules that a callable names and that define it: `functools.wraps` copies the name."""
     globals_ = getattr(thing, "__globals__", {})
     names = {getattr(thing, "__module__", None), globals_.get("__name__")}
     if not hasattr(thing, "__globals__"):
@@ -207,20 +207,20 @@ def _module_names(thing: Any) -> list[str]:
 
 
 def _is_found_by_name(function: Callable) -> bool:
-    """Whether the module has this very function under its name, so that its source is enough: not
-    so for a lambda, or for one of two functions of one name."""
-    found: Any = sys.modules.get(function.__module__)
-    if not getattr(found, "__file__", None):
+    """Whether the module has this very function under its name, so that its source identifies it;
+    false for a lambda, and for one of two functions of one name."""
+    thing: Any = sys.modules.get(function.__module__)
+    if not getattr(thing, "__file__", None):
         return False
-    for part in function.__qualname__.split("."):
-        found = getattr(found, part, None)
-    while found is not None and found is not function:
-        found = getattr(found, "example_function", getattr(found, "__wrapped__", None))
-    return found is function
+    for name in function.__qualname__.split("."):
+        thing = getattr(thing, name, None)
+    while thing is not None and thing is not function:
+        thing = getattr(thing, "example_function", getattr(thing, "__wrapped__", None))
+    return thing is function
 
 
 def _digest(code: CodeType) -> str:
-    """A hash of compiled code that does not depend on where it stands."""
+    """A hash of compiled code that does not depend on its place in the file."""
     constants = [
         _digest(constant) if isinstance(constant, CodeType) else describe(constant)
         for constant in code.co_consts
@@ -230,9 +230,9 @@ def _digest(code: CodeType) -> str:
 
 
 def build_once(folder: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """The information stored with `folder`, after building it if nobody has.
+    """The information stored with `folder`, which is built first if it does not exist.
 
-    `build(temporary_folder)` writes the files and returns what `info.json` shall hold.
+    `build(temporary_folder)` writes the files and returns the content of `info.json`.
     """
 
     def build_with_info(temporary: Path) -> None:
@@ -244,10 +244,10 @@ def build_once(folder: Path, build: Callable[[Path], dict[str, Any]]) -> dict[st
 
 
 def build_folder_once(folder: Path, build: Callable[[Path], None]) -> None:
-    """Makes `folder` if it is not there: `build` fills a temporary one, which is then renamed.
+    """Makes `folder` if it does not exist: `build` fills a temporary one, which is then renamed.
 
     One process builds while the others wait; the lock of a process that died is free at once, and
-    the half-made folder it left is removed.
+    the incomplete folder that it left is removed.
     """
     from filelock import FileLock
 

@@ -1,7 +1,7 @@
 """Hashes of Python code: equal unless what it computes may differ.
 
-Comments, docstrings, annotations' quotes and line breaks do not count; every statement does. Of a
-user's module, all modules of the user's own count that it imports, directly or not.
+Comments, docstrings, annotations' quotes and line breaks do not count; every statement does. The
+hash of a user's module covers the user's modules that it imports, directly or not.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Source(NamedTuple):
 
 
 class Module(NamedTuple):
-    """A module that was found without being run: its file, or None for a bare folder, and where
-    its submodules are."""
+    """A module that was located without being run: its file, or None for a bare folder, and the
+    folders of its submodules."""
 
     file: Path | None
     folders: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def _read(path: str, _size: int, _modified_ns: int) -> Source:
     content = Path(path).read_bytes()
     try:
         tree = ast.parse(content)
-    except (SyntaxError, ValueError):  # an extension in C, or a file that no import gets through
+    except (SyntaxError, ValueError):  # an extension in C, or invalid Python
         return Source(hashlib.sha256(content).hexdigest()[:HASH_LENGTH])
     imports = tuple(_imports(tree))
     if b"__doc__" not in content:  # else the docstrings are data
@@ -66,9 +66,11 @@ def _read(path: str, _size: int, _modified_ns: int) -> Source:
 
 
 def _drop_docstrings(tree: ast.Module) -> None:
-    scopes = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     for node in ast.walk(tree):
-        if isinstance(node, scopes) and ast.get_docstring(node, clean=False) is not None:
+        is_scope = isinstance(
+            node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        )
+        if is_scope and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
 
 
@@ -89,30 +91,30 @@ def _imports(tree: ast.Module) -> Iterator[tuple[int, str, tuple[str, ...]]]:
 
 
 def reached_code(name: str) -> list[tuple[str, str]]:
-    """(module, hash) of the module of that name and of the user's own modules that it imports,
-    in the order of their names.
+    """(module, hash) of the module of that name and of the user's modules that it imports, in the
+    order of their names.
 
-    The standard library, installed packages and this package are not followed: their versions, or
-    the hash of this package, are parts of a key of their own.
+    The standard library, installed packages and this package are not followed: a key contains
+    their versions, or the hash of this package, separately.
     """
-    found: dict[str, str] = {}
-    seen: set[str] = set()
-    waiting = [name, *_parents(name)]
-    while waiting:
-        reached = waiting.pop()
-        module = None if reached in seen else find_module(reached)
-        seen.add(reached)
+    hashes: dict[str, str] = {}
+    visited: set[str] = set()
+    pending = [name, *_parents(name)]
+    while pending:
+        current = pending.pop()
+        module = None if current in visited else find_module(current)
+        visited.add(current)
         if module is None or module.file is None:
             continue
         is_own = is_users_own(module.file)
-        if not is_own and reached != name:
+        if not is_own and current != name:
             continue
         source = read_source(module.file)
-        found[reached] = source.hash
+        hashes[current] = source.hash
         if is_own:
             for imported in source.imports:
-                waiting += _imported(reached, *imported, is_package=bool(module.folders))
-    return sorted(found.items())
+                pending += _imported(current, *imported, is_package=bool(module.folders))
+    return sorted(hashes.items())
 
 
 def _imported(
@@ -138,7 +140,7 @@ def _parents(name: str) -> list[str]:
 
 
 def find_module(name: str) -> Module | None:
-    """Where the module of that name is, without importing it; None if there is none with a file."""
+    """The module of that name, located without importing it; None if it has no file or folder."""
     loaded = sys.modules.get(name)
     if loaded is not None:
         file = getattr(loaded, "__file__", None)
@@ -173,7 +175,7 @@ def _existing(file: str | None, folders: tuple[str, ...]) -> Module | None:
 
 @functools.lru_cache(maxsize=4096)
 def is_users_own(file: Path) -> bool:
-    """Whether a file is neither installed, nor Python's, nor a part of this package."""
+    """Whether a file is neither installed, nor of Python's library, nor of this package."""
     if file.is_relative_to(PACKAGE) or {"site-packages", "dist-packages"} & set(file.parts):
         return False
     return not any(file.is_relative_to(folder) for folder in _STANDARD)

@@ -1,6 +1,6 @@
 """Evaluation: every example predicted exactly once, metrics once over the whole split.
 
-torch is imported inside the functions: this module is read before it is paid for.
+torch is imported inside the functions: this module is imported before torch is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.batches import evaluation_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
-from ke_t5.pipe.model_outputs import Record
+from ke_t5.pipe.model_outputs import RowOutput
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import EvaluationHelper
 from ke_t5.pipe.preprocessors import Example
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 # What the names of scores may begin with (see `score_prefix`).
 SCORE_PREFIXES = ("", "teacher_forced_", "model_io_", "teacher_forced_model_io_")
-# Examples that are read from disk together: a quarter of the time of one by one.
+# Rows read from disk together, in a quarter of the time of one by one.
 ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
         scores: name -> value x 100 (NaN where it is undefined), the same on every rank.
         num_rows: rows predicted; num_scored: those of them that have a label.
-        unparsable: answers that could not be read.
+        unparsable: predictions that could not be parsed.
         predictions: on rank 0, one dict per row in the order of `_id`; elsewhere empty.
-        row_scores: on rank 0, what decoding gave as scores of each row, in the same order.
+        row_scores: on rank 0, the scores that decoding returned for each row, in the same order.
     """
 
     scores: dict[str, float]
@@ -67,30 +67,30 @@ def evaluate(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     watch: Callable[[range], Iterable[int]] = iter,
 ) -> Evaluated:
-    """The scores of the examples; the model is left in the mode it was in.
+    """The scores of the examples; the model's mode is restored.
 
     Args:
         batch_size: rows per batch; the batches do not depend on the number of processes.
-        autocast: the precision that the run computes in.
+        autocast: makes the context of the run's precision.
         watch: wraps the batches, for a progress bar.
     """
     import torch
 
     batches = evaluation_batches(examples.lengths("input_ids"), batch_size)
-    answers: list[tuple[int, Record]] = []
-    mine = range(ranks.rank, len(batches), ranks.size)
+    outputs: list[tuple[int, RowOutput]] = []
+    own_batches = range(ranks.rank, len(batches), ranks.size)
     with ranks.evaluation_threads(), being_evaluated(model), torch.inference_mode(), autocast():
-        for number in watch(mine):
-            # Whichever rank predicts the batch, and whatever was computed before.
+        for number in watch(own_batches):
+            # So that neither the rank nor earlier batches influence the prediction.
             reset_module_state(model)
             seed_generators(helper.seed, number)
-            records = helper.predict(model, examples.batch(batches[number]))
-            answers += zip(batches[number].tolist(), records, strict=True)
-    gathered = ranks.gather(answers)
-    if not ranks.is_main:
+            batch_outputs = helper.predict(model, examples.batch(batches[number]))
+            outputs += zip(batches[number].tolist(), batch_outputs, strict=True)
+    by_rank = ranks.gather(outputs)
+    if by_rank is None:
         scores, num_rows, num_scored, unparsable = ranks.broadcast(None)
         return Evaluated(scores, num_rows, num_scored, unparsable, [])
-    evaluated = score(helper, examples, [answer for part in gathered for answer in part])
+    evaluated = score(helper, examples, list(itertools.chain(*by_rank)))
     ranks.broadcast(
         (evaluated.scores, evaluated.num_rows, evaluated.num_scored, evaluated.unparsable)
     )
@@ -98,18 +98,18 @@ def evaluate(
 
 
 def score(
-    helper: EvaluationHelper, examples: Examples, answers: Sequence[tuple[int, Record]]
+    helper: EvaluationHelper, examples: Examples, outputs: Sequence[tuple[int, RowOutput]]
 ) -> Evaluated:
-    """Decodes the (position, record) answers and computes the metrics over all of them."""
-    by_position = dict(answers)
-    if len(answers) != len(examples) or set(by_position) != set(range(len(examples))):
+    """Decodes the (position, output) pairs and computes the metrics over all rows."""
+    by_position = dict(outputs)
+    if len(outputs) != len(examples) or set(by_position) != set(range(len(examples))):
         raise RuntimeError(
-            f"{len(answers)} answers for {len(examples)} examples: each must be predicted once"
+            f"{len(outputs)} outputs for {len(examples)} examples: each must be predicted once"
         )
     predictions, row_scores = [], []
     for row_id, positions, rows in _rows(examples):
-        records = [by_position[position] for position in positions]
-        line, scores = _line(helper.task, row_id, records, rows)
+        windows = [by_position[position] for position in positions]
+        line, scores = _line(helper.task, row_id, windows, rows)
         predictions.append(line)
         row_scores.append(scores)
     labelled = [
@@ -130,26 +130,26 @@ def score(
 
 
 def _rows(examples: Examples) -> Iterator[tuple[int, list[int], list[Example]]]:
-    """(`_id`, positions, examples) of each row, in the order of `_id`; several where the row has
-    several windows."""
+    """(`_id`, positions, examples) of each row, in the order of `_id`; one position per window."""
     windows: dict[int, list[int]] = {}
     for position, row_id in enumerate(examples.ids.tolist()):
         windows.setdefault(row_id, []).append(position)
     rows = sorted(windows.items())
     for start in range(0, len(rows), ROWS_AT_ONCE):
         chunk = rows[start : start + ROWS_AT_ONCE]
-        read = iter(examples.examples([p for _, positions in chunk for p in positions]))
+        contents = iter(examples.examples([p for _, positions in chunk for p in positions]))
         for row_id, positions in chunk:
-            yield row_id, positions, list(itertools.islice(read, len(positions)))
+            yield row_id, positions, list(itertools.islice(contents, len(positions)))
 
 
 def _line(
-    task: Task, row_id: int, records: list[Record], rows: list[Example]
+    task: Task, row_id: int, outputs: list[RowOutput], rows: list[Example]
 ) -> tuple[dict[str, Any], Any]:
-    """The line of `predictions.jsonl` about a row, and the scores that its decoding gave."""
+    """The line of `predictions.jsonl` about a row, and the scores that its decoding returned."""
+    assert task.decode is not None and task.target is not None and task.inputs is not None
     try:
-        prediction, scores = task.decode(records, rows)
-        # The kept gold stands in the first window; labels alone in the window that holds it.
+        prediction, scores = task.decode(outputs, rows)
+        # The kept gold is in every window; labels alone are only in the window that covers them.
         golds = [task.target(row) for row in rows]
         gold = golds[0] if len(rows) == 1 else next((one for one in golds if one), golds[0])
         line = {"id": row_id, "inputs": task.inputs(rows[0]), "gold": gold}
@@ -159,21 +159,21 @@ def _line(
         raise UserError(
             f"the scores of {task.name} need its column {error.args[0]!r}",
             "--pass_only_model_io",
-            "leave it out for this task",
+            "drop it for this task",
         ) from error
     line["prediction"] = prediction
     if scores is not None:
         line["score"] = float(max(scores)) if isinstance(scores, (list, tuple)) else scores
-    elif "score" in records[0]:
-        line["score"] = records[0]["score"]
-    written = records[0].get("sequences")
-    if written is not None and written != [prediction]:
-        line["sequences"] = written
+    elif "score" in outputs[0]:
+        line["score"] = outputs[0]["score"]
+    sequences = outputs[0].get("sequences")
+    if sequences is not None and sequences != [prediction]:
+        line["sequences"] = sequences
     return line, scores
 
 
 def score_prefix(helper: EvaluationHelper, examples: Examples) -> str:
-    """What the names of the scores begin with: how they came about, where that is not as usual."""
+    """What the names of the scores begin with: what is unusual about how they were computed."""
     is_bare = not examples.has_kept and helper.task.without_kept
     return ("teacher_forced_" if helper.is_teacher_forced else "") + ("model_io_" * bool(is_bare))
 
@@ -181,17 +181,15 @@ def score_prefix(helper: EvaluationHelper, examples: Examples) -> str:
 def compute_scores(
     task: Task, targets: list, predictions: list, scores: list, *, prefix: str = ""
 ) -> dict[str, float]:
-    """All metrics of a task by name, x 100; {} where no row has a label."""
+    """All metrics of a task by name, x 100; {} if no row has a label."""
     if not targets:
         return {}
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for metric in task.metric_fns:
         wants_scores = "scores" in inspect.signature(metric).parameters
-        values = (
-            metric(targets, predictions, scores) if wants_scores else metric(targets, predictions)
-        )
-        found.update({prefix + name: float(value) for name, value in values.items()})
-    return found
+        arguments = (targets, predictions, scores) if wants_scores else (targets, predictions)
+        values |= {prefix + name: float(value) for name, value in metric(*arguments).items()}
+    return values
 
 
 def best_score(task: Task | Mixture, scores: Mapping[str, float]) -> float:
@@ -203,7 +201,7 @@ def best_score(task: Task | Mixture, scores: Mapping[str, float]) -> float:
         if prefix + task.best.metric in scores:
             return scores[prefix + task.best.metric]
     raise UserError(
-        f"no metric gives {task.best.metric!r}, they give {', '.join(sorted(scores))}",
+        f"no metric returns {task.best.metric!r}; they return {', '.join(sorted(scores))}",
         f"task {task.name!r}",
         suggestion(task.best.metric, scores),
         Exit.DATA,

@@ -48,7 +48,7 @@ class Column:
         return np.diff(self.offsets)
 
     def batch(self, places: np.ndarray, pad: int, *, side: str = "right") -> np.ndarray:
-        """The values at `places`: [B], or [B, longest(, width)] filled up with `pad` on a side."""
+        """The values at `places`: [B], or [B, longest(, width)] padded with `pad` on that side."""
         if self.offsets is None:
             return self.values[places]
         starts, ends = self.offsets[places], self.offsets[places + 1]
@@ -62,17 +62,17 @@ class Column:
         return padded
 
     def of_places(self, places: np.ndarray) -> np.ndarray:
-        """The values at these places, one sequence after the other."""
+        """The values at these places, concatenated."""
         if self.offsets is None:
             return self.values[places]
-        if len(places) == len(self.offsets) - 1:  # all of them, whose order does not matter here
+        if len(places) == len(self.offsets) - 1:  # all of them; the order does not matter here
             return self.values[self.offsets[0] : self.offsets[-1]]
         starts, ends = self.offsets[places].tolist(), self.offsets[places + 1].tolist()
-        parts = [self.values[a:b] for a, b in zip(starts, ends, strict=True)]
-        return np.concatenate(parts) if parts else self.values[:0]
+        sequences = [self.values[a:b] for a, b in zip(starts, ends, strict=True)]
+        return np.concatenate(sequences) if sequences else self.values[:0]
 
     def counted(self) -> np.ndarray:
-        """Per row, how many values are no `IGNORED` (and no NaN)."""
+        """Per row, how many values are neither `IGNORED` nor NaN."""
         if self.values.dtype.kind == "f":
             is_counted = ~np.isnan(self.values)
         else:
@@ -91,7 +91,7 @@ class Examples:
         features: the model's columns.
         ids: which rows (by `_id`) belong to this slice; None: all.
         id_offset: added to every `_id`, for sums of splits.
-        key: over everything they depend on.
+        key: a hash over all that they depend on.
 
     Attributes:
         owners: of a mixture's examples, (first place, task) of each member.
@@ -128,43 +128,43 @@ class Examples:
         return cls(datasets.Dataset.from_dict(empty), features)
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Examples]) -> Examples:
+    def concatenate(cls, slices: Sequence[Examples]) -> Examples:
         """The examples of several slices, one after the other."""
         import datasets
 
-        parts = [part for part in parts if len(part)] or list(parts[:1])
+        slices = [one for one in slices if len(one)] or list(slices[:1])
         joined = cls(
-            datasets.concatenate_datasets([part.dataset for part in parts]),
-            parts[0].features,
-            key="+".join(part.key for part in parts),
+            datasets.concatenate_datasets([one.dataset for one in slices]),
+            slices[0].features,
+            key="+".join(one.key for one in slices),
         )
-        starts = np.cumsum([0, *(len(part.dataset) for part in parts)])
+        starts = np.cumsum([0, *(len(one.dataset) for one in slices)])
         joined.places = np.concatenate(
-            [part.places + start for part, start in zip(parts, starts, strict=False)]
+            [one.places + start for one, start in zip(slices, starts, strict=False)]
         )
-        joined._ids = np.concatenate([part._ids for part in parts])
-        joined.has_kept = all(part.has_kept for part in parts)
+        joined._ids = np.concatenate([one._ids for one in slices])
+        joined.has_kept = all(one.has_kept for one in slices)
         return joined
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def take(self, chosen: np.ndarray) -> Examples:
-        """The examples at these positions (or where a mask is true)."""
-        taken = object.__new__(Examples)
-        taken.__dict__.update(self.__dict__)
-        taken.places = self.places[chosen]
-        return taken
+    def take(self, positions: np.ndarray) -> Examples:
+        """The examples at these positions, or those for which a mask is true."""
+        subset = object.__new__(Examples)
+        subset.__dict__.update(self.__dict__)
+        subset.places = self.places[positions]
+        return subset
 
     def without_kept(self) -> Examples:
-        """The same examples with no other columns than the model's and `_id`."""
+        """The same examples with only the model's columns and `_id`."""
         bare = self.take(np.arange(len(self)))
         bare.has_kept = False
         return bare
 
     @functools.cached_property
     def columns(self) -> dict[str, Column]:
-        """The model's columns over the whole data set (places, not positions, index them)."""
+        """The model's columns over the whole data set (indexed by places, not positions)."""
         names = [name for name in self.features if name in self.dataset.column_names]
         return {name: Column.from_arrow(self.dataset.data.column(name)) for name in names}
 
@@ -174,7 +174,7 @@ class Examples:
         return self._ids[self.places]
 
     def row_names(self, positions: Sequence[int] | np.ndarray) -> list[str]:
-        """`_id` of each of these examples, in a mixture with its task, for people."""
+        """`_id` of each of these examples, in a mixture preceded by its task, for messages."""
         places = self.places[np.asarray(positions, dtype=np.int64)]
         names = [str(row) for row in self._ids[places].tolist()]
         if not self.owners:
@@ -184,29 +184,30 @@ class Examples:
         return [f"{tasks[i]} {name}" for i, name in zip(owners, names, strict=True)]
 
     def lengths(self, name: str) -> np.ndarray:
-        """Length in tokens of each example's `name`; ones where there is no such column."""
+        """Length in tokens of each example's `name`; ones if there is no such column."""
         if name not in self.columns:
             return np.ones(len(self), dtype=np.int64)
         return self.columns[name].lengths()[self.places]
 
     def counted(self, name: str = "labels") -> np.ndarray:
-        """Per example, how many of its labels a loss counts."""
+        """Per example, the number of labels that count for the loss."""
         if name not in self.columns:
             return np.ones(len(self), dtype=np.int64)
         return self.columns[name].counted()[self.places]
 
     def some_rows(self, num_rows: int) -> Examples:
-        """The examples of at most so many rows, all windows of each, spread evenly over the split:
-        its first rows may be all of one kind."""
+        """The examples of at most `num_rows` rows, with all windows of each, evenly spread over the
+        split, whose first rows may be all alike."""
         rows = np.unique(self.ids)
-        chosen = np.linspace(0, len(rows), min(num_rows, len(rows)), endpoint=False, dtype=np.int64)
-        return self.take(np.isin(self.ids, rows[chosen]))
+        count = min(num_rows, len(rows))
+        indices = np.linspace(0, len(rows), count, endpoint=False, dtype=np.int64)
+        return self.take(np.isin(self.ids, rows[indices]))
 
     def labelled(self) -> Examples:
-        """Those examples that have a label.
+        """The examples that have a label.
 
         Raises:
-            UserError: none has.
+            UserError: there are none.
         """
         name = "labels" if "labels" in self.columns else "start_positions"
         has_label = self.counted(name) > 0
@@ -223,19 +224,19 @@ class Examples:
         """The model's columns at these positions, padded to the longest, with `attention_mask`."""
         places = self.places[np.asarray(positions, dtype=np.int64)]
         side = self._padding_side()
-        made = {
+        batch = {
             name: column.batch(places, self.features[name].pad_value(), side=side)
             for name, column in self.columns.items()
         }
-        if "input_ids" in made and self.columns["input_ids"].offsets is not None:
+        if "input_ids" in batch and self.columns["input_ids"].offsets is not None:
             lengths = self.columns["input_ids"].lengths()[places]
-            width = made["input_ids"].shape[1]
+            width = batch["input_ids"].shape[1]
             mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
-            made["attention_mask"] = mask[:, ::-1] if side == "left" else mask
-        return made
+            batch["attention_mask"] = mask[:, ::-1] if side == "left" else mask
+        return batch
 
     def _padding_side(self) -> str:
-        """The tokenizer's side for whole texts; on the right where a label names a position."""
+        """The tokenizer's side for texts; "right" if a label is a position."""
         only_texts = all(
             column.offsets is None or name in ("input_ids", "token_type_ids")
             for name, column in self.columns.items()
@@ -248,7 +249,7 @@ class Examples:
         return getattr(feature.tokenizer(), "padding_side", "right")
 
     def example(self, position: int) -> Example:
-        """One example with all its columns, the kept ones too unless they were left out."""
+        """One example with all its columns, including the kept ones unless they were dropped."""
         return self.examples([position])[0]
 
     def examples(self, positions: Sequence[int] | np.ndarray) -> list[Example]:
@@ -264,7 +265,7 @@ class Examples:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def content_hash(self) -> str:
-        """A hash over the model's columns of the data set, and which examples of it these are, in
+        """A hash over the model's columns of the data set and over the places of these examples, in
         their order."""
         digest = hashlib.blake2b(np.ascontiguousarray(self.places).tobytes(), digest_size=16)
         for name, column in sorted(self.columns.items()):
@@ -275,8 +276,8 @@ class Examples:
         return digest.hexdigest()
 
     def lost(self) -> dict[str, tuple[int, int]]:
-        """What was lost on the way to these examples: what -> (how many, of how many)."""
-        found = {}
+        """What preprocessing lost of these examples: what -> (how many, of how many)."""
+        counts = {}
         for name in self.dataset.column_names:
             if name.startswith(LOST):
                 what = name.removeprefix(LOST)
@@ -285,8 +286,8 @@ class Examples:
                     self._sum(OF + what) if OF + what in self.dataset.column_names else len(self)
                 )
                 if count:
-                    found[what] = (count, total)
-        return found
+                    counts[what] = (count, total)
+        return counts
 
     def _sum(self, name: str) -> int:
         return int(self.dataset.data.column(name).to_numpy()[self.places].sum())

@@ -1,4 +1,4 @@
-"""Features: the columns that a model sees, and the check that examples hold what they promise."""
+"""Features: the columns that a model sees, and the check that examples match them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ke_t5.errors import Exit, UserError
 
-# The label that losses skip, as torch's cross entropy has it; also a row without a label.
+# The label that losses skip, as in torch's cross entropy; also that of a row without a label.
 IGNORED = -100
 
 
@@ -25,7 +25,7 @@ class Feature:
         rank: 0 for a number per example, 1 for a sequence, 2 for a sequence of rows of one width.
         pad: what fills a shorter sequence in a batch; None: the tokenizer's pad id.
         num_values: values run from 0 to num_values - 1 (or are `IGNORED`); None: no limit.
-        required: False for a column that only some tokenizers make (`token_type_ids`).
+        required: False for a column that only some tokenizers produce (`token_type_ids`).
     """
 
     tokenizer: Callable[[], Any] | None = None
@@ -39,12 +39,13 @@ class Feature:
         """What fills a shorter sequence."""
         if self.pad is not None:
             return self.pad
+        assert self.tokenizer is not None, "a feature has a pad or a tokenizer"
         return self.tokenizer().pad_token_id
 
 
 def feature_key(feature: Feature) -> tuple:
-    """What examples depend on: a hash over the tokenizer (vocabulary, rules, special tokens) and
-    what their values were checked for. Padding is added later."""
+    """What the examples depend on: a hash over the tokenizer (vocabulary, rules, special tokens)
+    and what the values are checked for. Padding is added later."""
     tokenizer = feature.tokenizer and _hash_tokenizer(feature.tokenizer())
     return tokenizer, feature.dtype, feature.rank, feature.num_values, feature.required
 
@@ -62,7 +63,7 @@ def _hash_tokenizer(tokenizer: Any) -> str:
 def check_batch(
     batch: Mapping[str, list], features: Mapping[str, Feature], kept: Sequence[str], *, where: str
 ) -> None:
-    """Raises UserError, with column, got and expected, where a batch breaks its promise."""
+    """Raises UserError, with column, got and expected, if a batch does not match its features."""
     for name, feature in features.items():
         if name in batch:
             for place, value in enumerate(batch[name]):
@@ -72,7 +73,7 @@ def check_batch(
                     raise UserError(
                         f"column {name!r} {problem}",
                         f"{where}, row {row}",
-                        "mend the preprocessors or the row",
+                        "fix the preprocessors or the row",
                         Exit.DATA,
                     )
         elif feature.required:
@@ -84,20 +85,20 @@ def check_batch(
 
 def _missing(name: str, batch: Mapping[str, list], where: str) -> UserError:
     return UserError(
-        f"the preprocessors make no column {name!r}, they make {', '.join(sorted(batch))}",
+        f"the preprocessors return no column {name!r}, only {', '.join(sorted(batch))}",
         where,
-        "let one of them return it",
+        "return it from one of them",
         Exit.DATA,
     )
 
 
 def _problem(value: Any, feature: Feature) -> str | None:
-    """What is wrong with one value, None where nothing is."""
+    """What is wrong with one value; None if it is valid."""
     is_list = isinstance(value, (list, tuple)) or hasattr(value, "shape")
     if is_list != (feature.rank > 0):
         expected = "a sequence" if feature.rank else "one number"
-        return f"holds {value!r:.40}, expected {expected}"
-    values = value if is_list else [value]
+        return f"contains {value!r:.40}, expected {expected}"
+    values: Any = value if is_list else [value]
     if feature.rank == 2:
         values = [number for row in values for number in row]
     if len(values) == 0:
@@ -105,17 +106,17 @@ def _problem(value: Any, feature: Feature) -> str | None:
     try:
         lowest, highest = min(values), max(values)
         is_infinite = math.isinf(lowest) or math.isinf(highest)
-    except TypeError:  # texts, None, or lists where numbers belong
-        return f"holds {value!r:.40}, expected {feature.dtype}"
+    except TypeError:  # texts, None, or nested lists
+        return f"contains {value!r:.40}, expected {feature.dtype}"
     if feature.dtype.startswith("int") and (is_infinite or isinstance(highest, float)):
-        return f"holds {highest!r}, expected {feature.dtype}"
+        return f"contains {highest!r}, expected {feature.dtype}"
     if is_infinite:
-        return "holds an infinite number"
+        return "contains an infinite number"
     limit = feature.num_values
     if limit is None:
         return None
     if lowest == IGNORED:
         lowest = min((number for number in values if number != IGNORED), default=0)
     if highest >= limit or lowest < 0:
-        return f"holds {highest if highest >= limit else lowest}, expected 0 to {limit - 1}"
+        return f"contains {highest if highest >= limit else lowest}, expected 0 to {limit - 1}"
     return None

@@ -1,4 +1,4 @@
-"""Mixtures: one model for several tasks, each with its share of an epoch (seqio's idea)."""
+"""Mixtures: one model for several tasks, each with a fraction of every epoch (as in seqio)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import Feature
 from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.rows import ROW_ID
-from ke_t5.pipe.task import Defaults, Task, TaskRegistry
+from ke_t5.pipe.task import Defaults, Task, TaskRegistry, TaskTable
 from ke_t5.registry import Registry
 
 # A number, or a function of the task and the number of its training examples.
@@ -25,7 +25,7 @@ Rate = float | Callable[[Task, int], float]
 # The name of a mixture's own score.
 MEAN = "mean"
 
-# One model with one loss serves all members: in these they must agree.
+# What members must have in common, since they train one model with one loss.
 SHARED = ("form", "output_features", "labels", "problem_type", "model_config", "loss_reduction")
 
 
@@ -39,7 +39,7 @@ def rate_num_examples(
 ) -> float:
     """The rate of a task by its size: min(examples x scale, maximum) ** (1 / temperature).
 
-    T5's examples-proportional mixing with an artificial limit (Raffel et al. 2020, 3.5.2), as in
+    T5's examples-proportional mixing with an artificial limit (Raffel et al. 2020, 3.5.2), like
     seqio's function of this name. Fix the options with `functools.partial`.
     """
     size = num_examples * scale
@@ -48,16 +48,16 @@ def rate_num_examples(
 
 @dataclass(frozen=True)
 class Mixture:
-    """Several tasks that train one model. Where a recipe asks a task what model it needs, a mixture
-    answers for its members.
+    """Several tasks that train one model. It has the attributes of a task that describe the model,
+    which its members have in common.
 
-    An epoch has as many training examples as all members have together; each member gives its
-    share, rate / sum of the rates, rounded, at least one. A member goes through its examples in
-    passes of its own, which go on from epoch to epoch: how often its examples have been seen
-    differs by at most one at the end of any epoch.
+    An epoch has as many training examples as all members together; each member contributes the
+    fraction rate / sum of the rates, rounded, at least one example. A member passes through its
+    examples independently of the epochs: at the end of any epoch, the numbers of times that its
+    examples have been seen differ by at most one.
 
-    The members agree in `SHARED`. The best checkpoint is the one with the best mean of the scores
-    that pick the members' best.
+    The members agree in `SHARED`. The best checkpoint is picked by the mean of the metrics that
+    the members monitor.
 
     Attributes:
         name: what `--task` takes.
@@ -65,8 +65,8 @@ class Mixture:
         rates: of each one.
 
     Raises:
-        UserError: there is no member, one comes twice, two cannot share a model or a mean, or a
-            rate is no number above zero.
+        UserError: there are no members, one is listed twice, two cannot share a model or a mean, or
+            a rate is not a positive number.
     """
 
     name: str
@@ -75,11 +75,11 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not self.members:
-            raise self._error("has no member", "name its tasks")
+            raise self._error("has no members", "list its tasks")
         names = [task.name for task in self.members]
         for name in names:
             if names.count(name) > 1:
-                raise self._error(f"names {name} twice", "name it once, with the sum of its rates")
+                raise self._error(f"lists {name} twice", "list it once, with the sum of the rates")
         first = self.members[0]
         for other in self.members[1:]:
             difference = _difference(first, other)
@@ -92,79 +92,80 @@ class Mixture:
 
     @property
     def form(self) -> str:
-        """Kind of model that all members need."""
+        """The form that all members have."""
         return self.members[0].form
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The kinds of model that can serve all members, their own first."""
+        """The forms that all members have or can take, their own first."""
         first, *others = self.members
         return tuple(f for f in first.forms if all(f in task.forms for task in others))
 
     def in_form(self, form: str) -> Mixture:
-        """The mixture for that kind of model, one of `forms`."""
+        """The mixture in that form, one of `forms`."""
         return dataclasses.replace(self, members=tuple(t.in_form(form) for t in self.members))
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """As the members have it."""
+        """That of the members."""
         return self.members[0].labels
 
     @property
     def problem_type(self) -> str | None:
-        """As the members have it."""
+        """That of the members."""
         return self.members[0].problem_type
 
     @property
     def model_config(self) -> Mapping[str, Any]:
-        """As the members have it."""
+        """That of the members."""
         return self.members[0].model_config
 
     @property
     def loss_reduction(self) -> str:
-        """As the members have it."""
+        """That of the members."""
         return self.members[0].loss_reduction
 
     @property
     def defaults(self) -> Defaults:
-        """The smallest batch and the most epochs that a member asks for. Lengths and generation are
+        """The smallest batch and the most epochs of the members. Lengths and generation remain
         those of each member."""
-        settings = [task.defaults for task in self.members]
+        defaults = [task.defaults for task in self.members]
         return Defaults(
-            batch_size=min(one.batch_size for one in settings),
-            epochs=max(one.epochs for one in settings),
+            batch_size=min(one.batch_size for one in defaults),
+            epochs=max(one.epochs for one in defaults),
         )
 
     @property
     def best(self) -> Monitor | None:
-        """The mean of the scores that pick the members' best; None where they have none."""
+        """The mean of the metrics that the members monitor; None if they monitor none."""
         best = self.members[0].best
         return None if best is None else Monitor(MEAN, best.mode)
 
     def examples_per_epoch(self, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
-        """(training examples, examples in an epoch) of each member.
+        """(training examples, examples per epoch) of each member.
 
         Args:
             sizes: training examples of each member.
 
         Raises:
-            UserError: a member has none, or its rate is no number above zero.
+            UserError: a member has none, or its rate is not a positive number.
         """
         rates = []
         for task, rate, size in zip(self.members, self.rates, sizes, strict=True):
             if size == 0:
                 raise self._error(
-                    f"{task.name} has no labelled training example", "leave it out", Exit.DATA
+                    f"{task.name} has no labelled training examples", "leave it out", Exit.DATA
                 )
             rates.append(self._check_rate(task, rate(task, size) if callable(rate) else rate))
         total, sum_of_rates = sum(sizes), sum(rates)
-        shares = [max(1, round(total * rate / sum_of_rates)) for rate in rates]
-        return tuple(zip(sizes, shares, strict=True))
+        counts = [max(1, round(total * rate / sum_of_rates)) for rate in rates]
+        return tuple(zip(sizes, counts, strict=True))
 
     def _check_rate(self, task: Task, rate: Any) -> float:
-        if isinstance(rate, Real) and 0 < rate < math.inf:
-            return float(rate)
-        raise self._error(f"the rate of {task.name} is {rate!r:.40}", "give a number above zero")
+        number = float(rate) if isinstance(rate, Real) else math.nan
+        if 0 < number < math.inf:
+            return number
+        raise self._error(f"the rate of {task.name} is {rate!r:.40}", "give a positive number")
 
     def _error(self, what: str, fix: str, exit_code: Exit = Exit.FLAGS) -> UserError:
         return UserError(what, f"mixture {self.name!r}", fix, exit_code)
@@ -203,46 +204,46 @@ def _features_difference(one: Task, other: Task) -> str:
 
 
 def mix_examples(members: Mapping[str, Examples]) -> Examples:
-    """The training examples of several tasks with the same features, one task after the other; they
-    hold the model's columns and `_id`, and know whose they are (`Examples.row_names`).
+    """The training examples of several tasks with the same features, one task after the other; with
+    the model's columns and `_id`, and with the tasks as their owners (`Examples.row_names`).
 
     Args:
         members: task name -> its examples, at least one each.
 
     Raises:
-        UserError: some members made a column that others did not.
+        UserError: some members have a column that others do not.
     """
     columns = {
         name: set(examples.features) & set(examples.dataset.column_names)
         for name, examples in members.items()
     }
-    made, everywhere = set.union(*columns.values()), set.intersection(*columns.values())
-    for column in sorted(made - everywhere):
+    anywhere, everywhere = set.union(*columns.values()), set.intersection(*columns.values())
+    for column in sorted(anywhere - everywhere):
         with_it, without = (
             next(name for name in members if (column in columns[name]) == has)
             for has in (True, False)
         )
         raise UserError(
-            f"{with_it} has a column {column!r} and {without} has none",
+            f"{with_it} has a column {column!r}, {without} does not",
             "the examples of a mixture",
-            "let the preprocessors of both make it, or those of neither",
+            "return it from the preprocessors of both, or of neither",
             Exit.DATA,
         )
-    parts = []
+    slices = []
     for examples in members.values():
-        part = examples.without_kept()
-        part.dataset = part.dataset.select_columns([*sorted(made), ROW_ID])
-        parts.append(part)
-    mixed = Examples.concatenate(parts)
-    starts = np.cumsum([0, *(len(part.dataset) for part in parts)]).tolist()
+        bare = examples.without_kept()
+        bare.dataset = bare.dataset.select_columns([*sorted(anywhere), ROW_ID])
+        slices.append(bare)
+    mixed = Examples.concatenate(slices)
+    starts = np.cumsum([0, *(len(one.dataset) for one in slices)]).tolist()
     mixed.owners = tuple(zip(starts, members, strict=False))
     return mixed
 
 
-class MixtureRegistry:
+class MixtureRegistry(TaskTable[Mixture]):
     """All mixtures by name."""
 
-    registry: Registry[Mixture] = Registry("mixture", TaskRegistry.registry.help_line)
+    registry = Registry("mixture", TaskRegistry.registry.help_line)
 
     @classmethod
     def add(
@@ -256,14 +257,14 @@ class MixtureRegistry:
 
         Args:
             tasks: names, or (name, rate) pairs.
-            default_rate: of those without one; by default an epoch holds every example once.
+            default_rate: of those without one; by default an epoch has every example once.
 
         Raises:
             UserError: a task is unknown, or they cannot be mixed (see `Mixture`).
             ValueError: the name is taken, by a task or a mixture.
         """
         if name in TaskRegistry.registry:
-            raise ValueError(f"{name!r} is the name of a task: choose another one for the mixture")
+            raise ValueError(f"{name!r} is already a task: choose another name for the mixture")
         pairs = [(one, default_rate) if isinstance(one, str) else one for one in tasks]
         members = [
             TaskRegistry.registry.get(task, f"mixture {name!r}, {task!r}") for task, _ in pairs
@@ -272,28 +273,17 @@ class MixtureRegistry:
             name, Mixture(name, tuple(members), tuple(rate for _, rate in pairs))
         )
 
-    @classmethod
-    def get(cls, name: str) -> Mixture:
-        """The mixture of that name; an unknown one is a UserError with the near names."""
-        return cls.registry.get(name, f"--task {name!r}")
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """All names, sorted."""
-        return cls.registry.names()
-
 
 def get_task(name: str) -> Task | Mixture:
     """The registered task or mixture of that name.
 
     Raises:
-        UserError: there is none (with the near names), or a task took a mixture's name.
+        UserError: there is none (with similar names), or both a task and a mixture have that name.
     """
     tasks, mixtures = TaskRegistry.names(), MixtureRegistry.names()
     if name not in {*tasks, *mixtures}:
         fix = f"{suggestion(name, {*tasks, *mixtures})} ({TaskRegistry.registry.help_line})"
         raise UserError("unknown task", f"--task {name!r}", fix)
     if name in tasks and name in mixtures:
-        fix = "give one of them another name"
-        raise UserError("both a task and a mixture", f"--task {name!r}", fix)
+        raise UserError("both a task and a mixture", f"--task {name!r}", "rename one of them")
     return TaskRegistry.get(name) if name in tasks else MixtureRegistry.get(name)

@@ -1,8 +1,8 @@
-"""What a forward pass leaves behind in a model besides its weights, and how it is undone.
+"""What a forward pass changes in a model besides its weights, and how it is reset.
 
-Some models change themselves: BigBird replaces its sparse attention for good at the first short
-batch, dynamic rotary embeddings grow with the longest input so far. A checkpoint holds the weights
-only, so a resumed run would compute something else than an uninterrupted one.
+Some models change themselves: BigBird permanently replaces its sparse attention at the first short
+batch, dynamic rotary embeddings grow with the longest input so far. A checkpoint contains the
+weights only, so a resumed run would compute something else than an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _INITIAL: weakref.WeakKeyDictionary[torch.nn.Module, list] = weakref.WeakKeyDict
 
 
 def reset_module_state(model: torch.nn.Module) -> None:
-    """Puts back submodules, plain attributes and unsaved buffers as the first call found them.
+    """Restores submodules, plain attributes and unsaved buffers to their state at the first call.
 
     Call it before every forward pass whose result must not depend on the passes before it; the
-    first call must come before any of them. Weights, saved buffers and modes stay as they are.
+    first call must come before any of them. Weights, saved buffers and modes are unchanged.
     """
     if model not in _INITIAL:
         _INITIAL[model] = [_state_of(module) for module in model.modules()]
@@ -43,7 +43,7 @@ def reset_module_state(model: torch.nn.Module) -> None:
                 module._modules[name] = child
         for name, buffer in buffers.items():
             now = module._buffers.get(name)
-            # On another device since then: moved by the caller, not changed by a pass.
+            # On another device it was moved by the caller, not changed by a pass.
             if now is not buffer and (now is None or now.device == buffer.device):
                 module._buffers[name] = buffer
 
@@ -56,5 +56,5 @@ def _state_of(module: torch.nn.Module) -> tuple[Any, dict, dict, dict]:
     }
     unsaved = module._non_persistent_buffers_set
     buffers = {name: module._buffers[name] for name in unsaved if module._buffers[name] is not None}
-    # Children are held, so that a replaced one is there to come back; the model itself is not.
+    # Strong references to the children, to restore replaced ones, but a weak one to the model.
     return weakref.ref(module), plain, dict(module._modules), buffers

@@ -1,6 +1,6 @@
-"""Predictions: what a model says about a batch, reduced to one record per row.
+"""Predictions: the model outputs of a batch, reduced to one dict per row.
 
-torch is imported inside the functions: gin binds `EvaluationHelper` before it is paid for.
+torch is imported inside the functions: gin binds `EvaluationHelper` before torch is loaded.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import gin
 import numpy as np
@@ -18,14 +18,14 @@ from ke_t5.forms import FORMS
 from ke_t5.pipe import arguments, generation
 from ke_t5.pipe.arguments import KWARGS, class_of
 from ke_t5.pipe.examples import Examples
-from ke_t5.pipe.model_outputs import REDUCERS, Arrays, Record, likeliest_tokens
+from ke_t5.pipe.model_outputs import REDUCERS, Arrays, RowOutput, likeliest_tokens
 from ke_t5.pipe.task import Task
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from ke_t5.pipe.arguments import Model
+    from ke_t5.pipe.arguments import Generative, GenerativeModel, Model
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ MASK = "attention_mask"
 def model_inputs(
     model: torch.nn.Module, batch: Arrays, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """The batch as tensors on `device`, without the columns that this model has no place for.
+    """The batch as tensors on `device`, without the columns that this model cannot take.
 
-    Only `token_type_ids` may be left out: klue/roberta-* put a BERT tokenizer in front of a model
-    with one token type, where a second segment id would be out of range.
+    Only `token_type_ids` may be dropped: klue/roberta-* combine a BERT tokenizer with a model of
+    one token type, for which a second segment id would be out of range.
     """
     import torch
 
@@ -47,10 +47,10 @@ def model_inputs(
     for name, array in batch.items():
         if name == "token_type_ids" and not _takes_segments(model):
             continue
-        kind = np.float32 if array.dtype.kind == "f" else np.int64
-        tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
+        dtype = np.float32 if array.dtype.kind == "f" else np.int64
+        tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=dtype))
         if device.type == "cuda":
-            # Out of ordinary memory CUDA copies only after all that the GPU still has to do.
+            # From pageable memory CUDA copies only after all work queued on the GPU.
             tensor = tensor.pin_memory()
         inputs[name] = tensor.to(device, non_blocking=True)
     return inputs
@@ -76,8 +76,8 @@ class EvaluationHelper:
             for sequence-to-sequence tasks, else "forward".
         model_kwargs: its arguments; default: the task's own.
         model_input_keys: the batch's columns that it gets; default: those that it needs. Padding
-            is masked in any case.
-        seed: of sampling, where the arguments ask for it.
+            is always masked.
+        seed: of sampling, if the arguments ask for it.
     """
 
     def __init__(
@@ -102,36 +102,37 @@ class EvaluationHelper:
 
     @property
     def generates(self) -> bool:
-        """Whether the answers are written token by token."""
+        """Whether the output is generated token by token."""
         return self.model_fn == "generate"
 
     @property
     def is_teacher_forced(self) -> bool:
-        """Whether the decoder sees the gold answers: no test of generation, its scores say so."""
+        """Whether the decoder sees the gold targets, which the names of the scores then say."""
         return self.is_seq2seq and self.model_fn == "forward"
 
     def check(self, model: torch.nn.Module, examples: Examples | None = None) -> None:
-        """Raises UserError where this model cannot be asked so; tells once what a user may want to
-        change."""
+        """Raises UserError if the method or its arguments do not suit the model; logs once what a
+        user may want to change."""
         if self.generates:
             self._check_form(model)
         method = self._method(model)
         self._check_columns(model, method)
         if self.generates:
-            self._check_generation(model)
+            self._check_generation(cast("GenerativeModel", model))
         else:
             self._check_arguments(model, method)
         if examples is not None and not examples.has_kept and self.task.without_kept:
             logger.warning("--pass_only_model_io: %s", self.task.without_kept)
 
     def check_class(self, model_class: type[PreTrainedModel]) -> None:
-        """Raises UserError for what `check` would refuse in any model of that class."""
+        """Raises UserError for what `check` would reject in any model of that class."""
         if self.generates:
             self._check_form(model_class)
         method = self._method(model_class)
         self._check_columns(model_class, method)
         if self.generates:
-            arguments.check_arguments(model_class, self.model_kwargs)
+            generative = cast("type[GenerativeModel]", model_class)
+            arguments.check_arguments(generative, self.model_kwargs)
         else:
             self._check_arguments(model_class, method)
 
@@ -151,20 +152,20 @@ class EvaluationHelper:
     def _check_form(self, model: Model) -> None:
         where = "EvaluationHelper.model_fn"
         if not self.is_seq2seq:
-            fix = "leave it out, or take a task whose answers are text, such as klue_tc_gen"
-            raise UserError(f"{self.task.name} is not answered by generating", where, fix)
-        if not model.can_generate():
+            fix = "leave it out, or choose a task that generates text, such as klue_tc_gen"
+            raise UserError(f"{self.task.name} is not a generation task", where, fix)
+        if not cast("Generative", model).can_generate():
             name = class_of(model).__name__
             raise UserError(f"{name} cannot generate", where, "choose a sequence-to-sequence model")
 
-    def _check_generation(self, model: torch.nn.Module) -> None:
-        for line in generation.take_task_values(model, self.model_kwargs):
+    def _check_generation(self, model: GenerativeModel) -> None:
+        for line in generation.drop_model_values(model, self.model_kwargs):
             logger.warning(line)
-        limit = arguments.writing_limit(model)
-        asked = self.model_kwargs.get("max_new_tokens") or 0
-        if limit is not None and asked > limit:
+        limit = arguments.position_limit(model)
+        requested = self.model_kwargs.get("max_new_tokens") or 0
+        if limit is not None and requested > limit:
             self.model_kwargs["max_new_tokens"] = limit
-            logger.warning("max_new_tokens %d: the model has positions for %d", asked, limit)
+            logger.warning("max_new_tokens reduced from %d to the model's %d", requested, limit)
         arguments.check_arguments(model, self.model_kwargs)
         for line in arguments.idle_arguments(model, self.model_kwargs):
             logger.warning("%s: %s", KWARGS, line)
@@ -172,10 +173,12 @@ class EvaluationHelper:
 
     def _check_arguments(self, model: Model, method: Callable) -> None:
         known = arguments.known_names(model, method)
-        unknown = sorted(set(self.model_kwargs) - known) if known is not None else []
+        if known is None:
+            return
+        unknown = sorted(set(self.model_kwargs) - known)
         if unknown:
             raise UserError(
-                f"{class_of(model).__name__}.{self.model_fn} takes no {unknown[0]!r}",
+                f"{class_of(model).__name__}.{self.model_fn} has no argument {unknown[0]!r}",
                 KWARGS,
                 suggestion(unknown[0], known - {MASK, *self.task.output_features}),
             )
@@ -184,51 +187,52 @@ class EvaluationHelper:
         columns = {*self.task.output_features, MASK}
         self._require(columns)
         for name in sorted(set(self.model_kwargs) & columns):
-            fix = "leave it to the batches"
+            fix = "remove it: the batches provide it"
             raise UserError(f"{name!r} is a column of {self.task.name}", KWARGS, fix)
         known = arguments.known_names(model, method)
         if known is not None and MASK not in known and not self.generates:
             raise UserError(
-                f"{class_of(model).__name__}.{self.model_fn} takes no {MASK!r}: "
-                "it would read padding",
+                f"{class_of(model).__name__}.{self.model_fn} has no argument {MASK!r}, so that "
+                "padding would count",
                 "EvaluationHelper.model_fn",
-                "give it that argument",
+                "add that argument",
             )
 
     def _require(self, columns: Collection[str]) -> None:
         missing = sorted(set(self.model_input_keys or ()) - set(columns))
         if missing:
             raise UserError(
-                f"the batches of {self.task.name} hold no {missing[0]!r} for this model",
+                f"the batches of {self.task.name} have no column {missing[0]!r} for this model",
                 "EvaluationHelper.model_input_keys",
                 suggestion(missing[0], columns),
             )
 
-    def predict(self, model: torch.nn.Module, batch: Arrays) -> list[Record]:
-        """One record per row of the batch: what the model said, reduced to what decoding needs."""
+    def predict(self, model: torch.nn.Module, batch: Arrays) -> list[RowOutput]:
+        """The model outputs per row of the batch, reduced to what decoding needs."""
         inputs = self._inputs(model, model_inputs(model, batch, next(model.parameters()).device))
         if self.generates:
-            found, scores = generation.generate(model, inputs, self.model_kwargs)
-            return self._text_records(found, len(inputs["input_ids"]), scores)
+            generative = cast("GenerativeModel", model)
+            ids, scores = generation.generate(generative, inputs, self.model_kwargs)
+            return self._text_outputs(ids, len(inputs["input_ids"]), scores)
         output = getattr(model, self.model_fn)(**inputs, **self.model_kwargs)
         arrays = {name: np.asarray(column) for name, column in batch.items()}
         if self.is_teacher_forced:
-            return self._text_records(likeliest_tokens(output, arrays), len(arrays["labels"]))
+            return self._text_outputs(likeliest_tokens(output, arrays), len(arrays["labels"]))
         if self.is_seq2seq:
-            written = getattr(output, "sequences", output)
-            return self._text_records(written, len(arrays["input_ids"]))
+            sequences = getattr(output, "sequences", output)
+            return self._text_outputs(sequences, len(arrays["input_ids"]))
         return REDUCERS[self.task.form](output, arrays)
 
     def _inputs(
         self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The columns that the method gets: those asked for, else those that it needs."""
+        """The columns that the method gets: `model_input_keys`, else those that it needs."""
         if self.model_input_keys is not None:
             self._require(tensors)
             return {name: tensors[name] for name in {*self.model_input_keys, MASK}}
         if self.is_teacher_forced:
             return dict(tensors)
-        # `generate` hands what it does not know on to `forward`.
+        # `generate` passes what it does not know on to `forward`.
         method = model.forward if self.generates else getattr(model, self.model_fn)
         names, needed = arguments.argument_names(method), arguments.required_names(method)
         return {
@@ -237,27 +241,30 @@ class EvaluationHelper:
             if (names is None or name in names) and (name not in GOLD_COLUMNS or name in needed)
         }
 
-    def _text_records(
-        self, written: Any, num_rows: int, scores: list[float] | None = None
-    ) -> list[Record]:
-        """Token ids [answers, T], lists of them, or texts: as texts, row by row."""
-        texts = written.tolist() if hasattr(written, "tolist") else list(written)
+    def _text_outputs(
+        self, sequences: Any, num_rows: int, scores: list[float] | None = None
+    ) -> list[RowOutput]:
+        """Token ids [sequences, T], lists of them, or texts: as texts, row by row."""
+        texts = sequences.tolist() if hasattr(sequences, "tolist") else list(sequences)
         if texts and not isinstance(texts[0], str):
             texts = self._tokenizer().batch_decode(texts, skip_special_tokens=True)
         per_row, rest = divmod(len(texts), num_rows)
         if rest or not per_row:
             raise UserError(
-                f"{self.model_fn} gave {len(texts)} answers to {num_rows} rows",
+                f"{self.model_fn} returned {len(texts)} sequences for {num_rows} rows",
                 "EvaluationHelper.model_fn",
-                "let it return token ids or texts, the same number for each row",
+                "return token ids or texts, the same number for each row",
             )
-        records: list[Record] = [
-            {"sequences": texts[start : start + per_row]} for start in range(0, len(texts), per_row)
-        ]
-        for row, record in enumerate(records if scores else []):
-            record["score"] = scores[row * per_row]
-        return records
+        outputs: list[RowOutput] = []
+        for start in range(0, len(texts), per_row):
+            outputs.append({"sequences": texts[start : start + per_row]})
+            if scores:
+                outputs[-1]["score"] = scores[start]
+        return outputs
 
     def _tokenizer(self) -> Any:
-        feature = self.task.output_features.get("labels") or self.task.output_features["input_ids"]
-        return (feature.tokenizer or self.task.output_features["input_ids"].tokenizer)()
+        features = self.task.output_features
+        tokenizers = [
+            features[name].tokenizer for name in ("labels", "input_ids") if name in features
+        ]
+        return next(tokenizer for tokenizer in tokenizers if tokenizer is not None)()

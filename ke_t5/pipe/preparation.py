@@ -79,7 +79,7 @@ def prepare(
 
 
 def _users_bindings() -> list[str]:
-    """What gin binds in the user's own functions: a step may be one of them, or call one."""
+    """What gin binds in the user's functions: a step may be one of them, or call one."""
     bound = bindings.bound()
     own = {key for key in bound if key[1] != bindings.MACRO and _is_own_configurable(key[1])}
     if own:

@@ -3,7 +3,7 @@
 A preprocessor is `f(dataset, *, sequence_length=None, output_features=None)`. The decorators make
 one from a function of an example (a dict) or of a batch (a dict of lists); neighbouring ones run
 in a single `Dataset.map`. Of the two keyword arguments a function gets those that it declares, and
-never one that a `functools.partial` has already fixed.
+never one that a `functools.partial` has fixed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Example = dict[str, Any]
 Batch = dict[str, list[Any]]
 
-# Columns named so count what a step lost of each row, and of how many ("lost:entities cut",
-# "of:entities cut"; of rows where there is no such column). Reported, never fed to a model.
+# Columns with these prefixes count what a step lost of each row, and of how many ("lost:entities
+# cut", "of:entities cut"; without the latter, of rows). They are reported, never fed to a model.
 LOST, OF = "lost:", "of:"
 
 
@@ -43,22 +43,23 @@ def fixed_arguments(step: Callable) -> set[str]:
 
 
 def inject(step: Callable, **offered: Any) -> Callable:
-    """`step` with those offered keyword arguments that it declares and nobody has fixed."""
+    """`step` with the offered keyword arguments that it declares and no partial has fixed."""
     function = _unwrap(step)
     declared = inspect.signature(getattr(function, "example_function", function)).parameters
     fixed = fixed_arguments(step)
-    wanted = {
+    arguments = {
         name: value for name, value in offered.items() if name in declared and name not in fixed
     }
-    return functools.partial(step, **wanted) if wanted else step
+    return functools.partial(step, **arguments) if arguments else step
 
 
-def _to_examples(batch: Batch) -> list[Example]:
-    names = list(batch)
-    return [
-        dict(zip(names, values, strict=True))
-        for values in zip(*(batch[name] for name in names), strict=True)
-    ]
+def examples_of(batch: Batch) -> list[Example]:
+    """The rows of a batch.
+
+    >>> examples_of({"text": ["a", "b"], "label": [0, 1]})
+    [{'text': 'a', 'label': 0}, {'text': 'b', 'label': 1}]
+    """
+    return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
 
 
 def _to_batch(examples: Sequence[Example]) -> Batch:
@@ -68,15 +69,15 @@ def _to_batch(examples: Sequence[Example]) -> Batch:
 def map_over_batches(function: Callable[..., Batch]) -> Callable:
     """A preprocessor from `function(batch, ...) -> batch`, whose result replaces the batch.
 
-    The result may hold another number of rows (windows of a document) if it carries `_id` itself;
-    where it has the same number of rows, `_id` is carried along.
+    The result may have another number of rows (windows of a document) if it contains `_id`; if it
+    has the same number of rows, `_id` is added to it.
     """
 
-    @functools.wraps(function)
-    def preprocessor(dataset: datasets.Dataset, **arguments: Any) -> datasets.Dataset:
+    def over_dataset(dataset: datasets.Dataset, **arguments: Any) -> datasets.Dataset:
         step = functools.partial(preprocessor, **arguments)
         return dataset.map(run_steps([step]), batched=True, remove_columns=dataset.column_names)
 
+    preprocessor: Any = functools.wraps(function)(over_dataset)
     preprocessor.example_function = function
     preprocessor.batch_function = function
     return preprocessor
@@ -86,9 +87,9 @@ def map_over_dataset(function: Callable[..., Example]) -> Callable:
     """A preprocessor from `function(example, ...) -> example`; the result replaces the example."""
 
     def over_batch(batch: Batch, **arguments: Any) -> Batch:
-        return _to_batch([function(example, **arguments) for example in _to_examples(batch)])
+        return _to_batch([function(example, **arguments) for example in examples_of(batch)])
 
-    preprocessor = map_over_batches(over_batch)
+    preprocessor: Any = map_over_batches(over_batch)
     functools.update_wrapper(preprocessor, function)
     preprocessor.example_function = function
     preprocessor.batch_function = over_batch
@@ -101,10 +102,8 @@ def is_mapped(step: Callable) -> bool:
 
 
 def _apply(step: Callable, batch: Batch) -> Batch:
-    if not isinstance(step, functools.partial):
-        return step.batch_function(batch)
     keywords: dict[str, Any] = {}
-    inner: Callable = step
+    inner: Any = step
     while isinstance(inner, functools.partial):
         keywords = {**inner.keywords, **keywords}
         inner = inner.func
@@ -112,29 +111,30 @@ def _apply(step: Callable, batch: Batch) -> Batch:
 
 
 def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
-    """One batch function that runs the mapped `steps` in turn; {} where a step leaves no row.
+    """One batch function that runs the mapped `steps` in turn; it returns {} if a step drops all
+    rows.
 
-    `_id` and the counts of what was lost (columns named `lost:...`) are carried along by steps that
-    keep the number of rows.
+    Steps that keep the number of rows also keep `_id` and the counts of what was lost (columns
+    named `lost:...`).
     """
 
     def run(batch: Batch) -> Batch:
         for step in steps:
             num_rows = len(next(iter(batch.values()), []))
-            made = dict(_apply(step, batch))
-            num_made = len(next(iter(made.values()), []))
-            if num_made == 0:
+            result = dict(_apply(step, batch))
+            num_left = len(next(iter(result.values()), []))
+            if num_left == 0:
                 return {}
-            if num_made == num_rows:
-                carried = [name for name in batch if name == ROW_ID or name.startswith((LOST, OF))]
-                made = {**{name: batch[name] for name in carried}, **made}
-            batch = made
+            if num_left == num_rows:
+                kept = [name for name in batch if name == ROW_ID or name.startswith((LOST, OF))]
+                result = {**{name: batch[name] for name in kept}, **result}
+            batch = result
         return batch
 
     return run
 
 
-# ------------------------------------------------------------------ steps that many tasks share
+# ------------------------------------------------------------------ steps shared by many tasks
 
 
 @map_over_dataset
@@ -150,10 +150,10 @@ def rekey(example: Example, *, key_map: Mapping[str, str | None]) -> Example:
 
 
 def length_limit(sequence_length: Mapping[str, int] | None, key: str, tokenizer: Any) -> int:
-    """Tokens that `inputs` or `targets` may have: what was asked for, within what the tokenizer's
-    model can take (a tokenizer that knows no limit says a number of 30 digits)."""
-    asked = (sequence_length or {}).get(key) or 512
-    return min(asked, tokenizer.model_max_length)
+    """The max length of `inputs` or `targets`: the requested one, at most the tokenizer's
+    `model_max_length` (a number of 30 digits if it has no limit)."""
+    requested = (sequence_length or {}).get(key) or 512
+    return min(requested, tokenizer.model_max_length)
 
 
 @map_over_batches
@@ -170,7 +170,7 @@ def tokenize(
     """Adds the column `into` with the token ids of `source` (and `pair` as a second segment),
     special tokens included, cut at `sequence_length[limit or source]`; rows cut are counted.
 
-    Where the tokenizer makes segment ids and there is a pair, `token_type_ids` come along.
+    With a pair, a tokenizer that makes segment ids adds `token_type_ids`.
     """
     tokenizer = output_features[into].tokenizer()
     max_length = length_limit(sequence_length, limit or source, tokenizer)
@@ -183,13 +183,14 @@ def tokenize(
 
 
 def _texts_of(batch: Batch, name: str) -> list[str]:
-    """A column of texts (or of lists of words); an empty cell of a CSV is none."""
+    """A column of texts (or of lists of words); a UserError for anything else, such as an empty
+    cell of a CSV."""
     for place, value in enumerate(batch[name]):
         if not isinstance(value, (str, list, tuple)):
             raise UserError(
-                f"column {name!r} holds {value!r:.40}, expected a text",
+                f"column {name!r} contains {value!r:.40}, expected text",
                 f"row {batch[ROW_ID][place] if ROW_ID in batch else place}",
-                "fill that cell or leave the row out",
+                "fill the cell or drop the row",
                 Exit.DATA,
             )
     return batch[name]
@@ -201,20 +202,20 @@ def encode(
     """Token ids of the texts (or pairs) cut at `max_length`, and 1 for each row that was cut.
 
     Raises:
-        UserError: the tokenizer's own marks are more than that.
+        UserError: the tokenizer's special tokens alone are longer.
     """
     encoded = dict(tokenizer(*texts, add_special_tokens=True, verbose=False))
     too_long = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) > max_length]
     if too_long:
-        some = [[column[i] for i in too_long] for column in texts]
-        num_marks = tokenizer.num_special_tokens_to_add(pair=len(texts) == 2)
-        if num_marks > max_length:
+        long_texts = [[column[i] for i in too_long] for column in texts]
+        num_special = tokenizer.num_special_tokens_to_add(pair=len(texts) == 2)
+        if num_special > max_length:
             raise UserError(
-                f"{max_length} tokens have no room for the tokenizer's {num_marks} marks",
+                f"max length {max_length} is below the tokenizer's {num_special} special tokens",
                 "get_dataset.sequence_length",
                 "raise it",
             )
-        cut = tokenizer(*some, truncation=True, max_length=max_length, verbose=False)
+        cut = tokenizer(*long_texts, truncation=True, max_length=max_length, verbose=False)
         for name, column in encoded.items():
             for place, row in enumerate(too_long):
                 column[row] = cut[name][place]
@@ -252,26 +253,26 @@ def append_eos(
     key: str = "input_ids",
     limit: str = "inputs",
 ) -> Example:
-    """The example with the end mark after `key`, which gives up its last token where it is full.
+    """The example with the end token after `key`, in place of the last token if it is full.
 
-    With the end mark 1 and a length of 3: [5, 6] -> [5, 6, 1]; [5, 6, 7] -> [5, 6, 1], counted as
-    cut once, be it after `trim`.
+    With the end token 1 and a length of 3: [5, 6] -> [5, 6, 1]; [5, 6, 7] -> [5, 6, 1], counted as
+    cut once, also after `trim`.
     """
-    ids, counted = list(example[key]), {}
+    ids, counts = list(example[key]), {}
     if sequence_length and limit in sequence_length:
         length = sequence_length[limit]
         lost = f"{LOST}{limit} cut at {length} tokens"
-        counted[lost] = max(example.get(lost, 0), int(len(ids) >= length))
+        counts[lost] = max(example.get(lost, 0), int(len(ids) >= length))
         ids = ids[: length - 1]
-    return {**example, **counted, key: [*ids, output_features[key].tokenizer().eos_token_id]}
+    return {**example, **counts, key: [*ids, output_features[key].tokenizer().eos_token_id]}
 
 
 def require_columns(names: Sequence[str], batch: Batch, *, whose: str) -> None:
-    """Raises UserError where a column that `whose` needs is missing."""
+    """Raises UserError if a column that `whose` needs is missing."""
     missing = [name for name in names if name not in batch]
     if missing:
         raise UserError(
-            f"needs the column {missing[0]!r}, the rows have {', '.join(sorted(batch))}",
+            f"needs the column {missing[0]!r}; the rows have {', '.join(sorted(batch))}",
             whose,
             f"rename it: HFDataSource(..., rename={{'<name there>': {missing[0]!r}}})",
             Exit.DATA,

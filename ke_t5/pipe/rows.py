@@ -1,4 +1,4 @@
-"""Rows: what a source has of one split, kept as one Arrow file on disk."""
+"""Rows: a split of a source, cached as one Arrow file on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROW_ID = "_id"
 
 @dataclass(frozen=True)
 class Rows:
-    """One split's rows: an Arrow data set with the column `_id`, and a key over its content.
+    """One split's rows: an Arrow data set with the column `_id`, and a hash over its content.
 
     Attributes:
         provenance: {"files": {name: SHA-256}} or {"hub": name, "revision": commit}, {} if unknown.
@@ -49,15 +49,14 @@ def arrow_features(columns: Any) -> Any:
         return datasets.Value(columns)
     if isinstance(columns, (list, tuple)):
         return datasets.List(arrow_features(columns[0]))
-    converted = {name: arrow_features(kind) for name, kind in columns.items()}
-    return converted
+    return {name: arrow_features(schema) for name, schema in columns.items()}
 
 
 def _store(
     folder: Path, columns: Mapping[str, Any], rows: Iterable[Row], *, origin: str
 ) -> dict[str, int]:
-    """Writes rows, composed and with their `_id`, as one Arrow file; returns how many they are
-    and how many of them were decomposed."""
+    """Writes rows, composed and with their `_id`, as one Arrow file; returns the numbers of rows
+    and of decomposed rows."""
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
@@ -77,7 +76,7 @@ def _store(
 def stored_rows(
     folder: Path, columns: Mapping[str, Any], rows: Callable[[], Iterable[Row]], *, origin: str
 ) -> Rows:
-    """The rows kept in `folder`, written there first if nobody has."""
+    """The rows cached in `folder`, written first if they are not there."""
     import datasets
 
     def build(temporary: Path) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def stored_rows(
 
     info = build_once(folder, build)
     if info.get("composed"):
-        _tell_of_composed(origin, info["composed"], info["rows"])
+        _report_composed(origin, info["composed"], info["rows"])
     if info["rows"] == 0:
         names = list(columns)
         empty = datasets.Dataset.from_dict({name: [] for name in [*names, ROW_ID]})
@@ -94,18 +93,18 @@ def stored_rows(
 
 
 @functools.cache
-def _tell_of_composed(origin: str, num_composed: int, num_rows: int) -> None:
-    """Once per process: a split's rows are asked for several times."""
+def _report_composed(origin: str, num_composed: int, num_rows: int) -> None:
+    """Logs it, once per process: a split's rows are loaded several times."""
     logger.warning(
-        "%s: %d of %d rows hold decomposed text (NFD): composed (NFC) on reading",
+        "%s: %d of %d rows contain decomposed text (NFD), composed (NFC) on reading",
         origin, num_composed, num_rows,
     )  # fmt: skip
 
 
 def composed_table(table: datasets.Dataset, origin: str) -> datasets.Dataset:
-    """The table with its texts composed, as `stored_rows` has them; the same one where nothing is
+    """The table with its texts composed, as by `stored_rows`; the same table if nothing is
     decomposed."""
-    if not any(map(_holds_marks, _texts(table.data.table))):
+    if not any(map(_has_marks, _texts(table.data.table))):
         return table
     composed = table.map(
         lambda row, i: {**compose_row(row, f"{origin}, row {i}")},
@@ -114,18 +113,19 @@ def composed_table(table: datasets.Dataset, origin: str) -> datasets.Dataset:
         new_fingerprint=make_key([table._fingerprint, "composed"]),
     )
     pairs = zip(table, composed, strict=True)
-    _tell_of_composed(origin, sum(before != after for before, after in pairs), len(table))
+    _report_composed(origin, sum(before != after for before, after in pairs), len(table))
     return composed
 
 
-def _holds_marks(texts: Any) -> bool:
-    import pyarrow.compute as pc
+def _has_marks(texts: Any) -> bool:
+    import pyarrow.compute
 
-    return bool(pc.any(pc.match_substring_regex(texts, f"[{MARKS}]")).as_py())
+    compute: Any = pyarrow.compute  # it makes its functions on import, unseen by type checkers
+    return bool(compute.any(compute.match_substring_regex(texts, f"[{MARKS}]")).as_py())
 
 
 def _texts(table: Any) -> Iterator[Any]:
-    """The arrays of texts in a table, those in lists and records too."""
+    """The arrays of texts in a table, including those in lists and records."""
     import pyarrow as pa
 
     arrays = [chunk for column in table.columns for chunk in column.chunks]

@@ -1,4 +1,4 @@
-"""Where rows come from: raw releases, the hub, or a function."""
+"""Sources of rows: raw releases, the hub, or a function."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# pandas would take the texts "NA", "null" and "None" for empty cells.
+# pandas would read the texts "NA", "null" and "None" as empty cells.
 ONLY_EMPTY_IS_MISSING = {"keep_default_na": False, "na_values": [""]}
 
 
@@ -30,7 +30,7 @@ class DataSource(ABC):
     """Rows by split.
 
     Attributes:
-        name: stands in messages and folder names.
+        name: used in messages and folder names.
         group: the column whose equal values must stay on one side of a cut, or None.
     """
 
@@ -39,11 +39,11 @@ class DataSource(ABC):
 
     @abstractmethod
     def splits(self, folders: Folders) -> list[str]:
-        """Names of the splits that can be had; raises UserError where there is nothing."""
+        """The names of the available splits; raises UserError if there are none."""
 
     @abstractmethod
     def rows(self, split: str, folders: Folders) -> Rows:
-        """The rows of one split; raises UserError where it cannot be had."""
+        """The rows of one split; raises UserError if it is not available."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -58,22 +58,22 @@ class ReleaseSource(DataSource):
         self.group = release.group
 
     def find(self, folders: Folders) -> dict[str, RawSplit]:
-        """The raw release's splits by name, {} where it is not there."""
+        """The raw release's splits by name; {} if it is missing."""
         if folders.data is None:
             return {}
         if not folders.data.is_dir():
             raise UserError(
-                "no such folder", f"--hf_data_dir {folders.data}", "name the folder that holds it",
+                "no such folder", f"--hf_data_dir {folders.data}", "give the folder with it",
                 Exit.DATA,
             )  # fmt: skip
         return self.release.find(folders.data)
 
     def splits(self, folders: Folders) -> list[str]:
-        found = self.find(folders)
-        if found:
-            return list(found)
+        raw_splits = self.find(folders)
+        if raw_splits:
+            return list(raw_splits)
         if self.release.hub is None:
-            raise self._missing(folders, "it is on no public hub")
+            raise self._missing(folders, "it is not on a public hub")
         return list(self.release.hub.splits)
 
     def rows(self, split: str, folders: Folders) -> Rows:
@@ -82,6 +82,7 @@ class ReleaseSource(DataSource):
             return self._hub_rows(split, folders)
         if split not in raw_splits:
             raise unknown_split(split, self.name, raw_splits)
+        assert folders.data is not None, "else there are no raw splits"
         raw = raw_splits[split]
         warn_about_unread_files(self.release, raw_splits, folders.data)
         code, hashes = code_of(raw.rows), hash_files(raw.files)
@@ -96,20 +97,19 @@ class ReleaseSource(DataSource):
 
     def _missing(self, folders: Folders, why: str) -> UserError:
         place = f"--hf_data_dir {folders.data}" if folders.data else "--hf_data_dir (not given)"
-        found = near_misses(self.release, folders.data)
-        what = f"no raw release of {self.name} there{found}, and {why}"
-        return UserError(
-            what, place, f"{self._advice()}, or try --sample, which needs none", Exit.DATA
-        )
+        near = near_misses(self.release, folders.data)
+        what = f"no raw release of {self.name} there{near}, and {why}"
+        fix = f"{self._advice()}, or try --sample, which needs no data"
+        return UserError(what, place, fix, Exit.DATA)
 
     def _advice(self) -> str:
         places = " and ".join(self.release.layout[:2])
-        return f"get it from {self.release.home} and put {places} below the folder"
+        return f"get it from {self.release.home} and put {places} into that folder"
 
     def _hub_rows(self, split: str, folders: Folders) -> Rows:
         hub = self.release.hub
         if hub is None:
-            raise self._missing(folders, "it is on no public hub")
+            raise self._missing(folders, "it is not on a public hub")
         if split not in hub.splits:
             raise unknown_split(split, self.name, hub.splits)
         parent = folders.cache / "rows" / self.name
@@ -142,7 +142,7 @@ class ReleaseSource(DataSource):
             parent / f"{split}-hub-{key}",
             self.release.columns,
             lambda: read_hub(
-                hub, split, folders.cache / "hub", fix=f"{self._advice()} of --hf_data_dir"
+                hub, split, folders.cache / "hub", fix=f"{self._advice()}, given as --hf_data_dir"
             ),
             origin=f"{hub.path}@{revision[:12]}",
         )
@@ -154,12 +154,13 @@ def _name_below(path: Path, folder: Path) -> str:
 
 
 def read_hub(hub: Hub, split: str, cache: Path, *, fix: str) -> Iterator[Row]:
-    """The canonical rows of a hub split; a UserError with that `fix` if it cannot be loaded."""
+    """The rows of a hub split, in the release's form; a UserError with that `fix` if it cannot be
+    loaded."""
     import datasets
 
     for config in hub.configs_of(split):
         try:
-            table = tables.ask(
+            table = tables.load(
                 datasets.load_dataset,
                 hub.path,
                 config,
@@ -185,11 +186,11 @@ class HFDataSource(DataSource):
     Args:
         path: name on the hub, or a local folder, or a builder such as "json" with `data_files`.
         config: its configuration.
-        splits: our split name -> a split expression of the data set, such as "train[:90%]";
-            default: its own names.
+        splits: split name -> a split expression of the data set, such as "train[:90%]"; default:
+            the data set's names.
         group: column whose equal values must stay on one side of a cut.
-        data_files: as `datasets.load_dataset` takes them.
-        rename: its column -> our name, for tasks that want columns of certain names.
+        data_files: as for `datasets.load_dataset`.
+        rename: the data set's column -> the name that a task expects.
         options: of the builder, such as `sep="\\t"` and `encoding="cp949"`.
     """
 
@@ -214,7 +215,7 @@ class HFDataSource(DataSource):
             return list(self._splits)
         import datasets
 
-        return self._ask(datasets.get_dataset_split_names)
+        return self._load(datasets.get_dataset_split_names)
 
     def rows(self, split: str, folders: Folders) -> Rows:
         import datasets
@@ -222,7 +223,7 @@ class HFDataSource(DataSource):
         known = self.splits(folders)
         if split not in known:
             raise unknown_split(split, self.name, known)
-        table = self._ask(
+        table = self._load(
             datasets.load_dataset,
             split=(self._splits or {}).get(split, split),
             cache_dir=str(folders.cache / "hub"),
@@ -234,12 +235,12 @@ class HFDataSource(DataSource):
             raise problem
         if ROW_ID in table.column_names:
             raise self._error(
-                f"has a column {ROW_ID!r} of its own, where the place of a row belongs",
-                "let a FunctionDataSource give its rows under another name",
+                f"has a column {ROW_ID!r}, a name reserved for the index of a row",
+                "return its rows from a FunctionDataSource, with that column renamed",
             )
         table = tables.renamed(table, self._rename, f"data set {self.path!r}")
         table = composed_table(table, f"{self.path} {split}")
-        table = table.add_column(ROW_ID, range(len(table)))
+        table = table.add_column(ROW_ID, list(range(len(table))))
         return Rows(table, table._fingerprint, self.path, self._provenance(files))
 
     def _provenance(self, files: Sequence[Path]) -> dict[str, Any]:
@@ -252,44 +253,44 @@ class HFDataSource(DataSource):
             return {}
         try:
             return {"hub": self.path, "revision": hub_revision(self.path)}
-        except (UserError, OSError):  # it was read all the same
+        except (UserError, OSError):  # the data set itself has been loaded
             return {"hub": self.path, "revision": None}
 
-    def _ask(self, function: Callable, **settings: Any) -> Any:
-        """What `datasets` answers; a UserError with its reason if it cannot."""
+    def _load(self, function: Callable, **settings: Any) -> Any:
+        """The result of `function`, one of `datasets`; a UserError with its reason if it fails."""
         if self.data_files:
             settings["data_files"] = self.data_files
         is_local = Path(self.path).exists() or tables.is_builder(self.path)
         if not is_local and (why := why_unreachable()) is not None:
             if self.data_files:
                 raise self._error(
-                    "datasets reads no files of that kind",
-                    "save them as CSV, JSON or parquet and name that builder, "
+                    "datasets cannot read files of that type",
+                    "save them as CSV, JSON or parquet and give that builder, "
                     "or read them in a FunctionDataSource",
                 )
-            fix = "use a local folder, or try --sample, which needs none"
+            fix = "use a local folder, or try --sample, which needs no data"
             raise self._error(f"the hub cannot be reached: {why}", fix)
         try:
-            return tables.ask(function, self.path, self.config, **{**settings, **self._options})
+            return tables.load(function, self.path, self.config, **{**settings, **self._options})
         except Exception as error:
             fix = "check its name, configuration, splits, files and options"
-            found = tables.unreadable(error, f"data set {self.path!r}", fix)
-            if isinstance(found, UserError) and found.exit_code == Exit.DATA:
+            problem = tables.unreadable(error, f"data set {self.path!r}", fix)
+            if isinstance(problem, UserError) and problem.exit_code == Exit.DATA:
                 files = tables.local_files(self.path, self.data_files)
-                found = tables.encoding_fault(files) or found
-            raise found from error
+                problem = tables.encoding_fault(files) or problem
+            raise problem from error
 
     def _error(self, what: str, fix: str) -> UserError:
         return UserError(what, f"data set {self.path!r}", fix, Exit.DATA)
 
 
 class FunctionDataSource(DataSource):
-    """Rows made by `function(split)`, an iterable of dicts; for tests and small data sets.
+    """Rows of `function(split)`, an iterable of dicts; for tests and small data sets.
 
     Args:
-        function: yields rows of one split.
-        splits: the splits that it knows.
-        columns: a schema as `readers.release.Release.columns` has it.
+        function: returns the rows of one split.
+        splits: the available splits.
+        columns: a schema like `readers.release.Release.columns`.
     """
 
     def __init__(

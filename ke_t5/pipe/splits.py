@@ -1,4 +1,4 @@
-"""Split expressions: slices, sums, and a held-out tenth where a source has no validation split."""
+"""Split expressions: slices, sums, and a held-out tenth if a source has no validation split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ke_t5.pipe.sources import DataSource, unknown_split
 if TYPE_CHECKING:
     import datasets
 
-# Where a source has no validation split, a tenth of its training groups takes that place.
+# If a source has no validation split, a tenth of its training groups replaces it.
 HELD_IN, HELD_OUT = "train[by group: 90%]", "train[by group: 10%]"
 
 
@@ -26,10 +26,10 @@ def resolve_split(
     folders: Folders,
     load_rows: Callable[[str, Folders], Rows],
 ) -> list[tuple[str, Any, int]]:
-    """The parts of a split expression as (split, ids of its rows, what to add to their ids).
+    """The slices of a split expression as (split, ids of its rows, offset of their ids).
 
-    Ids are row indices in the unsliced split; in a sum of different splits each one's ids follow
-    the whole of the one before, so that they stay unique.
+    Ids are row indices in the unsliced split; in a sum of different splits, an offset by the sizes
+    of the splits before keeps them unique.
     """
     import datasets
 
@@ -43,21 +43,21 @@ def resolve_split(
             raise unknown_split(name, source.name, known)
     lengths = {name: len(load_rows(name, folders).dataset) for name in dict.fromkeys(names)}
     try:
-        parts = datasets.ReadInstruction.from_spec(spec).to_absolute(lengths)
+        slices = datasets.ReadInstruction.from_spec(spec).to_absolute(lengths)
     except (ValueError, AssertionError) as error:
         raise UserError(
-            f"is no slice ({error})",
+            f"is not a valid slice ({error})",
             f"split {spec!r}",
             "write it like train[:90%] or train[100:200]",
         ) from error
     starts = dict(zip(lengths, itertools.accumulate(lengths.values(), initial=0), strict=False))
-    return [(part.splitname, range(part.from_, part.to), starts[part.splitname]) for part in parts]
+    return [(one.splitname, range(one.from_, one.to), starts[one.splitname]) for one in slices]
 
 
 def provenance(
     spec: str, source: DataSource, folders: Folders, load_rows: Callable[[str, Folders], Rows]
 ) -> dict[str, Any]:
-    """Split -> where the rows of a split expression come from (see `Rows`)."""
+    """Split -> the provenance of its rows (see `Rows`), for the splits of an expression."""
     names = dict.fromkeys(split for split, *_ in resolve_split(spec, source, folders, load_rows))
     return {name: dict(load_rows(name, folders).provenance) for name in names}
 
@@ -79,22 +79,21 @@ def num_common(
     folders: Folders,
     load_rows: Callable[[str, Folders], Rows],
 ) -> int:
-    """How many rows stand in both split expressions."""
+    """How many rows two split expressions have in common."""
     if {first, second} == {HELD_IN, HELD_OUT}:
         return 0
-    parts = [resolve_split(spec, source, folders, load_rows) for spec in (first, second)]
-    common = set.intersection(*({split for split, *_ in each} for each in parts))
-    ids = [
-        {(split, i) for split, chosen, _ in each if split in common for i in chosen}
-        for each in parts
+    both = [resolve_split(spec, source, folders, load_rows) for spec in (first, second)]
+    common = set.intersection(*({split for split, *_ in slices} for slices in both))
+    rows = [
+        {(split, i) for split, ids, _ in slices if split in common for i in ids} for slices in both
     ]
-    return len(ids[0] & ids[1])
+    return len(rows[0] & rows[1])
 
 
 def default_split(source: DataSource, folders: Folders, purpose: str) -> str:
-    """The split for "train", "validation" or "test" where the user names none.
+    """The split for "train", "validation" or "test" unless the user gives one.
 
-    A test is of the test split, else of what training validates on: never of training rows.
+    A test uses the test split, else that of validation: never training rows.
     """
     known = source.splits(folders)
     if purpose == "test":
@@ -106,8 +105,8 @@ def default_split(source: DataSource, folders: Folders, purpose: str) -> str:
     flag = "--train_split" if purpose == "train" else "--valid_split"
     name = known[0] if known else "train"
     raise UserError(
-        f"{source.name} has no {purpose} split here, it has: {', '.join(known)}",
+        f"{source.name} has no {purpose} split here; available: {', '.join(known)}",
         flag,
-        f"cut one, such as --train_split '{name}[:80%]' --valid_split '{name}[80%:]'",
+        f"slice one, such as --train_split '{name}[:80%]' --valid_split '{name}[80%:]'",
         Exit.DATA,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import gin
 
@@ -26,10 +26,12 @@ from ke_t5.registry import Registry
 if TYPE_CHECKING:
     import datasets
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a run uses where neither a flag nor gin says otherwise (see the study of recipes)."""
+    """What a run uses unless a flag or gin says otherwise."""
 
     batch_size: int = 32
     epochs: int = 4
@@ -41,33 +43,33 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Task:
-    """A benchmark, or one form of it.
+    """A benchmark, in one form.
 
     Attributes:
         name: what `--task` takes.
         source: where the rows come from.
         preprocessors: steps from rows to examples (see `pipe.preprocessors`).
         output_features: the columns that the model sees, by name.
-        form: kind of model it needs, one of `ke_t5.forms.FORMS`.
+        form: what the model computes, one of `ke_t5.forms.FORMS`.
         metric_fns: functions (targets, predictions[, scores]) -> {name: value x 100} over the
             whole split.
-        best: the metric, and its mode, that picks the best checkpoint.
-        decode: (records, examples) -> (prediction, scores): what the model said about one row (a
-            record per window) in the terms of the gold; scores may be None. A prediction None is an
-            answer that could not be read ("unparsable").
-        target: example -> the gold, None where the row has no label.
-        inputs: example -> the row's text, for people.
+        best: the metric that picks the best checkpoint, and its mode.
+        decode: (outputs, examples) -> (prediction, scores): turns the model outputs of one row (one
+            per window) into a prediction of the gold's type; scores may be None. The prediction is
+            None if the output cannot be parsed ("unparsable").
+        target: example -> the gold; None if the row has no label.
+        inputs: example -> the row's text, for display.
         keep: further columns that decode, target and inputs need, as a schema in plain words.
-        without_kept: what is scored instead where these are left out (`--pass_only_model_io`), for
-            people; the scores are then named `model_io_*`. Empty where nothing changes.
+        without_kept: what is scored instead if these are dropped (`--pass_only_model_io`), for
+            display; the scores are then named `model_io_*`. Empty if nothing changes.
         labels: id -> label name, for models with labels.
-        problem_type: as transformers' configuration has it ("regression", ...).
-        model_config: what a new model's configuration is to hold where it knows the name.
+        problem_type: as in transformers' configuration ("regression", ...).
+        model_config: values of a new model's configuration, for the names that it knows.
         loss_reduction: what the loss is a mean over, "rows", "label_tokens" or "start_end";
             default: the form's.
-        row_checks: functions (dataset, where) that refuse bad rows before a tokenizer is loaded.
-        defaults: settings where the user gives none.
-        variants: its other forms -> the fields that differ then.
+        row_checks: functions (dataset, where) that reject bad rows before a tokenizer is loaded.
+        defaults: settings unless the user gives others.
+        variants: other forms that it can take -> the fields that differ then.
     """
 
     name: str
@@ -93,25 +95,26 @@ class Task:
     def __post_init__(self) -> None:
         for form in self.forms:
             if form not in FORMS:
-                raise ValueError(f"task {self.name!r}: form {form!r} is none of {tuple(FORMS)}")
+                forms = tuple(FORMS)
+                raise ValueError(f"task {self.name!r}: form {form!r} is not one of {forms}")
         if not self.loss_reduction:
             object.__setattr__(self, "loss_reduction", FORMS[self.form].loss_reduction)
         clash = set(self.keep) & set(self.output_features)
         if clash:
-            raise ValueError(f"task {self.name!r}: {clash} are model columns and kept columns")
+            raise ValueError(f"task {self.name!r}: {clash} are both model columns and kept columns")
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The kinds of model that can serve it, its own first."""
+        """The forms that it has or can take, its own first."""
         return (self.form, *self.variants)
 
     @property
     def members(self) -> tuple[Task, ...]:
-        """Itself: what a mixture has several of."""
+        """The task itself; a mixture has several."""
         return (self,)
 
     def in_form(self, form: str) -> Task:
-        """The task for that kind of model, one of `forms`."""
+        """The task in that form, one of `forms`."""
         if form == self.form:
             return self
         return dataclasses.replace(self, form=form, variants={}, **self.variants[form])
@@ -130,22 +133,22 @@ class Task:
 
         Args:
             split: a split, a slice of one, or a sum of these.
-            folders: where raw releases lie and where examples are cached.
+            folders: those of raw releases and of cached examples.
             sequence_length: tokens of `inputs` and `targets`; default: the task's own.
         """
         sequence_length = {**self.defaults.sequence_length, **(sequence_length or {})}
-        parts = resolve_split(split, self.source, folders, self.rows)
-        made = [
+        slices = resolve_split(split, self.source, folders, self.rows)
+        by_slice = [
             self._examples(name, ids, folders, sequence_length, offset)
-            for name, ids, offset in parts
+            for name, ids, offset in slices
         ]
-        examples = made[0] if len(made) == 1 else Examples.concatenate(made)
+        examples = by_slice[0] if len(by_slice) == 1 else Examples.concatenate(by_slice)
         if len(examples) == 0:
-            held = ", ".join(f"{name}: {len(ids)} rows" for name, ids, _ in parts)
+            counts = ", ".join(f"{name}: {len(ids)} rows" for name, ids, _ in slices)
             raise UserError(
-                f"holds no example ({held})",
+                f"contains no examples ({counts})",
                 f"split {split!r} of task {self.name!r}",
-                "choose a slice that holds rows",
+                "choose a slice with rows",
                 Exit.DATA,
             )
         return examples
@@ -168,19 +171,14 @@ class Task:
         return Examples(dataset, self.output_features, ids=ids, id_offset=offset, key=key)
 
 
-class TaskRegistry:
-    """All tasks by name."""
+class TaskTable(Generic[T]):
+    """What `--task` can name, by name."""
 
-    registry: Registry[Task] = Registry("task", "python -m ke_t5.task.task lists them all")
-
-    @classmethod
-    def add(cls, name: str, *args: Any, **settings: Any) -> Task:
-        """Registers `Task(name, ...)`; a name that is taken raises ValueError."""
-        return cls.registry.add(name, Task(name, *args, **settings))
+    registry: Registry[T]
 
     @classmethod
-    def get(cls, name: str) -> Task:
-        """The task of that name; an unknown one is a UserError with the near names."""
+    def get(cls, name: str) -> T:
+        """The one of that name; an unknown name is a UserError with similar names."""
         return cls.registry.get(name, f"--task {name!r}")
 
     @classmethod
@@ -189,8 +187,19 @@ class TaskRegistry:
         return cls.registry.names()
 
 
+class TaskRegistry(TaskTable[Task]):
+    """All tasks by name."""
+
+    registry = Registry("task", "python -m ke_t5.task.task lists them all")
+
+    @classmethod
+    def add(cls, name: str, *args: Any, **settings: Any) -> Task:
+        """Registers `Task(name, ...)`; a name that is taken raises ValueError."""
+        return cls.registry.add(name, Task(name, *args, **settings))
+
+
 def check_lengths(lengths: Mapping[str, object]) -> None:
-    """Raises ValueError("what; fix") for a key or a length that no task can have."""
+    """Raises ValueError("what; fix") for an unknown key or an invalid length."""
     known = ("inputs", "targets")
     for name, length in lengths.items():
         if name not in known:
@@ -211,7 +220,7 @@ def get_dataset(
 ) -> Examples:
     """The examples of one split of a task.
 
-    `sequence_length` ({"inputs": tokens, "targets": tokens}) is gin's seam; default: the task's.
+    `sequence_length` ({"inputs": tokens, "targets": tokens}) is set in gin; default: the task's.
     """
     check_values("get_dataset", get_dataset, {"sequence_length": sequence_length})
     return task.get_dataset(split, folders=folders, sequence_length=sequence_length)

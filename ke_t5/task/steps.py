@@ -19,6 +19,7 @@ from ke_t5.pipe.preprocessors import (
     Batch,
     Example,
     encode,
+    examples_of,
     length_limit,
     map_over_batches,
 )
@@ -50,15 +51,10 @@ def inputs_cut(limit: int) -> str:
 # ---------------------------------------------------------------------------------------- rows
 
 
-def rows_of(batch: Batch) -> list[Example]:
-    """A batch as rows."""
-    return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-
-
 def for_each_row(batch: Batch, function: Callable[[Example], T]) -> list[T]:
     """What `function` makes of each row; where it refuses one (ValueError), that row is named."""
     made = []
-    for row in rows_of(batch):
+    for row in examples_of(batch):
         try:
             made.append(function(row))
         except ValueError as error:

@@ -7,7 +7,15 @@ from functools import partial
 
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.monitor import Monitor
-from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
+from ke_t5.pipe.preprocessors import (
+    LOST,
+    OF,
+    Batch,
+    Example,
+    examples_of,
+    length_limit,
+    map_over_batches,
+)
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, spans, steps, text
@@ -99,7 +107,7 @@ def add_words(
     limit = length_limit(sequence_length, "inputs", tokenizer)
     texts = [" ".join(words) for words in batch["words"]]
     ids, offsets, num_cut = steps.encode_with_offsets(tokenizer, texts, limit)
-    rows = steps.rows_of(batch)
+    rows = examples_of(batch)
     places = [
         word_tokens(row["words"], pairs, is_cut=bool(cut))
         for row, pairs, cut in zip(rows, offsets, num_cut, strict=True)

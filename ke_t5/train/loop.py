@@ -20,7 +20,7 @@ import torch
 
 from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
-from ke_t5.pipe.batches import BatchPlan, share
+from ke_t5.pipe.batches import BatchPlan, micro_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import model_inputs
@@ -159,7 +159,7 @@ def fit(
     lengths = examples.lengths("input_ids")
     state.model.train()
     parts_of = functools.partial(
-        share, rank=ranks.rank, num_ranks=ranks.size, num_parts=settings.accumulate
+        micro_batches, rank=ranks.rank, num_ranks=ranks.size, accumulation=settings.accumulate
     )
     batches = _batches_from(plan, state.step, num_steps)
     load = functools.partial(_load, parts_of=parts_of, examples=examples, counts=counts)

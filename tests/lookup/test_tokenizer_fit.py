@@ -13,7 +13,7 @@ from support.tokenizer_toys import byte_level, fast, with_marks, word_pieces
 from ke_t5.errors import UserError
 from ke_t5.lookup.tokenizer_fit import fit_tokenizer, position_limit
 from ke_t5.models.vocabulary import fit_config, fit_generation
-from ke_t5.pipe.generation import take_task_values
+from ke_t5.pipe.generation import drop_model_values
 from ke_t5.task.tokenizer_files import load_tokenizer
 
 MARKS = ("<pad>", "</s>", "<unk>", "<s>", "<mask>")
@@ -205,11 +205,14 @@ def test_the_folders_generation_settings_do_not_rule_the_task():
     own = model.generation_config
     own.min_length, own.num_beams, own.no_repeat_ngram_size = 40, 2, 2
     own.forced_bos_token_id = 7
-    first, second = take_task_values(model, {"num_beams": 2, "max_new_tokens": 8})
-    assert "min_length 40, no_repeat_ngram_size 2 left out" in first and "num_beams" not in first
-    assert second.endswith("forced_bos_token_id 7 in force")
+    first, second = drop_model_values(model, {"num_beams": 2, "max_new_tokens": 8})
+    assert (
+        "ignoring min_length 40, no_repeat_ngram_size 2; the task's" in first
+        and "num_beams" not in first
+    )
+    assert second.endswith("keeping forced_bos_token_id 7")
     plain = transformers.GenerationConfig()
     for name in ("min_length", "num_beams", "no_repeat_ngram_size"):
         assert getattr(own, name) == getattr(plain, name)
     assert (own.eos_token_id, own.pad_token_id) == (1, 0)
-    assert len(take_task_values(model, {"num_beams": 2})) == 1
+    assert len(drop_model_values(model, {"num_beams": 2})) == 1

@@ -7,7 +7,7 @@ import pytest
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import get_batches
-from ke_t5.pipe.batches import BatchPlan, evaluation_batches, share
+from ke_t5.pipe.batches import BatchPlan, evaluation_batches, micro_batches
 from ke_t5.train.loop import _batches_from, count_steps
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=1003)
@@ -141,7 +141,7 @@ def test_a_batch_is_shared_out_whole(num_ranks, num_parts):
     parts = [
         part
         for rank in range(num_ranks)
-        for part in share(batch, rank=rank, num_ranks=num_ranks, num_parts=num_parts)
+        for part in micro_batches(batch, rank=rank, num_ranks=num_ranks, accumulation=num_parts)
     ]
     assert len(parts) == num_ranks * num_parts
     assert sorted(np.concatenate(parts).tolist()) == batch.tolist()

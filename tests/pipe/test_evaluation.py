@@ -246,7 +246,7 @@ def test_the_best_score_is_found_under_any_of_its_names(prefix):
 
 def test_no_score_is_no_best_score():
     assert math.isnan(best_score(class_task([], best=None), {"right": 3.0}))
-    with pytest.raises(UserError, match="no metric gives 'right', they give count"):
+    with pytest.raises(UserError, match="no metric returns 'right'; they return count"):
         best_score(class_task([]), {"count": 1.0})
 
 

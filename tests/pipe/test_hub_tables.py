@@ -122,7 +122,7 @@ def test_a_configuration_of_a_script_is_a_folder_of_its_copy():
             raise SCRIPT
         return "table"
 
-    assert tables.ask(function, "name", "plain", split="train") == "table"
+    assert tables.load(function, "name", "plain", split="train") == "table"
     copied = {"revision": "refs/convert/parquet", "data_dir": "plain", "split": "train"}
     assert asked == [("name", "plain", {"split": "train"}), ("name", None, copied)]
 
@@ -148,7 +148,7 @@ def raising(*errors):
 def test_a_script_without_a_copy_says_where_the_files_are(answer, tmp_path, monkeypatch, online):
     monkeypatch.setattr(datasets, "load_dataset", raising(SCRIPT, answer))
     message = (
-        "'e9t/nsmc': it cannot be read .it is kept as a script.* no copy.*; get it from "
+        "'e9t/nsmc': cannot be read .it is a script.* no parquet copy.*; get it from "
         "https://github.com/e9t/nsmc and put NSMC/ratings_train.txt.* below .* --hf_data_dir"
     )
     with pytest.raises(UserError, match=message) as caught:
@@ -156,14 +156,14 @@ def test_a_script_without_a_copy_says_where_the_files_are(answer, tmp_path, monk
     assert caught.value.exit_code == Exit.DATA
     monkeypatch.setattr(datasets, "load_dataset", raising(SCRIPT, answer))
     source = HFDataSource("some/script", splits={"train": "train"})
-    with pytest.raises(UserError, match="data set 'some/script': .* is kept as a script"):
+    with pytest.raises(UserError, match="data set 'some/script': .* is a script"):
         source.rows("train", Folders(None, tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("error", [KeyError("features"), ValueError("BuilderConfig 'x' not found")])
 def test_a_hub_data_set_that_cannot_be_loaded_is_one_line(error, tmp_path, monkeypatch, online):
     monkeypatch.setattr(datasets, "load_dataset", raising(error))
-    with pytest.raises(UserError, match="'e9t/nsmc': it cannot be read .*; get it from"):
+    with pytest.raises(UserError, match="'e9t/nsmc': cannot be read .*; get it from"):
         ReleaseSource(NSMC).rows("train", Folders(None, tmp_path / "cache"))
 
 
@@ -277,7 +277,7 @@ def test_another_encoding_is_named_with_the_option_that_reads_it(tmp_path, suffi
         HFDataSource(BUILDERS[suffix], data_files=files, **options).rows("train", folders)
     line = str(caught.value)
     assert f"{file}:" in line and f"looks like {encoding.upper()}" in line
-    assert f'give HFDataSource encoding="{encoding}"' in line
+    assert f'pass encoding="{encoding}" to HFDataSource' in line
     assert caught.value.exit_code == Exit.DATA
     source = HFDataSource(BUILDERS[suffix], data_files=files, encoding=encoding, **options)
     assert "좋았다" in str(source.rows("train", folders).dataset[:2])
@@ -296,7 +296,7 @@ def test_a_table_between_tabs_is_not_read_as_one_column(tmp_path, sep, shown):
     file = tmp_path / "train.csv"
     file.write_text("\n".join(sep.join(row) for row in [("a", "b"), *ROWS]), encoding="utf-8")
     folders, files = Folders(None, tmp_path / "cache"), {"train": str(file)}
-    with pytest.raises(UserError, match=f"is one column, .*; give HFDataSource sep=.{shown}"):
+    with pytest.raises(UserError, match=f"a single column, .*; pass sep=.{shown}. to HFDataSource"):
         HFDataSource("csv", data_files=files).rows("train", folders)
     found = HFDataSource("csv", data_files=files, sep=sep).rows("train", folders).dataset
     assert found["a"][:] == [a for a, _ in ROWS]
@@ -304,20 +304,22 @@ def test_a_table_between_tabs_is_not_read_as_one_column(tmp_path, sep, shown):
 
 def test_a_byte_order_mark_is_no_letter_of_the_first_text(tmp_path):
     file = written(tmp_path / "train.txt", "utf-8-sig")
-    with pytest.raises(UserError, match='byte-order mark; give HFDataSource encoding="utf-8-sig"'):
+    with pytest.raises(
+        UserError, match='byte-order mark; pass encoding="utf-8-sig" to HFDataSource'
+    ):
         HFDataSource("text", data_files={"train": file}).rows("train", Folders(None, tmp_path))
 
 
 def test_an_option_that_the_builder_does_not_have_is_one_line(tmp_path):
     file = written(tmp_path / "train.csv", "utf-8")
-    with pytest.raises(UserError, match=r"it cannot be read \(.*separator"):
+    with pytest.raises(UserError, match=r"cannot be read \(.*separator"):
         source = HFDataSource("csv", data_files={"train": file}, separator="x")
         source.rows("train", Folders(None, tmp_path))
 
 
 def test_files_of_a_kind_that_datasets_does_not_read_are_told_at_once(tmp_path):
     source = HFDataSource("excel", data_files={"train": "x.xlsx"})
-    message = "data set 'excel': datasets reads no files of that kind; save them as CSV"
+    message = "data set 'excel': datasets cannot read files of that type; save them as CSV"
     with pytest.raises(UserError, match=message) as caught:
         source.rows("train", Folders(None, tmp_path))
     assert caught.value.exit_code == Exit.DATA

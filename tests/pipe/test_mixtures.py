@@ -82,7 +82,7 @@ def test_scores_of_which_more_and_of_which_less_is_better_have_no_mean():
 
 
 @pytest.mark.parametrize(
-    ("tasks", "message"), [([], "has no member"), ([toy(), toy()], "names one twice")]
+    ("tasks", "message"), [([], "has no members"), ([toy(), toy()], "lists one twice")]
 )
 def test_a_mixture_has_members_and_each_once(tasks, message):
     with pytest.raises(UserError, match=message):
@@ -139,7 +139,7 @@ def test_an_unknown_member_is_one_line_with_near_names():
 def test_a_name_is_taken_once(registered):
     with pytest.raises(ValueError, match="'mix' is already registered"):
         MixtureRegistry.add("mix", ["nsmc_gen"])
-    with pytest.raises(ValueError, match="'nsmc' is the name of a task"):
+    with pytest.raises(ValueError, match="'nsmc' is already a task"):
         MixtureRegistry.add("nsmc", ["nsmc_gen"])
     with MixtureRegistry.registry.temporary("nsmc", registered):
         with pytest.raises(UserError, match="--task 'nsmc': both a task and a mixture"):
@@ -196,7 +196,7 @@ def test_a_rate_is_a_number_above_zero(rate):
 
 
 def test_a_member_without_a_labelled_row_is_told():
-    with pytest.raises(UserError, match="two has no labelled training example") as caught:
+    with pytest.raises(UserError, match="two has no labelled training examples") as caught:
         mix(toy(), toy("two")).examples_per_epoch((3, 0))
     assert caught.value.exit_code == Exit.DATA
 
@@ -286,7 +286,7 @@ def test_a_column_that_only_one_member_made_is_told(tmp_path):
         task.name: task.get_dataset("train", folders=folders(tmp_path / task.name))
         for task in tasks
     }
-    with pytest.raises(UserError, match="one has a column 'token_type_ids' and two has none"):
+    with pytest.raises(UserError, match="one has a column 'token_type_ids', two does not"):
         mix_examples(members)
 
 

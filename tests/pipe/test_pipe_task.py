@@ -72,8 +72,8 @@ def test_a_sum_of_splits_has_unique_ids(tmp_path):
     ("split", "message"),
     [
         ("trian", r"split 'trian': .* did you mean 'train'\?"),
-        ("train[100%:]", r"split 'train\[100%:\]' of task 'toy': holds no example"),
-        ("train[a:]", r"split 'train\[a:\]': is no slice"),
+        ("train[100%:]", r"split 'train\[100%:\]' of task 'toy': contains no examples"),
+        ("train[a:]", r"split 'train\[a:\]': is not a valid slice"),
     ],
 )
 def test_a_split_that_cannot_be_had_is_one_line(tmp_path, split, message):
@@ -83,7 +83,7 @@ def test_a_split_that_cannot_be_had_is_one_line(tmp_path, split, message):
 
 
 def test_an_empty_source_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"holds no example \(train: 0 rows\)"):
+    with pytest.raises(UserError, match=r"contains no examples \(train: 0 rows\)"):
         get(tmp_path, rows=[])
 
 
@@ -127,12 +127,16 @@ def test_rows_that_two_splits_share_are_counted(tmp_path, first, second, expecte
 @pytest.mark.parametrize(
     ("rows", "steps", "message"),
     [
-        (ROWS, [take_label], r"make no column 'input_ids'"),
-        ([{"text": "가", "label": 5}], STEPS, r"row 0: column 'labels' holds 5, expected 0 to 2"),
+        (ROWS, [take_label], r"return no column 'input_ids'"),
+        (
+            [{"text": "가", "label": 5}],
+            STEPS,
+            r"row 0: column 'labels' contains 5, expected 0 to 2",
+        ),
         (
             ROWS,
             [*STEPS, partial(take_label, column="text")],
-            r"'labels' holds '가 ', expected int32",
+            r"'labels' contains '가 ', expected int32",
         ),
         (ROWS, [*STEPS, partial(take_label, column="input_ids")], r"expected one number"),
     ],

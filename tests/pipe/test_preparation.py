@@ -51,17 +51,17 @@ def get(path, *steps, rows=ROWS, sequence_length=None, **settings):
 @pytest.mark.parametrize(
     ("value", "labels", "message"),
     [
-        (None, {"rank": 0}, "holds None, expected int32"),
-        ([0, None], {}, r"holds \[0, None\], expected int32"),
-        ([[0], [1]], {}, r"holds \[\[0\], \[1\]\], expected int32"),
-        (["가"], {}, r"holds \['가'\], expected int32"),
-        ([1, 2.5], {}, "holds 2.5, expected int32"),
-        (float("-inf"), {"rank": 0, "dtype": "float32"}, "holds an infinite number"),
+        (None, {"rank": 0}, "contains None, expected int32"),
+        ([0, None], {}, r"contains \[0, None\], expected int32"),
+        ([[0], [1]], {}, r"contains \[\[0\], \[1\]\], expected int32"),
+        (["가"], {}, r"contains \['가'\], expected int32"),
+        ([1, 2.5], {}, "contains 2.5, expected int32"),
+        (float("-inf"), {"rank": 0, "dtype": "float32"}, "contains an infinite number"),
         ([], {}, "is an empty sequence"),
-        ([0, 3], {"num_values": 3}, "holds 3, expected 0 to 2"),
-        ([0, -1], {"num_values": 3}, "holds -1, expected 0 to 2"),
+        ([0, 3], {"num_values": 3}, "contains 3, expected 0 to 2"),
+        ([0, -1], {"num_values": 3}, "contains -1, expected 0 to 2"),
         # A label below 0 that hides behind the ignored ones, which are further below.
-        ([IGNORED, -5, 2], {"num_values": 3}, "holds -5, expected 0 to 2"),
+        ([IGNORED, -5, 2], {"num_values": 3}, "contains -5, expected 0 to 2"),
     ],
 )
 def test_a_value_that_is_no_label_is_one_line(tmp_path, value, labels, message):
@@ -81,7 +81,7 @@ def test_ignored_labels_are_none_out_of_range(tmp_path, value):
 def test_examples_that_were_checked_for_more_labels_are_checked_anew(tmp_path):
     step = partial(label_with, value=2)
     get(tmp_path, TOKENIZE, step, output_features=features(rank=0, num_values=3))
-    with pytest.raises(UserError, match="holds 2, expected 0 to 1"):
+    with pytest.raises(UserError, match="contains 2, expected 0 to 1"):
         get(tmp_path, TOKENIZE, step, output_features=features(rank=0, num_values=2))
 
 
@@ -98,7 +98,7 @@ def test_a_step_may_drop_rows_the_first_and_a_whole_batch_among_them(tmp_path):
 def test_steps_that_leave_no_row_leave_no_example(tmp_path, step):
     rows = [{"text": "가", "label": 0}] * 3
     for _ in range(2):  # built, and found in the cache
-        with pytest.raises(UserError, match=r"holds no example \(train: 3 rows\)"):
+        with pytest.raises(UserError, match=r"contains no examples \(train: 3 rows\)"):
             get(tmp_path, step, TOKENIZE, take_label, rows=rows)
 
 
@@ -112,7 +112,7 @@ def test_a_length_that_is_no_number_of_tokens_is_one_line(tmp_path, length):
 
 
 def test_a_length_without_room_for_the_marks_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="1 tokens have no room for the tokenizer's 2 marks"):
+    with pytest.raises(UserError, match="max length 1 is below the tokenizer's 2 special tokens"):
         get(tmp_path, TOKENIZE, take_label, sequence_length={"inputs": 1})
 
 

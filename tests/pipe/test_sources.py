@@ -87,7 +87,7 @@ def test_without_release_and_network_the_line_says_all(tmp_path):
 
 
 def test_a_release_on_no_hub_says_so(tmp_path):
-    with pytest.raises(UserError, match="it is on no public hub"):
+    with pytest.raises(UserError, match="it is not on a public hub"):
         release().splits(Folders(None, tmp_path))
 
 

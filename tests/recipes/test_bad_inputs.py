@@ -113,7 +113,7 @@ def test_a_row_that_is_not_json_names_file_and_line(broken, roberta, cache_dir, 
     ("words", "message", "code"),
     [
         (("--train_split", "trian"), "split 'trian'", Exit.DATA),
-        (("--train_split", "train[100%:]"), "holds no example", Exit.DATA),
+        (("--train_split", "train[100%:]"), "contains no examples", Exit.DATA),
         (("--hf_data_dir", "nowhere"), "no such folder", Exit.DATA),
         (("--from_scratch", "false"), "--from_scratch true", Exit.CHECKPOINT),
         (("--pre_trained_model", "nowhere/at/all"), "no such folder", Exit.CHECKPOINT),

@@ -218,7 +218,7 @@ def test_a_bad_row_is_one_line_that_names_it(name, row, message, build):
 def test_a_source_without_the_column_says_what_it_has(build, tmp_path):
     task = TaskRegistry.get("nsmc")
     source = FunctionDataSource(lambda split: [{"review": "좋다"}], ["train"], {"review": "string"})
-    with pytest.raises(UserError, match="needs the column 'text', the rows have _id, review"):
+    with pytest.raises(UserError, match="needs the column 'text'; the rows have _id, review"):
         dataclasses.replace(task, source=source).rows("train", folders(tmp_path))
 
 

@@ -213,7 +213,7 @@ def test_a_task_in_a_form_it_has_not():
     task = TaskRegistry.get("klue_tc")
     assert task.forms == ("sequence_classification",)
     assert task.in_form("sequence_classification") is task
-    with pytest.raises(ValueError, match="form 'tagging' is none of"):
+    with pytest.raises(ValueError, match="form 'tagging' is not one of"):
         Task("toy", task.source, (), {}, variants={"tagging": {}})
 
 

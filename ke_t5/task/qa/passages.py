@@ -10,7 +10,15 @@ import numpy as np
 
 from ke_t5.errors import UserError
 from ke_t5.pipe.features import IGNORED
-from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
+from ke_t5.pipe.preprocessors import (
+    LOST,
+    OF,
+    Batch,
+    Example,
+    examples_of,
+    length_limit,
+    map_over_batches,
+)
 from ke_t5.pipe.rows import ROW_ID
 from ke_t5.task import spans, steps, text
 from ke_t5.task.decoders import Examples, Records, input_text
@@ -64,7 +72,7 @@ def add_windows(
     """
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
-    rows = steps.rows_of(batch)
+    rows = examples_of(batch)
     lay_out = text_layouts if tokenizer.sep_token is None else pair_layouts
     encoded, layouts = lay_out(tokenizer, rows)
     names = ["input_ids"]
@@ -251,7 +259,7 @@ def count_answers_cut_off(
         return batch
     limit = length_limit(sequence_length, "inputs", tokenizer)
     is_cut = batch[f"{LOST}{steps.inputs_cut(limit)}"]
-    rows = steps.rows_of(batch)
+    rows = examples_of(batch)
     num_lost = [0] * len(rows)
     long_rows = [i for i, cut in enumerate(is_cut) if cut and references(rows[i])]
     if long_rows:
