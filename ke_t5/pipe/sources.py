@@ -104,7 +104,7 @@ class ReleaseSource(DataSource):
 
     def _advice(self) -> str:
         places = " and ".join(self.release.layout[:2])
-        return f"get it from {self.release.home} and put {places} into that folder"
+        return f"get it from {self.release.home} and put {places} into the folder"
 
     def _hub_rows(self, split: str, folders: Folders) -> Rows:
         hub = self.release.hub
@@ -142,7 +142,7 @@ class ReleaseSource(DataSource):
             parent / f"{split}-hub-{key}",
             self.release.columns,
             lambda: read_hub(
-                hub, split, folders.cache / "hub", fix=f"{self._advice()}, given as --hf_data_dir"
+                hub, split, folders.cache / "hub", fix=f"{self._advice()} of --hf_data_dir"
             ),
             origin=f"{hub.path}@{revision[:12]}",
         )

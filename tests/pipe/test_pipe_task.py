@@ -104,7 +104,9 @@ def test_a_source_without_validation_is_cut_by_group(tmp_path):
 def test_default_split_names_the_flag_where_there_is_no_training_data(tmp_path):
     task = task_on(ROWS, STEPS, splits=["validation"])
     cut = r"--train_split 'validation\[:80%\]' --valid_split 'validation\[80%:\]'"
-    with pytest.raises(UserError, match=f"--train_split: .*it has: validation; cut one.* {cut}"):
+    with pytest.raises(
+        UserError, match=f"--train_split: .*available: validation; slice one.* {cut}"
+    ):
         default_split(task.source, folders(tmp_path), "train")
     assert default_split(task.source, folders(tmp_path), "test") == "validation"
 

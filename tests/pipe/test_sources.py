@@ -140,7 +140,7 @@ def _folder(path, *lines):
         (['{"a": 1}'], {"config": "nope"}, r"cannot be read \(BuilderConfig 'nope' not found"),
         (['{"a": 1}'], {"splits": {"train": "nope"}}, r"cannot be read \(Unknown split"),
         (['{"a": 1}'], {"data_files": {"train": "no.jsonl"}}, r"cannot be read \(Unable to find"),
-        (['{"_id": 1}'], {}, "has a column '_id' of its own"),
+        (['{"_id": 1}'], {}, "has a column '_id', a name reserved"),
     ],
 )
 def test_a_data_set_that_cannot_be_read_is_one_line(tmp_path, lines, settings, message):

@@ -56,8 +56,8 @@ OF_CLASS = (
     ("klue_tc_gen", "model.config={'dropout_rat': 0.1}", "has no 'dropout_rat'; did you mean"),
     ("klue_tc_gen", "model.config={'dropout_rate': 'a'}", "'dropout_rate' must be like 0.1"),
     ("klue_tc", "EvaluationHelper.model_fn='forwrd'", "has no method 'forwrd'; did you mean"),
-    ("klue_tc", "EvaluationHelper.model_fn='generate'", "not answered by generating"),
-    ("klue_tc_gen", "EvaluationHelper.model_kwargs={'num_bems': 2}", "takes no 'num_bems'; did"),
+    ("klue_tc", "EvaluationHelper.model_fn='generate'", "not a generation task"),
+    ("klue_tc_gen", "EvaluationHelper.model_kwargs={'num_bems': 2}", "no argument 'num_bems'; did"),
     ("klue_tc_gen", "EvaluationHelper.model_kwargs={'num_beam_groups': 2}", "only with code from"),
     (
         "klue_tc_gen",
