@@ -62,7 +62,7 @@ OF_CLASS = (
     (
         "klue_tc_gen",
         "EvaluationHelper.model_kwargs={'num_beams': 2, 'num_return_sequences': 3}",
-        "num_return_sequences is 3 and num_beams 2",
+        "num_return_sequences 3 exceeds num_beams 2",
     ),
     (
         "klue_tc_gen",
