@@ -149,7 +149,7 @@ def test_a_script_without_a_copy_says_where_the_files_are(answer, tmp_path, monk
     monkeypatch.setattr(datasets, "load_dataset", raising(SCRIPT, answer))
     message = (
         "'e9t/nsmc': cannot be read .it is a script.* no parquet copy.*; get it from "
-        "https://github.com/e9t/nsmc and put NSMC/ratings_train.txt.* into the folder of --hf_data_dir"
+        "https://github.com/e9t/nsmc and put NSMC/ratings_train.txt.* into .* --hf_data_dir"
     )
     with pytest.raises(UserError, match=message) as caught:
         ReleaseSource(NSMC).rows("train", Folders(None, tmp_path / "cache"))
