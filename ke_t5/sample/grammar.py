@@ -56,25 +56,26 @@ def parse_grammar(text: str, base: Grammar | None = None) -> Grammar:
     """
     lists = dict(base.lists) if base else {}
     recipes = dict(base.recipes) if base else {}
-    heading = ""
+    entries: list[str] = []
+    slots: list[Slot] | None = None  # None: the heading is that of a list
     for line in text.splitlines():
-        if not line.strip() or line.startswith("#"):
+        content = line.strip()
+        if not content or line.startswith("#"):
             continue
-        if not line.startswith(" "):
-            heading = line.strip()
-            if heading.endswith(":"):
-                heading = heading.removesuffix(":")
-                recipes[heading] = []
-            elif " = " in f"{heading} ":
-                slot = _parse_slot(heading)
-                recipes[slot.name] = [slot]
-            else:
-                lists[heading] = []
-        elif heading in recipes:
-            recipes[heading].append(_parse_slot(line.strip()))
+        if line.startswith(" "):
+            if slots is not None:
+                slots.append(_parse_slot(content))
+                continue
+            for entry in content.split("|"):
+                entries += lists[entry[1:]] if entry.startswith("@") else [entry]
+        elif content.endswith(":"):
+            slots = recipes[content.removesuffix(":")] = []
+        elif " = " in f"{content} ":
+            slot = _parse_slot(content)
+            recipes[slot.name] = [slot]
         else:
-            for entry in line.strip().split("|"):
-                lists[heading] += lists[entry[1:]] if entry.startswith("@") else [entry]
+            entries = lists[content] = []
+            slots = None
     return Grammar(lists, recipes)
 
 

@@ -119,7 +119,7 @@ class TextSampler:
         >>> TextSampler("").fill("{who:은} {where}에 갔다.", {"who": "민수", "where": "부산"})
         '민수는 부산에 갔다.'
         """
-        return self.fill_spans(template, values)[0]
+        return self.fill_spans(template, values)[0] if "{" in template else template
 
     def fill_spans(self, template: str, values: Values) -> tuple[str, list[Span]]:
         """The template with its slots filled, and where each of them is, without its particle."""

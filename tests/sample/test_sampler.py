@@ -44,6 +44,13 @@ def test_lists_take_in_the_entries_of_others():
     assert parse_grammar(TEXT).lists["places"] == ["서울", "부산", "대구", "제주"]
 
 
+def test_a_file_may_replace_a_list_and_a_recipe_of_its_base():
+    base = parse_grammar("cities\n    서울\ndate = 1월\n")
+    own = parse_grammar("date\n    2월\ncities\n    부산\n", base)
+    assert own.lists == {"cities": ["부산"], "date": ["2월"]}
+    assert base.lists == {"cities": ["서울"]}
+
+
 def test_recipes_have_chances_and_alternatives():
     recipes = parse_grammar(TEXT).recipes
     assert recipes["date"] == [Slot("date", "{1..12}월")]
