@@ -85,8 +85,8 @@ def _worst(
     lines: Sequence[Line], badness: Callable[[Line], float], *, limit: int = NUM_ERRORS
 ) -> list[Line]:
     """The rows with a badness above 0, the worst first; of equal ones the earlier."""
-    judged = [(badness(line), line) for line in lines]
-    wrong = [pair for pair in judged if pair[0] > 0]
+    pairs = [(badness(line), line) for line in lines]
+    wrong = [pair for pair in pairs if pair[0] > 0]
     return [line for _, line in sorted(wrong, key=lambda pair: -pair[0])[:limit]]
 
 
@@ -165,7 +165,7 @@ def _number_errors(lines: Sequence[Line]) -> Chapter:
 
 
 def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> Chapter:
-    """The rows with the least value of a score that is a mean over rows."""
+    """The rows with the lowest value of a score that is a mean over rows."""
     values = bootstrap.row_values
     best = [prefix + task.best.metric for prefix in SCORE_PREFIXES] if task.best else []
     # Of an exact match all errors are equal; a softer score says which are the worst.

@@ -25,7 +25,7 @@ import numpy as np
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.report import resamples
-from ke_t5.report.resamples import Drawn
+from ke_t5.report.resamples import Resampled
 from ke_t5.task.metrics.metric import Metric
 from ke_t5.task.metrics.statistics import Mean, RankCorrelation, Statistic, Support
 
@@ -94,17 +94,17 @@ def bootstrap(
     for name, statistic in statistics.items():
         if isinstance(statistic, Mean):
             result.row_values[name] = statistic.values
-    drawn = draw(statistics, len(lines), seed=seed, num_draws=num_draws)
+    resampled = draw(statistics, len(lines), seed=seed, num_draws=num_draws)
     for metric, inputs in slow:
         num_slow = min(num_draws, NUM_SLOW_DRAWS)
         keys = _keys_given(metric(*inputs), evaluated.scores)
         called = resamples.draw_slowly(metric, inputs, seed=seed, num_draws=num_slow)
         for name, key in keys.items():
             if key not in statistics:
-                drawn.setdefault(key, called[name])
+                resampled.setdefault(key, called[name])
     for name, score in evaluated.scores.items():
         try:
-            result.intervals[name] = interval_of(score, drawn.get(name), statistics.get(name))
+            result.intervals[name] = interval_of(score, resampled.get(name), statistics.get(name))
         except NoInterval as reason:
             result.reasons[name] = str(reason)
     return result
@@ -165,11 +165,11 @@ def _official_statistics(
 # ------------------------------------------------------------------------------------ intervals
 
 
-def interval_of(score: float, drawn: Drawn | None, statistic: Statistic | None) -> Interval:
+def interval_of(score: float, resampled: Resampled | None, statistic: Statistic | None) -> Interval:
     """The interval of a score.
 
     Args:
-        drawn: None if no draws are needed, or the rows are not available.
+        resampled: None if no draws are needed, or the rows are not available.
         statistic: None for a metric without one.
 
     Raises:
@@ -181,19 +181,20 @@ def interval_of(score: float, drawn: Drawn | None, statistic: Statistic | None) 
         if isinstance(statistic, Mean) and statistic.is_share:
             return _around(score, *_wilson(score / 100, len(statistic.values)), 0, method="Wilson")
         _check_classes(statistic.support())
-    if drawn is None:
+    if resampled is None:
         raise NoInterval("the predictions at hand do not give this score")
-    defined = drawn.draws[np.isfinite(drawn.draws)]
-    num_undefined = len(drawn.draws) - len(defined)
-    if num_undefined > MAX_UNDEFINED * len(drawn.draws) or not np.isfinite(drawn.left_out).all():
-        raise NoInterval(f"{num_undefined} of {len(drawn.draws)} resamples have no number")
-    pulls = score - drawn.left_out
+    draws, left_out = resampled.draws, resampled.left_out
+    defined = draws[np.isfinite(draws)]
+    num_undefined = len(draws) - len(defined)
+    if num_undefined > MAX_UNDEFINED * len(draws) or not np.isfinite(left_out).all():
+        raise NoInterval(f"{num_undefined} of {len(draws)} resamples have no number")
+    pulls = score - left_out
     is_over_classes = statistic is not None and statistic.support() is not None
     _check_pulls(pulls, MIN_ROWS if is_over_classes else MIN_PULLS)
     if isinstance(statistic, RankCorrelation):
-        return _around(score, *_jackknife(score, drawn.left_out), 0, method="jackknife")
+        return _around(score, *_jackknife(score, left_out), 0, method="jackknife")
     ends = np.quantile(defined, _bca_levels(score, defined, pulls))
-    return _around(score, *ends.tolist(), len(drawn.draws), num_undefined)
+    return _around(score, *ends.tolist(), len(draws), num_undefined)
 
 
 def _around(score: float, low: float, high: float, *counts: int, method: str = "BCa") -> Interval:
@@ -274,7 +275,7 @@ def _bca_levels(score: float, draws: np.ndarray, pulls: np.ndarray) -> list[floa
 
 def draw(
     statistics: Mapping[str, Statistic], num_rows: int, *, seed: int, num_draws: int
-) -> dict[str, Drawn]:
+) -> dict[str, Resampled]:
     """What the statistics give on the same draws, without those that need none."""
     needed = {name: one for name, one in statistics.items() if _needs_draws(one)}
     return resamples.draw(needed, num_rows, seed=seed, num_draws=num_draws)

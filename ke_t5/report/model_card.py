@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ke_t5.recipes.job import Job
 
-# How a model of each form is asked: code by the form's name.
+# How a model of each form is used: code by the form's name.
 USAGE = Path(__file__).with_name("usage")
 
 
@@ -95,8 +95,8 @@ def _license(job: Job) -> str:
         return "unknown"
     _, *parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     lines = parts[0].splitlines() if parts else []
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith("license:"))
-    return next(found, "") or "unknown"
+    licenses = (line.partition(":")[2].strip() for line in lines if line.startswith("license:"))
+    return next(licenses, "") or "unknown"
 
 
 def _has_pipeline(name: str) -> bool:
@@ -106,7 +106,7 @@ def _has_pipeline(name: str) -> bool:
 
 
 def _usage(job: Job, example: str | Mapping[str, str] | None) -> str:
-    """The code that asks the model; "" if the task's rows are more than texts."""
+    """The code that uses the model; "" if the task's rows are more than texts."""
     path, task = USAGE / f"{job.task.form}.txt", job.task.members[0]
     code = path.read_text(encoding="utf-8") if path.is_file() else ""
     if "{example}" not in code:

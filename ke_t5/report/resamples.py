@@ -1,4 +1,4 @@
-"""Rows drawn with replacement, rows left out in turn, and what scores give on them."""
+"""Scores of rows drawn with replacement, and of rows left out in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK = 20  # draws per matrix product
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Resampled:
     """A score on draws, and without each of some equal folds of the rows in turn."""
 
     draws: np.ndarray
@@ -25,7 +25,7 @@ class Drawn:
 
 def draw(
     statistics: Mapping[str, Statistic], num_rows: int, *, seed: int, num_draws: int
-) -> dict[str, Drawn]:
+) -> dict[str, Resampled]:
     """What the statistics give on the same draws; a rank correlation gets none."""
     draws: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     left_out: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
@@ -38,8 +38,8 @@ def draw(
                 if scores is left_out or not isinstance(statistic, RankCorrelation):
                     scores[name].append(statistic(weights))
     return {
-        name: Drawn(np.concatenate(draws[name] or [np.zeros(0)]), np.concatenate(left_out[name]))
-        for name in statistics
+        name: Resampled(np.concatenate(parts or [np.zeros(0)]), np.concatenate(left_out[name]))
+        for name, parts in draws.items()
     }
 
 
@@ -59,13 +59,13 @@ def _folds_left_out(num_rows: int, max_folds: int) -> Iterator[np.ndarray]:
 
 def draw_slowly(
     metric: Callable, columns: Sequence[Sequence], *, seed: int, num_draws: int
-) -> dict[str, Drawn]:
+) -> dict[str, Resampled]:
     """Score -> the same, by calling a metric."""
     num_rows = len(columns[0])
 
-    def scored(chosen: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
+    def scored(row_samples: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
         scores: dict[str, list[float]] = {}
-        for sample in chosen:
+        for sample in row_samples:
             values = metric(*([column[i] for i in sample.tolist()] for column in columns))
             for name, value in values.items():
                 scores.setdefault(name, []).append(float(value))
@@ -74,4 +74,4 @@ def draw_slowly(
     draws = scored(samples(num_rows, seed=seed, num_draws=num_draws))
     folds = _folds_left_out(num_rows, MAX_FOLDS_SLOW)
     left_out = scored(np.flatnonzero(fold) for fold in folds)
-    return {name: Drawn(values, left_out[name]) for name, values in draws.items()}
+    return {name: Resampled(values, left_out[name]) for name, values in draws.items()}

@@ -184,8 +184,8 @@ def f1_of_counts(
     hits: np.ndarray, gold: np.ndarray, predicted: np.ndarray, *, absent: float
 ) -> np.ndarray:
     """F1 (0..1) as scikit-learn computes it, `absent` for what is neither gold nor predicted."""
-    asked = gold + predicted
-    return np.where(asked > 0, 2 * hits / np.maximum(asked, 1), absent)
+    total = gold + predicted
+    return np.where(total > 0, 2 * hits / np.maximum(total, 1), absent)
 
 
 def f1_of_ratios(
