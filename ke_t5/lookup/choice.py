@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from typing import Any
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.forms import FORMS, MODEL_FORMS
@@ -93,7 +94,7 @@ def transformers_class(form: str, model_type: str) -> str | None:
     return names if names is None or isinstance(names, str) else names[0]
 
 
-def _tables() -> object:
+def _tables() -> Any:
     return importlib.import_module("transformers.models.auto.modeling_auto")
 
 

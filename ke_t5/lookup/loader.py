@@ -53,7 +53,8 @@ def register_model(alias: str) -> Callable[[ModelClass], ModelClass]:
                 where,
                 "choose another name",
             )
-        return _MODELS.add(alias, model_class)
+        _MODELS.add(alias, model_class)
+        return model_class
 
     return register
 

@@ -106,7 +106,7 @@ def position_limit(config: PreTrainedConfig) -> int | None:
     """Tokens that a model has positions for; None if it has no limit (relative positions)."""
     if getattr(config, "backbone", None) is not None:
         return position_limit(config.backbone)
-    parts = [getattr(config, name, None) for name in ("encoder", "decoder")]
+    parts: list[Any] = [getattr(config, name, None) for name in ("encoder", "decoder")]
     limits = [position_limit(part) for part in parts if hasattr(part, "model_type")]
     if limits:
         return min((limit for limit in limits if limit is not None), default=None)

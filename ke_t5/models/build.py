@@ -87,7 +87,8 @@ def build_model(
     if tokenizer is not None:
         vocabulary.fit_generation(model)
     # What a training may still set at will; None: everything.
-    model.drawn_parameters = None if drawn is None else frozenset(drawn)
+    names = None if drawn is None else frozenset(drawn)
+    model.drawn_parameters = names  # pyright: ignore[reportArgumentType]
     return _keep_head_apart(model).eval(), "; ".join([note, *lines])
 
 
@@ -141,7 +142,8 @@ def _draw(
     dtype: torch.dtype,
 ) -> PreTrainedModel:
     try:
-        model = model_class(config).to(dtype)
+        model = model_class(config)
+        model.to(dtype)  # pyright: ignore[reportArgumentType] - the library wraps it
         _require_post_init(model)
     except AttributeError as error:
         if POST_INIT in str(error):

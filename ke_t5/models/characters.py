@@ -65,7 +65,7 @@ def write_folder(folder: Path, **settings: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Writes the folder that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("folder", type=Path)
     write_folder(parser.parse_args(arguments).folder)
 

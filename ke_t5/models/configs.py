@@ -124,7 +124,7 @@ class EncoderConfig(PreTrainedConfig):
     """A head in front of any encoder, whose own configuration is `backbone`."""
 
     model_type = "ke_t5_any_encoder"
-    sub_configs = {"backbone": AutoConfig}
+    sub_configs = {"backbone": AutoConfig}  # pyright: ignore[reportAssignmentType]
     made_for: ClassVar[str] = "an encoder of transformers that stands alone"
 
     backbone: dict | PreTrainedConfig | None = None
@@ -140,8 +140,9 @@ class EncoderConfig(PreTrainedConfig):
     @property
     def hidden_size(self) -> int:
         """Width of the backbone's last layer."""
-        nested = getattr(self.backbone, "encoder", None)  # of T5Gemma
-        return nested.hidden_size if hasattr(nested, "hidden_size") else self.backbone.hidden_size
+        backbone: Any = self.backbone
+        nested = getattr(backbone, "encoder", None)  # of T5Gemma
+        return nested.hidden_size if hasattr(nested, "hidden_size") else backbone.hidden_size
 
     @property
     def dropout_rate(self) -> float:

@@ -10,6 +10,8 @@ Shape letters: B sentences, L positions, T tags.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -85,7 +87,7 @@ class LogPartition(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: Any,
         emissions: Tensor,
         start: Tensor,
         end: Tensor,
@@ -104,7 +106,7 @@ class LogPartition(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
+    def backward(ctx: Any, grad: Tensor) -> tuple:
         alpha, following, marginals, transitions = ctx.saved_tensors
         rows: _Rows = ctx.rows
         weight = grad[rows.order].view(1, -1, 1)
@@ -286,8 +288,9 @@ def _inside(lengths: Tensor, num_steps: int) -> Tensor:
     return torch.arange(num_steps, device=lengths.device) < lengths.unsqueeze(-1)
 
 
-def _packed(emissions: Tensor, tags: Tensor | None, mask: Tensor) -> tuple[Tensor, ...]:
-    """Emissions in float32 or float64, tags, and lengths: masked positions moved to the front."""
+def _packed(emissions: Tensor, tags: Any, mask: Tensor) -> tuple[Tensor, Any, Tensor]:
+    """Emissions in float32 or float64, tags if there are any, and lengths; masked positions are
+    moved to the end."""
     if emissions.dtype in (torch.float16, torch.bfloat16):
         emissions = emissions.float()
     mask = mask.bool()

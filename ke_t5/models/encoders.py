@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel, T5EncoderModel
+from transformers import PreTrainedConfig, PreTrainedModel, T5EncoderModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqModelOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
@@ -36,12 +36,11 @@ class T5EncoderWithHead(Head, T5EncoderModel):
 
     def encode(
         self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
-    ) -> tuple[BaseModelOutput, Tensor]:
-        """The encoder's output and the mask [B, S], all true where none is given."""
+    ) -> tuple[Tensor, Tensor, BaseModelOutput]:
         # T5 has no segments; a general tokenizer in front of it may count them all the same.
         kwargs.pop("token_type_ids", None)
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        return output, _mask_of(output, attention_mask)
+        return _encoded(output, attention_mask)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -76,16 +75,16 @@ class EncoderWithHead(Head):
         if config is None:
             hub = ("cache_dir", "revision", "local_files_only", "token", "subfolder")
             hub_arguments = {key: kwargs[key] for key in hub if key in kwargs}
-            config = cls.config_class.from_pretrained(name, **hub_arguments)
+            config_class: Any = cls.config_class
+            config = config_class.from_pretrained(name, **hub_arguments)
         pattern = rf"^{_backbone_class(config).base_model_prefix}\."
         kwargs.setdefault("key_mapping", {pattern: "backbone."})
         loaded = super().from_pretrained(name, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         # save_pretrained would undo the renaming: two exports of one model would differ.
         renamings = getattr(model, "_weight_conversions", None) or []
-        model._weight_conversions = [
-            renaming for renaming in renamings if pattern not in renaming.source_patterns
-        ]
+        kept = [one for one in renamings if pattern not in one.source_patterns]
+        model._weight_conversions = kept  # pyright: ignore[reportArgumentType]
         return loaded
 
     def get_input_embeddings(self) -> nn.Module:
@@ -98,8 +97,7 @@ class EncoderWithHead(Head):
 
     def encode(
         self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
-    ) -> tuple[BaseModelOutput, Tensor]:
-        """The backbone's output and the mask [B, S], all true where none is given."""
+    ) -> tuple[Tensor, Tensor, BaseModelOutput]:
         given = {key: value for key, value in kwargs.items() if value is not None}
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **given)
         if isinstance(output, Seq2SeqModelOutput):
@@ -108,7 +106,7 @@ class EncoderWithHead(Head):
                 hidden_states=output.decoder_hidden_states,
                 attentions=output.decoder_attentions,
             )
-        return output, _mask_of(output, attention_mask)
+        return _encoded(output, attention_mask)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -125,33 +123,39 @@ def _init_head(module: nn.Module) -> None:
             init.uniform_(parameter, -0.1, 0.1)
 
 
-def _mask_of(output: BaseModelOutput, attention_mask: Tensor | None) -> Tensor:
-    hidden = output.last_hidden_state
+def _encoded(
+    output: BaseModelOutput, attention_mask: Tensor | None
+) -> tuple[Tensor, Tensor, BaseModelOutput]:
+    hidden: Tensor = output[0]
     if attention_mask is None:
-        return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-    return attention_mask.bool()
+        attention_mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+    return hidden, attention_mask.bool(), output
 
 
 def _backbone_class(config: EncoderConfig) -> type[PreTrainedModel]:
-    if config.backbone is None:
+    backbone = config.backbone
+    if not isinstance(backbone, PreTrainedConfig):
         raise ValueError(f"{type(config).__name__} needs the configuration of an encoder: backbone")
-    kind, name = type(config.backbone), config.backbone.model_type
-    if kind in MODEL_FOR_TEXT_ENCODING_MAPPING:
-        return MODEL_FOR_TEXT_ENCODING_MAPPING[kind]
+    kind, name = type(backbone), backbone.model_type
+    encoders: Any = MODEL_FOR_TEXT_ENCODING_MAPPING
+    models: Any = MODEL_MAPPING
+    if kind in encoders:
+        return encoders[kind]
     if name in ENCODER_CLASSES:
         return getattr(transformers, ENCODER_CLASSES[name])
-    if config.backbone.is_encoder_decoder and name not in READ_BY_DECODER:
-        raise ValueError(f"{name} has no encoder that stands alone")
-    return MODEL_MAPPING[kind]
+    if backbone.is_encoder_decoder and name not in READ_BY_DECODER:
+        raise ValueError(f"{name} has no encoder that can be used alone")
+    return models[kind]
 
 
 def _backbone(config: EncoderConfig) -> PreTrainedModel:
     model_class = _backbone_class(config)
-    # Nothing is generated, so that keys and values of earlier tokens serve nobody.
-    config.backbone.use_cache = False
-    if config.backbone.model_type == "t5gemma":
-        config.backbone.is_encoder_decoder = False  # its encoder's class asks for that
+    backbone: Any = config.backbone
+    # Nothing is generated, so keys and values of earlier tokens are never used.
+    backbone.use_cache = False
+    if backbone.model_type == "t5gemma":
+        backbone.is_encoder_decoder = False  # its encoder's class requires that
     # A pooler that no head reads would be a parameter without a gradient.
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     options = {"add_pooling_layer": False} if has_pooler else {}
-    return model_class._from_config(config.backbone, **options)
+    return model_class._from_config(backbone, **options)

@@ -123,7 +123,8 @@ def _is_converted(model: PreTrainedModel) -> bool:
 
 def _set_table(model: PreTrainedModel, own: Tensor, tensor: Tensor, right: set[int]) -> bool:
     """Puts the file's values into an embedding or a head; False if it is another tensor."""
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    embedding: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
     if head is not None and own is head.weight and own.data_ptr() in right:
         # It shares the embedding's memory, and the file has a head of its own.
         head.weight = nn.Parameter(tensor.to(own.dtype))
@@ -141,7 +142,8 @@ def _require_embedding(
     model: PreTrainedModel, info: dict[str, Any], found: Pretrained, seen: set[int]
 ) -> None:
     """Adds an embedding that is in no file to the missing ones."""
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    embedding: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
     if embedding is None:
         return
     tables = {

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from transformers.utils import can_return_tuple
+from transformers.utils.generic import can_return_tuple
 
 IGNORED = -100
 
@@ -121,6 +121,7 @@ class Head(PreTrainedModel):
 
     task_forms: tuple[str, ...] = ()
     loss_divisor: str | None = None
+    num_labels: int
 
     def add_head(self) -> None:
         """Adds the head's modules to the model."""
@@ -128,8 +129,8 @@ class Head(PreTrainedModel):
 
     def encode(
         self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
-    ) -> tuple[BaseModelOutput, Tensor]:
-        """The encoder's output and the mask [B, S], all true if none is given."""
+    ) -> tuple[Tensor, Tensor, BaseModelOutput]:
+        """Vectors [B, S, D], the mask [B, S], all true if none is given, and the whole output."""
         raise NotImplementedError
 
 
@@ -163,13 +164,13 @@ class SequenceHead(Head):
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Logits [B, C] for each text; labels are [B] ids or numbers, or [B, C] zeros and ones."""
-        output, mask = self.encode(
+        hidden, mask, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        logits = self.classifier(self.dropout(self.pooled(output.last_hidden_state, mask)))
+        logits = self.classifier(self.dropout(self.pooled(hidden, mask)))
         loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(
             loss=loss,
@@ -224,13 +225,12 @@ class EntityPairHead(Head):
         """
         if entity_token_idx is None:
             raise ValueError("entity_token_idx [B, 2, 2] is needed: tokens of subject and object")
-        output, mask = self.encode(
+        hidden, mask, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        hidden = output.last_hidden_state
         entities = [
             self.fc_layer(span_mean(hidden, entity_token_idx[:, which])) for which in (0, 1)
         ]
@@ -262,13 +262,13 @@ class TokenHead(Head):
         **kwargs: Any,
     ) -> TokenClassifierOutput:
         """Logits [B, S, C] for each token; labels [B, S] count if not -100 and not padding."""
-        output, mask = self.encode(
+        hidden, mask, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        logits = self.classifier(self.dropout(output.last_hidden_state))
+        logits = self.classifier(self.dropout(hidden))
         loss = None
         if labels is not None:
             loss = mean_cross_entropy(logits, labels.masked_fill(~mask, IGNORED))
@@ -300,13 +300,13 @@ class AnswerHead(Head):
     ) -> QuestionAnsweringModelOutput:
         """Start and end logits [B, S]; gold positions [B] (end inclusive) outside the text are
         ignored."""
-        output, mask = self.encode(
+        hidden, mask, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        logits = self.qa_outputs(self.dropout(output.last_hidden_state))
+        logits = self.qa_outputs(self.dropout(hidden))
         logits = logits.masked_fill(~mask.unsqueeze(-1), torch.finfo(logits.dtype).min)
         start, end = logits.unbind(-1)
         loss = None

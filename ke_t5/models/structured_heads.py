@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import TokenClassifierOutput
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from ke_t5.models.crf import CRF
 from ke_t5.models.heads import IGNORED, Head, exact, mean_cross_entropy
@@ -47,14 +47,14 @@ class CrfHead(Head):
                 one. A token whose label is -100 stays in the chain, its tag unknown. While training
                 with labels, `logits` is None: no step waits for a search that nobody reads.
         """
-        output, mask = self.encode(
+        hidden, mask, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             token_type_ids=token_type_ids,
             **kwargs,
         )
-        emissions = self.position_wise_ff(self.dropout(output.last_hidden_state))
+        emissions = self.position_wise_ff(self.dropout(hidden))
         loss, tags = _crf_results(self, self.crf, emissions, labels, mask)
         return TokenClassifierOutput(
             loss=loss, logits=tags, hidden_states=output.hidden_states, attentions=output.attentions
@@ -69,7 +69,8 @@ def _crf_results(
 ) -> tuple[Tensor | None, list[list[int]] | None]:
     forbidden = loss = None
     if head.config.crf_iob2:
-        names = tuple(head.config.id2label[index] for index in range(head.num_labels))
+        id2label: Any = head.config.id2label
+        names = tuple(id2label[index] for index in range(head.num_labels))
         forbidden = iob2_forbidden(names, emissions.device)
     if labels is not None:
         # A sentence without a label has the loss 0 and is none of those that the mean is over.
@@ -138,14 +139,14 @@ class CharacterHead(Head):
         """
         if character_token_idx is None:
             raise ValueError("character_token_idx [B, K] is needed: the token of each character")
-        output, _ = self.encode(
+        hidden, _, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             token_type_ids=token_type_ids,
             **kwargs,
         )
-        hidden = _rows_at(output.last_hidden_state, character_token_idx)
+        hidden = _rows_at(hidden, character_token_idx)
         start, end = places_in_token(character_token_idx, self.config.max_token_characters)
         hidden = hidden + self.places_from_start(start) + self.places_from_end(end)
         hidden = self.dropout(functional.gelu(self.dense(self.dropout(hidden))))
@@ -172,8 +173,11 @@ def places_in_token(character_token_idx: Tensor, num_places: int) -> tuple[Tenso
     """
     padding = character_token_idx < 0
     backwards = character_token_idx.flip(1)
-    places = (_places_in_run(character_token_idx), _places_in_run(backwards).flip(1))
-    return tuple(found.clamp(max=num_places - 1).masked_fill(padding, 0) for found in places)
+    start, end = (
+        places.clamp(max=num_places - 1).masked_fill(padding, 0)
+        for places in (_places_in_run(character_token_idx), _places_in_run(backwards).flip(1))
+    )
+    return start, end
 
 
 def _places_in_run(index: Tensor) -> Tensor:
@@ -241,14 +245,14 @@ class DependencyHead(Head):
             raise ValueError(
                 "word_token_idx [B, W, 2] is needed: first and last token of each word"
             )
-        output, _ = self.encode(
+        hidden, _, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             token_type_ids=token_type_ids,
             **kwargs,
         )
-        words, candidates = self._words(output.last_hidden_state, word_token_idx)
+        words, candidates = self._words(hidden, word_token_idx)
         head_logits = self._head_logits(words, candidates, word_token_idx[..., 0] >= 0)
         loss = None
         if labels is not None:
