@@ -167,7 +167,7 @@ def _load(
     where: str,
 ) -> tuple[PreTrainedModel, dict]:
     try:
-        return model_class.from_pretrained(
+        loaded: Any = model_class.from_pretrained(
             found.name,
             config=config,
             dtype=dtype,
@@ -176,6 +176,7 @@ def _load(
             ignore_mismatched_sizes=True,
             weights_only=True,
         )
+        return loaded
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         with torch.device("meta"):
             model_class(copy.deepcopy(config))  # raises again what is not the weights' fault

@@ -142,7 +142,7 @@ class EncoderConfig(PreTrainedConfig):
         """Width of the backbone's last layer."""
         backbone: Any = self.backbone
         nested = getattr(backbone, "encoder", None)  # of T5Gemma
-        return nested.hidden_size if hasattr(nested, "hidden_size") else backbone.hidden_size
+        return getattr(nested, "hidden_size", None) or backbone.hidden_size
 
     @property
     def dropout_rate(self) -> float:

@@ -74,7 +74,9 @@ class CRF(nn.Module):
         best = viterbi(emissions, *self._scores(emissions.dtype, forbidden), lengths).tolist()
         return [row[:length] for row, length in zip(best, lengths.tolist(), strict=True)]
 
-    def _scores(self, dtype: torch.dtype, forbidden: Tensor | None) -> tuple[Tensor, ...]:
+    def _scores(
+        self, dtype: torch.dtype, forbidden: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         start, transitions = self.start_transitions.to(dtype), self.transitions.to(dtype)
         if forbidden is not None:
             start = start.masked_fill(forbidden[-1], -torch.inf)

@@ -6,7 +6,7 @@ A model class combines one of these with a head of `heads` or `structured_heads`
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -30,7 +30,7 @@ class T5EncoderWithHead(Head, T5EncoderModel):
 
     def __init__(self, config: T5EncoderConfig) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = cast(int, config.num_labels)
         self.add_head()
         self.post_init()
 
@@ -63,7 +63,7 @@ class EncoderWithHead(Head):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = cast(int, config.num_labels)
         self.backbone = _backbone(config)
         self.add_head()
         self.post_init()

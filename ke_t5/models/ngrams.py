@@ -9,6 +9,8 @@ Shape letters: B rows, S ids of a text, N lengths of n-grams, D width, H attenti
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -86,7 +88,7 @@ class NgramReader(nn.Module):
         self.attention = nn.Linear(width, config.num_heads)
         self.dense = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(config.dropout_rate)
-        self.classifier = nn.Linear(width, config.num_labels)
+        self.classifier = nn.Linear(width, cast(int, config.num_labels))
 
     def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         buckets, weights = self.ngrams(input_ids, mask)
@@ -160,7 +162,7 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The first reader's table."""
-        return self.readers[0].table
+        return cast(NgramReader, self.readers[0]).table
 
     @can_return_tuple
     def forward(

@@ -63,7 +63,10 @@ class CrfHead(Head):
 
 # What a CRF does depends on the lengths of a batch: torch.compile would break it into dozens of
 # graphs, and translate them again for other lengths.
-@torch.compiler.disable
+_not_compiled: Any = torch.compiler.disable  # which has no types
+
+
+@_not_compiled
 def _crf_results(
     head: Head, crf: CRF, emissions: Tensor, labels: Tensor | None, mask: Tensor
 ) -> tuple[Tensor | None, list[list[int]] | None]:

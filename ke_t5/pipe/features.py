@@ -39,8 +39,13 @@ class Feature:
         """What fills a shorter sequence."""
         if self.pad is not None:
             return self.pad
-        assert self.tokenizer is not None, "a feature has a pad or a tokenizer"
-        return self.tokenizer().pad_token_id
+        return self.load_tokenizer().pad_token_id
+
+    def load_tokenizer(self) -> Any:
+        """The tokenizer of its ids; a ValueError if it names none."""
+        if self.tokenizer is None:
+            raise ValueError("the feature names no tokenizer")
+        return self.tokenizer()
 
 
 def feature_key(feature: Feature) -> tuple:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
@@ -267,7 +267,7 @@ def append_eos(
     return {**example, **counts, key: [*ids, output_features[key].tokenizer().eos_token_id]}
 
 
-def require_columns(names: Sequence[str], batch: Batch, *, whose: str) -> None:
+def require_columns(names: Sequence[str], batch: Collection[str], *, whose: str) -> None:
     """Raises UserError if a column that `whose` needs is missing."""
     missing = [name for name in names if name not in batch]
     if missing:

@@ -34,7 +34,9 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
     while hasattr(feature, "feature"):
         feature = feature.feature
     feature = feature[field] if field else feature
-    for value in [] if values is None else values.unique().to_pylist():
+    if values is None:
+        return
+    for value in values.unique().to_pylist():
         named = name_classes(value, feature)
         try:
             labels.id_of(named)
@@ -62,7 +64,8 @@ def has_texts(
     """Refuses a text that is missing, or, unless it may be, blank: no model could say anything.
     Numbers are no texts: so a CSV whose every cell is one comes."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+
+    pc = _compute()
 
     for name in columns:
         column = _column(dataset, name, where)
@@ -83,7 +86,7 @@ def has_equal_lengths(
 
     The first of `columns` must hold something; the others may be None, as in unlabelled rows.
     """
-    import pyarrow.compute as pc
+    pc = _compute()
 
     lists = [_column(dataset, name, where) for name in columns]
     if text is None:
@@ -97,6 +100,13 @@ def has_equal_lengths(
         _refuse(differs, f"column {name!r} differs in number from {whose}", where)
 
 
+def _compute() -> Any:
+    """Arrow's functions, which its stubs do not list."""
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
 def _column(dataset: datasets.Dataset, name: str, where: str) -> Any:
     require_columns([name], dataset.column_names, whose=where)
     return dataset.data.column(name)
@@ -105,7 +115,8 @@ def _column(dataset: datasets.Dataset, name: str, where: str) -> Any:
 def _flat(column: Any) -> tuple[Any, Sequence[int]]:
     """The values of a column, lists opened, and the row of each; None for no rows."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+
+    pc = _compute()
 
     array = pa.concat_arrays(column.chunks) if column.num_chunks else None
     if array is None or not hasattr(array, "offsets"):
@@ -115,7 +126,7 @@ def _flat(column: Any) -> tuple[Any, Sequence[int]]:
 
 def _refuse(bad: Any, what: str, where: str) -> None:
     """Raises UserError for the first row where `bad` is true."""
-    import pyarrow.compute as pc
+    pc = _compute()
 
     if pc.any(bad).as_py():
         row = bad.to_pylist().index(True)

@@ -84,7 +84,7 @@ def read_tokens(ids: Sequence[int], *, read: Callable[[str], Any]) -> Any:
 def read_label(written: str, *, labels: Labels) -> str | None:
     """The name of the label whose word this is."""
     key = text.text_to_label(labels, written)
-    return None if key is None else labels.names[labels.id_of(key)]
+    return None if key is None else labels.names[labels.keys.index(key)]
 
 
 def read_references(written: str) -> list[str]:

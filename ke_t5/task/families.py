@@ -78,7 +78,7 @@ def classification(
         generative_metrics: where they differ (text has no probabilities).
     """
     texts = tuple(fields.values()) if fields else ("sentence",)
-    render = render or partial(steps.field_segments, fields=fields)
+    render = render or partial(steps.field_segments, fields=fields or {})
     of_row = {"labels": labels, "column": column}
     row_checks = (
         partial(checks.has_texts, columns=texts),

@@ -45,8 +45,10 @@ class Labels:
             values = tuple(compose(v) if isinstance(v, str) else v for v in values)
             object.__setattr__(self, column, values)
         for column in ("names", "keys", "words", "glosses"):
-            values = getattr(self, column)
-            if values is not None and len(values) != len(self.names):
+            values: tuple | None = getattr(self, column)
+            if values is None:
+                continue
+            if len(values) != len(self.names):
                 raise ValueError(f"{column}: got {len(values)}, expected {len(self.names)}")
             if column != "glosses" and len(set(values)) != len(values):
                 raise ValueError(f"{column}: a value comes twice in {values}")
@@ -76,9 +78,10 @@ class Labels:
         if isinstance(key, ClassNumber):
             if key < 0:
                 return None
-            for known in (self._ids, {name: i for i, name in enumerate(self.names)}):
-                if key.name in known:
-                    return known[key.name]
+            by_name: dict[Hashable, int] = {name: i for i, name in enumerate(self.names)}
+            for ids in (self._ids, by_name):
+                if key.name in ids:
+                    return ids[key.name]
         if key not in self._ids and isinstance(key, (int, float)) and key == int(key):
             key = str(int(key))
         return self._ids[key]

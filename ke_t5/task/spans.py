@@ -139,19 +139,15 @@ def _first_visible(text: str, start: int, end: int) -> int:
 
 
 def _fill_gaps(tags: list[str | None]) -> list[str]:
-    filled = list(tags)
-    i = 0
-    while i < len(filled):
-        if filled[i] is not None:
-            i += 1
-            continue
-        end = i
-        while end < len(filled) and filled[end] is None:
-            end += 1
-        left = filled[i - 1] if i else "O"
-        inside = end < len(filled) and left != "O" and filled[end] == f"I{left[1:]}"
-        filled[i:end] = [f"I{left[1:]}" if inside else "O"] * (end - i)
-        i = end
+    next_tags: list[str | None] = []  # the first tag at or after each place
+    for tag in reversed(tags):
+        next_tags.append(tag or (next_tags[-1] if next_tags else None))
+    filled: list[str] = []
+    for tag, next_tag in zip(tags, reversed(next_tags), strict=True):
+        if tag is None:
+            inside = f"I{filled[-1][1:]}" if filled else "O"
+            tag = inside if inside == next_tag and filled[-1] != "O" else "O"
+        filled.append(tag)
     return filled
 
 
@@ -219,7 +215,8 @@ def token_span(offsets: Offsets, start: int, end: int) -> Span | None:
 def character_span(text: str, offsets: Offsets, first: int, last: int) -> Span:
     """The characters (half-open) of the tokens first..last (half-open), without the spaces at
     their ends. A span is reachable where this gives it back from its `token_span`."""
-    start, end = offsets[first][0], max(offset[1] for offset in offsets[first:last])
+    ranges = [offset for offset in offsets[first:last] if offset is not None]
+    start, end = ranges[0][0], max(offset[1] for offset in ranges)
     while start < end and text[start].isspace():
         start += 1
     while start < end and text[end - 1].isspace():

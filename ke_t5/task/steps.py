@@ -70,7 +70,7 @@ def for_each_row(batch: Batch, function: Callable[[Example], T]) -> list[T]:
 
 def fast_tokenizer(features: Features) -> Any:
     """The tokenizer of the inputs, which must know the characters of its tokens."""
-    tokenizer = features["input_ids"].tokenizer()
+    tokenizer = features["input_ids"].load_tokenizer()
     if not tokenizer.is_fast:
         raise UserError(
             f"{type(tokenizer).__name__} gives no character offsets, which this task needs",
@@ -141,7 +141,7 @@ def add_inputs(
     A tokenizer with a separator gets the raw texts, pairs as two segments; T5, which has none,
     gets the fields with their names, and after the task's name where it generates.
     """
-    tokenizer = output_features["input_ids"].tokenizer()
+    tokenizer = output_features["input_ids"].load_tokenizer()
     named = bool(prefix) or tokenizer.sep_token is None
     segments = for_each_row(batch, lambda row: render(row, prefix=prefix, named=named))
     columns = [list(column) for column in zip(*segments, strict=True)]
@@ -191,7 +191,7 @@ def add_target_text(
 ) -> Batch:
     """Adds `labels`, the tokens of what `write` says of a row (None: no label); targets that the
     tokens do not give back, or that are longer than `num_generated`, are counted."""
-    tokenizer = output_features["labels"].tokenizer()
+    tokenizer = output_features["labels"].load_tokenizer()
     limit = length_limit(sequence_length, "targets", tokenizer)
     targets = for_each_row(batch, write)
     encoded, num_cut = encode(tokenizer, [[target or "" for target in targets]], limit)
@@ -199,7 +199,7 @@ def add_target_text(
         [IGNORED] if target is None else tokens
         for target, tokens in zip(targets, encoded["input_ids"], strict=True)
     ]
-    is_whole = {
+    is_whole: dict[str | None, bool] = {
         target: text.squeeze(tokenizer.decode(tokens, skip_special_tokens=True))
         == text.squeeze(target)
         for target, tokens, cut in zip(targets, ids, num_cut, strict=True)

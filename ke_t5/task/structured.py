@@ -137,7 +137,7 @@ def word_tokens(words: Sequence[str], offsets: spans.Offsets, *, is_cut: bool) -
     >>> word_tokens(["나는", "간다"], [(0, 1), (1, 2), (3, 5), (0, 0)], is_cut=False)
     [[0, 1], [2, 2]]
     """
-    real = [(i, *pair) for i, pair in enumerate(offsets) if pair[1] > pair[0]]
+    real = [(i, *pair) for i, pair in enumerate(offsets) if pair and pair[1] > pair[0]]
     end_of_text = real[-1][2] if real else 0
     places: list[list[int]] = []
     start = 0
@@ -162,7 +162,9 @@ def _tree_labels(row: Example, words: Sequence, *, labels: Labels) -> tuple[list
             zip(row["heads"][:num_words], row["relations"][:num_words], strict=True)
         ):
             if head <= num_words:
-                heads[word], relations[word] = head, labels.id_of(relation)
+                relation_id = labels.id_of(relation)
+                heads[word] = head
+                relations[word] = IGNORED if relation_id is None else relation_id
     return heads, relations
 
 

@@ -41,6 +41,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ke_t5.failure import run_and_exit
 from ke_t5.pipe.cache import Folders, default_cache_dir, default_data_dir
@@ -263,7 +264,8 @@ def mixture_row(mixture: Mixture) -> tuple[str, ...]:
 
 def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
     """The cells of one task."""
-    source, best = task.source, task.best.metric if task.best else "-"
+    source: Any = task.source
+    best = task.best.metric if task.best else "-"
     release = getattr(source, "release", None)
     if release is None:  # a user's task
         return (task.name, task.form, best, source.name, "", "", "")

@@ -10,7 +10,7 @@ write, or it is None, which counts as a wrong answer (`unparsable`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,8 +27,11 @@ Span = tuple[int, int]
 class LabelWords(Protocol):
     """What is read of a task's labels here: the rows' label values and the text of each."""
 
-    keys: tuple[str, ...]
-    words: tuple[str, ...]
+    @property
+    def keys(self) -> tuple[Hashable, ...]: ...
+
+    @property
+    def words(self) -> tuple[str, ...]: ...
 
 
 def squeeze(text: str) -> str:
@@ -136,7 +139,8 @@ def mark_entities(
         moved[abs(entity)][not opens] = length + (len(mark) if opens else 0)
         length, done = length + len(mark), position
     text = "".join(pieces) + sentence[done:]
-    return Marked(text, *(tuple(span) for span in moved))
+    (start, end), (other_start, other_end) = moved
+    return Marked(text, (start, end), (other_start, other_end))
 
 
 def _checked_span(sentence: str, entity: Row, role: str) -> Span:
@@ -166,7 +170,7 @@ def label_to_text(labels: LabelWords, key: str) -> str:
     return dict(zip(labels.keys, labels.words, strict=True))[key]
 
 
-def text_to_label(labels: LabelWords, text: str) -> str | None:
+def text_to_label(labels: LabelWords, text: str) -> Hashable | None:
     """The label (key) whose text a model wrote, None where it is no label's.
 
     >>> from ke_t5.task.labels import NSMC

@@ -79,7 +79,7 @@ def _json_file(name: str) -> Path | None:
     if folder.is_dir():
         path = folder / "tokenizer.json"
         return path if path.is_file() and path.stat().st_size else None
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     options = ("connection_errors", "missing_entries", "gated_repo")
     quietly = {f"_raise_exceptions_for_{kind}": False for kind in options}

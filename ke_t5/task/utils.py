@@ -21,7 +21,7 @@ TOKENIZER_FILES = (
 WITHOUT_FILES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
-@gin.configurable(module="ke_t5.task.utils")
+@gin.configurable(module="ke_t5.task.utils")  # pyright: ignore[reportCallIssue]
 def get_vocabulary(vocab_name: str = DEFAULT_VOCABULARY) -> Any:
     """The tokenizer of that hub name or folder, loaded once per process.
 

@@ -254,7 +254,7 @@ def count_answers_cut_off(
 ) -> Batch:
     """Counts the questions whose every answer was cut off with the end of the passage; the inputs
     end with it. With a tokenizer without offsets they are not counted."""
-    tokenizer = output_features["input_ids"].tokenizer()
+    tokenizer = output_features["input_ids"].load_tokenizer()
     if not tokenizer.is_fast:
         return batch
     limit = length_limit(sequence_length, "inputs", tokenizer)
