@@ -54,9 +54,8 @@ class Labels:
                 raise ValueError(f"{column}: a value comes twice in {values}")
         # Of a class of a data set the name decides before its number, which is of another order.
         ids: dict[Hashable, int] = {}
-        for values in (self.keys, map(str, self.keys)):
-            for i, value in enumerate(values):
-                ids.setdefault(value, i)
+        for i, key in [*enumerate(self.keys), *enumerate(map(str, self.keys))]:
+            ids.setdefault(key, i)
         object.__setattr__(self, "_ids", ids)
 
     def __len__(self) -> int:

@@ -145,8 +145,9 @@ def _fill_gaps(tags: list[str | None]) -> list[str]:
     filled: list[str] = []
     for tag, next_tag in zip(tags, reversed(next_tags), strict=True):
         if tag is None:
-            inside = f"I{filled[-1][1:]}" if filled else "O"
-            tag = inside if inside == next_tag and filled[-1] != "O" else "O"
+            left = filled[-1] if filled else "O"
+            inside = f"I{left[1:]}"
+            tag = inside if left != "O" and next_tag == inside else "O"
         filled.append(tag)
     return filled
 

@@ -12,7 +12,7 @@ from support.helpers import folders
 from support.toys import BERT, ROWS, T5, changed, character_tokenizer, examples_on, save_tokenizers
 
 from ke_t5.errors import UserError
-from ke_t5.pipe import IGNORED, EvaluationHelper, FunctionDataSource, TaskRegistry
+from ke_t5.pipe import IGNORED, EvaluationHelper, Feature, FunctionDataSource, TaskRegistry
 from ke_t5.task import steps, structured
 from ke_t5.task.qa import passages
 from ke_t5.task.text import mark_entities
@@ -224,7 +224,7 @@ def test_a_source_without_the_column_says_what_it_has(build, tmp_path):
 
 def test_a_tokenizer_without_offsets_is_one_line():
     slow = SimpleNamespace(is_fast=False)
-    features = {"input_ids": SimpleNamespace(tokenizer=lambda: slow)}
+    features = {"input_ids": Feature(lambda: slow)}
     with pytest.raises(UserError, match="SimpleNamespace gives no character offsets"):
         passages.add_windows.batch_function({}, output_features=features, sequence_length={})
 
