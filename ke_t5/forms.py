@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The label that losses skip, as in torch's cross entropy; also that of a row without a label.
+IGNORED = -100
+
 
 @dataclass(frozen=True)
 class Form:

@@ -23,7 +23,7 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils.generic import can_return_tuple
 
-IGNORED = -100
+from ke_t5.forms import IGNORED
 
 Pool = Callable[[Tensor, Tensor], Tensor]
 

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ke_t5.errors import Exit, UserError
-
-# The label that losses skip, as in torch's cross entropy; also that of a row without a label.
-IGNORED = -100
+from ke_t5.forms import IGNORED
 
 
 @dataclass(frozen=True)
