@@ -22,7 +22,6 @@ MAX_TEXT = 320  # characters of a text in a table
 MAX_SENTENCE = 480
 MAX_ANSWER = 240
 MAX_WORDS = 12  # wrong words of a sentence
-MISSED, FALSE_ALARM = "−", "✗"
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,7 @@ def _sentence(line: Line, hue_of: Mapping[str, int]) -> Sentence:
     window = html.window_of(text, [*both[0], *both[1]], limit=MAX_SENTENCE)
     sides = [
         html.tagged(text, side, hue_of=hue_of, sign=sign, window=window)
-        for side, sign in zip(both, (MISSED, FALSE_ALARM), strict=True)
+        for side, sign in zip(both, (html.MISSED, html.FALSE_ALARM), strict=True)
     ]
     return Sentence(f"row {line['id']} · {len(wrong) or 'none'} wrong", *sides)
 

@@ -25,6 +25,7 @@ CONTEXT = 40  # characters shown before the first mark of a long text
 # would be wider than the page.
 MAX_LEVEL_HEADS = 8
 MAX_LEVEL_WIDTH = 70  # columns of a terminal
+MISSED, FALSE_ALARM = "−", "✗"  # labels of wrong marks
 GOLDEN_ANGLE = 137.5  # degrees: hues of neighbours in a list are far apart
 
 
@@ -41,6 +42,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {"score": number, "thousands": "{:,}".format, "are_wide": are_wide}
+    templates.globals |= {"missed": MISSED, "false_alarm": FALSE_ALARM}
     return templates
 
 

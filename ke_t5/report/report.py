@@ -40,15 +40,12 @@ def write_report(
 
     Args:
         title: task and split, for people.
-        facts: what else the report is to say of the run: name -> value.
+        facts: further facts about the run: name -> value.
     """
     lines = tables.labelled_lines(evaluated)
     kind = tables.kind_of(task, lines)
     confusion = tables.confusion(task, lines) if kind == "labels" else None
-    types: list[TypeScores] = []
-    if kind in TYPE_TITLES:
-        counts = tables.counts_by_type(kind, lines)
-        types = tables.scores_per_type(counts, confusion.names if confusion else None)
+    types = _types(kind, lines, confusion)
     pictures = draw(kind, lines, confusion, types, title=title)
     for name, png in pictures.items():
         write_atomically(folder / name, png)
@@ -61,19 +58,25 @@ def write_report(
         types_title=TYPE_TITLES.get(kind, "Gold and predicted numbers"),
         max_types=tables.MAX_TYPES,
         chapters=error_analysis.chapters(task, kind, evaluated, bootstrap),
-        missed=error_analysis.MISSED,
-        false_alarm=error_analysis.FALSE_ALARM,
         facts=_all_facts(task, evaluated, facts),
         **_score_values(task, evaluated, bootstrap),
     )
     write_atomically(folder / "report.html", page)
-    printed = [score_table(title, evaluated, bootstrap.intervals)]
-    printed += [f"  {line}" for line in interval_notes(bootstrap)]
+    texts = [score_table(title, evaluated, bootstrap.intervals)]
+    texts += [f"  {line}" for line in interval_notes(bootstrap)]
     if confusion is not None:
-        printed.append(tables.confusion_text(confusion))
+        texts.append(tables.confusion_text(confusion))
     elif types:
-        printed.append(tables.types_text(types))
-    return "\n".join(printed)
+        texts.append(tables.types_text(types))
+    return "\n".join(texts)
+
+
+def _types(kind: str, lines: Sequence[Line], confusion: Confusion | None) -> list[TypeScores]:
+    """The scores per label, type of entity or relation; [] for other rows."""
+    if kind not in TYPE_TITLES:
+        return []
+    counts = tables.counts_by_type(kind, lines)
+    return tables.scores_per_type(counts, confusion.names if confusion else None)
 
 
 def _score_values(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> dict[str, Any]:
@@ -143,7 +146,7 @@ def draw(
     *,
     title: str,
 ) -> dict[str, bytes]:
-    """File name -> picture of what there is to see; none without matplotlib."""
+    """File name -> picture; none without matplotlib."""
     drawings: dict[str, Callable[[], bytes]] = {}
     if confusion is not None:
         drawings["confusion.png"] = lambda: figures.confusion_png(confusion, title=title)
