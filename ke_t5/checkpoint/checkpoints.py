@@ -132,9 +132,9 @@ def _machine_error(error: OSError, weights: Path, needed: int) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(weights).free
         what = f"the checkpoint needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free"
-        fix = "make room or choose another --output_dir (earlier checkpoints are whole)"
+        fix = "free some space or choose another --output_dir (earlier checkpoints are intact)"
     else:
-        what = f"no checkpoint could be written ({error.strerror or error})"
+        what = f"the checkpoint cannot be written ({error.strerror or error})"
         fix = "make the folder writable or choose another --output_dir"
     return UserError(what, str(weights), fix, Exit.MACHINE)
 
@@ -148,7 +148,7 @@ def find_checkpoint(weights: Path, resume: ResumeRequest) -> Path | None:
 
     Raises:
         UserError: exit 4, there is none, or it is damaged. Never with "auto", which warns of each
-            damaged one that it passes over.
+            damaged one that it skips.
     """
     if resume.mode is ResumeMode.AUTO:
         return _last_whole(weights)
@@ -166,7 +166,7 @@ def _last_whole(weights: Path) -> Path | None:
     try:
         last = read_pointer(weights, "last")
     except UserError as error:
-        logger.warning("--resume auto goes by the folders' names: %s", error)
+        logger.warning("--resume auto uses the folders' names: %s", error)
         last = None
     last = max(found, default=0) if last is None else last
     # Steps beyond the last one are of a run that was taken back to an earlier checkpoint.
@@ -174,9 +174,9 @@ def _last_whole(weights: Path) -> Path | None:
         fault = find_fault(found[step])
         if fault is None:
             return found[step]
-        logger.warning("--resume auto passes over %s: %s", found[step], fault)
+        logger.warning("--resume auto skips %s: %s", found[step], fault)
     if found:
-        logger.warning("--resume auto: no checkpoint in %s is whole", weights)
+        logger.warning("--resume auto: no complete checkpoint in %s", weights)
     return None
 
 
@@ -187,7 +187,9 @@ def _pointed(weights: Path, pointer: str, where: str) -> Path:
     if step is None and pointer == "last":
         step = max(found, default=None)
     if step is None or step not in found:
-        what = f"no {pointer} checkpoint in {weights}" if step is None else f"step {step} is gone"
+        what = (
+            f"no {pointer} checkpoint in {weights}" if step is None else f"step {step} is missing"
+        )
         raise UserError(what, where, _advice(weights), Exit.CHECKPOINT)
     return found[step]
 
@@ -206,7 +208,9 @@ def _by_path(weights: Path, resume: str) -> Path:
 
 def _advice(weights: Path) -> str:
     names = ", ".join(folder_name(step) for step in list_checkpoints(weights))
-    return f"found: {names}" if names else "found none: leave --resume out to start anew"
+    return (
+        f"available: {names}" if names else "none available; leave --resume out to start a new run"
+    )
 
 
 def _check(path: Path) -> None:

@@ -52,7 +52,7 @@ def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
     try:
         _write(temporary, step, contents)
         if fault := find_fault(temporary, target.name):
-            raise OSError(errno.EIO, f"what was written does not read back: {fault}")
+            raise OSError(errno.EIO, f"what was written cannot be read back: {fault}")
         _commit(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -135,7 +135,7 @@ def find_fault(folder: Path, name: str | None = None) -> str | None:
         return f"{MANIFEST} is damaged"
     match = NAME.fullmatch(name or folder.name)
     if match and int(match[2]) != step:
-        return f"{MANIFEST} is of step {step}"
+        return f"{MANIFEST} is for step {step}"
     with ThreadPoolExecutor(len(files)) as pool:
         faults = pool.map(lambda item: _find_file_fault(folder / item[0], item[1]), files.items())
         return next(filter(None, faults), None)
@@ -155,7 +155,7 @@ def _find_file_fault(path: Path, seal: Mapping) -> str | None:
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"
     if digest.hexdigest() != seal["sha256"]:
-        return f"{path.name} is damaged (its SHA-256 is another one)"
+        return f"{path.name} is damaged (its SHA-256 differs)"
     return None
 
 
@@ -187,7 +187,7 @@ def read_pointer(weights: Path, pointer: str) -> int | None:
         is_intact = False
     if not is_intact:
         fix = "name a checkpoint with --resume PATH, or use --resume auto"
-        raise UserError("it is damaged", str(path), fix, Exit.CHECKPOINT)
+        raise UserError("the file is damaged", str(path), fix, Exit.CHECKPOINT)
     return step
 
 

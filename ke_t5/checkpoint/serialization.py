@@ -139,7 +139,7 @@ def encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
             return dict(pairs)
         return {"$pairs": [[encode(key, name, tensors), item] for key, item in pairs]}
     raise TypeError(
-        f"{name} is a {type(value).__name__}; a checkpoint holds tensors, numbers, texts, lists, "
+        f"{name} is a {type(value).__name__}; a checkpoint takes tensors, numbers, texts, lists, "
         "tuples and mappings"
     )
 
@@ -187,7 +187,7 @@ def load_model(
     for alias, name in model_tensors(model)[1].items():
         if aliases.get(alias, alias) != aliases.get(name, name):
             raise UserError(
-                f"it holds {alias} and {name} apart, this model has tied them",
+                f"{alias} and {name} are separate in it, but tied in this model",
                 where,
                 "build the model as it was saved (from its own folder, or the same flags)",
                 Exit.CHECKPOINT,
@@ -199,14 +199,14 @@ def _check_model(model: nn.Module, saved: Mapping[str, Tensor], where: str) -> N
     current = model.state_dict()
     shared = [name for name in current if name in saved]
     problems = {
-        "lacks": [name for name in current if name not in saved],
-        "has besides": [name for name in saved if name not in current],
-        "differs in": [d for name in shared if (d := _difference(name, saved, current))],
+        "missing keys": [name for name in current if name not in saved],
+        "unexpected keys": [name for name in saved if name not in current],
+        "different": [d for name in shared if (d := _difference(name, saved, current))],
     }
-    found = [f"it {verb} {_shorten(names)}" for verb, names in problems.items() if names]
-    if found:
+    texts = [f"{kind} {_shorten(names)}" for kind, names in problems.items() if names]
+    if texts:
         raise UserError(
-            f"it is not of this {type(model).__name__}: {', '.join(found)}",
+            f"it does not fit this {type(model).__name__}: {'; '.join(texts)}",
             where,
             "use the --model_name and --pre_trained_model that it was trained with",
             Exit.CHECKPOINT,
@@ -220,9 +220,9 @@ def _shorten(names: list[str]) -> str:
 def _difference(name: str, saved: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> str:
     there, here = saved[name], current[name]
     if there.shape != here.shape:
-        return f"{name} ({tuple(there.shape)} there, {tuple(here.shape)} here)"
+        return f"{name} ({tuple(there.shape)} in it, {tuple(here.shape)} in the model)"
     if there.dtype != here.dtype:
-        return f"{name} ({there.dtype} there, {here.dtype} here)"
+        return f"{name} ({there.dtype} in it, {here.dtype} in the model)"
     return ""
 
 
@@ -244,7 +244,7 @@ def load_optimizer(
     fix = "resume with the optimizer settings of the run that saved it"
     if content["class"] != type(optimizer).__name__:
         raise UserError(
-            f"it was saved by {content['class']}, this run has {type(optimizer).__name__}",
+            f"it was saved by {content['class']}, but this run uses {type(optimizer).__name__}",
             where,
             fix,
             Exit.CHECKPOINT,

@@ -31,8 +31,8 @@ def check_one_disk(job: Job, ranks: Ranks) -> None:
         seeing, blind = (ranks.facts[resumes.index(value)]["host"] for value in (True, False))
         ranks_of = resumes.index(True), resumes.index(False)
         raise UserError(
-            f"process {ranks_of[0]} on {seeing} goes on with a run that process {ranks_of[1]} on "
-            f"{blind} does not see",
+            f"process {ranks_of[0]} on {seeing} resumes a run that process {ranks_of[1]} on "
+            f"{blind} cannot see",
             f"--output_dir {job.run.path}",
             "put it on a disk that all nodes share, or copy the run to each node",
             Exit.CHECKPOINT,
@@ -86,7 +86,7 @@ def check_seen(checkpoint: Path | None, ranks: Ranks, *, where: str) -> None:
         rank = seen.index(False)
         host = ranks.facts[rank]["host"]
         raise UserError(
-            f"process 0 goes on from {checkpoint}, which process {rank} on {host} does not see",
+            f"process 0 resumes from {checkpoint}, which process {rank} on {host} cannot see",
             where,
             "put --output_dir on a disk that all nodes share, or copy the run to each node",
             Exit.CHECKPOINT,

@@ -17,11 +17,11 @@ def check_target(job: Job, folder: Path) -> None:
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     if folder.resolve() == Path(job.flags.pre_trained_model).resolve():
-        what = "the run starts from the model in it"
+        what = "the run starts from this model"
     elif "ke_t5" not in text:
-        what = "it holds a model that was not exported by ke_t5"
+        what = "it contains a model that was not exported by ke_t5"
     elif not re.search(rf"(?<![\w]){re.escape(job.task.name)}(?![\w])", text):
-        what = f"it holds an export of another task than {job.task.name}"
+        what = f"it contains an export of a task other than {job.task.name}"
     else:
         return
     raise UserError(what, f"--hf_path {folder}", "choose a new folder", Exit.CHECKPOINT)

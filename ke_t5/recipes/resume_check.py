@@ -71,9 +71,9 @@ def checkpoint_to_go_on_from(job: Job, ranks: Ranks) -> Path | None:
     if checkpoint is None and job.is_resumed:
         # Its weights were not loaded: a checkpoint was to replace them.
         raise UserError(
-            f"there is no whole checkpoint in {job.run.weights}",
+            f"no complete checkpoint in {job.run.weights}",
             f"--resume {resume}",
-            "leave it out to start anew",
+            "leave it out to start a new run",
             Exit.CHECKPOINT,
         )
     check_seen(checkpoint, ranks, where=f"--resume {resume}")
@@ -131,9 +131,11 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
         if name in before and before[name] != value:
             fix = "resume with the settings of the run, or start a new one without --resume"
             if name == WINDOW:
-                fix = f"add --gin_param {WINDOW}={before[name]}, or start anew without --resume"
+                fix = (
+                    f"add --gin_param {WINDOW}={before[name]}, or start a new run without --resume"
+                )
             elif name == WINDOW_UNIT:
-                fix = "batches by tokens are cut otherwise since then: start anew without --resume"
+                fix = "batches by tokens have changed since then: start a new run without --resume"
             raise UserError(
                 f"{name} was {before[name]!r} and is {value!r} now", where, fix, Exit.CHECKPOINT
             )

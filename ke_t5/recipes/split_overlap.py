@@ -24,7 +24,7 @@ def tell_of_seen_rows(job: Job, trained_on: str, part: TaskSplit) -> int:
     task = part.task
     num_rows = num_common(trained_on, part.split, task.source, job.folders, task.rows)
     if num_rows:
-        message = "%d rows of %s are trained on too (%s): its scores flatter"
+        message = "%d rows of %s overlap with the training data (%s); scores are optimistic"
         logger.warning(message, num_rows, part.name, trained_on)
     return num_rows
 
@@ -39,8 +39,8 @@ def tell_of_seen_texts(part: TaskSplit, trained: np.ndarray, *, num_told: int = 
     found = overlap(row_hashes(part.task, part.examples), trained)
     if found.num_folded > num_told:
         logger.warning(
-            "%d of %d rows of %s have the same text as a row that was trained on (%d verbatim, %d "
-            "text and label), %d of them with another label: its scores flatter",
+            "%d of %d rows of %s have the same text as a training row (%d verbatim, %d text and "
+            "label), %d of them with a different label; scores are optimistic",
             found.num_folded, found.num_rows, part.name, found.num_exact, found.num_copied,
             found.num_relabelled,
         )  # fmt: skip

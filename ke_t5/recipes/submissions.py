@@ -27,23 +27,25 @@ def submission_form(job: Job) -> str | None:
         return None
     if isinstance(job.task, Mixture):
         name = job.task.members[0].name
-        fix = f"test a task of it: --task {name} --resume {job.run.path}"
-        raise UserError("a submission is of one task", f"--submission of {job.task.name}", fix)
+        fix = f"test one of its tasks: --task {name} --resume {job.run.path}"
+        raise UserError("a submission covers one task", f"--submission of {job.task.name}", fix)
     form = format_of(job.task.name)
     split, folder = flags.test_split or "", Path(flags.submission).parent
     if "+" in split:
         raise UserError(
-            "a submission is of one split", f"--test_split {split}", "name one, or a slice of one"
+            "a submission covers one split", f"--test_split {split}", "name one, or a slice of one"
         )
     if flags.pass_only_model_io and FORMS[job.task.form].needs_text:
         raise UserError(
-            f"without the text, predictions of {job.task.name} are of tokens",
+            f"without the text, predictions of {job.task.name} are made for tokens",
             f"--submission {flags.submission}",
             "leave out --pass_only_model_io",
         )
     if not folder.is_dir():
         raise UserError(
-            f"there is no folder {folder}", f"--submission {flags.submission}", "make it first"
+            f"the folder {folder} does not exist",
+            f"--submission {flags.submission}",
+            "create it first",
         )
     return form
 
@@ -52,7 +54,7 @@ def keep_older(path: Path) -> None:
     """Renames a file of that name, which may be of other weights, to `<name>.1`, `.2`, ..."""
     if path.is_file():
         older = move_aside(path)
-        logger.warning("an older submission was in %s: renamed to %s", path, older.name)
+        logger.warning("the older submission %s was renamed to %s", path, older.name)
 
 
 def hand_in(job: Job, form: str, evaluated: Evaluated) -> None:
@@ -69,4 +71,4 @@ def hand_in(job: Job, form: str, evaluated: Evaluated) -> None:
         [line["prediction"] for line in evaluated.predictions],
         scores=evaluated.row_scores if form == "klue_re" else None,
     )
-    console.tell(f"submission of the form {form} in {path}")
+    console.tell(f"submission in the {form} format: {path}")

@@ -125,7 +125,7 @@ def untrained(job: Job) -> UserError:
 def no_weights(job: Job) -> UserError:
     """The error for a test that finds nothing to test."""
     return UserError(
-        f"no whole checkpoint in {job.run.weights}",
+        f"no complete checkpoint in {job.run.weights}",
         f"--resume {job.flags.resume}",
         "train first, or name a checkpoint",
         Exit.CHECKPOINT,

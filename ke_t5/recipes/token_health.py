@@ -194,28 +194,28 @@ def cause(tokenizer: Any) -> Cause:
     num_hangul, has_capitals = _vocabulary(tokenizer)
     if num_hangul == 0 and not any(token in tokenizer.get_vocab() for token in _BYTES):
         return Cause(
-            f"it does not know Korean (no token of its {len(tokenizer)} holds Hangul)",
-            "take a Korean or multilingual model, or the tokenizer that belongs to it",
+            f"it does not cover Korean (none of its {len(tokenizer)} tokens contains Hangul)",
+            "use a Korean or multilingual model, or the tokenizer that belongs to the model",
         )
     normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
     if normalizer is None or compose(normalizer.normalize_str(_PROBE)) == normalizer.normalize_str(
         _PROBE
     ):
         return Cause(
-            f"{class_name} may be the wrong class for this vocabulary ({num_hangul} tokens of "
-            f"{len(tokenizer)} hold Hangul)",
-            f'check "tokenizer_class" in {file}, or take a model whose tokenizer knows the text',
+            f"{class_name} may be the wrong class for this vocabulary ({num_hangul} of its "
+            f"{len(tokenizer)} tokens contain Hangul)",
+            f'check "tokenizer_class" in {file}, or use a model whose tokenizer covers the text',
         )
     if type(normalizer).__name__ == "BertNormalizer":
         entry = '"do_lower_case": false' if has_capitals else '"strip_accents": false'
         return Cause(
-            "do_lower_case strips accents and so decomposes Hangul, which the vocabulary holds "
-            "composed",
+            "do_lower_case strips accents and so decomposes Hangul, which is composed in the "
+            "vocabulary",
             f"write {{{entry}}} into {file}",
             is_certain=True,
         )
     return Cause(
-        f"{class_name} decomposes Hangul (NFKD), which the vocabulary holds composed: the wrong "
+        f"{class_name} decomposes Hangul (NFKD), which is composed in the vocabulary: wrong "
         "tokenizer class",
         f'name the class that the model was trained with as "tokenizer_class" in {file}, or put '
         "its tokenizer.json there",

@@ -244,7 +244,7 @@ def get_optimizer(
         default_learning_rate: the task's own; for the Adam family, where gin binds none.
 
     Raises:
-        UserError: `optimizer_cls` is no optimizer, or refuses its settings.
+        UserError: `optimizer_cls` is not an optimizer, or refuses its settings.
     """
     optimizer_cls = _optimizer_class()
     name = optimizer_cls.__name__
@@ -262,7 +262,7 @@ def get_optimizer(
         except (ValueError, TypeError, RuntimeError) as error:
             # gin appends lines about the call to what the optimizer said itself.
             what = str(error).partition("\n")[0].rstrip(".")
-            fix = "mend its settings in gin (or --learning_rate)"
+            fix = "fix its settings in the gin file (or --learning_rate)"
             raise UserError(what, f"optimizer {name}", fix) from error
 
     return build
@@ -310,11 +310,13 @@ def _optimizer_class() -> Callable[..., Optimizer]:
         optimizer_cls = _optimizer_settings()
     except TypeError as error:
         raise UserError(
-            "the optimizer is called there", where, "write @AdamW, without brackets"
+            "the optimizer is called", where, "write @AdamW, without brackets"
         ) from error
     if not callable(optimizer_cls):
         raise UserError(
-            f"{optimizer_cls!r} is no optimizer", where, "write its name with an @, such as @AdamW"
+            f"{optimizer_cls!r} is not an optimizer",
+            where,
+            "write its name with an @, such as @AdamW",
         )
     return optimizer_cls
 

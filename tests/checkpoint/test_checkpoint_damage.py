@@ -46,7 +46,7 @@ def test_damage_is_found_before_anything_is_loaded(tmp_path, name, damage, caplo
         with pytest.raises(UserError, match="use --resume auto"):
             find_checkpoint(tmp_path, resume)
     assert find_checkpoint(tmp_path, "auto") == good
-    assert f"passes over {bad}: " in caplog.text
+    assert f"skips {bad}: " in caplog.text
 
 
 @pytest.mark.parametrize("name", ["step-00000001/MANIFEST.json", "last.json"])
@@ -65,7 +65,7 @@ def test_every_flipped_bit_of_the_unsealed_files_is_found(tmp_path, name):
 def test_checkpoints_under_each_others_names_are_found(tmp_path):
     path = save(tmp_path, 1)
     path.rename(tmp_path / "step-00000002")
-    with pytest.raises(UserError, match="MANIFEST.json is of step 1"):
+    with pytest.raises(UserError, match="MANIFEST.json is for step 1"):
         load_checkpoint(tmp_path / "step-00000002", model=Toy())
 
 
@@ -79,7 +79,7 @@ def test_damaged_pointer_is_told_and_auto_does_without(tmp_path, caplog):
     path = save(tmp_path, 1)
     pointer = tmp_path / "last.json"
     pointer.write_bytes(pointer.read_bytes().replace(b"01", b"03"))
-    with pytest.raises(UserError, match="last.json: it is damaged"):
+    with pytest.raises(UserError, match="last.json: the file is damaged"):
         find_checkpoint(tmp_path, "true")
     assert find_checkpoint(tmp_path, "auto") == path
-    assert "last.json: it is damaged" in caplog.text
+    assert "last.json: the file is damaged" in caplog.text

@@ -34,8 +34,11 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (errno.ENOSPC, "the checkpoint needs .* GB are free; make room"),
-        (errno.EROFS, r"no checkpoint could be written \(Read-only file system\); make the folder"),
+        (errno.ENOSPC, "the checkpoint needs .* GB are free; free some space"),
+        (
+            errno.EROFS,
+            r"the checkpoint cannot be written \(Read-only file system\); make the folder",
+        ),
     ],
 )
 def test_a_refusing_disk_leaves_the_old_checkpoint(
@@ -75,7 +78,7 @@ def test_what_does_not_read_back_is_not_committed(tmp_path, monkeypatch):
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", lose)
-    with pytest.raises(UserError, match="does not read back: model.safetensors has 10 bytes inst"):
+    with pytest.raises(UserError, match="cannot be read back: model.safetensors has 10 bytes inst"):
         save(tmp_path, 2)
     assert names(tmp_path) == ["last.json", "step-00000001"]
 

@@ -37,7 +37,7 @@ def test_auto_with_nothing_is_none(tmp_path):
 def test_auto_with_nothing_whole_is_none_and_says_so(tmp_path, caplog):
     flip(save(tmp_path, 1) / "model.safetensors")
     assert find_checkpoint(tmp_path, "auto") is None
-    assert "no checkpoint in" in caplog.messages[-1]
+    assert "no complete checkpoint in" in caplog.messages[-1]
 
 
 def test_auto_prefers_the_last_one_saved_over_later_steps(tmp_path):
@@ -52,9 +52,12 @@ def test_auto_prefers_the_last_one_saved_over_later_steps(tmp_path):
 @pytest.mark.parametrize(
     ("resume", "message"),
     [
-        ("true", "error: --resume true: no last checkpoint in .*; found none: leave --resume out"),
+        (
+            "true",
+            "error: --resume true: no last checkpoint in .*; none available; leave --resume out",
+        ),
         ("best", "error: --resume best: no best checkpoint in"),
-        ("out/x.ckpt", "error: --resume out/x.ckpt: no such checkpoint; found none"),
+        ("out/x.ckpt", "error: --resume out/x.ckpt: no such checkpoint; none available"),
     ],
 )
 def test_resume_without_a_checkpoint_is_an_error(tmp_path, resume, message):
@@ -66,10 +69,12 @@ def test_resume_without_a_checkpoint_is_an_error(tmp_path, resume, message):
 def test_resume_from_a_missing_one_lists_what_is_there(tmp_path):
     save(tmp_path, 120, is_best=True)
     save(tmp_path, 240)
-    with pytest.raises(UserError, match="found: step-00000120, step-00000240"):
+    with pytest.raises(UserError, match="available: step-00000120, step-00000240"):
         find_checkpoint(tmp_path, "out/x.ckpt")
     shutil.rmtree(tmp_path / "step-00000120")
-    with pytest.raises(UserError, match="--resume best: step 120 is gone; found: step-00000240"):
+    with pytest.raises(
+        UserError, match="--resume best: step 120 is missing; available: step-00000240"
+    ):
         find_checkpoint(tmp_path, "best")
 
 

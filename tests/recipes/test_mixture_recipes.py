@@ -143,7 +143,7 @@ def test_rows_of_a_member_that_are_trained_on_too_are_told(tmp_path, cache_dir, 
     words = ("--task", "mix", "--sample", "--batch_size", 8, *BRIEF)
     splits = ("--train_split", "validation[:6]", "--valid_split", "validation[4:8]")
     train(*words, *splits, "--max_steps", 1, output=tmp_path, cache=cache_dir)
-    line = "2 rows of klue_nli_gen__validation[4:8] are trained on too (validation[:6])"
+    line = "2 rows of klue_nli_gen__validation[4:8] overlap with the training data (validation[:6])"
     assert line in capfd.readouterr().err
     split = ("--test_split", "validation[3:8]", "--resume", "true")
     test(*words, *split, output=tmp_path, cache=cache_dir)
@@ -152,7 +152,7 @@ def test_rows_of_a_member_that_are_trained_on_too_are_told(tmp_path, cache_dir, 
 
 def test_a_submission_is_of_one_task(whole, cache_dir, registered, tmp_path):
     words = ("--task", "mix", "--sample", "--resume", "best", "--submission", tmp_path / "out")
-    message = "--submission of mix: a submission is of one task; .*--task klue_tc_gen --resume"
+    message = "--submission of mix: a submission covers one task; .*--task klue_tc_gen --resume"
     with pytest.raises(UserError, match=message):
         test(*words, output=whole, cache=cache_dir)
 

@@ -70,7 +70,7 @@ def test_the_host_that_writes_is_named(tmp_path, caplog):
 @pytest.mark.parametrize(("resumes", "who"), [((True, False), "0 on a"), ((False, True), "1 on b")])
 def test_a_run_that_one_node_does_not_see_is_refused(tmp_path, resumes, who):
     job = SimpleNamespace(run=RunFolder(tmp_path / "run"))
-    with pytest.raises(UserError, match=f"process {who} goes on with a run that process") as caught:
+    with pytest.raises(UserError, match=f"process {who} resumes a run that process") as caught:
         disks.check_one_disk(job, two_nodes(resumes=resumes))
     assert caught.value.exit_code == Exit.CHECKPOINT
     assert not (tmp_path / "run").exists()
@@ -78,7 +78,7 @@ def test_a_run_that_one_node_does_not_see_is_refused(tmp_path, resumes, who):
 
 def test_a_checkpoint_that_one_node_does_not_see_is_refused(tmp_path):
     disks.check_seen(tmp_path, two_nodes(), where="--resume true")
-    with pytest.raises(UserError, match="which process 1 on b does not see; put") as caught:
+    with pytest.raises(UserError, match="which process 1 on b cannot see; put") as caught:
         disks.check_seen(tmp_path, two_nodes(other_sees=False), where="--resume true")
     assert caught.value.exit_code == Exit.CHECKPOINT
 

@@ -46,7 +46,7 @@ def test_a_run_that_is_resumed_by_its_path_knows_what_it_began_with(
 def test_a_run_without_a_whole_checkpoint_never_goes_on_with_fresh_weights(run, cache_dir):
     for path in run_folder(run).glob("weights/step-*/model.safetensors"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match="no whole checkpoint") as caught:
+    with pytest.raises(UserError, match="no complete checkpoint") as caught:
         train(*TC, "--epochs", 2, "--schedule", "--resume", "auto", output=run, cache=cache_dir)
     assert caught.value.exit_code == Exit.CHECKPOINT
 
@@ -99,7 +99,7 @@ def test_fewer_epochs_than_are_done_only_export(run, cache_dir):
         ),
         (
             {"the unit of get_batches.window": "tokens", "get_batches.window": 50},
-            "was 'rows' and is 'tokens' now; .* cut otherwise since then: start anew",
+            "was 'rows' and is 'tokens' now; .* have changed since then: start a new run",
         ),
     ],
 )
@@ -228,8 +228,8 @@ def test_predictions_are_kept_before_anything_else_is_made_of_them(run, cache_di
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--test_split", "validation[:3]+train[:3]"), "a submission is of one split"),
-        (("--submission", "no/such/folder/file"), "there is no folder no/such/folder"),
+        (("--test_split", "validation[:3]+train[:3]"), "a submission covers one split"),
+        (("--submission", "no/such/folder/file"), "the folder no/such/folder does not exist"),
     ],
 )
 def test_a_submission_is_checked_before_the_test(run, cache_dir, monkeypatch, words, message):

@@ -28,7 +28,10 @@ def whole(tmp_path_factory, cache_dir):
 def test_a_training_tells_of_rows_that_it_validates_on_too(tmp_path, cache_dir, capfd):
     train(*WORDS, *CUT, "--max_steps", 1, output=tmp_path, cache=cache_dir)
     told = capfd.readouterr()
-    line = "16 rows of validation[16:48] are trained on too (validation[:32]): its scores flatter"
+    line = (
+        "16 rows of validation[16:48] overlap with the training data (validation[:32]); "
+        "scores are optimistic"
+    )
     assert line in told.err
     (command,) = [line for line in told.out.splitlines() if "test_ddp.py" in line]
     assert "--test_split 'validation[16:48]'" in command
@@ -37,7 +40,7 @@ def test_a_training_tells_of_rows_that_it_validates_on_too(tmp_path, cache_dir, 
 @pytest.mark.parametrize(
     ("split", "line"),
     [
-        ((), "32 rows of validation are trained on too"),
+        ((), "32 rows of validation overlap with the training data"),
         (("--test_split", "validation[32:]"), None),
         (("--test_split", "train[:8]"), None),
     ],
@@ -45,7 +48,7 @@ def test_a_training_tells_of_rows_that_it_validates_on_too(tmp_path, cache_dir, 
 def test_a_test_tells_of_rows_that_were_trained_on(whole, cache_dir, capfd, split, line):
     test(*WORDS, *split, "--resume", "true", output=whole, cache=cache_dir)
     told = capfd.readouterr().err
-    assert line in told if line else "trained on too" not in told
+    assert line in told if line else "overlap with the training" not in told
 
 
 # ------------------------------------------------------------------------ the same texts elsewhere
@@ -125,7 +128,7 @@ def test_training_and_test_tell_of_the_same_texts_in_two_files(
     splits = ("--train_split", "train", "--valid_split", "test[3:]")
     output = tmp_path / "out"
     train(*words, *splits, "--max_steps", 1, output=output, cache=cache_dir)
-    line = "%d of %d rows of %s have the same text as a row that was trained on (%d verbatim, %d "
+    line = "%d of %d rows of %s have the same text as a training row (%d verbatim, %d "
     assert line % (1, 2, "test[3:]", 0, 0) in capfd.readouterr().err
     # The data of the training is not needed any more.
     nsmc(tmp_path, [*NSMC_ROWS[:3], ("영화  라", 0), ("다른 글", 1)])

@@ -150,7 +150,7 @@ def test_a_model_of_another_task_with_equal_labels_is_reported(tmp_path, cache_d
     [
         (None, "klue_tc", "not exported by ke_t5"),
         ("# Somebody's model", "klue_tc", "not exported by ke_t5"),
-        ("# A model for klue_tc_gen, with ke_t5", "klue_tc", "another task than klue_tc"),
+        ("# A model for klue_tc_gen, with ke_t5", "klue_tc", "a task other than klue_tc"),
         ("# A model for klue_tc, with ke_t5", "klue_tc", None),
     ],
 )
@@ -168,7 +168,7 @@ def test_an_export_replaces_only_an_older_one_of_its_task(tmp_path, card, task, 
         with pytest.raises(UserError, match=f"--hf_path .*{message}"):
             check_target(job, tmp_path)
     job.flags.pre_trained_model = str(tmp_path)
-    with pytest.raises(UserError, match="the run starts from the model in it"):
+    with pytest.raises(UserError, match="the run starts from this model"):
         check_target(job, tmp_path)
 
 

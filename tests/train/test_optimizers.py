@@ -184,9 +184,12 @@ def test_flag_over_gin_is_told(caplog):
 @pytest.mark.parametrize(
     ("binding", "message"),
     [
-        ("get_optimizer.optimizer_cls='AdamW'", "'AdamW' is no optimizer; write its name with an"),
-        ("get_optimizer.optimizer_cls=@AdamW()", "called there; write @AdamW, without brackets"),
-        ("AdamW.lr=-1.0", "error: optimizer AdamW: Invalid learning rate: -1.0; mend its"),
+        (
+            "get_optimizer.optimizer_cls='AdamW'",
+            "'AdamW' is not an optimizer; write its name with an",
+        ),
+        ("get_optimizer.optimizer_cls=@AdamW()", "called; write @AdamW, without brackets"),
+        ("AdamW.lr=-1.0", "error: optimizer AdamW: Invalid learning rate: -1.0; fix its"),
         ("AdamW.betas=3", "error: optimizer AdamW: "),
     ],
 )
