@@ -113,7 +113,7 @@ def remove_leftovers(
 
     Args:
         name: of what they were to become, None for any.
-        is_alone: whether no other process can be writing there now, whatever its id says.
+        is_alone: no other process can be writing there now (a lock is held): ids do not matter.
 
     Returns:
         what was removed.

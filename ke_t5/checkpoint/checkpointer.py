@@ -53,7 +53,7 @@ class Checkpointer:
         self.validated_at = self.saved_at = -1
 
     def load(self, checkpoint: Path) -> dict[str, Any]:
-        """Fills model, optimizer and state, and returns what the checkpoint says besides."""
+        """Fills model, optimizer and state, and returns the checkpoint's progress."""
         closed_at = self.ranks.broadcast(closing.closing_step(self.run))
         state = self.state
         progress = load_checkpoint(checkpoint, model=state.module, optimizer=state.optimizer)
@@ -69,7 +69,7 @@ class Checkpointer:
         return progress
 
     def revert_closing(self) -> None:
-        """Takes the closing validation back: the run goes on, and is to be as if it never was."""
+        """Takes the closing validation back: the run continues as if it had never been made."""
         self.closing = None
         if self.ranks.is_main:
             closing.revert(self.run)
@@ -81,7 +81,7 @@ class Checkpointer:
         return self._improves(score, None if self.best is None else self.best["score"])
 
     def add(self, validation: Validation) -> bool:
-        """Takes note of a validation of the schedule; whether it is the best so far."""
+        """Adds a validation of the schedule; returns whether it is the best so far."""
         self.validated_at = validation["step"]
         is_best = self.is_better(validation["score"])
         self.waited = 0 if is_best else self.waited + 1
@@ -90,7 +90,7 @@ class Checkpointer:
         return is_best
 
     def close(self, validation: Validation, evaluations: Iterable[Path]) -> bool:
-        """Takes note of the closing validation; whether it is the best of all.
+        """Adds the closing validation; returns whether it is the best of all.
 
         Args:
             evaluations: folders of results that it will replace if it is, or if there is no best.
@@ -131,7 +131,7 @@ class Checkpointer:
         self.ranks.barrier()
 
     def _progress(self) -> dict[str, Any]:
-        # Each rank has its own share of the loss since the last logged step; their mean is kept.
+        # Each rank has its own share of the loss since the last logged step; their mean is saved.
         share = self.state.loss_sum.to(self.ranks.device)
         return {
             "step": self.state.step,

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a whole one is there at every instant, and is checked when it is read.
+"""Checkpoints of a run: a complete one exists at every instant, and is checked when it is read.
 
     weights/step-00000240/   model.safetensors, model.json (tied names), optimizer.safetensors,
                              optimizer.json, progress.json, MANIFEST.json (sizes and SHA-256)
@@ -89,7 +89,7 @@ def save_checkpoint(
 
 
 def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[str, dict]:
-    """File name -> what it holds: tensors by name for safetensors, plain JSON for the others."""
+    """File name -> its content: tensors by name for safetensors, plain JSON for the others."""
     model_tensors, aliases = serialization.model_tensors(model)
     optimizer_json, optimizer_tensors = serialization.optimizer_state(optimizer)
     stray: dict[str, Tensor] = {}
@@ -151,7 +151,7 @@ def find_checkpoint(weights: Path, resume: ResumeRequest) -> Path | None:
             damaged one that it skips.
     """
     if resume.mode is ResumeMode.AUTO:
-        return _last_whole(weights)
+        return _last_complete(weights)
     if resume.path is None:
         pointer = "best" if resume.mode is ResumeMode.BEST else "last"
         path = _pointed(weights, pointer, f"--resume {resume}")
@@ -161,37 +161,37 @@ def find_checkpoint(weights: Path, resume: ResumeRequest) -> Path | None:
     return path
 
 
-def _last_whole(weights: Path) -> Path | None:
-    found = list_checkpoints(weights)
+def _last_complete(weights: Path) -> Path | None:
+    checkpoints = list_checkpoints(weights)
     try:
         last = read_pointer(weights, "last")
     except UserError as error:
         logger.warning("--resume auto uses the folders' names: %s", error)
         last = None
-    last = max(found, default=0) if last is None else last
+    last = max(checkpoints, default=0) if last is None else last
     # Steps beyond the last one are of a run that was taken back to an earlier checkpoint.
-    for step in sorted(found, key=lambda step: (step > last, -step)):
-        fault = find_fault(found[step])
+    for step in sorted(checkpoints, key=lambda step: (step > last, -step)):
+        fault = find_fault(checkpoints[step])
         if fault is None:
-            return found[step]
-        logger.warning("--resume auto skips %s: %s", found[step], fault)
-    if found:
+            return checkpoints[step]
+        logger.warning("--resume auto skips %s: %s", checkpoints[step], fault)
+    if checkpoints:
         logger.warning("--resume auto: no complete checkpoint in %s", weights)
     return None
 
 
 def _pointed(weights: Path, pointer: str, where: str) -> Path:
     """The checkpoint that a pointer names; without `last.json` the latest one."""
-    found = list_checkpoints(weights)
+    checkpoints = list_checkpoints(weights)
     step = read_pointer(weights, pointer)
     if step is None and pointer == "last":
-        step = max(found, default=None)
-    if step is None or step not in found:
+        step = max(checkpoints, default=None)
+    if step is None or step not in checkpoints:
         what = (
             f"no {pointer} checkpoint in {weights}" if step is None else f"step {step} is missing"
         )
         raise UserError(what, where, _advice(weights), Exit.CHECKPOINT)
-    return found[step]
+    return checkpoints[step]
 
 
 def _by_path(weights: Path, resume: str) -> Path:

@@ -1,8 +1,8 @@
-"""Checkpoint folders on the disk: made whole in one instant, told from broken ones, cleaned up.
+"""Checkpoint folders on the disk: made in one instant, checked, cleaned up.
 
 A folder is made as `step-00000240.tmp-<pid>`, flushed to the disk, read back and renamed. To
 replace one of the same step, the old is set aside as `step-00000240.old`, and is still found by
-its name until the new one stands. A folder that has its name is never written into.
+its name until the new one has it. A folder that has its final name is never written to.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def folder_name(step: int) -> str:
 def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
     """Makes `target` of tensors (`*.safetensors`) and plain JSON (`*.json`) by file name.
 
-    One that is there and holds the same bytes stays as it is; another one is replaced.
+    An existing one with the same bytes is left as it is, any other is replaced.
 
     Raises:
-        OSError: as the disk says; whatever stood at `target` is there as before.
+        OSError: as the disk says; what was at `target` is unchanged.
     """
     temporary = temporary_path(target)
     try:
@@ -117,10 +117,10 @@ def locate(path: Path) -> Path:
 
 
 def find_fault(folder: Path, name: str | None = None) -> str | None:
-    """What is wrong with a checkpoint, beginning with the file's name; None where it is whole.
+    """What is wrong with a checkpoint, beginning with the file's name; None if it is complete.
 
     Args:
-        name: what the folder is going to be called, where it is not called so yet.
+        name: what the folder is going to be called, if it does not have that name yet.
     """
     try:
         content = (folder / MANIFEST).read_bytes()
@@ -171,7 +171,7 @@ def _pointer(pointer: str, step: int) -> dict:
 
 
 def read_pointer(weights: Path, pointer: str) -> int | None:
-    """The step that `<pointer>.json` names; None where there is no such file.
+    """The step that `<pointer>.json` names; None if there is no such file.
 
     Raises:
         UserError: the file is damaged.

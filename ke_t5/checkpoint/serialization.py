@@ -1,4 +1,4 @@
-"""What a model and an optimizer hold, to and from safetensors and JSON; nothing is pickled."""
+"""Models and optimizers to and from safetensors and JSON; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class HashedFile:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict:
     """Writes a safetensors file and returns its seal; equal tensors give equal bytes.
 
-    safetensors' own `save_file` would hold all of a GPU's tensors in host memory at once, hash
+    safetensors' own `save_file` would need all of a GPU's tensors in host memory at once, hash
     nothing and report a full disk as text; this takes one tensor at a time.
     """
     header, offset = {}, 0
@@ -101,7 +101,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def json_bytes(content: object) -> bytes:
-    """Plain JSON as it stands in our files."""
+    """Plain JSON as it is in our files."""
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     return f"{text}\n".encode()
 

@@ -19,12 +19,12 @@ VISIBLE_SECONDS = 3.0
 
 
 def check_one_disk(job: Job, ranks: Ranks) -> None:
-    """Makes the run's folder writable, and says on which host the results are written if the
+    """Makes the run's folder writable, and logs on which host the results are written if the
     processes run on several, or do not all see what process 0 writes.
 
     Raises:
-        UserError: exit 4, some processes go on with a run that others do not see; exit 5, nothing
-            can be written there.
+        UserError: exit 4, some processes resume a run that others cannot see; exit 5, the
+            folder is not writable.
     """
     resumes = [facts["resumes"] for facts in ranks.facts]
     if len(set(resumes)) > 1:
@@ -80,7 +80,7 @@ def _sees(path: Path) -> bool:
 
 
 def check_seen(checkpoint: Path | None, ranks: Ranks, *, where: str) -> None:
-    """Raises UserError on every process if one of them does not see the checkpoint."""
+    """Raises UserError on every process if one of them cannot see the checkpoint."""
     seen = ranks.broadcast(ranks.gather(checkpoint is None or checkpoint.is_dir()))
     if not all(seen):
         rank = seen.index(False)

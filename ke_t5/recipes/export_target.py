@@ -10,8 +10,8 @@ from ke_t5.recipes.job import Job
 
 
 def check_target(job: Job, folder: Path) -> None:
-    """Raises UserError if an export to the folder would destroy a model that it is no newer
-    version of, such as the pre-trained one."""
+    """Raises UserError if an export would replace anything but an older export of the same
+    task, such as the pre-trained model."""
     if folder == job.run.export or not (folder / "config.json").is_file():
         return
     card = folder / "README.md"

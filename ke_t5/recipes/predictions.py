@@ -1,10 +1,10 @@
-"""`predictions.jsonl`: what a model said of each row, so that its scores can be computed again.
+"""`predictions.jsonl`: what a model predicts for each row, so that scores can be recomputed.
 
-A line holds `id`, `inputs`, `gold` and `prediction`, and `score` and `sequences` where the model
-gave them; `gold_tokens` and `prediction_tokens`, the tags of tokens, where the tags are per
-character but a score is per token; `probabilities` of all classes where a score needs them. null is
-no answer (no label, or an answer that could not be read); a number that is none is "NaN",
-"Infinity" or "-Infinity".
+A line has `id`, `inputs`, `gold` and `prediction`, and `score` and `sequences` if the model gives
+them; `gold_tokens` and `prediction_tokens`, the tags of tokens, if the tags are per character but a
+score is per token; `probabilities` of all classes if a score needs them. null means no answer (no
+label, or an answer that could not be parsed); numbers that are not finite are "NaN", "Infinity" or
+"-Infinity".
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def lines_of(task: Task, evaluated: Evaluated) -> Iterator[Line]:
     """The lines of an evaluation, ready for JSON."""
     has_probabilities = len(evaluated.row_scores) > 0 and wants_scores(task)
     for row, line in enumerate(evaluated.predictions):
-        made = dict(line)
+        fields = dict(line)
         for side in SIDES:
             if hasattr(line[side], "tokens"):
-                made[side + TOKENS] = line[side].tokens
+                fields[side + TOKENS] = line[side].tokens
         if has_probabilities:
-            made[PROBABILITIES] = evaluated.row_scores[row]
-        yield {name: _named(value) for name, value in made.items()}
+            fields[PROBABILITIES] = evaluated.row_scores[row]
+        yield {name: _named(value) for name, value in fields.items()}
 
 
 def wants_scores(task: Task) -> bool:
@@ -53,7 +53,7 @@ def wants_scores(task: Task) -> bool:
 
 
 def _named(value: Any) -> Any:
-    """The value, with the names of numbers that JSON has not."""
+    """The value, with names for the numbers that JSON lacks."""
     if isinstance(value, (list, tuple)):
         return [_named(item) for item in value]
     if isinstance(value, dict):

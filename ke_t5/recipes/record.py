@@ -42,12 +42,12 @@ def versions() -> dict[str, str | None]:
     """Python, the libraries, and this package, None for one that is not installed."""
     # By name: the scripts run from a clone, where the package need not be installed.
     ours = import_module("ke_t5").__version__
-    found: dict[str, str | None] = {"ke_t5": ours, "python": platform.python_version()}
+    numbers: dict[str, str | None] = {"ke_t5": ours, "python": platform.python_version()}
     for name in LIBRARIES:
-        found[name] = None
+        numbers[name] = None
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            numbers[name] = version(name)
+    return numbers
 
 
 def git_commit() -> str | None:
@@ -57,10 +57,10 @@ def git_commit() -> str | None:
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return result.stdout.strip() or None
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:
@@ -175,14 +175,14 @@ def record_end(run: RunFolder, *, to_step: int, seconds: float, device: torch.de
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Bytes of this process at most: of the host, and of its GPU where it has one."""
+    """Bytes of this process at most: of the host, and of its GPU if it has one."""
     unit = 1 if sys.platform == "darwin" else 1024
-    found = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    peaks = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if device.type == "cuda":
         import torch
 
-        found["gpu"] = torch.cuda.max_memory_allocated(device)
-    return found
+        peaks["gpu"] = torch.cuda.max_memory_allocated(device)
+    return peaks
 
 
 def _gpu(device: torch.device) -> str | None:

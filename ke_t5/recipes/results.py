@@ -80,27 +80,27 @@ def write_mixture(folder: Path, split: str, evaluation: Evaluation, origin: Orig
     write_json(folder / SCORES, scores | origin.details())
 
 
-def add_intervals(folder: Path, found: Bootstrap) -> None:
+def add_intervals(folder: Path, result: Bootstrap) -> None:
     """Adds the intervals to the scores that are in the folder, and how they were made."""
-    intervals = {name: [interval.low, interval.high] for name, interval in found.intervals.items()}
+    intervals = {name: [interval.low, interval.high] for name, interval in result.intervals.items()}
     of_draws = {
         "level": LEVEL,
-        "seed": found.seed,
-        "draws": {name: interval.num_draws for name, interval in found.intervals.items()},
-        "method": {name: interval.method for name, interval in found.intervals.items()},
-        "not_shown": found.reasons,
+        "seed": result.seed,
+        "draws": {name: interval.num_draws for name, interval in result.intervals.items()},
+        "method": {name: interval.method for name, interval in result.intervals.items()},
+        "not_shown": result.reasons,
     }
-    told = {**_read_scores(folder), "intervals": intervals, "bootstrap": of_draws}
-    write_json(folder / SCORES, told)
+    content = {**_read_scores(folder), "intervals": intervals, "bootstrap": of_draws}
+    write_json(folder / SCORES, content)
 
 
 def read_evaluation(folder: Path) -> Evaluated:
-    """What `write_evaluation` wrote there; scores of the rows only where a metric needs them."""
-    told = _read_scores(folder)
-    scores = {name: math.nan if x is None else x for name, x in told["scores"].items()}
+    """What `write_evaluation` wrote there; scores of the rows only if a metric needs them."""
+    content = _read_scores(folder)
+    scores = {name: math.nan if x is None else x for name, x in content["scores"].items()}
     predictions, row_scores = read_predictions(folder / PREDICTIONS)
     return Evaluated(
-        scores, told["rows"], told["scored"], told["unparsable"], predictions, row_scores
+        scores, content["rows"], content["scored"], content["unparsable"], predictions, row_scores
     )
 
 
@@ -114,7 +114,7 @@ def report_validation(
     """Writes `report.html` of the validation that is in the folder, unless it has one.
 
     Once, when a training is over: intervals and pictures take seconds, and after each validation
-    they would show checkpoints that the next one replaces. It is made of the predictions on disk,
+    they would show checkpoints that the next one replaces. It uses the predictions on disk,
     because the best validation may have been before this launch resumed the run.
 
     Args:
@@ -141,7 +141,7 @@ def facts_of(
     model: str,
     pre_trained_model: str | None,
 ) -> dict[str, object]:
-    """What a report says of a run besides its scores.
+    """What a report says of a run, next to its scores.
 
     Args:
         model: the name of its class.

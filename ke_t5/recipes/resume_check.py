@@ -30,7 +30,7 @@ EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
 def restore(
     job: Job, checkpointer: Checkpointer, *, settings: dict[str, Any], num_steps: int
 ) -> bool:
-    """Goes on from the checkpoint that `--resume` names; whether there is one.
+    """Loads the checkpoint that `--resume` names; returns whether there is one.
 
     Args:
         settings: see `fixed_settings`; kept in the checkpoints that follow.
@@ -42,7 +42,7 @@ def restore(
     state, total = checkpointer.state, checkpointer.epoch_steps
     if checkpointer.ranks.is_main:
         clean(job.run.weights)
-    checkpoint = checkpoint_to_go_on_from(job, checkpointer.ranks)
+    checkpoint = checkpoint_to_resume(job, checkpointer.ranks)
     checkpointer.settings = settings
     if checkpoint is None:
         return False
@@ -57,7 +57,7 @@ def restore(
     return True
 
 
-def checkpoint_to_go_on_from(job: Job, ranks: Ranks) -> Path | None:
+def checkpoint_to_resume(job: Job, ranks: Ranks) -> Path | None:
     """The checkpoint that `--resume` names on process 0, which every process sees; None for a new
     run.
 
@@ -119,7 +119,7 @@ def schedule_of(job: Job) -> dict[str, Any]:
 
 
 def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
-    """Raises UserError for the first setting that is another one than before.
+    """Raises UserError for the first setting that has changed.
 
     A checkpoint of an older version of this package may not know all of them.
     """
@@ -142,7 +142,7 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
 
 
 def keep_warmup(job: Job, state: TrainState, before: dict[str, Any], *, total: int) -> None:
-    """Lets the default warm-up be that of the run, though it would follow from other epochs."""
+    """Keeps the default warm-up of the run, even if the number of epochs has changed."""
     settings = before.get(SCHEDULE)
     if job.has_default_warmup and settings:
         job.configuration.bind("get_scheduler.warmup_steps", settings[1], "--resume")
@@ -152,7 +152,7 @@ def keep_warmup(job: Job, state: TrainState, before: dict[str, Any], *, total: i
 def check_schedule(
     job: Job, state: TrainState, *, total_before: int | None, total: int, num_steps: int
 ) -> None:
-    """Raises UserError if the learning rate would not go on as the schedule was begun.
+    """Raises UserError if the learning rate would leave the schedule that the run began with.
 
     With `resume_schedule.stretch=True` the change is logged instead.
 
@@ -171,19 +171,19 @@ def check_schedule(
         return
     rates = [group.get("initial_lr", group["lr"]) for group in state.optimizer.param_groups]
     peak = max((rate for rate in rates if rate is not None), default=0.0)
-    # The rate of the last update if that is where the two part, else what the next was to have.
+    # The rate of the last update if the two differ from there on, else the next planned one.
     old = before(changed - 1 if changed == state.step > 0 else changed)
-    told = (
+    message = (
         f"the {name} schedule was made for {total_before} steps and now has {total}: its learning "
         f"rate goes from {peak * old:.3g} to {peak * state.lr_multiplier(changed):.3g} "
         f"at step {changed + 1}"
     )
     where = job.flags.given.get("epochs", f"{total} steps in all epochs")
     if allows_stretching():
-        logger.warning("%s: %s", where, told)
+        logger.warning("%s: %s", where, message)
         return
     raise UserError(
-        told,
+        message,
         where,
         "resume with the --epochs of the run, start a new run without --resume, or accept the new "
         f"rate with --gin_param '{STRETCH}=True'",

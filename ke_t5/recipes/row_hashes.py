@@ -1,4 +1,4 @@
-"""What rows say, as numbers: the same text in two files is found by its hash."""
+"""Hashes of rows, by which the same text is recognised in two files."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def overlap(rows: np.ndarray, others: np.ndarray) -> Overlap:
     is_same, is_copied = (
         np.isin(_with_label(rows, text), _with_label(labelled, text)) for text in (FOLDED, EXACT)
     )
-    found = (is_folded, is_exact, is_labelled & is_copied, has_label & ~is_same)
-    return Overlap(len(rows), *(int(one.sum()) for one in found))
+    masks = (is_folded, is_exact, is_labelled & is_copied, has_label & ~is_same)
+    return Overlap(len(rows), *(int(one.sum()) for one in masks))
 
 
 def _with_label(rows: np.ndarray, text: int) -> np.ndarray:
@@ -76,11 +76,11 @@ def _text_hashes(task: Task, examples: Examples) -> Iterator[tuple[int, int]]:
 
 def _texts(task: Task, examples: Examples) -> Iterator[str]:
     """What each row's text is for people; its token ids if the task keeps no text."""
-    kept = set(examples.dataset.column_names)
+    column_names = set(examples.dataset.column_names)
     names = [name for name, kind in task.keep.items() if kind in ("string", ["string"])]
     # Gold answers may be long lists, and only some tasks' texts need them.
     texts = [name for name in names if not name.startswith("gold")]
-    if task.inputs is not None and texts and set(texts) <= kept:
+    if task.inputs is not None and texts and set(texts) <= column_names:
         table = examples.dataset.select_columns(texts)
         for start in range(0, len(examples), _NUM_AT_A_TIME):
             columns = table[examples.places[start : start + _NUM_AT_A_TIME]]

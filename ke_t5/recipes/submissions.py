@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def submission_form(job: Job) -> str | None:
-    """The form of the file that `--submission` asks for, None where it asks for none.
+    """The form of the file that `--submission` asks for, None without the flag.
 
     Raises:
         UserError: the benchmark takes no such predictions, or the file could not be written.

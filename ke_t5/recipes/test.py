@@ -25,7 +25,7 @@ from ke_t5.recipes.job import (
     take_run_model,
     take_sample_model,
 )
-from ke_t5.recipes.split_overlap import tell_of_tested_rows
+from ke_t5.recipes.split_overlap import warn_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
 from ke_t5.recipes.task_splits import (
     Evaluation,
@@ -61,7 +61,7 @@ def main(flags: Namespace) -> None:
     announce_run_folder(job.run.path)
     check_model(job)
     parts = load_splits(job, resolve_splits(job, "test"))
-    tell_of_tested_rows(job, parts)
+    warn_of_tested_rows(job, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     with session(notes_stops=False) as ranks:
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Whether the tokenizer knows the text: a model cannot learn from tokens that say nothing."""
+"""Whether the tokenizer covers the text: a model cannot learn from unknown tokens."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ MISFIT_ABOVE = 0.25
 # Of texts: fewer distinct token sequences than this share are as good as one.
 FEW_DISTINCT, ENOUGH_TEXTS = 0.05, 10
 _HANGUL = re.compile("[가-힣]")
-# What no vocabulary of words holds: a hieroglyph, a cuneiform sign, a character of private use.
+# What no vocabulary of words contains: a hieroglyph, a cuneiform sign, a character of private use.
 _NEVER_KNOWN = ("\U00013080", "\U00012031", "\U0010fffd")
 _PROBE = "한국어"
-# Tokens that are nothing but a space; and what only vocabularies of bytes hold.
+# Tokens that are nothing but a space; and what only vocabularies of bytes contain.
 _SPACES = frozenset(("▁", "Ġ"))
 _BYTES = ("<0xEC>", "Ġ")
 
@@ -67,21 +67,21 @@ def check_tokens(task: Task, split: str, examples: Examples) -> None:
     Raises:
         UserError: more than half of the tokens are unknown, or nearly all texts become the same.
     """
-    told = []
+    facts = []
     for name, feature in examples.features.items():
         if feature.tokenizer is None or name not in examples.columns:
             continue
         tokenizer = feature.tokenizer()
         unknown = unknown_share(tokenizer, examples.columns[name].of_places(examples.places))
         kind = "" if name == "input_ids" else "target "
-        told.append(f"{100 * unknown:.1f} % unknown {kind}tokens")
+        facts.append(f"{100 * unknown:.1f} % unknown {kind}tokens")
         texts = sampled_texts(task, examples, is_target=name != "input_ids")
         sample = sample_of(tokenizer, texts) if texts else None
         if sample and name == "input_ids":
-            told.append(_in_words(sample))
+            facts.append(_in_words(sample))
         _judge(tokenizer, unknown, sample, whose=f"{task.name} {split}", kind=kind)
-    if told:
-        logger.info("%s %s: %s", task.name, split, "; ".join(told))
+    if facts:
+        logger.info("%s %s: %s", task.name, split, "; ".join(facts))
 
 
 def _in_words(sample: Sample) -> str:
@@ -114,7 +114,7 @@ def _judge(tokenizer: Any, unknown: float, sample: Sample | None, *, whose: str,
 
 
 def unknown_ids(tokenizer: Any) -> list[int]:
-    """The ids that stand for what a tokenizer does not know; none where it spells bytes."""
+    """The ids that stand for what a tokenizer does not know; none if it spells bytes."""
     ids = set() if tokenizer.unk_token_id is None else {tokenizer.unk_token_id}
     # The id that a tokenizer writes is not always the one that it says.
     for character in _NEVER_KNOWN:
@@ -137,8 +137,8 @@ def unknown_share(tokenizer: Any, ids: np.ndarray) -> float:
 
 def sampled_texts(task: Task, examples: Examples, *, is_target: bool) -> list[str]:
     """Texts of examples that are spread evenly over the split; [] if the task keeps none."""
-    kept = set(examples.dataset.column_names)
-    if is_target or task.inputs is None or not set(task.keep) <= kept or not task.keep:
+    column_names = set(examples.dataset.column_names)
+    if is_target or task.inputs is None or not set(task.keep) <= column_names or not task.keep:
         return []
     positions = np.linspace(
         0, len(examples), min(NUM_SAMPLED, len(examples)), endpoint=False, dtype=np.int64
@@ -186,7 +186,7 @@ class Cause(NamedTuple):
 
 
 def cause(tokenizer: Any) -> Cause:
-    """The likeliest reason why a tokenizer does not know the text."""
+    """The most likely reason why a tokenizer does not cover the text."""
     file = Path(tokenizer.name_or_path) / "tokenizer_config.json"
     if not file.parent.is_dir():
         file = Path(file.name)
@@ -225,7 +225,7 @@ def cause(tokenizer: Any) -> Cause:
 
 @functools.cache
 def _vocabulary(tokenizer: Any) -> tuple[int, bool]:
-    """How many tokens hold Hangul, composed, and whether any holds a capital letter."""
+    """How many tokens contain composed Hangul, and whether any contains a capital letter."""
     tokens = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
     num_hangul = sum(_HANGUL.search(token) is not None for token in tokens)
     return num_hangul, any(re.search("[A-Z]", token) for token in tokens)

@@ -28,7 +28,7 @@ from ke_t5.recipes.job import (
     take_sample_model,
 )
 from ke_t5.recipes.record import recorded, training_facts
-from ke_t5.recipes.split_overlap import tell_of_validated_rows
+from ke_t5.recipes.split_overlap import warn_of_validated_rows
 from ke_t5.recipes.summary import print_summary, report_start
 from ke_t5.recipes.task_splits import (
     TaskSplit,
@@ -214,7 +214,7 @@ def examples_of(job: Job) -> tuple[Examples, list[TaskSplit]]:
         raw = provenance(part.split, part.task.source, job.folders, part.task.rows)
         job.data[part.name] = {"examples": len(part.examples), "content": content, "raw": raw}
     train = [labelled(part) for part in train]
-    tell_of_validated_rows(job, train, valid)
+    warn_of_validated_rows(job, train, valid)
     if job.flags.eval_rows:
         valid = [part.on(part.examples.some_rows(job.flags.eval_rows)) for part in valid]
     for one, other in zip(train, valid, strict=True):

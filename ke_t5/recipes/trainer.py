@@ -39,7 +39,7 @@ class Timetable:
 
 
 class Trainer:
-    """Stands between the loop and the run's folder: it decides when, and has others do it."""
+    """Decides, between two updates of the loop, what the checkpointer and the validator do."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Trainer:
         self.log = RunLog(run, enabled=False)
 
     def open_logs(self, *, is_resumed: bool) -> None:
-        """Goes on with the logs of a run that is resumed, else begins them."""
+        """Continues the logs of a run that is resumed, else starts them."""
         if self.goes_on() or self.checkpointer.closing is None:
             self.checkpointer.revert_closing()
         resume_step = self.state.step if is_resumed else None

@@ -22,7 +22,7 @@ class Validator:
         task: of the run; its `best` says which score to compare by.
         splits: one for each member of the task, and how each is predicted: `helpers`.
         evaluate: evaluates the model as it is.
-        run: where results are written; on rank 0 only, the caller sees to that.
+        run: where results are written; the caller writes on rank 0 only.
         facts: what the reports say of the run.
 
     Attributes:
@@ -74,7 +74,7 @@ class Validator:
             results.write_mixture(self.run.evaluation(self.name), self.name, self.last, origin)
 
     def report(self) -> None:
-        """Writes the report of the validation whose predictions the run's folder holds."""
+        """Writes the report of the validation whose predictions are in the run's folder."""
         for helper, part in zip(self.helpers, self.splits, strict=True):
             folder = self.run.evaluation(part.name)
             results.report_validation(folder, helper, part, facts=self.facts)

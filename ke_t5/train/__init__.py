@@ -1,1 +1,1 @@
-"""What a training run is made of: optimizers and schedules, checkpoints, logs, and the loop."""
+"""What a training run is made of: optimizers, schedules, logs and the loop."""

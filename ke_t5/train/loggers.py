@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Writes what happens in a run to its folder; a run that is resumed goes on where it was.
+    """Writes what happens in a run to its folder; a resumed run continues its logs.
 
         metrics.jsonl   {"step": 240, "epoch": 1, "loss": 0.5, "lr": 0.0001}
                         {"step": 240, "split": "validation", "scores": {"accuracy": 88.1}}
@@ -32,7 +32,7 @@ class RunLog:
 
     Args:
         folder: the run's folder.
-        resume_step: the step of the checkpoint that the run goes on from, None for a new run. Lines
+        resume_step: the step of the checkpoint that the run resumes from, None for a new run. Lines
             of later steps are dropped (for a new run, all), because they will be written again,
             and so are those of closing validations (see `ke_t5.recipes.closing`).
         enabled: False on every rank but 0: nothing is written.
@@ -58,7 +58,7 @@ class RunLog:
         return path.open("a", encoding="utf-8", newline="\n", buffering=1)
 
     def count(self, *, rows: int, tokens: int) -> None:
-        """An update is done, of so many rows and tokens; for the rates of the next `step`."""
+        """Counts an update with its rows and tokens, for the rates of the next `step`."""
         self._steps, self._rows = self._steps + 1, self._rows + rows
         self._tokens += tokens
         self._counted_at = time.monotonic()
@@ -95,7 +95,7 @@ class RunLog:
         """
         if not self._is_open:
             return
-        # What passed since the last update was evaluation: it is no part of the training rates.
+        # The time since the last update was evaluation: the training rates leave it out.
         self._since += time.monotonic() - max(self._counted_at, self._since)
         line: dict[str, object] = {"step": step, "split": split, "scores": scores}
         if is_closing:
@@ -133,7 +133,7 @@ class RunLog:
         if writer is None:
             return
         for name, value in numbers.items():
-            # A split's name may hold brackets, which TensorBoard would warn of.
+            # A split's name may contain brackets, which TensorBoard would warn of.
             tag = re.sub(r"[^\w./-]+", "_", f"{prefix}/{name}", flags=re.ASCII)
             writer.add_scalar(tag, value, line["step"])
 
@@ -152,7 +152,7 @@ class RunLog:
 
 
 def _cut(path: Path, end_step: int) -> None:
-    """Keeps the lines that stay in a run that goes on at `end_step`, in one instant."""
+    """Keeps the lines that stay in a run that resumes at `end_step`, in one instant."""
     if not path.exists():
         return
     # What follows the last line's end is a line that a killed process has begun.
@@ -212,7 +212,7 @@ class ProgressBar:
         self._bar.update(num_steps)
 
     def show(self, *, loss: float) -> None:
-        """Shows the loss; where standard error is no terminal, this logs a line."""
+        """Shows the loss; if standard error is not a terminal, this logs a line."""
         if not self._bar.disable:
             self._bar.set_postfix_str(f"loss {loss:.4g}")
         elif self._enabled:
@@ -230,7 +230,7 @@ class ProgressBar:
             )
 
     def write(self, text: str) -> None:
-        """A line of its own, above the bar."""
+        """Prints a line above the bar."""
         if not self._bar.disable:
             self._bar.write(text, file=sys.stderr)
         elif self._enabled:

@@ -1,6 +1,6 @@
 """The loop: `fit` yields after every update; logging, validation and saving stay with the caller.
 
-The loss of a global batch is normalised once, by what the whole batch holds: each part's mean loss
+The loss of a global batch is normalised once, over the whole batch: each part's mean loss
 is weighted by its own count over the batch's count, so the gradient does not depend on the number
 of processes or of accumulated parts (dropout aside).
 """
@@ -42,17 +42,17 @@ def no_loss() -> torch.Tensor:
 
 @dataclass
 class TrainState:
-    """What a run changes, and what a checkpoint must hold.
+    """What a run changes, and what a checkpoint must contain.
 
     Attributes:
         model: wrapped for several processes; `module` is the bare one.
-        lr_multiplier: number of updates done -> lr_multiplier on the learning rate of the next.
+        lr_multiplier: number of updates done -> factor on the learning rate of the next.
         step: updates done.
         rows: rows seen.
         loss_sum: of the updates since the last logged one, this rank's share (a tensor, so that
             nothing waits for it); loss_steps: how many these are.
         guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
-            run is kept or told.
+            run is saved or reported.
     """
 
     model: torch.nn.Module
@@ -91,7 +91,7 @@ class Update:
 
 
 def count_steps(plan: BatchPlan, num_epochs: int) -> int:
-    """Updates in so many passes over the data."""
+    """Updates in this number of passes over the data."""
     return sum(plan.num_batches(epoch) for epoch in range(num_epochs))
 
 
@@ -127,7 +127,7 @@ def has_unused_parameters(
 
 
 def loss_of(output: object) -> torch.Tensor:
-    """The loss in a model's output; a UserError where it gave none."""
+    """The loss in a model's output; a UserError if it gave none."""
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if loss is None:
         raise UserError(
@@ -220,7 +220,7 @@ def _load(
 def _prefetch(
     batches: Iterator[tuple[int, bool, np.ndarray]], load: Callable, workers: int
 ) -> Iterator[tuple[int, bool, np.ndarray, list]]:
-    """The batches with what `load` makes of them, loaded ahead by so many threads."""
+    """The batches with what `load` makes of them, loaded ahead by `workers` threads."""
     if workers == 0:
         for epoch, is_last, batch in batches:
             yield epoch, is_last, batch, load(batch)

@@ -49,7 +49,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# A task's own learning rate is meant for these; 5e-5 would leave an SGD where it stands.
+# A task's own learning rate is meant for these; with 5e-5 an SGD would not move.
 ADAM_FAMILY = ("AdamW", "Adam", "RAdam", "NAdam", "Adamax")
 ADAFACTOR_LR = 1e-3
 
@@ -62,7 +62,7 @@ def _torch_optimizer(name: str, arguments: dict) -> Optimizer:
 
 
 def _fused(arguments: dict) -> bool | None:
-    """`fused` as the user set it, else True where torch has such a kernel (1.3x on a CPU)."""
+    """`fused` as the user set it, else True if torch has such a kernel (1.3x on a CPU)."""
     if arguments["fused"] is not None or arguments["foreach"]:
         return arguments["fused"]
     parameters = [parameter for group in arguments["params"] for parameter in group["params"]]
@@ -81,7 +81,7 @@ def AdamW(
     foreach: bool | None = None,
     fused: bool | None = None,
 ):
-    """torch's AdamW, fused where it can be, with a fine-tuning learning rate."""
+    """torch's AdamW, fused if it can be, with a fine-tuning learning rate."""
     return _torch_optimizer("AdamW", {**locals(), "fused": _fused(locals())})
 
 
@@ -97,7 +97,7 @@ def Adam(
     fused: bool | None = None,
     decoupled_weight_decay: bool = False,
 ):
-    """torch's Adam, fused where it can be, with a fine-tuning learning rate."""
+    """torch's Adam, fused if it can be, with a fine-tuning learning rate."""
     return _torch_optimizer("Adam", {**locals(), "fused": _fused(locals())})
 
 

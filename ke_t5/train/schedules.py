@@ -77,7 +77,7 @@ def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
 
     Args:
         name: one of `SCHEDULES` ("constant" alone has no warm-up).
-        total_steps: updates in all --epochs, whatever --max_steps says.
+        total_steps: updates in all --epochs, regardless of --max_steps.
 
     gin: `get_scheduler.warmup_ratio` (of all steps, rounded up), `.warmup_steps` (beats the ratio),
     `.min_ratio` (the factor never decays below it).
@@ -101,8 +101,8 @@ def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
 def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
     """Sets each group's `lr` to its `initial_lr` x `factor`, before the update it is for.
 
-    The first call stores `initial_lr` in the group, so a checkpoint of the optimizer holds it and a
-    resumed run needs the step number only: `set_learning_rate(optimizer, schedule(step))`.
+    The first call stores `initial_lr` in the group, so a checkpoint of the optimizer contains it
+    and a resumed run needs the step number only: `set_learning_rate(optimizer, schedule(step))`.
 
     Raises:
         UserError: a schedule meets an optimizer that times itself (Adafactor's relative_step).

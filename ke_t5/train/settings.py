@@ -21,7 +21,7 @@ class FitSettings:
     """How the model is fitted.
 
     Attributes:
-        precision: "bf16" (autocast; weights stay float32), "fp32", or "auto": bf16 where the GPU
+        precision: "bf16" (autocast; weights stay float32), "fp32", or "auto": bf16 if the GPU
             has it, else fp32.
         accumulate: parts of a global batch that each process computes one after the other.
         clip_norm: largest norm of the gradient, None for no clipping.
