@@ -142,7 +142,7 @@ def test_killed_at_any_call_leaves_a_whole_checkpoint(tmp_path):
         [sys.executable, "-c", KILLS, tmp_path / "weights", here, here.parent],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()

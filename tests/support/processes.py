@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -27,7 +29,7 @@ _HEAVY = (
     "transformers.models.bert.modeling_bert", "transformers.models.roberta.modeling_roberta",
     "sklearn.metrics", "scipy.stats", "matplotlib.backends.backend_agg", "pytest",
 )  # fmt: skip
-TIMEOUT = 180  # seconds, for a run that takes ten
+TIMEOUT = 300  # seconds, for a run that takes ten
 
 
 def _context() -> Any:
@@ -110,7 +112,7 @@ class Script:
     def errors(self) -> str:
         """What it has written on stderr so far."""
         file = self.outputs / "stderr"
-        return file.read_text(encoding="utf-8") if file.exists() else ""
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
         """Returns as soon as the condition is true of the running script."""
@@ -122,14 +124,16 @@ class Script:
 
     def kill(self, number: int) -> None:
         """Sends it a signal."""
-        os.kill(self.process.pid, number)
+        with suppress(ProcessLookupError):  # it has come to its end
+            os.kill(self.process.pid, number)
 
     def end(self) -> subprocess.CompletedProcess[str]:
         """Waits for its end: exit code (minus the signal of a killed one), stdout and stderr."""
         self.process.join(TIMEOUT)
         assert not self.process.is_alive(), self.errors
-        output = (self.outputs / "stdout").read_text(encoding="utf-8")
-        return subprocess.CompletedProcess(self.args, self.process.exitcode, output, self.errors)
+        output, errors = (self.outputs / "stdout").read_text(encoding="utf-8"), self.errors
+        shutil.rmtree(self.outputs)
+        return subprocess.CompletedProcess(self.args, self.process.exitcode, output, errors)
 
 
 def run_script(
