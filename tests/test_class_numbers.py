@@ -130,7 +130,7 @@ def test_a_cell_that_is_no_text_is_one_line(tmp_path, rows, problem):
 
 def test_a_column_of_numbers_is_no_column_of_texts():
     dataset = datasets.Dataset.from_dict({"title": [1, 2]})
-    with pytest.raises(UserError, match="here: column 'title' holds int64, not texts; give it as"):
+    with pytest.raises(UserError, match="here: column 'title' is int64, not text; convert it to"):
         checks.has_texts(dataset, "here", columns=("title",))
 
 

@@ -51,7 +51,7 @@ def choose_model(form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
 
 
 def _listed_or_ours(form: str, found: Pretrained, listed: str) -> Choice:
-    """transformers' class `listed`, unless the checkpoint's weights speak for one of our heads."""
+    """transformers' class `listed`, unless its weights suit one of our heads better."""
     kind = found.config["model_type"]
     ours = head_for_pooling(found) if FORMS[form].reads_pooler else None
     if ours is not None:
@@ -60,7 +60,7 @@ def _listed_or_ours(form: str, found: Pretrained, listed: str) -> Choice:
 
 
 def choose_listed(auto_class: str, form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
-    """The class that an Auto class of transformers (by its name) stands for on this checkpoint.
+    """The class to which an Auto class of transformers (by its name) resolves for this checkpoint.
 
     Raises:
         UserError: the Auto class is not for the task's form, or has no class for the checkpoint.

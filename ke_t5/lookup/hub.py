@@ -21,12 +21,12 @@ SAFE_UNPICKLING = (2, 10)
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model that exists, and its configuration as it stands in `config.json`.
+    """A model that exists, and the contents of its `config.json`.
 
     Args:
         name: the folder or hub name, as `from_pretrained` takes it.
         folder: where its files are; None for the hub.
-        local_only: to be read from the cache, without asking the hub.
+        local_only: read from the cache, without asking the hub.
     """
 
     name: str
@@ -66,7 +66,7 @@ def _on_hub(name: str, where: str) -> Pretrained:
         raise UserError(
             "neither a folder nor a model on the hub (or it is private)",
             where,
-            "check the name; log in with `hf auth login` where it is private",
+            "check the name; log in with `hf auth login` if it is private",
             Exit.CHECKPOINT,
         ) from error
     except EntryNotFoundError as error:
@@ -88,7 +88,7 @@ def _config_of(folder: Path, where: str) -> dict:
         raise _no_config(where) from error
     except ValueError as error:
         raise UserError(
-            f"no JSON ({error})", str(path), "download the file again", Exit.CHECKPOINT
+            f"not JSON ({error})", str(path), "download the file again", Exit.CHECKPOINT
         ) from error
     if not isinstance(config, dict) or not config.get("model_type"):
         raise UserError(
@@ -98,7 +98,7 @@ def _config_of(folder: Path, where: str) -> dict:
 
 
 def require_weights(found: Pretrained, *, where: str = WHERE) -> None:
-    """Raises UserError where a folder holds no weights, or none that can be read safely."""
+    """Raises UserError if a folder contains no weights, or none that can be read safely."""
     if found.folder is None:
         return
     there = {path.name for path in found.folder.iterdir()}
@@ -106,7 +106,7 @@ def require_weights(found: Pretrained, *, where: str = WHERE) -> None:
         return
     if not there.intersection(PICKLED_WEIGHTS):
         raise UserError(
-            f"the folder holds no weights ({' or '.join((SAFE_WEIGHTS[0], PICKLED_WEIGHTS[0]))})",
+            f"the folder contains no weights ({SAFE_WEIGHTS[0]} or {PICKLED_WEIGHTS[0]})",
             f"{where} {found.name}",
             "add --from_scratch true to start from its configuration with fresh weights",
             Exit.CHECKPOINT,
@@ -145,7 +145,7 @@ def _no_network(name: str, where: str, reason: str) -> UserError:
     return UserError(
         f"no such folder, and {reason}",
         where,
-        f"download it where there is a network (`hf download {name}`) and give its folder; "
+        f"download it on a machine with network access (`hf download {name}`) and give its folder; "
         "--sample needs none",
         Exit.CHECKPOINT,
     )

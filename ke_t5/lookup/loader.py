@@ -38,13 +38,13 @@ def register_model(alias: str) -> Callable[[ModelClass], ModelClass]:
     """A class decorator that makes the class available as `--model_name ALIAS`.
 
     Raises:
-        UserError: the alias is taken, holds a colon, or the class is no PreTrainedModel.
+        UserError: the alias is taken or contains a colon, or the class is not a PreTrainedModel.
     """
 
     def register(model_class: ModelClass) -> ModelClass:
         where = f"@register_model({alias!r}) on {_title(model_class)}"
         if ":" in alias:
-            raise UserError("an alias holds no colon", where, "choose another name")
+            raise UserError("an alias cannot contain a colon", where, "choose another name")
         _require_pretrained_model(model_class, where)
         if alias in _MODELS:
             taken = _MODELS.get(alias)
@@ -68,7 +68,7 @@ def load_model(name: str) -> type[PreTrainedModel]:
     """The class of that name (see the module's docstring for the spellings).
 
     Raises:
-        UserError: unknown module, class or alias; an import that fails; no PreTrainedModel.
+        UserError: unknown module, class or alias; an import that fails; not a PreTrainedModel.
     """
     where = f"--model_name {name!r}"
     target = name if ":" in name else _alias_target(name, where)
@@ -109,15 +109,15 @@ def check_model_name(name: str) -> str:
 
 
 def default_model_name(form: str) -> str:
-    """The model used for a task of that form where `--model_name` is not given."""
+    """The model for a task of that form if `--model_name` is not given."""
     return FORMS[form].default_model
 
 
 def model_forms(model_class: type) -> tuple[str, ...] | None:
-    """The task forms that a model class can serve, or None where that cannot be known.
+    """The task forms that a model class can serve, or None if that cannot be known.
 
-    Our classes and users' classes may say so in `task_forms`; else transformers' tables are
-    asked for the class, or for the nearest base class that they name.
+    Our classes and users' classes may declare them in `task_forms`; otherwise transformers'
+    tables are searched for the class, or for its nearest base class.
     """
     declared = getattr(model_class, "task_forms", None)
     if declared is not None:
@@ -157,8 +157,8 @@ def check_form(model_class: type, *forms: str) -> str:
 
 
 def choose_form(name: str, *forms: str) -> str:
-    """Which of a task's `forms` the model of that name will serve, by name where that is enough:
-    torch is imported only where there is a choice and the class is neither ours nor transformers'.
+    """Which of a task's `forms` the model of that name will serve, by its name if possible:
+    torch is imported only if there is a choice and the class is neither ours nor transformers'.
 
     Raises:
         UserError: an unknown name, or a user's class that can serve none of them.
@@ -168,7 +168,7 @@ def choose_form(name: str, *forms: str) -> str:
         return forms[0]
     target = name if ":" in name else _alias_target(name, f"--model_name {name!r}")
     if isinstance(target, str) and target.startswith("ke_t5.models.models:"):
-        # A class of another kind is refused where it is loaded.
+        # A class of another form is refused when it is loaded.
         form = MODEL_FORMS.get(class_name)
         return form if form in forms else forms[0]
     return check_form(load_model(name), *forms)
@@ -256,7 +256,9 @@ def _require_pretrained_model(model_class: object, where: str) -> None:
         return
     got = _title(model_class) if isinstance(model_class, type) else repr(model_class)
     raise UserError(
-        f"{got} is no PreTrainedModel", where, "derive the class from transformers.PreTrainedModel"
+        f"{got} is not a PreTrainedModel",
+        where,
+        "derive the class from transformers.PreTrainedModel",
     )
 
 
@@ -281,6 +283,6 @@ def _failed_import(name: str, where: str, error: BaseException) -> UserError:
         file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
         place = f" ({file.removeprefix(os.getcwd() + os.sep)}:{line})"
     reason = f"{type(error).__name__}: {error}{place}"
-    problem = UserError(f"importing {name!r} failed with {reason}", where, "mend the module")
+    problem = UserError(f"importing {name!r} failed with {reason}", where, "fix the module")
     problem.keep_traceback = True
     return problem

@@ -15,7 +15,7 @@ def find_spec(module_name: str) -> ModuleSpec | None:
     try:
         spec = importlib.util.find_spec(top) if top else None
     except ValueError:
-        # Raised for a module that is loaded but says nothing of its origin (`__main__`).
+        # Raised for a loaded module without an origin (`__main__`).
         return None
     for depth in range(len(rest)):
         if spec is None or spec.submodule_search_locations is None:
@@ -26,7 +26,7 @@ def find_spec(module_name: str) -> ModuleSpec | None:
 
 
 def names_in_source(spec: ModuleSpec) -> set[str] | None:
-    """The names that a module's source defines; None where only an import would tell."""
+    """The names that a module's source defines; None if only an import could find them."""
     if spec.origin is None or not spec.origin.endswith(".py"):
         return None
     try:

@@ -1,7 +1,7 @@
 """The names of a checkpoint's tensors, and what they say about its pooler. No torch.
 
 A classifier of transformers that reads the encoder's pooler (BERT's does) learns nothing for
-hundreds of updates where the checkpoint has none and the pooler is drawn anew: masked language
+hundreds of updates if the checkpoint has none and the pooler is newly initialized: masked language
 models and many sentence encoders.
 """
 
@@ -35,7 +35,7 @@ def tensor_names(found: Pretrained) -> set[str] | None:
     """The names of the tensors in a checkpoint, of which only headers and indexes are read.
 
     None if they cannot be known: no weights there, no network, or an old pickle. Of a pickled
-    checkpoint the set holds other words, too.
+    checkpoint the set contains other words, too.
     """
     for name in (*reversed(SAFE_WEIGHTS), *reversed(PICKLED_WEIGHTS)):
         if name in SAFE_WEIGHTS and _is_remote(found, name):
@@ -51,7 +51,7 @@ def tensor_names(found: Pretrained) -> set[str] | None:
                 return set(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
             return set(safetensors_header(path)) if name in SAFE_WEIGHTS else _pickled_words(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError):
-            return None  # where the weights are loaded, the error names the file
+            return None  # loading the weights will name the file
     return None
 
 
@@ -67,7 +67,7 @@ def head_for_pooling(found: Pretrained) -> tuple[str, str] | None:
     """(our head for a text, why) if the checkpoint has no trained pooler and transformers' class
     would draw one; None if that class is right.
 
-    A model of sentence-transformers says which tokens it was trained to be read by.
+    A model of sentence-transformers declares its pooling.
     """
     kind = found.config["model_type"]
     tables = importlib.import_module("transformers.models.auto.modeling_auto")
@@ -93,7 +93,7 @@ def _pooling_of(found: Pretrained) -> str | None:
         modes = json.loads(path.read_text(encoding="utf-8"))
         named = [head for mode, head in POOLINGS.items() if modes.get(mode)]
     except (OSError, ValueError, AttributeError):
-        return None  # it is not needed: nothing depends on it but this default
+        return None  # only this default depends on it
     return named[0] if len(named) == 1 else None
 
 
@@ -134,7 +134,7 @@ def _remote_names(found: Pretrained) -> set[str] | None:
 
     try:
         return set(get_safetensors_metadata(found.name).weight_map)
-    except Exception:  # whatever is wrong there, loading the weights reports it
+    except Exception:  # loading the weights reports what is wrong
         return None
 
 

@@ -1,4 +1,4 @@
-"""A tokenizer made to fit its model: the end mark, the padding, and the longest input."""
+"""A tokenizer adjusted to its model: end mark, padding, and max input length."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _COUNTED_FROM_PAD = (
 )  # fmt: skip
 # Their classifiers read the last position, whatever is there.
 _READ_LAST = ("xlnet",)
-# A tokenizer that knows no limit says a number of 30 digits.
+# A tokenizer without a limit reports a number of 30 digits.
 _NO_LIMIT = 10**9
-# Beyond it no task of ours is cut, and nobody needs to be told.
+# No input of our tasks is longer, so a limit above it is not reported.
 _LONG = 4096
 
 
@@ -57,7 +57,7 @@ def _config(raw_config: Mapping[str, Any], where: str) -> PreTrainedConfig:
     import transformers
 
     register_type(raw_config["model_type"])
-    # A user's own type is known to nobody but the user's class.
+    # Only the user's class knows a user's own type.
     is_known = raw_config["model_type"] in transformers.CONFIG_MAPPING
     make = transformers.AutoConfig.for_model if is_known else transformers.PreTrainedConfig
     try:
@@ -178,7 +178,7 @@ def _fit_end(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[str]:
         tokenizer.special_tokens_pattern = patterns.get(tokenizer.special_tokens_pattern, "eos")
     if written_end(tokenizer, ends) is None:
         raise UserError(
-            f"{type(tokenizer).__name__} writes no end mark and cannot be told to",
+            f"{type(tokenizer).__name__} writes no end mark and cannot be configured to",
             where,
             "save it as a tokenizer.json that ends texts with it",
             Exit.CHECKPOINT,

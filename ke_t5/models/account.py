@@ -1,4 +1,4 @@
-"""What a model has of a checkpoint: loaded, left out, drawn anew; told in one line."""
+"""What a model takes from a checkpoint, loaded, left out or initialized, reported in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def digest(
     new_head: bool,
     where: str,
 ) -> str:
-    """The line about what was loaded; an error where more than a head is missing."""
+    """The line about what was loaded; an error if more than a head is missing."""
     missing = set(info["missing_keys"])
     other_shapes = {key: shapes for key, *shapes in info["mismatched_keys"]}
     if has_own_head(found.config) and lacks_head(found):
@@ -53,7 +53,7 @@ def digest(
 
 
 def _other_labels(found: Pretrained, names: list[str], *, new_head: bool, where: str) -> list[str]:
-    """A line where the loaded head was trained for other labels than the task's `names`, if so.
+    """A line if the loaded head was trained for labels other than the task's `names`.
 
     Raises:
         UserError: they are the task's in another order, and the head is not to be trained again.
@@ -63,15 +63,15 @@ def _other_labels(found: Pretrained, names: list[str], *, new_head: bool, where:
     is_unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in own)
     if not names or own == names or is_unnamed:
         return []
-    told = f"its head has the labels {_listed(own)}, the task {_listed(names)}"
+    difference = f"its head has the labels {_listed(own)}, the task {_listed(names)}"
     if not new_head and set(own) == set(names):
         raise UserError(
-            f"{told}: the same in another order",
+            f"{difference}: the same in another order",
             f"{where} {found.name}",
             "every prediction would get a wrong name; give the classifier the task's order",
             Exit.CHECKPOINT,
         )
-    return [told]
+    return [difference]
 
 
 def _in_head(model: PreTrainedModel, key: str) -> bool:
@@ -98,7 +98,7 @@ def _tops(keys: Collection[str]) -> list[str]:
 
 
 def _left_out(model: PreTrainedModel, keys: Collection[str]) -> list[str]:
-    """The modules that the keys belong to; of the body only the part that is meant."""
+    """The modules that the keys belong to; of the body only the affected part."""
     backbone = getattr(model, "backbone", None)
     bodies = {model.base_model_prefix, getattr(backbone, "base_model_prefix", ""), "backbone"}
     parts = (key.split(".") for key in keys)
@@ -106,7 +106,7 @@ def _left_out(model: PreTrainedModel, keys: Collection[str]) -> list[str]:
 
 
 def _risks(new: Collection[str]) -> list[str]:
-    """A line about a pooler of the body that is drawn anew."""
+    """A line about each pooler of the body that is newly initialized."""
     poolers = [name for name in new if name.endswith(".pooler")]
     return [
         f"risk: {name} is untrained and may learn nothing for hundreds of steps "

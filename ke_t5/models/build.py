@@ -1,4 +1,4 @@
-"""A model ready to train or test: weights loaded or drawn, and one honest line about them."""
+"""A model ready to train or test: weights loaded or initialized, and one line about them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ke_t5.models.fidelity import compare_with_files
 
 # What `post_init` sets on a model.
 POST_INIT = "all_tied_weights_keys"
-# Bytes; where torch begins a tensor that it allocates on a CPU.
+# Bytes; torch aligns the tensors that it allocates on a CPU to it.
 ALIGNMENT = 64
 
 
@@ -58,7 +58,7 @@ def build_model(
         task_config: what the task adds to the configuration (num_labels, id2label, ...).
         model_config: what the user changes in it.
         tokenizer: checked against the embedding.
-        new_head: whether a head that the weights do not hold may be drawn.
+        new_head: whether a head that is not among the weights may be initialized.
 
     Raises:
         UserError: no weights, another architecture, more missing than the head, too many ids.
@@ -86,7 +86,7 @@ def build_model(
             note = digest(model, info, found, names, new_head=new_head, where=where)
     if tokenizer is not None:
         vocabulary.fit_generation(model)
-    # What a training may still set at will; None: everything.
+    # What a training may still initialize differently; None: everything.
     names = None if drawn is None else frozenset(drawn)
     model.drawn_parameters = names  # pyright: ignore[reportArgumentType]
     return _keep_head_apart(model).eval(), "; ".join([note, *lines])
@@ -120,14 +120,14 @@ def _config(
     if not (reads(found.config) if reads else kind == config_class.model_type):
         made_for = getattr(config_class, "made_for", repr(config_class.model_type))
         raise UserError(
-            f"a {kind!r} model, and {model_class.__name__} is made for {made_for}",
+            f"checkpoint is {kind!r}, but {model_class.__name__} expects {made_for}",
             f"{where} {found.name}",
             "leave --model_name out for a class that fits, or give the folder of such a model",
             Exit.CHECKPOINT,
         )
     changes = dict(task_config)
     if "id2label" in changes:
-        # The library takes the names or their number, and compares in vain where it is given both.
+        # The library takes the names or their number, and cannot compare them given both.
         changes.pop("num_labels", None)
     with quiet():
         return config_class.from_pretrained(
@@ -179,7 +179,7 @@ def _load(
         return loaded
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         with torch.device("meta"):
-            model_class(copy.deepcopy(config))  # raises again what is not the weights' fault
+            model_class(copy.deepcopy(config))  # raises again what is not caused by the weights
         raise _unreadable(found, where, error) from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":

@@ -1,6 +1,6 @@
 """A folder to start a character model from: `python -m ke_t5.models.characters DIR`.
 
-It holds the configuration of a HashedNgramForSequenceClassification and a tokenizer whose tokens
+It contains the configuration of a HashedNgramForSequenceClassification and a tokenizer whose tokens
 are single characters. What it writes depends on nothing but the arguments.
 """
 

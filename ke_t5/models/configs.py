@@ -1,6 +1,6 @@
-"""Configurations of our models: each has a `model_type` of its own.
+"""Configurations of our models: each has its own `model_type`.
 
-A folder that says `t5` would otherwise load as another class, with random weights and no word.
+A folder that says `t5` would otherwise load as another class, silently with random weights.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ class T5CharacterConfig(T5EncoderConfig):
     """Of T5EncoderForCharacterTagging.
 
     Args:
-        max_token_characters: places inside a token that are told apart;
+        max_token_characters: positions inside a token that are distinguished;
             longer tokens share the last.
-        character_crf: a CRF over the characters; without it each has a decision of its own.
+        character_crf: a CRF over the characters; without it each is decided separately.
         crf_iob2: as in T5CrfConfig.
     """
 
@@ -125,7 +125,7 @@ class EncoderConfig(PreTrainedConfig):
 
     model_type = "ke_t5_any_encoder"
     sub_configs = {"backbone": AutoConfig}  # pyright: ignore[reportAssignmentType]
-    made_for: ClassVar[str] = "an encoder of transformers that stands alone"
+    made_for: ClassVar[str] = "a stand-alone encoder of transformers"
 
     backbone: dict | PreTrainedConfig | None = None
     pad_token_id: int | None = None
@@ -155,11 +155,11 @@ class EncoderConfig(PreTrainedConfig):
     def reads(cls, config: dict) -> bool:
         """Whether the body of a model with this configuration fits; its head may be another."""
         kind = config["model_type"]
-        can_stand = kind in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES or kind in (
+        is_standalone = kind in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES or kind in (
             *ENCODER_CLASSES,
             *READ_BY_DECODER,
         )
-        if config.get("is_encoder_decoder") and not can_stand:
+        if config.get("is_encoder_decoder") and not is_standalone:
             return False
         return "backbone" in config or not kind.startswith(OUR_PREFIX)
 

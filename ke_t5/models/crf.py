@@ -69,7 +69,7 @@ class CRF(nn.Module):
     def decode(
         self, emissions: Tensor, mask: Tensor, forbidden: Tensor | None = None
     ) -> list[list[int]]:
-        """The best tag ids of each sentence, as many as the mask holds."""
+        """The best tag ids of each sentence, one for each unmasked position."""
         emissions, _, lengths = _packed(emissions, None, mask)
         best = viterbi(emissions, *self._scores(emissions.dtype, forbidden), lengths).tolist()
         return [row[:length] for row, length in zip(best, lengths.tolist(), strict=True)]
@@ -134,7 +134,7 @@ class _Rows:
         self.counts: list[int] = self.inside.sum((1, 2)).tolist()
 
     def scores(self, emissions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """[L, B, T]: the emissions, start and end added where sentences start and end."""
+        """[L, B, T]: the emissions, start and end added at the ends of sentences."""
         scores = emissions.detach()[self.order].transpose(0, 1).contiguous()
         scores[0] += start
         scores[self.last, torch.arange(len(self.last), device=self.last.device)] += end
@@ -278,7 +278,7 @@ def _best_values(best: Tensor, transitions: Tensor, into: Tensor, highest: Tenso
 
 
 def _possible(tags: Tensor, forbidden: Tensor) -> Tensor:
-    """The tags [B, L], unknown where they may not follow the one before: an entity that begins
+    """The tags [B, L], unknown if they may not follow the one before: an entity that begins
     inside a token leaves an I- behind an O."""
     start = tags.new_full((tags.size(0), 1), len(forbidden) - 1)
     before = torch.cat([start, tags[:, :-1]], dim=1)

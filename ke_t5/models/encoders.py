@@ -45,7 +45,7 @@ class T5EncoderWithHead(Head, T5EncoderModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         # The general rule would draw the head from N(0, initializer_factor), a hundred times too
-        # wide. T5's own layers are drawn again by the modules that hold them.
+        # wide. T5's own layers are initialized again by the modules that contain them.
         _init_head(module)
 
 

@@ -24,11 +24,11 @@ def export(
     """The folder, written under another name, read back, compared, and only then renamed.
 
     Args:
-        folder: replaced where it holds an export already; its parents are made.
+        folder: replaced if it already contains an export; its parents are created.
         card: the text of README.md.
 
     Raises:
-        UserError: the folder holds something else, or what was read back differs.
+        UserError: the folder contains something else, or what was read back differs.
     """
     folder = Path(folder)
     check_replaceable(folder)
@@ -51,13 +51,13 @@ def save_configuration(
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raises UserError where the folder holds something that is no export."""
+    """Raises UserError if the folder contains something other than an export."""
     if not folder.exists() or (folder.is_dir() and (folder / "config.json").is_file()):
         return
     if folder.is_dir() and not any(folder.iterdir()):
         return
     raise UserError(
-        "it exists and is no exported model",
+        "it exists and is not an exported model",
         f"--hf_path {folder}",
         "choose a new folder",
         Exit.CHECKPOINT,

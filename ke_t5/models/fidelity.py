@@ -1,4 +1,4 @@
-"""Whether a loaded model holds what its checkpoint's files hold, tensor by tensor.
+"""Whether a loaded model equals its checkpoint's files, tensor by tensor.
 
 Versions of transformers have filled T5's embedding from the head, or with zeros, without a word.
 """
@@ -20,7 +20,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained, has_own_head
 from ke_t5.lookup.tensor_names import file_of
 
-# Tables that models compute themselves; old checkpoints hold them.
+# Tables that models compute themselves; old checkpoints contain them.
 COMPUTED = r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)$"
 
 
@@ -28,7 +28,7 @@ def compare_with_files(
     model: PreTrainedModel, info: dict[str, Any], found: Pretrained, *, where: str
 ) -> None:
     """Compares the model with the files it was loaded from; an embedding or a head that differs is
-    set to the file's. Adds to `info` an embedding that no file holds (`missing_keys`) and tensors
+    set to the file's. Adds to `info` an embedding that no file has (`missing_keys`) and tensors
     that nothing has used (`unexpected_keys`).
 
     Args:
@@ -39,7 +39,7 @@ def compare_with_files(
     """
     drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     prefixes = _prefixes(model)
-    held = {
+    parameters = {
         _plain(name, prefixes): tensor
         for name, tensor in model.state_dict(keep_vars=True).items()
         if name not in drawn
@@ -48,7 +48,7 @@ def compare_with_files(
     wrong: dict[str, Tensor] = {}
     unused, seen = set(), set()
     for name, tensor in read_tensors(found):
-        own = held.get(_plain(name, prefixes))
+        own = parameters.get(_plain(name, prefixes))
         if own is None:
             unused.add(name)
         elif own.shape == tensor.shape:
@@ -61,8 +61,8 @@ def compare_with_files(
         return  # no file here, or other names than ours: nothing can be compared
     is_converted = _is_converted(model)
     for name, tensor in wrong.items():
-        if not _set_table(model, held[name], tensor, right) and not is_converted:
-            if held[name].data_ptr() not in right:
+        if not _set_table(model, parameters[name], tensor, right) and not is_converted:
+            if parameters[name].data_ptr() not in right:
                 raise _differs(name, found, where)
     if not is_converted:
         ignored = model._keys_to_ignore_on_load_unexpected or []
@@ -78,7 +78,7 @@ def compare_with_files(
 
 
 def read_tensors(found: Pretrained) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of all that a checkpoint's files hold, one at a time."""
+    """(name, tensor) of everything in a checkpoint's files, one at a time."""
     for name in (*SAFE_WEIGHTS, *PICKLED_WEIGHTS):
         path = file_of(found, name)
         if path is None:
@@ -95,7 +95,7 @@ def read_tensors(found: Pretrained) -> Iterator[tuple[str, Tensor]]:
 def _tensors_in(path: Path) -> Iterator[tuple[str, Tensor]]:
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - it is no dict and cannot be iterated
+            for name in tensors.keys():  # noqa: SIM118 - it is not a dict and cannot be iterated
                 yield name, tensors.get_tensor(name)
     else:
         yield from torch.load(path, map_location="cpu", weights_only=True).items()
@@ -126,7 +126,7 @@ def _set_table(model: PreTrainedModel, own: Tensor, tensor: Tensor, right: set[i
     embedding: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()
     if head is not None and own is head.weight and own.data_ptr() in right:
-        # It shares the embedding's memory, and the file has a head of its own.
+        # It shares the embedding's memory, and the file has a separate head.
         head.weight = nn.Parameter(tensor.to(own.dtype))
         return True
     if embedding is None or own.data_ptr() != embedding.weight.data_ptr():

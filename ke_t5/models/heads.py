@@ -29,20 +29,20 @@ Pool = Callable[[Tensor, Tensor], Tensor]
 
 
 def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, D]: the first token of [B, S, D] that the mask holds."""
+    """[B, D]: the first unmasked token of [B, S, D]."""
     first = mask.int().argmax(dim=1)
     return hidden[torch.arange(hidden.size(0), device=hidden.device), first]
 
 
 def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, D]: the last token of [B, S, D] that the mask holds."""
+    """[B, D]: the last unmasked token of [B, S, D]."""
     places = torch.arange(hidden.size(1), device=hidden.device)
     last = places.where(mask, 0).argmax(dim=1)
     return hidden[torch.arange(hidden.size(0), device=hidden.device), last]
 
 
 def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, D]: the mean of [B, S, D] over the mask; 0 if it holds no token."""
+    """[B, D]: the mean of [B, S, D] over the mask; 0 if it is empty."""
     mask = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
 
@@ -78,12 +78,12 @@ class Pooler(nn.Module):
 
 
 def exact(logits: Tensor) -> Tensor:
-    """The logits in float32 or float64: a loss in half precision loses what it measures."""
+    """The logits in float32 or float64: half precision is too coarse for a loss."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labels [...] that are not -100, of logits [..., C]; 0 where there is none."""
+    """Mean over the labels [...] that are not -100, of logits [..., C]; 0 if there is none."""
     total = functional.cross_entropy(
         exact(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )
@@ -143,7 +143,7 @@ class SequenceHead(Head):
 
     @staticmethod
     def pool(hidden: Tensor, mask: Tensor) -> Tensor:
-        """The vector [B, D] of each text's [B, S, D] tokens that the mask holds."""
+        """The vector [B, D] of each text, from its unmasked tokens [B, S, D]."""
         raise NotImplementedError
 
     def add_head(self) -> None:
@@ -197,7 +197,7 @@ class EntityPairHead(Head):
 
     @staticmethod
     def pool(hidden: Tensor, mask: Tensor) -> Tensor:
-        """The vector [B, D] of each text's [B, S, D] tokens that the mask holds."""
+        """The vector [B, D] of each text, from its unmasked tokens [B, S, D]."""
         raise NotImplementedError
 
     def add_head(self) -> None:
@@ -323,8 +323,8 @@ class AnswerHead(Head):
 
 
 def _inside_text(positions: Tensor, mask: Tensor) -> Tensor:
-    """The positions [B], -100 where the mask [B, S] does not hold them."""
+    """The positions [B], -100 if they are masked in [B, S]."""
     positions = positions.view(-1)
     inside = (positions >= 0) & (positions < mask.size(1))
-    held = mask.gather(1, positions.where(inside, 0).unsqueeze(1)).squeeze(1)
-    return positions.masked_fill(~(inside & held), IGNORED)
+    is_unmasked = mask.gather(1, positions.where(inside, 0).unsqueeze(1)).squeeze(1)
+    return positions.masked_fill(~(inside & is_unmasked), IGNORED)

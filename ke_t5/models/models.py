@@ -1,6 +1,6 @@
 """Our model classes: an encoder, a head, and the configuration that says which.
 
-Every class has a `model_type` of its own and is registered with transformers' Auto classes, so
+Every class has its own `model_type` and is registered with transformers' Auto classes, so
 that `AutoModelForSequenceClassification.from_pretrained` and `pipeline` find it.
 """
 

@@ -45,7 +45,7 @@ class CrfHead(Head):
         Args:
             labels: [B, S]; `loss` is then the mean negative log-likelihood of a sentence that has
                 one. A token whose label is -100 stays in the chain, its tag unknown. While training
-                with labels, `logits` is None: no step waits for a search that nobody reads.
+                with labels, `logits` is None: no step waits for a search whose result is unused.
         """
         hidden, mask, output = self.encode(
             input_ids=input_ids,
@@ -138,7 +138,7 @@ class CharacterHead(Head):
         Args:
             character_token_idx: [B, K], the token of each character; -1 is padding. A space, or a
                 character that normalisation removed, has the token of its left neighbour.
-            labels: [B, K], -100 where there is none.
+            labels: [B, K], -100 if there is none.
         """
         if character_token_idx is None:
             raise ValueError("character_token_idx [B, K] is needed: the token of each character")
@@ -184,7 +184,7 @@ def places_in_token(character_token_idx: Tensor, num_places: int) -> tuple[Tenso
 
 
 def _places_in_run(index: Tensor) -> Tensor:
-    """How many equal neighbours stand in front of each of [B, K]."""
+    """How many equal neighbours precede each of [B, K]."""
     order = torch.arange(index.size(1), device=index.device)
     begins = functional.pad(index[:, 1:] != index[:, :-1], (1, 0), value=True)
     return order - (begins * order).cummax(1).values
@@ -217,7 +217,7 @@ class DependencyHead(Head):
         self.root = nn.Embedding(1, width)
         self.head_of = nn.Linear(width, heads)
         self.head_as = nn.Linear(width, heads)
-        # With its bias, one layer holds both terms of the biaffine form: (U x + b) . y
+        # With its bias, one layer has both terms of the biaffine form: (U x + b) . y
         self.head_product = nn.Linear(heads, heads)
         self.relation_of = nn.Linear(width, relations)
         self.relation_as = nn.Linear(width, relations)
@@ -241,7 +241,7 @@ class DependencyHead(Head):
 
         Args:
             word_token_idx: [B, W, 2], first and last (inclusive) token of each word; -1 is padding.
-            labels: [B, W], gold heads (0 root, j the j-th word); -100 where there is none.
+            labels: [B, W], gold heads (0 root, j the j-th word); -100 if there is none.
             relation_labels: [B, W], ids.
         """
         if word_token_idx is None:

@@ -30,7 +30,7 @@ def check_ids(
 
 
 def fit_config(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Gives a configuration the tokenizer's special ids where the model would read others; a line
+    """Gives a configuration the tokenizer's special ids if the model would use others; a line
     for each that the configuration said otherwise."""
     _take_pad_id(config, tokenizer)
     backbone = getattr(config, "backbone", None) or config
@@ -51,8 +51,8 @@ def _take_end_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -
     if written is None or written in (said if isinstance(said, list) else [said]):
         return []
     config.eos_token_id = written
-    told = "no end mark" if said is None else f"the end mark {said}"
-    return [f"config.json names {told}, the tokenizer writes {written}, which is used"]
+    named = "no end mark" if said is None else f"the end mark {said}"
+    return [f"config.json names {named}, the tokenizer writes {written}, which is used"]
 
 
 def _take_pad_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:

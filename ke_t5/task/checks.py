@@ -1,4 +1,4 @@
-"""Row checks: what the rows of a kind of task must hold, before a tokenizer is loaded.
+"""Row checks: what the rows of a family of tasks must contain, before a tokenizer is loaded.
 
 Each is `check(dataset, where, ...)` over a split's Arrow columns, fast enough for every start, and
 raises UserError with the row.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, column: str) -> None:
-    """Refuses a value that is no label.
+    """Refuses a value that is not a label.
 
     Args:
         column: a column of labels, of lists of them ("tags"), or a field of a list of records
@@ -48,7 +48,7 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
 
 
 def _unknown_label(value: Any, where: str, *, labels: Labels, column: str) -> UserError:
-    """The error for a value that is no label, which never shows the very same letters as a cure."""
+    """The error for a value that is not a label; it never suggests the same letters as a fix."""
     what = f"{column} {value!r} is not in the list"
     fix = suggestion(str(value), map(str, labels.keys))
     for key in map(str, labels.keys):
@@ -71,12 +71,12 @@ def has_texts(
         column = _column(dataset, name, where)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             if column.null_count < len(column):
-                what, fix = f"column {name!r} holds {column.type}, not texts", "give it as texts"
+                what, fix = f"column {name!r} is {column.type}, not text", "convert it to text"
                 raise UserError(what, where, fix, Exit.DATA)
         bad = column.is_null()
         if not may_be_blank:
             bad = pc.or_kleene(bad, pc.equal(pc.utf8_trim_whitespace(column), ""))
-        _refuse(bad, f"column {name!r} holds no text", where)
+        _refuse(bad, f"column {name!r} contains no text", where)
 
 
 def has_equal_lengths(
@@ -84,7 +84,7 @@ def has_equal_lengths(
 ) -> None:
     """Refuses a row whose lists differ in length, or from its number of characters of `text`.
 
-    The first of `columns` must hold something; the others may be None, as in unlabelled rows.
+    The first of `columns` must not be empty; the others may be None, as in unlabelled rows.
     """
     pc = _compute()
 
@@ -125,9 +125,9 @@ def _flat(column: Any) -> tuple[Any, Sequence[int]]:
 
 
 def _refuse(bad: Any, what: str, where: str) -> None:
-    """Raises UserError for the first row where `bad` is true."""
+    """Raises UserError for the first row for which `bad` is true."""
     pc = _compute()
 
     if pc.any(bad).as_py():
         row = bad.to_pylist().index(True)
-        raise UserError(what, f"{where}, row {row}", "mend that row or leave it out", Exit.DATA)
+        raise UserError(what, f"{where}, row {row}", "fix that row or leave it out", Exit.DATA)

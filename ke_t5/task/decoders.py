@@ -1,7 +1,7 @@
 """From what a model said back to the terms of the gold, and the gold of an example.
 
 Decoders are `(records, examples) -> (prediction, scores)` (see `pipe.task.Task`). Where a batch
-holds nothing but the model's columns (`--pass_only_model_io`), the gold is read from the labels as
+contains only the model's columns (`--pass_only_model_io`), the gold is read from the labels as
 far as they say it: text, classes, numbers, tags per token, trees.
 """
 
@@ -22,14 +22,14 @@ Examples = list[Example]
 
 
 def input_text(example: Example) -> str:
-    """The text a model was given, from the tokens where it was not kept."""
+    """The text a model was given, from the tokens if it was not kept."""
     if "text" in example:
         return example["text"]
     return get_vocabulary().decode(example["input_ids"], skip_special_tokens=True)
 
 
 def gold_of(example: Example, *, from_labels: Callable[[Any], Any]) -> Any:
-    """The kept gold; from the model's own `labels` where a batch holds nothing else."""
+    """The kept gold; from the model's `labels` if a batch contains nothing else."""
     if "gold" in example:
         return example["gold"]
     return from_labels(example["labels"])
@@ -70,7 +70,7 @@ def number_or_none(value: float) -> float | None:
 def decode_text(
     records: Records, examples: Examples, *, read: Callable[[str], Any]
 ) -> tuple[Any, None]:
-    """What `read` makes of the text that was written, None where it could not be read."""
+    """What `read` returns for the written text, None if it could not be read."""
     return read(records[0]["sequences"][0]), None
 
 
@@ -88,6 +88,6 @@ def read_label(written: str, *, labels: Labels) -> str | None:
 
 
 def read_references(written: str) -> list[str]:
-    """The answers to a question by its target text: one, or none where it is impossible."""
+    """The answers to a question by its target text: one, or none if it is impossible."""
     answer = text.text_to_answer(written)
     return [answer] if answer else []

@@ -1,7 +1,7 @@
-"""Kinds of task: one function per kind registers a benchmark in all its forms.
+"""Families of tasks: one function per family registers a benchmark in all its forms.
 
-What a task is, is data (see `task.py`); a new benchmark of a known kind is a line there and a
-reader. Kinds with structure of their own stand in `structured.py`.
+Tasks are data (see `task.py`); a new benchmark of a known family is a line there and a reader.
+Families with more structure are in `structured.py`.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def classification(
 
     Args:
         fields: name in KE-T5's text form -> column; two of them are a pair.
-        render: how a row becomes segments, where it is not its fields.
-        generative_metrics: where they differ (text has no probabilities).
+        render: how a row becomes segments, if not from its fields.
+        generative_metrics: if they differ (text has no probabilities).
     """
     texts = tuple(fields.values()) if fields else ("sentence",)
     render = render or partial(steps.field_segments, fields=fields or {})
@@ -167,7 +167,7 @@ def tagging(
 
     Args:
         labels: the tags, IOB2.
-        column: what rows hold beside `text`: "tags" (one per character) or "entities".
+        column: the rows' column beside `text`: "tags" (one per character) or "entities".
     """
     register(
         name,

@@ -1,4 +1,4 @@
-"""How a benchmark is registered in one form: what all of our tasks have in common, once."""
+"""How a benchmark is registered in one form: what all of our tasks have in common."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def register(
     inputs: Callable[[Example], str] | None = None,
     **settings: Any,
 ) -> Task:
-    """Registers a task with the input that all of ours have, and its text for people.
+    """Registers a task with the input that all of ours have, and its text for display.
 
     Args:
         targets: the model's columns beside the input.
-        inputs: example -> its text, where that is not the kept column `text`.
+        inputs: example -> its text, if that is not the kept column `text`.
     """
     return TaskRegistry.add(
         name,
@@ -82,8 +82,8 @@ class TextTarget:
     Attributes:
         write: row -> target text, None without a label.
         gold: row -> what metrics compare with, of the type `gold_type`.
-        read: written text -> prediction, None where it cannot be read.
-        read_gold: target text -> gold, where that is not `read`.
+        read: written text -> prediction, None if it cannot be read.
+        read_gold: target text -> gold, if that is not `read`.
         generate: arguments of `generate`, `max_new_tokens` among them.
         without_kept: as `Task` has it.
     """

@@ -36,7 +36,7 @@ def render_input(task: str | Task, row: Mapping[str, Any], tokenizer: Any) -> An
 
 
 def input_form(task: Task, tokenizer: Any) -> str | dict[str, str] | None:
-    """`render_input` with `{field}` in place of each value; None where a row is no set of texts."""
+    """`render_input` with `{field}` in place of each value; None if a row is not a set of texts."""
     try:
         return render_input(task, _Fields(), tokenizer)
     except (ValueError, TypeError, KeyError, AttributeError):

@@ -1,4 +1,4 @@
-"""The labels of every benchmark in the order that fixes their ids, with where the order comes from.
+"""The labels of every benchmark in the order that fixes their ids, with the source of the order.
 
 A model's ids mean nothing without this order, and the published orders of one benchmark differ:
 each constant names the one it follows. `HUB` is the class order of the data sets hub's own copy.
@@ -20,8 +20,8 @@ class Labels:
     Args:
         names: id -> name, as exported to `id2label`.
         keys: id -> the value in the rows' label column (texts or whole numbers, which may come as
-            the one or the other); the names where not given.
-        words: id -> target text of the generative form; the names where not given.
+            the one or the other); default: the names.
+        words: id -> target text of the generative form; default: the names.
         glosses: id -> the name in English, for Korean names.
 
     Raises:
@@ -70,7 +70,7 @@ class Labels:
         1
 
         Raises:
-            KeyError: `key` is no label of this list; callers know the row and say so.
+            KeyError: `key` is not a label of this list; callers add the row.
         """
         if key is None:
             return None
@@ -97,7 +97,7 @@ def iob2(types: Iterable[str], *, outside_first: bool = True) -> tuple[str, ...]
 
 
 # KLUE YNAT. HUB order (sorted); the official baseline has another, see submission.py.
-# An annotator's "해당없음" is no class of the released labels.
+# An annotator's "해당없음" is not a class of the released labels.
 KLUE_TC = Labels(
     ("IT과학", "경제", "사회", "생활문화", "세계", "스포츠", "정치"),
     glosses=("IT/science", "economy", "society", "culture", "world", "sports", "politics"),
@@ -108,7 +108,7 @@ KLUE_TC = Labels(
 KLUE_NLI = Labels(("entailment", "neutral", "contradiction"))
 KORNLI = Labels(("entailment", "neutral", "contradiction"))
 
-# KLUE-STS binary-label: 1 exactly where real-label >= 3 (519 of 519 dev pairs). HUB order.
+# KLUE-STS binary-label: 1 exactly if real-label >= 3 (519 of 519 dev pairs). HUB order.
 KLUE_STS_BINARY = Labels(("negative", "positive"), keys=("0", "1"))
 
 # KLUE-RE: the order of relation_list.json in the release, which is the HUB order.
@@ -200,7 +200,7 @@ def _fine_types(table: str) -> tuple[str, ...]:
 
 
 # NIKL NE 2020: 150 fine types in the order of the KETI readers (Korean-Copora, nikl.py). The group
-# cut to two letters is the type of 2019. No real file was at hand to hold the list against.
+# cut to two letters is the type of 2019. No real file was available to check the list.
 NIKL_NER2020_TYPES = _fine_types(
     """
     PS: NAME CHARACTER PET

@@ -1,8 +1,8 @@
 """Entities, tags, tokens and windows: how spans of characters meet the tokens of a model.
 
 A span is half-open and counts characters of the text that the tokenizer was given. `offsets` are
-what fast tokenizers return: one (start, end) per token; (0, 0), or None, for a token that stands
-for no character of this text (special tokens, the other segment of a pair). A token's range may
+what fast tokenizers return: one (start, end) per token; (0, 0), or None, for a token without a
+character of this text (special tokens, the other segment of a pair). A token's range may
 begin with the space before it, and two tokens may share a character (pieces of a normalised
 character, a lone sentencepiece space in front of an unknown word). All of it holds for decomposed
 Hangul (NFD) too, as long as text, spans and offsets speak of one string: compose all or none.
@@ -57,7 +57,7 @@ def entity_spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
 
 
 def entities_from_tags(tags: Sequence[str]) -> list[dict[str, Any]]:
-    """The entities of a tag sequence (see `entity_spans`), as a row holds them.
+    """The entities of a tag sequence (see `entity_spans`), in the layout of a row.
 
     >>> entities_from_tags(["I-PS", "B-LC", "I-LC", "I-PS"])
     [{'start': 1, 'end': 3, 'label': 'LC'}]
@@ -78,7 +78,7 @@ def drop_spaces(text: str, tags: Sequence[str]) -> list[str]:
 
 
 def token_tags(char_tags: Sequence[str], offsets: Offsets, text: str) -> list[str | None]:
-    """One tag per token: that of its first character that is no space; None for no characters.
+    """One tag per token: that of its first character that is not a space; None for no characters.
 
     A token of nothing but spaces has its first space's tag. A token that begins on the character
     that the token before began on goes on with its entity: I-, not a second B-.
@@ -105,7 +105,7 @@ def character_tags(token_tags: Sequence[str | None], offsets: Offsets, text: str
 
     Where two tokens claim a character, the first has it, and the second goes on from there.
     Spaces at a token's ends, and characters that no token covers (spaces, what normalisation
-    removed, what was cut off), are inside an entity only where it goes on behind them: I- between
+    removed, what was cut off), are inside an entity only if it goes on behind them: I- between
     a B- or I- and an I- of one type, else O. So an entity never ends in a space, two entities
     never melt together, and what was cut off is O and counts as missed. The official score drops
     the spaces (`drop_spaces`) and does not depend on this.
@@ -131,7 +131,7 @@ def character_tags(token_tags: Sequence[str | None], offsets: Offsets, text: str
 
 
 def _first_visible(text: str, start: int, end: int) -> int:
-    """The first character of start..end that is no white space, `start` where all are."""
+    """The first character of start..end that is not white space, `start` if all are."""
     for i in range(start, end):
         if not text[i].isspace():
             return i
@@ -171,7 +171,7 @@ def character_tokens(text: str, offsets: Offsets, *, is_cut: bool = False) -> li
     ends inside a token. Where the text was cut, only up to the end of its last token.
 
     White space, and a character that normalisation removed, has its left neighbour's token; in
-    front of the first visible character it has that one's, and token 0 where none is visible. Of
+    front of the first visible character it has that one's, and token 0 if none is visible. Of
     several tokens that claim a character the last has it: a lone sentencepiece space claims the
     first character of the unknown word behind it.
 
@@ -200,7 +200,7 @@ def character_tokens(text: str, offsets: Offsets, *, is_cut: bool = False) -> li
 
 
 def token_span(offsets: Offsets, start: int, end: int) -> Span | None:
-    """The tokens (half-open) that hold the characters start..end, None where they are not all
+    """The tokens (half-open) of the characters start..end, None if they are not all
     between the first and the last token: cut off, or in another window.
 
     >>> token_span([None, (0, 2), (2, 3), (4, 6), None], 2, 5)
@@ -215,7 +215,7 @@ def token_span(offsets: Offsets, start: int, end: int) -> Span | None:
 
 def character_span(text: str, offsets: Offsets, first: int, last: int) -> Span:
     """The characters (half-open) of the tokens first..last (half-open), without the spaces at
-    their ends. A span is reachable where this gives it back from its `token_span`."""
+    their ends. A span is reachable if this returns it for its `token_span`."""
     ranges = [offset for offset in offsets[first:last] if offset is not None]
     start, end = ranges[0][0], max(offset[1] for offset in ranges)
     while start < end and text[start].isspace():
@@ -233,7 +233,7 @@ def windows(length: int, *, size: int, stride: int) -> list[Span]:
     [(0, 6), (3, 9), (6, 10)]
 
     Raises:
-        ValueError: tokens would lie in no window, or there is no room for any.
+        ValueError: tokens would be in no window, or there is no room for any.
     """
     if not 0 < stride <= size:
         raise ValueError(f"stride {stride}: expected 1 to the window's size of {size} tokens")

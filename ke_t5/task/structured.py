@@ -66,7 +66,7 @@ def entity_pairs(
     best: Monitor,
     defaults: Defaults,
 ) -> None:
-    """Registers `name`: the relation of two entities whose tokens the model is told."""
+    """Registers `name`: the relation of two entities whose tokens the model is given."""
     of_row = {"labels": labels, "column": "label"}
     register_classes(
         name,
@@ -261,7 +261,7 @@ def dialogue_states(
     best: Monitor,
     defaults: Defaults,
 ) -> None:
-    """Registers `name_gen`: all that holds after a user's turn, written from the dialogue."""
+    """Registers `name_gen`: the dialogue state after a user's turn, written from the dialogue."""
     states = TextTarget(
         write=state_word,
         gold=state_of,

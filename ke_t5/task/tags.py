@@ -1,7 +1,7 @@
 """Tags: from rows to examples and from predictions back, for models that tag tokens or characters.
 
 Either way the scores are per character (`spans.py` has how tokens and characters meet). Where a
-batch holds nothing but the model's columns (`--pass_only_model_io`), what has a label is scored.
+batch contains only the model's columns (`--pass_only_model_io`), what has a label is scored.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def tags_of(row: Example) -> Tags | None:
 
 
 def _name(label: Any) -> Any:
-    """A label's name, where the data set gives its number."""
+    """A label's name, if the data set gives its number."""
     return getattr(label, "name", label)
 
 
@@ -158,12 +158,12 @@ class CharacterTags(list):
 
     @classmethod
     def of_characters(cls, example: Example, tags: Tags) -> CharacterTags:
-        """The same where no model has tagged the tokens: each has its first character's tag."""
+        """The same without a model's tags: each has its first character's tag."""
         return cls.of(example, tags, spans.token_tags(tags, example["offsets"], example["text"]))
 
 
 def decode_tags(records: Records, examples: Examples, *, labels: Labels) -> tuple[list[str], None]:
-    """A tag per visible character, from a tag id per token; per token where nothing was kept."""
+    """A tag per visible character, from a tag id per token; per token if nothing was kept."""
     named, example = [labels.names[tag] for tag in records[0]["tags"]], examples[0]
     if "offsets" not in example:
         return _labelled(named, example), None
@@ -175,7 +175,7 @@ def decode_character_tags(
     records: Records, examples: Examples, *, labels: Labels
 ) -> tuple[list[str], None]:
     """A tag per visible character, from a tag id per character; O for those that were cut off. A
-    space has a tag of its own where nothing was kept."""
+    space has its own tag if nothing was kept."""
     named, example = [labels.names[tag] for tag in records[0]["tags"]], examples[0]
     if "offsets" not in example:
         return _labelled(named, example), None
@@ -189,7 +189,7 @@ def _labelled(tags: Tags, example: Example) -> list[str]:
 
 
 def gold_tags(example: Example, *, labels: Labels) -> list[str] | None:
-    """A tag per visible character; from the labels where nothing was kept."""
+    """A tag per visible character; from the labels if nothing was kept."""
     if "gold" not in example:
         return [labels.names[tag] for tag in example["labels"] if tag != IGNORED] or None
     if example["gold"] is None:
@@ -214,7 +214,7 @@ def of_tokens(labels: Labels) -> dict[str, Any]:
 
 
 def of_characters(labels: Labels) -> dict[str, Any]:
-    """The fields that differ where the model tags characters."""
+    """The fields that differ if the model tags characters."""
     return {
         "preprocessors": (partial(add_character_tags, labels=labels),),
         "output_features": {

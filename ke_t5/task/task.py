@@ -1,5 +1,5 @@
-"""The table of tasks, to be held against the benchmarks' papers; `python -m ke_t5.task.task` prints
-it with where each one's data can be had.
+"""The table of tasks, to compare with the benchmarks' papers; `python -m ke_t5.task.task` prints it
+with the source of each one's data.
 
 | tasks | rows | what is predicted |
 |---|---|---|
@@ -23,7 +23,7 @@ A plain name is for encoders. Suffixes:
 | _gen | the answer is written, by T5 (tagging and trees have no such form) |
 | _gen_context_free | a question is answered without its passage |
 | _binary | klue_sts as two classes |
-| _tk_idx | klue_re for models with an entity-pair head, which are told the entities' tokens |
+| _tk_idx | klue_re for models with an entity-pair head, which are given the entities' tokens |
 | _split | NIKL's one part cut into train, validation and test by a hash |
 
 | mixture | one model for |
@@ -31,7 +31,7 @@ A plain name is for encoders. Suffixes:
 | klue_gen | klue_tc_gen, klue_nli_gen, klue_sts_gen, klue_re_gen |
 
 The first metric of a row picks the best checkpoint, of a mixture the mean of its tasks' first ones.
-Epochs and batch sizes are those of KLUE-baseline (run_all.sh) where it has the task.
+Epochs and batch sizes are those of KLUE-baseline (run_all.sh) if it has the task.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ SIMILARITY = (
     ("korsts", kor_corpora.KORSTS, "score", (metrics.spearman, metrics.pearson), "spearman"),
 )  # fmt: skip
 
-# name, release, labels, column that holds them, metrics, what picks the best
+# name, release, labels, their column, metrics, what picks the best
 TAGGING = (
     ("klue_ner", klue.NER, labels.KLUE_NER, "tags",
      (metrics.entity_f1, metrics.character_f1), "entity_f1"),
@@ -226,7 +226,7 @@ def register_mixtures() -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the tables of tasks, with where each one's data is or can be had, and of mixtures."""
+    """Prints the tables of tasks, with the place or source of their data, and of mixtures."""
     parser = argparse.ArgumentParser(
         prog="python -m ke_t5.task.task", description="Lists all tasks and where their data is."
     )
@@ -283,7 +283,7 @@ def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    # Run with -m, this file is a module of its own beside the one that others import: that one
+    # Run with -m, this file is another module than the one that others import: that one
     # registers the tasks and prints them, or every name would be registered twice.
     from ke_t5.task.task import main as listing
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 IMPOSSIBLE = "impossible"  # the target of a question without an answer
 EMPTY_STATE = "none"  # the target of a dialogue turn that has not asked for anything yet
-SLOT_SEPARATOR = " | "  # no slot value of the WoS ontology holds it; values do hold ", " and "="
+SLOT_SEPARATOR = " | "  # in no slot value of the WoS ontology, as ", " and "=" are
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
@@ -48,7 +48,7 @@ def join_fields(
     """The fields of a row as one text.
 
     Args:
-        fields: the columns in order, or {name in the text: column} where the two differ.
+        fields: the columns in order, or {name in the text: column} if the two differ.
         prefix: the task's name for a generative model; none for an encoder.
         named: whether each field is introduced by its name.
 
@@ -98,8 +98,8 @@ def dialogue(row: Row, *, prefix: str = "") -> str:
 
 @dataclass(frozen=True)
 class Marked:
-    """A text in which two entities are marked, and where their words now stand (half-open
-    characters, each entity's own marks left out)."""
+    """A text in which two entities are marked, and the new positions of their words (half-open
+    characters, without the marks)."""
 
     text: str
     subject: Span
@@ -111,7 +111,7 @@ def mark_entities(
 ) -> Marked:
     """The sentence with `*subject*` and `#object#`; entities are {"start", "end"[, "word"]}.
 
-    The entities may touch, lie in each other, cross or be the same: all marks are put in at once,
+    The entities may touch, nest, cross or be the same: all marks are inserted at once,
     by position. Where several meet, the inner entity closes first and the outer one opens first.
 
     >>> mark_entities("(주)에이의 C++", {"start": 0, "end": 5}, {"start": 7, "end": 10}).text
@@ -120,7 +120,7 @@ def mark_entities(
     Marked(text='*#서울#대*', subject=(1, 6), object=(2, 4))
 
     Raises:
-        ValueError: a span is empty, outside the sentence, or does not hold its word.
+        ValueError: a span is empty, outside the sentence, or does not contain its word.
     """
     spans = [_checked_span(sentence, subject, "subject"), _checked_span(sentence, object, "object")]
     # (position, opens, what decides between marks at one position, entity, mark)
@@ -166,12 +166,12 @@ def relation(row: Row, *, prefix: str = "", named: bool = True) -> Marked:
 
 
 def label_to_text(labels: LabelWords, key: str) -> str:
-    """The target text of a row's label. Raises KeyError for what is no label."""
+    """The target text of a row's label. Raises KeyError if it is not a label."""
     return dict(zip(labels.keys, labels.words, strict=True))[key]
 
 
 def text_to_label(labels: LabelWords, text: str) -> Hashable | None:
-    """The label (key) whose text a model wrote, None where it is no label's.
+    """The label (key) whose text a model wrote, None if it is no label's.
 
     >>> from ke_t5.task.labels import NSMC
     >>> text_to_label(NSMC, " positive "), text_to_label(NSMC, "positively")
@@ -197,7 +197,7 @@ def text_to_number(text: str) -> float | None:
 
 
 def answer_to_text(row: Row) -> str:
-    """The target of a question: its first answer as it stands in the passage, or `impossible`."""
+    """The target of a question: its first answer as written in the passage, or `impossible`."""
     return IMPOSSIBLE if row["is_impossible"] or not row["answers"] else row["answers"][0]["text"]
 
 
@@ -216,18 +216,18 @@ def state_to_text(state: Sequence[str]) -> str:
     'none'
 
     Raises:
-        ValueError: an entry holds the separator, so it could not be read back.
+        ValueError: an entry contains the separator, so it could not be read back.
     """
     for entry in state:
         if SLOT_SEPARATOR.strip() in entry:
-            raise ValueError(f"state entry {entry!r} holds the separator {SLOT_SEPARATOR!r}")
+            raise ValueError(f"state entry {entry!r} contains the separator {SLOT_SEPARATOR!r}")
     return SLOT_SEPARATOR.join(map(squeeze, state)) or EMPTY_STATE
 
 
 def text_to_state(text: str) -> list[str]:
     """The state that a model wrote, each entry once (a state is a set), in its order.
 
-    An entry that is no "domain-slot-value" stays as it is: it is wrong, and counts as wrong.
+    An entry that is not a "domain-slot-value" is kept, and counts as wrong.
     """
     entries = [squeeze(entry) for entry in text.split(SLOT_SEPARATOR.strip())]
     if entries == [EMPTY_STATE]:

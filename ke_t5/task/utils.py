@@ -25,21 +25,21 @@ WITHOUT_FILES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 def get_vocabulary(vocab_name: str = DEFAULT_VOCABULARY) -> Any:
     """The tokenizer of that hub name or folder, loaded once per process.
 
-    The recipes bind `vocab_name` to `--pre_trained_model` where gin does not.
+    The recipes bind `vocab_name` to `--pre_trained_model` if gin does not.
     """
     return _load(vocab_name)
 
 
 @functools.cache
 def _load(name: str) -> Any:
-    """A tokenizer; a UserError where the folder holds none or the hub does not answer."""
+    """A tokenizer; a UserError if the folder contains none or the hub does not answer."""
     where = f"tokenizer {name!r}"
     folder = Path(name)
     if folder.is_dir():
         has_files = any((folder / file).exists() for file in TOKENIZER_FILES)
         if not has_files and named_class(folder) not in WITHOUT_FILES:
             raise UserError(
-                f"the folder holds no tokenizer (none of {', '.join(TOKENIZER_FILES[:3])}, ...)",
+                f"the folder contains no tokenizer (none of {', '.join(TOKENIZER_FILES[:3])}, ...)",
                 where,
                 "name a folder that save_pretrained of a tokenizer has written",
                 Exit.FLAGS,

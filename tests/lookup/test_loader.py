@@ -117,7 +117,7 @@ def test_a_users_class_is_found_from_the_current_folder(user_folder):
 
 def test_an_import_that_fails_says_which_and_why(user_folder):
     message = f"importing '{user_folder}.broken' failed with .*no_such_library' .{user_folder}/br"
-    with pytest.raises(UserError, match=rf"{message}oken.py:1\); mend the module$") as caught:
+    with pytest.raises(UserError, match=rf"{message}oken.py:1\); fix the module$") as caught:
         loader.load_model(f"{user_folder}.broken:Model")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError) and caught.value.keep_traceback
 
@@ -128,9 +128,9 @@ def test_an_alias_that_was_not_imported_says_how():
 
 
 def test_a_class_that_is_no_model_is_refused(user_folder):
-    with pytest.raises(UserError, match="my_model:NoModel is no PreTrainedModel"):
+    with pytest.raises(UserError, match="my_model:NoModel is not a PreTrainedModel"):
         loader.load_model(f"{user_folder}.my_model:NoModel")
-    with pytest.raises(UserError, match=r"@register_model\('x'\) .*Path is no PreTrainedModel"):
+    with pytest.raises(UserError, match=r"@register_model\('x'\) .*Path is not a PreTrainedModel"):
         loader.register_model("x")(Path)
 
 

@@ -148,7 +148,8 @@ def test_nothing_is_said_of_a_decoder(v11, tmp_path, capfd):
 
 
 def test_a_folder_without_weights_says_from_scratch(v11):
-    with pytest.raises(UserError, match="holds no weights .*; add --from_scratch true") as caught:
+    message = "contains no weights .*; add --from_scratch true"
+    with pytest.raises(UserError, match=message) as caught:
         build(MEAN, v11)
     assert caught.value.exit_code == Exit.CHECKPOINT
 
@@ -231,13 +232,13 @@ def test_one_of_our_heads_can_follow_another(v11, tmp_path):
 
 @pytest.mark.parametrize("name", ["transformers:RobertaForSequenceClassification", MEAN])
 def test_a_model_of_another_type_is_refused(bert, name):
-    with pytest.raises(UserError, match="a 'bert' model, and .* is made for '(roberta|t5)'"):
+    with pytest.raises(UserError, match="checkpoint is 'bert', but .* expects '(roberta|t5)'"):
         build(name, bert)
 
 
 def test_a_decoder_that_its_encoder_cannot_do_without_is_refused(tmp_path):
     PegasusConfig(vocab_size=40, d_model=16).save_pretrained(tmp_path)
-    message = "a 'pegasus' model, and .*WithCRF is made for an encoder .* that stands alone"
+    message = "checkpoint is 'pegasus', but .*WithCRF expects a stand-alone encoder of transformers"
     with pytest.raises(UserError, match=message):
         build("EncoderForEntityRecognitionWithCRF", tmp_path, from_scratch=True)
 
@@ -310,7 +311,7 @@ class Canary:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("{}", "names no model_type"),
         (None, "there is no config.json in it"),
     ],
@@ -415,7 +416,7 @@ def test_an_export_replaces_an_export_and_nothing_else(bert, tmp_path):
     assert (tmp_path / "out/README.md").read_text() == "two"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="--hf_path .*mine: it exists and is no exported model"):
+    with pytest.raises(UserError, match="--hf_path .*mine: it exists and is not an exported model"):
         export(model, make_tokenizer(), tmp_path / "mine", card="")
     assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
 

@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_exported_to_is_told_before_training(tmp_path, c
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="is no exported model"):
+    with pytest.raises(UserError, match="is not an exported model"):
         train(*TC, "--hf_path", taken, output=tmp_path / "out", cache=cache_dir)
     assert not list((tmp_path / "out").rglob("metrics.jsonl"))
 

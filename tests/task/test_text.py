@@ -214,7 +214,7 @@ def test_states_that_a_model_garbled(text, state):
 
 
 def test_state_that_could_not_be_read_back_is_refused():
-    with pytest.raises(ValueError, match="holds the separator"):
+    with pytest.raises(ValueError, match="contains the separator"):
         state_to_text(["식당-이름-가|나"])
 
 
