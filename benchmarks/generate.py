@@ -87,7 +87,7 @@ def their_answers(model: Any, tokenizer: Any, ids: list[list[int]], arguments: d
 
 
 def on_threads(number: int, run: Callable[[], list[str]]) -> list[str]:
-    """What `run` returns on so many threads."""
+    """What `run` returns on this number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

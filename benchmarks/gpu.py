@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu --hf_data_dir DIR --models DIR --out DIR [--parts NAME ...]
 
-Each part runs in a process of its own, which is killed at its limit: one that fails or hangs costs
+Each part runs in a separate process, which is killed at its limit: one that fails or hangs costs
 the others nothing, and all of them together end within 8 minutes. What a part finds is printed at
 once and kept in OUT/gpu.jsonl; OUT/RESULTS_GPU.md and OUT/gpu.json are written anew after every
 part. Without a GPU the sizes are small and the numbers mean nothing: a dry run.

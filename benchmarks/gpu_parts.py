@@ -1,4 +1,4 @@
-"""The parts of `benchmarks.gpu`, which starts each in a process of its own.
+"""The parts of `benchmarks.gpu`, which starts each in a separate process.
 
 python -m benchmarks.gpu_parts NAME --hf_data_dir DIR --models DIR --out DIR
 """

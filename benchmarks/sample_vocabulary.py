@@ -6,10 +6,10 @@ trained with sentencepiece 0.2.3; version 0.2.2 never finishes.
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,4 +99,6 @@ def train(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]) if len(sys.argv) > 1 else SPIECE)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, nargs="?", default=SPIECE, help="default: %(default)s")
+    train(parser.parse_args().out)

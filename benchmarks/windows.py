@@ -4,7 +4,7 @@
 
 Rows are sorted by length in windows of 1 (random order), 8 or 50 batches. Every seed draws weights
 and order once, and its three runs see the same rows, so the windows are compared in pairs. Each
-result is added to OUT/windows.jsonl as it comes, a run that stands there is not made again, and
+result is added to OUT/windows.jsonl as it comes, a run that is recorded there is not repeated, and
 OUT/windows.md holds the tables of what is there.
 
 --models holds `roberta-mini` (2 layers of 128, no weights); --weights is a BERT with real weights.

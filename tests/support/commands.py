@@ -28,7 +28,7 @@ ENTRY_POINT_LAUNCHERS = (r"", r"torchrun( --\w+=\S+)* --no-python")
 
 @dataclass(frozen=True)
 class Command:
-    """One command line: what stands before the script (empty for other programs), and after it."""
+    """One command line: launcher (empty for other programs), program and arguments."""
 
     launcher: str
     program: str

@@ -28,7 +28,7 @@ class PretendRanks(Ranks):
 def evaluate_on(
     num_ranks: int, helper: EvaluationHelper, model: Any, examples: Examples, **settings: Any
 ) -> Evaluated:
-    """The evaluation of so many ranks."""
+    """The evaluation on `num_ranks` ranks."""
     shared: list[Any] = []
     for rank in reversed(range(num_ranks)):
         ranks = PretendRanks(rank, num_ranks, torch.device("cpu"), torch.get_num_threads())

@@ -2,7 +2,7 @@
 
 Fake tensors have shapes and devices but no values, so a question for a value (a host sync on a GPU)
 and a tensor on the wrong device are errors. A torch built without CUDA cannot differentiate fake
-CUDA tensors; its out-of-tree device, registered for this process alone, stands for the GPU.
+CUDA tensors; its out-of-tree device, registered for this process alone, takes the place of the GPU.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Asking(BertForSequenceClassification):
 
 
 class Astray(BertForSequenceClassification):
-    """Adds to its loss what lies on the CPU."""
+    """Adds a tensor of the CPU to its loss."""
 
     def forward(self, **inputs):
         output = super().forward(**inputs)

@@ -77,7 +77,7 @@ def tiny_t5() -> Any:
     from transformers import T5Config, T5ForConditionalGeneration
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same weights on every machine, whoever else computes there
+    torch.set_num_threads(1)  # the same weights on every machine, busy or not
     torch.manual_seed(5)
     config = T5Config(
         vocab_size=len(WORDS) + 4, d_model=24, d_kv=8, d_ff=48, num_layers=1, num_heads=3,
