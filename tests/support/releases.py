@@ -10,7 +10,7 @@ from ke_t5.readers.release import Release
 
 
 def put(folder: Path, name: str, content: object) -> Path:
-    """Writes a file below the folder, as indented JSON unless it is a string; returns the folder."""
+    """Writes a file below the folder (JSON unless it is a string) and returns the folder."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if not isinstance(content, str):
