@@ -76,6 +76,7 @@ def parse_grammar(text: str, base: Grammar | None = None) -> Grammar:
         else:
             entries = lists[content] = []
             slots = None
+            recipes.pop(content, None)
     return Grammar(lists, recipes)
 
 

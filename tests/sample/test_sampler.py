@@ -48,6 +48,7 @@ def test_a_file_may_replace_a_list_and_a_recipe_of_its_base():
     base = parse_grammar("cities\n    서울\ndate = 1월\n")
     own = parse_grammar("date\n    2월\ncities\n    부산\n", base)
     assert own.lists == {"cities": ["부산"], "date": ["2월"]}
+    assert not own.recipes and list(base.recipes) == ["date"]
     assert base.lists == {"cities": ["서울"]}
 
 
