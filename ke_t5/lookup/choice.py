@@ -23,7 +23,7 @@ class Choice:
     reason: str
 
 
-def choose_model(form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
+def choose_model(form: str, pretrained: Pretrained, *, where: str = WHERE) -> Choice:
     """The class for a task of that form on this checkpoint.
 
     In this order: the class that the checkpoint was saved with, if it serves the form; our T5
@@ -33,33 +33,35 @@ def choose_model(form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
     Raises:
         UserError: neither transformers nor we have a class for it.
     """
-    row, kind = FORMS[form], found.config["model_type"]
+    row, kind = FORMS[form], pretrained.config["model_type"]
     heads = row.auto_class.removeprefix("AutoModel")  # how the names of transformers' classes end
-    for saved in found.config.get("architectures") or ():
+    for saved in pretrained.config.get("architectures") or ():
         if MODEL_FORMS.get(saved) == form:
             return Choice(saved, "the checkpoint was saved with it")
         if saved.endswith(heads) and saved == transformers_class(form, kind):
             return Choice(f"transformers:{saved}", "the checkpoint was saved with it")
-    if kind == "t5" or (not row.generates and _is_t5_encoder(found.config)):
+    if kind == "t5" or (not row.generates and _is_t5_encoder(pretrained.config)):
         return Choice(row.default_model, f"the default for {kind!r}")
     listed = transformers_class(form, kind)
     if listed is not None:
-        return _listed_or_ours(form, found, listed)
-    if row.any_encoder_model is not None and _has_backbone(found.config):
+        return _listed_or_ours(form, pretrained, listed)
+    if row.any_encoder_model is not None and _has_backbone(pretrained.config):
         return Choice(row.any_encoder_model, f"transformers has no such class for {kind!r}")
-    raise _no_class(form, found, where)
+    raise _no_class(form, pretrained, where)
 
 
-def _listed_or_ours(form: str, found: Pretrained, listed: str) -> Choice:
+def _listed_or_ours(form: str, pretrained: Pretrained, listed: str) -> Choice:
     """transformers' class `listed`, unless its weights suit one of our heads better."""
-    kind = found.config["model_type"]
-    ours = head_for_pooling(found) if FORMS[form].reads_pooler else None
+    kind = pretrained.config["model_type"]
+    ours = head_for_pooling(pretrained) if FORMS[form].reads_pooler else None
     if ours is not None:
         return Choice(*ours)
     return Choice(f"transformers:{listed}", f"transformers' class for {kind!r}")
 
 
-def choose_listed(auto_class: str, form: str, found: Pretrained, *, where: str = WHERE) -> Choice:
+def choose_listed(
+    auto_class: str, form: str, pretrained: Pretrained, *, where: str = WHERE
+) -> Choice:
     """The class to which an Auto class of transformers (by its name) resolves for this checkpoint.
 
     Raises:
@@ -73,12 +75,12 @@ def choose_listed(auto_class: str, form: str, found: Pretrained, *, where: str =
             f"--model_name transformers:{auto_class}",
             " or ".join(["leave the flag out", *(f"use {name}" for name in fitting)]),
         )
-    kind = found.config["model_type"]
+    kind = pretrained.config["model_type"]
     listed = transformers_class(form, kind)
     if listed is None:
         raise UserError(
             f"transformers has no {auto_class} for model type {kind!r}",
-            f"{where} {found.name}",
+            f"{where} {pretrained.name}",
             "leave --model_name out, which takes our own head if there is one",
             Exit.CHECKPOINT,
         )
@@ -117,12 +119,12 @@ def _tables_of_writers() -> dict:
     return _tables().MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
-def _no_class(form: str, found: Pretrained, where: str) -> UserError:
-    kind = found.config["model_type"]
+def _no_class(form: str, pretrained: Pretrained, where: str) -> UserError:
+    kind = pretrained.config["model_type"]
     if FORMS[form].generates:
         problem = f"a {kind!r} model writes no answers, and the task needs an encoder-decoder"
         fix = "choose a T5 or BART model, or the task's form without _gen"
     else:
         problem = f"neither transformers nor we have a {form.replace('_', ' ')} class for {kind!r}"
         fix = "choose another model, or name your own class with --model_name module:Class"
-    return UserError(problem, f"{where} {found.name}", fix, Exit.CHECKPOINT)
+    return UserError(problem, f"{where} {pretrained.name}", fix, Exit.CHECKPOINT)

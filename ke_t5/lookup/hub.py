@@ -97,17 +97,17 @@ def _config_of(folder: Path, where: str) -> dict:
     return config
 
 
-def require_weights(found: Pretrained, *, where: str = WHERE) -> None:
+def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
     """Raises UserError if a folder contains no weights, or none that can be read safely."""
-    if found.folder is None:
+    if pretrained.folder is None:
         return
-    there = {path.name for path in found.folder.iterdir()}
+    there = {path.name for path in pretrained.folder.iterdir()}
     if there.intersection(SAFE_WEIGHTS):
         return
     if not there.intersection(PICKLED_WEIGHTS):
         raise UserError(
             f"the folder contains no weights ({SAFE_WEIGHTS[0]} or {PICKLED_WEIGHTS[0]})",
-            f"{where} {found.name}",
+            f"{where} {pretrained.name}",
             "add --from_scratch true to start from its configuration with fresh weights",
             Exit.CHECKPOINT,
         )
@@ -115,7 +115,7 @@ def require_weights(found: Pretrained, *, where: str = WHERE) -> None:
     if tuple(int(part) for part in re.findall(r"\d+", torch)[:2]) < SAFE_UNPICKLING:
         raise UserError(
             f"its weights are pickled, and torch {torch} cannot read them safely",
-            f"{where} {found.name}",
+            f"{where} {pretrained.name}",
             f"install torch >= {'.'.join(map(str, SAFE_UNPICKLING))}, or convert to safetensors",
             Exit.MACHINE,
         )

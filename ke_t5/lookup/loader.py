@@ -76,12 +76,12 @@ def load_model(name: str) -> type[PreTrainedModel]:
         return target
     module_name, _, attribute = target.partition(":")
     module = import_module(module_name, where=where)
-    found = _match(attribute, _names_in(module), where, module_name)
+    class_name = _match(attribute, _names_in(module), where, module_name)
     try:
-        model_class = getattr(module, found)
+        model_class = getattr(module, class_name)
     except (ImportError, RuntimeError) as error:
         # transformers imports a model's own module only now.
-        raise _failed_import(f"{module_name}.{found}", where, error) from error
+        raise _failed_import(f"{module_name}.{class_name}", where, error) from error
     _require_pretrained_model(model_class, where)
     return model_class
 
@@ -199,9 +199,9 @@ def import_module(name: str, *, where: str) -> ModuleType:
 def _alias_target(name: str, where: str) -> type | str:
     if name not in _MODELS:
         transformers = import_module("transformers", where=where)
-        found = [known for known in _names_in(transformers) if _fold(known) == _fold(name)]
-        if found:
-            raise UserError("unknown model", where, f"did you mean 'transformers:{found[0]}'?")
+        same_names = [known for known in _names_in(transformers) if _fold(known) == _fold(name)]
+        if same_names:
+            raise UserError("unknown model", where, f"did you mean 'transformers:{same_names[0]}'?")
     return _MODELS.get(name, where)
 
 

@@ -31,19 +31,19 @@ POOLINGS = {
 }
 
 
-def tensor_names(found: Pretrained) -> set[str] | None:
+def tensor_names(pretrained: Pretrained) -> set[str] | None:
     """The names of the tensors in a checkpoint, of which only headers and indexes are read.
 
     None if they cannot be known: no weights there, no network, or an old pickle. Of a pickled
     checkpoint the set contains other words, too.
     """
     for name in (*reversed(SAFE_WEIGHTS), *reversed(PICKLED_WEIGHTS)):
-        if name in SAFE_WEIGHTS and _is_remote(found, name):
-            names = _remote_names(found)
+        if name in SAFE_WEIGHTS and _is_remote(pretrained, name):
+            names = _remote_names(pretrained)
             if names is not None:
                 return names
             continue
-        path = file_of(found, name)
+        path = file_of(pretrained, name)
         if path is None:
             continue
         try:
@@ -63,20 +63,20 @@ def safetensors_header(path: Path) -> dict[str, dict]:
     return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
-def head_for_pooling(found: Pretrained) -> tuple[str, str] | None:
+def head_for_pooling(pretrained: Pretrained) -> tuple[str, str] | None:
     """(our head for a text, why) if the checkpoint has no trained pooler and transformers' class
     would draw one; None if that class is right.
 
     A model of sentence-transformers declares its pooling.
     """
-    kind = found.config["model_type"]
+    kind = pretrained.config["model_type"]
     tables = importlib.import_module("transformers.models.auto.modeling_auto")
     if kind not in {*tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *POOLED_TYPES}:
         return None
-    pooling = _pooling_of(found)
+    pooling = _pooling_of(pretrained)
     if pooling is not None:
         return pooling, "1_Pooling/config.json says that it is read so"
-    names = tensor_names(found)
+    names = tensor_names(pretrained)
     if names is None or has_pooler(names):
         return None
     if kind in POOLED_TYPES or not _has_head(names):
@@ -84,17 +84,17 @@ def head_for_pooling(found: Pretrained) -> tuple[str, str] | None:
     return None
 
 
-def _pooling_of(found: Pretrained) -> str | None:
+def _pooling_of(pretrained: Pretrained) -> str | None:
     """Our head for the pooling of a model of sentence-transformers, None for other models."""
-    path = file_of(found, "1_Pooling/config.json")
+    path = file_of(pretrained, "1_Pooling/config.json")
     if path is None:
         return None
     try:
         modes = json.loads(path.read_text(encoding="utf-8"))
-        named = [head for mode, head in POOLINGS.items() if modes.get(mode)]
+        heads = [head for mode, head in POOLINGS.items() if modes.get(mode)]
     except (OSError, ValueError, AttributeError):
         return None  # only this default depends on it
-    return named[0] if len(named) == 1 else None
+    return heads[0] if len(heads) == 1 else None
 
 
 def has_pooler(names: set[str]) -> bool:
@@ -102,11 +102,11 @@ def has_pooler(names: set[str]) -> bool:
     return any(re.search(r"(^|\.)pooler\.", name) for name in names)
 
 
-def lacks_head(found: Pretrained) -> bool:
+def lacks_head(pretrained: Pretrained) -> bool:
     """Whether a seq2seq checkpoint, whose head is its own, was saved without it."""
-    if found.folder is None or not found.config.get("is_encoder_decoder"):
+    if pretrained.folder is None or not pretrained.config.get("is_encoder_decoder"):
         return False
-    names = tensor_names(found)
+    names = tensor_names(pretrained)
     return names is not None and "lm_head.weight" not in names
 
 
@@ -116,40 +116,44 @@ def _has_head(names: set[str]) -> bool:
     return any(re.search(heads, name) for name in names)
 
 
-def _is_remote(found: Pretrained, name: str) -> bool:
+def _is_remote(pretrained: Pretrained, name: str) -> bool:
     """Whether a file must be asked for at the hub."""
-    return found.folder is None and not found.local_only and _cached(found, name) is None
+    return (
+        pretrained.folder is None
+        and not pretrained.local_only
+        and _cached(pretrained, name) is None
+    )
 
 
-def _cached(found: Pretrained, name: str) -> Path | None:
+def _cached(pretrained: Pretrained, name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    path = try_to_load_from_cache(found.name, name)
+    path = try_to_load_from_cache(pretrained.name, name)
     return Path(path) if isinstance(path, str) else None
 
 
-def _remote_names(found: Pretrained) -> set[str] | None:
+def _remote_names(pretrained: Pretrained) -> set[str] | None:
     """The names in the safetensors files of the hub, of which only the headers are downloaded."""
     from huggingface_hub import get_safetensors_metadata
 
     try:
-        return set(get_safetensors_metadata(found.name).weight_map)
+        return set(get_safetensors_metadata(pretrained.name).weight_map)
     except Exception:  # loading the weights reports what is wrong
         return None
 
 
-def file_of(found: Pretrained, name: str) -> Path | None:
+def file_of(pretrained: Pretrained, name: str) -> Path | None:
     """A file of the model, None if there is none; on the hub it is downloaded."""
-    if found.folder is not None:
-        path = found.folder / name
+    if pretrained.folder is not None:
+        path = pretrained.folder / name
         return path if path.is_file() else None
-    if not _is_remote(found, name):
-        return _cached(found, name)
+    if not _is_remote(pretrained, name):
+        return _cached(pretrained, name)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     try:
-        return Path(hf_hub_download(found.name, name, etag_timeout=SECONDS_TO_ANSWER))
+        return Path(hf_hub_download(pretrained.name, name, etag_timeout=SECONDS_TO_ANSWER))
     except (EntryNotFoundError, HfHubHTTPError, OSError):
         return None
 

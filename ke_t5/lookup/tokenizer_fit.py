@@ -112,8 +112,8 @@ def position_limit(config: PreTrainedConfig) -> int | None:
         return min((limit for limit in limits if limit is not None), default=None)
     config = config.get_text_config()
     names = ("max_encoder_position_embeddings", "max_position_embeddings")
-    found = [getattr(config, name, None) for name in names]
-    limit = next((number for number in found if isinstance(number, int) and number > 0), None)
+    numbers = [getattr(config, name, None) for name in names]
+    limit = next((number for number in numbers if isinstance(number, int) and number > 0), None)
     if limit is not None and config.model_type in _COUNTED_FROM_PAD:
         return limit - (config.pad_token_id or 0) - 1
     return limit
@@ -148,11 +148,12 @@ def written_end(tokenizer: Any, ends: list[int]) -> int | None:
     A language code may follow it (mBART).
     """
     plain = tokenizer("가", add_special_tokens=False, verbose=False)["input_ids"]
-    marked = tokenizer("가", verbose=False)["input_ids"]
+    with_marks = tokenizer("가", verbose=False)["input_ids"]
     start = next(
-        (i for i in range(len(marked)) if marked[i : i + len(plain)] == plain), len(marked)
+        (i for i in range(len(with_marks)) if with_marks[i : i + len(plain)] == plain),
+        len(with_marks),
     )
-    after = marked[start + len(plain) :]
+    after = with_marks[start + len(plain) :]
     return next((i for i in after if i in ends), None)
 
 

@@ -16,7 +16,7 @@ from ke_t5.lookup.tensor_names import lacks_head
 def digest(
     model: PreTrainedModel,
     info: dict,
-    found: Pretrained,
+    pretrained: Pretrained,
     names: list[str],
     *,
     new_head: bool,
@@ -25,7 +25,7 @@ def digest(
     """The line about what was loaded; an error if more than a head is missing."""
     missing = set(info["missing_keys"])
     other_shapes = {key: shapes for key, *shapes in info["mismatched_keys"]}
-    if has_own_head(found.config) and lacks_head(found):
+    if has_own_head(pretrained.config) and lacks_head(pretrained):
         missing.add("lm_head.weight")
     outside = sorted(key for key in missing | set(other_shapes) if not _in_head(model, key))
     lacking = outside if new_head else sorted(missing | set(other_shapes))
@@ -35,30 +35,32 @@ def digest(
         raise UserError(
             f"its weights do not fit {type(model).__name__}: {_listed(lacking)}{detail} "
             f"{'have another shape' if shapes else 'missing'}",
-            f"{where} {found.name}",
+            f"{where} {pretrained.name}",
             f"choose {'' if new_head else '--resume best (the weights of a run), or '}the model "
             f"class that they belong to{', or --from_scratch true' * new_head}",
             Exit.CHECKPOINT,
         )
-    parts = [f"{found.name}: weights loaded, {size_of(model)}"]
-    drawn = missing | set(other_shapes)
-    if drawn:
-        parts.append(f"new head: {_listed(_tops(drawn))}")
-        parts += _risks(_tops(drawn))
+    parts = [f"{pretrained.name}: weights loaded, {size_of(model)}"]
+    new_keys = missing | set(other_shapes)
+    if new_keys:
+        parts.append(f"new head: {_listed(_tops(new_keys))}")
+        parts += _risks(_tops(new_keys))
     else:
-        parts += _other_labels(found, names, new_head=new_head, where=where)
+        parts += _other_labels(pretrained, names, new_head=new_head, where=where)
     if info["unexpected_keys"]:
         parts.append(f"left out: {_listed(_left_out(model, info['unexpected_keys']))}")
     return "; ".join(parts)
 
 
-def _other_labels(found: Pretrained, names: list[str], *, new_head: bool, where: str) -> list[str]:
+def _other_labels(
+    pretrained: Pretrained, names: list[str], *, new_head: bool, where: str
+) -> list[str]:
     """A line if the loaded head was trained for labels other than the task's `names`.
 
     Raises:
         UserError: they are the task's in another order, and the head is not to be trained again.
     """
-    given = found.config.get("id2label") or {}
+    given = pretrained.config.get("id2label") or {}
     own = [str(given[index]) for index in sorted(given, key=int)]
     is_unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in own)
     if not names or own == names or is_unnamed:
@@ -67,7 +69,7 @@ def _other_labels(found: Pretrained, names: list[str], *, new_head: bool, where:
     if not new_head and set(own) == set(names):
         raise UserError(
             f"{difference}: the same in another order",
-            f"{where} {found.name}",
+            f"{where} {pretrained.name}",
             "every prediction would get a wrong name; give the classifier the task's order",
             Exit.CHECKPOINT,
         )
@@ -93,8 +95,8 @@ def _tops(keys: Collection[str]) -> list[str]:
     """The modules that the keys belong to, as far up as they are a model's own parts; of a body's
     pooler the body and the pooler, as the rest of the body may be loaded."""
     poolers = (re.match(r"(.+\.)?pooler(?=\.)", key) for key in keys)
-    found = zip(poolers, keys, strict=True)
-    return sorted({pooler[0] if pooler else key.split(".")[0] for pooler, key in found})
+    pairs = zip(poolers, keys, strict=True)
+    return sorted({pooler[0] if pooler else key.split(".")[0] for pooler, key in pairs})
 
 
 def _left_out(model: PreTrainedModel, keys: Collection[str]) -> list[str]:

@@ -63,27 +63,27 @@ def build_model(
     Raises:
         UserError: no weights, another architecture, more missing than the head, too many ids.
     """
-    found = find_pretrained(folder, where=where)
-    config = _config(model_class, found, task_config, where)
+    pretrained = find_pretrained(folder, where=where)
+    config = _config(model_class, pretrained, task_config, where)
     change_config(config, model_config or {})
     lines: list[str] = []
     if tokenizer is not None:
-        vocabulary.check_ids(tokenizer, config, found.name, where=where)
+        vocabulary.check_ids(tokenizer, config, pretrained.name, where=where)
         lines += vocabulary.fit_config(config, tokenizer)
     drawn = None
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if from_scratch:
-            model = _draw(model_class, found, config, dtype)
-            note = f"{found.name}: fresh weights (seed {seed}), {size_of(model)}"
+            model = _draw(model_class, pretrained, config, dtype)
+            note = f"{pretrained.name}: fresh weights (seed {seed}), {size_of(model)}"
         else:
-            require_weights(found, where=where)
-            model, info = _load(model_class, found, config, dtype, where)
+            require_weights(pretrained, where=where)
+            model, info = _load(model_class, pretrained, config, dtype, where)
             _align(model)
-            compare_with_files(model, info, found, where=where)
+            compare_with_files(model, info, pretrained, where=where)
             names = list(task_config.get("id2label", {}).values())
             drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-            note = digest(model, info, found, names, new_head=new_head, where=where)
+            note = digest(model, info, pretrained, names, new_head=new_head, where=where)
     if tokenizer is not None:
         vocabulary.fit_generation(model)
     # What a training may still initialize differently; None: everything.
@@ -102,14 +102,17 @@ def check_config(
 ) -> None:
     """Raises UserError if the folder's configuration cannot be that of the class, or not so
     changed; see `build_model`."""
-    found = find_pretrained(folder, where=where)
-    change_config(_config(model_class, found, task_config, where), model_config)
+    pretrained = find_pretrained(folder, where=where)
+    change_config(_config(model_class, pretrained, task_config, where), model_config)
 
 
 def _config(
-    model_class: type[PreTrainedModel], found: Pretrained, task_config: dict[str, Any], where: str
+    model_class: type[PreTrainedModel],
+    pretrained: Pretrained,
+    task_config: dict[str, Any],
+    where: str,
 ) -> PreTrainedConfig:
-    config_class, kind = model_class.config_class, found.config["model_type"]
+    config_class, kind = model_class.config_class, pretrained.config["model_type"]
     if config_class is None:
         raise UserError(
             f"{model_class.__name__} names no configuration class",
@@ -117,11 +120,11 @@ def _config(
             "say config_class = the class of its configuration in it",
         )
     reads = getattr(config_class, "reads", None)
-    if not (reads(found.config) if reads else kind == config_class.model_type):
+    if not (reads(pretrained.config) if reads else kind == config_class.model_type):
         made_for = getattr(config_class, "made_for", repr(config_class.model_type))
         raise UserError(
             f"checkpoint is {kind!r}, but {model_class.__name__} expects {made_for}",
-            f"{where} {found.name}",
+            f"{where} {pretrained.name}",
             "leave --model_name out for a class that fits, or give the folder of such a model",
             Exit.CHECKPOINT,
         )
@@ -131,13 +134,13 @@ def _config(
         changes.pop("num_labels", None)
     with quiet():
         return config_class.from_pretrained(
-            found.name, local_files_only=found.local_only, **changes
+            pretrained.name, local_files_only=pretrained.local_only, **changes
         )
 
 
 def _draw(
     model_class: type[PreTrainedModel],
-    found: Pretrained,
+    pretrained: Pretrained,
     config: PreTrainedConfig,
     dtype: torch.dtype,
 ) -> PreTrainedModel:
@@ -150,7 +153,7 @@ def _draw(
             raise _no_post_init(model_class) from error
         raise
     head = model.get_output_embeddings()
-    if head is not None and has_own_head(found.config):
+    if head is not None and has_own_head(pretrained.config):
         # transformers ties it to the embedding; T5 v1.1 draws it by itself, this narrow.
         weight = torch.empty_like(head.weight)
         factor = getattr(config, "initializer_factor", 1.0)
@@ -161,17 +164,17 @@ def _draw(
 
 def _load(
     model_class: type[PreTrainedModel],
-    found: Pretrained,
+    pretrained: Pretrained,
     config: PreTrainedConfig,
     dtype: torch.dtype,
     where: str,
 ) -> tuple[PreTrainedModel, dict]:
     try:
         loaded: Any = model_class.from_pretrained(
-            found.name,
+            pretrained.name,
             config=config,
             dtype=dtype,
-            local_files_only=found.local_only,
+            local_files_only=pretrained.local_only,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             weights_only=True,
@@ -180,13 +183,13 @@ def _load(
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         with torch.device("meta"):
             model_class(copy.deepcopy(config))  # raises again what is not caused by the weights
-        raise _unreadable(found, where, error) from error
+        raise _unreadable(pretrained, where, error) from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
             if POST_INIT in str(error):
                 raise _no_post_init(model_class) from error
             raise
-        raise _unreadable(found, where, error) from error
+        raise _unreadable(pretrained, where, error) from error
 
 
 def _align(model: PreTrainedModel) -> None:
@@ -214,14 +217,14 @@ def _no_post_init(model_class: type[PreTrainedModel]) -> UserError:
     )
 
 
-def _unreadable(found: Pretrained, where: str, error: Exception) -> UserError:
-    cut_off = network_fault(error, f"{where} {found.name!r}")
+def _unreadable(pretrained: Pretrained, where: str, error: Exception) -> UserError:
+    cut_off = network_fault(error, f"{where} {pretrained.name!r}")
     if cut_off is not None:
         return cut_off
     first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return UserError(
         f"its weights cannot be read: {first_line}",
-        f"{where} {found.name}",
+        f"{where} {pretrained.name}",
         "download or save them again",
         Exit.CHECKPOINT,
     )

@@ -41,9 +41,9 @@ class T5EncoderConfig(T5Config):
         """The dict of a T5's or of another head's configuration as one of this class."""
         if not config.get("model_type") or not cls.reads(config):
             return config
-        kept = {key: value for key, value in config.items() if key != "architectures"}
+        values = {key: value for key, value in config.items() if key != "architectures"}
         changes = {"model_type": cls.model_type, "is_encoder_decoder": False, "use_cache": False}
-        return {**kept, **changes}
+        return {**values, **changes}
 
 
 class SimpleSequenceConfig(T5EncoderConfig):
@@ -177,8 +177,8 @@ class EncoderConfig(PreTrainedConfig):
         if "backbone" in config:
             return {**config, "model_type": cls.model_type}
         shared = ("pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_class")
-        kept = {key: config[key] for key in shared if key in config}
-        return {**kept, "model_type": cls.model_type, "backbone": config}
+        values = {key: config[key] for key in shared if key in config}
+        return {**values, "model_type": cls.model_type, "backbone": config}
 
 
 class AnyMeanSequenceConfig(EncoderConfig):

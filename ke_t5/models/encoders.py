@@ -83,8 +83,8 @@ class EncoderWithHead(Head):
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         # save_pretrained would undo the renaming: two exports of one model would differ.
         renamings = getattr(model, "_weight_conversions", None) or []
-        kept = [one for one in renamings if pattern not in one.source_patterns]
-        model._weight_conversions = kept  # pyright: ignore[reportArgumentType]
+        conversions = [one for one in renamings if pattern not in one.source_patterns]
+        model._weight_conversions = conversions  # pyright: ignore[reportArgumentType]
         return loaded
 
     def get_input_embeddings(self) -> nn.Module:
@@ -98,8 +98,8 @@ class EncoderWithHead(Head):
     def encode(
         self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor, BaseModelOutput]:
-        given = {key: value for key, value in kwargs.items() if value is not None}
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **given)
+        arguments = {key: value for key, value in kwargs.items() if value is not None}
+        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **arguments)
         if isinstance(output, Seq2SeqModelOutput):
             output = BaseModelOutput(
                 last_hidden_state=output.last_hidden_state,

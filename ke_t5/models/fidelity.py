@@ -25,7 +25,7 @@ COMPUTED = r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attent
 
 
 def compare_with_files(
-    model: PreTrainedModel, info: dict[str, Any], found: Pretrained, *, where: str
+    model: PreTrainedModel, info: dict[str, Any], pretrained: Pretrained, *, where: str
 ) -> None:
     """Compares the model with the files it was loaded from; an embedding or a head that differs is
     set to the file's. Adds to `info` an embedding that no file has (`missing_keys`) and tensors
@@ -47,7 +47,7 @@ def compare_with_files(
     right: set[int] = set()
     wrong: dict[str, Tensor] = {}
     unused, seen = set(), set()
-    for name, tensor in read_tensors(found):
+    for name, tensor in read_tensors(pretrained):
         own = parameters.get(_plain(name, prefixes))
         if own is None:
             unused.add(name)
@@ -63,7 +63,7 @@ def compare_with_files(
     for name, tensor in wrong.items():
         if not _set_table(model, parameters[name], tensor, right) and not is_converted:
             if parameters[name].data_ptr() not in right:
-                raise _differs(name, found, where)
+                raise _differs(name, pretrained, where)
     if not is_converted:
         ignored = model._keys_to_ignore_on_load_unexpected or []
         patterns = (COMPUTED, *ignored)
@@ -74,19 +74,19 @@ def compare_with_files(
             if _plain(name, prefixes) not in known
             and not any(re.search(pattern, name) for pattern in patterns)
         }
-    _require_embedding(model, info, found, seen)
+    _require_embedding(model, info, pretrained, seen)
 
 
-def read_tensors(found: Pretrained) -> Iterator[tuple[str, Tensor]]:
+def read_tensors(pretrained: Pretrained) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of everything in a checkpoint's files, one at a time."""
     for name in (*SAFE_WEIGHTS, *PICKLED_WEIGHTS):
-        path = file_of(found, name)
+        path = file_of(pretrained, name)
         if path is None:
             continue
         files = [path]
         if name.endswith(".index.json"):
             parts = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
-            files = [part for one in dict.fromkeys(parts) if (part := file_of(found, one))]
+            files = [part for one in dict.fromkeys(parts) if (part := file_of(pretrained, one))]
         for file in files:
             yield from _tensors_in(file)
         return
@@ -104,8 +104,8 @@ def _tensors_in(path: Path) -> Iterator[tuple[str, Tensor]]:
 def _prefixes(model: PreTrainedModel) -> tuple[str, ...]:
     """What names may begin with in the model or in a file, and need not in the other."""
     body = getattr(model, "backbone", None)
-    found = {model.base_model_prefix, getattr(body, "base_model_prefix", "")}
-    return tuple(f"{prefix}." for prefix in found if prefix)
+    prefixes = {model.base_model_prefix, getattr(body, "base_model_prefix", "")}
+    return tuple(f"{prefix}." for prefix in prefixes if prefix)
 
 
 def _plain(name: str, prefixes: tuple[str, ...]) -> str:
@@ -139,7 +139,7 @@ def _set_table(model: PreTrainedModel, own: Tensor, tensor: Tensor, right: set[i
 
 
 def _require_embedding(
-    model: PreTrainedModel, info: dict[str, Any], found: Pretrained, seen: set[int]
+    model: PreTrainedModel, info: dict[str, Any], pretrained: Pretrained, seen: set[int]
 ) -> None:
     """Adds an embedding that is in no file to the missing ones."""
     embedding: Any = model.get_input_embeddings()
@@ -153,20 +153,20 @@ def _require_embedding(
     }
     is_head = head is not None and head.weight.data_ptr() == embedding.weight.data_ptr()
     is_in_file = embedding.weight.data_ptr() in seen
-    if is_in_file and is_head and has_own_head(found.config):
+    if is_in_file and is_head and has_own_head(pretrained.config):
         # The head alone may be there, and have been taken for the embedding.
         prefixes = _prefixes(model)
         bodies = {_plain(name, prefixes) for name in tables} - {"lm_head.weight"}
-        is_in_file = any(_plain(name, prefixes) in bodies for name, _ in read_tensors(found))
+        is_in_file = any(_plain(name, prefixes) in bodies for name, _ in read_tensors(pretrained))
     if not is_in_file and not tables.keys() & {*info["missing_keys"]}:
         name = next((n for n in tables if n != "lm_head.weight"), None)
         info["missing_keys"] = {*info["missing_keys"], *([name] if name else [])}
 
 
-def _differs(name: str, found: Pretrained, where: str) -> UserError:
+def _differs(name: str, pretrained: Pretrained, where: str) -> UserError:
     return UserError(
         f"{name} was not loaded as the file has it",
-        f"{where} {found.name}",
+        f"{where} {pretrained.name}",
         "use another version of transformers, or save the model again with this one",
         Exit.CHECKPOINT,
     )

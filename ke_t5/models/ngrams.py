@@ -129,9 +129,9 @@ class NgramReader(nn.Module):
             return weights
         config, last = self.config, input_ids.size(1) - 1
         if config.word_dropout and config.space_token_id is not None:
-            kept = torch.rand(input_ids.shape, device=input_ids.device) >= config.word_dropout
+            is_kept = torch.rand(input_ids.shape, device=input_ids.device) >= config.word_dropout
             words = (input_ids == config.space_token_id).cumsum(1).clamp(max=last)
-            weights = weights * kept.to(weights.dtype).gather(1, words)[..., None]
+            weights = weights * is_kept.to(weights.dtype).gather(1, words)[..., None]
         return functional.dropout(weights, config.ngram_dropout)
 
     def pool(self, hidden: Tensor, inside: Tensor) -> Tensor:

@@ -46,13 +46,13 @@ def fit_config(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> 
 
 def _take_end_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The end mark that the tokenizer writes: generation stops there, BART classifies it."""
-    written = written_end(tokenizer, end_ids(tokenizer, config))
-    said = getattr(config, "eos_token_id", None)
-    if written is None or written in (said if isinstance(said, list) else [said]):
+    end_id = written_end(tokenizer, end_ids(tokenizer, config))
+    configured = getattr(config, "eos_token_id", None)
+    if end_id is None or end_id in (configured if isinstance(configured, list) else [configured]):
         return []
-    config.eos_token_id = written
-    named = "no end mark" if said is None else f"the end mark {said}"
-    return [f"config.json names {named}, the tokenizer writes {written}, which is used"]
+    config.eos_token_id = end_id
+    description = "no end mark" if configured is None else f"the end mark {configured}"
+    return [f"config.json names {description}, the tokenizer writes {end_id}, which is used"]
 
 
 def _take_pad_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:

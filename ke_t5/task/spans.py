@@ -159,8 +159,8 @@ def unreachable_entities(text: str, char_tags: Sequence[str], offsets: Offsets) 
     if not gold:
         return 0
     decoded = character_tags(token_tags(char_tags, offsets, text), offsets, text)
-    found = set(entity_spans(drop_spaces(text, decoded)))
-    return sum(entity not in found for entity in gold)
+    reachable = set(entity_spans(drop_spaces(text, decoded)))
+    return sum(entity not in reachable for entity in gold)
 
 
 # ------------------------------------------------------------------------- tokens of characters

@@ -147,11 +147,11 @@ def add_inputs(
     columns = [list(column) for column in zip(*segments, strict=True)]
     limit = length_limit(sequence_length, "inputs", tokenizer)
     encoded, num_cut = encode(tokenizer, columns, limit)
-    made = {"input_ids": encoded["input_ids"]}
+    columns_of_model = {"input_ids": encoded["input_ids"]}
     if len(columns) > 1 and "token_type_ids" in encoded:
-        made["token_type_ids"] = encoded["token_type_ids"]
+        columns_of_model["token_type_ids"] = encoded["token_type_ids"]
     shown = [" | ".join(parts) for parts in segments]
-    return {**batch, **made, "text": shown, f"{LOST}{inputs_cut(limit)}": num_cut}
+    return {**batch, **columns_of_model, "text": shown, f"{LOST}{inputs_cut(limit)}": num_cut}
 
 
 # ------------------------------------------------------------------------------------- targets

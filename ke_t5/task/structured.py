@@ -39,20 +39,22 @@ def add_entity_tokens(
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
     is_named = tokenizer.sep_token is None
-    marked = steps.for_each_row(batch, partial(text.relation, named=is_named))
-    texts = [row.text for row in marked]
+    sentences = steps.for_each_row(batch, partial(text.relation, named=is_named))
+    texts = [row.text for row in sentences]
     ids, offsets, num_cut = steps.encode_with_offsets(tokenizer, texts, limit)
-    found = [
+    token_spans = [
         [spans.token_span(pairs, *entity) for entity in (row.subject, row.object)]
-        for row, pairs in zip(marked, offsets, strict=True)
+        for row, pairs in zip(sentences, offsets, strict=True)
     ]
     return {
         **batch,
         "input_ids": ids,
         "text": texts,
-        "entity_token_idx": [[list(span or spans.NOWHERE) for span in both] for both in found],
-        f"{LOST}{steps.ENTITIES_CUT}": [sum(span is None for span in both) for both in found],
-        f"{OF}{steps.ENTITIES_CUT}": [2] * len(found),
+        "entity_token_idx": [
+            [list(span or spans.NOWHERE) for span in both] for both in token_spans
+        ],
+        f"{LOST}{steps.ENTITIES_CUT}": [sum(span is None for span in both) for both in token_spans],
+        f"{OF}{steps.ENTITIES_CUT}": [2] * len(token_spans),
         f"{LOST}{steps.inputs_cut(limit)}": num_cut,
     }
 

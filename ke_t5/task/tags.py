@@ -76,8 +76,8 @@ def add_token_tags(
             tag_ids.append([IGNORED] * len(pairs))
             num_lost.append(0)
             continue
-        named = spans.token_tags(tags, pairs, text)
-        tag_ids.append([IGNORED if tag is None else labels.id_of(tag) for tag in named])
+        names = spans.token_tags(tags, pairs, text)
+        tag_ids.append([IGNORED if tag is None else labels.id_of(tag) for tag in names])
         num_lost.append(spans.unreachable_entities(text, tags, pairs))
     return {
         **batch,
@@ -112,8 +112,8 @@ def add_character_tags(
         known = [None] * len(places) if tags is None else tags[: len(places)]
         # A model needs one character at least: an empty text has one without a label.
         tokens.append(places or [0])
-        found = [IGNORED if tag is None else labels.id_of(tag) for tag in known]
-        tag_ids.append(found or [IGNORED])
+        ids_of_row = [IGNORED if tag is None else labels.id_of(tag) for tag in known]
+        tag_ids.append(ids_of_row or [IGNORED])
         num_lost.append(_num_cut_off(text, tags, len(places)))
     return {
         **batch,
@@ -152,9 +152,9 @@ class CharacterTags(list):
     @classmethod
     def of(cls, example: Example, tags: Tags, tokens: list[str | None]) -> CharacterTags:
         """The tags of the example's characters without its spaces, with those of its tokens."""
-        made = cls(spans.drop_spaces(example["text"], tags))
-        made.tokens = tokens
-        return made
+        character_tags = cls(spans.drop_spaces(example["text"], tags))
+        character_tags.tokens = tokens
+        return character_tags
 
     @classmethod
     def of_characters(cls, example: Example, tags: Tags) -> CharacterTags:

@@ -270,9 +270,9 @@ def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
     if release is None:  # a user's task
         return (task.name, task.form, best, source.name, "", "", "")
     mark = " *" if release.name.startswith(UNCHECKED) else ""
-    found = source.find(folders)
-    if found:
-        data = f"found: {', '.join(found)}"
+    splits = source.find(folders)
+    if splits:
+        data = f"found: {', '.join(splits)}"
     elif release.hub is not None:
         data = f"on the hub: {release.hub.path}"
     else:

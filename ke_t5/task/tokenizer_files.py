@@ -67,9 +67,9 @@ def _of_named_class(name: str) -> Any:
     with a SentencePiece model alone); None if that does not load it either."""
     import transformers
 
-    found = getattr(transformers, str(named_class(Path(name))), None)
+    tokenizer_class = getattr(transformers, str(named_class(Path(name))), None)
     try:
-        return found.from_pretrained(name) if found is not None else None
+        return tokenizer_class.from_pretrained(name) if tokenizer_class is not None else None
     except Exception:  # AutoTokenizer's own error is the one to show
         return None
 
@@ -83,8 +83,8 @@ def _json_file(name: str) -> Path | None:
 
     options = ("connection_errors", "missing_entries", "gated_repo")
     quietly = {f"_raise_exceptions_for_{kind}": False for kind in options}
-    found = cached_file(name, "tokenizer.json", **quietly)
-    return Path(found) if found else None
+    file = cached_file(name, "tokenizer.json", **quietly)
+    return Path(file) if file else None
 
 
 def _gives_its_tokens(tokenizer: Any, path: Path) -> bool:
@@ -92,12 +92,12 @@ def _gives_its_tokens(tokenizer: Any, path: Path) -> bool:
     from tokenizers import Tokenizer
 
     try:
-        written = Tokenizer.from_file(str(path)).encode(_PROBE, add_special_tokens=False).ids
+        file_ids = Tokenizer.from_file(str(path)).encode(_PROBE, add_special_tokens=False).ids
     except Exception:  # the library raises no narrower class; a file of another format
         return True
     given = tokenizer(_PROBE, add_special_tokens=False, verbose=False)["input_ids"]
     unknown = tokenizer.unk_token_id
-    return given == written or written.count(unknown) > given.count(unknown)
+    return given == file_ids or file_ids.count(unknown) > given.count(unknown)
 
 
 def _as_written(name: str, path: Path, like: Any) -> Any:
@@ -117,8 +117,8 @@ def _defaults(path: Path) -> dict[str, str]:
     """The special tokens that the class in `tokenizer_config.json` has by default."""
     import transformers
 
-    found = getattr(transformers, str(named_class(path.parent)), None)
-    if found is None:
+    tokenizer_class = getattr(transformers, str(named_class(path.parent)), None)
+    if tokenizer_class is None:
         return {}
-    parameters = inspect.signature(found.__init__).parameters
+    parameters = inspect.signature(tokenizer_class.__init__).parameters
     return {key: parameters[key].default for key in _SPECIAL if key in parameters}
