@@ -22,7 +22,8 @@ LINES = (
     "lookup.settings models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "
     "task.text task.spans task.tokenizer_files pipe.module_state train train.settings "
-    "checkpoint.serialization train.loggers train.guard task.metrics.statistics",
+    "checkpoint.serialization checkpoint.settings train.loggers train.guard "
+    "task.metrics.statistics",
     "config.gin_config failure distributed lookup.loader lookup.hub "
     "models.ngrams models.encoders models.structured_heads pipe.rows pipe.tables pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "

@@ -48,9 +48,8 @@ class Checkpointer:
         self.epoch_steps, self._improves = epoch_steps, improves
         self.settings: dict[str, Any] = {}
         self.best: Validation | None = None
-        self.waited = 0
         self.closing: Validation | None = None
-        self.validated_at = self.saved_at = -1
+        self.waited, self.validated_at, self.saved_at = 0, -1, -1
 
     def load(self, checkpoint: Path) -> dict[str, Any]:
         """Fills model, optimizer and state, and returns the checkpoint's progress."""
@@ -90,11 +89,8 @@ class Checkpointer:
         return is_best
 
     def close(self, validation: Validation, evaluations: Iterable[Path]) -> bool:
-        """Adds the closing validation; returns whether it is the best of all.
-
-        Args:
-            evaluations: folders of results that it will replace if it is, or if there is no best.
-        """
+        """Adds the closing validation; returns whether it is the best of all, and so replaces
+        these folders of results."""
         is_best = self.is_better(validation["score"])
         self.closing = {**validation, "is_best": is_best}
         if self.ranks.is_main:
@@ -103,8 +99,7 @@ class Checkpointer:
         return is_best
 
     def point_at_best(self) -> None:
-        """Lets best.json name the closing checkpoint; the launch that saved it may have been killed
-        before."""
+        """Lets best.json name the closing checkpoint, if its launch was killed before."""
         if self.closing is not None and self.closing.get("is_best") and self.ranks.is_main:
             write_pointer(self.run / "weights", "best", self.closing["step"])
 
@@ -131,12 +126,10 @@ class Checkpointer:
         self.ranks.barrier()
 
     def _progress(self) -> dict[str, Any]:
-        # Each rank has its own share of the loss since the last logged step; their mean is saved.
-        share = self.state.loss_sum.to(self.ranks.device)
         return {
             "step": self.state.step,
             "rows": self.state.rows,
-            "loss_sum": float(self.ranks.mean(share)),
+            "loss_sum": _mean_loss(self.state, self.ranks),
             "loss_steps": self.state.loss_steps,
             "epoch_steps": self.epoch_steps,
             "best": self.best,
@@ -145,3 +138,8 @@ class Checkpointer:
             "closing": self.closing,
             "fixed": self.settings,
         }
+
+
+def _mean_loss(state: TrainState, ranks: Ranks) -> float:
+    """The loss since the last logged step, of which each rank has its own share."""
+    return float(ranks.mean(state.loss_sum.to(ranks.device)))

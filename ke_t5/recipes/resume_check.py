@@ -1,4 +1,4 @@
-"""What must not differ between a run and its resumption."""
+"""Resuming a run: its checkpoint is loaded, and must have been made with the same settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
+from ke_t5.checkpoint.settings import SCHEDULE, WINDOW, WINDOW_UNIT, check_unchanged
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, Examples
@@ -20,11 +21,7 @@ from ke_t5.train.schedules import allows_stretching, get_scheduler, schedule_set
 
 logger = logging.getLogger(__name__)
 
-SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 STRETCH = "resume_schedule.stretch"
-WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
-# What the first version did; its checkpoints do not say so.
-EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
 
 
 def restore(
@@ -116,29 +113,6 @@ def schedule_of(job: Job) -> dict[str, Any]:
     """The part of `fixed_settings` that says how the learning rate changes."""
     name = job.flags.schedule or "constant"
     return {"--schedule": name, SCHEDULE: schedule_settings() if name != "constant" else None}
-
-
-def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
-    """Raises UserError for the first setting that has changed.
-
-    A checkpoint of an older version of this package may not know all of them.
-    """
-    # Without the flag, older versions wrote null.
-    before = {**EARLIER, **before, "--schedule": before.get("--schedule") or "constant"}
-    for name, value in now.items():
-        if name == "fit.precision" and "auto" in (before.get(name), value):
-            continue  # config.gin of a run has what "auto" came to
-        if name in before and before[name] != value:
-            fix = "resume with the settings of the run, or start a new one without --resume"
-            if name == WINDOW:
-                fix = (
-                    f"add --gin_param {WINDOW}={before[name]}, or start a new run without --resume"
-                )
-            elif name == WINDOW_UNIT:
-                fix = "batches by tokens have changed since then: start a new run without --resume"
-            raise UserError(
-                f"{name} was {before[name]!r} and is {value!r} now", where, fix, Exit.CHECKPOINT
-            )
 
 
 def keep_warmup(job: Job, state: TrainState, before: dict[str, Any], *, total: int) -> None:

@@ -9,12 +9,13 @@ import pytest
 import torch
 from support.recipe_runs import SMALL, run_folder, train
 
+from ke_t5.checkpoint.settings import SCHEDULE
 from ke_t5.config.gin_config import configure
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.recipes import disks
 from ke_t5.recipes.folders import RunFolder
-from ke_t5.recipes.resume_check import SCHEDULE, keep_warmup
+from ke_t5.recipes.resume_check import keep_warmup
 from ke_t5.train.schedules import get_scheduler, schedule_settings
 
 TC = ("--task", "klue_tc", *SMALL)

@@ -12,11 +12,11 @@ import pytest
 from support.processes import Script, run_script
 from support.recipe_runs import SMALL, run_folder, test, train
 
+from ke_t5.checkpoint.settings import check_unchanged
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import Examples, evaluate
 from ke_t5.recipes import test as test_recipe
 from ke_t5.recipes.folders import RunFolder
-from ke_t5.recipes.resume_check import check_unchanged
 from ke_t5.recipes.validator import Validator
 from ke_t5.sample import sample_data_dir
 

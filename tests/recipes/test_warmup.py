@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from transformers import BertConfig, T5Config
 
+from ke_t5.checkpoint.settings import check_unchanged
 from ke_t5.config.flags import parse_train
 from ke_t5.config.gin_config import configure
 from ke_t5.lookup.loader import load_model
 from ke_t5.pipe import IGNORED
 from ke_t5.recipes.job import Job
 from ke_t5.recipes.modelling import default_learning_rate, settle_warmup, start_at_mean
-from ke_t5.recipes.resume_check import check_unchanged
 from ke_t5.train.optimizers import get_optimizer
 from ke_t5.train.schedules import get_scheduler
 
