@@ -17,7 +17,8 @@ from support.processes import ROOT
 LINES = (
     "errors files programs config.resume config.spellings config.annotations config.gin_syntax "
     "config.configurable forms lookup.families pipe.code",
-    "config config.ranges checkpoint report task.qa hub class_numbers composition faults launchers",
+    "config config.ranges user_modules checkpoint report task.qa hub class_numbers composition "
+    "faults launchers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.settings models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "

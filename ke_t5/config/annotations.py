@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable
 
-import gin
+import gin.config
 
 SEQUENCES = (list, tuple, abc.Sequence, abc.Iterable, abc.Collection)
 MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
@@ -56,8 +56,9 @@ def shown(hint: object) -> str:
         return "None"
     if hint in (float, abc.Sequence):
         return "a number" if hint is float else "(several, values)"
-    if typing.get_origin(hint) in (dict, list, tuple):
-        return f"{typing.get_origin(hint).__name__}[{', '.join(map(shown, typing.get_args(hint)))}]"
+    origin = typing.get_origin(hint)
+    if origin is dict or origin is list or origin is tuple:
+        return f"{origin.__name__}[{', '.join(map(shown, typing.get_args(hint)))}]"
     return inspect.formatannotation(hint).replace("collections.abc.", "")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import gin
+import gin.config
 from gin import config_parser
 
 from ke_t5.config.gin_syntax import fault

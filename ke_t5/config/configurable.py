@@ -10,10 +10,20 @@ import gin
 Configurable = TypeVar("Configurable", bound=Callable[..., Any])
 
 
-def configurable(name: str, *, module: str | None = None) -> Callable[[Configurable], Configurable]:
-    """A decorator that lets gin bind a function's parameters under `name`.
+def configurable(
+    name: str | None = None,
+    *,
+    module: str | None = None,
+    allowlist: list[str] | None = None,
+    denylist: list[str] | None = None,
+) -> Callable[[Configurable], Configurable]:
+    """A decorator that lets gin bind the parameters of a function or class.
 
     Args:
+        name: in gin files, None for the function's own.
         module: before the name in gin files, None for the function's own.
+        allowlist: the only parameters that gin may bind.
+        denylist: the parameters that gin may not bind.
     """
-    return cast("Callable[[Configurable], Configurable]", gin.configurable(name, module))
+    decorator = gin.configurable(name, module, allowlist=allowlist, denylist=denylist)
+    return cast("Callable[[Configurable], Configurable]", decorator)

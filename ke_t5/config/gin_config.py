@@ -8,22 +8,22 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import inspect
-import os
 import re
 import sys
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import gin
+import gin.config
 
 from ke_t5.config import bindings as gin_bindings
 from ke_t5.config.annotations import fits, hint_of, shown
 from ke_t5.config.bindings import CONSTANT, MACRO, Binding, Reader, leaves
 from ke_t5.config.ranges import problem_of
 from ke_t5.errors import UserError, suggestion
+from ke_t5.user_modules import import_user_module
 
 SEARCH = (Path("gin"), Path(__file__).resolve().parents[1] / "gin")
 
@@ -180,7 +180,7 @@ def faults(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
     """What is wrong with the name, the references or the type of one binding."""
     for reference in references(binding.value):
         name = "/".join(reference.scopes)
-        if reference.configurable.selector == MACRO and name not in macros:
+        if reference.selector == MACRO and name not in macros:
             fix = f"define it: {name} = ..."
             if macros:
                 fix = suggestion(name, macros)
@@ -237,7 +237,7 @@ def resolved(value: object, macros: dict[str, Binding], depth: int = 0) -> objec
     """`value`, or where it is a %macro, that macro's own value."""
     if isinstance(value, gin.config.ConfigurableReference) and depth < len(macros):
         macro = macros.get("/".join(value.scopes))
-        if value.configurable.selector == MACRO and macro:
+        if value.selector == MACRO and macro:
             return resolved(macro.value, macros, depth + 1)
     return value
 
@@ -246,7 +246,7 @@ def is_required(value: object) -> bool:
     """Whether a value is %gin.REQUIRED, a place for somebody else to fill."""
     if not isinstance(value, gin.config.ConfigurableReference):
         return False
-    return value.configurable.selector == CONSTANT and copy.deepcopy(value) is gin.REQUIRED
+    return value.selector == CONSTANT and copy.deepcopy(value) is gin.REQUIRED
 
 
 def import_modules(names: Sequence[str]) -> None:
@@ -262,12 +262,11 @@ def import_modules(names: Sequence[str]) -> None:
         sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
         importlib.invalidate_caches()
     for name in names:
-        try:
-            importlib.import_module(name)
-        except UserError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise import_problem(name, error) from error
+        where = f"--module_import {name}"
+        missing = functools.partial(_missing_module, name, where)
+        if name.startswith("."):
+            raise missing(name)
+        import_user_module(name, where, missing=missing)
 
 
 def _holds_code(folder: Path) -> bool:
@@ -275,25 +274,14 @@ def _holds_code(folder: Path) -> bool:
     return folder.is_dir() and any(folder.glob("*.py"))
 
 
-def import_problem(name: str, error: BaseException) -> UserError:
-    """Why a module could not be imported: it is not there, or something in it failed."""
-    where = f"--module_import {name}"
+def _missing_module(name: str, where: str, absent: str) -> UserError:
+    """The error for a module that does not exist, or of which the package `absent` does not."""
     if name.endswith(".py") or "/" in name:
         fix = f"write {name.removesuffix('.py').strip('./').replace('/', '.')}"
         return UserError("a module is named with dots, without .py", where, fix)
-    if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-        *folders, missing = error.name.split(".")
-        inside = Path.cwd().joinpath(*folders)
-        files = inside.iterdir() if inside.is_dir() else []
-        modules = {f.name.removesuffix(".py") for f in files if f.suffix == ".py" or _holds_code(f)}
-        fix = suggestion(missing, {name for name in modules if name.isidentifier()})
-        return UserError(f"no module {error.name!r} in {Path.cwd()}", where, fix)
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    if isinstance(error, SyntaxError):
-        file, line = str(error.filename), error.lineno
-    else:
-        file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
-    file = os.path.relpath(file) if Path(file).is_relative_to(Path.cwd()) else file
-    problem = UserError(f"its import fails at {file}:{line}: {reason}", where, "mend the module")
-    problem.keep_traceback = True
-    return problem
+    *folders, last = absent.split(".")
+    inside = Path.cwd().joinpath(*folders)
+    files = inside.iterdir() if inside.is_dir() else []
+    modules = {f.name.removesuffix(".py") for f in files if f.suffix == ".py" or _holds_code(f)}
+    fix = suggestion(last, {name for name in modules if name.isidentifier()})
+    return UserError(f"no module {absent!r} in {Path.cwd()}", where, fix)

@@ -11,7 +11,6 @@ import functools
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -20,6 +19,7 @@ from ke_t5.errors import UserError, suggestion
 from ke_t5.forms import FORMS, MODEL_FORMS
 from ke_t5.lookup.source import find_spec, names_in_source
 from ke_t5.registry import Registry
+from ke_t5.user_modules import failed_import, import_user_module
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,7 +81,7 @@ def load_model(name: str) -> type[PreTrainedModel]:
         model_class = getattr(module, class_name)
     except (ImportError, RuntimeError) as error:
         # transformers imports a model's own module only now.
-        raise _failed_import(f"{module_name}.{class_name}", where, error) from error
+        raise failed_import(f"{module_name}.{class_name}", where, error) from error
     _require_pretrained_model(model_class, where)
     return model_class
 
@@ -183,17 +183,7 @@ def import_module(name: str, *, where: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise _unknown_module(name, where)
     _see_current_folder()
-    try:
-        return importlib.import_module(name)
-    except UserError:
-        raise
-    except ModuleNotFoundError as error:
-        # `import a.b` reports a missing `a`, too; anything else is missing inside the module.
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise _unknown_module(name, where) from error
-        raise _failed_import(name, where, error) from error
-    except (Exception, SystemExit) as error:
-        raise _failed_import(name, where, error) from error
+    return import_user_module(name, where, missing=lambda _: _unknown_module(name, where))
 
 
 def _alias_target(name: str, where: str) -> type | str:
@@ -275,14 +265,3 @@ def _unknown_module(name: str, where: str) -> UserError:
         where,
         "write module:Class, for instance 'transformers:RobertaForSequenceClassification'",
     )
-
-
-def _failed_import(name: str, where: str, error: BaseException) -> UserError:
-    place = ""
-    if not isinstance(error, SyntaxError):  # its own text has the line
-        file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
-        place = f" ({file.removeprefix(os.getcwd() + os.sep)}:{line})"
-    reason = f"{type(error).__name__}: {error}{place}"
-    problem = UserError(f"importing {name!r} failed with {reason}", where, "fix the module")
-    problem.keep_traceback = True
-    return problem

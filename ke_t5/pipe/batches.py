@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import gin
 import numpy as np
 
+from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import Count, check_values
 
 # Rows are sorted by length inside windows of this many batches, and the batches are shuffled. If
@@ -156,7 +156,7 @@ class BatchPlan:
         return batches
 
 
-@gin.configurable(allowlist=["batch_tokens", "window"])
+@configurable(allowlist=["batch_tokens", "window"])
 def get_batches(
     input_lengths: np.ndarray,
     target_lengths: np.ndarray | None = None,

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import gin
 import numpy as np
 
+from ke_t5.config.configurable import configurable
 from ke_t5.errors import UserError, suggestion
 from ke_t5.forms import FORMS
 from ke_t5.pipe import arguments, generation
@@ -66,7 +66,7 @@ def _takes_segments(model: torch.nn.Module) -> bool:
     )
 
 
-@gin.configurable(module="ke_t5.pipe.evaluation", denylist=["task", "seed"])
+@configurable(module="ke_t5.pipe.evaluation", denylist=["task", "seed"])
 class EvaluationHelper:
     """How a task's predictions are made.
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
-import gin
-
+from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import check_values
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.forms import DEFAULT_FORM, FORMS
@@ -210,7 +209,7 @@ def check_lengths(lengths: Mapping[str, object]) -> None:
             )
 
 
-@gin.configurable(allowlist=["sequence_length"])
+@configurable(allowlist=["sequence_length"])
 def get_dataset(
     task: Task,
     split: str,

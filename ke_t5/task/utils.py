@@ -6,8 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import gin
-
+from ke_t5.config.configurable import configurable
 from ke_t5.errors import Exit, UserError
 from ke_t5.hub import network_fault, why_unreachable
 from ke_t5.task.tokenizer_files import load_tokenizer, named_class
@@ -21,7 +20,7 @@ TOKENIZER_FILES = (
 WITHOUT_FILES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
-@gin.configurable(module="ke_t5.task.utils")  # pyright: ignore[reportCallIssue]
+@configurable(module="ke_t5.task.utils")
 def get_vocabulary(vocab_name: str = DEFAULT_VOCABULARY) -> Any:
     """The tokenizer of that hub name or folder, loaded once per process.
 

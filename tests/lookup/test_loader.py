@@ -116,8 +116,11 @@ def test_a_users_class_is_found_from_the_current_folder(user_folder):
 
 
 def test_an_import_that_fails_says_which_and_why(user_folder):
-    message = f"importing '{user_folder}.broken' failed with .*no_such_library' .{user_folder}/br"
-    with pytest.raises(UserError, match=rf"{message}oken.py:1\); fix the module$") as caught:
+    message = (
+        f"the import of '{user_folder}.broken' fails at {user_folder}/broken.py:1: "
+        ".*no_such_library'; fix the module$"
+    )
+    with pytest.raises(UserError, match=message) as caught:
         loader.load_model(f"{user_folder}.broken:Model")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError) and caught.value.keep_traceback
 
