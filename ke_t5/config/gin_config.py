@@ -180,7 +180,7 @@ def faults(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
     """What is wrong with the name, the references or the type of one binding."""
     for reference in references(binding.value):
         name = "/".join(reference.scopes)
-        if reference.selector == MACRO and name not in macros:
+        if reference.config_key[1] == MACRO and name not in macros:
             fix = f"define it: {name} = ..."
             if macros:
                 fix = suggestion(name, macros)
@@ -237,7 +237,7 @@ def resolved(value: object, macros: dict[str, Binding], depth: int = 0) -> objec
     """`value`, or where it is a %macro, that macro's own value."""
     if isinstance(value, gin.config.ConfigurableReference) and depth < len(macros):
         macro = macros.get("/".join(value.scopes))
-        if value.selector == MACRO and macro:
+        if value.config_key[1] == MACRO and macro:
             return resolved(macro.value, macros, depth + 1)
     return value
 
@@ -246,7 +246,7 @@ def is_required(value: object) -> bool:
     """Whether a value is %gin.REQUIRED, a place for somebody else to fill."""
     if not isinstance(value, gin.config.ConfigurableReference):
         return False
-    return value.selector == CONSTANT and copy.deepcopy(value) is gin.REQUIRED
+    return value.config_key[1] == CONSTANT and copy.deepcopy(value) is gin.REQUIRED
 
 
 def import_modules(names: Sequence[str]) -> None:
