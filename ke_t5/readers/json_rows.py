@@ -11,7 +11,7 @@ from typing import TextIO
 from ke_t5.errors import UserError
 from ke_t5.readers.streams import fault, lines, listed, opened
 
-# Characters read at a time: rows are a few hundred, so a piece holds thousands.
+# Characters read at a time: rows are a few hundred, so a piece has thousands.
 _PIECE = 1 << 18
 # An error this near the end of a piece (an escape, a literal, a number cut in two) may be fixed
 # by the next piece.

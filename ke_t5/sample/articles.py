@@ -18,7 +18,7 @@ class Article:
     Attributes:
         spans: slot -> (start, end) in the text.
         facts: the names of the facts that the text states, in order.
-        values: slot -> what it stands for; `name` is the subject.
+        values: slot -> its word; `name` is the subject.
     """
 
     kind: str

@@ -24,7 +24,7 @@ _ASSIGNMENT = re.compile(r"(.+?) =(?: (?:\((\d+)%\) (.*?)(?: \| (.*))?|(.*)))?")
 
 
 class Slot(NamedTuple):
-    """One line of a recipe: `text` in so many percent of all cases, else `otherwise`."""
+    """One line of a recipe: `text` in `percent` of all cases, else `otherwise`."""
 
     name: str
     text: str

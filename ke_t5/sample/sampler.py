@@ -34,7 +34,7 @@ SLOT = re.compile(
 )
 
 
-def _particled(word: str, mode: str | None, form: str | None) -> str:
+def _with_particle(word: str, mode: str | None, form: str | None) -> str:
     """The word with a particle, see above."""
     if not form:
         return word
@@ -128,12 +128,12 @@ class TextSampler:
             text += template[position : match.start()]
             word = self._slot(match, values)
             spans.append((match["name"], len(text), len(text) + len(word)))
-            text += _particled(word, match["mode"], match["particle"])
+            text += _with_particle(word, match["mode"], match["particle"])
             position = match.end()
         return text + template[position:], spans
 
     def _slot(self, match: re.Match[str], values: Values) -> str:
-        """What a slot stands for."""
+        """The word for a slot."""
         low, high, name = match.group("low", "high", "name")
         if low:
             return f"{self.between(int(low), int(high)):0{len(low)}d}"

@@ -1,4 +1,4 @@
-"""The embedded corpus: nothing by chance, made once whoever asks, written out by a command."""
+"""The embedded corpus: deterministic, built once for all processes, written by a command."""
 
 from __future__ import annotations
 
