@@ -33,30 +33,30 @@ def choose_model(form: str, pretrained: Pretrained, *, where: str = WHERE) -> Ch
     Raises:
         UserError: neither transformers nor we have a class for it.
     """
-    row, kind = FORMS[form], pretrained.config["model_type"]
+    row, model_type = FORMS[form], pretrained.config["model_type"]
     heads = row.auto_class.removeprefix("AutoModel")  # how the names of transformers' classes end
     for saved in pretrained.config.get("architectures") or ():
         if MODEL_FORMS.get(saved) == form:
             return Choice(saved, "the checkpoint was saved with it")
-        if saved.endswith(heads) and saved == transformers_class(form, kind):
+        if saved.endswith(heads) and saved == transformers_class(form, model_type):
             return Choice(f"transformers:{saved}", "the checkpoint was saved with it")
-    if kind == "t5" or (not row.generates and _is_t5_encoder(pretrained.config)):
-        return Choice(row.default_model, f"the default for {kind!r}")
-    listed = transformers_class(form, kind)
+    if model_type == "t5" or (not row.generates and _is_t5_encoder(pretrained.config)):
+        return Choice(row.default_model, f"the default for {model_type!r}")
+    listed = transformers_class(form, model_type)
     if listed is not None:
         return _listed_or_ours(form, pretrained, listed)
     if row.any_encoder_model is not None and _has_backbone(pretrained.config):
-        return Choice(row.any_encoder_model, f"transformers has no such class for {kind!r}")
+        return Choice(row.any_encoder_model, f"transformers has no such class for {model_type!r}")
     raise _no_class(form, pretrained, where)
 
 
 def _listed_or_ours(form: str, pretrained: Pretrained, listed: str) -> Choice:
     """transformers' class `listed`, unless its weights suit one of our heads better."""
-    kind = pretrained.config["model_type"]
+    model_type = pretrained.config["model_type"]
     ours = head_for_pooling(pretrained) if FORMS[form].reads_pooler else None
     if ours is not None:
         return Choice(*ours)
-    return Choice(f"transformers:{listed}", f"transformers' class for {kind!r}")
+    return Choice(f"transformers:{listed}", f"transformers' class for {model_type!r}")
 
 
 def choose_listed(
@@ -75,16 +75,16 @@ def choose_listed(
             f"--model_name transformers:{auto_class}",
             " or ".join(["leave the flag out", *(f"use {name}" for name in fitting)]),
         )
-    kind = pretrained.config["model_type"]
-    listed = transformers_class(form, kind)
+    model_type = pretrained.config["model_type"]
+    listed = transformers_class(form, model_type)
     if listed is None:
         raise UserError(
-            f"transformers has no {auto_class} for model type {kind!r}",
+            f"transformers has no {auto_class} for model type {model_type!r}",
             f"{where} {pretrained.name}",
             "leave --model_name out, which takes our own head if there is one",
             Exit.CHECKPOINT,
         )
-    return Choice(f"transformers:{listed}", f"{auto_class} for {kind!r}")
+    return Choice(f"transformers:{listed}", f"{auto_class} for {model_type!r}")
 
 
 def transformers_class(form: str, model_type: str) -> str | None:
@@ -101,18 +101,20 @@ def _tables() -> Any:
 
 
 def _is_t5_encoder(config: dict) -> bool:
-    kind = config["model_type"]
-    return kind in T5_TYPES or (kind.startswith(OUR_PREFIX) and "backbone" not in config)
+    model_type = config["model_type"]
+    return model_type in T5_TYPES or (
+        model_type.startswith(OUR_PREFIX) and "backbone" not in config
+    )
 
 
 def _has_backbone(config: dict) -> bool:
     """Whether our heads for any encoder fit on a model with this configuration."""
-    kind = config["model_type"]
-    if kind.startswith(OUR_PREFIX) or kind in (*ENCODER_CLASSES, *READ_BY_DECODER):
+    model_type = config["model_type"]
+    if model_type.startswith(OUR_PREFIX) or model_type in (*ENCODER_CLASSES, *READ_BY_DECODER):
         return True
     encoders = _tables().MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
-    is_both = config.get("is_encoder_decoder") or kind in _tables_of_writers()
-    return kind in encoders or (kind in _tables().MODEL_MAPPING_NAMES and not is_both)
+    is_both = config.get("is_encoder_decoder") or model_type in _tables_of_writers()
+    return model_type in encoders or (model_type in _tables().MODEL_MAPPING_NAMES and not is_both)
 
 
 def _tables_of_writers() -> dict:
@@ -120,11 +122,13 @@ def _tables_of_writers() -> dict:
 
 
 def _no_class(form: str, pretrained: Pretrained, where: str) -> UserError:
-    kind = pretrained.config["model_type"]
+    model_type = pretrained.config["model_type"]
     if FORMS[form].generates:
-        problem = f"a {kind!r} model writes no answers, and the task needs an encoder-decoder"
+        problem = f"a {model_type!r} model cannot generate, but the task needs an encoder-decoder"
         fix = "choose a T5 or BART model, or the task's form without _gen"
     else:
-        problem = f"neither transformers nor we have a {form.replace('_', ' ')} class for {kind!r}"
+        problem = (
+            f"neither transformers nor we have a {form.replace('_', ' ')} class for {model_type!r}"
+        )
         fix = "choose another model, or name your own class with --model_name module:Class"
     return UserError(problem, f"{where} {pretrained.name}", fix, Exit.CHECKPOINT)

@@ -149,7 +149,7 @@ def check_form(model_class: type, *forms: str) -> str:
             return form
     kind = f"a model for {' and '.join(can)}" if can else "a model without a head for any task"
     raise UserError(
-        f"{kind}, and the task needs one for {' or '.join(forms)}".replace("_", " "),
+        f"{kind}, but the task needs one for {' or '.join(forms)}".replace("_", " "),
         f"--model_name {_title(model_class)}",
         f"choose for instance {default_model_name(forms[0])!r}, or say task_forms = "
         f"({forms[0]!r},) in a class of your own",

@@ -69,9 +69,9 @@ def head_for_pooling(pretrained: Pretrained) -> tuple[str, str] | None:
 
     A model of sentence-transformers declares its pooling.
     """
-    kind = pretrained.config["model_type"]
+    model_type = pretrained.config["model_type"]
     tables = importlib.import_module("transformers.models.auto.modeling_auto")
-    if kind not in {*tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *POOLED_TYPES}:
+    if model_type not in {*tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *POOLED_TYPES}:
         return None
     pooling = _pooling_of(pretrained)
     if pooling is not None:
@@ -79,7 +79,7 @@ def head_for_pooling(pretrained: Pretrained) -> tuple[str, str] | None:
     names = tensor_names(pretrained)
     if names is None or has_pooler(names):
         return None
-    if kind in POOLED_TYPES or not _has_head(names):
+    if model_type in POOLED_TYPES or not _has_head(names):
         return POOLINGS["pooling_mode_mean_tokens"], "the checkpoint has no trained pooler"
     return None
 

@@ -1,4 +1,4 @@
-"""A tokenizer adjusted to its model: end mark, padding, and max input length."""
+"""A tokenizer adjusted to its model: end token, padding, and max input length."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fit_tokenizer(tokenizer: Any, raw_config: Mapping[str, Any], *, where: str) 
         where: the flag and the model, for errors.
 
     Raises:
-        UserError: no token can pad, or none can be the end mark.
+        UserError: no token can pad, or none can be the end token.
     """
     config = _config(raw_config, where)
     lines = [*_fit_padding(tokenizer, config, where), *_fit_length(tokenizer, config)]
@@ -131,7 +131,7 @@ def _fit_length(tokenizer: Any, config: PreTrainedConfig) -> list[str]:
             f"says {named})"]  # fmt: skip
 
 
-# -------------------------------------------------------------------------------------- end mark
+# -------------------------------------------------------------------------------------- end token
 
 
 def end_ids(tokenizer: Any, config: PreTrainedConfig) -> list[int]:
@@ -143,7 +143,7 @@ def end_ids(tokenizer: Any, config: PreTrainedConfig) -> list[int]:
 
 
 def written_end(tokenizer: Any, ends: list[int]) -> int | None:
-    """The end mark that the tokenizer writes after a text, None if it writes none.
+    """The end token that the tokenizer writes after a text, None if it writes none.
 
     A language code may follow it (mBART).
     """
@@ -163,7 +163,7 @@ def _fit_end(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[str]:
         return []
     if not ends:
         raise UserError(
-            f"the tokenizer {tokenizer.name_or_path!r} has no end mark, so that a model would "
+            f"the tokenizer {tokenizer.name_or_path!r} has no end token, so that a model would "
             "never stop writing",
             where,
             "name one as eos_token in tokenizer_config.json",
@@ -179,12 +179,12 @@ def _fit_end(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[str]:
         tokenizer.special_tokens_pattern = patterns.get(tokenizer.special_tokens_pattern, "eos")
     if written_end(tokenizer, ends) is None:
         raise UserError(
-            f"{type(tokenizer).__name__} writes no end mark and cannot be configured to",
+            f"{type(tokenizer).__name__} writes no end token and cannot be configured to",
             where,
             "save it as a tokenizer.json that ends texts with it",
             Exit.CHECKPOINT,
         )
-    return [f"the tokenizer writes no end mark: {token} is added to inputs and targets"]
+    return [f"the tokenizer writes no end token: {token} is added to inputs and targets"]
 
 
 def _append_fast(tokenizer: Any, token: str, token_id: int) -> None:
@@ -207,7 +207,7 @@ def _append_fast(tokenizer: Any, token: str, token_id: int) -> None:
 
 
 def _ended(piece: Mapping[str, Any], token: str) -> list[Mapping[str, Any]]:
-    """A piece of a template, with the end mark after it if it is a text."""
+    """A piece of a template, with the end token after it if it is a text."""
     if "Sequence" not in piece:
         return [piece]
     segment = piece["Sequence"]["type_id"]

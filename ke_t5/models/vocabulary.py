@@ -21,7 +21,7 @@ def check_ids(
     ids = max(tokenizer.get_vocab().values(), default=-1) + 1
     if rows is not None and ids > rows:
         raise UserError(
-            f"the tokenizer {tokenizer.name_or_path!r} has {ids:,} ids, and the embedding of "
+            f"the tokenizer {tokenizer.name_or_path!r} has {ids:,} ids, but the embedding of "
             f"{name!r} {rows:,} rows",
             where,
             "use the tokenizer of the model (bind no other vocab_name)",
@@ -45,13 +45,13 @@ def fit_config(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def _take_end_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The end mark that the tokenizer writes: generation stops there, BART classifies it."""
+    """The end token that the tokenizer writes: generation stops there, BART classifies it."""
     end_id = written_end(tokenizer, end_ids(tokenizer, config))
     configured = getattr(config, "eos_token_id", None)
     if end_id is None or end_id in (configured if isinstance(configured, list) else [configured]):
         return []
     config.eos_token_id = end_id
-    description = "no end mark" if configured is None else f"the end mark {configured}"
+    description = "no end token" if configured is None else f"the end token {configured}"
     return [f"config.json names {description}, the tokenizer writes {end_id}, which is used"]
 
 

@@ -145,11 +145,11 @@ def test_a_duplicate_alias_names_both():
 @pytest.mark.parametrize(
     ("name", "form", "message"),
     [
-        (MEAN, "seq2seq", "a model for sequence classification, and the task needs one for seq2s"),
+        (MEAN, "seq2seq", "a model for sequence classification, but the task needs one for seq2s"),
         (
             "transformers:RobertaForSequenceClassification",
             "token_classification",
-            "and the task needs one for token classification; choose .*T5EncoderForTokenC",
+            "but the task needs one for token classification; choose .*T5EncoderForTokenC",
         ),
         ("transformers:RobertaForMaskedLM", "seq2seq", "a model without a head for any task"),
     ],

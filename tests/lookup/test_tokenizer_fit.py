@@ -31,14 +31,14 @@ def fit(tokenizer, config):
     return fit_tokenizer(tokenizer, config, where="--pre_trained_model x")
 
 
-# ------------------------------------------------------------------------------------- end marks
+# ------------------------------------------------------------------------------------- end tokens
 
 
 @pytest.mark.parametrize("kind", ["bart", "t5", "umt5", "ke_t5_token"])
 def test_an_end_mark_is_added_if_the_tokenizer_writes_none(kind):
     tokenizer = fast(byte_level(MARKS), **NAMES)
     lines = fit(tokenizer, {"model_type": kind, "eos_token_id": 1})
-    assert [line for line in lines if "writes no end mark: </s> is added" in line]
+    assert [line for line in lines if "writes no end token: </s> is added" in line]
     one, two = tokenizer("금리")["input_ids"], tokenizer("금리", "전망")["input_ids"]
     plain = tokenizer("금리", add_special_tokens=False)["input_ids"]
     assert one == [*plain, 1] and two[: len(one)] == one and two[-1] == 1 and two.count(1) == 2
@@ -70,7 +70,7 @@ def test_an_end_mark_joins_the_marks_that_are_there(tmp_path):
 def test_nothing_is_added_where_an_end_mark_is_there_or_not_needed(single, config):
     tokenizer = fast(with_marks(byte_level(MARKS), single, f"{single} $B:1"), **NAMES)
     before = tokenizer("금리")["input_ids"]
-    assert not [line for line in fit(tokenizer, config) if "end mark" in line]
+    assert not [line for line in fit(tokenizer, config) if "end token" in line]
     assert tokenizer("금리")["input_ids"] == before
 
 
@@ -84,7 +84,7 @@ def test_the_separator_can_be_the_end_mark_and_without_any_the_model_is_refused(
     assert "the tokenizer writes 1, which is used" in fit_config(config, bert)[0]
     assert (config.eos_token_id, config.decoder_start_token_id) == (1, 2)
     bare = fast(byte_level(("<pad>",)), pad_token="<pad>")
-    with pytest.raises(UserError, match="has no end mark, so that a model would never stop"):
+    with pytest.raises(UserError, match="has no end token, so that a model would never stop"):
         fit(bare, {"model_type": "bart", "eos_token_id": None})
 
 
@@ -94,7 +94,7 @@ def test_generation_stops_at_the_mark_that_the_tokenizer_writes():
     config = transformers.BartConfig(**bart(eos_token_id=2, d_model=8, vocab_size=400,
         encoder_layers=1, decoder_layers=1, encoder_attention_heads=1, decoder_attention_heads=1,
         encoder_ffn_dim=8, decoder_ffn_dim=8, pad_token_id=0))  # fmt: skip
-    line = "config.json names the end mark 2, the tokenizer writes 1, which is used"
+    line = "config.json names the end token 2, the tokenizer writes 1, which is used"
     assert fit_config(config, tokenizer) == [line]
     model = transformers.BartForConditionalGeneration(config)
     model.generation_config.eos_token_id = 2

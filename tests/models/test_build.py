@@ -266,7 +266,7 @@ def test_an_error_of_the_class_is_not_laid_on_the_weights(bert):
 def test_a_tokenizer_with_too_many_ids_names_both(bert):
     tokenizer = make_tokenizer(41)
     tokenizer.name_or_path = "some/vocabulary"
-    message = f"'some/vocabulary' has 41 ids, and the embedding of '{bert}' 40 rows"
+    message = f"'some/vocabulary' has 41 ids, but the embedding of '{bert}' 40 rows"
     for name in (BertForSequenceClassification, "EncoderForCharacterTagging"):
         with pytest.raises(UserError, match=message):
             build(name, bert, tokenizer=tokenizer)
