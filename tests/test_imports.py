@@ -39,7 +39,7 @@ LINES = (
     "models.build pipe.prediction pipe.mixture task.forms task.inputs task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured train.loop",
     "pipe sample.* task.families",
-    "task.task",
+    "task.task config.run_config",
     "report.*",
     "recipes.*",
     "cli",

@@ -13,7 +13,7 @@ import pytest
 from support.commands import Command, check_names, commands_in
 from support.processes import ROOT, run_script
 
-import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
+import ke_t5.recipes.prepare  # noqa: F401 - registers everything that gin may bind
 from ke_t5.config.bindings import configurable, configurables
 from ke_t5.config.flags import FLAGS, LAUNCHER_FLAGS
 from ke_t5.config.gin_config import SEARCH

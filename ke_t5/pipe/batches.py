@@ -156,7 +156,29 @@ class BatchPlan:
         return batches
 
 
-@configurable(allowlist=["batch_tokens", "window"])
+@dataclass(frozen=True)
+class BatchSettings:
+    """What gin says of training batches.
+
+    Attributes:
+        batch_tokens: padded tokens per process and micro-batch, instead of rows.
+        window: batches in a window that is sorted by length; 1 is random order.
+    """
+
+    batch_tokens: int | None = None
+    window: int = WINDOW_BATCHES
+
+
+@configurable("get_batches", module="ke_t5.pipe.batches")
+def batch_settings(
+    batch_tokens: Count | None = None, window: Count = WINDOW_BATCHES
+) -> BatchSettings:
+    """The settings bound to gin's `get_batches`."""
+    settings = locals()
+    check_values("get_batches", batch_settings, settings)
+    return BatchSettings(**settings)
+
+
 def get_batches(
     input_lengths: np.ndarray,
     target_lengths: np.ndarray | None = None,
@@ -165,8 +187,8 @@ def get_batches(
     num_parts: int,
     seed: int,
     examples_per_epoch: tuple[tuple[int, int], ...] = (),
-    batch_tokens: Count | None = None,
-    window: Count = WINDOW_BATCHES,
+    batch_tokens: int | None = None,
+    window: int | None = None,
 ) -> BatchPlan:
     """The plan of a run's batches.
 
@@ -177,13 +199,14 @@ def get_batches(
         num_parts: processes x accumulated micro-batches; a global batch is larger by this factor.
         seed: of the run.
         examples_per_epoch: of a mixture, as in `BatchPlan`.
-        batch_tokens: set in gin; padded tokens per process and micro-batch, instead of rows.
-        window: set in gin; batches in a window that is sorted by length; 1 is random order.
+        batch_tokens, window: see `BatchSettings`; None for gin's.
     """
-    check_values("get_batches", get_batches, {"batch_tokens": batch_tokens, "window": window})
+    given = {"batch_tokens": batch_tokens, "window": window}
+    settings = batch_settings(**{name: x for name, x in given.items() if x is not None})
     if target_lengths is None:
         target_lengths = np.zeros_like(input_lengths)
-    total_tokens = None if batch_tokens is None else batch_tokens * num_parts
+    tokens = settings.batch_tokens
+    total_tokens = None if tokens is None else tokens * num_parts
     size = batch_size * num_parts
     return BatchPlan(
         input_lengths,
@@ -192,7 +215,7 @@ def get_batches(
         total_tokens,
         seed,
         examples_per_epoch=examples_per_epoch,
-        window=window,
+        window=settings.window,
     )
 
 

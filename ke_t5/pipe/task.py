@@ -209,17 +209,22 @@ def check_lengths(lengths: Mapping[str, object]) -> None:
             )
 
 
-@configurable(allowlist=["sequence_length"])
+@configurable("get_dataset", module="ke_t5.pipe.task")
+def length_settings(
+    sequence_length: Annotated[dict, check_lengths] | None = None,
+) -> dict[str, int] | None:
+    """The lengths bound to gin's `get_dataset`: {"inputs": tokens, "targets": tokens}."""
+    check_values("get_dataset", length_settings, {"sequence_length": sequence_length})
+    return sequence_length
+
+
 def get_dataset(
     task: Task,
     split: str,
     *,
     folders: Folders,
-    sequence_length: Annotated[dict, check_lengths] | None = None,
+    sequence_length: dict[str, int] | None = None,
 ) -> Examples:
-    """The examples of one split of a task.
-
-    `sequence_length` ({"inputs": tokens, "targets": tokens}) is set in gin; default: the task's.
-    """
-    check_values("get_dataset", get_dataset, {"sequence_length": sequence_length})
-    return task.get_dataset(split, folders=folders, sequence_length=sequence_length)
+    """The examples of one split of a task, as long as told here, by gin, or by the task."""
+    given = {} if sequence_length is None else {"sequence_length": sequence_length}
+    return task.get_dataset(split, folders=folders, sequence_length=length_settings(**given))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +84,9 @@ OF_BOTH = (
 
 
 def next_commands(
-    flags: Namespace,
+    flags: Mapping[str, Any],
     *,
+    valid_splits: Sequence[str],
     launcher: str,
     best: str = "best",
     last: str = "true",
@@ -95,6 +96,8 @@ def next_commands(
     """What a user may want to do after a training: test, export, go to real data.
 
     Args:
+        flags: flag -> value, and "given" as the flags' reader has it.
+        valid_splits: of each task.
         launcher: of several processes, such as "torchrun --nproc_per_node=2"; else "".
         best, last: how `--resume` finds the checkpoint to test, and the one to go on from.
         stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
@@ -102,19 +105,20 @@ def next_commands(
     """
     train_program, test_program = command(TRAIN, launcher), command(TEST, launcher)
     test, best, last = _words(flags, OF_BOTH), shlex.quote(best), shlex.quote(last)
-    is_one = ", " not in flags.valid_split  # the tasks of a mixture may have splits of their own
-    if is_one and "train_split" in flags.given and not flags.train_split.startswith("train"):
+    valid_split, *others = dict.fromkeys(valid_splits)
+    trains_elsewhere = not (flags["train_split"] or "train").startswith("train")
+    if trains_elsewhere and not others:
         # A test's own choice of a split might be the one that was trained on.
-        test += f" --test_split {shlex.quote(flags.valid_split)}"
+        test += f" --test_split {shlex.quote(valid_split)}"
     lines = ["next:", f"  test    {test_program} {test} --resume {best}"]
-    if not flags.hf_path:
-        same = [name for name in flags.given if name not in ("resume", "max_steps", "hf_path")]
+    if not flags["hf_path"]:
+        same = [name for name in flags["given"] if name not in ("resume", "max_steps", "hf_path")]
         words = _words(flags, ["task", *same])
         if stopped_at is not None:
             words += f" --max_steps {stopped_at}"
         export = f"{words} --resume {last} --hf_path default"
         lines.append(f"  export  {train_program} {export}")
-    if flags.sample and real_model is not None:
+    if flags["sample"] and real_model is not None:
         words = _words(flags, ["task", "model_name", "gin_file", "gin_param", "module_import"])
         lines.append(
             f"  real    {train_program} {words} --pre_trained_model {real_model}"
@@ -123,12 +127,12 @@ def next_commands(
     return "\n".join(lines)
 
 
-def _words(flags: Namespace, names: Iterable[str]) -> str:
+def _words(flags: Mapping[str, Any], names: Iterable[str]) -> str:
     """Those of the flags that were given (and the task), as a command line."""
     words = []
     for name in dict.fromkeys(names):
-        value = getattr(flags, name)
-        if name in flags.given or name == "task":
+        value = flags[name]
+        if name in flags["given"] or name == "task":
             values = value if isinstance(value, list) else [value]
             words += [
                 f"--{name}" if v is True else f"--{name} {shlex.quote(str(v))}" for v in values

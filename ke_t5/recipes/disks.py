@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
-from ke_t5.recipes.job import Job
+from ke_t5.recipes.folders import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 VISIBLE_SECONDS = 3.0
 
 
-def check_one_disk(job: Job, ranks: Ranks) -> None:
+def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
     """Makes the run's folder writable, and logs on which host the results are written if the
     processes run on several, or do not all see what process 0 writes.
 
@@ -33,15 +33,15 @@ def check_one_disk(job: Job, ranks: Ranks) -> None:
         raise UserError(
             f"process {ranks_of[0]} on {seeing} resumes a run that process {ranks_of[1]} on "
             f"{blind} cannot see",
-            f"--output_dir {job.run.path}",
+            f"--output_dir {run.path}",
             "put it on a disk that all nodes share, or copy the run to each node",
             Exit.CHECKPOINT,
         )
     if ranks.is_main:
-        job.run.check_writable(keep=ranks.size > 1)
+        run.check_writable(keep=ranks.size > 1)
     if ranks.size == 1:
         return
-    blind = _blind_ranks(job.run.path, ranks)
+    blind = _blind_ranks(run.path, ranks)
     hosts = [facts["host"] for facts in ranks.facts]
     if blind:
         logger.warning(

@@ -142,10 +142,13 @@ class RunFolder:
         """Whether a run has been here."""
         return any((self.path / name).exists() for name in ("run.json", "weights"))
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint."""
+        return any(self.weights.glob("step-*/MANIFEST.json"))
+
     def is_trained(self) -> bool:
         """Whether there are a checkpoint and the model it is of."""
-        has_model = (self.model / "config.json").exists()
-        return has_model and any(self.weights.glob("step-*/MANIFEST.json"))
+        return (self.model / "config.json").exists() and self.has_checkpoint()
 
     def has_best(self) -> bool:
         """Whether a validation has picked a checkpoint."""

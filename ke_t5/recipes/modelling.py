@@ -1,13 +1,13 @@
-"""The model of a job and its optimizer: built, checked, exported."""
+"""The model of a run and its optimizer: built, checked, exported."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -17,11 +17,13 @@ from transformers import PreTrainedModel
 from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
 from ke_t5.checkpoint.closing import best_of
 from ke_t5.config.resume import BEST, LAST
+from ke_t5.config.run_config import RunConfig, ScheduleConfig
 from ke_t5.distributed import Ranks
 from ke_t5.models import build, export
-from ke_t5.pipe import IGNORED, EvaluationHelper, Examples
+from ke_t5.pipe import IGNORED, EvaluationHelper, Examples, Mixture, Task
 from ke_t5.recipes.export_target import check_target
-from ke_t5.recipes.job import Job, bind_and_tell
+from ke_t5.recipes.model_origin import load_class
+from ke_t5.recipes.vocabulary import bind_and_report
 from ke_t5.report.model_card import model_card
 from ke_t5.task.inputs import input_form
 from ke_t5.task.utils import get_vocabulary
@@ -34,57 +36,71 @@ logger = logging.getLogger(__name__)
 MOST_WARMUP = 100
 
 
-def check_class(job: Job) -> None:
+def check_class(config: RunConfig) -> None:
     """Raises UserError for what gin says that the model's class refuses, whatever the data."""
-    model_class = job.load_class()
+    model_class = load_class(config)
     build.check_config(
         model_class,
-        job.model_folder,
-        task_config=job.task_config(),
-        model_config=model_config(job, model_class),
+        config.origin.folder,
+        task_config=task_config(config.task),
+        model_config=model_config(config, model_class),
     )
-    for task in job.task.members:
+    for task in config.task.members:
         EvaluationHelper(task).check_class(model_class)
 
 
-def model_config(job: Job, model_class: type[PreTrainedModel]) -> dict[str, Any]:
+def task_config(task: Task | Mixture) -> dict[str, Any]:
+    """What the task says of the model's configuration."""
+    if task.labels is None:
+        return {}
+    names = dict(enumerate(task.labels))
+    values: dict[str, Any] = {
+        "id2label": names,
+        "label2id": {name: i for i, name in names.items()},
+    }
+    if task.problem_type is not None:
+        values["problem_type"] = task.problem_type
+    return values
+
+
+def model_config(config: RunConfig, model_class: type[PreTrainedModel]) -> dict[str, Any]:
     """What task and user change in the model's configuration."""
-    is_new = job.may_draw_head and not job.is_resumed
-    of_task = job.task.model_config if is_new else {}
+    is_new = config.origin.may_draw_head and not config.origin.is_resumed
+    of_task = config.task.model_config if is_new else {}
     known = {name: x for name, x in of_task.items() if hasattr(model_class.config_class, name)}
-    return {**known, **job.model_config}
+    return {**known, **config.model.changes}
 
 
-def build_model(job: Job, ranks: Ranks) -> PreTrainedModel:
-    """The job's model on this rank's device; what the libraries said about it in one line."""
-    model_class = job.load_class()
+def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
+    """The model on this rank's device; what the libraries said about it in one line."""
+    model_class = load_class(config)
     model, note = build.build_model(
         model_class,
-        job.model_folder,
-        from_scratch=not job.has_weights,
-        seed=job.flags.seed,
-        task_config=job.task_config(),
-        model_config=model_config(job, model_class),
+        config.origin.folder,
+        from_scratch=not config.origin.has_weights,
+        seed=config.seed,
+        task_config=task_config(config.task),
+        model_config=model_config(config, model_class),
         tokenizer=get_vocabulary(),
-        new_head=job.may_draw_head,
+        new_head=config.origin.may_draw_head,
     )
-    if not job.is_resumed:  # else the weights come from a checkpoint, after this
+    if not config.origin.is_resumed:  # else the weights come from a checkpoint, after this
         logger.info(note)
-    if job.settings.gradient_checkpointing:
+    if config.fit.gradient_checkpointing:
         recompute_activations(model)
     model.to(ranks.device)
-    if job.settings.compile:
+    if config.fit.compile:
         model.compile(dynamic=True)
     return model
 
 
-def start_at_mean(job: Job, module: PreTrainedModel, train: Examples) -> None:
+def start_at_mean(config: RunConfig, module: PreTrainedModel, train: Examples) -> None:
     """Sets the bias of a new head for a number to the mean of the training labels.
 
     KLUE STS spends its first hundred updates finding that mean. A head that was loaded, or that a
     checkpoint is to replace, stays as it is.
     """
-    if job.is_resumed or job.task.problem_type != "regression":
+    if config.origin.is_resumed or config.task.problem_type != "regression":
         return
     drawn = module.drawn_parameters
     body = getattr(module, module.base_model_prefix, None)
@@ -102,11 +118,11 @@ def start_at_mean(job: Job, module: PreTrainedModel, train: Examples) -> None:
         logger.info("the head starts at the mean of the training labels, %.3g", mean)
 
 
-def optimizer_of(job: Job, module: PreTrainedModel) -> Optimizer:
+def optimizer_of(config: RunConfig, module: PreTrainedModel) -> Optimizer:
     """The optimizer that gin names, at the learning rate of flag, gin or default, in this order."""
-    is_fresh = job.flags.from_scratch or job.flags.sample
+    is_fresh = config.model.from_scratch or config.sample
     build_optimizer = get_optimizer(
-        learning_rate=job.flags.learning_rate,
+        learning_rate=config.loop.learning_rate,
         default_learning_rate=default_learning_rate(module, from_scratch=is_fresh),
     )
     return build_optimizer(module)
@@ -126,58 +142,58 @@ def is_t5(module: PreTrainedModel) -> bool:
     return "t5" in config.model_type
 
 
-def settle_warmup(job: Job, module: PreTrainedModel, optimizer: Optimizer, steps: int) -> None:
-    """Writes into flags and gin what `--warmup`, gin or the default say of the warm-up.
+def with_warmup(
+    config: RunConfig, module: PreTrainedModel, optimizer: Optimizer, steps: int
+) -> RunConfig:
+    """The configuration with the schedule that `--warmup`, gin or the default ask for, in this
+    order; gin gets the warm-up, for the record.
 
     KLUE's published settings warm pre-trained encoders up over a tenth of the steps. By default
     they get that, but at most `MOST_WARMUP` steps: a run that `--max_steps` cuts off early would
     otherwise never reach its rate.
     """
-    flags, ratio, fixed = job.flags, "get_scheduler.warmup_ratio", "get_scheduler.warmup_steps"
-    place = flags.given.get("warmup", "the default")
-    if isinstance(flags.warmup, float):
-        bind_and_tell(job, ratio, flags.warmup, place)
-        if job.configuration.bound(fixed):
-            bind_and_tell(job, fixed, None, place)
-    elif flags.warmup is not None:
-        bind_and_tell(job, fixed, flags.warmup, place)
-    if flags.warmup:
-        if flags.schedule in (None, "constant"):
-            flags.schedule = "constant_with_warmup"
-    elif flags.warmup is None and flags.schedule is None and _takes_warmup(job, module, optimizer):
-        flags.schedule = "constant_with_warmup"
-        if not job.configuration.bound(ratio) and not job.configuration.bound(fixed):
-            default = min(math.ceil(steps / 10), MOST_WARMUP)
-            bind_and_tell(job, fixed, default, place)
-            job.has_default_warmup = True
-            if not job.is_resumed:
-                logger.info("warm-up: %d steps (--warmup 0 for none)", default)
+    schedule, gin = config.schedule, config.gin
+    ratio, fixed = "get_scheduler.warmup_ratio", "get_scheduler.warmup_steps"
+    place = config.given.get("warmup", "the default")
+    name, has_default = schedule.name, False
+    if isinstance(schedule.warmup, float):
+        bind_and_report(gin, ratio, schedule.warmup, place)
+        if gin.bound(fixed):
+            bind_and_report(gin, fixed, None, place)
+    elif schedule.warmup is not None:
+        bind_and_report(gin, fixed, schedule.warmup, place)
+    if schedule.warmup:
+        name = "constant_with_warmup" if name in (None, "constant") else name
+    elif schedule == ScheduleConfig(None) and _takes_warmup(config, module, optimizer):
+        name, has_default = "constant_with_warmup", not (gin.bound(ratio) or gin.bound(fixed))
+    if has_default:
+        default = min(math.ceil(steps / 10), MOST_WARMUP)
+        bind_and_report(gin, fixed, default, place)
+        if not config.origin.is_resumed:
+            logger.info("warm-up: %d steps (--warmup 0 for none)", default)
+    schedule = dataclasses.replace(schedule, name=name, has_default_warmup=has_default)
+    return dataclasses.replace(config, schedule=schedule)
 
 
-def _takes_warmup(job: Job, module: PreTrainedModel, optimizer: Optimizer) -> bool:
+def _takes_warmup(config: RunConfig, module: PreTrainedModel, optimizer: Optimizer) -> bool:
     """Whether the run fine-tunes an encoder other than T5, at a rate that is set from outside."""
-    is_fresh = job.flags.from_scratch or job.flags.sample or is_t5(module)
+    is_fresh = config.model.from_scratch or config.sample or is_t5(module)
     sets_itself = any(group["lr"] is None for group in optimizer.param_groups)
     return not (is_fresh or sets_itself or module.config.is_encoder_decoder)
 
 
-def export_folder(job: Job) -> Path:
-    """Where `--hf_path` says."""
-    return job.run.export if job.flags.hf_path == "default" else Path(job.flags.hf_path)
-
-
-def check_export(job: Job) -> None:
+def check_export(config: RunConfig) -> None:
     """Raises now what `export_best` would raise when the training is over."""
-    folder = export_folder(job)
+    folder = config.export_folder
     export.check_replaceable(folder)
-    check_target(job, folder)
+    check_target(config, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(folder.parent, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder.parent))
 
 
 def export_best(
-    job: Job, module: PreTrainedModel, ranks: Ranks, *, settings: Mapping[str, Any]
+    config: RunConfig, module: PreTrainedModel, ranks: Ranks, *, settings: Mapping[str, Any]
 ) -> None:
     """Writes the best checkpoint as a folder for `from_pretrained` (`--hf_path`).
 
@@ -185,18 +201,18 @@ def export_best(
         settings: what weights and scores depend on, for the card.
     """
     if ranks.is_main:
-        has_best = job.run.has_best()
+        has_best = config.run.has_best()
         if not has_best:
             logger.warning("no validation score to choose by: exporting the last checkpoint")
-        checkpoint = find_checkpoint(job.run.weights, BEST if has_best else LAST)
+        checkpoint = find_checkpoint(config.run.weights, BEST if has_best else LAST)
         load_checkpoint(checkpoint, model=module)
         best = best_of(read_progress(checkpoint))
         tokenizer, scores = get_vocabulary(), best["scores"] if best else {}
-        card = model_card(job, module, tokenizer, scores, settings)
-        forms = {task.name: input_form(task, tokenizer) for task in job.task.members}
+        card = model_card(config, module, tokenizer, scores, settings)
+        forms = {task.name: input_form(task, tokenizer) for task in config.task.members}
         module.config.task_specific_params = {
             name: {"input": form} for name, form in forms.items() if form is not None
         }
-        folder = export.export(module, tokenizer, export_folder(job), card=card)
+        folder = export.export(module, tokenizer, config.export_folder, card=card)
         logger.info("exported %s to %s", checkpoint.name, folder)
     ranks.barrier()

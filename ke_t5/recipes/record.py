@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ke_t5.config.run_config import RunConfig
 from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
 from ke_t5.train.optimizers import gin_name
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ke_t5.distributed import Ranks
     from ke_t5.pipe import BatchPlan
     from ke_t5.recipes.folders import RunFolder
-    from ke_t5.recipes.job import Job
     from ke_t5.train.loop import TrainState
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,9 @@ def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:
     return max((rate for rate in rates if rate is not None), default=None)
 
 
-def resolved_settings(job: Job, state: TrainState, ranks: Ranks) -> dict[str, object]:
+def resolved_settings(config: RunConfig, state: TrainState, ranks: Ranks) -> dict[str, object]:
     """Gin name -> value of what gin leaves open and the run has decided."""
-    settings: dict[str, object] = {"fit.precision": resolved_precision(job.settings, ranks.device)}
+    settings: dict[str, object] = {"fit.precision": resolved_precision(config.fit, ranks.device)}
     rate = learning_rate(state.optimizer)
     if rate is not None:
         settings[f"{gin_name()}.lr"] = rate
@@ -80,7 +80,7 @@ def resolved_settings(job: Job, state: TrainState, ranks: Ranks) -> dict[str, ob
 
 @contextmanager
 def recorded(
-    job: Job, state: TrainState, ranks: Ranks, *, facts: dict[str, Any], started: float
+    config: RunConfig, state: TrainState, ranks: Ranks, *, facts: dict[str, Any], started: float
 ) -> Iterator[None]:
     """Records a launch in run.json and config.gin, on rank 0: when it starts, so that a run that is
     killed has it too, and when it ends or is stopped.
@@ -92,51 +92,51 @@ def recorded(
     if not ranks.is_main:
         yield
         return
-    keep_configuration(job, state, ranks)
-    record_start(job.run, state, ranks, facts=facts)
+    keep_configuration(config, state, ranks)
+    record_start(config.run, state, ranks, facts=facts)
     try:
         yield
     except Stopped:
-        _record_end(job, state, ranks, started)
+        _record_end(config, state, ranks, started)
         raise
-    _record_end(job, state, ranks, started)
+    _record_end(config, state, ranks, started)
 
 
-def _record_end(job: Job, state: TrainState, ranks: Ranks, started: float) -> None:
+def _record_end(config: RunConfig, state: TrainState, ranks: Ranks, started: float) -> None:
     seconds = time.monotonic() - started
-    record_end(job.run, to_step=state.step, seconds=seconds, device=ranks.device)
-    keep_configuration(job, state, ranks)
-    for line in job.configuration.unread():
+    record_end(config.run, to_step=state.step, seconds=seconds, device=ranks.device)
+    keep_configuration(config, state, ranks)
+    for line in config.gin.unread():
         logger.warning(line)
 
 
-def keep_configuration(job: Job, state: TrainState, ranks: Ranks) -> None:
+def keep_configuration(config: RunConfig, state: TrainState, ranks: Ranks) -> None:
     """Writes config.gin: what the run has read, with what the run decided in place of "auto"."""
-    text = job.configuration.operative(resolved_settings(job, state, ranks))
-    write_atomically(job.run.path / "config.gin", text)
+    text = config.gin.operative(resolved_settings(config, state, ranks))
+    write_atomically(config.run.path / "config.gin", text)
 
 
 def training_facts(
-    job: Job, state: TrainState, ranks: Ranks, *, plan: BatchPlan, epochs: int, steps: int
+    config: RunConfig, state: TrainState, ranks: Ranks, *, plan: BatchPlan, steps: int
 ) -> dict[str, Any]:
     """What run.json says of how the run trains."""
     parameters = list(state.module.parameters())
     return {
         "batch": {
-            "per_process": job.batch_size(),
-            "accumulated": job.settings.accumulate,
+            "per_process": config.batches.size,
+            "accumulated": config.fit.accumulate,
             "global": plan.batch_size,
             "tokens": plan.batch_tokens,
         },
-        "epochs": epochs,
+        "epochs": config.loop.epochs,
         "steps": steps,
         "schedule": {
-            "name": job.flags.schedule or "constant",
-            **dict(zip(WARMUP, schedule_settings() if job.flags.schedule else (), strict=False)),
+            "name": config.schedule.in_force,
+            **dict(zip(WARMUP, schedule_settings() if config.schedule.name else (), strict=False)),
         },
         "optimizer": type(state.optimizer).__name__,
         "learning_rate": learning_rate(state.optimizer),
-        "precision": resolved_precision(job.settings, ranks.device),
+        "precision": resolved_precision(config.fit, ranks.device),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
     }

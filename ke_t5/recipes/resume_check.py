@@ -10,11 +10,11 @@ from typing import Any
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
 from ke_t5.checkpoint.settings import SCHEDULE, WINDOW, WINDOW_UNIT, check_unchanged
+from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.recipes.disks import check_seen
-from ke_t5.recipes.job import Job
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.train.loop import TrainState
 from ke_t5.train.schedules import allows_stretching, get_scheduler, schedule_settings
@@ -25,7 +25,7 @@ STRETCH = "resume_schedule.stretch"
 
 
 def restore(
-    job: Job, checkpointer: Checkpointer, *, settings: dict[str, Any], num_steps: int
+    config: RunConfig, checkpointer: Checkpointer, *, settings: dict[str, Any], num_steps: int
 ) -> bool:
     """Loads the checkpoint that `--resume` names; returns whether there is one.
 
@@ -38,37 +38,37 @@ def restore(
     """
     state, total = checkpointer.state, checkpointer.epoch_steps
     if checkpointer.ranks.is_main:
-        clean(job.run.weights)
-    checkpoint = checkpoint_to_resume(job, checkpointer.ranks)
+        clean(config.run.weights)
+    checkpoint = checkpoint_to_resume(config, checkpointer.ranks)
     checkpointer.settings = settings
     if checkpoint is None:
         return False
     progress = checkpointer.load(checkpoint)
-    keep_warmup(job, state, progress["fixed"], total=total)
-    checkpointer.settings = settings | schedule_of(job)
+    keep_warmup(config, state, progress["fixed"], total=total)
+    checkpointer.settings = settings | schedule_of(config)
     check_unchanged(progress["fixed"], checkpointer.settings, where=str(checkpoint))
     check_schedule(
-        job, state, total_before=progress.get("epoch_steps"), total=total, num_steps=num_steps
+        config, state, total_before=progress.get("epoch_steps"), total=total, num_steps=num_steps
     )
     logger.info("resumed from %s (step %d)", checkpoint, state.step)
     return True
 
 
-def checkpoint_to_resume(job: Job, ranks: Ranks) -> Path | None:
+def checkpoint_to_resume(config: RunConfig, ranks: Ranks) -> Path | None:
     """The checkpoint that `--resume` names on process 0, which every process sees; None for a new
     run.
 
     Raises:
         UserError: exit 4, the run has no whole checkpoint, or a process does not see it.
     """
-    resume, checkpoint = job.flags.resume, None
+    resume, checkpoint = config.resume, None
     if ranks.is_main and resume:
-        checkpoint = find_checkpoint(job.run.weights, resume)
+        checkpoint = find_checkpoint(config.run.weights, resume)
     checkpoint = ranks.broadcast(checkpoint)
-    if checkpoint is None and job.is_resumed:
+    if checkpoint is None and config.origin.is_resumed:
         # Its weights were not loaded: a checkpoint was to replace them.
         raise UserError(
-            f"no complete checkpoint in {job.run.weights}",
+            f"no complete checkpoint in {config.run.weights}",
             f"--resume {resume}",
             "leave it out to start a new run",
             Exit.CHECKPOINT,
@@ -78,10 +78,15 @@ def checkpoint_to_resume(job: Job, ranks: Ranks) -> Path | None:
 
 
 def fixed_settings(
-    job: Job, state: TrainState, *, plan: BatchPlan, train: Examples, valid: Sequence[TaskSplit]
+    config: RunConfig,
+    state: TrainState,
+    *,
+    plan: BatchPlan,
+    train: Examples,
+    valid: Sequence[TaskSplit],
 ) -> dict[str, Any]:
     """Flag or gin name -> value of all that weights, order or the choice of the best depend on."""
-    flags, groups = job.flags, state.optimizer.param_groups
+    groups = state.optimizer.param_groups
     rates = [group.get("initial_lr", group["lr"]) for group in groups]
     optimizer = {
         f"{type(state.optimizer).__name__}.{name}": value
@@ -89,42 +94,44 @@ def fixed_settings(
         if isinstance(value, (int, float, str, tuple)) and name not in ("lr", "initial_lr")
     }
     return {
-        "--task": job.task.name,
-        "--model_name": job.class_name,
+        "--task": config.task.name,
+        "--model_name": config.model.class_name,
         "training data": train.content_hash(),
         "training rows": len(train),
         "share of each task (rows, rows in an epoch)": plan.examples_per_epoch or None,
         "validation data": "+".join(part.examples.content_hash() for part in valid),
-        "--seed": flags.seed,
+        "--seed": config.seed,
         "global batch (batch_size x processes x accumulate)": plan.batch_size,
         "get_batches.batch_tokens": plan.batch_tokens,
         WINDOW_UNIT: "rows" if plan.batch_tokens is None else "tokens",
         WINDOW: plan.window,
         "learning rate": max((rate for rate in rates if rate is not None), default=0),
-        **schedule_of(job),
-        "model.config": job.model_config or None,
-        "fit.precision": job.settings.precision,
-        "fit.clip_norm": job.settings.clip_norm,
+        **schedule_of(config),
+        "model.config": config.model.changes or None,
+        "fit.precision": config.fit.precision,
+        "fit.clip_norm": config.fit.clip_norm,
         **optimizer,
     }
 
 
-def schedule_of(job: Job) -> dict[str, Any]:
+def schedule_of(config: RunConfig) -> dict[str, Any]:
     """The part of `fixed_settings` that says how the learning rate changes."""
-    name = job.flags.schedule or "constant"
+    name = config.schedule.in_force
     return {"--schedule": name, SCHEDULE: schedule_settings() if name != "constant" else None}
 
 
-def keep_warmup(job: Job, state: TrainState, before: dict[str, Any], *, total: int) -> None:
+def keep_warmup(
+    config: RunConfig, state: TrainState, before: dict[str, Any], *, total: int
+) -> None:
     """Keeps the default warm-up of the run, even if the number of epochs has changed."""
     settings = before.get(SCHEDULE)
-    if job.has_default_warmup and settings:
-        job.configuration.bind("get_scheduler.warmup_steps", settings[1], "--resume")
-        state.lr_multiplier = get_scheduler(job.flags.schedule, total)
+    if config.schedule.has_default_warmup and settings:
+        config.gin.bind("get_scheduler.warmup_steps", settings[1], "--resume")
+        state.lr_multiplier = get_scheduler(config.schedule.in_force, total)
 
 
 def check_schedule(
-    job: Job, state: TrainState, *, total_before: int | None, total: int, num_steps: int
+    config: RunConfig, state: TrainState, *, total_before: int | None, total: int, num_steps: int
 ) -> None:
     """Raises UserError if the learning rate would leave the schedule that the run began with.
 
@@ -137,7 +144,7 @@ def check_schedule(
     """
     if total_before in (None, total):
         return
-    name = job.flags.schedule or "constant"
+    name = config.schedule.in_force
     before = get_scheduler(name, total_before)
     begun = range(state.step, num_steps)
     changed = next((step for step in begun if before(step) != state.lr_multiplier(step)), None)
@@ -152,7 +159,7 @@ def check_schedule(
         f"rate goes from {peak * old:.3g} to {peak * state.lr_multiplier(changed):.3g} "
         f"at step {changed + 1}"
     )
-    where = job.flags.given.get("epochs", f"{total} steps in all epochs")
+    where = config.given.get("epochs", f"{total} steps in all epochs")
     if allows_stretching():
         logger.warning("%s: %s", where, message)
         return

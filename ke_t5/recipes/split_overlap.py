@@ -8,21 +8,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import launched_rank
 from ke_t5.errors import UserError
 from ke_t5.pipe.splits import num_common
-from ke_t5.recipes.job import Job
 from ke_t5.recipes.row_hashes import overlap, row_hashes
 from ke_t5.recipes.task_splits import TaskSplit, part_name
 
 logger = logging.getLogger(__name__)
 
 
-def warn_of_shared_rows(job: Job, trained_on: str, part: TaskSplit) -> int:
+def warn_of_shared_rows(config: RunConfig, trained_on: str, part: TaskSplit) -> int:
     """Warns if rows of a part are in the split that its task was trained on as well; returns how
     many they are."""
     task = part.task
-    num_rows = num_common(trained_on, part.split, task.source, job.folders, task.rows)
+    num_rows = num_common(trained_on, part.split, task.source, config.data.folders, task.rows)
     if num_rows:
         message = "%d rows of %s overlap with the training data (%s); scores are optimistic"
         logger.warning(message, num_rows, part.name, trained_on)
@@ -47,24 +47,26 @@ def warn_of_shared_texts(part: TaskSplit, trained: np.ndarray, *, num_reported: 
 
 
 def warn_of_validated_rows(
-    job: Job, train: Sequence[TaskSplit], valid: Sequence[TaskSplit]
-) -> None:
-    """Both for the validation of a training; what is trained on goes into `job.trained_rows`, for
-    later tests of the run."""
+    config: RunConfig, train: Sequence[TaskSplit], valid: Sequence[TaskSplit]
+) -> dict[str, np.ndarray]:
+    """Both for the validation of a training; returns, on rank 0, the hashes of the rows that each
+    task is trained on, for later tests of the run."""
+    hashes = {}
     for one, other in zip(train, valid, strict=True):
-        num_reported = warn_of_shared_rows(job, one.split, other)
+        num_reported = warn_of_shared_rows(config, one.split, other)
         if launched_rank() == 0:
             trained = row_hashes(one.task, one.examples)
-            job.trained_rows[one.task.name] = trained
+            hashes[one.task.name] = trained
             warn_of_shared_texts(other, trained, num_reported=num_reported)
+    return hashes
 
 
-def warn_of_tested_rows(job: Job, parts: Sequence[TaskSplit]) -> None:
+def warn_of_tested_rows(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
     """The same for a test of a run's own model: by the split that `run.json` names first, in a
     mixture first for that task, and by the texts whose hashes the run has saved."""
-    if not (job.flags.resume or job.flags.hf_path == "default"):
+    if not (config.resume or config.hf_path == "default"):
         return
-    names = list(job.run.read_run().get("data", {}))
+    names = list(config.run.read_run().get("data", {}))
     for part in parts:
         num_reported = 0
         prefix = part_name(part.task, "")
@@ -72,7 +74,7 @@ def warn_of_tested_rows(job: Job, parts: Sequence[TaskSplit]) -> None:
         for trained_on in (own or names)[:1]:
             # The data at hand may be another, without that split.
             with contextlib.suppress(UserError):
-                num_reported = warn_of_shared_rows(job, trained_on, part)
-        file = job.run.trained_rows(part.task.name)
+                num_reported = warn_of_shared_rows(config, trained_on, part)
+        file = config.run.trained_rows(part.task.name)
         if launched_rank() == 0 and file.is_file():
             warn_of_shared_texts(part, np.load(file), num_reported=num_reported)

@@ -5,46 +5,45 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from ke_t5.config.run_config import RunConfig
 from ke_t5.errors import UserError
 from ke_t5.files import move_aside
 from ke_t5.forms import FORMS
 from ke_t5.pipe import Evaluated, Mixture, Task
 from ke_t5.recipes import console
-from ke_t5.recipes.job import Job
 from ke_t5.task.submission import format_of, write_submission
 
 logger = logging.getLogger(__name__)
 
 
-def submission_form(job: Job) -> str | None:
+def submission_form(config: RunConfig) -> str | None:
     """The form of the file that `--submission` asks for, None without the flag.
 
     Raises:
         UserError: the benchmark takes no such predictions, or the file could not be written.
     """
-    flags = job.flags
-    if not flags.submission:
+    if config.submission is None:
         return None
-    if isinstance(job.task, Mixture):
-        name = job.task.members[0].name
-        fix = f"test one of its tasks: --task {name} --resume {job.run.path}"
-        raise UserError("a submission covers one task", f"--submission of {job.task.name}", fix)
-    form = format_of(job.task.name)
-    split, folder = flags.test_split or "", Path(flags.submission).parent
+    if isinstance(config.task, Mixture):
+        name = config.task.members[0].name
+        fix = f"test one of its tasks: --task {name} --resume {config.run.path}"
+        raise UserError("a submission covers one task", f"--submission of {config.task.name}", fix)
+    form = format_of(config.task.name)
+    split, folder = config.data.asked_splits["test"] or "", Path(config.submission).parent
     if "+" in split:
         raise UserError(
             "a submission covers one split", f"--test_split {split}", "name one, or a slice of one"
         )
-    if flags.pass_only_model_io and FORMS[job.task.form].needs_text:
+    if config.data.model_columns_only and FORMS[config.task.form].needs_text:
         raise UserError(
-            f"without the text, predictions of {job.task.name} are made for tokens",
-            f"--submission {flags.submission}",
+            f"without the text, predictions of {config.task.name} are made for tokens",
+            f"--submission {config.submission}",
             "leave out --pass_only_model_io",
         )
     if not folder.is_dir():
         raise UserError(
             f"the folder {folder} does not exist",
-            f"--submission {flags.submission}",
+            f"--submission {config.submission}",
             "create it first",
         )
     return form
@@ -57,16 +56,16 @@ def keep_older(path: Path) -> None:
         logger.warning("the older submission %s was renamed to %s", path, older.name)
 
 
-def hand_in(job: Job, form: str, evaluated: Evaluated) -> None:
+def hand_in(config: RunConfig, form: str, evaluated: Evaluated) -> None:
     """Writes the predictions in that form."""
-    assert isinstance(job.task, Task)  # `submission_form` refuses a mixture
-    split = job.flags.test_split.partition("[")[0]
-    rows = job.task.rows(split, job.folders).dataset
+    assert isinstance(config.task, Task)  # `submission_form` refuses a mixture
+    split = config.splits.title("test").partition("[")[0]
+    rows = config.task.rows(split, config.data.folders).dataset
     guids = rows["guid"] if "guid" in rows.column_names else rows["_id"]
-    keep_older(Path(job.flags.submission))
+    keep_older(Path(config.submission))
     path = write_submission(
         form,
-        job.flags.submission,
+        config.submission,
         [str(guids[line["id"]]) for line in evaluated.predictions],
         [line["prediction"] for line in evaluated.predictions],
         scores=evaluated.row_scores if form == "klue_re" else None,

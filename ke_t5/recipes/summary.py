@@ -6,10 +6,11 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import RunFolder
-from ke_t5.recipes.job import Job, backbone_type
+from ke_t5.recipes.model_origin import backbone_type
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import counted, format_scores, score_table
 
@@ -26,31 +27,32 @@ logger = logging.getLogger(__name__)
 REAL_MODELS = {"t5": "KETI-AIR/ke-t5-base", "roberta": "klue/roberta-base"}
 
 
-def report_start(job: Job, trainer: Trainer, plan: BatchPlan, *, epochs: int) -> None:
+def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
     """Logs what is about to happen."""
-    settings, ranks = job.settings, trainer.ranks
+    settings, ranks = config.fit, trainer.ranks
     logger.info(
         "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
         "accumulated, %s, %d thread(s) per process, in %s",
-        job.class_name, job.task.name, counted(trainer.timetable.num_steps, "step"),
-        counted(epochs, "epoch"),
+        config.model.class_name, config.task.name, counted(trainer.timetable.num_steps, "step"),
+        counted(config.loop.epochs, "epoch"),
         plan.batch_size if plan.batch_tokens is None else f"{plan.batch_tokens} tokens",
-        job.batch_size(), ranks.size, settings.accumulate, ranks.device, ranks.threads,
-        job.run.path,
+        config.batches.size, ranks.size, settings.accumulate, ranks.device, ranks.threads,
+        config.run.path,
     )  # fmt: skip
 
 
-def print_summary(job: Job, trainer: Trainer, *, seconds: float) -> None:
+def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> None:
     """Prints the scores and what to do next."""
     step, model_class = trainer.state.step, type(trainer.state.module)
     best = trainer.checkpointer.best_of_all()
     _print_scores(trainer.validator, step, best)
     steps = counted(step, "step")
-    console.tell(f"{steps} in {seconds:.0f} s; results in {job.run.path}")
-    best_name, last_name = _names_of_weights(job.run, job.flags.resume, trainer.ranks)
+    console.tell(f"{steps} in {seconds:.0f} s; results in {config.run.path}")
+    best_name, last_name = _names_of_weights(config.run, config.resume, trainer.ranks)
     console.tell(
         console.next_commands(
-            job.flags,
+            config.flags,
+            valid_splits=config.splits.validation,
             launcher=launcher(trainer.ranks),
             best=best_name,
             last=last_name,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.pipe import (
     Evaluated,
@@ -22,7 +23,6 @@ from ke_t5.pipe.evaluation import best_score, score_prefix
 from ke_t5.pipe.mixture import MEAN
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
-from ke_t5.recipes.job import Job
 from ke_t5.recipes.token_health import check_tokens
 from ke_t5.report.constant_predictions import one_answer_line
 from ke_t5.train.settings import autocast
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-
-FLAGS = {"train": "train_split", "validation": "valid_split", "test": "test_split"}
 
 
 @dataclass(frozen=True)
@@ -58,28 +56,31 @@ def part_name(task: Task, split: str) -> str:
     return f"{task.name}__{split}"
 
 
-def resolve_splits(job: Job, purpose: str) -> list[str]:
-    """The split of each member for "train", "validation" or "test": as asked, or its own default.
-    The flag says from then on which ones these are, each once."""
-    flag = FLAGS[purpose]
-    asked = getattr(job.flags, flag)
-    splits = [
-        asked or default_split(task.source, job.folders, purpose) for task in job.task.members
-    ]
-    setattr(job.flags, flag, ", ".join(dict.fromkeys(splits)))
-    return splits
+def with_splits(config: RunConfig, *purposes: str) -> RunConfig:
+    """The configuration with the split of each member: as asked, or the member's default."""
+    folders, asked = config.data.folders, config.data.asked_splits
+    splits = {
+        purpose: tuple(
+            asked[purpose] or default_split(task.source, folders, purpose)
+            for task in config.task.members
+        )
+        for purpose in purposes
+    }
+    return dataclasses.replace(config, splits=dataclasses.replace(config.splits, **splits))
 
 
-def load_splits(job: Job, splits: Sequence[str]) -> list[TaskSplit]:
-    """The examples of these splits, one for each member; tells what was lost on the way."""
+def load_splits(config: RunConfig, purpose: str) -> list[TaskSplit]:
+    """The examples of the splits of a purpose, one for each member; reports what was lost on the
+    way."""
     parts = []
-    for task, split in zip(job.task.members, splits, strict=True):
-        examples = get_dataset(task, split, folders=job.folders)
+    for task, split in zip(config.task.members, getattr(config.splits, purpose), strict=True):
+        data = config.data
+        examples = get_dataset(task, split, folders=data.folders, sequence_length=data.lengths)
         console.report_examples(task, split, examples)
         check_tokens(task, split, examples)
-        if job.flags.pass_only_model_io:
+        if data.model_columns_only:
             examples = examples.without_kept()
-        name = split if task is job.task else part_name(task, split)
+        name = split if task is config.task else part_name(task, split)
         parts.append(TaskSplit(task, split, examples, name))
     return parts
 
@@ -102,17 +103,17 @@ class Evaluation:
 
 
 def helpers_of(
-    job: Job, model: torch.nn.Module, parts: Sequence[TaskSplit]
+    config: RunConfig, model: torch.nn.Module, parts: Sequence[TaskSplit]
 ) -> list[EvaluationHelper]:
     """How each part is predicted; a UserError where the model cannot be asked so."""
-    helpers = [EvaluationHelper(part.task, seed=job.flags.seed) for part in parts]
+    helpers = [EvaluationHelper(part.task, seed=config.seed) for part in parts]
     for helper, part in zip(helpers, parts, strict=True):
         helper.check(model, part.examples)
     return helpers
 
 
 def evaluate_splits(
-    job: Job,
+    config: RunConfig,
     helpers: Sequence[EvaluationHelper],
     model: torch.nn.Module,
     parts: Sequence[TaskSplit],
@@ -126,9 +127,9 @@ def evaluate_splits(
             helper,
             model,
             part.examples,
-            batch_size=job.batch_size(),
+            batch_size=config.batches.size,
             ranks=ranks,
-            autocast=lambda: autocast(job.settings, ranks.device),
+            autocast=lambda: autocast(config.fit, ranks.device),
             watch=watch,
         )
         for helper, part in zip(helpers, parts, strict=True)
@@ -138,7 +139,7 @@ def evaluate_splits(
         line = one_answer_line(f"{part.task.name} {part.split}", evaluated.predictions)
         if line is not None:
             logger.warning(line)
-    if isinstance(job.task, Mixture):
+    if isinstance(config.task, Mixture):
         prefixes = [score_prefix(h, part.examples) for h, part in zip(helpers, parts, strict=True)]
         return Evaluation(of_parts, mixed_scores(of_parts, prefix=max(prefixes, key=len)))
     return Evaluation(of_parts, found[0].scores)

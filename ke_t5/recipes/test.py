@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from argparse import Namespace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ke_t5.config.resume import BEST, LAST
+from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
@@ -16,15 +18,14 @@ from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.programs import TEST, program_name
 from ke_t5.recipes import console, results
 from ke_t5.recipes.early_checks import check_model
-from ke_t5.recipes.job import (
-    Job,
-    prepare,
-    resumed_run,
-    take_exported_model,
-    take_pre_trained_model,
-    take_run_model,
-    take_sample_model,
+from ke_t5.recipes.model_origin import (
+    find_run,
+    from_export,
+    from_pre_trained,
+    from_run,
+    from_sample,
 )
+from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.split_overlap import warn_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
 from ke_t5.recipes.task_splits import (
@@ -33,7 +34,7 @@ from ke_t5.recipes.task_splits import (
     evaluate_splits,
     helpers_of,
     load_splits,
-    resolve_splits,
+    with_splits,
 )
 from ke_t5.recipes.tested import (
     ResultFolders,
@@ -55,66 +56,70 @@ logger = logging.getLogger(__name__)
 
 def main(flags: Namespace) -> None:
     """`test_ddp.py`: scores a model on a split and keeps its predictions."""
-    job = prepare(flags)
-    form = submission_form(job)
-    choose_weights(job)
-    announce_run_folder(job.run.path)
-    check_model(job)
-    parts = load_splits(job, resolve_splits(job, "test"))
-    warn_of_tested_rows(job, parts)
+    config = prepare(flags)
+    form = submission_form(config)
+    config = choose_weights(config)
+    announce_run_folder(config.run.path)
+    check_model(config)
+    config = with_splits(config, "test")
+    parts = load_splits(config, "test")
+    warn_of_tested_rows(config, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     with session(notes_stops=False) as ranks:
         started = time.monotonic()
         if ranks.is_main:
-            job.run.check_writable(keep=False)
-            job.run.forget_error()
-        model, weights = model_of(job, ranks)
-        helpers = helpers_of(job, model, parts)
+            config.run.check_writable(keep=False)
+            config.run.forget_error()
+        model, weights = model_of(config, ranks)
+        helpers = helpers_of(config, model, parts)
         watch = console.watch_batches if ranks.is_main else iter
-        evaluation = evaluate_splits(job, helpers, model, parts, ranks=ranks, watch=watch)
+        evaluation = evaluate_splits(config, helpers, model, parts, ranks=ranks, watch=watch)
         if ranks.is_main:
-            folders = keep(job, evaluation, weights=weights, form=form)
+            folders = keep(config, evaluation, weights=weights, form=form)
             for helper, folder, (part, evaluated) in zip(
                 helpers, folders, evaluation.of_parts, strict=True
             ):
-                report(job, helper, part, evaluated, weights=weights.name, folder=folder)
-            if isinstance(job.task, Mixture):
-                console.tell(f"{job.task.name}: {format_scores(evaluation.scores)}")
+                report(config, helper, part, evaluated, weights=weights.name, folder=folder)
+            if isinstance(config.task, Mixture):
+                console.tell(f"{config.task.name}: {format_scores(evaluation.scores)}")
             console.tell(f"{time.monotonic() - started:.0f} s")
 
 
-def choose_weights(job: Job) -> None:
+def choose_weights(config: RunConfig) -> RunConfig:
     """Decides which model is tested: a run's checkpoint, an exported folder, or one as it comes."""
-    flags = job.flags
-    if flags.hf_path:
-        folder = job.run.export if flags.hf_path == "default" else Path(flags.hf_path)
-        take_exported_model(job, folder)
-    elif flags.resume:
-        if not resumed_run(job):
-            raise no_weights(job)
-        take_run_model(job)
-        check_task(job)
-    elif flags.from_scratch:
-        if flags.sample:
-            take_sample_model(job)
-        else:
-            take_pre_trained_model(job, from_scratch=True)
-    elif job.run.is_trained():
-        flags.resume = BEST if job.run.has_best() else LAST
-        logger.warning("testing the trained run in %s (--resume %s)", job.run.path, flags.resume)
-        take_run_model(job)
-        check_task(job)
-    elif flags.sample:
-        raise untrained(job)
-    else:
-        take_pre_trained_model(job, from_scratch=False)
-        job.may_draw_head = False
+    if config.hf_path:
+        return from_export(config)
+    if config.resume:
+        found = find_run(config)
+        if found is None:
+            raise no_weights(config)
+        return from_tested_run(found)
+    if config.model.from_scratch:
+        return from_sample(config) if config.sample else from_pre_trained(config, from_scratch=True)
+    if config.run.is_trained():
+        config = dataclasses.replace(config, resume=BEST if config.run.has_best() else LAST)
+        logger.warning(
+            "testing the trained run in %s (--resume %s)", config.run.path, config.resume
+        )
+        return from_tested_run(config)
+    if config.sample:
+        raise untrained(config)
+    config = from_pre_trained(config, from_scratch=False)
+    origin = dataclasses.replace(config.origin, may_draw_head=False)
+    return dataclasses.replace(config, origin=origin)
 
 
-def untrained(job: Job) -> UserError:
+def from_tested_run(config: RunConfig) -> RunConfig:
+    """Uses the run's own model, whose labels must be the task's."""
+    config = from_run(config)
+    check_task(config)
+    return config
+
+
+def untrained(config: RunConfig) -> UserError:
     """The error for a test of random weights that nobody asked for."""
     return UserError(
-        f"there is no trained run in {job.run.path}",
+        f"there is no trained run in {config.run.path}",
         program_name(TEST),
         "train first, name weights with --resume PATH or --hf_path DIR, or add --from_scratch to "
         "test random weights",
@@ -122,44 +127,47 @@ def untrained(job: Job) -> UserError:
     )
 
 
-def no_weights(job: Job) -> UserError:
+def no_weights(config: RunConfig) -> UserError:
     """The error for a test that finds nothing to test."""
     return UserError(
-        f"no complete checkpoint in {job.run.weights}",
-        f"--resume {job.flags.resume}",
+        f"no complete checkpoint in {config.run.weights}",
+        f"--resume {config.resume}",
         "train first, or name a checkpoint",
         Exit.CHECKPOINT,
     )
 
 
-def model_of(job: Job, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
+def model_of(config: RunConfig, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
     """The model to test, and which weights these are."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint
     from ke_t5.recipes.modelling import build_model
 
-    model = build_model(job, ranks)
-    if not job.has_weights and not job.is_resumed:
-        return model, Weights(f"from scratch, seed {job.flags.seed}")
-    if not job.is_resumed:
-        is_own = job.flags.hf_path == "default"
-        return model, Weights("hf" if is_own else job.model_folder, Path(job.model_folder))
-    checkpoint = find_checkpoint(job.run.weights, job.flags.resume)
+    model = build_model(config, ranks)
+    origin = config.origin
+    if not origin.is_resumed and not origin.has_weights:
+        return model, Weights(f"from scratch, seed {config.seed}")
+    if config.resume is None or not origin.is_resumed:
+        name = "hf" if config.hf_path == "default" else origin.folder
+        return model, Weights(name, Path(origin.folder))
+    checkpoint = find_checkpoint(config.run.weights, config.resume)
     if checkpoint is None:
-        raise no_weights(job)
+        raise no_weights(config)
     load_checkpoint(checkpoint, model=model)
     logger.info("testing %s", checkpoint)
-    return model, weights_of_checkpoint(job.run, checkpoint)
+    return model, weights_of_checkpoint(config.run, checkpoint)
 
 
-def keep(job: Job, evaluation: Evaluation, *, weights: Weights, form: str | None) -> list[Path]:
+def keep(
+    config: RunConfig, evaluation: Evaluation, *, weights: Weights, form: str | None
+) -> list[Path]:
     """Writes predictions and scores, what took longest first; returns the folder of each part."""
-    places = ResultFolders(job, weights)
+    places = ResultFolders(config, weights)
     origin = results.Origin(
-        job.task,
+        config.task,
         weights=weights.name,
         sha256=places.identity["weights_sha256"],
-        trained_on=trained_on(job),
+        trained_on=trained_on(config),
     )
     folders = []
     for part, evaluated in evaluation.of_parts:
@@ -167,17 +175,17 @@ def keep(job: Job, evaluation: Evaluation, *, weights: Weights, form: str | None
         results.write_evaluation(folder, part, evaluated, origin)
         folders.append(folder)
         if form is not None:
-            hand_in(job, form, evaluated)
-    if isinstance(job.task, Mixture):
-        split = job.flags.test_split
+            hand_in(config, form, evaluated)
+    if isinstance(config.task, Mixture):
+        split = config.splits.title("test")
         results.write_mixture(places.of_mixture(split), split, evaluation, origin)
-    for line in job.configuration.unread():
+    for line in config.gin.unread():
         logger.warning(line)
     return folders
 
 
 def report(
-    job: Job,
+    config: RunConfig,
     helper: EvaluationHelper,
     part: TaskSplit,
     evaluated: Evaluated,
@@ -189,9 +197,9 @@ def report(
     task = part.task
     found = bootstrap(task, evaluated)
     results.add_intervals(folder, found)
-    origin = None if job.flags.sample else job.flags.pre_trained_model
+    origin = None if config.sample else config.model.pre_trained_model
     facts = results.facts_of(
-        helper, part, weights=weights, model=job.class_name, pre_trained_model=origin
+        helper, part, weights=weights, model=config.model.class_name, pre_trained_model=origin
     )
     best = upper_bounds(task, part.examples)
     if best:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ke_t5.config.run_config import RunConfig
 from ke_t5.errors import Exit, UserError
 from ke_t5.files import replace_folder
 from ke_t5.pipe import Mixture
 from ke_t5.recipes.folders import RunFolder, safe_name
-from ke_t5.recipes.job import Job
 from ke_t5.recipes.task_splits import TaskSplit
 
 logger = logging.getLogger(__name__)
@@ -85,26 +85,30 @@ def weights_of_checkpoint(run: RunFolder, checkpoint: Path) -> Weights:
     return Weights(name, is_best=best is not None and name == folder_name(best))
 
 
-def is_own_task(job: Job) -> bool:
-    """Whether the job tests the task that its run was trained on."""
-    return job.run.read_run().get("task", job.task.name) == job.task.name
+def is_own_task(config: RunConfig) -> bool:
+    """Whether the test is of the task that the run was trained on."""
+    return config.run.read_run().get("task", config.task.name) == config.task.name
 
 
-def trained_on(job: Job) -> str | None:
+def trained_on(config: RunConfig) -> str | None:
     """The task that the tested run was trained on, if it is another one."""
-    begun = job.run.read_run().get("task", job.task.name) if job.is_resumed else job.task.name
-    return None if begun == job.task.name else begun
+    begun = (
+        config.run.read_run().get("task", config.task.name)
+        if config.origin.is_resumed
+        else config.task.name
+    )
+    return None if begun == config.task.name else begun
 
 
 class ResultFolders:
     """The folders of a test's results, by part."""
 
-    def __init__(self, job: Job, weights: Weights) -> None:
-        self.job, self.weights = job, weights
-        self.is_own = weights.is_best and is_own_task(job)
+    def __init__(self, config: RunConfig, weights: Weights) -> None:
+        self.config, self.weights = config, weights
+        self.is_own = weights.is_best and is_own_task(config)
         self.identity = {"weights": weights.name, "weights_sha256": weights.sha256()}
-        if isinstance(job.task, Mixture):
-            self.identity["mixture"] = job.task.name
+        if isinstance(config.task, Mixture):
+            self.identity["mixture"] = config.task.name
 
     def of_part(self, part: TaskSplit) -> Path:
         """The folder of one part's results; what is there of others is moved or left alone."""
@@ -112,21 +116,21 @@ class ResultFolders:
 
     def of_mixture(self, split: str) -> Path:
         """The folder of a mixture's own scores."""
-        return self._folder(split, task=self.job.task.name, split=split, is_whole=True)
+        return self._folder(split, task=self.config.task.name, split=split, is_whole=True)
 
     def _folder(self, name: str, *, task: str, split: str, is_whole: bool = False) -> Path:
         wanted = {"task": task, "split": split, **self.identity}
         if is_whole:
             wanted.pop("mixture", None)
-        folder = self.job.run.evaluation(name)
+        folder = self.config.run.evaluation(name)
         if not self.is_own:
-            return free_folder(self.job.run, wanted)
+            return free_folder(self.config.run, wanted)
         found = identity_of(folder)
         if found is None or found == _filled(wanted):
             return folder
         if {**found, "weights": 0} != {**_filled(wanted), "weights": 0}:
-            return free_folder(self.job.run, wanted)  # such as another slice of the same name
-        moved = free_folder(self.job.run, found)
+            return free_folder(self.config.run, wanted)  # such as another slice of the same name
+        moved = free_folder(self.config.run, found)
         replace_folder(folder, moved)  # an earlier copy of the same results may be there
         logger.warning("%s held results of %s: moved to %s", folder, found["weights"], moved.name)
         return folder
@@ -164,31 +168,32 @@ def _filled(identity: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------ the task and the weights
 
 
-def check_task(job: Job) -> None:
+def check_task(config: RunConfig) -> None:
     """Reports a test of another task than the run's.
 
     Raises:
         UserError: the model's labels are not the task's.
     """
-    begun = job.run.read_run().get("task", job.task.name)
-    if begun == job.task.name:
+    task, run = config.task, config.run
+    begun = run.read_run().get("task", task.name)
+    if begun == task.name:
         return
-    config = json.loads((job.run.model / "config.json").read_text(encoding="utf-8"))
-    labels = [name for _, name in sorted(config.get("id2label", {}).items(), key=_number)]
-    wanted = None if job.task.labels is None else list(job.task.labels)
-    kinds = {"regression"} & {job.task.problem_type, config.get("problem_type")}
-    is_same_kind = job.task.problem_type == config.get("problem_type") or not kinds
+    model = json.loads((run.model / "config.json").read_text(encoding="utf-8"))
+    labels = [name for _, name in sorted(model.get("id2label", {}).items(), key=_number)]
+    wanted = None if task.labels is None else list(task.labels)
+    problem_types = task.problem_type, model.get("problem_type")
+    is_same_kind = problem_types[0] == problem_types[1] or "regression" not in problem_types
     if (wanted is not None and labels != wanted) or not is_same_kind:
         raise UserError(
-            f"the model of {job.run.path} was trained on {begun} and answers "
-            f"{_shown(labels, config)}; {job.task.name} has {_shown(wanted, job.task)}",
-            f"--task {job.task.name}",
+            f"the model of {run.path} was trained on {begun} and answers "
+            f"{_shown(labels, model)}; {task.name} has {_shown(wanted, task)}",
+            f"--task {task.name}",
             f"test it on --task {begun}, or on a task with the same labels",
             Exit.CHECKPOINT,
         )
     logger.warning(
         "a model of %s is tested on %s; the results get a folder of their own",
-        begun, job.task.name,
+        begun, task.name,
     )  # fmt: skip
 
 

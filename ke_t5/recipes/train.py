@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import time
@@ -9,34 +10,20 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ke_t5.config.resume import AUTO
+from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks, session
-from ke_t5.errors import Exit, UserError
-from ke_t5.forms import FORMS
 from ke_t5.launchers import is_restart, launch_name
-from ke_t5.pipe import Examples, Mixture, get_batches
-from ke_t5.pipe.mixture import mix_examples
-from ke_t5.pipe.splits import provenance
+from ke_t5.pipe import Examples
 from ke_t5.recipes import console
 from ke_t5.recipes.disks import check_one_disk
 from ke_t5.recipes.early_checks import check_model, check_training
-from ke_t5.recipes.job import (
-    Job,
-    prepare,
-    resumed_run,
-    take_pre_trained_model,
-    take_run_model,
-    take_sample_model,
-)
+from ke_t5.recipes.model_origin import find_run, from_pre_trained, from_run, from_sample
+from ke_t5.recipes.opening import open_run
+from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.record import recorded, training_facts
-from ke_t5.recipes.split_overlap import warn_of_validated_rows
 from ke_t5.recipes.summary import print_summary, report_start
-from ke_t5.recipes.task_splits import (
-    TaskSplit,
-    evaluate_splits,
-    helpers_of,
-    load_splits,
-    resolve_splits,
-)
+from ke_t5.recipes.task_splits import TaskSplit, evaluate_splits, helpers_of, with_splits
+from ke_t5.recipes.training_data import TrainingData, batch_plan, load_training_data
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.schedules import get_scheduler
 
@@ -50,69 +37,88 @@ logger = logging.getLogger(__name__)
 
 def main(flags: Namespace) -> None:
     """`train_ddp.py`: trains, and leaves a run's folder behind."""
-    job = prepare(flags)
-    check_training(flags)
-    choose_model(job)
-    check_model(job)
-    train, valid = examples_of(job)
+    config = prepare(flags)
+    check_training(config)
+    config = choose_model(config)
+    check_model(config)
+    config = with_splits(config, "train", "validation")
+    data = load_training_data(config)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
-    with session(resumes=job.is_resumed) as ranks:
+    with session(resumes=config.origin.is_resumed) as ranks:
         from ke_t5.recipes.modelling import export_best
 
         started = time.monotonic()
-        check_one_disk(job, ranks)
-        state, plan = state_of(job, train, ranks)
-        trainer = trainer_of(job, state, ranks, plan=plan, valid=valid)
-        job.open_run(ranks)  # not before: what cannot be built moves no older run aside
-        restore_run(job, trainer, plan=plan, train=train)
-        steps, epochs = trainer.timetable.epoch_steps, num_epochs(job)
-        report_start(job, trainer, plan, epochs=epochs)
-        facts = training_facts(job, state, ranks, plan=plan, epochs=epochs, steps=steps)
-        with recorded(job, state, ranks, facts=facts, started=started):
-            fit_model(job, trainer, train, plan)
-        if job.flags.hf_path:
-            export_best(job, state.module, ranks, settings=trainer.checkpointer.settings)
+        check_one_disk(config.run, ranks)
+        config, state, plan = build_state(config, data, ranks)
+        trainer = trainer_of(config, state, ranks, plan=plan, valid=data.valid)
+        open_run(config, data, ranks)  # not before: what cannot be built moves no older run aside
+        restore_run(config, trainer, plan=plan, train=data.train)
+        steps = trainer.timetable.epoch_steps
+        report_start(config, trainer, plan)
+        facts = training_facts(config, state, ranks, plan=plan, steps=steps)
+        with recorded(config, state, ranks, facts=facts, started=started):
+            fit_model(config, trainer, data.train, plan)
+        if config.hf_path:
+            export_best(config, state.module, ranks, settings=trainer.checkpointer.settings)
         if ranks.is_main:
             trainer.validator.report()
-        print_summary(job, trainer, seconds=time.monotonic() - started)
+        print_summary(config, trainer, seconds=time.monotonic() - started)
 
 
-def num_epochs(job: Job) -> int:
-    """Passes over the training data."""
-    return job.flags.epochs or job.task.defaults.epochs
+def choose_model(config: RunConfig) -> RunConfig:
+    """Decides where configuration, tokenizer and weights come from: a run that is resumed, the
+    sample, or `--pre_trained_model`.
+
+    If torchrun has started this process again (`--max-restarts`), the run that this launch began
+    goes on from its last checkpoint, whatever `--resume` says.
+    """
+    found = find_run(config)
+    config = found or config
+    if is_restart() and config.run.read_run().get("launch") == launch_name():
+        origin = dataclasses.replace(config.origin, is_restart=True)
+        config = dataclasses.replace(config, resume=AUTO, origin=origin)
+        found = find_run(config)
+    if found is not None:
+        return from_run(config)
+    if config.sample:
+        return from_sample(config)
+    return from_pre_trained(config, from_scratch=config.model.from_scratch)
 
 
-def state_of(job: Job, train: Examples, ranks: Ranks) -> tuple[TrainState, BatchPlan]:
-    """The run's model, optimizer and schedule, and the order of its batches."""
+def build_state(
+    config: RunConfig, data: TrainingData, ranks: Ranks
+) -> tuple[RunConfig, TrainState, BatchPlan]:
+    """The run's model, optimizer and schedule, and the order of its batches; in the configuration
+    the schedule is the one that suits the model."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.modelling import (
         build_model,
         check_export,
         optimizer_of,
-        settle_warmup,
         start_at_mean,
+        with_warmup,
     )
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
-    if ranks.is_main and job.flags.hf_path:
-        check_export(job)
-    module = build_model(job, ranks)
-    start_at_mean(job, module, train)
-    plan = batch_plan(job, train, num_parts=ranks.size * job.settings.accumulate)
-    unused = ranks.size > 1 and has_unused_parameters(module, train, ranks.device)
-    num_steps, optimizer = count_steps(plan, num_epochs(job)), optimizer_of(job, module)
-    settle_warmup(job, module, optimizer, num_steps)
+    if ranks.is_main and config.hf_path:
+        check_export(config)
+    module = build_model(config, ranks)
+    start_at_mean(config, module, data.train)
+    plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
+    unused = ranks.size > 1 and has_unused_parameters(module, data.train, ranks.device)
+    num_steps, optimizer = count_steps(plan, config.loop.epochs), optimizer_of(config, module)
+    config = with_warmup(config, module, optimizer, num_steps)
     state = TrainState(
         model=ranks.wrap(module, find_unused_parameters=unused),
         module=module,
         optimizer=optimizer,
-        lr_multiplier=get_scheduler(job.flags.schedule or "constant", num_steps),
+        lr_multiplier=get_scheduler(config.schedule.in_force, num_steps),
     )
-    return state, plan
+    return config, state, plan
 
 
 def trainer_of(
-    job: Job, state: TrainState, ranks: Ranks, *, plan: BatchPlan, valid: list[TaskSplit]
+    config: RunConfig, state: TrainState, ranks: Ranks, *, plan: BatchPlan, valid: list[TaskSplit]
 ) -> Trainer:
     """Who decides when the model is validated and saved, with those who do it."""
     from ke_t5.checkpoint.checkpointer import Checkpointer
@@ -120,50 +126,53 @@ def trainer_of(
     from ke_t5.recipes.validator import Validator
     from ke_t5.train.loop import count_steps
 
-    flags, best, steps = job.flags, job.task.best, count_steps(plan, num_epochs(job))
-    helpers = helpers_of(job, state.module, valid)
+    loop, best = config.loop, config.task.best
+    steps = count_steps(plan, loop.epochs)
+    helpers = helpers_of(config, state.module, valid)
     evaluate = functools.partial(
-        evaluate_splits, job, helpers, state.module, valid, ranks=ranks,
+        evaluate_splits, config, helpers, state.module, valid, ranks=ranks,
         watch=console.watch_validation if ranks.is_main else iter,
     )  # fmt: skip
-    origin = None if flags.sample else flags.pre_trained_model
-    facts = {"model": job.class_name, "pre_trained_model": origin}
+    origin = None if config.sample else config.model.pre_trained_model
+    facts = {"model": config.model.class_name, "pre_trained_model": origin}
     return Trainer(
         state,
         ranks,
         timetable=Timetable(
             epoch_steps=steps,
-            num_steps=min(flags.max_steps or steps, steps),
-            log_every=flags.print_freq,
-            validate_every=flags.eval_every,
-            save_every=flags.save_every,
-            patience=job.settings.early_stopping,
+            num_steps=min(loop.max_steps or steps, steps),
+            log_every=loop.log_every,
+            validate_every=loop.validate_every,
+            save_every=loop.save_every,
+            patience=config.fit.early_stopping,
         ),
         checkpointer=Checkpointer(
-            job.run.path, state, ranks, epoch_steps=steps, improves=best and best.improves
+            config.run.path, state, ranks, epoch_steps=steps, improves=best and best.improves
         ),
-        validator=Validator(job.task, valid, helpers, evaluate=evaluate, run=job.run, facts=facts),
-        run=job.run.path,
+        validator=Validator(
+            config.task, valid, helpers, evaluate=evaluate, run=config.run, facts=facts
+        ),
+        run=config.run.path,
     )
 
 
-def restore_run(job: Job, trainer: Trainer, *, plan: BatchPlan, train: Examples) -> None:
+def restore_run(config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: Examples) -> None:
     """Goes on from the checkpoint that `--resume` names, else keeps what the model is, for a
     resumption; opens the logs."""
     from ke_t5.models.export import save_configuration
     from ke_t5.recipes.resume_check import fixed_settings, restore
 
     state, checkpointer = trainer.state, trainer.checkpointer
-    if trainer.ranks.is_main and not job.is_resumed:
-        save_configuration(state.module, get_vocabulary(), job.run.model)
+    if trainer.ranks.is_main and not config.origin.is_resumed:
+        save_configuration(state.module, get_vocabulary(), config.run.model)
     # Not after loading, which gives the optimizer the settings of the checkpoint.
-    settings = fixed_settings(job, state, plan=plan, train=train, valid=trainer.validator.splits)
+    settings = fixed_settings(config, state, plan=plan, train=train, valid=trainer.validator.splits)
     num_steps = trainer.timetable.num_steps
-    is_resumed = restore(job, checkpointer, settings=settings, num_steps=num_steps)
+    is_resumed = restore(config, checkpointer, settings=settings, num_steps=num_steps)
     trainer.open_logs(is_resumed=is_resumed)
 
 
-def fit_model(job: Job, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:
+def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:
     """Fits the model; logs, validates and saves on the way and at the end."""
     from ke_t5.train.loop import fit
 
@@ -173,80 +182,11 @@ def fit_model(job: Job, trainer: Trainer, train: Examples, plan: BatchPlan) -> N
             train,
             plan,
             ranks=trainer.ranks,
-            settings=job.settings,
-            loss_reduction=job.task.loss_reduction,
-            seed=job.flags.seed,
+            settings=config.fit,
+            loss_reduction=config.task.loss_reduction,
+            seed=config.seed,
             num_steps=trainer.timetable.num_steps,
-            workers=job.flags.workers,
+            workers=config.loop.workers,
         )
         trainer.train(updates)
     trainer.finish()
-
-
-def choose_model(job: Job) -> None:
-    """Decides where configuration, tokenizer and weights come from: a run that is resumed, the
-    sample, or `--pre_trained_model`."""
-    is_found = bool(job.flags.resume) and resumed_run(job)
-    if is_restarted_run(job) or (is_found and not job.is_restart):
-        take_run_model(job)
-    elif job.flags.sample:
-        take_sample_model(job)
-    else:
-        take_pre_trained_model(job, from_scratch=job.flags.from_scratch)
-
-
-def is_restarted_run(job: Job) -> bool:
-    """Whether torchrun has started this process again (`--max-restarts`), and the run that this
-    launch began has a checkpoint: the job then goes on from the last one, whatever `--resume` says.
-    """
-    if not is_restart() or job.run.read_run().get("launch") != launch_name():
-        return False
-    job.is_restart, job.flags.resume = True, AUTO
-    return resumed_run(job)
-
-
-def examples_of(job: Job) -> tuple[Examples, list[TaskSplit]]:
-    """Training and validation examples; tells what was lost on the way to them."""
-    splits = resolve_splits(job, "train"), resolve_splits(job, "validation")
-    train, valid = load_splits(job, splits[0]), load_splits(job, splits[1])
-    for part in (*train, *valid):
-        content = part.examples.content_hash()
-        raw = provenance(part.split, part.task.source, job.folders, part.task.rows)
-        job.data[part.name] = {"examples": len(part.examples), "content": content, "raw": raw}
-    train = [labelled(part) for part in train]
-    warn_of_validated_rows(job, train, valid)
-    if job.flags.eval_rows:
-        valid = [part.on(part.examples.some_rows(job.flags.eval_rows)) for part in valid]
-    for one, other in zip(train, valid, strict=True):
-        if one.task.labels:
-            console.warn_of_shifted_labels(one.examples, other.examples, one.task.labels)
-    if not isinstance(job.task, Mixture):
-        return train[0].examples, valid
-    job.examples_per_epoch = job.task.examples_per_epoch([len(part.examples) for part in train])
-    console.report_mixture(job.task, job.examples_per_epoch)
-    return mix_examples({part.task.name: part.examples for part in train}), valid
-
-
-def labelled(part: TaskSplit) -> TaskSplit:
-    """The part without its rows that have no label; tells how many these are."""
-    examples = part.examples.labelled()
-    missing = len(part.examples) - len(examples)
-    if missing:
-        logger.warning("%s: %d training rows have no label: left out", part.task.name, missing)
-    if not len(examples):
-        where = f"--train_split {part.split}"
-        raise UserError("none of its rows has a label", where, "name one with labels", Exit.DATA)
-    return part.on(examples)
-
-
-def batch_plan(job: Job, train: Examples, *, num_parts: int) -> BatchPlan:
-    """The order of the training batches."""
-    targets = train.lengths("labels") if FORMS[job.task.form].generates else None
-    return get_batches(
-        train.lengths("input_ids"),
-        targets,
-        batch_size=job.batch_size(),
-        num_parts=num_parts,
-        seed=job.flags.seed,
-        examples_per_epoch=job.examples_per_epoch,
-    )

@@ -62,3 +62,11 @@ def _is_same_model(name: str, found: Pretrained) -> bool:
     flat = name.replace("/", "_"), name.replace("/", "-"), name.replace("/", "--")
     names = {name, name.rpartition("/")[2], cached, *flat}
     return bool(plain & names) or found.config.get("_name_or_path") == name
+
+
+def bind_and_report(configuration: Configuration, name: str, value: object, place: str) -> None:
+    """Binds for the run itself, and warns if a gin file says something else."""
+    num_notes = len(configuration.notes)
+    configuration.bind(name, value, place)
+    for note in configuration.notes[num_notes:]:
+        logger.warning(note)

@@ -13,14 +13,15 @@ from ke_t5.task.inputs import input_form
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from ke_t5.recipes.job import Job
+    from ke_t5.config.run_config import RunConfig
+
 
 # How a model of each form is used: code by the form's name.
 USAGE = Path(__file__).with_name("usage")
 
 
 def model_card(
-    job: Job,
+    config: RunConfig,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     scores: Mapping[str, float],
@@ -31,28 +32,28 @@ def model_card(
     Args:
         settings: what weights and scores depend on, by flag or gin name.
     """
-    task, flags = job.task, job.flags
+    task = config.task
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in scores.items())
-    base = f"`{flags.pre_trained_model}`"
+    base = f"`{config.model.pre_trained_model}`"
     origin = (
         f"Trained from scratch, shaped as {base}"
-        if flags.from_scratch
+        if config.model.from_scratch
         else f"Fine-tuned from {base}"
     )
-    if flags.sample:
+    if config.sample:
         origin = "A tiny model for a dry run, trained from scratch"
     name, module = type(model).__name__, type(model).__module__
     home = "transformers" if module.startswith("transformers.") else module
     form = input_form(task.members[0], tokenizer)
     inputs = f"Its inputs have the form `{json.dumps(form, ensure_ascii=False)}`.\n" if form else ""
     return f"""---
-{_metadata(job, scores)}---
+{_metadata(config, scores)}---
 
 # {name} for {task.name}
 
-{origin}, on {job.sources()} ({flags.train_split}) with ke_t5.
+{origin}, on {config.sources} ({config.splits.title("train")}) with ke_t5.
 {inputs}
-| score on {flags.valid_split} | x 100 |
+| score on {config.splits.title("validation")} | x 100 |
 |---|---|
 {rows}
 
@@ -63,35 +64,36 @@ from transformers import AutoTokenizer
 folder = "this folder"
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = {name}.from_pretrained(folder)
-{_usage(job, form)}```
+{_usage(config, form)}```
 
 | setting | value |
 |---|---|
-{_table(job, settings)}
+{_table(config, settings)}
 """
 
 
-def _metadata(job: Job, scores: Mapping[str, float]) -> str:
+def _metadata(config: RunConfig, scores: Mapping[str, float]) -> str:
     """The card's front matter, as the hub reads it."""
-    flags = job.flags
-    lines = ["language: ko", "library_name: transformers", f"license: {_license(job)}"]
-    if not (flags.from_scratch or flags.sample):
-        folder = Path(flags.pre_trained_model)
-        lines.append(f"base_model: {folder.name if folder.is_dir() else flags.pre_trained_model}")
-    pipeline = FORMS[job.task.form].pipeline
+    lines = ["language: ko", "library_name: transformers", f"license: {_license(config)}"]
+    if not (config.model.from_scratch or config.sample):
+        folder = Path(config.model.pre_trained_model)
+        lines.append(
+            f"base_model: {folder.name if folder.is_dir() else config.model.pre_trained_model}"
+        )
+    pipeline = FORMS[config.task.form].pipeline
     if pipeline is not None and _has_pipeline(pipeline):
         lines.append(f"pipeline_tag: {pipeline}")
-    lines.append(f"datasets: [{job.sources()}]")
+    lines.append(f"datasets: [{config.sources}]")
     if scores:
         lines.append(f"metrics: [{', '.join(scores)}]")
-    lines.append(f"tags: [{job.task.name}, ke_t5]")
+    lines.append(f"tags: [{config.task.name}, ke_t5]")
     return "\n".join(lines) + "\n"
 
 
-def _license(job: Job) -> str:
+def _license(config: RunConfig) -> str:
     """What the card of the pre-trained model says, else "unknown"."""
-    card = Path(job.flags.pre_trained_model) / "README.md"
-    if job.flags.sample or not card.is_file():
+    card = Path(config.model.pre_trained_model) / "README.md"
+    if config.sample or not card.is_file():
         return "unknown"
     _, *parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     lines = parts[0].splitlines() if parts else []
@@ -105,9 +107,9 @@ def _has_pipeline(name: str) -> bool:
     return name in PIPELINE_REGISTRY.get_supported_tasks()
 
 
-def _usage(job: Job, example: str | Mapping[str, str] | None) -> str:
+def _usage(config: RunConfig, example: str | Mapping[str, str] | None) -> str:
     """The code that uses the model; "" if the task's rows are more than texts."""
-    path, task = USAGE / f"{job.task.form}.txt", job.task.members[0]
+    path, task = USAGE / f"{config.task.form}.txt", config.task.members[0]
     code = path.read_text(encoding="utf-8") if path.is_file() else ""
     if "{example}" not in code:
         return code
@@ -116,10 +118,10 @@ def _usage(job: Job, example: str | Mapping[str, str] | None) -> str:
     return "" if example is None else code.replace("{example}", repr(example))
 
 
-def _table(job: Job, settings: Mapping[str, Any]) -> str:
+def _table(config: RunConfig, settings: Mapping[str, Any]) -> str:
     """What weights and scores depend on, without what only a resumption needs."""
-    epochs = job.flags.epochs or job.task.defaults.epochs
-    shown = {"epochs": epochs, "--max_steps": job.flags.max_steps, **settings}
+    epochs = config.loop.epochs
+    shown = {"epochs": epochs, "--max_steps": config.loop.max_steps, **settings}
     return "\n".join(
         f"| {name} | {value} |"
         for name, value in shown.items()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
+import ke_t5.recipes.prepare  # noqa: F401 - registers everything that gin may bind
 from ke_t5.config import spellings
 from ke_t5.config.flags import (
     EXAMPLES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.commands import Command, check_names, commands_in
 
-import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
+import ke_t5.recipes.prepare  # noqa: F401 - registers everything that gin may bind
 from ke_t5.config.gin_config import Configuration, configure
 
 FOLDER = Path(__file__).resolve().parents[2] / "gin"

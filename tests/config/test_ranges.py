@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-import ke_t5.recipes.job  # noqa: F401 - registers everything that gin may bind
+import ke_t5.recipes.prepare  # noqa: F401 - registers everything that gin may bind
 from ke_t5.config.gin_config import configure
 from ke_t5.config.ranges import Count, DecayRate, Fraction, NonNegative, Range, problem_of
 from ke_t5.errors import Exit, UserError

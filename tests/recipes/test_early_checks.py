@@ -47,7 +47,9 @@ OF_OPTIMIZER = (
 def test_optimizer_settings_that_exclude_each_other_need_no_model(
     tmp_path, cache_dir, monkeypatch, words, message
 ):
-    monkeypatch.setattr(train_recipe, "choose_model", lambda job: pytest.fail("a model was chosen"))
+    monkeypatch.setattr(
+        train_recipe, "choose_model", lambda config: pytest.fail("a model was chosen")
+    )
     with pytest.raises(UserError, match=message):
         train("--task", "klue_tc", "--sample", *words, output=tmp_path, cache=cache_dir)
 

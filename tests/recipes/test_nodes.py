@@ -11,6 +11,7 @@ from support.recipe_runs import SMALL, run_folder, train
 
 from ke_t5.checkpoint.settings import SCHEDULE
 from ke_t5.config.gin_config import configure
+from ke_t5.config.run_config import ScheduleConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.recipes import disks
@@ -58,10 +59,10 @@ def two_nodes(*, resumes=(False, False), other_sees=True):
 
 
 def test_the_host_that_writes_is_named(tmp_path, caplog):
-    job = SimpleNamespace(run=RunFolder(tmp_path / "run"))
+    run = RunFolder(tmp_path / "run")
     with caplog.at_level("INFO", logger="ke_t5"):
-        disks.check_one_disk(job, two_nodes())
-        disks.check_one_disk(job, two_nodes(other_sees=False))
+        disks.check_one_disk(run, two_nodes())
+        disks.check_one_disk(run, two_nodes(other_sees=False))
     shared, apart = caplog.messages
     assert shared == "process 0 on a writes results and checkpoints; all nodes see them"
     assert "written on a (process 0) only; process(es) 1 on b do not see them" in apart
@@ -70,9 +71,9 @@ def test_the_host_that_writes_is_named(tmp_path, caplog):
 
 @pytest.mark.parametrize(("resumes", "who"), [((True, False), "0 on a"), ((False, True), "1 on b")])
 def test_a_run_that_one_node_does_not_see_is_refused(tmp_path, resumes, who):
-    job = SimpleNamespace(run=RunFolder(tmp_path / "run"))
+    run = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match=f"process {who} resumes a run that process") as caught:
-        disks.check_one_disk(job, two_nodes(resumes=resumes))
+        disks.check_one_disk(run, two_nodes(resumes=resumes))
     assert caught.value.exit_code == Exit.CHECKPOINT
     assert not (tmp_path / "run").exists()
 
@@ -87,10 +88,10 @@ def test_a_checkpoint_that_one_node_does_not_see_is_refused(tmp_path):
 def test_the_default_warm_up_stays_that_of_the_run():
     """More epochs would lengthen it, though nobody has asked for another one."""
     configuration = configure([], ["get_scheduler.warmup_steps=20"])
-    flags = SimpleNamespace(schedule="constant_with_warmup")
-    job = SimpleNamespace(has_default_warmup=True, configuration=configuration, flags=flags)
-    state = SimpleNamespace(lr_multiplier=get_scheduler(flags.schedule, 200))
+    schedule = ScheduleConfig("constant_with_warmup", has_default_warmup=True)
+    config = SimpleNamespace(gin=configuration, schedule=schedule)
+    state = SimpleNamespace(lr_multiplier=get_scheduler(schedule.name, 200))
     assert state.lr_multiplier(4) == 0.25
-    keep_warmup(job, state, {SCHEDULE: (0.1, 10, 0.0)}, total=200)
+    keep_warmup(config, state, {SCHEDULE: (0.1, 10, 0.0)}, total=200)
     assert schedule_settings() == (0.1, 10, 0.0)
     assert state.lr_multiplier(4) == 0.5

@@ -36,7 +36,13 @@ def test_the_launcher_starts_as_many_processes_on_each_machine(
 
 def test_every_next_command_can_be_run_as_it_is_printed():
     flags = parse_train(["--task", "klue_tc", "--sample", "--valid_split", "validation"])
-    told = console.next_commands(flags, launcher="", stopped_at=5, real_model="klue/roberta-base")
+    told = console.next_commands(
+        vars(flags),
+        valid_splits=["validation"],
+        launcher="",
+        stopped_at=5,
+        real_model="klue/roberta-base",
+    )
     found = commands_in("\n".join(line.partition("python")[1] + line.partition("python")[2]
                                   for line in told.splitlines()[1:]))  # fmt: skip
     assert [command.program for command in found] == ["test_ddp.py", "train_ddp.py", "train_ddp.py"]
@@ -52,8 +58,9 @@ def test_the_next_commands_of_an_entry_point_start_entry_points(launcher, monkey
     monkeypatch.setattr("shutil.which", lambda name: f"/environment/bin/{name}")
     flags = parse_train(["--task", "klue_tc", "--sample", "--valid_split", "validation"])
     text = console.next_commands(
-        flags, launcher=launcher, stopped_at=5, real_model="klue/roberta-base"
-    )
+        vars(flags), valid_splits=["validation"], launcher=launcher, stopped_at=5,
+        real_model="klue/roberta-base",
+    )  # fmt: skip
     lines = [line.split(maxsplit=1)[1] for line in text.splitlines()[1:]]
     commands = commands_in("\n".join(lines))
     names = [command.program for command in commands]
@@ -65,7 +72,9 @@ def test_the_next_commands_of_an_entry_point_start_entry_points(launcher, monkey
 
 def test_a_model_without_a_known_hub_name_has_no_command_that_cannot_run():
     flags = parse_train(["--sample", "--valid_split", "validation"])
-    assert "real" not in console.next_commands(flags, launcher="", real_model=None)
+    assert "real" not in console.next_commands(
+        vars(flags), valid_splits=["validation"], launcher="", real_model=None
+    )
 
 
 def test_nouns_are_counted():

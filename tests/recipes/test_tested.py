@@ -158,18 +158,18 @@ def test_an_export_replaces_only_an_older_one_of_its_task(tmp_path, card, task, 
     (tmp_path / "config.json").write_text("{}")
     if card is not None:
         (tmp_path / "README.md").write_text(card)
-    job = SimpleNamespace(
+    config = SimpleNamespace(
         run=RunFolder(tmp_path / "run"), task=SimpleNamespace(name=task),
-        flags=SimpleNamespace(pre_trained_model="elsewhere"),
+        model=SimpleNamespace(pre_trained_model="elsewhere"),
     )  # fmt: skip
     if message is None:
-        check_target(job, tmp_path)
+        check_target(config, tmp_path)
     else:
         with pytest.raises(UserError, match=f"--hf_path .*{message}"):
-            check_target(job, tmp_path)
-    job.flags.pre_trained_model = str(tmp_path)
+            check_target(config, tmp_path)
+    config.model.pre_trained_model = str(tmp_path)
     with pytest.raises(UserError, match="the run starts from this model"):
-        check_target(job, tmp_path)
+        check_target(config, tmp_path)
 
 
 def test_weights_in_a_folder_are_told_apart_by_their_bytes(tmp_path):

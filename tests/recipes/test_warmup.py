@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import gin
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 from transformers import BertConfig, T5Config
 
+import ke_t5.recipes.prepare  # noqa: F401 - registers tasks and all that gin may bind
 from ke_t5.checkpoint.settings import check_unchanged
 from ke_t5.config.flags import parse_train
 from ke_t5.config.gin_config import configure
+from ke_t5.config.run_config import ModelConfig, ModelOrigin, resolve_config
 from ke_t5.lookup.loader import load_model
-from ke_t5.pipe import IGNORED
-from ke_t5.recipes.job import Job
-from ke_t5.recipes.modelling import default_learning_rate, settle_warmup, start_at_mean
+from ke_t5.pipe import IGNORED, Folders, get_task
+from ke_t5.recipes.folders import RunFolder
+from ke_t5.recipes.modelling import default_learning_rate, start_at_mean, with_warmup
 from ke_t5.train.optimizers import get_optimizer
 from ke_t5.train.schedules import get_scheduler
 
@@ -37,11 +40,17 @@ def warmed(*words, module=None, params=(), steps=400):
     """(name of the schedule, steps until the full rate) of a run with these flags."""
     gin.clear_config()
     flags = parse_train([str(word) for word in words])
-    job = Job(flags, configure((), params), *[None] * 4, True, *[None] * 3)
+    model = ModelConfig("", "", flags.pre_trained_model, flags.from_scratch)
+    task = get_task(flags.task)
+    gin_config = configure((), params)
+    config = resolve_config(
+        flags, gin_config, task, model=model, run=RunFolder(Path()), folders=Folders(None, Path())
+    )
     module = module or encoder()
-    settle_warmup(job, module, get_optimizer(default_learning_rate=1.0)(module), steps)
-    factor = get_scheduler(flags.schedule or "constant", steps)
-    return flags.schedule, next(step for step in range(steps) if factor(step) == 1)
+    optimizer = get_optimizer(default_learning_rate=1.0)(module)
+    schedule = with_warmup(config, module, optimizer, steps).schedule
+    factor = get_scheduler(schedule.in_force, steps)
+    return schedule.name, next(step for step in range(steps) if factor(step) == 1)
 
 
 def test_pre_trained_encoders_get_a_tenth_but_at_most_100_steps():
@@ -91,19 +100,20 @@ def test_a_new_head_for_a_number_starts_at_the_mean(name):
     module = model_class(model_class.config_class(**sizes, num_labels=1))
     column = SimpleNamespace(values=np.array([9.0, 1.0, 3.0, IGNORED]))
     train = SimpleNamespace(columns={"labels": column}, places=np.array([1, 2, 3]))
-    job = SimpleNamespace(is_resumed=False, task=SimpleNamespace(problem_type="regression"))
+    task, origin = SimpleNamespace(problem_type="regression"), ModelOrigin("")
+    config = SimpleNamespace(task=task, origin=origin)
     biases = {k: v for k, v in module.named_parameters() if k.endswith("bias") and len(v) == 1}
     (bias,) = biases.values()
     for leave, drawn in ((True, frozenset()), (False, frozenset(biases)), (False, None)):
         module.drawn_parameters = drawn
         bias.data.zero_()
-        start_at_mean(job, module, train)
+        start_at_mean(config, module, train)
         assert bias.item() == (0 if leave else 2)
     bias.data.zero_()
-    job.is_resumed = True
-    start_at_mean(job, module, train)
-    job.is_resumed, job.task.problem_type = False, "single_label_classification"
-    start_at_mean(job, module, train)
+    config.origin = ModelOrigin("", is_resumed=True)
+    start_at_mean(config, module, train)
+    config.origin, task.problem_type = origin, "single_label_classification"
+    start_at_mean(config, module, train)
     assert bias.item() == 0
 
 

@@ -74,10 +74,11 @@ def test_a_task_that_gives_no_probabilities_is_refused_before_it_is_tested():
     [("klue_ner", None), ("klue_dp", None), ("korquad", None), ("klue_nli_gen", "klue_nli")],
 )
 def test_predictions_of_tokens_are_no_submission(tmp_path, task, form):
-    flags = {"submission": str(tmp_path / "out"), "test_split": None, "pass_only_model_io": True}
-    job = SimpleNamespace(flags=SimpleNamespace(**flags), task=get_task(task))
+    data = SimpleNamespace(asked_splits={"test": None}, model_columns_only=True)
+    submission = str(tmp_path / "out")
+    config = SimpleNamespace(submission=submission, data=data, task=get_task(task))
     if form is not None:
-        assert submission_form(job) == form
+        assert submission_form(config) == form
         return
-    with pytest.raises(UserError, match=f"predictions of {task} are of tokens; leave out"):
-        submission_form(job)
+    with pytest.raises(UserError, match=f"predictions of {task} are made for tokens; leave out"):
+        submission_form(config)

@@ -1,0 +1,259 @@
+"""A run as it was asked for: flags, gin and the task's defaults resolved once, then frozen.
+
+A flag beats gin, gin beats the task's default, and that beats the package's own (`first_set`). What
+only a later step knows replaces a part: which run and weights to start from (`ModelOrigin`), the
+splits after the data folder was read (`Splits`), and the warm-up once the model is known
+(`ScheduleConfig`); see `dataclasses.replace` in the recipes.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ke_t5.config.gin_config import Configuration
+from ke_t5.config.resume import ResumeRequest
+from ke_t5.pipe import Folders, Mixture, Task
+from ke_t5.pipe.batches import BatchSettings, batch_settings
+from ke_t5.pipe.task import length_settings
+from ke_t5.train.settings import FitSettings, get_fit_settings
+
+if TYPE_CHECKING:
+    from ke_t5.recipes.folders import RunFolder
+
+Value = TypeVar("Value")
+
+PURPOSES = ("train", "validation", "test")
+SPLIT_FLAGS = {"train": "train_split", "validation": "valid_split", "test": "test_split"}
+
+
+def first_set(*values: Value | None) -> Value:
+    """The first value that is not None: a flag's, gin's, the task's, then the package's.
+
+    >>> first_set(None, 16, 32)
+    16
+    """
+    return next(value for value in values if value is not None)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The model that is asked for.
+
+    Attributes:
+        name: as `load_model` takes it; `class_name` is the class it names.
+        pre_trained_model: hub name or folder that the run begins from.
+        from_scratch: whether it begins with fresh weights.
+        changes: what the user changes in the model's configuration.
+    """
+
+    name: str
+    class_name: str
+    pre_trained_model: str
+    from_scratch: bool
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelOrigin:
+    """Where a launch takes configuration, tokenizer and weights from.
+
+    Attributes:
+        folder: hub name or folder of configuration and tokenizer.
+        has_weights: whether the weights there are loaded (False from scratch).
+        may_draw_head: whether a head that the weights do not have may be drawn.
+        is_resumed: whether the weights are those of a checkpoint of the run; is_restart: whether
+            this launch began the run there, before a process of it failed.
+    """
+
+    folder: str
+    has_weights: bool = True
+    may_draw_head: bool = True
+    is_resumed: bool = False
+    is_restart: bool = False
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The split of each member of the task; empty for a purpose that the run does not have."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    def title(self, purpose: str) -> str:
+        """The splits of a purpose in words, each once: "train", "validation, test"."""
+        return ", ".join(dict.fromkeys(getattr(self, purpose)))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which rows are read, and how long examples are.
+
+    Attributes:
+        asked_splits: purpose ("train", "validation", "test") -> the split given, None for the
+            default of each task.
+        lengths: {"inputs": tokens, "targets": tokens} as gin sets them, None for the task's own.
+        eval_rows: rows to validate on, None for all.
+        model_columns_only: whether batches are left with the columns that the model sees.
+    """
+
+    folders: Folders
+    asked_splits: Mapping[str, str | None]
+    lengths: dict[str, int] | None
+    eval_rows: int | None
+    model_columns_only: bool
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """The batches of a run.
+
+    Attributes:
+        size: rows per process and accumulated part.
+        settings: gin's, for training batches.
+    """
+
+    size: int
+    settings: BatchSettings
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate changes.
+
+    Attributes:
+        name: of the schedule, None for a constant rate that nobody asked for.
+        warmup: steps (int) or share of all steps (float) as given, None if it is not.
+        has_default_warmup: whether the number of warm-up steps follows from that of all steps.
+    """
+
+    name: str | None
+    warmup: int | float | None = None
+    has_default_warmup: bool = False
+
+    @property
+    def in_force(self) -> str:
+        """The name of the schedule that is used."""
+        return self.name or "constant"
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long a training goes on and when it logs, validates and saves, in updates.
+
+    Attributes:
+        epochs: passes over the data; max_steps: updates after which the launch ends, None for all.
+        learning_rate: the flag's, None for gin's or the model's own.
+        log_every, validate_every, save_every: None for never.
+        workers: threads per process that load batches ahead.
+    """
+
+    epochs: int
+    max_steps: int | None
+    learning_rate: float | None
+    log_every: int
+    validate_every: int | None
+    save_every: int | None
+    workers: int
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, complete before torch is imported.
+
+    Attributes:
+        run: the run's folder.
+        origin: where the model comes from; the pre-trained model until that is decided.
+        hf_path: as given: "default" or a folder, None for none. submission: file of predictions.
+        flags: flag -> value, as parsed; given: flag -> what the user typed, if given.
+        gin: what gin binds, for the record of what the run reads.
+    """
+
+    task: Task | Mixture
+    run: RunFolder
+    model: ModelConfig
+    origin: ModelOrigin
+    data: DataConfig
+    batches: BatchConfig
+    fit: FitSettings
+    schedule: ScheduleConfig
+    loop: LoopConfig
+    resume: ResumeRequest | None
+    hf_path: str | None
+    submission: str | None
+    seed: int
+    sample: bool
+    flags: Mapping[str, Any]
+    given: Mapping[str, str]
+    gin: Configuration
+    splits: Splits = Splits()
+
+    @property
+    def export_folder(self) -> Path:
+        """Where an export is written, or read by a test."""
+        is_own = self.hf_path in (None, "default")
+        return self.run.export if is_own else Path(str(self.hf_path))
+
+    @property
+    def sources(self) -> str:
+        """The names of the task's data sources."""
+        return ", ".join(dict.fromkeys(task.source.name for task in self.task.members))
+
+
+def resolve_config(
+    flags: Namespace,
+    gin: Configuration,
+    task: Task | Mixture,
+    *,
+    model: ModelConfig,
+    run: RunFolder,
+    folders: Folders,
+) -> RunConfig:
+    """The configuration of a run, from flags, gin and the task's defaults.
+
+    Raises:
+        UserError: gin sets a value that no run can use.
+    """
+    flag = MappingProxyType(vars(flags))
+    is_training = "epochs" in flag
+    return RunConfig(
+        task=task,
+        run=run,
+        model=model,
+        origin=ModelOrigin(model.pre_trained_model),
+        data=DataConfig(
+            folders,
+            asked_splits={purpose: flag.get(name) for purpose, name in SPLIT_FLAGS.items()},
+            lengths=length_settings(),
+            eval_rows=flag.get("eval_rows"),
+            model_columns_only=flag["pass_only_model_io"],
+        ),
+        batches=BatchConfig(
+            first_set(flag["batch_size"], task.defaults.batch_size),
+            batch_settings() if is_training else BatchSettings(),
+        ),
+        fit=get_fit_settings(),
+        schedule=ScheduleConfig(flag.get("schedule"), flag.get("warmup")),
+        loop=LoopConfig(
+            epochs=first_set(flag.get("epochs"), task.defaults.epochs),
+            max_steps=flag.get("max_steps"),
+            learning_rate=flag.get("learning_rate"),
+            log_every=flag.get("print_freq", 1),
+            validate_every=flag.get("eval_every"),
+            save_every=flag.get("save_every"),
+            workers=flag["workers"],
+        ),
+        resume=flag["resume"],
+        hf_path=flag["hf_path"],
+        submission=flag.get("submission"),
+        seed=flag["seed"],
+        sample=flag["sample"],
+        flags=flag,
+        given=MappingProxyType(flags.given),
+        gin=gin,
+    )

@@ -1,0 +1,134 @@
+"""Where a launch takes configuration, tokenizer and weights from: a run, an export, the sample, or
+`--pre_trained_model`. Each function returns the configuration with that origin."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ke_t5.config.resume import ResumeMode
+from ke_t5.config.run_config import ModelConfig, ModelOrigin, RunConfig
+from ke_t5.distributed import launched_rank
+from ke_t5.errors import Exit, UserError
+from ke_t5.failure import announce_run_folder
+from ke_t5.launchers import is_on_another_node
+from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights
+from ke_t5.lookup.loader import check_form, load_model
+from ke_t5.lookup.tokenizer_fit import fit_tokenizer
+from ke_t5.recipes.folders import RunFolder
+from ke_t5.recipes.vocabulary import VOCABULARY, bind_and_report, settle_vocabulary
+from ke_t5.task.utils import get_vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+
+def find_run(config: RunConfig) -> RunConfig | None:
+    """The configuration with the folder of the run that `--resume` means; None if there is no run.
+
+    Only `--resume auto` may find none: the others fail when the checkpoint is looked for.
+    """
+    resume = config.resume
+    if resume is None:
+        return None
+    if resume.path is not None:
+        run = RunFolder.around(resume.path)
+        if run is not None:
+            announce_run_folder(run.path)
+            return dataclasses.replace(config, run=run)
+    if resume.mode is ResumeMode.AUTO and not config.run.has_checkpoint():
+        return None
+    return config
+
+
+def from_run(config: RunConfig) -> RunConfig:
+    """Goes on with the run's own configuration and tokenizer (`--resume`)."""
+    run = config.run
+    if not (run.model / "config.json").exists():
+        what = "no run was saved there"
+        fix = "give the flags of that run (--task, --model_name, --pre_trained_model, --output_dir)"
+        if is_on_another_node():  # process 0 may well see it
+            what = f"process {launched_rank()} on {os.uname().nodename} sees no run there"
+            fix = f"put --output_dir on a disk that all nodes share, or {fix}"
+        raise UserError(what, f"--resume {config.resume} ({run.path})", fix, Exit.CHECKPOINT)
+    use_tokenizer(config, run.model, flag="--resume")
+    origin = dataclasses.replace(
+        config.origin, folder=str(run.model), has_weights=False, is_resumed=True
+    )
+    return dataclasses.replace(config, origin=origin, model=_model_of_run(config))
+
+
+def _model_of_run(config: RunConfig) -> ModelConfig:
+    """The model that the run began with: `--resume PATH` need not repeat it, and a model card
+    tells of it."""
+    names = ("pre_trained_model", "from_scratch")
+    begun = {name: x for name, x in config.run.read_run().items() if name in names}
+    for name, value in begun.items():
+        if name in config.given and getattr(config.model, name) != value:
+            logger.warning("%s is not used: the run began with %r", config.given[name], value)
+    return dataclasses.replace(config.model, **begun)
+
+
+def from_export(config: RunConfig) -> RunConfig:
+    """Uses an exported folder (`--hf_path`)."""
+    folder = config.export_folder
+    require_weights(find_pretrained(folder, where="--hf_path"), where="--hf_path")
+    use_tokenizer(config, folder, flag="--hf_path")
+    return dataclasses.replace(config, origin=ModelOrigin(str(folder), may_draw_head=False))
+
+
+def from_sample(config: RunConfig) -> RunConfig:
+    """Uses a tiny model of the class that was asked for (`--sample`)."""
+    from ke_t5.sample import sample_model_dir
+
+    folder = sample_model_dir(config.data.folders.cache, backbone_type(load_class(config)))
+    use_tokenizer(config, folder, flag="--sample")
+    origin = dataclasses.replace(config.origin, folder=str(folder), has_weights=False)
+    return dataclasses.replace(config, origin=origin)
+
+
+def from_pre_trained(config: RunConfig, *, from_scratch: bool) -> RunConfig:
+    """Uses `--pre_trained_model`, with its weights unless it starts from scratch."""
+    pretrained = find_pretrained(config.origin.folder)
+    if not from_scratch:
+        require_weights(pretrained)
+    settle_vocabulary(config.gin, pretrained)
+    fit_vocabulary(pretrained, where=f"--pre_trained_model {pretrained.name}")
+    origin = dataclasses.replace(config.origin, has_weights=not from_scratch)
+    return dataclasses.replace(config, origin=origin)
+
+
+def load_class(config: RunConfig) -> type[PreTrainedModel]:
+    """The model's class, which must serve the form of the task."""
+    model_class = load_model(config.model.name)
+    check_form(model_class, config.task.form)
+    return model_class
+
+
+def backbone_type(model_class: type[PreTrainedModel]) -> str:
+    """The `model_type` of the folders that a class starts from: T5 for heads on T5's encoder,
+    RoBERTa for heads on any encoder and for classes that do not say."""
+    config_class = model_class.config_class
+    for base in getattr(config_class, "__mro__", ()):
+        module = base.__module__
+        if module.startswith("transformers.models.") and getattr(base, "model_type", ""):
+            return base.model_type
+    own_type = getattr(config_class, "model_type", "")
+    return own_type if own_type and not hasattr(config_class, "converted") else "roberta"
+
+
+def use_tokenizer(config: RunConfig, folder: Path, *, flag: str) -> None:
+    """Binds the tokenizer of a folder, and makes it fit the model there."""
+    bind_and_report(config.gin, VOCABULARY, str(folder), flag)
+    fit_vocabulary(find_pretrained(folder, where=flag), where=f"{flag} {folder}")
+
+
+def fit_vocabulary(pretrained: Pretrained, *, where: str) -> None:
+    """Loads the tokenizer and makes it fit the model; what changes is reported."""
+    for line in fit_tokenizer(get_vocabulary(), pretrained.config, where=where):
+        logger.info(line)

@@ -1,0 +1,57 @@
+"""Opens the folder of a training run, and says in `run.json` what the run was started with."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from typing import Any
+
+from ke_t5.config.run_config import RunConfig
+from ke_t5.distributed import Ranks
+from ke_t5.failure import announce_run_folder
+from ke_t5.files import write_json
+from ke_t5.launchers import launch_name
+from ke_t5.recipes.record import git_commit, versions
+from ke_t5.recipes.training_data import TrainingData
+
+logger = logging.getLogger(__name__)
+
+
+def open_run(config: RunConfig, data: TrainingData, ranks: Ranks) -> None:
+    """Makes the run's folder, or goes on in it; rank 0 does, the others wait."""
+    run, origin = config.run, config.origin
+    if ranks.is_main:
+        if origin.is_resumed or origin.is_restart:
+            run.check_writable()
+        else:
+            moved = run.make_new()
+            if moved is not None:
+                logger.warning("an older run was in %s: moved to %s", run.path, moved.name)
+        run.forget_error()
+        earlier = run.read_run().get("launches", []) if origin.is_resumed else []
+        content = {**description(config, ranks), "data": data.facts, "launches": earlier}
+        write_json(run.run_file, content)
+        for name, hashes in data.row_hashes.items():
+            run.keep_trained_rows(name, hashes)
+    ranks.barrier()
+    announce_run_folder(run.path)
+
+
+def description(config: RunConfig, ranks: Ranks) -> dict[str, Any]:
+    """What `run.json` says of the command, the versions and the machine."""
+    return {
+        "command": shlex.join(sys.argv),
+        "task": config.task.name,
+        "model_name": config.model.name,
+        "pre_trained_model": config.model.pre_trained_model,
+        "from_scratch": config.model.from_scratch,
+        "model_folder": config.origin.folder,
+        "seed": config.seed,
+        "processes": ranks.size,
+        "launch": launch_name(),
+        "device": str(ranks.device),
+        "source": config.sources,
+        "git_commit": git_commit(),
+        "versions": versions(),
+    }

@@ -1,0 +1,82 @@
+"""What both recipes begin with: flags and gin made into one RunConfig, before torch is imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+import ke_t5.train.optimizers  # noqa: F401 - registers the optimizers before gin binds
+from ke_t5.config.gin_config import configure, import_modules
+from ke_t5.config.run_config import ModelConfig, RunConfig, resolve_config
+from ke_t5.distributed import launched_rank
+from ke_t5.failure import announce_run_folder
+from ke_t5.lookup.loader import check_model_name, choose_form
+from ke_t5.lookup.settings import get_model_config
+from ke_t5.pipe import Folders, Mixture, Task, get_task
+from ke_t5.recipes.folders import RunFolder, data_folder, make_folder
+from ke_t5.recipes.model_names import resolve_model_name
+
+logger = logging.getLogger("ke_t5")
+
+
+def set_up_logging(*, debug: bool) -> None:
+    """Messages of rank 0 on stderr, one plain line each; what the libraries say is left out."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    level = logging.DEBUG if debug else logging.INFO
+    logger.setLevel(level if launched_rank() == 0 else logging.CRITICAL)
+
+
+def prepare(flags: Namespace) -> RunConfig:
+    """The configuration that the flags ask for, everything in it checked that needs no torch."""
+    set_up_logging(debug=flags.debug)
+    import_modules(flags.module_import)
+    gin = configure(flags.gin_file, flags.gin_param)
+    for note in (*flags.notes, *unused_by_sample(flags), *gin.notes):
+        logger.warning(note)
+    changes = get_model_config()
+    task = get_task(flags.task)
+    model_name = resolve_model_name(flags, task.form)
+    class_name = check_model_name(model_name)
+    task = task.in_form(choose_form(model_name, *task.forms))
+    source = "sample" if flags.sample else flags.pre_trained_model
+    run = RunFolder.of(flags.output_dir, class_name, source, task.name)
+    if flags.resume or not run.holds_a_run():
+        # An older run is moved away first: this run's failures are not its own.
+        announce_run_folder(run.path)
+    model = ModelConfig(
+        model_name, class_name, flags.pre_trained_model, flags.from_scratch, changes
+    )
+    folders = prepare_folders(flags, task)
+    return resolve_config(flags, gin, task, model=model, run=run, folders=folders)
+
+
+def prepare_folders(flags: Namespace, task: Task | Mixture) -> Folders:
+    """The folders of raw and of prepared data; that of `--sample` is written if need be."""
+    folders = Folders(data_folder(flags, task), Path(flags.hf_cache_dir))
+    # Not probed: a shared cache that has everything need not be writable.
+    make_folder(folders.cache, where=f"--hf_cache_dir {folders.cache}", probe=False)
+    if not flags.sample:
+        return folders
+    from ke_t5.sample import require_sample_rows, sample_data_dir
+
+    folders = Folders(sample_data_dir(folders.cache), folders.cache)
+    require_sample_rows(task, folders)
+    return folders
+
+
+def unused_by_sample(flags: Namespace) -> list[str]:
+    """A line for each flag that `--sample` leaves without a meaning."""
+    given = [flags.given.get(name) for name in ("pre_trained_model", "hf_data_dir")]
+    reason = "is not used: --sample brings its own"
+    return [f"{words} {reason}" for words in given if words and flags.sample]

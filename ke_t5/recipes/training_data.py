@@ -1,0 +1,96 @@
+"""The data of a training: examples of both splits, what `run.json` says of them, their order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.config.run_config import RunConfig
+from ke_t5.errors import Exit, UserError
+from ke_t5.forms import FORMS
+from ke_t5.pipe import Examples, Mixture, get_batches
+from ke_t5.pipe.mixture import mix_examples
+from ke_t5.pipe.splits import provenance
+from ke_t5.recipes import console
+from ke_t5.recipes.split_overlap import warn_of_validated_rows
+from ke_t5.recipes.task_splits import TaskSplit, load_splits
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ke_t5.pipe import BatchPlan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training learns from and is validated on.
+
+    Attributes:
+        valid: one split for each member of the task.
+        facts: split -> number, content hash and origin of its examples, for `run.json`.
+        row_hashes: task -> hashes of the rows that it is trained on (see `row_hashes`).
+        examples_per_epoch: of a mixture, (training examples, examples in an epoch) of each member.
+    """
+
+    train: Examples
+    valid: list[TaskSplit]
+    facts: Mapping[str, Any]
+    row_hashes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    examples_per_epoch: tuple[tuple[int, int], ...] = ()
+
+
+def load_training_data(config: RunConfig) -> TrainingData:
+    """Training and validation examples; reports what was lost on the way to them."""
+    train, valid = (load_splits(config, purpose) for purpose in ("train", "validation"))
+    facts = {split.name: _facts_of(config, split) for split in (*train, *valid)}
+    train = [labelled(split) for split in train]
+    row_hashes = warn_of_validated_rows(config, train, valid)
+    if config.data.eval_rows:
+        valid = [split.on(split.examples.some_rows(config.data.eval_rows)) for split in valid]
+    for one, other in zip(train, valid, strict=True):
+        if one.task.labels:
+            console.warn_of_shifted_labels(one.examples, other.examples, one.task.labels)
+    if not isinstance(config.task, Mixture):
+        return TrainingData(train[0].examples, valid, facts, row_hashes)
+    quotas = config.task.examples_per_epoch([len(split.examples) for split in train])
+    console.report_mixture(config.task, quotas)
+    mixed = mix_examples({split.task.name: split.examples for split in train})
+    return TrainingData(mixed, valid, facts, row_hashes, quotas)
+
+
+def _facts_of(config: RunConfig, split: TaskSplit) -> dict[str, Any]:
+    raw = provenance(split.split, split.task.source, config.data.folders, split.task.rows)
+    content = split.examples.content_hash()
+    return {"examples": len(split.examples), "content": content, "raw": raw}
+
+
+def labelled(split: TaskSplit) -> TaskSplit:
+    """The split without its rows that have no label; reports how many these are."""
+    examples = split.examples.labelled()
+    missing = len(split.examples) - len(examples)
+    if missing:
+        logger.warning("%s: %d training rows have no label: left out", split.task.name, missing)
+    if not len(examples):
+        where = f"--train_split {split.split}"
+        raise UserError("none of its rows has a label", where, "name one with labels", Exit.DATA)
+    return split.on(examples)
+
+
+def batch_plan(config: RunConfig, data: TrainingData, *, num_parts: int) -> BatchPlan:
+    """The order of the training batches."""
+    train = data.train
+    targets = train.lengths("labels") if FORMS[config.task.form].generates else None
+    return get_batches(
+        train.lengths("input_ids"),
+        targets,
+        batch_size=config.batches.size,
+        num_parts=num_parts,
+        seed=config.seed,
+        examples_per_epoch=data.examples_per_epoch,
+        batch_tokens=config.batches.settings.batch_tokens,
+        window=config.batches.settings.window,
+    )
