@@ -94,15 +94,8 @@ def test_it_imports_only_from_lines_above(name):
     assert wrong == set(), f"{name} is on line {line} of the table"
 
 
-def test_no_circle():
-    tuple(TopologicalSorter(arrows()).static_order())
-
-
-def test_no_circle_in_pipe_even_of_types():
-    arrows_in_pipe = {
-        name: imports for name, imports in arrows(for_types=True).items() if room_of(name) == "pipe"
-    }
-    tuple(TopologicalSorter(arrows_in_pipe).static_order())
+def test_no_circle_even_of_types():
+    tuple(TopologicalSorter(arrows(for_types=True)).static_order())
 
 
 @pytest.mark.parametrize(

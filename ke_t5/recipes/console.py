@@ -52,18 +52,19 @@ def report_mixture(mixture: Mixture, examples_per_epoch: Sequence[tuple[int, int
 
 
 def warn_of_shifted_labels(train: Examples, valid: Examples, labels: tuple[str, ...]) -> None:
-    """Logs a warning where the label shares of the two splits differ wildly."""
-    shares = [_label_shares(examples, len(labels)) for examples in (train, valid)]
-    if any(share is None for share in shares):
+    """Logs a warning if the label shares of the two splits differ wildly."""
+    trained = _label_shares(train, len(labels))
+    validated = _label_shares(valid, len(labels))
+    if trained is None or validated is None:
         return
-    shift = np.abs(shares[0] - shares[1]).sum() / 2
+    shift = np.abs(trained - validated).sum() / 2
     if shift > SUSPICIOUS_SHIFT:
-        worst = int(np.argmax(np.abs(shares[0] - shares[1])))
+        worst = int(np.argmax(np.abs(trained - validated)))
         logger.warning(
             "the label shares of training and validation split differ wildly (%.0f %% of the rows "
             "would have to change): %s is %.1f %% of one and %.1f %% of the other; are the rows "
             "ordered by class?",
-            100 * shift, labels[worst], 100 * shares[0][worst], 100 * shares[1][worst],
+            100 * shift, labels[worst], 100 * trained[worst], 100 * validated[worst],
         )  # fmt: skip
 
 

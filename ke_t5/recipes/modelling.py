@@ -88,7 +88,7 @@ def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
         logger.info(note)
     if config.fit.gradient_checkpointing:
         recompute_activations(model)
-    model.to(ranks.device)
+    nn.Module.to(model, ranks.device)  # transformers types its own `to` for 8-bit models only
     if config.fit.compile:
         model.compile(dynamic=True)
     return model
@@ -102,7 +102,7 @@ def start_at_mean(config: RunConfig, module: PreTrainedModel, train: Examples) -
     """
     if config.origin.is_resumed or config.task.problem_type != "regression":
         return
-    drawn = module.drawn_parameters
+    drawn: set[str] | None = getattr(module, "drawn_parameters", None)
     body = getattr(module, module.base_model_prefix, None)
     inside = set() if body is None or body is module else set(body.modules())
     heads = [
@@ -205,6 +205,7 @@ def export_best(
         if not has_best:
             logger.warning("no validation score to choose by: exporting the last checkpoint")
         checkpoint = find_checkpoint(config.run.weights, BEST if has_best else LAST)
+        assert checkpoint is not None  # only `auto` may find none
         load_checkpoint(checkpoint, model=module)
         best = best_of(read_progress(checkpoint))
         tokenizer, scores = get_vocabulary(), best["scores"] if best else {}

@@ -57,8 +57,9 @@ def keep_older(path: Path) -> None:
 
 
 def hand_in(config: RunConfig, form: str, evaluated: Evaluated) -> None:
-    """Writes the predictions in that form."""
+    """Writes the predictions in that format."""
     assert isinstance(config.task, Task)  # `submission_form` refuses a mixture
+    assert config.submission is not None
     split = config.splits.title("test").partition("[")[0]
     rows = config.task.rows(split, config.data.folders).dataset
     guids = rows["guid"] if "guid" in rows.column_names else rows["_id"]

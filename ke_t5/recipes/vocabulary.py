@@ -56,6 +56,8 @@ def _holds_tokenizer(folder: Path) -> bool:
 def _is_same_model(name: str, found: Pretrained) -> bool:
     """Whether a hub name is that of a folder: the folder is called so, as a clone, a download or
     the hub's cache names it, or its configuration says so."""
+    if found.folder is None:
+        return False
     folder = found.folder.resolve()
     cached = f"models--{name.replace('/', '--')}"
     plain = {folder.name, f"{folder.parent.name}/{folder.name}", *folder.parts[-3:]}

@@ -34,7 +34,7 @@ class RunLog:
         folder: the run's folder.
         resume_step: the step of the checkpoint that the run resumes from, None for a new run. Lines
             of later steps are dropped (for a new run, all), because they will be written again,
-            and so are those of closing validations (see `ke_t5.recipes.closing`).
+            and so are those of closing validations (see `ke_t5.checkpoint.closing`).
         enabled: False on every rank but 0: nothing is written.
     """
 
