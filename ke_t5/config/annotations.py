@@ -15,9 +15,9 @@ MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 def hint_of(thing: Callable, parameter: str) -> object:
-    """A parameter's annotation, else what its default tells, else `object`, which takes anything.
+    """A parameter's annotation, else the type of its default, else `object`, which takes anything.
 
-    None is always welcome where it is the default.
+    None is always accepted if it is the default.
     """
     known = inspect.signature(thing).parameters.get(parameter)
     if known is None:
@@ -63,7 +63,7 @@ def shown(hint: object) -> str:
 
 
 def fits(value: object, hint: object) -> bool:
-    """False only where `value` is certainly not a `hint`; unknown kinds of annotation fit.
+    """False only if `value` is certainly not a `hint`; unknown kinds of annotation fit.
 
     >>> fits(1, float), fits(1.0, int), fits([1, 2], tuple[int, int]), fits("a", dict[str, int])
     (True, False, True, False)

@@ -77,11 +77,11 @@ class Binding:
 
 
 class Reader:
-    """Turns gin texts into bindings; `problems` holds what was wrong, in the order of the texts.
+    """Turns gin texts into bindings; `problems` has what was wrong, in the order of the texts.
 
     Args:
-        folders: where a file that is not found as given is looked for, in this order. These and
-            the folder of the file itself are where an include may lead.
+        folders: searched in this order for a file that is not found as given. An include must
+            be in one of these or in the folder of the file itself.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -224,7 +224,7 @@ class Reader:
 
 
 class _Delegate(gin.config.ParserDelegate):
-    """gin's references and macros; an unknown reference is kept, to be told with its place."""
+    """gin's references and macros; an unknown reference is kept, to be reported with its place."""
 
     def configurable_reference(self, scoped_selector: str, evaluate: bool) -> object:
         name = scoped_selector.rsplit("/", 1)[-1]
@@ -238,7 +238,7 @@ class _UnknownReference(NamedTuple):
 
 
 def leaves(value: object) -> Iterator[object]:
-    """All that a gin value holds, containers themselves aside."""
+    """All leaves of a gin value, without the containers themselves."""
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, list | tuple) and not isinstance(value, _UnknownReference):

@@ -1,6 +1,6 @@
 """The flags of train_ddp.py and test_ddp.py: standard library only, read before anything heavy.
 
-A flag is one line of `FLAGS`. Reading never stops at the first fault: all of them are told at once.
+A flag is one line of `FLAGS`. Reading never stops at the first fault: all are reported at once.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def schedule(value: str) -> str:
 
 
 def warmup(value: str) -> int | float:
-    """Steps where it is 0 or a whole number from 1 on, else a share of all steps."""
+    """Steps if it is 0 or a whole number from 1 on, else a share of all steps."""
     try:
         number = float(value)
     except ValueError:
@@ -143,7 +143,7 @@ FLAGS = (
          "rows per process, also --batch (default: the task's own)"),
     Flag(TRAINING, "epochs", whole(1), "N", "passes over the data (default: the task's own)",
          scripts=TRAIN),
-    Flag(TRAINING, "max_steps", whole(1), "N", "stop after so many updates", scripts=TRAIN),
+    Flag(TRAINING, "max_steps", whole(1), "N", "stop after this many updates", scripts=TRAIN),
     Flag(TRAINING, "learning_rate", positive, "RATE",
          "peak rate, also --lr (default: by the model, 1e-3 from scratch)", scripts=TRAIN),
     Flag(TRAINING, "schedule", schedule, "NAME",
@@ -153,7 +153,7 @@ FLAGS = (
          "pre-trained encoders other than T5)", scripts=TRAIN),
     Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "of weights, order, dropout and sampling", 42),
     Flag(TRAINING, "workers", whole(0), "N", "threads per process that load batches ahead", 0),
-    Flag(TRAINING, "print_freq", whole(1), "STEPS", "log every so many steps", 20, TRAIN),
+    Flag(TRAINING, "print_freq", whole(1), "STEPS", "steps between two log lines", 20, TRAIN),
     Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs too", scripts=TRAIN),
     Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),
     Flag(RESULTS, "output_dir", path, "DIR", "results, one folder per model and task", "output"),
@@ -254,7 +254,7 @@ def parse(argv: Sequence[str], *, script: str, also: dict[str, str]) -> Namespac
 
 
 def wants_traceback(argv: Sequence[str]) -> bool:
-    """Whether `--debug` is given, even where the command line has faults."""
+    """Whether `--debug` is given, even if the command line has faults."""
     given = [value for name, value in words(argv, []) if name == "debug"]
     return bool(given) and (given[-1] is None or given[-1].lower() in YES)
 
@@ -338,8 +338,8 @@ def help_text(script: str) -> str:
         lines += ["", f"{group}:"]
         for flag in (flag for flag in shown if flag.group == group):
             hidden = flag.default is None or flag.read is boolean
-            told = flag.help + ("" if hidden else f" (default: {flag.default})")
-            head, *rest = textwrap.wrap(told, 100 - column, break_on_hyphens=False)
+            description = flag.help + ("" if hidden else f" (default: {flag.default})")
+            head, *rest = textwrap.wrap(description, 100 - column, break_on_hyphens=False)
             lines += [heads[flag.name].ljust(column) + head, *(" " * column + r for r in rest)]
     lines += ["", "--flag value is --flag=value; true may be left out.", "", "Examples:"]
     examples = [f"  {command(script, launcher)} {flags}" for launcher, flags in EXAMPLES[script]]

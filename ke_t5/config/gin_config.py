@@ -29,7 +29,7 @@ SEARCH = (Path("gin"), Path(__file__).resolve().parents[1] / "gin")
 
 
 class Configuration:
-    """What is bound, where that was said, and what the run made of it.
+    """What is bound, in which place, and what the run used of it.
 
     `bindings` maps (scope, complete name, parameter) to the binding that counts. `notes` has a line
     for each binding given twice and for each that a flag has beaten.
@@ -75,7 +75,7 @@ class Configuration:
         return copy.deepcopy(self.bindings[key].value)
 
     def bind(self, name: str, value: object, place: str) -> None:
-        """Binds for the run itself, over what a file said; a different value there is told.
+        """Binds for the run itself, over what a file said; a different value there is reported.
 
         Args:
             place: who says so, for that note: a flag as given ("--learning_rate 3e-4").
@@ -141,7 +141,7 @@ def configure(
     """Binds what the files, then the parameters say, and locks gin.
 
     Args:
-        search: folders where a file is looked for that is not found as given.
+        search: folders searched for a file that is not found as given.
 
     Raises:
         UserError: for the first thing wrong; it names the places of the others. Nothing is bound
@@ -219,8 +219,8 @@ def wrong_value(binding: Binding, macros: dict[str, Binding]) -> list[UserError]
             if problem
             else []
         )
-    told = f"{value!r:.60}" if references(value) else f"{value!r:.60} ({type(value).__name__})"
-    what = f"{binding.name!r} must be {shown(hint)}, not {told}"
+    given = f"{value!r:.60}" if references(value) else f"{value!r:.60} ({type(value).__name__})"
+    what = f"{binding.name!r} must be {shown(hint)}, not {given}"
     fix = "give one"
     if isinstance(value, str):
         # A name in quotes is the usual slip, and so is a number in quotes.
@@ -234,7 +234,7 @@ def references(value: object) -> list[gin.config.ConfigurableReference]:
 
 
 def resolved(value: object, macros: dict[str, Binding], depth: int = 0) -> object:
-    """`value`, or where it is a %macro, that macro's own value."""
+    """`value`, or if it is a %macro, that macro's own value."""
     if isinstance(value, gin.config.ConfigurableReference) and depth < len(macros):
         macro = macros.get("/".join(value.scopes))
         if value.config_key[1] == MACRO and macro:
@@ -254,7 +254,7 @@ def import_modules(names: Sequence[str]) -> None:
 
     Raises:
         UserError: names the module, the line and the reason; the user's exception is its cause.
-            Where the module itself fails, `keep_traceback` asks whoever ends the process for that.
+            If the module itself fails, `keep_traceback` is set.
     """
     if names:
         folder = str(Path.cwd())

@@ -46,7 +46,7 @@ def unbalanced(text: str) -> tuple[int, str, str] | None:
 def fault(text: str, error: Exception, is_name: Callable[[str], object]) -> tuple[int, str, str]:
     """(line, what, fix) for a text that gin's parser refused with `error`.
 
-    `is_name` tells whether a word names something registered with gin.
+    `is_name` says whether a word names something registered with gin.
     """
     found = unbalanced(text)
     if found:
@@ -73,9 +73,9 @@ def bare_word(word: str, written: str, is_name: Callable[[str], object]) -> tupl
     """(what, fix) for a value that is neither a number nor in quotes, in the line `written`."""
     literal = {"true": "True", "false": "False", "none": "None", "null": "None"}.get(word.lower())
     if literal:
-        return f"{word!r} is no value", f"write {literal}"
+        return f"{word!r} is not a value", f"write {literal}"
     if is_name(word):
-        return f"{word!r} is no value", f"write @{word}"
+        return f"{word!r} is not a value", f"write @{word}"
     after = re.sub(r"\s+#.*", "", written.partition("=")[2]).strip()
     quoted = word if not after or after[0] in "([{" else after
-    return f"{quoted!r:.80} is no value without quotes", f"write '{quoted}'"
+    return f"{quoted!r:.80} is not a value without quotes", f"write '{quoted}'"

@@ -38,8 +38,8 @@ class Range:
         """What to give: "at least 0 and less than 1"."""
         bounds = {"at least": self.least, "above": self.above, "at most": self.most,
                   "less than": self.below}  # fmt: skip
-        told = [f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)]
-        return " and ".join(told) or "a finite number"
+        parts = [f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)]
+        return " and ".join(parts) or "a finite number"
 
 
 Finite = Annotated[float, Range()]

@@ -1,9 +1,10 @@
 """A run as it was asked for: flags, gin and the task's defaults resolved once, then frozen.
 
-A flag beats gin, gin beats the task's default, and that beats the package's own (`first_set`). What
-only a later step knows replaces a part: which run and weights to start from (`ModelOrigin`), the
-splits after the data folder was read (`Splits`), and the warm-up once the model is known
-(`ScheduleConfig`); see `dataclasses.replace` in the recipes.
+A flag beats gin, gin beats the task's default, and that beats the package's own. What only a
+later step knows replaces a part: which run and weights to start from (`ModelOrigin`), the splits
+after the data folder was read (`Splits`), and the warm-up once the model is known
+(`ScheduleConfig`); see `dataclasses.replace` in the recipes. The learning rate that no flag sets is
+decided where the optimizer is made, since its default depends on the model (`get_optimizer`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SPLIT_FLAGS = {"train": "train_split", "validation": "valid_split", "test": "tes
 
 
 def first_set(*values: Value | None) -> Value:
-    """The first value that is not None: a flag's, gin's, the task's, then the package's.
+    """The first value that is not None, of those given in the order of precedence.
 
     >>> first_set(None, 16, 32)
     16

@@ -14,7 +14,19 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from ke_t5.lookup.families import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, T5_TYPES
 
 
-class T5EncoderConfig(T5Config):
+class ConvertedOnReading:
+    """A mixin for configurations that read folders of other types: `converted` makes a dict of
+    another configuration one of the class."""
+
+    @classmethod
+    def get_config_dict(cls: Any, *args: Any, **kwargs: Any) -> tuple[dict, dict]:
+        """A folder's configuration, converted, and the unused arguments."""
+        parent: Any = super()  # the configuration class after this mixin
+        config, unused = parent.get_config_dict(*args, **kwargs)
+        return cls.converted(config), unused
+
+
+class T5EncoderConfig(ConvertedOnReading, T5Config):
     """A T5 configuration without the decoder; reads that of a whole T5 as well."""
 
     model_type = "ke_t5_encoder"
@@ -29,12 +41,6 @@ class T5EncoderConfig(T5Config):
         """Whether the body of a model with this configuration fits; its head may be another."""
         ours = config["model_type"].startswith(OUR_PREFIX) and "backbone" not in config
         return ours or config["model_type"] in T5_TYPES
-
-    @classmethod
-    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict, dict]:
-        """A folder's configuration with T5's type turned into ours, and the unused arguments."""
-        config, unused = super().get_config_dict(*args, **kwargs)
-        return cls.converted(config), unused
 
     @classmethod
     def converted(cls, config: dict) -> dict:
@@ -120,7 +126,7 @@ class T5DependencyConfig(T5EncoderConfig):
     relation_width: int = 128
 
 
-class EncoderConfig(PreTrainedConfig):
+class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
     """A head in front of any encoder, whose own configuration is `backbone`."""
 
     model_type = "ke_t5_any_encoder"
@@ -162,12 +168,6 @@ class EncoderConfig(PreTrainedConfig):
         if config.get("is_encoder_decoder") and not is_standalone:
             return False
         return "backbone" in config or not kind.startswith(OUR_PREFIX)
-
-    @classmethod
-    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict, dict]:
-        """A folder's configuration, an encoder's made the `backbone` of ours; unused arguments."""
-        config, unused = super().get_config_dict(*args, **kwargs)
-        return cls.converted(config), unused
 
     @classmethod
     def converted(cls, config: dict) -> dict:

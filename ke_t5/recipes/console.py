@@ -77,7 +77,7 @@ def _label_shares(examples: Examples, num_labels: int) -> np.ndarray | None:
     return counts / counts.sum() if counts.sum() >= 100 else None
 
 
-# What both scripts must be told to find a run again, and to ask its model the same.
+# The flags that both scripts need to find a run again and to predict with its model alike.
 OF_BOTH = (
     "task", "model_name", "pre_trained_model", "output_dir", "hf_data_dir", "hf_cache_dir",
     "batch_size", "gin_file", "gin_param", "module_import", "sample",

@@ -1,4 +1,4 @@
-"""The run's folder: where its files lie, and one function that makes names safe."""
+"""The paths of a run's folder, and a function that makes names safe for paths."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def safe_name(name: str) -> str:
 
 
 def make_folder(path: Path, *, where: str, probe: bool) -> None:
-    """Makes the folder if need be; a UserError where that cannot be, or nothing be written there.
+    """Makes the folder if need be; a UserError if it cannot be made or written to.
 
     Args:
         where: the flag that asks for it.
@@ -58,7 +58,7 @@ def make_folder(path: Path, *, where: str, probe: bool) -> None:
 
 
 def data_folder(flags: Namespace, task: Task | Mixture) -> Path | None:
-    """`--hf_data_dir`, or `./data`; reports the latter if it holds the raw files of the task."""
+    """`--hf_data_dir`, or `./data`; reports the latter if it has the raw files of the task."""
     if flags.hf_data_dir:
         return Path(flags.hf_data_dir)
     folder = default_data_dir()
@@ -81,7 +81,7 @@ class RunFolder:
     def of(cls, output_dir: str, model: str, pre_trained_model: str, task: str) -> RunFolder:
         """The folder of a run of that model on that task."""
         model = safe_name(model)
-        # Of a long path the end tells more; the class stays, or two of them would share a folder.
+        # The end of a long path says more; the class stays, or two classes would share a folder.
         origin = safe_name(pre_trained_model)[-max(1, LONGEST_NAME - len(model) - 1) :]
         return cls(Path(output_dir, f"{model}_{origin}", safe_name(task)))
 
@@ -161,7 +161,7 @@ class RunFolder:
         return moved
 
     def check_writable(self, *, keep: bool = True) -> None:
-        """Makes the folder if need be; a UserError where nothing can be written there.
+        """Makes the folder if need be; a UserError if it cannot be written to.
 
         Args:
             keep: False: what was made is removed again, for a run that may yet fail to start.
@@ -178,12 +178,12 @@ class RunFolder:
         (self.path / "error.json").unlink(missing_ok=True)
 
     def read_run(self) -> dict[str, Any]:
-        """What `run.json` says, {} where there is none."""
+        """What `run.json` says, {} if there is none."""
         if not self.run_file.exists():
             return {}
         try:
             return json.loads(self.run_file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(
-                f"no JSON ({error})", str(self.run_file), "mend or remove it", Exit.CHECKPOINT
+                f"no JSON ({error})", str(self.run_file), "fix or remove it", Exit.CHECKPOINT
             ) from error

@@ -64,8 +64,8 @@ def from_run(config: RunConfig) -> RunConfig:
 
 
 def _model_of_run(config: RunConfig) -> ModelConfig:
-    """The model that the run began with: `--resume PATH` need not repeat it, and a model card
-    tells of it."""
+    """The model that the run began with: `--resume PATH` need not repeat it, and the model
+    card names it."""
     names = ("pre_trained_model", "from_scratch")
     begun = {name: x for name, x in config.run.read_run().items() if name in names}
     for name, value in begun.items():

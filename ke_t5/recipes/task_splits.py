@@ -105,7 +105,7 @@ class Evaluation:
 def helpers_of(
     config: RunConfig, model: torch.nn.Module, parts: Sequence[TaskSplit]
 ) -> list[EvaluationHelper]:
-    """How each part is predicted; a UserError where the model cannot be asked so."""
+    """How each part is predicted; a UserError if the model does not support that."""
     helpers = [EvaluationHelper(part.task, seed=config.seed) for part in parts]
     for helper, part in zip(helpers, parts, strict=True):
         helper.check(model, part.examples)
@@ -148,7 +148,7 @@ def evaluate_splits(
 def mixed_scores(
     of_parts: Sequence[tuple[TaskSplit, Evaluated]], *, prefix: str
 ) -> dict[str, float]:
-    """The scores of a mixture, the mean first; {} where no row has a label.
+    """The scores of a mixture, the mean first; {} if no row has a label.
 
     Args:
         prefix: of the mean's name: how the scores came about (see `score_prefix`).

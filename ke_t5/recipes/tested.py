@@ -3,7 +3,7 @@
     eval/<split>/                      the run's own task and best checkpoint, as training writes it
     eval/<task>__<split>__<weights>/   anything else: another checkpoint, task, export or model
 
-`scores.json` says whose results a folder holds (task, split, weights). If these are of another
+`scores.json` says whose results a folder has (task, split, weights). If these are of another
 split or of other weights of the same name, a few digits of a hash are added to the folder's name;
 results of an earlier best checkpoint are moved to a folder with that checkpoint's name.
 """
@@ -36,7 +36,7 @@ class Weights:
 
     Attributes:
         name: of a checkpoint of the run, else a folder, a hub name, or "from scratch".
-        files: the folder to tell them by, where the name is not enough.
+        files: the folder that identifies them if the name does not.
         is_best: whether they are the run's best checkpoint.
     """
 
@@ -49,7 +49,7 @@ class Weights:
         return short_name(self.name)
 
     def sha256(self) -> str | None:
-        """Of the files that hold the weights; None where the name says which ones these are."""
+        """Of the files of the weights; None if the name identifies them."""
         paths = sorted(
             path
             for pattern in ("*.safetensors", "*.bin")
@@ -137,7 +137,7 @@ class ResultFolders:
 
 
 def free_folder(run: RunFolder, identity: dict[str, Any]) -> Path:
-    """The folder named after these results, which holds none of others."""
+    """The folder named after these results, without results of others."""
     identity = _filled(identity)
     mixture = identity["mixture"]
     parts = [mixture] if mixture else []
@@ -150,15 +150,15 @@ def free_folder(run: RunFolder, identity: dict[str, Any]) -> Path:
 
 
 def identity_of(folder: Path) -> dict[str, Any] | None:
-    """Whose results a folder holds, as its scores.json says; None where there are none."""
+    """Whose results a folder has, as its scores.json says; None if there are none."""
     try:
-        told = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    found = _filled(told)
-    if found["weights_sha256"] is None and "/step-" in str(found["weights"]):
-        found["weights"] = Path(found["weights"]).name  # as earlier versions wrote it
-    return found
+    identity = _filled(content)
+    if identity["weights_sha256"] is None and "/step-" in str(identity["weights"]):
+        identity["weights"] = Path(identity["weights"]).name  # as earlier versions wrote it
+    return identity
 
 
 def _filled(identity: dict[str, Any]) -> dict[str, Any]:

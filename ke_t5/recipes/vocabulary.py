@@ -19,7 +19,7 @@ VOCABULARY = "ke_t5.task.utils.get_vocabulary.vocab_name"
 def settle_vocabulary(configuration: Configuration, found: Pretrained) -> None:
     """Binds the model's own tokenizer unless gin binds one, which is then tried.
 
-    A hub name that cannot be reached gives way to the model's folder if that holds the same model.
+    A hub name that cannot be reached gives way to the model's folder if it is the same model.
 
     Raises:
         UserError: what gin binds cannot be loaded; names the gin file and line.

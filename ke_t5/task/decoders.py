@@ -1,6 +1,6 @@
 """From what a model said back to the terms of the gold, and the gold of an example.
 
-Decoders are `(records, examples) -> (prediction, scores)` (see `pipe.task.Task`). Where a batch
+Decoders are `(outputs, examples) -> (prediction, scores)` (see `pipe.task.Task`). Where a batch
 contains only the model's columns (`--pass_only_model_io`), the gold is read from the labels as
 far as they say it: text, classes, numbers, tags per token, trees.
 """
@@ -17,7 +17,7 @@ from ke_t5.task import text
 from ke_t5.task.labels import Labels
 from ke_t5.task.utils import get_vocabulary
 
-Records = list[dict]
+RowOutputs = list[dict]
 Examples = list[Example]
 
 
@@ -39,10 +39,10 @@ def gold_of(example: Example, *, from_labels: Callable[[Any], Any]) -> Any:
 
 
 def decode_label(
-    records: Records, examples: Examples, *, labels: Labels
+    outputs: RowOutputs, examples: Examples, *, labels: Labels
 ) -> tuple[str, list[float]]:
     """The likeliest label's name and the probability of each."""
-    logits = records[0]["logits"]
+    logits = outputs[0]["logits"]
     highest = max(logits)
     weights = [math.exp(logit - highest) for logit in logits]
     total = sum(weights)
@@ -54,9 +54,9 @@ def name_from_id(label: int, *, labels: Labels) -> str | None:
     return None if label == IGNORED else labels.names[label]
 
 
-def decode_number(records: Records, examples: Examples) -> tuple[float, None]:
+def decode_number(outputs: RowOutputs, examples: Examples) -> tuple[float, None]:
     """The number that a regression gave."""
-    return records[0]["logits"][0], None
+    return outputs[0]["logits"][0], None
 
 
 def number_or_none(value: float) -> float | None:
@@ -68,10 +68,10 @@ def number_or_none(value: float) -> float | None:
 
 
 def decode_text(
-    records: Records, examples: Examples, *, read: Callable[[str], Any]
+    outputs: RowOutputs, examples: Examples, *, read: Callable[[str], Any]
 ) -> tuple[Any, None]:
     """What `read` returns for the written text, None if it could not be read."""
-    return read(records[0]["sequences"][0]), None
+    return read(outputs[0]["sequences"][0]), None
 
 
 def read_tokens(ids: Sequence[int], *, read: Callable[[str], Any]) -> Any:

@@ -19,7 +19,7 @@ from ke_t5.pipe.preprocessors import (
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, spans, steps, text
-from ke_t5.task.decoders import Examples, Records
+from ke_t5.task.decoders import Examples, RowOutputs
 from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics.metric import Metric
@@ -171,14 +171,14 @@ def _tree_labels(row: Example, words: Sequence, *, labels: Labels) -> tuple[list
 
 
 def decode_tree(
-    records: Records, examples: Examples, *, labels: Labels
+    outputs: RowOutputs, examples: Examples, *, labels: Labels
 ) -> tuple[dict[str, list], None]:
     """A head and a relation for each word, None for both of a word that was cut off. Where only
     the model's columns are there: for each word with a label."""
-    record, example = records[0], examples[0]
-    tree = zip(record["heads"], (labels.names[i] for i in record["relations"]), strict=True)
+    output, example = outputs[0], examples[0]
+    tree = zip(output["heads"], (labels.names[i] for i in output["relations"]), strict=True)
     if "words" in example:
-        missing = [(None, None)] * (len(example["words"]) - len(record["heads"]))
+        missing = [(None, None)] * (len(example["words"]) - len(output["heads"]))
         return _tree([*tree, *missing]), None
     known = zip(tree, example["labels"], strict=True)
     return _tree([word for word, label in known if label != IGNORED]), None

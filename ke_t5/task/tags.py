@@ -13,7 +13,7 @@ from typing import Any
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
 from ke_t5.task import checks, spans, steps
-from ke_t5.task.decoders import Examples, Records
+from ke_t5.task.decoders import Examples, RowOutputs
 from ke_t5.task.forms import INPUT, SEGMENTS
 from ke_t5.task.labels import Labels
 
@@ -162,9 +162,11 @@ class CharacterTags(list):
         return cls.of(example, tags, spans.token_tags(tags, example["offsets"], example["text"]))
 
 
-def decode_tags(records: Records, examples: Examples, *, labels: Labels) -> tuple[list[str], None]:
+def decode_tags(
+    outputs: RowOutputs, examples: Examples, *, labels: Labels
+) -> tuple[list[str], None]:
     """A tag per visible character, from a tag id per token; per token if nothing was kept."""
-    named, example = [labels.names[tag] for tag in records[0]["tags"]], examples[0]
+    named, example = [labels.names[tag] for tag in outputs[0]["tags"]], examples[0]
     if "offsets" not in example:
         return _labelled(named, example), None
     tags = spans.character_tags(named, example["offsets"], example["text"])
@@ -172,11 +174,11 @@ def decode_tags(records: Records, examples: Examples, *, labels: Labels) -> tupl
 
 
 def decode_character_tags(
-    records: Records, examples: Examples, *, labels: Labels
+    outputs: RowOutputs, examples: Examples, *, labels: Labels
 ) -> tuple[list[str], None]:
     """A tag per visible character, from a tag id per character; O for those that were cut off. A
     space has its own tag if nothing was kept."""
-    named, example = [labels.names[tag] for tag in records[0]["tags"]], examples[0]
+    named, example = [labels.names[tag] for tag in outputs[0]["tags"]], examples[0]
     if "offsets" not in example:
         return _labelled(named, example), None
     length = len(example["text"])

@@ -74,12 +74,12 @@ def test_unknown_name(text, line):
 @pytest.mark.parametrize(
     "text, line",
     [
-        ("toy_dataset.split=train", "'train' is no value without quotes; write 'train'"),
-        ("toy_dataset.split=a/b-c # d", "'a/b-c' is no value without quotes; write 'a/b-c'"),
-        ("toy_dataset.length={'a': b}", "'b' is no value without quotes; write 'b'"),
-        ("toy_optimizer.cls=ToyAdam", "'ToyAdam' is no value; write @ToyAdam"),
-        ("ToyAdam.amsgrad=true", "'true' is no value; write True"),
-        ("toy_dataset.length=none", "'none' is no value; write None"),
+        ("toy_dataset.split=train", "'train' is not a value without quotes; write 'train'"),
+        ("toy_dataset.split=a/b-c # d", "'a/b-c' is not a value without quotes; write 'a/b-c'"),
+        ("toy_dataset.length={'a': b}", "'b' is not a value without quotes; write 'b'"),
+        ("toy_optimizer.cls=ToyAdam", "'ToyAdam' is not a value; write @ToyAdam"),
+        ("ToyAdam.amsgrad=true", "'true' is not a value; write True"),
+        ("toy_dataset.length=none", "'none' is not a value; write None"),
         ("ToyAdam.lr=", "no value in 'ToyAdam.lr='; write name.parameter = value"),
         ("ToyAdam.lr: 3", "':' where '=' belongs in 'ToyAdam.lr: 3'; write name.parameter = value"),
         ("ToyAdam.lr 3", "cannot read 'ToyAdam.lr 3'; write name.parameter = value, one to a line"),
@@ -113,7 +113,7 @@ def test_open_bracket_is_told_where_it_opened_even_if_statements_follow():
     "text, line",
     [
         ("ToyAdam.lr", "cannot read 'ToyAdam.lr'; write name.parameter = value"),
-        ("ToyAdam.lr=x", "'x' is no value without quotes; write 'x'"),
+        ("ToyAdam.lr=x", "'x' is not a value without quotes; write 'x'"),
         ("include 'x.gin'", "an include belongs in a file; give --gin_file x.gin"),
         ("import os", "a gin file may not import; import your own code with --module_import os"),
     ],

@@ -8,6 +8,7 @@ digit, and the area under the precision-recall curve): their libraries give the 
 
 from __future__ import annotations
 
+import abc
 import functools
 import itertools
 import math
@@ -24,20 +25,20 @@ Score = Callable[[np.ndarray], np.ndarray]
 Support = Mapping[Hashable, int]
 
 
-class Statistic:
+class Statistic(abc.ABC):
     """See above."""
 
+    @abc.abstractmethod
     def total(self) -> float:
         """The score of all rows."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def __call__(self, draws: np.ndarray) -> np.ndarray:
         """[D] scores of [D, N] draws."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def take(self, rows: np.ndarray) -> Statistic:
         """The statistic of some of the rows."""
-        raise NotImplementedError
 
     def support(self) -> Support | None:
         """The rows with each class that the score is a mean over; None if it is not such a mean."""

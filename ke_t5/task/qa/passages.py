@@ -21,7 +21,7 @@ from ke_t5.pipe.preprocessors import (
 )
 from ke_t5.pipe.rows import ROW_ID
 from ke_t5.task import spans, steps, text
-from ke_t5.task.decoders import Examples, Records, input_text
+from ke_t5.task.decoders import Examples, RowOutputs, input_text
 from ke_t5.task.qa import answers
 from ke_t5.task.qa.layouts import QUESTION_TOKENS, Layout, pair_layouts, text_layouts
 from ke_t5.task.utils import get_vocabulary
@@ -189,29 +189,29 @@ def _positions(
 
 
 def decode_answer(
-    records: Records, examples: Examples, *, may_be_impossible: bool
+    outputs: RowOutputs, examples: Examples, *, may_be_impossible: bool
 ) -> tuple[str, None]:
     """The best answer over all windows of a row, "" for none."""
     null_position = NULL_POSITION if may_be_impossible else None
     if "offsets" not in examples[0]:
-        return _best_tokens(records, examples, null_position), None
+        return _best_tokens(outputs, examples, null_position), None
     windows = [
-        answers.Window(record["start"], record["end"], example["offsets"], example["may_start"])
-        for record, example in zip(records, examples, strict=True)
+        answers.Window(output["start"], output["end"], example["offsets"], example["may_start"])
+        for output, example in zip(outputs, examples, strict=True)
     ]
     context = examples[0]["context"]
     return answers.best_answer(context, windows, null_position=null_position), None
 
 
-def _best_tokens(records: Records, examples: Examples, null_position: int | None) -> str:
+def _best_tokens(outputs: RowOutputs, examples: Examples, null_position: int | None) -> str:
     """The best answer by its tokens alone, which may be in the question too; "" for none."""
     windows, candidates = [], []
-    for record, example in zip(records, examples, strict=True):
+    for output, example in zip(outputs, examples, strict=True):
         # A placeholder passage of one character per token: its positions are the tokens'.
         tokens = example["input_ids"]
         places = [[i, i + 1] for i in range(len(tokens))]
         places[NULL_POSITION] = list(spans.NOWHERE)
-        windows.append(answers.Window(record["start"], record["end"], places))
+        windows.append(answers.Window(output["start"], output["end"], places))
         best = answers.best_answers("x" * len(tokens), windows[-1:])[:1]
         candidates += [(one.score, tokens[one.start : one.end]) for one in best]
     if not candidates:
