@@ -62,8 +62,7 @@ class Checkpointer:
         self.best, self.waited = progress["best"], progress["waited"]
         self.saved_at = state.step
         # Checkpoints of older versions do not know when they were validated.
-        best_step = -1 if self.best is None else self.best["step"]
-        self.validated_at = progress.get("validated", best_step)
+        self.validated_at = progress.get("validated", self.best["step"] if self.best else -1)
         self.closing = progress.get("closing") if closed_at == state.step else None
         return progress
 
