@@ -23,6 +23,12 @@ def no_gin_bindings():
     gin.clear_config()
 
 
+def pytest_addoption(parser):
+    """The options of the matrix of faults (tests/reliability)."""
+    parser.addoption("--full", action="store_true", help="all cases of the matrix of faults")
+    parser.addoption("--promises", help="only the tests of these promises: P1,P3")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     """Several workers (`-n 2`) begin with runs of neighbouring tests, which share their modules'
