@@ -1,7 +1,9 @@
 """Files and folders written so that a reader sees the old content or the new, never half of it.
 
 The content is made under a temporary name, `<name>.tmp-<process id>`, and then renamed: a process
-that is killed leaves at most a temporary file behind (see `remove_leftovers`). What is written with
+that is killed leaves at most a temporary file behind (see `remove_leftovers`). A folder that is
+replaced swaps names with the new one; if the system cannot do that, it is called
+`<name>.replaced-<process id>` for an instant. What is written with
 `is_durable` is flushed to the disk before and after that, and outlasts a power failure as well.
 """
 
@@ -18,7 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-TEMPORARY = re.compile(r"(.*)\.tmp-(\d+)")
+TEMPORARY = re.compile(r"(?P<name>.*)\.(?P<kind>tmp|replaced)-(?P<pid>\d+)")
+
+# Of Linux's renameat2.
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 def temporary_path(path: Path) -> Path:
@@ -66,14 +72,16 @@ def replace_folder(
     """Gives a folder the name `target`, and deletes the folder that has had it.
 
     Args:
-        old: the name of the latter in between, under which a killed process leaves it.
+        old: the name of the latter in between, if the system cannot swap two names in one instant.
 
     Raises:
         OSError: `target` is what it was.
     """
-    old = target.with_name(f"{target.name}.old-{os.getpid()}") if old is None else old
+    old = target.with_name(f"{target.name}.replaced-{os.getpid()}") if old is None else old
     if not target.exists():
         os.rename(source, target)
+    elif exchange(source, target):
+        old = source
     else:
         os.rename(target, old)
         try:
@@ -87,10 +95,28 @@ def replace_folder(
         remove_folder(old)
 
 
+def exchange(one: Path, other: Path) -> bool:
+    """Swaps two names in one instant; False if the system cannot."""
+    import ctypes  # not needed for --help
+
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if swap is None:
+        return False
+    names = (AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other))
+    if swap(*names, RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
 def remove_folder(folder: Path) -> None:
     """Deletes a folder under a temporary name, so that half of it never looks like a whole one."""
-    doomed = temporary_path(folder)
-    os.rename(folder, doomed)
+    doomed = folder
+    if not TEMPORARY.fullmatch(folder.name):
+        doomed = temporary_path(folder)
+        os.rename(folder, doomed)
     if doomed.is_symlink():
         doomed.unlink()
     else:
@@ -109,7 +135,8 @@ def move_aside(path: Path) -> Path:
 def remove_leftovers(
     folder: Path, name: str | None = None, *, is_alone: bool = False
 ) -> list[Path]:
-    """Removes the temporary files and folders that killed processes have left in a folder.
+    """Removes the temporary files and folders that killed processes have left in a folder, and
+    gives a folder that they had set aside its name back if it has no successor.
 
     Args:
         name: of what they were to become, None for any.
@@ -121,11 +148,16 @@ def remove_leftovers(
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = TEMPORARY.fullmatch(path.name)
-        if match is None or name not in (None, match[1]):
+        if match is None or name not in (None, match["name"]):
             continue
-        if is_alone or not _is_alive(int(match[2])):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            removed.append(path)
+        if not is_alone and _is_alive(int(match["pid"])):
+            continue
+        target = path.with_name(match["name"])
+        if match["kind"] == "replaced" and not target.exists():
+            os.rename(path, target)
+            continue
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        removed.append(path)
     return removed
 
 
@@ -155,9 +187,10 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, is_durable: bool = False) -> None:
     """Writes a value as JSON, readable and in one piece."""
-    write_atomically(path, json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n"
+    write_atomically(path, text, is_durable=is_durable)
 
 
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:

@@ -58,7 +58,16 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypa
     assert calls == ["replace", "fsync", "replace", "fsync"]
 
 
+@pytest.fixture(params=[True, False], ids=["exchange", "two renames"])
+def can_exchange(request, monkeypatch):
+    """Whether the system can swap two names in one instant."""
+    if not request.param:
+        monkeypatch.setattr(files, "exchange", lambda one, other: False)
+    return request.param
+
+
 @pytest.mark.parametrize("is_durable", [False, True])
+@pytest.mark.usefixtures("can_exchange")
 def test_a_folder_is_replaced(tmp_path, is_durable):
     for content in ("old", "new"):
         with files.new_folder(tmp_path / "folder", is_durable=is_durable) as temporary:
@@ -73,8 +82,25 @@ def test_a_folder_that_cannot_be_made_leaves_the_old_one(tmp_path):
     assert (tmp_path / "folder" / "file").read_text() == "old" and names(tmp_path) == ["folder"]
 
 
+def test_two_names_are_swapped_in_one_instant(tmp_path):
+    one, other = (folder_with(tmp_path / name, name) for name in ("one", "other"))
+    assert files.exchange(one, other), "Linux can"
+    assert (one / "file").read_text() == "other" and (other / "file").read_text() == "one"
+    with pytest.raises(OSError, match="No such file"):
+        files.exchange(one, tmp_path / "nowhere")
+
+
+def test_a_folder_that_cannot_be_swapped_leaves_the_old_one(tmp_path, monkeypatch):
+    source, target = (folder_with(tmp_path / name, name) for name in ("source", "target"))
+    monkeypatch.setattr(files, "exchange", refuse)
+    with pytest.raises(OSError, match="refused"):
+        files.replace_folder(source, target)
+    assert (target / "file").read_text() == "target" and names(tmp_path) == ["source", "target"]
+
+
 @pytest.mark.parametrize("at", [1, 2])
 def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path, monkeypatch, at):
+    monkeypatch.setattr(files, "exchange", lambda one, other: False)
     source, target = (folder_with(tmp_path / name, name) for name in ("source", "target"))
     real, calls = os.rename, []
 
@@ -88,6 +114,7 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path, monkeypatc
     assert (target / "file").read_text() == "target" and names(tmp_path) == ["source", "target"]
 
 
+@pytest.mark.usefixtures("can_exchange")
 def test_a_link_is_replaced_and_not_what_it_names(tmp_path):
     elsewhere = folder_with(tmp_path / "elsewhere", "old")
     (tmp_path / "folder").symlink_to(elsewhere)
@@ -109,6 +136,17 @@ def test_only_what_the_dead_left_is_removed(tmp_path):
     files.remove_leftovers(tmp_path, "a", is_alone=True)
     assert names(tmp_path) == ["a", "a.tmp"]
     assert files.remove_leftovers(tmp_path / "nowhere") == []
+
+
+def test_a_folder_that_was_set_aside_gets_its_name_back(tmp_path):
+    folder_with(tmp_path / f"a.replaced-{DEAD}", "a")
+    folder_with(tmp_path / f"b.replaced-{DEAD}", "old")
+    folder_with(tmp_path / "b", "new")
+    folder_with(tmp_path / f"c.replaced-{OTHER}", "c")
+    removed = files.remove_leftovers(tmp_path)
+    assert [path.name for path in removed] == [f"b.replaced-{DEAD}"]
+    assert names(tmp_path) == ["a", "b", f"c.replaced-{OTHER}"]
+    assert (tmp_path / "b" / "file").read_text() == "new"
 
 
 def test_what_is_moved_aside_gets_the_first_free_number(tmp_path):

@@ -15,8 +15,8 @@ from support.import_graph import PACKAGE, SCRIPTS, arrows, sources
 from support.processes import ROOT
 
 LINES = (
-    "errors files programs config.resume config.spellings config.annotations config.gin_syntax "
-    "config.configurable forms lookup.families pipe.code",
+    "errors files fault_points programs config.resume config.spellings config.annotations "
+    "config.gin_syntax config.configurable forms lookup.families pipe.code checkpoint.names",
     "config config.ranges user_modules checkpoint report task.qa hub class_numbers composition "
     "faults launchers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "

@@ -35,6 +35,7 @@ from ke_t5.checkpoint.folders import (
 )
 from ke_t5.config.resume import ResumeMode, ResumeRequest
 from ke_t5.errors import Exit, UserError
+from ke_t5.fault_points import fault_point
 from ke_t5.files import remove_folder, sync_folder
 
 __all__ = [
@@ -81,6 +82,7 @@ def save_checkpoint(
         write_folder(path, step, contents)
         # Best first: a run killed between the two resumes from the older one and does both again.
         for pointer in ("best", "last") if is_best else ("last",):
+            fault_point(f"checkpoint.before_{pointer}")
             write_pointer(weights, pointer, step)
     except OSError as error:
         raise _machine_error(error, weights, needed) from error
@@ -123,6 +125,7 @@ def _remove_older(weights: Path, step: int, keep: Collection[int]) -> None:
     for old_step in list(earlier)[:-1]:
         try:
             if old_step != best and old_step not in keep:
+                fault_point("checkpoint.before_delete")
                 remove_folder(earlier[old_step])
         except OSError as error:
             logger.warning("%s could not be deleted: %s", earlier[old_step], error.strerror)

@@ -12,14 +12,15 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ke_t5.checkpoint import serialization
+from ke_t5.checkpoint.names import NAME, folder_name
 from ke_t5.errors import Exit, UserError
+from ke_t5.fault_points import fault_point
 from ke_t5.files import (
     remove_folder,
     remove_leftovers,
@@ -32,12 +33,6 @@ from ke_t5.files import (
 logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
-NAME = re.compile(r"(step-(\d{8,}))(\.old)?")
-
-
-def folder_name(step: int) -> str:
-    """240 -> "step-00000240"."""
-    return f"step-{step:08d}"
 
 
 def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
@@ -53,7 +48,9 @@ def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
         _write(temporary, step, contents)
         if fault := find_fault(temporary, target.name):
             raise OSError(errno.EIO, f"what was written cannot be read back: {fault}")
+        fault_point("checkpoint.before_rename")
         _commit(temporary, target)
+        fault_point("checkpoint.after_rename")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

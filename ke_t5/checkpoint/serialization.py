@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.fault_points import fault_point
 
 # torch dtype -> its name in a safetensors header.
 DTYPES = {
@@ -62,6 +63,7 @@ class HashedFile:
     def __exit__(self, *exception: object) -> None:
         with self._file:
             self._file.flush()
+            fault_point("checkpoint.before_fsync")
             os.fsync(self._file.fileno())
 
 
@@ -86,12 +88,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict:
     head = json.dumps(header, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
     with HashedFile(path) as file:
+        fault_point("checkpoint.written_0")
         file.write(len(head).to_bytes(8, "little") + head)
         for name in names:
             if tensors[name].numel():
                 flat = tensors[name].detach().cpu().contiguous().reshape(-1)
                 file.write(flat.view(torch.uint8).numpy().data)
+            _pass_fault_points(header[name]["data_offsets"], offset)
         return file.seal()
+
+
+def _pass_fault_points(offsets: list[int], size: int) -> None:
+    """The fault points that lie between two offsets of a file's `size` bytes."""
+    for percent in (1, 50, 99):
+        if offsets[0] < percent * size / 100 <= offsets[1]:
+            fault_point(f"checkpoint.written_{percent}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

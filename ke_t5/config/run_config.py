@@ -67,15 +67,13 @@ class ModelOrigin:
         folder: hub name or folder of configuration and tokenizer.
         has_weights: whether the weights there are loaded (False from scratch).
         may_draw_head: whether a head that the weights do not have may be drawn.
-        is_resumed: whether the weights are those of a checkpoint of the run; is_restart: whether
-            this launch began the run there, before a process of it failed.
+        is_resumed: whether the weights are those of a checkpoint of the run.
     """
 
     folder: str
     has_weights: bool = True
     may_draw_head: bool = True
     is_resumed: bool = False
-    is_restart: bool = False
 
 
 @dataclass(frozen=True)

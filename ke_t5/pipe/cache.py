@@ -16,6 +16,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from ke_t5.fault_points import fault_point
 from ke_t5.files import new_folder, remove_leftovers
 from ke_t5.pipe.code import hash_code, reached_code
 
@@ -260,3 +261,4 @@ def build_folder_once(folder: Path, build: Callable[[Path], None]) -> None:
         remove_leftovers(folder.parent, folder.name, is_alone=True)
         with new_folder(folder) as temporary:
             build(temporary)
+            fault_point("cache.before_rename")

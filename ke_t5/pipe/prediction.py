@@ -14,6 +14,7 @@ import numpy as np
 
 from ke_t5.config.configurable import configurable
 from ke_t5.errors import UserError, suggestion
+from ke_t5.fault_points import fault_point
 from ke_t5.forms import FORMS
 from ke_t5.pipe import arguments, generation
 from ke_t5.pipe.arguments import KWARGS, class_of
@@ -211,9 +212,11 @@ class EvaluationHelper:
         """The model outputs per row of the batch, reduced to what decoding needs."""
         inputs = self._inputs(model, model_inputs(model, batch, next(model.parameters()).device))
         if self.generates:
+            fault_point("generate.before_batch")
             generative = cast("GenerativeModel", model)
             ids, scores = generation.generate(generative, inputs, self.model_kwargs)
             return self._text_outputs(ids, len(inputs["input_ids"]), scores)
+        fault_point("evaluate.before_batch")
         output = getattr(model, self.model_fn)(**inputs, **self.model_kwargs)
         arrays = {name: np.asarray(column) for name, column in batch.items()}
         if self.is_teacher_forced:

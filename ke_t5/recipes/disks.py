@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
+from ke_t5.files import temporary_path
 from ke_t5.recipes.folders import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
 
 def _blind_ranks(folder: Path, ranks: Ranks) -> list[int]:
     """The processes that do not see a new file of process 0, known on process 0."""
-    name = ranks.broadcast(f".seen-{secrets.token_hex(8)}" if ranks.is_main else None)
+    own = temporary_path(folder / f".seen-{secrets.token_hex(8)}")
+    name = ranks.broadcast(own.name if ranks.is_main else None)
     if ranks.is_main:
         (folder / name).touch()
     ranks.barrier()

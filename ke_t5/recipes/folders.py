@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import re
 from argparse import Namespace
 from contextlib import suppress
@@ -15,8 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from ke_t5.checkpoint.names import NAME
 from ke_t5.errors import Exit, UserError
-from ke_t5.files import move_aside, write_atomically
+from ke_t5.files import (
+    move_aside,
+    remove_folder,
+    remove_leftovers,
+    temporary_path,
+    write_atomically,
+)
 from ke_t5.pipe import Mixture, ReleaseSource, Task
 from ke_t5.pipe.cache import default_data_dir
 
@@ -45,7 +51,7 @@ def make_folder(path: Path, *, where: str, probe: bool) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         if probe:
-            file = path / f".write-test-{os.getpid()}"
+            file = temporary_path(path / ".write-test")
             file.write_text("")
             file.unlink()
     except OSError as error:
@@ -136,7 +142,7 @@ class RunFolder:
             hashes = np.concatenate([np.load(file), hashes])
         content = io.BytesIO()
         np.save(content, np.unique(hashes, axis=0))
-        write_atomically(file, content.getvalue())
+        write_atomically(file, content.getvalue(), is_durable=True)
 
     def holds_a_run(self) -> bool:
         """Whether a run has been here."""
@@ -144,7 +150,8 @@ class RunFolder:
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint."""
-        return any(self.weights.glob("step-*/MANIFEST.json"))
+        manifests = self.weights.glob("step-*/MANIFEST.json")
+        return any(NAME.fullmatch(manifest.parent.name) for manifest in manifests)
 
     def is_trained(self) -> bool:
         """Whether there are a checkpoint and the model it is of."""
@@ -159,6 +166,24 @@ class RunFolder:
         moved = move_aside(self.path) if self.holds_a_run() else None
         self.check_writable()
         return moved
+
+    def is_unsaved(self) -> bool:
+        """Whether a run has been here that was killed before its first checkpoint."""
+        folders = self.weights.iterdir() if self.weights.is_dir() else ()
+        return self.holds_a_run() and not any(NAME.fullmatch(folder.name) for folder in folders)
+
+    def start_again(self) -> None:
+        """Removes what such a run has left, run.json last; results of tests stay."""
+        for name in ("weights", "model", "trained_rows", "logs", "scheduled"):
+            if (self.path / name).exists():
+                remove_folder(self.path / name)
+        for name in ("metrics.jsonl", "timing.jsonl", "config.gin", "run.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Removes the temporary files that killed processes have left; `weights` has its own."""
+        for folder in (self.path, self.path / "eval", self.path / "trained_rows"):
+            remove_leftovers(folder)
 
     def check_writable(self, *, keep: bool = True) -> None:
         """Makes the folder if need be; a UserError if it cannot be written to.

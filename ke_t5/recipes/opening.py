@@ -7,9 +7,11 @@ import shlex
 import sys
 from typing import Any
 
+from ke_t5.config.resume import AUTO
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.failure import announce_run_folder
+from ke_t5.fault_points import fault_point
 from ke_t5.files import write_json
 from ke_t5.launchers import launch_name
 from ke_t5.recipes.record import git_commit, versions
@@ -22,7 +24,12 @@ def open_run(config: RunConfig, data: TrainingData, ranks: Ranks) -> None:
     """Makes the run's folder, or goes on in it; rank 0 does, the others wait."""
     run, origin = config.run, config.origin
     if ranks.is_main:
-        if origin.is_resumed or origin.is_restart:
+        run.remove_leftovers()
+        if origin.is_resumed:
+            run.check_writable()
+        elif config.resume == AUTO and run.is_unsaved():
+            logger.info("--resume auto: %s has no checkpoint yet, the run starts again", run.path)
+            run.start_again()
             run.check_writable()
         else:
             moved = run.make_new()
@@ -31,7 +38,8 @@ def open_run(config: RunConfig, data: TrainingData, ranks: Ranks) -> None:
         run.forget_error()
         earlier = run.read_run().get("launches", []) if origin.is_resumed else []
         content = {**description(config, ranks), "data": data.facts, "launches": earlier}
-        write_json(run.run_file, content)
+        fault_point("run.before_record")
+        write_json(run.run_file, content, is_durable=True)
         for name, hashes in data.row_hashes.items():
             run.keep_trained_rows(name, hashes)
     ranks.barrier()

@@ -113,7 +113,7 @@ def _record_end(config: RunConfig, state: TrainState, ranks: Ranks, started: flo
 def keep_configuration(config: RunConfig, state: TrainState, ranks: Ranks) -> None:
     """Writes config.gin: what the run has read, with what the run decided in place of "auto"."""
     text = config.gin.operative(resolved_settings(config, state, ranks))
-    write_atomically(config.run.path / "config.gin", text)
+    write_atomically(config.run.path / "config.gin", text, is_durable=True)
 
 
 def training_facts(
@@ -157,7 +157,7 @@ def record_start(
         "from_step": state.step,
     }
     content["launches"] = [*content.get("launches", []), launch]
-    write_json(run.run_file, content)
+    write_json(run.run_file, content, is_durable=True)
 
 
 def record_end(run: RunFolder, *, to_step: int, seconds: float, device: torch.device) -> None:
@@ -171,7 +171,7 @@ def record_end(run: RunFolder, *, to_step: int, seconds: float, device: torch.de
         "to_step": to_step,
         "peak_memory_bytes": peak_memory(device),
     }
-    write_json(run.run_file, content)
+    write_json(run.run_file, content, is_durable=True)
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:

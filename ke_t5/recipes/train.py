@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from ke_t5.config.resume import AUTO
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks, session
+from ke_t5.fault_points import fault_point
+from ke_t5.files import new_folder
 from ke_t5.launchers import is_restart, launch_name
 from ke_t5.pipe import Examples
 from ke_t5.recipes import console
@@ -75,8 +77,7 @@ def choose_model(config: RunConfig) -> RunConfig:
     found = find_run(config)
     config = found or config
     if is_restart() and config.run.read_run().get("launch") == launch_name():
-        origin = dataclasses.replace(config.origin, is_restart=True)
-        config = dataclasses.replace(config, resume=AUTO, origin=origin)
+        config = dataclasses.replace(config, resume=AUTO)
         found = find_run(config)
     if found is not None:
         return from_run(config)
@@ -164,7 +165,9 @@ def restore_run(config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: 
 
     state, checkpointer = trainer.state, trainer.checkpointer
     if trainer.ranks.is_main and not config.origin.is_resumed:
-        save_configuration(state.module, get_vocabulary(), config.run.model)
+        with new_folder(config.run.model, is_durable=True) as folder:
+            save_configuration(state.module, get_vocabulary(), folder)
+            fault_point("run.before_model")
     # Not after loading, which gives the optimizer the settings of the checkpoint.
     settings = fixed_settings(config, state, plan=plan, train=train, valid=trainer.validator.splits)
     num_steps = trainer.timetable.num_steps

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from ke_t5.fault_points import fault_point
 from ke_t5.files import plain, remove_leftovers, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,9 @@ class RunLog:
 
     def _add(self, file: TextIO, line: Mapping, prefix: str, values: Mapping) -> None:
         line, values = plain(line), plain(values)
+        fault_point("log.before_write")
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        fault_point("log.after_write")
         numbers = {n: v for n, v in values.items() if isinstance(v, (int, float))}
         writer = self._writer() if numbers else None
         if writer is None:

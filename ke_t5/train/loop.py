@@ -20,6 +20,7 @@ import torch
 
 from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
+from ke_t5.fault_points import fault_point
 from ke_t5.pipe.batches import BatchPlan, micro_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.module_state import reset_module_state
@@ -163,6 +164,7 @@ def fit(
     )
     batches = _batches_from(plan, state.step, num_steps)
     load = functools.partial(_load, parts_of=parts_of, examples=examples, counts=counts)
+    fault_point("train.before_first_step")
     for epoch, is_last, batch, parts in _prefetch(batches, load, workers):
         state.optimizer.zero_grad(set_to_none=True)
         reset_module_state(state.module)
@@ -263,8 +265,10 @@ def _backward(
 ) -> torch.Tensor:
     """Adds a part's gradient and returns its weighted loss."""
     inputs = model_inputs(state.module, columns, device)
+    fault_point("train.before_forward")
     with autocast(settings, device):
         loss = loss_of(state.model(**inputs)) * weight
+    fault_point("train.before_backward")
     loss.backward()
     return loss.detach()
 
@@ -288,4 +292,5 @@ def _update(
     is_finite = torch.isfinite(norm) & torch.isfinite(loss)
     state.guard.watch(is_finite, f"{place}, lr {lr:.3g}, rows {rows}")
     state.optimizer.step()
+    fault_point("train.after_optimizer")
     return lr

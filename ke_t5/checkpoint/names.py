@@ -1,0 +1,13 @@
+"""The names of checkpoints, known before torch is imported."""
+
+from __future__ import annotations
+
+import re
+
+# `.old`: one that is being replaced.
+NAME = re.compile(r"(step-(\d{8,}))(\.old)?")
+
+
+def folder_name(step: int) -> str:
+    """240 -> "step-00000240"."""
+    return f"step-{step:08d}"
