@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
+LONGEST_LINE = 200  # of what a program says on one line
+
 
 class Exit(IntEnum):
     """Exit codes of the command-line programs (1 is left for our own bugs)."""

@@ -11,6 +11,7 @@ from support.processes import run_script
 from support.recipe_runs import ROOT, command
 
 from ke_t5.errors import Exit
+from ke_t5.recipes.folders import RunFolder
 from ke_t5.sample import sample_model_dir
 
 
@@ -168,7 +169,15 @@ def test_an_error_is_told_once_under_torchrun(tmp_path):
 
 
 def test_a_failed_run_leaves_error_json(broken, roberta, cache_dir, tmp_path):
+    names = "RobertaForSequenceClassification", str(roberta), "klue_tc"
+    RunFolder.of(tmp_path / "out", *names).path.mkdir(parents=True)
     break_row(broken, label="경졔")
     run("train_ddp.py", tmp_path, roberta, cache_dir, tmp_path)
     (found,) = (tmp_path / "out").rglob("error.json")
     assert json.loads(found.read_text())["code"] == Exit.DATA
+
+
+def test_a_run_that_does_not_start_leaves_no_folder(broken, roberta, cache_dir, tmp_path):
+    break_row(broken, label="경졔")
+    one_line(run("train_ddp.py", tmp_path, roberta, cache_dir, tmp_path), Exit.DATA)
+    assert not (tmp_path / "out").exists()

@@ -31,7 +31,7 @@ def promise(request, record_property):
     record_property("promise", request.node.get_closest_marker("promise").args[0])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def is_full(request):
     """Whether the whole matrix was asked for."""
     return request.config.getoption("--full")

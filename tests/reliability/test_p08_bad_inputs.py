@@ -1,0 +1,102 @@
+"""P8: each bad input of the corpus (bad_inputs/*.toml, see support.bad_inputs) is answered with the
+line that is written there, early, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from support.bad_inputs import (
+    SECONDS,
+    bad_inputs,
+    environment,
+    files_below,
+    keep_line,
+    make_files,
+    ranks,
+    seconds_of_imports,
+    start_cold,
+    start_warm,
+)
+from support.cold_torch import ColdServer, Ended
+
+from ke_t5.errors import LONGEST_LINE
+
+pytestmark = pytest.mark.promise("P8")
+CASES = [
+    pytest.param(case, id=case.name, marks=[pytest.mark.full] if case.is_slow else [])
+    for case in bad_inputs()
+]
+KEEP_LINES = "KE_T5_KEEP_LINES" in os.environ
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A user's home, whose cache has the sample as soon as a case has used it."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ColdServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def limits(is_full):
+    """Time class -> seconds; measured only in the full matrix."""
+    imports = seconds_of_imports() if is_full else 0
+    return {**SECONDS, "model": SECONDS["model"] + imports}
+
+
+@pytest.fixture
+def here():
+    """The folder in which a case starts; its name is short, and always of the same length."""
+    folder = Path(tempfile.mkdtemp(prefix="case-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def check(case, done: list[Ended], here: Path) -> None:
+    """The line is there once, and nothing that a user need not see."""
+    errors = "".join(process.errors for process in done)
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, errors
+    line = lines[0].replace(str(here), "{here}")
+    if KEEP_LINES and len(done) == 1:
+        keep_line(case, line, done[0].code)
+    assert line == case.line
+    assert case.code in [process.code for process in done], errors
+    assert "Traceback" not in errors and "\x1b" not in errors, errors
+    assert max(map(len, errors.splitlines())) <= LONGEST_LINE, errors
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_early_and_nothing_left_behind(case, home, server, here, limits, is_full):
+    make_files(case, here)
+    before = files_below(here)
+    if is_full:
+        started = time.monotonic()
+        done = start_cold(case, here, home)
+        seconds = time.monotonic() - started
+        assert seconds < limits[case.when]
+    else:
+        (done,) = start_warm(server, case, here, [environment(home, case)])
+        assert case.when == "model" or not done.heavy, f"imported: {done.heavy}"
+    check(case, [done], here)
+    assert files_below(here) == before
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.values[0].env])
+def test_two_processes_say_it_once(case, home, server, here, tmp_path):
+    make_files(case, here)
+    before = files_below(here)
+    done = start_warm(server, case, here, ranks(home, case, tmp_path))
+    check(case, done, here)
+    assert 0 not in [process.code for process in done]
+    assert files_below(here) == before
