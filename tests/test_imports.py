@@ -22,7 +22,7 @@ LINES = (
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.settings models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "
-    "task.text task.spans task.tokenizer_files pipe.module_state train train.settings "
+    "task.text task.spans task.tokenizer_files pipe.module_state pipe.logits train train.settings "
     "checkpoint.serialization checkpoint.settings train.loggers train.guard "
     "task.metrics.statistics",
     "config.gin_config failure distributed lookup.loader lookup.hub "

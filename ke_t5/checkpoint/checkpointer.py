@@ -110,7 +110,7 @@ class Checkpointer:
         """Saves a checkpoint, unless one of this step has been saved and nothing is new."""
         if self.saved_at == self.state.step and not is_best and self.closing is None:
             return
-        self.state.guard.check()
+        self.state.guard.check_state(self.state.module, self.state.step)
         progress = self._progress()
         if self.ranks.is_main:
             save_checkpoint(

@@ -18,6 +18,7 @@ from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.batches import evaluation_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
+from ke_t5.pipe.logits import watched_logits
 from ke_t5.pipe.model_outputs import RowOutput
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import EvaluationHelper
@@ -25,6 +26,7 @@ from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.task import Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from ke_t5.distributed import Ranks
@@ -73,19 +75,26 @@ def evaluate(
         batch_size: rows per batch; the batches do not depend on the number of processes.
         autocast: makes the context of the run's precision.
         watch: wraps the batches, for a progress bar.
+
+    Raises:
+        UserError: exit 6, a logit is not a number.
     """
     import torch
 
     batches = evaluation_batches(examples.lengths("input_ids"), batch_size)
     outputs: list[tuple[int, RowOutput]] = []
     own_batches = range(ranks.rank, len(batches), ranks.size)
-    with ranks.evaluation_threads(), being_evaluated(model), torch.inference_mode(), autocast():
+    with (
+        ranks.evaluation_threads(), being_evaluated(model), torch.inference_mode(), autocast(),
+        watched_logits(model) as are_numbers,
+    ):  # fmt: skip
         for number in watch(own_batches):
             # So that neither the rank nor earlier batches influence the prediction.
             reset_module_state(model)
             seed_generators(helper.seed, number)
-            batch_outputs = helper.predict(model, examples.batch(batches[number]))
-            outputs += zip(batches[number].tolist(), batch_outputs, strict=True)
+            positions = batches[number]
+            batch_outputs = _predict(helper, model, examples, positions, are_numbers)
+            outputs += zip(positions.tolist(), batch_outputs, strict=True)
     by_rank = ranks.gather(outputs)
     if by_rank is None:
         scores, num_rows, num_scored, unparsable = ranks.broadcast(None)
@@ -95,6 +104,32 @@ def evaluate(
         (evaluated.scores, evaluated.num_rows, evaluated.num_scored, evaluated.unparsable)
     )
     return evaluated
+
+
+def _predict(
+    helper: EvaluationHelper,
+    model: torch.nn.Module,
+    examples: Examples,
+    positions: np.ndarray,
+    are_numbers: Callable[[], bool],
+) -> list[RowOutput]:
+    """The outputs of one batch; a UserError if a logit of it is not a number."""
+    outputs, error = [], None
+    try:
+        outputs = helper.predict(model, examples.batch(positions))
+    except RuntimeError as refused:  # torch cannot sample from what is not a number
+        error = refused
+    if not are_numbers():
+        rows = ", ".join(examples.row_names(positions[:3]))
+        raise UserError(
+            "the logits of the model are not finite; no score comes of them",
+            f"evaluating {helper.task.name}, batch of rows {rows}",
+            "test weights from before the training diverged, or with fit.precision='fp32'",
+            Exit.DIVERGED,
+        ) from error
+    if error is not None:
+        raise error
+    return outputs
 
 
 def score(

@@ -217,7 +217,9 @@ class EvaluationHelper:
             ids, scores = generation.generate(generative, inputs, self.model_kwargs)
             return self._text_outputs(ids, len(inputs["input_ids"]), scores)
         fault_point("evaluate.before_batch")
-        output = getattr(model, self.model_fn)(**inputs, **self.model_kwargs)
+        # Hooks see a call of the model, not one of its `forward`.
+        method = model if self.model_fn == "forward" else getattr(model, self.model_fn)
+        output = method(**inputs, **self.model_kwargs)
         arrays = {name: np.asarray(column) for name, column in batch.items()}
         if self.is_teacher_forced:
             return self._text_outputs(likeliest_tokens(output, arrays), len(arrays["labels"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import torch
 
@@ -53,3 +54,43 @@ class NonFiniteGuard:
                 "lower the learning rate, look at these rows, or resume from the last checkpoint",
                 Exit.DIVERGED,
             )
+
+    def check_state(self, model: torch.nn.Module, step: int) -> None:
+        """Raises UserError if the weights or the optimizer's state must not be saved: something in
+        them, or in a gradient on the way there, is not finite. Waits for the device once."""
+        self.check()
+        named = [*_weights(model), *self._averages(model)]
+        if not named:
+            return
+        flags = torch.stack([flag for _, flag in named])
+        if bool(flags.all()):
+            return
+        name = next(name for name, flag in named if not bool(flag))
+        raise UserError(
+            f"{name} is not finite after this update; no checkpoint of it is saved",
+            f"training at step {step}",
+            "lower the learning rate, then resume from the last checkpoint or start anew",
+            Exit.DIVERGED,
+        )
+
+    def _averages(self, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        for parameter, state in self.optimizer.state.items():
+            for key, value in state.items():
+                if torch.is_tensor(value) and value.ndim and value.is_floating_point():
+                    yield f"{key} of {names.get(id(parameter), 'a weight')}", _is_finite(value)
+
+
+def _weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, parameter in model.named_parameters():
+        if parameter.numel() and parameter.is_floating_point():
+            yield name, _is_finite(parameter.detach())
+    for name, buffer in model.named_buffers():
+        if buffer.numel() and buffer.is_floating_point():
+            yield name, ~buffer.isnan().any()  # a mask may well be of -inf
+
+
+def _is_finite(tensor: torch.Tensor) -> torch.Tensor:
+    # Both bounds are NaN if one value is; unlike isfinite this needs no memory.
+    low, high = torch.aminmax(tensor)
+    return (low > -torch.inf) & (high < torch.inf)

@@ -269,7 +269,8 @@ def _backward(
     with autocast(settings, device):
         loss = loss_of(state.model(**inputs)) * weight
     fault_point("train.before_backward")
-    loss.backward()
+    # The factor is 1, or NaN if the loss is not finite: the exchange of gradients tells all ranks.
+    loss.backward(loss.detach() * 0 + 1)
     return loss.detach()
 
 

@@ -26,7 +26,7 @@ def checkpointer(run, *, step=0, seed=0, improves=lambda score, best: best is No
     state = SimpleNamespace(
         module=model, optimizer=optimizer, step=step, rows=2 * step, loss_steps=1,
         loss_sum=torch.tensor(0.25, dtype=torch.float64),
-        guard=SimpleNamespace(check=lambda: None),
+        guard=SimpleNamespace(check_state=lambda *_: None),
     )  # fmt: skip
     return Checkpointer(run, state, ALONE, epoch_steps=8, improves=improves)
 
@@ -90,11 +90,11 @@ def test_only_rank_zero_writes_and_nothing_that_is_not_finite(tmp_path):
     one.save()
     assert one.saved_at == 3 and not (tmp_path / "weights").exists()
 
-    def fail():
+    def fail(*_):
         raise FloatingPointError
 
     one = checkpointer(tmp_path, step=3)
-    one.state.guard.check = fail
+    one.state.guard.check_state = fail
     with pytest.raises(FloatingPointError):
         one.save()
     assert not (tmp_path / "weights").exists()

@@ -123,3 +123,58 @@ def test_nothing_is_told_or_kept_of_a_run_that_has_diverged(tmp_path, cache_dir,
     folder = run_folder(tmp_path / "out")
     assert (folder / "metrics.jsonl").read_text() == ""
     assert not list(folder.glob("weights/step-*"))
+
+
+def poisoned(*, of: str) -> tuple[NonFiniteGuard, torch.nn.Module]:
+    """A model after one update, with something in it or its optimizer that is not finite."""
+    model = torch.nn.BatchNorm1d(3)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    average = optimizer.state[model.weight]["exp_avg"]
+    place = {"weight": model.weight, "running_var": model.running_var, "exp_avg": average}
+    if of != "nothing":
+        with torch.no_grad():
+            place[of][1] = NAN
+    return NonFiniteGuard(optimizer), model
+
+
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [("weight", "weight"), ("running_var", "running_var"), ("exp_avg", "exp_avg of weight")],
+)
+def test_what_is_not_finite_is_not_saved(of, told):
+    guard, model = poisoned(of=of)
+    with pytest.raises(UserError, match=f"training at step 7: {told} is not finite") as caught:
+        guard.check_state(model, 7)
+    assert caught.value.exit_code == Exit.DIVERGED
+    assert len(str(caught.value)) <= 200
+
+
+def test_what_is_finite_is_saved():
+    guard, model = poisoned(of="nothing")
+    model.register_buffer("mask", torch.tensor([-math.inf, 0.0]))
+    guard.check_state(model, 7)
+    guard.check_state(torch.nn.Identity(), 7)
+
+
+def test_every_rank_learns_of_a_loss_that_is_not_finite():
+    """The gradient of `inf + x` is that of x, so that the other ranks would make the update."""
+    from ke_t5.distributed import Ranks
+    from ke_t5.train.loop import TrainState, _backward
+    from ke_t5.train.settings import get_fit_settings
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            return {"loss": self.weight * x.float().mean() + math.inf}
+
+    model, ranks = Model(), Ranks(0, 1, torch.device("cpu"), 1)
+    state = TrainState(model, model, torch.optim.SGD(model.parameters()), lambda step: 1.0)
+    columns = {"x": torch.ones(2).numpy()}
+    _backward(state, columns, 1.0, get_fit_settings(), ranks.device)
+    assert model.weight.grad is not None
+    assert model.weight.grad.isnan()

@@ -1,0 +1,52 @@
+"""Whether a model that is evaluated computes logits that are numbers.
+
+torch is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def watched_logits(model: torch.nn.Module) -> Iterator[Callable[[], bool]]:
+    """A context in which every forward pass is watched; yields a function that says whether all
+    logits since its last call were numbers.
+
+    NaN and +inf are none; -inf is, which excludes a class. Only the question waits for the device.
+    A model with a CRF returns tags, so the layers that compute its emissions are watched too.
+    """
+    import torch
+
+    flags: list[torch.Tensor] = []
+
+    def note(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+        for tensor in _logits_in(output):
+            if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.numel():
+                flags.append(tensor.amax() < torch.inf)  # NaN if one logit is
+
+    def are_numbers() -> bool:
+        noted = flags[:]
+        flags.clear()
+        return not noted or bool(torch.stack(noted).all())
+
+    layers = [child for child in model.children() if isinstance(child, torch.nn.Linear)]
+    is_crf = getattr(model, "crf", None) is not None
+    hooks = [module.register_forward_hook(note) for module in (model, *(layers if is_crf else ()))]
+    try:
+        yield are_numbers
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _logits_in(output: Any) -> list[Any]:
+    """A model's output by the names of its parts, or what a layer returns."""
+    if isinstance(output, Mapping):
+        return [value for name, value in output.items() if str(name).endswith("logits")]
+    return [output]
