@@ -8,13 +8,11 @@ its name until the new one has it. A folder that has its final name is never wri
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ke_t5.checkpoint import serialization
@@ -29,10 +27,9 @@ from ke_t5.files import (
     temporary_path,
     write_atomically,
 )
+from ke_t5.seals import MANIFEST, first_fault, read_manifest, sealed
 
 logger = logging.getLogger(__name__)
-
-MANIFEST = "MANIFEST.json"
 
 
 def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
@@ -63,13 +60,9 @@ def _write(folder: Path, step: int, contents: Mapping[str, dict]) -> None:
         write = serialization.write_json if name.endswith(".json") else serialization.write_tensors
         seals[name] = write(folder / name, content)
     # Last, so that a folder with a manifest has all that it lists.
-    serialization.write_json(folder / MANIFEST, _manifest(step, seals))
+    content = sealed({"format": 1, "step": step, "files": seals})
+    serialization.write_json(folder / MANIFEST, content)
     sync_folder(folder)
-
-
-def _manifest(step: int, seals: dict) -> dict:
-    content = {"format": 1, "step": step, "files": seals}
-    return {**content, "sha256": hashlib.sha256(serialization.json_bytes(content)).hexdigest()}
 
 
 def _commit(temporary: Path, target: Path) -> None:
@@ -120,40 +113,15 @@ def find_fault(folder: Path, name: str | None = None) -> str | None:
         name: what the folder is going to be called, if it does not have that name yet.
     """
     try:
-        content = (folder / MANIFEST).read_bytes()
-        manifest = json.loads(content)
-        files, step = manifest["files"], manifest["step"]
-        is_intact = content == serialization.json_bytes(_manifest(step, files))
+        manifest = read_manifest(folder)
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError, OSError):
-        is_intact = False
-    if not is_intact:
+    if manifest is None or type(step := manifest.get("step")) is not int:
         return f"{MANIFEST} is damaged"
     match = NAME.fullmatch(name or folder.name)
     if match and int(match[2]) != step:
         return f"{MANIFEST} is for step {step}"
-    with ThreadPoolExecutor(len(files)) as pool:
-        faults = pool.map(lambda item: _find_file_fault(folder / item[0], item[1]), files.items())
-        return next(filter(None, faults), None)
-
-
-def _find_file_fault(path: Path, seal: Mapping) -> str | None:
-    try:
-        size = path.stat().st_size
-        if size != seal["size"]:
-            return f"{path.name} has {size:,} bytes instead of {seal['size']:,}"
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except FileNotFoundError:
-        return f"{path.name} is missing"
-    except OSError as error:
-        return f"{path.name} cannot be read ({error.strerror})"
-    if digest.hexdigest() != seal["sha256"]:
-        return f"{path.name} is damaged (its SHA-256 differs)"
-    return None
+    return first_fault(folder, manifest["files"])
 
 
 def write_pointer(weights: Path, pointer: str, step: int) -> None:

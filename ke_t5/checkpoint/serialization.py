@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
+from ke_t5.seals import json_bytes
 
 # torch dtype -> its name in a safetensors header.
 DTYPES = {
@@ -109,12 +110,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, on the CPU, mapped from the disk and not yet read."""
     with safetensors.safe_open(path, framework="pt", device="cpu") as file:
         return {name: file.get_tensor(name) for name in file.keys()}
-
-
-def json_bytes(content: object) -> bytes:
-    """Plain JSON as it is in our files."""
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    return f"{text}\n".encode()
 
 
 def write_json(path: Path, content: object) -> dict:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ke_t5.errors import Exit, UserError, nearest
 from ke_t5.hub import SECONDS_TO_ANSWER, network_fault, why_unreachable
+from ke_t5.seals import check_folder
 
 WHERE = "--pre_trained_model"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -39,11 +40,13 @@ def find_pretrained(name: str | Path, *, where: str = WHERE) -> Pretrained:
     """The model of that name; the hub is asked once, for a few seconds at most.
 
     Raises:
-        UserError: no such folder, no `config.json` in it, no such model, or no network.
+        UserError: no such folder, no `config.json` in it, no such model, or no network; or the
+            folder is sealed (see `ke_t5.seals`), and was changed since.
     """
     name = os.fspath(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
+        check_folder(folder, where=where, weights=False)
         return Pretrained(str(folder), folder, True, _config_of(folder, f"{where} {name}"))
     if not _may_be_hub_name(name):
         raise _no_folder(folder, f"{where} {name!r}")
@@ -98,9 +101,11 @@ def _config_of(folder: Path, where: str) -> dict:
 
 
 def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
-    """Raises UserError if a folder contains no weights, or none that can be read safely."""
+    """Raises UserError if a folder contains no weights, or none that can be read safely, or others
+    than those that it was sealed with."""
     if pretrained.folder is None:
         return
+    check_folder(pretrained.folder, where=where)
     there = {path.name for path in pretrained.folder.iterdir()}
     if there.intersection(SAFE_WEIGHTS):
         return

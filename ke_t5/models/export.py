@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ke_t5.errors import Exit, UserError
 from ke_t5.files import new_folder
 from ke_t5.models.build import quiet
+from ke_t5.seals import CARD, class_title, seal_folder
 
 
 def export(
@@ -21,7 +22,7 @@ def export(
     *,
     card: str,
 ) -> Path:
-    """The folder, written under another name, read back, compared, and only then renamed.
+    """The folder, written under another name, sealed, read back, compared, and only then renamed.
 
     Args:
         folder: replaced if it already contains an export; its parents are created.
@@ -36,7 +37,8 @@ def export(
         model.save_pretrained(temporary)
         save_configuration(model, tokenizer, temporary)
         _leave_out_segments(model, temporary / "tokenizer_config.json")
-        (temporary / "README.md").write_text(card, encoding="utf-8")
+        (temporary / CARD).write_text(card, encoding="utf-8")
+        seal_folder(temporary, model_class=class_title(type(model)))
         _check_copy(model, temporary, folder)
     return folder
 

@@ -20,6 +20,7 @@ from ke_t5.lookup.loader import check_form, load_model
 from ke_t5.lookup.tokenizer_fit import fit_tokenizer
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.vocabulary import VOCABULARY, bind_and_report, settle_vocabulary
+from ke_t5.seals import check_folder
 from ke_t5.task.utils import get_vocabulary
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def from_run(config: RunConfig) -> RunConfig:
             what = f"process {launched_rank()} on {os.uname().nodename} sees no run there"
             fix = f"put --output_dir on a disk that all nodes share, or {fix}"
         raise UserError(what, f"--resume {config.resume} ({run.path})", fix, Exit.CHECKPOINT)
+    is_sealed = run.read_run().get("sealed", False)
+    check_folder(run.model, where=f"--resume {config.resume}:", is_sealed=is_sealed)
     use_tokenizer(config, run.model, flag="--resume")
     origin = dataclasses.replace(
         config.origin, folder=str(run.model), has_weights=False, is_resumed=True
@@ -77,6 +80,7 @@ def _model_of_run(config: RunConfig) -> ModelConfig:
 def from_export(config: RunConfig) -> RunConfig:
     """Uses an exported folder (`--hf_path`)."""
     folder = config.export_folder
+    announce_run_folder(config.run.path)
     require_weights(find_pretrained(folder, where="--hf_path"), where="--hf_path")
     use_tokenizer(config, folder, flag="--hf_path")
     return dataclasses.replace(config, origin=ModelOrigin(str(folder), may_draw_head=False))

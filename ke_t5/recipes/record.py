@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ke_t5.config.run_config import RunConfig
 from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
+from ke_t5.seals import MANIFEST
 from ke_t5.train.optimizers import gin_name
 from ke_t5.train.schedules import schedule_settings
 from ke_t5.train.settings import resolved_precision
@@ -146,7 +147,8 @@ def record_start(
     run: RunFolder, state: TrainState, ranks: Ranks, *, facts: Mapping[str, Any]
 ) -> None:
     """Adds to run.json how the run trains, and this launch."""
-    content = {**run.read_run(), **facts}
+    # A manifest that is removed later is missed.
+    content = {**run.read_run(), **facts, "sealed": (run.model / MANIFEST).exists()}
     launch = {
         "command": content.get("command"),
         "git_commit": content.get("git_commit"),

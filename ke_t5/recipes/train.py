@@ -26,6 +26,7 @@ from ke_t5.recipes.record import recorded, training_facts
 from ke_t5.recipes.summary import print_summary, report_start
 from ke_t5.recipes.task_splits import TaskSplit, evaluate_splits, helpers_of, with_splits
 from ke_t5.recipes.training_data import TrainingData, batch_plan, load_training_data
+from ke_t5.seals import class_title, seal_folder
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.schedules import get_scheduler
 
@@ -167,6 +168,7 @@ def restore_run(config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: 
     if trainer.ranks.is_main and not config.origin.is_resumed:
         with new_folder(config.run.model, is_durable=True) as folder:
             save_configuration(state.module, get_vocabulary(), folder)
+            seal_folder(folder, model_class=class_title(type(state.module)))
             fault_point("run.before_model")
     # Not after loading, which gives the optimizer the settings of the checkpoint.
     settings = fixed_settings(config, state, plan=plan, train=train, valid=trainer.validator.splits)

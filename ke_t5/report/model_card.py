@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.forms import FORMS
+from ke_t5.seals import MARK
 from ke_t5.task.inputs import input_form
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ model = {name}.from_pretrained(folder)
 | setting | value |
 |---|---|
 {_table(config, settings)}
+
+{MARK}
 """
 
 

@@ -29,6 +29,7 @@ from ke_t5.lookup.loader import load_model
 from ke_t5.lookup.settings import get_model_config
 from ke_t5.models.build import build_model, quiet
 from ke_t5.models.export import export
+from ke_t5.seals import seal_folder
 
 NAMES = ["정치", "경제", "사회"]
 TASK = {
@@ -376,6 +377,7 @@ def test_t5_v11_without_its_head_is_refused(v11, tmp_path):
     model, _ = build(T5ForConditionalGeneration, v11, from_scratch=True, task_config={})
     export(model, make_tokenizer(), tmp_path / "out", card="")
     edit_weights(tmp_path / "out", lambda weights: weights.pop("lm_head.weight"))
+    seal_folder(tmp_path / "out")
     with pytest.raises(UserError, match="lm_head.weight missing"):
         build(T5ForConditionalGeneration, tmp_path / "out", task_config={})
 

@@ -19,6 +19,7 @@ from ke_t5.recipes import test as test_recipe
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.validator import Validator
 from ke_t5.sample import sample_data_dir
+from ke_t5.seals import seal_folder
 
 TC = ("--task", "klue_tc", *SMALL)
 TEST = ("--task", "klue_tc", "--sample", "--test_split", "validation[:31]")
@@ -209,6 +210,7 @@ def test_a_test_of_another_folder_leaves_the_runs_own_model_alone(run, tmp_path,
     shutil.copytree(run_folder(run) / "hf", other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "dropout_rate": 0.25}))
+    seal_folder(other)
     before = (run_folder(run) / "model" / "config.json").read_bytes()
     test(*TEST, "--hf_path", other, output=run, cache=cache_dir)
     assert (run_folder(run) / "model" / "config.json").read_bytes() == before
