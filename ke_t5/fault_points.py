@@ -24,10 +24,12 @@ FAULT_POINTS = (
     "train.after_optimizer",
     "log.before_write", "log.after_write",
     "evaluate.before_batch", "generate.before_batch",
+    "results.before_rename", "results.after_rename",
     "checkpoint.written_0", "checkpoint.written_1", "checkpoint.written_50",
     "checkpoint.written_99",
     "checkpoint.before_fsync", "checkpoint.before_rename", "checkpoint.after_rename",
     "checkpoint.before_best", "checkpoint.before_last", "checkpoint.before_delete",
+    "export.before_rename", "export.after_rename",
 )  # fmt: skip
 
 

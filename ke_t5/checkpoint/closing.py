@@ -51,7 +51,7 @@ def set_aside(run: Path, evaluations: Iterable[Path], *, step: int) -> None:
     if folder.exists():  # of a launch that was killed after this
         return
     names, best = [], read_pointer(run / "weights", "best")
-    with new_folder(folder) as temporary:
+    with new_folder(folder, is_durable=True) as temporary:
         for evaluation in evaluations:
             names.append(evaluation.name)
             if evaluation.is_dir():
@@ -82,10 +82,11 @@ def revert(run: Path) -> None:
 
 
 def _restore(copy: Path, target: Path) -> None:
-    if target.exists():
-        shutil.rmtree(target)
     if copy.is_dir():
-        shutil.copytree(copy, target)
+        with new_folder(target, is_durable=True) as temporary:
+            shutil.copytree(copy, temporary, dirs_exist_ok=True)
+    elif target.exists():
+        remove_folder(target)
 
 
 def best_of(progress: Mapping[str, Any]) -> Validation | None:

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.fault_points import fault_point
 from ke_t5.files import new_folder
 from ke_t5.models.build import quiet
 from ke_t5.seals import CARD, class_title, seal_folder
@@ -40,6 +41,8 @@ def export(
         (temporary / CARD).write_text(card, encoding="utf-8")
         seal_folder(temporary, model_class=class_title(type(model)))
         _check_copy(model, temporary, folder)
+        fault_point("export.before_rename")
+    fault_point("export.after_rename")
     return folder
 
 

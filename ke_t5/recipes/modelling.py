@@ -19,6 +19,7 @@ from ke_t5.checkpoint.closing import best_of
 from ke_t5.config.resume import BEST, LAST
 from ke_t5.config.run_config import RunConfig, ScheduleConfig
 from ke_t5.distributed import Ranks
+from ke_t5.files import remove_leftovers
 from ke_t5.models import build, export
 from ke_t5.pipe import IGNORED, EvaluationHelper, Examples, Mixture, Task
 from ke_t5.recipes.export_target import check_target
@@ -185,6 +186,7 @@ def _takes_warmup(config: RunConfig, module: PreTrainedModel, optimizer: Optimiz
 def check_export(config: RunConfig) -> None:
     """Raises now what `export_best` would raise when the training is over."""
     folder = config.export_folder
+    remove_leftovers(folder.parent, folder.name)
     export.check_replaceable(folder)
     check_target(config, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)

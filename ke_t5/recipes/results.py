@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ke_t5.files import write_json
+from ke_t5.fault_points import fault_point
+from ke_t5.files import new_folder, write_json
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture, Task
 from ke_t5.recipes.predictions import read_predictions, write_predictions
 from ke_t5.recipes.task_splits import Evaluation, TaskSplit
@@ -42,9 +43,7 @@ class Origin:
 
 
 def write_evaluation(folder: Path, part: TaskSplit, evaluated: Evaluated, origin: Origin) -> None:
-    """Writes scores and predictions, removes the report of older ones."""
-    for old in (folder / REPORT, *folder.glob("*.png")):
-        old.unlink(missing_ok=True)
+    """Replaces the folder by one with these scores and predictions, in one instant."""
     scores: dict[str, Any] = {
         "task": part.task.name,
         "split": part.split,
@@ -60,12 +59,15 @@ def write_evaluation(folder: Path, part: TaskSplit, evaluated: Evaluated, origin
     if part.task is not origin.task:
         scores["mixture"] = origin.task.name
         of_mixture = {"task": part.task.name}
-    write_predictions(folder / PREDICTIONS, part.task, evaluated, first=of_mixture)
-    write_json(folder / SCORES, scores)
+    with new_folder(folder, is_durable=True) as temporary:
+        write_predictions(temporary / PREDICTIONS, part.task, evaluated, first=of_mixture)
+        write_json(temporary / SCORES, scores)
+        fault_point("results.before_rename")
+    fault_point("results.after_rename")
 
 
 def write_mixture(folder: Path, split: str, evaluation: Evaluation, origin: Origin) -> None:
-    """Writes the scores of a mixture: the mean and those of all its tasks."""
+    """Replaces the folder by one with the scores of a mixture: the mean and those of its tasks."""
     evaluations = [evaluated for _, evaluated in evaluation.of_parts]
     scores = {
         "task": origin.task.name,
@@ -77,7 +79,8 @@ def write_mixture(folder: Path, split: str, evaluation: Evaluation, origin: Orig
         "unparsable": sum(one.unparsable for one in evaluations),
         "scores": evaluation.scores,
     }
-    write_json(folder / SCORES, scores | origin.details())
+    with new_folder(folder, is_durable=True) as temporary:
+        write_json(temporary / SCORES, scores | origin.details())
 
 
 def add_intervals(folder: Path, result: Bootstrap) -> None:
@@ -91,7 +94,15 @@ def add_intervals(folder: Path, result: Bootstrap) -> None:
         "not_shown": result.reasons,
     }
     content = {**_read_scores(folder), "intervals": intervals, "bootstrap": of_draws}
-    write_json(folder / SCORES, content)
+    write_json(folder / SCORES, content, is_durable=True)
+
+
+def weights_of(folder: Path) -> str | None:
+    """The weights whose results the folder holds; None if it holds none."""
+    try:
+        return Path(_read_scores(folder)["weights"]).name
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_evaluation(folder: Path) -> Evaluated:

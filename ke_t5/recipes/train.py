@@ -162,6 +162,7 @@ def restore_run(config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: 
     """Goes on from the checkpoint that `--resume` names, else keeps what the model is, for a
     resumption; opens the logs."""
     from ke_t5.models.export import save_configuration
+    from ke_t5.recipes.restored_results import restore_results
     from ke_t5.recipes.resume_check import fixed_settings, restore
 
     state, checkpointer = trainer.state, trainer.checkpointer
@@ -175,6 +176,8 @@ def restore_run(config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: 
     num_steps = trainer.timetable.num_steps
     is_resumed = restore(config, checkpointer, settings=settings, num_steps=num_steps)
     trainer.open_logs(is_resumed=is_resumed)
+    if is_resumed:
+        restore_results(trainer)
 
 
 def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:

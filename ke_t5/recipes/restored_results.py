@@ -1,0 +1,54 @@
+"""Makes `eval/` of a resumed run hold the results of its best checkpoint again.
+
+A run that is killed after a new best checkpoint has been saved, and before its results are
+written, leaves those of the one before; a run that is taken back to an earlier checkpoint, those
+of a later one.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ke_t5.checkpoint.checkpoints import load_checkpoint
+from ke_t5.checkpoint.folders import find_fault, folder_name, locate
+from ke_t5.recipes import results
+from ke_t5.recipes.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def restore_results(trainer: Trainer) -> None:
+    """Evaluates the best checkpoint once more if the run's folder has not its results."""
+    best, ranks = trainer.checkpointer.best_of_all(), trainer.ranks
+    if best is None or not ranks.broadcast(_are_missing(trainer, best["step"])):
+        return
+    step, weights = best["step"], trainer.run / "weights"
+    logger.info("eval/ has no results of %s: it is evaluated again", folder_name(step))
+    if step == trainer.state.step:
+        _evaluate(trainer, step)
+    elif _load(trainer, weights, step):
+        _evaluate(trainer, step)
+        _load(trainer, weights, trainer.state.step)
+
+
+def _are_missing(trainer: Trainer, step: int) -> bool:
+    folders = trainer.validator.folders() if trainer.ranks.is_main else []
+    return any(results.weights_of(folder) != folder_name(step) for folder in folders)
+
+
+def _evaluate(trainer: Trainer, step: int) -> None:
+    trainer.validator.validate(step)
+    if trainer.ranks.is_main:
+        trainer.validator.write(step)
+    trainer.validator.last = None  # the summary shows validations of this launch
+
+
+def _load(trainer: Trainer, weights: Path, step: int) -> bool:
+    """Loads the model's weights only; False, with a warning, if that checkpoint is damaged."""
+    path = locate(weights / folder_name(step))
+    if fault := trainer.ranks.broadcast(find_fault(path) if trainer.ranks.is_main else None):
+        logger.warning("%s is damaged (%s): its results are not restored", path, fault)
+        return False
+    load_checkpoint(path, model=trainer.state.module)
+    return True

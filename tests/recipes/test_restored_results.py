@@ -1,0 +1,97 @@
+"""`eval/` holds all results of the best checkpoint or of the one before, whenever it is killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from support.checkpoint_toys import flip
+from support.recipe_runs import SMALL, run_folder, state_files, train
+
+from ke_t5.recipes import results
+from ke_t5.recipes.validator import Validator
+
+# Four steps an epoch.
+WORDS = ("--task", "klue_tc", *SMALL, "--schedule")
+SPLIT = "validation_31_"
+
+
+@pytest.fixture(scope="module", params=[4, 8])
+def whole(request, tmp_path_factory, cache_dir):
+    """A run whose validation after this step is the better one of two."""
+    output = tmp_path_factory.mktemp("whole")
+    real = Validator.validate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Validator,
+            "validate",
+            lambda self, step: real(self, step) | {"score": float(step == request.param)},
+        )
+        train(*WORDS, "--epochs", 2, output=output, cache=cache_dir)
+    return output
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def resume(output, cache):
+    train(*WORDS, "--epochs", 2, "--resume", "auto", output=output, cache=cache)
+
+
+def of_another(folder):
+    """Results as they are before those of a better validation replace them."""
+    content = json.loads((folder / "scores.json").read_text())
+    content |= {"weights": "step-00000002", "scores": {"accuracy": 1.0}}
+    (folder / "scores.json").write_text(json.dumps(content))
+    (folder / "predictions.jsonl").write_text("")
+
+
+@pytest.mark.parametrize("damage", [of_another, shutil.rmtree])
+def test_a_resumed_run_has_the_results_of_its_best(run, whole, cache_dir, damage, caplog):
+    damage(run_folder(run) / "eval" / SPLIT)
+    with caplog.at_level("INFO"):
+        resume(run, cache_dir)
+    assert state_files(run) == state_files(whole)
+    page = run_folder(run) / "eval" / SPLIT / "report.html"
+    assert page.read_bytes() == (run_folder(whole) / "eval" / SPLIT / "report.html").read_bytes()
+
+
+def test_results_that_are_there_are_not_made_again(run, cache_dir, monkeypatch):
+    monkeypatch.setattr(Validator, "validate", None)
+    resume(run, cache_dir)
+
+
+def test_a_damaged_best_is_reported(run, cache_dir, capfd):
+    best = json.loads((run_folder(run) / "weights" / "best.json").read_text())["snapshot"]
+    if best == "step-00000008":
+        pytest.skip("--resume auto goes back to the one before")
+    of_another(run_folder(run) / "eval" / SPLIT)
+    flip(run_folder(run) / "weights" / best / "model.safetensors")
+    resume(run, cache_dir)
+    assert "step-00000004 is damaged (model.safetensors is damaged" in capfd.readouterr().err
+
+
+def test_results_are_replaced_as_a_whole(run, monkeypatch):
+    """A kill between two files leaves the old ones."""
+    folder = run_folder(run) / "eval" / SPLIT
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(results, "write_json", lambda *_, **__: 1 / 0)
+    evaluated = results.read_evaluation(folder)
+    part = type("Part", (), {"task": None, "split": "x", "examples": None})
+    part.task = type("Task", (), {"name": "klue_tc", "metric_fns": ()})
+    part.examples = type("Examples", (), {"lost": lambda: {}})
+    with pytest.raises(ZeroDivisionError):
+        results.write_evaluation(folder, part, evaluated, results.Origin(part.task, "w"))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [SPLIT]
+
+
+def test_of_whose_weights_results_are(tmp_path):
+    assert results.weights_of(tmp_path) is None
+    for content, expected in (('{"weights": "a/step-1"}', "step-1"), ("{", None), ("[]", None)):
+        (tmp_path / "scores.json").write_text(content)
+        assert results.weights_of(tmp_path) == expected
