@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import traceback
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
 
 from ke_t5.errors import UserError
+from ke_t5.pipe.code import is_users_own
 
 
 def import_user_module(name: str, where: str, *, missing: Callable[[str], UserError]) -> ModuleType:
@@ -21,6 +25,9 @@ def import_user_module(name: str, where: str, *, missing: Callable[[str], UserEr
     Raises:
         UserError: there is no such module, or its own code fails; the cause is the exception.
     """
+    if _FINDER not in sys.meta_path:
+        place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0
+        sys.meta_path.insert(place, _FINDER)
     try:
         return importlib.import_module(name)
     except UserError:
@@ -45,3 +52,31 @@ def failed_import(name: str, where: str, error: BaseException) -> UserError:
     problem = UserError(what, where, "fix the module")
     problem.keep_traceback = True
     return problem
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles the file as it is: Python takes an older `.pyc` for it if size and second are equal,
+    and examples would be made by other code than their key says."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+class _SourceFinder:
+    """Finds what `PathFinder` does; the user's own modules get a `_SourceLoader`."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target)
+        if spec and spec.origin and type(spec.loader) is SourceFileLoader:
+            if is_users_own(Path(spec.origin).resolve()):
+                spec.loader = _SourceLoader(name, spec.origin)
+        return spec
+
+    def invalidate_caches(self) -> None:
+        """Part of the interface; `PathFinder` is in the list as well."""
+
+
+_FINDER = _SourceFinder()

@@ -17,12 +17,12 @@ from types import CodeType
 from typing import Any
 
 from ke_t5.fault_points import fault_point
-from ke_t5.files import new_folder, remove_leftovers
-from ke_t5.pipe.code import hash_code, reached_code
+from ke_t5.files import new_folder, remove_folder, remove_leftovers
+from ke_t5.pipe.code import Stamp, hash_code, reached_code, stamp_of
+from ke_t5.pipe.integrity import fault_of, read_info, write_info
 
 logger = logging.getLogger(__name__)
 
-INFO_FILE = "info.json"
 DATA_FILE = "data.arrow"
 # datasets refuses longer fingerprints together with num_proc.
 KEY_LENGTH = 32
@@ -54,18 +54,14 @@ def make_key(parts: Any) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _hash_file(path: str, _size: int, _modified_ns: int) -> str:
+def _hash_file(path: Path, _stamp: Stamp) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_files(paths: Iterable[Path]) -> list[str]:
     """The SHA-256 of each file (read once per process while it does not change)."""
-    hashes = []
-    for path in paths:
-        stat = path.stat()
-        hashes.append(_hash_file(str(path), stat.st_size, stat.st_mtime_ns))
-    return hashes
+    return [_hash_file(path, stamp_of(path)) for path in paths]
 
 
 # Modules and packages that run only once there are examples: a change there makes no others.
@@ -231,33 +227,47 @@ def _digest(code: CodeType) -> str:
 
 
 def build_once(folder: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """The information stored with `folder`, which is built first if it does not exist.
+    """The information stored with `folder`, which is built first if it does not exist or is
+    damaged.
 
     `build(temporary_folder)` writes the files and returns the content of `info.json`.
     """
 
     def build_with_info(temporary: Path) -> None:
-        text = json.dumps(build(temporary), ensure_ascii=False, indent=1)
-        (temporary / INFO_FILE).write_text(text, encoding="utf-8")
+        write_info(temporary, build(temporary))
 
-    build_folder_once(folder, build_with_info)
-    return json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    build_folder_once(folder, build_with_info, fault_of=fault_of)
+    return read_info(folder)
 
 
-def build_folder_once(folder: Path, build: Callable[[Path], None]) -> None:
+def build_folder_once(
+    folder: Path,
+    build: Callable[[Path], None],
+    *,
+    fault_of: Callable[[Path], str | None] = lambda folder: None,
+) -> None:
     """Makes `folder` if it does not exist: `build` fills a temporary one, which is then renamed.
 
     One process builds while the others wait; the lock of a process that died is free at once, and
     the incomplete folder that it left is removed.
+
+    Args:
+        fault_of: what is wrong with the folder that is there: it is built anew, and a line says
+            so. None for nothing.
     """
     from filelock import FileLock
 
-    if folder.is_dir():
+    if folder.is_dir() and fault_of(folder) is None:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".lock")):
         if folder.is_dir():
-            return
+            fault = fault_of(folder)
+            if fault is None:
+                return
+            # "Critical" is heard from every rank: only the one that builds knows.
+            logger.critical("%s: %s; building it anew", folder, fault)
+            remove_folder(folder)
         remove_leftovers(folder.parent, folder.name, is_alone=True)
         with new_folder(folder) as temporary:
             build(temporary)

@@ -19,10 +19,14 @@ from typing import NamedTuple
 
 PACKAGE = Path(__file__).resolve().parents[1]
 HASH_LENGTH = 32
+_INSTALLED = frozenset(("site-packages", "dist-packages"))
 _STANDARD = tuple(
     Path(folder).resolve()
     for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
 )
+
+
+Stamp = tuple[int, int, int, int]
 
 
 class Source(NamedTuple):
@@ -40,6 +44,12 @@ class Module(NamedTuple):
     folders: tuple[str, ...] = ()
 
 
+def stamp_of(path: Path) -> Stamp:
+    """What changes whenever a file is written, also if its size and its time are set back."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_ctime_ns, stat.st_size, stat.st_mtime_ns
+
+
 def hash_code(files: Iterable[Path]) -> str:
     """One hash over the code of these files and their names."""
     hashes = [f"{path.name} {read_source(path).hash}" for path in files]
@@ -48,13 +58,12 @@ def hash_code(files: Iterable[Path]) -> str:
 
 def read_source(path: Path) -> Source:
     """The hash and the imports of a file (read once per process while it does not change)."""
-    stat = path.stat()
-    return _read(str(path), stat.st_size, stat.st_mtime_ns)
+    return _read(path, stamp_of(path))
 
 
 @functools.lru_cache(maxsize=4096)
-def _read(path: str, _size: int, _modified_ns: int) -> Source:
-    content = Path(path).read_bytes()
+def _read(path: Path, _stamp: Stamp) -> Source:
+    content = path.read_bytes()
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):  # an extension in C, or invalid Python
@@ -94,8 +103,8 @@ def reached_code(name: str) -> list[tuple[str, str]]:
     """(module, hash) of the module of that name and of the user's modules that it imports, in the
     order of their names.
 
-    The standard library, installed packages and this package are not followed: a key contains
-    their versions, or the hash of this package, separately.
+    Installed packages that these import have their versions in place of a hash. The standard
+    library and this package are not followed.
     """
     hashes: dict[str, str] = {}
     visited: set[str] = set()
@@ -107,6 +116,9 @@ def reached_code(name: str) -> list[tuple[str, str]]:
         if module is None or module.file is None:
             continue
         is_own = is_users_own(module.file)
+        if _INSTALLED & set(module.file.parts) and not module.file.is_relative_to(PACKAGE):
+            package = current.partition(".")[0]
+            hashes[f"{package} (installed)"] = installed_version(package)
         if not is_own and current != name:
             continue
         source = read_source(module.file)
@@ -173,9 +185,26 @@ def _existing(file: str | None, folders: tuple[str, ...]) -> Module | None:
     return None if path and not path.is_file() else Module(path, folders)
 
 
+@functools.cache
+def installed_version(package: str) -> str:
+    """The version of an installed package and a hash over the list of its files, by the name that
+    it is imported by."""
+    from importlib import metadata
+
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        names = metadata.packages_distributions().get(package)  # takes a second
+        if not names:
+            return ""
+        found = metadata.distribution(names[0])
+    files = hashlib.sha256((found.read_text("RECORD") or "").encode())
+    return f"{found.version} {files.hexdigest()[:HASH_LENGTH]}"
+
+
 @functools.lru_cache(maxsize=4096)
 def is_users_own(file: Path) -> bool:
     """Whether a file is neither installed, nor of Python's library, nor of this package."""
-    if file.is_relative_to(PACKAGE) or {"site-packages", "dist-packages"} & set(file.parts):
+    if file.is_relative_to(PACKAGE) or _INSTALLED & set(file.parts):
         return False
     return not any(file.is_relative_to(folder) for folder in _STANDARD)

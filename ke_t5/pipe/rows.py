@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ke_t5.composition import MARKS, compose_row
 from ke_t5.pipe.cache import DATA_FILE, build_once, make_key
@@ -21,6 +22,8 @@ Row = dict[str, Any]
 
 # The column with a row's index in its unsliced split.
 ROW_ID = "_id"
+# As many rows as datasets writes together.
+ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -77,44 +80,87 @@ def stored_rows(
     folder: Path, columns: Mapping[str, Any], rows: Callable[[], Iterable[Row]], *, origin: str
 ) -> Rows:
     """The rows cached in `folder`, written first if they are not there."""
-    import datasets
 
     def build(temporary: Path) -> dict[str, Any]:
         return {**_store(temporary, columns, rows(), origin=origin), "origin": origin}
 
+    return _opened(folder, build_once(folder, build), [*columns, ROW_ID])
+
+
+def stored_table(
+    folder: Path, load: Callable[[Path], datasets.Dataset], *, origin: str, title: str
+) -> Rows:
+    """The rows of a table with their `_id`, cached in `folder`.
+
+    Args:
+        load: makes the table, and may use the folder that it gets meanwhile.
+        title: of the table, for messages.
+    """
+
+    def build(temporary: Path) -> dict[str, Any]:
+        table, num_composed = composed_table(load(temporary / "hub"), title)
+        _store_table(temporary, table)
+        columns = table.column_names
+        shutil.rmtree(temporary / "hub", ignore_errors=True)
+        return {"rows": len(table), "composed": num_composed, "origin": origin, "columns": columns}
+
     info = build_once(folder, build)
-    if info.get("composed"):
-        _report_composed(origin, info["composed"], info["rows"])
-    if info["rows"] == 0:
-        names = list(columns)
-        empty = datasets.Dataset.from_dict({name: [] for name in [*names, ROW_ID]})
-        return Rows(empty, folder.name, info["origin"])
-    return Rows(datasets.Dataset.from_file(str(folder / DATA_FILE)), folder.name, info["origin"])
+    return _opened(folder, info, [*info["columns"], ROW_ID], title=title)
+
+
+def _store_table(folder: Path, table: datasets.Dataset) -> None:
+    """Writes a table with its rows' `_id` as one Arrow file."""
+    import datasets
+    import pyarrow as pa
+    from datasets.arrow_writer import ArrowWriter
+
+    features = datasets.Features({**table.features, ROW_ID: datasets.Value("int64")})
+    num_rows = 0
+    batches = cast(Iterable[Any], table.with_format("arrow").iter(ROWS_AT_ONCE))
+    with ArrowWriter(path=str(folder / DATA_FILE), features=features) as writer:
+        for batch in batches:
+            ids = pa.array(range(num_rows, num_rows + len(batch)), pa.int64())
+            writer.write_table(batch.append_column(ROW_ID, ids))
+            num_rows += len(batch)
+        writer.finalize()
+
+
+def _opened(
+    folder: Path, info: Mapping[str, Any], columns: Sequence[str], *, title: str = ""
+) -> Rows:
+    """The rows in a folder, about which `info` was stored."""
+    import datasets
+
+    report_composed(title or info["origin"], info.get("composed", 0), info["rows"])
+    if info["rows"]:
+        dataset = datasets.Dataset.from_file(str(folder / DATA_FILE))
+    else:
+        dataset = datasets.Dataset.from_dict({name: [] for name in columns})
+    return Rows(dataset, folder.name, info["origin"])
 
 
 @functools.cache
-def _report_composed(origin: str, num_composed: int, num_rows: int) -> None:
+def report_composed(origin: str, num_composed: int, num_rows: int) -> None:
     """Logs it, once per process: a split's rows are loaded several times."""
-    logger.warning(
-        "%s: %d of %d rows contain decomposed text (NFD), composed (NFC) on reading",
-        origin, num_composed, num_rows,
-    )  # fmt: skip
+    if num_composed:
+        logger.warning(
+            "%s: %d of %d rows contain decomposed text (NFD), composed (NFC) on reading",
+            origin, num_composed, num_rows,
+        )  # fmt: skip
 
 
-def composed_table(table: datasets.Dataset, origin: str) -> datasets.Dataset:
-    """The table with its texts composed, as by `stored_rows`; the same table if nothing is
-    decomposed."""
+def composed_table(table: datasets.Dataset, origin: str) -> tuple[datasets.Dataset, int]:
+    """The table with its texts composed, as by `stored_rows`, and the number of rows that were not;
+    the same table if there are none."""
     if not any(map(_has_marks, _texts(table.data.table))):
-        return table
+        return table, 0
     composed = table.map(
         lambda row, i: {**compose_row(row, f"{origin}, row {i}")},
         with_indices=True,
         features=table.features,
         new_fingerprint=make_key([table._fingerprint, "composed"]),
     )
-    pairs = zip(table, composed, strict=True)
-    _report_composed(origin, sum(before != after for before, after in pairs), len(table))
-    return composed
+    return composed, sum(before != after for before, after in zip(table, composed, strict=True))
 
 
 def _has_marks(texts: Any) -> bool:

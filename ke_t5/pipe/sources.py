@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.hub import why_unreachable
 from ke_t5.pipe import tables
-from ke_t5.pipe.cache import INFO_FILE, Folders, code_of, hash_files, make_key, package_version
-from ke_t5.pipe.rows import ROW_ID, Row, Rows, composed_table, stored_rows
+from ke_t5.pipe.cache import Folders, code_of, hash_files, make_key, package_version
+from ke_t5.pipe.integrity import INFO_FILE, fault_of
+from ke_t5.pipe.rows import (
+    ROW_ID,
+    Row,
+    Rows,
+    composed_table,
+    report_composed,
+    stored_rows,
+    stored_table,
+)
 from ke_t5.pipe.tables import hub_revision, with_class_names
 from ke_t5.readers.unread import near_misses, warn_about_unread_files
 
 if TYPE_CHECKING:
+    import datasets
+
     from ke_t5.readers.release import Hub, RawSplit, Release
 
 logger = logging.getLogger(__name__)
@@ -118,6 +133,7 @@ class ReleaseSource(DataSource):
             earlier = sorted(
                 parent.glob(f"{split}-hub-*/{INFO_FILE}"), key=lambda p: p.stat().st_mtime
             )
+            earlier = [path for path in earlier if fault_of(path.parent) is None]
             if not earlier:
                 raise self._missing(folders, f"the hub cannot be reached: {why}")
             logger.warning("%s: %s; using the rows fetched earlier", self.name, why)
@@ -218,19 +234,44 @@ class HFDataSource(DataSource):
         return self._load(datasets.get_dataset_split_names)
 
     def rows(self, split: str, folders: Folders) -> Rows:
-        import datasets
-
         known = self.splits(folders)
         if split not in known:
             raise unknown_split(split, self.name, known)
+        title = f"{self.path} {split}"
+        files = tables.source_files(self.path, self.data_files, self._options.get("data_dir"))
+        if files is None:  # the data set's revision is in the fingerprint
+            table, num_composed = composed_table(self._table(split, folders.cache / "hub"), title)
+            report_composed(title, num_composed, len(table))
+            table = table.add_column(ROW_ID, np.arange(len(table)))
+            rows = Rows(table, table._fingerprint, self.path)
+        else:
+            folder = folders.cache / "rows" / self.name[-80:] / f"{split}-{self._key(split, files)}"
+            load = functools.partial(self._table, split)
+            rows = stored_table(folder, load, origin=self.path, title=title)
+        return dataclasses.replace(rows, provenance=self._provenance(self._text_files()))
+
+    def _key(self, split: str, files: Sequence[Path]) -> str:
+        """A hash over all that the rows of a split of local files depend on."""
+        settings = [self.config, self._splits, self.data_files, self._options, self._rename]
+        contents = dict(zip(map(str, files), hash_files(files), strict=True))
+        library = version("datasets")
+        return make_key([package_version(), library, self.path, split, settings, contents])
+
+    def _text_files(self) -> list[Path]:
+        return tables.local_files(self.path, self.data_files)
+
+    def _table(self, split: str, cache: Path) -> datasets.Dataset:
+        """The table of a split, checked; `cache` is for the files that datasets makes."""
+        import datasets
+
         table = self._load(
             datasets.load_dataset,
             split=(self._splits or {}).get(split, split),
-            cache_dir=str(folders.cache / "hub"),
+            cache_dir=str(cache),
             **(ONLY_EMPTY_IS_MISSING if self.path == "csv" else {}),
         )
-        files = tables.local_files(self.path, self.data_files)
-        problem = tables.misread(table, f"data set {self.path!r}", files)
+        where = f"data set {self.path!r}"
+        problem = tables.misread(table, where, self._text_files())
         if problem is not None:
             raise problem
         if ROW_ID in table.column_names:
@@ -238,10 +279,7 @@ class HFDataSource(DataSource):
                 f"has a column {ROW_ID!r}, a name reserved for the index of a row",
                 "return its rows from a FunctionDataSource, with that column renamed",
             )
-        table = tables.renamed(table, self._rename, f"data set {self.path!r}")
-        table = composed_table(table, f"{self.path} {split}")
-        table = table.add_column(ROW_ID, list(range(len(table))))
-        return Rows(table, table._fingerprint, self.path, self._provenance(files))
+        return tables.renamed(table, self._rename, where)
 
     def _provenance(self, files: Sequence[Path]) -> dict[str, Any]:
         """SHA-256 of the local files, or the commit on the hub."""
@@ -276,8 +314,7 @@ class HFDataSource(DataSource):
             fix = "check its name, configuration, splits, files and options"
             problem = tables.unreadable(error, f"data set {self.path!r}", fix)
             if isinstance(problem, UserError) and problem.exit_code == Exit.DATA:
-                files = tables.local_files(self.path, self.data_files)
-                problem = tables.encoding_fault(files) or problem
+                problem = tables.encoding_fault(self._text_files()) or problem
             raise problem from error
 
     def _error(self, what: str, fix: str) -> UserError:

@@ -115,6 +115,19 @@ def local_files(path: str, data_files: Any) -> list[Path]:
     return [file for file in files if file.suffix in _TEXT_FILES and file.is_file()]
 
 
+def source_files(path: str, data_files: Any, data_dir: str | None) -> list[Path] | None:
+    """All local files that a table is made from, except hidden ones; None if it is not local."""
+    files: list[Path] = []
+    for folder in map(Path, filter(None, (path, data_dir))):
+        for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+            if file.is_file() and not is_hidden:
+                files.append(file)
+    for pattern in _flat(data_files or ()):
+        files += filter(Path.is_file, map(Path, sorted(glob.glob(pattern, recursive=True))))
+    return list(dict.fromkeys(files)) or None
+
+
 def _flat(files: Any) -> Iterator[str]:
     if isinstance(files, str | Path):
         yield str(files)
