@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError, nearest
+from ke_t5.forms import MODEL_FORMS
 from ke_t5.hub import SECONDS_TO_ANSWER, network_fault, why_unreachable
-from ke_t5.seals import check_folder
+from ke_t5.seals import check_folder, read_manifest
 
 WHERE = "--pre_trained_model"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -154,6 +156,20 @@ def _no_network(name: str, where: str, reason: str) -> UserError:
         "--sample needs none",
         Exit.CHECKPOINT,
     )
+
+
+def saved_class(pretrained: Pretrained) -> str | None:
+    """The class that a folder of this package was saved by, as `--model_name` takes it; None for
+    models of others."""
+    if pretrained.folder is None:
+        return None
+    with suppress(FileNotFoundError):
+        manifest = read_manifest(pretrained.folder) or {}
+        if isinstance(manifest.get("model_class"), str):
+            return manifest["model_class"].removeprefix("ke_t5.models.models:")
+    names = pretrained.config.get("architectures")
+    saved = names[0] if isinstance(names, list) and names else None
+    return saved if saved in MODEL_FORMS else None
 
 
 def has_own_head(raw_config: dict) -> bool:

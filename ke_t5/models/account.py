@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.lookup.hub import Pretrained, has_own_head
+from ke_t5.lookup.hub import Pretrained, has_own_head, saved_class
 from ke_t5.lookup.tensor_names import lacks_head
 
 
@@ -58,7 +58,8 @@ def _other_labels(
     """A line if the loaded head was trained for labels other than the task's `names`.
 
     Raises:
-        UserError: they are the task's in another order, and the head is not to be trained again.
+        UserError: the head is not to be trained again, and they are the task's in another order, or
+            more or fewer, or those of a model of ours.
     """
     given = pretrained.config.get("id2label") or {}
     own = [str(given[index]) for index in sorted(given, key=int)]
@@ -66,11 +67,16 @@ def _other_labels(
     if not names or own == names or is_unnamed:
         return []
     difference = f"its head has the labels {_listed(own)}, the task {_listed(names)}"
-    if not new_head and set(own) == set(names):
+    if new_head:
+        return [difference]
+    is_same = set(own) == set(names)
+    if is_same or len(own) != len(names) or saved_class(pretrained) is not None:
         raise UserError(
-            f"{difference}: the same in another order",
+            f"{difference}{': the same in another order' * is_same}",
             f"{where} {pretrained.name}",
-            "every prediction would get a wrong name; give the classifier the task's order",
+            "every prediction would get a wrong name; give the classifier the task's order"
+            if is_same
+            else "test it on a task with its labels, or restore id2label in its config.json",
             Exit.CHECKPOINT,
         )
     return [difference]

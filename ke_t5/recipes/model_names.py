@@ -6,7 +6,8 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from ke_t5.errors import UserError
+from ke_t5.config.run_config import RunConfig
+from ke_t5.errors import Exit, UserError
 from ke_t5.forms import FORMS
 from ke_t5.lookup.choice import AUTO_PREFIX, choose_listed, choose_model
 from ke_t5.lookup.hub import Pretrained, find_pretrained
@@ -26,11 +27,11 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
     is_auto = bool(given) and given.startswith(AUTO_PREFIX)
     if given and not is_auto:
         return given
-    if flags.sample and not is_auto:
-        return default_model_name(form)
     begun = None if is_auto else _name_of_run(flags)
     if begun is not None:
         return begun
+    if flags.sample and not is_auto and _exported(flags) is None:
+        return default_model_name(form)
     try:
         found, where = _checkpoint(flags, form)
     except UserError:
@@ -52,6 +53,8 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
 def _name_of_run(flags: Namespace) -> str | None:
     """The model of the run that `--resume`, or a test, goes on with; None unless it is clear which
     run that is."""
+    if flags.sample and not (flags.resume and flags.resume.path):
+        return None
     if flags.resume and flags.resume.path:
         run = RunFolder.around(flags.resume.path)
         return run.read_run().get("model_name") if run is not None else None
@@ -66,13 +69,39 @@ def _is_test(flags: Namespace) -> bool:
     return not hasattr(flags, "epochs")
 
 
+def _exported(flags: Namespace) -> str | None:
+    """The exported folder that a test names; a training writes to --hf_path."""
+    return flags.hf_path if _is_test(flags) and flags.hf_path != "default" else None
+
+
+def check_class(config: RunConfig, saved: str | None, where: str) -> None:
+    """Reports a class other than the one that the tested weights were saved by.
+
+    Args:
+        saved: the latter, as `--model_name` takes it; None if it is not known.
+        where: the weights, for the message.
+
+    Raises:
+        UserError: `--model_name` does not ask for the other class.
+    """
+    name = config.model.class_name
+    if saved is None or saved.rpartition(":")[2] == name:
+        return
+    if "model_name" not in config.given:
+        what = f"its weights were saved by {saved}, not by {name}"
+        raise UserError(what, where, f"add --model_name {saved}", Exit.CHECKPOINT)
+    logger.warning(
+        "%s: saved by %s, but --model_name reads it as %s: these are not the scores of the model "
+        "that was trained", where, saved, name,
+    )  # fmt: skip
+
+
 def _checkpoint(flags: Namespace, form: str) -> tuple[Pretrained, str]:
     """The model that decides, and the flag that names it."""
-    if flags.sample:
+    exported = _exported(flags)
+    if flags.sample and exported is None:
         kind = "t5" if FORMS[form].generates else "roberta"
         return Pretrained("sample", None, True, {"model_type": kind}), "--sample"
-    # A training writes to --hf_path.
-    exported = flags.hf_path if _is_test(flags) and flags.hf_path != "default" else None
     where = "--hf_path" if exported else "--pre_trained_model"
     return find_pretrained(
         Path(exported) if exported else flags.pre_trained_model, where=where

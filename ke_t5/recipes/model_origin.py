@@ -15,10 +15,11 @@ from ke_t5.distributed import launched_rank
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
 from ke_t5.launchers import is_on_another_node
-from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights
+from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights, saved_class
 from ke_t5.lookup.loader import check_form, load_model
 from ke_t5.lookup.tokenizer_fit import fit_tokenizer
 from ke_t5.recipes.folders import RunFolder
+from ke_t5.recipes.model_names import check_class
 from ke_t5.recipes.vocabulary import VOCABULARY, bind_and_report, settle_vocabulary
 from ke_t5.seals import check_folder
 from ke_t5.task.utils import get_vocabulary
@@ -81,7 +82,9 @@ def from_export(config: RunConfig) -> RunConfig:
     """Uses an exported folder (`--hf_path`)."""
     folder = config.export_folder
     announce_run_folder(config.run.path)
-    require_weights(find_pretrained(folder, where="--hf_path"), where="--hf_path")
+    found = find_pretrained(folder, where="--hf_path")
+    require_weights(found, where="--hf_path")
+    check_class(config, saved_class(found), f"--hf_path {folder}")
     use_tokenizer(config, folder, flag="--hf_path")
     return dataclasses.replace(config, origin=ModelOrigin(str(folder), may_draw_head=False))
 

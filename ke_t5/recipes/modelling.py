@@ -20,6 +20,7 @@ from ke_t5.config.resume import BEST, LAST
 from ke_t5.config.run_config import RunConfig, ScheduleConfig
 from ke_t5.distributed import Ranks
 from ke_t5.files import remove_leftovers
+from ke_t5.lookup.hub import WHERE
 from ke_t5.models import build, export
 from ke_t5.pipe import IGNORED, EvaluationHelper, Examples, Mixture, Task
 from ke_t5.recipes.export_target import check_target
@@ -75,6 +76,7 @@ def model_config(config: RunConfig, model_class: type[PreTrainedModel]) -> dict[
 def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
     """The model on this rank's device; what the libraries said about it in one line."""
     model_class = load_class(config)
+    is_export = bool(config.hf_path) and config.origin.folder == str(config.export_folder)
     model, note = build.build_model(
         model_class,
         config.origin.folder,
@@ -84,6 +86,7 @@ def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
         model_config=model_config(config, model_class),
         tokenizer=get_vocabulary(),
         new_head=config.origin.may_draw_head,
+        where="--hf_path" if is_export else WHERE,
     )
     if not config.origin.is_resumed:  # else the weights come from a checkpoint, after this
         logger.info(note)

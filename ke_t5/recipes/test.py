@@ -14,10 +14,12 @@ from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
+from ke_t5.lookup.hub import find_pretrained, saved_class
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.programs import TEST, program_name
 from ke_t5.recipes import console, results
 from ke_t5.recipes.early_checks import check_model
+from ke_t5.recipes.model_names import check_class
 from ke_t5.recipes.model_origin import (
     find_run,
     from_export,
@@ -105,6 +107,8 @@ def choose_weights(config: RunConfig) -> RunConfig:
     if config.sample:
         raise untrained(config)
     config = from_pre_trained(config, from_scratch=False)
+    found = find_pretrained(config.origin.folder)
+    check_class(config, saved_class(found), f"--pre_trained_model {found.name}")
     origin = dataclasses.replace(config.origin, may_draw_head=False)
     return dataclasses.replace(config, origin=origin)
 
@@ -140,22 +144,28 @@ def no_weights(config: RunConfig) -> UserError:
 def model_of(config: RunConfig, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
     """The model to test, and which weights these are."""
     # These import torch and transformers, which everything before has spared.
-    from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint
+    from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
     from ke_t5.recipes.modelling import build_model
 
-    model = build_model(config, ranks)
     origin = config.origin
     if not origin.is_resumed and not origin.has_weights:
-        return model, Weights(f"from scratch, seed {config.seed}")
+        return build_model(config, ranks), Weights(f"from scratch, seed {config.seed}")
     if config.resume is None or not origin.is_resumed:
         name = "hf" if config.hf_path == "default" else origin.folder
-        return model, Weights(name, Path(origin.folder))
+        return build_model(config, ranks), Weights(name, Path(origin.folder))
     checkpoint = find_checkpoint(config.run.weights, config.resume)
     if checkpoint is None:
         raise no_weights(config)
+    saved = read_progress(checkpoint)["fixed"].get("--model_name")
+    check_class(config, saved, str(checkpoint))
+    model = build_model(config, ranks)
     load_checkpoint(checkpoint, model=model)
     logger.info("testing %s", checkpoint)
-    return model, weights_of_checkpoint(config.run, checkpoint)
+    weights = weights_of_checkpoint(config.run, checkpoint)
+    name = config.model.class_name
+    if saved not in (None, name):  # its results are not the run's own
+        weights = Weights(f"{weights.name} as {name}")
+    return model, weights
 
 
 def keep(

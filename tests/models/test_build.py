@@ -205,6 +205,20 @@ def test_a_fine_tuned_model_starts_another_task(bert, tmp_path):
         build(name, tmp_path / "tuned", task_config={"num_labels": 7}, new_head=False)
 
 
+def of_somebody(folder):
+    """An export as another program would have written it: unsealed, of a class that is not ours."""
+    (folder / "MANIFEST.json").unlink()
+    edit_config(folder, lambda config: config.update(architectures=["Some"]))
+    return folder
+
+
+def edit_config(folder, change):
+    """Changes a folder's configuration."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
 def test_a_head_for_the_same_labels_in_another_order_is_not_tested(v11, tmp_path):
     """Its numbers would be read as other names: 84 % would look like 7 %."""
     model, _ = build(MEAN, v11, from_scratch=True)
@@ -216,8 +230,18 @@ def test_a_head_for_the_same_labels_in_another_order_is_not_tested(v11, tmp_path
     _, note = build(MEAN, tmp_path / "tuned", task_config=labels)
     assert note.endswith(told)
     other = {"id2label": {0: "가", 1: "나", 2: "다"}}
-    _, note = build(MEAN, tmp_path / "tuned", task_config=other, new_head=False)
-    assert note.endswith("labels 정치, 경제, 사회, the task 가, 나, 다")
+    told = "labels 정치, 경제, 사회, the task 가, 나, 다"
+    with pytest.raises(UserError, match=f"{told}; test it on a task with its labels"):
+        build(MEAN, tmp_path / "tuned", task_config=other, new_head=False)
+    foreign = of_somebody(tmp_path / "tuned")
+    _, note = build(MEAN, foreign, task_config=other, new_head=False)
+    assert note.endswith(told)
+    edit_config(foreign, lambda config: config["id2label"].pop("2"))
+    with pytest.raises(
+        UserError, match="labels 정치, 경제, the task 가, 나, 다; test it on a task"
+    ):
+        build(MEAN, foreign, task_config=other, new_head=False)
+    edit_config(foreign, lambda config: config["id2label"].update({"2": "사회"}))
     _, note = build(MEAN, tmp_path / "tuned", new_head=False)
     assert "labels" not in note
 
