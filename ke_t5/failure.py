@@ -55,6 +55,11 @@ def announce_run_folder(folder: Path | str) -> None:
             (_Run.folder / "error.json").unlink(missing_ok=True)
 
 
+def forget_run_folder() -> None:
+    """Records no failure in the folder that was announced: another launch is using it."""
+    _Run.folder = None
+
+
 def run_and_exit(
     main: Callable[[], int | None],
     *,

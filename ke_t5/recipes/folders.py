@@ -55,12 +55,17 @@ def make_folder(path: Path, *, where: str, probe: bool) -> None:
             file.write_text("")
             file.unlink()
     except OSError as error:
-        raise UserError(
-            f"nothing can be written there ({error.strerror})",
-            where,
-            "choose a folder that you may write to",
-            Exit.MACHINE,
-        ) from error
+        raise unwritable(error, where=where) from error
+
+
+def unwritable(error: OSError, *, where: str) -> UserError:
+    """The error for a folder that the system does not let us write to."""
+    return UserError(
+        f"nothing can be written there ({error.strerror})",
+        where,
+        "choose a folder that you may write to",
+        Exit.MACHINE,
+    )
 
 
 def data_folder(flags: Namespace, task: Task | Mixture) -> Path | None:

@@ -15,15 +15,23 @@ from ke_t5.fault_points import fault_point
 from ke_t5.files import write_json
 from ke_t5.launchers import launch_name
 from ke_t5.recipes.record import git_commit, versions
+from ke_t5.recipes.run_locks import RunLocks
 from ke_t5.recipes.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
 
 
-def open_run(config: RunConfig, data: TrainingData, ranks: Ranks) -> None:
-    """Makes the run's folder, or goes on in it; rank 0 does, the others wait."""
+def open_run(config: RunConfig, data: TrainingData, ranks: Ranks, locks: RunLocks) -> None:
+    """Makes the run's folder, or goes on in it; rank 0 does, the others wait.
+
+    Raises:
+        UserError: exit 5, a living process trains in the folder.
+    """
     run, origin = config.run, config.origin
     if ranks.is_main:
+        locks.take(run, action="training")
+        for part in data.valid:
+            locks.take(run, split=part.name, action="training")
         run.remove_leftovers()
         if origin.is_resumed:
             run.check_writable()

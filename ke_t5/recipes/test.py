@@ -28,6 +28,7 @@ from ke_t5.recipes.model_origin import (
     from_sample,
 )
 from ke_t5.recipes.prepare import prepare
+from ke_t5.recipes.run_locks import held_locks
 from ke_t5.recipes.split_overlap import warn_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
 from ke_t5.recipes.task_splits import (
@@ -67,12 +68,15 @@ def main(flags: Namespace) -> None:
     parts = load_splits(config, "test")
     warn_of_tested_rows(config, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
-    with session(notes_stops=False) as ranks:
+    with held_locks() as locks, session(notes_stops=False) as ranks:
         started = time.monotonic()
         if ranks.is_main:
             config.run.check_writable(keep=False)
             config.run.forget_error()
         model, weights = model_of(config, ranks)
+        if ranks.is_main and weights.is_best:  # others write to folders of their own
+            for part in parts:
+                locks.take(config.run, split=part.name, action="testing")
         helpers = helpers_of(config, model, parts)
         watch = console.watch_batches if ranks.is_main else iter
         evaluation = evaluate_splits(config, helpers, model, parts, ranks=ranks, watch=watch)

@@ -23,6 +23,7 @@ from ke_t5.recipes.model_origin import find_run, from_pre_trained, from_run, fro
 from ke_t5.recipes.opening import open_run
 from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.record import recorded, training_facts
+from ke_t5.recipes.run_locks import check_unused, held_locks
 from ke_t5.recipes.summary import print_summary, report_start
 from ke_t5.recipes.task_splits import TaskSplit, evaluate_splits, helpers_of, with_splits
 from ke_t5.recipes.training_data import TrainingData, batch_plan, load_training_data
@@ -43,18 +44,20 @@ def main(flags: Namespace) -> None:
     config = prepare(flags)
     check_training(config)
     config = choose_model(config)
+    check_unused(config.run)
     check_model(config)
     config = with_splits(config, "train", "validation")
     data = load_training_data(config)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
-    with session(resumes=config.origin.is_resumed) as ranks:
+    with held_locks() as locks, session(resumes=config.origin.is_resumed) as ranks:
         from ke_t5.recipes.modelling import export_best
 
         started = time.monotonic()
         check_one_disk(config.run, ranks)
         config, state, plan = build_state(config, data, ranks)
         trainer = trainer_of(config, state, ranks, plan=plan, valid=data.valid)
-        open_run(config, data, ranks)  # not before: what cannot be built moves no older run aside
+        # Not before: what cannot be built moves no older run aside.
+        open_run(config, data, ranks, locks)
         restore_run(config, trainer, plan=plan, train=data.train)
         steps = trainer.timetable.epoch_steps
         report_start(config, trainer, plan)

@@ -1,0 +1,169 @@
+"""Locks of a run's folder, so that two launches never write the same files.
+
+A lock is an open file next to the folder, `.<task>.lock`, that the kernel unlocks when its owner
+ends, however that happens. It says who the owner is. On NFS the server must run a lock service
+(mounts with `nolock` or `local_lock=all` keep out processes of the same machine only); a disk
+without any locks is reported, and used without.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.failure import forget_run_folder
+from ke_t5.launchers import is_restart, launch_name
+from ke_t5.recipes.folders import RunFolder, make_folder, safe_name, unwritable
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05
+# Another launch that looks whether a run is going on holds the lock for a moment.
+GLANCE_SECONDS = 0.5
+# torchrun starts processes again while it ends the old ones.
+RESTART_SECONDS = 60.0
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+
+
+class RunLocks:
+    """The locks that this process holds."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[int, Path]] = []
+
+    def take(self, run: RunFolder, *, split: str | None = None, action: str) -> None:
+        """Locks the folder, or what it has of an evaluation split, until `release`.
+
+        Args:
+            action: what the owner does there, for the line that another launch prints.
+
+        Raises:
+            UserError: exit 5, a living process has the lock.
+        """
+        path = lock_file(run, split)
+        make_folder(path.parent, where=f"--output_dir {run.path}", probe=False)
+        started = time.monotonic()
+        while (file := _open_locked(path, run)) is None:
+            owner = _owner_of(path)
+            patience = RESTART_SECONDS if _is_of_this_launch(owner) else GLANCE_SECONDS
+            if time.monotonic() - started > patience:
+                raise _in_use(run, split, owner)
+            time.sleep(POLL_SECONDS)
+        self._held.append((file, path))
+        if left := _owner_of(path):
+            logger.info("%s: %s has ended without a word; taken over", run.path, _name_of(left))
+        since = time.strftime("%Y-%m-%d %H:%M")
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "action": action,
+                 "since": since, "launch": launch_name()}  # fmt: skip
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(owner).encode(), 0)
+
+    def release(self) -> None:
+        """Gives all locks back, and removes their files."""
+        while self._held:
+            file, path = self._held.pop()
+            with suppress(OSError):
+                path.unlink()
+            os.close(file)
+
+
+@contextmanager
+def held_locks() -> Iterator[RunLocks]:
+    """Locks that are given back at the end of the block."""
+    locks = RunLocks()
+    try:
+        yield locks
+    finally:
+        locks.release()
+
+
+def check_unused(run: RunFolder) -> None:
+    """Raises UserError if a living process trains in the folder; leaves nothing there."""
+    path = lock_file(run)
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = _owner_of(path)
+        if not _is_of_this_launch(owner):
+            raise _in_use(run, None, owner) from None
+    except OSError:
+        return
+    finally:
+        os.close(file)
+
+
+def lock_file(run: RunFolder, split: str | None = None) -> Path:
+    """Next to the folder: an older run of this name is moved aside while the lock is held."""
+    part = "" if split is None else f".{safe_name(split)}"
+    return run.path.with_name(f".{run.path.name}{part}.lock")
+
+
+def _open_locked(path: Path, run: RunFolder) -> int | None:
+    """The locked file; None if another process has locked it."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise unwritable(error, where=f"--output_dir {run.path}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            os.close(file)
+            raise
+        logger.warning("%s: this disk has no locks; keep other runs out of it yourself", path)
+        return file
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(file), path.stat()):
+            return file
+    os.close(file)  # its owner has just removed it
+    return None
+
+
+def _owner_of(path: Path) -> dict[str, Any]:
+    """Who has written to a lock; {} if nobody has, or not yet."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _is_of_this_launch(owner: dict[str, Any]) -> bool:
+    """Whether the owner is a process that torchrun has replaced by this one."""
+    return is_restart() and owner.get("launch") == launch_name()
+
+
+def _name_of(owner: dict[str, Any]) -> str:
+    if not owner:
+        return "another process"
+    return f"process {owner.get('pid')} on {owner.get('host')}"
+
+
+def _in_use(run: RunFolder, split: str | None, owner: dict[str, Any]) -> UserError:
+    forget_run_folder()
+    action = owner.get("action", "working")
+    since = f" since {owner['since']}" if "since" in owner else ""
+    place = "there" if split is None else f"there, on {split}"
+    return UserError(
+        f"{_name_of(owner)} has been {action} {place}{since}",
+        str(run.path),
+        "wait for its end, or choose another --output_dir",
+        Exit.MACHINE,
+    )
