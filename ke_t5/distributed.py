@@ -9,15 +9,14 @@ import inspect
 import logging
 import os
 import random
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ke_t5 import stops
 from ke_t5.errors import Exit, UserError
 from ke_t5.launchers import launched_processes, launched_rank
 from ke_t5.rendezvous import meet
@@ -30,10 +29,6 @@ logger = logging.getLogger(__name__)
 # One thread, whatever the number of processes: a matrix product then adds up in the same order, and
 # 1, 2 and 3 processes compute the same scores to the last digit.
 EVALUATION_THREADS = 1
-
-# A stop signal for a whole job reaches a process twice: from the system or the scheduler, and from
-# torchrun, which receives and forwards it.
-SAME_STOP_SECONDS = 2.0
 
 
 def say(text: str) -> None:
@@ -71,9 +66,7 @@ class Ranks:
     threads: int
     facts: list[dict[str, Any]] = field(default_factory=list)
     _host_group: Any = None
-    _pending_stop: Any = field(default=None, repr=False)
-    _stop_signal: int | None = field(default=None, repr=False)
-    _stopped_at: float = field(default=0.0, repr=False)
+    _pending_wishes: Any = field(default=None, repr=False)
 
     @property
     def is_main(self) -> bool:
@@ -116,32 +109,31 @@ class Ranks:
             value /= self.size
         return value
 
-    def agree_to_stop(self) -> bool:
-        """True on every rank, at the same call, if any rank was asked to stop.
+    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+        """For each wish whether any rank has it, the same on every rank at the same call.
 
         The answer is one call late, so that no step waits for the other hosts.
         """
-        wanted = self._stop_signal is not None
         if self.size == 1:
-            return wanted
+            return wishes
         import torch
         import torch.distributed as dist
 
-        agreed = False
-        if self._pending_stop is not None:
-            flag, work = self._pending_stop
+        agreed = (False,) * len(wishes)
+        if self._pending_wishes is not None:
+            flags, work = self._pending_wishes
             work.wait()
-            agreed = bool(flag.item())
-        flag = torch.tensor([float(wanted)])
-        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._host_group, async_op=True)
-        self._pending_stop = (flag, work)
+            agreed = tuple(map(bool, flags.tolist()))
+        flags = torch.tensor(wishes, dtype=torch.float32)
+        work = dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._host_group, async_op=True)
+        self._pending_wishes = (flags, work)
         return agreed
 
     def settle(self) -> None:
-        """Waits for the last exchange of `agree_to_stop`; call it after the last step."""
-        if self._pending_stop is not None:
-            self._pending_stop[1].wait()
-            self._pending_stop = None
+        """Waits for the last exchange of `agree`; call it after the last step."""
+        if self._pending_wishes is not None:
+            self._pending_wishes[1].wait()
+            self._pending_wishes = None
 
     def wrap(self, model: torch.nn.Module, *, find_unused_parameters: bool) -> torch.nn.Module:
         """The model for training: wrapped in DistributedDataParallel if there are several
@@ -249,34 +241,15 @@ def _launch() -> tuple[int, int, int]:
 
 
 @contextmanager
-def _noting_stops(ranks: Ranks) -> Iterator[None]:
-    """A context in which a first stop signal is noted, and a later one ends the process."""
-
-    def note_stop(number: int, _frame: object) -> None:
-        if ranks._stop_signal is None:
-            ranks._stop_signal, ranks._stopped_at = number, time.monotonic()
-        elif time.monotonic() - ranks._stopped_at > SAME_STOP_SECONDS:
-            os._exit(Exit.STOPPED)
-
-    handlers = {n: signal.signal(n, note_stop) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def session(*, notes_stops: bool = True, **facts: Any) -> Iterator[Ranks]:
+def session(**facts: Any) -> Iterator[Ranks]:
     """The ranks of this launch; creates the process group, and waits for all ranks at the end.
 
-    A stop signal (SIGTERM, SIGINT) is noted for `agree_to_stop`; a second one ends the process.
+    A stop signal interrupts at once, unless it is postponed (see `stops`).
     The process group is never destroyed, it ends with the process: gloo's destructor joins its
     threads while it holds the interpreter's lock, and hangs if one of them needs the lock; and
     after an error the other ranks may never join.
 
     Args:
-        notes_stops: False for a run that has nothing to save: signal handlers stay as they are.
         facts: what the other processes learn about this one (`Ranks.facts`).
     """
     import torch
@@ -295,7 +268,8 @@ def session(*, notes_stops: bool = True, **facts: Any) -> Iterator[Ranks]:
         )
         # Objects and agreements are exchanged between the hosts, whatever the gradients use.
         ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
-    with _noting_stops(ranks) if notes_stops else nullcontext():
+    with stops.listening():
+        stops.check()
         yield ranks
         ranks.settle()
         ranks.barrier()

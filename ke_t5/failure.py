@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -19,13 +20,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from ke_t5 import stops
 from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.faults import machine_fault
 from ke_t5.files import write_atomically
 from ke_t5.hub import network_fault
 from ke_t5.launchers import launched_processes, launched_rank
 from ke_t5.programs import ENTRY_POINTS
-from ke_t5.rendezvous import interrupt
+from ke_t5.standard_streams import keep_standard_streams
 
 STARTED = time.time()
 BUG = 1  # the exit code of our own bugs
@@ -40,9 +42,13 @@ class Ending(NamedTuple):
 
 
 class _Run:
-    """The folder of this process's run, as soon as there is one."""
+    """The folder of this process's run, as soon as there is one; how it ends, as soon as it does.
+
+    `reporting` is held by the thread that reports how the process ends.
+    """
 
     folder: Path | None = None
+    reporting = threading.Lock()
 
 
 def announce_run_folder(folder: Path | str) -> None:
@@ -68,33 +74,46 @@ def run_and_exit(
 ) -> NoReturn:
     """Calls `main` and ends the process with what it returns, or with the code of its failure.
 
-    SIGTERM interrupts `main` as Ctrl-C does, unless `main` handles the signal itself.
+    A stop signal interrupts `main` as Ctrl-C does, unless `main` postpones it (see `stops`).
 
     Args:
         debug: show the traceback of any failure on stderr.
         post_fault: sends the line and the code of a failure to the processes of other machines.
     """
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        code = main() or 0
-    except SystemExit:
-        raise
-    except BaseException as error:
-        ending, is_first = report_failure(error, debug=debug)
-        code = ending.code
-        if post_fault is not None:
-            post_fault(ending.line, code)
-        if not is_first and "TORCHELASTIC_RUN_ID" in os.environ:
-            # torchrun ends this process at once, and then reports only the first failure.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            time.sleep(3)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # the reader of a pipe may have gone
-            stream.flush()
-    if launched_processes() > 1:
-        # An ordinary exit tears down the process group, which can wait forever.
-        os._exit(code)
+    keep_standard_streams()
+    stops.end_overdue(_end_overdue)
+    with stops.listening():
+        try:
+            code = main() or 0
+            stops.ending()
+        except SystemExit:
+            raise
+        except BaseException as error:
+            stops.ending()
+            _Run.reporting.acquire()
+            ending, is_first = report_failure(error, debug=debug)
+            code = ending.code
+            if post_fault is not None:
+                post_fault(ending.line, code)
+            if not is_first and "TORCHELASTIC_RUN_ID" in os.environ:
+                # torchrun ends this process at once, and then reports only the first failure.
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                time.sleep(3)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # the disk of the file may be full
+                stream.flush()
+        if launched_processes() > 1 or code == Exit.STOPPED:
+            # An ordinary exit tears down the process group, which can wait forever, and waits for
+            # threads.
+            os._exit(code)
     raise SystemExit(code)
+
+
+def _end_overdue() -> NoReturn:
+    """Ends a process that was asked to stop and has not ended, from another thread."""
+    if _Run.reporting.acquire(blocking=False):
+        report_failure(KeyboardInterrupt())
+    os._exit(Exit.STOPPED)
 
 
 def report_failure(error: BaseException, *, debug: bool = False) -> tuple[Ending, bool]:

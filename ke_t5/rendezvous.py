@@ -18,6 +18,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ke_t5 import stops
 from ke_t5.errors import Exit, UserError
 from ke_t5.launchers import launched_processes, launched_rank
 
@@ -47,21 +48,8 @@ class FaultElsewhere(UserError):
         return f"{self.line} ({self.where})"
 
 
-class _Stop:
-    """Whether SIGTERM has arrived; an import that it interrupts may swallow the exception."""
-
-    is_noted = False
-
-
-def interrupt(number: int, frame: object) -> None:
-    """A signal handler: interrupts as Ctrl-C does, at once and, if that is swallowed, in `meet`."""
-    _Stop.is_noted = True
-    raise KeyboardInterrupt
-
-
 def _wait() -> None:
-    if _Stop.is_noted:
-        raise KeyboardInterrupt
+    stops.check()  # an import that a signal interrupts may swallow the exception
     time.sleep(POLL_SECONDS)
 
 
@@ -130,7 +118,7 @@ def post_fault(line: str, code: int) -> None:
         return
     # Importing torch again after an interrupted import ends in a segmentation fault.
     is_whole = hasattr(sys.modules.get("torch"), "distributed")
-    if not is_whole and (_Stop.is_noted or "torch._C" in sys.modules):
+    if not is_whole and (stops.requested() or "torch._C" in sys.modules):
         return
     rank = launched_rank()
     with suppress(Exception):

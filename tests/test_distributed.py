@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.processes import run_on_ranks
 
-from ke_t5 import distributed
+from ke_t5 import stops
 from ke_t5.distributed import (
     _pick_device,
     _threads_per_process,
@@ -123,33 +123,39 @@ def test_a_model_that_is_not_wrapped_has_nothing_to_exchange():
 def test_a_stop_that_comes_twice_at_once_is_one_stop(monkeypatch, same_threads):
     """From a scheduler and from torchrun: the run must have time to save."""
     left, now = [], [100.0]
-    monkeypatch.setattr(distributed.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(distributed.os, "_exit", left.append)
+    monkeypatch.setattr(stops.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(stops.os, "_exit", left.append)
     before = signal.getsignal(signal.SIGTERM)
-    with session() as ranks:
-        assert not ranks.agree_to_stop()
+    with session() as ranks, stops.postponed():
+        assert ranks.agree(stops.requested()) == (False,)
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
             signal.raise_signal(number)
             now[0] += 0.5
-        assert ranks.agree_to_stop() and not left
+        assert ranks.agree(stops.requested()) == (True,) and not left
         now[0] += 5
         signal.raise_signal(signal.SIGTERM)
         assert left == [Exit.STOPPED]
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is before and not stops.requested()
 
 
 def _stopped_at(ranks):
-    """The step before which each rank stops, when rank 1 alone is told to at its third."""
-    for step in range(10):
-        if ranks.rank == 1 and step == 3:
-            signal.raise_signal(signal.SIGTERM)
-        if ranks.agree_to_stop():
-            break
+    """The step before which each rank stops, when rank 1 alone is told to at its third, and the
+    step of which rank 0 wishes something else."""
+    other = None
+    with stops.postponed():
+        for step in range(10):
+            if ranks.rank == 1 and step == 3:
+                signal.raise_signal(signal.SIGTERM)
+            must_stop, is_other = ranks.agree(stops.requested(), ranks.rank == 0 and step == 1)
+            other = step if is_other else other
+            if must_stop:
+                break
     shared = ranks.broadcast({"from": ranks.rank})
-    return step, ranks.gather(ranks.rank), shared, float(ranks.mean(torch.tensor(ranks.rank + 1.0)))
+    mean = float(ranks.mean(torch.tensor(ranks.rank + 1.0)))
+    return step, other, ranks.gather(ranks.rank), shared, mean
 
 
 def test_ranks_stop_at_the_same_step_gather_and_share():
     first, second = run_on_ranks(_stopped_at, 2)
-    assert first == (4, [0, 1], {"from": 0}, 1.5)
-    assert second == (4, None, {"from": 0}, 1.5)
+    assert first == (4, 2, [0, 1], {"from": 0}, 1.5)
+    assert second == (4, 2, None, {"from": 0}, 1.5)

@@ -15,10 +15,11 @@ from support.import_graph import PACKAGE, SCRIPTS, arrows, sources
 from support.processes import ROOT
 
 LINES = (
-    "errors files fault_points programs config.resume config.spellings config.annotations "
-    "config.gin_syntax config.configurable forms lookup.families pipe.code checkpoint.names",
+    "errors files fault_points programs standard_streams config.resume config.spellings "
+    "config.annotations config.gin_syntax config.configurable forms lookup.families pipe.code "
+    "checkpoint.names",
     "config config.ranges user_modules checkpoint report task.qa hub class_numbers composition "
-    "faults launchers seals pipe.integrity",
+    "faults launchers stops seals pipe.integrity",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.settings models.crf models.configs models.heads pipe.cache "
     "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "

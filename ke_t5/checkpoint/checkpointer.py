@@ -33,6 +33,7 @@ class Checkpointer:
         waited: validations of the schedule since then.
         closing: the validation off the schedule that ended the run (see `closing`), None without.
         validated_at, saved_at: steps of the last validation and of the last checkpoint, -1 before.
+        is_unvalidated: whether the step of the checkpoint that was loaded was not.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Checkpointer:
         self.best: Validation | None = None
         self.closing: Validation | None = None
         self.waited, self.validated_at, self.saved_at = 0, -1, -1
+        self.is_unvalidated = False
+        self._saved_validation = -1  # what `validated_at` is in the last checkpoint
 
     def load(self, checkpoint: Path) -> dict[str, Any]:
         """Fills model, optimizer and state, and returns the checkpoint's progress."""
@@ -60,9 +63,10 @@ class Checkpointer:
         state.loss_sum = torch.tensor(progress["loss_sum"], dtype=torch.float64)
         state.loss_steps = progress["loss_steps"]
         self.best, self.waited = progress["best"], progress["waited"]
-        self.saved_at = state.step
         # Checkpoints of older versions do not know when they were validated.
         self.validated_at = progress.get("validated", self.best["step"] if self.best else -1)
+        self.is_unvalidated = progress.get("validated", state.step) != state.step
+        self.saved_at, self._saved_validation = state.step, self.validated_at
         self.closing = progress.get("closing") if closed_at == state.step else None
         return progress
 
@@ -108,7 +112,8 @@ class Checkpointer:
 
     def save(self, *, is_best: bool = False) -> None:
         """Saves a checkpoint, unless one of this step has been saved and nothing is new."""
-        if self.saved_at == self.state.step and not is_best and self.closing is None:
+        is_saved = self.saved_at == self.state.step and self._saved_validation == self.validated_at
+        if is_saved and not is_best and self.closing is None:
             return
         self.state.guard.check_state(self.state.module, self.state.step)
         progress = self._progress()
@@ -121,7 +126,7 @@ class Checkpointer:
                 is_best=is_best,
                 keep=() if self.best is None else (self.best["step"],),
             )
-        self.saved_at = self.state.step
+        self.saved_at, self._saved_validation = self.state.step, self.validated_at
         self.ranks.barrier()
 
     def _progress(self) -> dict[str, Any]:

@@ -57,6 +57,23 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
+class Minutes(float):
+    """A number of minutes."""
+
+    def __str__(self) -> str:
+        return f"{float(self):g}m"
+
+
+def interval(value: str) -> int | Minutes:
+    """Steps, or minutes if an "m" follows."""
+    number = value.removesuffix("m")
+    try:
+        return whole(1)(value) if number == value else Minutes(positive(number))
+    except ValueError:
+        fix = "give steps such as 500, or minutes such as 15m"
+        raise ValueError(f"neither steps nor minutes; {fix}") from None
+
+
 def positive(value: str) -> float:
     try:
         number = float(value)
@@ -157,8 +174,8 @@ FLAGS = (
     Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs too", scripts=TRAIN),
     Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),
     Flag(RESULTS, "output_dir", path, "DIR", "results, one folder per model and task", "output"),
-    Flag(RESULTS, "save_every", whole(1), "STEPS", "checkpoints between validations",
-         scripts=TRAIN),
+    Flag(RESULTS, "save_every", interval, "STEPS|MINUTESm", "checkpoints between validations",
+         Minutes(15), TRAIN),
     Flag(RESULTS, "resume", resume, "true|auto|best|PATH",
          "true: the last checkpoint; auto: the last if there is one", alone="true"),
     Flag(RESULTS, "hf_path", hf_path, "DIR|default",

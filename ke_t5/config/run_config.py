@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ke_t5.config.flags import Minutes
 from ke_t5.config.gin_config import Configuration
 from ke_t5.config.resume import ResumeRequest
 from ke_t5.pipe import Folders, Mixture, Task
@@ -148,7 +149,8 @@ class LoopConfig:
     Attributes:
         epochs: passes over the data; max_steps: updates after which the launch ends, None for all.
         learning_rate: the flag's, None for gin's or the model's own.
-        log_every, validate_every, save_every: None for never.
+        log_every, validate_every, save_every: None for never; save_seconds: None for never, the
+            time between two checkpoints.
         workers: threads per process that load batches ahead.
     """
 
@@ -158,6 +160,7 @@ class LoopConfig:
     log_every: int
     validate_every: int | None
     save_every: int | None
+    save_seconds: float | None
     workers: int
 
 
@@ -220,6 +223,7 @@ def resolve_config(
     """
     flag = MappingProxyType(vars(flags))
     is_training = "epochs" in flag
+    every = flag.get("save_every")
     return RunConfig(
         task=task,
         run=run,
@@ -244,7 +248,8 @@ def resolve_config(
             learning_rate=flag.get("learning_rate"),
             log_every=flag.get("print_freq", 1),
             validate_every=flag.get("eval_every"),
-            save_every=flag.get("save_every"),
+            save_every=None if isinstance(every, Minutes) else every,
+            save_seconds=60 * every if isinstance(every, Minutes) else None,
             workers=flag["workers"],
         ),
         resume=flag["resume"],

@@ -97,7 +97,7 @@ def recorded(
     record_start(config.run, state, ranks, facts=facts)
     try:
         yield
-    except Stopped:
+    except (Stopped, KeyboardInterrupt):
         _record_end(config, state, ranks, started)
         raise
     _record_end(config, state, ranks, started)

@@ -68,7 +68,7 @@ def main(flags: Namespace) -> None:
     parts = load_splits(config, "test")
     warn_of_tested_rows(config, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
-    with held_locks() as locks, session(notes_stops=False) as ranks:
+    with held_locks() as locks, session() as ranks:
         started = time.monotonic()
         if ranks.is_main:
             config.run.check_writable(keep=False)

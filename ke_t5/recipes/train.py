@@ -149,6 +149,7 @@ def trainer_of(
             log_every=loop.log_every,
             validate_every=loop.validate_every,
             save_every=loop.save_every,
+            save_seconds=loop.save_seconds,
             patience=config.fit.early_stopping,
         ),
         checkpointer=Checkpointer(
@@ -185,8 +186,10 @@ def restore_run(config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: 
 
 def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:
     """Fits the model; logs, validates and saves on the way and at the end."""
-    from ke_t5.train.loop import fit
+    from ke_t5.train.loop import epoch_of, fit
 
+    epoch, ends_epoch = epoch_of(plan, trainer.state.step)
+    trainer.catch_up(epoch, ends_epoch=ends_epoch)
     if trainer.goes_on():
         updates = fit(
             trainer.state,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ke_t5 import stops
 from ke_t5.checkpoint.checkpointer import Checkpointer
+from ke_t5.checkpoint.closing import Validation
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Stopped
 from ke_t5.recipes.validator import Validator
@@ -27,6 +30,7 @@ class Timetable:
     Attributes:
         epoch_steps: updates in all epochs; num_steps: those of them after which this launch ends.
         log_every, validate_every, save_every: None for never (but at the end of an epoch).
+        save_seconds: the time between two checkpoints, None for any.
         patience: validations without a better score after which the run ends, None: never.
     """
 
@@ -35,6 +39,7 @@ class Timetable:
     log_every: int
     validate_every: int | None = None
     save_every: int | None = None
+    save_seconds: float | None = None
     patience: int | None = None
 
 
@@ -54,17 +59,34 @@ class Trainer:
         self.state, self.ranks, self.timetable, self.run = state, ranks, timetable, run
         self.checkpointer, self.validator = checkpointer, validator
         self.log = RunLog(run, enabled=False)
+        self._saved_at = time.monotonic()
 
     def open_logs(self, *, is_resumed: bool) -> None:
         """Continues the logs of a run that is resumed, else starts them."""
         if self.goes_on() or self.checkpointer.closing is None:
             self.checkpointer.revert_closing()
         resume_step = self.state.step if is_resumed else None
-        self.log = RunLog(self.run, resume_step=resume_step, enabled=self.ranks.is_main)
+        self.log = RunLog(
+            self.run,
+            resume_step=resume_step,
+            is_validated=not self.checkpointer.is_unvalidated,
+            enabled=self.ranks.is_main,
+        )
 
     def goes_on(self) -> bool:
         """Whether this launch has a step to make."""
         return self.state.step < self.timetable.num_steps and not self._is_patience_over()
+
+    def catch_up(self, epoch: int, *, ends_epoch: bool) -> None:
+        """Makes the validation before which the launch that is resumed has ended, if there is one.
+
+        Args:
+            epoch: of the last update, from 0; `ends_epoch` if it was its last.
+        """
+        is_open = self.checkpointer.is_unvalidated and self.checkpointer.closing is None
+        if is_open and self._is_time_to_validate(self.state.step, ends_epoch=ends_epoch):
+            with stops.postponed():
+                self._validate(epoch)
 
     def train(self, updates: Iterable[Update]) -> None:
         """Makes the updates.
@@ -76,20 +98,35 @@ class Trainer:
         with (
             ProgressBar(steps, initial=self.state.step, enabled=is_main) as bar,
             logging_redirect_tqdm([logging.getLogger("ke_t5")]),
+            stops.postponed(),
         ):
             for update in updates:
                 bar.update()
                 self._log(update, bar)
-                if self._is_time_to_validate(update):
-                    self._validate(update)
+                if self._is_time_to_validate(update.step, ends_epoch=update.ends_epoch):
+                    self._validate(update.epoch)
                 elif _is_due(update.step, self.timetable.save_every):
-                    self.checkpointer.save()
-                if self.ranks.agree_to_stop():
-                    self.checkpointer.save()
+                    self._save()
+                must_stop, must_save = self.ranks.agree(stops.requested(), self._is_time_to_save())
+                if must_stop or must_save:
+                    self._save()
+                if must_stop:
                     self.log.close()
                     raise Stopped(f"at step {update.step}, saved in {self.run / 'weights'}")
                 if self._is_patience_over():
                     break
+
+    def _save(self, *, is_best: bool = False) -> None:
+        self.checkpointer.save(is_best=is_best)
+        self._saved_at = time.monotonic()
+
+    def _is_time_to_save(self) -> bool:
+        """Whether process 0 wants a checkpoint, once for each."""
+        seconds, now = self.timetable.save_seconds, time.monotonic()
+        if seconds is None or not self.ranks.is_main or now - self._saved_at < seconds:
+            return False
+        self._saved_at = now
+        return True
 
     def _log(self, update: Update, bar: ProgressBar) -> None:
         """Writes the mean loss since the last logged step."""
@@ -104,21 +141,33 @@ class Trainer:
         self.log.step(update.step, epoch=update.epoch, loss=loss, lr=update.lr)
         bar.show(loss=loss)
 
-    def _is_time_to_validate(self, update: Update) -> bool:
-        return update.ends_epoch or _is_due(update.step, self.timetable.validate_every)
+    def _is_time_to_validate(self, step: int, *, ends_epoch: bool) -> bool:
+        return ends_epoch or _is_due(step, self.timetable.validate_every)
 
-    def _validate(self, update: Update) -> None:
+    def _validate(self, epoch: int) -> None:
         """Validates, and saves a checkpoint, as the best one if it is."""
         step = self.state.step
-        validation = self.validator.validate(step)
+        validation = self._evaluate()
         self.log.scores(step, split=self.validator.name, scores=validation["scores"])
         is_best = self.checkpointer.add(validation)
         logger.info(
-            "epoch %d, step %d: %s%s", update.epoch + 1, step,
+            "epoch %d, step %d: %s%s", epoch + 1, step,
             format_scores(validation["scores"]), " (best so far)" if is_best else "",
         )  # fmt: skip
-        self.checkpointer.save(is_best=is_best)
+        self._save(is_best=is_best)
         self._write(step, is_best=is_best)
+
+    def _evaluate(self) -> Validation:
+        """The validation of this step, which may take long: the step is saved first."""
+        step = self.state.step
+        self._save()
+        try:
+            with stops.at_once():
+                return self.validator.validate(step)
+        except KeyboardInterrupt:
+            self.log.close()
+            where = self.run / "weights"
+            raise Stopped(f"at step {step}, before its validation, saved in {where}") from None
 
     def _write(self, step: int, *, is_best: bool) -> None:
         if self.ranks.is_main and (is_best or self.checkpointer.best is None):
@@ -130,18 +179,23 @@ class Trainer:
 
     def finish(self) -> None:
         """Validates a run that ended between two validations of its schedule; closes the logs."""
+        with stops.postponed():
+            self._close_run()
+            self.log.close()
+        stops.check()
+
+    def _close_run(self) -> None:
         step, checkpointer = self.state.step, self.checkpointer
         if checkpointer.closing is not None:
             checkpointer.point_at_best()
         elif step != checkpointer.validated_at:
-            validation = self.validator.validate(step)
+            validation = self._evaluate()
             is_best = checkpointer.close(validation, self.validator.folders())
             self._write(step, is_best=is_best)
-            checkpointer.save(is_best=is_best)
+            self._save(is_best=is_best)
         if checkpointer.closing is not None:
             scores = checkpointer.closing["scores"]
             self.log.scores(step, split=self.validator.name, scores=scores, is_closing=True)
-        self.log.close()
 
 
 def _is_due(step: int, every: int | None) -> bool:

@@ -40,11 +40,17 @@ class RunLog:
     """
 
     def __init__(
-        self, folder: Path, *, resume_step: int | None = None, enabled: bool = True
+        self,
+        folder: Path,
+        *,
+        resume_step: int | None = None,
+        is_validated: bool = True,
+        enabled: bool = True,
     ) -> None:
         self._folder = folder
         self._is_open = enabled
         self._end_step = 0 if resume_step is None else resume_step + 1
+        self._end_scores = self._end_step - (not is_validated)
         self._tensorboard = None
         self._has_tensorboard = True
         self._restart_clock()
@@ -55,7 +61,7 @@ class RunLog:
 
     def _open(self, name: str) -> TextIO:
         path = self._folder / name
-        _cut(path, self._end_step)
+        _cut(path, self._end_step, self._end_scores)
         return path.open("a", encoding="utf-8", newline="\n", buffering=1)
 
     def count(self, *, rows: int, tokens: int) -> None:
@@ -154,22 +160,24 @@ class RunLog:
         return self._tensorboard
 
 
-def _cut(path: Path, end_step: int) -> None:
-    """Keeps the lines that stay in a run that resumes at `end_step`, in one instant."""
+def _cut(path: Path, end_step: int, end_scores: int) -> None:
+    """Keeps the lines of steps before `end_step`, those with scores of steps before `end_scores`,
+    in one instant."""
     if not path.exists():
         return
     # What follows the last line's end is a line that a killed process has begun.
     lines = path.read_bytes().split(b"\n")[:-1]
     remove_leftovers(path.parent, path.name)
-    content = b"".join(line + b"\n" for line in lines if _stays(line, end_step))
+    content = b"".join(line + b"\n" for line in lines if _stays(line, end_step, end_scores))
     write_atomically(path, content, is_durable=True)
 
 
-def _stays(line: bytes, end_step: int) -> bool:
-    """Whether a line is whole, of a step before `end_step`, and not of a closing validation."""
+def _stays(line: bytes, end_step: int, end_scores: int) -> bool:
+    """Whether a line is whole, of a step before its end, and not of a closing validation."""
     try:
         values = json.loads(line)
-        return values["step"] < end_step and not values.get("closing")
+        end = end_scores if "scores" in values else end_step
+        return values["step"] < end and not values.get("closing")
     except (ValueError, KeyError, TypeError):
         return False
 

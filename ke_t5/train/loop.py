@@ -96,6 +96,16 @@ def count_steps(plan: BatchPlan, num_epochs: int) -> int:
     return sum(plan.num_batches(epoch) for epoch in range(num_epochs))
 
 
+def epoch_of(plan: BatchPlan, step: int) -> tuple[int, bool]:
+    """The epoch that an update belongs to, from 0, and whether it is its last."""
+    end = 0
+    for epoch in itertools.count():
+        end += plan.num_batches(epoch)
+        if step <= end:
+            return epoch, step == end
+    raise AssertionError("the epochs never end")
+
+
 def loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module) -> np.ndarray:
     """Per example, its weight in the mean of the loss: its label tokens, or 1 for a labelled row.
 

@@ -13,6 +13,7 @@ from ke_t5.config.flags import (
     FLAGS,
     TEST,
     TRAIN,
+    Minutes,
     help_text,
     parse_test,
     parse_train,
@@ -230,6 +231,16 @@ def test_last_of_two_counts_and_is_told():
         (["--epochs=abc"], "error: --epochs 'abc': not a whole number; give 1 or more"),
         (["--max_steps=0"], "error: --max_steps '0': too small; give 1 or more"),
         (["--workers=-1"], "error: --workers '-1': too small; give 0 or more"),
+        (
+            ["--save_every", "15s"],
+            "error: --save_every '15s': neither steps nor minutes; give steps such as 500, or "
+            "minutes such as 15m",
+        ),
+        (
+            ["--save_every=0m"],
+            "error: --save_every '0m': neither steps nor minutes; give steps such as 500, or "
+            "minutes such as 15m",
+        ),
         (["--print_freq=0"], "error: --print_freq '0': too small; give 1 or more"),
         (["--seed=4294967296"], "error: --seed '4294967296': too large; give 4294967295 or less"),
         (
@@ -282,6 +293,13 @@ def test_fault_of_the_training_line(argv, line):
 )
 def test_fault_of_the_testing_line(argv, line):
     assert fault(parse_test, *argv) == line
+
+
+@pytest.mark.parametrize(("argv", "text"), [([], "15m"), (["--save_every=7.5m"], "7.5m")])
+def test_checkpoints_by_the_clock(argv, text):
+    every = parse_train(argv).save_every
+    assert isinstance(every, Minutes) and str(every) == text
+    assert every == float(text.removesuffix("m"))
 
 
 def test_all_faults_are_told_at_once():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ke_t5 import stops
 from ke_t5.errors import Stopped
+from ke_t5.recipes import trainer as trainer_module
 from ke_t5.recipes.trainer import Timetable, Trainer
 from ke_t5.train.loop import Update
 
@@ -21,7 +24,7 @@ class Recorder:
         self.state, self.calls = state, []
         self.scores_of = dict(scores)
         self.best = self.closing = None
-        self.waited, self.validated_at = 0, -1
+        self.waited, self.validated_at, self.is_unvalidated = 0, -1, False
 
     def note(self, what):
         self.calls.append(f"{what} {self.state.step}")
@@ -82,7 +85,7 @@ def made(tmp_path):
         )  # fmt: skip
         ranks = SimpleNamespace(
             is_main=is_main, mean=lambda value: value,
-            agree_to_stop=lambda: state.step == stops_at,
+            agree=lambda _stop, save: (state.step == stops_at, save),
         )  # fmt: skip
         recorder = Recorder(state, scores)
         settings = {"epoch_steps": 8, "num_steps": 8, "log_every": 3} | timetable
@@ -114,14 +117,14 @@ def calls(made, **settings):
 
 def test_it_validates_at_the_end_of_an_epoch_and_saves_with_it(made):
     assert calls(made, scores={4: 1.0, 8: 2.0}) == [
-        "log 2 3", "validate 4", "log scores 4", "save best 4", "write 4", "log 5 6", "log 7.5 8",
-        "validate 8", "log scores 8", "save best 8", "write 8",
+        "log 2 3", "save 4", "validate 4", "log scores 4", "save best 4", "write 4", "log 5 6",
+        "log 7.5 8", "save 8", "validate 8", "log scores 8", "save best 8", "write 8",
     ]  # fmt: skip
 
 
 def test_results_of_a_worse_validation_are_not_written(made):
     found = calls(made, scores={4: 2.0, 8: 1.0})
-    assert "save 8" in found and "write 4" in found and "write 8" not in found
+    assert found.count("save 8") == 2 and "write 4" in found and "write 8" not in found
 
 
 def test_it_validates_and_saves_in_between_as_well(made):
@@ -129,9 +132,11 @@ def test_it_validates_and_saves_in_between_as_well(made):
     assert [call for call in found if call.startswith("validate")] == [
         "validate 3", "validate 4", "validate 6", "validate 8",
     ]  # fmt: skip
-    # A validation saves: step 4 is saved once.
+    # A validation saves before and after: a checkpoint that is due is one of these.
     saves = [call for call in found if call.startswith("save")]
-    assert saves == ["save 2", "save best 3", "save 4", "save 6", "save 8"]
+    assert saves == [
+        "save 2", "save 3", "save best 3", *["save 4"] * 2, *["save 6"] * 2, *["save 8"] * 2,
+    ]  # fmt: skip
 
 
 def test_the_end_that_max_steps_sets_is_not_logged(made):
@@ -154,6 +159,37 @@ def test_a_stop_is_answered_with_a_checkpoint(made, tmp_path):
     assert recorder.calls == ["save 2", "end of log 2"]
 
 
+def test_a_stop_during_a_validation_ends_it_at_once(made, tmp_path):
+    trainer, recorder = made()
+    recorder.validate = lambda _step: signal.raise_signal(signal.SIGUSR1)
+    place = f"at step 4, before its validation, saved in {tmp_path}/weights"
+    with pytest.raises(Stopped, match=place), stops.listening():
+        trainer.train(updates(trainer))
+    assert recorder.calls == ["log 2 3", "save 4", "end of log 4"]
+
+
+def test_a_validation_that_a_launch_did_not_end_is_made_at_first(made):
+    for settings, is_unvalidated, expected in (
+        ({"step": 4}, True, ["save 4", "validate 4", "log scores 4", "save best 4", "write 4"]),
+        ({"step": 4}, False, []),
+        ({"step": 3}, True, []),
+        ({"step": 3, "validate_every": 3}, True, ["save 3", "validate 3"]),
+    ):
+        trainer, recorder = made(**settings)
+        recorder.is_unvalidated = is_unvalidated
+        trainer.catch_up(0, ends_epoch=settings["step"] == 4)
+        assert recorder.calls[: len(expected) or None] == expected
+
+
+def test_it_saves_when_time_has_passed(made, monkeypatch):
+    trainer, recorder = made(save_seconds=60.0, epoch_steps=4, num_steps=4)
+    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: 25.0 * trainer.state.step)
+    trainer._saved_at = 0.0
+    trainer.train(updates(trainer))
+    saves = [call for call in recorder.calls if "save" in call]
+    assert saves == ["save 3", "save 4", "save best 4"]
+
+
 def test_other_processes_write_no_results(made):
     assert not [call for call in calls(made, is_main=False) if call.startswith("write")]
 
@@ -164,7 +200,7 @@ def test_a_run_that_ends_within_an_epoch_is_validated_once_more(made):
     recorder.calls.clear()
     trainer.finish()
     assert recorder.calls == [
-        "validate 6", "write 6", "save best 6", "log closing 6", "end of log 6",
+        "save 6", "validate 6", "write 6", "save best 6", "log closing 6", "end of log 6",
     ]  # fmt: skip
     assert recorder.replaced == ["eval/validation"]
 

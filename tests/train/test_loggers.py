@@ -75,6 +75,16 @@ def test_a_line_cut_by_a_kill_is_dropped(tmp_path):
     assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [1, 2, 2, 3]
 
 
+def test_scores_of_a_validation_that_is_made_again_are_dropped(tmp_path):
+    run(tmp_path)
+    before = lines(tmp_path / "metrics.jsonl")
+    RunLog(tmp_path, resume_step=2, is_validated=False).close()
+    dropped = [line for line in before if line["step"] == 2 and "scores" in line]
+    assert dropped
+    kept = [line for line in before if line["step"] <= 2 and line not in dropped]
+    assert lines(tmp_path / "metrics.jsonl") == kept
+
+
 def test_a_new_run_begins_anew(tmp_path):
     run(tmp_path)
     run(tmp_path, last=1)
