@@ -34,7 +34,7 @@ from benchmarks.gpu_steps import (
 from ke_t5.distributed import Ranks
 from ke_t5.pipe import Examples, Folders, get_batches, get_task
 from ke_t5.train.loop import TrainState, fit
-from ke_t5.train.optimizers import get_optimizer
+from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import FitSettings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ from ke_t5.pipe import Examples, Feature, get_batches
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.rows import ROW_ID
 from ke_t5.train.loop import TrainState, fit
-from ke_t5.train.optimizers import get_optimizer
+from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import FitSettings, recompute_activations
 
 LEARNING_RATE = 1e-4

@@ -35,7 +35,7 @@ from ke_t5.distributed import Ranks
 from ke_t5.pipe import EvaluationHelper, Examples, Folders, evaluate, get_batches, get_task
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loop import TrainState, count_steps, fit
-from ke_t5.train.optimizers import get_optimizer
+from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import FitSettings
 
 BATCH_SIZE, LEARNING_RATE = 32, 5e-4

@@ -37,7 +37,7 @@ from ke_t5.pipe import (
     get_task,
 )
 from ke_t5.train.loop import TrainState, fit
-from ke_t5.train.optimizers import get_optimizer
+from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import FitSettings, autocast
 
 WINDOWS = (1, 8, 50)

@@ -16,8 +16,8 @@ from support.processes import ROOT
 
 LINES = (
     "errors files fault_points programs standard_streams config.resume config.spellings "
-    "config.annotations config.gin_syntax config.configurable forms lookup.families pipe.code "
-    "checkpoint.names",
+    "config.annotations config.gin_syntax config.configurable config.precedence forms "
+    "lookup.families pipe.code checkpoint.names",
     "config config.ranges user_modules checkpoint report task.qa hub class_numbers composition "
     "faults launchers stops seals pipe.integrity",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
@@ -35,7 +35,7 @@ LINES = (
     "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
     "checkpoint.checkpoints checkpoint.closing",
     "lookup.tokenizer_fit checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation "
-    "task.metrics task.checks task.steps task.qa.layouts",
+    "task.metrics task.checks task.steps task.qa.layouts train.optimizer_config",
     "models.vocabulary pipe.task task.decoders",
     "models.build pipe.prediction pipe.mixture task.forms task.inputs task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured train.loop",
@@ -54,6 +54,7 @@ LIGHT = (
     "readers.korquad", "readers.kor_corpora",
     "lookup.loader", "lookup.hub", "lookup.choice", "task.labels", "task.text", "task.spans",
     "task.metrics", "task.submission", "pipe", "task.task", "train.optimizers",
+    "train.optimizer_config", "config.run_config",
     "train.settings", "train.schedules", "recipes.train", "recipes.test", "cli",
 )  # fmt: skip
 HEAVY = (

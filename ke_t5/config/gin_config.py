@@ -14,7 +14,9 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import gin.config
 
@@ -25,33 +27,39 @@ from ke_t5.config.ranges import problem_of
 from ke_t5.errors import UserError, suggestion
 from ke_t5.user_modules import import_user_module
 
+# (scope, complete name, parameter)
+Key = tuple[str, str, str]
 SEARCH = (Path("gin"), Path(__file__).resolve().parents[1] / "gin")
 
 
+@dataclass(frozen=True)
 class Configuration:
-    """What is bound, in which place, and what the run used of it.
+    """What is bound, and in which place.
 
-    `bindings` maps (scope, complete name, parameter) to the binding that counts. `notes` has a line
-    for each binding given twice and for each that a flag has beaten.
+    Attributes:
+        bindings: (scope, complete name, parameter) -> the binding that counts.
+        notes: a line for each binding given twice and for each that a flag has beaten.
     """
 
-    def __init__(self, bindings: Iterable[Binding] = ()) -> None:
-        self.bindings: dict[tuple[str, str, str], Binding] = {}
-        self.notes: list[str] = []
-        self._asked: set[tuple[str, str, str]] = set()
-        for binding in bindings:
-            self._take(binding)
+    bindings: Mapping[Key, Binding] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    def _take(self, binding: Binding) -> None:
-        before = self.bindings.get(binding.key)
-        # A parameter on the command line is there to replace what a file says.
-        deliberate = before and (binding.source, before.source) == ("param", "file")
-        if before and not deliberate and not is_required(before.value):
-            self.notes.append(
-                f"{binding.place}: {binding.name!r} is bound at {before.place} too; "
-                f"{binding.place} is used"
-            )
-        self.bindings[binding.key] = binding
+    @classmethod
+    def of(cls, bindings: Iterable[Binding]) -> Configuration:
+        """The configuration of bindings in the order of reading: the last of a key counts."""
+        final: dict[Key, Binding] = {}
+        notes = []
+        for binding in bindings:
+            before = final.get(binding.key)
+            # A parameter on the command line is there to replace what a file says.
+            deliberate = before and (binding.source, before.source) == ("param", "file")
+            if before and not deliberate and not is_required(before.value):
+                notes.append(
+                    f"{binding.place}: {binding.name!r} is bound at {before.place} too; "
+                    f"{binding.place} is used"
+                )
+            final[binding.key] = binding
+        return cls(MappingProxyType(final), tuple(notes))
 
     def bound(self, name: str) -> bool:
         """Whether anybody has bound `name` ("AdamW.lr", unscoped)."""
@@ -67,29 +75,35 @@ class Configuration:
         return self.bindings.get(self._key(name))
 
     def value(self, name: str, default: object = None) -> object:
-        """What `name` is bound to, macros and calls resolved, else `default`. Counts as read."""
-        key = self._key(name)
-        if key not in self.bindings:
-            return default
-        self._asked.add(key)
-        return copy.deepcopy(self.bindings[key].value)
+        """What `name` is bound to, macros and calls resolved, else `default`."""
+        binding = self.binding(name)
+        return default if binding is None else copy.deepcopy(binding.value)
 
-    def bind(self, name: str, value: object, place: str) -> None:
-        """Binds for the run itself, over what a file said; a different value there is reported.
+    def conflict(self, name: str, value: object, place: str) -> str | None:
+        """A line if `name` is bound to something else than the value that is used.
 
         Args:
-            place: who says so, for that note: a flag as given ("--learning_rate 3e-4").
+            place: who says so: a flag as given ("--learning_rate 3e-4").
         """
-        key = self._key(name)
-        before = self.bindings.get(key)
-        if before and before.value != value:
-            self.notes.append(
-                f"{place} is used, not {before.place}: {before.name} = {before.value!r}"
-            )
-        scope, complete, parameter = key
-        self.bindings[key] = Binding(scope, complete, parameter, value, name, place, "run")
+        before = self.binding(name)
+        if before is None or before.value == value:
+            return None
+        return f"{place} is used, not {before.place}: {before.name} = {before.value!r}"
+
+    def with_binding(self, name: str, value: object, place: str) -> Configuration:
+        """The same with what the run itself binds, over what a file said, in gin too; a different
+        value there is noted.
+
+        Args:
+            place: who says so, for that note.
+        """
+        scope, complete, parameter = key = self._key(name)
         with gin.unlock_config():
             gin.bind_parameter(key, value)
+        binding = Binding(scope, complete, parameter, value, name, place, "run")
+        note = self.conflict(name, value, place)
+        notes = self.notes if note is None else (*self.notes, note)
+        return Configuration(MappingProxyType({**self.bindings, key: binding}), notes)
 
     def unread(self) -> list[str]:
         """A line for each binding of the user that nothing in this run has read so far."""
@@ -103,7 +117,7 @@ class Configuration:
                 for (inside, called), values in calls.items()
                 for prefix in (f"{scope}/" if scope else "",)
             )
-            if not read and key not in self._asked and binding.source != "run":
+            if not read and binding.source != "run":
                 lines.append(
                     f"{binding.place}: {binding.name!r} is set but this run never reads it"
                 )
@@ -126,7 +140,7 @@ class Configuration:
                 text = f"{before}{header}{rule}\n{line}\n{rest}"
         return text
 
-    def _key(self, name: str) -> tuple[str, str, str]:
+    def _key(self, name: str) -> Key:
         selector, _, parameter = name.rpartition(".")
         (complete,) = gin_bindings.matching(selector) or [selector]
         return "", complete, parameter
@@ -150,7 +164,7 @@ def configure(
     reader = Reader(search)
     read = [binding for name in gin_files for binding in reader.file(name)]
     read += [binding for text in gin_params for binding in reader.param(text)]
-    configuration = Configuration(read)
+    configuration = Configuration.of(read)
     final = list(configuration.bindings.values())
     macros = {b.scope: b for b in final if b.selector == MACRO}
     problems = reader.problems + [p for b in final for p in faults(b, macros)]

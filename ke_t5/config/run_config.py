@@ -1,45 +1,47 @@
 """A run as it was asked for: flags, gin and the task's defaults resolved once, then frozen.
 
-A flag beats gin, gin beats the task's default, and that beats the package's own. What only a
-later step knows replaces a part: which run and weights to start from (`ModelOrigin`), the splits
-after the data folder was read (`Splits`), and the warm-up once the model is known
-(`ScheduleConfig`); see `dataclasses.replace` in the recipes. The learning rate that no flag sets is
-decided where the optimizer is made, since its default depends on the model (`get_optimizer`).
+A flag beats gin, gin beats the task's default, and that beats the package's own (`first_set`).
+What only a later step knows replaces a part: which run and weights to start from (`ModelOrigin`),
+the splits after the data folder was read (`Splits`), and once the model is known the learning rate
+and the warm-up that nobody has set (`OptimizerConfig`, `ScheduleConfig`).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import math
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ke_t5.config.flags import Minutes
 from ke_t5.config.gin_config import Configuration
+from ke_t5.config.precedence import first_set
 from ke_t5.config.resume import ResumeRequest
-from ke_t5.pipe import Folders, Mixture, Task
+from ke_t5.pipe import EvaluationHelper, Folders, Mixture, Task
 from ke_t5.pipe.batches import BatchSettings, batch_settings
+from ke_t5.pipe.prediction import GenerationSettings
 from ke_t5.pipe.task import length_settings
+from ke_t5.train.optimizer_config import OptimizerConfig, get_optimizer_config
+from ke_t5.train.schedules import ScheduleSettings, schedule_settings
 from ke_t5.train.settings import FitSettings, get_fit_settings
 
 if TYPE_CHECKING:
     from ke_t5.recipes.folders import RunFolder
 
-Value = TypeVar("Value")
+logger = logging.getLogger(__name__)
 
 PURPOSES = ("train", "validation", "test")
 SPLIT_FLAGS = {"train": "train_split", "validation": "valid_split", "test": "test_split"}
-
-
-def first_set(*values: Value | None) -> Value:
-    """The first value that is not None, of those given in the order of precedence.
-
-    >>> first_set(None, 16, 32)
-    16
-    """
-    return next(value for value in values if value is not None)
+# Schedules that change the rate at every step.
+CHANGING = ("linear", "cosine", "inverse_sqrt")
+WARMUP_RATIO, WARMUP_STEPS = "get_scheduler.warmup_ratio", "get_scheduler.warmup_steps"
+# Steps of the default warm-up, at most.
+MOST_WARMUP = 100
 
 
 @dataclass(frozen=True)
@@ -128,18 +130,33 @@ class ScheduleConfig:
 
     Attributes:
         name: of the schedule, None for a constant rate that nobody asked for.
-        warmup: steps (int) or share of all steps (float) as given, None if it is not.
+        settings: of warm-up and decay.
+        is_open: whether neither --schedule nor --warmup is given: then the model decides.
+        is_warmup_bound: whether gin sets the warm-up.
         has_default_warmup: whether the number of warm-up steps follows from that of all steps.
     """
 
     name: str | None
-    warmup: int | float | None = None
+    settings: ScheduleSettings
+    is_open: bool = False
+    is_warmup_bound: bool = False
     has_default_warmup: bool = False
 
     @property
     def in_force(self) -> str:
         """The name of the schedule that is used."""
         return self.name or "constant"
+
+    @property
+    def changes_rate(self) -> bool:
+        """Whether the rate is not the same at every step."""
+        rises = self.name == "constant_with_warmup" and self.settings.has_warmup
+        return self.name in CHANGING or rises
+
+    def with_warmup_steps(self, steps: int, *, is_default: bool) -> ScheduleConfig:
+        """The same with that number of warm-up steps."""
+        settings = self.settings._replace(warmup_steps=steps)
+        return dataclasses.replace(self, settings=settings, has_default_warmup=is_default)
 
 
 @dataclass(frozen=True)
@@ -148,7 +165,6 @@ class LoopConfig:
 
     Attributes:
         epochs: passes over the data; max_steps: updates after which the launch ends, None for all.
-        learning_rate: the flag's, None for gin's or the model's own.
         log_every, validate_every, save_every: None for never; save_seconds: None for never, the
             time between two checkpoints.
         workers: threads per process that load batches ahead.
@@ -156,7 +172,6 @@ class LoopConfig:
 
     epochs: int
     max_steps: int | None
-    learning_rate: float | None
     log_every: int
     validate_every: int | None
     save_every: int | None
@@ -171,9 +186,10 @@ class RunConfig:
     Attributes:
         run: the run's folder.
         origin: where the model comes from; the pre-trained model until that is decided.
+        generation: task -> how its predictions are made.
         hf_path: as given: "default" or a folder, None for none. submission: file of predictions.
         flags: flag -> value, as parsed; given: flag -> what the user typed, if given.
-        gin: what gin binds, for the record of what the run reads.
+        gin: what gin binds, and where.
     """
 
     task: Task | Mixture
@@ -183,8 +199,10 @@ class RunConfig:
     data: DataConfig
     batches: BatchConfig
     fit: FitSettings
+    optimizer: OptimizerConfig
     schedule: ScheduleConfig
     loop: LoopConfig
+    generation: Mapping[str, GenerationSettings]
     resume: ResumeRequest | None
     hf_path: str | None
     submission: str | None
@@ -237,21 +255,22 @@ def resolve_config(
             model_columns_only=flag["pass_only_model_io"],
         ),
         batches=BatchConfig(
-            first_set(flag["batch_size"], task.defaults.batch_size),
+            first_set(flag["batch_size"], default=task.defaults.batch_size),
             batch_settings() if is_training else BatchSettings(),
         ),
         fit=get_fit_settings(),
-        schedule=ScheduleConfig(flag.get("schedule"), flag.get("warmup")),
+        optimizer=get_optimizer_config(flag.get("learning_rate")),
+        schedule=_schedule(flags, gin),
         loop=LoopConfig(
-            epochs=first_set(flag.get("epochs"), task.defaults.epochs),
+            epochs=first_set(flag.get("epochs"), default=task.defaults.epochs),
             max_steps=flag.get("max_steps"),
-            learning_rate=flag.get("learning_rate"),
             log_every=flag.get("print_freq", 1),
             validate_every=flag.get("eval_every"),
             save_every=None if isinstance(every, Minutes) else every,
             save_seconds=60 * every if isinstance(every, Minutes) else None,
             workers=flag["workers"],
         ),
+        generation={member.name: EvaluationHelper(member).settings for member in task.members},
         resume=flag["resume"],
         hf_path=flag["hf_path"],
         submission=flag.get("submission"),
@@ -261,3 +280,46 @@ def resolve_config(
         given=MappingProxyType(flags.given),
         gin=gin,
     )
+
+
+def _schedule(flags: Namespace, gin: Configuration) -> ScheduleConfig:
+    """The schedule of the flags and gin; a share that --warmup gives beats steps in gin too."""
+    name, warmup = getattr(flags, "schedule", None), getattr(flags, "warmup", None)
+    bound = schedule_settings()
+    share = warmup if isinstance(warmup, float) else None
+    steps = warmup if share is None else None
+    settings = bound._replace(
+        warmup_ratio=first_set(share, default=bound.warmup_ratio),
+        warmup_steps=None if share is not None else first_set(steps, default=bound.warmup_steps),
+    )
+    used = {WARMUP_RATIO: settings.warmup_ratio, WARMUP_STEPS: settings.warmup_steps}
+    for parameter, value in used.items():
+        note = gin.conflict(parameter, value, flags.given.get("warmup", ""))
+        if warmup is not None and note is not None:
+            logger.warning(note)
+    if warmup and name in (None, "constant"):
+        name = "constant_with_warmup"
+    return ScheduleConfig(
+        name,
+        settings,
+        is_open=name is None and warmup is None,
+        is_warmup_bound=any(map(gin.bound, used)),
+    )
+
+
+def with_default_warmup(config: RunConfig, num_steps: int) -> RunConfig:
+    """The configuration with the warm-up of pre-trained encoders if nobody asked for another.
+
+    KLUE's published settings warm them up over a tenth of the steps. By default they get that, but
+    at most `MOST_WARMUP` steps: a run that `--max_steps` cuts off early would otherwise never reach
+    its rate.
+    """
+    if not config.schedule.is_open:
+        return config
+    schedule = dataclasses.replace(config.schedule, name="constant_with_warmup")
+    if not schedule.is_warmup_bound:
+        default = min(math.ceil(num_steps / 10), MOST_WARMUP)
+        schedule = schedule.with_warmup_steps(default, is_default=True)
+        if not config.origin.is_resumed:
+            logger.info("warm-up: %d steps (--warmup 0 for none)", default)
+    return dataclasses.replace(config, schedule=schedule)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
@@ -67,6 +69,15 @@ def _takes_segments(model: torch.nn.Module) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How a task's predictions are made; the attributes are the arguments of `EvaluationHelper`."""
+
+    model_fn: str
+    model_kwargs: Mapping[str, Any]
+    model_input_keys: tuple[str, ...] | None
+
+
 @configurable(module="ke_t5.pipe.evaluation", denylist=["task", "seed"])
 class EvaluationHelper:
     """How a task's predictions are made.
@@ -100,6 +111,13 @@ class EvaluationHelper:
             limit = task.defaults.generate.get("max_new_tokens", limit)
             self.model_kwargs = arguments.with_limit(self.model_kwargs, limit)
         self.model_input_keys = model_input_keys
+
+    @property
+    def settings(self) -> GenerationSettings:
+        """The settings as given, else the task's own."""
+        keys = self.model_input_keys
+        keys = None if keys is None else tuple(keys)
+        return GenerationSettings(self.model_fn, MappingProxyType(self.model_kwargs), keys)
 
     @property
     def generates(self) -> bool:

@@ -196,6 +196,17 @@ def _texts_of(batch: Batch, name: str) -> list[str]:
     return batch[name]
 
 
+def check_room(tokenizer: Any, max_length: int, *, pair: bool) -> None:
+    """Raises UserError if the tokenizer's special tokens alone are longer."""
+    num_special = tokenizer.num_special_tokens_to_add(pair=pair)
+    if num_special > max_length:
+        raise UserError(
+            f"max length {max_length} is below the tokenizer's {num_special} special tokens",
+            "get_dataset.sequence_length",
+            "raise it",
+        )
+
+
 def encode(
     tokenizer: Any, texts: Sequence[list[str]], max_length: int
 ) -> tuple[dict[str, list[list[int]]], list[int]]:
@@ -208,13 +219,7 @@ def encode(
     too_long = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) > max_length]
     if too_long:
         long_texts = [[column[i] for i in too_long] for column in texts]
-        num_special = tokenizer.num_special_tokens_to_add(pair=len(texts) == 2)
-        if num_special > max_length:
-            raise UserError(
-                f"max length {max_length} is below the tokenizer's {num_special} special tokens",
-                "get_dataset.sequence_length",
-                "raise it",
-            )
+        check_room(tokenizer, max_length, pair=len(texts) == 2)
         cut = tokenizer(*long_texts, truncation=True, max_length=max_length, verbose=False)
         for name, column in encoded.items():
             for place, row in enumerate(too_long):

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from ke_t5.config.run_config import RunConfig
-from ke_t5.train.optimizers import check_optimizer
+from typing import Any
 
-CHANGING = ("linear", "cosine", "inverse_sqrt")  # schedules that change the rate at every step
+from ke_t5.config.run_config import RunConfig
+from ke_t5.forms import FORMS
+from ke_t5.pipe import Task
+from ke_t5.pipe.preprocessors import check_room
+from ke_t5.task.inputs import input_form
+from ke_t5.train.optimizer_config import check_optimizer
 
 
 def check_training(config: RunConfig) -> None:
-    """Raises UserError for settings of the optimizer and its schedule that exclude each other."""
-    schedule = config.schedule
-    is_scheduled = bool(schedule.warmup) or schedule.name in CHANGING
-    check_optimizer(learning_rate=config.loop.learning_rate, is_scheduled=is_scheduled)
+    """Raises UserError for settings of the optimizer and its schedule that exclude each other, or
+    that the user's own optimizer refuses."""
+    check_optimizer(config.optimizer, is_scheduled=config.schedule.changes_rate)
+
+
+def check_lengths(config: RunConfig) -> None:
+    """Raises UserError for a length in gin that is below the tokenizer's special tokens."""
+    for task in config.task.members if config.data.lengths else ():
+        _check_lengths_of(task, config.data.lengths or {})
+
+
+def _check_lengths_of(task: Task, lengths: dict[str, int]) -> None:
+    columns = {"inputs": "input_ids"}
+    if FORMS[task.form].generates:
+        columns["targets"] = "labels"
+    for name in lengths.keys() & columns.keys():
+        feature = task.output_features.get(columns[name])
+        if feature is not None and feature.tokenizer is not None:
+            tokenizer = feature.load_tokenizer()
+            check_room(
+                tokenizer, lengths[name], pair=name == "inputs" and _is_pair(task, tokenizer)
+            )
+
+
+def _is_pair(task: Task, tokenizer: Any) -> bool:
+    """Whether the tokenizer gets two segments: premise and hypothesis, question and passage."""
+    reads_passages = task.form == "question_answering" and tokenizer.sep_token is not None
+    return reads_passages or isinstance(input_form(task, tokenizer), dict)
 
 
 def check_model(config: RunConfig) -> None:

@@ -60,7 +60,7 @@ def from_run(config: RunConfig) -> RunConfig:
         raise UserError(what, f"--resume {config.resume} ({run.path})", fix, Exit.CHECKPOINT)
     is_sealed = run.read_run().get("sealed", False)
     check_folder(run.model, where=f"--resume {config.resume}:", is_sealed=is_sealed)
-    use_tokenizer(config, run.model, flag="--resume")
+    config = use_tokenizer(config, run.model, flag="--resume")
     origin = dataclasses.replace(
         config.origin, folder=str(run.model), has_weights=False, is_resumed=True
     )
@@ -85,7 +85,7 @@ def from_export(config: RunConfig) -> RunConfig:
     found = find_pretrained(folder, where="--hf_path")
     require_weights(found, where="--hf_path")
     check_class(config, saved_class(found), f"--hf_path {folder}")
-    use_tokenizer(config, folder, flag="--hf_path")
+    config = use_tokenizer(config, folder, flag="--hf_path")
     return dataclasses.replace(config, origin=ModelOrigin(str(folder), may_draw_head=False))
 
 
@@ -94,7 +94,7 @@ def from_sample(config: RunConfig) -> RunConfig:
     from ke_t5.sample import sample_model_dir
 
     folder = sample_model_dir(config.data.folders.cache, backbone_type(load_class(config)))
-    use_tokenizer(config, folder, flag="--sample")
+    config = use_tokenizer(config, folder, flag="--sample")
     origin = dataclasses.replace(config.origin, folder=str(folder), has_weights=False)
     return dataclasses.replace(config, origin=origin)
 
@@ -104,10 +104,10 @@ def from_pre_trained(config: RunConfig, *, from_scratch: bool) -> RunConfig:
     pretrained = find_pretrained(config.origin.folder)
     if not from_scratch:
         require_weights(pretrained)
-    settle_vocabulary(config.gin, pretrained)
+    gin = settle_vocabulary(config.gin, pretrained)
     fit_vocabulary(pretrained, where=f"--pre_trained_model {pretrained.name}")
     origin = dataclasses.replace(config.origin, has_weights=not from_scratch)
-    return dataclasses.replace(config, origin=origin)
+    return dataclasses.replace(config, origin=origin, gin=gin)
 
 
 def load_class(config: RunConfig) -> type[PreTrainedModel]:
@@ -129,10 +129,11 @@ def backbone_type(model_class: type[PreTrainedModel]) -> str:
     return own_type if own_type and not hasattr(config_class, "converted") else "roberta"
 
 
-def use_tokenizer(config: RunConfig, folder: Path, *, flag: str) -> None:
-    """Binds the tokenizer of a folder, and makes it fit the model there."""
-    bind_and_report(config.gin, VOCABULARY, str(folder), flag)
+def use_tokenizer(config: RunConfig, folder: Path, *, flag: str) -> RunConfig:
+    """The configuration with the tokenizer of a folder, which is made to fit the model there."""
+    gin = bind_and_report(config.gin, VOCABULARY, str(folder), flag)
     fit_vocabulary(find_pretrained(folder, where=flag), where=f"{flag} {folder}")
+    return dataclasses.replace(config, gin=gin)
 
 
 def fit_vocabulary(pretrained: Pretrained, *, where: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -17,25 +16,22 @@ from transformers import PreTrainedModel
 from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
 from ke_t5.checkpoint.closing import best_of
 from ke_t5.config.resume import BEST, LAST
-from ke_t5.config.run_config import RunConfig, ScheduleConfig
+from ke_t5.config.run_config import RunConfig, with_default_warmup
 from ke_t5.distributed import Ranks
 from ke_t5.files import remove_leftovers
 from ke_t5.lookup.hub import WHERE
 from ke_t5.models import build, export
-from ke_t5.pipe import IGNORED, EvaluationHelper, Examples, Mixture, Task
+from ke_t5.pipe import IGNORED, Examples, Mixture, Task
 from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.model_origin import load_class
-from ke_t5.recipes.vocabulary import bind_and_report
+from ke_t5.recipes.task_splits import helper_of
 from ke_t5.report.model_card import model_card
 from ke_t5.task.inputs import input_form
 from ke_t5.task.utils import get_vocabulary
-from ke_t5.train.optimizers import get_optimizer
+from ke_t5.train.optimizer_config import build_optimizer
 from ke_t5.train.settings import recompute_activations
 
 logger = logging.getLogger(__name__)
-
-# Steps of the default warm-up, at most.
-MOST_WARMUP = 100
 
 
 def check_class(config: RunConfig) -> None:
@@ -48,7 +44,7 @@ def check_class(config: RunConfig) -> None:
         model_config=model_config(config, model_class),
     )
     for task in config.task.members:
-        EvaluationHelper(task).check_class(model_class)
+        helper_of(config, task).check_class(model_class)
 
 
 def task_config(task: Task | Mixture) -> dict[str, Any]:
@@ -122,14 +118,18 @@ def start_at_mean(config: RunConfig, module: PreTrainedModel, train: Examples) -
         logger.info("the head starts at the mean of the training labels, %.3g", mean)
 
 
-def optimizer_of(config: RunConfig, module: PreTrainedModel) -> Optimizer:
-    """The optimizer that gin names, at the learning rate of flag, gin or default, in this order."""
+def with_optimizer(
+    config: RunConfig, module: PreTrainedModel, steps: int
+) -> tuple[RunConfig, Optimizer]:
+    """The optimizer of the model; in the configuration, the learning rate and the warm-up that
+    suit the model if neither flag nor gin sets them."""
     is_fresh = config.model.from_scratch or config.sample
-    build_optimizer = get_optimizer(
-        learning_rate=config.loop.learning_rate,
-        default_learning_rate=default_learning_rate(module, from_scratch=is_fresh),
-    )
-    return build_optimizer(module)
+    rate = default_learning_rate(module, from_scratch=is_fresh)
+    config = dataclasses.replace(config, optimizer=config.optimizer.with_default_rate(rate))
+    optimizer = build_optimizer(config.optimizer, module)
+    if _takes_warmup(config, module, optimizer):
+        config = with_default_warmup(config, steps)
+    return config, optimizer
 
 
 def default_learning_rate(module: PreTrainedModel, *, from_scratch: bool) -> float:
@@ -144,39 +144,6 @@ def is_t5(module: PreTrainedModel) -> bool:
     # Our own types all contain "t5"; those on any encoder keep its configuration as `backbone`.
     config = getattr(module.config, "backbone", None) or module.config
     return "t5" in config.model_type
-
-
-def with_warmup(
-    config: RunConfig, module: PreTrainedModel, optimizer: Optimizer, steps: int
-) -> RunConfig:
-    """The configuration with the schedule that `--warmup`, gin or the default ask for, in this
-    order; gin gets the warm-up, for the record.
-
-    KLUE's published settings warm pre-trained encoders up over a tenth of the steps. By default
-    they get that, but at most `MOST_WARMUP` steps: a run that `--max_steps` cuts off early would
-    otherwise never reach its rate.
-    """
-    schedule, gin = config.schedule, config.gin
-    ratio, fixed = "get_scheduler.warmup_ratio", "get_scheduler.warmup_steps"
-    place = config.given.get("warmup", "the default")
-    name, has_default = schedule.name, False
-    if isinstance(schedule.warmup, float):
-        bind_and_report(gin, ratio, schedule.warmup, place)
-        if gin.bound(fixed):
-            bind_and_report(gin, fixed, None, place)
-    elif schedule.warmup is not None:
-        bind_and_report(gin, fixed, schedule.warmup, place)
-    if schedule.warmup:
-        name = "constant_with_warmup" if name in (None, "constant") else name
-    elif schedule == ScheduleConfig(None) and _takes_warmup(config, module, optimizer):
-        name, has_default = "constant_with_warmup", not (gin.bound(ratio) or gin.bound(fixed))
-    if has_default:
-        default = min(math.ceil(steps / 10), MOST_WARMUP)
-        bind_and_report(gin, fixed, default, place)
-        if not config.origin.is_resumed:
-            logger.info("warm-up: %d steps (--warmup 0 for none)", default)
-    schedule = dataclasses.replace(schedule, name=name, has_default_warmup=has_default)
-    return dataclasses.replace(config, schedule=schedule)
 
 
 def _takes_warmup(config: RunConfig, module: PreTrainedModel, optimizer: Optimizer) -> bool:

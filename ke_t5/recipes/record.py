@@ -17,12 +17,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_t5.config.run_config import RunConfig
+from ke_t5.config.run_config import WARMUP_RATIO, WARMUP_STEPS, RunConfig
 from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
 from ke_t5.seals import MANIFEST
-from ke_t5.train.optimizers import gin_name
-from ke_t5.train.schedules import schedule_settings
 from ke_t5.train.settings import resolved_precision
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WARMUP = ("warmup_ratio", "warmup_steps", "min_ratio")
 LIBRARIES = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn")
 
 
@@ -72,10 +69,15 @@ def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:
 
 def resolved_settings(config: RunConfig, state: TrainState, ranks: Ranks) -> dict[str, object]:
     """Gin name -> value of what gin leaves open and the run has decided."""
-    settings: dict[str, object] = {"fit.precision": resolved_precision(config.fit, ranks.device)}
+    ratio, steps, _ = config.schedule.settings
+    settings: dict[str, object] = {
+        "fit.precision": resolved_precision(config.fit, ranks.device),
+        WARMUP_RATIO: ratio,
+        WARMUP_STEPS: steps,
+    }
     rate = learning_rate(state.optimizer)
     if rate is not None:
-        settings[f"{gin_name()}.lr"] = rate
+        settings[f"{config.optimizer.name}.lr"] = rate
     return settings
 
 
@@ -133,7 +135,7 @@ def training_facts(
         "steps": steps,
         "schedule": {
             "name": config.schedule.in_force,
-            **dict(zip(WARMUP, schedule_settings() if config.schedule.name else (), strict=False)),
+            **(config.schedule.settings._asdict() if config.schedule.name else {}),
         },
         "optimizer": type(state.optimizer).__name__,
         "learning_rate": learning_rate(state.optimizer),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from ke_t5.pipe import BatchPlan, Examples
 from ke_t5.recipes.disks import check_seen
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.train.loop import TrainState
-from ke_t5.train.schedules import allows_stretching, get_scheduler, schedule_settings
+from ke_t5.train.schedules import allows_stretching, get_scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,9 @@ STRETCH = "resume_schedule.stretch"
 
 def restore(
     config: RunConfig, checkpointer: Checkpointer, *, settings: dict[str, Any], num_steps: int
-) -> bool:
-    """Loads the checkpoint that `--resume` names; returns whether there is one.
+) -> RunConfig | None:
+    """Loads the checkpoint that `--resume` names; returns the configuration with the warm-up of the
+    run, None if there is no checkpoint.
 
     Args:
         settings: see `fixed_settings`; kept in the checkpoints that follow.
@@ -42,16 +44,16 @@ def restore(
     checkpoint = checkpoint_to_resume(config, checkpointer.ranks)
     checkpointer.settings = settings
     if checkpoint is None:
-        return False
+        return None
     progress = checkpointer.load(checkpoint)
-    keep_warmup(config, state, progress["fixed"], total=total)
+    config = keep_warmup(config, state, progress["fixed"], total=total)
     checkpointer.settings = settings | schedule_of(config)
     check_unchanged(progress["fixed"], checkpointer.settings, where=str(checkpoint))
     check_schedule(
         config, state, total_before=progress.get("epoch_steps"), total=total, num_steps=num_steps
     )
     logger.info("resumed from %s (step %d)", checkpoint, state.step)
-    return True
+    return config
 
 
 def checkpoint_to_resume(config: RunConfig, ranks: Ranks) -> Path | None:
@@ -117,17 +119,21 @@ def fixed_settings(
 def schedule_of(config: RunConfig) -> dict[str, Any]:
     """The part of `fixed_settings` that says how the learning rate changes."""
     name = config.schedule.in_force
-    return {"--schedule": name, SCHEDULE: schedule_settings() if name != "constant" else None}
+    settings = tuple(config.schedule.settings)
+    return {"--schedule": name, SCHEDULE: settings if name != "constant" else None}
 
 
 def keep_warmup(
     config: RunConfig, state: TrainState, before: dict[str, Any], *, total: int
-) -> None:
-    """Keeps the default warm-up of the run, even if the number of epochs has changed."""
+) -> RunConfig:
+    """The configuration with the default warm-up of the run, even if the number of epochs has
+    changed; the state follows it."""
     settings = before.get(SCHEDULE)
-    if config.schedule.has_default_warmup and settings:
-        config.gin.bind("get_scheduler.warmup_steps", settings[1], "--resume")
-        state.lr_multiplier = get_scheduler(config.schedule.in_force, total)
+    if not (config.schedule.has_default_warmup and settings):
+        return config
+    schedule = config.schedule.with_warmup_steps(settings[1], is_default=True)
+    state.lr_multiplier = get_scheduler(schedule.in_force, total, schedule.settings)
+    return dataclasses.replace(config, schedule=schedule)
 
 
 def check_schedule(
@@ -145,7 +151,7 @@ def check_schedule(
     if total_before in (None, total):
         return
     name = config.schedule.in_force
-    before = get_scheduler(name, total_before)
+    before = get_scheduler(name, total_before, config.schedule.settings)
     begun = range(state.step, num_steps)
     changed = next((step for step in begun if before(step) != state.lr_multiplier(step)), None)
     if changed is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ke_t5.config.precedence import first_set
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.pipe import (
@@ -61,7 +63,10 @@ def with_splits(config: RunConfig, *purposes: str) -> RunConfig:
     folders, asked = config.data.folders, config.data.asked_splits
     splits = {
         purpose: tuple(
-            asked[purpose] or default_split(task.source, folders, purpose)
+            first_set(
+                asked[purpose],
+                default=functools.partial(default_split, task.source, folders, purpose),
+            )
             for task in config.task.members
         )
         for purpose in purposes
@@ -102,11 +107,16 @@ class Evaluation:
     scores: dict[str, float]
 
 
+def helper_of(config: RunConfig, task: Task) -> EvaluationHelper:
+    """How a member of the task is predicted."""
+    return EvaluationHelper(task, seed=config.seed, **vars(config.generation[task.name]))
+
+
 def helpers_of(
     config: RunConfig, model: torch.nn.Module, parts: Sequence[TaskSplit]
 ) -> list[EvaluationHelper]:
     """How each part is predicted; a UserError if the model does not support that."""
-    helpers = [EvaluationHelper(part.task, seed=config.seed) for part in parts]
+    helpers = [helper_of(config, part.task) for part in parts]
     for helper, part in zip(helpers, parts, strict=True):
         helper.check(model, part.examples)
     return helpers

@@ -18,7 +18,7 @@ from ke_t5.lookup.hub import find_pretrained, saved_class
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.programs import TEST, program_name
 from ke_t5.recipes import console, results
-from ke_t5.recipes.early_checks import check_model
+from ke_t5.recipes.early_checks import check_lengths, check_model
 from ke_t5.recipes.model_names import check_class
 from ke_t5.recipes.model_origin import (
     find_run,
@@ -63,6 +63,7 @@ def main(flags: Namespace) -> None:
     form = submission_form(config)
     config = choose_weights(config)
     announce_run_folder(config.run.path)
+    check_lengths(config)
     check_model(config)
     config = with_splits(config, "test")
     parts = load_splits(config, "test")

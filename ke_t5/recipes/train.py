@@ -18,7 +18,7 @@ from ke_t5.launchers import is_restart, launch_name
 from ke_t5.pipe import Examples
 from ke_t5.recipes import console
 from ke_t5.recipes.disks import check_one_disk
-from ke_t5.recipes.early_checks import check_model, check_training
+from ke_t5.recipes.early_checks import check_lengths, check_model, check_training
 from ke_t5.recipes.model_origin import find_run, from_pre_trained, from_run, from_sample
 from ke_t5.recipes.opening import open_run
 from ke_t5.recipes.prepare import prepare
@@ -45,6 +45,7 @@ def main(flags: Namespace) -> None:
     check_training(config)
     config = choose_model(config)
     check_unused(config.run)
+    check_lengths(config)
     check_model(config)
     config = with_splits(config, "train", "validation")
     data = load_training_data(config)
@@ -58,7 +59,7 @@ def main(flags: Namespace) -> None:
         trainer = trainer_of(config, state, ranks, plan=plan, valid=data.valid)
         # Not before: what cannot be built moves no older run aside.
         open_run(config, data, ranks, locks)
-        restore_run(config, trainer, plan=plan, train=data.train)
+        config = restore_run(config, trainer, plan=plan, train=data.train)
         steps = trainer.timetable.epoch_steps
         report_start(config, trainer, plan)
         facts = training_facts(config, state, ranks, plan=plan, steps=steps)
@@ -94,14 +95,13 @@ def build_state(
     config: RunConfig, data: TrainingData, ranks: Ranks
 ) -> tuple[RunConfig, TrainState, BatchPlan]:
     """The run's model, optimizer and schedule, and the order of its batches; in the configuration
-    the schedule is the one that suits the model."""
+    the learning rate and the schedule are those that suit the model."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.modelling import (
         build_model,
         check_export,
-        optimizer_of,
         start_at_mean,
-        with_warmup,
+        with_optimizer,
     )
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
@@ -111,13 +111,13 @@ def build_state(
     start_at_mean(config, module, data.train)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
     unused = ranks.size > 1 and has_unused_parameters(module, data.train, ranks.device)
-    num_steps, optimizer = count_steps(plan, config.loop.epochs), optimizer_of(config, module)
-    config = with_warmup(config, module, optimizer, num_steps)
+    num_steps = count_steps(plan, config.loop.epochs)
+    config, optimizer = with_optimizer(config, module, num_steps)
     state = TrainState(
         model=ranks.wrap(module, find_unused_parameters=unused),
         module=module,
         optimizer=optimizer,
-        lr_multiplier=get_scheduler(config.schedule.in_force, num_steps),
+        lr_multiplier=get_scheduler(config.schedule.in_force, num_steps, config.schedule.settings),
     )
     return config, state, plan
 
@@ -162,9 +162,11 @@ def trainer_of(
     )
 
 
-def restore_run(config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: Examples) -> None:
+def restore_run(
+    config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: Examples
+) -> RunConfig:
     """Goes on from the checkpoint that `--resume` names, else keeps what the model is, for a
-    resumption; opens the logs."""
+    resumption; opens the logs. Returns the configuration with the warm-up of a resumed run."""
     from ke_t5.models.export import save_configuration
     from ke_t5.recipes.restored_results import restore_results
     from ke_t5.recipes.resume_check import fixed_settings, restore
@@ -178,10 +180,11 @@ def restore_run(config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: 
     # Not after loading, which gives the optimizer the settings of the checkpoint.
     settings = fixed_settings(config, state, plan=plan, train=train, valid=trainer.validator.splits)
     num_steps = trainer.timetable.num_steps
-    is_resumed = restore(config, checkpointer, settings=settings, num_steps=num_steps)
-    trainer.open_logs(is_resumed=is_resumed)
-    if is_resumed:
+    resumed = restore(config, checkpointer, settings=settings, num_steps=num_steps)
+    trainer.open_logs(is_resumed=resumed is not None)
+    if resumed is not None:
         restore_results(trainer)
+    return resumed or config
 
 
 def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:

@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 VOCABULARY = "ke_t5.task.utils.get_vocabulary.vocab_name"
 
 
-def settle_vocabulary(configuration: Configuration, found: Pretrained) -> None:
-    """Binds the model's own tokenizer unless gin binds one, which is then tried.
+def settle_vocabulary(configuration: Configuration, found: Pretrained) -> Configuration:
+    """The configuration with the model's own tokenizer unless gin binds one, which is then tried.
 
     A hub name that cannot be reached gives way to the model's folder if it is the same model.
 
@@ -27,19 +27,18 @@ def settle_vocabulary(configuration: Configuration, found: Pretrained) -> None:
     register_type(found.config["model_type"])
     binding = configuration.binding(VOCABULARY)
     if binding is None:
-        configuration.bind(VOCABULARY, found.name, "--pre_trained_model")
-        return
+        return configuration.with_binding(VOCABULARY, found.name, "--pre_trained_model")
     try:
         get_vocabulary()
+        return configuration
     except UserError as error:
         has_own = found.folder is not None and _holds_tokenizer(found.folder)
         if has_own and _is_same_model(str(binding.value), found):
             logger.warning(
                 "%s: %s = %r: %s", binding.place, binding.name, binding.value, error.what
             )
-            configuration.bind(VOCABULARY, found.name, "the tokenizer of --pre_trained_model")
-            logger.warning(configuration.notes[-1])
-            return
+            place = "the tokenizer of --pre_trained_model"
+            return bind_and_report(configuration, VOCABULARY, found.name, place)
         own = found.name if has_own else "FOLDER"
         raise UserError(
             f"{binding.name} = {binding.value!r}: {error.what}",
@@ -66,9 +65,11 @@ def _is_same_model(name: str, found: Pretrained) -> bool:
     return bool(plain & names) or found.config.get("_name_or_path") == name
 
 
-def bind_and_report(configuration: Configuration, name: str, value: object, place: str) -> None:
-    """Binds for the run itself, and warns if a gin file says something else."""
-    num_notes = len(configuration.notes)
-    configuration.bind(name, value, place)
-    for note in configuration.notes[num_notes:]:
+def bind_and_report(
+    configuration: Configuration, name: str, value: object, place: str
+) -> Configuration:
+    """The configuration with what the run itself binds; warns if a gin file says otherwise."""
+    note = configuration.conflict(name, value, place)
+    if note is not None:
         logger.warning(note)
+    return configuration.with_binding(name, value, place)

@@ -1,4 +1,4 @@
-"""Optimizers and schedules by gin name; torch is imported when an optimizer is made, not before.
+"""Optimizers by gin name; torch is imported when an optimizer is made, not before.
 
 `AdamW.lr = 5e-5` and `get_optimizer.optimizer_cls = @AdamW` are checked against the signatures
 below while gin parses. Names and parameters are torch's own (less `maximize`, `capturable` and
@@ -9,15 +9,10 @@ Do not `import gin.torch` beside this module: the plain names would then mean tw
 
 from __future__ import annotations
 
-import copy
-import inspect
-import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import gin
 
-from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import (
     DecayRate,
     Finite,
@@ -27,30 +22,11 @@ from ke_t5.config.ranges import (
     Range,
 )
 from ke_t5.errors import UserError
-from ke_t5.train.schedules import (
-    RELATIVE_STEP,
-    RELATIVE_STEP_FIX,
-    SCHEDULES,
-    get_scheduler,
-    set_learning_rate,
-)
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-__all__ = [
-    "SCHEDULES",
-    "get_optimizer",
-    "get_scheduler",
-    "parameter_groups",
-    "set_learning_rate",
-]
-
-logger = logging.getLogger(__name__)
-
-# A task's own learning rate is meant for these; with 5e-5 an SGD would not move.
-ADAM_FAMILY = ("AdamW", "Adam", "RAdam", "NAdam", "Adamax")
 ADAFACTOR_LR = 1e-3
 
 
@@ -225,108 +201,6 @@ def Adafactor(
     from transformers.optimization import Adafactor as TransformersAdafactor
 
     return TransformersAdafactor(**arguments)
-
-
-@configurable("get_optimizer")
-def _optimizer_settings(optimizer_cls: Callable[..., Any] = AdamW) -> Callable[..., Any]:
-    return optimizer_cls
-
-
-def get_optimizer(
-    *, learning_rate: float | None = None, default_learning_rate: float | None = None
-) -> Callable[[nn.Module], Optimizer]:
-    """A function from a model to its optimizer (gin: `get_optimizer.optimizer_cls=@AdamW`).
-
-    Frozen parameters are left out; norms and biases get no weight decay.
-
-    Args:
-        learning_rate: from --learning_rate; beats what gin binds, and says so.
-        default_learning_rate: the task's own; for the Adam family, where gin binds none.
-
-    Raises:
-        UserError: `optimizer_cls` is not an optimizer, or refuses its settings.
-    """
-    optimizer_cls = _optimizer_class()
-    name = optimizer_cls.__name__
-    bound = _bound_value(f"{name}.lr")
-    lr = learning_rate
-    if lr is None and bound is None and name in ADAM_FAMILY:
-        lr = default_learning_rate
-    if learning_rate is not None and bound not in (None, learning_rate):
-        logger.info("--learning_rate %s is used, not %s.lr=%s from gin", lr, name, bound)
-
-    def build(model: nn.Module) -> Optimizer:
-        groups = parameter_groups(model)
-        try:
-            return optimizer_cls(groups) if lr is None else optimizer_cls(groups, lr=lr)
-        except (ValueError, TypeError, RuntimeError) as error:
-            # gin appends lines about the call to what the optimizer said itself.
-            what = str(error).partition("\n")[0].rstrip(".")
-            fix = "fix its settings in the gin file (or --learning_rate)"
-            raise UserError(what, f"optimizer {name}", fix) from error
-
-    return build
-
-
-def check_optimizer(*, learning_rate: float | None = None, is_scheduled: bool = False) -> None:
-    """Raises UserError for settings of the chosen optimizer that exclude each other.
-
-    Args:
-        learning_rate: from --learning_rate.
-        is_scheduled: whether --schedule or --warmup changes the rate from step to step.
-    """
-    optimizer_cls = _optimizer_class()
-    name = optimizer_cls.__name__
-    values = {
-        parameter.name: _bound_value(f"{name}.{parameter.name}", parameter.default)
-        for parameter in inspect.signature(optimizer_cls).parameters.values()
-    }
-
-    def refuse(parameter: str, what: str, fix: str) -> None:
-        raise UserError(what, f"{name}.{parameter}", fix)
-
-    if values.get("fused") is True and values.get("foreach") is True:
-        refuse("fused", "excludes foreach", "set one of them")
-    if name == "SGD" and values["nesterov"] and (not values["momentum"] or values["dampening"]):
-        refuse("nesterov", "needs momentum above 0 and dampening 0", "set them, or leave it out")
-    if name != "Adafactor":
-        return
-    if values["warmup_init"] and not values["relative_step"]:
-        refuse("warmup_init", "needs relative_step=True", "set it, or leave warmup_init out")
-    if values["relative_step"] and (learning_rate or values["lr"]) is not None:
-        refuse("relative_step", "excludes a learning rate", "leave lr and --learning_rate out")
-    if values["relative_step"] and is_scheduled:
-        raise UserError(RELATIVE_STEP, "--schedule", RELATIVE_STEP_FIX)
-
-
-def gin_name() -> str:
-    """The name by which gin binds the settings of the chosen optimizer, such as "AdamW"."""
-    return _optimizer_class().__name__
-
-
-def _optimizer_class() -> Callable[..., Optimizer]:
-    where = "get_optimizer.optimizer_cls"
-    try:
-        optimizer_cls = _optimizer_settings()
-    except TypeError as error:
-        raise UserError(
-            "the optimizer is called", where, "write @AdamW, without brackets"
-        ) from error
-    if not callable(optimizer_cls):
-        raise UserError(
-            f"{optimizer_cls!r} is not an optimizer",
-            where,
-            "write its name with an @, such as @AdamW",
-        )
-    return optimizer_cls
-
-
-def _bound_value(name: str, default: object = None) -> object:
-    """What gin binds to `name` ("AdamW.lr"), macros resolved, else the default."""
-    try:
-        return copy.deepcopy(gin.query_parameter(name))
-    except ValueError:
-        return default
 
 
 def parameter_groups(model: nn.Module) -> list[dict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import CountOrZero, Fraction, check_values
@@ -50,15 +50,34 @@ SCHEDULES.add("constant_with_warmup", _constant)
 SCHEDULES.add("inverse_sqrt", _inverse_sqrt)
 
 
+class ScheduleSettings(NamedTuple):
+    """The settings of a schedule.
+
+    Attributes:
+        warmup_ratio: share of all steps, rounded up.
+        warmup_steps: beats the ratio if it is not None.
+        min_ratio: the factor never decays below it.
+    """
+
+    warmup_ratio: float
+    warmup_steps: int | None
+    min_ratio: float
+
+    @property
+    def has_warmup(self) -> bool:
+        """Whether the rate rises at first."""
+        return bool(self.warmup_ratio if self.warmup_steps is None else self.warmup_steps)
+
+
 @configurable("get_scheduler")
 def schedule_settings(
     warmup_ratio: Fraction = 0.1,
     warmup_steps: CountOrZero | None = None,
     min_ratio: Fraction = 0.0,
-) -> tuple[float, int | None, float]:
+) -> ScheduleSettings:
     """What is bound to gin's `get_scheduler`."""
     check_values("get_scheduler", schedule_settings, locals())
-    return warmup_ratio, warmup_steps, min_ratio
+    return ScheduleSettings(warmup_ratio, warmup_steps, min_ratio)
 
 
 @configurable("resume_schedule")
@@ -67,7 +86,9 @@ def allows_stretching(stretch: bool = False) -> bool:
     return bool(stretch)
 
 
-def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
+def get_scheduler(
+    name: str, total_steps: int, settings: ScheduleSettings | None = None
+) -> Callable[[int], float]:
     """A pure function: number of updates done -> factor on the learning rate of the next one.
 
     Being pure, it has nothing to restore on resuming. The warm-up rises in equal parts and reaches
@@ -78,15 +99,13 @@ def get_scheduler(name: str, total_steps: int) -> Callable[[int], float]:
     Args:
         name: one of `SCHEDULES` ("constant" alone has no warm-up).
         total_steps: updates in all --epochs, regardless of --max_steps.
-
-    gin: `get_scheduler.warmup_ratio` (of all steps, rounded up), `.warmup_steps` (beats the ratio),
-    `.min_ratio` (the factor never decays below it).
+        settings: of warm-up and decay; None for those that gin binds to `get_scheduler`.
 
     Raises:
         UserError: unknown name, or settings out of range.
     """
     after_warmup = SCHEDULES.get(name, f"--schedule {name!r}")
-    ratio, steps, min_ratio = schedule_settings()
+    ratio, steps, min_ratio = settings or schedule_settings()
     warmup = math.ceil(ratio * total_steps) if steps is None else steps
     warmup = 0 if name == "constant" else warmup
 

@@ -137,7 +137,7 @@ def test_include_from_its_own_folder_and_from_gin(folder):
     (folder / "gin" / "more.gin").write_text("toy_dataset.split='x'")
     settings = configured("include 'base.gin'\nToyAdam.lr=2")
     assert (ToyAdam(None)[0], toy_dataset()[1]) == (2, "x")
-    assert settings.notes == [
+    assert list(settings.notes) == [
         "a.gin:2: 'ToyAdam.lr' is bound at gin/base.gin:1 too; a.gin:2 is used"
     ]
 

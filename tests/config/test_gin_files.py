@@ -58,7 +58,7 @@ def bound(configuration: Configuration) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_it_binds_only_what_exists_and_nothing_twice(name):
-    assert configure([name]).notes == []
+    assert configure([name]).notes == ()
 
 
 @pytest.mark.parametrize("name", FILES)

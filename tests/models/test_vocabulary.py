@@ -51,7 +51,7 @@ def bound(tmp_path):
 )
 def test_the_folder_of_the_same_model_has_its_tokenizer(model, bound, caplog, name, config):
     found = model(name, **config)
-    settle_vocabulary(bound, found)
+    bound = settle_vocabulary(bound, found)
     assert bound.value(VOCABULARY) == found.name
     assert get_vocabulary().convert_tokens_to_ids("가") == 4
     assert "my.gin:2" in caplog.text and "hub cannot be reached" in caplog.text
@@ -72,5 +72,5 @@ def test_a_tokenizer_of_another_model_is_an_error_that_names_the_line(
 
 def test_without_a_binding_it_is_the_models(model):
     configuration, found = configure(), model("any")
-    settle_vocabulary(configuration, found)
+    configuration = settle_vocabulary(configuration, found)
     assert configuration.value(VOCABULARY) == found.name

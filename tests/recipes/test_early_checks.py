@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gin
 import pytest
 from support.recipe_runs import test as run_test
 from support.recipe_runs import train
@@ -52,6 +53,78 @@ def test_optimizer_settings_that_exclude_each_other_need_no_model(
     )
     with pytest.raises(UserError, match=message):
         train("--task", "klue_tc", "--sample", *words, output=tmp_path, cache=cache_dir)
+
+
+OWN = """
+import gin, torch
+
+@gin.configurable
+class Lion(torch.optim.SGD):
+    def __init__(self, params, lr=1e-3, **settings):
+        if lr < 0:
+            raise ValueError(f"Invalid rate {lr}.")
+        super().__init__(params, lr=lr, **settings)
+
+@gin.configurable
+def no_optimizer(params, lr=1e-3):
+    return params
+
+@gin.configurable
+class WithoutRate(torch.optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {})
+"""
+OF_OWN = (
+    (("Lion", "Lion.lr=-1"), "optimizer Lion: Invalid rate -1; fix its settings"),
+    (("Lion", "Lion.momentun=0.9"), "optimizer Lion: .*unexpected keyword argument 'momentun'"),
+    (("Lion", "Lion.momentum='a'"), "optimizer Lion: '<' not supported"),
+    (("no_optimizer",), "optimizer_cls: @no_optimizer makes a list, not an optimizer; name a"),
+    (("WithoutRate",), "optimizer WithoutRate: has no learning rate 'lr'; store it in each"),
+)
+
+
+@pytest.mark.parametrize(("bindings", "message"), OF_OWN)
+def test_settings_that_a_users_own_optimizer_refuses_need_no_model(
+    tmp_path, cache_dir, monkeypatch, bindings, message
+):
+    (tmp_path / f"own_{cache_dir.name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        train_recipe, "choose_model", lambda config: pytest.fail("a model was chosen")
+    )
+    gin.clear_config()
+    words = params(f"get_optimizer.optimizer_cls=@{bindings[0]}", *bindings[1:])
+    own = ("--module_import", f"own_{cache_dir.name}")
+    with pytest.raises(UserError, match=message):
+        train("--task", "klue_tc", "--sample", *own, *words, output=tmp_path, cache=cache_dir)
+
+
+OF_LENGTH = (
+    ("klue_tc", "{'inputs': 1}", "max length 1 is below the tokenizer's 2 special tokens; raise"),
+    ("klue_nli", "{'inputs': 2}", "max length 2 is below the tokenizer's 3 special tokens; raise"),
+    ("klue_mrc", "{'inputs': 2}", "max length 2 is below the tokenizer's 3 special tokens; raise"),
+)
+
+
+@pytest.mark.parametrize(("task", "lengths", "message"), OF_LENGTH)
+def test_a_length_below_the_special_tokens_needs_no_data(
+    tmp_path, cache_dir, without_data, task, lengths, message
+):
+    bert = {"klue_mrc": "BertForQuestionAnswering"}.get(task, "BertForSequenceClassification")
+    words = ("--task", task, "--sample", "--model_name", f"transformers:{bert}")
+    bad = params(f"get_dataset.sequence_length={lengths}")
+    with pytest.raises(UserError, match=f"get_dataset.sequence_length: {message}"):
+        train(*words, *bad, output=tmp_path, cache=cache_dir)
+
+
+def test_a_test_knows_such_a_length_before_the_data_too(tmp_path, cache_dir, without_data):
+    words = ("--task", "klue_tc", "--sample", "--from_scratch", "--model_name")
+    bad = params("get_dataset.sequence_length={'inputs': 1}")
+    with pytest.raises(UserError, match="max length 1 is below the tokenizer's 2 special tokens"):
+        run_test(
+            *words, "transformers:BertForSequenceClassification", *bad,
+            output=tmp_path, cache=cache_dir,
+        )  # fmt: skip
 
 
 OF_CLASS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -10,14 +11,13 @@ import torch
 from support.recipe_runs import SMALL, run_folder, train
 
 from ke_t5.checkpoint.settings import SCHEDULE
-from ke_t5.config.gin_config import configure
 from ke_t5.config.run_config import ScheduleConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.recipes import disks
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.resume_check import keep_warmup
-from ke_t5.train.schedules import get_scheduler, schedule_settings
+from ke_t5.train.schedules import ScheduleSettings, get_scheduler
 
 TC = ("--task", "klue_tc", *SMALL)
 
@@ -87,11 +87,11 @@ def test_a_checkpoint_that_one_node_does_not_see_is_refused(tmp_path):
 
 def test_the_default_warm_up_stays_that_of_the_run():
     """More epochs would lengthen it, though nobody has asked for another one."""
-    configuration = configure([], ["get_scheduler.warmup_steps=20"])
-    schedule = ScheduleConfig("constant_with_warmup", has_default_warmup=True)
-    config = SimpleNamespace(gin=configuration, schedule=schedule)
-    state = SimpleNamespace(lr_multiplier=get_scheduler(schedule.name, 200))
+    settings = ScheduleSettings(0.1, 20, 0.0)
+    schedule = ScheduleConfig("constant_with_warmup", settings, has_default_warmup=True)
+    config = dataclasses.make_dataclass("Config", ["schedule"])(schedule)
+    state = SimpleNamespace(lr_multiplier=get_scheduler(schedule.name, 200, settings))
     assert state.lr_multiplier(4) == 0.25
-    keep_warmup(config, state, {SCHEDULE: (0.1, 10, 0.0)}, total=200)
-    assert schedule_settings() == (0.1, 10, 0.0)
+    config = keep_warmup(config, state, {SCHEDULE: (0.1, 10, 0.0)}, total=200)
+    assert config.schedule.settings == (0.1, 10, 0.0)
     assert state.lr_multiplier(4) == 0.5

@@ -18,8 +18,7 @@ from ke_t5.config.run_config import ModelConfig, ModelOrigin, resolve_config
 from ke_t5.lookup.loader import load_model
 from ke_t5.pipe import IGNORED, Folders, get_task
 from ke_t5.recipes.folders import RunFolder
-from ke_t5.recipes.modelling import default_learning_rate, start_at_mean, with_warmup
-from ke_t5.train.optimizers import get_optimizer
+from ke_t5.recipes.modelling import default_learning_rate, start_at_mean, with_optimizer
 from ke_t5.train.schedules import get_scheduler
 
 SIZES = dict(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
@@ -47,9 +46,9 @@ def warmed(*words, module=None, params=(), steps=400):
         flags, gin_config, task, model=model, run=RunFolder(Path()), folders=Folders(None, Path())
     )
     module = module or encoder()
-    optimizer = get_optimizer(default_learning_rate=1.0)(module)
-    schedule = with_warmup(config, module, optimizer, steps).schedule
-    factor = get_scheduler(schedule.in_force, steps)
+    config, _ = with_optimizer(config, module, steps)
+    schedule = config.schedule
+    factor = get_scheduler(schedule.in_force, steps, schedule.settings)
     return schedule.name, next(step for step in range(steps) if factor(step) == 1)
 
 

@@ -11,12 +11,9 @@ from torch import nn
 
 from ke_t5.errors import UserError
 from ke_t5.train import optimizers, schedules
-from ke_t5.train.optimizers import (
-    get_optimizer,
-    get_scheduler,
-    parameter_groups,
-    set_learning_rate,
-)
+from ke_t5.train.optimizer_config import get_optimizer
+from ke_t5.train.optimizers import parameter_groups
+from ke_t5.train.schedules import get_scheduler, set_learning_rate
 
 TORCH_NAMES = "AdamW Adam RAdam NAdam Adamax SGD Adagrad RMSprop Adadelta".split()
 TRAIN_DEFAULT = """
@@ -62,7 +59,7 @@ def test_shipped_bindings_reach_torch():
 
 
 def test_module_needs_no_torch():
-    code = "import sys, ke_t5.train.optimizers; sys.exit('torch' in sys.modules)"
+    code = "import sys, ke_t5.train.optimizer_config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
