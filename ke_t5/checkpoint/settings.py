@@ -10,6 +10,9 @@ SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 # What the first version did; its checkpoints do not say so.
 EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
+EARLY_STOPPING, MODEL_CODE = "fit.early_stopping", "code of the model"
+# A run may go on with another value of these, but not without a word.
+REPORTED = (EARLY_STOPPING, MODEL_CODE)
 
 
 def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
@@ -22,7 +25,7 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
     for name, value in now.items():
         if name == "fit.precision" and "auto" in (before.get(name), value):
             continue  # config.gin of a run has what "auto" came to
-        if name in before and before[name] != value:
+        if name in before and before[name] != value and name not in REPORTED:
             fix = "resume with the settings of the run, or start a new one without --resume"
             if name == WINDOW:
                 fix = (
@@ -30,6 +33,28 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
                 )
             elif name == WINDOW_UNIT:
                 fix = "batches by tokens have changed since then: start a new run without --resume"
-            raise UserError(
-                f"{name} was {before[name]!r} and is {value!r} now", where, fix, Exit.CHECKPOINT
-            )
+            what = _difference(name, before[name], value)
+            raise UserError(what, where, fix, Exit.CHECKPOINT)
+
+
+def reported_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """A line for each setting of `REPORTED` that has changed."""
+    return [
+        _difference(name, before[name], now[name])
+        for name in REPORTED
+        if name in before and name in now and before[name] != now[name]
+    ]
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """What has changed, of a mapping the first entry only.
+
+    >>> _difference("model.config", {"a": 1, "b": 2}, {"a": 1, "b": 3})
+    "model.config['b'] was 2 and is 3 now"
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        if keys:
+            key = keys[0]
+            return _difference(f"{name}[{key!r}]", before.get(key), now.get(key))
+    return f"{name} was {before!r} and is {now!r} now"

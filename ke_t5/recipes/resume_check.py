@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
-from ke_t5.checkpoint.settings import SCHEDULE, WINDOW, WINDOW_UNIT, check_unchanged
+from ke_t5.checkpoint.settings import (
+    EARLY_STOPPING,
+    MODEL_CODE,
+    SCHEDULE,
+    WINDOW,
+    WINDOW_UNIT,
+    check_unchanged,
+    reported_changes,
+)
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
-from ke_t5.pipe import BatchPlan, Examples
+from ke_t5.pipe import BatchPlan, EvaluationHelper, Examples
+from ke_t5.pipe.code import find_module, is_users_own, reached_code
 from ke_t5.recipes.disks import check_seen
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.train.loop import TrainState
 from ke_t5.train.schedules import allows_stretching, get_scheduler
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 logger = logging.getLogger(__name__)
 
 STRETCH = "resume_schedule.stretch"
+# Schedules of other lengths differ within the first of their steps, if at all.
+CHECKED_STEPS = 100_000
 
 
 def restore(
@@ -49,6 +63,8 @@ def restore(
     config = keep_warmup(config, state, progress["fixed"], total=total)
     checkpointer.settings = settings | schedule_of(config)
     check_unchanged(progress["fixed"], checkpointer.settings, where=str(checkpoint))
+    for line in reported_changes(progress["fixed"], checkpointer.settings):
+        logger.warning("--resume %s: %s", config.resume, line)
     check_schedule(
         config, state, total_before=progress.get("epoch_steps"), total=total, num_steps=num_steps
     )
@@ -86,6 +102,7 @@ def fixed_settings(
     plan: BatchPlan,
     train: Examples,
     valid: Sequence[TaskSplit],
+    helpers: Sequence[EvaluationHelper],
 ) -> dict[str, Any]:
     """Flag or gin name -> value of all that weights, order or the choice of the best depend on."""
     groups = state.optimizer.param_groups
@@ -112,8 +129,43 @@ def fixed_settings(
         "model.config": config.model.changes or None,
         "fit.precision": config.fit.precision,
         "fit.clip_norm": config.fit.clip_norm,
+        EARLY_STOPPING: config.fit.early_stopping,
+        "--pass_only_model_io": config.data.model_columns_only,
+        **prediction_of(helpers),
+        MODEL_CODE: code_of_model(state.module),
         **optimizer,
     }
+
+
+def prediction_of(helpers: Sequence[EvaluationHelper]) -> dict[str, Any]:
+    """The part of `fixed_settings` that says how the validation splits are predicted."""
+    names = ("model_fn", "model_kwargs", "model_input_keys")
+    found = {}
+    for name in names:
+        values = {helper.task.name: _storable(getattr(helper, name)) for helper in helpers}
+        is_one = len(helpers) == 1
+        found[f"EvaluationHelper.{name}"] = next(iter(values.values())) if is_one else values
+    return found
+
+
+def _storable(value: Any) -> Any:
+    """The value with what a checkpoint cannot keep as the name of its type."""
+    if isinstance(value, Mapping):
+        return {str(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_storable(item) for item in value]
+    is_plain = isinstance(value, (bool, int, float, str, type(None)))
+    return value if is_plain else type(value).__qualname__
+
+
+def code_of_model(model: PreTrainedModel) -> dict[str, str] | None:
+    """Module -> hash of the user's code that the model's class is made of; None for a class of
+    this package or of an installed one."""
+    name = type(model).__module__
+    module = find_module(name)
+    if module is None or module.file is None or not is_users_own(module.file):
+        return None
+    return dict(reached_code(name))
 
 
 def schedule_of(config: RunConfig) -> dict[str, Any]:
@@ -153,19 +205,22 @@ def check_schedule(
     name = config.schedule.in_force
     before = get_scheduler(name, total_before, config.schedule.settings)
     begun = range(state.step, num_steps)
-    changed = next((step for step in begun if before(step) != state.lr_multiplier(step)), None)
+    checked = (*begun[:CHECKED_STEPS], *begun[CHECKED_STEPS:][-1:])
+    changed = next((step for step in checked if before(step) != state.lr_multiplier(step)), None)
+    where = config.given.get("epochs", f"{total} steps in all epochs")
+    made_for = f"the {name} schedule was made for {total_before} steps and now has {total}"
     if changed is None:
+        if name != "constant":
+            logger.warning("%s: %s; the rates of this launch are the same", where, made_for)
         return
     rates = [group.get("initial_lr", group["lr"]) for group in state.optimizer.param_groups]
     peak = max((rate for rate in rates if rate is not None), default=0.0)
     # The rate of the last update if the two differ from there on, else the next planned one.
     old = before(changed - 1 if changed == state.step > 0 else changed)
     message = (
-        f"the {name} schedule was made for {total_before} steps and now has {total}: its learning "
-        f"rate goes from {peak * old:.3g} to {peak * state.lr_multiplier(changed):.3g} "
-        f"at step {changed + 1}"
+        f"{made_for}: its learning rate goes from {peak * old:.3g} to "
+        f"{peak * state.lr_multiplier(changed):.3g} at step {changed + 1}"
     )
-    where = config.given.get("epochs", f"{total} steps in all epochs")
     if allows_stretching():
         logger.warning("%s: %s", where, message)
         return

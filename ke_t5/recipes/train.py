@@ -178,7 +178,8 @@ def restore_run(
             seal_folder(folder, model_class=class_title(type(state.module)))
             fault_point("run.before_model")
     # Not after loading, which gives the optimizer the settings of the checkpoint.
-    settings = fixed_settings(config, state, plan=plan, train=train, valid=trainer.validator.splits)
+    valid, helpers = trainer.validator.splits, trainer.validator.helpers
+    settings = fixed_settings(config, state, plan=plan, train=train, valid=valid, helpers=helpers)
     num_steps = trainer.timetable.num_steps
     resumed = restore(config, checkpointer, settings=settings, num_steps=num_steps)
     trainer.open_logs(is_resumed=resumed is not None)

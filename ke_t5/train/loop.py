@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # What a mean loss is a mean over: labelled rows, label tokens, rows with a labelled span.
 LOSS_REDUCTIONS = ("rows", "label_tokens", "start_end")
+# To count their steps, each is cut into batches beforehand.
+MOST_EPOCHS_BY_TOKENS = 10_000
 
 
 def no_loss() -> torch.Tensor:
@@ -92,7 +94,19 @@ class Update:
 
 
 def count_steps(plan: BatchPlan, num_epochs: int) -> int:
-    """Updates in this number of passes over the data."""
+    """Updates in this number of passes over the data.
+
+    Raises:
+        UserError: more passes than can be cut into batches of tokens, each differently.
+    """
+    if plan.batch_tokens is None:
+        return plan.num_batches(0) * num_epochs
+    if num_epochs > MOST_EPOCHS_BY_TOKENS:
+        raise UserError(
+            f"is more than {MOST_EPOCHS_BY_TOKENS}, the most with get_batches.batch_tokens",
+            f"--epochs {num_epochs}",
+            "give fewer, or leave get_batches.batch_tokens out",
+        )
     return sum(plan.num_batches(epoch) for epoch in range(num_epochs))
 
 

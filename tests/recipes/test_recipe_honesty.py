@@ -60,12 +60,89 @@ def test_a_run_without_a_whole_checkpoint_never_goes_on_with_fresh_weights(run, 
         (("--valid_split", "validation[:30]"), "validation data was"),
         (("--eval_rows", 9), "validation data was"),
         (("--gin_param", "get_batches.window=50"), "add --gin_param get_batches.window=8, or"),
+        (
+            ("--pass_only_model_io", "true"),
+            "--pass_only_model_io was False and is True now; resume",
+        ),
     ],
 )
 def test_a_resumed_run_may_not_change_its_schedule_or_its_judge(run, cache_dir, change, name):
     words = (*TC, "--epochs", 2, "--schedule", "--resume", "true", *change)
     with pytest.raises(UserError, match=name):
         train(*words, output=run, cache=cache_dir)
+
+
+def test_what_changes_neither_weights_nor_judge_is_told_on_resuming(run, cache_dir, capfd):
+    words = (*TC, "--epochs", 2, "--schedule", "--resume", "true")
+    words += ("--gin_param", "fit.early_stopping=3")
+    train(*words, output=run, cache=cache_dir)
+    assert "--resume true: fit.early_stopping was None and is 3 now" in capfd.readouterr().err
+
+
+def test_a_longer_schedule_is_told_even_if_the_rates_are_the_same(run, cache_dir, capfd):
+    words = (*TC, "--epochs", 4, "--schedule", "--resume", "true", "--max_steps", 8)
+    train(*words, output=run, cache=cache_dir)
+    told = "--epochs 4: the linear schedule was made for 8 steps and now has 16; the rates of this"
+    assert told in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "model_kwargs={'max_new_tokens': 9}",
+            r"model_kwargs\['max_new_tokens'\] was 8 and is 9 now",
+        ),
+        (
+            "model_kwargs={'max_new_tokens': 8, 'num_beams': 2}",
+            r"model_kwargs\['num_beams'\] was None and is 2",
+        ),
+        ("model_fn='forward'", "model_fn was 'generate' and is 'forward' now"),
+    ],
+)
+def test_a_resumed_run_may_not_change_how_its_texts_are_made(change, told, text_run, cache_dir):
+    words = (*TC_GEN, "--resume", "true", "--max_steps", 2)
+    with pytest.raises(UserError, match=rf"EvaluationHelper\.{told}") as caught:
+        train(*words, "--gin_param", f"EvaluationHelper.{change}", output=text_run, cache=cache_dir)
+    assert caught.value.exit_code == Exit.CHECKPOINT
+
+
+TC_GEN = ("--task", "klue_tc_gen", *SMALL, "--epochs", 1)
+
+
+@pytest.fixture(scope="module")
+def text_run(tmp_path_factory, cache_dir):
+    """A run of one step whose texts have at most eight tokens."""
+    output = tmp_path_factory.mktemp("texts")
+    kwargs = "EvaluationHelper.model_kwargs={'max_new_tokens': 8}"
+    words = (*TC_GEN, "--max_steps", 1, "--gin_param", kwargs)
+    train(*words, output=output, cache=cache_dir)
+    return output
+
+
+USERS_MODEL = """
+from ke_t5.models.models import T5EncoderForSequenceClassificationMean
+
+class Mine(T5EncoderForSequenceClassificationMean):
+    def forward(self, *arguments, **options):  # {comment}
+        output = super().forward(*arguments, **options)
+        if output.loss is not None:
+            output.loss = output.loss * {factor}
+        return output
+"""
+
+
+def test_changed_code_of_the_model_is_told_on_resuming(tmp_path, cache_dir):
+    places = ("--output_dir", tmp_path / "out", "--hf_cache_dir", cache_dir)
+    words = ("--task", "klue_tc", *SMALL, "--model_name", "my_model:Mine", *places)
+    told = []
+    for step, (comment, factor) in enumerate([("a", 1), ("b", 1), ("b", 2)], 1):
+        (tmp_path / "my_model.py").write_text(USERS_MODEL.format(comment=comment, factor=factor))
+        resume = ("--max_steps", step, "--resume", "auto")
+        done = run_script("train_ddp.py", *words, *resume, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        told.append("--resume auto: code of the model['my_model'] was '" in done.stderr)
+    assert told == [False, False, True]
 
 
 def test_a_schedule_is_stretched_only_where_that_is_asked_for(run, cache_dir, capfd):

@@ -162,3 +162,13 @@ def test_a_model_without_a_loss_is_one_line(tmp_path):
     model.forward = lambda **inputs: {"logits": forward(model, **inputs).logits}
     with pytest.raises(UserError, match="--model_name: its forward returned no loss"):
         train(one_rank(), tmp_path, batch_size=8, num_steps=1, model=model)
+
+
+def test_a_billion_epochs_are_counted_at_once_or_refused():
+    lengths = np.full(10, 5)
+    by_rows = get_batches(lengths, batch_size=4, num_parts=1, seed=0)
+    assert count_steps(by_rows, 10**9) == 3 * 10**9
+    by_tokens = get_batches(lengths, batch_size=4, num_parts=1, seed=0, batch_tokens=20)
+    assert count_steps(by_tokens, 2) == 6
+    with pytest.raises(UserError, match="--epochs 1000000000: is more than 10000, the most with"):
+        count_steps(by_tokens, 10**9)
