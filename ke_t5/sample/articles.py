@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from ke_t5.sample.grammar import load_json, render
 from ke_t5.sample.sampler import TextSampler
 
 _KINDS = ("person", "firm", "event")
 _NUM_ARTICLES = (1,) * 44 + (2,) * 4 + (4, 8)
 
 
-@dataclass(frozen=True)
-class Article:
+class Article(NamedTuple):
     """A text about one subject.
 
     Attributes:
@@ -27,10 +27,6 @@ class Article:
     facts: list[str]
     values: dict[str, str]
     sentences: list[str]
-
-    @property
-    def name(self) -> str:
-        return self.values["name"]
 
 
 def draw_article(
@@ -95,11 +91,8 @@ def _answerable(
     ]
     drawn = sampler.random.sample(pool, min(num_questions, len(pool)))
     return [
-        {
-            "question": sampler.fill(question, article.values),
-            "answers": _answers(article, slot, offset),
-        }
-        for slot, question in drawn
+        dict(question=sampler.fill(text, article.values), answers=_answers(article, slot, offset))
+        for slot, text in drawn
     ]
 
 
@@ -116,35 +109,32 @@ def _unanswerable(sampler: TextSampler, article: Article, offset: int) -> list[d
             start, end = article.spans[near[0]]
             # A quarter of the release's plausible answers are a few characters off.
             shift = sampler.between(1, 6) if sampler.chance(0.25) else 0
-            plausible = {
-                "text": article.text[start:end],
-                "answer_start": max(0, offset + start - shift),
-            }
+            plausible = dict(
+                text=article.text[start:end], answer_start=max(0, offset + start - shift)
+            )
             question = sampler.fill(question, article.values)
             return [{"question": question, "answers": [], "plausible_answers": [plausible]}]
     return []
 
 
-def klue_mrc(sampler: TextSampler, split: str, num_questions: int) -> dict[str, list]:
-    """Articles of KLUE MRC as its release writes them; a third of the questions has no answer."""
+def klue_mrc(sampler: TextSampler, split: str, num_questions: int) -> list[dict]:
+    """Articles of KLUE MRC; a third of the questions has no answer."""
     rows, number = [], 0
     while number < num_questions:
         context, article, offset = _draw_context(sampler, breaks=sampler.chance(0.35))
-        drawn = _answerable(sampler, article, offset, 3)
-        drawn += _unanswerable(sampler, article, offset)
-        questions = []
-        for question in drawn[: num_questions - number]:
+        questions = _answerable(sampler, article, offset, 3)
+        questions += _unanswerable(sampler, article, offset)
+        questions = questions[: num_questions - number]
+        for index, question in enumerate(questions, start=number):
             impossible = not question["answers"]
             question["question_type"] = sampler.any_of((3,) if impossible else (1, 2))
             question["is_impossible"] = impossible
-            question["guid"] = f"klue-mrc-v1_{split}_{number:05d}"
-            questions.append(question)
-            number += 1
-        paragraphs = [{"context": context, "qas": questions}]
+            question["guid"] = f"klue-mrc-v1_{split}_{index:05d}"
+        number += len(questions)
         source = sampler.any_of(("wikipedia", "acrofan", "hankyung"))
-        row = {"title": article.name, "paragraphs": paragraphs}
-        rows.append(row | {"news_category": "종합", "source": source})
-    return {"data": rows}
+        values = {"title": article.values["name"], "context": context, "source": source}
+        rows.append(values | {"questions": questions})
+    return rows
 
 
 def korquad(sampler: TextSampler, num_questions: int) -> list[dict]:
@@ -155,15 +145,12 @@ def korquad(sampler: TextSampler, num_questions: int) -> list[dict]:
         article_id = sampler.between(5_900_000, 6_600_000)
         for index in range(sampler.between(1, 2)):
             context, article, offset = _draw_context(sampler, breaks=False)
-            names.append(article.name)
+            names.append(article.values["name"])
             drawn = _answerable(sampler, article, offset, min(4, num_questions - number))
+            ids = (f"{article_id}-{index}-{place}" for place in range(len(drawn)))
             questions = [
-                {
-                    "answers": question["answers"][:1],
-                    "id": f"{article_id}-{index}-{place}",
-                    "question": question["question"],
-                }
-                for place, question in enumerate(drawn)
+                {"answers": one["answers"][:1], "id": name, "question": one["question"]}
+                for name, one in zip(ids, drawn, strict=True)
             ]
             number += len(questions)
             if questions:
@@ -182,14 +169,13 @@ def summaries(sampler: TextSampler, stem: str, num_documents: int) -> tuple[list
         kind, num_fillers = sampler.any_of(("firm", "event")), sampler.between(1, 3)
         article = draw_article(sampler, kind, num_facts=4, num_fillers=num_fillers, breaks=False)
         document_id = f"{stem}.{number}"
-        headline = f"{article.name}, {sampler.word('headlines')}"
+        headline = f"{article.values['name']}, {sampler.word('headlines')}"
         forms = [headline, *_paragraphs(sampler, article.sentences)]
         paragraphs = [{"id": f"{document_id}.{i}", "form": f} for i, f in enumerate(forms, 1)]
+        values = {"id": document_id, "headline": headline, "author": sampler.word("person")}
+        values |= {"month": sampler.between(1, 12), "paragraphs": paragraphs}
         topic = "경제" if kind == "firm" else "문화"
-        metadata = {"title": headline, "author": f"{sampler.word('person')} 기자"}
-        metadata |= {"publisher": "표본신문", "date": f"2018{sampler.between(1, 12):02d}15"}
-        metadata |= {"topic": topic, "original_topic": topic}
-        documents.append({"id": document_id, "metadata": metadata, "paragraph": paragraphs})
+        documents.append(render(load_json("rows")["NIKL newspaper"], topic=topic, **values))
         rows.append(_summary(sampler, document_id, headline, article))
     return documents, rows
 
@@ -208,15 +194,9 @@ def _summary(sampler: TextSampler, document_id: str, headline: str, article: Art
     """The opening and the first two facts, verbatim and in the fact's other words."""
     chosen, rewritten = [], []
     for name in article.facts[:3]:
-        wordings = [
-            sampler.fill(text, article.values)
-            for text in sampler.entries(f"state {article.kind} {name}")
-        ]
+        templates = sampler.entries(f"state {article.kind} {name}")
+        wordings = [sampler.fill(template, article.values) for template in templates]
         chosen.append(next(text for text in wordings if text in article.sentences))
         rewritten.append(next(text for text in wordings if text not in article.sentences))
-    return {
-        "document_id": document_id,
-        "head": headline,
-        "topic_sentences": chosen,
-        "summary_sentences": rewritten,
-    }
+    row = {"document_id": document_id, "head": headline, "topic_sentences": chosen}
+    return row | {"summary_sentences": rewritten}

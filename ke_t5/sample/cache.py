@@ -18,7 +18,7 @@ def generator_version() -> str:
     """A hash of this package's code, data files and vocabulary: a new folder for any change."""
     folder = Path(__file__).parent
     version = hashlib.sha256(hash_code(sorted(folder.glob("*.py"))).encode())
-    for path in [*sorted(DATA.glob("*.txt")), folder / "spiece.model"]:
+    for path in [*sorted(DATA.iterdir()), folder / "spiece.model"]:
         version.update(path.name.encode() + path.read_bytes())
     return version.hexdigest()[:12]
 

@@ -103,8 +103,6 @@ def _row(sampler: TextSampler) -> dict:
     return {"domains": domains, "dialogue": dialogue}
 
 
-def klue_wos(sampler: TextSampler, split: str, num_dialogues: int) -> list[dict]:
-    """Dialogues of KLUE WoS as its release writes them."""
-    return [
-        {"guid": f"wos-v1_{split}_{number:05d}"} | _row(sampler) for number in range(num_dialogues)
-    ]
+def klue_wos(sampler: TextSampler, num_dialogues: int) -> list[dict]:
+    """The dialogues of KLUE WoS."""
+    return [_row(sampler) for _ in range(num_dialogues)]

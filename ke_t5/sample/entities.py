@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import cache
 
-from ke_t5.sample.grammar import load_grammar
+from ke_t5.sample.grammar import load_grammar, load_json, render
 from ke_t5.sample.sampler import TextSampler
 
 
@@ -73,24 +73,18 @@ def _nikl_sentence(
             unused.remove(due[0])
     values = {slot: _fine_word(sampler, label) for slot, label in fine.items()}
     form, spans = sampler.fill_spans(template, values)
-    entities = [
-        {
-            "id": number,
-            "form": form[begin:end],
-            "label": fine[slot] if fine_labels else slot,
-            "begin": begin,
-            "end": end,
-        }
+    labels = fine if fine_labels else {slot: slot for slot in fine}
+    return form, [
+        dict(id=number, form=form[begin:end], label=labels[slot], begin=begin, end=end)
         for number, (slot, begin, end) in enumerate(spans, start=1)
     ]
-    return form, entities
 
 
 def _words(form: str) -> list[dict]:
     """The space-separated words of a sentence with their offsets, numbered from 1."""
     return [
-        {"id": number, "form": match.group(), "begin": match.start(), "end": match.end()}
-        for number, match in enumerate(re.finditer(r"\S+", form), start=1)
+        dict(id=number, form=word.group(), begin=word.start(), end=word.end())
+        for number, word in enumerate(re.finditer(r"\S+", form), start=1)
     ]
 
 
@@ -114,8 +108,7 @@ def nikl_documents(
                 form, entities = sampler.word("plain"), []
             sentence = {"id": f"{document_id}.1.{index}", "form": form}
             sentences.append(sentence | {"word": _words(form), key: entities})
-        metadata = {"title": f"표본 문서 {number}", "author": sampler.word("person")}
-        metadata |= {"publisher": "표본신문", "date": f"2018{sampler.between(1, 12):02d}01"}
-        metadata |= {"topic": "생활"}
-        documents.append({"id": document_id, "metadata": metadata, "sentence": sentences})
+        values = {"id": document_id, "number": number, "author": sampler.word("person")}
+        values |= {"month": sampler.between(1, 12), "sentences": sentences}
+        documents.append(render(load_json("rows")["NIKL NE document"], **values))
     return documents

@@ -1,4 +1,5 @@
-"""The sample's data files: word lists, sentence templates and recipes (data/*.txt).
+"""The sample's data files: word lists, sentence templates and recipes (data/*.txt), templates of
+rows (data/*.json).
 
     # A comment.
     cities                                      a list: its entries, parted by | or by lines
@@ -14,10 +15,11 @@ What `{...}` may contain is described in sampler.py. Words of words.txt are know
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 DATA = Path(__file__).with_name("data")
 _ASSIGNMENT = re.compile(r"(.+?) =(?: (?:\((\d+)%\) (.*?)(?: \| (.*))?|(.*)))?")
@@ -95,3 +97,25 @@ def load_grammar(name: str) -> Grammar:
     """The grammar of data/<name>.txt, read on first use."""
     base = None if name == "words" else load_grammar("words")
     return parse_grammar((DATA / f"{name}.txt").read_text(encoding="utf-8"), base)
+
+
+@cache
+def load_json(name: str) -> dict[str, Any]:
+    """The content of data/<name>.json, read on first use."""
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def render(template: Any, **values: Any) -> Any:
+    """A JSON value with its slots filled.
+
+    >>> render({"id": "a-{number:03d}", "rows": "{rows}"}, number=7, rows=[1, 2])
+    {'id': 'a-007', 'rows': [1, 2]}
+    """
+    if isinstance(template, dict):
+        return {key.format(**values): render(x, **values) for key, x in template.items()}
+    if isinstance(template, list):
+        return [render(item, **values) for item in template]
+    if not isinstance(template, str):
+        return template
+    whole = re.fullmatch(r"\{(\w+)\}", template)
+    return values[whole[1]] if whole else template.format(**values)

@@ -17,6 +17,7 @@ _BY_FORM = {form: pair for pair in reversed(_PARTICLES) for form in pair}
 _HEARD_FINALS = dict(zip("013678LMNR", "ㅇㄹㅁㄱㄹㄹㄹㅁㄴㄹ", strict=True))
 # The vowel of a stem that ends in one, after 아/어 has merged into it.
 _MERGED = {"ㅗ": "ㅘ", "ㅜ": "ㅝ", "ㅣ": "ㅕ", "ㅚ": "ㅙ"}
+_AFTER_PAST = str.maketrans({"였": "여서", "았": "아서", "었": "어서"})
 _VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
 _FINALS = ("", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
 
@@ -87,12 +88,15 @@ def past_stem(stem: str) -> str:
     return stem[:-1] + _join(lead, _MERGED.get(vowel, vowel), "ㅆ")
 
 
+def _is_closed(stem: str) -> bool:
+    """Whether a stem ends in a consonant but ㄹ, after which an ending is a syllable of its own."""
+    return _split(stem[-1])[2] not in ("", "ㄹ")
+
+
 def _with_final(stem: str, final: str, syllable: str) -> str:
-    """The stem with a final consonant, or with a syllable if it ends in a consonant but ㄹ."""
-    lead, vowel, own_final = _split(stem[-1])
-    if own_final and own_final != "ㄹ":
-        return stem + syllable
-    return stem[:-1] + _join(lead, vowel, final)
+    """The stem with a final consonant, or with a syllable if it is closed."""
+    lead, vowel, _ = _split(stem[-1])
+    return stem + syllable if _is_closed(stem) else stem[:-1] + _join(lead, vowel, final)
 
 
 def informal(stem: str) -> str:
@@ -115,16 +119,6 @@ def past_ending(stem: str) -> str:
     return "았" if _split(stem[-1])[1] in "ㅏㅗ" else "었"
 
 
-def sequential_ending(stem: str) -> str:
-    """The morpheme of one thing done after another: 여서, 아서 or 어서."""
-    return {"였": "여서", "았": "아서", "었": "어서"}[past_ending(stem)]
-
-
-def adnominal_ending(stem: str) -> str:
-    """The morpheme of the adnominal form: 은 or ㄴ."""
-    return "은" if final_consonant(stem) not in ("", "ㄹ") else "ㄴ"
-
-
 def surface(morphemes: str) -> str:
     """The morphemes written together.
 
@@ -142,8 +136,8 @@ FORMS: dict[str, Callable[[str], str]] = {
     "future": lambda stem: _with_final(stem, "ㄹ", "을"),  # 먹을, 갈, 만들
     "progressive": lambda stem: _with_final(stem, "", "") + "는",  # 먹는, 가는, 만드는
     "adnominal": lambda stem: _with_final(stem, "ㄴ", "은"),  # 먹은, 간, 만든
-    "adnominal_ending": adnominal_ending,  # 은, ㄴ, ㄴ
+    "adnominal_ending": lambda stem: "은" if _is_closed(stem) else "ㄴ",  # 은, ㄴ, ㄴ
     "informal": informal,  # 먹어, 가, 만들어
-    "sequential_ending": sequential_ending,  # 어서, 아서, 어서
+    "sequential_ending": lambda stem: past_ending(stem).translate(_AFTER_PAST),  # 어서, 아서, 어서
     "surface": surface,  # 설명/NNG+하/XSV: 설명하
 }

@@ -11,66 +11,22 @@ from typing import TYPE_CHECKING
 
 from ke_t5.errors import UserError, suggestion
 from ke_t5.sample.cache import build_once, sample_root
-from ke_t5.sample.vocabulary import (
-    CLS,
-    MASK,
-    MODEL_MAX_LENGTH,
-    PAD,
-    SEP,
-    token_ids,
-    tokenizer_dir,
-    vocabulary_size,
-)
+from ke_t5.sample.grammar import load_json
+from ke_t5.sample.vocabulary import MODEL_MAX_LENGTH, token_ids, tokenizer_dir, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 ConfigClass = type["PreTrainedConfig"]
 
+# What the configurations of transformers call their sizes and ids, and tiny values for these.
+_VALUES = load_json("models")
+_SIZES = _VALUES["names of sizes"]
 # The models that share T5's vocabulary and its ids for padding and end.
 _T5_TYPES = ("t5", "mt5", "longt5", "switch_transformers")
 # RoBERTa and its relatives have one token type and count positions from the padding id.
 _ONE_SEGMENT = ("roberta", "camembert")
 _POSITIONS = MODEL_MAX_LENGTH + 2
-# The names that the classes of transformers give to the same size.
-_WIDTH = ("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "d_embed")
-_DEPTH = (
-    "num_hidden_layers", "num_layers", "num_encoder_layers", "num_decoder_layers", "n_layer",
-    "n_layers", "encoder_layers", "decoder_layers",
-)  # fmt: skip
-_HEADS = (
-    "num_attention_heads", "num_heads", "n_head", "n_heads", "encoder_attention_heads",
-    "decoder_attention_heads", "num_encoder_attention_heads", "num_decoder_attention_heads",
-    "num_key_value_heads",
-)  # fmt: skip
-_INNER = (
-    "intermediate_size", "d_ff", "hidden_dim", "d_inner", "ffn_dim", "encoder_ffn_dim",
-    "decoder_ffn_dim", "moe_intermediate_size",
-)  # fmt: skip
-_HEAD_WIDTH = ("d_kv", "head_dim", "d_head")
-_LENGTH = ("max_position_embeddings", "n_positions", "n_ctx")
-# Sizes that do not depend on the others, and what some types need in addition.
-_OTHERS = {
-    "attention_window": 64,
-    "block_sizes": [1, 1],
-    "entity_vocab_size": 10,
-    "num_experts": 4,
-    "num_local_experts": 4,
-    "num_experts_per_tok": 2,
-    "rotary_dim": 16,
-}
-_OF_TYPE = {
-    "big_bird": {"attention_type": "original_full"},
-    "gpt_neo": {"attention_types": [[["global"], 2]], "num_layers": 2},
-    "xmod": {"default_language": "en_XX"},
-}
-_T5_VALUES = {
-    "feed_forward_proj": "gated-gelu",
-    "tie_word_embeddings": False,
-    "decoder_start_token_id": 0,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-}
 # The embeddings of T5's checkpoints have more rows than their tokenizers have ids.
 _T5_ROWS = 128
 
@@ -125,56 +81,45 @@ def _is_t5(config_class: ConfigClass) -> bool:
     return any(getattr(base, "model_type", None) in _T5_TYPES for base in config_class.__mro__)
 
 
+def _has_one_segment(config_class: ConfigClass) -> bool:
+    return any(name in config_class.model_type for name in _ONE_SEGMENT)
+
+
+def _has_segments(config_class: ConfigClass) -> bool:
+    """Whether the model distinguishes the two texts of a pair by token types."""
+    num_types = config_class().to_dict().get("type_vocab_size") or 0
+    return num_types > 1 and not _has_one_segment(config_class)
+
+
 def _sizes(known: dict, *, width: int, num_layers: int, num_heads: int) -> dict:
     """Tiny values for the size arguments that a configuration has."""
-    values = {
-        _WIDTH: width,
-        _DEPTH: num_layers,
-        _HEADS: num_heads,
-        _INNER: 2 * width,
-        _HEAD_WIDTH: width // num_heads,
-        _LENGTH: _POSITIONS,
+    sizes = (width, num_layers, num_heads, 2 * width, width // num_heads, _POSITIONS)
+    named = {
+        name: size for names, size in zip(_SIZES.values(), sizes, strict=True) for name in names
     }
-    sizes = {name: value for names, value in values.items() for name in names}
-    sizes |= _OTHERS
-    return {name: value for name, value in sizes.items() if known.get(name) is not None}
+    named |= _VALUES["other sizes"]
+    return {name: value for name, value in named.items() if known.get(name) is not None}
 
 
 def _ids(known: dict, config_class: ConfigClass) -> dict:
     """The special ids that a configuration has, as the tokenizers assign them."""
-    if _is_t5(config_class):
-        values = _T5_VALUES
-    else:
-        values = {
-            "pad_token_id": PAD,
-            "bos_token_id": CLS,
-            "eos_token_id": SEP,
-            "cls_token_id": CLS,
-            "sep_token_id": SEP,
-            "mask_token_id": MASK,
-            "decoder_start_token_id": SEP,
-            "forced_eos_token_id": SEP,
-        }
-        if any(name in config_class.model_type for name in _ONE_SEGMENT):
-            values["type_vocab_size"] = 1
+    values = dict(_VALUES["T5" if _is_t5(config_class) else "separators"])
+    if _has_one_segment(config_class):
+        values["type_vocab_size"] = 1
     # T5's class reads this id, although its defaults do not have it.
     needed = ("decoder_start_token_id",) if known.get("is_encoder_decoder") else ()
     return {name: value for name, value in values.items() if name in known or name in needed}
 
 
-def _tiny_config(
-    config_class: ConfigClass, tokenizer: Path, *, width: int, num_layers: int, num_heads: int
-) -> PreTrainedConfig:
+def _tiny_config(config_class: ConfigClass, tokenizer: Path, **sizes: int) -> PreTrainedConfig:
     known = config_class().to_dict()
-    sizes = _sizes(known, width=width, num_layers=num_layers, num_heads=num_heads)
+    required = {
+        "vocabulary size": ["vocab_size"],
+        "width": _SIZES["width"],
+        "number of layers": [*_SIZES["number of layers"], "block_sizes"],
+    }
     missing = [
-        what
-        for what, names in (
-            ("vocabulary size", ("vocab_size",)),
-            ("width", _WIDTH),
-            ("number of layers", (*_DEPTH, "block_sizes")),
-        )
-        if not any(known.get(name) is not None for name in names)
+        what for what, names in required.items() if all(known.get(name) is None for name in names)
     ]
     if missing:
         raise UserError(
@@ -186,15 +131,9 @@ def _tiny_config(
     size = vocabulary_size(tokenizer)
     if _is_t5(config_class):
         size = -(-size // _T5_ROWS) * _T5_ROWS
-    values = sizes | _ids(known, config_class) | _OF_TYPE.get(config_class.model_type, {})
+    values = _sizes(known, **sizes) | _ids(known, config_class)
+    values |= _VALUES["needed by a type"].get(config_class.model_type, {})
     return config_class(**(values | {"vocab_size": size}))
-
-
-def _has_segments(config_class: ConfigClass) -> bool:
-    """Whether the model distinguishes the two texts of a pair by token types."""
-    if any(name in config_class.model_type for name in _ONE_SEGMENT):
-        return False
-    return (config_class().to_dict().get("type_vocab_size") or 0) > 1
 
 
 def sample_tokenizer_dir(cache_dir: Path, model: str | ConfigClass) -> Path:

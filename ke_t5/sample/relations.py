@@ -72,29 +72,19 @@ def _row(sampler: TextSampler, label: str) -> dict:
         clause = _with_another(sampler, label, _any_clause(sampler, "1"))
         object_slot = "o2"
     text, spans = sampler.fill_spans(clause.template, clause.values)
-    # The release's end_idx is that of the last character.
     entities = {
-        slot: {
-            "word": text[start:end],
-            "start_idx": start,
-            "end_idx": end - 1,
-            "type": clause.types[slot],
-        }
-        for slot, start, end in spans
+        # The release's end_idx is that of the last character.
+        slot: dict(word=text[i:end], start_idx=i, end_idx=end - 1, type=clause.types[slot])
+        for slot, i, end in spans
     }
-    return {
-        "sentence": text,
-        "subject_entity": entities["s1"],
-        "object_entity": entities[object_slot],
-        "label": sampler.noisy(label, labels(), _NOISE),
-        "source": sampler.word("sources"),
-    }
+    row = {"sentence": text, "subject": entities["s1"], "object": entities[object_slot]}
+    row["label"] = sampler.noisy(label, labels(), _NOISE)
+    return row | {"source": sampler.word("sources")}
 
 
-def klue_re(sampler: TextSampler, split: str, num_rows: int) -> list[dict]:
-    """Rows of KLUE RE as its release writes them."""
+def klue_re(sampler: TextSampler, num_rows: int) -> list[dict]:
+    """The sentences of KLUE RE."""
     num_unrelated = int(num_rows * _NO_RELATION)
     related = sampler.balanced(list(_relations()), num_rows - num_unrelated)
     drawn = sampler.shuffled(["no_relation"] * num_unrelated + related)
-    rows = [_row(sampler, label) for label in drawn]
-    return [{"guid": f"klue-re-v1_{split}_{i:05d}"} | row for i, row in enumerate(rows)]
+    return [_row(sampler, label) for label in drawn]

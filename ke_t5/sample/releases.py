@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ke_t5.sample import articles, dialogues, entities, relations, sentences, trees
-from ke_t5.sample.grammar import load_grammar
+from ke_t5.sample.grammar import load_grammar, load_json, render
 from ke_t5.sample.sampler import TextSampler
 
 # The share of choices in held-out splits among words that training splits never contain.
@@ -17,9 +17,9 @@ _UNSEEN = 0.3
 # in training. The real shares are kept, except for the rarest classes.
 _INTENT_ROWS = (22, 60, 57, 40, 8, 6, 10)
 _KLUE_COMMENTS = (
-    "토큰, 레이블 구분자 : \\t",
-    "토큰 구분자 : \\n",
-    "문장 구분자 : \\n\\n",
+    r"토큰, 레이블 구분자 : \t",
+    r"토큰 구분자 : \n",
+    r"문장 구분자 : \n\n",
     "주석 : ##",
 )
 
@@ -128,29 +128,25 @@ def _nsmc(part: Part) -> str:
 def _kornli(part: Part) -> str:
     """Every fortieth line begins with a quote that nothing closes: quotes are characters here."""
     rows = [
-        (f'"{premise}' if index % 40 == 7 else premise, *others)
-        for index, (premise, *others, _) in enumerate(
-            sentences.inferences(part.sampler, part.num_rows)
-        )
+        ('"' * (index % 40 == 7) + row["premise"], row["hypothesis"], row["label"])
+        for index, row in enumerate(sentences.inferences(part.sampler, part.num_rows))
     ]
     return _table(("sentence1", "sentence2", "gold_label"), rows)
 
 
 def _korsts(part: Part) -> str:
     rows = []
-    pairs = sentences.similarities(part.sampler, part.num_rows)
-    for index, (first, second, votes) in enumerate(pairs):
-        score, genre = sum(votes) / len(votes), ("main-captions", "main-news")[index % 2]
+    for index, row in enumerate(sentences.similarities(part.sampler, part.num_rows)):
+        genre = ("main-captions", "main-news")[index % 2]
         origin = (genre, "sample", f"2012{part.split}", f"{index:04d}")
-        rows.append((*origin, f"{score:.3f}", first, second))
+        rows.append((*origin, f"{row['mean']:.3f}", row["first"], row["second"]))
     columns = ("genre", "filename", "year", "id", "score", "sentence1", "sentence2")
     return _table(columns, rows)
 
 
 def _nikl_file(stem: str, title: str, documents: list[dict]) -> str:
-    metadata = {"title": title, "creator": "표본", "distributor": "표본", "year": "2019"}
-    metadata |= {"category": "신문 > 일간지", "annotation_level": ["개체명"], "sampling": "전체"}
-    return _json({"id": stem, "metadata": metadata, "document": documents}, indent=1)
+    values = {"stem": stem, "title": title, "documents": documents}
+    return _json(render(load_json("rows")["NIKL file"], **values), indent=1)
 
 
 def _nikl_entities(key: str, fine_labels: bool, mark: str = "") -> Callable[[Part], str]:
@@ -182,9 +178,26 @@ def _summaries(*parts: Part) -> str:
     return _json({"id": "NIKL_SC", "metadata": {"title": "문서 요약 표본"}, "data": rows}, indent=1)
 
 
-def _klue_json(draw: Callable[[TextSampler, str, int], object]) -> Callable[[Part], str]:
+def _rendered(part: Part, rows: Iterable[dict]) -> list[dict]:
+    """The rows as KLUE writes them."""
+    template, source_key = (
+        load_json("rows")[part.name],
+        "genre" if part.split == "train" else "source",
+    )
+    return [
+        render(template, index=index, split=part.split, source_key=source_key, **row)
+        for index, row in enumerate(rows)
+    ]
+
+
+def _klue_json(draw: Callable[[TextSampler, int], Iterable[dict]]) -> Callable[[Part], str]:
     """A writer of KLUE's JSON with the rows that `draw` gives."""
-    return lambda part: _json(draw(part.sampler, part.split, part.num_rows))
+    return lambda part: _json(_rendered(part, draw(part.sampler, part.num_rows)))
+
+
+def _klue_mrc(part: Part) -> str:
+    rows = articles.klue_mrc(part.sampler, part.split, part.num_rows)
+    return _json({"data": _rendered(part, rows)})
 
 
 _WRITERS: dict[str, Callable[..., str]] = {
@@ -192,7 +205,7 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "klue-sts": _klue_json(sentences.klue_sts),
     "klue-nli": _klue_json(sentences.klue_nli),
     "klue-re": _klue_json(relations.klue_re),
-    "klue-mrc": _klue_json(articles.klue_mrc),
+    "klue-mrc": _klue_mrc,
     "wos": _klue_json(dialogues.klue_wos),
     "relation_list": lambda part: _json({"relations": relations.labels()}) + "\n",
     "ontology": lambda part: _json(dialogues.ontology(), indent=2),

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ke_t5.sample.cache import build_once, sample_root
+from ke_t5.sample.grammar import load_json, render
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
-_NUM_SENTINELS = 100
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PAD, UNK, CLS, SEP, MASK = range(len(_SPECIAL))
-MODEL_MAX_LENGTH = 512
+_CONFIGS = load_json("tokenizers")
+MODEL_MAX_LENGTH = _CONFIGS["separators"]["model_max_length"]
 # Trained once by benchmarks/sample_vocabulary.py: some releases of sentencepiece never finish a
 # training, and not even SIGTERM ends it.
 SPIECE = Path(__file__).with_name("spiece.model")
@@ -27,33 +27,16 @@ def _pieces(spiece: Path) -> SentencePieceProcessor:
     return sentencepiece.SentencePieceProcessor(model_file=str(spiece))
 
 
-def _write_config(folder: Path, **config: object) -> None:
-    text = json.dumps(config, ensure_ascii=False, indent=2)
-    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
-
-
-def _write_t5(folder: Path) -> None:
-    shutil.copyfile(SPIECE, folder / "spiece.model")
-    _write_config(
-        folder,
-        tokenizer_class="T5Tokenizer",
-        extra_ids=_NUM_SENTINELS,
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="<pad>",
-    )
-
-
-def _write_separated(folder: Path, *, segments: bool) -> None:
+def _write_separated(folder: Path) -> None:
     """A fast tokenizer over the same pieces that writes [CLS] A [SEP] B [SEP]."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from tokenizers.processors import TemplateProcessing
 
-    pieces = _pieces(SPIECE)
+    pieces, ids = _pieces(SPIECE), {piece: number for number, piece in enumerate(_SPECIAL)}
     ordinary = range(3, pieces.get_piece_size())  # after padding, end and unknown
     vocabulary = [(piece, 0.0) for piece in _SPECIAL]
     vocabulary += [(pieces.id_to_piece(i), pieces.get_score(i)) for i in ordinary]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=UNK))
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=ids["[UNK]"]))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
@@ -63,22 +46,9 @@ def _write_separated(folder: Path, *, segments: bool) -> None:
     tokenizer.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)],
+        special_tokens=[(piece, ids[piece]) for piece in ("[CLS]", "[SEP]")],
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    names = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
-    roles = ("pad", "unk", "cls", "sep", "mask")
-    named = {f"{role}_token": piece for role, piece in zip(roles, _SPECIAL, strict=True)}
-    _write_config(
-        folder,
-        tokenizer_class="PreTrainedTokenizerFast",
-        model_max_length=MODEL_MAX_LENGTH,
-        model_input_names=names,
-        clean_up_tokenization_spaces=False,
-        bos_token="[CLS]",
-        eos_token="[SEP]",
-        **named,
-    )
 
 
 def tokenizer_dir(cache_dir: Path, *, is_t5: bool, segments: bool) -> Path:
@@ -92,9 +62,13 @@ def tokenizer_dir(cache_dir: Path, *, is_t5: bool, segments: bool) -> Path:
 
     def build(folder: Path) -> None:
         if is_t5:
-            _write_t5(folder)
+            shutil.copyfile(SPIECE, folder / "spiece.model")
         else:
-            _write_separated(folder, segments=segments)
+            _write_separated(folder)
+        columns = ["input_ids", *["token_type_ids"] * segments, "attention_mask"]
+        config = render(_CONFIGS["T5" if is_t5 else "separators"], columns=columns)
+        text = json.dumps(config, ensure_ascii=False, indent=2)
+        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
     return build_once(sample_root(cache_dir) / "tokenizers" / kind, build)
 
@@ -102,7 +76,7 @@ def tokenizer_dir(cache_dir: Path, *, is_t5: bool, segments: bool) -> Path:
 def vocabulary_size(folder: Path) -> int:
     """The number of ids of the tokenizer in such a folder."""
     if (folder / "spiece.model").exists():
-        return _pieces(folder / "spiece.model").get_piece_size() + _NUM_SENTINELS
+        return _pieces(folder / "spiece.model").get_piece_size() + _CONFIGS["T5"]["extra_ids"]
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
