@@ -144,11 +144,15 @@ class _Places:
         text."""
         if isinstance(value, Mapping):
             return {n: self._place(v) if n in ("start", "end") else v for n, v in value.items()}
+        if not isinstance(value, (list, tuple)):  # the check of types reports it
+            return value
         if all(isinstance(item, str) for item in value):
-            return self._tags(value)
+            return self._tags(list(value))
         return [self.moved(item) for item in value]
 
-    def _place(self, old: int) -> int:
+    def _place(self, old: Any) -> Any:
+        if not isinstance(old, int):  # likewise
+            return old
         if 0 <= old < len(self._new) and (self._is_border[old] or not self._is_strict):
             return self._new[old]
         if not self._is_strict:

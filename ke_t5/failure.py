@@ -267,7 +267,7 @@ def write_log(text: str, ending: Ending) -> Path | None:
     """
     try:
         # A command that does not start leaves no folder behind.
-        is_slip = ending.code != BUG and not ending.keep_traceback
+        is_slip = ending.code != BUG
         if _Run.folder and (_Run.folder.exists() or not is_slip):
             log = _Run.folder / "logs" / f"rank{launched_rank()}.log"
             log.parent.mkdir(parents=True, exist_ok=True)

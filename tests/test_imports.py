@@ -27,16 +27,16 @@ LINES = (
     "checkpoint.serialization checkpoint.settings train.loggers train.guard "
     "task.metrics.statistics",
     "config.gin_config failure distributed lookup.loader lookup.hub "
-    "models.ngrams models.encoders models.structured_heads pipe.rows pipe.tables pipe.generation "
+    "models.ngrams models.encoders models.structured_heads pipe.rows pipe.file_faults pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "checkpoint.folders",
-    "models.models models.loader lookup.tensor_names task.metrics.classification",
+    "models.models models.loader lookup.tensor_names task.metrics.classification pipe.tables",
     "models lookup.choice models.account models.fidelity models.characters "
     "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
     "checkpoint.checkpoints checkpoint.closing",
     "lookup.tokenizer_fit checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation "
-    "task.metrics task.checks task.steps task.qa.layouts train.optimizer_config",
-    "models.vocabulary pipe.task task.decoders",
+    "task.metrics task.column_types task.steps task.qa.layouts train.optimizer_config",
+    "models.vocabulary pipe.task task.decoders task.checks",
     "models.build pipe.prediction pipe.mixture task.forms task.inputs task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured train.loop",
     "pipe sample.* task.families",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ke_t5.class_numbers import with_names
 from ke_t5.config import bindings
+from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.features import Feature, check_batch, feature_key
@@ -18,6 +20,9 @@ from ke_t5.pipe.rows import ROW_ID, Rows, arrow_features
 
 if TYPE_CHECKING:
     import datasets
+
+# What errors of the steps of `preprocessors` name themselves.
+STEPS = ("rekey", "tokenize")
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ def _write(preparation: Preparation, dataset: datasets.Dataset, *, file: Path, k
         dataset = step(dataset)
     run, features = run_steps(steps[last:]), dataset.features
     finish = _finisher(preparation, lambda batch: run(with_names(batch, features)))
+    finish = _naming_rows(finish, dataset, where=preparation.where)
     one_by_one = (finish(dataset[i : i + 1]) for i in range(len(dataset)))
     first = next((batch for batch in one_by_one if batch[ROW_ID]), None)
     if first is None:
@@ -146,6 +152,64 @@ def _finisher(preparation: Preparation, run: Callable[[Batch], Batch]) -> Callab
         return {name: batch[name] for name in columns if name in batch}
 
     return finish
+
+
+def _naming_rows(
+    finish: Callable[[Batch], Batch], dataset: datasets.Dataset, *, where: str
+) -> Callable[[Batch], Batch]:
+    """`finish`, whose errors name task, split and row."""
+
+    def named(rows: Batch) -> Batch:
+        try:
+            return finish(rows)
+        except UserError as error:
+            if not error.where.startswith(("row ", *STEPS)):
+                raise
+            place = f"{where}, {error.where}"
+            raise UserError(error.what, place, error.fix, error.exit_code) from error
+        except Exception as error:
+            step, row = _users_line(error), _faulty_row(finish, rows)
+            if step is None or row is None or _fails_always(finish, dataset):
+                raise  # a fault of the module, or of ours
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            fault = UserError(
+                f"{step} fails ({what:.80})", f"{where}, row {row}", "fix that row, or the step",
+                Exit.DATA,
+            )  # fmt: skip
+            fault.keep_traceback = True
+            raise fault from error
+
+    return named
+
+
+def _users_line(error: Exception) -> str | None:
+    """`file:line` of the innermost call in a module of the user's, None for none."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.endswith(".py") and is_users_own(Path(frame.filename)):
+            return f"{Path(frame.filename).name}:{frame.lineno}"
+    return None
+
+
+def _faulty_row(finish: Callable[[Batch], Batch], rows: Batch) -> int | None:
+    """`_id` of the first of these rows for which `finish` fails."""
+    for place, row in enumerate(rows[ROW_ID]):
+        one = {name: column[place : place + 1] for name, column in rows.items()}
+        if not _succeeds(finish, one):
+            return row
+    return None
+
+
+def _fails_always(finish: Callable[[Batch], Batch], dataset: datasets.Dataset) -> bool:
+    """Whether `finish` fails for each of the first rows."""
+    return not any(_succeeds(finish, dataset[i : i + 1]) for i in range(min(len(dataset), 10)))
+
+
+def _succeeds(finish: Callable[[Batch], Batch], rows: Batch) -> bool:
+    try:
+        finish(rows)
+    except Exception:
+        return False
+    return True
 
 
 def _arrow_features(preparation: Preparation, first: Batch) -> Any:

@@ -146,6 +146,7 @@ def rekey(example: Example, *, key_map: Mapping[str, str | None]) -> Example:
     >>> rekey.example_function({"document": "a"}, key_map={"text": "document", "title": None})
     {'text': 'a', 'title': ''}
     """
+    require_columns([old for old in key_map.values() if old], example, whose="rekey")
     return {new: example[old] if old else "" for new, old in key_map.items()}
 
 
@@ -183,10 +184,10 @@ def tokenize(
 
 
 def _texts_of(batch: Batch, name: str) -> list[str]:
-    """A column of texts (or of lists of words); a UserError for anything else, such as an empty
-    cell of a CSV."""
+    """A column of texts; a UserError for anything else, such as an empty cell of a CSV."""
+    require_columns([name], batch, whose="tokenize")
     for place, value in enumerate(batch[name]):
-        if not isinstance(value, (str, list, tuple)):
+        if not isinstance(value, str):
             raise UserError(
                 f"column {name!r} contains {value!r:.40}, expected text",
                 f"row {batch[ROW_ID][place] if ROW_ID in batch else place}",
@@ -276,8 +277,10 @@ def require_columns(names: Sequence[str], batch: Collection[str], *, whose: str)
     """Raises UserError if a column that `whose` needs is missing."""
     missing = [name for name in names if name not in batch]
     if missing:
+        known = ", ".join(sorted(batch))
+        known = known if len(known) <= 60 else f"{known[:57]}..."
         raise UserError(
-            f"needs the column {missing[0]!r}; the rows have {', '.join(sorted(batch))}",
+            f"needs the column {missing[0]!r}; the rows have {known}",
             whose,
             f"rename it: HFDataSource(..., rename={{'<name there>': {missing[0]!r}}})",
             Exit.DATA,

@@ -17,6 +17,7 @@ from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.hub import why_unreachable
 from ke_t5.pipe import tables
 from ke_t5.pipe.cache import Folders, code_of, hash_files, make_key, package_version
+from ke_t5.pipe.file_faults import file_fault, refuse_null
 from ke_t5.pipe.integrity import INFO_FILE, fault_of
 from ke_t5.pipe.rows import (
     ROW_ID,
@@ -28,6 +29,7 @@ from ke_t5.pipe.rows import (
     stored_table,
 )
 from ke_t5.pipe.tables import hub_revision, with_class_names
+from ke_t5.readers.streams import listed
 from ke_t5.readers.unread import near_misses, warn_about_unread_files
 
 if TYPE_CHECKING:
@@ -248,7 +250,7 @@ class HFDataSource(DataSource):
             folder = folders.cache / "rows" / self.name[-80:] / f"{split}-{self._key(split, files)}"
             load = functools.partial(self._table, split)
             rows = stored_table(folder, load, origin=self.path, title=title)
-        return dataclasses.replace(rows, provenance=self._provenance(self._text_files()))
+        return dataclasses.replace(rows, provenance=self._provenance(self._data_files()))
 
     def _key(self, split: str, files: Sequence[Path]) -> str:
         """A hash over all that the rows of a split of local files depend on."""
@@ -257,7 +259,7 @@ class HFDataSource(DataSource):
         library = version("datasets")
         return make_key([package_version(), library, self.path, split, settings, contents])
 
-    def _text_files(self) -> list[Path]:
+    def _data_files(self) -> list[Path]:
         return tables.local_files(self.path, self.data_files)
 
     def _table(self, split: str, cache: Path) -> datasets.Dataset:
@@ -271,7 +273,7 @@ class HFDataSource(DataSource):
             **(ONLY_EMPTY_IS_MISSING if self.path == "csv" else {}),
         )
         where = f"data set {self.path!r}"
-        problem = tables.misread(table, where, self._text_files())
+        problem = tables.misread(table, where, self._data_files())
         if problem is not None:
             raise problem
         if ROW_ID in table.column_names:
@@ -308,13 +310,18 @@ class HFDataSource(DataSource):
                 )
             fix = "use a local folder, or try --sample, which needs no data"
             raise self._error(f"the hub cannot be reached: {why}", fix)
+        files = self._data_files()
         try:
+            refuse_null(files)
             return tables.load(function, self.path, self.config, **{**settings, **self._options})
         except Exception as error:
-            fix = "check its name, configuration, splits, files and options"
-            problem = tables.unreadable(error, f"data set {self.path!r}", fix)
+            where, fix = f"data set {self.path!r}", "check its name, configuration and splits"
+            if files:
+                where += f" ({listed([file.name for file in files], 2)})"
+                fix = "check its files and the options of HFDataSource"
+            problem = tables.unreadable(error, where, fix)
             if isinstance(problem, UserError) and problem.exit_code == Exit.DATA:
-                problem = tables.encoding_fault(self._text_files()) or problem
+                problem = file_fault(files, self._options) or problem
             raise problem from error
 
     def _error(self, what: str, fix: str) -> UserError:

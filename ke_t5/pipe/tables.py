@@ -5,23 +5,24 @@ Data sets of the hub that are a script are read from the copy in parquet that th
 
 from __future__ import annotations
 
+import errno
 import glob
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.hub import network_fault
-from ke_t5.readers.streams import opened
+from ke_t5.pipe.file_faults import BYTE_ORDER_MARK, encoding_fault
+from ke_t5.readers.streams import listed
 
 if TYPE_CHECKING:
     import datasets
 
 CONVERTED = "refs/convert/parquet"
 _SCRIPT = "scripts are no longer supported"
-_TEXT_FILES = (".csv", ".tsv", ".json", ".jsonl", ".txt")
-BYTE_ORDER_MARK = "\ufeff"
+_DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet")
 
 
 def load(function: Callable, path: str, config: str | None, **settings: Any) -> Any:
@@ -49,14 +50,21 @@ def unreadable(error: Exception, where: str, fix: str) -> Exception:
     cut_off = network_fault(error, where)
     if cut_off is not None:
         return cut_off
-    # datasets wraps the error of a file in one without a reason.
-    is_wrapper = type(error).__name__.startswith("DatasetGeneration")
-    cause = (error.__cause__ if is_wrapper else None) or error
+    cause: BaseException = error
+    while _is_wrapper(cause) and (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
     is_response = getattr(cause, "response", None) is not None
-    if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError) and not is_response:
+    if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT) and not is_response:
         return cause
     reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
+    reason = reason if len(reason) <= 80 else f"{reason[:77]}..."
     return UserError(f"cannot be read ({reason})", where, fix, Exit.DATA)
+
+
+def _is_wrapper(error: BaseException) -> bool:
+    """Whether datasets has wrapped the error of a file in one without a reason."""
+    is_generation = type(error).__name__.startswith("DatasetGeneration")
+    return is_generation or "split names could not be parsed" in str(error)
 
 
 def hub_revision(path: str) -> str:
@@ -107,12 +115,12 @@ def is_builder(name: str) -> bool:
 
 
 def local_files(path: str, data_files: Any) -> list[Path]:
-    """The local text files that a table is made from."""
+    """The local files that a table is made from, of the suffixes that data has."""
     if data_files is None:
         files: Iterable[Path] = sorted(Path(path).rglob("*")) if Path(path).is_dir() else []
     else:
         files = map(Path, itertools.chain(*(glob.glob(p) for p in _flat(data_files))))
-    return [file for file in files if file.suffix in _TEXT_FILES and file.is_file()]
+    return [file for file in files if file.suffix in _DATA_FILES and file.is_file()]
 
 
 def source_files(path: str, data_files: Any, data_dir: str | None) -> list[Path] | None:
@@ -136,36 +144,23 @@ def _flat(files: Any) -> Iterator[str]:
             yield from _flat(item)
 
 
-def encoding_fault(files: Iterable[Path]) -> UserError | None:
-    """The error for the first of these files that is not UTF-8, with the option that reads it."""
-    for file in files:
-        try:
-            with opened(file) as lines:
-                for _ in lines:
-                    pass
-        except UserError as error:
-            encoding = error.what.rpartition(" ")[2].lower()
-            fix = error.fix
-            # Lists in JSON are always read as UTF-8.
-            if encoding in ("cp949", "utf-16") and file.suffix != ".json":
-                fix = f'pass encoding="{encoding}" to HFDataSource, or {fix}'
-            return UserError(error.what, error.where, fix, error.exit_code)
-    return None
-
-
 def renamed(table: datasets.Dataset, names: Mapping[str, str], where: str) -> datasets.Dataset:
     """The table with its columns renamed; a UserError if that fails."""
-    if not names:
-        return table
-    try:
-        return table.rename_columns(dict(names))
-    except ValueError as error:
-        columns = f"the columns are {', '.join(map(repr, table.column_names))}"
-        fix = "check rename={old name: new name}"
-        raise UserError(f"cannot be renamed ({error}); {columns}", where, fix, Exit.DATA) from error
+    new = [names.get(name, name) for name in table.column_names]
+    missing = [name for name in names if name not in table.column_names]
+    twice = [name for name in new if new.count(name) > 1]
+    if missing or twice:
+        what = f"no column {missing[0]!r:.40}" if missing else f"two columns named {twice[0]!r:.40}"
+        what = f"cannot be renamed ({what}); the columns are {listed(table.column_names, 6)}"
+        raise UserError(what, where, "check rename={old name: new name}", Exit.DATA)
+    return table.rename_columns(dict(names)) if names else table
 
 
-def misread(table: datasets.Dataset, where: str, files: Iterable[Path]) -> UserError | None:
+def _are_tables(files: Iterable[Path]) -> bool:
+    return any(file.suffix in (".csv", ".tsv") for file in files)
+
+
+def misread(table: datasets.Dataset, where: str, files: Sequence[Path]) -> UserError | None:
     """The error for a table whose content shows that these files were read wrongly, or None."""
     json_files = [file for file in files if file.suffix.startswith(".json")]
     if json_files:
@@ -176,6 +171,9 @@ def misread(table: datasets.Dataset, where: str, files: Iterable[Path]) -> UserE
             fix = "save its files as UTF-8"
             return encoding_fault(json_files) or UserError(what, where, fix, Exit.DATA)
     for name in table.column_names:
+        if name.endswith(".1") and name[:-2] in table.column_names and _are_tables(files):
+            what, fix = f"its header has {name[:-2]!r:.40} twice", "rename one of the columns"
+            return UserError(what, where, fix, Exit.DATA)
         for sep, shown in (("\t", "\\t"), (";", ";")):
             if sep in name:
                 what = f"its header has a single column, {name!r:.60}"

@@ -45,6 +45,8 @@ def _encoding_fault(path: Path) -> UserError:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             where = f"{path}:{number}"
+            if number == 1 and line[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+                return _not_utf8(where, "UTF-32")
             if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 return _not_utf8(where, "UTF-16")
             if _is_encoded(line, "utf-8"):

@@ -13,6 +13,7 @@ from ke_t5.class_numbers import name_classes
 from ke_t5.composition import code_points, look_alike
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.preprocessors import require_columns
+from ke_t5.task.column_types import has_types
 from ke_t5.task.labels import Labels
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
             ("entities.label"). None is an unlabelled row.
     """
     name, _, field = column.partition(".")
+    has_types(dataset, where, columns={name: _type_of_labels(dataset, name, field)})
     values, rows = _flat(_column(dataset, name, where))
     if field and values is not None:
         values = values.field(field)
@@ -41,19 +43,27 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
         try:
             labels.id_of(named)
         except KeyError:
-            row = rows[values.to_pylist().index(value)]
+            row = rows[list(map(repr, values.to_pylist())).index(repr(value))]  # NaN is not NaN
             value = getattr(named, "name", None) or value
             problem = _unknown_label(value, f"{where}, row {row}", labels=labels, column=column)
             raise problem from None
 
 
+def _type_of_labels(dataset: datasets.Dataset, name: str, field: str) -> Any:
+    """The type of a column of labels, of lists of them, or of records with a field of them."""
+    if field:
+        return [{field: "label"}]
+    is_list = name in dataset.column_names and hasattr(dataset.features[name], "feature")
+    return ["label"] if is_list else "label"
+
+
 def _unknown_label(value: Any, where: str, *, labels: Labels, column: str) -> UserError:
     """The error for a value that is not a label; it never suggests the same letters as a fix."""
-    what = f"{column} {value!r} is not in the list"
+    what = f"{column} {value!r:.60} is not in the list"
     fix = suggestion(str(value), map(str, labels.keys))
     for key in map(str, labels.keys):
         if key != str(value) and look_alike(key, str(value)):
-            what = f"{column} {value!r} only looks like the label {key!r}"
+            what = f"{column} {value!r:.60} only looks like the label {key!r:.60}"
             fix = f"write {code_points(key)} instead of {code_points(str(value))}"
     return UserError(what, where, fix, Exit.DATA)
 
@@ -70,6 +80,8 @@ def has_texts(
     for name in columns:
         column = _column(dataset, name, where)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            if isinstance(column.type, pa.ExtensionType):  # JSON whose rows differ in type
+                has_types(dataset, where, columns={name: "text"})
             if column.null_count < len(column):
                 what, fix = f"column {name!r} is {column.type}, not text", "convert it to text"
                 raise UserError(what, where, fix, Exit.DATA)
@@ -77,6 +89,11 @@ def has_texts(
         if not may_be_blank:
             bad = pc.or_kleene(bad, pc.equal(pc.utf8_trim_whitespace(column), ""))
         _refuse(bad, f"column {name!r} contains no text", where)
+
+
+def has_columns(dataset: datasets.Dataset, where: str, *, columns: Sequence[str]) -> None:
+    """Refuses rows without one of these columns."""
+    require_columns(columns, dataset.column_names, whose=where)
 
 
 def has_equal_lengths(

@@ -17,6 +17,7 @@ from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, steps, tags, text
+from ke_t5.task.column_types import has_types
 from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics.metric import Metric
@@ -129,7 +130,10 @@ def similarity(
 ) -> None:
     """Registers `name` (regression on `column`) and `name_gen` (the number as text)."""
     render = partial(steps.field_segments, fields=fields)
-    row_checks = (partial(checks.has_texts, columns=tuple(fields.values())),)
+    row_checks = (
+        partial(checks.has_texts, columns=tuple(fields.values())),
+        partial(checks.has_columns, columns=(column,)),
+    )
     common: dict[str, Any] = {"best": best, "defaults": defaults, "row_checks": row_checks}
     common["metric_fns"] = tuple(metrics)
     register(
@@ -213,8 +217,11 @@ def reading(
         may_be_impossible: whether a model may say that there is no answer.
         window_length: tokens of a window, question included.
     """
-    check = partial(checks.has_texts, columns=("question", "context"), may_be_blank=False)
-    common: dict[str, Any] = {"metric_fns": tuple(metrics), "best": best, "row_checks": (check,)}
+    row_checks = (
+        partial(checks.has_texts, columns=("question", "context"), may_be_blank=False),
+        partial(has_types, columns=passages.ANSWER_COLUMNS),
+    )
+    common: dict[str, Any] = {"metric_fns": tuple(metrics), "best": best, "row_checks": row_checks}
     lengths = {**defaults.sequence_length, "inputs": window_length}
     _register_windows(
         name,
@@ -293,6 +300,9 @@ def summarization(
         render=partial(steps.article_segments, kind=kind),
         metric_fns=tuple(metrics),
         best=best,
-        row_checks=(partial(checks.has_texts, columns=("article",), may_be_blank=False),),
+        row_checks=(
+            partial(checks.has_texts, columns=("article",), may_be_blank=False),
+            partial(has_types, columns={"summary": "text"}),
+        ),
         defaults=defaults,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 from ke_t5.class_numbers import ClassNumber
 from ke_t5.composition import compose
@@ -81,8 +82,9 @@ class Labels:
             for ids in (self._ids, by_name):
                 if key.name in ids:
                     return ids[key.name]
-        if key not in self._ids and isinstance(key, (int, float)) and key == int(key):
-            key = str(int(key))
+        is_whole = isinstance(key, int) or (isinstance(key, float) and key.is_integer())
+        if key not in self._ids and is_whole:
+            key = str(int(cast(float, key)))
         return self._ids[key]
 
 

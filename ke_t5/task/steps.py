@@ -35,6 +35,7 @@ Offsets = list[list[int]]
 Render = Callable[..., list[str]]
 
 UNWRITABLE = "targets cannot be written with this tokenizer's vocabulary"
+LARGEST = 3e38  # of float32, about: labels are such
 ENTITIES_CUT = "entities cut off"
 
 
@@ -176,8 +177,21 @@ def add_label_ids(batch: Batch, *, labels: Labels, column: str) -> Batch:
 @map_over_batches
 def add_numbers(batch: Batch, *, column: str) -> Batch:
     """Adds `labels` (numbers, NaN for a row without one) and `gold`."""
-    numbers = [math.nan if value is None else float(value) for value in batch[column]]
+    numbers = for_each_row(batch, partial(_number, column=column))
     return {**batch, "labels": numbers, "gold": batch[column]}
+
+
+def _number(row: Example, *, column: str) -> float:
+    value = row[column]
+    if value is None:
+        return math.nan
+    try:
+        number = math.inf if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.inf
+    if abs(number) > LARGEST:
+        raise ValueError(f"{column} {value!r:.40} is not a number that fits in 32 bits")
+    return number
 
 
 @map_over_batches

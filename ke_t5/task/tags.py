@@ -13,11 +13,13 @@ from typing import Any
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, Example, length_limit, map_over_batches
 from ke_t5.task import checks, spans, steps
+from ke_t5.task.column_types import has_types
 from ke_t5.task.decoders import Examples, RowOutputs
 from ke_t5.task.forms import INPUT, SEGMENTS
 from ke_t5.task.labels import Labels
 
 UNREACHABLE = "entities cannot be represented by this tokenizer (one label per token)"
+ENTITY = {"start": "whole number", "end": "whole number", "label": "label"}
 Tags = Sequence[str]
 
 # ------------------------------------------------------------------------------------------ rows
@@ -27,10 +29,15 @@ def tag_checks(labels: Labels, column: str) -> tuple[Callable, ...]:
     """The row checks of tags (one per character) or of entities."""
     has_text = partial(checks.has_texts, columns=("text",))
     if column == "tags":
+        are_tags = partial(has_types, columns={"tags": ["label"]})
         as_long = partial(checks.has_equal_lengths, columns=("tags",), text="text")
-        return (has_text, as_long, partial(checks.known_labels, labels=labels, column="tags"))
+        known = partial(checks.known_labels, labels=labels, column="tags")
+        return (has_text, are_tags, as_long, known)
     types = Labels(tuple(tag[2:] for tag in labels.names if tag[0] == "B"))
-    return (has_text, partial(checks.known_labels, labels=types, column=f"{column}.label"))
+    are_entities = partial(has_types, columns={column: [ENTITY]})
+    return (
+        has_text, are_entities, partial(checks.known_labels, labels=types, column=f"{column}.label")
+    )  # fmt: skip
 
 
 def tags_of(row: Example) -> Tags | None:

@@ -26,6 +26,10 @@ from ke_t5.task.qa import answers
 from ke_t5.task.qa.layouts import QUESTION_TOKENS, Layout, pair_layouts, text_layouts
 from ke_t5.task.utils import get_vocabulary
 
+ANSWER_COLUMNS = {
+    "answers": [{"text": "text", "start": "whole number"}],
+    "is_impossible": "truth value",
+}
 STRIDE = 128  # the official KLUE-MRC setting (KLUE-baseline, run_all.sh)
 
 # "No answer here" is token 0: [CLS] if the tokenizer has one. T5's has none: there it is the first
@@ -50,8 +54,18 @@ def references(row: Example) -> list[str] | None:
     return list(dict.fromkeys(answer["text"] for answer in row["answers"]))
 
 
+def check_answers(row: Example) -> None:
+    """Raises ValueError unless the right answers of a row are where they are said to be."""
+    for answer in () if row["is_impossible"] else row["answers"] or ():
+        text, start = answer["text"], answer["start"]
+        found = row["context"][start : start + len(text)] if start >= 0 else ""
+        if not text or found != text:
+            raise ValueError(f"the answer {text!r:.40} is not at {start}: found {found!r:.40}")
+
+
 def answer_word(row: Example) -> str | None:
     """What a generative model is to write."""
+    check_answers(row)
     return None if references(row) is None else text.answer_to_text(row)
 
 
@@ -72,6 +86,7 @@ def add_windows(
     """
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
+    steps.for_each_row(batch, check_answers)
     rows = examples_of(batch)
     lay_out = text_layouts if tokenizer.sep_token is None else pair_layouts
     encoded, layouts = lay_out(tokenizer, rows)
