@@ -27,9 +27,9 @@ LINES = (
     "checkpoint.serialization checkpoint.settings train.loggers train.guard "
     "task.metrics.statistics",
     "config.gin_config failure distributed lookup.loader lookup.hub "
-    "models.ngrams models.encoders models.structured_heads pipe.rows pipe.file_faults pipe.generation "
+    "models.ngrams models.encoders models.structured_heads pipe.rows pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
-    "checkpoint.folders",
+    "checkpoint.folders pipe.file_faults",
     "models.models models.loader lookup.tensor_names task.metrics.classification pipe.tables",
     "models lookup.choice models.account models.fidelity models.characters "
     "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "

@@ -311,12 +311,12 @@ class HFDataSource(DataSource):
             fix = "use a local folder, or try --sample, which needs no data"
             raise self._error(f"the hub cannot be reached: {why}", fix)
         files = self._data_files()
+        refuse_null(files)
         try:
-            refuse_null(files)
             return tables.load(function, self.path, self.config, **{**settings, **self._options})
         except Exception as error:
             where, fix = f"data set {self.path!r}", "check its name, configuration and splits"
-            if files:
+            if files and self.data_files:
                 where += f" ({listed([file.name for file in files], 2)})"
                 fix = "check its files and the options of HFDataSource"
             problem = tables.unreadable(error, where, fix)

@@ -57,7 +57,7 @@ def unreadable(error: Exception, where: str, fix: str) -> Exception:
     if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT) and not is_response:
         return cause
     reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
-    reason = reason if len(reason) <= 80 else f"{reason[:77]}..."
+    reason = reason if len(reason) <= 100 else f"{reason[:97]}..."
     return UserError(f"cannot be read ({reason})", where, fix, Exit.DATA)
 
 

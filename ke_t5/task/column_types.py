@@ -1,6 +1,6 @@
 """Types of columns: what the rows of a task must contain, in plain words.
 
-A schema is "text", "number", "whole number", "truth value" or "label" (of the last, whatever can be
+A schema is "text", "number", "integer", "truth value" or "label" (of the last, whatever can be
 one), a list with the schema of its items, or a dict with those of a record's fields. A value
 may be None, which is an unlabelled row; what is inside a value may not.
 """
@@ -33,14 +33,13 @@ def has_types(dataset: datasets.Dataset, where: str, *, columns: Mapping[str, An
         for row, value in enumerate(dataset[name]):
             if not (value is None or is_of(value, schema)):
                 what = f"column {name!r} contains {value!r:.40}, expected {words(schema)}"
-                fix = "fix that row or leave it out"
-                raise UserError(what, f"{where}, row {row}", fix, Exit.DATA)
+                raise UserError(what, f"{where}, row {row}", "fix that row", Exit.DATA)
 
 
 def is_of(value: Any, schema: Any) -> bool:
     """Whether a value is of that type.
 
-    >>> is_of(["O", None], ["text"]), is_of({"start": 1, "id": 7}, {"start": "whole number"})
+    >>> is_of(["O", None], ["text"]), is_of({"start": 1, "id": 7}, {"start": "integer"})
     (False, True)
     """
     if isinstance(schema, Mapping):
@@ -62,16 +61,19 @@ def is_of(value: Any, schema: Any) -> bool:
 def words(schema: Any) -> str:
     """A schema in words.
 
-    >>> words([{"start": "whole number", "label": "label"}])
-    "a list of records with 'start' (whole number) and 'label' (label)"
+    >>> words([{"start": "integer", "label": "label"}])
+    'a list of records with start (integer), label'
     """
     if isinstance(schema, list):
-        kind, _, fields = words(schema[0]).removeprefix("a ").partition(" with ")
+        kind, _, fields = words(schema[0]).partition(" with ")
+        kind = kind.removeprefix("an ").removeprefix("a ")
         return f"a list of {kind}s" + (f" with {fields}" if fields else "")
     if isinstance(schema, Mapping):
-        fields = [f"{name!r} ({words(inner).removeprefix('a ')})" for name, inner in schema.items()]
-        return f"a record with {' and '.join(fields)}"
-    return schema if schema == "text" else f"a {schema}"
+        kinds = [(name, words(inner).partition(" ")[2]) for name, inner in schema.items()]
+        fields = [f"{name} ({kind})" if kind not in ("", name) else name for name, kind in kinds]
+        return f"a record with {', '.join(fields)}"
+    article = {"text": "", "integer": "an "}.get(schema, "a ")
+    return f"{article}{schema}"
 
 
 def _fits(kind: Any, schema: Any) -> bool:
@@ -91,7 +93,7 @@ def _fits(kind: Any, schema: Any) -> bool:
     is_number = is_whole or pa.types.is_floating(kind)
     fitting = {
         "text": is_text,
-        "whole number": is_whole,
+        "integer": is_whole,
         "number": is_number,
         "truth value": pa.types.is_boolean(kind),
         "label": is_text or is_number or pa.types.is_boolean(kind),

@@ -83,6 +83,7 @@ def classification(
     of_row = {"labels": labels, "column": column}
     row_checks = (
         partial(checks.has_texts, columns=texts),
+        partial(has_types, columns={column: "label"}),
         partial(checks.known_labels, **of_row),
     )
     common: dict[str, Any] = {"best": best, "defaults": defaults, "row_checks": row_checks}

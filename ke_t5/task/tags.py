@@ -19,7 +19,7 @@ from ke_t5.task.forms import INPUT, SEGMENTS
 from ke_t5.task.labels import Labels
 
 UNREACHABLE = "entities cannot be represented by this tokenizer (one label per token)"
-ENTITY = {"start": "whole number", "end": "whole number", "label": "label"}
+ENTITY = {"start": "integer", "end": "integer", "label": "label"}
 Tags = Sequence[str]
 
 # ------------------------------------------------------------------------------------------ rows

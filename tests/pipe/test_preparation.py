@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import gin
 import pytest
@@ -12,12 +13,16 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import (
     IGNORED,
     Feature,
+    FunctionDataSource,
+    Task,
     get_dataset,
     map_over_batches,
     map_over_dataset,
+    preparation,
+    rekey,
     tokenize,
 )
-from ke_t5.pipe.cache import describe, make_key
+from ke_t5.pipe.cache import Folders, describe, make_key
 
 ROWS = [{"text": "가 나 다", "label": i % 3} for i in range(6)]
 TOKENIZE = partial(tokenize, source="text", limit="inputs")
@@ -131,3 +136,50 @@ def test_a_key_knows_the_defaults_of_keywords():
 
     assert make_key([with_default(1)]) != make_key([with_default(2)])
     assert describe(with_default(1)) == describe(with_default(1))
+
+
+@map_over_dataset
+def numbered(example):
+    """A step of a user's, which fails for labels that it does not know."""
+    return {**example, "labels": ("no", "yes").index(example["label"])}
+
+
+def prepared_by_user(tmp_path, monkeypatch, *labels):
+    """What a task of a user's makes of rows with these labels."""
+    rows = [{"text": "가", "label": label} for label in labels]
+    monkeypatch.setattr(preparation, "is_users_own", lambda file: file == Path(__file__))
+    task = Task(
+        "mine",
+        FunctionDataSource(lambda _: rows, ["train"], {"text": "string", "label": "string"}),
+        [numbered],
+        {"labels": Feature(rank=0)},
+    )
+    return task.get_dataset("train", folders=Folders(None, tmp_path))
+
+
+@pytest.mark.parametrize("labels", [("no", "yes", None), (None, "yes"), ("no", "maybe", "yes")])
+def test_a_row_on_which_a_users_step_fails_is_named(tmp_path, monkeypatch, labels):
+    row = next(i for i, label in enumerate(labels) if label not in ("no", "yes"))
+    with pytest.raises(UserError) as caught:
+        prepared_by_user(tmp_path, monkeypatch, *labels)
+    line = str(caught.value)
+    assert line.startswith(f"error: task 'mine', split 'train', row {row}: test_preparation.py:")
+    assert "fails (ValueError: tuple.index(x): x not in tuple); fix that row, or the step" in line
+    assert caught.value.exit_code == Exit.DATA and caught.value.keep_traceback
+
+
+def test_a_users_step_that_always_fails_is_a_fault_of_its_module(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="not in tuple"):
+        prepared_by_user(tmp_path, monkeypatch, "a", "b")
+
+
+def test_shared_steps_name_task_and_row(tmp_path):
+    source = FunctionDataSource(lambda _: [{"text": "가"}], ["train"], {"text": "string"})
+    for step, message in {
+        partial(rekey, key_map={"inputs": "document"}): "split 'train', rekey: needs the column",
+        tokenize: "split 'train', tokenize: needs the column 'inputs'; the rows have _id, text",
+    }.items():
+        features = {"input_ids": Feature(toy_tokenizer)}
+        task = Task("mine", source, [step], features)
+        with pytest.raises(UserError, match=message):
+            task.get_dataset("train", folders=Folders(None, tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from argparse import Namespace
 from pathlib import Path
 
@@ -136,7 +137,6 @@ def _folder(path, *lines):
 @pytest.mark.parametrize(
     ("lines", "settings", "message"),
     [
-        (['{"a": 1}', '{"a": '], {}, r"cannot be read \(JSON parse error"),
         (['{"a": 1}'], {"config": "nope"}, r"cannot be read \(BuilderConfig 'nope' not found"),
         (['{"a": 1}'], {"splits": {"train": "nope"}}, r"cannot be read \(Unknown split"),
         (['{"a": 1}'], {"data_files": {"train": "no.jsonl"}}, r"cannot be read \(Unable to find"),
@@ -148,6 +148,78 @@ def test_a_data_set_that_cannot_be_read_is_one_line(tmp_path, lines, settings, m
     with pytest.raises(UserError, match=message) as caught:
         HFDataSource(folder, **settings).rows("train", Folders(None, tmp_path / "cache"))
     assert caught.value.exit_code == Exit.DATA and caught.value.where == f"data set {folder!r}"
+
+
+def text(**columns):
+    return json.dumps(columns, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([text(a=1), '{"a": '], r"train.jsonl:2: not JSON \(column 7: Expecting value"),
+        ([text(a="가"), text(a=5)], None),  # datasets reads them; the task's checks see the row
+        ([text(a=1), '{"a": "\\ud800"}'], r"train.jsonl:2: 'a' contains an unpaired surrogate"),
+        ([text(a="가\x00나").replace("\\u0000", "\x00")], r"train.jsonl:1: .*control character"),
+        (["null", text(a=1)], r"train.jsonl:1: a row is null, expected an object; fix that row"),
+        (["5"], r"train.jsonl:1: .*not JSON"),
+        ([""], r"train.jsonl: the file is empty; write rows into it"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(tmp_path, lines, message):
+    file = tmp_path / "train.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
+    source = HFDataSource("json", data_files={"train": str(file)})
+    if message is None:
+        assert len(source.rows("train", Folders(None, tmp_path / "cache")).dataset) == 2
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        source.rows("train", Folders(None, tmp_path / "cache"))
+    assert caught.value.exit_code == Exit.DATA
+
+
+def test_files_that_differ_in_columns_or_types_are_named(tmp_path):
+    for name, content in {"a": text(x=1), "b": text(y=1), "c": text(x="가")}.items():
+        (tmp_path / f"{name}.jsonl").write_text(content)
+    for other, message in {
+        "b": "b.jsonl: the columns are 'y', but 'x' in a.jsonl; give all files the same columns",
+        "c": "c.jsonl:1: 'x' is a string, but a number in the rows before; give all its values",
+    }.items():
+        files = {"train": str(tmp_path / "a.jsonl"), "test": str(tmp_path / f"{other}.jsonl")}
+        source = HFDataSource("json", data_files=files)
+        with pytest.raises(UserError, match=message):
+            source.rows("train", Folders(None, tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "options", "message"),
+    [
+        ("a,b\n", "a,b\n1,2\n", {}, "train.csv: no rows below the header"),
+        ("a\tb\n1\t2\n", "a,b\n1,x\n", {}, r"valid.csv: the columns are 'a', 'b', but 'a\\tb'"),
+        ("a,b\n1,2\n", "a,b\n1,2\n", {"encoding": "cp9"}, "unknown encoding 'cp9'; check"),
+        ("a,b\n가,2\n", "a,b\n1,2\n", {"encoding": "ascii"}, "train.csv: not encoded in ascii"),
+        ("a,b,b\n1,2,3\n", "a,b,b\n1,2,3\n", {}, "its header has 'b' twice; rename one"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_named(tmp_path, train, valid, options, message):
+    files = {"train": tmp_path / "train.csv", "validation": tmp_path / "valid.csv"}
+    for file, content in zip(files.values(), (train, valid), strict=True):
+        file.write_text(content, encoding="utf-8")
+    source = HFDataSource("csv", data_files={n: str(f) for n, f in files.items()}, **options)
+    with pytest.raises(UserError, match=message) as caught:
+        source.rows("train", Folders(None, tmp_path / "cache"))
+    assert caught.value.exit_code == Exit.DATA
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    file = tmp_path / "train.parquet"
+    source = HFDataSource("parquet", data_files={"train": str(file)})
+    datasets.Dataset.from_dict({"a": ["가"] * 50}).to_parquet(str(file))
+    content = file.read_bytes()
+    for damaged in (content[:-9], b"a,b\n1,2\n"):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match="train.parquet: not a parquet file, or cut off"):
+            source.rows("train", Folders(None, tmp_path / "cache"))
 
 
 def test_a_full_disk_is_no_fault_of_the_data_set(tmp_path, monkeypatch):

@@ -273,3 +273,11 @@ def test_one_labelled_regression_row_scores_nan_and_not_an_error(build):
     task, examples = build("klue_sts", ROWS["klue_sts"][:1])
     evaluated = perfect_scores(task, examples, character_tokenizer(BERT))
     assert np.isnan(evaluated.scores["pearson"]) and evaluated.scores["f1"] == 100.0
+
+
+@pytest.mark.parametrize("score", [1e39, -1e39, float("inf"), "높음", True])
+def test_a_score_that_is_no_number_is_refused(score):
+    batch = {"score": [1.0, score], "_id": [7, 8]}
+    message = r"row 8: score .* is not a number that fits in 32 bits; fix that row or leave it out"
+    with pytest.raises(UserError, match=message):
+        steps.add_numbers.batch_function(batch, column="score")

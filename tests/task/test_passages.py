@@ -122,12 +122,19 @@ def test_a_long_question_is_cut_and_counted_once(build):
 
 def test_answers_out_of_reach_are_counted_once_per_question(build):
     long = question("둘째 글은 길다. 셋째 글에 정답이 있다. 넷째 글은")
-    shifted = question("정답")
-    shifted["answers"] = [{"text": "정답", "start": CONTEXT.index("정답") + 1}]
-    _, examples = build("korquad", [question("정답"), long, shifted], inputs=26)
+    _, examples = build("korquad", [question("정답"), long, long], inputs=26)
     assert examples.lost() == {passages.UNREACHABLE: (2, 3)}
     found = {e["start_positions"] for e in all_of(examples) if e["_id"] == 1}
     assert found == {passages.NULL_POSITION}
+
+
+@pytest.mark.parametrize("name", ["korquad", "korquad_gen"])
+@pytest.mark.parametrize("start", [CONTEXT.index("정답") + 1, -2, 999])
+def test_an_answer_that_is_elsewhere_is_refused(build, name, start):
+    shifted = {**question("정답"), "answers": [{"text": "정답", "start": start}]}
+    message = rf"task '{name}', split 'train', row 1 \(q\): the answer '정답' is not at {start}:"
+    with pytest.raises(UserError, match=message):
+        build(name, [question("정답"), shifted], T5 if name.endswith("gen") else BERT)
 
 
 def test_windows_without_room_are_one_line(build):

@@ -27,7 +27,7 @@ from ke_t5.task.qa.layouts import QUESTION_TOKENS, Layout, pair_layouts, text_la
 from ke_t5.task.utils import get_vocabulary
 
 ANSWER_COLUMNS = {
-    "answers": [{"text": "text", "start": "whole number"}],
+    "answers": [{"text": "text", "start": "integer"}],
     "is_impossible": "truth value",
 }
 STRIDE = 128  # the official KLUE-MRC setting (KLUE-baseline, run_all.sh)
