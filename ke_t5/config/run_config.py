@@ -249,7 +249,7 @@ def resolve_config(
         origin=ModelOrigin(model.pre_trained_model),
         data=DataConfig(
             folders,
-            asked_splits={purpose: flag.get(name) for purpose, name in SPLIT_FLAGS.items()},
+            asked_splits=MappingProxyType({p: flag.get(name) for p, name in SPLIT_FLAGS.items()}),
             lengths=length_settings(),
             eval_rows=flag.get("eval_rows"),
             model_columns_only=flag["pass_only_model_io"],
@@ -270,7 +270,9 @@ def resolve_config(
             save_seconds=60 * every if isinstance(every, Minutes) else None,
             workers=flag["workers"],
         ),
-        generation={member.name: EvaluationHelper(member).settings for member in task.members},
+        generation=MappingProxyType(
+            {member.name: EvaluationHelper(member).settings for member in task.members}
+        ),
         resume=flag["resume"],
         hf_path=flag["hf_path"],
         submission=flag.get("submission"),

@@ -73,7 +73,7 @@ def _content(answer: Any) -> Any:
     if isinstance(answer, dict):
         answer = answer.get("relations", sorted(answer))
     if isinstance(answer, (list, tuple)):
-        return tuple(sorted({str(part) for part in answer}))
+        return tuple(sorted({str(item) for item in answer}))
     return answer
 
 

@@ -82,7 +82,7 @@ def _as_png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
     """The figure that `draw` makes, as a file; fonts and colours are set while it is drawn only."""
 
     @functools.wraps(draw)
-    def render(*things: Any, **named: Any) -> bytes:
+    def render(*things: Any, **options: Any) -> bytes:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -90,7 +90,7 @@ def _as_png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
         settings: dict[Any, Any] = {**SETTINGS, "font.family": fonts}
         stream = io.BytesIO()
         with matplotlib.rc_context(settings):
-            figure = draw(*things, **named)
+            figure = draw(*things, **options)
             FigureCanvasAgg(figure)
             # Without the library's version in it, equal figures are equal files.
             figure.savefig(stream, format="png", metadata={"Software": None})

@@ -47,9 +47,9 @@ def _is_scored_by_labels(task: Task) -> bool:
 
 def labels_like(names: Iterable[str]) -> Labels | None:
     """The benchmarks' shortest list of labels with all these names."""
-    wanted = set(names)
-    known = [value for value in vars(labels).values() if isinstance(value, Labels)]
-    return min((x for x in known if wanted <= set(x.names)), key=len, default=None)
+    required = set(names)
+    candidates = [value for value in vars(labels).values() if isinstance(value, Labels)]
+    return min((x for x in candidates if required <= set(x.names)), key=len, default=None)
 
 
 # ----------------------------------------------------------------------------- confusion matrix
@@ -77,12 +77,12 @@ class Confusion:
 
 def confusion(task: Task, lines: Sequence[Line]) -> Confusion:
     """The confusion matrix of rows with labels."""
-    seen = {line[side] for line in lines for side in ("gold", "prediction")} - {None}
-    known = labels_like(task.labels or seen)
-    order = task.labels or (known.names if known else sorted(seen))
-    names = tuple(name for name in order if name in seen)
-    names += tuple(sorted(seen - set(names)))
-    gloss = dict(zip(known.names, known.glosses or known.names, strict=True)) if known else {}
+    values = {line[side] for line in lines for side in ("gold", "prediction")} - {None}
+    like = labels_like(task.labels or values)
+    order = task.labels or (like.names if like else sorted(values))
+    names = tuple(name for name in order if name in values)
+    names += tuple(sorted(values - set(names)))
+    gloss = dict(zip(like.names, like.glosses or like.names, strict=True)) if like else {}
     ids: dict[str | None, int] = {name: i for i, name in enumerate(names)}
     ids[None] = len(names)
     counts = np.zeros((len(names), len(names) + 1), dtype=np.int64)

@@ -42,8 +42,8 @@ def draw_article(
         lines.insert(place, sampler.any_of(sampler.entries("fillers")))
     text, spans, sentences = "", {}, []
     for line in lines:
-        sentence, found = sampler.fill_spans(line, values)
-        for slot, start, end in found:
+        sentence, slots = sampler.fill_spans(line, values)
+        for slot, start, end in slots:
             spans.setdefault(slot, (len(text) + start, len(text) + end))
         sentences.append(sentence)
         text += sentence + ("\n" if breaks and sampler.chance(0.3) else " ")
@@ -89,10 +89,10 @@ def _answerable(
         for question in _questions(sampler, article.kind, name)
         if question[0] in article.spans
     ]
-    drawn = sampler.random.sample(pool, min(num_questions, len(pool)))
+    selection = sampler.random.sample(pool, min(num_questions, len(pool)))
     return [
         dict(question=sampler.fill(text, article.values), answers=_answers(article, slot, offset))
-        for slot, text in drawn
+        for slot, text in selection
     ]
 
 
@@ -146,11 +146,11 @@ def korquad(sampler: TextSampler, num_questions: int) -> list[dict]:
         for index in range(sampler.between(1, 2)):
             context, article, offset = _draw_context(sampler, breaks=False)
             names.append(article.values["name"])
-            drawn = _answerable(sampler, article, offset, min(4, num_questions - number))
-            ids = (f"{article_id}-{index}-{place}" for place in range(len(drawn)))
+            answerable = _answerable(sampler, article, offset, min(4, num_questions - number))
+            ids = (f"{article_id}-{index}-{place}" for place in range(len(answerable)))
             questions = [
                 {"answers": one["answers"][:1], "id": name, "question": one["question"]}
-                for name, one in zip(ids, drawn, strict=True)
+                for name, one in zip(ids, answerable, strict=True)
             ]
             number += len(questions)
             if questions:

@@ -73,9 +73,9 @@ def _domain_turns(sampler: TextSampler, domain: str, state: State) -> list[Turn]
     for step in steps:
         turns.append(Turn(step, _ask(sampler, domain, step, state), _as_list(state)))
         slots = sampler.entries("indifferent_slots")
-        given = [slot for slot in slots if f"{domain}-{slot}" in state]
-        if step == "search" and given and sampler.chance(0.15):
-            slot = sampler.any_of(given)
+        candidates = [slot for slot in slots if f"{domain}-{slot}" in state]
+        if step == "search" and candidates and sampler.chance(0.15):
+            slot = sampler.any_of(candidates)
             state[f"{domain}-{slot}"] = "dontcare"
             turns.append(Turn("wish", sampler.word(f"indifferent {slot}"), _as_list(state)))
     return turns
@@ -95,10 +95,10 @@ def _row(sampler: TextSampler) -> dict:
     closing = sampler.any_of(sampler.entries("closing"))
     turns.append(Turn("closing", closing, _as_list(state)))
     dialogue = []
-    for step, text, stated in turns:
+    for step, text, values in turns:
         code = "".join(sampler.any_of("ABCDEFGHJK2345") for _ in range(5))
         answer = sampler.fill(sampler.any_of(sampler.entries(f"answer {step}")), {"code": code})
-        dialogue.append({"role": "user", "text": text, "state": stated})
+        dialogue.append({"role": "user", "text": text, "state": values})
         dialogue.append({"role": "sys", "text": answer})
     return {"domains": domains, "dialogue": dialogue}
 

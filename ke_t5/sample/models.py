@@ -53,11 +53,11 @@ def find_config_class(model: str | ConfigClass) -> ConfigClass:
     prefixes = {name.removesuffix("Config"): key for key, name in CONFIG_MAPPING_NAMES.items()}
     fitting = [prefix for prefix in prefixes if model.startswith(prefix)]
     if not fitting:
-        known = [*CONFIG_MAPPING_NAMES, *CONFIG_MAPPING_NAMES.values()]
+        names = [*CONFIG_MAPPING_NAMES, *CONFIG_MAPPING_NAMES.values()]
         raise UserError(
             "transformers has no such model type or class",
             f"sample model {model!r}",
-            suggestion(model, known),
+            suggestion(model, names),
         )
     return CONFIG_MAPPING[prefixes[max(fitting, key=len)]]
 
@@ -91,35 +91,37 @@ def _has_segments(config_class: ConfigClass) -> bool:
     return num_types > 1 and not _has_one_segment(config_class)
 
 
-def _sizes(known: dict, *, width: int, num_layers: int, num_heads: int) -> dict:
+def _sizes(defaults: dict, *, width: int, num_layers: int, num_heads: int) -> dict:
     """Tiny values for the size arguments that a configuration has."""
     sizes = (width, num_layers, num_heads, 2 * width, width // num_heads, _POSITIONS)
-    named = {
+    values = {
         name: size for names, size in zip(_SIZES.values(), sizes, strict=True) for name in names
     }
-    named |= _VALUES["other sizes"]
-    return {name: value for name, value in named.items() if known.get(name) is not None}
+    values |= _VALUES["other sizes"]
+    return {name: value for name, value in values.items() if defaults.get(name) is not None}
 
 
-def _ids(known: dict, config_class: ConfigClass) -> dict:
+def _ids(defaults: dict, config_class: ConfigClass) -> dict:
     """The special ids that a configuration has, as the tokenizers assign them."""
     values = dict(_VALUES["T5" if _is_t5(config_class) else "separators"])
     if _has_one_segment(config_class):
         values["type_vocab_size"] = 1
     # T5's class reads this id, although its defaults do not have it.
-    needed = ("decoder_start_token_id",) if known.get("is_encoder_decoder") else ()
-    return {name: value for name, value in values.items() if name in known or name in needed}
+    needed = ("decoder_start_token_id",) if defaults.get("is_encoder_decoder") else ()
+    return {name: value for name, value in values.items() if name in defaults or name in needed}
 
 
 def _tiny_config(config_class: ConfigClass, tokenizer: Path, **sizes: int) -> PreTrainedConfig:
-    known = config_class().to_dict()
+    defaults = config_class().to_dict()
     required = {
         "vocabulary size": ["vocab_size"],
         "width": _SIZES["width"],
         "number of layers": [*_SIZES["number of layers"], "block_sizes"],
     }
     missing = [
-        what for what, names in required.items() if all(known.get(name) is None for name in names)
+        what
+        for what, names in required.items()
+        if all(defaults.get(name) is None for name in names)
     ]
     if missing:
         raise UserError(
@@ -131,7 +133,7 @@ def _tiny_config(config_class: ConfigClass, tokenizer: Path, **sizes: int) -> Pr
     size = vocabulary_size(tokenizer)
     if _is_t5(config_class):
         size = -(-size // _T5_ROWS) * _T5_ROWS
-    values = _sizes(known, **sizes) | _ids(known, config_class)
+    values = _sizes(defaults, **sizes) | _ids(defaults, config_class)
     values |= _VALUES["needed by a type"].get(config_class.model_type, {})
     return config_class(**(values | {"vocab_size": size}))
 

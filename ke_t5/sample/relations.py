@@ -86,5 +86,5 @@ def klue_re(sampler: TextSampler, num_rows: int) -> list[dict]:
     """The sentences of KLUE RE."""
     num_unrelated = int(num_rows * _NO_RELATION)
     related = sampler.balanced(list(_relations()), num_rows - num_unrelated)
-    drawn = sampler.shuffled(["no_relation"] * num_unrelated + related)
-    return [_row(sampler, label) for label in drawn]
+    order = sampler.shuffled(["no_relation"] * num_unrelated + related)
+    return [_row(sampler, label) for label in order]

@@ -24,8 +24,8 @@ _KLUE_COMMENTS = (
 )
 
 
-class Part(NamedTuple):
-    """What a file, or a part of it, is drawn from."""
+class Section(NamedTuple):
+    """What a file, or a section of it, is drawn from."""
 
     sampler: TextSampler
     name: str
@@ -33,13 +33,13 @@ class Part(NamedTuple):
     num_rows: int
 
 
-def _part(line: str) -> Part:
+def _section(line: str) -> Section:
     """A line of data/releases.txt, after its first word."""
     grammar, name, split, num_rows = line.split()
     # All splits but train use held-out words too; what has no split is training data.
     unseen = 0.0 if split.endswith("train") or split == "-" else _UNSEEN
     seed = name if split == "-" else f"{name} {split}"
-    return Part(TextSampler(seed, grammar, unseen=unseen), name, split, int(num_rows))
+    return Section(TextSampler(seed, grammar, unseen=unseen), name, split, int(num_rows))
 
 
 def _json(value: object, indent: int = 4) -> str:
@@ -57,10 +57,10 @@ def _klue_tsv(columns: str, blocks: Iterator[str]) -> str:
     return "".join(f"## {line}\n" for line in lines) + "".join(blocks)
 
 
-def _klue_ner(part: Part) -> str:
+def _klue_ner(section: Section) -> str:
     # The release separates the source from the number by `_` in train, by `-` in dev.
-    prefix, mark = f"klue-ner-v1_{part.split}", "_" if part.split == "train" else "-"
-    rows = enumerate(entities.klue_ner(part.sampler, part.num_rows))
+    prefix, mark = f"klue-ner-v1_{section.split}", "_" if section.split == "train" else "-"
+    rows = enumerate(entities.klue_ner(section.sampler, section.num_rows))
     blocks = (_tagged(f"{prefix}_{index:05d}{mark}{row['source']}", row) for index, row in rows)
     return _klue_tsv("CHAR\tNE_TAG", blocks)
 
@@ -77,9 +77,9 @@ def _tagged(guid: str, row: dict) -> str:
     return f"## {guid}\t{marked}{text[position:]}\n{lines}\n"
 
 
-def _klue_dp(part: Part) -> str:
-    rows = enumerate(trees.klue_dp(part.sampler, part.num_rows))
-    prefix, sources = f"klue-dp-v1_{part.split}", ("wikitree", "airbnb")
+def _klue_dp(section: Section) -> str:
+    rows = enumerate(trees.klue_dp(section.sampler, section.num_rows))
+    prefix, sources = f"klue-dp-v1_{section.split}", ("wikitree", "airbnb")
     blocks = (_parsed(f"{prefix}_{index:05d}_{sources[index % 2]}", words) for index, words in rows)
     return _klue_tsv("INDEX\tWORD_FORM\tLEMMA\tPOS\tHEAD\tDEPREL", blocks)
 
@@ -92,53 +92,53 @@ def _parsed(guid: str, words: list[trees.Word]) -> str:
     return f"## {guid}\t{' '.join(word.form for word in words)}\n{lines}\n"
 
 
-def _korquad(part: Part) -> str:
-    data = articles.korquad(part.sampler, part.num_rows)
-    return json.dumps({"version": f"KorQuAD_v1.0_{part.split}", "data": data})
+def _korquad(section: Section) -> str:
+    data = articles.korquad(section.sampler, section.num_rows)
+    return json.dumps({"version": f"KorQuAD_v1.0_{section.split}", "data": data})
 
 
-def _3i4k(*parts: Part) -> str:
+def _3i4k(*sections: Section) -> str:
     """Lines in the order of the classes; no newline ends the file."""
     lines = [
-        f"{label}\t{part.sampler.draw('row', **{'class': str(label)})['text']}"
-        for part in parts
+        f"{label}\t{section.sampler.draw('row', **{'class': str(label)})['text']}"
+        for section in sections
         for label, num_rows in enumerate(_INTENT_ROWS)
-        for _ in range(num_rows * part.num_rows)
+        for _ in range(num_rows * section.num_rows)
     ]
     return "\r\n".join(lines)
 
 
-def _drawn_table(part: Part) -> str:
+def _drawn_table(section: Section) -> str:
     """Rows that the data file describes entirely."""
-    columns = part.sampler.entries("columns")
-    rows = part.sampler.rows(part.num_rows, split=part.split)
+    columns = section.sampler.entries("columns")
+    rows = section.sampler.rows(section.num_rows, split=section.split)
     return _table(columns, [[row[column] for column in columns] for row in rows])
 
 
-def _nsmc(part: Part) -> str:
+def _nsmc(section: Section) -> str:
     """The first two reviews of the test split are empty."""
-    ids = part.sampler.random.sample(range(1_000_000, 9_999_999), part.num_rows)
-    rows = [(row["document"], row["label"]) for row in part.sampler.rows(part.num_rows)]
-    if part.split == "test":
+    ids = section.sampler.random.sample(range(1_000_000, 9_999_999), section.num_rows)
+    rows = [(row["document"], row["label"]) for row in section.sampler.rows(section.num_rows)]
+    if section.split == "test":
         rows[:2] = [("", label) for _, label in rows[:2]]
     numbered = [(str(number), *row) for number, row in zip(ids, rows, strict=True)]
     return _table(("id", "document", "label"), numbered)
 
 
-def _kornli(part: Part) -> str:
+def _kornli(section: Section) -> str:
     """Every fortieth line begins with a quote that nothing closes: quotes are characters here."""
     rows = [
         ('"' * (index % 40 == 7) + row["premise"], row["hypothesis"], row["label"])
-        for index, row in enumerate(sentences.inferences(part.sampler, part.num_rows))
+        for index, row in enumerate(sentences.inferences(section.sampler, section.num_rows))
     ]
     return _table(("sentence1", "sentence2", "gold_label"), rows)
 
 
-def _korsts(part: Part) -> str:
+def _korsts(section: Section) -> str:
     rows = []
-    for index, row in enumerate(sentences.similarities(part.sampler, part.num_rows)):
+    for index, row in enumerate(sentences.similarities(section.sampler, section.num_rows)):
         genre = ("main-captions", "main-news")[index % 2]
-        origin = (genre, "sample", f"2012{part.split}", f"{index:04d}")
+        origin = (genre, "sample", f"2012{section.split}", f"{index:04d}")
         rows.append((*origin, f"{row['mean']:.3f}", row["first"], row["second"]))
     columns = ("genre", "filename", "year", "id", "score", "sentence1", "sentence2")
     return _table(columns, rows)
@@ -149,55 +149,55 @@ def _nikl_file(stem: str, title: str, documents: list[dict]) -> str:
     return _json(render(load_json("rows")["NIKL file"], **values), indent=1)
 
 
-def _nikl_entities(key: str, fine_labels: bool, mark: str = "") -> Callable[[Part], str]:
+def _nikl_entities(key: str, fine_labels: bool, mark: str = "") -> Callable[[Section], str]:
     """A writer of NE files whose entities are listed under `key`."""
 
-    def write(part: Part) -> str:
+    def write(section: Section) -> str:
         documents = entities.nikl_documents(
-            part.sampler,
-            part.name.replace("NE", "RW", 1),
-            part.num_rows,
+            section.sampler,
+            section.name.replace("NE", "RW", 1),
+            section.num_rows,
             key=key,
             fine_labels=fine_labels,
         )
-        return mark + _nikl_file(part.name, "개체명 표본", documents)
+        return mark + _nikl_file(section.name, "개체명 표본", documents)
 
     return write
 
 
-def _newspaper(part: Part) -> str:
-    documents, _ = articles.summaries(part.sampler, part.name, part.num_rows)
-    return _nikl_file(part.name, "신문 표본", documents)
+def _newspaper(section: Section) -> str:
+    documents, _ = articles.summaries(section.sampler, section.name, section.num_rows)
+    return _nikl_file(section.name, "신문 표본", documents)
 
 
-def _summaries(*parts: Part) -> str:
+def _summaries(*sections: Section) -> str:
     """The summaries of the newspaper files."""
     rows = []
-    for part in parts:
-        rows += articles.summaries(part.sampler, part.name, part.num_rows)[1]
+    for section in sections:
+        rows += articles.summaries(section.sampler, section.name, section.num_rows)[1]
     return _json({"id": "NIKL_SC", "metadata": {"title": "문서 요약 표본"}, "data": rows}, indent=1)
 
 
-def _rendered(part: Part, rows: Iterable[dict]) -> list[dict]:
+def _rendered(section: Section, rows: Iterable[dict]) -> list[dict]:
     """The rows as KLUE writes them."""
     template, source_key = (
-        load_json("rows")[part.name],
-        "genre" if part.split == "train" else "source",
+        load_json("rows")[section.name],
+        "genre" if section.split == "train" else "source",
     )
     return [
-        render(template, index=index, split=part.split, source_key=source_key, **row)
+        render(template, index=index, split=section.split, source_key=source_key, **row)
         for index, row in enumerate(rows)
     ]
 
 
-def _klue_json(draw: Callable[[TextSampler, int], Iterable[dict]]) -> Callable[[Part], str]:
+def _klue_json(draw: Callable[[TextSampler, int], Iterable[dict]]) -> Callable[[Section], str]:
     """A writer of KLUE's JSON with the rows that `draw` gives."""
-    return lambda part: _json(_rendered(part, draw(part.sampler, part.num_rows)))
+    return lambda section: _json(_rendered(section, draw(section.sampler, section.num_rows)))
 
 
-def _klue_mrc(part: Part) -> str:
-    rows = articles.klue_mrc(part.sampler, part.split, part.num_rows)
-    return _json({"data": _rendered(part, rows)})
+def _klue_mrc(section: Section) -> str:
+    rows = articles.klue_mrc(section.sampler, section.split, section.num_rows)
+    return _json({"data": _rendered(section, rows)})
 
 
 _WRITERS: dict[str, Callable[..., str]] = {
@@ -207,8 +207,8 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "klue-re": _klue_json(relations.klue_re),
     "klue-mrc": _klue_mrc,
     "wos": _klue_json(dialogues.klue_wos),
-    "relation_list": lambda part: _json({"relations": relations.labels()}) + "\n",
-    "ontology": lambda part: _json(dialogues.ontology(), indent=2),
+    "relation_list": lambda section: _json({"relations": relations.labels()}) + "\n",
+    "ontology": lambda section: _json(dialogues.ontology(), indent=2),
     "klue-ner": _klue_ner,
     "klue-dp": _klue_dp,
     "korquad": _korquad,
@@ -231,7 +231,7 @@ def release_files() -> Iterator[tuple[str, str]]:
     grammar = load_grammar("releases")
     for path in grammar.families("file"):
         lines = [line.split(maxsplit=1) for line in grammar.lists[f"file {path}"]]
-        yield path, _WRITERS[lines[0][0]](*(_part(line) for _, line in lines))
+        yield path, _WRITERS[lines[0][0]](*(_section(line) for _, line in lines))
 
 
 def write_releases(folder: Path) -> None:

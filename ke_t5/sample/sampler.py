@@ -101,11 +101,11 @@ class TextSampler:
 
     def draw(self, recipe: str, **values: str) -> dict[str, str]:
         """The values, and those of the recipe's slots, drawn one after the other."""
-        drawn = dict(values)
+        slots = dict(values)
         for slot in self.grammar.recipes[recipe]:
             is_first = slot.percent is None or self.chance(slot.percent / 100)
-            drawn[slot.name] = self.fill(slot.text if is_first else slot.otherwise, drawn).strip()
-        return drawn
+            slots[slot.name] = self.fill(slot.text if is_first else slot.otherwise, slots).strip()
+        return slots
 
     def word(self, name: str, values: Values | None = None) -> str:
         """The text of a recipe, or an entry of a list."""

@@ -256,10 +256,10 @@ def _prefetch(
         for epoch, is_last, batch in batches:
             waiting.append((epoch, is_last, batch, pool.submit(load, batch)))
             if len(waiting) > 2 * workers:
-                *known, future = waiting.pop(0)
-                yield *known, future.result()
-        for *known, future in waiting:
-            yield *known, future.result()
+                *place, future = waiting.pop(0)
+                yield *place, future.result()
+        for *place, future in waiting:
+            yield *place, future.result()
 
 
 def _gradient(

@@ -212,19 +212,19 @@ def parameter_groups(model: nn.Module) -> list[dict]:
     Raises:
         UserError: nothing is trainable.
     """
-    decayed, spared, seen = [], [], set()
+    with_decay, without_decay, ids = [], [], set()
     for module_name, module in model.named_modules():
         is_norm = type(module).__name__.endswith("Norm")
         for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in seen or not parameter.requires_grad:
+            if id(parameter) in ids or not parameter.requires_grad:
                 continue
-            seen.add(id(parameter))
+            ids.add(id(parameter))
             is_bias = name == "bias" or module_name.endswith("bias")
             is_spared = is_norm or is_bias or parameter.ndim < 2
-            (spared if is_spared else decayed).append(parameter)
-    if not seen:
+            (without_decay if is_spared else with_decay).append(parameter)
+    if not ids:
         raise UserError(
             "no parameter is trainable", type(model).__name__, "unfreeze a part of the model"
         )
-    groups = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+    groups = [{"params": with_decay}, {"params": without_decay, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
