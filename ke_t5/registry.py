@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -9,6 +10,21 @@ from typing import Generic, TypeVar
 from ke_t5.errors import UserError, suggestion
 
 T = TypeVar("T")
+
+LONGEST_NAME = 180  # bytes, three for a syllable
+
+
+def check_plain(name: object, kind: str) -> None:
+    """Raises UserError if a name cannot be a part of a path: its cache and results have it in
+    theirs."""
+    # No separator and no control character; a folder's name has 255 bytes at most, key included.
+    is_plain = isinstance(name, str) and re.fullmatch(r"\w[^/\\\0-\x1f\x7f]*", name)
+    if not is_plain or len(str(name).encode(errors="replace")) > LONGEST_NAME:
+        raise UserError(
+            "the name cannot be that of a folder",
+            f"{kind} {name!r:.80}",
+            "take at most 60 letters, digits, '_', '-' and '.', a letter or digit first",
+        )
 
 
 class Registry(Generic[T]):

@@ -14,9 +14,12 @@ import errno
 import json
 import logging
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 
+import safetensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -47,6 +50,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+FIX = "use --resume auto, or name another checkpoint"
 
 
 def save_checkpoint(
@@ -218,13 +223,59 @@ def _advice(weights: Path) -> str:
 
 def _check(path: Path) -> None:
     if fault := find_fault(path):
-        what, fix = fault, "use --resume auto, or name another checkpoint"
-        raise UserError(what, str(path), fix, Exit.CHECKPOINT)
+        raise UserError(fault, str(path), FIX, Exit.CHECKPOINT)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raises UserError if its block fails because a checkpoint with intact hashes has other
+    contents than this program writes."""
+    try:
+        yield
+    except (
+        KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError,
+        FileNotFoundError, safetensors.SafetensorError,
+    ) as error:  # fmt: skip
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"not what this program writes ({reason:.80})", str(path), FIX, Exit.CHECKPOINT
+        ) from error
 
 
 def read_progress(path: Path) -> dict:
-    """What `save_checkpoint` was given as `progress`, without a model; checks no hash."""
-    return serialization.decode(_read_json(path / "progress.json"), {})
+    """What `save_checkpoint` was given as `progress`, without a model; checks no hash.
+
+    Raises:
+        UserError: it is something else.
+    """
+    with readable(path):
+        progress = serialization.decode(_read_json(path / "progress.json"), {})
+        _check_progress(progress)
+        return progress
+
+
+# Name -> the types of its value.
+_PROGRESS: dict[str, tuple[type, ...]] = {
+    "step": (int,), "rows": (int,), "loss_sum": (float, int), "loss_steps": (int,),
+    "epoch_steps": (int, NoneType), "waited": (int,), "validated": (int,), "fixed": (dict,),
+    "best": (dict, NoneType), "closing": (dict, NoneType),
+}  # fmt: skip
+_VALIDATION: dict[str, tuple[type, ...]] = {
+    "step": (int,), "score": (float, int, NoneType), "scores": (dict,), "is_best": (bool,)
+}  # fmt: skip
+
+
+def _check_progress(progress: dict, types: dict = _PROGRESS) -> None:
+    for name, value in {"step": None, **progress}.items():
+        if type(value) not in types.get(name, (type(value),)):
+            raise TypeError(f"{name} is {value!r:.40}")
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            raise OverflowError(f"{name} is {value!r:.40}")
+    if types is _PROGRESS:
+        for name in ("best", "closing"):
+            if progress.get(name) is not None:
+                validation = {"score": "", "scores": None, **progress[name]}
+                _check_progress(validation, _VALIDATION)
 
 
 def _read_json(path: Path) -> dict:
@@ -239,12 +290,14 @@ def load_checkpoint(path: Path, *, model: nn.Module, optimizer: Optimizer | None
             loaded from a damaged one.
     """
     _check(path)
-    tensors = serialization.read_tensors(path / "model.safetensors")
-    aliases = _read_json(path / "model.json")["aliases"]
-    serialization.load_model(model, tensors, aliases, str(path))
-    if optimizer is not None:
-        tensors = serialization.read_tensors(path / "optimizer.safetensors")
-        serialization.load_optimizer(
-            optimizer, _read_json(path / "optimizer.json"), tensors, str(path)
-        )
-    return read_progress(path)
+    progress = read_progress(path)
+    with readable(path):
+        tensors = serialization.read_tensors(path / "model.safetensors")
+        aliases = _read_json(path / "model.json")["aliases"]
+        serialization.load_model(model, tensors, aliases, str(path))
+        if optimizer is not None:
+            tensors = serialization.read_tensors(path / "optimizer.safetensors")
+            serialization.load_optimizer(
+                optimizer, _read_json(path / "optimizer.json"), tensors, str(path)
+            )
+    return progress

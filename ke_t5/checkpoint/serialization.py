@@ -258,11 +258,30 @@ def load_optimizer(
     # Copies, because torch would keep the mapped ones, and a mapped file frees no disk space.
     copies = {name: tensor.clone() for name, tensor in tensors.items()}
     state_dict = decode(content["state"], copies)
+    _check_state(optimizer, state_dict)
     try:
         optimizer.load_state_dict(state_dict)
     except ValueError as error:
         raise UserError(str(error), where, fix, Exit.CHECKPOINT) from error
     _undo_casts(optimizer, state_dict)
+
+
+# Tensors of an optimizer's state that have the shape of their parameter.
+_SHAPED = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+
+
+def _check_state(optimizer: Optimizer, state_dict: dict) -> None:
+    """Raises ValueError for settings or averages that the next update would fail at."""
+    groups = zip(optimizer.param_groups, state_dict["param_groups"], strict=False)
+    for group, saved in groups:
+        for name, value in group.items():
+            is_number = isinstance(value, (int, float))
+            if is_number and name in saved and not isinstance(saved[name], (int, float)):
+                raise ValueError(f"{name} is {saved[name]!r:.40}")
+        for i, parameter in zip(saved["params"], group["params"], strict=False):
+            for name, value in state_dict["state"].get(i, {}).items():
+                if name in _SHAPED and value is not None and value.shape != parameter.shape:
+                    raise ValueError(f"{name} has the shape {tuple(value.shape)}")
 
 
 def _undo_casts(optimizer: Optimizer, state_dict: dict) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,11 +14,12 @@ from pathlib import Path
 from ke_t5.errors import Exit, UserError, nearest
 from ke_t5.forms import MODEL_FORMS
 from ke_t5.hub import SECONDS_TO_ANSWER, network_fault, why_unreachable
-from ke_t5.seals import check_folder, read_manifest
+from ke_t5.seals import check_folder, is_inside, read_manifest
 
 WHERE = "--pre_trained_model"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+INDEXES = (SAFE_WEIGHTS[1], PICKLED_WEIGHTS[1])
 # Below it, the restricted unpickler itself could be made to run code (CVE-2026-24747).
 SAFE_UNPICKLING = (2, 10)
 
@@ -95,11 +97,36 @@ def _config_of(folder: Path, where: str) -> dict:
         raise UserError(
             f"not JSON ({error})", str(path), "download the file again", Exit.CHECKPOINT
         ) from error
-    if not isinstance(config, dict) or not config.get("model_type"):
+    if not isinstance(config, dict) or not _is_text(config.get("model_type")):
         raise UserError(
             "names no model_type", str(path), "give the folder of a model", Exit.CHECKPOINT
         )
+    for name, value in code_named_in(config):
+        raise UserError(
+            f"{name} = {value!r:.60} names code of the hub, which is never run",
+            str(path),
+            "remove it there",
+            Exit.CHECKPOINT,
+        )
     return config
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def code_named_in(config: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """What a configuration says of implementations that transformers would load from the hub:
+    `{"_attn_implementation": "owner/kernel"}`, in nested configurations too."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            inner = key if key.endswith("_implementation") or not name else name
+            yield from code_named_in(value, inner)
+    elif isinstance(config, list):
+        for value in config:
+            yield from code_named_in(value, name)
+    elif name.endswith("_implementation") and isinstance(config, str) and "/" in config:
+        yield name, config
 
 
 def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
@@ -109,6 +136,8 @@ def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
         return
     check_folder(pretrained.folder, where=where)
     there = {path.name for path in pretrained.folder.iterdir()}
+    for index in there.intersection(INDEXES):
+        check_index(pretrained.folder / index)
     if there.intersection(SAFE_WEIGHTS):
         return
     if not there.intersection(PICKLED_WEIGHTS):
@@ -126,6 +155,23 @@ def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
             f"install torch >= {'.'.join(map(str, SAFE_UNPICKLING))}, or convert to safetensors",
             Exit.MACHINE,
         )
+
+
+def check_index(path: Path) -> None:
+    """Raises UserError if the index of weights in several files names one that is not beside it."""
+    fix = "download the model again"
+    try:
+        files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError("is no index of weights", str(path), fix, Exit.CHECKPOINT) from error
+    for name in sorted(files, key=str):
+        if not is_inside(name):
+            what = f"names a file outside its folder ({name!r:.60})"
+        elif not (path.parent / name).is_file():
+            what = f"names {name:.60}, which is missing"
+        else:
+            continue
+        raise UserError(what, str(path), fix, Exit.CHECKPOINT)
 
 
 def _may_be_hub_name(name: str) -> bool:

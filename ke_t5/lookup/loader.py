@@ -100,7 +100,7 @@ def check_model_name(name: str) -> str:
     if module_name == "transformers":
         module = import_module("transformers", where=where)  # which does not import torch
         return _match(attribute, _names_in(module), where, module_name)
-    _see_current_folder()
+    see_current_folder()
     spec = find_spec(module_name)
     if spec is None:
         raise _unknown_module(module_name, where)
@@ -182,7 +182,7 @@ def import_module(name: str, *, where: str) -> ModuleType:
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise _unknown_module(name, where)
-    _see_current_folder()
+    see_current_folder()
     return import_user_module(name, where, missing=lambda _: _unknown_module(name, where))
 
 
@@ -252,7 +252,8 @@ def _require_pretrained_model(model_class: object, where: str) -> None:
     )
 
 
-def _see_current_folder() -> None:
+def see_current_folder() -> None:
+    """Lets modules in the current folder be found, as those on PYTHONPATH are."""
     # `python train_ddp.py` puts the script's folder on the path, not the current one.
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -134,7 +135,10 @@ def _config(
         changes.pop("num_labels", None)
     with quiet():
         return config_class.from_pretrained(
-            pretrained.name, local_files_only=pretrained.local_only, **changes
+            pretrained.name,
+            local_files_only=pretrained.local_only,
+            trust_remote_code=False,
+            **changes,
         )
 
 
@@ -178,6 +182,7 @@ def _load(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             weights_only=True,
+            trust_remote_code=False,
         )
         return loaded
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
@@ -222,6 +227,11 @@ def _unreadable(pretrained: Pretrained, where: str, error: Exception) -> UserErr
     if cut_off is not None:
         return cut_off
     first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, pickle.UnpicklingError):
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        first_line = "its pickle is damaged"
+        if named:
+            first_line = f"its pickle contains {named[1]:.60}, which could run code"
     return UserError(
         f"its weights cannot be read: {first_line}",
         f"{where} {pretrained.name}",

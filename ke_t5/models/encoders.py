@@ -76,7 +76,7 @@ class EncoderWithHead(Head):
             hub = ("cache_dir", "revision", "local_files_only", "token", "subfolder")
             hub_arguments = {key: kwargs[key] for key in hub if key in kwargs}
             config_class: Any = cls.config_class
-            config = config_class.from_pretrained(name, **hub_arguments)
+            config = config_class.from_pretrained(name, trust_remote_code=False, **hub_arguments)
         pattern = rf"^{_backbone_class(config).base_model_prefix}\."
         kwargs.setdefault("key_mapping", {pattern: "backbone."})
         loaded = super().from_pretrained(name, *args, **kwargs)

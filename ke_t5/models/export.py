@@ -106,7 +106,9 @@ def takes_segments(model: PreTrainedModel) -> bool:
 
 
 def _check_copy(model: PreTrainedModel, temporary: Path, folder: Path) -> None:
-    copy = type(model).from_pretrained(temporary, dtype=model.dtype, local_files_only=True)
+    copy = type(model).from_pretrained(
+        temporary, dtype=model.dtype, local_files_only=True, trust_remote_code=False
+    )
     written, kept = copy.state_dict(), model.state_dict()
     different = sorted(written.keys() ^ kept.keys())
     different += [

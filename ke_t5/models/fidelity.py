@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained, has_own_head
 from ke_t5.lookup.tensor_names import file_of
+from ke_t5.seals import is_inside
 
 # Tables that models compute themselves; old checkpoints contain them.
 COMPUTED = r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)$"
@@ -86,7 +87,8 @@ def read_tensors(pretrained: Pretrained) -> Iterator[tuple[str, Tensor]]:
         files = [path]
         if name.endswith(".index.json"):
             parts = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
-            files = [part for one in dict.fromkeys(parts) if (part := file_of(pretrained, one))]
+            names = [name for name in dict.fromkeys(parts) if is_inside(name)]
+            files = [part for one in names if (part := file_of(pretrained, one))]
         for file in files:
             yield from _tensors_in(file)
         return

@@ -17,7 +17,7 @@ from ke_t5.pipe.features import Feature
 from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.rows import ROW_ID
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry, TaskTable
-from ke_t5.registry import Registry
+from ke_t5.registry import Registry, check_plain
 
 # A number, or a function of the task and the number of its training examples.
 Rate = float | Callable[[Task, int], float]
@@ -74,6 +74,7 @@ class Mixture:
     rates: tuple[Rate, ...]
 
     def __post_init__(self) -> None:
+        check_plain(self.name, "mixture")
         if not self.members:
             raise self._error("has no members", "list its tasks")
         names = [task.name for task in self.members]

@@ -17,6 +17,7 @@ from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.features import Feature, check_batch, feature_key
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
 from ke_t5.pipe.rows import ROW_ID, Rows, arrow_features
+from ke_t5.registry import check_plain
 
 if TYPE_CHECKING:
     import datasets
@@ -72,6 +73,7 @@ def prepare(
     import datasets
 
     key = preparation.key(rows)
+    check_plain(preparation.split, "split")
     folder = folders.cache / "examples" / preparation.task / f"{preparation.split}-{key}"
 
     def build(temporary: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from ke_t5.pipe.rows import (
 from ke_t5.pipe.tables import hub_revision, with_class_names
 from ke_t5.readers.streams import listed
 from ke_t5.readers.unread import near_misses, warn_about_unread_files
+from ke_t5.registry import check_plain
 
 if TYPE_CHECKING:
     import datasets
@@ -346,6 +347,8 @@ class FunctionDataSource(DataSource):
         name: str = "function",
         group: str | None = None,
     ) -> None:
+        for one, kind in ((name, "data source"), *((split, "split") for split in splits)):
+            check_plain(one, kind)
         self.function, self.columns, self._splits = function, columns, list(splits)
         self.name, self.group = name, group
 

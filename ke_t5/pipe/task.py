@@ -20,7 +20,7 @@ from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.rows import Rows
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.splits import resolve_split
-from ke_t5.registry import Registry
+from ke_t5.registry import Registry, check_plain
 
 if TYPE_CHECKING:
     import datasets
@@ -92,6 +92,7 @@ class Task:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_plain(self.name, "task")
         for form in self.forms:
             if form not in FORMS:
                 forms = tuple(FORMS)

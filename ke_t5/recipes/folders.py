@@ -140,11 +140,27 @@ class RunFolder:
         """Hashes of the rows that a task was trained on."""
         return self.path / "trained_rows" / f"{safe_name(task)}.npy"
 
+    def read_trained_rows(self, task: str) -> np.ndarray:
+        """The content of that file."""
+        file = self.trained_rows(task)
+        try:
+            hashes = np.load(file, allow_pickle=False)
+            if hashes.ndim != 2 or hashes.dtype != np.uint64 or hashes.shape[1] != 3:
+                raise ValueError(f"an array of {hashes.dtype} of shape {hashes.shape}")
+        except (ValueError, EOFError) as error:
+            raise UserError(
+                f"no hashes of rows ({error!s:.80})",
+                str(file),
+                "remove it; rows that the run was trained on are not recognized then",
+                Exit.CHECKPOINT,
+            ) from error
+        return hashes
+
     def keep_trained_rows(self, task: str, hashes: np.ndarray) -> None:
         """Adds to the rows that the run knows to be trained on."""
         file = self.trained_rows(task)
         if file.is_file():
-            hashes = np.concatenate([np.load(file), hashes])
+            hashes = np.concatenate([self.read_trained_rows(task), hashes])
         content = io.BytesIO()
         np.save(content, np.unique(hashes, axis=0))
         write_atomically(file, content.getvalue(), is_durable=True)
@@ -212,8 +228,28 @@ class RunFolder:
         if not self.run_file.exists():
             return {}
         try:
-            return json.loads(self.run_file.read_text(encoding="utf-8"))
-        except ValueError as error:
+            content = json.loads(self.run_file.read_text(encoding="utf-8"))
+            _check_facts(content)
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(
-                f"no JSON ({error})", str(self.run_file), "fix or remove it", Exit.CHECKPOINT
+                f"no JSON ({error})" if isinstance(error, ValueError) else str(error),
+                str(self.run_file),
+                "fix or remove it",
+                Exit.CHECKPOINT,
             ) from error
+        return content
+
+
+def _check_facts(content: Any) -> None:
+    """Raises TypeError if what run.json says of a run is not what this program writes there."""
+    if not isinstance(content, dict):
+        raise TypeError("it is no record of a run")
+    types = {
+        "task": str, "model_name": str, "pre_trained_model": str, "from_scratch": bool,
+        "launches": list, "data": dict, "sealed": bool,
+    }  # fmt: skip
+    for name, wanted in types.items():
+        if not isinstance(content.get(name, wanted()), wanted):
+            raise TypeError(f"{name} is {content[name]!r:.60}")
+    if not all(isinstance(launch, dict) for launch in content.get("launches", ())):
+        raise TypeError("launches are no list of records")

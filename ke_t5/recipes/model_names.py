@@ -11,7 +11,8 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.forms import FORMS
 from ke_t5.lookup.choice import AUTO_PREFIX, choose_listed, choose_model
 from ke_t5.lookup.hub import Pretrained, find_pretrained
-from ke_t5.lookup.loader import default_model_name
+from ke_t5.lookup.loader import default_model_name, see_current_folder
+from ke_t5.lookup.source import find_spec
 from ke_t5.recipes.folders import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -57,12 +58,31 @@ def _name_of_run(flags: Namespace) -> str | None:
         return None
     if flags.resume and flags.resume.path:
         run = RunFolder.around(flags.resume.path)
-        return run.read_run().get("model_name") if run is not None else None
+        if run is None:
+            return None
+        _require_foreign_code(name := run.read_run().get("model_name"), run)
+        return name
     if not flags.resume and (not _is_test(flags) or flags.hf_path or flags.from_scratch):
         return None
     runs = RunFolder.all_of(flags.output_dir, flags.pre_trained_model, flags.task)
     names = {run.read_run()["model_name"] for run in runs}
     return names.pop() if len(names) == 1 else None
+
+
+def _require_foreign_code(name: str | None, run: RunFolder) -> None:
+    """Raises UserError if a run's record names a module in its own folder: that would run code
+    that came with the checkpoint."""
+    see_current_folder()
+    spec = find_spec(name.partition(":")[0]) if name and ":" in name else None
+    if spec is None or not spec.origin:
+        return
+    if Path(spec.origin).resolve().is_relative_to(run.path.resolve()):
+        raise UserError(
+            f"its model_name {name!r:.60} is a module in the run's own folder",
+            str(run.run_file),
+            "read that code, and start elsewhere, with its folder on PYTHONPATH",
+            Exit.CHECKPOINT,
+        )
 
 
 def _is_test(flags: Namespace) -> bool:

@@ -77,4 +77,5 @@ def warn_of_tested_rows(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
                 num_reported = warn_of_shared_rows(config, trained_on, part)
         file = config.run.trained_rows(part.task.name)
         if launched_rank() == 0 and file.is_file():
-            warn_of_shared_texts(part, np.load(file), num_reported=num_reported)
+            hashes = config.run.read_trained_rows(part.task.name)
+            warn_of_shared_texts(part, hashes, num_reported=num_reported)

@@ -155,7 +155,7 @@ def _require_same_tokenizer(folder: Path, config: PreTrainedConfig) -> None:
     from transformers import AutoTokenizer
 
     probe = "새 책이 나왔다, 3월 5일에."
-    loaded = AutoTokenizer.from_pretrained(folder, config=config)
+    loaded = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False)
     if loaded(probe)["input_ids"] != token_ids(folder, probe):
         raise UserError(
             f"transformers always loads a {type(loaded).__name__}, which does not fit the sample",

@@ -30,7 +30,7 @@ def load_tokenizer(name: str) -> Any:
 
     path = _json_file(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
         if path is None:
             named = _of_named_class(name)
@@ -65,13 +65,22 @@ def named_class(folder: Path) -> str | None:
 def _of_named_class(name: str) -> Any:
     """The tokenizer by the class that its folder names where AutoTokenizer takes another (umT5
     with a SentencePiece model alone); None if that does not load it either."""
-    import transformers
-
-    tokenizer_class = getattr(transformers, str(named_class(Path(name))), None)
+    tokenizer_class = _class_of_transformers(named_class(Path(name)))
     try:
-        return tokenizer_class.from_pretrained(name) if tokenizer_class is not None else None
+        if tokenizer_class is None:
+            return None
+        return tokenizer_class.from_pretrained(name, trust_remote_code=False)
     except Exception:  # AutoTokenizer's own error is the one to show
         return None
+
+
+def _class_of_transformers(name: object) -> Any:
+    """The tokenizer class of that name; None if there is none, or if it is something else."""
+    import transformers
+
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    base = transformers.PreTrainedTokenizerBase
+    return found if isinstance(found, type) and issubclass(found, base) else None
 
 
 def _json_file(name: str) -> Path | None:
@@ -104,7 +113,7 @@ def _as_written(name: str, path: Path, like: Any) -> Any:
     """The file's tokenizer, with the special tokens of `like` or of the class that is named."""
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(name, trust_remote_code=False)
     known = tokenizer.get_vocab()
     defaults = {key: getattr(like, key) for key in _SPECIAL} if like else _defaults(path)
     for key, token in defaults.items():
@@ -115,9 +124,7 @@ def _as_written(name: str, path: Path, like: Any) -> Any:
 
 def _defaults(path: Path) -> dict[str, str]:
     """The special tokens that the class in `tokenizer_config.json` has by default."""
-    import transformers
-
-    tokenizer_class = getattr(transformers, str(named_class(path.parent)), None)
+    tokenizer_class = _class_of_transformers(named_class(path.parent))
     if tokenizer_class is None:
         return {}
     parameters = inspect.signature(tokenizer_class.__init__).parameters

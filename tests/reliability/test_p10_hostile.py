@@ -1,0 +1,441 @@
+"""P10: hostile files run nothing and write nothing outside the output folder.
+
+Each file tries to make a canary. The command runs under an audit hook (tests/support/audited.py),
+with "y" as the answer to every question, and must end well or with one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.checkpoint_toys import Toy, find_checkpoint, save
+from support.processes import ROOT, Script
+from support.recipe_runs import SMALL, run_folder, train
+
+from ke_t5.checkpoint.checkpoints import load_checkpoint, read_progress
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import FunctionDataSource, Mixture, Task
+from ke_t5.seals import MANIFEST, json_bytes, seal_folder, sealed
+
+pytestmark = pytest.mark.promise("P10")
+
+TEST = ("--task", "klue_tc", "--sample", "--batch_size", 16, "--test_split", "validation[:8]")
+GOOD_ENDS = (0, *map(int, Exit))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, cache_dir):
+    """A run with its export: what the hostile files take the place of."""
+    output = tmp_path_factory.mktemp("trained")
+    words = ("--task", "klue_tc", *SMALL, "--epochs", 1, "--hf_path", "default")
+    train(*words, output=output, cache=cache_dir)
+    return run_folder(output)
+
+
+class Scene:
+    """A folder with a hostile run and export in it, a canary that must not appear, and a log of
+    the audit hook."""
+
+    def __init__(self, base: Path, trained: Path, cache: Path) -> None:
+        self.base, self.cache = base, cache
+        self.hostile = base / "hostile"
+        shutil.copytree(trained, self.hostile)
+        self.export, self.model = self.hostile / "hf", self.hostile / "model"
+        (self.checkpoint,) = (self.hostile / "weights").glob("step-*")
+        self.canary, self.log = base / "canary", base / "audit.log"
+        self.code = f"open({str(self.canary)!r}, 'w').close()"
+        self.before = self.names()
+
+    def names(self) -> set[str]:
+        """What there is beside the output folder."""
+        return {path.name for path in self.base.iterdir()} - {"out", "audit.log"}
+
+    def runs(self, *words: object, script: str = "test_ddp.py", folder: Path = ROOT) -> str:
+        """Runs a command, and returns its last line after the checks that all cases share."""
+        # The results of a run's checkpoint go to its own folder.
+        allowed = f"{self.base}/out:{self.cache}" + f":{self.hostile}" * ("--resume" in words)
+        out = self.base / "out"
+        out.mkdir(exist_ok=True)
+        words = (*words, "--output_dir", out, "--hf_cache_dir", self.cache)
+        started = Script(
+            "tests/support/audited.py", self.log, self.hostile, allowed, ROOT / script, *words,
+            folder=folder, HOME=str(out), TMPDIR=str(out), PYTHONDONTWRITEBYTECODE="1",
+        )  # fmt: skip
+        done = started.end()
+        assert not self.canary.exists(), "the canary is there"
+        assert not self.log.exists(), self.log.read_text()
+        assert self.names() == self.before, "something was written outside"
+        assert "Traceback" not in done.stderr and "internal" not in done.stderr, done.stderr
+        assert "[y/N]" not in done.stdout + done.stderr
+        assert done.returncode in GOOD_ENDS, done.stderr
+        return (done.stderr.strip().splitlines() or [""])[-1]
+
+
+@pytest.fixture
+def scene(tmp_path, trained, cache_dir):
+    """The scene of one hostile file."""
+    return Scene(tmp_path, trained, cache_dir)
+
+
+def change_json(path, change):
+    """Replaces a JSON file by what `change` makes of its content."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, **change}), encoding="utf-8")
+
+
+def foreign(folder):
+    """An export as if another program had written it."""
+    for name in (MANIFEST, "README.md"):
+        (folder / name).unlink()
+
+
+# ------------------------------------------------------------------------------------- pickles
+
+
+class Call:
+    """Pickled, it is a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def pickles(scene):
+    """Shape -> what is pickled."""
+    import runpy
+    import subprocess
+
+    (scene.hostile / "code.py").write_text(scene.code)
+    return {
+        "os.system": Call(os.system, f"touch {scene.canary}"),
+        "eval": Call(eval, scene.code),
+        "exec": Call(exec, scene.code),
+        "Popen": Call(subprocess.Popen, ["touch", str(scene.canary)]),
+        "run_path": Call(runpy.run_path, str(scene.hostile / "code.py")),
+        "nested": {"bert.weight": [Call(exec, scene.code)]},
+    }
+
+
+def write_pickle(path, shape, content):
+    """As torch writes a file, or as a plain pickle."""
+    if shape == "torch":
+        torch.save({"weight": content}, path)
+    else:
+        path.write_bytes(pickle.dumps({"weight": content}))
+
+
+@pytest.mark.parametrize("container", ["torch", "plain"])
+@pytest.mark.parametrize(
+    "name",
+    ["os.system", *(pytest.param(name, marks=pytest.mark.full)
+                    for name in ("eval", "exec", "Popen", "run_path", "nested"))],
+)  # fmt: skip
+def test_a_pickle_in_the_weights(scene, container, name):
+    foreign(scene.export)
+    (scene.export / "model.safetensors").unlink()
+    write_pickle(scene.export / "pytorch_model.bin", container, pickles(scene)[name])
+    line = scene.runs(*TEST, "--hf_path", scene.export)
+    assert "weights cannot be read: its pickle" in line and len(line) <= 300
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "progress.json"])
+def test_a_pickle_in_a_checkpoint(scene, name):
+    write_pickle(scene.checkpoint / name, "torch", pickles(scene)["exec"])
+    reseal(scene.checkpoint)
+    line = scene.runs(*TEST, "--resume", scene.checkpoint)
+    is_used = name != "optimizer.safetensors"  # a test does not read it
+    assert ("not what this program writes" in line) == is_used
+
+
+@pytest.mark.full
+def test_a_pickle_in_the_hashes_of_trained_rows(scene):
+    (file,) = (scene.hostile / "trained_rows").glob("*.npy")
+    np.save(file, np.array([pickles(scene)["exec"]], dtype=object), allow_pickle=True)
+    scene.runs(*TEST, "--resume", scene.checkpoint)
+
+
+@pytest.mark.full
+def test_pickles_that_other_trainers_write_are_not_read(scene):
+    for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save(pickles(scene)["exec"], scene.export / name)
+    foreign(scene.export)
+    scene.runs(*TEST, "--hf_path", scene.export)
+
+
+# ------------------------------------------------------------------------- folders with code
+
+AUTO_MAP = {
+    "AutoConfig": "evil.Config", "AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"],
+    "AutoModelForSequenceClassification": "evil.Model",
+}  # fmt: skip
+
+
+def hostile_config(scene, change):
+    change_json(scene.export / "config.json", change)
+
+
+CODE = {
+    "auto_map": lambda scene: hostile_config(scene, {"auto_map": AUTO_MAP}),
+    "auto_map of an unknown type": lambda scene: hostile_config(
+        scene, {"auto_map": AUTO_MAP, "model_type": "evil"}
+    ),
+    "auto_map of the tokenizer": lambda scene: change_json(
+        scene.export / "tokenizer_config.json", {"auto_map": AUTO_MAP}
+    ),
+    "a tokenizer of its own": lambda scene: change_json(
+        scene.export / "tokenizer_config.json",
+        {"auto_map": AUTO_MAP, "tokenizer_class": "EvilTokenizer"},
+    ),
+    "a tokenizer that is a model": lambda scene: change_json(
+        scene.export / "tokenizer_config.json",
+        {"auto_map": AUTO_MAP, "tokenizer_class": "AutoModelForSequenceClassification"},
+    ),
+    "a kernel": lambda scene: hostile_config(scene, {"_attn_implementation": "evil/kernel"}),
+    "a kernel inside": lambda scene: hostile_config(
+        scene, {"attn_implementation": {"encoder": ["evil/kernel@main"]}}
+    ),
+    "an adapter": lambda scene: (scene.export / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(scene.base), "auto_mapping": AUTO_MAP})
+    ),
+    "generate": lambda scene: shutil.copytree(
+        scene.hostile / "code", scene.export / "custom_generate"
+    ),
+    "an architecture": lambda scene: hostile_config(scene, {"architectures": ["evil:Model"]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["foreign", "sealed"])
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("auto_map", "a kernel") else pytest.param(name, marks=pytest.mark.full)
+     for name in CODE],
+)  # fmt: skip
+def test_a_model_folder_with_code(scene, name, is_sealed):
+    for place in (scene.export, scene.hostile / "code"):
+        place.mkdir(exist_ok=True)
+        for file in ("evil.py", "generate.py", "__init__.py"):
+            (place / file).write_text(f"{scene.code}\nConfig = Tokenizer = Model = None\n")
+    CODE[name](scene)
+    if is_sealed:
+        seal_folder(scene.export, model_class="evil:Model")
+    else:
+        foreign(scene.export)
+    line = scene.runs(*TEST, "--hf_path", scene.export, folder=scene.export)
+    if "kernel" in name:
+        assert "names code of the hub, which is never run; remove it there" in line
+    if is_sealed and name == "auto_map":
+        assert "add --model_name evil:Model" in line
+
+
+# --------------------------------------------------------------------------------- shard indexes
+
+OUTSIDE = ["../outside.safetensors", "/etc/hostname", "a\0b", "x/../../outside.safetensors", 5,
+           "..\\outside.safetensors", "missing.safetensors"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [OUTSIDE[0], *(pytest.param(name, marks=pytest.mark.full) for name in OUTSIDE[1:])]
+)
+@pytest.mark.parametrize("index", ["model.safetensors", "pytorch_model.bin"])
+def test_an_index_that_points_outside(scene, name, index):
+    foreign(scene.export)
+    weights = scene.export / "model.safetensors"
+    outside = scene.base / "hostile" / "outside.safetensors"  # beside hf/
+    shutil.move(weights, outside)
+    content = {"metadata": {}, "weight_map": {"shared.weight": name}}
+    (scene.export / f"{index}.index.json").write_text(json.dumps(content))
+    line = scene.runs(*TEST, "--hf_path", scene.export)
+    assert "names a file outside its folder" in line or "which is missing" in line
+    assert f"{index}.index.json" in line
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": 5}', "[" * 100_000])
+def test_an_index_of_another_shape(scene, content):
+    foreign(scene.export)
+    (scene.export / "model.safetensors").rename(scene.export / "other")
+    (scene.export / "model.safetensors.index.json").write_text(content)
+    assert "is no index of weights" in scene.runs(*TEST, "--hf_path", scene.export)
+
+
+@pytest.mark.full
+def test_an_archive_that_points_outside(scene):
+    foreign(scene.export)
+    (scene.export / "model.safetensors").unlink()
+    with zipfile.ZipFile(scene.export / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"a": 1}))
+        for name in ("../canary", str(scene.canary), "archive/../../canary"):
+            archive.writestr(name, b"x")
+    scene.runs(*TEST, "--hf_path", scene.export)
+
+
+# ------------------------------------------------------------------------------------ gin, run.json
+
+GIN = {
+    "import": "import evil\n",
+    "from": "from evil import f\n",
+    "include": "include '../outside.gin'\n",
+    "absolute include": "include '/etc/hostname'\n",
+    "a function": "get_vocabulary.vocab_name = @evil.f()\n",
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["import", *(pytest.param(name, marks=pytest.mark.full) for name in list(GIN)[1:])]
+)
+def test_a_settings_file(scene, name):
+    folder = scene.hostile / "gin"
+    folder.mkdir()
+    (folder / "evil.py").write_text(scene.code)
+    (folder / "run.gin").write_text(GIN[name])
+    (scene.hostile / "outside.gin").write_text("import evil\n")
+    words = (*TEST, "--from_scratch", "--gin_file", "run.gin")
+    assert scene.runs(*words, folder=folder).startswith("error: ")
+
+
+RUN_JSON = [
+    [], "x", {"model_name": 5}, {"launches": 5}, {"launches": [5]}, {"task": ["x"]},
+    {"model_name": "evil:Model"}, {"task": "../../x"}, {"model_name": "os:system"},
+    {"pre_trained_model": {}}, {"sealed": "no"}, {"model_name": "../evil:Model"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [RUN_JSON[6], *(pytest.param(one, marks=pytest.mark.full)
+                    for i, one in enumerate(RUN_JSON) if i != 6)],
+    ids=str,
+)  # fmt: skip
+def test_a_record_of_a_run(scene, change):
+    (scene.hostile / "evil.py").write_text(f"{scene.code}\nclass Model: pass\n")
+    content = json.loads((scene.hostile / "run.json").read_text())
+    change = {**content, **change} if isinstance(change, dict) else change
+    (scene.hostile / "run.json").write_text(json.dumps(change))
+    words = (*TEST, "--resume", scene.checkpoint)
+    assert scene.runs(*words, folder=scene.hostile).startswith("error: ")
+
+
+# ------------------------------------------------------------------------------------------ names
+
+NAMES = ["../x", "../../../x", "/abs", "a/b", "..", ".", "", ".hidden", "a\0b", "a\nb", "a\\b",
+         "x" * 181, "가" * 61, "\u202e"[:0] + "\x7f", 5, None]  # fmt: skip
+
+
+def source(name="rows", splits=("train",)):
+    return FunctionDataSource(lambda split: [], splits, {"text": "string"}, name=name)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+def test_a_name_that_would_be_a_path(name):
+    task = Task("plain", source(), [], {})
+    attempts = {
+        "task": lambda: Task(name, source(), [], {}),
+        "mixture": lambda: Mixture(name, {task: 1.0}),
+        "data source": lambda: source(name=name),
+        "split": lambda: source(splits=("train", name)),
+    }
+    for kind, attempt in attempts.items():
+        with pytest.raises(UserError, match=f"{kind} .*the name cannot be that of a folder; take"):
+            attempt()
+
+
+@pytest.mark.parametrize("name", ["klue_tc", "내 과제", "a.b-c:d+e", "_own", "7", "x" * 180])
+def test_a_plain_name(name):
+    assert Task(name, source(name, (name,)), [], {}).name == name
+
+
+# --------------------------------------------------------------------- checkpoints sealed again
+
+
+def reseal(checkpoint, **changes):
+    """Writes a manifest that fits the files."""
+    seal_folder(checkpoint)
+    manifest = json.loads((checkpoint / MANIFEST).read_bytes())
+    step = int(checkpoint.name.removeprefix("step-"))
+    content = {"format": 1, "step": step, "files": manifest["files"], **changes}
+    (checkpoint / MANIFEST).write_bytes(json_bytes(sealed(content)))
+
+
+def edited(name, change):
+    def edit(folder):
+        path = folder / name
+        content = change(json.loads(path.read_bytes()))
+        path.write_bytes(json.dumps(content).encode())
+
+    return edit
+
+
+def progress(**values):
+    return edited("progress.json", lambda content: {**content, **values})
+
+
+CHECKPOINTS = {
+    **{f"{name} {content!r:.12}": (lambda folder, name=name, content=content:
+                                   (folder / name).write_bytes(content))
+       for name in ("progress.json", "model.json", "optimizer.json", "model.safetensors",
+                    "optimizer.safetensors")
+       for content in (b"", b"[]", b"5", b"null", b"{}", b"[" * 100_000, b"\xff\xfe", bytes(8),
+                       (1 << 62).to_bytes(8, "little"), (99).to_bytes(8, "little") + b"{" * 99)},
+    **{f"without {name}": (lambda folder, name=name: (folder / name).unlink())
+       for name in ("progress.json", "model.json", "optimizer.json", "model.safetensors",
+                    "optimizer.safetensors")},
+    "step": progress(step="x"), "a huge step": progress(step=10**400), "rows": progress(rows=None),
+    "loss": progress(loss_sum=[1]), "best": progress(best=5),
+    "best without a step": progress(best={"score": 1.0, "scores": {}}),
+    "a best score": progress(best={"step": 1, "score": "x", "scores": {}}),
+    "fixed": progress(fixed=[1]), "a tensor": progress(rows={"$tensor": "x"}),
+    "a float": progress(loss_sum={"$float": "x"}), "pairs": progress(fixed={"$pairs": 5}),
+    "an alias": edited("model.json", lambda _: {"aliases": {"a": "b"}}),
+    "aliases": edited("model.json", lambda _: {"aliases": [1]}),
+    "a class": edited("optimizer.json", lambda content: {**content, "class": "os.system"}),
+    "no groups": edited("optimizer.json", lambda content: {**content, "state": {}}),
+    "a rate": edited("optimizer.json", lambda content: json.loads(
+        json.dumps(content).replace('"lr": ', '"lr": "x", "was": '))),
+}  # fmt: skip
+
+
+def test_hostile_checkpoints_that_are_sealed_again(tmp_path, tally):
+    for number, (name, damage) in enumerate(CHECKPOINTS.items(), 1):
+        with tally.case(name):
+            folder = save(tmp_path / str(number), 1)
+            damage(folder)
+            reseal(folder)
+            model = Toy()
+            optimizer = torch.optim.AdamW(model.parameters())
+            try:
+                checkpoint = find_checkpoint(folder.parent, str(folder))
+                load_checkpoint(checkpoint, model=model, optimizer=optimizer)
+                read_progress(checkpoint)
+            except UserError as error:
+                assert error.exit_code == Exit.CHECKPOINT, error
+                continue
+            except Exception as error:
+                raise AssertionError(f"{type(error).__name__}: {error}") from error
+            raise AssertionError("it was loaded")
+
+
+EMPTY = {"size": 0, "sha256": ""}
+MANIFESTS = [{"files": {}}, {"files": []}, {"files": {"../x": EMPTY}}, {"files": {"a\0": EMPTY}},
+             {"files": {"/etc/hostname": EMPTY}}, {"step": "1"}, {"step": None},
+             {"step": 2}]  # fmt: skip
+
+
+def test_hostile_manifests(tmp_path, tally):
+    for number, changes in enumerate(MANIFESTS):
+        with tally.case(str(changes)):
+            folder = save(tmp_path / str(number), 1)
+            reseal(folder, **changes)
+            with pytest.raises(UserError, match=MANIFEST):
+                find_checkpoint(folder.parent, str(folder))
+            assert find_checkpoint(folder.parent, "auto") is None
