@@ -46,7 +46,7 @@ class Scene:
 
     def __init__(self, base: Path, trained: Path, cache: Path) -> None:
         self.base, self.cache = base, cache
-        self.hostile = base / "hostile"
+        self.hostile = base / "runs" / "hostile"
         shutil.copytree(trained, self.hostile)
         self.export, self.model = self.hostile / "hf", self.hostile / "model"
         (self.checkpoint,) = (self.hostile / "weights").glob("step-*")
@@ -61,7 +61,7 @@ class Scene:
     def runs(self, *words: object, script: str = "test_ddp.py", folder: Path = ROOT) -> str:
         """Runs a command, and returns its last line after the checks that all cases share."""
         # The results of a run's checkpoint go to its own folder.
-        allowed = f"{self.base}/out:{self.cache}" + f":{self.hostile}" * ("--resume" in words)
+        allowed = f"{self.base}/out:{self.cache}" + f":{self.base}/runs" * ("--resume" in words)
         out = self.base / "out"
         out.mkdir(exist_ok=True)
         words = (*words, "--output_dir", out, "--hf_cache_dir", self.cache)
@@ -251,7 +251,7 @@ OUTSIDE = ["../outside.safetensors", "/etc/hostname", "a\0b", "x/../../outside.s
 def test_an_index_that_points_outside(scene, name, index):
     foreign(scene.export)
     weights = scene.export / "model.safetensors"
-    outside = scene.base / "hostile" / "outside.safetensors"  # beside hf/
+    outside = scene.hostile / "outside.safetensors"  # beside hf/
     shutil.move(weights, outside)
     content = {"metadata": {}, "weight_map": {"shared.weight": name}}
     (scene.export / f"{index}.index.json").write_text(json.dumps(content))
@@ -323,7 +323,9 @@ def test_a_record_of_a_run(scene, change):
     change = {**content, **change} if isinstance(change, dict) else change
     (scene.hostile / "run.json").write_text(json.dumps(change))
     words = (*TEST, "--resume", scene.checkpoint)
-    assert scene.runs(*words, folder=scene.hostile).startswith("error: ")
+    line = scene.runs(*words, folder=scene.hostile)
+    is_only_shown = isinstance(change, dict) and change.get("task") == "../../x"
+    assert line.startswith("error: ") or is_only_shown
 
 
 # ------------------------------------------------------------------------------------------ names
