@@ -53,6 +53,7 @@ class Checkpointer:
         self.waited, self.validated_at, self.saved_at = 0, -1, -1
         self.is_unvalidated = False
         self._saved_validation = -1  # what `validated_at` is in the last checkpoint
+        self._written_at = -1  # the step of the last checkpoint that this launch has written
 
     def load(self, checkpoint: Path) -> dict[str, Any]:
         """Fills model, optimizer and state, and returns the checkpoint's progress."""
@@ -125,8 +126,10 @@ class Checkpointer:
                 progress=progress,
                 is_best=is_best,
                 keep=() if self.best is None else (self.best["step"],),
+                has_tensors=self._written_at == self.state.step,
             )
-        self.saved_at, self._saved_validation = self.state.step, self.validated_at
+        self.saved_at = self._written_at = self.state.step
+        self._saved_validation = self.validated_at
         self.ranks.barrier()
 
     def _progress(self) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def save_checkpoint(
     progress: dict,
     is_best: bool,
     keep: Collection[int] = (),
+    has_tensors: bool = False,
 ) -> Path:
     """Writes `weights/step-<progress["step"]>` and returns it; the best and the last two stay.
 
@@ -70,6 +71,8 @@ def save_checkpoint(
         progress: numbers (NaN and inf too), texts, lists, tuples and mappings; `step` is an int.
         is_best: whether `best.json` is to name it.
         keep: steps whose checkpoints stay as well.
+        has_tensors: whether there is a checkpoint of this step with the same tensors, so that only
+            progress is new.
 
     Raises:
         UserError: exit 5, the disk is full or refuses; the older checkpoints are as they were.
@@ -82,9 +85,9 @@ def save_checkpoint(
         if not weights.is_dir():
             weights.mkdir(parents=True)
             sync_folder(weights.parent)
-        if shutil.disk_usage(weights).free < needed:
+        if not has_tensors and shutil.disk_usage(weights).free < needed:
             raise OSError(errno.ENOSPC, "too little space is left")
-        write_folder(path, step, contents)
+        write_folder(path, step, contents, has_tensors=has_tensors)
         # Best first: a run killed between the two resumes from the older one and does both again.
         for pointer in ("best", "last") if is_best else ("last",):
             fault_point(f"checkpoint.before_{pointer}")

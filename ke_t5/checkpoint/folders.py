@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ke_t5.checkpoint import serialization
@@ -32,18 +33,28 @@ from ke_t5.seals import MANIFEST, first_fault, read_manifest, sealed
 logger = logging.getLogger(__name__)
 
 
-def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
+def write_folder(
+    target: Path, step: int, contents: Mapping[str, dict], *, has_tensors: bool = False
+) -> None:
     """Makes `target` of tensors (`*.safetensors`) and plain JSON (`*.json`) by file name.
 
     An existing one with the same bytes is left as it is, any other is replaced.
+
+    Args:
+        has_tensors: whether `target` already has these tensors: its files are linked rather than
+            written again, which takes seconds per gigabyte.
 
     Raises:
         OSError: as the disk says; what was at `target` is unchanged.
     """
     temporary = temporary_path(target)
     try:
-        _write(temporary, step, contents)
-        if fault := find_fault(temporary, target.name):
+        _write(temporary, step, contents, _tensor_files(target) if has_tensors else {})
+        fault = find_fault(temporary, target.name)
+        if fault and has_tensors:  # they were damaged in the meantime
+            _write(temporary, step, contents, {})
+            fault = find_fault(temporary, target.name)
+        if fault:
             raise OSError(errno.EIO, f"what was written cannot be read back: {fault}")
         fault_point("checkpoint.before_rename")
         _commit(temporary, target)
@@ -52,13 +63,33 @@ def write_folder(target: Path, step: int, contents: Mapping[str, dict]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(folder: Path, step: int, contents: Mapping[str, dict]) -> None:
+def _tensor_files(folder: Path) -> dict[Path, dict]:
+    """The safetensors files of a checkpoint and their seals."""
+    try:
+        manifest = read_manifest(folder) or {}
+    except FileNotFoundError:
+        return {}
+    files = manifest.get("files", {}).items()
+    return {folder / name: seal for name, seal in files if name.endswith(".safetensors")}
+
+
+def _write(
+    folder: Path, step: int, contents: Mapping[str, dict], finished: Mapping[Path, dict]
+) -> None:
+    """Fills the folder; `finished` files of the same disk are linked if the disk can do that."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     seals = {}
+    for path, seal in finished.items():
+        with suppress(OSError):
+            os.link(path, folder / path.name)
+            seals[path.name] = seal
     for name, content in contents.items():
+        if name in seals:
+            continue
         write = serialization.write_json if name.endswith(".json") else serialization.write_tensors
         seals[name] = write(folder / name, content)
+    seals = {name: seals[name] for name in contents}
     # Last, so that a folder with a manifest has all that it lists.
     content = sealed({"format": 1, "step": step, "files": seals})
     serialization.write_json(folder / MANIFEST, content)

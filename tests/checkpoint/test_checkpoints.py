@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from ke_t5.checkpoint import serialization
 from ke_t5.checkpoint.checkpoints import load_checkpoint, read_progress, save_checkpoint
+from ke_t5.checkpoint.folders import find_fault
 from ke_t5.errors import Exit, UserError
 
 
@@ -196,3 +198,46 @@ def test_another_optimizer_is_told(tmp_path):
     groups = [{"params": [p]} for p in model.parameters()]
     with pytest.raises(UserError, match="different number of parameter groups"):
         load_checkpoint(path, model=model, optimizer=torch.optim.AdamW(groups))
+
+
+def _save_again(weights, toy, optimizer):
+    """The checkpoint of a step whose tensors are on the disk already, with other progress."""
+    return save_checkpoint(
+        weights, model=toy, optimizer=optimizer, progress={"step": 3, "validated": 3},
+        is_best=True, has_tensors=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "the disk cannot link"])
+def test_new_progress_needs_no_new_tensors(tmp_path, monkeypatch, links):
+    toy, optimizer = make()
+    train(toy, optimizer)
+    path = save_checkpoint(
+        tmp_path, model=toy, optimizer=optimizer, progress={"step": 3}, is_best=False
+    )
+    before = {file.name: (file.stat().st_ino, file.read_bytes()) for file in path.iterdir()}
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *paths: os.stat("/does/not/exist"))
+    assert _save_again(tmp_path, toy, optimizer) == path
+    assert read_progress(path)["validated"] == 3 and find_fault(path) is None
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        file = path / name
+        assert file.read_bytes() == before[name][1]
+        assert (file.stat().st_ino == before[name][0]) == links
+    whole = save_checkpoint(
+        tmp_path / "other", model=toy, optimizer=optimizer,
+        progress={"step": 3, "validated": 3}, is_best=True,
+    )  # fmt: skip
+    manifests = [(folder / "MANIFEST.json").read_bytes() for folder in (path, whole)]
+    assert manifests[0] == manifests[1]
+
+
+def test_tensors_damaged_in_the_meantime_are_written_again(tmp_path):
+    toy, optimizer = make()
+    path = save_checkpoint(
+        tmp_path, model=toy, optimizer=optimizer, progress={"step": 3}, is_best=False
+    )
+    file = path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    _save_again(tmp_path, toy, optimizer)
+    assert find_fault(path) is None
