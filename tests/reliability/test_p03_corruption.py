@@ -1,0 +1,210 @@
+"""P3: a damaged checkpoint, export or `model/` is detected before a weight is used.
+
+Each file is truncated, has bits flipped, is zeroed, exchanged with another one and removed. The
+functions that commands call before they load are asked about each damage; some damages are given
+to real commands.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.processes import run_script
+from support.recipe_runs import SMALL, run_folder, train
+
+from ke_t5.checkpoint.checkpoints import find_checkpoint
+from ke_t5.checkpoint.folders import find_fault
+from ke_t5.config.resume import AUTO, ResumeRequest
+from ke_t5.errors import Exit, UserError
+from ke_t5.lookup.hub import find_pretrained, require_weights
+from ke_t5.seals import CARD, MANIFEST, check_folder
+
+pytestmark = pytest.mark.promise("P3")
+
+NUM_CUTS, NUM_FLIPS, NUM_QUICK_FLIPS = 20, 200, 20
+TEST = ("--task", "klue_tc", "--sample", "--batch_size", "16", "--test_split", "validation[:31]")
+TRAIN = ("--task", "klue_tc", *SMALL, "--epochs", "2", "--schedule")
+PLACES = ("weights/step-00000008", "model", "hf")
+
+
+def made(tmp_path_factory, cache_dir, seed):
+    output = tmp_path_factory.mktemp(f"seed-{seed}")
+    words = ("--seed", seed, "--hf_path", "default", "--save_every", 4)
+    train(*TRAIN, *words, output=output, cache=cache_dir)
+    return output
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, cache_dir):
+    """The output folder of a run of two checkpoints, with its export."""
+    return made(tmp_path_factory, cache_dir, 1)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory, cache_dir):
+    """One of another run: what files of the first are exchanged with."""
+    return run_folder(made(tmp_path_factory, cache_dir, 2))
+
+
+@pytest.fixture
+def output(whole, tmp_path):
+    """A copy of the first, to be damaged."""
+    return shutil.copytree(whole, tmp_path / "output")
+
+
+def fault_in(folder: Path) -> str | None:
+    """What is said of a folder by what a command asks before it loads; None for nothing."""
+    if folder.name.startswith("step-"):
+        return find_fault(folder)
+    try:
+        if folder.name == "model":
+            check_folder(folder, where="--resume", is_sealed=True)
+        else:
+            require_weights(find_pretrained(folder))
+    except UserError as error:
+        assert error.exit_code == Exit.CHECKPOINT
+        return str(error)
+    return None
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[bytes]:
+    """The content of a file, which is put back in the end."""
+    content = path.read_bytes()
+    try:
+        yield content
+    finally:
+        path.write_bytes(content)
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def expect(folder: Path, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Fails unless the damage of a file is detected; that of the card is a warning."""
+    from ke_t5 import seals
+
+    seals._warn.cache_clear()
+    caplog.clear()
+    fault = fault_in(folder)
+    if path.name == CARD:
+        assert fault is None and f"{CARD} " in caplog.text, "not reported"
+    else:
+        assert fault is not None, "not detected"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_truncated_zeroed_and_removed_files(output, place, tally, caplog):
+    folder = run_folder(output) / place
+    assert fault_in(folder) is None
+    for path in files_of(folder):
+        with replaced(path) as content:
+            lengths = {len(content) * i // NUM_CUTS for i in range(NUM_CUTS)}
+            for length in sorted(lengths):
+                with tally.case(f"{path.name} cut to {length} bytes"):
+                    path.write_bytes(content[:length])
+                    expect(folder, path, caplog)
+            with tally.case(f"{path.name} of zeros"):
+                path.write_bytes(bytes(len(content)))
+                expect(folder, path, caplog)
+            with tally.case(f"{path.name} longer"):
+                path.write_bytes(content + b"\n")
+                expect(folder, path, caplog)
+            with tally.case(f"{path.name} removed"):
+                path.unlink()
+                expect(folder, path, caplog)
+    assert fault_in(folder) is None
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_exchanged_files(output, other, place, tally, caplog):
+    folder = run_folder(output) / place
+    files = files_of(folder)
+    for path in files:
+        twin = other / place / path.relative_to(folder)
+        for stranger in [*(one for one in files if one != path), twin]:
+            content = stranger.read_bytes()
+            with replaced(path) as before:
+                if content == before:
+                    continue  # such as the tokenizer of two runs
+                with tally.case(f"{path.name} with the content of {stranger}"):
+                    path.write_bytes(content)
+                    expect(folder, path, caplog)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_flipped_bits(output, place, tally, caplog, is_full):
+    folder = run_folder(output) / place
+    draw = random.Random(place)
+    for path in files_of(folder):
+        size = path.stat().st_size
+        with replaced(path) as content:
+            for _ in range(NUM_FLIPS if is_full else NUM_QUICK_FLIPS):
+                bit = draw.randrange(8 * size)
+                with tally.case(f"{path.name} bit {bit}"):
+                    with path.open("r+b") as file:
+                        file.seek(bit // 8)
+                        file.write(bytes([content[bit // 8] ^ 1 << bit % 8]))
+                    expect(folder, path, caplog)
+                with path.open("r+b") as file:
+                    file.seek(bit // 8)
+                    file.write(content[bit // 8 : bit // 8 + 1])
+    assert fault_in(folder) is None
+
+
+def test_auto_falls_back_to_the_older_checkpoint(output, tally, caplog):
+    weights = run_folder(output) / "weights"
+    older, newer = sorted(weights.glob("step-*"))
+    for path in files_of(newer):
+        with tally.case(path.name), replaced(path) as content:
+            path.write_bytes(content[:-1])
+            caplog.clear()
+            assert find_checkpoint(weights, AUTO) == older, "another one"
+            assert f"--resume auto skips {newer}: {path.name}" in caplog.text, "not reported"
+            with pytest.raises(UserError, match="use --resume auto, or name another"):
+                find_checkpoint(weights, ResumeRequest.parse(str(newer)))
+    assert find_checkpoint(weights, AUTO) == newer
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.full
+def test_commands(output, cache_dir, tally):
+    """What the functions say is what commands end with: before a weight is used, in one line."""
+    folder = run_folder(output)
+    places = ("--output_dir", output, "--hf_cache_dir", cache_dir)
+    checkpoint = folder / PLACES[0]
+    damages = [
+        ("hf/model.safetensors", ("test_ddp.py", *TEST, "--hf_path", "default")),
+        ("hf/tokenizer.json", ("test_ddp.py", *TEST, "--hf_path", folder / "hf")),
+        (f"hf/{MANIFEST}", ("test_ddp.py", *TEST, "--hf_path", folder / "hf")),
+        ("model/config.json", ("test_ddp.py", *TEST, "--resume", "best")),
+        ("model/tokenizer.json", ("train_ddp.py", *TRAIN, "--resume", "auto")),
+        (f"{PLACES[0]}/model.safetensors", ("test_ddp.py", *TEST, "--resume", checkpoint)),
+        (f"{PLACES[0]}/optimizer.safetensors", ("train_ddp.py", *TRAIN, "--resume", checkpoint)),
+        (f"{PLACES[0]}/progress.json", ("train_ddp.py", *TRAIN, "--resume", "true")),
+    ]
+    for name, words in damages:
+        with tally.case(f"{name}: {words[0]}"), replaced(folder / name):
+            flip(folder / name)
+            done = run_script(*words, *places)
+            last = done.stderr.strip().splitlines()[-1]
+            assert done.returncode == Exit.CHECKPOINT, done.stderr
+            assert last.startswith("error: ") and Path(name).name in last, last
+            assert "Traceback" not in done.stderr and "loading weights" not in done.stderr
+    with tally.case("train_ddp.py --resume auto goes on from the older checkpoint"):
+        flip(checkpoint / "model.safetensors")
+        done = run_script("train_ddp.py", *TRAIN, "--resume", "auto", *places)
+        assert done.returncode == 0, done.stderr
+        assert f"--resume auto skips {checkpoint}: model.safetensors is damaged" in done.stderr
+        assert find_fault(checkpoint) is None, "not written again"
