@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ("CONTRIBUTING.md", "docs/architecture.md")
+SECURITY = "SECURITY.md"
 SUFFIXES = (".py", ".md", ".toml", ".gin", ".txt")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -27,6 +28,16 @@ def test_every_path_that_it_names_exists(name):
     paths += [folder / link for link in re.findall(r"\]\(([^)#]+)\)", prose)]
     assert len(paths) > 20
     assert [path for path in paths if not path.exists()] == []
+
+
+def test_what_is_trusted_is_said_and_linked():
+    text = text_of(SECURITY)
+    for words in ("MANIFEST.json", "trust_remote_code", "weights_only=True", "ke_t5.seals"):
+        assert words in text
+    paths = [path for path in re.findall(r"`([\w./-]+\.py)`", text)]
+    assert paths and all((ROOT / path).exists() for path in paths)
+    for readme in ("README.md", "README.en.md"):
+        assert f"({SECURITY})" in text_of(readme)
 
 
 def test_the_code_that_it_quotes_is_in_the_files():
