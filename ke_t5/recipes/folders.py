@@ -20,6 +20,7 @@ from ke_t5.files import (
     move_aside,
     remove_folder,
     remove_leftovers,
+    sync_folder,
     temporary_path,
     write_atomically,
 )
@@ -218,6 +219,10 @@ class RunFolder:
             for folder in made:
                 with suppress(OSError):  # another process has put something there
                     folder.rmdir()
+            return
+        for folder in self.path.parents[:3]:  # --output_dir may be new, too
+            with suppress(PermissionError):
+                sync_folder(folder)
 
     def forget_error(self) -> None:
         """Removes an earlier failure's `error.json`."""
