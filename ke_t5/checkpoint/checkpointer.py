@@ -11,7 +11,7 @@ import torch
 from ke_t5.checkpoint import closing
 from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
 from ke_t5.checkpoint.closing import Validation
-from ke_t5.checkpoint.folders import write_pointer
+from ke_t5.checkpoint.folders import correct_pointer
 
 if TYPE_CHECKING:
     from ke_t5.distributed import Ranks
@@ -103,9 +103,10 @@ class Checkpointer:
         return is_best
 
     def point_at_best(self) -> None:
-        """Lets best.json name the closing checkpoint, if its launch was killed before."""
-        if self.closing is not None and self.closing.get("is_best") and self.ranks.is_main:
-            write_pointer(self.run / "weights", "best", self.closing["step"])
+        """Lets best.json name the best checkpoint, if a launch was killed before it did."""
+        best = self.best_of_all()
+        if best is not None and self.ranks.is_main:
+            correct_pointer(self.run / "weights", "best", best["step"])
 
     def best_of_all(self) -> Validation | None:
         """The best validation, the closing one included."""

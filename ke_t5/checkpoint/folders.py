@@ -161,6 +161,16 @@ def write_pointer(weights: Path, pointer: str, step: int) -> None:
     write_atomically(weights / f"{pointer}.json", content, is_durable=True)
 
 
+def correct_pointer(weights: Path, pointer: str, step: int) -> None:
+    """Lets `<pointer>.json` name the checkpoint of `step` if it does not yet and there is one."""
+    try:
+        named = read_pointer(weights, pointer)
+    except UserError:  # damaged
+        named = None
+    if named != step and locate(weights / folder_name(step)).is_dir():
+        write_pointer(weights, pointer, step)
+
+
 def _pointer(pointer: str, step: int) -> dict:
     # The step is said twice, so that a flipped digit does not lead to another checkpoint.
     return {"pointer": pointer, "snapshot": folder_name(step), "step": step}

@@ -1,8 +1,8 @@
-"""Makes `eval/` of a resumed run hold the results of its best checkpoint again.
+"""Makes best.json name the best checkpoint of a resumed run, and `eval/` hold its results.
 
-A run that is killed after a new best checkpoint has been saved, and before its results are
-written, leaves those of the one before; a run that is taken back to an earlier checkpoint, those
-of a later one.
+A run that is killed after a new best checkpoint has been saved, and before it is named and its
+results are written, leaves those of the one before; a run that is taken back to an earlier
+checkpoint, those of a later one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 def restore_results(trainer: Trainer) -> None:
-    """Evaluates the best checkpoint once more if the run's folder has not its results."""
+    """Names the best checkpoint, and evaluates it once more if its results are not there."""
+    trainer.checkpointer.point_at_best()
     best, ranks = trainer.checkpointer.best_of_all(), trainer.ranks
     if best is None or not ranks.broadcast(_are_missing(trainer, best["step"])):
         return

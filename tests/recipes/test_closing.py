@@ -9,8 +9,8 @@ import pytest
 from support.recipe_runs import SMALL, run_folder, scores, state_files, test, train
 
 from ke_t5.checkpoint import closing, folders, serialization
-from ke_t5.checkpoint.folders import MANIFEST
 from ke_t5.recipes.validator import Validator
+from ke_t5.seals import MANIFEST, sealed
 
 # Four steps an epoch, validations after steps 4 and 8.
 WORDS = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--schedule")
@@ -175,7 +175,8 @@ def go_back_to_unvalidated(output):
     for path in (contents["progress.json"], checkpoint / MANIFEST):
         path.unlink()
     seals["progress.json"] = serialization.write_json(contents["progress.json"], written)
-    serialization.write_json(checkpoint / MANIFEST, folders._manifest(6, seals))
+    content = sealed({"format": 1, "step": 6, "files": seals})
+    serialization.write_json(checkpoint / MANIFEST, content)
     assert folders.find_fault(checkpoint) is None
 
 

@@ -60,6 +60,13 @@ def test_a_resumed_run_has_the_results_of_its_best(run, whole, cache_dir, damage
     assert page.read_bytes() == (run_folder(whole) / "eval" / SPLIT / "report.html").read_bytes()
 
 
+def test_a_resumed_run_names_its_best(run, whole, cache_dir):
+    """As after a kill between a checkpoint's name and best.json."""
+    (run_folder(run) / "weights" / "best.json").unlink()
+    resume(run, cache_dir)
+    assert state_files(run) == state_files(whole)
+
+
 def test_results_that_are_there_are_not_made_again(run, cache_dir, monkeypatch):
     monkeypatch.setattr(Validator, "validate", None)
     resume(run, cache_dir)

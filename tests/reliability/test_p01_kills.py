@@ -25,14 +25,11 @@ WORDS = (
 )  # fmt: skip
 KINDS = {
     "classification": (
-        "--task",
-        "klue_tc",
-        "--model_name",
-        "EncoderForSequenceClassificationFirst",
+        "--task", "klue_tc", "--model_name", "EncoderForSequenceClassificationFirst",
     ),
     "generation": ("--task", "klue_tc_gen"),
     "tagging": ("--task", "klue_ner", "--model_name", "T5EncoderForEntityRecognitionWithCRF"),
-}
+}  # fmt: skip
 BATCH_SIZES = {"classification": 16, "generation": 16, "tagging": 8}  # of all processes
 # Where, the how manieth time.
 POINTS = (
