@@ -73,6 +73,7 @@ def main(flags: Namespace) -> None:
         started = time.monotonic()
         if ranks.is_main:
             config.run.check_writable(keep=False)
+            config.run.remove_leftovers()
             config.run.forget_error()
         model, weights = model_of(config, ranks)
         if ranks.is_main and weights.is_best:  # others write to folders of their own

@@ -30,7 +30,7 @@ KINDS = {
     "generation": ("--task", "klue_tc_gen"),
     "tagging": ("--task", "klue_ner", "--model_name", "T5EncoderForEntityRecognitionWithCRF"),
 }  # fmt: skip
-BATCH_SIZES = {"classification": 16, "generation": 16, "tagging": 8}  # of all processes
+BATCH_SIZE = 16  # of all processes
 # Where, the how manieth time.
 POINTS = (
     "cache.before_rename", "run.before_model", "train.before_first_step", "train.before_forward:6",
@@ -60,7 +60,7 @@ class Setup:
 
     def __init__(self, launches: Launches, folder: Path, cache: Path, kind: str, ranks: int):
         self.launches, self.folder, self.cache = launches, folder, cache
-        self.kind, self.ranks, self.batch_size = kind, ranks, BATCH_SIZES[kind] // ranks
+        self.kind, self.ranks, self.batch_size = kind, ranks, BATCH_SIZE // ranks
         whole = self.train(folder / "whole")
         assert not any(whole.codes), whole.errors
         self.seconds, self.state = whole.seconds, state_of(folder / "whole")
@@ -121,7 +121,9 @@ def kill_at(setup: Setup, point: str, victim: int) -> None:
         cache = without_prepared_data(setup.cache, setup.folder / "cache")
     if setup.kind == "generation":
         point = point.replace("evaluate", "generate")
-    ended = setup.train(output, cache=cache, variables={VARIABLE: f"{point}@{victim}"})
+    # Any of the processes may be the one that prepares the data.
+    fault = point if point.startswith("cache") else f"{point}@{victim}"
+    ended = setup.train(output, cache=cache, variables={VARIABLE: fault})
     assert ended.is_killed, f"{ended.codes}: {ended.errors[-300:]}"
     setup.resume(output, cache)
 
