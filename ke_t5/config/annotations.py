@@ -19,29 +19,29 @@ def hint_of(thing: Callable, parameter: str) -> object:
 
     None is always accepted if it is the default.
     """
-    known = inspect.signature(thing).parameters.get(parameter)
-    if known is None:
+    argument = inspect.signature(thing).parameters.get(parameter)
+    if argument is None:
         return object
     hint = object
-    if known.annotation is not known.empty:
+    if argument.annotation is not argument.empty:
         function = inspect.unwrap(thing.__init__ if inspect.isclass(thing) else thing)
         # By itself: a name that only a type checker imports must not hide the other parameters.
-        holder = types.SimpleNamespace(__annotations__={parameter: known.annotation})
+        holder = types.SimpleNamespace(__annotations__={parameter: argument.annotation})
         try:
             scope = getattr(function, "__globals__", {})
             hint = typing.get_type_hints(holder, scope, include_extras=True)[parameter]
         except (NameError, AttributeError, TypeError):
             pass
-    elif isinstance(known.default, bool):
+    elif isinstance(argument.default, bool):
         hint = bool
-    elif isinstance(known.default, int | float):
+    elif isinstance(argument.default, int | float):
         hint = float
-    elif isinstance(known.default, list | tuple):
+    elif isinstance(argument.default, list | tuple):
         hint = abc.Sequence
-    elif inspect.isroutine(known.default) or inspect.isclass(known.default):
+    elif inspect.isroutine(argument.default) or inspect.isclass(argument.default):
         hint = abc.Callable
     anything = hint in (object, typing.Any)
-    return hint if anything or known.default is not None else hint | None
+    return hint if anything or argument.default is not None else hint | None
 
 
 def shown(hint: object) -> str:

@@ -98,8 +98,8 @@ class Reader:
         if any(path.is_dir() for path in paths):
             self._problem(where, "is a folder", "name a .gin file")
             return []
-        known = gin_files([Path(name).parent, *self.folders])
-        fix = suggestion(Path(name).name, known)
+        names = gin_files([Path(name).parent, *self.folders])
+        fix = suggestion(Path(name).name, names)
         self._problem(where, f"no such file in {Path.cwd()} or gin/", fix)
         return []
 
@@ -210,14 +210,14 @@ class Reader:
         return None
 
     def _unknown(self, name: str, place: str, sign: str = "") -> None:
-        found, short = matching(name), configurables()
-        if found:
-            fix = f"write {' or '.join(sorted(found))}"
+        selectors, short = matching(name), configurables()
+        if selectors:
+            fix = f"write {' or '.join(sorted(selectors))}"
             self._problem(place, f"'{sign}{name}' may mean several things", fix)
         else:
-            known = short.values() if "." in name else short
+            names = short.values() if "." in name else short
             what = f"unknown gin name '{sign}{name}'"
-            self._problem(place, what, suggestion(name, {*known, *short}))
+            self._problem(place, what, suggestion(name, {*names, *short}))
 
     def _problem(self, where: str, what: str, fix: str) -> None:
         self.problems.append(UserError(what, where, fix))

@@ -21,24 +21,24 @@ def unbalanced(text: str) -> tuple[int, str, str] | None:
     >>> unbalanced("a.b = {'x': 1\\nc.d = 2")
     (1, "bracket '{' opened here is never closed", "close it with '}'")
     """
-    waiting: list[tuple[str, int]] = []
+    stack: list[tuple[str, int]] = []
     for match in SCAN.finditer(text):
-        kind, found = match.lastgroup, match[0]
+        kind, mark = match.lastgroup, match[0]
         line = text.count("\n", 0, match.start()) + 1
         if kind == "quote":
-            return line, f"quote {found} opened here is never closed", "close it in the same line"
+            return line, f"quote {mark} opened here is never closed", "close it in the same line"
         if kind == "open":
-            waiting.append((found, line))
-        elif kind == "statement" and waiting:
+            stack.append((mark, line))
+        elif kind == "statement" and stack:
             break
         elif kind == "close":
-            opened, opened_line = waiting.pop() if waiting else ("", 0)
-            if PAIRS.get(opened) != found:
+            opened, opened_line = stack.pop() if stack else ("", 0)
+            if PAIRS.get(opened) != mark:
                 partner = f"meets '{opened}' of line {opened_line}" if opened else "opens nowhere"
-                return line, f"bracket '{found}' {partner}", "check the brackets"
-    if not waiting:
+                return line, f"bracket '{mark}' {partner}", "check the brackets"
+    if not stack:
         return None
-    opened, line = waiting[-1]
+    opened, line = stack[-1]
     what = f"bracket '{opened}' opened here is never closed"
     return line, what, f"close it with '{PAIRS[opened]}'"
 
@@ -48,9 +48,9 @@ def fault(text: str, error: Exception, is_name: Callable[[str], object]) -> tupl
 
     `is_name` says whether a word names something registered with gin.
     """
-    found = unbalanced(text)
-    if found:
-        return found
+    problem = unbalanced(text)
+    if problem:
+        return problem
     line = getattr(error, "lineno", None) or 1
     if isinstance(error, tokenize.TokenError):
         line = error.args[1][0]

@@ -90,13 +90,13 @@ def known_names(model: Model, method: Callable) -> set[str] | None:
     if names is not None or isinstance(model, type):
         return names
     encoders = [child for child in model.children() if hasattr(child, "config")]
-    known = set(inspect.signature(method).parameters) - {"self", "kwargs"}
+    accepted = set(inspect.signature(method).parameters) - {"self", "kwargs"}
     for encoder in encoders:
         names = argument_names(encoder.forward)
         if names is None:
             return None
-        known |= names
-    return known if encoders else None
+        accepted |= names
+    return accepted if encoders else None
 
 
 def required_names(function: Callable) -> set[str]:
@@ -169,8 +169,10 @@ def _check_lengths(arguments: Mapping[str, Any]) -> None:
     longest = arguments.get("max_new_tokens") or (arguments.get("max_length") or math.inf) - 1
     shortest = arguments.get("min_new_tokens") or (arguments.get("min_length") or 1) - 1
     if shortest > longest:
-        given = ", ".join(f"{name}={arguments[name]}" for name in LENGTHS if name in arguments)
-        raise UserError(f"min length exceeds max length ({given})", KWARGS, "raise max_new_tokens")
+        lengths = ", ".join(f"{name}={arguments[name]}" for name in LENGTHS if name in arguments)
+        raise UserError(
+            f"min length exceeds max length ({lengths})", KWARGS, "raise max_new_tokens"
+        )
 
 
 def effective_value(

@@ -201,8 +201,8 @@ def get_batches(
         examples_per_epoch: of a mixture, as in `BatchPlan`.
         batch_tokens, window: see `BatchSettings`; None for gin's.
     """
-    given = {"batch_tokens": batch_tokens, "window": window}
-    settings = batch_settings(**{name: x for name, x in given.items() if x is not None})
+    arguments = {"batch_tokens": batch_tokens, "window": window}
+    settings = batch_settings(**{name: x for name, x in arguments.items() if x is not None})
     if target_lengths is None:
         target_lengths = np.zeros_like(input_lengths)
     tokens = settings.batch_tokens

@@ -91,9 +91,9 @@ def drop_model_values(model: GenerativeModel, arguments: Mapping[str, Any]) -> l
             f"{where}: ignoring {', '.join(ignored)}; the task's own values apply "
             f"(bind {KWARGS} to set them)"
         )
-    kept = [f"{name} {getattr(own, name)}" for name in _REPORTED if getattr(own, name)]
-    if kept:
-        lines.append(f"{where}: keeping {', '.join(kept)}")
+    remainder = [f"{name} {getattr(own, name)}" for name in _REPORTED if getattr(own, name)]
+    if remainder:
+        lines.append(f"{where}: keeping {', '.join(remainder)}")
     return lines
 
 

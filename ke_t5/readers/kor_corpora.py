@@ -76,10 +76,10 @@ def _find_3i4k(data_dir: Path) -> dict[str, RawSplit]:
     """The authors' parts; without a boundary in the training file all of it is train."""
     names = [f"{root}/{part}train_val_test" for root in ("3i4k", "3i4K") for part in ("", "data/")]
     folders = (*names, "data/train_val_test", "train_val_test", "3i4k", "3i4K", ".")
-    found = first_found(data_dir, folders, {"train": "fci_train_val.txt", "test": "fci_test.txt"})
+    paths = first_found(data_dir, folders, {"train": "fci_train_val.txt", "test": "fci_test.txt"})
     splits = {}
-    if "train" in found:
-        path = found["train"]
+    if "train" in paths:
+        path = paths["train"]
         try:
             border = _second_run(path)
         except UserError:
@@ -88,8 +88,8 @@ def _find_3i4k(data_dir: Path) -> dict[str, RawSplit]:
         if border:
             rows = partial(_intention_rows, path, first_line=border)
             splits["validation"] = RawSplit((path,), rows)
-    if "test" in found:
-        splits["test"] = RawSplit((found["test"],), partial(_intention_rows, found["test"]))
+    if "test" in paths:
+        splits["test"] = RawSplit((paths["test"],), partial(_intention_rows, paths["test"]))
     return splits
 
 
@@ -167,10 +167,10 @@ def _find_kornli(data_dir: Path) -> dict[str, RawSplit]:
         "test": "xnli.test.ko.tsv",
     }
     folders = ("KorNLI", "KorNLUDatasets/KorNLI", "kor-nlu-datasets/KorNLI", "kornli", ".")
-    found = first_found(data_dir, folders, names)
-    train = tuple(found.pop(name) for name in ("multinli", "snli") if name in found)
+    by_split = first_found(data_dir, folders, names)
+    train = tuple(by_split.pop(name) for name in ("multinli", "snli") if name in by_split)
     files = {"train": train} if train else {}
-    files |= {split: (path,) for split, path in found.items()}
+    files |= {split: (path,) for split, path in by_split.items()}
     return {split: RawSplit(paths, partial(_kornli_rows, paths)) for split, paths in files.items()}
 
 

@@ -89,8 +89,8 @@ def _spans(flat: Row, name: str, where: str) -> list[Row]:
 def find_korquad(data_dir: Path) -> dict[str, RawSplit]:
     """KorQuAD's splits below `data_dir`."""
     names = {"train": "KorQuAD_v1.0_train.json", "validation": "KorQuAD_v1.0_dev.json"}
-    found = first_found(data_dir, ("KorQuAD", "korquad", "."), names)
-    return raw_splits(found, partial(reading_rows, id_key="id"))
+    paths = first_found(data_dir, ("KorQuAD", "korquad", "."), names)
+    return raw_splits(paths, partial(reading_rows, id_key="id"))
 
 
 def _hub_rows(row: Row) -> Iterator[Row]:

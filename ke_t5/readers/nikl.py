@@ -51,9 +51,9 @@ def _json_files(data_dir: Path, corpus: str) -> Paths:
     names = (f"NIKL/v1.0/{corpus}", f"v1.0/{corpus}", corpus)
     for name in folders_under(data_dir, names, is_direct=False):
         files = files_below(data_dir / name)
-        found = tuple(path for path in files if path.suffix.lower() == ".json")
-        if found:
-            return found
+        json_files = tuple(path for path in files if path.suffix.lower() == ".json")
+        if json_files:
+            return json_files
     return ()
 
 
@@ -66,17 +66,17 @@ def _release(name: str, columns: Mapping[str, object], **parts: Any) -> Release:
 
 def _sentences(files: Paths, split: str | None) -> Iterator[Row]:
     """Yields the sentences of one hash split, or all; of a repeated id the first."""
-    seen, num_empty, num_repeated = set(), 0, 0
+    keys, num_empty, num_repeated = set(), 0, 0
     for path in files:
         for line, document in json_rows(path, "document"):
             document_id = take(document, "id", str, f"{path}:{line}")
             for sentence in take(document, "sentence", list, f"{path}:{line}"):
                 key = take(sentence, "id", str, f"{path}:{line}")
                 text = take(sentence, "form", str, f"{path}:{line}, sentence {key}")
-                if not text or key in seen:
+                if not text or key in keys:
                     num_empty, num_repeated = num_empty + (not text), num_repeated + bool(text)
                     continue
-                seen.add(key)
+                keys.add(key)
                 if split not in (None, hash_split(key)):
                     continue
                 entities = _entities(sentence, text, f"{path}:{line}, sentence {key}")
@@ -166,20 +166,20 @@ def _articles(sources: Paths, newspapers: Paths, stamps: Stamps) -> Mapping[str,
     Raises:
         UserError: the newspaper corpus is missing or has none of the articles.
     """
-    wanted = _document_ids(sources, _stamps(sources))
+    ids = _document_ids(sources, _stamps(sources))
     articles = {}
     for path in newspapers:
         for line, document in json_rows(path, "document"):
             key = take(document, "id", str, f"{path}:{line}")
-            if key in wanted and key not in articles:
+            if key in ids and key not in articles:
                 articles[key] = _article(document, f"{path}:{line}")
     if not articles:
         fix = "put the corpus NEWSPAPER, which has the articles, into NIKL/v1.0/NEWSPAPER"
         raise fault(sources[0], "none of its documents is in the newspaper files", fix)
-    missing = sorted(wanted - articles.keys())
+    missing = sorted(ids - articles.keys())
     if missing:
         message = "%s: %d of %d documents have no article in NEWSPAPER and are left out (first: %s)"
-        logger.warning(message, sources[0].parent, len(missing), len(wanted), missing[0])
+        logger.warning(message, sources[0].parent, len(missing), len(ids), missing[0])
     return articles
 
 
@@ -194,15 +194,15 @@ def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) 
     hash of id and kind, as Korean-Copora does.
     """
     articles = _articles(sources, newspapers, _stamps(sources + newspapers))
-    seen, num_repeated = set(), 0
+    ids, num_repeated = set(), 0
     for path in sources:
         for line, row in json_rows(path, "data"):
             where = f"{path}:{line}"
             document_id = take(row, "document_id", str, where)
             key = md5((document_id + kind).encode(), usedforsecurity=False).hexdigest()
-            num_repeated += document_id in seen
-            is_wanted = document_id in articles and document_id not in seen
-            seen.add(document_id)
+            num_repeated += document_id in ids
+            is_wanted = document_id in articles and document_id not in ids
+            ids.add(document_id)
             if not is_wanted or split not in (None, hash_split(key)):
                 continue
             sentences = take(row, kind, list, where)

@@ -40,8 +40,8 @@ def near_misses(release: Release, data_dir: Path | None) -> str:
     if nothing of it could be read; "" for none."""
     if data_dir is None or not data_dir.is_dir():
         return ""
-    found = [path.relative_to(data_dir).as_posix() for path in unread_files(release, {}, data_dir)]
-    return f" (found {_shown(found)})" if found else ""
+    names = [path.relative_to(data_dir).as_posix() for path in unread_files(release, {}, data_dir)]
+    return f" (found {_shown(names)})" if names else ""
 
 
 def _shown(names: list[str]) -> str:
@@ -59,13 +59,13 @@ def unread_files(release: Release, splits: Mapping[str, RawSplit], data_dir: Pat
     read = {path for split in splits.values() for path in (*split.files, *split.unneeded)}
     folders = {path.parent for path in read}
     tops = [one for one in folders if not any(other in one.parents for other in folders)]
-    found = [path for top in tops if top != data_dir for path in _some_below(top)]
+    candidates = [path for top in tops if top != data_dir for path in _some_below(top)]
     names = {_stem(Path(name)) for name in release.layout} | {_stem(path) for path in read}
     names -= _GENERIC_NAMES
-    found += [path for path in _some_below(data_dir) if _stem(path) in names]
+    candidates += [path for path in _some_below(data_dir) if _stem(path) in names]
     return [
         path
-        for path in sorted(set(found) - read)
+        for path in sorted(set(candidates) - read)
         if path.suffix.lower() in _DATA_SUFFIXES and _stem(path) not in _AUXILIARY
     ]
 

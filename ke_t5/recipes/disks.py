@@ -83,9 +83,9 @@ def _sees(path: Path) -> bool:
 
 def check_seen(checkpoint: Path | None, ranks: Ranks, *, where: str) -> None:
     """Raises UserError on every process if one of them cannot see the checkpoint."""
-    seen = ranks.broadcast(ranks.gather(checkpoint is None or checkpoint.is_dir()))
-    if not all(seen):
-        rank = seen.index(False)
+    visible = ranks.broadcast(ranks.gather(checkpoint is None or checkpoint.is_dir()))
+    if not all(visible):
+        rank = visible.index(False)
         host = ranks.facts[rank]["host"]
         raise UserError(
             f"process 0 resumes from {checkpoint}, which process {rank} on {host} cannot see",

@@ -132,7 +132,7 @@ def evaluate_splits(
     watch: Callable[[range], Iterable[int]] = iter,
 ) -> Evaluation:
     """The scores of all parts; see `evaluate`. Warns of a model that gives one answer only."""
-    found = [
+    results = [
         evaluate(
             helper,
             model,
@@ -144,7 +144,7 @@ def evaluate_splits(
         )
         for helper, part in zip(helpers, parts, strict=True)
     ]
-    of_parts = list(zip(parts, found, strict=True))
+    of_parts = list(zip(parts, results, strict=True))
     for part, evaluated in of_parts:
         line = one_answer_line(f"{part.task.name} {part.split}", evaluated.predictions)
         if line is not None:
@@ -152,7 +152,7 @@ def evaluate_splits(
     if isinstance(config.task, Mixture):
         prefixes = [score_prefix(h, part.examples) for h, part in zip(helpers, parts, strict=True)]
         return Evaluation(of_parts, mixed_scores(of_parts, prefix=max(prefixes, key=len)))
-    return Evaluation(of_parts, found[0].scores)
+    return Evaluation(of_parts, results[0].scores)
 
 
 def mixed_scores(
@@ -163,7 +163,7 @@ def mixed_scores(
     Args:
         prefix: of the mean's name: how the scores came about (see `score_prefix`).
     """
-    scored = [(part.task, found.scores) for part, found in of_parts if found.scores]
+    scored = [(part.task, result.scores) for part, result in of_parts if result.scores]
     bests = [best_score(task, scores) for task, scores in scored if task.best is not None]
     mixed = {prefix + MEAN: sum(bests) / len(bests)} if bests else {}
     for task, scores in scored:

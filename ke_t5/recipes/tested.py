@@ -92,12 +92,12 @@ def is_own_task(config: RunConfig) -> bool:
 
 def trained_on(config: RunConfig) -> str | None:
     """The task that the tested run was trained on, if it is another one."""
-    begun = (
+    task = (
         config.run.read_run().get("task", config.task.name)
         if config.origin.is_resumed
         else config.task.name
     )
-    return None if begun == config.task.name else begun
+    return None if task == config.task.name else task
 
 
 class ResultFolders:
@@ -119,20 +119,22 @@ class ResultFolders:
         return self._folder(split, task=self.config.task.name, split=split, is_whole=True)
 
     def _folder(self, name: str, *, task: str, split: str, is_whole: bool = False) -> Path:
-        wanted = {"task": task, "split": split, **self.identity}
+        identity = {"task": task, "split": split, **self.identity}
         if is_whole:
-            wanted.pop("mixture", None)
+            identity.pop("mixture", None)
         folder = self.config.run.evaluation(name)
         if not self.is_own:
-            return free_folder(self.config.run, wanted)
-        found = identity_of(folder)
-        if found is None or found == _filled(wanted):
+            return free_folder(self.config.run, identity)
+        previous = identity_of(folder)
+        if previous is None or previous == _filled(identity):
             return folder
-        if {**found, "weights": 0} != {**_filled(wanted), "weights": 0}:
-            return free_folder(self.config.run, wanted)  # such as another slice of the same name
-        moved = free_folder(self.config.run, found)
-        replace_folder(folder, moved)  # an earlier copy of the same results may be there
-        logger.warning("%s held results of %s: moved to %s", folder, found["weights"], moved.name)
+        if {**previous, "weights": 0} != {**_filled(identity), "weights": 0}:
+            return free_folder(self.config.run, identity)  # such as another slice of the same name
+        target = free_folder(self.config.run, previous)
+        replace_folder(folder, target)  # an earlier copy of the same results may be there
+        logger.warning(
+            "%s held results of %s: moved to %s", folder, previous["weights"], target.name
+        )
         return folder
 
 
@@ -175,25 +177,25 @@ def check_task(config: RunConfig) -> None:
         UserError: the model's labels are not the task's.
     """
     task, run = config.task, config.run
-    begun = run.read_run().get("task", task.name)
-    if begun == task.name:
+    trained_task = run.read_run().get("task", task.name)
+    if trained_task == task.name:
         return
     model = json.loads((run.model / "config.json").read_text(encoding="utf-8"))
     labels = [name for _, name in sorted(model.get("id2label", {}).items(), key=_number)]
-    wanted = None if task.labels is None else list(task.labels)
+    names = None if task.labels is None else list(task.labels)
     problem_types = task.problem_type, model.get("problem_type")
     is_same_kind = problem_types[0] == problem_types[1] or "regression" not in problem_types
-    if (wanted is not None and labels != wanted) or not is_same_kind:
+    if (names is not None and labels != names) or not is_same_kind:
         raise UserError(
-            f"the model of {run.path} was trained on {begun} and answers "
-            f"{_shown(labels, model)}; {task.name} has {_shown(wanted, task)}",
+            f"the model of {run.path} was trained on {trained_task} and answers "
+            f"{_shown(labels, model)}; {task.name} has {_shown(names, task)}",
             f"--task {task.name}",
-            f"test it on --task {begun}, or on a task with the same labels",
+            f"test it on --task {trained_task}, or on a task with the same labels",
             Exit.CHECKPOINT,
         )
     logger.warning(
         "a model of %s is tested on %s; the results get a folder of their own",
-        begun, task.name,
+        trained_task, task.name,
     )  # fmt: skip
 
 

@@ -78,9 +78,13 @@ def _class_of_transformers(name: object) -> Any:
     """The tokenizer class of that name; None if there is none, or if it is something else."""
     import transformers
 
-    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    tokenizer_class = getattr(transformers, name, None) if isinstance(name, str) else None
     base = transformers.PreTrainedTokenizerBase
-    return found if isinstance(found, type) and issubclass(found, base) else None
+    return (
+        tokenizer_class
+        if isinstance(tokenizer_class, type) and issubclass(tokenizer_class, base)
+        else None
+    )
 
 
 def _json_file(name: str) -> Path | None:
@@ -104,9 +108,9 @@ def _gives_its_tokens(tokenizer: Any, path: Path) -> bool:
         file_ids = Tokenizer.from_file(str(path)).encode(_PROBE, add_special_tokens=False).ids
     except Exception:  # the library raises no narrower class; a file of another format
         return True
-    given = tokenizer(_PROBE, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = tokenizer(_PROBE, add_special_tokens=False, verbose=False)["input_ids"]
     unknown = tokenizer.unk_token_id
-    return given == file_ids or file_ids.count(unknown) > given.count(unknown)
+    return ids == file_ids or file_ids.count(unknown) > ids.count(unknown)
 
 
 def _as_written(name: str, path: Path, like: Any) -> Any:
@@ -114,10 +118,10 @@ def _as_written(name: str, path: Path, like: Any) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(name, trust_remote_code=False)
-    known = tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     defaults = {key: getattr(like, key) for key in _SPECIAL} if like else _defaults(path)
     for key, token in defaults.items():
-        if getattr(tokenizer, key) is None and token in known:
+        if getattr(tokenizer, key) is None and token in vocabulary:
             setattr(tokenizer, key, token)
     return tokenizer
 

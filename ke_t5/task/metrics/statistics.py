@@ -124,8 +124,8 @@ def counts_of(rows: Sequence[Iterable[tuple]], classes: Sequence[Hashable]) -> n
 
 def classes_of(rows: Sequence[Pairs]) -> list[Hashable]:
     """All classes of the pairs but None, those of the gold first, in order of appearance."""
-    seen = dict.fromkeys(pair[side] for side in (0, 1) for row in rows for pair in row)
-    return [name for name in seen if name is not None]
+    names = dict.fromkeys(pair[side] for side in (0, 1) for row in rows for pair in row)
+    return [name for name in names if name is not None]
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ def f1_of_ratios(
 def macro(sums: np.ndarray, *, f1: Callable[..., np.ndarray] = f1_of_counts) -> np.ndarray:
     """Mean F1 x 100 of the classes that occur, NaN if none does."""
     scores = f1(*by_class(sums), absent=math.nan)
-    seen = np.isfinite(scores)
-    return _ratio(np.where(seen, scores, 0.0).sum(-1), seen.sum(-1)) * 100.0
+    occurs = np.isfinite(scores)
+    return _ratio(np.where(occurs, scores, 0.0).sum(-1), occurs.sum(-1)) * 100.0
 
 
 def macro_of_all(sums: np.ndarray) -> np.ndarray:
