@@ -12,7 +12,6 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from ke_t5.errors import UserError
-from ke_t5.pipe.code import is_users_own
 
 
 def import_user_module(name: str, where: str, *, missing: Callable[[str], UserError]) -> ModuleType:
@@ -25,9 +24,13 @@ def import_user_module(name: str, where: str, *, missing: Callable[[str], UserEr
     Raises:
         UserError: there is no such module, or its own code fails; the cause is the exception.
     """
-    if _FINDER not in sys.meta_path:
+    # Not above: settings are read without what `pipe` needs. Nor later: an import by the finder
+    # itself would be sent to the finder.
+    from ke_t5.pipe.code import is_users_own
+
+    if not any(isinstance(finder, _SourceFinder) for finder in sys.meta_path):
         place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0
-        sys.meta_path.insert(place, _FINDER)
+        sys.meta_path.insert(place, _SourceFinder(is_users_own))
     try:
         return importlib.import_module(name)
     except UserError:
@@ -66,17 +69,17 @@ class _SourceLoader(SourceFileLoader):
 class _SourceFinder:
     """Finds what `PathFinder` does; the user's own modules get a `_SourceLoader`."""
 
+    def __init__(self, is_users_own: Callable[[Path], bool]) -> None:
+        self._is_users_own = is_users_own
+
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path, target)
         if spec and spec.origin and type(spec.loader) is SourceFileLoader:
-            if is_users_own(Path(spec.origin).resolve()):
+            if self._is_users_own(Path(spec.origin).resolve()):
                 spec.loader = _SourceLoader(name, spec.origin)
         return spec
 
     def invalidate_caches(self) -> None:
         """Part of the interface; `PathFinder` is in the list as well."""
-
-
-_FINDER = _SourceFinder()
