@@ -1,0 +1,231 @@
+"""P6: a run that 1, 2 or 4 processes have saved continues on 1, 2 or 4 with the same global batch.
+
+Real gloo processes write and load the checkpoints. The order of the rows is recorded where each
+process loads them; gradients are compared in float32, weights after 50 updates in float64.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.processes import run_on_ranks, run_script_on_ranks
+from support.recipe_runs import SMALL, run_folder
+from support.toy_model import toy_model
+from support.training import one_rank, train
+
+from ke_t5.checkpoint.checkpointer import Checkpointer
+from ke_t5.checkpoint.checkpoints import load_checkpoint
+from ke_t5.errors import Exit
+from ke_t5.train import loop
+
+pytestmark = pytest.mark.promise("P6")
+
+GLOBAL_BATCH, SAVED_AT, STEPS = 8, 25, 50
+MODELS = [
+    {"dtype": torch.float64, "per_token": False},
+    {"dtype": torch.float64, "per_token": True},
+    {"dtype": torch.float32, "per_token": True},
+]
+
+
+class Recorder:
+    """What the loop of this process does: rows that it loads, and the gradient of each update."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+        self.gradients: list[np.ndarray] = []
+
+    def __enter__(self) -> Recorder:
+        self._functions = loop._load, loop._update
+
+        def load(batch, *, parts_of, examples, counts):
+            parts = [part.tolist() for part in parts_of(batch)]
+            self.rows.append([row for part in parts for row in part])
+            return self._functions[0](batch, parts_of=parts_of, examples=examples, counts=counts)
+
+        def update(state, *arguments, **options):
+            gradient = [parameter.grad.flatten() for parameter in state.module.parameters()]
+            self.gradients.append(torch.cat(gradient).numpy(force=True).copy())
+            return self._functions[1](state, *arguments, **options)
+
+        loop._load, loop._update = load, update
+        return self
+
+    def __exit__(self, *_):
+        loop._load, loop._update = self._functions
+
+
+def run_part(ranks, path, *, model, start, num_steps, accumulate=1):
+    """A part of the run: its state, the rows of each global batch, the first gradient."""
+    torch.set_num_threads(1)
+    toy = toy_model(per_token=model["per_token"]).to(model["dtype"])
+    with Recorder() as recorder:
+        state, _ = train(
+            ranks, path, batch_size=GLOBAL_BATCH // ranks.size // accumulate, num_steps=num_steps,
+            accumulate=accumulate, per_token=model["per_token"], model=toy, start=start,
+        )  # fmt: skip
+    by_rank = ranks.gather(recorder.rows)
+    order = by_rank and [sorted(sum(parts, [])) for parts in zip(*by_rank, strict=True)]
+    return state, order, recorder.gradients[0]
+
+
+def save_runs(ranks, path, folder, accumulate):
+    """Each model's checkpoint after half of the steps; returns the orders."""
+    orders = []
+    for number, model in enumerate(MODELS):
+        state, order, _ = run_part(
+            ranks, path, model=model, start=None, num_steps=SAVED_AT, accumulate=accumulate
+        )
+        run = Path(folder, str(number))
+        Checkpointer(run, state, ranks, epoch_steps=STEPS, improves=None).save()
+        orders.append(order)
+    return orders
+
+
+def continue_runs(ranks, path, folders):
+    """(order, first gradient, last weights) of each model of each folder."""
+    found = []
+    for folder in folders:
+        for number, model in enumerate(MODELS):
+            (checkpoint,) = Path(folder, str(number), "weights").glob("step-*")
+            state = load_state(checkpoint, model)
+            ended, order, gradient = run_part(
+                ranks, path, model=model, start=state, num_steps=STEPS
+            )
+            weights = torch.cat([p.detach().flatten() for p in ended.module.parameters()])
+            found.append((order, gradient, weights.numpy().copy()))
+    return found
+
+
+def load_state(checkpoint, model):
+    """The state that a checkpoint holds."""
+    module = toy_model(per_token=model["per_token"]).to(model["dtype"])
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
+    progress = load_checkpoint(checkpoint, model=module, optimizer=optimizer)
+    return loop.TrainState(module, module, optimizer, lambda step: 1.0, step=progress["step"])
+
+
+def uninterrupted(path):
+    """(order, gradient of the first update after the checkpoint's, weights) of each model."""
+    found = []
+    for model in MODELS:
+        toy = toy_model(per_token=model["per_token"]).to(model["dtype"])
+        with Recorder() as recorder:
+            state, _ = train(
+                one_rank(), path, batch_size=GLOBAL_BATCH, num_steps=STEPS,
+                per_token=model["per_token"], model=toy,
+            )  # fmt: skip
+        weights = torch.cat([p.detach().flatten() for p in state.module.parameters()])
+        order = [sorted(rows) for rows in recorder.rows]
+        found.append((order, recorder.gradients[SAVED_AT], weights.numpy()))
+    return found
+
+
+def relative(one, other):
+    """The norm of the difference over that of the second."""
+    return float(np.linalg.norm(one - other) / np.linalg.norm(other))
+
+
+def check_pair(expected, order_before, found, notes):
+    """Asserts that a run that changed its number of processes is the run that never did."""
+    for model, whole, before, (order, gradient, weights) in zip(
+        MODELS, expected, order_before, found, strict=True
+    ):
+        assert before + order == whole[0], "another order"
+        distance = relative(gradient, whole[1])
+        assert distance < 1e-6, f"gradients differ by {distance:.1e}"
+        if model["dtype"] is torch.float64:
+            distance = float(np.abs(weights - whole[2]).max())
+            assert distance < 1e-9, f"weights differ by {distance:.1e}"
+            notes.append(distance)
+
+
+def run_pairs(sizes, tally, path):
+    """Saves on each number of processes and continues on each."""
+    data, distances = path / "data", []
+    expected = uninterrupted(data)
+    folders, orders = [], []
+    for name, size, accumulate in sizes:
+        folders.append(str(path / name))
+        orders.append(run_on_ranks(save_runs, size, data, folders[-1], accumulate)[0])
+    for name, size, accumulate in sizes:
+        if accumulate > 1:
+            continue
+        found = run_on_ranks(continue_runs, size, data, folders)[0]
+        for number, (saved, _, _) in enumerate(sizes):
+            part = found[number * len(MODELS) : (number + 1) * len(MODELS)]
+            with tally.case(f"saved on {saved}, resumed on {name}"):
+                check_pair(expected, orders[number], part, distances)
+    return max(distances)
+
+
+def test_saved_and_resumed_on_one_and_two_processes(tally, tmp_path, is_full):
+    if not is_full:
+        run_pairs([("1", 1, 1), ("2", 2, 1)], tally, tmp_path)
+
+
+@pytest.mark.full
+def test_saved_and_resumed_on_one_two_and_four_processes(tally, notes, tmp_path):
+    sizes = [("1", 1, 1), ("2", 2, 1), ("4", 4, 1), ("1 with 4 accumulated", 1, 4)]
+    largest = run_pairs(sizes, tally, tmp_path)
+    notes.append(f"float64 weights after {STEPS} updates differ by at most {largest:.1e}")
+
+
+# -------------------------------------------------------------------------- the command as it is
+
+WORDS = ("--task", "klue_tc", *SMALL, "--epochs", 1, "--gin_param")
+PLAIN = "model.config={'dropout_rate': 0.0}"
+
+
+def run_command(size, batch, output, cache, *words):
+    """`train_ddp.py` on as many processes, with that many rows each."""
+    places = ("--output_dir", output, "--hf_cache_dir", cache, "--batch_size", batch)
+    return run_script_on_ranks(size, "train_ddp.py", *WORDS, PLAIN, *places, *words)
+
+
+def last_weights(output):
+    """The weights of the last checkpoint of the run, in one."""
+    from safetensors.torch import load_file
+
+    folder = max(run_folder(output).glob("weights/step-*"))
+    assert folder.name == "step-00000004"
+    tensors = load_file(folder / "model.safetensors")
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors)]).double().numpy()
+
+
+@pytest.mark.parametrize(
+    ("saved", "resumed"),
+    [
+        pair if pair == (1, 2) else pytest.param(*pair, marks=pytest.mark.full)
+        for pair in [(1, 2), (1, 4), (2, 1), (2, 4), (4, 1), (4, 2)]
+    ],
+)
+def test_the_command_continues_on_another_number_of_processes(
+    saved, resumed, tmp_path, cache_dir, whole_run
+):
+    done = run_command(saved, 16 // saved, tmp_path, cache_dir, "--max_steps", 2)
+    assert {process.returncode for process in done} == {0}, done[0].stderr
+    done = run_command(resumed, 16 // resumed, tmp_path, cache_dir, "--resume", "true")
+    assert {process.returncode for process in done} == {0}, done[0].stderr
+    assert relative(last_weights(tmp_path), whole_run) < 1e-6
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, cache_dir):
+    """The weights of a run on one process."""
+    output = tmp_path_factory.mktemp("whole")
+    assert run_command(1, 16, output, cache_dir)[0].returncode == 0
+    return last_weights(output)
+
+
+def test_another_global_batch_is_refused_in_one_line(tmp_path, cache_dir):
+    run_command(1, 16, tmp_path, cache_dir, "--max_steps", 1)
+    done = run_command(2, 16, tmp_path, cache_dir, "--resume", "true")
+    assert {process.returncode for process in done} == {Exit.CHECKPOINT}
+    lines = "".join(process.stderr for process in done).splitlines()
+    (line,) = [line for line in lines if line.startswith("error: ")]
+    assert re.search(r"global batch \(.*\) was 16 and is 32 now; resume with", line)
