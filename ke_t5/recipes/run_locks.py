@@ -28,8 +28,8 @@ from ke_t5.recipes.folders import RunFolder, make_folder, safe_name, unwritable
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
-# Another launch that looks whether a run is going on holds the lock for a moment.
-GLANCE_SECONDS = 0.5
+# A killed process takes a moment to end, and a launch that looks at the lock holds it for one.
+GRACE_SECONDS = 2.0
 # torchrun starts processes again while it ends the old ones.
 RESTART_SECONDS = 60.0
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
@@ -55,7 +55,7 @@ class RunLocks:
         started = time.monotonic()
         while (file := _open_locked(path, run)) is None:
             owner = _owner_of(path)
-            patience = RESTART_SECONDS if _is_of_this_launch(owner) else GLANCE_SECONDS
+            patience = RESTART_SECONDS if _is_of_this_launch(owner) else GRACE_SECONDS
             if time.monotonic() - started > patience:
                 raise _in_use(run, split, owner)
             time.sleep(POLL_SECONDS)
@@ -89,21 +89,30 @@ def held_locks() -> Iterator[RunLocks]:
 
 def check_unused(run: RunFolder) -> None:
     """Raises UserError if a living process trains in the folder; leaves nothing there."""
-    path = lock_file(run)
+    path, started = lock_file(run), time.monotonic()
+    while _is_locked(path):
+        owner = _owner_of(path)
+        if _is_of_this_launch(owner):
+            return
+        if time.monotonic() - started > GRACE_SECONDS:
+            raise _in_use(run, None, owner)
+        time.sleep(POLL_SECONDS)
+
+
+def _is_locked(path: Path) -> bool:
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:
-        return
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = _owner_of(path)
-        if not _is_of_this_launch(owner):
-            raise _in_use(run, None, owner) from None
+        return True
     except OSError:
-        return
+        pass  # a disk without locks
     finally:
         os.close(file)
+    return False
 
 
 def lock_file(run: RunFolder, split: str | None = None) -> Path:

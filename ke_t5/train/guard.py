@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -57,15 +58,12 @@ class NonFiniteGuard:
 
     def check_state(self, model: torch.nn.Module, step: int) -> None:
         """Raises UserError if the weights or the optimizer's state must not be saved: something in
-        them, or in a gradient on the way there, is not finite. Waits for the device once."""
+        them, or in a gradient on the way there, is not finite. Waits for the device."""
         self.check()
-        named = [*_weights(model), *self._averages(model)]
-        if not named:
+        named = itertools.chain(_weights(model), self._averages(model))
+        name = next((name for name, flag in named if not bool(flag)), None)
+        if name is None:
             return
-        flags = torch.stack([flag for _, flag in named])
-        if bool(flags.all()):
-            return
-        name = next(name for name, flag in named if not bool(flag))
         raise UserError(
             f"{name} is not finite after this update; no checkpoint of it is saved",
             f"training at step {step}",

@@ -29,7 +29,7 @@ def run(tmp_path):
 
 
 def test_a_second_owner_is_refused_in_one_line_that_names_the_first(run, monkeypatch):
-    monkeypatch.setattr(run_locks, "GLANCE_SECONDS", 0.0)
+    monkeypatch.setattr(run_locks, "GRACE_SECONDS", 0.0)
     with held_locks() as first:
         first.take(run, action="training")
         with pytest.raises(UserError) as told:
@@ -47,7 +47,7 @@ def test_a_second_owner_is_refused_in_one_line_that_names_the_first(run, monkeyp
 
 
 def test_the_splits_of_a_run_are_locked_one_by_one(run, monkeypatch):
-    monkeypatch.setattr(run_locks, "GLANCE_SECONDS", 0.0)
+    monkeypatch.setattr(run_locks, "GRACE_SECONDS", 0.0)
     with held_locks() as training, held_locks() as testing:
         training.take(run, action="training")
         training.take(run, split="validation[:31]", action="training")
@@ -57,7 +57,7 @@ def test_the_splits_of_a_run_are_locked_one_by_one(run, monkeypatch):
 
 
 def test_a_glance_at_the_lock_does_not_keep_an_owner_out(run, monkeypatch):
-    monkeypatch.setattr(run_locks, "GLANCE_SECONDS", 20.0)
+    monkeypatch.setattr(run_locks, "GRACE_SECONDS", 20.0)
     run.path.parent.mkdir(parents=True)
     glance = os.open(lock_file(run), os.O_RDWR | os.O_CREAT)
     fcntl.flock(glance, fcntl.LOCK_SH)
@@ -67,7 +67,7 @@ def test_a_glance_at_the_lock_does_not_keep_an_owner_out(run, monkeypatch):
 
 
 def test_a_process_that_torchrun_has_started_again_waits_for_the_old_one(run, monkeypatch):
-    monkeypatch.setattr(run_locks, "GLANCE_SECONDS", 0.0)
+    monkeypatch.setattr(run_locks, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(run_locks, "RESTART_SECONDS", 20.0)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     old = RunLocks()
@@ -173,7 +173,7 @@ def test_two_processes_of_one_launch_share_the_lock(tmp_path, cache_dir):
 def test_what_is_being_trained_is_not_tested_on_the_split_that_it_writes(
     tmp_path, cache_dir, monkeypatch
 ):
-    monkeypatch.setattr(run_locks, "GLANCE_SECONDS", 0.0)
+    monkeypatch.setattr(run_locks, "GRACE_SECONDS", 0.0)
     train(*TC, "--max_steps", 4, "--epochs", 1, output=tmp_path, cache=cache_dir)
     words = ("--task", "klue_tc", "--sample", "--resume", "best", "--test_split")
     with held_locks() as training:
