@@ -25,7 +25,7 @@ LINES = (
     "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "
     "task.text task.spans task.tokenizer_files pipe.module_state pipe.logits train train.settings "
     "checkpoint.serialization checkpoint.settings train.loggers train.guard "
-    "task.metrics.statistics",
+    "task.metrics.statistics pipe.columns",
     "config.gin_config failure distributed lookup.loader lookup.hub "
     "models.ngrams models.encoders models.structured_heads pipe.rows pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "

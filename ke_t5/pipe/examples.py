@@ -1,86 +1,22 @@
-"""Examples: preprocessed rows on disk, with the model's columns as flat arrays for fast batches."""
+"""Examples: preprocessed rows on disk, with the model's columns as arrays for fast batches."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.columns import Column
+from ke_t5.pipe.features import Feature
 from ke_t5.pipe.preprocessors import LOST, OF, Example
 from ke_t5.pipe.rows import ROW_ID
 
 if TYPE_CHECKING:
     import datasets
-
-
-class Column:
-    """A column of sequences as one flat array, or of numbers as an array.
-
-    Of sequences of rows (rank 2) the flat array is [all rows, width].
-    """
-
-    def __init__(self, values: np.ndarray, offsets: np.ndarray | None) -> None:
-        self.values, self.offsets = values, offsets
-
-    @classmethod
-    def from_arrow(cls, column: Any) -> Column:
-        array = column.combine_chunks()
-        if hasattr(array, "chunks"):  # an empty table stays chunked
-            array = array.chunk(0) if array.num_chunks else array
-        if hasattr(array, "offsets"):
-            flat = array.values
-            if hasattr(flat, "offsets"):
-                flat = flat.values.to_numpy(zero_copy_only=False).reshape(len(flat), -1)
-            else:
-                flat = flat.to_numpy(zero_copy_only=False)
-            return cls(flat, array.offsets.to_numpy(zero_copy_only=False).astype(np.int64))
-        return cls(array.to_numpy(zero_copy_only=False), None)
-
-    def lengths(self) -> np.ndarray:
-        """Length of each sequence, 1 for numbers."""
-        if self.offsets is None:
-            return np.ones(len(self.values), dtype=np.int64)
-        return np.diff(self.offsets)
-
-    def batch(self, places: np.ndarray, pad: int, *, side: str = "right") -> np.ndarray:
-        """The values at `places`: [B], or [B, longest(, width)] padded with `pad` on that side."""
-        if self.offsets is None:
-            return self.values[places]
-        starts, ends = self.offsets[places], self.offsets[places + 1]
-        longest = int((ends - starts).max(initial=0))
-        padded = np.full(
-            (len(places), longest, *self.values.shape[1:]), pad, dtype=self.values.dtype
-        )
-        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            first = longest - (end - start) if side == "left" else 0
-            padded[row, first : first + end - start] = self.values[start:end]
-        return padded
-
-    def of_places(self, places: np.ndarray) -> np.ndarray:
-        """The values at these places, concatenated."""
-        if self.offsets is None:
-            return self.values[places]
-        if len(places) == len(self.offsets) - 1:  # all of them; the order does not matter here
-            return self.values[self.offsets[0] : self.offsets[-1]]
-        starts, ends = self.offsets[places].tolist(), self.offsets[places + 1].tolist()
-        sequences = [self.values[a:b] for a, b in zip(starts, ends, strict=True)]
-        return np.concatenate(sequences) if sequences else self.values[:0]
-
-    def counted(self) -> np.ndarray:
-        """Per row, how many values are neither `IGNORED` nor NaN."""
-        if self.values.dtype.kind == "f":
-            is_counted = ~np.isnan(self.values)
-        else:
-            is_counted = self.values != IGNORED
-        if self.offsets is None:
-            return is_counted.astype(np.int64)
-        sums = np.concatenate([[0], np.cumsum(is_counted)])
-        return sums[self.offsets[1:]] - sums[self.offsets[:-1]]
 
 
 class Examples:
@@ -104,7 +40,7 @@ class Examples:
         dataset: datasets.Dataset,
         features: Mapping[str, Feature],
         *,
-        ids: Iterable[int] | None = None,
+        ids: Sequence[int] | np.ndarray | None = None,
         id_offset: int = 0,
         key: str = "",
     ) -> None:
@@ -116,8 +52,8 @@ class Examples:
         elif isinstance(ids, range):
             self.places = np.flatnonzero((own_ids >= ids.start) & (own_ids < ids.stop))
         else:
-            self.places = np.flatnonzero(np.isin(own_ids, np.asarray(list(ids), dtype=np.int64)))
-        self._ids = own_ids + id_offset
+            self.places = np.flatnonzero(np.isin(own_ids, np.asarray(ids, dtype=np.int64)))
+        self._ids = own_ids + id_offset if id_offset else own_ids
 
     @classmethod
     def empty(cls, features: Mapping[str, Feature]) -> Examples:
@@ -267,12 +203,12 @@ class Examples:
     def content_hash(self) -> str:
         """A hash over the model's columns of the data set and over the places of these examples, in
         their order."""
-        digest = hashlib.blake2b(np.ascontiguousarray(self.places).tobytes(), digest_size=16)
+        digest = hashlib.blake2b(np.ascontiguousarray(self.places).data, digest_size=16)
         for name, column in sorted(self.columns.items()):
             digest.update(name.encode())
-            for array in (column.values, column.offsets):
+            for array in (*column.chunks, column.offsets):
                 if array is not None:
-                    digest.update(np.ascontiguousarray(array).tobytes())
+                    digest.update(np.ascontiguousarray(array).reshape(-1).data)
         return digest.hexdigest()
 
     def lost(self) -> dict[str, tuple[int, int]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.cache import Folders
@@ -25,8 +27,8 @@ def resolve_split(
     source: DataSource,
     folders: Folders,
     load_rows: Callable[[str, Folders], Rows],
-) -> list[tuple[str, Any, int]]:
-    """The slices of a split expression as (split, ids of its rows, offset of their ids).
+) -> list[tuple[str, range | np.ndarray, int]]:
+    """The slices of a split expression as (split, ids of its rows in order, offset of their ids).
 
     Ids are row indices in the unsliced split; in a sum of different splits, an offset by the sizes
     of the splits before keeps them unique.
@@ -62,14 +64,26 @@ def provenance(
     return {name: dict(load_rows(name, folders).provenance) for name in names}
 
 
-def _held(dataset: datasets.Dataset, group: str | None, *, out: bool) -> list[int]:
+def _held(dataset: datasets.Dataset, group: str | None, *, out: bool) -> np.ndarray:
     """Ids of the rows whose group (else whose index) hashes into the held-out tenth, or not."""
-    values = dataset[group] if group else dataset[ROW_ID]
-    is_out: dict[Any, bool] = {}
-    for value in values:
-        if value not in is_out:
-            is_out[value] = int(hashlib.md5(str(value).encode()).hexdigest(), 16) % 10 == 0
-    return [i for i, value in enumerate(values) if is_out[value] == out]
+    is_out = np.zeros(len(dataset), dtype=bool)
+    of_value: dict[Any, bool] = {}
+    row = 0
+    # Chunk by chunk, so that few rows are Python objects at once.
+    for chunk in dataset.data.column(group or ROW_ID).chunks:
+        for value in chunk.to_pylist():
+            if group is None:
+                is_out[row] = _is_held_out(value)
+            else:
+                if value not in of_value:
+                    of_value[value] = _is_held_out(value)
+                is_out[row] = of_value[value]
+            row += 1
+    return np.flatnonzero(is_out == out)
+
+
+def _is_held_out(value: Any) -> bool:
+    return int(hashlib.md5(str(value).encode()).hexdigest(), 16) % 10 == 0
 
 
 def num_common(
@@ -82,12 +96,14 @@ def num_common(
     """How many rows two split expressions have in common."""
     if {first, second} == {HELD_IN, HELD_OUT}:
         return 0
-    both = [resolve_split(spec, source, folders, load_rows) for spec in (first, second)]
-    common = set.intersection(*({split for split, *_ in slices} for slices in both))
-    rows = [
-        {(split, i) for split, ids, _ in slices if split in common for i in ids} for slices in both
-    ]
-    return len(rows[0] & rows[1])
+    one, other = (resolve_split(spec, source, folders, load_rows) for spec in (first, second))
+    in_both = {split for split, *_ in one} & {split for split, *_ in other}
+    return sum(len(np.intersect1d(_ids_of(split, one), _ids_of(split, other))) for split in in_both)
+
+
+def _ids_of(split: str, slices: Sequence[tuple[str, range | np.ndarray, int]]) -> np.ndarray:
+    """The ids of a split's rows in all slices of it."""
+    return np.concatenate([np.asarray(ids) for name, ids, _ in slices if name == split])
 
 
 def default_split(source: DataSource, folders: Folders, purpose: str) -> str:

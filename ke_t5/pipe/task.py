@@ -24,6 +24,7 @@ from ke_t5.registry import Registry, check_plain
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -90,6 +91,10 @@ class Task:
     row_checks: Sequence[Callable[[datasets.Dataset, str], None]] = ()
     defaults: Defaults = field(default_factory=Defaults)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # (split, key) of the rows that `row_checks` have seen: a start loads them several times.
+    _checked: set[tuple[str, str]] = field(
+        default_factory=set, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         check_plain(self.name, "task")
@@ -122,8 +127,10 @@ class Task:
     def rows(self, split: str, folders: Folders) -> Rows:
         """The raw rows of one whole split, checked."""
         rows = self.source.rows(split, folders)
-        for check in self.row_checks:
-            check(rows.dataset, f"task {self.name!r}, split {split!r}")
+        if (split, rows.key) not in self._checked:
+            for check in self.row_checks:
+                check(rows.dataset, f"task {self.name!r}, split {split!r}")
+            self._checked.add((split, rows.key))
         return rows
 
     def get_dataset(
@@ -156,7 +163,7 @@ class Task:
     def _examples(
         self,
         split: str,
-        ids: range | Sequence[int],
+        ids: range | np.ndarray,
         folders: Folders,
         sequence_length: Mapping[str, int],
         offset: int,

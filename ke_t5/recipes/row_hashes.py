@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from hashlib import blake2b
 import numpy as np
 
 from ke_t5.pipe import Examples, Task
-from ke_t5.pipe.examples import Column
 
 _NUM_AT_A_TIME = 20_000
 # An odd number, so that multiplying by it loses nothing: text and label as one number.
@@ -40,9 +40,11 @@ def row_hashes(task: Task, examples: Examples) -> np.ndarray:
     """[rows, 3]: hashes of each row's text, exact and folded, and of its label (0: none)."""
     _, first = np.unique(examples.ids, return_index=True)  # windows of one row share its id
     examples = examples.take(np.sort(first))
-    texts = np.array(list(_text_hashes(task, examples)), dtype=np.uint64).reshape(-1, 2)
-    labels = np.array(list(_label_hashes(task, examples)), dtype=np.uint64)
-    return np.column_stack([texts, labels]) if len(labels) else np.zeros((0, 3), np.uint64)
+    hashes = np.zeros((len(examples), 3), dtype=np.uint64)
+    texts = itertools.chain.from_iterable(_text_hashes(task, examples))
+    hashes[:, :2] = np.fromiter(texts, np.uint64).reshape(-1, 2)
+    hashes[:, LABEL] = np.fromiter(_label_hashes(task, examples), np.uint64)
+    return hashes
 
 
 def overlap(rows: np.ndarray, others: np.ndarray) -> Overlap:
@@ -87,17 +89,8 @@ def _texts(task: Task, examples: Examples) -> Iterator[str]:
             for row in zip(*columns.values(), strict=True):
                 yield task.inputs(dict(zip(columns, row, strict=True)))
         return
-    column = examples.columns["input_ids"]
-    for place in examples.places.tolist():
-        yield _bytes_of(column, place).hex()
-
-
-def _bytes_of(column: Column, place: int) -> bytes:
-    """The numbers of one example, as they are in memory."""
-    start, end = place, place + 1
-    if column.offsets is not None:
-        start, end = column.offsets[start], column.offsets[end]
-    return column.values[start:end].tobytes()
+    for ids in examples.columns["input_ids"].bytes_at(examples.places):
+        yield ids.hex()
 
 
 def _label_hashes(task: Task, examples: Examples) -> Iterator[int]:
@@ -107,8 +100,8 @@ def _label_hashes(task: Task, examples: Examples) -> Iterator[int]:
         yield from _gold_hashes(task, examples)
         return
     is_labelled = examples.counted() > 0
-    for place, counts in zip(examples.places.tolist(), is_labelled.tolist(), strict=True):
-        values = [_bytes_of(examples.columns[name], place) for name in names]
+    columns = [examples.columns[name].bytes_at(examples.places) for name in names]
+    for counts, *values in zip(is_labelled, *columns, strict=True):
         yield (_hash(b"|".join(values)) or 1) if counts else 0
 
 

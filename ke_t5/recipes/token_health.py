@@ -6,7 +6,7 @@ import functools
 import logging
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +72,7 @@ def check_tokens(task: Task, split: str, examples: Examples) -> None:
         if feature.tokenizer is None or name not in examples.columns:
             continue
         tokenizer = feature.tokenizer()
-        unknown = unknown_share(tokenizer, examples.columns[name].of_places(examples.places))
+        unknown = unknown_share(tokenizer, examples.columns[name].parts(examples.places))
         kind = "" if name == "input_ids" else "target "
         facts.append(f"{100 * unknown:.1f} % unknown {kind}tokens")
         texts = sampled_texts(task, examples, is_target=name != "input_ids")
@@ -123,15 +123,23 @@ def unknown_ids(tokenizer: Any) -> list[int]:
     return sorted(ids)
 
 
-def unknown_share(tokenizer: Any, ids: np.ndarray) -> float:
-    """The share of unknown tokens among those of the text, special tokens and spaces aside."""
-    ids = ids[ids >= 0]  # not `IGNORED`
+def unknown_share(tokenizer: Any, parts: Iterable[np.ndarray]) -> float:
+    """The share of unknown tokens among those of the text, special tokens and spaces aside.
+
+    Args:
+        parts: the ids, of some texts at a time.
+    """
     unknown = unknown_ids(tokenizer)
     spaces = tokenizer.get_vocab().keys() & _SPACES
     special = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids(list(spaces))}
     special = sorted(special - set(unknown))
-    counts = np.bincount(ids, minlength=max([0, *unknown, *special]) + 1)
-    num_tokens = len(ids) - counts[special].sum()
+    counts = np.zeros(max([0, *unknown, *special]) + 1, dtype=np.int64)
+    num_tokens = 0
+    for ids in parts:
+        ids = ids[ids >= 0]  # not `IGNORED`
+        num_tokens += len(ids)
+        counts += np.bincount(ids, minlength=len(counts))[: len(counts)]
+    num_tokens -= int(counts[special].sum())
     return float(counts[unknown].sum() / num_tokens) if num_tokens else 0.0
 
 

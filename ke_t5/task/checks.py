@@ -29,21 +29,18 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
     """
     name, _, field = column.partition(".")
     has_types(dataset, where, columns={name: _type_of_labels(dataset, name, field)})
-    values, rows = _flat(_column(dataset, name, where))
-    if field and values is not None:
-        values = values.field(field)
+    table = _column(dataset, name, where)
     feature = dataset.features[name]
     while hasattr(feature, "feature"):
         feature = feature.feature
     feature = feature[field] if field else feature
-    if values is None:
-        return
-    for value in values.unique().to_pylist():
+    for value in _values_of(table, field).unique().to_pylist():
         named = name_classes(value, feature)
         try:
             labels.id_of(named)
         except KeyError:
-            row = rows[list(map(repr, values.to_pylist())).index(repr(value))]  # NaN is not NaN
+            rows = enumerate(table)
+            row = next(i for i, row in rows if _has(row.as_py(), field, value))
             value = getattr(named, "name", None) or value
             problem = _unknown_label(value, f"{where}, row {row}", labels=labels, column=column)
             raise problem from None
@@ -55,6 +52,22 @@ def _type_of_labels(dataset: datasets.Dataset, name: str, field: str) -> Any:
         return [{field: "label"}]
     is_list = name in dataset.column_names and hasattr(dataset.features[name], "feature")
     return ["label"] if is_list else "label"
+
+
+def _values_of(column: Any, field: str) -> Any:
+    """The values of a column, lists opened, or a field of its records."""
+    import pyarrow as pa
+
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = _compute().list_flatten(column)
+    return _compute().struct_field(column, field) if field else column
+
+
+def _has(row: Any, field: str, value: Any) -> bool:
+    """Whether a row of a column has that value, as `_values_of` gives them."""
+    items = row if isinstance(row, list) else [] if field and row is None else [row]
+    # By what they look like: NaN is not NaN.
+    return repr(value) in [repr(item[field] if field else item) for item in items]
 
 
 def _unknown_label(value: Any, where: str, *, labels: Labels, column: str) -> UserError:
@@ -127,18 +140,6 @@ def _compute() -> Any:
 def _column(dataset: datasets.Dataset, name: str, where: str) -> Any:
     require_columns([name], dataset.column_names, whose=where)
     return dataset.data.column(name)
-
-
-def _flat(column: Any) -> tuple[Any, Sequence[int]]:
-    """The values of a column, lists opened, and the row of each; None for no rows."""
-    import pyarrow as pa
-
-    pc = _compute()
-
-    array = pa.concat_arrays(column.chunks) if column.num_chunks else None
-    if array is None or not hasattr(array, "offsets"):
-        return array, range(len(column))
-    return array.flatten(), pc.list_parent_indices(array).to_pylist()
 
 
 def _refuse(bad: Any, what: str, where: str) -> None:

@@ -202,5 +202,5 @@ def test_shares_count_neither_special_tokens_nor_ignored_places(tmp_path):
     tokenizer = bert(tmp_path / "model", do_lower_case=False)
     # [CLS] [UNK] a b [SEP] [PAD] and an ignored target: one of three.
     ids = np.array([2, 1, 5, 6, 3, 0, -100])
-    assert unknown_share(tokenizer, ids) == pytest.approx(1 / 3)
-    assert unknown_share(tokenizer, ids[:0]) == 0.0
+    assert unknown_share(tokenizer, [ids[:2], ids[2:]]) == pytest.approx(1 / 3)
+    assert unknown_share(tokenizer, [ids[:0]]) == 0.0
