@@ -32,13 +32,17 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp-{os.getpid()}")
 
 
-def write_atomically(path: Path, content: str | bytes, *, is_durable: bool = False) -> None:
-    """Replaces the file's content; makes its folder if need be."""
+def write_atomically(
+    path: Path, content: str | bytes | Iterable[str], *, is_durable: bool = False
+) -> None:
+    """Replaces the file's content, which may come in parts; makes its folder if need be."""
+    parts = [content] if isinstance(content, (str, bytes)) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            for part in parts:
+                file.write(part.encode("utf-8") if isinstance(part, str) else part)
             if is_durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -196,7 +200,7 @@ def write_json(path: Path, value: Any, *, is_durable: bool = False) -> None:
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     """Writes one line of JSON per value."""
     lines = (json.dumps(plain(value), ensure_ascii=False) + "\n" for value in values)
-    write_atomically(path, "".join(lines))
+    write_atomically(path, lines)
 
 
 def plain(value: Any) -> Any:

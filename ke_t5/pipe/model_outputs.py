@@ -13,6 +13,36 @@ RowOutput = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
 
+# Of a row's start and end logits, those that an answer can come from: the official KLUE-MRC
+# decoding pairs the 20 best of either. Both vectors of all windows would be gigabytes.
+KEPT_LOGITS = 20
+
+
+class BestLogits:
+    """The best logits of a row and its first one (of [CLS], "no answer"), in place of them all: as
+    an array, the others are -inf; of equal ones the earlier are the best."""
+
+    __slots__ = ("_best", "_first", "_places", "_size")
+
+    def __init__(self, logits: np.ndarray) -> None:
+        order = np.argsort(-logits.astype(np.float64), kind="stable")[:KEPT_LOGITS]
+        self._size, self._first = len(logits), logits[:1].tobytes()
+        # Bytes are a third of the size of an array of so few.
+        self._places, self._best = order.astype(np.int32).tobytes(), logits[order].tobytes()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        logits = np.full(self._size, -np.inf, dtype=np.float32)
+        logits[:1] = np.frombuffer(self._first, dtype=np.float32)
+        logits[np.frombuffer(self._places, dtype=np.int32)] = np.frombuffer(self._best, np.float32)
+        return logits if dtype is None else logits.astype(dtype)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, place: int) -> float:
+        return np.asarray(self)[place]
+
+
 def class_logits(output: Any, batch: Arrays) -> list[RowOutput]:
     """The logits of each row's classes."""
     return [{"logits": row} for row in output.logits.float().cpu().tolist()]
@@ -37,12 +67,12 @@ def character_tags(output: Any, batch: Arrays) -> list[RowOutput]:
 
 
 def span_logits(output: Any, batch: Arrays) -> list[RowOutput]:
-    """The start and end logits of each token of a row."""
+    """The best start and end logits of a row (see `BestLogits`)."""
     starts = output.start_logits.float().cpu().numpy()
     ends = output.end_logits.float().cpu().numpy()
     lengths = batch["attention_mask"].sum(1)
     return [
-        {"start": start[:length], "end": end[:length]}
+        {"start": BestLogits(start[:length]), "end": BestLogits(end[:length])}
         for start, end, length in zip(starts, ends, lengths, strict=True)
     ]
 

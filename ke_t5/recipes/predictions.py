@@ -77,8 +77,7 @@ def from_lines(written: Iterable[Line]) -> tuple[list[Line], list[Any]]:
         for side in SIDES:
             tokens = line.pop(side + TOKENS, None)
             if tokens is not None:
-                line[side] = CharacterTags(line[side])
-                line[side].tokens = tokens
+                line[side] = CharacterTags.shared(line[side], tokens)
         if PROBABILITIES in line:
             row_scores.append(_number(line.pop(PROBABILITIES)))
         # Only beside a gold number is "NaN" a number; a label may have that name.

@@ -6,7 +6,8 @@ batch contains only the model's columns (`--pass_only_model_io`), what has a lab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -159,8 +160,13 @@ class CharacterTags(list):
     @classmethod
     def of(cls, example: Example, tags: Tags, tokens: list[str | None]) -> CharacterTags:
         """The tags of the example's characters without its spaces, with those of its tokens."""
-        character_tags = cls(spans.drop_spaces(example["text"], tags))
-        character_tags.tokens = tokens
+        return cls.shared(spans.drop_spaces(example["text"], tags), tokens)
+
+    @classmethod
+    def shared(cls, tags: Tags, tokens: Iterable[str | None]) -> CharacterTags:
+        """These tags, equal ones as one object: read from a file, each is another, of 60 bytes."""
+        character_tags = cls(map(sys.intern, tags))
+        character_tags.tokens = [tag and sys.intern(tag) for tag in tokens]
         return character_tags
 
     @classmethod

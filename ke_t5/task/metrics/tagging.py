@@ -34,15 +34,19 @@ Tree = Mapping[str, Sequence[Any]]
 
 def _tag_columns(targets: Sequence, predictions: Sequence) -> tuple[list, list]:
     """Both columns as lists of tag lists; an unread prediction is all O."""
-    gold = [list(tags) for tags in targets]
+    gold = [_as_list(tags) for tags in targets]
     predicted = [
-        ["O"] * len(tags) if prediction is None else list(prediction)
+        ["O"] * len(tags) if prediction is None else _as_list(prediction)
         for tags, prediction in zip(gold, predictions, strict=True)
     ]
     for row, (tags, others) in enumerate(zip(gold, predicted, strict=True)):
         if len(tags) != len(others):
             raise ValueError(f"row {row}: got {len(others)} tags, expected {len(tags)}")
     return gold, predicted
+
+
+def _as_list(tags: Sequence) -> list:
+    return tags if isinstance(tags, list) else list(tags)
 
 
 def entity_pairs(gold: Sequence[str], predicted: Sequence[str] | None) -> Pairs:
@@ -109,7 +113,9 @@ def character_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dic
     unknown = {tag for side in columns for tags in side for tag in tags} - set(KLUE_NER.names)
     if unknown:
         raise KeyError(*sorted(unknown))
-    rows = [[("O", "O"), *zip(*tags, strict=True), ("O", "O")]
+    pairs = {(gold, guess): (gold, guess) for gold in KLUE_NER.names for guess in KLUE_NER.names}
+    outside = pairs["O", "O"]  # one object for all equal pairs: there is one per character
+    rows = [[outside, *(pairs[pair] for pair in zip(*tags, strict=True)), outside]
             for tags in zip(*columns, strict=True)]  # fmt: skip
     inside = [name for name in KLUE_NER.names if name != "O"]
     return {
