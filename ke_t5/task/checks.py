@@ -34,7 +34,7 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
     while hasattr(feature, "feature"):
         feature = feature.feature
     feature = feature[field] if field else feature
-    for value in _values_of(table, field).unique().to_pylist():
+    for value in _values_of(table, field).unique().to_pylist() if len(dataset) else ():
         named = name_classes(value, feature)
         try:
             labels.id_of(named)
