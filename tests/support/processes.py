@@ -32,7 +32,8 @@ _HEAVY = (
 TIMEOUT = 300  # seconds, for a run that takes ten
 
 
-def _context() -> Any:
+def process_context() -> Any:
+    """Processes that are forked from the warm server."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_HEAVY))  # of no effect once the server runs
     return context
@@ -46,7 +47,7 @@ def run_on_ranks(function: Callable, num_ranks: int, *arguments: Any) -> list[An
 
     The function must be importable (each process looks it up by name).
     """
-    context = _context()
+    context = process_context()
     answers, port = context.Queue(), free_port()
     processes = [
         context.Process(
@@ -103,7 +104,7 @@ class Script:
         self.outputs = Path(mkdtemp(prefix="script-"))
         self.args = [str(ROOT / script), *map(str, words)]
         environment = {**os.environ, **variables}
-        self.process = _context().Process(
+        self.process = process_context().Process(
             target=_script_main, args=(self.args, str(folder), environment, str(self.outputs))
         )
         self.process.start()

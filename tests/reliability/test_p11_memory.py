@@ -1,0 +1,65 @@
+"""P11: memory does not grow with the data: 2 GB of JSONL, and 200,000 rows evaluated, take less
+than 1.5 GiB over what a process has at the start."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from support import memory
+
+pytestmark = pytest.mark.promise("P11")
+
+LIMIT = 1536  # MB
+ROWS = 200_000
+
+
+def extrapolated(sizes, growths, target):
+    """The growth at the target, on the line through two measured ones; it never falls."""
+    slope = max(0.0, (growths[1] - growths[0]) / (sizes[1] - sizes[0]))
+    return growths[1] + slope * (target - sizes[1])
+
+
+def judge(notes, what, sizes, growths, *, target, unit):
+    found = extrapolated(sizes, growths, target)
+    pairs = zip(sizes, growths, strict=True)
+    measured = ", ".join(f"{growth:.0f} MB at {size:,} {unit}" for size, growth in pairs)
+    notes.append(f"{what}: {measured}; on that line {found:.0f} MB at {target:,} {unit}")
+    assert found <= LIMIT, notes[-1]
+
+
+@pytest.mark.parametrize(
+    "sizes", [(12, 24), pytest.param((16, 48), marks=pytest.mark.full)], ids=["small", "large"]
+)
+def test_a_corpus_of_2_gb(sizes, tmp_path, notes):
+    growths = []
+    for size in sizes:
+        file = tmp_path / f"{size}.jsonl"
+        memory.write_corpus(file, size * memory.MB)
+        growths.append(memory.growth(partial(memory.train_on, file, tmp_path / f"cache-{size}")))
+    judge(notes, "a corpus", sizes, growths, target=2048, unit="MB of JSONL")
+
+
+@pytest.mark.full
+def test_a_generative_evaluation_with_64000_pieces(tmp_path, notes):
+    numbers, growths = [], []
+    for size in (300_000, 1_200_000):
+        file = tmp_path / f"{size}.jsonl"
+        numbers.append(memory.write_corpus(file, size))
+        work = partial(memory.evaluate_generation, file, tmp_path / f"cache-{size}")
+        growths.append(memory.growth(work))
+    judge(notes, "a generative evaluation", numbers, growths, target=ROWS, unit="rows")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("name", "numbers"), [("klue_ner", (4000, 12000)), ("korquad", (1500, 4500))]
+)
+def test_an_evaluation_of(name, numbers, tmp_path, notes):
+    growths = []
+    for number in numbers:
+        file = tmp_path / f"{number}.jsonl"
+        memory.write_rows(name, file, number)
+        work = partial(memory.score_random_outputs, name, file, tmp_path / f"cache-{number}")
+        growths.append(memory.growth(work))
+    judge(notes, f"an evaluation of {name}", numbers, growths, target=ROWS, unit="rows")
