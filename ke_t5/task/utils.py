@@ -9,6 +9,7 @@ from typing import Any
 from ke_t5.config.configurable import configurable
 from ke_t5.errors import Exit, UserError
 from ke_t5.hub import network_fault, why_unreachable
+from ke_t5.seals import check_folder
 from ke_t5.task.tokenizer_files import load_tokenizer, named_class
 
 DEFAULT_VOCABULARY = "KETI-AIR/ke-t5-base"
@@ -35,6 +36,7 @@ def _load(name: str) -> Any:
     where = f"tokenizer {name!r}"
     folder = Path(name)
     if folder.is_dir():
+        check_folder(folder, where="tokenizer", weights=False)
         has_files = any((folder / file).exists() for file in TOKENIZER_FILES)
         if not has_files and named_class(folder) not in WITHOUT_FILES:
             raise UserError(

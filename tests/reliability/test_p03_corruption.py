@@ -172,6 +172,25 @@ def test_auto_falls_back_to_the_older_checkpoint(output, tally, caplog):
     assert find_checkpoint(weights, AUTO) == newer
 
 
+def test_pointers(output, tally):
+    """`--resume best` is an error, `--resume auto` goes by the folders' names."""
+    weights = run_folder(output) / "weights"
+    newest = max(weights.glob("step-*"))
+    contents = {name: (weights / f"{name}.json").read_bytes() for name in ("best", "last")}
+    for name, content in contents.items():
+        other = contents["last" if name == "best" else "best"]
+        flips = [content[:i] + bytes([content[i] ^ 1 << i % 8]) + content[i + 1 :]
+                 for i in range(len(content))]  # fmt: skip
+        cuts = [content[: len(content) * i // NUM_CUTS] for i in range(NUM_CUTS)]
+        for damaged in (*flips, *cuts, bytes(len(content)), other):
+            with tally.case(f"{name}.json {damaged!r}"), replaced(weights / f"{name}.json") as _:
+                (weights / f"{name}.json").write_bytes(damaged)
+                asked = ResumeRequest.parse("true" if name == "last" else name)
+                with pytest.raises(UserError, match=f"{name}.json: the file is damaged"):
+                    find_checkpoint(weights, asked)
+                assert find_checkpoint(weights, AUTO) == newest
+
+
 def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -28,7 +28,8 @@ def is_outside(path: object) -> bool:
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False
     full = os.path.realpath(os.fsdecode(path))
-    return not full.startswith((*ALLOWED, *SYSTEM, LOG))
+    places = tuple(f"{folder}/" for folder in ALLOWED)
+    return full != LOG and not f"{full}/".startswith((*places, *SYSTEM))
 
 
 def fault_of(event: str, arguments: tuple) -> str | None:
