@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from ke_t5.config.flags import parse_test, parse_train, wants_traceback
 from ke_t5.distributed import say, wait_passively
+from ke_t5.errors import shortened
 from ke_t5.failure import run_and_exit
 from ke_t5.launchers import adopt_launcher
 from ke_t5.rendezvous import post_fault
@@ -44,7 +45,7 @@ def _main(
     adopt_launcher()
     flags = parse(words)
     wait_passively()
-    say(f"{flags.task}: reading settings and data")
+    say(shortened(f"{flags.task}: reading settings and data"))
     recipe(flags)
 
 

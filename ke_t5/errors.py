@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
@@ -76,6 +77,59 @@ def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> st
         return "nothing is available here"
     shown = ", ".join(map(repr, known[:longest_list]))
     return f"available: {shown}" + (" and more" if len(known) > longest_list else "")
+
+
+def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
+    """`text` in at most `limit` characters: long words lose their middle, lists their ends, and at
+    last the sentence before `fix`, with which the text ends, is cut.
+
+    >>> shortened("no 'x' in a, b, c, d; " + "choose one", 29, fix="choose one")
+    "no 'x' in a, ...; choose one"
+    >>> shortened("/home/somebody/a/long/path: no such folder; check it", 45)
+    '/home/so...g/path: no such folder; check it'
+    """
+    for longest in (72, 48):
+        text = _with_short_words(text, limit, longest)
+    text = _with_short_lists(text, limit)
+    while len(text) > limit and "; also " in text:
+        text = text[: text.rindex("; also ")].removesuffix(" ...") + " ..."
+    for longest in (32, 20):
+        text = _with_short_words(text, limit, longest)
+    if len(text) > limit and re.search(r" \([^()]{30,}\)$", text):
+        text = text[: text.rindex(" (")]
+    if len(text) <= limit:
+        return text
+    end = f"...; {fix}" if fix and text.endswith(f"; {fix}") and len(fix) < limit // 2 else "..."
+    return text[: limit - len(end)].rstrip(" ,;") + end
+
+
+def _with_short_words(text: str, limit: int, longest: int) -> str:
+    """The text, if it is too long, with no word longer than `longest`; its end says the most."""
+    if len(text) <= limit:
+        return text
+    end = longest * 2 // 3
+
+    def short(match: re.Match[str]) -> str:
+        word = match[0]
+        return word if len(word) <= longest else f"{word[: longest - end - 3]}...{word[-end:]}"
+
+    return re.sub(r"[^\s]+", short, text)
+
+
+def _with_short_lists(text: str, limit: int) -> str:
+    """The text, if it is too long, with fewer items of its longest list."""
+    item = r"(?:'[^']*'|[^\s,;()]+)"
+    lists = re.findall(rf"{item}(?:, {item}){{2,}}", text)
+    if len(text) <= limit or not lists:
+        return text
+    whole = max(lists, key=len)
+    items = re.findall(item, whole)
+    while len(text) > limit and len(items) > 1:
+        items.pop()
+        shorter = ", ".join(items) + ", ..."
+        text = text.replace(f"{whole} and more", shorter).replace(whole, shorter)
+        whole = shorter
+    return text
 
 
 def in_one(problems: Sequence[UserError]) -> UserError:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ke_t5 import stops
-from ke_t5.errors import Exit, Stopped, UserError
+from ke_t5.errors import LONGEST_LINE, Exit, Stopped, UserError, shortened
 from ke_t5.faults import machine_fault
 from ke_t5.files import write_atomically
 from ke_t5.hub import network_fault
@@ -124,11 +124,12 @@ def report_failure(error: BaseException, *, debug: bool = False) -> tuple[Ending
     ending = ending_of(original(error))
     text = "".join(traceback.format_exception(error))
     log = write_log(text, ending) if ending.code != Exit.STOPPED else None
-    line = ending.line
+    suffix = ""
     if ending.code == BUG:
-        line += f"; please report it with {log or 'the traceback above'}"
+        suffix = f"; please report it with {log or 'the traceback above'}"
     elif ending.keep_traceback and log:
-        line += f" (traceback: {log})"
+        suffix = f" (traceback: {log})"
+    line = shortened(ending.line, LONGEST_LINE - len(suffix)) + suffix
     first = claim(Ending(line, ending.code))
     is_first = first is None
     if first is None:
@@ -165,7 +166,8 @@ def ending_of(error: BaseException) -> Ending:
     if not isinstance(error, UserError):
         error = fault_of_machine(error) or network_fault(error) or error
     if isinstance(error, UserError):
-        return Ending(str(error), int(error.exit_code), error.keep_traceback)
+        line = shortened(str(error), fix=" ".join(error.fix.split()))
+        return Ending(line, int(error.exit_code), error.keep_traceback)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     place = user_code_location(error)
     if place:

@@ -61,9 +61,14 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
         UserError: MASTER_ADDR, MASTER_PORT or the local rank is not known.
     """
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
+        check_numbers(environment)
         return
     place = place_of(environment)
     if place is None:
+        check_numbers(environment)
+        if environment.get("RANK", "0") != "0":
+            what = f"RANK is {environment['RANK']}, but WORLD_SIZE is not set"
+            raise UserError(what, "launcher", "unset it, or start with torchrun")
         if environment.get("WORLD_SIZE", "1") != "1":
             what = f"WORLD_SIZE is {environment['WORLD_SIZE']}, but RANK is not set"
             raise UserError(what, "launcher", f"type: {torchrun_line(environment, None)}")
@@ -81,6 +86,28 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
         )
     environment["LOCAL_RANK"] = str(place.local_rank)
     environment["LOCAL_WORLD_SIZE"] = str(place.local_size)
+
+
+def check_numbers(environment: MutableMapping[str, str]) -> None:
+    """Raises UserError for variables of a launcher that are no numbers or contradict each other."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+    given = {name: environment[name] for name in names if name in environment}
+    fix = "unset it, or start with torchrun --nproc_per_node=..."
+    for name, text in given.items():
+        if not (text.isascii() and text.isdigit()):
+            raise UserError("not a whole number", f"{name} {text!r:.40}", fix)
+    number = {name: int(text) for name, text in given.items()}
+    if number.get("WORLD_SIZE", 1) == 0:
+        raise UserError("is 0", "WORLD_SIZE", fix)
+    for name, size in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
+        if name in number and size in number and not number[name] < number[size]:
+            raise UserError(f"is {number[name]} of {number[size]} processes", name, fix)
+    if not 0 < number.get("MASTER_PORT", 1) < 65536:
+        raise UserError("no port", f"MASTER_PORT {given['MASTER_PORT']}", "give 1 to 65535")
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
+    if number.get("WORLD_SIZE", 1) > 1 and "RANK" in number and missing:
+        what = f"WORLD_SIZE is {number['WORLD_SIZE']}, but {' and '.join(missing)} not set"
+        raise UserError(what, "launcher", "set it, or start with torchrun --nproc_per_node=...")
 
 
 def place_of(environment: MutableMapping[str, str]) -> Place | None:

@@ -144,14 +144,14 @@ def _has_launcher() -> bool:
 
 def _open_store(rank: int, *, seconds: float) -> Any:
     """The launch's store, with a separate prefix for each restart."""
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+    if not host or not (port.isdigit() and int(port) < 65536):
+        raise _no_store("MASTER_ADDR or MASTER_PORT is not set")
     # Our line reports a store whose host has ended; torch would add a stack of C++ frames.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # torch documents both names here, without exporting them.
     from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
-    if not host or not port.isdigit():
-        raise _no_store("MASTER_ADDR or MASTER_PORT is not set")
     hosts = rank == 0 and not _has_launcher()
     if not hosts:
         _wait_for_port(

@@ -21,17 +21,27 @@ from ke_t5.programs import TEST, TRAIN, command, program_name
 BOTH = f"{TRAIN} {TEST}"
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+LONGEST_NAME, LONGEST_PATH = 200, 3000  # bytes; file systems take 255 and 4096
 LAUNCHER_FLAGS = ("nproc_per_node", "nnodes", "node_rank", "master_addr", "master_port")
 
 
 def text(value: str) -> str:
     if not value.strip():
         raise ValueError("empty; give it a value")
+    if any(0xD800 <= ord(character) < 0xE000 for character in value):
+        raise ValueError("not UTF-8; type or rename it in UTF-8")
+    if any(ord(character) < 32 and character not in "\n\t" for character in value):
+        raise ValueError("has a control character; type it anew")
     return value
 
 
 def path(value: str) -> str:
-    return os.path.expanduser(text(value))
+    expanded = os.path.expanduser(text(value))
+    longest = max(len(os.fsencode(part)) for part in expanded.split("/"))
+    # Temporary files beside it have longer names.
+    if longest > LONGEST_NAME or len(os.fsencode(expanded)) > LONGEST_PATH:
+        raise ValueError(f"longer than a file's name can be ({longest} bytes); choose a short one")
+    return expanded
 
 
 def boolean(value: str) -> bool:

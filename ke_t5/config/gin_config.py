@@ -186,7 +186,8 @@ def first_of(problems: Sequence[UserError]) -> UserError:
     first = problems[0]
     others = list(dict.fromkeys(p.where for p in problems[1:] if p.where != first.where))
     if others:
-        first = UserError(first.what, first.where, f"{first.fix} (also: {', '.join(others)})")
+        shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if others[5:] else "")
+        first = UserError(first.what, first.where, f"{first.fix} (also: {shown})")
     return first
 
 

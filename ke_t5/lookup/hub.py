@@ -129,6 +129,20 @@ def code_named_in(config: object, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, config
 
 
+def check_replaceable(folder: Path) -> None:
+    """Raises UserError if the folder contains something other than an export."""
+    if not folder.exists() or (folder.is_dir() and (folder / "config.json").is_file()):
+        return
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    raise UserError(
+        "it exists and is not an exported model",
+        f"--hf_path {folder}",
+        "choose a new folder",
+        Exit.CHECKPOINT,
+    )
+
+
 def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
     """Raises UserError if a folder contains no weights, or none that can be read safely, or others
     than those that it was sealed with."""
@@ -198,8 +212,7 @@ def _no_network(name: str, where: str, reason: str) -> UserError:
     return UserError(
         f"no such folder, and {reason}",
         where,
-        f"download it on a machine with network access (`hf download {name}`) and give its folder; "
-        "--sample needs none",
+        f"give the folder of a download (`hf download {name}`); --sample needs none",
         Exit.CHECKPOINT,
     )
 

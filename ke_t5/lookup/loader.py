@@ -150,9 +150,10 @@ def check_form(model_class: type, *forms: str) -> str:
     kind = f"a model for {' and '.join(can)}" if can else "a model without a head for any task"
     raise UserError(
         f"{kind}, but the task needs one for {' or '.join(forms)}".replace("_", " "),
-        f"--model_name {_title(model_class)}",
-        f"choose for instance {default_model_name(forms[0])!r}, or say task_forms = "
-        f"({forms[0]!r},) in a class of your own",
+        f"--model_name {model_class.__name__}",
+        f"choose {default_model_name(forms[0])!r}"
+        if model_class.__module__.startswith(("transformers.", "ke_t5."))
+        else f"say task_forms = ({forms[0]!r},) in the class, if it can",
     )
 
 
@@ -262,7 +263,7 @@ def see_current_folder() -> None:
 
 def _unknown_module(name: str, where: str) -> UserError:
     return UserError(
-        f"there is no module {name!r} in the current folder or among the installed packages",
+        f"there is no module {name!r} here or among the installed packages",
         where,
         "write module:Class, for instance 'transformers:RobertaForSequenceClassification'",
     )

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.files import new_folder
+from ke_t5.lookup.hub import check_replaceable
 from ke_t5.models.build import quiet
 from ke_t5.seals import CARD, class_title, seal_folder
 
@@ -53,20 +54,6 @@ def save_configuration(
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _write_tying(model, folder / "config.json")
-
-
-def check_replaceable(folder: Path) -> None:
-    """Raises UserError if the folder contains something other than an export."""
-    if not folder.exists() or (folder.is_dir() and (folder / "config.json").is_file()):
-        return
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    raise UserError(
-        "it exists and is not an exported model",
-        f"--hf_path {folder}",
-        "choose a new folder",
-        Exit.CHECKPOINT,
-    )
 
 
 def _write_tying(model: PreTrainedModel, path: Path) -> None:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     import datasets
 
 # If a source has no validation split, a tenth of its training groups replaces it.
+SLICE = re.compile(
+    r"(?P<name>\w+(?:[-.]\w+)*)"
+    r"(?:\[(?P<begin>-?\d[\d_]*)?(?P<begin_percent>(?<=\d)%)?:"
+    r"(?P<end>-?\d[\d_]*)?(?P<end_percent>(?<=\d)%)?\])?(?:\([^)]*\))?",
+    re.ASCII,
+)
 HELD_IN, HELD_OUT = "train[by group: 90%]", "train[by group: 10%]"
 
 
@@ -47,13 +53,47 @@ def resolve_split(
     try:
         slices = datasets.ReadInstruction.from_spec(spec).to_absolute(lengths)
     except (ValueError, AssertionError) as error:
-        raise UserError(
-            f"is not a valid slice ({error})",
-            f"split {spec!r}",
-            "write it like train[:90%] or train[100:200]",
-        ) from error
+        raise _no_slice(spec, str(error)) from error
     starts = dict(zip(lengths, itertools.accumulate(lengths.values(), initial=0), strict=False))
     return [(one.splitname, range(one.from_, one.to), starts[one.splitname]) for one in slices]
+
+
+def check_split(spec: str) -> list[str]:
+    """The names of the splits in an expression, whose form is checked without reading any data.
+
+    Raises:
+        UserError: it is not a split expression (exit 2), or a slice without any row (exit 3).
+    """
+    if spec in (HELD_IN, HELD_OUT):
+        return ["train"]
+    names = []
+    for part in re.split(r"\s*\+\s*", spec.strip()):
+        match = SLICE.fullmatch(part)
+        if match is None:
+            raise _no_slice(spec, f"{part!r:.60} is no split" if "+" in spec else "")
+        begin, end = (match[name] and int(match[name]) for name in ("begin", "end"))
+        in_percent = bool(match["begin_percent"] or match["end_percent"])
+        if in_percent and any(abs(bound or 0) > 100 for bound in (begin, end)):
+            raise _no_slice(spec, "a bound is over 100%")
+        is_empty = begin == 100 and in_percent or end == 0 or _cross(begin, end)
+        if is_empty and part == spec:
+            what, fix = "contains no examples", "choose a slice with rows"
+            raise UserError(what, f"split {spec!r}", fix, Exit.DATA)
+        names.append(match["name"])
+    return names
+
+
+def _cross(begin: int | None, end: int | None) -> bool:
+    """Whether a slice ends where it begins or before, however many rows there are."""
+    return begin is not None and end is not None and (begin < 0) == (end < 0) and begin >= end
+
+
+def _no_slice(spec: str, why: str) -> UserError:
+    return UserError(
+        f"is not a valid slice{why and f' ({why})'}",
+        f"split {spec!r}",
+        "write it like train[:90%] or train[100:200]",
+    )
 
 
 def provenance(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ke_t5.config.run_config import RunConfig
+from ke_t5.config.run_config import SPLIT_FLAGS, RunConfig
+from ke_t5.errors import UserError
 from ke_t5.forms import FORMS
+from ke_t5.launchers import launched_rank
 from ke_t5.pipe import Task
 from ke_t5.pipe.preprocessors import check_room
+from ke_t5.pipe.sources import unknown_split
+from ke_t5.pipe.splits import check_split
 from ke_t5.task.inputs import input_form
 from ke_t5.train.optimizer_config import check_optimizer
 
@@ -41,6 +45,32 @@ def _is_pair(task: Task, tokenizer: Any) -> bool:
     """Whether the tokenizer gets two segments: premise and hypothesis, question and passage."""
     reads_passages = task.form == "question_answering" and tokenizer.sep_token is not None
     return reads_passages or isinstance(input_form(task, tokenizer), dict)
+
+
+def check_splits(config: RunConfig) -> None:
+    """Raises UserError for a split that was asked for and is none, or that a source has not."""
+    for purpose, spec in config.data.asked_splits.items():
+        if spec is None:
+            continue
+        where = f"--{SPLIT_FLAGS[purpose]} {spec!r}"
+        try:
+            names = check_split(spec)
+            for task in config.task.members:
+                known = task.source.splits(config.data.folders)
+                for name in names:
+                    if name not in known:
+                        raise unknown_split(name, task.source.name, known)
+        except UserError as error:
+            if not error.where.startswith("split "):
+                raise
+            raise UserError(error.what, where, error.fix, error.exit_code) from None
+
+
+def check_output(config: RunConfig) -> None:
+    """Raises UserError if the run's folder cannot be written to; leaves nothing behind."""
+    is_elsewhere = config.resume is not None and config.resume.path is not None
+    if launched_rank() == 0 and not is_elsewhere:
+        config.run.check_writable(keep=False)
 
 
 def check_model(config: RunConfig) -> None:

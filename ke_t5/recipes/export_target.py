@@ -7,11 +7,29 @@ from pathlib import Path
 
 from ke_t5.config.run_config import RunConfig
 from ke_t5.errors import Exit, UserError
+from ke_t5.files import remove_leftovers
+from ke_t5.launchers import launched_rank
+from ke_t5.lookup.hub import check_replaceable
+from ke_t5.recipes.folders import check_can_write
+
+
+def check_export(config: RunConfig) -> None:
+    """Raises what writing the export (`--hf_path`) would raise when the training is over."""
+    if not config.hf_path or launched_rank() != 0:
+        return
+    folder = config.export_folder
+    remove_leftovers(folder.parent, folder.name)
+    check_replaceable(folder)
+    check_target(config, folder)
+    check_can_write(folder.parent, where=f"--hf_path {folder}")
 
 
 def check_target(config: RunConfig, folder: Path) -> None:
     """Raises UserError if an export would replace anything but an older export of the same
     task, such as the pre-trained model."""
+    if config.run.path.absolute().resolve().is_relative_to(folder.resolve()):
+        what, fix = "the run's own folder is in it", "choose a folder of its own"
+        raise UserError(what, f"--hf_path {folder}", fix, Exit.CHECKPOINT)
     if folder == config.run.export or not (folder / "config.json").is_file():
         return
     card = folder / "README.md"

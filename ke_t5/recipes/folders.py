@@ -69,6 +69,24 @@ def unwritable(error: OSError, *, where: str) -> UserError:
     )
 
 
+def check_can_write(path: Path, *, where: str) -> None:
+    """As `make_folder` with a probe, but what was made is removed again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        make_folder(path, where=where, probe=True)
+    finally:
+        for folder in made:
+            with suppress(OSError):  # not made, or another process has put something there
+                folder.rmdir()
+
+
+def check_data_dir(flags: Namespace) -> None:
+    """Raises UserError if `--hf_data_dir` is needed and no folder."""
+    if flags.hf_data_dir and not flags.sample and not Path(flags.hf_data_dir).is_dir():
+        where, fix = f"--hf_data_dir {flags.hf_data_dir}", "give the folder with it"
+        raise UserError("no such folder", where, fix, Exit.DATA)
+
+
 def data_folder(flags: Namespace, task: Task | Mixture) -> Path | None:
     """`--hf_data_dir`, or `./data`; reports the latter if it has the raw files of the task."""
     if flags.hf_data_dir:
@@ -213,13 +231,11 @@ class RunFolder:
         Args:
             keep: False: what was made is removed again, for a run that may yet fail to start.
         """
-        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        make_folder(self.path, where=f"--output_dir {self.path}", probe=True)
+        where = f"--output_dir {self.path}"
         if not keep:
-            for folder in made:
-                with suppress(OSError):  # another process has put something there
-                    folder.rmdir()
+            check_can_write(self.path, where=where)
             return
+        make_folder(self.path, where=where, probe=True)
         for folder in self.path.parents[:3]:  # --output_dir may be new, too
             with suppress(PermissionError):
                 sync_folder(folder)

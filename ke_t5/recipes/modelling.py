@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,11 +16,9 @@ from ke_t5.checkpoint.closing import best_of
 from ke_t5.config.resume import BEST, LAST
 from ke_t5.config.run_config import RunConfig, with_default_warmup
 from ke_t5.distributed import Ranks
-from ke_t5.files import remove_leftovers
 from ke_t5.lookup.hub import WHERE
 from ke_t5.models import build, export
 from ke_t5.pipe import IGNORED, Examples, Mixture, Task
-from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.model_origin import load_class
 from ke_t5.recipes.task_splits import helper_of
 from ke_t5.report.model_card import model_card
@@ -151,17 +147,6 @@ def _takes_warmup(config: RunConfig, module: PreTrainedModel, optimizer: Optimiz
     is_fresh = config.model.from_scratch or config.sample or is_t5(module)
     sets_itself = any(group["lr"] is None for group in optimizer.param_groups)
     return not (is_fresh or sets_itself or module.config.is_encoder_decoder)
-
-
-def check_export(config: RunConfig) -> None:
-    """Raises now what `export_best` would raise when the training is over."""
-    folder = config.export_folder
-    remove_leftovers(folder.parent, folder.name)
-    export.check_replaceable(folder)
-    check_target(config, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder.parent, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder.parent))
 
 
 def export_best(

@@ -13,14 +13,24 @@ import ke_t5.train.optimizers  # noqa: F401 - registers the optimizers before gi
 from ke_t5.config.gin_config import configure, import_modules
 from ke_t5.config.run_config import ModelConfig, RunConfig, resolve_config
 from ke_t5.distributed import launched_rank
+from ke_t5.errors import shortened
 from ke_t5.failure import announce_run_folder
 from ke_t5.lookup.loader import check_model_name, choose_form
 from ke_t5.lookup.settings import get_model_config
 from ke_t5.pipe import Folders, Mixture, Task, get_task
-from ke_t5.recipes.folders import RunFolder, data_folder, make_folder
+from ke_t5.recipes.folders import RunFolder, check_data_dir, data_folder, make_folder
 from ke_t5.recipes.model_names import resolve_model_name
 
 logger = logging.getLogger("ke_t5")
+
+
+class _OneLine(logging.Formatter):
+    """Messages on one line, shortened if need be."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a message, with its traceback if it has one."""
+        text = super().format(record)
+        return text if "\n" in text else shortened(text)
 
 
 def set_up_logging(*, debug: bool) -> None:
@@ -30,7 +40,7 @@ def set_up_logging(*, debug: bool) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OneLine("%(message)s"))
     logger.handlers[:] = [handler]
     logger.propagate = False
     level = logging.DEBUG if debug else logging.INFO
@@ -45,6 +55,7 @@ def prepare(flags: Namespace) -> RunConfig:
     for note in (*flags.notes, *unused_by_sample(flags), *gin.notes):
         logger.warning(note)
     changes = get_model_config()
+    check_data_dir(flags)
     task = get_task(flags.task)
     model_name = resolve_model_name(flags, task.form)
     class_name = check_model_name(model_name)

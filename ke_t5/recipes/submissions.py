@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from ke_t5.config.run_config import RunConfig
-from ke_t5.errors import UserError
+from ke_t5.errors import Exit, UserError
 from ke_t5.files import move_aside
 from ke_t5.forms import FORMS
 from ke_t5.pipe import Evaluated, Mixture, Task
@@ -40,6 +40,9 @@ def submission_form(config: RunConfig) -> str | None:
             f"--submission {config.submission}",
             "leave out --pass_only_model_io",
         )
+    if Path(config.submission).is_dir():
+        where = f"--submission {config.submission}"
+        raise UserError("is a folder", where, "name a file in it", Exit.MACHINE)
     if not folder.is_dir():
         raise UserError(
             f"the folder {folder} does not exist",

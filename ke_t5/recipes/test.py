@@ -18,7 +18,7 @@ from ke_t5.lookup.hub import find_pretrained, saved_class
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.programs import TEST, program_name
 from ke_t5.recipes import console, results
-from ke_t5.recipes.early_checks import check_lengths, check_model
+from ke_t5.recipes.early_checks import check_lengths, check_model, check_output, check_splits
 from ke_t5.recipes.model_names import check_class
 from ke_t5.recipes.model_origin import (
     find_run,
@@ -61,6 +61,8 @@ def main(flags: Namespace) -> None:
     """`test_ddp.py`: scores a model on a split and keeps its predictions."""
     config = prepare(flags)
     form = submission_form(config)
+    check_splits(config)
+    check_output(config)
     config = choose_weights(config)
     announce_run_folder(config.run.path)
     check_lengths(config)

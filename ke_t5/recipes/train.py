@@ -18,7 +18,14 @@ from ke_t5.launchers import is_restart, launch_name
 from ke_t5.pipe import Examples
 from ke_t5.recipes import console
 from ke_t5.recipes.disks import check_one_disk
-from ke_t5.recipes.early_checks import check_lengths, check_model, check_training
+from ke_t5.recipes.early_checks import (
+    check_lengths,
+    check_model,
+    check_output,
+    check_splits,
+    check_training,
+)
+from ke_t5.recipes.export_target import check_export
 from ke_t5.recipes.model_origin import find_run, from_pre_trained, from_run, from_sample
 from ke_t5.recipes.opening import open_run
 from ke_t5.recipes.prepare import prepare
@@ -43,7 +50,11 @@ def main(flags: Namespace) -> None:
     """`train_ddp.py`: trains, and leaves a run's folder behind."""
     config = prepare(flags)
     check_training(config)
+    check_splits(config)
+    check_output(config)
+    check_export(config)
     config = choose_model(config)
+    check_export(config)  # again: --resume PATH may mean another run
     check_unused(config.run)
     check_lengths(config)
     check_model(config)
@@ -99,14 +110,11 @@ def build_state(
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.modelling import (
         build_model,
-        check_export,
         start_at_mean,
         with_optimizer,
     )
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
-    if ranks.is_main and config.hf_path:
-        check_export(config)
     module = build_model(config, ranks)
     start_at_mean(config, module, data.train)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)

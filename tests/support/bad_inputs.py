@@ -30,6 +30,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 
 from support import bad_input_makers
 from support.cold_torch import ROOT, ColdServer, Ended
@@ -128,7 +129,9 @@ def _entries(folder: Path) -> Iterator[tuple[str, bytes | None]]:
 def environment(home: Path, case: BadInput) -> dict[str, str]:
     """What a start of the case sees, without a launcher: a home of its own, no network."""
     base = {name: value for name, value in os.environ.items() if name not in LAUNCHER}
-    return {**base, "HOME": str(home), "HF_HUB_OFFLINE": "1", **case.env}
+    # Processes of one launch tell each other there that one has failed.
+    temporary = mkdtemp(dir=home)
+    return {**base, "HOME": str(home), "TMPDIR": temporary, "HF_HUB_OFFLINE": "1", **case.env}
 
 
 def ranks(home: Path, case: BadInput, logs: Path) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -133,7 +134,7 @@ def _start(args: list[str], folder: str, environment: dict[str, str], place: str
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    os._exit, ke_t5.failure.STARTED = end, time.time()
+    os._exit, ke_t5.failure.STARTED, tempfile.tempdir = end, time.time(), None
     sys.argv, sys.path[0] = args, str(ROOT)
     code = 1
     try:
