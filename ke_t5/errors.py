@@ -99,21 +99,22 @@ def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
         text = text[: text.rindex(" (")]
     if len(text) <= limit:
         return text
-    end = f"...; {fix}" if fix and text.endswith(f"; {fix}") and len(fix) < limit // 2 else "..."
-    return text[: limit - len(end)].rstrip(" ,;") + end
+    end = f"; {fix}" if fix and text.endswith(f"; {fix}") and len(fix) < limit // 2 else ""
+    end = end or text[-limit // 3 :].partition(" ")[2]  # what to do stands at the end
+    return f"{text[: limit - len(end) - 5].rstrip(' ,;')} ... {end}" if end else text[:limit]
 
 
 def _with_short_words(text: str, limit: int, longest: int) -> str:
-    """The text, if it is too long, with no word longer than `longest`; its end says the most."""
-    if len(text) <= limit:
-        return text
-    end = longest * 2 // 3
-
-    def short(match: re.Match[str]) -> str:
-        word = match[0]
-        return word if len(word) <= longest else f"{word[: longest - end - 3]}...{word[-end:]}"
-
-    return re.sub(r"[^\s]+", short, text)
+    """The text, if it is too long, with words that are shortened to `longest` characters at most
+    as far as needed, the longest first; the end of a word says the most."""
+    while len(text) > limit:
+        word = max(text.split(), key=len)
+        if len(word) <= longest:
+            break
+        size = max(longest, len(word) - (len(text) - limit))
+        end = size * 2 // 3
+        text = text.replace(word, f"{word[: size - end - 3]}...{word[-end:]}", 1)
+    return text
 
 
 def _with_short_lists(text: str, limit: int) -> str:

@@ -52,10 +52,10 @@ def change_config(config: PreTrainedConfig, values: Mapping[str, Any]) -> None:
 
 def _check_number(name: str, before: object, value: object) -> None:
     """Raises UserError for a size below 1 or a probability that is none."""
-    if type(value) not in (int, float) or name.endswith("_id"):
+    if not isinstance(value, int | float) or isinstance(value, bool) or name.endswith("_id"):
         return
     is_probability = any(word in name for word in ("dropout", "_prob"))
     if is_probability and not 0 <= value <= 1:
         raise UserError(f"{name!r} is {value!r}", WHERE, "give a number from 0 to 1")
-    if type(before) is int and before > 0 and value < 1:
+    if isinstance(before, int) and before > 0 and value < 1:
         raise UserError(f"{name!r} is {value!r}", WHERE, "give 1 or more")

@@ -116,8 +116,10 @@ class ReleaseSource(DataSource):
     def _missing(self, folders: Folders, why: str) -> UserError:
         place = f"--hf_data_dir {folders.data}" if folders.data else "--hf_data_dir (not given)"
         near = near_misses(self.release, folders.data)
-        what = f"no raw release of {self.name} there{near}, and {why}"
-        fix = f"{self._advice()}, or try --sample, which needs no data"
+        what = f"no {self.name} there{near}, and {why}"
+        first, *others = self.release.layout
+        files = f"{first} (and more)" if others else first
+        fix = f"put {files} of {self.release.home} there, or try --sample"
         return UserError(what, place, fix, Exit.DATA)
 
     def _advice(self) -> str:
@@ -138,7 +140,7 @@ class ReleaseSource(DataSource):
             )
             earlier = [path for path in earlier if fault_of(path.parent) is None]
             if not earlier:
-                raise self._missing(folders, f"the hub cannot be reached: {why}")
+                raise self._missing(folders, f"no hub: {why}")
             logger.warning("%s: %s; using the rows fetched earlier", self.name, why)
             rows = stored_rows(
                 earlier[-1].parent, self.release.columns, lambda: (), origin=hub.path

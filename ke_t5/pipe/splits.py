@@ -71,7 +71,7 @@ def check_split(spec: str) -> list[str]:
         match = SLICE.fullmatch(part)
         if match is None:
             raise _no_slice(spec, f"{part!r:.60} is no split" if "+" in spec else "")
-        begin, end = (match[name] and int(match[name]) for name in ("begin", "end"))
+        begin, end = (int(match[n]) if match[n] else None for n in ("begin", "end"))
         in_percent = bool(match["begin_percent"] or match["end_percent"])
         if in_percent and any(abs(bound or 0) > 100 for bound in (begin, end)):
             raise _no_slice(spec, "a bound is over 100%")
