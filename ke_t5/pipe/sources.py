@@ -118,7 +118,7 @@ class ReleaseSource(DataSource):
         near = near_misses(self.release, folders.data)
         what = f"no {self.name} there{near}, and {why}"
         first, *others = self.release.layout
-        files = f"{first} (and more)" if others else first
+        files = f"{first} ..." if others else first
         fix = f"put {files} of {self.release.home} there, or try --sample"
         return UserError(what, place, fix, Exit.DATA)
 
