@@ -122,9 +122,9 @@ def _predict(
     if not are_numbers():
         rows = ", ".join(examples.row_names(positions[:3]))
         raise UserError(
-            "the logits of the model are not finite; no score comes of them",
-            f"evaluating {helper.task.name}, batch of rows {rows}",
-            "test weights from before the training diverged, or with fit.precision='fp32'",
+            "the model's logits are not finite",
+            f"evaluating {helper.task.name}, rows {rows}",
+            "test weights from before it diverged, or with fit.precision='fp32'",
             Exit.DIVERGED,
         ) from error
     if error is not None:

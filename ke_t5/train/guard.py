@@ -50,9 +50,9 @@ class NonFiniteGuard:
         if pending and not bool(torch.stack([flag for flag, _ in pending]).all()):
             place = next(place for flag, place in pending if not bool(flag))
             raise UserError(
-                "the loss or its gradient is not finite; no weight was changed by it",
+                "the loss or its gradient is not finite; no weight was changed",
                 f"training at {place}",
-                "lower the learning rate, look at these rows, or resume from the last checkpoint",
+                "lower the learning rate or look at these rows, then resume",
                 Exit.DIVERGED,
             )
 
@@ -67,7 +67,7 @@ class NonFiniteGuard:
         raise UserError(
             f"{name} is not finite after this update; no checkpoint of it is saved",
             f"training at step {step}",
-            "lower the learning rate, then resume from the last checkpoint or start anew",
+            "lower the learning rate, then resume or start anew",
             Exit.DIVERGED,
         )
 

@@ -313,7 +313,7 @@ def _update(
         state.module.parameters(), settings.clip_norm or float("inf"), foreach=True
     )
     place = f"step {state.step + 1}"
-    rows = ", ".join(examples.row_names(batch[:8]))
+    rows = ", ".join(examples.row_names(batch[:3]))
     is_finite = torch.isfinite(norm) & torch.isfinite(loss)
     state.guard.watch(is_finite, f"{place}, lr {lr:.3g}, rows {rows}")
     state.optimizer.step()

@@ -77,7 +77,7 @@ def test_a_text_of_logits_that_are_no_numbers_is_an_error(arguments, tmp_path):
     helper = EvaluationHelper(task, model_kwargs=arguments)
     if arguments is None:
         helper = EvaluationHelper(task, model_fn="forward")
-    with pytest.raises(UserError, match="rows .*: the logits of the model are not finite") as told:
+    with pytest.raises(UserError, match="rows .*: the model's logits are not finite") as told:
         evaluate(helper, model, examples, batch_size=2, ranks=ALONE)
     assert told.value.exit_code == Exit.DIVERGED
     assert len(str(told.value)) <= 200

@@ -45,7 +45,7 @@ def check_poisoned(place, done, output):
     assert {process.returncode for process in done} == {Exit.DIVERGED}
     lines = "".join(process.stderr for process in done).splitlines()
     (line,) = [line for line in lines if line.startswith("error: ")]
-    assert "finite" in line and len(line) <= 400, line
+    assert "finite" in line and len(line) <= 200, line
     assert not [line for line in lines if "Traceback" in line]
     run = run_folder(output)
     error = json.loads((run / "error.json").read_text())
