@@ -197,12 +197,13 @@ def _texts_of(batch: Batch, name: str) -> list[str]:
     return batch[name]
 
 
-def check_room(tokenizer: Any, max_length: int, *, pair: bool) -> None:
-    """Raises UserError if the tokenizer's special tokens alone are longer."""
+def check_room(tokenizer: Any, max_length: int, *, pair: bool, num_text: int = 0) -> None:
+    """Raises UserError if the special tokens and `num_text` tokens of text are longer."""
     num_special = tokenizer.num_special_tokens_to_add(pair=pair)
-    if num_special > max_length:
+    if num_special + num_text > max_length:
+        problem = "is below" if num_special > max_length else "leaves no room for text beside"
         raise UserError(
-            f"max length {max_length} is below the tokenizer's {num_special} special tokens",
+            f"max length {max_length} {problem} the tokenizer's {num_special} special tokens",
             "get_dataset.sequence_length",
             "raise it",
         )

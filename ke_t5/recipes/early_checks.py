@@ -23,7 +23,7 @@ def check_training(config: RunConfig) -> None:
 
 
 def check_lengths(config: RunConfig) -> None:
-    """Raises UserError for a length in gin that is below the tokenizer's special tokens."""
+    """Raises UserError for a length in gin that the tokenizer's special tokens use up."""
     for task in config.task.members if config.data.lengths else ():
         _check_lengths_of(task, config.data.lengths or {})
 
@@ -36,9 +36,8 @@ def _check_lengths_of(task: Task, lengths: dict[str, int]) -> None:
         feature = task.output_features.get(columns[name])
         if feature is not None and feature.tokenizer is not None:
             tokenizer = feature.load_tokenizer()
-            check_room(
-                tokenizer, lengths[name], pair=name == "inputs" and _is_pair(task, tokenizer)
-            )
+            is_pair = name == "inputs" and _is_pair(task, tokenizer)
+            check_room(tokenizer, lengths[name], pair=is_pair, num_text=1)
 
 
 def _is_pair(task: Task, tokenizer: Any) -> bool:

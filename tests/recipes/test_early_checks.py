@@ -102,6 +102,11 @@ def test_settings_that_a_users_own_optimizer_refuses_need_no_model(
 OF_LENGTH = (
     ("klue_tc", "{'inputs': 1}", "max length 1 is below the tokenizer's 2 special tokens; raise"),
     ("klue_nli", "{'inputs': 2}", "max length 2 is below the tokenizer's 3 special tokens; raise"),
+    (
+        "klue_tc",
+        "{'inputs': 2}",
+        "max length 2 leaves no room for text beside the tokenizer's 2 spec",
+    ),
     ("klue_mrc", "{'inputs': 2}", "max length 2 is below the tokenizer's 3 special tokens; raise"),
 )
 
@@ -115,6 +120,13 @@ def test_a_length_below_the_special_tokens_needs_no_data(
     bad = params(f"get_dataset.sequence_length={lengths}")
     with pytest.raises(UserError, match=f"get_dataset.sequence_length: {message}"):
         train(*words, *bad, output=tmp_path, cache=cache_dir)
+
+
+def test_a_length_of_targets_without_room_for_text_needs_no_data(tmp_path, cache_dir, without_data):
+    bad = params("get_dataset.sequence_length={'targets': 1}")
+    message = "max length 1 leaves no room for text beside the tokenizer's 1 special tokens"
+    with pytest.raises(UserError, match=message):
+        train("--task", "klue_tc_gen", "--sample", *bad, output=tmp_path, cache=cache_dir)
 
 
 def test_a_test_knows_such_a_length_before_the_data_too(tmp_path, cache_dir, without_data):
