@@ -16,7 +16,7 @@ from ke_t5.distributed import say, wait_passively
 from ke_t5.errors import shortened
 from ke_t5.failure import run_and_exit
 from ke_t5.launchers import adopt_launcher
-from ke_t5.rendezvous import post_fault
+from ke_t5.rendezvous import post_fault, sign_in
 
 
 def train() -> NoReturn:
@@ -43,6 +43,7 @@ def _main(
     recipe: Callable[[Namespace], None],
 ) -> None:
     adopt_launcher()
+    sign_in()
     flags = parse(words)
     wait_passively()
     say(shortened(f"{flags.task}: reading settings and data"))

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ke_t5 import stops
+from ke_t5 import heartbeat, stops
 from ke_t5.errors import Exit, UserError
 from ke_t5.launchers import launched_processes, launched_rank
-from ke_t5.rendezvous import meet
+from ke_t5.rendezvous import STALL_SECONDS, meet, open_store
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 # One thread, whatever the number of processes: a matrix product then adds up in the same order, and
 # 1, 2 and 3 processes compute the same scores to the last digit.
 EVALUATION_THREADS = 1
+
+# How long a collective may take.
+PATIENCE = timedelta(minutes=30)
 
 
 def say(text: str) -> None:
@@ -79,7 +82,8 @@ class Ranks:
         import torch.distributed as dist
 
         things = [None] * self.size if self.is_main else None
-        dist.gather_object(thing, things, dst=0, group=self._host_group)
+        with heartbeat.waiting():
+            dist.gather_object(thing, things, dst=0, group=self._host_group)
         return things
 
     def broadcast(self, thing: Any) -> Any:
@@ -89,7 +93,8 @@ class Ranks:
         import torch.distributed as dist
 
         box = [thing]
-        dist.broadcast_object_list(box, src=0, group=self._host_group)
+        with heartbeat.waiting():
+            dist.broadcast_object_list(box, src=0, group=self._host_group)
         return box[0]
 
     def barrier(self) -> None:
@@ -97,7 +102,8 @@ class Ranks:
         if self.size > 1:
             import torch.distributed as dist
 
-            dist.barrier(group=self._host_group)
+            with heartbeat.waiting():
+                dist.barrier(group=self._host_group)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over ranks of a tensor of one number."""
@@ -105,7 +111,8 @@ class Ranks:
             import torch.distributed as dist
 
             value = value.clone()
-            dist.all_reduce(value)
+            with heartbeat.waiting():
+                dist.all_reduce(value)
             value /= self.size
         return value
 
@@ -122,7 +129,8 @@ class Ranks:
         agreed = (False,) * len(wishes)
         if self._pending_wishes is not None:
             flags, work = self._pending_wishes
-            work.wait()
+            with heartbeat.waiting():
+                work.wait()
             agreed = tuple(map(bool, flags.tolist()))
         flags = torch.tensor(wishes, dtype=torch.float32)
         work = dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._host_group, async_op=True)
@@ -132,7 +140,8 @@ class Ranks:
     def settle(self) -> None:
         """Waits for the last exchange of `agree`; call it after the last step."""
         if self._pending_wishes is not None:
-            self._pending_wishes[1].wait()
+            with heartbeat.waiting():
+                self._pending_wishes[1].wait()
             self._pending_wishes = None
 
     def wrap(self, model: torch.nn.Module, *, find_unused_parameters: bool) -> torch.nn.Module:
@@ -151,7 +160,8 @@ class Ranks:
             "find_unused_parameters": find_unused_parameters,
             "gradient_as_bucket_view": True,
         }
-        return DistributedDataParallel(model, **options)
+        with heartbeat.waiting():
+            return DistributedDataParallel(model, **options)
 
     @contextmanager
     def evaluation_threads(self) -> Iterator[None]:
@@ -241,7 +251,7 @@ def _launch() -> tuple[int, int, int]:
 
 
 @contextmanager
-def session(**facts: Any) -> Iterator[Ranks]:
+def session(*, stall_timeout: float = STALL_SECONDS, **facts: Any) -> Iterator[Ranks]:
     """The ranks of this launch; creates the process group, and waits for all ranks at the end.
 
     A stop signal interrupts at once, unless it is postponed (see `stops`).
@@ -250,26 +260,43 @@ def session(**facts: Any) -> Iterator[Ranks]:
     after an error the other ranks may never join.
 
     Args:
+        stall_timeout: seconds without a sign of life after which a process has stalled.
         facts: what the other processes learn about this one (`Ranks.facts`).
     """
     import torch
-    import torch.distributed as dist
 
     size, local_size, local_rank = _launch()
     device = _pick_device(local_rank, local_size)
     # First of all: what follows waits without handling signals, even for a process that failed.
-    store, known = meet(facts) if size > 1 else (None, [facts])
+    store, known = meet(facts, stall_timeout=stall_timeout) if size > 1 else (None, [facts])
     ranks = Ranks(launched_rank(), size, device, _threads_per_process(local_size), known)
     torch.set_num_threads(ranks.threads)
-    if size > 1:
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(
-            backend, store=store, rank=ranks.rank, world_size=size, timeout=timedelta(minutes=30)
-        )
-        # Objects and agreements are exchanged between the hosts, whatever the gradients use.
-        ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
-    with stops.listening():
+    with (
+        stops.listening(),
+        heartbeat.watching(ranks.rank, known, stall_timeout, _own_connection) as end_watch,
+    ):
         stops.check()
+        if size > 1:
+            _join(ranks, store)
         yield ranks
         ranks.settle()
         ranks.barrier()
+        end_watch()
+        ranks.barrier()  # nobody ends before all have ended the watch
+
+
+def _join(ranks: Ranks, store: Any) -> None:
+    """Creates the process group."""
+    import torch.distributed as dist
+
+    backend = "nccl" if ranks.device.type == "cuda" else "gloo"
+    with heartbeat.waiting():
+        dist.init_process_group(
+            backend, store=store, rank=ranks.rank, world_size=ranks.size, timeout=PATIENCE
+        )
+        # Objects and agreements are exchanged between the hosts, whatever the gradients use.
+        ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
+
+
+def _own_connection() -> Any:
+    return open_store(launched_rank(), hosts=False)

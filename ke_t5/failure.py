@@ -6,7 +6,6 @@ launcher looks for it, so that torchrun's own report shows it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -20,13 +19,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from ke_t5 import stops
+from ke_t5 import heartbeat, stops
 from ke_t5.errors import LONGEST_LINE, Exit, Stopped, UserError, shortened
-from ke_t5.faults import machine_fault
+from ke_t5.faults import is_connection_lost, machine_fault
 from ke_t5.files import write_atomically
 from ke_t5.hub import network_fault
-from ke_t5.launchers import launched_processes, launched_rank
+from ke_t5.launchers import attempt_folder, launch_id, launched_processes, launched_rank
 from ke_t5.programs import ENTRY_POINTS
+from ke_t5.rendezvous import sign_out
 from ke_t5.standard_streams import keep_standard_streams
 
 STARTED = time.time()
@@ -82,17 +82,22 @@ def run_and_exit(
     """
     keep_standard_streams()
     stops.end_overdue(_end_overdue)
+    heartbeat.end_with(_end_with)
     with stops.listening():
         try:
             code = main() or 0
             stops.ending()
+            sign_out()
         except SystemExit:
+            sign_out()
             raise
         except BaseException as error:
             stops.ending()
             _Run.reporting.acquire()
             ending, is_first = report_failure(error, debug=debug)
             code = ending.code
+            sign_out()
+            heartbeat.post(ending.line, code)
             if post_fault is not None:
                 post_fault(ending.line, code)
             if not is_first and "TORCHELASTIC_RUN_ID" in os.environ:
@@ -116,11 +121,23 @@ def _end_overdue() -> NoReturn:
     os._exit(Exit.STOPPED)
 
 
+def _end_with(error: BaseException) -> None:
+    """Ends the process with an error that another thread has found, unless it is ending anyway."""
+    if _Run.reporting.acquire(blocking=False):
+        ending, _ = report_failure(error)
+        sign_out()
+        heartbeat.post(ending.line, ending.code)
+        os._exit(ending.code)
+
+
 def report_failure(error: BaseException, *, debug: bool = False) -> tuple[Ending, bool]:
     """How the launch ends, and whether this process is the first on this machine to fail.
 
     The first one prints the line and writes error.json; every process passes it to torchrun.
     """
+    if isinstance(error, (KeyboardInterrupt, Stopped)):
+        # A launcher that has lost a process asks the others to stop.
+        error = heartbeat.gone_process() or error
     ending = ending_of(original(error))
     text = "".join(traceback.format_exception(error))
     log = write_log(text, ending) if ending.code != Exit.STOPPED else None
@@ -192,6 +209,12 @@ def user_code_location(error: BaseException) -> str | None:
 
 def fault_of_machine(error: BaseException) -> UserError | None:
     """The fault of the machine or of another process behind an exception; else None."""
+    if launched_processes() > 1 and is_connection_lost(error):
+        # A process that ends closes its connections a moment before it is gone.
+        for _ in range(10):
+            if (gone := heartbeat.gone_process()) is not None:
+                return gone
+            time.sleep(0.05 if heartbeat.is_watching() else 0)
     return machine_fault(
         error, folder=_Run.folder, rank=launched_rank(), num_processes=launched_processes()
     )
@@ -209,23 +232,13 @@ def _same_name(error: BaseException, inner: BaseException) -> bool:
     return type(error).__name__ == type(inner).__name__
 
 
-def launch_id() -> str:
-    """A name that the processes of one launch on one machine share, and other launches do not."""
-    if launched_processes() == 1:
-        return str(os.getpid())
-    names = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"
-    parts = [os.environ.get(name, "") for name in names] + [str(os.getppid())]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
 def marker() -> Path | None:
     """The file that the first process to fail creates; None if there is only one process."""
     if launched_processes() == 1:
         return None
-    place = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if place and Path(place).parent.parent.is_dir():
-        # torchrun's own folder for this attempt, one folder per process below it.
-        return Path(place).parent.parent / "first_failure.json"
+    folder = attempt_folder()
+    if folder is not None:
+        return folder / "first_failure.json"
     return Path(tempfile.gettempdir()) / f"ke_t5-{launch_id()}.failed"
 
 

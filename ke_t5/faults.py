@@ -61,6 +61,11 @@ def _memory_fault(text: str) -> UserError:
     return UserError(what, where, fix, Exit.MACHINE)
 
 
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether another process has closed its connection to this one."""
+    return isinstance(error, RuntimeError) and bool(re.search(CONNECTION_LOST, str(error).lower()))
+
+
 def _process_fault(text: str, rank: int) -> UserError | None:
     where = f"process {rank}"
     if re.search(CONNECTION_LOST, text):

@@ -6,15 +6,18 @@ process of `srun python train_ddp.py` would take itself for the only one.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ke_t5.errors import UserError
+from ke_t5.processes import start_of
 from ke_t5.programs import ENTRY_POINTS, TRAIN
 
 
@@ -176,22 +179,39 @@ def _started_with() -> str:
     return shlex.join(sys.argv) if sys.argv[0] else TRAIN
 
 
+def launch_id() -> str:
+    """A name that the processes of one launch on one machine share, and other launches do not."""
+    if launched_processes() == 1:
+        return str(os.getpid())
+    names = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"
+    parts = [os.environ.get(name, "") for name in names] + [str(os.getppid())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
 def launch_name() -> str:
     """A name of this launch that its restarts share and other launches do not."""
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
     local_size, size = (os.environ.get(n, "1") for n in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     if run_id not in ("", "none") and local_size != size:
         return run_id  # process 0 may be on another node after a restart
-    return f"{run_id}/{os.uname().nodename}/{os.getppid()}/{_start_of(os.getppid())}"
+    return f"{run_id}/{os.uname().nodename}/{os.getppid()}/{start_of(os.getppid())}"
 
 
-def _start_of(pid: int) -> str:
-    """When a process was started, in the kernel's ticks; "" if the system does not say."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+def is_store_of_launcher() -> bool:
+    """Whether a launcher hosts the launch's store, as torchrun does; otherwise rank 0 hosts it."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true"
+
+
+def launch_folder() -> Path:
+    """A folder for the files that the processes of one launch on one machine share."""
+    return attempt_folder() or Path(tempfile.gettempdir()) / f"ke_t5-{launch_id()}"
+
+
+def attempt_folder() -> Path | None:
+    """torchrun's own folder for this attempt, with one folder per process below it."""
+    place = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    folder = Path(place).parent.parent if place else None
+    return folder if folder and folder.is_dir() else None
 
 
 def is_restart() -> bool:

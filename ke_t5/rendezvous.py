@@ -13,14 +13,22 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_t5 import stops
+from ke_t5 import processes, stops
 from ke_t5.errors import Exit, UserError
-from ke_t5.launchers import launched_processes, launched_rank
+from ke_t5.files import write_atomically
+from ke_t5.launchers import (
+    is_store_of_launcher,
+    launch_folder,
+    launched_processes,
+    launched_rank,
+)
+from ke_t5.processes import Idleness, ProcessId
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
@@ -35,6 +43,10 @@ PATIENCE_SECONDS = 1800.0
 # How long a failed process keeps the store alive for those that have not yet read its fault.
 FAREWELL_SECONDS = 5.0
 REMINDER_SECONDS = 20.0
+# A process without a sign of life for so long has stalled.
+STALL_SECONDS = 600.0
+# All processes of a launch on one machine have started after so long.
+STARTING_SECONDS = 5.0
 
 
 class FaultElsewhere(UserError):
@@ -59,18 +71,84 @@ class _Met:
     is_over = False
 
 
-def meet(facts: Mapping[str, Any]) -> tuple[Store, list[dict[str, Any]]]:
-    """The launch's store, and the facts of every process (with its `host`), by rank.
+def gone(rank: int, host: str, during: str) -> UserError:
+    """The error for a process that has ended without a word."""
+    fix = "look at the machine's log, then continue with --resume auto"
+    what = f"is gone (killed, or out of memory?), last seen {during}"
+    return UserError(what, f"process {rank} on {host}", fix, Exit.MACHINE)
+
+
+def stalled(rank: int, host: str, seconds: float, during: str) -> UserError:
+    """The error for a process that does nothing."""
+    fix = "look at the machine, then continue with --resume auto (longer: --stall_timeout)"
+    what = f"has stalled: nothing for {seconds:.0f} s, {during}"
+    return UserError(what, f"process {rank} on {host}", fix, Exit.MACHINE)
+
+
+def sign_in() -> None:
+    """Tells the processes of this launch on this machine that this one has started."""
+    if launched_processes() > 1:
+        with suppress(OSError):
+            file = _signature(launched_rank())
+            file.parent.mkdir(exist_ok=True)
+            write_atomically(file, json.dumps(processes.own_id()))
+
+
+def sign_out() -> None:
+    """Takes `sign_in` back."""
+    if launched_processes() > 1:
+        with suppress(OSError):
+            _signature(launched_rank()).unlink(missing_ok=True)
+            launch_folder().rmdir()  # by the last one
+
+
+def _signature(rank: int) -> Path:
+    return launch_folder() / f"process-{rank}.json"
+
+
+class _Absent:
+    """Processes of this machine that have not arrived: which have died or stalled on the way."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout, self._begin = timeout, time.monotonic()
+        self._idle: dict[int, Idleness] = {}
+
+    def check(self, ranks: Iterable[int]) -> None:
+        """Raises UserError if one of them will never arrive."""
+        for rank in ranks:
+            try:
+                signed = ProcessId(*json.loads(_signature(rank).read_bytes()))
+            except (OSError, ValueError, TypeError):
+                continue  # it has not started yet, or is on another machine
+            if not processes.is_here(signed):
+                continue
+            state, host = processes.state_of(signed), socket.gethostname()
+            during = "before training began"
+            # A file that an earlier launch has left is replaced as soon as the process starts.
+            if state is None and time.monotonic() - self._begin > STARTING_SECONDS:
+                raise gone(rank, host, during)
+            seconds = self._idle.setdefault(rank, Idleness()).look(state)
+            if state is not None and seconds > self._timeout:
+                processes.kill(signed)  # suspended, it would not hear the launcher's SIGTERM
+                raise stalled(rank, host, seconds, during)
+
+
+def meet(
+    facts: Mapping[str, Any], *, stall_timeout: float = STALL_SECONDS
+) -> tuple[Store, list[dict[str, Any]]]:
+    """The launch's store, and the facts of every process (with its `host` and its `process`, see
+    `ProcessId`), by rank.
 
     Raises:
         FaultElsewhere: a process failed before it arrived here.
         UserError: exit 5, the store does not answer or a process never arrives.
     """
     rank, size = launched_rank(), launched_processes()
-    store = _open_store(rank, seconds=PATIENCE_SECONDS)
-    store.set(f"ready/{rank}", json.dumps({**facts, "host": socket.gethostname()}))
+    absent = _Absent(stall_timeout)
+    store = open_store(rank, seconds=PATIENCE_SECONDS, absent=absent)
+    store.set(f"ready/{rank}", json.dumps({**facts, **_identity()}))
     try:
-        _wait_for_all(store, rank, size)
+        _wait_for_all(store, rank, size, absent)
         all_facts = [json.loads(store.get(f"ready/{other}")) for other in range(size)]
     except RuntimeError as error:  # torch's DistError: the process that hosts the store has ended
         raise _no_store(f"lost the launch's key-value store ({type(error).__name__})") from error
@@ -78,7 +156,11 @@ def meet(facts: Mapping[str, Any]) -> tuple[Store, list[dict[str, Any]]]:
     return store, all_facts
 
 
-def _wait_for_all(store: Any, rank: int, size: int) -> None:
+def _identity() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "process": processes.own_id()}
+
+
+def _wait_for_all(store: Any, rank: int, size: int, absent: _Absent) -> None:
     """Returns as soon as every process is ready; raises the fault of another process."""
     begin = reminded = time.monotonic()
     missing = list(range(size))
@@ -87,12 +169,13 @@ def _wait_for_all(store: Any, rank: int, size: int) -> None:
             fault = json.loads(store.get("fault"))
             store.add("fault_seen", 1)
             _Met.is_over = True
-            if rank == 0 and not _has_launcher():
+            if rank == 0 and not is_store_of_launcher():
                 time.sleep(5 * POLL_SECONDS)  # the others read it from this process
             raise FaultElsewhere(**fault)
         missing = [other for other in missing if not store.check([f"ready/{other}"])]
         if not missing:
             return
+        absent.check(missing)
         now = time.monotonic()
         if now - begin > PATIENCE_SECONDS:
             raise _no_store(f"no sign of process(es) {_listed(missing)} for {now - begin:.0f} s")
@@ -114,7 +197,7 @@ def post_fault(line: str, code: int) -> None:
     """
     size = launched_processes()
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if _Met.is_over or size == 1 or (_has_launcher() and local_size == size):
+    if _Met.is_over or size == 1 or (is_store_of_launcher() and local_size == size):
         return
     # Importing torch again after an interrupted import ends in a segmentation fault.
     is_whole = hasattr(sys.modules.get("torch"), "distributed")
@@ -122,13 +205,13 @@ def post_fault(line: str, code: int) -> None:
         return
     rank = launched_rank()
     with suppress(Exception):
-        store = _open_store(rank, seconds=FAREWELL_SECONDS)
+        store = open_store(rank, seconds=FAREWELL_SECONDS)
         if store.check(["fault"]):
             return
         fault = {"line": line, "code": code, "rank": rank, "host": socket.gethostname()}
         store.set("fault", json.dumps(fault))
         others = [other for other in range(size) if other != rank]
-        hosts = rank == 0 and not _has_launcher()
+        hosts = rank == 0 and not is_store_of_launcher()
         end = time.monotonic() + FAREWELL_SECONDS * (6 if hosts else 1)
         while time.monotonic() < end:
             waiting = sum(store.check([f"ready/{other}"]) for other in others)
@@ -137,13 +220,20 @@ def post_fault(line: str, code: int) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _has_launcher() -> bool:
-    """Whether a launcher hosts the store, as torchrun does; otherwise rank 0 hosts it."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true"
+def open_store(
+    rank: int,
+    *,
+    seconds: float = LAUNCHER_SECONDS,
+    hosts: bool | None = None,
+    absent: _Absent | None = None,
+) -> Any:
+    """A connection to the launch's store, with a separate prefix for each restart.
 
-
-def _open_store(rank: int, *, seconds: float) -> Any:
-    """The launch's store, with a separate prefix for each restart."""
+    Args:
+        seconds: how long the store may take to answer.
+        hosts: whether this process hosts the store; by default rank 0 does, if no launcher does.
+        absent: notices if rank 0 dies or stalls before it has opened the store.
+    """
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
     if not host or not (port.isdigit() and int(port) < 65536):
         raise _no_store("MASTER_ADDR or MASTER_PORT is not set")
@@ -152,18 +242,17 @@ def _open_store(rank: int, *, seconds: float) -> Any:
     # torch documents both names here, without exporting them.
     from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-    hosts = rank == 0 and not _has_launcher()
+    hosts = rank == 0 and not is_store_of_launcher() if hosts is None else hosts
     if not hosts:
-        _wait_for_port(
-            host, int(port), min(seconds, LAUNCHER_SECONDS if _has_launcher() else seconds)
-        )
+        limit = min(seconds, LAUNCHER_SECONDS) if is_store_of_launcher() else seconds
+        _wait_for_port(host, int(port), limit, None if is_store_of_launcher() else absent)
     store = TCPStore(
         host, int(port), is_master=hosts, wait_for_workers=False, timeout=timedelta(seconds=300)
     )
     return PrefixStore(f"ke_t5/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
-def _wait_for_port(host: str, port: int, seconds: float) -> None:
+def _wait_for_port(host: str, port: int, seconds: float, absent: _Absent | None) -> None:
     """Returns when the port answers; torch's own wait ignores signals and logs every attempt."""
     end = time.monotonic() + seconds
     while True:
@@ -175,6 +264,8 @@ def _wait_for_port(host: str, port: int, seconds: float) -> None:
                 raise _no_store(
                     f"{host}:{port} does not answer ({error.strerror or error})"
                 ) from None
+        if absent is not None:
+            absent.check([0])
         _wait()
 
 

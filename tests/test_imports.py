@@ -15,9 +15,9 @@ from support.import_graph import PACKAGE, SCRIPTS, arrows, sources
 from support.processes import ROOT
 
 LINES = (
-    "errors files fault_points programs standard_streams config.resume config.spellings "
-    "config.annotations config.gin_syntax config.configurable config.precedence forms "
-    "lookup.families pipe.code checkpoint.names",
+    "errors files fault_points programs standard_streams processes config.resume "
+    "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
+    "forms lookup.families pipe.code checkpoint.names",
     "config config.ranges user_modules checkpoint report task.qa hub class_numbers composition "
     "faults launchers stops seals pipe.integrity",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
@@ -26,6 +26,7 @@ LINES = (
     "task.text task.spans task.tokenizer_files pipe.module_state pipe.logits train train.settings "
     "checkpoint.serialization checkpoint.settings train.loggers train.guard "
     "task.metrics.statistics pipe.columns",
+    "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "
     "models.ngrams models.encoders models.structured_heads pipe.rows pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "

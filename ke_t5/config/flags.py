@@ -180,6 +180,8 @@ FLAGS = (
          "pre-trained encoders other than T5)", scripts=TRAIN),
     Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "of weights, order, dropout and sampling", 42),
     Flag(TRAINING, "workers", whole(0), "N", "threads per process that load batches ahead", 0),
+    Flag(TRAINING, "stall_timeout", whole(1), "SECONDS",
+         "ends all processes if one of them does nothing for so long", 600),
     Flag(TRAINING, "print_freq", whole(1), "STEPS", "steps between two log lines", 20, TRAIN),
     Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs too", scripts=TRAIN),
     Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),

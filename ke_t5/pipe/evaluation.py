@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ke_t5 import heartbeat
 from ke_t5.distributed import seed_generators
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.pipe.batches import evaluation_batches
@@ -89,6 +90,7 @@ def evaluate(
         watched_logits(model) as are_numbers,
     ):  # fmt: skip
         for number in watch(own_batches):
+            heartbeat.beat()
             # So that neither the rank nor earlier batches influence the prediction.
             reset_module_state(model)
             seed_generators(helper.seed, number)

@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ke_t5 import heartbeat
 from ke_t5.config.resume import BEST, LAST
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks, session
@@ -71,7 +72,7 @@ def main(flags: Namespace) -> None:
     parts = load_splits(config, "test")
     warn_of_tested_rows(config, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
-    with held_locks() as locks, session() as ranks:
+    with held_locks() as locks, session(stall_timeout=config.flags["stall_timeout"]) as ranks:
         started = time.monotonic()
         if ranks.is_main:
             config.run.check_writable(keep=False)
@@ -83,7 +84,8 @@ def main(flags: Namespace) -> None:
                 locks.take(config.run, split=part.name, action="testing")
         helpers = helpers_of(config, model, parts)
         watch = console.watch_batches if ranks.is_main else iter
-        evaluation = evaluate_splits(config, helpers, model, parts, ranks=ranks, watch=watch)
+        with heartbeat.phase("testing"):
+            evaluation = evaluate_splits(config, helpers, model, parts, ranks=ranks, watch=watch)
         if ranks.is_main:
             folders = keep(config, evaluation, weights=weights, form=form)
             for helper, folder, (part, evaluated) in zip(

@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from ke_t5 import heartbeat
 from ke_t5.config.resume import AUTO
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks, session
@@ -61,7 +62,8 @@ def main(flags: Namespace) -> None:
     config = with_splits(config, "train", "validation")
     data = load_training_data(config)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
-    with held_locks() as locks, session(resumes=config.origin.is_resumed) as ranks:
+    about = {"resumes": config.origin.is_resumed, "stall_timeout": config.flags["stall_timeout"]}
+    with held_locks() as locks, session(**about) as ranks, heartbeat.phase("building the model"):
         from ke_t5.recipes.modelling import export_best
 
         started = time.monotonic()
@@ -77,9 +79,11 @@ def main(flags: Namespace) -> None:
         with recorded(config, state, ranks, facts=facts, started=started):
             fit_model(config, trainer, data.train, plan)
         if config.hf_path:
-            export_best(config, state.module, ranks, settings=trainer.checkpointer.settings)
+            with heartbeat.phase("exporting"):
+                export_best(config, state.module, ranks, settings=trainer.checkpointer.settings)
         if ranks.is_main:
-            trainer.validator.report()
+            with heartbeat.phase("writing the report"):
+                trainer.validator.report()
         print_summary(config, trainer, seconds=time.monotonic() - started)
 
 
@@ -214,5 +218,6 @@ def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchP
             num_steps=trainer.timetable.num_steps,
             workers=config.loop.workers,
         )
-        trainer.train(updates)
+        with heartbeat.phase("training"):
+            trainer.train(updates)
     trainer.finish()

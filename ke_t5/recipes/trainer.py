@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ke_t5 import stops
+from ke_t5 import heartbeat, stops
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.closing import Validation
 from ke_t5.distributed import Ranks
@@ -117,7 +117,8 @@ class Trainer:
                     break
 
     def _save(self, *, is_best: bool = False) -> None:
-        self.checkpointer.save(is_best=is_best)
+        with heartbeat.phase("saving a checkpoint"):
+            self.checkpointer.save(is_best=is_best)
         self._saved_at = time.monotonic()
 
     def _is_time_to_save(self) -> bool:
@@ -162,7 +163,7 @@ class Trainer:
         step = self.state.step
         self._save()
         try:
-            with stops.at_once():
+            with stops.at_once(), heartbeat.phase("validating"):
                 return self.validator.validate(step)
         except KeyboardInterrupt:
             self.log.close()

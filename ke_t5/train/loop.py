@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ke_t5 import heartbeat
 from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
@@ -54,6 +55,7 @@ class TrainState:
         rows: rows seen.
         loss_sum: of the updates since the last logged one, this rank's share (a tensor, so that
             nothing waits for it); loss_steps: how many these are.
+        launch_step: `step` when this launch began to train.
         guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
             run is saved or reported.
     """
@@ -66,6 +68,7 @@ class TrainState:
     rows: int = 0
     loss_sum: torch.Tensor = field(default_factory=no_loss)
     loss_steps: int = 0
+    launch_step: int = 0
     guard: NonFiniteGuard = field(init=False)
 
     def __post_init__(self) -> None:
@@ -183,6 +186,7 @@ def fit(
     counts = loss_counts(examples, loss_reduction, state.module)
     lengths = examples.lengths("input_ids")
     state.model.train()
+    state.launch_step = state.step
     parts_of = functools.partial(
         micro_batches, rank=ranks.rank, num_ranks=ranks.size, accumulation=settings.accumulate
     )
@@ -190,6 +194,7 @@ def fit(
     load = functools.partial(_load, parts_of=parts_of, examples=examples, counts=counts)
     fault_point("train.before_first_step")
     for epoch, is_last, batch, parts in _prefetch(batches, load, workers):
+        heartbeat.beat()
         state.optimizer.zero_grad(set_to_none=True)
         reset_module_state(state.module)
         seed_generators(seed, state.step, ranks.rank)
@@ -290,7 +295,9 @@ def _backward(
     """Adds a part's gradient and returns its weighted loss."""
     inputs = model_inputs(state.module, columns, device)
     fault_point("train.before_forward")
-    with autocast(settings, device):
+    # DDP exchanges its plan in the forward pass that follows the first update.
+    may_wait = state.step < state.launch_step + 2
+    with autocast(settings, device), heartbeat.waiting() if may_wait else nullcontext():
         loss = loss_of(state.model(**inputs)) * weight
     fault_point("train.before_backward")
     # The factor is 1, or NaN if the loss is not finite: the exchange of gradients tells all ranks.

@@ -1,0 +1,87 @@
+"""A process that dies or stalls: all end soon, and the line names it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from itertools import product
+
+import pytest
+from support.injected import PLACES, write_module
+from support.processes import Script, free_port, rank_variables
+from support.recipe_runs import SMALL
+
+from ke_t5.errors import Exit
+
+pytestmark = pytest.mark.promise("P5")
+
+STALL_SECONDS, SECONDS = 5, 30
+KINDS = ("raise", "exit", "kill", "sleep", "suspend")
+TRAIN = ("train_ddp.py", "--task", "klue_tc", *SMALL, "--epochs", "1", "--hf_path", "default")
+PHASES = {
+    "data": "before training began", "model": "building the model", "training": "training",
+    "saving": "saving a checkpoint", "validating": "validating", "exporting": "exporting",
+}  # fmt: skip
+
+
+def launch(folder, cache, fault, num_ranks=2):
+    """The processes of a training in which one has a fault, each as a launcher would start it."""
+    flags = (*write_module(folder), "--output_dir", "out", "--hf_cache_dir", cache)
+    flags = (*flags, "--stall_timeout", STALL_SECONDS)
+    port = free_port()
+    return [
+        Script(
+            *TRAIN, *flags, folder=folder, FAULT=fault, TMPDIR=str(folder),
+            **rank_variables(rank, num_ranks, port),
+        )
+        for rank in range(num_ranks)
+    ]  # fmt: skip
+
+
+def expected(kind, place, rank):
+    """The beginning of the one line, and the exit code of the processes that are left."""
+    who = f"error: process {rank} on {socket.gethostname()}: "
+    if kind == "raise":
+        return "error: injected_fault.py:", Exit.FLAGS
+    if kind in ("exit", "kill"):
+        return f"{who}is gone (killed, or out of memory?), last seen ", Exit.MACHINE
+    return f"{who}has stalled: nothing for ", Exit.MACHINE
+
+
+def check(folder, cache, kind, place, rank):
+    """Injects the fault into a training on two processes."""
+    folder.mkdir()
+    scripts = launch(folder, cache, f"{kind} {place} {rank}")
+    done = [script.end() for script in scripts]
+    assert (folder / "struck").exists(), [one.stderr for one in done]
+    seconds = time.time() - (folder / "struck").stat().st_mtime
+    limit = SECONDS + (STALL_SECONDS if kind in ("sleep", "suspend") else 0)
+    assert seconds < limit, f"{seconds:.0f} s"
+    start, code = expected(kind, place, rank)
+    lines = [line for one in done for line in one.stderr.splitlines() if line[:6] == "error:"]
+    assert len(lines) == 1 and lines[0].startswith(start), [one.stderr for one in done]
+    assert len(lines[0]) <= 200
+    if kind in ("sleep", "suspend"):
+        assert f" s, {PHASES[place]}; " in lines[0], lines[0]
+    assert done[1 - rank].returncode == code, done[1 - rank]
+    assert all(one.stderr.splitlines()[-1:] in ([], [lines[0]]) for one in done if one.stderr) or (
+        kind in ("exit", "kill", "sleep", "suspend")
+    )
+    found = list(folder.glob("out/*/*/error.json"))
+    assert all(json.loads(file.read_text())["message"] == lines[0] for file in found)
+    assert found or place in ("data", "model")
+    return seconds
+
+
+ORDINARY = {("kill", "validating"), ("suspend", "training"), ("sleep", "data")}
+
+
+@pytest.mark.parametrize(("kind", "place"), [
+    pytest.param(kind, place, marks=() if (kind, place) in ORDINARY else pytest.mark.full)
+    for kind, place in product(KINDS, PLACES)
+])  # fmt: skip
+def test_all_processes_end_and_name_the_one_that_failed(kind, place, tmp_path, cache_dir, notes):
+    rank = (KINDS.index(kind) + list(PLACES).index(place)) % 2
+    seconds = check(tmp_path / "run", cache_dir, kind, place, rank)
+    notes.append(f"{kind} while {place}, process {rank}: all ended after {seconds:.0f} s")
