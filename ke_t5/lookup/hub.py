@@ -93,9 +93,12 @@ def _config_of(folder: Path, where: str) -> dict:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise _no_config(where) from error
-    except ValueError as error:
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise UserError(what, str(path), "download it again", Exit.CHECKPOINT) from error
+    except (ValueError, RecursionError) as error:
         raise UserError(
-            f"not JSON ({error})", str(path), "download the file again", Exit.CHECKPOINT
+            f"not JSON ({error!s:.80})", str(path), "download the file again", Exit.CHECKPOINT
         ) from error
     if not isinstance(config, dict) or not _is_text(config.get("model_type")):
         raise UserError(

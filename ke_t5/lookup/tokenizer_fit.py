@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ def fit_tokenizer(tokenizer: Any, raw_config: Mapping[str, Any], *, where: str) 
     Raises:
         UserError: no token can pad, or none can be the end token.
     """
-    config = _config(raw_config, where)
+    config = read_config(raw_config, where)
     lines = [*_fit_padding(tokenizer, config, where), *_fit_length(tokenizer, config)]
     is_t5 = config.model_type.startswith(OUR_PREFIX) and not hasattr(config, "backbone")
     reads_end = getattr(_backbone(config), "is_encoder_decoder", False) or (
@@ -53,7 +54,8 @@ def register_type(model_type: str) -> None:
         import ke_t5.models  # noqa: F401 - registers them
 
 
-def _config(raw_config: Mapping[str, Any], where: str) -> PreTrainedConfig:
+def read_config(raw_config: Mapping[str, Any], where: str) -> PreTrainedConfig:
+    """The configuration of a model's `config.json`; a UserError if transformers refuses it."""
     import transformers
 
     register_type(raw_config["model_type"])
@@ -63,10 +65,12 @@ def _config(raw_config: Mapping[str, Any], where: str) -> PreTrainedConfig:
     try:
         return make(**raw_config)
     except Exception as error:  # each family checks its values in its own way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        named = re.search(r"Field '\w+' expected \w+, got \w+ \(value: .{0,20}", reason)
         raise UserError(
-            f"transformers cannot read its config.json ({type(error).__name__}: {error})",
+            f"its config.json cannot be read ({named[0] if named else reason:.70})",
             where,
-            "download it again, or install the version of transformers that wrote it",
+            "check that value, and the version of transformers",
             Exit.CHECKPOINT,
         ) from error
 

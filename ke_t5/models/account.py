@@ -33,7 +33,7 @@ def digest(
         shapes = other_shapes.get(lacking[0])
         detail = f" (file {list(shapes[0])}, model {list(shapes[1])})" if shapes else ""
         raise UserError(
-            f"its weights do not fit {type(model).__name__}: {_listed(lacking)}{detail} "
+            f"its weights do not fit {type(model).__name__}: {_listed(lacking, 2)}{detail} "
             f"{'have another shape' if shapes else 'missing'}",
             f"{where} {pretrained.name}",
             f"choose {'' if new_head else '--resume best (the weights of a run), or '}the model "

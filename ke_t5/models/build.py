@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging as transformers_logging
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.faults import OUT_OF_MEMORY
 from ke_t5.hub import network_fault
 from ke_t5.lookup.hub import (
     WHERE,
@@ -126,7 +129,7 @@ def _config(
         raise UserError(
             f"checkpoint is {kind!r}, but {model_class.__name__} expects {made_for}",
             f"{where} {pretrained.name}",
-            "leave --model_name out for a class that fits, or give the folder of such a model",
+            "leave --model_name out, or give the folder of such a model",
             Exit.CHECKPOINT,
         )
     changes = dict(task_config)
@@ -148,14 +151,9 @@ def _draw(
     config: PreTrainedConfig,
     dtype: torch.dtype,
 ) -> PreTrainedModel:
-    try:
-        model = model_class(config)
-        model.to(dtype)  # pyright: ignore[reportArgumentType] - the library wraps it
-        _require_post_init(model)
-    except AttributeError as error:
-        if POST_INIT in str(error):
-            raise _no_post_init(model_class) from error
-        raise
+    model = _made(model_class, pretrained, config)
+    model.to(dtype)  # pyright: ignore[reportArgumentType] - the library wraps it
+    _require_post_init(model)
     head = model.get_output_embeddings()
     if head is not None and has_own_head(pretrained.config):
         # transformers ties it to the embedding; T5 v1.1 draws it by itself, this narrow.
@@ -185,16 +183,42 @@ def _load(
             trust_remote_code=False,
         )
         return loaded
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        with torch.device("meta"):
-            model_class(copy.deepcopy(config))  # raises again what is not caused by the weights
-        raise _unreadable(pretrained, where, error) from error
     except Exception as error:
+        if POST_INIT in str(error):
+            raise _no_post_init(model_class) from error
         if type(error).__name__ != "SafetensorError":
-            if POST_INIT in str(error):
-                raise _no_post_init(model_class) from error
+            with torch.device("meta"):  # raises again what is not caused by the weights
+                _made(model_class, pretrained, copy.deepcopy(config))
+        if isinstance(error, UserError) or _is_of_class(error, model_class):
             raise
         raise _unreadable(pretrained, where, error) from error
+
+
+def _made(
+    model_class: type[PreTrainedModel], pretrained: Pretrained, config: PreTrainedConfig
+) -> PreTrainedModel:
+    """The model of a configuration; a UserError if its values make none."""
+    try:
+        return model_class(config)
+    except Exception as error:
+        if POST_INIT in str(error):
+            raise _no_post_init(model_class) from error
+        is_known = isinstance(error, UserError | MemoryError) or _is_of_class(error, model_class)
+        if is_known or re.search(OUT_OF_MEMORY, str(error).lower()):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        what = f"its config.json makes no model ({reason:.70})"
+        fix = "check its values and gin's model.config"
+        raise UserError(what, f"{WHERE} {pretrained.name}", fix, Exit.CHECKPOINT) from error
+
+
+def _is_of_class(error: Exception, model_class: type[PreTrainedModel]) -> bool:
+    """Whether an exception was raised by the code of a class that is the user's own."""
+    if model_class.__module__.partition(".")[0] in ("transformers", "ke_t5"):
+        return False
+    file = getattr(sys.modules.get(model_class.__module__), "__file__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename == file
 
 
 def _align(model: PreTrainedModel) -> None:
@@ -233,7 +257,7 @@ def _unreadable(pretrained: Pretrained, where: str, error: Exception) -> UserErr
         if named:
             first_line = f"its pickle contains {named[1]:.60}, which could run code"
     return UserError(
-        f"its weights cannot be read: {first_line}",
+        f"its weights cannot be read: {first_line:.80}",
         f"{where} {pretrained.name}",
         "download or save them again",
         Exit.CHECKPOINT,

@@ -8,6 +8,7 @@ from ke_t5.config.run_config import SPLIT_FLAGS, RunConfig
 from ke_t5.errors import UserError
 from ke_t5.forms import FORMS
 from ke_t5.launchers import launched_rank
+from ke_t5.lookup.hub import find_pretrained, require_weights
 from ke_t5.pipe import Task
 from ke_t5.pipe.preprocessors import check_room
 from ke_t5.pipe.sources import unknown_split
@@ -70,6 +71,24 @@ def check_output(config: RunConfig) -> None:
     is_elsewhere = config.resume is not None and config.resume.path is not None
     if launched_rank() == 0 and not is_elsewhere:
         config.run.check_writable(keep=False)
+
+
+def check_rows(config: RunConfig, *purposes: str) -> None:
+    """Raises UserError for rows that the task refuses, before the tokenizer imports torch.
+
+    Not for a run that goes on: its rows were accepted, and its folder is to be looked for first.
+    """
+    if config.resume is not None:
+        return
+    if not config.sample:  # nobody should wait for the rows of a model that does not exist
+        found = find_pretrained(config.origin.folder)
+        if not config.model.from_scratch:
+            require_weights(found)
+    for purpose in purposes:
+        splits = getattr(config.splits, purpose)
+        for task, split in zip(config.task.members, splits, strict=True):
+            for name in check_split(split):
+                task.rows(name, config.data.folders)
 
 
 def check_model(config: RunConfig) -> None:

@@ -17,7 +17,7 @@ from ke_t5.failure import announce_run_folder
 from ke_t5.launchers import is_on_another_node
 from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights, saved_class
 from ke_t5.lookup.loader import check_form, load_model
-from ke_t5.lookup.tokenizer_fit import fit_tokenizer
+from ke_t5.lookup.tokenizer_fit import fit_tokenizer, read_config
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_names import check_class
 from ke_t5.recipes.vocabulary import VOCABULARY, bind_and_report, settle_vocabulary
@@ -104,8 +104,10 @@ def from_pre_trained(config: RunConfig, *, from_scratch: bool) -> RunConfig:
     pretrained = find_pretrained(config.origin.folder)
     if not from_scratch:
         require_weights(pretrained)
+    where = f"--pre_trained_model {pretrained.name}"
+    read_config(pretrained.config, where)  # else the tokenizer's class fails over it
     gin = settle_vocabulary(config.gin, pretrained)
-    fit_vocabulary(pretrained, where=f"--pre_trained_model {pretrained.name}")
+    fit_vocabulary(pretrained, where=where)
     origin = dataclasses.replace(config.origin, has_weights=not from_scratch)
     return dataclasses.replace(config, origin=origin, gin=gin)
 

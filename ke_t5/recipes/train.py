@@ -23,6 +23,7 @@ from ke_t5.recipes.early_checks import (
     check_lengths,
     check_model,
     check_output,
+    check_rows,
     check_splits,
     check_training,
 )
@@ -54,12 +55,13 @@ def main(flags: Namespace) -> None:
     check_splits(config)
     check_output(config)
     check_export(config)
+    config = with_splits(config, "train", "validation")
+    check_rows(config, "train", "validation")
     config = choose_model(config)
     check_export(config)  # again: --resume PATH may mean another run
     check_unused(config.run)
     check_lengths(config)
     check_model(config)
-    config = with_splits(config, "train", "validation")
     data = load_training_data(config)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     about = {"resumes": config.origin.is_resumed, "stall_timeout": config.flags["stall_timeout"]}

@@ -93,7 +93,7 @@ def has_texts(
     for name in columns:
         column = _column(dataset, name, where)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            if isinstance(column.type, pa.ExtensionType):  # JSON whose rows differ in type
+            if isinstance(column.type, pa.BaseExtensionType):  # JSON whose rows differ in type
                 has_types(dataset, where, columns={name: "text"})
             if column.null_count < len(column):
                 what, fix = f"column {name!r} is {column.type}, not text", "convert it to text"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,31 @@ def _load(name: str) -> Any:
     except Exception as error:  # tokenizers and configurations of the hub fail in every way
         if (cut_off := network_fault(error, where)) is not None:
             raise cut_off from error
+        if (broken := _broken_json(folder)) is not None:
+            raise broken from error
         first_line = (str(error).strip().splitlines() or [""])[0]
         is_told = isinstance(error, OSError | ValueError)
         reason = first_line if is_told else f"{type(error).__name__}: {first_line}"
-        raise UserError(
-            f"cannot be loaded ({reason})", where, "check the name or the folder's files"
-        ) from error
+        fix = "check the name or the folder's files"
+        what = f"cannot be loaded ({reason:.90})"
+        raise UserError(what, where, fix, Exit.CHECKPOINT) from error
+
+
+def _broken_json(folder: Path) -> UserError | None:
+    """The error for the first file of a tokenizer that is not a JSON object; None for none."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            is_object = isinstance(json.loads(file.read_text(encoding="utf-8")), dict)
+            reason = "the top level is no object"
+        except (ValueError, RecursionError) as error:
+            is_object, reason = False, f"{error!s:.80}"
+        if not is_object:
+            fix = "download or save the tokenizer again"
+            return UserError(f"not a tokenizer's JSON ({reason})", str(file), fix, Exit.CHECKPOINT)
+    return None
 
 
 def _is_cached(name: str) -> bool:

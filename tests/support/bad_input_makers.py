@@ -45,3 +45,60 @@ def model(here: Path, name: str, model_type: str = "roberta") -> None:
 @functools.cache
 def _sample_model(model_type: str) -> Path:
     return sample_model_dir(Path(mkdtemp(prefix="models-")), model_type)
+
+
+OWN_TASKS = """
+from functools import partial
+
+from ke_t5.pipe import Feature, HFDataSource, Monitor, TaskRegistry
+from ke_t5.pipe import map_over_dataset, rekey, tokenize
+from ke_t5.task import families, metrics
+from ke_t5.task.forms import Defaults
+from ke_t5.task.labels import Labels
+from ke_t5.task.utils import get_vocabulary
+
+LABELS = ("부정", "긍정")
+FILES = {{"train": "train.{suffix}", "validation": "valid.{suffix}"}}
+SOURCE = HFDataSource("{builder}", **{{"data_files": FILES, **dict({options})}})
+TAGS = Labels(("O", "B-PS", "I-PS"))
+
+
+@map_over_dataset
+def number_labels(example):
+    return {{**example, "labels": LABELS.index(example["label"])}}
+
+
+TaskRegistry.add(
+    "own_steps",
+    SOURCE,
+    (partial(rekey, key_map={{"inputs": "document", "label": "label"}}), number_labels, tokenize),
+    {{"input_ids": Feature(get_vocabulary, pad=None), "labels": Feature(rank=0, num_values=2)}},
+    keep={{"inputs": "string"}},
+    labels=LABELS,
+    metric_fns=(metrics.accuracy,),
+    best=Monitor("accuracy"),
+)
+
+
+def add(family, name, metric, score, **settings):
+    family(
+        name, SOURCE, metrics=(metric,), best=Monitor(score), defaults=Defaults(), **settings
+    )
+
+
+add(families.classification, "own_tc", metrics.accuracy, "accuracy",
+    fields={{"document": "document"}}, labels=Labels(LABELS))
+add(families.similarity, "own_sts", metrics.pearson, "pearson",
+    fields={{"sentence1": "sentence1", "sentence2": "sentence2"}}, column="score")
+add(families.tagging, "own_ner", metrics.entity_f1, "entity_f1", labels=TAGS)
+add(families.tagging, "own_ent", metrics.entity_f1, "entity_f1", labels=TAGS, column="entities")
+add(families.reading, "own_mrc", metrics.klue_mrc, "exact_match",
+    may_be_impossible=True, window_length=64)
+add(families.summarization, "own_sum", metrics.bleu, "bleu[intl]", kind="summary")
+"""
+
+
+def own_tasks(here: Path, builder: str, suffix: str, options: str = "") -> None:
+    """`mine.py`, which registers tasks of a user's over the files train and valid."""
+    code = OWN_TASKS.format(builder=builder, suffix=suffix, options=options)
+    (here / "mine.py").write_text(code, encoding="utf-8")

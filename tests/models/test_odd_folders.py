@@ -1,0 +1,142 @@
+"""Folders of models whose configuration, tokenizer or weights are odd end in one line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.lookup.hub import find_pretrained
+from ke_t5.lookup.tokenizer_fit import fit_tokenizer
+from ke_t5.models.build import build_model, quiet
+from ke_t5.task import utils
+
+SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+TASK = {"num_labels": 2}
+
+
+@pytest.fixture
+def bert(tmp_path):
+    """A folder with a masked language model."""
+    with quiet():
+        BertForMaskedLM(BertConfig(**SIZES, intermediate_size=16)).save_pretrained(tmp_path / "b")
+    return tmp_path / "b"
+
+
+def refusal(function, *arguments, **settings):
+    """The line of the UserError that a call ends in, which is one of the model's folder."""
+    with pytest.raises(UserError) as caught:
+        function(*arguments, **settings)
+    line = str(caught.value)
+    assert caught.value.exit_code == Exit.CHECKPOINT and "\x1b" not in line
+    return line
+
+
+def change(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "not JSON (Expecting value"),
+        (b"[" * 100_000, "not JSON (maximum recursion depth"),
+        (b"\xff\xfe\x00", "not JSON ('utf-8' codec"),
+        (b"[]", "names no model_type"),
+        (b'{"model_type": 5}', "names no model_type"),
+        (b'{"model_type": ["bert"]}', "names no model_type"),
+        (None, "cannot be read (Is a directory)"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read(bert, content, what):
+    (bert / "config.json").unlink()
+    if content is None:
+        (bert / "config.json").mkdir()
+    else:
+        (bert / "config.json").write_bytes(content)
+    assert refusal(find_pretrained, bert).startswith(f"error: {bert}/config.json: {what}")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"vocab_size": "many"}, "Field 'vocab_size' expected int, got str (value: 'many'"),
+        ({"id2label": ["a"]}, "AttributeError: 'list' object has no attribute 'items'"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_before_the_tokenizer(bert, values, reason):
+    change(bert, **values)
+    raw = json.loads((bert / "config.json").read_text())
+    line = refusal(fit_tokenizer, None, raw, where="--pre_trained_model b")
+    assert line.startswith(
+        f"error: --pre_trained_model b: its config.json cannot be read ({reason}"
+    )
+    assert len(line) <= 200
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"hidden_size": -16}, "RuntimeError: Trying to create tensor with negative dimension"),
+        ({"hidden_size": 0}, "ZeroDivisionError"),
+        ({"hidden_size": 15}, "ValueError: The hidden size (15) is not a multiple"),
+        ({"hidden_act": "nope"}, "KeyError: 'nope'"),
+        ({"hidden_dropout_prob": 5}, "ValueError: dropout probability"),
+        ({"pad_token_id": 999}, "AssertionError: Padding_idx must be within"),
+        ({"initializer_range": float("nan")}, "RuntimeError: normal expects std"),
+        ({"_attn_implementation": "evil/kernel"}, "ImportError"),
+    ],
+)
+@pytest.mark.parametrize("from_scratch", [True, False])
+def test_values_that_make_no_model(bert, values, reason, from_scratch):
+    if from_scratch or "initializer_range" not in values:
+        change(bert, **values)
+        line = refusal(
+            build_model, BertForSequenceClassification, bert,
+            from_scratch=from_scratch, seed=1, task_config=TASK,
+        )  # fmt: skip
+        assert "config.json makes no model" in line and reason in line or not from_scratch
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[torch.zeros(2)], torch.zeros(2), {"a": numpy.zeros(3)}, torch.nn.Linear(2, 2)],
+    ids=["list", "tensor", "array", "module"],
+)
+def test_pickled_weights_that_are_no_weights(bert, content):
+    (bert / "model.safetensors").unlink()
+    torch.save(content, bert / "pytorch_model.bin")
+    line = refusal(
+        build_model, BertForSequenceClassification, bert,
+        from_scratch=False, seed=1, task_config=TASK,
+    )  # fmt: skip
+    assert "its weights cannot be read: " in line and "Re-running" not in line
+    if not isinstance(content, list | torch.Tensor):
+        assert "its pickle contains" in line and "which could run code" in line
+
+
+@pytest.mark.parametrize(
+    "index", ["", "[]", '{"metadata": {}}', '{"weight_map": {"a": "model-1.safetensors"}}']
+)
+def test_an_index_of_weights_that_is_none(bert, index):
+    (bert / "model.safetensors").unlink()
+    (bert / "model.safetensors.index.json").write_text(index)
+    refusal(
+        build_model, BertForSequenceClassification, bert,
+        from_scratch=False, seed=1, task_config=TASK,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"a": '])
+def test_a_file_of_a_tokenizer_that_is_not_json_is_named(tmp_path, name, content):
+    (tmp_path / "tokenizer.json").write_bytes(b"{}")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / name).write_bytes(content)
+    line = refusal(utils._load, str(tmp_path))
+    assert line.startswith(f"error: {tmp_path / name}: not a tokenizer's JSON (")
