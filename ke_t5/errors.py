@@ -100,8 +100,11 @@ def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
     if len(text) <= limit:
         return text
     end = f"; {fix}" if fix and text.endswith(f"; {fix}") and len(fix) < limit // 2 else ""
-    end = end or text[-limit // 3 :].partition(" ")[2]  # what to do stands at the end
-    return f"{text[: limit - len(end) - 5].rstrip(' ,;')} ... {end}" if end else text[:limit]
+    end = end or text[-limit // 3 :]  # what to do stands at the end
+    head = text[: limit - len(end) - 4]
+    if " " in head[-20:]:
+        head = head.rpartition(" ")[0]
+    return f"{head.rstrip(' ,;')} ...{end}"
 
 
 def _with_short_words(text: str, limit: int, longest: int) -> str:

@@ -14,6 +14,7 @@ from ke_t5.errors import Exit, UserError
 
 OUT_OF_MEMORY = "out of memory|allocate memory|not enough memory|status_alloc_failed"
 DISK_FULL = "no space left on device|disk quota exceeded|os error 28"
+FILE_TOO_LARGE = r"file too large|os error 27\b"
 CONNECTION_LOST = "connection (closed|reset) by peer|remote process exited|broken pipe"
 UNREACHABLE = "connection refused|timed? ?out|connectfullmesh|failed to connect|no route to host"
 PORT_TAKEN = "eaddrinuse|address already in use"
@@ -31,7 +32,10 @@ def machine_fault(
     if isinstance(error, UserError) or not isinstance(error, Exception):
         return None
     names = {cls.__name__ for cls in type(error).__mro__}
-    is_technical = bool(names & {"RuntimeError", "OSError", "MemoryError", "SafetensorError"})
+    # tokenizers raises a plain Exception.
+    is_technical = type(error) is Exception or bool(
+        names & {"RuntimeError", "OSError", "MemoryError", "SafetensorError"}
+    )
     text = str(error).lower() if is_technical else ""
     if names & {"MemoryError", "OutOfMemoryError"} or re.search(OUT_OF_MEMORY, text):
         return _memory_fault(str(error))
@@ -40,6 +44,9 @@ def machine_fault(
     if number in (errno.ENOSPC, errno.EDQUOT) or re.search(DISK_FULL, text):
         fix = "free some space, or choose another --output_dir or --hf_cache_dir"
         return UserError("no space left on the disk", place, fix, Exit.MACHINE)
+    if number == errno.EFBIG or re.search(FILE_TOO_LARGE, text):
+        fix = "raise the limit (ulimit -f), or choose another --output_dir or --hf_cache_dir"
+        return UserError("a file would be larger than is allowed", place, fix, Exit.MACHINE)
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         fix = "check its owner and permissions, or choose another folder"
         return UserError(os.strerror(number).lower(), place, fix, Exit.MACHINE)

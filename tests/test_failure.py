@@ -188,6 +188,14 @@ class SafetensorError(Exception):
             SafetensorError("Error while serializing: I/O error: No space left (os error 28)"),
             "error: disk: no space left on the disk; free some space",
         ),
+        (  # as tokenizers raises it
+            Exception("No space left on device (os error 28)"),
+            "error: disk: no space left on the disk; free some space",
+        ),
+        (
+            Exception("File too large (os error 27)"),
+            "error: disk: a file would be larger than is allowed; raise the limit (ulimit -f)",
+        ),
         (
             PermissionError(errno.EACCES, "Permission denied", "out"),
             "error: out: permission denied; check its owner and permissions",
