@@ -222,7 +222,10 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Removes the temporary files that killed processes have left; `weights` has its own."""
-        for folder in (self.path, self.path / "eval", self.path / "trained_rows"):
+        evaluations = self.path / "eval"
+        for folder in (self.path, self.path / "trained_rows", evaluations):
+            remove_leftovers(folder)
+        for folder in evaluations.iterdir() if evaluations.is_dir() else ():
             remove_leftovers(folder)
 
     def check_writable(self, *, keep: bool = True) -> None:

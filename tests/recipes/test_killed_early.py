@@ -29,6 +29,9 @@ def killed(whole, tmp_path):
     for name in ("last.json", "best.json"):
         (folder / "weights" / name).unlink()
     shutil.rmtree(folder / "eval")
+    (folder / "eval" / "test").mkdir(parents=True)
+    (folder / "eval" / "test" / f"confusion.png.tmp-{DEAD}").touch()
+    (folder / "eval" / f"validation.tmp-{DEAD}").mkdir()
     (folder / f"run.json.tmp-{DEAD}").touch()
     (folder / f".write-test.tmp-{DEAD}").touch()
     (folder / "trained_rows" / f"klue_tc.npy.tmp-{DEAD}").touch()
@@ -46,6 +49,7 @@ def test_it_starts_again_in_its_place_and_leaves_nothing(killed, whole, cache_di
     train(*WORDS, "--resume", "auto", output=killed, cache=cache_dir)
     assert "has no checkpoint yet, the run starts again" in capfd.readouterr().err
     assert state_files(killed) == state_files(whole)
+    (run_folder(killed) / "eval" / "test").rmdir()  # a test's, which stays
     assert names_in(killed) == names_in(whole)
 
 
