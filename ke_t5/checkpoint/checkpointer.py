@@ -61,7 +61,7 @@ class Checkpointer:
         state = self.state
         progress = load_checkpoint(checkpoint, model=state.module, optimizer=state.optimizer)
         state.step, state.rows = progress["step"], progress["rows"]
-        state.loss_sum = torch.tensor(progress["loss_sum"], dtype=torch.float64)
+        state.loss_sum = torch.tensor(_own_loss(progress, self.ranks), dtype=torch.float64)
         state.loss_steps = progress["loss_steps"]
         self.best, self.waited = progress["best"], progress["waited"]
         # Checkpoints of older versions do not know when they were validated.
@@ -138,6 +138,7 @@ class Checkpointer:
             "step": self.state.step,
             "rows": self.state.rows,
             "loss_sum": _mean_loss(self.state, self.ranks),
+            "loss_shares": self.ranks.gather(float(self.state.loss_sum)),
             "loss_steps": self.state.loss_steps,
             "epoch_steps": self.epoch_steps,
             "best": self.best,
@@ -146,6 +147,13 @@ class Checkpointer:
             "closing": self.closing,
             "fixed": self.settings,
         }
+
+
+def _own_loss(progress: dict[str, Any], ranks: Ranks) -> float:
+    """This rank's share of the loss since the last logged step: on another number of processes,
+    and of an older checkpoint, the mean of the shares, which may differ in the last bit."""
+    shares = progress.get("loss_shares", ())
+    return shares[ranks.rank] if len(shares) == ranks.size else progress["loss_sum"]
 
 
 def _mean_loss(state: TrainState, ranks: Ranks) -> float:

@@ -260,8 +260,8 @@ def read_progress(path: Path) -> dict:
 # Name -> the types of its value.
 _PROGRESS: dict[str, tuple[type, ...]] = {
     "step": (int,), "rows": (int,), "loss_sum": (float, int), "loss_steps": (int,),
-    "epoch_steps": (int, NoneType), "waited": (int,), "validated": (int,), "fixed": (dict,),
-    "best": (dict, NoneType), "closing": (dict, NoneType),
+    "loss_shares": (list,), "epoch_steps": (int, NoneType), "waited": (int,), "validated": (int,),
+    "fixed": (dict,), "best": (dict, NoneType), "closing": (dict, NoneType),
 }  # fmt: skip
 _VALIDATION: dict[str, tuple[type, ...]] = {
     "step": (int,), "score": (float, int, NoneType), "scores": (dict,), "is_best": (bool,)
@@ -275,6 +275,8 @@ def _check_progress(progress: dict, types: dict = _PROGRESS) -> None:
         if isinstance(value, int) and abs(value) >= 1 << 63:
             raise OverflowError(f"{name} is {value!r:.40}")
     if types is _PROGRESS:
+        for share in progress.get("loss_shares", ()):
+            _check_progress({"step": 0, "loss_sum": share})
         for name in ("best", "closing"):
             if progress.get(name) is not None:
                 validation = {"score": "", "scores": None, **progress[name]}

@@ -15,7 +15,8 @@ from ke_t5.config.resume import BEST, LAST, ResumeRequest
 
 ALONE = SimpleNamespace(
     is_main=True, device=torch.device("cpu"), mean=lambda value: value,
-    broadcast=lambda value: value, barrier=lambda: None,
+    broadcast=lambda value: value, barrier=lambda: None, gather=lambda value: [value],
+    rank=0, size=1,
 )  # fmt: skip
 
 
@@ -53,6 +54,20 @@ def test_what_is_saved_is_restored(tmp_path):
     assert [one.step, one.rows, one.loss_sum.item(), one.loss_steps] == [4, 8, 0.25, 1]
     assert_same_bits(one.module.state_dict(), two.module.state_dict())
     assert_same_bits(one.optimizer.state_dict(), two.optimizer.state_dict())
+
+
+def test_each_process_has_its_own_share_of_the_loss_again(tmp_path):
+    """A mean that is read back by both adds up to another last bit."""
+    shares, saved = [38.1, 0.2 + 0.1], checkpointer(tmp_path, step=4)
+    saved.ranks = SimpleNamespace(**{**vars(ALONE), "gather": lambda _: shares})
+    saved.save()
+    found = []
+    for rank, size in ((0, 2), (1, 2), (0, 1), (2, 4)):
+        other = checkpointer(tmp_path)
+        other.ranks = SimpleNamespace(**{**vars(ALONE), "rank": rank, "size": size})
+        other.load(find_checkpoint(tmp_path / "weights", LAST))
+        found.append(other.state.loss_sum.item())
+    assert found == [*shares, 0.25, 0.25]
 
 
 def test_the_first_of_two_equal_scores_is_the_best(tmp_path):
