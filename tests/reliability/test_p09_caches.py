@@ -74,7 +74,9 @@ CHANGES = {
         p.edit("site-packages/toolbox.py", "0", "1"),
         p.edit("site-packages/toolbox-1.0.dist-info/METADATA", "1.0", "1.1"),
     ],
-    "a step more": lambda p: p.edit("tasks.py", "STEPS = [", "STEPS = [prepared, "),
+    "a step more": lambda p: p.edit(
+        "tasks.py", "STEPS = [", "STEPS = [map_over_dataset(lambda e: {**e, 'text': '가'}), "
+    ),
     "a lambda": lambda p: [
         p.edit("tasks.py", "clean(example[", "(lambda x: clean(x) + ' 마')(example["),
     ],
@@ -103,7 +105,9 @@ FEW = (
 # What makes the same examples.
 HARMLESS = {
     "nothing": lambda p: {},
-    "a comment and a docstring": lambda p: p.edit("text.py", "def", '"""Cleans."""\n# so\n\n\ndef'),
+    "a comment and a docstring": lambda p: p.edit(
+        "text.py", "    return", '    """Cleans."""\n    # so\n    return'
+    ),
     "an unrelated module": lambda p: p.write("unrelated.py", "x = 2\n"),
     "the files' times": lambda p: [p.write(name, (p.folder / name).read_text(encoding="utf-8"))
                                    for name in ("data.jsonl", "labels.py", "words.txt")],
@@ -142,15 +146,15 @@ def test_a_change_makes_new_examples_once(names, tmp_path, tally):
 
 
 def copy_of(project, folder):
-    """A project in another folder, as fresh there as the first; with the first one's cache."""
+    """A project in another folder, as fresh there as the first, with a copy of its cache."""
     made = CacheProject(folder)
     for file in (path for path in project.folder.rglob("*.py*") if path.is_file()):
         target = folder / file.relative_to(project.folder)
         target.parent.mkdir(exist_ok=True)
         shutil.copy2(file, target)
-    made.cache = project.cache
+    shutil.copytree(project.cache, made.cache)
     made.prepare()
-    made.num_builds()
+    assert made.num_builds() == 0
     return made
 
 

@@ -60,7 +60,9 @@ def prepared(example, *, mark="."):
     }
 
 
-STEPS = [functools.partial(prepared, mark=" 가"), functools.partial(tokenize, source="text")]
+STEPS = [functools.partial(prepared, mark=" 가"), functools.partial(
+    tokenize, source="text", limit="inputs"
+)]
 TASK = Task(
     "own", HFDataSource("json", data_files={"train": "data.jsonl"}), STEPS,
     {"input_ids": Feature(vocabulary, pad=None), "labels": Feature(rank=0, num_values=3)},
