@@ -105,7 +105,7 @@ def recorded(root: Path) -> Iterator[Trace]:
             options = options if dir_fd is None else {**options, "dir_fd": dir_fd}
             result = function(*args, **options)
             if names and names[0] is not None and kind and result is not False:
-                trace.add(Operation(kind, names[0], names[1] if len(names) > 1 else ""))
+                trace.add(Operation(kind, names[0], names[1] or "" if len(names) > 1 else ""))
             return result
 
         return watched
