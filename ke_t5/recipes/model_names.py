@@ -111,8 +111,8 @@ def check_class(config: RunConfig, saved: str | None, where: str) -> None:
         what = f"its weights were saved by {saved}, not by {name}"
         raise UserError(what, where, f"add --model_name {saved}", Exit.CHECKPOINT)
     logger.warning(
-        "%s: saved by %s, but --model_name reads it as %s: these are not the scores of the model "
-        "that was trained", where, saved, name,
+        "--model_name reads weights of %s as %s, which scores another model than was trained",
+        saved, name,
     )  # fmt: skip
 
 
