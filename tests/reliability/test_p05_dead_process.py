@@ -10,7 +10,7 @@ from itertools import product
 import pytest
 from support.injected import PLACES, write_module
 from support.processes import Script, free_port, rank_variables
-from support.recipe_runs import SMALL
+from support.recipe_runs import SMALL, command
 
 from ke_t5.errors import Exit
 
@@ -85,3 +85,16 @@ def test_all_processes_end_and_name_the_one_that_failed(kind, place, tmp_path, c
     rank = (KINDS.index(kind) + list(PLACES).index(place)) % 2
     seconds = check(tmp_path / "run", cache_dir, kind, place, rank)
     notes.append(f"{kind} while {place}, process {rank}: all ended after {seconds:.0f} s")
+
+
+@pytest.mark.full
+def test_torchrun_starts_it_again_and_it_continues(tmp_path, cache_dir, monkeypatch):
+    monkeypatch.setenv("FAULT", "kill training 1")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    flags = (*write_module(tmp_path), "--output_dir", "out", "--hf_cache_dir", cache_dir)
+    done = command(
+        *TRAIN, *flags, "--save_every", 1, launcher=(*torchrun, "--max-restarts=3"), folder=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "error: process 1 on " in done.stderr and "(step 1)" in done.stderr
+    assert not list(tmp_path.glob("out/*/*/error.json"))
