@@ -34,13 +34,13 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
     while hasattr(feature, "feature"):
         feature = feature.feature
     feature = feature[field] if field else feature
-    for value in _values_of(table, field).unique().to_pylist() if len(dataset) else ():
+    for value in _unique(dataset[name] if _is_mixed(table) else _values_of(table, field)):
         named = name_classes(value, feature)
         try:
             labels.id_of(named)
         except KeyError:
-            rows = enumerate(table)
-            row = next(i for i, row in rows if _has(row.as_py(), field, value))
+            values = dataset[name] if _is_mixed(table) else (row.as_py() for row in table)
+            row = next(i for i, row in enumerate(values) if _has(row, field, value))
             value = getattr(named, "name", None) or value
             problem = _unknown_label(value, f"{where}, row {row}", labels=labels, column=column)
             raise problem from None
@@ -52,6 +52,19 @@ def _type_of_labels(dataset: datasets.Dataset, name: str, field: str) -> Any:
         return [{field: "label"}]
     is_list = name in dataset.column_names and hasattr(dataset.features[name], "feature")
     return ["label"] if is_list else "label"
+
+
+def _is_mixed(column: Any) -> bool:
+    """Whether a column is JSON whose rows differ in type, of which Arrow knows the text only."""
+    import pyarrow as pa
+
+    return isinstance(column.type, pa.BaseExtensionType)
+
+
+def _unique(values: Any) -> list:
+    if hasattr(values, "unique"):
+        return values.unique().to_pylist() if len(values) else []
+    return list({repr(value): value for value in values}.values())
 
 
 def _values_of(column: Any, field: str) -> Any:
@@ -93,7 +106,7 @@ def has_texts(
     for name in columns:
         column = _column(dataset, name, where)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            if isinstance(column.type, pa.BaseExtensionType):  # JSON whose rows differ in type
+            if _is_mixed(column):
                 has_types(dataset, where, columns={name: "text"})
             if column.null_count < len(column):
                 what, fix = f"column {name!r} is {column.type}, not text", "convert it to text"

@@ -81,3 +81,12 @@ def test_no_value_is_too_odd_for_a_label(label):
     with pytest.raises(UserError, match="here, row 0: ") as caught:
         checks.known_labels(dataset, "here", labels=Labels(("0", "1")), column="label")
     assert len(str(caught.value)) <= 190
+
+
+def test_labels_of_several_types_are_one_by_one_in_the_list(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"label": "a"}\n{"label": 1}\n{"label": 2}\n')
+    cache = str(tmp_path / "cache")
+    dataset = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=cache)
+    with pytest.raises(UserError, match="here, row 2: label 2 is not in the list"):
+        checks.known_labels(dataset, "here", labels=Labels(("a", "1")), column="label")
