@@ -25,6 +25,7 @@ from support.bad_inputs import (
 from support.cold_torch import ColdServer, Ended
 
 from ke_t5.errors import LONGEST_LINE
+from ke_t5.sample import sample_data_dir
 
 pytestmark = pytest.mark.promise("P8")
 CASES = [
@@ -46,8 +47,10 @@ KEEP_LINES = "KE_T5_KEEP_LINES" in os.environ
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A user's home, whose cache has the sample as soon as a case has used it."""
-    return tmp_path_factory.mktemp("home")
+    """A user's home, whose cache has the sample."""
+    folder = tmp_path_factory.mktemp("home")
+    sample_data_dir(folder / ".cache" / "ke_t5")
+    return folder
 
 
 @pytest.fixture(scope="module")
