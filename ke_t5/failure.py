@@ -83,9 +83,10 @@ def run_and_exit(
     keep_standard_streams()
     stops.end_overdue(_end_overdue)
     heartbeat.end_with(_end_with)
-    with stops.listening():
+    with stops.postponed(), stops.listening():
         try:
-            code = main() or 0
+            with stops.at_once():
+                code = main() or 0
             stops.ending()
             sign_out()
         except SystemExit:

@@ -28,6 +28,7 @@ class Form:
         loss_reduction: what the mean loss is a mean over, unless the task says otherwise.
         pipeline: the pipeline of transformers that serves it.
         predicts_tags: predictions are one tag per token or character.
+        reads_passages: an input is a question and a passage.
         needs_text: predictions are characters, words or passages of the row's text.
         reads_pooler: transformers' classes may read a pooler that the checkpoint lacks.
         unlimited_form: the form with the same labels whose scores no tokenizer limits.
@@ -43,6 +44,7 @@ class Form:
     loss_reduction: str = "rows"
     pipeline: str | None = None
     predicts_tags: bool = False
+    reads_passages: bool = False
     needs_text: bool = False
     reads_pooler: bool = False
     unlimited_form: str | None = None
@@ -101,6 +103,7 @@ _ROWS = (
         reducer="span_logits",
         loss_reduction="start_end",
         pipeline="question-answering",
+        reads_passages=True,
         needs_text=True,
     ),
     Form(

@@ -43,8 +43,9 @@ def _check_lengths_of(task: Task, lengths: dict[str, int]) -> None:
 
 def _is_pair(task: Task, tokenizer: Any) -> bool:
     """Whether the tokenizer gets two segments: premise and hypothesis, question and passage."""
-    reads_passages = task.form == "question_answering" and tokenizer.sep_token is not None
-    return reads_passages or isinstance(input_form(task, tokenizer), dict)
+    has_separator = tokenizer.sep_token is not None
+    is_read = FORMS[task.form].reads_passages and has_separator
+    return is_read or isinstance(input_form(task, tokenizer), dict)
 
 
 def check_splits(config: RunConfig) -> None:

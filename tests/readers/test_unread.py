@@ -85,4 +85,4 @@ def test_a_release_in_the_wrong_place_is_named_where_nothing_is_read(tmp_path, n
     source = ReleaseSource(kor_corpora.NSMC)
     with pytest.raises(UserError) as caught:
         source.rows("train", Folders(tmp_path, tmp_path / "cache"))
-    assert f"no raw release of nsmc there (found {name}), and " in str(caught.value)
+    assert f"no nsmc there (found {name}), and " in str(caught.value)

@@ -155,21 +155,23 @@ def test_a_model_of_another_task_with_equal_labels_is_reported(tmp_path, cache_d
     ],
 )
 def test_an_export_replaces_only_an_older_one_of_its_task(tmp_path, card, task, message):
-    (tmp_path / "config.json").write_text("{}")
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
     if card is not None:
-        (tmp_path / "README.md").write_text(card)
+        (folder / "README.md").write_text(card)
     config = SimpleNamespace(
         run=RunFolder(tmp_path / "run"), task=SimpleNamespace(name=task),
         model=SimpleNamespace(pre_trained_model="elsewhere"),
     )  # fmt: skip
     if message is None:
-        check_target(config, tmp_path)
+        check_target(config, folder)
     else:
         with pytest.raises(UserError, match=f"--hf_path .*{message}"):
-            check_target(config, tmp_path)
-    config.model.pre_trained_model = str(tmp_path)
+            check_target(config, folder)
+    config.model.pre_trained_model = str(folder)
     with pytest.raises(UserError, match="the run starts from this model"):
-        check_target(config, tmp_path)
+        check_target(config, folder)
 
 
 def test_weights_in_a_folder_are_told_apart_by_their_bytes(tmp_path):

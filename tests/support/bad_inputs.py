@@ -153,7 +153,10 @@ def start_cold(case: BadInput, folder: Path, home: Path) -> Ended:
     done = subprocess.run(
         args, cwd=folder, env=environment(home, case), capture_output=True, timeout=120
     )
-    output, errors = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
+    output, errors = (
+        stream.decode(errors="replace").replace(f"{ROOT}/", "")
+        for stream in (done.stdout, done.stderr)
+    )
     return Ended(done.returncode, output, errors, [])
 
 

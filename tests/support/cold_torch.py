@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -135,10 +134,13 @@ def _start(args: list[str], folder: str, environment: dict[str, str], place: str
     os.environ.update(environment)
     os.chdir(folder)
     os._exit, ke_t5.failure.STARTED, tempfile.tempdir = end, time.time(), None
-    sys.argv, sys.path[0] = args, str(ROOT)
+    script, *words = args
+    # As if it were started in the clone, whose path would be in some lines.
+    sys.argv, sys.path[0] = [Path(script).name, *words], str(ROOT)
     code = 1
     try:
-        runpy.run_path(args[0], run_name="__main__")
+        program = compile(Path(script).read_text(encoding="utf-8"), script, "exec")
+        exec(program, {"__name__": "__main__", "__file__": script})
     except SystemExit as error:
         code = int(error.code or 0)
     except BaseException:

@@ -1,6 +1,6 @@
 """What a run does to a folder, operation by operation, and the states that a crash can leave.
 
-`recorded` notes each rename, swap and fsync below a folder, and between two of them what was
+`recorded` notes each rename, link, swap and fsync below a folder, and between two of them what was
 written, made or removed. `states` replays every prefix: with all that was done by then (a killed
 process), or with what had been flushed only (a power failure, on a disk that keeps nothing else).
 """
@@ -25,7 +25,7 @@ Tree = dict[str, bytes | None]  # path -> content, None for a folder
 
 
 class Operation(NamedTuple):
-    """One change: "write" (or make), "remove", "rename", "exchange" or "fsync"."""
+    """One change: "write" (or make), "remove", "rename", "link", "exchange" or "fsync"."""
 
     kind: str
     path: str
@@ -79,6 +79,8 @@ def apply(tree: Tree, operation: Operation) -> None:
         tree[path] = content
     elif kind == "remove":
         tree.pop(path, None)
+    elif kind == "link":
+        tree[other] = tree[path]
     elif kind in ("rename", "exchange"):
         moved = {other + name[len(path) :]: name for name in _below(tree, path)}
         back = {path + name[len(other) :]: name for name in _below(tree, other)}
@@ -123,6 +125,7 @@ def recorded(root: Path) -> Iterator[Trace]:
             patch.setattr(os, name, watch(getattr(os, name), ""))
         for name in ("rename", "replace"):
             patch.setattr(os, name, watch(getattr(os, name), "rename"))
+        patch.setattr(os, "link", watch(os.link, "link"))
         patch.setattr(os, "fsync", watch(os.fsync, "fsync"))
         patch.setattr(files, "exchange", watch(files.exchange, "exchange"))
         patch.setattr(HashedFile, "write", write)
@@ -165,6 +168,9 @@ def flushed_states(operations: list[Operation]) -> Iterator[tuple[Operation, Tre
             entries.setdefault(name, _Node(content)).content = content
         elif kind == "remove":
             entries.pop(name, None)
+        elif kind == "link":
+            targets, target = parent(other)
+            targets[target] = entries[name]
         elif kind in ("rename", "exchange"):
             targets, target = parent(other)
             moved = entries.pop(name)
