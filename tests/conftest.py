@@ -26,6 +26,7 @@ def no_gin_bindings():
 def pytest_addoption(parser):
     """The options of the matrix of faults (tests/reliability)."""
     parser.addoption("--full", action="store_true", help="all cases of the matrix of faults")
+    parser.addoption("--until", type=float, help="seconds since 1970: no test starts later")
     parser.addoption("--promises", help="only the tests of these promises: P1,P3")
 
 

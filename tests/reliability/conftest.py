@@ -6,6 +6,8 @@ cases that are not marked `full`; `python -m tests.reliability` runs them all.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from reliability.matrix import Tally
 
@@ -27,8 +29,12 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def promise(request, record_property):
-    """Tells the matrix which promise the test is of."""
+    """Tells the matrix which promise the test is of, and whether there is time left for it."""
     record_property("promise", request.node.get_closest_marker("promise").args[0])
+    until = request.config.getoption("--until")
+    if until and time.time() > until:
+        record_property("skipped", True)
+        pytest.skip("no time left")
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -23,6 +23,9 @@ PROMISES = {
     "P11": "Memory does not grow with the data",
     "P12": "A value that is not finite stops the run before it reaches the weights on disk",
 }
+
+
+Result = dict[str, Any]  # of a promise: cases, not_run, seconds, failures, notes, date, with
 
 
 class Tally:
@@ -46,51 +49,69 @@ class Matrix:
     """A pytest plugin: how many cases of each promise there were, and which failed."""
 
     def __init__(self, promises: Sequence[str]) -> None:
-        self._promises = promises
-        self._cases: dict[str, int] = defaultdict(int)
-        self._seconds: dict[str, float] = defaultdict(float)
-        self._failures: dict[str, list[str]] = defaultdict(list)
-        self._notes: dict[str, list[str]] = defaultdict(list)
+        self._results = {
+            promise: {"cases": 0, "not_run": 0, "seconds": 0.0, "failures": [], "notes": []}
+            for promise in promises
+        }
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called for the setup, call and teardown of each test, also of those of other workers."""
         properties = dict(report.user_properties)
-        promise = properties.get("promise")
-        if promise is None:
+        result = self._results.get(properties.get("promise", ""))
+        if result is None:
             return
-        self._seconds[promise] += report.duration
+        result["seconds"] += report.duration
         failures = properties.get("failures", [])
-        name = report.nodeid.rpartition("::")[2]
         if report.failed and not (report.when == "teardown" and failures):
+            name = report.nodeid.rpartition("::")[2]
             crash = getattr(report.longrepr, "reprcrash", None)
             text = " ".join((crash.message if crash else str(report.longrepr)).split())
-            self._failures[promise].append(f"{name}: {text:.300}")
-        if report.when == "teardown" and not properties.get("skipped"):
-            self._cases[promise] += properties.get("cases", 1)
-            self._failures[promise] += failures
-            self._notes[promise] += properties.get("notes", [])
+            result["failures"].append(f"{name}: {text:.300}")
+        if report.when == "teardown":
+            if properties.get("skipped"):
+                result["not_run"] += 1
+                return
+            result["cases"] += properties.get("cases", 1)
+            result["failures"] += failures
+            result["notes"] += properties.get("notes", [])
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether each promise had cases, and none failed."""
-        return all(self._cases[name] and not self._failures[name] for name in self._promises)
-
-    def page(self, versions: dict[str, str]) -> str:
-        """RELIABILITY.md."""
+    def results(self, versions: Mapping[str, str]) -> dict[str, Result]:
+        """What was found of each promise, with the date and the versions."""
         date = f"{datetime.now(UTC):%Y-%m-%d}"
-        lines = [
-            "# Reliability", "",
-            "`python -m tests.reliability` injected these faults into real runs.", "",
-            f"{date}; " + ", ".join(f"{name} {number}" for name, number in versions.items()), "",
-            "| promise | | cases | passed | seconds |", "|---|---|---|---|---|",
-        ]  # fmt: skip
-        for promise in self._promises:
-            cases = self._cases[promise]
-            passed = max(0, cases - len(self._failures[promise]))
-            row = (promise, PROMISES[promise], cases, passed, f"{self._seconds[promise]:.0f}")
-            lines.append(f"| {' | '.join(map(str, row))} |")
-        for title, found in (("Measured", self._notes), ("Failing", self._failures)):
-            texts = [f"* {name}: {text}" for name in self._promises for text in found[name]]
-            lines += ["", f"## {title}", "", *(texts or ["Nothing."])]
-        return "\n".join(lines) + "\n"
+        named = ", ".join(f"{name} {number}" for name, number in versions.items())
+        return {
+            promise: {**result, "seconds": round(result["seconds"]), "date": date, "with": named}
+            for promise, result in self._results.items()
+        }
+
+
+def is_kept(result: Result) -> bool:
+    """Whether a promise had cases, all of them were run, and none failed."""
+    return bool(result["cases"]) and not result["failures"] and not result["not_run"]
+
+
+def page(results: Mapping[str, Result]) -> str:
+    """RELIABILITY.md."""
+    lines = [
+        "# Reliability", "",
+        "`python -m tests.reliability` injected these faults into real runs. A promise that was",
+        "not run to its end, or of which a case fails, is not proven.", "",
+        "| promise | | cases | passed | tests not run | seconds of tests | date |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for promise, title in PROMISES.items():
+        if promise not in results:
+            lines.append(f"| {promise} | {title} | not run | | | | |")
+            continue
+        result = results[promise]
+        passed = max(0, result["cases"] - len(result["failures"]))
+        numbers = (result[name] for name in ("not_run", "seconds", "date"))
+        row = (promise, title, result["cases"], passed, *numbers)
+        lines.append(f"| {' | '.join(map(str, row))} |")
+    for title, name in (("Measured", "notes"), ("Failing", "failures")):
+        texts = [f"* {promise}: {text}" for promise in results for text in results[promise][name]]
+        lines += ["", f"## {title}", "", *(texts or ["Nothing."])]
+    versions = {result["with"] for result in results.values()}
+    lines += ["", "## Versions", "", *(f"* {names}" for names in sorted(versions))]
+    return "\n".join(lines) + "\n"
