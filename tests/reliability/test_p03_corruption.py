@@ -225,5 +225,7 @@ def test_commands(output, cache_dir, tally):
         flip(checkpoint / "model.safetensors")
         done = run_script("train_ddp.py", *TRAIN, "--seed", "1", "--resume", "auto", *places)
         assert done.returncode == 0, done.stderr
-        assert f"--resume auto skips {checkpoint}: model.safetensors is damaged" in done.stderr
+        # Of a long path the line has only the end.
+        assert "--resume auto skips " in done.stderr
+        assert f"{checkpoint.name}: model.safetensors is damaged" in done.stderr
         assert find_fault(checkpoint) is None, "not written again"
