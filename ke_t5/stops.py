@@ -42,8 +42,8 @@ def requested() -> bool:
 
 
 def check() -> None:
-    """Raises KeyboardInterrupt if the process was asked to stop."""
-    if requested():
+    """Raises KeyboardInterrupt if the process was asked to stop, and is not about to end."""
+    if requested() and not _State.is_over:
         raise KeyboardInterrupt
 
 

@@ -165,3 +165,12 @@ def test_a_full_disk_under_the_output_is_told(tmp_path):
         "error: disk: no space left on the disk; free some space, or choose another --output_dir "
         "or --hf_cache_dir\n",
     )
+
+
+def test_a_process_that_reports_its_end_is_not_interrupted(monkeypatch):
+    monkeypatch.setattr(stops._State, "noted_at", 1.0)
+    monkeypatch.setattr(stops._State, "is_over", False)
+    with pytest.raises(KeyboardInterrupt):
+        stops.check()
+    stops.ending()
+    stops.check()
