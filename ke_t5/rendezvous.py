@@ -212,7 +212,9 @@ def post_fault(line: str, code: int) -> None:
         store.set("fault", json.dumps(fault))
         others = [other for other in range(size) if other != rank]
         hosts = rank == 0 and not is_store_of_launcher()
-        end = time.monotonic() + FAREWELL_SECONDS * (6 if hosts else 1)
+        # A stop signal reaches all processes of a machine: hardly one is left to read it.
+        is_patient = hosts and not stops.requested()
+        end = time.monotonic() + FAREWELL_SECONDS * (6 if is_patient else 1)
         while time.monotonic() < end:
             waiting = sum(store.check([f"ready/{other}"]) for other in others)
             if store.add("fault_seen", 0) >= (len(others) if hosts else waiting):
