@@ -48,10 +48,7 @@ CHANGES = {
     "a helper's code": lambda p: p.edit("text.py", "strip(text)\n", 'strip(text) + " 나"\n'),
     "a helper of the helper": lambda p: p.edit("deeper/still.py", ".strip()", ".strip() + ' 다'"),
     "a helper of the helper at equal size and time": lambda p: p.edit(
-        "deeper/still.py",
-        ".strip()",
-        ".upper(3)[:1]".replace("upper(3)", "strip()")[:8],
-        keeps_time=True,
+        "deeper/still.py", ".strip()", "[1:]    ", keeps_time=True
     ),
     "a package around the helper": lambda p: [
         p.write("deeper/__init__.py", "MARK = ' 다'\n"),

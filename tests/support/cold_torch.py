@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from support.processes import python_path
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers.modeling_utils", "sklearn", "matplotlib")
 TIMEOUT = 120
@@ -40,7 +42,7 @@ class ColdServer:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": python_path()},
         )  # fmt: skip
 
     def run(

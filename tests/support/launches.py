@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from support.processes import python_path
+
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 120  # seconds, for a launch that takes two
 
@@ -51,7 +53,7 @@ class Launches:
         self.folder = folder
 
     def __enter__(self) -> Launches:
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+        environment = {**os.environ, "PYTHONPATH": python_path()}
         self._server = subprocess.Popen(
             [sys.executable, "-m", "support.launches"], text=True, env=environment, cwd=self.folder,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -65,6 +65,12 @@ def run_on_ranks(function: Callable, num_ranks: int, *arguments: Any) -> list[An
     return [results[rank] for rank in range(num_ranks)]
 
 
+def python_path() -> str:
+    """`PYTHONPATH` of a process that is to find what this one finds, the helpers included."""
+    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(filter(None, paths))
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
