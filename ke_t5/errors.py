@@ -48,7 +48,7 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """The run was asked to stop (SIGTERM, SIGINT) and has saved a checkpoint."""
+    """The run was asked to stop by a signal (see `ke_t5.stops`) and has saved a checkpoint."""
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:

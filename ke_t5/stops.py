@@ -133,8 +133,8 @@ def _guard(pipe: int, end: Callable[[], None]) -> None:
         if ready and any(number in SIGNALS for number in os.read(pipe, 64)):
             if first and now - first > SAME_STOP_SECONDS:
                 os._exit(Exit.STOPPED)
-            first = first or now
-        if _State.is_postponed or not due:
+            first, due = first or now, due or now + GRACE_SECONDS
+        if _State.is_postponed and not _State.is_over:
             due = now + GRACE_SECONDS
         elif first and now > due:
             end()

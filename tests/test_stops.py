@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 from support.small_programs import CHECKOUT, ended, started
@@ -174,3 +176,27 @@ def test_a_process_that_reports_its_end_is_not_interrupted(monkeypatch):
         stops.check()
     stops.ending()
     stops.check()
+
+
+@pytest.mark.parametrize(("is_over", "is_ended"), [(False, False), (True, True)])
+def test_a_stop_is_overdue_while_the_end_is_reported_but_not_while_a_step_is_made(
+    monkeypatch, is_over, is_ended
+):
+    monkeypatch.setattr(stops, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(stops._State, "is_postponed", True)
+    monkeypatch.setattr(stops._State, "is_over", is_over)
+    ended, (pipe, alarm) = threading.Event(), os.pipe()
+
+    def end():
+        ended.set()
+        raise SystemExit  # the process would end here
+
+    def guard():
+        with suppress(SystemExit):
+            stops._guard(pipe, end)
+
+    threading.Thread(target=guard, daemon=True).start()
+    os.write(alarm, bytes([signal.SIGTERM]))
+    assert ended.wait(5 if is_ended else 0.8) == is_ended
+    stops.ending()  # ends the thread of the other case too
+    assert ended.wait(5)

@@ -89,6 +89,7 @@ def _write(
             continue
         write = serialization.write_json if name.endswith(".json") else serialization.write_tensors
         seals[name] = write(folder / name, content)
+    # In this order, so that equal checkpoints have equal manifests.
     seals = {name: seals[name] for name in contents}
     # Last, so that a folder with a manifest has all that it lists.
     content = sealed({"format": 1, "step": step, "files": seals})
