@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 from torch import nn
 
 from ke_t5.checkpoint import checkpoints
 from ke_t5.checkpoint.checkpoints import save_checkpoint
 from ke_t5.config.resume import ResumeRequest
+from ke_t5.seals import MANIFEST, json_bytes, seal_folder, sealed
 
 FILES = (
     "MANIFEST.json model.safetensors model.json optimizer.safetensors optimizer.json progress.json"
@@ -94,3 +97,12 @@ def flip(path):
 def find_checkpoint(weights, resume):
     """The checkpoint that `--resume` means with that word or path."""
     return checkpoints.find_checkpoint(weights, ResumeRequest.parse(resume))
+
+
+def reseal(checkpoint, **changes):
+    """Writes a manifest that fits the files."""
+    seal_folder(checkpoint)
+    manifest = json.loads((checkpoint / MANIFEST).read_bytes())
+    step = int(checkpoint.name.removeprefix("step-"))
+    content = {"format": 1, "step": step, "files": manifest["files"], **changes}
+    (checkpoint / MANIFEST).write_bytes(json_bytes(sealed(content)))
