@@ -39,7 +39,8 @@ def why_unreachable() -> str | None:
 
 
 def _ask(endpoint: str) -> str | None:
-    reasons = [f"no answer from {endpoint} within {SECONDS_TO_ANSWER:g} s"]
+    host = endpoint.removeprefix("https://")
+    reasons = [f"no answer from {host} within {SECONDS_TO_ANSWER:g} s"]
 
     def ask() -> None:
         try:
@@ -48,7 +49,9 @@ def _ask(endpoint: str) -> str | None:
         except urllib.error.HTTPError:
             reasons.clear()  # it answered
         except (OSError, ValueError) as error:
-            reasons[:] = [f"no answer from {endpoint} ({getattr(error, 'reason', error)})"]
+            cause = getattr(error, "reason", error)
+            words = getattr(cause, "strerror", None) or cause
+            reasons[:] = [f"no answer from {host} ({words})"]
         else:
             reasons.clear()
 

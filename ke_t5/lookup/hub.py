@@ -213,9 +213,9 @@ def _no_config(where: str) -> UserError:
 
 def _no_network(name: str, where: str, reason: str) -> UserError:
     return UserError(
-        f"no such folder, and {reason}",
+        f"no folder, and {reason}",
         where,
-        f"give the folder of a download (`hf download {name}`); --sample needs none",
+        f"give a downloaded folder (`hf download {name}`), or --sample",
         Exit.CHECKPOINT,
     )
 
