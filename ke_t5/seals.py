@@ -30,10 +30,10 @@ CARD = "README.md"
 # At the end of an export's card, which other programs do not copy: the manifest belongs to it.
 MARK = f"`{MANIFEST}` has the SHA-256 of each file; ke_t5 checks them before it loads a weight."
 FIX = "restore it, or accept the folder as it is: python -m ke_t5.seals FOLDER"
-# What transformers may read of a folder, although no manifest lists it.
+# What transformers or we may read of a folder, although no manifest lists it.
 READ = re.compile(
     r"(config|generation_config|adapter_config|special_tokens_map|added_tokens|vocab|chat_template"
-    r"|.*tokenizer.*|.*\.index)\.json|.*\.(safetensors|bin|model|jinja)|(vocab|merges)\.txt"
+    r"|ke_t5|.*tokenizer.*|.*\.index)\.json|.*\.(safetensors|bin|model|jinja)|(vocab|merges)\.txt"
 )
 WEIGHTS = (".safetensors", ".bin")
 THREADS = 8

@@ -13,6 +13,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.files import new_folder
 from ke_t5.lookup.hub import check_replaceable
+from ke_t5.lookup.task_record import TaskRecord
 from ke_t5.models.build import quiet
 from ke_t5.seals import CARD, class_title, seal_folder
 
@@ -23,12 +24,14 @@ def export(
     folder: str | Path,
     *,
     card: str,
+    record: TaskRecord | None = None,
 ) -> Path:
     """The folder, written under another name, sealed, read back, compared, and only then renamed.
 
     Args:
         folder: replaced if it already contains an export; its parents are created.
         card: the text of README.md.
+        record: what the folder is to say of the task.
 
     Raises:
         UserError: the folder contains something else, or what was read back differs.
@@ -40,6 +43,8 @@ def export(
         save_configuration(model, tokenizer, temporary)
         _leave_out_segments(model, temporary / "tokenizer_config.json")
         (temporary / CARD).write_text(card, encoding="utf-8")
+        if record is not None:
+            record.write(temporary)
         seal_folder(temporary, model_class=class_title(type(model)))
         _check_copy(model, temporary, folder)
         fault_point("export.before_rename")

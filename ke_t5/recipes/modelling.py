@@ -20,6 +20,7 @@ from ke_t5.lookup.hub import WHERE
 from ke_t5.models import build, export
 from ke_t5.pipe import IGNORED, Examples, Mixture, Task
 from ke_t5.recipes.model_origin import load_class
+from ke_t5.recipes.task_record import task_record
 from ke_t5.recipes.task_splits import helper_of
 from ke_t5.report.model_card import model_card
 from ke_t5.task.inputs import input_form
@@ -171,6 +172,7 @@ def export_best(
         module.config.task_specific_params = {
             name: {"input": form} for name, form in forms.items() if form is not None
         }
-        folder = export.export(module, tokenizer, config.export_folder, card=card)
+        record = task_record(config, type(module))
+        folder = export.export(module, tokenizer, config.export_folder, card=card, record=record)
         logger.info("exported %s to %s", checkpoint.name, folder)
     ranks.barrier()

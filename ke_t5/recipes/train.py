@@ -34,6 +34,7 @@ from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.record import recorded, training_facts
 from ke_t5.recipes.run_locks import check_unused, held_locks
 from ke_t5.recipes.summary import print_summary, report_start
+from ke_t5.recipes.task_record import task_record
 from ke_t5.recipes.task_splits import TaskSplit, evaluate_splits, helpers_of, with_splits
 from ke_t5.recipes.training_data import TrainingData, batch_plan, load_training_data
 from ke_t5.seals import class_title, seal_folder
@@ -189,6 +190,7 @@ def restore_run(
     if trainer.ranks.is_main and not config.origin.is_resumed:
         with new_folder(config.run.model, is_durable=True) as folder:
             save_configuration(state.module, get_vocabulary(), folder)
+            task_record(config, type(state.module)).write(folder)
             seal_folder(folder, model_class=class_title(type(state.module)))
             fault_point("run.before_model")
     # Not after loading, which gives the optimizer the settings of the checkpoint.

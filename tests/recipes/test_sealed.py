@@ -8,6 +8,7 @@ import pytest
 from support.recipe_runs import SMALL, run_folder, test, train
 
 from ke_t5.errors import UserError
+from ke_t5.lookup.task_record import RECORD, read_record
 from ke_t5.seals import MANIFEST, seal_folder
 
 TC = ("--task", "klue_tc", *SMALL)
@@ -25,6 +26,7 @@ def flip(path):
     [
         ("hf/model.safetensors", ("--hf_path", "default"), "hf: model.safetensors is damaged"),
         ("hf/config.json", ("--hf_path", "default"), "hf: config.json is damaged"),
+        ("hf/ke_t5.json", ("--hf_path", "default"), "hf: ke_t5.json is damaged"),
         ("model/tokenizer.json", ("--resume", "best"), "model: tokenizer.json is damaged"),
         (f"model/{MANIFEST}", ("--resume", "best"), f"model: {MANIFEST} is damaged"),
     ],
@@ -33,6 +35,16 @@ def test_a_flipped_bit_is_found_by_a_test(run, cache_dir, name, words, message):
     flip(run_folder(run) / name)
     with pytest.raises(UserError, match=message):
         test(*TEST, *words, output=run, cache=cache_dir)
+
+
+@pytest.mark.parametrize("name", ["hf", "model"])
+def test_both_folders_say_what_the_model_is_for(finished_run, name):
+    record = read_record(run_folder(finished_run) / name)
+    assert (record.task, record.form) == ("klue_tc", "sequence_classification")
+    assert record.model_class.endswith(":T5EncoderForSequenceClassificationMean")
+    assert record.members["klue_tc"]["sequence_length"] == {"inputs": 512, "targets": 512}
+    assert record.members["klue_tc"]["generation"]["model_fn"] == "forward"
+    assert record.own_data is None
 
 
 def test_a_flipped_bit_is_found_by_a_resumption(run, cache_dir):
@@ -56,7 +68,8 @@ def test_folders_of_earlier_versions_are_used_as_before(run, cache_dir):
     (folder / "run.json").write_text(json.dumps(content))
     (folder / "hf" / "README.md").unlink()
     for name, words in (("model", ("--resume", "best")), ("hf", ("--hf_path", "default"))):
-        (folder / name / MANIFEST).unlink()
+        for file in (MANIFEST, RECORD):
+            (folder / name / file).unlink()
         test(*TEST, *words, output=run, cache=cache_dir)
 
 

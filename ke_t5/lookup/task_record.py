@@ -1,0 +1,86 @@
+"""`ke_t5.json`: what an export, or a run's `model/`, says of the task that it was trained on.
+
+With it a model answers without being told its task again. Folders of earlier versions have none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.files import write_json
+
+RECORD = "ke_t5.json"
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What is written about a task.
+
+    Attributes:
+        task: its name, or a mixture's.
+        form: see `ke_t5.forms`.
+        model_class: module:Class.
+        members: task -> {"sequence_length": tokens, "generation": how predictions are made}; of a
+            mixture all its tasks.
+        own_data: columns, labels and the like of a task made by flags; None for a registered one.
+        modules: those of the user that `--module_import` has named.
+        versions: of Python and the libraries.
+    """
+
+    task: str
+    form: str
+    model_class: str
+    members: Mapping[str, Mapping[str, Any]]
+    own_data: Mapping[str, Any] | None = None
+    modules: tuple[str, ...] = ()
+    versions: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Writes the file into a folder."""
+        write_json(folder / RECORD, {"format": 1, **asdict(self)})
+
+
+# What must be there, and its type.
+_REQUIRED = {"task": str, "form": str, "model_class": str, "members": dict}
+_OPTIONAL = {"own_data": dict, "modules": list, "versions": dict}
+
+
+def read_record(folder: Path) -> TaskRecord | None:
+    """What a folder says of its task; None if it is of an earlier version, or of somebody else.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / RECORD
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(file, f"cannot be read ({error!s:.80})") from error
+    if not isinstance(content, dict):
+        raise _damaged(file, "it is no record of a task")
+    for name, kind in _REQUIRED.items():
+        if not isinstance(content.get(name), kind):
+            raise _damaged(file, f"{name} is {content.get(name)!r:.40}")
+    for name, kind in _OPTIONAL.items():
+        if not isinstance(content.get(name), (kind, type(None))):
+            raise _damaged(file, f"{name} is {content[name]!r:.40}")
+    if not all(isinstance(member, dict) for member in content["members"].values()):
+        raise _damaged(file, "members are no records")
+    return TaskRecord(
+        **{name: content[name] for name in _REQUIRED},
+        own_data=content.get("own_data"),
+        modules=tuple(map(str, content.get("modules") or ())),
+        versions=content.get("versions") or {},
+    )
+
+
+def _damaged(file: Path, what: str) -> UserError:
+    fix = "restore it, or remove it and name the task with --task"
+    return UserError(what, str(file), fix, Exit.CHECKPOINT)
