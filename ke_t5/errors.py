@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
@@ -64,7 +65,7 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
 def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> str:
     """What to do about an unknown name: similar names, else the list of names if it is short.
 
-    >>> suggestion("klue_tcc", ["klue_tc", "klue_nli"])
+    >>> suggestion("klue_tcc", ["klue_tc", "nsmc"])
     "did you mean 'klue_tc'?"
     >>> suggestion("zzz", ["b", "a"])
     "available: 'a', 'b'"
@@ -86,7 +87,7 @@ def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
     >>> shortened("no 'x' in a, b, c, d; " + "choose one", 29, fix="choose one")
     "no 'x' in a, ...; choose one"
     >>> shortened("/home/somebody/a/long/path: no such folder; check it", 45)
-    '/home/so...g/path: no such folder; check it'
+    '/hom.../a/long/path: no such folder; check it'
     """
     for longest in (72, 48):
         text = _with_short_words(text, limit, longest)
@@ -105,6 +106,22 @@ def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
     if " " in head[-20:]:
         head = head.rpartition(" ")[0]
     return f"{head.rstrip(' ,;')} ...{end}"
+
+
+def wrapped(text: str, width: int = LONGEST_LINE) -> str:
+    """`text` in lines of `width` characters, all but the first indented. No word is cut, so that
+    names and paths can be copied; lists that would fill several lines lose their ends.
+
+    >>> print(wrapped("training on klue_tc: 20 steps, in /home/somebody/output", 30))
+    training on klue_tc: 20 steps,
+        in /home/somebody/output
+    """
+    if len(text) > 2 * width:
+        text = _with_short_lists(text, 2 * width)
+    lines = textwrap.wrap(
+        text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines)
 
 
 def _with_short_words(text: str, limit: int, longest: int) -> str:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ke_t5.errors import LONGEST_LINE, shortened
+from ke_t5.errors import LONGEST_LINE, shortened, wrapped
 
 FIX = "choose one"
 
@@ -30,3 +30,22 @@ def test_no_line_is_longer_than_it_may_be():
         kinds = ["a" * draw.randint(1, 90), "b, c,", "'q', 'r', 's'", "; also x", "(w x y)"]
         text = "error: " + " ".join(draw.choice(kinds) for _ in range(draw.randint(1, 60)))
         assert len(shortened(text)) <= LONGEST_LINE
+
+
+def test_a_long_message_keeps_its_names():
+    path = "/data/somebody/" + "a-long-name/" * 20
+    text = (
+        f"training T5EncoderForSequenceClassificationMean on klue_tc: 10 steps, in {path} "
+        + "b" * 90
+    )
+    lines = wrapped(text).splitlines()
+    assert " ".join(" ".join(lines).split()) == text  # nothing is missing
+    assert lines[1] == f"    {path}"  # a path that is longer than a line is whole
+    assert all(len(line) <= LONGEST_LINE for line in lines if path not in line)
+
+
+def test_a_list_of_a_message_is_shortened_before_it_fills_many_lines():
+    text = "labels " + ", ".join(f"label-{i}" for i in range(200)) + " are not in model/config.json"
+    said = wrapped(text)
+    assert len(said.splitlines()) <= 3
+    assert "label-0, label-1" in said and "label-36, ... are not in" in said

@@ -13,7 +13,7 @@ import ke_t5.train.optimizers  # noqa: F401 - registers the optimizers before gi
 from ke_t5.config.gin_config import configure, import_modules
 from ke_t5.config.run_config import ModelConfig, RunConfig, resolve_config
 from ke_t5.distributed import launched_rank
-from ke_t5.errors import shortened
+from ke_t5.errors import wrapped
 from ke_t5.failure import announce_run_folder
 from ke_t5.lookup.loader import check_model_name, choose_form
 from ke_t5.lookup.settings import get_model_config
@@ -24,13 +24,13 @@ from ke_t5.recipes.model_names import resolve_model_name
 logger = logging.getLogger("ke_t5")
 
 
-class _OneLine(logging.Formatter):
-    """Messages on one line, shortened if need be."""
+class _Wrapped(logging.Formatter):
+    """Messages with all their names and paths, on several lines if they are long."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of a message, with its traceback if it has one."""
         text = super().format(record)
-        return text if "\n" in text else shortened(text)
+        return text if "\n" in text else wrapped(text)
 
 
 def set_up_logging(*, debug: bool) -> None:
@@ -40,7 +40,7 @@ def set_up_logging(*, debug: bool) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(message)s"))
+    handler.setFormatter(_Wrapped("%(message)s"))
     logger.handlers[:] = [handler]
     logger.propagate = False
     level = logging.DEBUG if debug else logging.INFO

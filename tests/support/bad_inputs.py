@@ -30,13 +30,14 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 
 from support import bad_input_makers
 from support.cold_torch import ROOT, ColdServer, Ended
 from support.processes import free_port, rank_variables
 
 CORPUS = ROOT / "tests" / "reliability" / "bad_inputs"
+TIMEOUT = 120
 SECONDS = {"settings": 2, "data": 5, "model": 5}
 IMPORTS = "import ke_t5.recipes.train, datasets, ke_t5.models.models, transformers.models.auto"
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -147,24 +148,48 @@ def ranks(home: Path, case: BadInput, logs: Path) -> list[dict[str, str]]:
     return environments
 
 
-def start_cold(case: BadInput, folder: Path, home: Path) -> Ended:
-    """What a user's start of the case does, in a fresh interpreter."""
+def start_cold(case: BadInput, folder: Path, home: Path) -> tuple[Ended, float]:
+    """What a user's start of the case does, in a fresh interpreter, and how long it takes (see
+    `_timed`)."""
     args = [sys.executable, str(ROOT / f"{case.script}_ddp.py"), *words_of(case.words, folder)]
-    done = subprocess.run(
-        args, cwd=folder, env=environment(home, case), capture_output=True, timeout=120
-    )
-    output, errors = (
-        stream.decode(errors="replace").replace(f"{ROOT}/", "")
-        for stream in (done.stdout, done.stderr)
-    )
-    return Ended(done.returncode, output, errors, [])
+    code, *texts, seconds = _timed(args, folder, environment(home, case))
+    output, errors = (text.replace(f"{ROOT}/", "") for text in texts)
+    return Ended(code, output, errors, []), seconds
 
 
 def seconds_of_imports() -> float:
     """How long a fresh interpreter takes to import torch and what else a model needs."""
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, check=True, timeout=120)
-    return time.monotonic() - started
+    code, _, errors, seconds = _timed([sys.executable, "-c", IMPORTS], ROOT, dict(os.environ))
+    assert code == 0, errors
+    return seconds
+
+
+def _timed(args: list[str], folder: Path, env: dict[str, str]) -> tuple[int, str, str, float]:
+    """Exit code, stdout and stderr of a program, and the seconds that it took without those in
+    which other programs had the processor: what it took on a machine of its own."""
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        started = time.monotonic()
+        process = subprocess.Popen(args, cwd=folder, env=env, stdout=output, stderr=errors)
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            if time.monotonic() - started > TIMEOUT:
+                process.kill()
+            time.sleep(0.005)
+        seconds = time.monotonic() - started - _seconds_in_queue(process.pid)
+        code = process.wait()
+        for file in (output, errors):
+            file.seek(0)
+        texts = [file.read().decode(errors="replace") for file in (output, errors)]
+        return code, *texts, seconds
+
+
+def _seconds_in_queue(pid: int) -> float:
+    """How long the main thread of a process that has ended was ready and had no processor; 0 if the
+    system does not say."""
+    try:
+        nanoseconds = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(nanoseconds) / 1e9
 
 
 def start_warm(
