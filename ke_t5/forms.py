@@ -55,19 +55,33 @@ class Form:
         return self.reducer is None
 
 
+# What answers with a number for each class: of one label, or of any number of labels.
+_CLASSIFIERS = (
+    "T5EncoderForSequenceClassificationSimple",
+    "T5EncoderForSequenceClassificationMean",
+    "EncoderForSequenceClassificationMean",
+    "EncoderForSequenceClassificationFirst",
+    "EncoderForSequenceClassificationLast",
+    "HashedNgramForSequenceClassification",
+)
+
 _ROWS = (
     Form(
         "sequence_classification",
         default_model="T5EncoderForSequenceClassificationMean",
         any_encoder_model="EncoderForSequenceClassificationMean",
-        models=(
-            "T5EncoderForSequenceClassificationSimple",
-            "T5EncoderForSequenceClassificationMean",
-            "EncoderForSequenceClassificationMean",
-            "EncoderForSequenceClassificationFirst",
-            "EncoderForSequenceClassificationLast",
-            "HashedNgramForSequenceClassification",
-        ),
+        models=_CLASSIFIERS,
+        auto_class="AutoModelForSequenceClassification",
+        transformers_table="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+        reducer="class_logits",
+        pipeline="text-classification",
+        reads_pooler=True,
+    ),
+    Form(
+        "multilabel_classification",
+        default_model="T5EncoderForSequenceClassificationMean",
+        any_encoder_model="EncoderForSequenceClassificationMean",
+        models=_CLASSIFIERS,
         auto_class="AutoModelForSequenceClassification",
         transformers_table="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
         reducer="class_logits",
@@ -152,5 +166,9 @@ FORMS = {form.name: form for form in _ROWS}
 # What a task is whose author names no form.
 DEFAULT_FORM = "seq2seq"
 
-# Our model classes: name -> form.
-MODEL_FORMS = {model: form.name for form in FORMS.values() for model in form.models}
+# Our model classes: name -> forms.
+MODEL_FORMS = {
+    model: tuple(name for name, form in FORMS.items() if model in form.models)
+    for row in FORMS.values()
+    for model in row.models
+}

@@ -31,7 +31,8 @@ LINES = (
     "models.ngrams models.encoders models.structured_heads pipe.rows pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "checkpoint.folders pipe.file_faults",
-    "models.models models.loader lookup.tensor_names task.metrics.classification pipe.tables",
+    "models.models models.loader lookup.tensor_names task.metrics.classification "
+    "task.metrics.multilabel pipe.tables",
     "models lookup.choice models.account models.fidelity models.characters "
     "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
     "checkpoint.checkpoints checkpoint.closing",

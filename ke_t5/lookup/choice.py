@@ -36,7 +36,7 @@ def choose_model(form: str, pretrained: Pretrained, *, where: str = WHERE) -> Ch
     row, model_type = FORMS[form], pretrained.config["model_type"]
     heads = row.auto_class.removeprefix("AutoModel")  # how the names of transformers' classes end
     for saved in pretrained.config.get("architectures") or ():
-        if MODEL_FORMS.get(saved) == form:
+        if form in MODEL_FORMS.get(saved, ()):
             return Choice(saved, "the checkpoint was saved with it")
         if saved.endswith(heads) and saved == transformers_class(form, model_type):
             return Choice(f"transformers:{saved}", "the checkpoint was saved with it")

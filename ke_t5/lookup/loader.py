@@ -170,8 +170,8 @@ def choose_form(name: str, *forms: str) -> str:
     target = name if ":" in name else _alias_target(name, f"--model_name {name!r}")
     if isinstance(target, str) and target.startswith("ke_t5.models.models:"):
         # A class of another form is refused when it is loaded.
-        form = MODEL_FORMS.get(class_name)
-        return form if form in forms else forms[0]
+        own = MODEL_FORMS.get(class_name, ())
+        return next((form for form in forms if form in own), forms[0])
     return check_form(load_model(name), *forms)
 
 

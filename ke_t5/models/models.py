@@ -9,7 +9,7 @@ from __future__ import annotations
 import transformers
 from transformers import AutoConfig
 
-from ke_t5.forms import FORMS
+from ke_t5.forms import FORMS, MODEL_FORMS
 from ke_t5.models import configs, heads, structured_heads
 from ke_t5.models.encoders import EncoderWithHead, T5EncoderWithHead
 from ke_t5.models.ngrams import (
@@ -137,13 +137,13 @@ class EncoderForDependencyParsing(structured_heads.DependencyHead, EncoderWithHe
 
 def _register() -> None:
     """Makes each class known to transformers, under the Auto class of its form."""
-    for form in FORMS.values():
-        for name in form.models:
-            model_class = globals()[name]
-            model_class.task_forms = (form.name,)
-            config_class = model_class.config_class
-            AutoConfig.register(config_class.model_type, config_class)
-            getattr(transformers, form.auto_class).register(config_class, model_class)
+    for name, forms in MODEL_FORMS.items():
+        model_class = globals()[name]
+        model_class.task_forms = forms
+        config_class = model_class.config_class
+        AutoConfig.register(config_class.model_type, config_class)
+        auto_class = getattr(transformers, FORMS[forms[0]].auto_class)
+        auto_class.register(config_class, model_class)
 
 
 _register()

@@ -174,7 +174,9 @@ class Examples:
     def _padding_side(self) -> str:
         """The tokenizer's side for texts; "right" if a label is a position."""
         only_texts = all(
-            column.offsets is None or name in ("input_ids", "token_type_ids")
+            column.offsets is None
+            or name in ("input_ids", "token_type_ids")
+            or self.features[name].dtype.startswith("float")  # a number for each label
             for name, column in self.columns.items()
         )
         feature = self.features.get("input_ids")

@@ -73,6 +73,8 @@ def chapters(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) 
         return _tagged_chapters(lines)
     if kind == "labels":
         return [_label_errors(lines)]
+    if kind == "label sets":
+        return [_label_set_errors(lines)]
     if kind == "trees":
         return [_tree_errors(lines)]
     if kind == "numbers":
@@ -138,6 +140,34 @@ def _label_errors(lines: Sequence[Line]) -> Chapter:
     if not has_scores:
         note += " The model gives no probabilities: the first errors are shown."
     return Chapter(title, rows, head, numbers=(0, 4), note=note)
+
+
+def _label_set_errors(lines: Sequence[Line]) -> Chapter:
+    wrong = [line for line in lines if line["gold"] != line["prediction"]]
+    shown = _worst(lines, _num_wrong_labels)
+    rows = [
+        _row(
+            line,
+            _answer(" / ".join(line["gold"]) or "(no label)"),
+            _answer(line["prediction"] and " / ".join(line["prediction"])),
+            _differences(line),
+        )
+        for line in shown
+    ]
+    head = ["row", "text", "gold", "predicted", f"{html.MISSED} missed, {html.FALSE_ALARM} false"]
+    note = f"{len(wrong):,} of {len(lines):,} rows have a wrong label."
+    return Chapter(f"Rows with the most wrong labels ({len(shown)})", rows, head, (0,), note=note)
+
+
+def _differences(line: Line) -> list[str]:
+    """The labels that were missed, and those that are false alarms, with their signs."""
+    gold, predicted = line["gold"], line["prediction"] or []
+    missed = [f"{html.MISSED} {name}" for name in gold if name not in predicted]
+    return missed + [f"{html.FALSE_ALARM} {name}" for name in predicted if name not in gold]
+
+
+def _num_wrong_labels(line: Line) -> int:
+    return len(_differences(line)) or int(line["prediction"] is None)
 
 
 def _number_errors(lines: Sequence[Line]) -> Chapter:

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 MAX_FACT = 300  # characters
 TYPE_TITLES = {
     "labels": "Scores per label",
+    "label sets": "Scores per label",
     "tags": "Scores per type of entity (strict IOB2)",
     "trees": "Scores per relation (right only with the right head)",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ke_t5.forms import FORMS
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.task import labels
 from ke_t5.task.labels import Labels
-from ke_t5.task.metrics import classification, tagging
+from ke_t5.task.metrics import classification, multilabel, tagging
 from ke_t5.task.metrics.statistics import ClassCounts, by_class
 
 UNPARSABLE = "unparsable"
@@ -27,10 +28,10 @@ def labelled_lines(evaluated: Evaluated) -> list[Line]:
 
 
 def kind_of(task: Task, lines: Sequence[Line]) -> str:
-    """What the gold of these rows is: "labels", "tags", "trees", "numbers", or "answers" (texts,
-    lists of texts, anything else)."""
+    """What the gold of these rows is: "labels", "label sets", "tags", "trees", "numbers", or
+    "answers" (texts, lists of texts, anything else)."""
     gold = next((line["gold"] for line in lines if line["gold"] is not None), None)
-    if isinstance(gold, str) and (task.labels or _is_scored_by_labels(task)):
+    if isinstance(gold, str) and (task.labels or _is_scored_by(classification, task)):
         return "labels"
     if isinstance(gold, (int, float)) and not isinstance(gold, bool):
         return "numbers"
@@ -38,11 +39,13 @@ def kind_of(task: Task, lines: Sequence[Line]) -> str:
         return "trees"
     if isinstance(gold, list) and FORMS[task.form].predicts_tags:
         return "tags"
+    if isinstance(gold, list) and _is_scored_by(multilabel, task):
+        return "label sets"
     return "answers"
 
 
-def _is_scored_by_labels(task: Task) -> bool:
-    return any(metric.__module__ == classification.__name__ for metric in task.metric_fns)
+def _is_scored_by(metrics: ModuleType, task: Task) -> bool:
+    return any(metric.__module__ == metrics.__name__ for metric in task.metric_fns)
 
 
 def labels_like(names: Iterable[str]) -> Labels | None:
@@ -153,6 +156,7 @@ def counts_by_type(kind: str, lines: Sequence[Line]) -> ClassCounts:
     IOB2; relations, which count only with the right head."""
     count = {
         "labels": classification.labels_by_class,
+        "label sets": multilabel.label_sets_by_class,
         "tags": tagging.entities_by_type,
         "trees": tagging.relations_by_type,
     }[kind]

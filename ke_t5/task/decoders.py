@@ -54,6 +54,28 @@ def name_from_id(label: int, *, labels: Labels) -> str | None:
     return None if label == IGNORED else labels.names[label]
 
 
+def decode_label_set(
+    outputs: RowOutputs, examples: Examples, *, labels: Labels
+) -> tuple[list[str], list[float]]:
+    """The names of the labels that are likelier than not, and the probability of each label."""
+    logits = outputs[0]["logits"]
+    names = [name for name, logit in zip(labels.names, logits, strict=True) if logit >= 0]
+    return names, [_sigmoid(logit) for logit in logits]
+
+
+def _sigmoid(logit: float) -> float:
+    """The probability of a logit; small ones overflow nothing."""
+    power = math.exp(-abs(logit))
+    return 1 / (1 + power) if logit >= 0 else power / (1 + power)
+
+
+def names_from_marks(marks: Sequence[float], *, labels: Labels) -> list[str] | None:
+    """The names of the labels marked with 1, None for a row without a gold (NaN)."""
+    if math.isnan(marks[0]):
+        return None
+    return [name for name, mark in zip(labels.names, marks, strict=True) if mark]
+
+
 def decode_number(outputs: RowOutputs, examples: Examples) -> tuple[float, None]:
     """The number that a regression gave."""
     return outputs[0]["logits"][0], None
@@ -85,6 +107,12 @@ def read_label(written: str, *, labels: Labels) -> str | None:
     """The name of the label whose word this is."""
     key = text.text_to_label(labels, written)
     return None if key is None else labels.names[labels.keys.index(key)]
+
+
+def read_label_set(written: str, *, labels: Labels) -> list[str] | None:
+    """The names of the labels whose words these are, None if a part is no label."""
+    ids = text.text_to_label_set(labels, written)
+    return None if ids is None else [labels.names[i] for i in ids]
 
 
 def read_references(written: str) -> list[str]:

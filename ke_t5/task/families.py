@@ -21,10 +21,11 @@ from ke_t5.task.column_types import has_types
 from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics.metric import Metric
+from ke_t5.task.metrics.multilabel import label_sets
 from ke_t5.task.qa import passages
 
 # Tokens that a model may write for the name of a label, a number, an answer.
-NAME_LENGTH, NUMBER_LENGTH, ANSWER_LENGTH = 32, 8, 64
+NAME_LENGTH, NUMBER_LENGTH, ANSWER_LENGTH, SET_LENGTH = 32, 8, 64, 128
 GREEDY = {"num_beams": 1}
 # T5's settings for summaries; the penalty on repeated runs keeps weak models from going in circles.
 SUMMARIZING = {
@@ -93,6 +94,83 @@ def classification(
         scores = tuple(generative_metrics or metrics)
         options = {"prefix": name, "render": render, "metric_fns": scores}
         register_generative(f"{name}_gen", source, label_words(**of_row), **options, **common)
+
+
+# ------------------------------------------------------------------------------ several labels
+
+
+def label_set_names(row: Example, *, labels: Labels, column: str) -> list[str] | None:
+    """The names of a row's labels."""
+    ids = steps.label_set_of(row, labels=labels, column=column)
+    return None if ids is None else [labels.names[i] for i in ids]
+
+
+def label_set_words(row: Example, *, labels: Labels, column: str) -> str | None:
+    """What a generative model is to write for a row's labels."""
+    ids = steps.label_set_of(row, labels=labels, column=column)
+    return None if ids is None else text.label_set_to_text(labels, ids)
+
+
+def written_label_sets(labels: Labels, column: str) -> TextTarget:
+    """The lists of labels of a column as words with separators; a ValueError if none fits."""
+    text.label_separator(labels)
+    of_row = {"labels": labels, "column": column}
+    return TextTarget(
+        write=partial(label_set_words, **of_row),
+        gold=partial(label_set_names, **of_row),
+        gold_type=["string"],
+        read=partial(decoders.read_label_set, labels=labels),
+        generate={"max_new_tokens": SET_LENGTH, **GREEDY},
+    )
+
+
+def multilabel(
+    name: str,
+    source: DataSource,
+    *,
+    labels: Labels,
+    fields: Mapping[str, str],
+    column: str = "labels",
+    best: Monitor,
+    generative: bool = True,
+    defaults: Defaults,
+) -> None:
+    """Registers `name` (any number of labels for a text or a pair, each by its own probability)
+    and `name_gen` (their words).
+
+    Args:
+        column: of lists of labels, maybe empty; None for an unlabelled row.
+        best: one of the scores of `metrics.label_sets`.
+    """
+    render = partial(steps.field_segments, fields=fields)
+    of_row = {"labels": labels, "column": column}
+    common: dict[str, Any] = {
+        "best": best,
+        "defaults": defaults,
+        "metric_fns": (label_sets(len(labels)),),
+        "row_checks": (
+            partial(checks.has_texts, columns=tuple(fields.values())),
+            partial(checks.known_labels, **of_row),
+        ),
+    }
+    from_marks = partial(decoders.names_from_marks, labels=labels)
+    register(
+        name,
+        source,
+        [partial(steps.add_inputs, render=render), partial(steps.add_label_sets, **of_row)],
+        targets={"labels": Feature(dtype="float32")},
+        keep={"gold": ["string"]},
+        form="multilabel_classification",
+        labels=labels.names,
+        problem_type="multi_label_classification",
+        decode=partial(decoders.decode_label_set, labels=labels),
+        target=partial(decoders.gold_of, from_labels=from_marks),
+        **common,
+    )
+    if generative:
+        options = {"prefix": name, "render": render}
+        answers = written_label_sets(labels, column)
+        register_generative(f"{name}_gen", source, answers, **options, **common)
 
 
 # ---------------------------------------------------------------------------------- similarity

@@ -174,6 +174,26 @@ def add_label_ids(batch: Batch, *, labels: Labels, column: str) -> Batch:
     return {**batch, "labels": [IGNORED if i is None else i for i in ids], "gold": names}
 
 
+def label_set_of(row: Example, *, labels: Labels, column: str) -> list[int] | None:
+    """The ids of a row's labels in the labels' order, each once; None for an unlabelled row."""
+    if row[column] is None:
+        return None
+    ids = (_label_id({column: key}, labels=labels, column=column) for key in row[column])
+    return sorted({i for i in ids if i is not None})
+
+
+@map_over_batches
+def add_label_sets(batch: Batch, *, labels: Labels, column: str) -> Batch:
+    """Adds `labels` (1 or 0 for each label; NaN in a row without a gold) and `gold` (names)."""
+    rows = for_each_row(batch, partial(label_set_of, labels=labels, column=column))
+    every = range(len(labels))
+    return {
+        **batch,
+        "labels": [[math.nan if ids is None else float(i in ids) for i in every] for ids in rows],
+        "gold": [None if ids is None else [labels.names[i] for i in ids] for ids in rows],
+    }
+
+
 @map_over_batches
 def add_numbers(batch: Batch, *, column: str) -> Batch:
     """Adds `labels` (numbers, NaN for a row without one) and `gold`."""

@@ -184,6 +184,54 @@ def text_to_label(labels: LabelWords, text: str) -> Hashable | None:
     return None
 
 
+def label_separator(labels: LabelWords) -> str:
+    """What stands between the words of a set of labels: the first separator that is in no word.
+
+    Raises:
+        ValueError: each of them is in a word.
+    """
+    for separator in (", ", " | ", " ; "):
+        if not any(separator.strip() in word for word in labels.words):
+            return separator
+    raise ValueError("the labels contain every separator: ',', '|' and ';'")
+
+
+def no_label_word(labels: LabelWords) -> str:
+    """What a model is to write for a row with none of the labels: a word that no label has."""
+    word = "none"
+    while word in map(squeeze, labels.words):
+        word = f"no {word}"
+    return word
+
+
+def label_set_to_text(labels: LabelWords, names: Sequence[int]) -> str:
+    """The target text of a set of label ids.
+
+    >>> from ke_t5.task.labels import NSMC
+    >>> label_set_to_text(NSMC, [0, 1]), label_set_to_text(NSMC, [])
+    ('negative, positive', 'none')
+    """
+    words = [squeeze(labels.words[i]) for i in names]
+    return label_separator(labels).join(words) or no_label_word(labels)
+
+
+def text_to_label_set(labels: LabelWords, text: str) -> list[int] | None:
+    """The label ids that a model wrote, in the labels' order; None if a part is no label.
+
+    >>> from ke_t5.task.labels import NSMC
+    >>> text_to_label_set(NSMC, "positive,negative"), text_to_label_set(NSMC, "none")
+    ([0, 1], [])
+    >>> text_to_label_set(NSMC, "positive, fine") is None
+    True
+    """
+    if squeeze(text) == no_label_word(labels):
+        return []
+    ids = {squeeze(word): i for i, word in enumerate(labels.words)}
+    parts = [squeeze(part) for part in text.split(label_separator(labels).strip())]
+    found = {ids.get(part) for part in parts}
+    return None if None in found else sorted(i for i in found if i is not None)
+
+
 def number_to_text(value: float) -> str:
     """A score with one decimal: 3.4444 -> '3.4'."""
     text = f"{round(value, 1):.1f}"

@@ -145,7 +145,12 @@ def test_a_duplicate_alias_names_both():
 @pytest.mark.parametrize(
     ("name", "form", "message"),
     [
-        (MEAN, "seq2seq", "a model for sequence classification, but the task needs one for seq2s"),
+        (
+            MEAN,
+            "seq2seq",
+            "a model for sequence classification and multilabel classification, but the task needs "
+            "one for seq2seq",
+        ),
         (
             "transformers:RobertaForSequenceClassification",
             "token_classification",

@@ -218,8 +218,8 @@ def test_a_task_in_a_form_it_has_not():
 
 
 def test_our_models_are_of_the_kinds_that_their_classes_say():
-    for name, form in MODEL_FORMS.items():
-        assert loader.load_model(name).task_forms == (form,)
+    for name, forms in MODEL_FORMS.items():
+        assert loader.load_model(name).task_forms == forms
 
 
 def test_the_form_follows_from_the_model():

@@ -22,6 +22,7 @@ from ke_t5.task.metrics.classification import (
     pearson,
     spearman,
 )
+from ke_t5.task.metrics.multilabel import label_sets
 from ke_t5.task.metrics.tagging import (
     character_f1,
     entity_f1,
@@ -44,6 +45,7 @@ __all__ = [
     "klue_dp",
     "klue_mrc",
     "korquad",
+    "label_sets",
     "macro_f1",
     "matthews",
     "micro_f1_without",
