@@ -53,7 +53,7 @@ LINES = (
 LIGHT = (
     "errors", "forms", "programs", "launchers", "rendezvous", "registry", "config.flags",
     "config.gin_config", "distributed", "failure", "readers.klue", "readers.nikl",
-    "readers.korquad", "readers.kor_corpora",
+    "readers.korquad", "readers.kor_corpora", "readers.table_files", "readers.workbooks",
     "lookup.loader", "lookup.hub", "lookup.choice", "task.labels", "task.text", "task.spans",
     "task.metrics", "task.submission", "pipe", "task.task", "train.optimizers",
     "train.optimizer_config", "config.run_config",

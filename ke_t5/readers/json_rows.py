@@ -95,18 +95,21 @@ class _Cursor:
         self._at = at
 
 
-def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
+def json_rows(
+    path: Path, key: str | None = None, *, encoding: str = "utf-8-sig"
+) -> Iterator[tuple[int, dict]]:
     """Yields (line where it begins, row) for every object of a list, in bounded memory.
 
     Args:
         key: the key of the list in the top-level object. Default: the list is the whole file, or
             the file is JSON lines, one object per line.
+        encoding: as Python calls it.
 
     Raises:
         UserError: not JSON (with line and column), another shape, or no row.
     """
     is_empty = True
-    for line, row in _json_rows(path, key):
+    for line, row in _json_rows(path, key, encoding):
         is_empty = False
         if not isinstance(row, dict):
             raise fault(f"{path}:{line}", f"a row is {kind_of(row)}, expected an object")
@@ -115,14 +118,14 @@ def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
         raise fault(path, "the list of rows is empty")
 
 
-def _json_rows(path: Path, key: str | None) -> Iterator[tuple[int, object]]:
-    with opened(path) as file:
+def _json_rows(path: Path, key: str | None, encoding: str) -> Iterator[tuple[int, object]]:
+    with opened(path, encoding) as file:
         cursor = _Cursor(file, path)
         first = cursor.peek()
         if not first:
             raise fault(path, "the file is empty")
         if first == "{" and key is None:
-            yield from _json_lines(path)
+            yield from _json_lines(path, encoding)
             return
         if first not in "[{":
             raise cursor.broken(f"found {first!r}")
@@ -133,8 +136,8 @@ def _json_rows(path: Path, key: str | None) -> Iterator[tuple[int, object]]:
             raise cursor.broken("extra data after the end")
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
-    for number, line in lines(path):
+def _json_lines(path: Path, encoding: str) -> Iterator[tuple[int, object]]:
+    for number, line in lines(path, encoding):
         if not line.strip():
             continue
         try:

@@ -26,10 +26,10 @@ def fault(where: str | Path, what: str, fix: str = OWN_FILE) -> UserError:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[TextIO]:
-    """The file as text. Raises UserError if it cannot be opened or is not UTF-8."""
+def opened(path: Path, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
+    """The file as text. Raises UserError if it cannot be opened or is not in the encoding."""
     try:
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
+        with open(path, encoding=encoding, newline="\n") as file:
             yield file
     except OSError as error:
         raise fault(
@@ -71,10 +71,10 @@ def _is_encoded(line: bytes, encoding: str) -> bool:
     return True
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
+def lines(path: Path, encoding: str = "utf-8-sig") -> Iterator[tuple[int, str]]:
     """Yields (number from 1, line without its end). Raises UserError for an empty file."""
     number = 0
-    with opened(path) as file:
+    with opened(path, encoding) as file:
         for number, line in enumerate(file, 1):
             line = line[:-1] if line.endswith("\n") else line
             yield number, line[:-1] if line.endswith("\r") else line

@@ -1,0 +1,331 @@
+"""Tables in files of any common format, read row by row with the number of each row's line.
+
+    read_table(Path("reviews.csv"))    (2, {"문장": "재미있다", "평점": "1.0"}), ...
+
+Cells of text formats and workbooks are texts, as typed: "001" and "1.0" stay what they are, an
+empty cell is "". JSON and Parquet keep their own types; None is a missing value there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import nearest
+from ke_t5.readers.encodings import encoding_of, report_once
+from ke_t5.readers.json_rows import json_rows
+from ke_t5.readers.streams import fault, opened
+
+Numbered = tuple[int, dict[str, Any]]
+
+STDIN, STDIN_NAME = "-", "standard input"
+# What a file of lines without columns calls its only one.
+TEXT_COLUMN = "text"
+DELIMITERS = (",", "\t", ";", "|")
+_NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_SNIFFED_ROWS = 50
+_CELL = r'(?:"(?:[^"]|"")*"|[^"\t]*)'
+_SPREADSHEET = re.compile(rf"{_CELL}(?:\t{_CELL})*[\r\n]*")
+# Of a cell: an unclosed quote swallows what follows it.
+_LONGEST_CELL = 1 << 24
+
+
+def read_table(
+    path: str | Path, *, encoding: str | None = None, sheet: str | None = None
+) -> Iterator[Numbered]:
+    """Yields (line or row number as an editor shows it, cells by column name).
+
+    The name's ending decides the format: .csv, .tsv, .txt (tab-separated with a header if the first
+    line has a tab, else a text per line, column "text"), .json, .jsonl, .xlsx or .parquet. "-" is
+    standard input: JSON lines if it begins with a brace, else a text per line.
+
+    Args:
+        encoding: of a text file; default: detected, and reported unless it is UTF-8.
+        sheet: of a workbook; default: the first.
+
+    Raises:
+        UserError: exit 3, with file and line.
+    """
+    if str(path) == STDIN:
+        return _standard_input(encoding)
+    path = Path(path)
+    return _FORMATS[table_format(path)](path, encoding, sheet)
+
+
+def columns(
+    path: str | Path, *, encoding: str | None = None, sheet: str | None = None
+) -> list[str]:
+    """The names of the columns, of JSON those of the first row; a UserError for no row."""
+    first = next(iter(read_table(path, encoding=encoding, sheet=sheet)), None)
+    if first is None:
+        raise fault(path, "no rows below the header", "write rows into it")
+    return list(first[1])
+
+
+def table_format(path: Path) -> str:
+    """The ending that says how a file is read; a UserError for a file that is none or missing."""
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        raise fault(path, "a folder, not a file", "name the file")
+    if not path.exists():
+        there = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = nearest(path.name, [file.name for file in there])
+        fix = f"did you mean {', '.join(map(repr, near))}?" if near else "check its path"
+        raise fault(path, "no such file", fix)
+    if suffix not in _FORMATS:
+        what = f"the ending {suffix!r} is not that of a table" if suffix else "no ending"
+        fix = f"save it as one of {', '.join(SUFFIXES)}"
+        if suffix == ".xls":
+            what, fix = "a workbook of the old kind (.xls)", "save it as .xlsx or CSV"
+        raise fault(path, what, fix)
+    if path.stat().st_size == 0:
+        raise fault(path, "the file is empty", "write rows into it")
+    return suffix
+
+
+# ------------------------------------------------------------------------------ separated values
+
+
+def _separated(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+    encoding = encoding or encoding_of(path)
+    delimiter = sniffed_delimiter(path, encoding)
+    is_quoted = delimiter != "\t" or _is_quoted(path, encoding)
+    if delimiter != {".csv": ","}.get(path.suffix.lower(), "\t"):
+        report_once(f"{path}: its columns are separated by {_NAMES[delimiter]}")
+    records = _records(path, encoding, delimiter, is_quoted=is_quoted)
+    fix = f"put cells with {_NAMES[delimiter]} in double quotes"
+    yield from named_rows(path, records, fix=fix)
+
+
+def named_rows(
+    path: Path, records: Iterable[tuple[int, list[str]]], *, fix: str
+) -> Iterator[Numbered]:
+    """The records below a header as rows by column name; empty ones are left out.
+
+    Args:
+        fix: of a row with more or fewer cells than the header.
+    """
+    records = iter(records)
+    line, header = next(records, (1, []))
+    names = _checked_header(path, line, header)
+    num_rows = 0
+    for line, cells in records:
+        if len(cells) != len(header):
+            what = f"{len(cells)} cells, but the header has {len(header)}"
+            raise fault(f"{path}:{line}", what, fix)
+        num_rows += 1
+        yield line, {name: cell for name, cell in zip(names, cells, strict=True) if name}
+    if num_rows == 0:
+        raise fault(path, "no rows below the header", "write rows into it")
+
+
+def _checked_header(path: Path, line: int, header: Sequence[str]) -> list[str]:
+    """The names of the columns; a UserError for two of one name. Columns without one are left
+    out, and reported."""
+    names = [name.strip() for name in header]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        places = [str(place) for place, name in enumerate(names, 1) if name == twice]
+        what = f"columns {' and '.join(places)} of the header are both {twice!r:.60}"
+        raise fault(f"{path}:{line}", what, "rename one of them")
+    unnamed = [str(place) for place, name in enumerate(names, 1) if not name]
+    if len(unnamed) == len(names):
+        raise fault(f"{path}:{line}", "the header names no column", "name the columns there")
+    if unnamed:
+        report_once(f"{path}: column {', '.join(unnamed)} has no name and is left out")
+    return names
+
+
+def _records(
+    path: Path, encoding: str, delimiter: str, *, is_quoted: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """Yields (line on which it begins, cells) of the records that are not empty."""
+    if csv.field_size_limit() < _LONGEST_CELL:
+        csv.field_size_limit(_LONGEST_CELL)
+    quoting = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+    with opened_text(path, encoding) as file:
+        reader = csv.reader(
+            _without_nul(file, path), delimiter=delimiter, quoting=quoting, strict=True
+        )
+        line = 1
+        try:
+            for cells in reader:
+                if any(cells):
+                    yield line, cells
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise _broken_record(path, line, str(error)) from None
+
+
+def _broken_record(path: Path, line: int, reason: str) -> Exception:
+    """The error for what the csv module says of a record that begins on a line."""
+    if "unexpected end" in reason or "field larger" in reason:
+        what = "double quotes that begin on this line or below are not closed"
+    elif "expected after" in reason:
+        what = "a quoted cell goes on behind its closing quote"
+    else:
+        what = f"no separated values ({reason})"
+    return fault(f"{path}:{line}", what, 'close them, or double quotes inside a cell ("")')
+
+
+def sniffed_delimiter(path: Path, encoding: str) -> str:
+    """The delimiter of a table: the first of `DELIMITERS` with two columns or more and as many in
+    every row, else the one with the most columns in the header, else the ending's own.
+
+    In a .tsv or .txt a tab in the header decides.
+    """
+    own = "," if path.suffix.lower() == ".csv" else "\t"
+    with opened_text(path, encoding) as file:
+        start = list(itertools.islice(file, _SNIFFED_ROWS))
+    if own == "\t" and "\t" in "".join(start[:1]):
+        return own
+    counts: dict[str, list[int]] = {}
+    for delimiter in DELIMITERS:
+        reader = csv.reader((line.replace("\0", "") for line in start), delimiter=delimiter)
+        try:
+            counts[delimiter] = [len(cells) for cells in reader if any(cells)]
+        except csv.Error:
+            counts[delimiter] = [0]
+    wide = {delimiter: found for delimiter, found in counts.items() if (found or [0])[0] > 1}
+    even = [delimiter for delimiter, found in wide.items() if len(set(found)) == 1]
+    if even:
+        return even[0]
+    return max(wide, key=lambda delimiter: wide[delimiter][0]) if wide else own
+
+
+def _is_quoted(path: Path, encoding: str) -> bool:
+    """Whether the quotes in a tab-separated file are a spreadsheet's, which encloses every cell
+    with quotes in it. In most published corpora they are characters of the text."""
+    pending, has_quotes = "", False
+    with opened_text(path, encoding) as file:
+        for line in file:
+            has_quotes = has_quotes or '"' in line
+            pending += line
+            if pending.count('"') % 2 and len(pending) < _LONGEST_CELL:
+                continue  # a cell goes on in the next line
+            if '"' in pending and not _SPREADSHEET.fullmatch(pending):
+                break
+            pending = ""
+    if pending:
+        report_once(f"{path}: its double quotes are read as characters of the text")
+    return has_quotes and not pending
+
+
+def _without_nul(lines: Iterable[str], path: Path | str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise fault(f"{path}:{number}", "the line has a NUL character", "remove it")
+        yield line
+
+
+@contextmanager
+def opened_text(path: Path, encoding: str) -> Iterator[Any]:
+    """The file as text with its own line ends; a UserError if it is not in that encoding."""
+    try:
+        with open(path, encoding=encoding, newline="") as file:
+            yield file
+    except OSError as error:
+        fix = "check the file's path and permissions"
+        raise fault(path, f"cannot be read ({error.strerror})", fix) from None
+    except LookupError:
+        raise fault(path, f"unknown encoding {encoding!r:.40}", "give one such as cp949") from None
+    except UnicodeError:
+        raise fault(path, f"not encoded in {encoding}", "leave the encoding out") from None
+
+
+# ------------------------------------------------------------------------------------ text, JSON
+
+
+def _text(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+    with opened_text(path, encoding or encoding_of(path)) as file:
+        first = file.readline()
+    if "\t" in first:
+        yield from _separated(path, encoding, sheet)
+        return
+    with opened_text(path, encoding or encoding_of(path)) as file:
+        yield from _text_lines(file, path)
+
+
+def _text_lines(lines: Iterable[str], name: Path | str) -> Iterator[Numbered]:
+    for number, line in enumerate(_without_nul(lines, name), 1):
+        if text := line.strip("\r\n"):
+            yield number, {TEXT_COLUMN: text}
+
+
+def _json(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+    encoding = encoding or encoding_of(path)
+    with opened(path, encoding) as file:
+        start = file.read(1 << 12).lstrip("\ufeff \t\r\n")
+    # {"data": [...]} is a list of rows with its name; an object on one line is JSON lines.
+    named = re.match(r'\{\s*"(data|rows)"\s*:\s*\[\s*\{', start)
+    yield from json_rows(path, named.group(1) if named else None, encoding=encoding)
+
+
+def _parquet(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        numbers = itertools.count(1)
+        for batch in file.iter_batches(batch_size=1000):
+            yield from zip(numbers, batch.to_pylist(), strict=False)
+    except (OSError, ValueError):
+        raise fault(path, "not a parquet file, or cut off", "write it again") from None
+    if file.metadata.num_rows == 0:
+        raise fault(path, "the file has no rows", "write rows into it")
+
+
+def _workbook(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+    from ke_t5.readers.workbooks import workbook_records
+
+    fix = "give every cell below the header its column"
+    yield from named_rows(path, workbook_records(path, sheet), fix=fix)
+
+
+def _standard_input(encoding: str | None) -> Iterator[Numbered]:
+    stream = io.TextIOWrapper(sys.stdin.buffer, encoding=encoding or "utf-8-sig", newline="")
+    try:
+        yield from _input_rows(_without_nul(stream, STDIN_NAME))
+    except UnicodeError:
+        what = f"not encoded in {encoding or 'UTF-8'}"
+        raise fault(STDIN_NAME, what, "give its encoding, or write it to a file") from None
+    finally:
+        stream.detach()
+
+
+def _input_rows(lines: Iterable[str]) -> Iterator[Numbered]:
+    is_json = None
+    for number, line in enumerate(lines, 1):
+        text = line.strip("\r\n")
+        if not text.strip():
+            continue
+        is_json = text.lstrip().startswith("{") if is_json is None else is_json
+        yield number, _json_row(text, number) if is_json else {TEXT_COLUMN: text}
+
+
+def _json_row(text: str, number: int) -> dict[str, Any]:
+    where = f"{STDIN_NAME}:{number}"
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise fault(where, f"not JSON ({error!s:.80})", "write an object on each line") from None
+    if not isinstance(row, dict):
+        raise fault(where, "not a JSON object", "write an object on each line")
+    return row
+
+
+Reader = Callable[[Path, str | None, str | None], Iterator[Numbered]]
+_FORMATS: dict[str, Reader] = {
+    ".csv": _separated, ".tsv": _separated, ".tab": _separated, ".txt": _text, ".json": _json,
+    ".jsonl": _json, ".ndjson": _json, ".xlsx": _workbook, ".xlsm": _workbook,
+    ".parquet": _parquet,
+}  # fmt: skip
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".parquet")

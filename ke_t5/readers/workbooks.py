@@ -1,0 +1,91 @@
+"""Workbooks of Excel, row by row, their cells as texts that look as they do in Excel."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.readers.encodings import report_once
+from ke_t5.readers.streams import fault
+
+# Old workbooks and those with a password are files of this kind.
+_OLE = b"\xd0\xcf\x11\xe0"
+
+
+def workbook_records(path: Path, sheet: str | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Yields (row number, cells) of the rows of a sheet that are not empty, as long as the first.
+
+    Args:
+        sheet: its name; default: the first, which is reported if there are more.
+    """
+    openpyxl = _library()
+    with open(path, "rb") as file:
+        if file.read(4) == _OLE:
+            what = "a workbook of the old kind, or with a password"
+            raise fault(path, what, "save it as .xlsx without one")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles that it does not know
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            yield from _records(book, path, sheet)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, SyntaxError):
+        raise fault(path, "not an Excel workbook, or cut off", "save it as .xlsx again") from None
+    finally:
+        if "book" in locals():
+            book.close()
+
+
+def _library() -> Any:
+    try:
+        import openpyxl
+    except ImportError:
+        fix = 'run pip install "ke_t5[excel]", or save the file as CSV'
+        raise UserError("reading .xlsx needs openpyxl", "openpyxl", fix, Exit.DATA) from None
+    return openpyxl
+
+
+def _records(book: Any, path: Path, sheet: str | None) -> Iterator[tuple[int, list[str]]]:
+    names = book.sheetnames
+    if sheet is not None and sheet not in names:
+        raise fault(path, f"no sheet {sheet!r:.60}", suggestion(sheet, names))
+    if sheet is None and len(names) > 1:
+        report_once(f"{path}: its first sheet {names[0]!r} of {len(names)} is read")
+    width = None
+    for number, row in enumerate(book[sheet or names[0]].iter_rows(), 1):
+        cells = [cell_text(cell) for cell in row]
+        while cells and not cells[-1] and (width is None or len(cells) > width):
+            cells.pop()
+        if any(cells):
+            width = len(cells) if width is None else width
+            yield number, cells + [""] * (width - len(cells))
+
+
+def cell_text(cell: Any) -> str:
+    """A cell as Excel shows it.
+
+    1, "001", 1.5             ->  "1", "001", "1.5"
+    1 in the format 000       ->  "001"
+    1 in the format 0.0       ->  "1.0"
+    a date                    ->  "2024-05-01"
+    """
+    value = cell.value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, int | float):
+        form = str(getattr(cell, "number_format", "") or "")
+        if re.fullmatch("0{2,}", form) and value == int(value):
+            return str(int(value)).zfill(len(form))
+        if decimals := re.fullmatch(r"[#,]*0\.(0+)", form):
+            return f"{value:.{len(decimals.group(1))}f}"
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return value.date().isoformat()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,235 @@
+"""Table files: every format gives the same rows, and each refusal names file and line."""
+
+import io
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from ke_t5.errors import LONGEST_LINE, Exit, UserError
+from ke_t5.readers.encodings import report_once
+from ke_t5.readers.table_files import columns, read_table
+
+HEADER, ROWS = ["문장", "평점"], [["정말 좋았다", "001"], ["음, 별로", "1.0"], ['"최고"라며', ""]]
+RECORDS = [dict(zip(HEADER, row, strict=True)) for row in ROWS]
+CSV = '문장,평점\n정말 좋았다,001\n"음, 별로",1.0\n"""최고""라며",\n'
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes, name: str = "a.csv", encoding: str = "utf-8") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def said(caplog):
+    """What is logged while a file is read."""
+    report_once.cache_clear()
+    logging.getLogger("ke_t5").propagate = True
+    caplog.set_level(logging.INFO, logger="ke_t5")
+    return lambda: [record.getMessage().rpartition("/")[2] for record in caplog.records]
+
+
+def workbook(path: Path) -> Path:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in [HEADER, *ROWS]:
+        sheet.append(row)
+    book.save(path)
+    return path
+
+
+def parquet(path: Path) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(RECORDS), path)
+    return path
+
+
+def json_lines(rows: list) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def test_every_format_gives_the_same_rows(write, tmp_path):
+    tabs = CSV.replace(",평점", "\t평점").replace(",001", "\t001").replace('",', '"\t')
+    files = {
+        "a.csv": CSV,
+        "semicolons.csv": tabs.replace("\t", ";"),
+        "a.tsv": tabs,
+        "a.txt": tabs.replace("\n", "\r\n"),
+        "a.json": json.dumps(RECORDS, ensure_ascii=False, indent=1),
+        "named.json": json.dumps({"data": RECORDS}),
+        "a.jsonl": json_lines(RECORDS),
+    }
+    paths = [write(content, name) for name, content in files.items()]
+    paths += [workbook(tmp_path / "a.xlsx"), parquet(tmp_path / "a.parquet")]
+    for path in paths:
+        assert [row for _, row in read_table(path)] == RECORDS, path.name
+        assert columns(path) == HEADER, path.name
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "line"),
+    [
+        ("a.csv", "cp949", "a.csv: read as CP949"),
+        ("a.csv", "utf-16", "a.csv: read as UTF-16"),
+        ("a.jsonl", "utf-16-be", "a.jsonl: read as UTF-16"),
+        ("a.tsv", "utf-8-sig", None),
+        ("a.json", "cp949", "a.json: read as CP949"),
+    ],
+)
+def test_encodings_are_detected_and_reported(write, said, name, encoding, line):
+    content = {
+        "a.csv": CSV, "a.tsv": CSV.replace(",", "\t").replace("음\t", "음,"),
+        "a.json": json.dumps(RECORDS, ensure_ascii=False), "a.jsonl": json_lines(RECORDS),
+    }[name]  # fmt: skip
+    rows = list(read_table(write(content, name, encoding)))
+    assert [row for _, row in rows] == RECORDS
+    assert said() == ([line] if line else [])
+    assert list(read_table(write(content, name, encoding), encoding=encoding)) == rows
+
+
+def test_lines_are_those_of_an_editor(write, tmp_path):
+    path = write('글,값\n"두\n줄",1\n\n,\n다음,2\n')
+    assert list(read_table(path)) == [
+        (2, {"글": "두\n줄", "값": "1"}),
+        (6, {"글": "다음", "값": "2"}),
+    ]
+    assert [line for line, _ in read_table(workbook(tmp_path / "a.xlsx"))] == [2, 3, 4]
+    assert [line for line, _ in read_table(write("가\n\n나 \n", "a.txt"))] == [1, 3]
+
+
+def test_numbers_of_a_workbook_are_as_shown(tmp_path):
+    import datetime
+
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    sheet = book.active
+    cells = [1, 1.5, "001", "1.0", 7, 2.5, True, datetime.datetime(2024, 5, 1), None]
+    for row in (list("가나다라마바사아"), cells[:8], [], [None, "끝"]):
+        sheet.append(row)
+    sheet["E2"].number_format, sheet["F2"].number_format = "000", "0.00"
+    book.create_sheet("둘째").append(["하나"])
+    book["둘째"].append(["값"])
+    book.save(path := tmp_path / "a.xlsx")
+    (line, row), (last, _) = read_table(path)
+    assert list(row.values()) == ["1", "1.5", "001", "1.0", "007", "2.50", "TRUE", "2024-05-01"]
+    assert (line, last) == (2, 4)
+    assert list(read_table(path, sheet="둘째")) == [(2, {"하나": "값"})]
+    with pytest.raises(UserError, match="no sheet '두째'; available: 'Sheet', '둘째'"):
+        list(read_table(path, sheet="두째"))
+
+
+def test_quotes_of_a_corpus_and_of_a_spreadsheet(write, said):
+    corpus = '글\t값\n"네" 라고 "했다"\t1\n"열린 따옴표\t0\n'
+    assert [row["글"] for _, row in read_table(write(corpus, "a.tsv"))] == [
+        '"네" 라고 "했다"', '"열린 따옴표',
+    ]  # fmt: skip
+    assert said() == ["a.tsv: its double quotes are read as characters of the text"]
+    sheet = '글\t값\n"쉼표, ""인용""\n둘째 줄"\t1\n'
+    assert [row["글"] for _, row in read_table(write(sheet, "b.tsv"))] == ['쉼표, "인용"\n둘째 줄']
+    assert len(said()) == 1
+
+
+def test_what_is_said_of_a_header(write, said):
+    path = write(",글;값,값\n0,가,나\n")
+    assert list(read_table(path)) == [(2, {"글;값": "가", "값": "나"})]
+    list(read_table(write("글;값\n가,나;1\n", "b.csv")))
+    assert said() == [
+        "a.csv: column 1 has no name and is left out",
+        "b.csv: its columns are separated by semicolons",
+    ]
+
+
+def test_standard_input(monkeypatch):
+    def given(content: bytes):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return list(read_table("-"))
+
+    assert given("가\n\n나\t다\n".encode()) == [(1, {"text": "가"}), (3, {"text": "나\t다"})]
+    assert given('{"글": 1}\n{"글": null}'.encode()) == [(1, {"글": 1}), (2, {"글": None})]
+    for content, line in {
+        b'{"a": 1}\n[1]\n': "standard input:2: not a JSON object; write an object on each line",
+        b"\xc2a\xbc": "standard input: not encoded in UTF-8; give its encoding",
+        b"a\n\0": "standard input:2: the line has a NUL character; remove it",
+    }.items():
+        with pytest.raises(UserError, match=line):
+            given(content)
+
+
+FAULTS = {
+    "ragged": (
+        "a,b\n1,2\n1,2,3\n",
+        "a.csv:3: 3 cells, but the header has 2; put cells with commas",
+    ),
+    "duplicate": ("a,b,a\n1,2,3\n", "a.csv:1: columns 1 and 3 of the header are both 'a'; rename"),
+    "no names": (" , \n1,2\n", "a.csv:1: the header names no column; name the columns there"),
+    "no rows": ("a,b\n\n", "a.csv: no rows below the header; write rows into it"),
+    "empty": ("", "a.csv: the file is empty; write rows into it"),
+    "nul": ("a,b\n1,\0\n", "a.csv:2: the line has a NUL character; remove it"),
+    "unclosed": (
+        'a,b\n1,2\n"3,4\n5,6\n',
+        "a.csv:3: double quotes that begin on this line or below",
+    ),
+    "behind quotes": ('a,b\n"1"x,2\n', "a.csv:2: a quoted cell goes on behind its closing quote"),
+    "damaged": (CSV.encode() + b"\xff\n", "a.csv:5: the line has bytes that are neither UTF-8 nor"),
+    "cut off": (CSV.encode("utf-16")[:-1], "a.csv:4: the line has bytes that are not UTF-16; save"),
+}
+
+
+@pytest.mark.parametrize(("content", "line"), FAULTS.values(), ids=FAULTS)
+def test_faults_of_separated_values(write, content, line):
+    check_fault(write(content), line)
+
+
+def check_fault(path: Path, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        list(read_table(path))
+    assert caught.value.exit_code is Exit.DATA
+    found = str(caught.value).replace(f"{path.parent}/", "").removeprefix("error: ")
+    assert found.startswith(line) and len(found) < LONGEST_LINE
+
+
+def test_faults_of_files(write, tmp_path):
+    write(CSV, "reviews.csv")
+    check_fault(tmp_path / "review.csv", "review.csv: no such file; did you mean 'reviews.csv'?")
+    check_fault(tmp_path / "b" / "a.csv", "a.csv: no such file; check its path")
+    check_fault(tmp_path, f"{tmp_path.name}: a folder, not a file; name the file")
+    check_fault(write("x", "a.hwp"), "a.hwp: the ending '.hwp' is not that of a table; save it as")
+    check_fault(write("x", "a.xls"), "a.xls: a workbook of the old kind (.xls); save it as .xlsx")
+    check_fault(write("x", "a.xlsx"), "a.xlsx: not an Excel workbook, or cut off; save it as .xlsx")
+    locked = write(b"\xd0\xcf\x11\xe0" + bytes(600), "b.xlsx")
+    check_fault(locked, "b.xlsx: a workbook of the old kind, or with a password; save it as")
+    check_fault(
+        write("x", "a.parquet"), "a.parquet: not a parquet file, or cut off; write it again"
+    )
+    check_fault(write('{"a": 1}\n{"a"', "a.jsonl"), "a.jsonl:2: not JSON (column 5: Expecting")
+    with pytest.raises(UserError, match="unknown encoding 'euc'; give one such as cp949"):
+        list(read_table(write(CSV), encoding="euc"))
+    with pytest.raises(UserError, match="not encoded in ascii; leave the encoding out"):
+        list(read_table(write(CSV), encoding="ascii"))
+
+
+def test_a_workbook_without_openpyxl(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    check_fault(write("x", "a.xlsx"), "openpyxl: reading .xlsx needs openpyxl; run pip install")
+
+
+def test_a_table_is_streamed(write):
+    path = write("글,값\n" + f"{'가나다' * 100},1\n" * 20_000)
+    import tracemalloc
+
+    tracemalloc.start()
+    assert sum(1 for _ in read_table(path)) == 20_000
+    assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 2
+    tracemalloc.stop()
