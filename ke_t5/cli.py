@@ -1,62 +1,101 @@
-"""What `ke-t5-train` and `ke-t5-test` run, and in a clone `train_ddp.py` and `test_ddp.py`.
+"""What `ke-t5` runs, and `ke-t5-train` and `ke-t5-test`; in a clone `python -m ke_t5`,
+`train_ddp.py` and `test_ddp.py`.
 
 Nothing heavy is imported before the flags are right.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
-from ke_t5.config.flags import parse_test, parse_train, wants_traceback
+from ke_t5.commands.table import COMMANDS, Command
+from ke_t5.config.flags import wants_traceback
 from ke_t5.distributed import say, wait_passively
-from ke_t5.errors import shortened
+from ke_t5.errors import UserError, shortened, suggestion
 from ke_t5.failure import run_and_exit
-from ke_t5.launchers import adopt_launcher
+from ke_t5.launchers import adopt_launcher, launched_rank
+from ke_t5.programs import COMMAND_NAMES, MODULE, ONE_COMMAND
 from ke_t5.rendezvous import post_fault, sign_in
+
+# These may be started by a launcher, a process per GPU.
+LAUNCHED = tuple(COMMAND_NAMES.values())
 
 
 def train() -> NoReturn:
     """Trains a model as the command line says, and ends the process."""
-    _run(parse_train, _train)
+    _run(["train", *sys.argv[1:]])
 
 
 def test() -> NoReturn:
     """Tests a model as the command line says, and ends the process."""
-    _run(parse_test, _test)
+    _run(["test", *sys.argv[1:]])
 
 
-def _run(
-    parse: Callable[[Sequence[str]], Namespace], recipe: Callable[[Namespace], None]
-) -> NoReturn:
-    words = sys.argv[1:]
-    main = partial(_main, words, parse, recipe)
-    run_and_exit(main, debug=wants_traceback(words), post_fault=post_fault)
+def main() -> NoReturn:
+    """Runs the command that the command line begins with, and ends the process."""
+    _run(sys.argv[1:])
 
 
-def _main(
-    words: Sequence[str],
-    parse: Callable[[Sequence[str]], Namespace],
-    recipe: Callable[[Namespace], None],
-) -> None:
-    adopt_launcher()
-    sign_in()
-    flags = parse(words)
+def _run(words: Sequence[str]) -> NoReturn:
+    run_and_exit(partial(_main, words), debug=wants_traceback(words[1:]), post_fault=post_fault)
+
+
+def _main(words: Sequence[str]) -> None:
+    command = command_of(words)
+    if command is None:
+        return
+    is_launched = command.name in LAUNCHED
+    if is_launched:
+        adopt_launcher()
+        sign_in()
+    module = importlib.import_module(command.module)
+    flags = module.parser().parse_args(words[1:])
     wait_passively()
-    say(shortened(f"{flags.task}: reading settings and data"))
-    recipe(flags)
+    if is_launched:
+        say(shortened(f"{flags.task}: reading settings and data"))
+    module.main(flags)
 
 
-def _train(flags: Namespace) -> None:
-    from ke_t5.recipes.train import main
+def command_of(words: Sequence[str]) -> Command | None:
+    """The command that the words begin with; None after the help or the version has been shown.
 
-    main(flags)
+    Raises:
+        UserError: there is no such command.
+    """
+    name = words[0] if words else "--help"
+    if name in ("--help", "-h", "help", "--version", "-V"):
+        if launched_rank() == 0:
+            is_version = name in ("--version", "-V")
+            version = importlib.import_module(MODULE).__version__
+            sys.stdout.write(f"{ONE_COMMAND} {version}\n" if is_version else help_text())
+        return None
+    commands = {command.name: command for command in COMMANDS}
+    if name.startswith("-"):
+        fix = f"begin with a command, such as {ONE_COMMAND} train; see {ONE_COMMAND} --help"
+        raise UserError("a flag before the command", f"{name:.60}", fix)
+    if name not in commands:
+        raise UserError("no such command", f"{name!r:.60}", suggestion(name, commands))
+    return commands[name]
 
 
-def _test(flags: Namespace) -> None:
-    from ke_t5.recipes.test import main
-
-    main(flags)
+def help_text() -> str:
+    """What `ke-t5 --help` shows: a line per command."""
+    column = max(len(command.name) for command in COMMANDS) + 2
+    lines = [f"  {command.name:<{column}}{command.summary}" for command in COMMANDS]
+    return "\n".join(
+        [
+            "Fine-tunes, tests and exports models on Korean tasks.",
+            "",
+            f"usage: {ONE_COMMAND} COMMAND [flags]",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            f"{ONE_COMMAND} COMMAND --help lists a command's flags; {ONE_COMMAND} --version.",
+            "",
+        ]
+    )

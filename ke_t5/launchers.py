@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shlex
-import sys
 import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import NamedTuple
 
 from ke_t5.errors import UserError
 from ke_t5.processes import start_of
-from ke_t5.programs import ENTRY_POINTS, TRAIN
+from ke_t5.programs import started_again
 
 
 class Place(NamedTuple):
@@ -160,7 +158,7 @@ def _slurm_local(environment: MutableMapping[str, str], size: int) -> int | None
 
 def torchrun_line(environment: MutableMapping[str, str], place: Place | None) -> str:
     """The torchrun command to type instead."""
-    words = _started_with()
+    words = started_again()
     size = place.size if place else int(environment.get("WORLD_SIZE", "1"))
     local_size = place.local_size if place and place.local_size else size
     num_nodes = -(-size // local_size)
@@ -170,13 +168,6 @@ def torchrun_line(environment: MutableMapping[str, str], place: Place | None) ->
         f"on each node torchrun --nnodes={num_nodes} --nproc_per_node={local_size} --rdzv_id=RUN "
         f"--rdzv_backend=c10d --rdzv_endpoint=FIRST_NODE:29500 {words}"
     )
-
-
-def _started_with() -> str:
-    """The program and its flags, as torchrun takes them."""
-    if Path(sys.argv[0]).name in ENTRY_POINTS.values():
-        return f"--no-python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
-    return shlex.join(sys.argv) if sys.argv[0] else TRAIN
 
 
 def launch_id() -> str:

@@ -1,6 +1,7 @@
-"""The two programs' names, and the command that starts one again from the current folder.
+"""The programs' names, and the command that starts one again from the current folder.
 
-In a clone they are scripts; a package that pip has installed has entry points for them.
+In a clone they are scripts; a package that pip has installed has entry points for them. Either has
+`ke-t5 train` and `ke-t5 test` beside them, as `python -m ke_t5 train` where it is not installed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from pathlib import Path
 
 TRAIN, TEST = "train_ddp.py", "test_ddp.py"
 ENTRY_POINTS = {TRAIN: "ke-t5-train", TEST: "ke-t5-test"}
-CLONE = Path(__file__).resolve().parents[1]
+COMMAND_NAMES = {TRAIN: "train", TEST: "test"}
+ONE_COMMAND, MODULE = "ke-t5", "ke_t5"
+PACKAGE = Path(__file__).resolve().parent
+CLONE = PACKAGE.parent
 
 
 def program_name(script: str) -> str:
-    """What a program is called in this process: its script, or the entry point."""
+    """What a program is called in this process: its script, the entry point, or the command."""
+    if is_one_command():
+        return f"{ONE_COMMAND} {COMMAND_NAMES[script]}"
     return ENTRY_POINTS[script] if _uses_entry_points() else script
 
 
@@ -28,12 +34,39 @@ def command(script: str, launcher: str = "") -> str:
         launcher: such as "torchrun --nproc_per_node=2"; "" for a single process.
 
     In a clone "python train_ddp.py" or "torchrun --nproc_per_node=2 train_ddp.py"; installed
-    "ke-t5-train" or "torchrun --nproc_per_node=2 --no-python ke-t5-train".
+    "ke-t5-train" or "torchrun --nproc_per_node=2 --no-python ke-t5-train"; and "ke-t5 train" or
+    "python -m ke_t5 train" if this process was started so.
     """
+    if is_one_command():
+        name = COMMAND_NAMES[script]
+        if _is_module():
+            return f"{f'{launcher} -m' if launcher else 'python -m'} {MODULE} {name}"
+        program = f"{shlex.quote(_entry_point(ONE_COMMAND))} {name}"
+        return f"{launcher} --no-python {program}" if launcher else program
     if not _uses_entry_points():
         return f"{launcher or 'python'} {shlex.quote(str(_scripts_folder() / script))}"
     program = shlex.quote(_entry_point(ENTRY_POINTS[script]))
     return f"{launcher} --no-python {program}" if launcher else program
+
+
+def started_again() -> str:
+    """This process's program and its flags, as torchrun takes them after its own."""
+    started = Path(sys.argv[0])
+    if _is_module():
+        return f"-m {MODULE} {shlex.join(sys.argv[1:])}"
+    if started.name in (*ENTRY_POINTS.values(), ONE_COMMAND):
+        return f"--no-python {shlex.join([started.name, *sys.argv[1:]])}"
+    return shlex.join(sys.argv) if sys.argv[0] else TRAIN
+
+
+def is_one_command() -> bool:
+    """Whether this process was started as `ke-t5 ...` or `python -m ke_t5 ...`."""
+    return Path(sys.argv[0]).stem == ONE_COMMAND or _is_module()
+
+
+def _is_module() -> bool:
+    started = Path(sys.argv[0])
+    return started.name == "__main__.py" and started.resolve().parent == PACKAGE
 
 
 def _uses_entry_points() -> bool:
@@ -46,7 +79,7 @@ def _uses_entry_points() -> bool:
 def _entry_point(name: str) -> str:
     """The entry point's name if the shell finds the one of this environment, else its path."""
     started = Path(sys.argv[0])
-    if started.stem not in ENTRY_POINTS.values():
+    if started.stem not in (*ENTRY_POINTS.values(), ONE_COMMAND):
         return name
     path = started.with_name(name)
     on_path = shutil.which(name)

@@ -14,6 +14,8 @@ import pytest
 from support.import_graph import PACKAGE, SCRIPTS, arrows, sources
 from support.processes import ROOT
 
+from ke_t5.commands.table import COMMANDS
+
 LINES = (
     "errors files fault_points programs standard_streams processes config.resume "
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
@@ -45,8 +47,9 @@ LINES = (
     "task.task config.run_config",
     "report.*",
     "recipes.*",
+    "commands.*",
     "cli",
-    "train_ddp test_ddp",
+    "train_ddp test_ddp __main__",
 )
 
 # What a wrong flag, setting or row may cost: none of these imports the libraries below.
@@ -58,6 +61,7 @@ LIGHT = (
     "task.metrics", "task.submission", "pipe", "task.task", "train.optimizers",
     "train.optimizer_config", "config.run_config",
     "train.settings", "train.schedules", "recipes.train", "recipes.test", "cli",
+    *(command.module.removeprefix(f"{PACKAGE}.") for command in COMMANDS),
 )  # fmt: skip
 HEAVY = (
     "torch", "transformers", "datasets", "sklearn", "scipy", "seqeval", "rouge_score",
@@ -116,10 +120,10 @@ def test_a_room_that_stands_alone(room, others):
             assert not {other for other in imports if room_of(other) in others}, name
 
 
-def test_only_the_programs_import_a_recipe():
+def test_only_the_commands_import_a_recipe():
     users = {name for name, imports in arrows().items() if "recipes" in map(room_of, imports)}
-    assert {name for name in users if room_of(name) != "recipes"} == {"cli"}
-    assert all(arrows()[name] == {"cli"} for name in SCRIPTS)
+    assert {room_of(name) for name in users} == {"recipes", "commands"}
+    assert all(arrows()[name] == {"cli"} for name in (*SCRIPTS, "__main__"))
 
 
 def test_nothing_heavy_before_flags_gin_and_data_are_checked():

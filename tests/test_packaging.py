@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import ke_t5
-from ke_t5.programs import ENTRY_POINTS
+from ke_t5.programs import ENTRY_POINTS, ONE_COMMAND
 from ke_t5.sample.vocabulary import SPIECE
 
 PACKAGE = Path(ke_t5.__file__).parent
@@ -37,7 +37,7 @@ def test_every_folder_with_code_is_a_package():
 
 def test_the_entry_points_exist():
     scripts = SETTINGS["project"]["scripts"]
-    assert list(scripts) == list(ENTRY_POINTS.values())
+    assert list(scripts) == [ONE_COMMAND, *ENTRY_POINTS.values()]
     for target in scripts.values():
         module, _, name = target.partition(":")
         assert callable(getattr(importlib.import_module(module), name))

@@ -25,6 +25,14 @@ def entry_points(monkeypatch, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def one_command(monkeypatch, tmp_path) -> Path:
+    """A folder with `ke-t5`, which was started by its path."""
+    (tmp_path / "ke-t5").touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "ke-t5"), "train"])
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("started", "expected"),
     [("train_ddp.py", "test_ddp.py"), ("../code/train_ddp.py", "../code/test_ddp.py")],
@@ -83,4 +91,30 @@ def test_the_line_for_torchrun_starts_the_entry_point(monkeypatch, entry_points)
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--task", "klue_tc"])
     line = "torchrun --nproc_per_node=2 --no-python ke-t5-train --task klue_tc"
     with pytest.raises(UserError, match=line):
+        adopt_launcher({"WORLD_SIZE": "2"})
+
+
+def test_the_one_command_is_named_if_it_was_started(monkeypatch, one_command, capsys):
+    monkeypatch.setenv("PATH", str(one_command))
+    assert command(TEST) == "ke-t5 test"
+    assert command(TRAIN, TORCHRUN) == f"{TORCHRUN} --no-python ke-t5 train"
+    with pytest.raises(SystemExit):
+        parse_train(["--help"])
+    shown = capsys.readouterr().out
+    assert f"\n  {TORCHRUN} --no-python ke-t5 train --task klue_tc --sample\n" in shown
+    assert "_ddp.py" not in shown and "ke-t5-train" not in shown
+    with pytest.raises(UserError, match="a flag of ke-t5 train, not of ke-t5 test; leave it out"):
+        parse_test(["--epochs", "2"])
+    with pytest.raises(UserError, match="2 --no-python ke-t5 train$"):
+        adopt_launcher({"WORLD_SIZE": "2"})
+    monkeypatch.setenv("PATH", "")
+    assert command(TEST) == f"{one_command / 'ke-t5'} test"
+
+
+def test_a_clone_runs_the_package(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(programs.PACKAGE / "__main__.py"), "test"])
+    assert command(TEST) == "python -m ke_t5 test"
+    assert command(TRAIN, TORCHRUN) == f"{TORCHRUN} -m ke_t5 train"
+    assert program_name(TEST) == "ke-t5 test"
+    with pytest.raises(UserError, match="2 -m ke_t5 test$"):
         adopt_launcher({"WORLD_SIZE": "2"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import inspect
 import json
 import re
@@ -14,6 +15,7 @@ from support.commands import Command, check_names, commands_in
 from support.processes import ROOT, run_script
 
 import ke_t5.recipes.prepare  # noqa: F401 - registers everything that gin may bind
+from ke_t5.commands.table import COMMANDS
 from ke_t5.config.bindings import configurable, configurables
 from ke_t5.config.flags import FLAGS, LAUNCHER_FLAGS
 from ke_t5.config.gin_config import SEARCH
@@ -79,6 +81,8 @@ def test_its_commands_are_accepted_by_the_flags(name):
     assert len(ours) > 10
     for found in ours:
         flags = found.parse()
+        if not found.is_of_script:
+            continue
         assert not flags.notes, found
         for file in flags.gin_file:
             assert any((folder / file).is_file() for folder in SEARCH), found
@@ -87,7 +91,7 @@ def test_its_commands_are_accepted_by_the_flags(name):
 @both
 def test_its_commands_name_tasks_and_models_that_fit_each_other(name):
     for found in shell_commands(name):
-        if found.is_ours and not OWN.search(str(found)):
+        if found.is_of_script and not OWN.search(str(found)):
             check_names(found.parse())
 
 
@@ -114,8 +118,15 @@ def test_it_begins_with_the_two_commands(name):
 @both
 def test_its_flags_exist(name):
     mentioned = set(re.findall(r"(?<![\w-])--(\w+)", text_of(name)))
-    known = {flag.name for flag in FLAGS} | {"batch"} | OTHER_FLAGS
+    known = {flag.name for flag in FLAGS} | {"batch"} | OTHER_FLAGS | command_flags()
     assert mentioned - known == {"flag"}  # `--flag value`
+
+
+def command_flags() -> set[str]:
+    """The flags of all commands."""
+    parsers = [importlib.import_module(command.module).parser() for command in COMMANDS]
+    actions = [action for parser in parsers for action in parser._actions]
+    return {name.removeprefix("--") for action in actions for name in action.option_strings}
 
 
 # ------------------------------------------------------------------------------- two languages

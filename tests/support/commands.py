@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from argparse import Namespace
 from dataclasses import dataclass
 
+from ke_t5.commands.table import COMMANDS
 from ke_t5.config.flags import TEST, TRAIN, parse_test, parse_train
 from ke_t5.lookup.loader import check_form, check_model_name, default_model_name, load_model
 from ke_t5.pipe import get_task
-from ke_t5.programs import ENTRY_POINTS
+from ke_t5.programs import COMMAND_NAMES, ENTRY_POINTS, ONE_COMMAND
 
+ONE_COMMANDS = {
+    f"{ONE_COMMAND} {command.name}": importlib.import_module(command.module).parser().parse_args
+    for command in COMMANDS
+}
 PARSERS = {
     TRAIN: parse_train,
     TEST: parse_test,
     ENTRY_POINTS[TRAIN]: parse_train,
     ENTRY_POINTS[TEST]: parse_test,
+    **ONE_COMMANDS,
 }
+OF_SCRIPTS = {*ENTRY_POINTS, *ENTRY_POINTS.values()}
+OF_SCRIPTS |= {f"{ONE_COMMAND} {name}" for name in COMMAND_NAMES.values()}
 SCRIPT_LAUNCHERS = (
     r"torchrun( --\w+=\S+)*",
     r"python -m torch\.distributed\.launch( --\w+=\S+)*",
@@ -36,8 +45,13 @@ class Command:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it runs one of the two programs."""
+        """Whether it is one of the package's programs or commands."""
         return self.program in PARSERS
+
+    @property
+    def is_of_script(self) -> bool:
+        """Whether it trains or tests, with the scripts' flags."""
+        return self.program in OF_SCRIPTS
 
     def parse(self) -> Namespace:
         """Its flags; a UserError where the script would refuse them."""
@@ -60,6 +74,9 @@ def commands_in(shell: str) -> list[Command]:
 
 
 def _command(words: list[str]) -> Command:
+    if ONE_COMMAND in words[:-1]:  # "ke-t5 train" is one program
+        place = words.index(ONE_COMMAND)
+        words = [*words[:place], " ".join(words[place : place + 2]), *words[place + 2 :]]
     for program in PARSERS:
         if program in words:
             place = words.index(program)

@@ -1,0 +1,90 @@
+"""The parser of a command's words: argparse, with errors of one line that name the fix."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ke_t5.errors import UserError, nearest
+from ke_t5.programs import ONE_COMMAND
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser; `--debug` comes with it.
+
+    Args:
+        name: the command.
+        description: what the command does, for its `--help`.
+    """
+
+    def __init__(self, name: str, description: str, **options: Any) -> None:
+        super().__init__(
+            prog=f"{ONE_COMMAND} {name}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+        self.add_argument("--debug", action="store_true", help="show tracebacks")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The namespace of a command line.
+
+        Raises:
+            UserError: naming the flag at fault, and what to write instead.
+        """
+        flags, rest = self.parse_known_args(args, namespace)
+        if rest:
+            raise self._unknown(rest[0].partition("=")[0])
+        return flags
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse found as a UserError."""
+        fix = f"see {self.prog} --help"
+        argument = re.fullmatch(r"argument (?:\S+/)?(\S+?): (.*)", message, re.DOTALL)
+        if argument:
+            what, _, own_fix = argument[2].partition("; ")
+            raise UserError(what, argument[1], own_fix or fix)
+        raise UserError(message, self.prog, fix)
+
+    def _unknown(self, word: str) -> UserError:
+        fix = f"see {self.prog} --help"
+        if not word.startswith("-"):
+            return UserError("one word too many", f"{word!r:.60}", fix)
+        known = [name for action in self._actions for name in action.option_strings]
+        close = nearest(word.replace("-", "_"), [name.replace("-", "_") for name in known])
+        spelled = {name.replace("-", "_"): name for name in known}
+        if close:
+            fix = f"did you mean {' or '.join(spelled[name] for name in close)}?"
+        return UserError(f"unknown flag of {self.prog}", f"{word:.60}", fix)
+
+
+class ScriptParser(Parser):
+    """The parser of a command that takes a script's flags, with the script's own reader of them."""
+
+    def __init__(
+        self, name: str, description: str, read: Callable[[Sequence[str]], Namespace]
+    ) -> None:
+        super().__init__(name, description)
+        self._read = read
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The script's namespace; see `ke_t5.config.flags.parse`."""
+        return self._read(args)
+
+
+def typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """For `type=`: a reader such as those of `ke_t5.config.flags`, which raises ValueError with
+    what is wrong and the fix: `typed(whole(1))`."""
+
+    def value(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            what, _, fix = str(error).partition("; ")
+            raise ArgumentTypeError(f"{text!r:.60} is {what}; {fix}") from None
+
+    return value

@@ -1,0 +1,23 @@
+"""The table of commands. A command is a line here and a module with two functions:
+
+parser() -> argparse.ArgumentParser    made of `ke_t5.commands.arguments.Parser`; light
+main(flags: Namespace) -> None         imports what is heavy itself
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command: its name, what `ke-t5 --help` says of it, and the module that has it."""
+
+    name: str
+    summary: str
+    module: str
+
+
+COMMANDS = (
+    Command("train", "trains and validates a model on a task", "ke_t5.commands.train"),
+    Command("test", "scores a model on a split of a task", "ke_t5.commands.test"),
+)

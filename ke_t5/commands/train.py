@@ -1,0 +1,20 @@
+"""`ke-t5 train`: what `train_ddp.py` does, with its flags."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from ke_t5.commands.arguments import ScriptParser
+from ke_t5.config.flags import parse_train
+
+
+def parser() -> ArgumentParser:
+    """The parser of its words."""
+    return ScriptParser("train", "Trains and validates a model on a Korean task.", parse_train)
+
+
+def main(flags: Namespace) -> None:
+    """Trains a model."""
+    from ke_t5.recipes import train
+
+    train.main(flags)
