@@ -13,6 +13,8 @@ SCAN = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 PAIRS = {"(": ")", "[": "]", "{": "}"}
+# What a Korean or Japanese keyboard, or a word processor, writes for the marks of gin.
+WIDE = dict(zip("（）［］｛｝，＝＠“”‘’", "()[]{},=@\"\"''", strict=True))
 
 
 def unbalanced(text: str) -> tuple[int, str, str] | None:
@@ -55,6 +57,9 @@ def fault(text: str, error: Exception, is_name: Callable[[str], object]) -> tupl
     if isinstance(error, tokenize.TokenError):
         line = error.args[1][0]
     lines = text.splitlines() or [""]
+    wide = wide_mark(text)
+    if wide:
+        return wide
     line = min(line, len(lines))  # at the end of the text the parser is one line further
     written = lines[line - 1].strip()
     message = str(getattr(error, "msg", error))
@@ -67,6 +72,16 @@ def fault(text: str, error: Exception, is_name: Callable[[str], object]) -> tupl
         return line, f"no value in {written!r:.80}", "write name.parameter = value"
     what = f"cannot read {written!r:.80}"
     return line, what, "write name.parameter = value, one to a line, with text in quotes"
+
+
+def wide_mark(text: str) -> tuple[int, str, str] | None:
+    """(line, what, fix) for the first wide bracket, comma or quote outside quotes, or None."""
+    bare = SCAN.sub(lambda match: "\n" * match[0].count("\n") if match["skip"] else match[0], text)
+    mark = re.search("|".join(WIDE), bare)
+    if not mark:
+        return None
+    line = bare.count("\n", 0, mark.start()) + 1
+    return line, f"{mark[0]!r} is a full-width or typographic mark", f"write {WIDE[mark[0]]}"
 
 
 def bare_word(word: str, written: str, is_name: Callable[[str], object]) -> tuple[str, str]:

@@ -19,6 +19,24 @@ _CUT = 16
 _BLANK = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 _FIX = "fix that line, or take the file from its source again"
+# How deeply Python's decoder follows brackets depends on its version; a recursive function that
+# meets the value later may follow them less far.
+DEEPEST = 100
+TOO_DEEP = f"brackets nested more than {DEEPEST} deep"
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]', re.DOTALL)
+
+
+def is_too_deep(text: str) -> bool:
+    """Whether a JSON text nests lists and objects more deeply than rows do."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        if match[0][0] != '"':
+            depth += 1 if match[1] else -1
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 class _Cursor:
@@ -67,6 +85,8 @@ class _Cursor:
             except (RecursionError, ValueError) as error:  # nested too deeply, or a number too long
                 raise self.broken(str(error)) from None
             else:
+                if is_too_deep(self._text[self._at : end]):
+                    raise self.broken(TOO_DEEP)
                 # A number that touches the end of the piece might go on in the next.
                 if end < len(self._text) or not self._read_on():
                     self._move(end)
@@ -141,6 +161,8 @@ def _json_lines(path: Path, encoding: str) -> Iterator[tuple[int, object]]:
         if not line.strip():
             continue
         try:
+            if is_too_deep(line):
+                raise RecursionError(TOO_DEEP)
             yield number, json.loads(line)
         except json.JSONDecodeError as error:
             if number == 1 and error.pos >= len(line.rstrip()):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from support.gin_toys import ToyAdam, configured, fault, toy_dataset
 
+from ke_t5.config import gin_syntax
 from ke_t5.config.gin_config import configure
 from ke_t5.errors import UserError
 
@@ -195,3 +196,20 @@ def test_unreadable_file(folder, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); check its perm"):
         configure(["x.gin"])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "mark", "instead"),
+    [
+        ("AdamW.betas = （0.9, 0.99）", 1, "（", "("),
+        ("AdamW.lr = 1e-4\nget_optimizer.optimizer_cls = ＠AdamW", 2, "＠", "@"),
+        ("fit.precision = “bf16”", 1, "“", '"'),
+    ],
+)
+def test_wide_marks_are_named(text, line, mark, instead):
+    problem = gin_syntax.fault(text, SyntaxError("invalid"), lambda _: False)
+    assert problem == (line, f"{mark!r} is a full-width or typographic mark", f"write {instead}")
+
+
+def test_wide_marks_in_text_and_comments_are_no_fault():
+    assert gin_syntax.wide_mark("a.b = '（가）'  # “나”\nc.d = 1") is None

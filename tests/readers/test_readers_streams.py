@@ -262,3 +262,14 @@ def test_a_corpus_is_never_in_memory_as_a_whole(write):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 112_000_000
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_brackets_nested_too_deeply_are_refused_on_every_python(write, lines):
+    def rows_of(depth):
+        text = f'{{"a": {"[" * depth}"{"[" * 200}"{"]" * depth}}}'
+        return list(json_rows(write(f"{text}\n{{}}" if lines else f"[{text}]")))
+
+    assert len(rows_of(90)) == 1 + lines
+    with pytest.raises(UserError, match="brackets nested more than 100 deep"):
+        rows_of(120)
