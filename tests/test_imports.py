@@ -23,10 +23,11 @@ LINES = (
     "config config.ranges user_modules checkpoint report task.qa hub class_numbers composition "
     "faults launchers stops seals pipe.integrity",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
-    "lookup.settings lookup.task_record models.crf models.configs models.heads pipe.cache "
-    "pipe.features pipe.batches pipe.arguments pipe.monitor pipe.model_outputs task task.labels "
-    "task.text task.spans task.tokenizer_files pipe.module_state pipe.logits train train.settings "
-    "checkpoint.serialization checkpoint.settings train.loggers train.guard "
+    "lookup.config_values lookup.settings lookup.task_record models.crf models.configs "
+    "models.heads pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
+    "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
+    "pipe.module_state pipe.logits train train.settings checkpoint.serialization "
+    "checkpoint.settings train.loggers train.guard "
     "task.metrics.statistics pipe.columns",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "

@@ -34,6 +34,8 @@ def choose_model(form: str, pretrained: Pretrained, *, where: str = WHERE) -> Ch
         UserError: neither transformers nor we have a class for it.
     """
     row, model_type = FORMS[form], pretrained.config["model_type"]
+    if row.generates and pretrained.config.get("is_encoder_decoder") is False:
+        raise _no_class(form, pretrained, where)
     heads = row.auto_class.removeprefix("AutoModel")  # how the names of transformers' classes end
     for saved in pretrained.config.get("architectures") or ():
         if form in MODEL_FORMS.get(saved, ()):
@@ -124,7 +126,10 @@ def _tables_of_writers() -> dict:
 def _no_class(form: str, pretrained: Pretrained, where: str) -> UserError:
     model_type = pretrained.config["model_type"]
     if FORMS[form].generates:
-        problem = f"a {model_type!r} model cannot generate, but the task needs an encoder-decoder"
+        kind = f"a {model_type!r} model"
+        if pretrained.config.get("is_encoder_decoder") is False:
+            kind += " with is_encoder_decoder = false"
+        problem = f"{kind} cannot generate, but the task needs an encoder-decoder"
         fix = "choose a T5 or BART model, or the task's form without _gen"
     else:
         problem = (

@@ -14,6 +14,7 @@ from pathlib import Path
 from ke_t5.errors import Exit, UserError, nearest
 from ke_t5.forms import MODEL_FORMS
 from ke_t5.hub import SECONDS_TO_ANSWER, network_fault, why_unreachable
+from ke_t5.lookup.config_values import check_config_values
 from ke_t5.seals import check_folder, is_inside, read_manifest
 
 WHERE = "--pre_trained_model"
@@ -111,6 +112,7 @@ def _config_of(folder: Path, where: str) -> dict:
             "remove it there",
             Exit.CHECKPOINT,
         )
+    check_config_values(config, str(path))
     return config
 
 

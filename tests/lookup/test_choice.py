@@ -107,3 +107,10 @@ def test_a_run_that_goes_on_is_found_without_its_class(tmp_path, others, expecte
     words = ["--task", "klue_ner", "--pre_trained_model", "no/where", "--resume", "best"]
     flags = parse_train([*words, "--output_dir", str(tmp_path)])
     assert resolve_model_name(flags, "token_classification") == expected
+
+
+def test_a_model_without_its_decoder_cannot_generate():
+    config = {"model_type": "t5", "is_encoder_decoder": False}
+    what = "a 't5' model with is_encoder_decoder = false cannot generate, but the task needs an"
+    with pytest.raises(UserError, match=what):
+        choose_model("seq2seq", Pretrained("model", None, True, config))

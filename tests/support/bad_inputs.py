@@ -178,8 +178,8 @@ def _timed(args: list[str], folder: Path, env: dict[str, str]) -> tuple[int, str
         code = process.wait()
         for file in (output, errors):
             file.seek(0)
-        texts = [file.read().decode(errors="replace") for file in (output, errors)]
-        return code, *texts, seconds
+        said, complaints = (file.read().decode(errors="replace") for file in (output, errors))
+        return code, said, complaints, seconds
 
 
 def _seconds_in_queue(pid: int) -> float:
