@@ -80,6 +80,15 @@ def check_can_write(path: Path, *, where: str) -> None:
                 folder.rmdir()
 
 
+def write_page(file: str, text: str) -> None:
+    """Writes the page that `--html FILE` asks for, and says so."""
+    try:
+        write_atomically(Path(file), text)
+    except OSError as error:
+        raise unwritable(error, where=f"--html {file}") from error
+    logger.info("%s is written", file)
+
+
 def check_data_dir(flags: Namespace) -> None:
     """Raises UserError if `--hf_data_dir` is needed and no folder."""
     if flags.hf_data_dir and not flags.sample and not Path(flags.hf_data_dir).is_dir():

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.evaluation import SCORE_PREFIXES
 from ke_t5.report import html, tables
@@ -196,11 +198,7 @@ def _number_errors(lines: Sequence[Line]) -> Chapter:
 def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> Chapter:
     """The rows with the lowest value of a score that is a mean over rows."""
     values = bootstrap.row_values
-    best = [prefix + task.best.metric for prefix in SCORE_PREFIXES] if task.best else []
-    # Of an exact match all errors are equal; a softer score says which are the worst.
-    names = sorted(values, key=lambda name: (name not in best, name))
-    graded = [name for name in names if len(set(values[name].tolist())) > 2]
-    name = next(iter([*graded, *names]), None)
+    name = next(iter(graded_first(task, values)), None)
     if name is None:
         value_of = {id(line): 100.0 * (line["gold"] == line["prediction"]) for line in lines}
     else:
@@ -220,11 +218,20 @@ def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> C
     return Chapter(title, rows, head, numbers=(0, 4), style="full answers")
 
 
+def graded_first(task: Task, values: Mapping[str, np.ndarray]) -> list[str]:
+    """The scores that are means over rows, those first which say best how bad a row is."""
+    best = [prefix + task.best.metric for prefix in SCORE_PREFIXES] if task.best else []
+    # Of an exact match all errors are equal; a softer score says which are the worst.
+    names = sorted(values, key=lambda name: (name not in best, name))
+    graded = [name for name in names if len(set(values[name].tolist())) > 2]
+    return list(dict.fromkeys([*graded, *names]))
+
+
 # ---------------------------------------------------------------------------------------- trees
 
 
 def _tree_errors(lines: Sequence[Line]) -> Chapter:
-    wrong = {id(line): _wrong_words(line) for line in lines}
+    wrong = {id(line): wrong_words(line) for line in lines}
     shown = _worst(lines, lambda line: len(wrong[id(line)]))
     rows = [
         _row(
@@ -238,7 +245,8 @@ def _tree_errors(lines: Sequence[Line]) -> Chapter:
     return Chapter(f"Sentences with the most errors ({len(shown)})", rows, head, numbers=(0, 2))
 
 
-def _wrong_words(line: Line) -> list[str]:
+def wrong_words(line: Line) -> list[str]:
+    """The words of a sentence whose head or relation is wrong, with what was predicted."""
     words = ["(root)", *line["inputs"].split(" ")]
 
     def described(head: int | None, relation: str | None) -> str:
@@ -290,7 +298,7 @@ def _num_wrong(line: Line) -> int:
 
 def _sentence(line: Line, hue_of: Mapping[str, int]) -> Sentence:
     text = line["inputs"]
-    gold, predicted = (_spans(text, line[side]) for side in ("gold", "prediction"))
+    gold, predicted = (entities_of(text, line[side]) for side in ("gold", "prediction"))
     if gold is None or predicted is None:
         tags = (" ".join(line[side] or ()) for side in ("gold", "prediction"))
         sides = [[html.shortened(side, limit=MAX_SENTENCE)] for side in tags]
@@ -306,7 +314,7 @@ def _sentence(line: Line, hue_of: Mapping[str, int]) -> Sentence:
     return Sentence(f"row {line['id']} · {len(wrong) or 'none'} wrong", *sides)
 
 
-def _spans(text: str, tags: Sequence[str] | None) -> list[tuple[int, int, str]] | None:
+def entities_of(text: str, tags: Sequence[str] | None) -> list[tuple[int, int, str]] | None:
     """The entities as characters of the text, from a tag per character that is not a space; None
     if the number of tags differs."""
     places = [i for i, character in enumerate(text) if character != " "]

@@ -186,3 +186,27 @@ def numbers_png(gold: Sequence[float], predicted: Sequence[float], *, title: str
     axes.set_aspect("equal")
     axes.grid(visible=True, color=GRID)
     return figure
+
+
+@_as_png
+def intervals_png(
+    names: Sequence[str],
+    values: Sequence[float],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    *,
+    title: str,
+    zero: bool = False,
+) -> Figure:
+    """Values with their intervals, a line each; `zero`: with a line at 0."""
+    figure, axes = _axes(7.2, 0.4 * len(names) + 1.0, title=title)
+    places = np.arange(len(names))
+    axes.hlines(places, lows, highs, color=BLUE, linewidth=4, alpha=0.4)
+    axes.scatter(values, places, color=BLUE, s=30, zorder=2)
+    if zero:
+        axes.axvline(0.0, color=ORANGE, linewidth=1)
+    axes.set_yticks(places, drawable(names, names))
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.xaxis.grid(visible=True, color=GRID)
+    axes.spines["left"].set_visible(False)
+    return figure

@@ -83,18 +83,48 @@ def bootstrap(
 
     Equal evaluations have equal intervals: the number of draws depends on nothing else.
     """
-    is_labelled = [line["gold"] is not None for line in evaluated.predictions]
-    lines = list(itertools.compress(evaluated.predictions, is_labelled))
-    row_scores = list(itertools.compress(evaluated.row_scores, is_labelled))
+    resampled = resample(task, evaluated, seed=seed, num_draws=num_draws)
     result = Bootstrap(seed=seed)
-    if not lines:
+    if resampled is None:
         return result
-    columns = [[line["gold"] for line in lines], [line["prediction"] for line in lines]]
-    statistics, slow = _statistics_of(task, columns, row_scores, evaluated.scores)
-    for name, statistic in statistics.items():
+    for name, statistic in resampled.statistics.items():
         if isinstance(statistic, Mean):
             result.row_values[name] = statistic.values
-    resampled = draw(statistics, len(lines), seed=seed, num_draws=num_draws)
+    for name, score in evaluated.scores.items():
+        try:
+            result.intervals[name] = interval_of(
+                score, resampled.scores.get(name), resampled.statistics.get(name)
+            )
+        except NoInterval as reason:
+            result.reasons[name] = str(reason)
+    return result
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Score -> its statistic, and score -> what it is on the draws, for those that have them."""
+
+    statistics: dict[str, Statistic]
+    scores: dict[str, Resampled]
+
+
+def resample(
+    task: Task, evaluated: Evaluated, *, seed: int, num_draws: int, has_all: bool = False
+) -> Resamples | None:
+    """The scores of an evaluation on draws of its labelled rows; None if there are none.
+
+    Evaluations of the same rows are drawn alike.
+
+    Args:
+        has_all: draws the statistics too whose interval needs no draws.
+    """
+    labelled = _labelled(evaluated)
+    if labelled is None:
+        return None
+    columns, row_scores = labelled
+    statistics, slow = _statistics_of(task, columns, row_scores, evaluated.scores)
+    draw_from = resamples.draw if has_all else draw
+    resampled = draw_from(statistics, len(columns[0]), seed=seed, num_draws=num_draws)
     for metric, inputs in slow:
         num_slow = min(num_draws, NUM_SLOW_DRAWS)
         keys = _keys_given(metric(*inputs), evaluated.scores)
@@ -102,12 +132,25 @@ def bootstrap(
         for name, key in keys.items():
             if key not in statistics:
                 resampled.setdefault(key, called[name])
-    for name, score in evaluated.scores.items():
-        try:
-            result.intervals[name] = interval_of(score, resampled.get(name), statistics.get(name))
-        except NoInterval as reason:
-            result.reasons[name] = str(reason)
-    return result
+    return Resamples(statistics, resampled)
+
+
+def row_values(task: Task, evaluated: Evaluated) -> dict[str, np.ndarray]:
+    """Score -> its value on each labelled row alone, for means over rows."""
+    labelled = _labelled(evaluated)
+    if labelled is None:
+        return {}
+    statistics, _ = _statistics_of(task, *labelled, evaluated.scores)
+    return {name: one.values for name, one in statistics.items() if isinstance(one, Mean)}
+
+
+def _labelled(evaluated: Evaluated) -> tuple[list[list], list] | None:
+    """Golds and predictions of the labelled rows, and their scores; None if there are none."""
+    is_labelled = [line["gold"] is not None for line in evaluated.predictions]
+    lines = list(itertools.compress(evaluated.predictions, is_labelled))
+    row_scores = list(itertools.compress(evaluated.row_scores, is_labelled))
+    columns = [[line[side] for line in lines] for side in ("gold", "prediction")]
+    return (columns, row_scores) if lines else None
 
 
 def _statistics_of(
@@ -180,7 +223,7 @@ def interval_of(score: float, resampled: Resampled | None, statistic: Statistic 
     if statistic is not None:
         if isinstance(statistic, Mean) and statistic.is_share:
             return _around(score, *_wilson(score / 100, len(statistic.values)), 0, method="Wilson")
-        _check_classes(statistic.support())
+        check_classes(statistic.support())
     if resampled is None:
         raise NoInterval("the predictions at hand do not give this score")
     draws, left_out = resampled.draws, resampled.left_out
@@ -212,7 +255,7 @@ def _wilson(share: float, num_rows: int) -> tuple[float, float]:
     return 100 * max(0.0, (middle - half) / scale), 100 * min(1.0, (middle + half) / scale)
 
 
-def _check_classes(support: Support | None) -> None:
+def check_classes(support: Support | None) -> None:
     """Raises NoInterval if a mean over classes has a class with too few rows: draws lose it, and
     another sample of rows would have other rare classes."""
     rare = _rare_classes(support)
@@ -259,15 +302,25 @@ def _bca_levels(score: float, draws: np.ndarray, pulls: np.ndarray) -> list[floa
         pulls: what each fold of the rows adds to the score.
     """
     normal = NormalDist()
-    below = (draws < score - ROUNDING).sum() + (np.abs(draws - score) <= ROUNDING).sum() / 2
-    bias = normal.inv_cdf(float(np.clip(below / len(draws), 1 / len(draws), 1 - 1 / len(draws))))
-    around = pulls - pulls.mean()
-    skew = float((around**3).sum() / (6 * (around**2).sum() ** 1.5))
+    bias, skew = place_of(score, draws), skew_of(pulls)
     levels = []
     for tail in (0.5 - LEVEL / 200, 0.5 + LEVEL / 200):
         moved = bias + normal.inv_cdf(tail)
         levels.append(normal.cdf(bias + moved / (1 - skew * moved)))
     return levels
+
+
+def place_of(value: float, draws: np.ndarray) -> float:
+    """Where a value is among the draws, as a quantile of the normal distribution."""
+    below = (draws < value - ROUNDING).sum() + (np.abs(draws - value) <= ROUNDING).sum() / 2
+    share = np.clip(below / len(draws), 1 / len(draws), 1 - 1 / len(draws))
+    return NormalDist().inv_cdf(float(share))
+
+
+def skew_of(pulls: np.ndarray) -> float:
+    """The acceleration, from what each fold of the rows adds to the score."""
+    around = pulls - pulls.mean()
+    return float((around**3).sum() / (6 * (around**2).sum() ** 1.5))
 
 
 # ------------------------------------------------------------------------------------- drawing

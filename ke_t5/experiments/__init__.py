@@ -1,0 +1,1 @@
+"""Several runs together: compared on the same rows, repeated with other seeds, swept."""

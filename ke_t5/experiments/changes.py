@@ -1,0 +1,151 @@
+"""Rows on which one of two models is better, and the worst of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ke_t5.experiments.evaluations import Side
+from ke_t5.experiments.paired import mcnemar
+from ke_t5.report import tables
+from ke_t5.report.error_analysis import graded_first
+from ke_t5.report.intervals import row_values
+from ke_t5.report.tables import Line
+from ke_t5.task.metrics.tagging import entity_pairs, tree_words
+
+NUM_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row that one model answers better than the other."""
+
+    row: int
+    text: str
+    gold: Any
+    first: Any
+    second: Any
+    gain: float  # of the second model, in `Changes.unit`
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the two models make of each row.
+
+    Attributes:
+        unit: what a row's answer is counted in: "right", "wrong entities", ...
+        num_both, num_neither, num_only_first, num_only_second: rows that are wholly right; None
+            if rows are numbers, which are never that.
+        num_worse, num_better: rows on which the second model is worse, or better.
+        worse, better: the `NUM_SHOWN` of each with the largest change.
+    """
+
+    unit: str
+    num_rows: int
+    num_worse: int
+    num_better: int
+    worse: Sequence[Change]
+    better: Sequence[Change]
+    num_both: int | None = None
+    num_neither: int | None = None
+    num_only_first: int | None = None
+    num_only_second: int | None = None
+
+    @property
+    def p(self) -> float | None:
+        """McNemar's exact p value."""
+        if self.num_only_first is None or self.num_only_second is None:
+            return None
+        return mcnemar(self.num_only_first, self.num_only_second)
+
+
+def changes(first: Side, second: Side) -> Changes:
+    """The rows with a label on which the two sides differ."""
+    pairs = [
+        (one, other)
+        for one, other in zip(
+            *(side.evaluated.predictions for side in (first, second)), strict=True
+        )
+        if one["gold"] is not None
+    ]
+    lines = [[pair[side] for pair in pairs] for side in (0, 1)]
+    kind = tables.kind_of(first.task, lines[0])
+    unit, values = _values(kind, (first, second), lines)
+    gains = values[1] - values[0]
+    ranked = np.argsort(gains, kind="stable")
+    confidence = [[line.get("score") or 0.0 for line in side] for side in lines]
+
+    def shown(mask: np.ndarray, side: int) -> list[Change]:
+        """The largest changes first; of equal ones, those of which the loser is surest."""
+        rows = [i for i in ranked.tolist() if mask[i]]
+        rows.sort(key=lambda i: (-abs(gains[i]), -confidence[side][i]))
+        return [_change(*pairs[i], float(gains[i])) for i in rows[:NUM_SHOWN]]
+
+    is_worse, is_better = gains < 0, gains > 0
+    counts = {}
+    if kind != "numbers":
+        best = 0.0 if kind in ("tags", "trees") else 1.0
+        right = [side >= best for side in values]
+        counts = {
+            "num_both": right[0] & right[1],
+            "num_neither": ~right[0] & ~right[1],
+            "num_only_first": right[0] & ~right[1],
+            "num_only_second": ~right[0] & right[1],
+        }
+    return Changes(
+        unit,
+        len(pairs),
+        int(is_worse.sum()),
+        int(is_better.sum()),
+        shown(is_worse, 1),
+        shown(is_better, 0),
+        **{name: int(mask.sum()) for name, mask in counts.items()},
+    )
+
+
+def _change(one: Line, other: Line, gain: float) -> Change:
+    answers = one["gold"], one["prediction"], other["prediction"]
+    return Change(one["id"], one["inputs"], *answers, gain)
+
+
+def _values(
+    kind: str, sides: tuple[Side, Side], lines: Sequence[Sequence[Line]]
+) -> tuple[str, list[np.ndarray]]:
+    """How good each answer is, the higher the better, and what that counts."""
+    if kind == "answers":
+        found = [row_values(side.task, side.evaluated) for side in sides]
+        ranked = graded_first(sides[0].task, found[0])
+        shared = next((name for name in ranked if name in found[1]), None)
+        if shared is not None:
+            return shared, [values[shared] / 100 for values in found]
+    unit, value_of = VALUES.get(kind, VALUES["labels"])
+    return unit, [np.array([value_of(line) for line in side]) for side in lines]
+
+
+def _distance(line: Line) -> float:
+    prediction = line["prediction"]
+    if prediction is None or not math.isfinite(prediction):
+        return -math.inf
+    return -abs(prediction - line["gold"])
+
+
+def _wrong_entities(line: Line) -> float:
+    pairs = entity_pairs(line["gold"], line["prediction"])
+    return -float(sum(gold != predicted for gold, predicted in pairs))
+
+
+def _wrong_words(line: Line) -> float:
+    words = tree_words(line["gold"], line["prediction"])
+    return -float(sum(tuple(word[:2]) != tuple(word[2:]) for word in words))
+
+
+VALUES: Mapping[str, tuple[str, Callable[[Line], float]]] = {
+    "labels": ("right", lambda line: float(line["gold"] == line["prediction"])),
+    "numbers": ("distance", _distance),
+    "tags": ("wrong entities", _wrong_entities),
+    "trees": ("wrong words", _wrong_words),
+}

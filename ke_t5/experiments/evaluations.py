@@ -1,0 +1,184 @@
+"""The evaluations of a run that can be compared: where they are, and whether their rows are one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.lookup.loader import choose_form
+from ke_t5.pipe import Evaluated, Mixture, Task, get_task
+from ke_t5.pipe.evaluation import compute_scores
+from ke_t5.recipes.folders import RunFolder
+from ke_t5.recipes.predictions import read_predictions
+from ke_t5.recipes.results import PREDICTIONS, SCORES, read_evaluation
+
+
+@dataclass(frozen=True)
+class Side:
+    """An evaluation.
+
+    Attributes:
+        place: the folder or file that it was read from.
+        weights: what predicted.
+    """
+
+    place: Path
+    task: Task
+    split: str
+    weights: str
+    evaluated: Evaluated
+
+
+def evaluations_of(path: Path) -> dict[str, Path]:
+    """Name -> folder, or file of predictions, of each evaluation that `path` means: a run's folder,
+    a folder with one run, a folder of results, `scores.json` or `predictions.jsonl`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.exists():
+        raise _error(path, "no such file or folder")
+    if path.is_file():
+        if path.name == SCORES or (path.name == PREDICTIONS and (path.parent / SCORES).exists()):
+            path = path.parent
+        return {path.name: path}
+    if (path / SCORES).exists():
+        return {path.name: path}
+    found = {file.parent.name: file.parent for file in sorted(path.glob(f"eval/*/{PREDICTIONS}"))}
+    if found:
+        return found
+    runs = sorted(file.parent for file in path.glob("*/*/run.json"))
+    if len(runs) > 1:
+        raise _error(path, f"has {len(runs)} runs, such as {runs[0].relative_to(path)}")
+    if not runs:
+        raise _error(path, "no results there: no eval/SPLIT/predictions.jsonl")
+    return evaluations_of(runs[0])
+
+
+def _error(path: Path, what: str) -> UserError:
+    fix = "name the folder of a run, or eval/SPLIT in it"
+    return UserError(what, str(path), fix, Exit.DATA)
+
+
+def pairs_of(first: Path, second: Path, split: str | None) -> list[tuple[Path, Path]]:
+    """The evaluations to compare: those of one name, or the only two that there are.
+
+    Raises:
+        UserError: there are none.
+    """
+    both = evaluations_of(first), evaluations_of(second)
+    if split is not None:
+        for path, found in zip((first, second), both, strict=True):
+            if split not in found:
+                where = f"--split {split}"
+                raise UserError(f"{path} has no such results", where, suggestion(split, found))
+        return [(both[0][split], both[1][split])]
+    shared = [name for name in both[0] if name in both[1]]
+    if shared:
+        return [(both[0][name], both[1][name]) for name in shared]
+    if all(len(found) == 1 for found in both):
+        return [(*both[0].values(), *both[1].values())]
+    raise UserError(
+        f"{first} has {', '.join(both[0])}, {second} has {', '.join(both[1])}",
+        "no split in common",
+        "test both on one split, or name eval/SPLIT of each",
+        Exit.DATA,
+    )
+
+
+def read_side(place: Path, task_name: str | None) -> Side:
+    """The evaluation in a folder of results, or in a file of predictions.
+
+    Args:
+        task_name: of a file of predictions that has no scores.json beside it.
+    """
+    try:
+        if place.is_file():
+            return _of_predictions(place, task_name)
+        facts = json.loads((place / SCORES).read_text(encoding="utf-8"))
+        task = _task_of(facts["task"], _run_around(place))
+        evaluated = read_evaluation(place)
+        return Side(place, task, str(facts["split"]), str(facts["weights"]), _checked(evaluated))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"no results of a test ({type(error).__name__}: {error!s:.60})"
+        raise UserError(what, str(place), "test again", Exit.DATA) from error
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise UserError(what, str(error.filename), "test again", Exit.DATA) from error
+
+
+def _of_predictions(place: Path, task_name: str | None) -> Side:
+    if task_name is None:
+        fix = "name their task with --task"
+        raise UserError("predictions without a scores.json beside them", str(place), fix)
+    task = _task_of(task_name, {})
+    lines, row_scores = read_predictions(place)
+    labelled = [i for i, line in enumerate(lines) if line["gold"] is not None]
+    columns = [[lines[i][side] for i in labelled] for side in ("gold", "prediction")]
+    scores = compute_scores(task, *columns, [row_scores[i] for i in labelled if row_scores])
+    unparsable = sum(prediction is None for prediction in columns[1])
+    counts = len(lines), len(labelled), unparsable
+    return Side(
+        place, task, place.stem, place.stem, _checked(Evaluated(scores, *counts, lines, row_scores))
+    )
+
+
+def _checked(evaluated: Evaluated) -> Evaluated:
+    """The evaluation in the order of its rows, if its predictions are what one writes."""
+    lines, row_scores = evaluated.predictions, evaluated.row_scores
+    ids = [line["id"] for line in lines]
+    if len(set(ids)) != len(ids) or len(ids) != evaluated.num_rows:
+        raise ValueError(f"{len(ids)} predictions of {evaluated.num_rows} rows")
+    for name in ("inputs", "gold", "prediction"):
+        if not all(name in line for line in lines):
+            raise KeyError(name)
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return dataclasses.replace(
+        evaluated,
+        predictions=[lines[i] for i in order],
+        row_scores=[row_scores[i] for i in order] if row_scores else [],
+    )
+
+
+def _run_around(place: Path) -> Mapping[str, Any]:
+    """run.json of the run whose `eval/SPLIT` a folder is."""
+    return RunFolder(place.resolve().parents[1]).read_run()
+
+
+def _task_of(name: str, run: Mapping[str, Any]) -> Task:
+    """The task, in the form of the run's model."""
+    task = get_task(name)
+    if isinstance(task, Mixture):
+        raise UserError("a mixture", f"--task {name}", "name one of its tasks", Exit.DATA)
+    model_name = run.get("model_name")
+    if model_name and len(task.forms) > 1:
+        return task.in_form(choose_form(model_name, *task.forms))
+    return task
+
+
+def check_same_rows(first: Side, second: Side) -> None:
+    """Raises UserError if the two were not tested on the same rows."""
+    one, other = (
+        {line["id"]: line for line in side.evaluated.predictions} for side in (first, second)
+    )
+    what = None
+    if one.keys() != other.keys():
+        missing = sorted(one.keys() ^ other.keys())
+        what = f"{len(one)} and {len(other)} rows; row {missing[0]} is in one only"
+    else:
+        sides = ["gold", *(["inputs"] if first.task.name == second.task.name else [])]
+        for row, line in one.items():
+            unequal = next((side for side in sides if line[side] != other[row][side]), None)
+            if unequal is not None:
+                what = f"row {row} has another {'text' if unequal == 'inputs' else 'gold label'}"
+                break
+    if what is not None:
+        where = f"{first.place} and {second.place}"
+        raise UserError(
+            f"not the same data: {what}", where, "test both on the same data", Exit.DATA
+        )

@@ -1,0 +1,172 @@
+"""What the difference between two models' scores on the same rows is worth.
+
+Any score: the rows are drawn with replacement, the same for both models, and the difference of the
+draws has a BCa interval (see `report.intervals`); of rank correlations it is the jackknife's. The p
+value is two-sided, the level at which the interval's end would be 0, so that it is below 0.05 just
+if the interval excludes 0. Right and wrong rows: McNemar's exact test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from ke_t5.pipe import Evaluated, Task
+from ke_t5.report import intervals
+from ke_t5.report.intervals import NoInterval, Resamples
+from ke_t5.report.resamples import Resampled
+from ke_t5.task.metrics.statistics import RankCorrelation, Statistic
+
+SEED = 0
+NUM_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second score minus first.
+
+    Attributes:
+        low, high: the ends of the 95 % interval; None, as `p`, if there is none.
+        p: two-sided; a smaller one than 2 / `num_draws` cannot be told.
+        method: "BCa" or "jackknife".
+        reason: why there is no interval.
+    """
+
+    first: float
+    second: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    method: str = ""
+    num_draws: int = 0
+    reason: str = ""
+
+    @property
+    def value(self) -> float:
+        """The difference itself."""
+        return self.second - self.first
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.p is not None and self.p < 1 - intervals.LEVEL / 100
+
+
+def differences(
+    tasks: tuple[Task, Task],
+    pair: tuple[Evaluated, Evaluated],
+    *,
+    seed: int = SEED,
+    num_draws: int = NUM_DRAWS,
+) -> dict[str, Difference]:
+    """The difference of each score that both evaluations of the same rows have."""
+    first, second = pair
+    names = [name for name in first.scores if name in second.scores]
+    drawn = [
+        intervals.resample(task, evaluated, seed=seed, num_draws=num_draws, has_all=True)
+        for task, evaluated in zip(tasks, pair, strict=True)
+    ]
+    found = {}
+    for name in names:
+        scores = first.scores[name], second.scores[name]
+        try:
+            found[name] = _difference(scores, *_of_score(drawn, name))
+        except NoInterval as reason:
+            found[name] = Difference(*scores, reason=str(reason))
+    return found
+
+
+def _of_score(
+    drawn: list[Resamples | None], name: str
+) -> tuple[Resampled, Resampled, Statistic | None]:
+    """Both models' draws of a score, and its statistic."""
+    statistics = []
+    for one in drawn:
+        if one is None or name not in one.scores:
+            raise NoInterval("the predictions at hand do not give this score")
+        statistics.append(one.statistics.get(name))
+        if statistics[-1] is not None:
+            intervals.check_classes(statistics[-1].support())
+    first, second = (one.scores[name] for one in drawn if one is not None)
+    return first, second, statistics[0]
+
+
+def _difference(
+    scores: tuple[float, float], first: Resampled, second: Resampled, statistic: Statistic | None
+) -> Difference:
+    """The difference with interval and p value.
+
+    Raises:
+        NoInterval: with the reason.
+    """
+    value = scores[1] - scores[0]
+    both = Resampled(second.draws - first.draws, second.left_out - first.left_out)
+    pulls = value - both.left_out
+    if np.isfinite(pulls).all() and np.abs(pulls).max() <= intervals.ROUNDING and value == 0:
+        raise NoInterval("both models score alike on all parts of the rows")
+    if isinstance(statistic, RankCorrelation):
+        return _jackknife(scores, both.left_out)
+    interval = intervals.interval_of(value, both, None)
+    defined = both.draws[np.isfinite(both.draws)]
+    p = _p_value(value, defined, pulls)
+    ends = interval.low, interval.high
+    return Difference(*scores, *ends, p, interval.method, interval.num_draws)
+
+
+def _p_value(value: float, draws: np.ndarray, pulls: np.ndarray) -> float:
+    """The two-sided level at which an end of the BCa interval would be 0."""
+    bias, skew = intervals.place_of(value, draws), intervals.skew_of(pulls)
+    away = intervals.place_of(0.0, draws) - bias
+    # The inverse of what `intervals` does to a tail's quantile.
+    tail = NormalDist().cdf(away / (1 + skew * away) - bias)
+    return float(np.clip(2 * min(tail, 1 - tail), 2 / len(draws), 1))
+
+
+def _jackknife(scores: tuple[float, float], left_out: np.ndarray) -> Difference:
+    """The difference of two rank correlations: ranks of draws are full of ties."""
+    size = len(left_out)
+    around = left_out - left_out.mean()
+    error = math.sqrt((size - 1) / size * (around**2).sum())
+    if not (size > 1 and math.isfinite(error) and error > 0):
+        raise NoInterval("the score has no number without some of the rows")
+    value = scores[1] - scores[0]
+    half = NormalDist().inv_cdf(0.5 + intervals.LEVEL / 200) * error
+    p = 2 * (1 - NormalDist().cdf(abs(value) / error))
+    return Difference(*scores, value - half, value + half, p, "jackknife")
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p value of McNemar's test.
+
+    Args:
+        only_first, only_second: rows that only the first, or only the second, model has right.
+    """
+    from scipy.stats import binomtest
+
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def as_json(found: Mapping[str, Difference]) -> dict[str, dict[str, object]]:
+    """The differences as JSON has them."""
+    return {
+        name: {
+            "a": _number(one.first),
+            "b": _number(one.second),
+            "difference": _number(one.value),
+            "interval": None if one.low is None else [one.low, one.high],
+            "p": one.p,
+            "method": one.method or None,
+            "draws": one.num_draws,
+            "reason": one.reason or None,
+        }
+        for name, one in found.items()
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,95 @@
+"""Sections of a report, written once and shown as text, Markdown or a page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ke_t5.report import html, tables
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its title, notes and pictures.
+
+    Attributes:
+        numbers: the columns that are set to the right on a page.
+        style: the table's class in `report.css`.
+        pictures: what each shows -> PNG; only a page has them.
+        most_lines: rows of the table that text shows; a page and Markdown show all.
+    """
+
+    title: str
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    numbers: Sequence[int] = ()
+    notes: Sequence[str] = ()
+    style: str = ""
+    pictures: Sequence[tuple[str, bytes]] = ()
+    most_lines: int = 30
+
+
+def text_of(sections: Sequence[Section]) -> str:
+    """The sections for a terminal."""
+    return "\n".join(line for section in sections for line in _text_lines(section))
+
+
+def _text_lines(section: Section) -> list[str]:
+    lines = [section.title]
+    if section.rows:
+        shown = section.rows[: section.most_lines]
+        lines += _aligned([section.head, *shown], section.numbers)
+        if len(section.rows) > len(shown):
+            lines.append(f"  {len(section.rows) - len(shown)} more on the page")
+    return [*lines, *(f"  {note}" for note in section.notes)]
+
+
+def _aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[str]:
+    """Lines of a table: numbers to the right of their columns, everything else to the left."""
+    widths = [max(map(tables.width_of, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for i, (text, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - tables.width_of(text))
+            cells.append(space + text if i in numbers else text + space)
+        lines.append("  " + "  ".join(cells).rstrip())
+    return lines
+
+
+def markdown_of(title: str, summary: str, sections: Sequence[Section]) -> str:
+    """The sections as Markdown."""
+    lines = [f"# {title}", "", summary]
+    for section in sections:
+        lines += ["", f"## {section.title}", ""]
+        if section.rows:
+            marks = ["---:" if i in section.numbers else "---" for i in range(len(section.head))]
+            rows = [section.head, marks, *section.rows]
+            lines += [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+            lines += [""] * bool(section.notes)
+        lines += [f"- {note}" for note in section.notes]
+    return "\n".join([*lines, ""])
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def page_of(title: str, summary: str, sections: Sequence[Section]) -> str:
+    """The sections as a page that needs no other file."""
+    shown = [
+        {
+            "title": section.title,
+            "head": section.head,
+            "rows": section.rows,
+            "numbers": section.numbers,
+            "notes": section.notes,
+            "style": section.style,
+            "pictures": [
+                (alt, base64.b64encode(png).decode("ascii")) for alt, png in section.pictures
+            ],
+        }
+        for section in sections
+    ]
+    return html.render("sections.html", title=title, summary=summary, sections=shown)
