@@ -48,6 +48,7 @@ LINES = (
     "task.task config.run_config",
     "report.*",
     "recipes.*",
+    "experiments.*",
     "commands.*",
     "cli",
     "train_ddp test_ddp __main__",
@@ -121,9 +122,9 @@ def test_a_room_that_stands_alone(room, others):
             assert not {other for other in imports if room_of(other) in others}, name
 
 
-def test_only_the_commands_import_a_recipe():
+def test_only_the_commands_and_what_they_run_import_a_recipe():
     users = {name for name, imports in arrows().items() if "recipes" in map(room_of, imports)}
-    assert {room_of(name) for name in users} == {"recipes", "commands"}
+    assert {room_of(name) for name in users} == {"recipes", "experiments", "commands"}
     assert all(arrows()[name] == {"cli"} for name in (*SCRIPTS, "__main__"))
 
 

@@ -79,16 +79,21 @@ def changes(first: Side, second: Side) -> Changes:
     ranked = np.argsort(gains, kind="stable")
     confidence = [[line.get("score") or 0.0 for line in side] for side in lines]
 
+    def change(i: int) -> Change:
+        one, other = pairs[i]
+        answers = one["gold"], one["prediction"], other["prediction"]
+        return Change(one["id"], one["inputs"], *answers, gain=float(gains[i]))
+
     def shown(mask: np.ndarray, side: int) -> list[Change]:
         """The largest changes first; of equal ones, those of which the loser is surest."""
         rows = [i for i in ranked.tolist() if mask[i]]
         rows.sort(key=lambda i: (-abs(gains[i]), -confidence[side][i]))
-        return [_change(*pairs[i], float(gains[i])) for i in rows[:NUM_SHOWN]]
+        return [change(i) for i in rows[:NUM_SHOWN]]
 
     is_worse, is_better = gains < 0, gains > 0
     counts = {}
     if kind != "numbers":
-        best = 0.0 if kind in ("tags", "trees") else 1.0
+        best = 0.0 if kind in ("tags", "trees", "label sets") else 1.0
         right = [side >= best for side in values]
         counts = {
             "num_both": right[0] & right[1],
@@ -105,11 +110,6 @@ def changes(first: Side, second: Side) -> Changes:
         shown(is_better, 0),
         **{name: int(mask.sum()) for name, mask in counts.items()},
     )
-
-
-def _change(one: Line, other: Line, gain: float) -> Change:
-    answers = one["gold"], one["prediction"], other["prediction"]
-    return Change(one["id"], one["inputs"], *answers, gain)
 
 
 def _values(
@@ -143,9 +143,14 @@ def _wrong_words(line: Line) -> float:
     return -float(sum(tuple(word[:2]) != tuple(word[2:]) for word in words))
 
 
+def _wrong_labels(line: Line) -> float:
+    return -float(len({*line["gold"]} ^ {*(line["prediction"] or ())}))
+
+
 VALUES: Mapping[str, tuple[str, Callable[[Line], float]]] = {
     "labels": ("right", lambda line: float(line["gold"] == line["prediction"])),
     "numbers": ("distance", _distance),
+    "label sets": ("wrong labels", _wrong_labels),
     "tags": ("wrong entities", _wrong_entities),
     "trees": ("wrong words", _wrong_words),
 }

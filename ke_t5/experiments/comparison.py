@@ -123,7 +123,9 @@ def _scores(compared: Comparison, *, on_page: bool) -> Section:
         for name, one in found.items()
     ]
     draws = f"{paired.NUM_DRAWS:,} paired resamples of the rows, BCa; p is two-sided"
-    notes = [f"95 % intervals of B - A: {draws}"] if any(x.num_draws for x in found.values()) else []
+    notes = (
+        [f"95 % intervals of B - A: {draws}"] if any(x.num_draws for x in found.values()) else []
+    )
     notes += [f"{n}: jackknife" for n, x in found.items() if x.method == "jackknife"]
     notes += [f"no interval of {n}: {x.reason}" for n, x in found.items() if x.reason]
     shown = {name: one for name, one in found.items() if one.low is not None}

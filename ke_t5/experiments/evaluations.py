@@ -82,7 +82,7 @@ def pairs_of(first: Path, second: Path, split: str | None) -> list[tuple[Path, P
     if shared:
         return [(both[0][name], both[1][name]) for name in shared]
     if all(len(found) == 1 for found in both):
-        return [(*both[0].values(), *both[1].values())]
+        return [(next(iter(both[0].values())), next(iter(both[1].values())))]
     raise UserError(
         f"{first} has {', '.join(both[0])}, {second} has {', '.join(both[1])}",
         "no split in common",
@@ -122,10 +122,8 @@ def _of_predictions(place: Path, task_name: str | None) -> Side:
     columns = [[lines[i][side] for i in labelled] for side in ("gold", "prediction")]
     scores = compute_scores(task, *columns, [row_scores[i] for i in labelled if row_scores])
     unparsable = sum(prediction is None for prediction in columns[1])
-    counts = len(lines), len(labelled), unparsable
-    return Side(
-        place, task, place.stem, place.stem, _checked(Evaluated(scores, *counts, lines, row_scores))
-    )
+    evaluated = Evaluated(scores, len(lines), len(labelled), unparsable, lines, row_scores)
+    return Side(place, task, place.stem, place.stem, _checked(evaluated))
 
 
 def _checked(evaluated: Evaluated) -> Evaluated:

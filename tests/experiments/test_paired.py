@@ -39,7 +39,9 @@ def test_a_share_has_the_interval_and_p_value_of_scipys_bca():
     gold = [names[i] for i in pick.integers(2, size=400)]
     first, second = (predictions(pick, gold, names, share) for share in (0.6, 0.72))
     found = difference("nsmc", gold, first, second, num_draws=20_000)["accuracy"]
-    right = [np.array([g == p for g, p in zip(gold, side, strict=True)]) for side in (first, second)]
+    right = [
+        np.array([g == p for g, p in zip(gold, side, strict=True)]) for side in (first, second)
+    ]
     change = 100.0 * (right[1].astype(float) - right[0])
     assert found.value == pytest.approx(change.mean())
 
