@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from support.model_folders import NAMES, build, make_tokenizer
 from support.recipe_runs import SMALL, run_folder, test, train
 from transformers import (
     AutoModelForSequenceClassification,
@@ -21,7 +22,9 @@ from transformers import (
     pipeline,
 )
 
+from ke_t5.errors import UserError
 from ke_t5.lookup.loader import load_model
+from ke_t5.models.build import quiet
 from ke_t5.models.export import export
 
 SIZES = dict(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
@@ -119,3 +122,50 @@ def test_a_pipeline_on_rendered_rows_predicts_as_the_test_does(tmp_path, cache_d
     assert titles[0] != lines[0]["inputs"]
     rendered = [render_input("klue_tc", {"title": title}, classify.tokenizer) for title in titles]
     assert [a["label"] for a in classify(rendered)] == [line["prediction"] for line in lines]
+
+
+def test_an_export_holds_all_that_a_pipeline_needs(bert, tmp_path):
+    model, _ = build("transformers:BertForSequenceClassification", bert)
+    folder = export(model, make_tokenizer(), tmp_path / "deep/out", card="# 카드\n")
+    assert (folder / "README.md").read_text(encoding="utf-8") == "# 카드\n"
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+    with quiet():
+        run = pipeline("text-classification", model=str(folder))
+    assert type(run.model) is BertForSequenceClassification
+    assert run("가나다")[0]["label"] in NAMES
+
+
+def test_an_export_replaces_an_export_and_nothing_else(bert, tmp_path):
+    model, _ = build("transformers:BertForSequenceClassification", bert)
+    for card in ("one", "two"):
+        export(model, make_tokenizer(), tmp_path / "out", card=card)
+    assert (tmp_path / "out/README.md").read_text() == "two"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="--hf_path .*mine: it exists and is not an exported model"):
+        export(model, make_tokenizer(), tmp_path / "mine", card="")
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+
+
+def test_an_export_that_reads_back_differently_leaves_the_old_one(bert, tmp_path):
+    model, _ = build(Forgetful, bert)
+    folder = export(model.eval(), make_tokenizer(), tmp_path / "out", card="old")
+    Forgetful.forgets = True
+    with pytest.raises(UserError, match="reads back differently: classifier.bias"):
+        export(model, make_tokenizer(), folder, card="new")
+    assert (folder / "README.md").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] != []
+    assert not list(tmp_path.glob(".*tmp*"))
+
+
+class Forgetful(BertForSequenceClassification):
+    """A user's model that does not read back what it wrote."""
+
+    forgets = False
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        loaded = super().from_pretrained(*args, **kwargs)
+        if cls.forgets:
+            torch.nn.init.ones_(loaded.classifier.bias)
+        return loaded
