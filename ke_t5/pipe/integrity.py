@@ -18,15 +18,17 @@ class Damaged(Exception):
     """Says what is wrong with a cache folder."""
 
 
-def write_info(folder: Path, info: dict[str, Any]) -> None:
-    """Writes `info.json`: what `info` says, and the checksums of all files in the folder."""
-    sums = {path.name: _checksum(path, stamp_of(path)) for path in sorted(folder.iterdir())}
+def write_info(folder: Path, info: dict[str, Any], *, name: str = INFO_FILE) -> None:
+    """Writes the file `name`: what `info` says, and the checksums of all files in the folder."""
+    own = folder / name
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != own)
+    sums = {path.relative_to(folder).as_posix(): _checksum(path, stamp_of(path)) for path in paths}
     content = {**info, FILES: sums}
     text = json.dumps({**content, CHECKSUM: _of_json(content)}, ensure_ascii=False, indent=1)
-    (folder / INFO_FILE).write_text(text, encoding="utf-8")
+    own.write_text(text, encoding="utf-8")
 
 
-def read_info(folder: Path) -> dict[str, Any]:
+def read_info(folder: Path, *, name: str = INFO_FILE) -> dict[str, Any]:
     """What was given to `write_info`, if all files are what they were then. Folders of earlier
     versions, which have no checksums, are believed.
 
@@ -34,31 +36,31 @@ def read_info(folder: Path) -> dict[str, Any]:
         Damaged: a file is missing or has another content.
     """
     try:
-        info = json.loads((folder / INFO_FILE).read_bytes())
+        info = json.loads((folder / name).read_bytes())
     except FileNotFoundError:
-        raise Damaged(f"{INFO_FILE} is missing") from None
+        raise Damaged(f"{name} is missing") from None
     except ValueError:
-        raise Damaged(f"{INFO_FILE} is damaged") from None
+        raise Damaged(f"{name} is damaged") from None
     if not isinstance(info, dict):
-        raise Damaged(f"{INFO_FILE} is damaged")
+        raise Damaged(f"{name} is damaged")
     if FILES not in info and CHECKSUM not in info:
         return info
     if info.pop(CHECKSUM, None) != _of_json(info):
-        raise Damaged(f"{INFO_FILE} is damaged")
-    for name, checksum in info.pop(FILES).items():
+        raise Damaged(f"{name} is damaged")
+    for path, checksum in info.pop(FILES).items():
         try:
-            found = _checksum(folder / name, stamp_of(folder / name))
+            found = _checksum(folder / path, stamp_of(folder / path))
         except FileNotFoundError:
-            raise Damaged(f"{name} is missing") from None
+            raise Damaged(f"{path} is missing") from None
         if found != checksum:
-            raise Damaged(f"{name} is damaged")
+            raise Damaged(f"{path} is damaged")
     return info
 
 
-def fault_of(folder: Path) -> str | None:
+def fault_of(folder: Path, *, name: str = INFO_FILE) -> str | None:
     """What is wrong with the folder, None for nothing."""
     try:
-        read_info(folder)
+        read_info(folder, name=name)
     except Damaged as problem:
         return str(problem)
     return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from ke_t5.errors import Exit, UserError
 from ke_t5.programs import TRAIN, command
 from ke_t5.sample import sample_model_dir, write_releases
+from ke_t5.sample.cache import CHECKSUMS
 
 MODELS = ("t5", "roberta", "bert", "electra")
 
@@ -19,7 +20,8 @@ def _write_models(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as cache:
         for model in MODELS:
             built = sample_model_dir(Path(cache), model)
-            shutil.copytree(built, folder / model, dirs_exist_ok=True)
+            without_sums = shutil.ignore_patterns(CHECKSUMS)
+            shutil.copytree(built, folder / model, ignore=without_sums, dirs_exist_ok=True)
 
 
 def _listing(folder: Path) -> list[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.cache import build_folder_once
 from ke_t5.pipe.code import hash_code
+from ke_t5.pipe.integrity import fault_of, write_info
 from ke_t5.sample.grammar import DATA
+
+# Hidden: the folders are read as releases and models are.
+CHECKSUMS = ".checksums.json"
 
 
 @cache
@@ -29,13 +33,18 @@ def sample_root(cache_dir: Path) -> Path:
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """`target`, built if it is missing, by one process even if several ask at once.
+    """`target`, built if it is missing or damaged, by one process even if several ask at once.
 
     Raises:
         UserError: the folder cannot be written.
     """
+
+    def build_with_checksums(temporary: Path) -> None:
+        build(temporary)
+        write_info(temporary, {}, name=CHECKSUMS)
+
     try:
-        build_folder_once(target, build)
+        build_folder_once(target, build_with_checksums, fault_of=partial(fault_of, name=CHECKSUMS))
     except OSError as error:
         raise UserError(
             f"the sample cannot be written ({error.strerror or error})",

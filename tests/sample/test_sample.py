@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import Mixture, MixtureRegistry, TaskRegistry, get_task
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.sample import sample_data_dir, sample_model_dir, write_releases
-from ke_t5.sample.cache import build_once
+from ke_t5.sample.cache import CHECKSUMS, build_once
 from ke_t5.sample.sampler import TextSampler
 
 
@@ -66,8 +67,27 @@ def test_what_a_dead_builder_left_is_cleared(tmp_path: Path):
     leftover = tmp_path / f"data.tmp-{os.getppid()}"
     leftover.mkdir()
     built = build_once(tmp_path / "data", lambda folder: (folder / "file").touch())
-    assert [path.name for path in built.iterdir()] == ["file"]
+    assert sorted(path.name for path in built.iterdir()) == [CHECKSUMS, "file"]
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("damage", ["a bit", "a missing file", "no checksums"])
+def test_a_damaged_folder_is_built_anew(tmp_path: Path, caplog, damage: str):
+    def build(folder: Path) -> None:
+        (folder / "inner").mkdir()
+        (folder / "inner/file").write_text("가나다", encoding="utf-8")
+
+    file = build_once(tmp_path / "data", build) / "inner/file"
+    build_once(tmp_path / "data", lambda folder: pytest.fail("built without need"))
+    if damage == "a bit":
+        file.write_text("가나라", encoding="utf-8")
+    else:
+        (file if damage == "a missing file" else tmp_path / "data" / CHECKSUMS).unlink()
+    build_once(tmp_path / "data", build)
+    assert file.read_text(encoding="utf-8") == "가나다"
+    assert re.search(
+        r"data: (inner/file|.checksums.json) is (damaged|missing); .*anew", caplog.text
+    )
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path):

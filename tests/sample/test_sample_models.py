@@ -10,6 +10,7 @@ from support.sample_help import KLUE, read
 
 from ke_t5.errors import UserError
 from ke_t5.sample import sample_model_dir, sample_tokenizer_dir
+from ke_t5.sample.cache import CHECKSUMS
 
 TEXT = "한빛전자는 3월 5일 서울에서 새 전기차를 공개했다."
 
@@ -93,6 +94,7 @@ def test_what_cannot_be_made_tiny_is_one_line(cache_dir: Path):
 def test_t5_tokenizer_has_the_files_of_ke_t5(cache_dir: Path):
     folder = sample_tokenizer_dir(cache_dir, "t5")
     assert sorted(path.name for path in folder.iterdir()) == [
+        CHECKSUMS,
         "spiece.model",
         "tokenizer_config.json",
     ]
