@@ -1,4 +1,5 @@
-"""What the two READMEs say, held against the code: commands, examples, tables."""
+"""What the documentation for users says in its two languages, held against the code: commands,
+examples, tables."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from ke_t5.forms import FORMS, MODEL_FORMS
 from ke_t5.pipe import TaskRegistry, get_task
 from ke_t5.task.task import UNCHECKED
 
-READMES = ("README.md", "README.en.md")
+READMES = {"README.md": "ko", "README.en.md": "en"}
 both = pytest.mark.parametrize("name", READMES)
 
 # What users write themselves, after the READMEs' examples: such commands are run, not looked up.
@@ -36,10 +37,15 @@ MEAN = "T5EncoderForSequenceClassificationMean"
 OTHER_FLAGS = {*LAUNCHER_FLAGS, "check", "help", "max", "models", "no", "out"}
 
 
+def pages(name: str) -> list[Path]:
+    """A README and the pages in its language."""
+    return [ROOT / name, *sorted((ROOT / "docs" / READMES[name]).glob("*.md"))]
+
+
 @functools.cache
 def text_of(name: str) -> str:
-    """A README."""
-    return (ROOT / name).read_text(encoding="utf-8")
+    """A README with the pages in its language."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages(name))
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -117,7 +123,8 @@ def test_it_begins_with_the_two_commands(name):
 
 @both
 def test_its_flags_exist(name):
-    mentioned = set(re.findall(r"(?<![\w-])--(\w+)", text_of(name)))
+    text = re.sub(r"#SBATCH.*|srun .*", "", text_of(name))
+    mentioned = set(re.findall(r"(?<![\w-])--(\w+)", text))
     known = {flag.name for flag in FLAGS} | {"batch"} | OTHER_FLAGS | command_flags()
     assert mentioned - known == {"flag"}  # `--flag value`
 
@@ -130,6 +137,17 @@ def command_flags() -> set[str]:
 
 
 # ------------------------------------------------------------------------------- two languages
+
+
+def test_both_have_the_same_pages():
+    korean, english = ([page.name for page in pages(name)[1:]] for name in READMES)
+    assert korean == english and len(korean) > 15
+
+
+@pytest.mark.parametrize("page", [page for name in READMES for page in pages(name)], ids=str)
+def test_links_of_a_page_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).is_file()] == []
 
 
 def test_both_have_the_same_commands():

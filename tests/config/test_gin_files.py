@@ -82,6 +82,7 @@ PUBLISHED = {
     "klue_roberta_large.gin": (5e-5, 128, 0.2, 32),
     "klue_roberta_ner.gin": (5e-5, 510, 0.0, 32),
     "klue_roberta_mrc.gin": (3e-5, 510, 0.0, 16),
+    "klue_roberta_dp.gin": (5e-5, 256, 0.1, 32),
 }
 
 

@@ -1,0 +1,43 @@
+"""The documentation's site: it builds without a warning, and what is generated is up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def generator():
+    path = ROOT / "docs" / "gin_reference.py"
+    spec = importlib.util.spec_from_file_location("gin_reference", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_the_gin_reference_is_up_to_date(generator, language):
+    path = ROOT / "docs" / language / "gin_reference.md"
+    # Otherwise: python docs/gin_reference.py
+    assert path.read_text(encoding="utf-8") == generator.page(language)
+
+
+def test_it_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
+    variables = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "WARNING" not in done.stderr
+    for page in ("index.html", "gin_reference/index.html", "en/quick_start/index.html"):
+        html = (tmp_path / "site" / page).read_text(encoding="utf-8")
+        # A page that asks another host for something shows that host who reads it.
+        assert "fonts.googleapis" not in html and "cdn" not in html
