@@ -33,8 +33,9 @@ OWN = re.compile(r"\bmy_(model|task)_dir\b")
 MEAN = "T5EncoderForSequenceClassificationMean"
 
 # Flags of other programs that the text mentions
-# (torchrun's --max-restarts and --no-python, benchmarks/gpu.py's --models and --out).
-OTHER_FLAGS = {*LAUNCHER_FLAGS, "check", "help", "max", "models", "no", "out"}
+# (torchrun's --max-restarts, --no-python and rendezvous, benchmarks/gpu.py's --models and --out).
+RENDEZVOUS = {"rdzv_backend", "rdzv_endpoint", "rdzv_id"}
+OTHER_FLAGS = {*LAUNCHER_FLAGS, *RENDEZVOUS, "check", "help", "max", "models", "no", "out"}
 
 
 def pages(name: str) -> list[Path]:
