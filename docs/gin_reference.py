@@ -1,7 +1,7 @@
 """Writes the gin reference in both languages: `python docs/gin_reference.py`.
 
-Everything in it is read from the code: names, types, ranges and defaults from the functions that gin
-may bind, what they mean from their docstrings. tests/test_docs_site.py fails if a page is out of date.
+Everything in it is read from the code: names, types, ranges and defaults from the functions that
+gin may bind, meanings from their docstrings. tests/test_docs_site.py fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from ke_t5.config.ranges import Range  # noqa: E402
 HEADS = {
     "ko": (
         "# gin 참고서",
-        "gin으로 정할 수 있는 모든 것입니다. 이 쪽은 코드에서 만들어지므로 설명은 영어입니다. 쓰는 방법은 [gin 설정](gin.md)에 있습니다.",
+        "gin으로 정할 수 있는 모든 것입니다. 이 쪽은 코드에서 만들어지므로 설명은 영어입니다. "
+        "쓰는 방법은 [gin 설정](gin.md)에 있습니다.",
         "| 인자 | 값 | 기본값 | 뜻 |",
     ),
     "en": (
         "# gin reference",
-        "Everything that gin may bind. This page is made from the code. [gin](gin.md) says how to use it.",
+        "Everything that gin may bind. This page is made from the code. "
+        "[gin](gin.md) says how to use it.",
         "| parameter | value | default | meaning |",
     ),
 }
