@@ -1,7 +1,7 @@
 """Writes the gin reference in both languages: `python docs/gin_reference.py`.
 
 Everything in it is read from the code: names, types, ranges and defaults from the functions that
-gin may bind, meanings from their docstrings. tests/test_docs_site.py fails if a page is out of date.
+gin may bind, meanings from their docstrings. tests/test_docs_site.py fails if a page is outdated.
 """
 
 from __future__ import annotations
