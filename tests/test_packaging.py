@@ -48,3 +48,21 @@ def test_the_version_has_an_entry_in_the_changelog():
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     released = re.findall(r"^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", changes, re.MULTILINE)
     assert released[0] == ke_t5.__version__
+
+
+def test_the_image_is_built_from_files_that_are_there():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = {
+        name
+        for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE)
+        for name in line.split()[:-1]
+    }
+    ignored, *kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert ignored == "*" and {f"!{name}" for name in copied} == {*kept} - {"**/__pycache__"}
+    assert all((ROOT / name).exists() for name in copied)
+    # What setuptools reads to build the package.
+    needed = {"pyproject.toml", "ke_t5", SETTINGS["project"]["readme"]}
+    assert needed | set(SETTINGS["project"]["license-files"]) <= copied
+    (entry,) = re.findall(r'^ENTRYPOINT \["(.*)"\]$', text, re.MULTILINE)
+    assert entry in SETTINGS["project"]["scripts"]
+    assert re.search(r"^torch==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)

@@ -124,7 +124,7 @@ def test_it_begins_with_the_two_commands(name):
 
 @both
 def test_its_flags_exist(name):
-    text = re.sub(r"#SBATCH.*|srun .*", "", text_of(name))
+    text = re.sub(r"#SBATCH.*|srun .*|docker .*", "", text_of(name))
     mentioned = set(re.findall(r"(?<![\w-])--(\w+)", text))
     known = {flag.name for flag in FLAGS} | {"batch"} | OTHER_FLAGS | command_flags()
     assert mentioned - known == {"flag"}  # `--flag value`
