@@ -7,7 +7,7 @@ types it fails in its first forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from ke_t5.errors import Exit, UserError
 
@@ -90,5 +90,5 @@ def _need(name: str, value: object, config: Mapping[str, Any]) -> str | None:
     return f"{least} or more" if least is not None and value < least else None
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
