@@ -125,6 +125,9 @@ def position_limit(config: PreTrainedConfig) -> int | None:
 
 def _fit_length(tokenizer: Any, config: PreTrainedConfig) -> list[str]:
     limit, known = position_limit(config), tokenizer.model_max_length
+    _require_room(tokenizer, known, "model_max_length", file="tokenizer_config.json")
+    if limit is not None:
+        _require_room(tokenizer, limit, "the number of positions", file="config.json")
     if limit is None or limit >= known:
         return []
     tokenizer.model_max_length = limit
@@ -133,6 +136,20 @@ def _fit_length(tokenizer: Any, config: PreTrainedConfig) -> list[str]:
     kind, named = _backbone(config).model_type, "no limit" if known > _NO_LIMIT else f"{known:,}"
     return [f"inputs have at most {limit:,} tokens, the {kind} model's positions (the tokenizer "
             f"says {named})"]  # fmt: skip
+
+
+def _require_room(tokenizer: Any, length: object, name: str, *, file: str) -> None:
+    """Raises UserError for an input length that the special tokens of two texts use up."""
+    marks = tokenizer.num_special_tokens_to_add(pair=True)
+    is_number = isinstance(length, int | float) and not isinstance(length, bool)
+    if is_number and length >= marks + 2:
+        return
+    raise UserError(
+        f"{name} is {length!r:.30}",
+        f"{tokenizer.name_or_path}/{file}",
+        f"give {marks + 2} or more: two texts have {marks} special tokens",
+        Exit.CHECKPOINT,
+    )
 
 
 # -------------------------------------------------------------------------------------- end token

@@ -10,10 +10,16 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ke_t5.errors import Exit, UserError
+
 logger = logging.getLogger(__name__)
+
+_SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model")
+_MOST_EXTRA_IDS = 10_000  # T5 has 100; each is a token of its own
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
             "mask_token")  # fmt: skip
@@ -53,13 +59,71 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
+def check_tokenizer_files(folder: Path, *, is_broken: bool = False) -> None:
+    """Raises UserError for the first file of a folder's tokenizer that cannot be one.
+
+    Args:
+        is_broken: the tokenizer could not be loaded, so that all files are read.
+    """
+    for file in _files_in(folder):
+        reason = _fault_of(file, is_broken=is_broken)
+        if reason is not None:
+            fix = "download or save the tokenizer again"
+            raise UserError(reason, str(file), fix, Exit.CHECKPOINT)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    names = ("tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
+    yield from (folder / name for name in names if (folder / name).is_file())
+    path = folder / "tokenizer.json"
+    if not (path.is_file() and path.stat().st_size):  # else the others are not read
+        names = ("vocab.txt", *_SENTENCEPIECE)
+        yield from (folder / name for name in names if (folder / name).is_file())
+
+
+def _fault_of(file: Path, *, is_broken: bool) -> str | None:
+    """What is wrong with a file of a tokenizer, None if nothing is known to be."""
+    if file.suffix != ".json" and not file.stat().st_size:
+        return "is empty"
+    if file.name == "tokenizer_config.json":
+        number = _read_json(file).get("extra_ids")
+        if isinstance(number, int) and not 0 <= number <= _MOST_EXTRA_IDS:
+            return f"extra_ids is {number} (0 to {_MOST_EXTRA_IDS:,})"
+    if not is_broken:
+        return None
+    if file.name in _SENTENCEPIECE:
+        return None if _is_sentencepiece(file) else "not a SentencePiece model"
+    try:
+        text = file.read_text(encoding="utf-8")
+        is_object = file.suffix != ".json" or isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError) as error:
+        kind = "a tokenizer's JSON" if file.suffix == ".json" else "UTF-8"
+        return f"not {kind} ({error!s:.80})"
+    return None if is_object else "not a tokenizer's JSON (the top level is no object)"
+
+
+def _is_sentencepiece(file: Path) -> bool:
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        processor: Any = SentencePieceProcessor(model_file=str(file))
+        return bool([processor.id_to_piece(i) for i in range(processor.get_piece_size())])
+    except (RuntimeError, OSError, ValueError):  # no such format; pieces that are not UTF-8
+        return False
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """The object in a file, {} if there is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def named_class(folder: Path) -> str | None:
     """The class that a folder's `tokenizer_config.json` names, None for none."""
-    config = folder / "tokenizer_config.json"
-    try:
-        return json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
-    except (OSError, ValueError, AttributeError):
-        return None
+    return _read_json(folder / "tokenizer_config.json").get("tokenizer_class")
 
 
 def _of_named_class(name: str) -> Any:

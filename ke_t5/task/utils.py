@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,15 @@ from ke_t5.config.configurable import configurable
 from ke_t5.errors import Exit, UserError
 from ke_t5.hub import network_fault, why_unreachable
 from ke_t5.seals import check_folder
-from ke_t5.task.tokenizer_files import load_tokenizer, named_class
+from ke_t5.task.tokenizer_files import check_tokenizer_files, load_tokenizer, named_class
 
 DEFAULT_VOCABULARY = "KETI-AIR/ke-t5-base"
 TOKENIZER_FILES = (
     "tokenizer.json", "spiece.model", "vocab.txt", "vocab.json", "sentencepiece.bpe.model",
     "spm.model", "tokenizer.model",
 )  # fmt: skip
+# Characters that hardly any vocabulary has: one without an unknown token fails only over them.
+UNKNOWN = "가\u1c60\U0001f9ff"
 # Their ids are the text's bytes or characters.
 WITHOUT_FILES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
@@ -44,8 +45,9 @@ def _load(name: str) -> Any:
                 f"the folder contains no tokenizer (none of {', '.join(TOKENIZER_FILES[:3])}, ...)",
                 where,
                 "name a folder that save_pretrained of a tokenizer has written",
-                Exit.FLAGS,
+                Exit.CHECKPOINT,
             )
+        check_tokenizer_files(folder)
     elif not _is_cached(name):
         why = why_unreachable()
         if why is not None:
@@ -56,37 +58,21 @@ def _load(name: str) -> Any:
                 Exit.FLAGS,
             )
     try:
-        return load_tokenizer(name)
+        tokenizer = load_tokenizer(name)
+        tokenizer(UNKNOWN, verbose=False)
+        return tokenizer
     except UserError:
         raise
     except Exception as error:  # tokenizers and configurations of the hub fail in every way
         if (cut_off := network_fault(error, where)) is not None:
             raise cut_off from error
-        if (broken := _broken_json(folder)) is not None:
-            raise broken from error
+        check_tokenizer_files(folder, is_broken=True)
         first_line = (str(error).strip().splitlines() or [""])[0]
         is_told = isinstance(error, OSError | ValueError)
         reason = first_line if is_told else f"{type(error).__name__}: {first_line}"
         fix = "check the name or the folder's files"
         what = f"cannot be loaded ({reason:.90})"
         raise UserError(what, where, fix, Exit.CHECKPOINT) from error
-
-
-def _broken_json(folder: Path) -> UserError | None:
-    """The error for the first file of a tokenizer that is not a JSON object; None for none."""
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            is_object = isinstance(json.loads(file.read_text(encoding="utf-8")), dict)
-            reason = "the top level is no object"
-        except (ValueError, RecursionError) as error:
-            is_object, reason = False, f"{error!s:.80}"
-        if not is_object:
-            fix = "download or save the tokenizer again"
-            return UserError(f"not a tokenizer's JSON ({reason})", str(file), fix, Exit.CHECKPOINT)
-    return None
 
 
 def _is_cached(name: str) -> bool:

@@ -7,6 +7,7 @@ import json
 import numpy
 import pytest
 import torch
+from support.tokenizer_toys import sentencepiece_model, unigrams, word_pieces
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from ke_t5.errors import Exit, UserError
@@ -17,6 +18,7 @@ from ke_t5.task import utils
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 TASK = {"num_labels": 2}
+SENTENCEPIECE = sentencepiece_model(unigrams(("<pad>", "</s>", "<unk>")))
 
 
 @pytest.fixture
@@ -136,3 +138,48 @@ def test_a_file_of_a_tokenizer_that_is_not_json_is_named(tmp_path, name, content
     (tmp_path / name).write_bytes(content)
     line = refusal(utils._load, str(tmp_path))
     assert line.startswith(f"error: {tmp_path / name}: not a tokenizer's JSON (")
+
+
+@pytest.mark.parametrize(
+    ("files", "place", "reason"),
+    [
+        ({}, "", "the folder contains no tokenizer (none of tokenizer.json, spiece.model,"),
+        ({"vocab.txt": b""}, "vocab.txt", "is empty; download or save the tokenizer again"),
+        ({"vocab.txt": "가".encode("cp949")}, "vocab.txt", "not UTF-8 ("),
+        ({"vocab.txt": "[PAD]\n가\n".encode()}, "", "cannot be loaded (Exception: WordPiece error"),
+        ({"spiece.model": b""}, "spiece.model", "is empty;"),
+        ({"spiece.model": b"\x00garbage"}, "spiece.model", "not a SentencePiece model;"),
+        ({"spiece.model": SENTENCEPIECE[:-9]}, "spiece.model", "not a SentencePiece model;"),
+        (
+            {"spiece.model": SENTENCEPIECE, "tokenizer_config.json": b'{"extra_ids": 1000000000}'},
+            "tokenizer_config.json",
+            "extra_ids is 1000000000 (0 to 10,000); download or save",
+        ),
+    ],
+)
+def test_files_that_are_no_tokenizer(tmp_path, files, place, reason):
+    kind = "t5" if "spiece.model" in files else "bert"
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    line = refusal(utils._load, str(tmp_path))
+    where = tmp_path / place if place else f"tokenizer '{tmp_path}'"
+    assert line.startswith(f"error: {where}: {reason}")
+
+
+@pytest.mark.parametrize("length", [0, -1, 4, 0.5, True])
+def test_a_tokenizer_whose_length_leaves_no_room(tmp_path, length):
+    (tmp_path / "vocab.txt").write_text("\n".join(word_pieces()), encoding="utf-8")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    settings = {"tokenizer_class": "BertTokenizer", "model_max_length": length}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = utils._load(str(tmp_path))
+    line = refusal(fit_tokenizer, tokenizer, {"model_type": "bert"}, where="--pre_trained_model")
+    assert line == (
+        f"error: {tmp_path}/tokenizer_config.json: model_max_length is {length}; give 5 or more: "
+        "two texts have 3 special tokens"
+    )
+    tokenizer.model_max_length = 512
+    few = {"model_type": "bert", "max_position_embeddings": 4}
+    line = refusal(fit_tokenizer, tokenizer, few, where="--pre_trained_model")
+    assert line.startswith(f"error: {tmp_path}/config.json: the number of positions is 4; give 5")
