@@ -58,7 +58,8 @@ LINES = (
 LIGHT = (
     "errors", "forms", "programs", "launchers", "rendezvous", "registry", "config.flags",
     "config.gin_config", "distributed", "failure", "readers.klue", "readers.nikl",
-    "readers.korquad", "readers.kor_corpora", "readers.table_files", "readers.workbooks",
+    "readers.korquad", "readers.kor_corpora", "readers.label_sets", "readers.table_files",
+    "readers.workbooks",
     "lookup.loader", "lookup.hub", "lookup.choice", "task.labels", "task.text", "task.spans",
     "task.metrics", "task.submission", "pipe", "task.task", "train.optimizers",
     "train.optimizer_config", "config.run_config",

@@ -30,15 +30,16 @@ _NLI_LABELS = ("entailment", "neutral", "contradiction")
 _HATE_LABELS = ("hate", "offensive", "none")
 
 
-def _one_of(value: str, names: Sequence[str], column: str, where: str) -> str:
+def one_of(value: str, names: Sequence[str], column: str, where: str) -> str:
+    """The value, which must be one of the names."""
     if value not in names:
         what = f"{column} {value!r}, expected one of {', '.join(names)}"
         raise fault(where, what, f"fix that line, or {OWN_FILE}")
     return value
 
 
-def _hub_rows(row: Row, **columns: str) -> Iterator[Row]:
-    """The hub's row under our names (ours=theirs); class numbers become text, -1 None."""
+def hub_rows(row: Row, **columns: str) -> Iterator[Row]:
+    """Yields the hub's row under our names (ours=theirs); class numbers become text, -1 None."""
     missing = [theirs for theirs in columns.values() if theirs not in row]
     if missing:
         raise fault("a row of the hub", f"no {listed(missing)}, only {listed(row)}", OWN_FILE)
@@ -57,7 +58,7 @@ def _intention_rows(path: Path, first_line: int = 1, end_line: int | None = None
     for number, (label, text) in tab_lines(path, 2):
         if end_line is not None and number >= end_line:
             return
-        label = _one_of(label, _INTENTIONS, "label", f"{path}:{number}")
+        label = one_of(label, _INTENTIONS, "label", f"{path}:{number}")
         if number >= first_line:
             yield {"text": text, "label": label}
 
@@ -104,13 +105,13 @@ KOR_3I4K = Release(
         path="wicho/kor_3i4k",
         config=None,
         splits={"train": "train[:49622]", "validation": "train[49622:]", "test": "test"},
-        to_rows=partial(_hub_rows, text="text", label="label"),
+        to_rows=partial(hub_rows, text="text", label="label"),
         class_names=False,
     ),
 )
 
 
-def _find(
+def found_splits(
     data_dir: Path,
     *,
     folders: Sequence[str],
@@ -118,6 +119,7 @@ def _find(
     rows: Callable[[Path, str], Iterator[Row]],
     is_direct: bool = True,
 ) -> dict[str, RawSplit]:
+    """The splits whose files (`names`) are in the first of `folders` with any of them."""
     places = folders_under(data_dir, folders, is_direct=is_direct)
     return raw_splits(first_found(data_dir, places, names), rows)
 
@@ -125,7 +127,7 @@ def _find(
 def _nsmc_rows(path: Path, split: str) -> Iterator[Row]:
     """A few documents are empty; they are kept."""
     for line, raw in table(path, ("id", "document", "label")):
-        label = _one_of(raw["label"], _BINARY, "label", f"{path}:{line}")
+        label = one_of(raw["label"], _BINARY, "label", f"{path}:{line}")
         yield {"id": raw["id"], "text": raw["document"], "label": label}
 
 
@@ -133,7 +135,7 @@ NSMC = Release(
     name="nsmc",
     columns={"id": "string", "text": "string", "label": "string"},
     find=partial(
-        _find,
+        found_splits,
         folders=("NSMC", "nsmc"),
         names={"train": "ratings_train.txt", "test": "ratings_test.txt"},
         rows=_nsmc_rows,
@@ -145,7 +147,7 @@ NSMC = Release(
         path="e9t/nsmc",
         config=None,
         splits={"train": "train", "test": "test"},
-        to_rows=partial(_hub_rows, id="id", text="document", label="label"),
+        to_rows=partial(hub_rows, id="id", text="document", label="label"),
         class_names=False,
     ),
 )
@@ -154,7 +156,7 @@ NSMC = Release(
 def _kornli_rows(paths: Sequence[Path]) -> Iterator[Row]:
     for path in paths:
         for line, raw in table(path, ("sentence1", "sentence2", "gold_label")):
-            label = _one_of(raw["gold_label"], _NLI_LABELS, "gold_label", f"{path}:{line}")
+            label = one_of(raw["gold_label"], _NLI_LABELS, "gold_label", f"{path}:{line}")
             yield {"premise": raw["sentence1"], "hypothesis": raw["sentence2"], "label": label}
 
 
@@ -191,7 +193,7 @@ KORNLI = Release(
         path="kakaobrain/kor_nli",
         config="xnli",
         splits={"train": "train", "validation": "validation", "test": "test"},
-        to_rows=partial(_hub_rows, premise="premise", hypothesis="hypothesis", label="label"),
+        to_rows=partial(hub_rows, premise="premise", hypothesis="hypothesis", label="label"),
         configs={"train": ("multi_nli", "snli")},
     ),
     group="premise",
@@ -221,7 +223,7 @@ KORSTS = Release(
     name="korsts",
     columns={**dict.fromkeys(("genre", "sentence1", "sentence2"), "string"), "score": "float64"},
     find=partial(
-        _find,
+        found_splits,
         folders=("KorSTS", "KorNLUDatasets/KorSTS", "kor-nlu-datasets/KorSTS", "korsts"),
         names={"train": "sts-train.tsv", "validation": "sts-dev.tsv", "test": "sts-test.tsv"},
         rows=_korsts_rows,
@@ -234,7 +236,7 @@ KORSTS = Release(
         config=None,
         splits={"train": "train", "validation": "valid", "test": "test"},
         to_rows=partial(
-            _hub_rows, genre="genre", sentence1="sentence1", sentence2="sentence2", score="score"
+            hub_rows, genre="genre", sentence1="sentence1", sentence2="sentence2", score="score"
         ),
     ),
 )
@@ -242,7 +244,7 @@ KORSTS = Release(
 
 def _khsd_rows(path: Path, split: str) -> Iterator[Row]:
     for line, raw in table(path, ("comments", "contain_gender_bias", "bias", "hate")):
-        label = _one_of(raw["hate"], _HATE_LABELS, "hate", f"{path}:{line}")
+        label = one_of(raw["hate"], _HATE_LABELS, "hate", f"{path}:{line}")
         yield {"text": raw["comments"], "label": label}
 
 
@@ -250,7 +252,7 @@ KHSD = Release(
     name="khsd",
     columns={"text": "string", "label": "string"},
     find=partial(
-        _find,
+        found_splits,
         folders=("korean-hate-speech/labeled", "khsd/labeled", "labeled", "khsd"),
         names={"train": "train.tsv", "validation": "dev.tsv"},
         rows=_khsd_rows,
@@ -263,7 +265,7 @@ KHSD = Release(
         path="inmoonlight/kor_hate",
         config=None,
         splits={"train": "train", "validation": "test"},
-        to_rows=partial(_hub_rows, text="comments", label="hate"),
+        to_rows=partial(hub_rows, text="comments", label="hate"),
     ),
 )
 
@@ -271,7 +273,7 @@ KHSD = Release(
 def _qpair_rows(path: Path, split: str) -> Iterator[Row]:
     """Label 0 is for the same meaning, 1 for different ones, in spite of the column's name."""
     for line, raw in table(path, ("question1", "question2", "is_duplicate"), quoted=True):
-        label = _one_of(raw["is_duplicate"], _BINARY, "is_duplicate", f"{path}:{line}")
+        label = one_of(raw["is_duplicate"], _BINARY, "is_duplicate", f"{path}:{line}")
         yield {"question1": raw["question1"], "question2": raw["question2"], "label": label}
 
 
@@ -279,7 +281,7 @@ QPAIR = Release(
     name="qpair",
     columns=dict.fromkeys(("question1", "question2", "label"), "string"),
     find=partial(
-        _find,
+        found_splits,
         folders=("Question_pair", "qpair", "QPair"),
         names={"train": "train.txt", "validation": "validation.txt", "test": "test.txt"},
         rows=_qpair_rows,
@@ -293,7 +295,7 @@ QPAIR = Release(
         config=None,
         splits={"train": "train", "validation": "validation", "test": "test"},
         to_rows=partial(
-            _hub_rows, question1="question1", question2="question2", label="is_duplicate"
+            hub_rows, question1="question1", question2="question2", label="is_duplicate"
         ),
         class_names=False,
     ),

@@ -125,6 +125,17 @@ def _nsmc(section: Section) -> str:
     return _table(("id", "document", "label"), numbered)
 
 
+def _kote(section: Section) -> str:
+    """Number, text and labels, without a header; some texts with quotes, as a spreadsheet's."""
+    rows = enumerate(section.sampler.rows(section.num_rows, split=section.split))
+    return "".join(
+        f'{index}\t"""{row["text"]}"""\t{row["labels"]}\n'
+        if index % 40 == 7
+        else f"{index}\t{row['text']}\t{row['labels']}\n"
+        for index, row in rows
+    )
+
+
 def _kornli(section: Section) -> str:
     """Every fortieth line begins with a quote that nothing closes: quotes are characters here."""
     rows = [
@@ -215,6 +226,7 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "3i4k": _3i4k,
     "table": _drawn_table,
     "nsmc": _nsmc,
+    "kote": _kote,
     "kornli": _kornli,
     "korsts": _korsts,
     "nikl_ne": _nikl_entities("NE", fine_labels=False),

@@ -130,7 +130,7 @@ def multilabel(
     *,
     labels: Labels,
     fields: Mapping[str, str],
-    column: str = "labels",
+    column: str = "label",
     best: Monitor,
     generative: bool = True,
     defaults: Defaults,

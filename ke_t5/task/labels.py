@@ -181,6 +181,42 @@ NIKL_COLA = Labels(("unacceptable", "acceptable"), keys=("0", "1"))
 # Korean hate speech, column `hate`: order of the hub's classes. Unchecked on real files.
 KHSD = Labels(("hate", "offensive", "none"))
 
+# K-MHaS: file labels 0..8 in the order of the authors' README; the last stands alone.
+KMHAS = Labels(
+    tuple(
+        "출신차별 외모차별 정치성향차별 혐오욕설 연령차별 성차별 인종차별 종교차별 "
+        "해당사항없음".split()
+    ),
+    keys=tuple("012345678"),
+    glosses=(
+        "origin", "physical", "politics", "profanity", "age", "gender", "race", "religion",
+        "not hate speech",
+    ),
+)  # fmt: skip
+
+# KOTE: file labels 0..43 in the order of the authors' README, whose spelling is kept.
+KOTE = Labels(
+    tuple(
+        """
+        불평/불만 환영/호의 감동/감탄 지긋지긋 고마움 슬픔 화남/분노 존경 기대감 우쭐댐/무시함
+        안타까움/실망 비장함 의심/불신 뿌듯함 편안/쾌적 신기함/관심 아껴주는 부끄러움 공포/무서움
+        절망 한심함 역겨움/징그러움 짜증 어이없음 없음 패배/자기혐오 귀찮음 힘듦/지침 즐거움/신남
+        깨달음 죄책감 증오/혐오 흐뭇함(귀여움/예쁨) 당황/난처 경악 부담/안_내킴 서러움 재미없음
+        불쌍함/연민 놀람 행복 불안/걱정 기쁨 안심/신뢰
+        """.split()
+    ),
+    keys=tuple(map(str, range(44))),
+    glosses=(
+        "complaint", "welcome", "admiration", "fed up", "gratitude", "sadness", "anger", "respect",
+        "expectancy", "condescension", "disappointment", "resolution", "distrust", "pride",
+        "comfort", "interest", "care", "embarrassment", "fear", "despair", "pathetic", "disgust",
+        "irritation", "preposterous", "no emotion", "self-hatred", "laziness", "exhaustion",
+        "excitement", "realization", "guilt", "hatred", "fondness", "perplexity", "shock",
+        "reluctance", "sorrow", "boredom", "compassion", "surprise", "happiness", "anxiety", "joy",
+        "relief",
+    ),
+)  # fmt: skip
+
 # Question pairs: 0 = duplicated, 1 = not_duplicate according to the KETI reader, although the
 # column is called is_duplicate. Unchecked on real files.
 QPAIR = Labels(("duplicated", "not_duplicate"), keys=("0", "1"))

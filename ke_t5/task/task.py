@@ -15,6 +15,7 @@ with the source of each one's data.
 | nikl_cola | NIKL CoLA | whether a sentence is acceptable |
 | nikl_summarization_summary, _topic | NIKL SUMMARIZATION | summary |
 | kor_3i4k, nsmc, khsd, qpair | 3i4K, NSMC, hate speech, question pairs | class |
+| kmhas, kote | K-MHaS, KOTE | any number of labels: kinds of hate speech, emotions |
 
 A plain name is for encoders. Suffixes:
 
@@ -49,7 +50,7 @@ from ke_t5.pipe.mixture import Mixture, MixtureRegistry, rate_num_examples
 from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
-from ke_t5.readers import klue, kor_corpora, korquad, nikl
+from ke_t5.readers import klue, kor_corpora, korquad, label_sets, nikl
 from ke_t5.task import families, labels, metrics, steps, structured
 
 ACCURACY, MACRO_F1 = metrics.accuracy, metrics.macro_f1
@@ -75,6 +76,12 @@ CLASSIFICATION = (
     ("khsd", kor_corpora.KHSD, SENTENCE, labels.KHSD, (MACRO_F1, ACCURACY), "macro_f1", 4),
     ("qpair", kor_corpora.QPAIR, QUESTIONS, labels.QPAIR, (ACCURACY, MACRO_F1), "accuracy", 4),
 )  # fmt: skip
+
+# name, release, labels, what picks the best, epochs
+MULTILABEL = (
+    ("kmhas", label_sets.KMHAS, labels.KMHAS, "micro_f1", 4),
+    ("kote", label_sets.KOTE, labels.KOTE, "macro_f1", 4),
+)
 
 # name, release, column of the score, metrics, what picks the best
 SIMILARITY = (
@@ -110,7 +117,7 @@ SUMMARIZATION = (
 )
 
 # Releases whose readers were written from descriptions: no real file was at hand.
-UNCHECKED = ("khsd", "qpair", "nikl_")
+UNCHECKED = ("nikl_ne", "nikl_cola", "nikl_summary_summary", "nikl_summary_topic")
 
 
 def register_all() -> None:
@@ -122,6 +129,15 @@ def register_all() -> None:
             fields=fields,
             labels=names,
             metrics=scores,
+            best=Monitor(best),
+            defaults=Defaults(epochs=epochs),
+        )
+    for name, release, names, best, epochs in MULTILABEL:
+        families.multilabel(
+            name,
+            ReleaseSource(release),
+            fields=SENTENCE,
+            labels=names,
             best=Monitor(best),
             defaults=Defaults(epochs=epochs),
         )
@@ -269,7 +285,7 @@ def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
     release = getattr(source, "release", None)
     if release is None:  # a user's task
         return (task.name, task.form, best, source.name, "", "", "")
-    mark = " *" if release.name.startswith(UNCHECKED) else ""
+    mark = " *" if release.name.removesuffix("_split") in UNCHECKED else ""
     splits = source.find(folders)
     if splits:
         data = f"found: {', '.join(splits)}"

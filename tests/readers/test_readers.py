@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from support.releases import put
 
-from ke_t5.readers import klue, kor_corpora, korquad, nikl
+from ke_t5.readers import klue, kor_corpora, korquad, label_sets, nikl
 from ke_t5.readers.release import Release
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 RELEASES = {
     release.name: release
-    for module in (klue, korquad, kor_corpora, nikl)
+    for module in (klue, korquad, kor_corpora, label_sets, nikl)
     for release in vars(module).values()
     if isinstance(release, Release)
 }
@@ -38,6 +38,8 @@ REAL_COUNTS = {
     "korsts": {"train": 5749, "validation": 1500},
     "khsd": {"train": 7896, "validation": 471},
     "qpair": {"train": 6136, "validation": 682},
+    "kmhas": {"validation": 8776},
+    "kote": {"validation": 5000},
     "nikl_ne2020": {"train": 5000},
     "nikl_ne2020_split": {"train": 3982, "validation": 522, "test": 496},
 }

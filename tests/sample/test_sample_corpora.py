@@ -52,6 +52,7 @@ def test_tables_have_their_columns_on_every_line(sample_data: Path):
         "KorSTS/sts-dev.tsv": "genre filename year id score sentence1 sentence2",
         "korean-hate-speech/labeled/train.tsv": "comments contain_gender_bias bias hate",
         "qpair/test.txt": "question1 question2 is_duplicate",
+        "K-MHaS/kmhas_valid.txt": "document label",
         "NIKL/v1.0/CoLA/NIKL_CoLA_in_domain_train.tsv": (
             "source acceptability_label source_annotation sentence"
         ),

@@ -20,7 +20,7 @@ from ke_t5.pipe import (
     get_task,
     rate_num_examples,
 )
-from ke_t5.task.labels import KLUE_RE
+from ke_t5.task.labels import KLUE_RE, KMHAS, KOTE
 from support.helpers import folders
 
 T5, BERT = "t5", "bert"
@@ -35,7 +35,8 @@ def character_tokenizer(kind: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "</s>", "<unk>"] if kind == T5 else ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-    characters = dict.fromkeys(_ASCII + _HANGUL + "".join(_texts_in(ROWS)))
+    words = [*KMHAS.words, *KOTE.words]
+    characters = dict.fromkeys(_ASCII + _HANGUL + "".join([*_texts_in(ROWS), *words]))
     vocabulary = {token: i for i, token in enumerate([*special, *characters])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=special[-1]))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
@@ -227,6 +228,15 @@ ROWS: dict[str, list[dict]] = {
     "khsd": [
         {"text": "나가라", "label": "hate"}, {"text": "좋다", "label": "none"},
         {"text": "못났다", "label": "offensive"}, {"text": "몰라", "label": None},
+    ],
+    "kmhas": [
+        {"text": "나가라", "label": ["3", "0"]}, {"text": "좋다", "label": ["8"]},
+        {"text": "글쎄", "label": []}, {"text": "몰라", "label": None},
+    ],
+    "kote": [
+        {"id": "1", "text": "좋다", "label": ["42", "1"]},
+        {"id": "2", "text": "글쎄", "label": ["12"]},
+        {"id": "3", "text": "몰라", "label": None},
     ],
     "qpair": [
         {"question1": "어디야?", "question2": "어디니?", "label": "0"},

@@ -35,6 +35,7 @@ nikl_summarization_summary nikl_summarization_summary_split
 nikl_summarization_topic nikl_summarization_topic_split
 nikl_cola nikl_cola_gen kor_3i4k kor_3i4k_gen nsmc nsmc_gen
 kornli kornli_gen korsts korsts_gen khsd khsd_gen qpair qpair_gen
+kmhas kmhas_gen kote kote_gen
 """.split()
 # Encoders are tried with both kinds of tokenizer, generation with T5's.
 CASES = [
@@ -131,6 +132,9 @@ def test_labels_are_in_range(name, kind, build):
     assert len(counted)
     if task.problem_type == "regression":
         assert np.isnan(values).sum() == 1
+    elif task.problem_type == "multi_label_classification":
+        assert np.isnan(values).sum() == len(task.labels)
+        assert set(values[~np.isnan(values)]) == {0.0, 1.0}
     elif task.labels:
         assert 0 <= counted.min() <= counted.max() < len(task.labels)
     else:
@@ -248,7 +252,8 @@ def test_the_module_prints_the_table(tmp_path):
     assert set(NAMES) <= set(lines)
     assert "found: test" in lines["nsmc_gen"] and "CC0 1.0" in lines["nsmc_gen"]
     assert "on the hub: klue/klue" in lines["klue_dp"] and "uas" in lines["klue_dp"]
-    assert "to be downloaded" in lines["nikl_ner"] and "khsd *" in lines["khsd"]
+    assert "to be downloaded" in lines["nikl_ner"] and "nikl_ne *" in lines["nikl_ner"]
+    assert all(" * " not in lines[name] for name in ("khsd", "qpair", "nikl_ner2020_split"))
 
 
 def test_the_table_of_a_folder_that_is_not_there_is_one_line():
