@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
@@ -54,12 +55,17 @@ class Stopped(Exception):
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """At most `limit` of the known names that resemble `name`, ignoring case, best first."""
-    by_folded = {candidate.casefold(): candidate for candidate in sorted(known)}
-    folded = name.casefold()
+    # By its letters: one letter makes another syllable, of a word of two perhaps.
+    by_folded = {_letters(candidate): candidate for candidate in sorted(known)}
+    folded = _letters(name)
     close = difflib.get_close_matches(folded, by_folded, n=limit, cutoff=0.6)
     # A name that was cut short or typed on is close too, although its length differs a lot.
     close += [key for key in by_folded if folded in key and key not in close] if folded else []
     return [by_folded[key] for key in close[:limit]]
+
+
+def _letters(name: str) -> str:
+    return unicodedata.normalize("NFD", name.casefold())
 
 
 def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> str:

@@ -50,6 +50,10 @@ class Registry(Generic[T]):
         self._things[name] = thing
         return thing
 
+    def remove(self, name: str) -> None:
+        """Forgets the thing of that name."""
+        del self._things[name]
+
     def get(self, name: str, where: str | None = None) -> T:
         """The thing of that name. `where` is the flag or file that names it, for the error."""
         if name in self._things:

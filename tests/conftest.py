@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 import gin
 import pytest
@@ -53,6 +54,16 @@ def sample_data(cache_dir):
     from ke_t5.sample import sample_data_dir
 
     return sample_data_dir(cache_dir)
+
+
+@pytest.fixture(autouse=True)
+def same_tasks():
+    """A recipe that ran in this process takes its tasks of own data with it."""
+    yield
+    if "ke_t5.own_data" in sys.modules:
+        from ke_t5.own_data import forget
+
+        forget()
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ OWN = re.compile(r"\bmy_(model|task)_dir\b")
 MEAN = "T5EncoderForSequenceClassificationMean"
 
 # Flags of other programs that the text mentions
+<<<<<<< HEAD
 # (torchrun's --max-restarts, --no-python and rendezvous, benchmarks/gpu.py's --models and --out).
 RENDEZVOUS = {"rdzv_backend", "rdzv_endpoint", "rdzv_id"}
 OTHER_FLAGS = {*LAUNCHER_FLAGS, *RENDEZVOUS, "check", "help", "max", "models", "no", "out"}
@@ -41,6 +42,10 @@ OTHER_FLAGS = {*LAUNCHER_FLAGS, *RENDEZVOUS, "check", "help", "max", "models", "
 def pages(name: str) -> list[Path]:
     """A README and the pages in its language."""
     return [ROOT / name, *sorted((ROOT / "docs" / READMES[name]).glob("*.md"))]
+=======
+# (torchrun's --max-restarts and --no-python, benchmarks/gpu.py's --models and --out).
+OTHER_FLAGS = {*LAUNCHER_FLAGS, "check", "help", "max", "models", "no", "out", "target_column"}
+>>>>>>> 1c7bf44 (Data of one's own by flags: tables, CoNLL and SQuAD's JSON as tasks)
 
 
 @functools.cache

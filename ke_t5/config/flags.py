@@ -144,7 +144,7 @@ class Flag(NamedTuple):
     repeats: bool = False
 
 
-WHAT, DATA, TRAINING = "What", "Data", "Training"
+WHAT, DATA, OWN_DATA, TRAINING = "What", "Data", "Data of your own", "Training"
 RESULTS, SETTINGS = "Checkpoints and results", "Settings and your own code"
 
 # fmt: off
@@ -166,6 +166,15 @@ FLAGS = (
     Flag(DATA, "test_split", text, "SPLIT", "(default: test, or else validation)", scripts=TEST),
     Flag(DATA, "pass_only_model_io", boolean, "true|false",
          "keep only the model's own columns in a batch", False, alone="true"),
+    Flag(OWN_DATA, "train_file", path, "FILE",
+         "CSV, TSV, JSON, JSONL, XLSX or Parquet, CoNLL for tagging; --task classification, "
+         "pair_classification, multilabel, regression, similarity, tagging, reading, text2text"),
+    Flag(OWN_DATA, "valid_file", path, "FILE", "(default: a tenth of --train_file, by its texts)"),
+    Flag(OWN_DATA, "test_file", path, "FILE", "may be unlabelled (default: rows to validate on)"),
+    Flag(OWN_DATA, "text_column", text, "NAME", "of the text or tokens (default: by the header)"),
+    Flag(OWN_DATA, "text_pair_column", text, "NAME", "of the second text of a pair"),
+    Flag(OWN_DATA, "label_column", text, "NAME",
+         "of labels, numbers, tags or texts to be written, also --target_column"),
     Flag(TRAINING, "batch_size", whole(1), "N",
          "rows per process, also --batch (default: the task's own)"),
     Flag(TRAINING, "epochs", whole(1), "N", "passes over the data (default: the task's own)",
@@ -226,7 +235,7 @@ EXAMPLES = {
 }
 
 
-ALSO = {"batch": "batch_size", "lr": "learning_rate"}
+ALSO = {"batch": "batch_size", "lr": "learning_rate", "target_column": "label_column"}
 
 
 def parse_train(argv: Sequence[str]) -> Namespace:

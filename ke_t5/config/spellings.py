@@ -24,6 +24,10 @@ FLAGS = {
     "ckpt": "resume", "dataloader_num_workers": "workers", "num_workers": "workers",
     "random_seed": "seed", "manual_seed": "seed", "validation_split": "valid_split",
     "dev_split": "valid_split", "eval_split": "valid_split", "export_dir": "hf_path",
+    "validation_file": "valid_file", "eval_file": "valid_file", "dev_file": "valid_file",
+    "data_file": "train_file", "text_column_name": "text_column", "tokens_column": "text_column",
+    "question_column": "text_column", "tags_column": "label_column",
+    "label_column_name": "label_column", "summary_column": "label_column",
     "config": "gin_file", "verbose": "debug",
 }  # fmt: skip
 

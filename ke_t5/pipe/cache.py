@@ -82,7 +82,7 @@ def package_version() -> str:
     root = Path(__file__).resolve().parents[1]
     files = [
         path
-        for room in ("pipe", "readers", "task")
+        for room in ("pipe", "readers", "task", "own_data")
         for path in sorted((root / room).rglob("*.py"))
         if not runs_afterwards(".".join(path.relative_to(root).with_suffix("").parts))
     ]

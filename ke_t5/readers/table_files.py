@@ -70,8 +70,12 @@ def columns(
     return list(first[1])
 
 
-def table_format(path: Path) -> str:
-    """The ending that says how a file is read; a UserError for a file that is none or missing."""
+def table_format(path: Path, also: Sequence[str] = ()) -> str:
+    """The ending that says how a file is read; a UserError for a file that is none or missing.
+
+    Args:
+        also: endings that the caller knows how to read.
+    """
     suffix = path.suffix.lower()
     if path.is_dir():
         raise fault(path, "a folder, not a file", "name the file")
@@ -80,7 +84,7 @@ def table_format(path: Path) -> str:
         near = nearest(path.name, [file.name for file in there])
         fix = f"did you mean {', '.join(map(repr, near))}?" if near else "check its path"
         raise fault(path, "no such file", fix)
-    if suffix not in _FORMATS:
+    if suffix not in (*_FORMATS, *also):
         what = f"the ending {suffix!r} is not that of a table" if suffix else "no ending"
         fix = f"save it as one of {', '.join(SUFFIXES)}"
         if suffix == ".xls":

@@ -14,6 +14,7 @@ from ke_t5.failure import announce_run_folder
 from ke_t5.fault_points import fault_point
 from ke_t5.files import write_json
 from ke_t5.launchers import launch_name
+from ke_t5.own_data import own_data_of
 from ke_t5.recipes.record import git_commit, versions
 from ke_t5.recipes.run_locks import RunLocks
 from ke_t5.recipes.training_data import TrainingData
@@ -56,6 +57,7 @@ def open_run(config: RunConfig, data: TrainingData, ranks: Ranks, locks: RunLock
 
 def description(config: RunConfig, ranks: Ranks) -> dict[str, Any]:
     """What `run.json` says of the command, the versions and the machine."""
+    own = own_data_of(config.task)
     return {
         "command": shlex.join(sys.argv),
         "task": config.task.name,
@@ -68,6 +70,7 @@ def description(config: RunConfig, ranks: Ranks) -> dict[str, Any]:
         "launch": launch_name(),
         "device": str(ranks.device),
         "source": config.sources,
+        **({} if own is None else {"own_data": own.to_json()}),
         "git_commit": git_commit(),
         "versions": versions(),
     }

@@ -17,9 +17,11 @@ from ke_t5.errors import wrapped
 from ke_t5.failure import announce_run_folder
 from ke_t5.lookup.loader import check_model_name, choose_form
 from ke_t5.lookup.settings import get_model_config
+from ke_t5.own_data import register_kinds
 from ke_t5.pipe import Folders, Mixture, Task, get_task
 from ke_t5.recipes.folders import RunFolder, check_data_dir, data_folder, make_folder
 from ke_t5.recipes.model_names import resolve_model_name
+from ke_t5.recipes.own_files import check_own_data_flags, with_own_data
 
 logger = logging.getLogger("ke_t5")
 
@@ -56,7 +58,9 @@ def prepare(flags: Namespace) -> RunConfig:
         logger.warning(note)
     changes = get_model_config()
     check_data_dir(flags)
+    register_kinds()
     task = get_task(flags.task)
+    check_own_data_flags(flags, task)
     model_name = resolve_model_name(flags, task.form)
     class_name = check_model_name(model_name)
     task = task.in_form(choose_form(model_name, *task.forms))
@@ -69,7 +73,8 @@ def prepare(flags: Namespace) -> RunConfig:
         model_name, class_name, flags.pre_trained_model, flags.from_scratch, changes
     )
     folders = prepare_folders(flags, task)
-    return resolve_config(flags, gin, task, model=model, run=run, folders=folders)
+    config = resolve_config(flags, gin, task, model=model, run=run, folders=folders)
+    return with_own_data(config, flags)
 
 
 def prepare_folders(flags: Namespace, task: Task | Mixture) -> Folders:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ke_t5.commands.table import COMMANDS
 from ke_t5.config.flags import TEST, TRAIN, parse_test, parse_train
 from ke_t5.lookup.loader import check_form, check_model_name, default_model_name, load_model
+from ke_t5.own_data import register_kinds
 from ke_t5.pipe import get_task
 from ke_t5.programs import COMMAND_NAMES, ENTRY_POINTS, ONE_COMMAND
 
@@ -89,6 +90,7 @@ def _command(words: list[str]) -> Command:
 
 def check_names(flags: Namespace) -> None:
     """Raises UserError where the task or the model is unknown, or they do not fit each other."""
+    register_kinds()
     forms = get_task(flags.task).forms
     name = flags.model_name or default_model_name(forms[0])
     check_model_name(name)

@@ -1,0 +1,64 @@
+"""Which column of a file is the text and which the label, as named or guessed by the header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.readers.streams import listed
+
+# Role -> usual names of its column, the likeliest first.
+USUAL = {
+    "text": """text sentence document content comment comments review title sentence1 premise
+        question question1 article body input source utterance 텍스트 문장 문장1 본문 내용 글 리뷰
+        댓글 제목 전제 질문 질문1 기사 원문 발화 입력 tokens words token word 토큰""".split(),
+    "text_pair": """text_pair sentence2 hypothesis question2 text2 title2 문장2 가설 질문2 글2
+        텍스트2""".split(),
+    "label": """label labels gold_label category class sentiment emotion intent hate score rating
+        target 라벨 레이블 감정 감성 분류 범주 의도 정답 점수 평점 유사도 tags tag ner_tags entities
+        태그 개체 summary 요약""".split(),
+}
+TARGETS = "target summary answer output label 요약 정답 출력 답 번역 결과".split()
+
+
+def flag_of(role: str) -> str:
+    """The flag that names the column of a role."""
+    return f"--{role}_column"
+
+
+def chosen_columns(
+    path: Path, names: Sequence[str], roles: Sequence[str], given: Mapping[str, str], *, kind: str
+) -> dict[str, str]:
+    """Role -> column: as given, else by its usual names, else the only one that is left.
+
+    Raises:
+        UserError: a given column that the file does not have, or a role whose column is unclear.
+    """
+    for role in roles:
+        if role in given:
+            require_column(path, names, given[role], role)
+    columns = {role: given[role] for role in roles if role in given}
+    for role in roles:
+        if role in columns:
+            continue
+        usual = TARGETS if kind == "text2text" and role == "label" else USUAL[role]
+        folded = {name.casefold(): name for name in names if name not in columns.values()}
+        found = next((folded[name] for name in usual if name in folded), None)
+        if found is not None:
+            columns[role] = found
+    missing = [role for role in roles if role not in columns]
+    left = [name for name in names if name not in columns.values()]
+    if len(missing) == len(left) == 1:
+        columns[missing[0]] = left[0]
+    elif missing:
+        what = f"which column is the {missing[0]}? it has {listed(names)}"
+        raise UserError(what, f"{path}:1", f"add {flag_of(missing[0])} NAME", Exit.DATA)
+    return {role: columns[role] for role in roles}
+
+
+def require_column(path: Path, names: Sequence[str], name: str, role: str) -> None:
+    """Raises UserError unless the file has that column."""
+    if name not in names:
+        what = f"no column {name!r:.60} ({flag_of(role)})"
+        raise UserError(what, f"{path}:1", suggestion(name, names), Exit.DATA)

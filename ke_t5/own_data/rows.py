@@ -1,0 +1,193 @@
+"""Rows of somebody's own files, for every kind of task: checked, with the line that each is on.
+
+Empty cells are counted to the end of the file, so that all of them can be fixed at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ke_t5.own_data.columns import flag_of, require_column
+from ke_t5.own_data.spec import OwnData
+from ke_t5.own_data.tagged import tagged_rows
+from ke_t5.readers.encodings import encoding_of, report_once
+from ke_t5.readers.json_rows import json_rows, kind_of
+from ke_t5.readers.korquad import READING_COLUMNS, reading_row
+from ke_t5.readers.release import Row, records, take, take_optional
+from ke_t5.readers.streams import fault
+from ke_t5.readers.table_files import read_table, table_format
+
+# The column with the line, or row of a workbook, on which a row begins.
+LINE = "line"
+
+# Kind -> the roles that its files have columns for; reading has those of SQuAD.
+ROLES = {
+    "classification": ("text", "label"),
+    "pair_classification": ("text", "text_pair", "label"),
+    "multilabel": ("text", "label"),
+    "regression": ("text", "label"),
+    "similarity": ("text", "text_pair", "label"),
+    "tagging": ("text", "label"),
+    "reading": (),
+    "text2text": ("text", "label"),
+}
+_TYPES = {"multilabel": ["string"], "regression": "float64", "similarity": "float64"}
+_WHOLE_FORMS = (".jsonl", ".ndjson", ".parquet")
+
+
+def row_columns(kind: str) -> dict[str, Any]:
+    """The columns of a kind's rows, as `Release.columns` has them."""
+    if kind == "reading":
+        return {**READING_COLUMNS, LINE: "int64"}
+    if kind == "tagging":
+        return {"text": "string", "tags": ["string"], LINE: "int64"}
+    texts = dict.fromkeys(ROLES[kind][:-1], "string")
+    return {**texts, "label": _TYPES.get(kind, "string"), LINE: "int64"}
+
+
+class Empties:
+    """Rows with an empty cell: left out if that is wished, else an error when all are known."""
+
+    def __init__(self, path: Path, *, skip: bool) -> None:
+        self.path, self.skip = path, skip
+        self.first: tuple[int, str] | None = None
+        self.count = 0
+
+    def add(self, line: int, column: str) -> None:
+        """Counts a row."""
+        self.first = self.first or (line, column)
+        self.count += 1
+
+    def settle(self) -> None:
+        """Raises UserError for the first of the rows, or says how many were left out."""
+        if self.first is None:
+            return
+        if self.skip:
+            report_once(f"{self.path}: {self.count} rows with an empty cell are left out")
+            return
+        line, column = self.first
+        more = f" (as in {self.count - 1} more rows)" if self.count > 1 else ""
+        fix = 'fill it, or leave such rows out: --gin_param "own_data.skip_empty=True"'
+        raise fault(f"{self.path}:{line}", f"{column!r:.60} is empty{more}", fix)
+
+
+def own_rows(own: OwnData, path: Path, split: str) -> Iterator[Row]:
+    """Yields the rows of a file. In a test split labels may be missing: they are None then."""
+    if own.kind == "tagging":
+        yield from tagged_rows(own, path, is_labelled=split != "test")
+    elif own.kind == "reading":
+        yield from _reading_rows(own, path, is_labelled=split != "test")
+    else:
+        yield from _table_rows(own, path, is_labelled=split != "test")
+
+
+def _table_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:
+    empties = Empties(path, skip=own.skip_empty)
+    *texts, _ = ROLES[own.kind]
+    read_label = _LABEL_READERS.get(own.kind, _class_label)
+    is_first = True
+    for line, cells in read_table(path, encoding=own.encoding, sheet=own.sheet):
+        if is_first:
+            for role in texts if not is_labelled else ROLES[own.kind]:
+                require_column(path, list(cells), own.columns[role], role)
+        is_first = False
+        where = f"{path}:{line}"
+        row: Row = {role: _text(cells.get(own.columns[role]), role, where) for role in texts}
+        value = cells.get(own.columns["label"])
+        row["label"] = None if _is_empty(value) else read_label(value, own, where)
+        needed = [*texts, "label"] if is_labelled else texts
+        bare = next((role for role in needed if row[role] is None), None)
+        if bare is not None:
+            empties.add(line, own.columns[bare])
+            continue
+        yield {**row, LINE: line}
+    empties.settle()
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _text(value: Any, role: str, where: str) -> str | None:
+    """The text of a cell, None for an empty one."""
+    if _is_empty(value):
+        return None
+    if not isinstance(value, str):
+        what = f"{kind_of(value)}, expected text ({flag_of(role)})"
+        raise fault(where, what, "write the value in quotes, or name another column")
+    return value
+
+
+def _class_label(value: Any, own: OwnData, where: str) -> str:
+    """A label as typed, but for spaces around it."""
+    if isinstance(value, dict | list):
+        what = f"the label is {kind_of(value)}, expected a text or a number"
+        raise fault(where, what, f"name another column by {flag_of('label')}")
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
+
+
+def _number(value: Any, own: OwnData, where: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        what = f"{own.columns['label']!r:.40} is {value!r:.40}, not a number"
+        raise fault(where, what, "fix it, or use --task classification for labels")
+    return number
+
+
+def _label_set(value: Any, own: OwnData, where: str) -> list[str]:
+    """The labels of a cell between separators, or of a list of JSON."""
+    values = value if isinstance(value, list) else str(value).split(own.separator)
+    return list(
+        dict.fromkeys(_class_label(one, own, where) for one in values if not _is_empty(one))
+    )
+
+
+def _whole_text(value: Any, own: OwnData, where: str) -> str | None:
+    return _text(value, "label", where)
+
+
+_LABEL_READERS: dict[str, Callable[[Any, OwnData, str], Any]] = {
+    "regression": _number, "similarity": _number, "multilabel": _label_set,
+    "text2text": _whole_text,
+}  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:
+    """Questions of a file in SQuAD's form, or one a row with its passage (JSON lines, Parquet)."""
+    suffix = table_format(path)
+    if suffix not in (".json", *_WHOLE_FORMS):
+        raise fault(path, "not in SQuAD's form", "save it as JSON: data, paragraphs, qas, answers")
+    if suffix in _WHOLE_FORMS:
+        for line, row in read_table(path, encoding=own.encoding):
+            flat = {"id": str(line), **row, "answers": records(row.get("answers"))}
+            yield _question(flat, f"{path}:{line}", line, is_labelled)
+        return
+    encoding = own.encoding or encoding_of(path)
+    number = 0
+    for line, article in json_rows(path, "data", encoding=encoding):
+        where = f"{path}:{line}"
+        title = take_optional(article, "title", str, where)
+        for paragraph in take(article, "paragraphs", list, where):
+            context = take(paragraph, "context", str, where)
+            for question in take(paragraph, "qas", list, where):
+                number += 1
+                flat = {"id": str(number), **question, "title": title, "context": context}
+                yield _question(flat, where, line, is_labelled)
+
+
+def _question(flat: Row, where: str, line: int, is_labelled: bool) -> Row:
+    guid = str(flat.get("guid") or flat["id"])
+    row = reading_row({**flat, "guid": guid}, f"{where}, question {guid}", is_labelled)
+    for name in ("question", "context"):
+        if not row[name].strip():
+            raise fault(f"{where}, question {guid}", f"the {name} is empty", "fix that question")
+    return {**row, LINE: line}

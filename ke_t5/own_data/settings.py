@@ -1,0 +1,164 @@
+"""What flags and gin say of own data, completed by the files, or by the run that had it first."""
+
+from __future__ import annotations
+
+import logging
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.config.configurable import configurable
+from ke_t5.config.precedence import first_set
+from ke_t5.errors import Exit, UserError
+from ke_t5.own_data.columns import chosen_columns, flag_of
+from ke_t5.own_data.rows import ROLES
+from ke_t5.own_data.source import FLAGS, with_labels
+from ke_t5.own_data.spec import OwnData
+from ke_t5.own_data.tagged import conll_columns, is_conll
+from ke_t5.pipe.cache import Folders, default_cache_dir
+from ke_t5.readers.table_files import columns
+
+if TYPE_CHECKING:
+    from ke_t5.config.gin_config import Configuration
+
+logger = logging.getLogger(__name__)
+
+FILE_FLAGS = {split: flag.removeprefix("--") for split, flag in FLAGS.items()}
+COLUMN_FLAGS = {role: f"{role}_column" for role in ("text", "text_pair", "label")}
+ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values())
+
+
+@configurable("own_data", module="ke_t5.own_data")
+def own_data_settings(
+    *,
+    train_file: str | None = None,
+    valid_file: str | None = None,
+    test_file: str | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    separator: str | None = None,
+    skip_empty: bool | None = None,
+) -> dict[str, Any]:
+    """What gin binds of `own_data`: name -> value, None for what it leaves open."""
+    return dict(locals())
+
+
+def load_own_data(
+    task: str,
+    *,
+    cache: Path | None = None,
+    files: Mapping[str, str],
+    columns: Mapping[str, str] | None = None,
+    **options: Any,
+) -> OwnData:
+    """Own data for a task, with what its training file says: columns that are not given, labels.
+
+    Args:
+        task: one of `spec.KIND_OF`.
+        cache: the folder of prepared data; default: the usual one.
+        files: split -> file; "train" is needed.
+        columns: role -> column, for those that the header does not give away.
+        options: further fields of `OwnData`.
+
+    Raises:
+        UserError: with file and line, for what is wrong in the training file.
+    """
+    files = {split: os.path.abspath(file) for split, file in files.items()}
+    own = OwnData(task, files, **options)
+    own = own.replace(columns=_columns_of(own, dict(columns or {})))
+    folders = Folders(None, cache or default_cache_dir())
+    return with_labels(own, folders, name=task)
+
+
+def _columns_of(own: OwnData, given: dict[str, str]) -> dict[str, str]:
+    """Role -> column of the training file; what was guessed is reported."""
+    path, roles = Path(own.files["train"]), ROLES[own.kind]
+    extra = [role for role in given if role not in roles]
+    if extra:
+        what = f"{own.task} has no such column" if roles else f"{own.task} has columns of its own"
+        raise UserError(what, f"{flag_of(extra[0])} {given[extra[0]]!r:.60}", "leave it out")
+    if not roles:
+        return {}
+    if own.kind == "tagging" and is_conll(path):
+        names = conll_columns(path, own.encoding)
+        given = {"text": names[0], "label": names[-1], **given}
+        return chosen_columns(path, names, roles, given, kind=own.kind)
+    names = columns(path, encoding=own.encoding, sheet=own.sheet)
+    chosen = chosen_columns(path, names, roles, given, kind=own.kind)
+    guessed = [role for role in roles if role not in given]
+    if guessed:
+        shown = ", ".join(f"{role} {chosen[role]!r}" for role in roles)
+        flags = ", ".join(map(flag_of, guessed))
+        logger.info("%s: columns: %s (%s: others)", path, shown, flags)
+    return chosen
+
+
+def own_data_for(
+    task: str,
+    flags: Namespace,
+    gin: Configuration,
+    *,
+    folders: Folders,
+    stored: OwnData | None,
+) -> OwnData:
+    """The own data of a run: what flags and gin say, over what a run or export has stored.
+
+    Args:
+        task: one of `KIND_OF`.
+        stored: see `stored_own_data`.
+
+    Raises:
+        UserError: no file is given, a file has faults, or the flags contradict what is stored.
+    """
+    given = _given(flags, gin)
+    files = {split: given.pop(flag) for split, flag in FILE_FLAGS.items() if given.get(flag)}
+    asked = {role: given.pop(flag) for role, flag in COLUMN_FLAGS.items() if given.get(flag)}
+    options = {name: value for name, value in given.items() if value is not None}
+    if stored is not None:
+        _check_same(stored, asked, options, flags)
+        files = {split: os.path.abspath(file) for split, file in files.items()}
+        return stored.replace(task=task, files={**stored.files, **files})
+    if "train" not in files:
+        what = "its data is a file of yours, and none is given"
+        raise UserError(what, f"--task {flags.task}", "add --train_file FILE")
+    return load_own_data(task, cache=folders.cache, files=files, columns=asked, **options)
+
+
+def _given(flags: Namespace, gin: Configuration) -> dict[str, Any]:
+    """Name -> value of what flags, then gin say; a value of gin's that a flag beats is reported."""
+    bound = own_data_settings()
+    values = {name: first_set(getattr(flags, name, None), default=bound[name]) for name in bound}
+    for name, value in values.items():
+        note = gin.conflict(f"own_data.{name}", value, flags.given.get(name, ""))
+        if name in flags.given and note is not None:
+            logger.warning(note)
+    return values
+
+
+def _check_same(
+    stored: OwnData, asked: Mapping[str, str], options: Mapping[str, Any], flags: Namespace
+) -> None:
+    """Raises UserError for a column or option other than the run had."""
+    before = {**stored.to_json(), **{COLUMN_FLAGS[role]: x for role, x in stored.columns.items()}}
+    now = {**options, **{COLUMN_FLAGS[role]: column for role, column in asked.items()}}
+    for name, value in now.items():
+        if before.get(name) != value:
+            where = flags.given.get(name, f"own_data.{name} = {value!r:.60}")
+            had = f"the run began with {before[name]!r:.60}" if before.get(name) else "it had none"
+            fix = "leave it out, or begin a new run without --resume"
+            raise UserError(had, where, fix, Exit.CHECKPOINT)
+
+
+def refuse_own_data(flags: Namespace) -> None:
+    """Raises UserError for a flag of own data with a task that has data."""
+    name = next((name for name in ALL_FLAGS if getattr(flags, name, None)), None)
+    if name is not None:
+        kinds = "classification, regression, tagging, reading, text2text, ..."
+        fix = f"choose a task for data of one's own: --task {kinds}"
+        what = f"--task {flags.task} has data"
+        raise UserError(what, flags.given[name], fix)

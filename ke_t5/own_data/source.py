@@ -1,0 +1,163 @@
+"""Own files as a source of rows, and the labels that are found in them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.own_data.columns import flag_of
+from ke_t5.own_data.rows import LINE, own_rows, row_columns
+from ke_t5.own_data.spec import OwnData
+from ke_t5.own_data.tagged import CONLL
+from ke_t5.pipe.cache import Folders, hash_files, make_key, package_version
+from ke_t5.pipe.rows import Rows, stored_rows
+from ke_t5.pipe.sources import DataSource, unknown_split
+from ke_t5.readers.streams import fault
+from ke_t5.readers.table_files import table_format
+
+logger = logging.getLogger(__name__)
+
+FLAGS = {"train": "--train_file", "validation": "--valid_file", "test": "--test_file"}
+# More classes than this, or one for every two rows, are no classes.
+MOST_LABELS, FEW_LABELS = 1000, 20
+_SHOWN = 8
+
+
+class OwnFiles(DataSource):
+    """The rows of somebody's own files; where splits are cut out of one, equal texts stay together.
+
+    Attributes:
+        own_data: the files, their columns and labels.
+    """
+
+    def __init__(self, own: OwnData, name: str) -> None:
+        self.own_data, self.name = own, name
+        self.group = "context" if own.kind == "reading" else "text"
+
+    def splits(self, folders: Folders) -> list[str]:
+        if not self.own_data.files:
+            what, fix = "no file of one's own is given", "add --train_file FILE or --test_file FILE"
+            raise UserError(what, f"--task {self.name}", fix)
+        return list(self.own_data.files)
+
+    def rows(self, split: str, folders: Folders) -> Rows:
+        own = self.own_data
+        if split not in self.splits(folders):
+            raise unknown_split(split, self.name, own.files)
+        path = Path(own.files[split])
+        table_format(path, also=CONLL)
+        (digest,) = hash_files([path])
+        settings = [own.kind, own.columns, own.encoding, own.sheet, own.separator, own.skip_empty]
+        key = make_key([package_version(), split == "test", settings, path.suffix, digest])
+        folder = folders.cache / "rows" / "own" / f"{split}-{key}"
+        columns = row_columns(own.kind)
+        rows = stored_rows(folder, columns, lambda: own_rows(own, path, split), origin=path.name)
+        if not len(rows.dataset):
+            raise fault(path, "no rows", "write rows into it")
+        if own.labels:
+            check_labels(own, rows, split)
+        return replace(rows, provenance={"files": {str(path): digest}})
+
+
+def check_labels(own: OwnData, rows: Rows, split: str) -> None:
+    """Raises UserError for the first label of a split that the training file does not have."""
+    known = set(own.labels)
+    unknown = [label for label in label_counts(own, rows) if label not in known]
+    if not unknown:
+        return
+    column = rows.dataset.data.column("tags" if own.kind == "tagging" else "label")
+    lines = rows.dataset.data.column(LINE)
+    for value, line in zip(column, lines, strict=True):
+        found = [label for label in _labels_of(own, value.as_py()) if label not in known]
+        if found:
+            where = f"{own.files[split]}:{line.as_py()}"
+            others = f" (and {len(unknown) - 1} more such labels)" if len(unknown) > 1 else ""
+            what = f"label {found[0]!r:.60} is not in the training data{others}"
+            raise UserError(what, where, suggestion(found[0], own.labels), Exit.DATA)
+
+
+def label_counts(own: OwnData, rows: Rows) -> dict[str, int]:
+    """Label -> the number of rows that have it, of tagging entity type -> number of entities."""
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute  # it makes its functions on import, unseen by type checkers
+    column = rows.dataset.data.column("tags" if own.kind == "tagging" else "label")
+    if own.kind in ("tagging", "multilabel"):
+        column = compute.list_flatten(column)
+    counts = compute.value_counts(column).to_pylist()
+    found = {one["values"]: one["counts"] for one in counts if one["values"] is not None}
+    if own.kind == "tagging":
+        return {tag[2:]: count for tag, count in found.items() if tag[0] == "B"}
+    return found
+
+
+def _labels_of(own: OwnData, value: Any) -> Sequence[str]:
+    """The labels in one row's value."""
+    if own.kind == "tagging":
+        return [tag[2:] for tag in value or () if tag[0] == "B"]
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels in an order that does not depend on the rows: numbers by value, else by letters.
+
+    >>> sorted_labels(["10", "9", "1"]), sorted_labels(["중립", "긍정"])
+    (('1', '9', '10'), ('긍정', '중립'))
+    """
+    labels = sorted(labels)
+    try:
+        return tuple(sorted(labels, key=float))
+    except ValueError:
+        return tuple(labels)
+
+
+def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
+    """The data with the labels of its training file, whose counts are reported.
+
+    Raises:
+        UserError: a file has invalid rows, or there are too few or too many labels.
+    """
+    rows = OwnFiles(own.replace(labels=()), name).rows("train", folders)
+    path, num_rows = own.files["train"], len(rows.dataset)
+    if own.kind == "reading":
+        num_impossible = rows.dataset.data.column("is_impossible").to_pylist().count(True)
+        logger.info(
+            "%s: %d questions, %d of them without an answer", path, num_rows, num_impossible
+        )
+        return own.replace(may_be_impossible=num_impossible > 0)
+    if own.kind in ("regression", "similarity", "text2text"):
+        logger.info("%s: %d rows", path, num_rows)
+        return own
+    counts = label_counts(own, rows)
+    _check_number(own, counts, num_rows)
+    what = "entities" if own.kind == "tagging" else "labels"
+    logger.info("%s: %d rows; %s: %s", path, num_rows, what, _shown(counts))
+    return own.replace(labels=sorted_labels(counts))
+
+
+def _shown(counts: dict[str, int]) -> str:
+    """Labels with their numbers, the most frequent first."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{label} {count}" for label, count in ranked[:_SHOWN])
+    return shown + (f", ... ({len(ranked)} in all)" if len(ranked) > _SHOWN else "")
+
+
+def _check_number(own: OwnData, counts: dict[str, int], num_rows: int) -> None:
+    """Raises UserError for too few labels to tell apart, or too many to be classes."""
+    path = own.files["train"]
+    where = path if own.kind == "tagging" else f"{path}, {flag_of('label')} {own.columns['label']}"
+    if own.kind == "tagging" and not counts:
+        fix = "tag entities by B- and I-, or name the column by --label_column"
+        raise UserError("every tag is O", where, fix, Exit.DATA)
+    if own.kind in ("classification", "pair_classification") and len(counts) < 2:
+        what = f"all {num_rows} rows have the label {next(iter(counts))!r:.60}"
+        raise UserError(what, where, "classes need two labels or more", Exit.DATA)
+    is_many = len(counts) > FEW_LABELS and len(counts) > num_rows / 2
+    if own.kind != "tagging" and (is_many or len(counts) > MOST_LABELS):
+        what = f"{len(counts)} different labels in {num_rows} rows"
+        fix = "name another column, or use --task regression for numbers, text2text for texts"
+        raise UserError(what, where, fix, Exit.DATA)

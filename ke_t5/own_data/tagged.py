@@ -1,0 +1,226 @@
+"""Tagged text of one's own: a token and its tag on each line (CoNLL), or rows of JSON.
+
+    대한민국 B-LOC    {"문장": "대한민국의", "개체": [{"start": 0, "end": 4, "label": "LOC"}]}
+    의 O              {"tokens": ["대한민국", "의"], "tags": ["S-LOC", "O"]}
+
+Tokens are joined by spaces, unless all of them are single characters. Tags may be of the schemes
+IOB1, IOB2 (BIO) and BIOES or BILOU; rows have IOB2, one tag for each character.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ke_t5.own_data.columns import require_column
+from ke_t5.own_data.spec import OwnData
+from ke_t5.readers.encodings import encoding_of, report_once
+from ke_t5.readers.json_rows import kind_of
+from ke_t5.readers.release import Row
+from ke_t5.readers.streams import fault, lines
+from ke_t5.readers.table_files import read_table, table_format
+from ke_t5.task import spans
+
+CONLL = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt", ".tsv")
+_ROWS = (".json", ".jsonl", ".ndjson", ".parquet")
+_TAG = re.compile(r"O|[BIESLUM]-\S+")
+_BEGINS, _ENDS = "BSU", "ESLU"
+# Sentences by which it is decided whether tokens are characters.
+_PEEKED = 200
+
+
+class Sentence(NamedTuple):
+    """Its first line, its tokens, their tags (None without labels) and their lines."""
+
+    line: int
+    tokens: list[str]
+    tags: list[str] | None
+    lines: Sequence[int]
+
+
+def is_conll(path: Path) -> bool:
+    """Whether a file has a token on each line; a UserError unless it has that or rows of JSON."""
+    suffix = table_format(path, also=CONLL)
+    if suffix not in (*CONLL, *_ROWS):
+        what = f"tags are not read from {suffix} files"
+        fix = "save a token and its tag on each line (.tsv, .conll), or rows of JSON (.jsonl)"
+        raise fault(path, what, fix)
+    return suffix in CONLL
+
+
+def conll_columns(path: Path, encoding: str | None) -> list[str]:
+    """The names of the columns of a CoNLL file: those of its header, else "1", "2", ..."""
+    _, names, _ = _layout(path, encoding or encoding_of(path))
+    return names
+
+
+def tagged_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:
+    """Yields `text`, `tags` (one per character, None without labels) and `line`."""
+    if is_conll(path):
+        sentences = _conll(own, path, is_labelled=is_labelled)
+    else:
+        sentences = _json(own, path, is_labelled=is_labelled)
+    sentences = iter(sentences)
+    first = list(itertools.islice(sentences, _PEEKED))
+    if not first:
+        raise fault(path, "the file has no sentences", "write a token and its tag on each line")
+    in_tokens = [one for one in first if isinstance(one, Sentence)]
+    joint = "" if all(len(token) == 1 for one in in_tokens for token in one.tokens) else " "
+    num_repaired = 0
+    for one in itertools.chain(first, sentences):
+        if not isinstance(one, Sentence):
+            yield one
+            continue
+        tags, repaired = iob2_tags(one, path)
+        num_repaired += repaired
+        yield {**_characters(one.tokens, tags, joint), "line": one.line}
+    if num_repaired:
+        report_once(f"{path}: {num_repaired} entities begin with I- or E-, read as B-")
+
+
+def iob2_tags(sentence: Sentence, path: Path) -> tuple[list[str] | None, int]:
+    """The tags of tokens in IOB2, and how many entities had no beginning.
+
+    S-PER O B-LOC E-LOC  ->  B-PER O B-LOC I-LOC
+    """
+    if sentence.tags is None:
+        return None, 0
+    tags, num_repaired, open_type = [], 0, None
+    for tag, line in zip(sentence.tags, sentence.lines, strict=True):
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+            what = f"{tag!r:.40} is not a tag, expected O, B-XX or I-XX"
+            raise fault(f"{path}:{line}", what, "fix it, or name another column by --label_column")
+        if tag == "O":
+            open_type = None
+            tags.append(tag)
+            continue
+        prefix, kind = tag[0], tag[2:]
+        begins = prefix in _BEGINS or kind != open_type
+        num_repaired += begins and prefix not in _BEGINS
+        tags.append(f"{'B' if begins else 'I'}-{kind}")
+        open_type = None if prefix in _ENDS else kind
+    return tags, num_repaired
+
+
+def _characters(tokens: Sequence[str], tags: Sequence[str] | None, joint: str) -> Row:
+    """The tokens as a text, and their tags as those of its characters."""
+    text = joint.join(tokens)
+    if tags is None:
+        return {"text": text, "tags": None}
+    of_characters: list[str] = []
+    for token, tag in zip(tokens, tags, strict=True):
+        inside = f"I-{tag[2:]}" if tag != "O" else "O"
+        if of_characters:
+            of_characters += [inside if tag[0] == "I" else "O"] * len(joint)
+        of_characters += [tag, *[inside] * (len(token) - 1)] if token else []
+    return {"text": text, "tags": of_characters}
+
+
+# ----------------------------------------------------------------------------------------- CoNLL
+
+
+def _layout(path: Path, encoding: str) -> tuple[str | None, list[str], bool]:
+    """What separates the columns (None: spaces), their names, and whether a header names them."""
+    for number, line in lines(path, encoding):
+        separator = "\t" if "\t" in line else None
+        fields = _fields(line, separator)
+        if not fields or _is_comment(line, fields):
+            continue
+        has_header = not _TAG.fullmatch(fields[-1]) and len(fields) > 1 and number == 1
+        names = fields if has_header else [str(i) for i in range(1, len(fields) + 1)]
+        return separator, names, has_header
+    raise fault(path, "the file has no sentences", "write a token and its tag on each line")
+
+
+def _fields(line: str, separator: str | None) -> list[str]:
+    """The fields of a line, [] for an empty one; a space may be a token before a tab."""
+    if not line.strip():
+        return []
+    return line.split(separator) if separator else line.split()
+
+
+def _is_comment(line: str, fields: Sequence[str]) -> bool:
+    is_comment = line.startswith("#") and not (len(fields) > 1 and _TAG.fullmatch(fields[-1]))
+    return is_comment or fields[0] == "-DOCSTART-"
+
+
+def _conll(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence]:
+    encoding = own.encoding or encoding_of(path)
+    separator, names, has_header = _layout(path, encoding)
+    text = _place(own, "text", path, names)
+    label = _place(own, "label", path, names) if is_labelled else _place_if_any(own, names)
+    units: list[tuple[int, str, str | None]] = []
+    for number, line in lines(path, encoding):
+        fields = _fields(line, separator)
+        if not fields:
+            if units:
+                yield _sentence(units)
+            units = []
+        elif not (_is_comment(line, fields) or (number == 1 and has_header)):
+            if len(fields) != len(names):
+                what = f"{len(fields)} columns, but {len(names)} in the first line"
+                fix = "write a token and its tag on each line, and an empty line after a sentence"
+                raise fault(f"{path}:{number}", what, fix)
+            units.append((number, fields[text], None if label is None else fields[label]))
+    if units:
+        yield _sentence(units)
+
+
+def _place(own: OwnData, role: str, path: Path, names: Sequence[str]) -> int:
+    require_column(path, names, own.columns[role], role)
+    return names.index(own.columns[role])
+
+
+def _place_if_any(own: OwnData, names: Sequence[str]) -> int | None:
+    """The place of the tags in a file that need not have them."""
+    name = own.columns["label"]
+    return names.index(name) if name in names and name != own.columns["text"] else None
+
+
+def _sentence(units: Sequence[tuple[int, str, str | None]]) -> Sentence:
+    numbers, tokens, tags = zip(*units, strict=True)
+    is_labelled = not any(tag in (None, "-", "_", "") for tag in tags)
+    return Sentence(numbers[0], list(tokens), list(tags) if is_labelled else None, numbers)
+
+
+# ------------------------------------------------------------------------------------------ rows
+
+
+def _json(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence | Row]:
+    for line, row in read_table(path, encoding=own.encoding):
+        where = f"{path}:{line}"
+        text, label = row.get(own.columns["text"]), row.get(own.columns["label"])
+        if not text or not isinstance(text, str | list):
+            what = f"{own.columns['text']!r:.40} is {kind_of(text)}, expected a text or tokens"
+            raise fault(where, what, "fix that row, or name another column by --text_column")
+        if label is None and is_labelled or not isinstance(label, list | None):
+            what = f"{own.columns['label']!r:.40} is {kind_of(label)}, expected tags or entities"
+            raise fault(where, what, "fix that row, or name another column by --label_column")
+        if isinstance(text, str):
+            yield {"text": text, "tags": _tags_of_text(text, label, where), "line": line}
+            continue
+        if not all(isinstance(token, str) for token in text):
+            raise fault(where, "a token is no text", "write the tokens in quotes")
+        if label is not None and len(label) != len(text):
+            what = f"{len(text)} tokens, but {len(label)} tags"
+            raise fault(where, what, "give every token its tag")
+        yield Sentence(line, text, label, [line] * len(text))
+
+
+def _tags_of_text(text: str, label: list | None, where: str) -> list[str] | None:
+    """The tags of a text's characters, from its entities."""
+    if label is None:
+        return None
+    try:
+        entities = [
+            {"start": one["start"], "end": one["end"], "label": str(one["label"])} for one in label
+        ]
+        return spans.tags_from_entities(len(text), entities)
+    except (KeyError, TypeError):
+        what, fix = "an entity is no record of start, end and label", "write it as such"
+    except ValueError as error:
+        what, fix = f"{error!s:.90}", "fix it: offsets count characters, the end excluded"
+    raise fault(where, what, fix)

@@ -1,0 +1,55 @@
+"""The family of tasks in which any text is answered with any text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from ke_t5.pipe.monitor import Monitor
+from ke_t5.pipe.preprocessors import Example
+from ke_t5.pipe.sources import DataSource
+from ke_t5.pipe.task import Defaults
+from ke_t5.task import checks, steps
+from ke_t5.task.column_types import has_types
+from ke_t5.task.families import SUMMARIES
+from ke_t5.task.forms import register_generative
+from ke_t5.task.metrics.metric import Metric
+
+
+def text_of(row: Example, *, column: str) -> str | None:
+    """A row's text in a column."""
+    return row[column]
+
+
+def text_to_text(
+    name: str,
+    source: DataSource,
+    *,
+    fields: Mapping[str, str],
+    column: str,
+    metrics: Sequence[Metric],
+    best: Monitor,
+    defaults: Defaults,
+) -> None:
+    """Registers `name`: any text for a text, written.
+
+    Args:
+        fields: name in the input -> column.
+        column: of the text that is to be written.
+    """
+    write = partial(text_of, column=column)
+    register_generative(
+        name,
+        source,
+        dataclasses.replace(SUMMARIES, write=write, gold=write),
+        prefix=name,
+        render=partial(steps.field_segments, fields=fields),
+        metric_fns=tuple(metrics),
+        best=best,
+        row_checks=(
+            partial(checks.has_texts, columns=tuple(fields.values()), may_be_blank=False),
+            partial(has_types, columns={column: "text"}),
+        ),
+        defaults=defaults,
+    )
