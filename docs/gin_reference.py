@@ -41,7 +41,7 @@ def page(language: str) -> str:
     """The whole page."""
     title, lead, head = HEADS[language]
     parts = [title, lead]
-    for name, complete in configurables().items():
+    for name, complete in sorted(configurables().items()):
         thing = configurable(complete)
         if thing.wrapped.__module__.startswith("ke_t5."):
             parts += [f"## {name}", first_lines(thing.wrapped), table(thing, head)]

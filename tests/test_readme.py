@@ -33,19 +33,15 @@ OWN = re.compile(r"\bmy_(model|task)_dir\b")
 MEAN = "T5EncoderForSequenceClassificationMean"
 
 # Flags of other programs that the text mentions
-<<<<<<< HEAD
 # (torchrun's --max-restarts, --no-python and rendezvous, benchmarks/gpu.py's --models and --out).
 RENDEZVOUS = {"rdzv_backend", "rdzv_endpoint", "rdzv_id"}
 OTHER_FLAGS = {*LAUNCHER_FLAGS, *RENDEZVOUS, "check", "help", "max", "models", "no", "out"}
+ALSO = {"batch", "target_column"}
 
 
 def pages(name: str) -> list[Path]:
     """A README and the pages in its language."""
     return [ROOT / name, *sorted((ROOT / "docs" / READMES[name]).glob("*.md"))]
-=======
-# (torchrun's --max-restarts and --no-python, benchmarks/gpu.py's --models and --out).
-OTHER_FLAGS = {*LAUNCHER_FLAGS, "check", "help", "max", "models", "no", "out", "target_column"}
->>>>>>> 1c7bf44 (Data of one's own by flags: tables, CoNLL and SQuAD's JSON as tasks)
 
 
 @functools.cache
@@ -131,7 +127,7 @@ def test_it_begins_with_the_two_commands(name):
 def test_its_flags_exist(name):
     text = re.sub(r"#SBATCH.*|srun .*|docker .*", "", text_of(name))
     mentioned = set(re.findall(r"(?<![\w-])--(\w+)", text))
-    known = {flag.name for flag in FLAGS} | {"batch"} | OTHER_FLAGS | command_flags()
+    known = {flag.name for flag in FLAGS} | ALSO | OTHER_FLAGS | command_flags()
     assert mentioned - known == {"flag"}  # `--flag value`
 
 

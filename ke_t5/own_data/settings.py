@@ -44,7 +44,15 @@ def own_data_settings(
     separator: str | None = None,
     skip_empty: bool | None = None,
 ) -> dict[str, Any]:
-    """What gin binds of `own_data`: name -> value, None for what it leaves open."""
+    """What gin binds of `own_data`: name -> value, None for what it leaves open.
+
+    Args:
+        train_file: as `--train_file`, which beats it; the other files and columns likewise.
+        encoding: of text files, as Python calls it; default: detected.
+        sheet: of a workbook; default: the first.
+        separator: of multilabel: what stands between the labels in a cell; default: a comma.
+        skip_empty: leave out rows without a text or label, which are an error otherwise.
+    """
     return dict(locals())
 
 
