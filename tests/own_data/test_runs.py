@@ -1,4 +1,4 @@
-"""Own data by flags, as a user runs it: train, then test, resume and export without repeating it."""
+"""Own data by flags, as a user runs it: test, resume and export repeat none of the flags."""
 
 import csv
 import json
