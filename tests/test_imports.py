@@ -41,7 +41,7 @@ LINES = (
     "checkpoint.checkpoints checkpoint.closing",
     "lookup.tokenizer_fit checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation "
     "task.metrics task.column_types task.steps task.qa.layouts train.optimizer_config",
-    "models.vocabulary pipe.task task.decoders task.checks",
+    "models.vocabulary pipe.task pipe.losses task.decoders task.checks",
     "models.build pipe.prediction pipe.mixture task.forms task.inputs task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured train.loop",
     "pipe sample.* task.families",

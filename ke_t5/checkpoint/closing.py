@@ -32,12 +32,14 @@ FOLDER, RECORD = "scheduled", "scheduled.json"
 class Validation(TypedDict):
     """What a checkpoint keeps of a validation.
 
-    `score` is the one to compare by, None if there is none; only closing ones have `is_best`.
+    `score` is the one to compare by, None if there is none; only closing ones have `is_best`;
+    `loss` is missing if the model computes none.
     """
 
     step: int
     score: float | None
     scores: dict[str, float]
+    loss: NotRequired[float]
     is_best: NotRequired[bool]
 
 

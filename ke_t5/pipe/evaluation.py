@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ke_t5 import heartbeat
@@ -20,6 +20,7 @@ from ke_t5.pipe.batches import evaluation_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
 from ke_t5.pipe.logits import watched_logits
+from ke_t5.pipe.losses import can_lack_labels, loss_counts
 from ke_t5.pipe.model_outputs import RowOutput
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import EvaluationHelper
@@ -50,6 +51,7 @@ class Evaluated:
         unparsable: predictions that could not be parsed.
         predictions: on rank 0, one dict per row in the order of `_id`; elsewhere empty.
         row_scores: on rank 0, the scores that decoding returned for each row, in the same order.
+        loss: the mean, over what the training loss is a mean over; None if it was not computed.
     """
 
     scores: dict[str, float]
@@ -58,6 +60,7 @@ class Evaluated:
     unparsable: int
     predictions: list[dict[str, Any]]
     row_scores: list[Any] = field(default_factory=list)
+    loss: float | None = None
 
 
 def evaluate(
@@ -69,6 +72,7 @@ def evaluate(
     ranks: Ranks,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     watch: Callable[[range], Iterable[int]] = iter,
+    wants_loss: bool = False,
 ) -> Evaluated:
     """The scores of the examples; the model's mode is restored.
 
@@ -76,6 +80,7 @@ def evaluate(
         batch_size: rows per batch; the batches do not depend on the number of processes.
         autocast: makes the context of the run's precision.
         watch: wraps the batches, for a progress bar.
+        wants_loss: computes the loss too; to generate takes another forward pass for that.
 
     Raises:
         UserError: exit 6, a logit is not a number.
@@ -83,7 +88,9 @@ def evaluate(
     import torch
 
     batches = evaluation_batches(examples.lengths("input_ids"), batch_size)
+    counts = _loss_counts(helper, model, examples) if wants_loss else None
     outputs: list[tuple[int, RowOutput]] = []
+    losses: list[tuple[int, float, int]] = []  # number of the batch, its mean loss, its count
     own_batches = range(ranks.rank, len(batches), ranks.size)
     with (
         ranks.evaluation_threads(), being_evaluated(model), torch.inference_mode(), autocast(),
@@ -95,17 +102,42 @@ def evaluate(
             reset_module_state(model)
             seed_generators(helper.seed, number)
             positions = batches[number]
-            batch_outputs = _predict(helper, model, examples, positions, are_numbers)
+            count = 0 if counts is None else int(counts[positions].sum())
+            batch_outputs, loss = _predict(
+                helper, model, examples, positions, are_numbers, wants_loss=count > 0
+            )
             outputs += zip(positions.tolist(), batch_outputs, strict=True)
-    by_rank = ranks.gather(outputs)
+            if loss is not None:
+                losses.append((number, float(loss), count))
+    by_rank = ranks.gather((outputs, losses))
     if by_rank is None:
-        scores, num_rows, num_scored, unparsable = ranks.broadcast(None)
-        return Evaluated(scores, num_rows, num_scored, unparsable, [])
-    evaluated = score(helper, examples, list(itertools.chain(*by_rank)))
+        scores, num_rows, num_scored, unparsable, loss = ranks.broadcast(None)
+        return Evaluated(scores, num_rows, num_scored, unparsable, [], loss=loss)
+    evaluated = score(helper, examples, [one for part, _ in by_rank for one in part])
+    evaluated = replace(evaluated, loss=_mean_loss([one for _, part in by_rank for one in part]))
     ranks.broadcast(
-        (evaluated.scores, evaluated.num_rows, evaluated.num_scored, evaluated.unparsable)
-    )
+        (
+            evaluated.scores, evaluated.num_rows, evaluated.num_scored, evaluated.unparsable,
+            evaluated.loss,
+        )
+    )  # fmt: skip
     return evaluated
+
+
+def _loss_counts(
+    helper: EvaluationHelper, model: torch.nn.Module, examples: Examples
+) -> np.ndarray | None:
+    """What each example counts in the mean of the loss; None if rows without a label would count
+    in it."""
+    counts = loss_counts(examples, helper.task.loss_reduction, model)
+    is_whole = can_lack_labels(helper.task.problem_type) or bool((counts > 0).all())
+    return counts if is_whole else None
+
+
+def _mean_loss(losses: list[tuple[int, float, int]]) -> float | None:
+    """The mean loss of all batches, added in their order: any number of processes has the same."""
+    total = sum(count for _, _, count in losses)
+    return sum(loss * count for _, loss, count in sorted(losses)) / total if total else None
 
 
 def _predict(
@@ -114,11 +146,14 @@ def _predict(
     examples: Examples,
     positions: np.ndarray,
     are_numbers: Callable[[], bool],
-) -> list[RowOutput]:
-    """The outputs of one batch; a UserError if a logit of it is not a number."""
-    outputs, error = [], None
+    *,
+    wants_loss: bool,
+) -> tuple[list[RowOutput], torch.Tensor | None]:
+    """The outputs of one batch, and its loss; a UserError if a logit of it is not a number."""
+    outputs, loss, error = [], None, None
     try:
-        outputs = helper.predict(model, examples.batch(positions))
+        batch = examples.batch(positions)
+        outputs, loss = helper.predict_with_loss(model, batch, wants_loss=wants_loss)
     except RuntimeError as refused:  # torch cannot sample from what is not a number
         error = refused
     if not are_numbers():
@@ -131,7 +166,7 @@ def _predict(
         ) from error
     if error is not None:
         raise error
-    return outputs
+    return outputs, loss
 
 
 def score(

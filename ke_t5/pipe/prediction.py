@@ -21,6 +21,7 @@ from ke_t5.forms import FORMS
 from ke_t5.pipe import arguments, generation
 from ke_t5.pipe.arguments import KWARGS, class_of
 from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.losses import find_loss
 from ke_t5.pipe.model_outputs import REDUCERS, Arrays, RowOutput, likeliest_tokens
 from ke_t5.pipe.task import Task
 
@@ -228,16 +229,29 @@ class EvaluationHelper:
 
     def predict(self, model: torch.nn.Module, batch: Arrays) -> list[RowOutput]:
         """The model outputs per row of the batch, reduced to what decoding needs."""
-        inputs = self._inputs(model, model_inputs(model, batch, next(model.parameters()).device))
+        return self.predict_with_loss(model, batch, wants_loss=False)[0]
+
+    def predict_with_loss(
+        self, model: torch.nn.Module, batch: Arrays, *, wants_loss: bool = True
+    ) -> tuple[list[RowOutput], torch.Tensor | None]:
+        """What `predict` returns, and the loss of the batch: None if the method gives none."""
+        tensors = model_inputs(model, batch, next(model.parameters()).device)
+        is_forward = self.model_fn == "forward"
+        inputs = self._inputs(model, tensors, with_gold=wants_loss and is_forward)
         if self.generates:
             fault_point("generate.before_batch")
             generative = cast("GenerativeModel", model)
             ids, scores = generation.generate(generative, inputs, self.model_kwargs)
-            return self._text_outputs(ids, len(inputs["input_ids"]), scores)
+            outputs = self._text_outputs(ids, len(inputs["input_ids"]), scores)
+            return outputs, find_loss(model(**tensors)) if wants_loss else None
         fault_point("evaluate.before_batch")
         # Hooks see a call of the model, not one of its `forward`.
-        method = model if self.model_fn == "forward" else getattr(model, self.model_fn)
+        method = model if is_forward else getattr(model, self.model_fn)
         output = method(**inputs, **self.model_kwargs)
+        loss = find_loss(output) if wants_loss and is_forward else None
+        return self._outputs(output, batch), loss
+
+    def _outputs(self, output: Any, batch: Arrays) -> list[RowOutput]:
         arrays = {name: np.asarray(column) for name, column in batch.items()}
         if self.is_teacher_forced:
             return self._text_outputs(likeliest_tokens(output, arrays), len(arrays["labels"]))
@@ -247,9 +261,17 @@ class EvaluationHelper:
         return REDUCERS[self.task.form](output, arrays)
 
     def _inputs(
-        self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]
+        self,
+        model: torch.nn.Module,
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        with_gold: bool = False,
     ) -> dict[str, torch.Tensor]:
-        """The columns that the method gets: `model_input_keys`, else those that it needs."""
+        """The columns that the method gets: `model_input_keys`, else those that it needs.
+
+        Args:
+            with_gold: whether the method gets the labels too, if it takes them.
+        """
         if self.model_input_keys is not None:
             self._require(tensors)
             return {name: tensors[name] for name in {*self.model_input_keys, MASK}}
@@ -261,7 +283,8 @@ class EvaluationHelper:
         return {
             name: tensor
             for name, tensor in tensors.items()
-            if (names is None or name in names) and (name not in GOLD_COLUMNS or name in needed)
+            if (names is None or name in names)
+            and (with_gold or name not in GOLD_COLUMNS or name in needed)
         }
 
     def _text_outputs(

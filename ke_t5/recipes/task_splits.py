@@ -101,10 +101,12 @@ class Evaluation:
         of_parts: each part with its own.
         scores: a task's; of a mixture the mean of the scores that pick its members' best, over
             those that have labelled rows, and `<task>/<score>` of every member.
+        loss: a task's; of a mixture the mean over its members' scored rows. None: not computed.
     """
 
     of_parts: list[tuple[TaskSplit, Evaluated]]
     scores: dict[str, float]
+    loss: float | None = None
 
 
 def helper_of(config: RunConfig, task: Task) -> EvaluationHelper:
@@ -130,6 +132,7 @@ def evaluate_splits(
     *,
     ranks: Ranks,
     watch: Callable[[range], Iterable[int]] = iter,
+    wants_loss: bool = False,
 ) -> Evaluation:
     """The scores of all parts; see `evaluate`. Warns of a model that gives one answer only."""
     results = [
@@ -141,6 +144,7 @@ def evaluate_splits(
             ranks=ranks,
             autocast=lambda: autocast(config.fit, ranks.device),
             watch=watch,
+            wants_loss=wants_loss,
         )
         for helper, part in zip(helpers, parts, strict=True)
     ]
@@ -151,8 +155,15 @@ def evaluate_splits(
             logger.warning(line)
     if isinstance(config.task, Mixture):
         prefixes = [score_prefix(h, part.examples) for h, part in zip(helpers, parts, strict=True)]
-        return Evaluation(of_parts, mixed_scores(of_parts, prefix=max(prefixes, key=len)))
-    return Evaluation(of_parts, results[0].scores)
+        scores = mixed_scores(of_parts, prefix=max(prefixes, key=len))
+        return Evaluation(of_parts, scores, _mixed_loss(results))
+    return Evaluation(of_parts, results[0].scores, results[0].loss)
+
+
+def _mixed_loss(results: Sequence[Evaluated]) -> float | None:
+    weighted = [(one.loss, one.num_scored) for one in results if one.loss is not None]
+    total = sum(count for _, count in weighted)
+    return sum(loss * count for loss, count in weighted) / total if total else None
 
 
 def mixed_scores(

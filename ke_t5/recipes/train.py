@@ -151,7 +151,7 @@ def trainer_of(
     helpers = helpers_of(config, state.module, valid)
     evaluate = functools.partial(
         evaluate_splits, config, helpers, state.module, valid, ranks=ranks,
-        watch=console.watch_validation if ranks.is_main else iter,
+        watch=console.watch_validation if ranks.is_main else iter, wants_loss=True,
     )  # fmt: skip
     origin = None if config.sample else config.model.pre_trained_model
     facts = {"model": config.model.class_name, "pre_trained_model": origin}

@@ -139,7 +139,8 @@ class Trainer:
         self.state.guard.check()
         loss = float(self.ranks.mean(self.state.loss_sum / self.state.loss_steps))
         self.state.loss_sum, self.state.loss_steps = no_loss(), 0
-        self.log.step(update.step, epoch=update.epoch, loss=loss, lr=update.lr)
+        norm = float(update.grad_norm)
+        self.log.step(update.step, epoch=update.epoch, loss=loss, lr=update.lr, grad_norm=norm)
         bar.show(loss=loss)
 
     def _is_time_to_validate(self, step: int, *, ends_epoch: bool) -> bool:
@@ -149,7 +150,7 @@ class Trainer:
         """Validates, and saves a checkpoint, as the best one if it is."""
         step = self.state.step
         validation = self._evaluate()
-        self.log.scores(step, split=self.validator.name, scores=validation["scores"])
+        self._log_validation(validation)
         is_best = self.checkpointer.add(validation)
         logger.info(
             "epoch %d, step %d: %s%s", epoch + 1, step,
@@ -195,8 +196,13 @@ class Trainer:
             self._write(step, is_best=is_best)
             self._save(is_best=is_best)
         if checkpointer.closing is not None:
-            scores = checkpointer.closing["scores"]
-            self.log.scores(step, split=self.validator.name, scores=scores, is_closing=True)
+            self._log_validation(checkpointer.closing, is_closing=True)
+
+    def _log_validation(self, validation: Validation, *, is_closing: bool = False) -> None:
+        self.log.scores(
+            validation["step"], split=self.validator.name, scores=validation["scores"],
+            loss=validation.get("loss"), is_closing=is_closing,
+        )  # fmt: skip
 
 
 def _is_due(step: int, every: int | None) -> bool:

@@ -49,8 +49,9 @@ class Validator:
     def validate(self, step: int) -> Validation:
         """The scores after `step` updates."""
         self.last = self._evaluate()
-        scores = self.last.scores
-        return {"step": step, "score": self._score_of(scores), "scores": scores}
+        scores, loss = self.last.scores, self.last.loss
+        validation: Validation = {"step": step, "score": self._score_of(scores), "scores": scores}
+        return validation if loss is None else {**validation, "loss": loss}
 
     def _score_of(self, scores: Mapping[str, float]) -> float | None:
         """The score to compare by; None without a metric, or if no row has a label."""

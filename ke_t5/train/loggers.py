@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 class RunLog:
     """Writes what happens in a run to its folder; a resumed run continues its logs.
 
-        metrics.jsonl   {"step": 240, "epoch": 1, "loss": 0.5, "lr": 0.0001}
-                        {"step": 240, "split": "validation", "scores": {"accuracy": 88.1}}
+        metrics.jsonl   {"step": 240, "epoch": 1, "loss": 0.5, "lr": 0.0001, "grad_norm": 1.2}
+                        {"step": 240, "split": "validation", "scores": {"accuracy": 88.1},
+                         "validation_loss": 0.6}
         timing.jsonl    {"step": 240, "seconds": 6.2, "steps_per_second": 8.1, ...}
         logs/           the same for TensorBoard: train/loss, validation/accuracy, timing/seconds
 
@@ -93,11 +94,18 @@ class RunLog:
         self._restart_clock()
 
     def scores(
-        self, step: int, *, split: str, scores: Mapping[str, object], is_closing: bool = False
+        self,
+        step: int,
+        *,
+        split: str,
+        scores: Mapping[str, object],
+        loss: float | None = None,
+        is_closing: bool = False,
     ) -> None:
         """Logs the scores of a split after `step` updates.
 
         Args:
+            loss: of the split, None if it was not computed.
             is_closing: of the validation that ends a run between two of its schedule.
         """
         if not self._is_open:
@@ -105,10 +113,13 @@ class RunLog:
         # The time since the last update was evaluation: the training rates leave it out.
         self._since += time.monotonic() - max(self._counted_at, self._since)
         line: dict[str, object] = {"step": step, "split": split, "scores": scores}
+        values = dict(scores)
+        if loss is not None:
+            line["validation_loss"] = values["loss"] = loss
         if is_closing:
             line["closing"] = True
         # The role, not the slice: runs on other slices are compared in one chart.
-        self._add(self._metrics, line, "validation", scores)
+        self._add(self._metrics, line, "validation", values)
         os.fsync(self._metrics.fileno())
         if self._tensorboard is not None:
             self._tensorboard.flush()

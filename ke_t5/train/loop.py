@@ -24,6 +24,7 @@ from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.pipe.batches import BatchPlan, micro_batches
 from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.losses import loss_counts, loss_of
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import model_inputs
 from ke_t5.train.guard import NonFiniteGuard
@@ -33,8 +34,6 @@ from ke_t5.train.settings import FitSettings, autocast
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# What a mean loss is a mean over: labelled rows, label tokens, rows with a labelled span.
-LOSS_REDUCTIONS = ("rows", "label_tokens", "start_end")
 # To count their steps, each is cut into batches beforehand.
 MOST_EPOCHS_BY_TOKENS = 10_000
 
@@ -84,6 +83,7 @@ class Update:
         epoch: the pass over the data it belongs to, from 0; `ends_epoch` if it is its last.
         loss: of its global batch, this rank's share (a tensor, so that nothing waits for it).
         lr: the largest learning rate of the parameter groups.
+        grad_norm: of the gradient of its global batch before it was clipped (a tensor, too).
         tokens: real input tokens of the global batch.
     """
 
@@ -92,6 +92,7 @@ class Update:
     ends_epoch: bool
     loss: torch.Tensor
     lr: float
+    grad_norm: torch.Tensor
     rows: int
     tokens: int
 
@@ -123,23 +124,6 @@ def epoch_of(plan: BatchPlan, step: int) -> tuple[int, bool]:
     raise AssertionError("the epochs never end")
 
 
-def loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module) -> np.ndarray:
-    """Per example, its weight in the mean of the loss: its label tokens, or 1 for a labelled row.
-
-    The model class may override the task's loss_reduction with an attribute `loss_divisor`.
-
-    Raises:
-        ValueError: a loss_reduction that is none of `LOSS_REDUCTIONS`.
-    """
-    loss_reduction = getattr(module, "loss_divisor", None) or loss_reduction
-    if loss_reduction not in LOSS_REDUCTIONS:
-        raise ValueError(
-            f"a loss is a mean over one of {', '.join(LOSS_REDUCTIONS)}, not {loss_reduction!r}"
-        )
-    counts = examples.counted("start_positions" if loss_reduction == "start_end" else "labels")
-    return np.minimum(counts, 1) if loss_reduction == "rows" else counts
-
-
 def has_unused_parameters(
     module: torch.nn.Module, examples: Examples, device: torch.device
 ) -> bool:
@@ -152,18 +136,6 @@ def has_unused_parameters(
     unused = any(parameter.grad is None for parameter in trainable)
     module.zero_grad(set_to_none=True)
     return unused
-
-
-def loss_of(output: object) -> torch.Tensor:
-    """The loss in a model's output; a UserError if it gave none."""
-    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    if loss is None:
-        raise UserError(
-            f"its forward returned no loss ({type(output).__name__})",
-            "--model_name",
-            "return a Hugging Face output with `loss` when `labels` are given",
-        )
-    return loss
 
 
 def fit(
@@ -200,13 +172,13 @@ def fit(
         seed_generators(seed, state.step, ranks.rank)
         total = max(1, int(counts[batch].sum()))
         loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
-        lr = _update(state, settings, batch=batch, examples=examples, loss=loss)
+        lr, norm = _update(state, settings, batch=batch, examples=examples, loss=loss)
         state.step += 1
         state.rows += len(batch)
         state.loss_sum = state.loss_sum + loss.double()
         state.loss_steps += 1
         num_tokens = int(lengths[batch].sum())
-        yield Update(state.step, epoch, is_last, loss, lr, len(batch), num_tokens)
+        yield Update(state.step, epoch, is_last, loss, lr, norm, len(batch), num_tokens)
     state.guard.check()
 
 
@@ -312,8 +284,9 @@ def _update(
     batch: np.ndarray,
     examples: Examples,
     loss: torch.Tensor,
-) -> float:
-    """One step of the optimizer, unless loss or gradient is not finite; the learning rate used."""
+) -> tuple[float, torch.Tensor]:
+    """One step of the optimizer, unless loss or gradient is not finite; the learning rate used, and
+    the norm of the gradient."""
     set_learning_rate(state.optimizer, state.lr_multiplier(state.step))
     lr = max((group["lr"] for group in state.optimizer.param_groups if group["lr"]), default=0.0)
     norm = torch.nn.utils.clip_grad_norm_(
@@ -325,4 +298,4 @@ def _update(
     state.guard.watch(is_finite, f"{place}, lr {lr:.3g}, rows {rows}")
     state.optimizer.step()
     fault_point("train.after_optimizer")
-    return lr
+    return lr, norm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -22,6 +23,7 @@ from ke_t5.errors import UserError
 from ke_t5.pipe import EvaluationHelper, evaluate, greatest, map_over_dataset
 from ke_t5.pipe.evaluation import best_score, compute_scores
 from ke_t5.pipe.features import IGNORED
+from ke_t5.pipe.prediction import model_inputs
 
 ALONE = Ranks(0, 1, torch.device("cpu"), 1)
 
@@ -103,6 +105,28 @@ def test_every_example_is_scored_exactly_once(class_examples, num_rows):
             answers = [(line["gold"], line["prediction"]) for line in found.predictions]
             alone = alone or (found.scores, answers)
             assert (found.scores, answers) == alone
+
+
+def test_the_loss_is_a_mean_over_labelled_rows_whoever_predicts_them(class_examples):
+    task, examples = class_examples(17, unlabelled=4)
+    helper, model, found = EvaluationHelper(task), toy_model(), []
+    plain = evaluate_on(1, helper, model, examples, batch_size=3)
+    for num_ranks in (1, 2, 3):
+        one = evaluate_on(num_ranks, helper, model, examples, batch_size=3, wants_loss=True)
+        assert (one.predictions, one.scores) == (plain.predictions, plain.scores)
+        found.append(one.loss)
+    alone = [
+        model(**model_inputs(model, examples.batch([i]), ALONE.device)).loss.item()
+        for i in range(13)
+    ]
+    assert found[0] == pytest.approx(sum(alone) / 13) and len(set(found)) == 1
+    assert plain.loss is None
+
+
+def test_there_is_no_loss_if_unlabelled_rows_would_count_in_it(class_examples):
+    task, examples = class_examples(5, unlabelled=1)
+    helper = EvaluationHelper(dataclasses.replace(task, problem_type="regression"))
+    assert evaluate_on(1, helper, toy_model(), examples, batch_size=3, wants_loss=True).loss is None
 
 
 SAMPLED = {"do_sample": True, "top_k": 8, "num_return_sequences": 2, "max_new_tokens": 6}
@@ -226,6 +250,18 @@ def test_a_decoder_that_sees_the_gold_says_so_in_its_scores(text_examples):
     assert best_score(task, found.scores) == found.scores["teacher_forced_exact"]
     # A row without a label has no place where a token could be predicted.
     assert [line["prediction"] for line in found.predictions if line["gold"] is None] == [None] * 2
+
+
+def test_the_loss_of_generated_answers_is_that_of_the_gold_ones(text_examples):
+    task, examples = text_examples
+    settings = {"batch_size": 8, "wants_loss": True}
+    written, forced = (
+        evaluate_on(1, EvaluationHelper(task, **how), tiny_t5(), examples, **settings)
+        for how in ({}, {"model_fn": "forward"})
+    )
+    assert written.loss == forced.loss > 0
+    plain = evaluate_on(1, EvaluationHelper(task), tiny_t5(), examples, batch_size=8)
+    assert written.predictions == plain.predictions
 
 
 def test_teacher_forcing_gives_the_likeliest_token_at_each_place(text_examples):

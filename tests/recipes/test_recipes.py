@@ -49,7 +49,9 @@ def test_a_run_leaves_its_files(finished_run, expected):
     assert "get_dataset" in (folder / "config.gin").read_text()
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [3, 6, 8]
+    assert all(line["grad_norm"] > 0 for line in lines if "loss" in line)
     assert [line["step"] for line in lines if "split" in line] == [4, 8]
+    assert all(0 < line["validation_loss"] < 10 for line in lines if "split" in line)
 
 
 def test_the_export_command_that_is_printed_exports_and_goes_no_further(tmp_path, cache_dir, capfd):

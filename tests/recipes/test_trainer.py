@@ -31,7 +31,8 @@ class Recorder:
 
     def validate(self, step):
         self.note("validate")
-        return {"step": step, "score": self.scores_of.get(step, 0.0), "scores": {"f1": 1.0}}
+        score = self.scores_of.get(step, 0.0)
+        return {"step": step, "score": score, "scores": {"f1": 1.0}, "loss": 0.25}
 
     def add(self, validation):
         self.validated_at = validation["step"]
@@ -67,10 +68,12 @@ class Recorder:
     def count(self, *, rows, tokens):
         pass
 
-    def step(self, step, *, epoch, loss, lr):
+    def step(self, step, *, epoch, loss, lr, grad_norm):
+        assert grad_norm == step + 0.5
         self.note(f"log {loss:g}")
 
-    def scores(self, step, *, split, scores, is_closing=False):
+    def scores(self, step, *, split, scores, loss, is_closing=False):
+        assert loss == 0.25
         self.note("log closing" if is_closing else "log scores")
 
 
@@ -106,7 +109,8 @@ def updates(trainer):
         state.step += 1
         state.loss_sum, state.loss_steps = state.loss_sum + state.step, state.loss_steps + 1
         loss, epoch = torch.tensor(0.0), (state.step - 1) // 4
-        yield Update(state.step, epoch, state.step % 4 == 0, loss, 0.1, 2, 6)
+        norm = torch.tensor(state.step + 0.5)
+        yield Update(state.step, epoch, state.step % 4 == 0, loss, 0.1, norm, 2, 6)
 
 
 def calls(made, **settings):
@@ -214,7 +218,7 @@ def test_a_run_that_ends_with_an_epoch_is_not(made):
 
 
 def test_a_closing_validation_stays_unless_the_run_goes_on(made):
-    closing = {"step": 6, "score": 1.0, "scores": {"f1": 1.0}, "is_best": True}
+    closing = {"step": 6, "score": 1.0, "scores": {"f1": 1.0}, "loss": 0.25, "is_best": True}
     for num_steps, expected in ((6, []), (8, ["revert 6"])):
         trainer, recorder = made(is_main=False, step=6, num_steps=num_steps)
         recorder.closing = closing

@@ -22,7 +22,7 @@ class PretendRanks(Ranks):
         return self.shared if self.is_main else None
 
     def broadcast(self, thing: Any) -> Any:
-        return thing if self.is_main else ({}, 0, 0, 0)
+        return thing if self.is_main else ({}, 0, 0, 0, None)
 
 
 def evaluate_on(

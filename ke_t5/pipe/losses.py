@@ -1,0 +1,59 @@
+"""What a mean loss is a mean over, and the loss in a model's output.
+
+torch is imported for types only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ke_t5.errors import UserError
+from ke_t5.pipe.examples import Examples
+
+if TYPE_CHECKING:
+    import torch
+
+# Labelled rows, label tokens, rows with a labelled span.
+LOSS_REDUCTIONS = ("rows", "label_tokens", "start_end")
+
+
+def loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module) -> np.ndarray:
+    """Per example, its weight in the mean of the loss: its label tokens, or 1 for a labelled row.
+
+    The model class may override the task's loss_reduction with an attribute `loss_divisor`.
+
+    Raises:
+        ValueError: a loss_reduction that is none of `LOSS_REDUCTIONS`.
+    """
+    loss_reduction = getattr(module, "loss_divisor", None) or loss_reduction
+    if loss_reduction not in LOSS_REDUCTIONS:
+        raise ValueError(
+            f"a loss is a mean over one of {', '.join(LOSS_REDUCTIONS)}, not {loss_reduction!r}"
+        )
+    counts = examples.counted("start_positions" if loss_reduction == "start_end" else "labels")
+    return np.minimum(counts, 1) if loss_reduction == "rows" else counts
+
+
+def can_lack_labels(problem_type: str | None) -> bool:
+    """Whether a loss of that kind leaves out the rows without a label: -100 is no class."""
+    return problem_type not in ("regression", "multi_label_classification")
+
+
+def find_loss(output: object) -> torch.Tensor | None:
+    """The loss in a model's output, if there is one."""
+    return output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+
+
+def loss_of(output: object) -> torch.Tensor:
+    """The loss in a model's output; a UserError if it gave none."""
+    loss = find_loss(output)
+    if loss is None:
+        raise UserError(
+            f"its forward returned no loss ({type(output).__name__})",
+            "--model_name",
+            "return a Hugging Face output with `loss` when `labels` are given",
+        )
+    return loss
