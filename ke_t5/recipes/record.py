@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ke_t5.config.run_config import WARMUP_RATIO, WARMUP_STEPS, RunConfig
 from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
+from ke_t5.recipes.summary import launcher
 from ke_t5.seals import MANIFEST
 from ke_t5.train.settings import resolved_precision
 
@@ -153,6 +154,7 @@ def record_start(
     content = {**run.read_run(), **facts, "sealed": (run.model / MANIFEST).exists()}
     launch = {
         "command": content.get("command"),
+        "launcher": launcher(ranks),
         "git_commit": content.get("git_commit"),
         "host": socket.gethostname(),
         "gpu": _gpu(ranks.device),

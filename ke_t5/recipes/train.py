@@ -37,6 +37,7 @@ from ke_t5.recipes.summary import print_summary, report_start
 from ke_t5.recipes.task_record import task_record
 from ke_t5.recipes.task_splits import TaskSplit, evaluate_splits, helpers_of, with_splits
 from ke_t5.recipes.training_data import TrainingData, batch_plan, load_training_data
+from ke_t5.report.run_report import write_run_report
 from ke_t5.seals import class_title, seal_folder
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.schedules import get_scheduler
@@ -87,6 +88,7 @@ def main(flags: Namespace) -> None:
         if ranks.is_main:
             with heartbeat.phase("writing the report"):
                 trainer.validator.report()
+                write_run_report(config.run.path)
         print_summary(config, trainer, seconds=time.monotonic() - started)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ FALLBACK_FONT = "DejaVu Sans"  # comes with matplotlib
 DPI = 144
 MAX_LABELS_WITH_COUNTS = 40  # labels; with more of them the numbers would not be readable
 INK, GRID, BLUE, ORANGE, GREEN = "#1f2733", "#d9dee5", "#2f6db3", "#d9822b", "#3a9a6d"
+COLOURS = (BLUE, ORANGE, GREEN, "#8a5bb5", "#c0392b", "#667080")
+MAX_POINTS_WITH_DOTS = 30
 SETTINGS = {
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.edgecolor": GRID,
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
@@ -210,3 +213,56 @@ def intervals_png(
     axes.xaxis.grid(visible=True, color=GRID)
     axes.spines["left"].set_visible(False)
     return figure
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over the steps in one pair of axes.
+
+    Attributes:
+        curves: name -> (steps, values); no more than there are colours.
+        mark: a step to mark, and its name.
+    """
+
+    title: str
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]
+    mark: tuple[int, str] | None = None
+
+
+@_as_png
+def curves_png(panels: Sequence[Panel]) -> Figure:
+    """The panels, two in a row."""
+    from matplotlib.figure import Figure
+
+    num_rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(10, 3.1 * num_rows), dpi=DPI)
+    # A layout that is computed from the texts would take twice the time.
+    margin = 0.32 / (3.1 * num_rows)
+    figure.subplots_adjust(0.07, 1.7 * margin, 0.99, 1 - margin, wspace=0.18, hspace=0.36)
+    for i, panel in enumerate(panels):
+        _draw_panel(figure.add_subplot(num_rows, 2, i + 1), panel)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    names = list(panel.curves)
+    shown = drawable(names, [f"score {i + 1}" for i in range(len(names))])
+    for name, label, colour in zip(names, shown, COLOURS, strict=False):
+        steps, values = panel.curves[name]
+        marker = "o" if len(steps) <= MAX_POINTS_WITH_DOTS else None
+        axes.plot(
+            steps, values, color=colour, linewidth=1.2, marker=marker, markersize=3, label=label
+        )
+    if panel.mark is not None:
+        step, name = panel.mark
+        axes.axvline(step, color=INK, linewidth=0.8, linestyle=":", label=name)
+    axes.set_title(panel.title, loc="left")
+    axes.set_xlabel("step")
+    axes.tick_params(length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.02)
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
+    if len(names) > 1 or panel.mark is not None:
+        axes.legend(frameon=False, fontsize=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 
@@ -19,6 +20,7 @@ from support.recipe_runs import (
     train,
 )
 
+from ke_t5 import cli
 from ke_t5.config.flags import parse_train
 from ke_t5.errors import Exit, UserError
 from ke_t5.recipes.train import main
@@ -36,8 +38,8 @@ def expected(finished_run):
 def test_a_run_leaves_its_files(finished_run, expected):
     folder = run_folder(finished_run)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "config.gin", "eval", "hf", "logs", "metrics.jsonl", "model", "run.json", "timing.jsonl",
-        "trained_rows", "weights",
+        "config.gin", "eval", "hf", "logs", "metrics.jsonl", "model", "report.html", "run.json",
+        "timing.jsonl", "trained_rows", "weights",
     ]  # fmt: skip
     assert folder.parent.name == "T5EncoderForSequenceClassificationMean_sample"
     run = json.loads((folder / "run.json").read_text())
@@ -52,6 +54,20 @@ def test_a_run_leaves_its_files(finished_run, expected):
     assert all(line["grad_norm"] > 0 for line in lines if "loss" in line)
     assert [line["step"] for line in lines if "split" in line] == [4, 8]
     assert all(0 < line["validation_loss"] < 10 for line in lines if "split" in line)
+
+
+def test_the_report_is_made_again_from_the_folder(run):
+    folder = run_folder(run)
+    before = (folder / "report.html").read_text(encoding="utf-8")
+    assert "klue_tc: T5EncoderForSequenceClassificationMean" in before
+    (folder / "report.html").unlink()
+    cli._main(["report", str(folder)])
+    after = (folder / "report.html").read_text(encoding="utf-8")
+    assert _without_folder(after) == _without_folder(before)
+
+
+def _without_folder(page):
+    return re.sub(r'<th scope="row">folder</th><td>.*?</td>', "", page)
 
 
 def test_the_export_command_that_is_printed_exports_and_goes_no_further(tmp_path, cache_dir, capfd):

@@ -1,0 +1,118 @@
+"""A run as the files of its folder tell it: `run.json`, the logs, `config.gin`, the scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError
+
+RUN, METRICS, TIMING, CONFIG = "run.json", "metrics.jsonl", "timing.jsonl", "config.gin"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run's folder holds; a file that is missing, as in folders of older versions, is empty.
+
+    Attributes:
+        run: of run.json.
+        metrics, timing: lines of the logs, without one that a killed process has left half.
+        config: the text of config.gin.
+        evaluations: folder in `eval/` -> its scores.json.
+        best: the name of the best checkpoint, None without.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    timing: list[dict[str, Any]]
+    config: str
+    evaluations: dict[str, dict[str, Any]]
+    best: str | None
+
+    @property
+    def launches(self) -> list[dict[str, Any]]:
+        """The launches of the run."""
+        return self.run.get("launches", [])
+
+    def validations(self) -> list[dict[str, Any]]:
+        """The lines of the validations."""
+        return [line for line in self.metrics if isinstance(line.get("scores"), dict)]
+
+    def updates(self) -> list[dict[str, Any]]:
+        """The lines of the training."""
+        return [line for line in self.metrics if "scores" not in line]
+
+
+def read_run_files(folder: Path) -> RunFiles:
+    """The run in a folder.
+
+    Raises:
+        UserError: there is none, or its run.json is damaged.
+    """
+    return RunFiles(
+        folder,
+        _read_run(folder),
+        list(_lines(folder / METRICS)),
+        list(_lines(folder / TIMING)),
+        _text(folder / CONFIG),
+        _evaluations(folder / "eval"),
+        _read(folder / "weights" / "best.json").get("snapshot"),
+    )
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    file = folder / RUN
+    if not file.is_file():
+        raise UserError(f"has no {RUN}", str(folder), _near(folder), Exit.CHECKPOINT)
+    content = _read(file)
+    if not content or not all(isinstance(one, dict) for one in content.get("launches", [])):
+        raise UserError("no record of a run", str(file), "restore it", Exit.CHECKPOINT)
+    return content
+
+
+def _near(folder: Path) -> str:
+    """Which folder below, or above, may be meant."""
+    found = [
+        path.parent for depth in ("*", "*/*") for path in sorted(folder.glob(f"{depth}/{RUN}"))
+    ]
+    found += [path for path in folder.resolve().parents[:3] if (path / RUN).is_file()]
+    if not found:
+        return "name a run's folder: <output_dir>/<model>/<task>"
+    more = f" or one of {len(found) - 1} more" if len(found) > 1 else ""
+    return f"did you mean {found[0]}{more}?"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """An object in a JSON file; {} if there is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    for text in _text(file).splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            yield line
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _evaluations(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(folder.glob("*/scores.json"))
+    read: Mapping[str, dict[str, Any]] = {file.parent.name: _read(file) for file in files}
+    return {name: found for name, found in read.items() if isinstance(found.get("scores"), dict)}
