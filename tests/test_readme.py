@@ -9,6 +9,7 @@ import importlib
 import inspect
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,7 @@ def user_folder(tmp_path_factory):
     """A folder with the README's example files, and rows for its task."""
     folder = tmp_path_factory.mktemp("user")
     for block in blocks("README.md", "python"):
-        named = re.match(r"# (\S+\.py)\n", block)
+        named = re.match(r"# (\S+\.py)\n", block)  # what has no name is a fragment
         if named:
             (folder / named[1]).parent.mkdir(exist_ok=True)
             (folder / named[1]).write_text(block, encoding="utf-8")
@@ -193,6 +194,12 @@ def user_folder(tmp_path_factory):
     for file in re.findall(r'"(reviews/\w+\.jsonl)"', text_of("README.md")):
         (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text(rows * 8, encoding="utf-8")
+    (folder / "inquiries").mkdir()
+    (table,) = blocks("README.md", "csv")
+    head, *rest = table.splitlines(keepends=True)
+    for split in ("train", "validation"):
+        text = head + "".join(rest) * 8
+        (folder / "inquiries" / f"{split}.csv").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -206,6 +213,16 @@ def test_your_own_model_and_task_train(found, user_folder, cache_dir, tmp_path):
     done = run_script(found.program, *found.words, *bounds, *folders, folder=user_folder)
     assert done.returncode == 0, done.stderr
     assert "2 steps in" in done.stdout and "8 of 8 rows scored" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_pipe_alone(user_folder, cache_dir):
+    """The guide's script, with a tokenizer of the sample."""
+    tokenizer = next(cache_dir.glob("sample-*/tokenizers/t5"))
+    shutil.copytree(tokenizer, user_folder / "tokenizer")
+    done = run_script(user_folder / "try_pipe.py", folder=user_folder)
+    assert done.returncode == 0, done.stderr
+    assert "'input_ids': (3, " in done.stdout and "{'saved': 50.0}" in done.stdout
 
 
 # ---------------------------------------------------------------------------------- the tables
