@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
 
+from ke_t5.commands.launch import launch
 from ke_t5.commands.table import COMMANDS, Command
-from ke_t5.config.flags import wants_traceback
+from ke_t5.config.flags import parse_test, parse_train, wants_traceback
 from ke_t5.distributed import say, wait_passively
 from ke_t5.errors import UserError, shortened, suggestion
 from ke_t5.failure import run_and_exit
@@ -27,37 +29,52 @@ LAUNCHED = tuple(COMMAND_NAMES.values())
 
 def train() -> NoReturn:
     """Trains a model as the command line says, and ends the process."""
-    _run(["train", *sys.argv[1:]])
+    _run_script("train", parse_train)
 
 
 def test() -> NoReturn:
     """Tests a model as the command line says, and ends the process."""
-    _run(["test", *sys.argv[1:]])
+    _run_script("test", parse_test)
 
 
 def main() -> NoReturn:
     """Runs the command that the command line begins with, and ends the process."""
-    _run(sys.argv[1:])
+    words = sys.argv[1:]
+    _run(partial(_main, words), words[1:])
 
 
-def _run(words: Sequence[str]) -> NoReturn:
-    run_and_exit(partial(_main, words), debug=wants_traceback(words[1:]), post_fault=post_fault)
+def _run_script(name: str, parse: Callable[[Sequence[str]], Namespace]) -> NoReturn:
+    words = sys.argv[1:]
+    _run(partial(_start_launched, name, partial(parse, words)), words)
+
+
+def _run(run: Callable[[], None], words: Sequence[str]) -> NoReturn:
+    run_and_exit(run, debug=wants_traceback(words), post_fault=post_fault)
 
 
 def _main(words: Sequence[str]) -> None:
     command = command_of(words)
     if command is None:
         return
-    is_launched = command.name in LAUNCHED
-    if is_launched:
-        adopt_launcher()
-        sign_in()
     module = importlib.import_module(command.module)
-    flags = module.parser().parse_args(words[1:])
+    parse = module.parser().parse_args
+    if command.name in LAUNCHED:
+        words = launch(command.name, words[1:], parse)
+        _start_launched(command.name, partial(parse, words))
+    else:
+        flags = parse(words[1:])
+        wait_passively()
+        module.main(flags)
+
+
+def _start_launched(name: str, parse: Callable[[], Namespace]) -> None:
+    """Starts `train` or `test`, perhaps as one process of several."""
+    adopt_launcher()
+    sign_in()
+    flags = parse()
     wait_passively()
-    if is_launched:
-        say(shortened(f"{flags.task}: reading settings and data"))
-    module.main(flags)
+    say(shortened(f"{flags.task}: reading settings and data"))
+    importlib.import_module(f"{MODULE}.commands.{name}").main(flags)
 
 
 def command_of(words: Sequence[str]) -> Command | None:

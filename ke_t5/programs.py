@@ -35,18 +35,26 @@ def command(script: str, launcher: str = "") -> str:
 
     In a clone "python train_ddp.py" or "torchrun --nproc_per_node=2 train_ddp.py"; installed
     "ke-t5-train" or "torchrun --nproc_per_node=2 --no-python ke-t5-train"; and "ke-t5 train" or
-    "python -m ke_t5 train" if this process was started so.
+    "ke-t5 train --nproc 2" ("python -m ke_t5 train") if this process was started so.
     """
     if is_one_command():
-        name = COMMAND_NAMES[script]
-        if _is_module():
-            return f"{f'{launcher} -m' if launcher else 'python -m'} {MODULE} {name}"
-        program = f"{shlex.quote(_entry_point(ONE_COMMAND))} {name}"
-        return f"{launcher} --no-python {program}" if launcher else program
+        start = f"python -m {MODULE}" if _is_module() else shlex.quote(_entry_point(ONE_COMMAND))
+        return " ".join([start, COMMAND_NAMES[script], *_launch_flags(launcher)])
     if not _uses_entry_points():
         return f"{launcher or 'python'} {shlex.quote(str(_scripts_folder() / script))}"
     program = shlex.quote(_entry_point(ENTRY_POINTS[script]))
     return f"{launcher} --no-python {program}" if launcher else program
+
+
+def _launch_flags(launcher: str) -> list[str]:
+    """What `ke-t5 train` takes for a launcher's flags; it chooses the backend itself."""
+    words = [word.replace("=", " ") for word in launcher.split()[1:]]
+    return [word.replace("nproc_per_node", "nproc") for word in words if "_backend" not in word]
+
+
+def own_words() -> list[str]:
+    """What torchrun is to run: this program, without its flags."""
+    return ["-m", MODULE] if _is_module() else ["--no-python", sys.argv[0]]
 
 
 def started_again() -> str:

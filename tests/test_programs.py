@@ -97,11 +97,14 @@ def test_the_line_for_torchrun_starts_the_entry_point(monkeypatch, entry_points)
 def test_the_one_command_is_named_if_it_was_started(monkeypatch, one_command, capsys):
     monkeypatch.setenv("PATH", str(one_command))
     assert command(TEST) == "ke-t5 test"
-    assert command(TRAIN, TORCHRUN) == f"{TORCHRUN} --no-python ke-t5 train"
+    assert command(TRAIN, TORCHRUN) == "ke-t5 train --nproc 2"
+    nodes = "torchrun --nnodes=2 --nproc_per_node=8 --rdzv_backend=c10d --rdzv_endpoint=n:1"
+    assert command(TEST, nodes) == "ke-t5 test --nnodes 2 --nproc 8 --rdzv_endpoint n:1"
     with pytest.raises(SystemExit):
-        parse_train(["--help"])
+        parse_train(["--help"], launches=True)
     shown = capsys.readouterr().out
-    assert f"\n  {TORCHRUN} --no-python ke-t5 train --task klue_tc --sample\n" in shown
+    assert "\n  ke-t5 train --nproc 2 --task klue_tc --sample\n" in shown
+    assert "\nusage: ke-t5 train [flags]\n" in shown and "\nProcesses:\n  --nproc N|gpu  " in shown
     assert "_ddp.py" not in shown and "ke-t5-train" not in shown
     with pytest.raises(UserError, match="a flag of ke-t5 train, not of ke-t5 test; leave it out"):
         parse_test(["--epochs", "2"])
@@ -114,7 +117,7 @@ def test_the_one_command_is_named_if_it_was_started(monkeypatch, one_command, ca
 def test_a_clone_runs_the_package(monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(programs.PACKAGE / "__main__.py"), "test"])
     assert command(TEST) == "python -m ke_t5 test"
-    assert command(TRAIN, TORCHRUN) == f"{TORCHRUN} -m ke_t5 train"
+    assert command(TRAIN, TORCHRUN) == "python -m ke_t5 train --nproc 2"
     assert program_name(TEST) == "ke-t5 test"
     with pytest.raises(UserError, match="2 -m ke_t5 test$"):
         adopt_launcher({"WORLD_SIZE": "2"})

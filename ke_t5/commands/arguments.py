@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ke_t5.errors import UserError, nearest
@@ -63,17 +63,18 @@ class Parser(argparse.ArgumentParser):
 
 
 class ScriptParser(Parser):
-    """The parser of a command that takes a script's flags, with the script's own reader of them."""
+    """The parser of a command that takes a script's flags, with the script's own reader of them.
 
-    def __init__(
-        self, name: str, description: str, read: Callable[[Sequence[str]], Namespace]
-    ) -> None:
-        super().__init__(name, description)
+    argparse knows the flags, too, for the completion of a shell.
+    """
+
+    def __init__(self, name: str, read: Callable[..., Namespace]) -> None:
+        super().__init__(name, "")
         self._read = read
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The script's namespace; see `ke_t5.config.flags.parse`."""
-        return self._read(args)
+        return self._read(args, launches=True)
 
 
 def typed(read: Callable[[str], Any]) -> Callable[[str], Any]:

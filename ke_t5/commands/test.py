@@ -10,7 +10,7 @@ from ke_t5.config.flags import parse_test
 
 def parser() -> ArgumentParser:
     """The parser of its words."""
-    return ScriptParser("test", "Tests a model on a Korean task.", parse_test)
+    return ScriptParser("test", parse_test)
 
 
 def main(flags: Namespace) -> None:

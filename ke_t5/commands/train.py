@@ -10,7 +10,7 @@ from ke_t5.config.flags import parse_train
 
 def parser() -> ArgumentParser:
     """The parser of its words."""
-    return ScriptParser("train", "Trains and validates a model on a Korean task.", parse_train)
+    return ScriptParser("train", parse_train)
 
 
 def main(flags: Namespace) -> None:

@@ -130,6 +130,16 @@ def hf_path(value: str) -> str:
     return "default" if text(value).lower() in (*YES, "default") else path(value)
 
 
+def num_processes(value: str) -> int | str:
+    """A number, or "gpu": as many as there are GPUs."""
+    if value.lower() in ("gpu", "auto"):
+        return "gpu"
+    try:
+        return whole(1)(value)
+    except ValueError:
+        raise ValueError("no number of processes; give 1 or more, or gpu") from None
+
+
 class Flag(NamedTuple):
     """One flag: `read` turns its text into a value, or raises ValueError with what and fix."""
 
@@ -213,6 +223,14 @@ FLAGS = (
 )
 # fmt: on
 
+# `ke-t5 train` and `ke-t5 test` start torchrun themselves.
+LAUNCH_FLAGS = (
+    Flag("Processes", "nproc", num_processes, "N|gpu",
+         "processes on this machine; gpu: one per GPU (default: 1)"),
+    Flag("Processes", "nnodes", whole(1), "N", "machines; each runs the same command"),
+    Flag("Processes", "rdzv_endpoint", text, "HOST:PORT", "of the first machine, with --nnodes"),
+)  # fmt: skip
+
 # (launcher, flags)
 EXAMPLES = {
     TRAIN: (
@@ -238,17 +256,20 @@ EXAMPLES = {
 ALSO = {"batch": "batch_size", "lr": "learning_rate", "target_column": "label_column"}
 
 
-def parse_train(argv: Sequence[str]) -> Namespace:
+def parse_train(argv: Sequence[str], *, launches: bool = False) -> Namespace:
     """The flags of train_ddp.py; see `parse`."""
-    return parse(argv, script=TRAIN, also={**ALSO, "test_split": "valid_split"})
+    also = {**ALSO, "test_split": "valid_split"}
+    return parse(argv, script=TRAIN, also=also, launches=launches)
 
 
-def parse_test(argv: Sequence[str]) -> Namespace:
+def parse_test(argv: Sequence[str], *, launches: bool = False) -> Namespace:
     """The flags of test_ddp.py; see `parse`."""
-    return parse(argv, script=TEST, also=ALSO)
+    return parse(argv, script=TEST, also=ALSO, launches=launches)
 
 
-def parse(argv: Sequence[str], *, script: str, also: dict[str, str]) -> Namespace:
+def parse(
+    argv: Sequence[str], *, script: str, also: dict[str, str], launches: bool = False
+) -> Namespace:
     """A namespace with one value per flag of the script, and two things more:
 
     `given`: flag name -> what the user wrote ("--batch 16"), for those that were given;
@@ -256,6 +277,7 @@ def parse(argv: Sequence[str], *, script: str, also: dict[str, str]) -> Namespac
 
     Args:
         also: other spelling -> flag name.
+        launches: takes `LAUNCH_FLAGS`, too.
 
     Raises:
         UserError: with every fault of the command line in one line.
@@ -263,10 +285,14 @@ def parse(argv: Sequence[str], *, script: str, also: dict[str, str]) -> Namespac
     """
     if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
         if os.environ.get("RANK", "0") == "0":
-            sys.stdout.write(help_text(script))
+            sys.stdout.write(help_text(script, launches=launches))
         raise SystemExit(0)
-    known = {flag.name: flag for flag in FLAGS if script in flag.scripts}
-    flags = Namespace(**{name: [] if f.repeats else f.default for name, f in known.items()})
+    table = FLAGS + LAUNCH_FLAGS if launches else FLAGS
+    known = {flag.name: flag for flag in table if script in flag.scripts}
+    also = {**also, "nproc_per_node": "nproc"} if launches else also
+    # What `LAUNCH_FLAGS` say concerns the start alone: only what is given is in the namespace.
+    of_run = {name: flag for name, flag in known.items() if flag not in LAUNCH_FLAGS}
+    flags = Namespace(**{name: [] if f.repeats else f.default for name, f in of_run.items()})
     flags.hf_cache_dir = os.path.expanduser(flags.hf_cache_dir)
     flags.given, flags.notes = {}, []
     problems: list[UserError] = []
@@ -362,15 +388,16 @@ def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
     return UserError("unknown flag", place, fix)
 
 
-def help_text(script: str) -> str:
+def help_text(script: str, *, launches: bool = False) -> str:
     """What --help shows: the flags by group, aligned, then examples."""
-    shown = [flag for flag in FLAGS if script in flag.scripts]
+    table = FLAGS + LAUNCH_FLAGS if launches else FLAGS
+    shown = [flag for flag in table if script in flag.scripts]
     heads = {flag.name: f"  --{flag.name} {flag.metavar}" for flag in shown}
     column = max(map(len, heads.values())) + 2
     verb = "Trains and validates" if script == TRAIN else "Tests"
     name = program_name(script)
     launcher = "torchrun ..." if name == script else "torchrun ... --no-python"
-    usage = f"usage: [{launcher}] {name} [flags]"
+    usage = f"usage: {name} [flags]" if launches else f"usage: [{launcher}] {name} [flags]"
     lines = [f"{verb} a model on a Korean task.", "", usage]
     for group in dict.fromkeys(flag.group for flag in shown):
         lines += ["", f"{group}:"]

@@ -1,0 +1,87 @@
+"""`--nproc`: `ke-t5 train` and `ke-t5 test` start torchrun themselves."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+
+from ke_t5.commands import torchrun
+from ke_t5.config.flags import LAUNCH_FLAGS
+from ke_t5.distributed import say
+from ke_t5.errors import UserError, shortened
+from ke_t5.programs import own_words
+
+NAMES = {"nproc_per_node", *(flag.name for flag in LAUNCH_FLAGS)}
+
+
+def launch(
+    name: str, words: Sequence[str], parse: Callable[[Sequence[str]], Namespace]
+) -> Sequence[str]:
+    """The words for a single process; does not return if there are to be several, which torchrun
+    then starts in the place of this one.
+
+    Args:
+        name: of the command.
+        parse: reads the words; what is wrong with them is told before torchrun starts.
+    """
+    own, rest = separated(words)
+    if not own:
+        return rest
+    flags = parse(words)
+    if "RANK" in os.environ:
+        what, fix = "a launcher has started this process", "leave it out, or start without torchrun"
+        raise UserError(what, own[0], fix)
+    nnodes, rendezvous = _rendezvous(flags)
+    say(shortened(f"{flags.task}: starting the processes"))  # seconds pass until the next line
+    nproc = _num_processes(flags)
+    if nproc == nnodes == 1:
+        return rest
+    if nproc > 1:
+        # What torchrun sets, with a warning that is ours to spare: see `distributed`.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    program = [sys.executable, "-m", torchrun.__name__, f"--nproc_per_node={nproc}"]
+    rest = [word.replace("$", "$$") for word in rest]  # torchrun fills in ${local_rank}
+    os.execv(sys.executable, [*program, *rendezvous, *own_words(), name, *rest])
+
+
+def separated(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that say how many processes there are, and the others.
+
+    >>> separated(["--task", "klue_tc", "--nproc", "2", "--sample"])
+    (['--nproc', '2'], ['--task', 'klue_tc', '--sample'])
+    """
+    own: list[str] = []
+    rest: list[str] = []
+    is_value = False  # of the flag before
+    for word in words:
+        name, equals, _ = word.removeprefix("--").partition("=")
+        is_flag = word.startswith("--")
+        is_own = is_value if not is_flag else name in NAMES
+        (own if is_own else rest).append(word)
+        is_value = is_flag and is_own and not equals
+    return own, rest
+
+
+def _rendezvous(flags: Namespace) -> tuple[int, list[str]]:
+    """The number of machines, and torchrun's flags for it."""
+    nnodes, endpoint = getattr(flags, "nnodes", 1), getattr(flags, "rdzv_endpoint", None)
+    if nnodes > 1 and endpoint is None:
+        fix = "add --rdzv_endpoint HOST:29400 with the first machine's name, on each machine"
+        raise UserError("does not say where the machines meet", f"--nnodes {nnodes}", fix)
+    if nnodes == 1 and endpoint is not None:
+        raise UserError("is for several machines", "--rdzv_endpoint", "add --nnodes N")
+    if nnodes == 1:
+        return 1, ["--standalone"]
+    return nnodes, [f"--nnodes={nnodes}", "--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}"]
+
+
+def _num_processes(flags: Namespace) -> int:
+    """How many processes this machine gets; as many as it has GPUs, or 1, if so asked for."""
+    nproc = getattr(flags, "nproc", 1)
+    if nproc != "gpu":
+        return nproc
+    import torch
+
+    return max(1, torch.cuda.device_count())

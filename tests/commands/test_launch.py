@@ -1,0 +1,133 @@
+"""`--nproc`: what torchrun is started with, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import pytest
+from support.processes import Script
+
+from ke_t5 import cli
+from ke_t5.commands import launch as launching
+from ke_t5.commands import test as testing
+from ke_t5.commands import train
+from ke_t5.commands.launch import launch, separated
+from ke_t5.config.flags import parse_train
+from ke_t5.errors import Exit, UserError
+from ke_t5.programs import PACKAGE
+
+TORCHRUN = PACKAGE / "commands" / "torchrun.py"
+ONE_NODE = ("--standalone", "--nproc_per_node=2", "--no-python", "sh", "-c")
+RUN = ["--task", "klue_tc", "--sample"]
+
+
+class Replaced(Exception):
+    """The process has become another program."""
+
+
+@pytest.fixture(autouse=True)
+def replaced(monkeypatch) -> None:
+    """`ke-t5` was started by its path; another program ends the test with its words."""
+
+    def execv(_path, words):
+        raise Replaced(*words)
+
+    monkeypatch.setattr(launching.os, "execv", execv)
+    monkeypatch.setattr(sys, "argv", ["/bin/ke-t5"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # restores what is set
+    monkeypatch.delenv("RANK", raising=False)
+
+
+def started(words: list[str], of=train) -> list[str]:
+    """What the words start in the place of this process."""
+    with pytest.raises(Replaced) as caught:
+        launch("train", words, of.parser().parse_args)
+    python, *rest = caught.value.args
+    assert python == sys.executable
+    return rest
+
+
+@pytest.mark.parametrize("words", [["--nproc", "2"], ["--nproc=2"], ["--nproc_per_node", "2"]])
+def test_torchrun_starts_this_program_without_the_flag(words, monkeypatch):
+    torchrun = ["-m", "ke_t5.commands.torchrun", "--nproc_per_node=2", "--standalone"]
+    program = ["--no-python", "/bin/ke-t5", "train"]
+    assert started([*RUN, *words]) == started([*words, *RUN]) == [*torchrun, *program, *RUN]
+    assert started([*words, *RUN], testing)[-3:] == RUN
+    monkeypatch.setattr(sys, "argv", [str(PACKAGE / "__main__.py")])
+    assert started([*RUN, *words]) == [*torchrun, "-m", "ke_t5", "train", *RUN]
+
+
+def test_several_machines_meet_at_the_endpoint():
+    words = started([*RUN, "--nproc", "8", "--nnodes", "2", "--rdzv_endpoint=node1:29400"])
+    assert words[2:6] == [
+        "--nproc_per_node=8", "--nnodes=2", "--rdzv_backend=c10d", "--rdzv_endpoint=node1:29400",
+    ]  # fmt: skip
+    assert words[-3:] == RUN
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0, None), (1, None), (4, "--nproc_per_node=4")])
+def test_a_process_per_gpu(gpus, expected, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    words = [*RUN, "--nproc", "gpu"]
+    if expected is None:
+        assert launch("train", words, train.parser().parse_args) == RUN
+    else:
+        assert started(words)[2] == expected
+
+
+def test_torchrun_fills_in_nothing():
+    assert started([*RUN, "--nproc", "2", "--output_dir", "$a"])[-1] == "$$a"
+
+
+def test_one_process_goes_on_by_itself(monkeypatch):
+    given = []
+    monkeypatch.setattr("ke_t5.recipes.train.main", given.append)
+    cli._main(["train", *RUN, "--nproc", "1"])
+    assert given == [parse_train(RUN)]
+    assert separated(["--gin_param", "a=1", "--nproc", "2", "b"]) == (
+        ["--nproc", "2"], ["--gin_param", "a=1", "b"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--nproc", "0"], "--nproc '0': no number of processes; give 1 or more, or gpu"),
+        (["--nproc", "2", "--epochz", "1"], "--epochz: unknown flag; did you mean --epochs?"),
+        (["--nnodes", "2"], "--nnodes 2: does not say where the machines meet; add --rdzv_endpoi"),
+        (["--rdzv_endpoint", "x:1"], "--rdzv_endpoint: is for several machines; add --nnodes N"),
+    ],
+)
+def test_what_is_wrong_is_told_before_torchrun_starts(words, line):
+    with pytest.raises(UserError, match=f"^error: {line.replace('?', '[?]')}"):
+        launch("train", words, train.parser().parse_args)
+
+
+def test_a_launched_process_launches_none(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="--nproc: a launcher has started this process; leave it"):
+        launch("train", ["--nproc", "2"], train.parser().parse_args)
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "line"),
+    [
+        ('test "$RANK" = 1 && exit 3; sleep 9', Exit.DATA, ""),
+        ('test "$RANK" = 0 && kill -9 $$$$; sleep 9', Exit.MACHINE,
+         "error: process 0: killed by signal 9; see the machine's log (out of memory?)\n"),
+    ],
+)  # fmt: skip
+def test_it_ends_as_the_first_process_that_failed(shell, code, line):
+    done = Script(TORCHRUN, *ONE_NODE, shell).end()
+    assert (done.returncode, done.stderr) == (code, line)
+
+
+def test_a_stop_signal_reaches_the_processes(tmp_path):
+    wait = f'trap "touch {tmp_path}/stopped-$RANK; exit 75" USR1; touch {tmp_path}/up-$RANK; '
+    script = Script(TORCHRUN, *ONE_NODE, f"{wait} while true; do sleep 0.1; done")
+    script.wait_until(lambda: len([*tmp_path.glob("up-*")]) == 2)
+    script.kill(signal.SIGUSR1)
+    done = script.end()
+    assert (done.returncode, done.stderr) == (Exit.STOPPED, "")
+    assert len([*tmp_path.glob("stopped-*")]) == 2
