@@ -24,6 +24,7 @@ from ke_t5.config.gin_config import SEARCH
 from ke_t5.errors import Exit
 from ke_t5.forms import FORMS, MODEL_FORMS
 from ke_t5.pipe import TaskRegistry, get_task
+from ke_t5.sample.models import sample_tokenizer_dir
 from ke_t5.task.task import UNCHECKED
 
 READMES = {"README.md": "ko", "README.en.md": "en"}
@@ -218,8 +219,7 @@ def test_your_own_model_and_task_train(found, user_folder, cache_dir, tmp_path):
 @pytest.mark.slow
 def test_the_pipe_alone(user_folder, cache_dir):
     """The guide's script, with a tokenizer of the sample."""
-    tokenizer = next(cache_dir.glob("sample-*/tokenizers/t5"))
-    shutil.copytree(tokenizer, user_folder / "tokenizer")
+    shutil.copytree(sample_tokenizer_dir(cache_dir, "t5"), user_folder / "tokenizer")
     done = run_script(user_folder / "try_pipe.py", folder=user_folder)
     assert done.returncode == 0, done.stderr
     assert "'input_ids': (3, " in done.stdout and "{'saved': 50.0}" in done.stdout
