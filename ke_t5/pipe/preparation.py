@@ -55,6 +55,17 @@ class Preparation:
              _library_versions(), _users_bindings()]
         )  # fmt: skip
 
+    def steps(self) -> tuple[list[Callable], list[Callable]]:
+        """The steps that need a data set, and those after them that can share one map."""
+        steps = [
+            inject(step, sequence_length=self.sequence_length, output_features=self.output_features)
+            for step in self.preprocessors
+        ]
+        last = len(steps)
+        while last > 0 and is_mapped(steps[last - 1]):
+            last -= 1
+        return steps[:last], steps[last:]
+
     @property
     def where(self) -> str:
         """The task and the split, for messages."""
@@ -85,6 +96,25 @@ def prepare(
     return datasets.Dataset.from_file(str(folder / DATA_FILE)), key
 
 
+def prepare_rows(preparation: Preparation, rows: Sequence[Mapping[str, Any]]) -> datasets.Dataset:
+    """The examples of a few rows with their `_id`, in memory: no file, no cache.
+
+    Raises:
+        UserError: a row is not what the steps expect.
+    """
+    import datasets
+
+    over_dataset, over_batches = preparation.steps()
+    batch = {name: [row[name] for row in rows] for name in rows[0]}
+    if over_dataset:
+        dataset = datasets.Dataset.from_dict(batch)
+        for step in over_dataset:
+            dataset = step(dataset)
+        batch = dataset[:]
+    examples = _finisher(preparation, run_steps(over_batches))(batch)
+    return datasets.Dataset.from_dict(examples, features=_arrow_features(preparation, examples))
+
+
 def _users_bindings() -> list[str]:
     """What gin binds in the user's functions: a step may be one of them, or call one."""
     bound = bindings.bound()
@@ -108,20 +138,10 @@ def _library_versions() -> tuple[str, ...]:
 
 def _write(preparation: Preparation, dataset: datasets.Dataset, *, file: Path, key: str) -> int:
     """Writes the examples to `file`, unless there are none, and returns their number."""
-    steps = [
-        inject(
-            step,
-            sequence_length=preparation.sequence_length,
-            output_features=preparation.output_features,
-        )
-        for step in preparation.preprocessors
-    ]
-    last = len(steps)
-    while last > 0 and is_mapped(steps[last - 1]):
-        last -= 1
-    for step in steps[:last]:
+    over_dataset, over_batches = preparation.steps()
+    for step in over_dataset:
         dataset = step(dataset)
-    run, features = run_steps(steps[last:]), dataset.features
+    run, features = run_steps(over_batches), dataset.features
     finish = _finisher(preparation, lambda batch: run(with_names(batch, features)))
     finish = _naming_rows(finish, dataset, where=preparation.where)
     one_by_one = (finish(dataset[i : i + 1]) for i in range(len(dataset)))

@@ -62,6 +62,8 @@ class Task:
         keep: further columns that decode, target and inputs need, as a schema in plain words.
         without_kept: what is scored instead if these are dropped (`--pass_only_model_io`), for
             display; the scores are then named `model_io_*`. Empty if nothing changes.
+        input_columns: columns of a row that the model's input is made of; empty: not known.
+        label_columns: those of the answer, which a row to be predicted lacks.
         labels: id -> label name, for models with labels.
         problem_type: as in transformers' configuration ("regression", ...).
         model_config: values of a new model's configuration, for the names that it knows.
@@ -84,6 +86,8 @@ class Task:
     inputs: Callable[[Example], str] | None = None
     keep: Mapping[str, Any] = field(default_factory=dict)
     without_kept: str = ""
+    input_columns: tuple[str, ...] = ()
+    label_columns: tuple[str, ...] = ()
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
     model_config: Mapping[str, Any] = field(default_factory=dict)

@@ -67,6 +67,7 @@ def classification(
     best: Monitor,
     fields: Mapping[str, str] | None = None,
     render: steps.Render | None = None,
+    input_columns: Sequence[str] = (),
     column: str = "label",
     generative: bool = True,
     generative_metrics: Sequence[Metric] | None = None,
@@ -77,6 +78,7 @@ def classification(
     Args:
         fields: name in KE-T5's text form -> column; two of them are a pair.
         render: how a row becomes segments, if not from its fields.
+        input_columns: the columns that `render` reads.
         generative_metrics: if they differ (text has no probabilities).
     """
     texts = tuple(fields.values()) if fields else ("sentence",)
@@ -88,6 +90,7 @@ def classification(
         partial(checks.known_labels, **of_row),
     )
     common: dict[str, Any] = {"best": best, "defaults": defaults, "row_checks": row_checks}
+    common |= {"input_columns": tuple(input_columns or texts), "label_columns": (column,)}
     inputs = partial(steps.add_inputs, render=render)
     register_classes(name, source, [inputs], **of_row, metric_fns=tuple(metrics), **common)
     if generative:
@@ -214,6 +217,7 @@ def similarity(
         partial(checks.has_columns, columns=(column,)),
     )
     common: dict[str, Any] = {"best": best, "defaults": defaults, "row_checks": row_checks}
+    common |= {"input_columns": tuple(fields.values()), "label_columns": (column,)}
     common["metric_fns"] = tuple(metrics)
     register(
         name,
@@ -259,6 +263,8 @@ def tagging(
         targets={"labels": Feature(pad=IGNORED, num_values=len(labels))},
         keep={"gold": ["string"], "offsets": [["int32"]]},
         **tags.of_tokens(labels),
+        input_columns=("text",),
+        label_columns=(column,),
         metric_fns=tuple(metrics),
         best=best,
         row_checks=tags.tag_checks(labels, column),
@@ -301,6 +307,7 @@ def reading(
         partial(has_types, columns=passages.ANSWER_COLUMNS),
     )
     common: dict[str, Any] = {"metric_fns": tuple(metrics), "best": best, "row_checks": row_checks}
+    common["label_columns"] = tuple(passages.ANSWER_COLUMNS)
     lengths = {**defaults.sequence_length, "inputs": window_length}
     _register_windows(
         name,
@@ -317,6 +324,7 @@ def reading(
             prefix=name,
             render=partial(steps.question_segments, with_context=with_context),
             counts=(passages.count_answers_cut_off,) if with_context else (),
+            input_columns=("question", "context") if with_context else ("question",),
             defaults=defaults,
             **common,
         )
@@ -333,6 +341,7 @@ def _register_windows(name: str, source: DataSource, **settings: Any) -> None:
         keep={**keep, "offsets": [["int32"]], "may_start": ["bool"]},
         without_kept="answers are compared as decoded tokens, with one right answer per question",
         inputs=passages.question_and_passage,
+        input_columns=("question", "context"),
         form="question_answering",
         target=passages.gold_references,
         **settings,
@@ -377,6 +386,8 @@ def summarization(
         SUMMARIES,
         prefix=name,
         render=partial(steps.article_segments, kind=kind),
+        input_columns=("article",),
+        label_columns=("summary",),
         metric_fns=tuple(metrics),
         best=best,
         row_checks=(

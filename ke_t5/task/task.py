@@ -51,7 +51,7 @@ from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
 from ke_t5.readers import klue, kor_corpora, korquad, label_sets, nikl
-from ke_t5.task import families, labels, metrics, steps, structured
+from ke_t5.task import families, labels, metrics, steps, structured, text
 
 ACCURACY, MACRO_F1 = metrics.accuracy, metrics.macro_f1
 TITLE, TEXT, SENTENCE = {"title": "title"}, {"text": "text"}, {"sentence": "text"}
@@ -208,7 +208,11 @@ def register_single_ones() -> None:
         "best": Monitor("micro_f1"),
         "defaults": Defaults(epochs=3),
     }
-    written = {"render": steps.relation_segments, "generative_metrics": WRITTEN_RELATION}
+    written = {
+        "render": steps.relation_segments,
+        "input_columns": text.RELATION_COLUMNS,
+        "generative_metrics": WRITTEN_RELATION,
+    }
     families.classification("klue_re", **written, **relations)
     structured.entity_pairs("klue_re_tk_idx", **relations)
     structured.dependencies(

@@ -20,6 +20,9 @@ SLOT_SEPARATOR = " | "  # in no slot value of the WoS ontology, as ", " and "=" 
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
+# What `relation` reads of a row.
+RELATION_COLUMNS = ("sentence", "subject", "object")
+
 Row = Mapping[str, Any]
 Span = tuple[int, int]
 

@@ -107,6 +107,23 @@ def null_score(windows: Sequence[Window], *, null_position: int = 0) -> float:
     )
 
 
+class AnswerText(str):
+    """The text of an answer, "" for none, which knows where it is in the passage.
+
+    Attributes:
+        span: half-open characters; None for no answer.
+    """
+
+    span: Span | None = None
+
+    @classmethod
+    def of(cls, answer: Answer) -> AnswerText:
+        """The text of an answer."""
+        text = cls(answer.text)
+        text.span = answer.start, answer.end
+        return text
+
+
 def best_answer(
     context: str,
     windows: Sequence[Window],
@@ -114,7 +131,7 @@ def best_answer(
     null_position: int | None = None,
     null_threshold: float = 0.0,
     **options: Any,
-) -> str:
+) -> AnswerText:
     """The text of the best answer over all windows, "" for none.
 
     Args:
@@ -125,12 +142,12 @@ def best_answer(
     """
     answers = best_answers(context, windows, **options)
     if not answers:
-        return ""
+        return AnswerText()
     if null_position is not None:
         margin = null_score(windows, null_position=null_position) - answers[0].score
         if margin > null_threshold:
-            return ""
-    return answers[0].text
+            return AnswerText()
+    return AnswerText.of(answers[0])
 
 
 def _best(logits: Sequence[float] | np.ndarray, num_best: int) -> np.ndarray:
