@@ -47,7 +47,7 @@ LINES = (
     "pipe sample.* task.families",
     "task.task task.writing config.run_config",
     "own_data.*",
-    "report.*",
+    "report.* serving.*",
     "recipes.*",
     "experiments.*",
     "commands.*",

@@ -155,6 +155,8 @@ def multilabel(
             partial(checks.has_texts, columns=tuple(fields.values())),
             partial(checks.known_labels, **of_row),
         ),
+        "input_columns": tuple(fields.values()),
+        "label_columns": (column,),
     }
     from_marks = partial(decoders.names_from_marks, labels=labels)
     register(

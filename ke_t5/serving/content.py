@@ -1,0 +1,151 @@
+"""What a prediction says: the label with all probabilities, entities with offsets, an answer with
+its place, in words that JSON has."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ke_t5.forms import FORMS
+from ke_t5.pipe.task import Task
+from ke_t5.task import decoders, spans, text
+
+Content = dict[str, Any]
+# Decimals of probabilities and numbers: more is noise of the hardware.
+DECIMALS = 6
+
+_KINDS = {
+    "sequence_classification": "label",
+    "entity_pair_classification": "label",
+    "multilabel_classification": "labels",
+    "multiple_choice": "choice",
+    "question_answering": "answer",
+    "dependency_parsing": "tree",
+}
+# What reads a model's text -> the kind of what it reads.
+_READERS: dict[Callable, str] = {
+    decoders.read_label: "label",
+    decoders.read_label_set: "labels",
+    text.text_to_number: "value",
+    text.text_to_answer: "answer",
+    text.text_to_state: "state",
+}
+
+
+def kind_of(task: Task) -> str:
+    """What a task's predictions are: "label", "labels", "choice", "value", "entities", "answer",
+    "tree", "state" or "text"."""
+    form = FORMS[task.form]
+    if form.predicts_tags:
+        return "entities"
+    if task.problem_type == "regression":
+        return "value"
+    if not form.generates:
+        return _KINDS[task.form]
+    read = getattr(task.decode, "keywords", {}).get("read")
+    while isinstance(read, functools.partial):
+        read = read.func
+    return _READERS.get(read, "text") if read is not None else "text"
+
+
+def content_of(
+    task: Task, row: Mapping[str, Any], line: Mapping[str, Any], scores: Any = None
+) -> Content:
+    """A prediction's content.
+
+        label     {"label", "score", "probabilities": {label: probability}}
+        labels    {"labels": [label], "probabilities": {label: probability}}
+        choice    {"choice": index from 0, "text", "score", "probabilities": [probability]}
+        value     {"value": number}
+        entities  {"entities": [{"text", "label", "start", "end"}]}, half-open characters
+        answer    {"answer", "start", "end"}, characters of the passage; "" and null for none
+        tree      {"words": [{"word", "head", "relation"}]}, head 0 is the root
+        state     {"state": ["domain-slot-value"]}
+        text      {"text"}
+
+    What a model has written has no probabilities; "text" is then what it wrote, if that is another
+    thing than the prediction, which is null if it could not be read.
+
+    Args:
+        row: the columns of the task that the model has read.
+        line: what `predictions.jsonl` would say of it.
+        scores: what decoding returned beside the prediction.
+    """
+    kind, prediction = kind_of(task), line["prediction"]
+    content = _MAKERS[kind](task, row, prediction, scores)
+    for written in line.get("sequences", [])[:1]:
+        content.setdefault("text", written)
+    if FORMS[task.form].generates and "score" in line:
+        content["score"] = round(line["score"], DECIMALS)
+    return content
+
+
+def _label(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    if task.labels is None or not _is_list(scores) or len(scores) != len(task.labels):
+        return {"label": prediction}
+    named = _named(task.labels, scores)
+    return {"label": prediction, "score": named.get(prediction), "probabilities": named}
+
+
+def _labels(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    if task.labels is None or not _is_list(scores):
+        return {"labels": prediction}
+    return {"labels": prediction, "probabilities": _named(task.labels, scores)}
+
+
+def _choice(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    content: Content = {"choice": prediction}
+    if _is_list(scores) and isinstance(prediction, int):
+        rounded = [round(score, DECIMALS) for score in scores]
+        content |= {"score": rounded[prediction], "probabilities": rounded}
+    return content
+
+
+def _value(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    return {"value": None if prediction is None else round(prediction, DECIMALS)}
+
+
+def _entities(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    # Predictions have a tag per visible character (see `spans.drop_spaces`).
+    places = [i for i, character in enumerate(row["text"]) if character != " "]
+    entities = []
+    for first, end, label in spans.entity_spans(prediction):
+        start, stop = places[first], places[end - 1] + 1
+        one = {"text": row["text"][start:stop], "label": label, "start": start, "end": stop}
+        entities.append(one)
+    return {"entities": entities}
+
+
+def _answer(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    if FORMS[task.form].generates:
+        return {"answer": prediction}
+    start, end = getattr(prediction, "span", None) or (None, None)
+    return {"answer": str(prediction), "start": start, "end": end}
+
+
+def _tree(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    words = zip(row["words"], prediction["heads"], prediction["relations"], strict=True)
+    return {"words": [{"word": w, "head": head, "relation": name} for w, head, name in words]}
+
+
+def _state(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    return {"state": prediction}
+
+
+def _text(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    return {"text": prediction}
+
+
+_MAKERS = {
+    "label": _label, "labels": _labels, "choice": _choice, "value": _value, "entities": _entities,
+    "answer": _answer, "tree": _tree, "state": _state, "text": _text,
+}  # fmt: skip
+
+
+def _is_list(scores: Any) -> bool:
+    return isinstance(scores, (list, tuple))
+
+
+def _named(labels: Sequence[str], scores: Sequence[float]) -> dict[str, float]:
+    return {name: round(score, DECIMALS) for name, score in zip(labels, scores, strict=True)}

@@ -1,0 +1,298 @@
+"""Loads what a training has left: an export, or a run with its best checkpoint, ready to predict.
+
+torch and transformers are imported inside the functions: what is wrong with the folder or the task
+is known before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.config.gin_config import Configuration
+from ke_t5.config.resume import BEST, LAST, ResumeRequest
+from ke_t5.errors import Exit, UserError
+from ke_t5.lookup.choice import choose_model
+from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights, saved_class
+from ke_t5.lookup.loader import check_form, check_model_name, choose_form, load_model
+from ke_t5.lookup.task_record import TaskRecord, read_record
+from ke_t5.lookup.tokenizer_fit import fit_tokenizer, register_type
+from ke_t5.pipe import EvaluationHelper, Mixture, Task, get_task
+from ke_t5.pipe.mixture import MixtureRegistry
+from ke_t5.pipe.task import TaskRegistry
+from ke_t5.seals import check_folder
+from ke_t5.serving.predictor import VOCABULARY, Predictor
+from ke_t5.task.utils import get_vocabulary
+from ke_t5.train.settings import get_fit_settings
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+SEED = 42  # that of a test, for tasks whose generation samples
+
+
+@dataclass(frozen=True)
+class Found:
+    """A trained model on the disk.
+
+    Attributes:
+        folder: with configuration and tokenizer, of an export with the weights too.
+        run: the run's folder; None for an export.
+        where: the flag that names it.
+        record: what it says of its task; None from an earlier version.
+    """
+
+    folder: Path
+    run: Path | None
+    where: str
+    record: TaskRecord | None
+
+
+def load_predictor(
+    folder: str | Path,
+    *,
+    task: str | None = None,
+    model_name: str | None = None,
+    resume: ResumeRequest | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    precision: str = "auto",
+) -> Predictor:
+    """The model of an exported folder or a run, which answers for rows.
+
+    Args:
+        task: its name; default: what the folder says.
+        model_name: as the flag of a training; default: the class that the weights were saved by.
+        resume: which checkpoint of a run; default: the best, or the last without one.
+        device: "cpu", "cuda", "cuda:1"; default: a GPU if there is one.
+        batch_size: rows per batch; default: the task's own.
+        precision: "fp32", "bf16", or "auto": bf16 if the GPU has it.
+
+    Raises:
+        UserError: no model, another task than the model's, or no such device.
+    """
+    from torch import nn
+
+    found = find_model(folder)
+    known = find_task(found, task)
+    pretrained = find_pretrained(found.folder, where=found.where)
+    if found.run is None:
+        require_weights(pretrained, where=found.where)
+    name = _model_name(found, pretrained, known, model_name)
+    known = known.in_form(_form(found, known, name))
+    check_labels(pretrained, known)
+    bind_tokenizer(found, pretrained)
+    target = _device(device)
+    model = _load_weights(_built(found, known, name), found, resume)
+    nn.Module.to(model, target)  # transformers types its own `to` for 8-bit models only
+    settings = _settings_of(found, known)
+    helper = EvaluationHelper(known, seed=SEED, **_generation(known, settings.get("generation")))
+    if helper.is_teacher_forced:
+        helper = EvaluationHelper(known, seed=SEED, model_fn="generate")
+    helper.check(model)
+    return Predictor(
+        known,
+        model,
+        helper,
+        lengths={**known.defaults.sequence_length, **settings.get("sequence_length", {})},
+        vocabulary=str(found.folder),
+        batch_size=batch_size or known.defaults.batch_size,
+        fit=dataclasses.replace(get_fit_settings(), precision=precision),
+    )
+
+
+# ---------------------------------------------------------------------------------- what is there
+
+
+def find_model(folder: str | Path) -> Found:
+    """The export or the run in a folder, its small files checked.
+
+    Raises:
+        UserError: it is neither.
+    """
+    folder = Path(folder).expanduser()
+    if (folder / "model" / "config.json").is_file():
+        where = f"--run {folder}"
+        is_sealed = _run_facts(folder).get("sealed") is True
+        check_folder(folder / "model", where="--run", is_sealed=is_sealed)
+        return Found(folder / "model", folder, where, read_record(folder / "model"))
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        runs = sorted(path.parent.parent for path in folder.glob("*/*/model/config.json"))
+        fix = f"did you mean {runs[0]}?" if runs else "give an exported folder, or a run's"
+        what = "neither an export nor a run"
+        raise UserError(what, f"--hf_path {folder}", fix, Exit.CHECKPOINT)
+    find_pretrained(folder, where="--hf_path")  # raises if there is nothing, or it was changed
+    return Found(folder, None, "--hf_path", read_record(folder))
+
+
+def _run_facts(run: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def find_task(found: Found, name: str | None) -> Task:
+    """The task of that name, or the one that the model was trained on.
+
+    Raises:
+        UserError: nobody says which, it is not registered, or it is a mixture of several.
+    """
+    record = found.record
+    name = name or (record.task if record else None) or _older_name(found)
+    if name is None:
+        what = "does not say which task it was trained on"
+        raise UserError(what, _place(found), "add --task NAME", Exit.CHECKPOINT)
+    is_known = name in {*TaskRegistry.names(), *MixtureRegistry.names()}
+    if not is_known and record and record.task == name and record.modules:
+        fix = f"add --module_import {' --module_import '.join(record.modules)}"
+        raise UserError("a task of the user's own", f"--task {name}", fix)
+    task = get_task(name)
+    if isinstance(task, Mixture):
+        members = ", ".join(member.name for member in task.members)
+        raise UserError(f"a mixture of {members}", f"--task {name}", "name one of these")
+    return task
+
+
+def _older_name(found: Found) -> str | None:
+    """The task as folders of earlier versions say it; None if they do not."""
+    if found.run is not None:
+        name = _run_facts(found.run).get("task")
+        return name if isinstance(name, str) else None
+    config = json.loads((found.folder / "config.json").read_text(encoding="utf-8"))
+    names = [*(config.get("task_specific_params") or {})]
+    return names[0] if len(names) == 1 and names[0] in TaskRegistry.names() else None
+
+
+def _place(found: Found) -> str:
+    return found.where if found.run else f"{found.where} {found.folder}"
+
+
+# -------------------------------------------------------------------------------------- the model
+
+
+def _model_name(found: Found, pretrained: Pretrained, task: Task, given: str | None) -> str:
+    """The name of the class, as `load_model` takes it.
+
+    Raises:
+        UserError: the weights were saved by another class than the one that is known here.
+    """
+    if given is not None:
+        return given
+    saved = saved_class(pretrained)
+    if found.run is not None:
+        saved = saved or _run_facts(found.run).get("model_name")
+    chosen = choose_model(task.form, pretrained, where=found.where).model_name if not saved else ""
+    name = saved or chosen
+    is_ours = ":" not in name or name.startswith("transformers:")
+    if not is_ours:
+        what = f"its weights were saved by {name}, a class of the user's own"
+        fix = f"add --model_name {name} if you trust that code"
+        raise UserError(what, _place(found), fix, Exit.CHECKPOINT)
+    return name
+
+
+def _form(found: Found, task: Task, model_name: str) -> str:
+    recorded = found.record.form if found.record else None
+    return recorded if recorded in task.forms else choose_form(model_name, *task.forms)
+
+
+def check_labels(pretrained: Pretrained, task: Task) -> None:
+    """Raises UserError if the model's labels are not the task's."""
+    names = pretrained.config.get("id2label")
+    if task.labels is None or not isinstance(names, dict):
+        return
+    known = [names[key] for key in sorted(names, key=int)]
+    if known != list(task.labels):
+        what = f"the model answers {', '.join(map(str, known[:4]))}, {task.name} has "
+        what += ", ".join(task.labels[:4])
+        fix = "name the task that it was trained on"
+        raise UserError(what, f"--task {task.name}", fix, Exit.CHECKPOINT)
+
+
+def bind_tokenizer(found: Found, pretrained: Pretrained) -> None:
+    """Makes the folder's tokenizer the one of the tasks, and fits it to the model."""
+    register_type(pretrained.config["model_type"])
+    Configuration.of([]).with_binding(VOCABULARY, str(found.folder), found.where)
+    for line in fit_tokenizer(get_vocabulary(), pretrained.config, where=_place(found)):
+        logger.info(line)
+
+
+def _built(found: Found, task: Task, name: str) -> PreTrainedModel:
+    from ke_t5.models.build import build_model
+
+    check_model_name(name)
+    model_class = load_model(name)
+    check_form(model_class, task.form)
+    labels: dict[str, Any] = {}
+    if task.labels is not None:
+        labels["id2label"] = dict(enumerate(task.labels))
+        labels["label2id"] = {name: i for i, name in enumerate(task.labels)}
+    if task.problem_type is not None and task.labels is not None:
+        labels["problem_type"] = task.problem_type
+    model, note = build_model(
+        model_class,
+        found.folder,
+        from_scratch=found.run is not None,
+        seed=SEED,
+        task_config=labels,
+        tokenizer=get_vocabulary(),
+        new_head=False,
+        where=found.where if found.run is None else "--run",
+    )
+    if found.run is None:
+        logger.info(note)
+    return model
+
+
+def _load_weights(
+    model: PreTrainedModel, found: Found, resume: ResumeRequest | None
+) -> PreTrainedModel:
+    """The model with the weights of a run's checkpoint; an export has brought its own."""
+    if found.run is None:
+        return model
+    from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint
+
+    weights = found.run / "weights"
+    has_best = (weights / "best.json").exists()
+    checkpoint = find_checkpoint(weights, resume or (BEST if has_best else LAST))
+    if checkpoint is None:
+        what = "no complete checkpoint"
+        raise UserError(what, found.where, "train first, or name an export", Exit.CHECKPOINT)
+    load_checkpoint(checkpoint, model=model)
+    logger.info("predicting with %s", checkpoint)
+    return model
+
+
+def _settings_of(found: Found, task: Task) -> Mapping[str, Any]:
+    members = found.record.members if found.record else {}
+    return members.get(task.name, {})
+
+
+def _generation(task: Task, recorded: Any) -> dict[str, Any]:
+    return dict(recorded) if isinstance(recorded, dict) else {}
+
+
+def _device(name: str | None) -> torch.device:
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fix = "write cpu, cuda, or cuda:1"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"no such device ({reason:.60})", f"--device {name}", fix) from error
+    return device

@@ -1,0 +1,181 @@
+"""A model that answers: rows in, predictions out, in order and in bounded memory.
+
+Rows become examples by the task's own steps, and examples predictions by the evaluation that
+scores a split: what a test writes into `predictions.jsonl` for a row is what is answered here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.config.gin_config import Configuration
+from ke_t5.distributed import Ranks
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import EvaluationHelper, Examples, Task, evaluate
+from ke_t5.pipe.preparation import Preparation, prepare_rows
+from ke_t5.pipe.rows import ROW_ID
+from ke_t5.serving.content import content_of, kind_of
+from ke_t5.serving.rows import FIX, unlabelled
+from ke_t5.train.settings import FitSettings, autocast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+VOCABULARY = "ke_t5.task.utils.get_vocabulary.vocab_name"
+# Rows are sorted by length in windows of so many batches, or so many rows if these are more.
+WINDOW_BATCHES, WINDOW_ROWS = 8, 256
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a row.
+
+    Attributes:
+        value: of the type of the task's gold, as in `predictions.jsonl`.
+        content: the same for people and programs, ready for JSON (see `serving.content`).
+        error: why there is no prediction; None if there is one.
+    """
+
+    value: Any = None
+    content: dict[str, Any] = field(default_factory=dict)
+    error: UserError | None = None
+
+
+class OneProcess(Ranks):
+    """The only process, which evaluates with all of its threads."""
+
+    @contextmanager
+    def evaluation_threads(self) -> Iterator[None]:
+        """As many as there are: nobody else has to compute the same digits."""
+        yield
+
+
+class Predictor:
+    """A model with its task and tokenizer (see `serving.loading.load_predictor`).
+
+    Args:
+        model: on its device.
+        lengths: tokens of `inputs` and `targets`.
+        vocabulary: the folder of the tokenizer.
+        batch_size: rows per batch.
+        fit: which has the precision.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: PreTrainedModel,
+        helper: EvaluationHelper,
+        *,
+        lengths: Mapping[str, int],
+        vocabulary: str,
+        batch_size: int,
+        fit: FitSettings,
+    ) -> None:
+        import torch
+
+        self.task, self.model, self.helper = task, model, helper
+        self.kind, self.batch_size, self.lengths = kind_of(task), batch_size, dict(lengths)
+        self.device = next(model.parameters()).device
+        self._vocabulary, self._fit = vocabulary, fit
+        self._ranks = OneProcess(0, 1, self.device, torch.get_num_threads())
+
+    @property
+    def window(self) -> int:
+        """How many rows are in memory together."""
+        return max(WINDOW_ROWS, WINDOW_BATCHES * self.batch_size)
+
+    def __call__(self, rows: Iterable[Row], *, keep_errors: bool = False) -> Iterator[Prediction]:
+        """Yields the prediction of each row, in order; rows without a label are what it expects,
+        and labels are not read.
+
+        Args:
+            rows: by the names of the task's columns (`Task.input_columns`).
+            keep_errors: whether a row at fault gets a prediction that says so.
+
+        Raises:
+            UserError: a row at fault, by its number from 0.
+        """
+        rows, done = iter(rows), 0
+        while window := list(itertools.islice(rows, self.window)):
+            predictions = self._window(window)
+            for number, prediction in enumerate(predictions, done):
+                if prediction.error is not None and not keep_errors:
+                    raise at_place(prediction.error, f"row {number}")
+                yield prediction
+            done += len(window)
+
+    def _window(self, rows: Sequence[Row]) -> list[Prediction]:
+        Configuration.of([]).with_binding(VOCABULARY, self._vocabulary, "the model's own")
+        predictions: dict[int, Prediction] = {}
+        known: dict[int, dict[str, Any]] = {}
+        for number, row in enumerate(rows):
+            try:
+                known[number] = {**unlabelled(self.task, row), ROW_ID: number}
+            except UserError as error:
+                predictions[number] = Prediction(error=error)
+        examples, faults = self._examples(list(known.values()))
+        predictions |= {number: Prediction(error=error) for number, error in faults.items()}
+        if examples is not None:
+            predictions |= self._predicted(examples, known)
+        return [predictions[number] for number in range(len(rows))]
+
+    def _examples(self, rows: list[dict]) -> tuple[Examples | None, dict[int, UserError]]:
+        """The examples of the rows, and why some of them have none."""
+        faults: dict[int, UserError] = {}
+        try:
+            dataset = prepare_rows(self._preparation, rows) if rows else None
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, UserError) and error.exit_code != Exit.DATA:
+                raise
+            sound = []
+            for row in rows:
+                try:
+                    prepare_rows(self._preparation, [row])
+                    sound.append(row)
+                except UserError as error:
+                    faults[row[ROW_ID]] = error
+                except (KeyError, TypeError, ValueError) as error:
+                    faults[row[ROW_ID]] = self._unprepared(error)
+            dataset = prepare_rows(self._preparation, sound) if sound else None
+        if dataset is None:
+            return None, faults
+        return Examples(dataset, self.task.output_features), faults
+
+    def _unprepared(self, error: Exception) -> UserError:
+        what = f"{self.task.name} cannot read it ({type(error).__name__}: {error!s:.80})"
+        return UserError(what, "row", "give the columns that the task reads", Exit.DATA)
+
+    @property
+    def _preparation(self) -> Preparation:
+        task = self.task
+        steps, features, keep = task.preprocessors, task.output_features, task.keep
+        return Preparation(task.name, "rows", steps, features, keep, self.lengths)
+
+    def _predicted(self, examples: Examples, rows: Mapping[int, Row]) -> dict[int, Prediction]:
+        evaluated = evaluate(
+            self.helper,
+            self.model,
+            examples,
+            batch_size=self.batch_size,
+            ranks=self._ranks,
+            autocast=lambda: autocast(self._fit, self.device),
+        )
+        pairs = zip(evaluated.predictions, evaluated.row_scores, strict=True)
+        return {
+            line["id"]: Prediction(
+                line["prediction"], content_of(self.task, rows[line["id"]], line, scores)
+            )
+            for line, scores in pairs
+        }
+
+
+def at_place(error: UserError, place: str) -> UserError:
+    """The error of a row, which is at that place."""
+    return UserError(error.what, place, error.fix or FIX, error.exit_code)

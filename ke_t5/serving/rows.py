@@ -1,0 +1,158 @@
+"""Rows to be predicted: whatever a table, a command line or a page has, as the task's columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ke_t5.composition import compose
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe.task import Task
+from ke_t5.task import checks
+from ke_t5.task.text import RELATION_COLUMNS
+
+Row = Mapping[str, Any]
+FIX = "fix that row or leave it out"
+ROLES = ("user", "sys")  # of a dialogue's turns, in turn
+
+
+def columns_of(task: Task) -> tuple[str, ...]:
+    """The columns that a row needs; () if the task does not say."""
+    return task.input_columns
+
+
+def unlabelled(task: Task, row: Row) -> dict[str, Any]:
+    """The row with the task's columns alone, its texts composed, and without a label.
+
+    Raises:
+        UserError: a column is missing, or is not what the task reads; it names no row.
+    """
+    if not task.input_columns:
+        return {**{name: compose_all(value) for name, value in row.items()}, **_no_label(task)}
+    values = {name: _value(task, name, row) for name in task.input_columns}
+    for role in ("subject", "object"):
+        if role in values and values.get("sentence") is not None:
+            values[role] = _entity(values["sentence"], values[role], role)
+    return {**values, **_no_label(task)}
+
+
+def _no_label(task: Task) -> dict[str, None]:
+    return dict.fromkeys(task.label_columns)
+
+
+def compose_all(value: Any) -> Any:
+    """A value with its texts composed."""
+    if isinstance(value, str):
+        return compose(value)
+    if isinstance(value, list):
+        return [compose_all(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: compose_all(item) for name, item in value.items()}
+    return value
+
+
+def _value(task: Task, name: str, row: Row) -> Any:
+    if name not in row:
+        known = ", ".join(map(str, row))
+        raise _wrong(f"there is no column {name!r} among {known:.60}", "name it with --text_column")
+    value = compose_all(row[name])
+    read = _STRUCTURED.get(name)
+    if read is not None:
+        return read(value)
+    if not isinstance(value, str):
+        raise _wrong(f"column {name!r} contains {value!r:.40}, expected text")
+    if not value.strip() and name in _never_blank(task):
+        raise _wrong(f"column {name!r} contains no text")
+    return value
+
+
+def _never_blank(task: Task) -> tuple[str, ...]:
+    """The columns in which a blank text is no text, as the task's checks say."""
+    found = []
+    for check in task.row_checks:
+        keywords = getattr(check, "keywords", {})
+        if getattr(check, "func", None) is checks.has_texts and "may_be_blank" in keywords:
+            found += keywords["columns"]
+    return tuple(found)
+
+
+def _words(value: Any) -> list[str]:
+    """The words of a sentence: a list, or a text with spaces."""
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
+        raise _wrong(f"column 'words' contains {value!r:.40}, expected words")
+    if not words:
+        raise _wrong("column 'words' contains no word")
+    return words
+
+
+def _history(value: Any) -> list[dict[str, str]]:
+    """The turns of a dialogue: records of role and text, or texts (lines of one text) that the
+    user begins."""
+    turns: Any = _from_json(value)
+    turns = turns.splitlines() if isinstance(turns, str) else turns
+    if not isinstance(turns, list) or not turns or turns == [""]:
+        raise _wrong(f"column 'history' contains {value!r:.40}, expected turns")
+    if all(isinstance(turn, str) for turn in turns):
+        spoken = [turn for turn in turns if turn.strip()]
+        return [{"role": ROLES[i % 2], "text": turn} for i, turn in enumerate(spoken)]
+    for turn in turns:
+        if not (isinstance(turn, dict) and {"role", "text"} <= set(turn)):
+            raise _wrong(f"turn {turn!r:.40} has no role and text")
+    return turns
+
+
+def _record(value: Any) -> Any:
+    return _from_json(value)
+
+
+def _from_json(value: Any) -> Any:
+    """What a cell of a table says in JSON; any other text stays."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+_STRUCTURED: dict[str, Callable[[Any], Any]] = {
+    "words": _words,
+    "history": _history,
+    "subject": _record,
+    "object": _record,
+}
+
+
+def _entity(sentence: str, value: Any, role: str) -> Any:
+    """An entity's place, which a word has if it is in the sentence."""
+    if isinstance(value, str):
+        start = sentence.find(value) if value else -1
+        if start < 0:
+            raise _wrong(f"the {role} {value!r:.40} is not in the sentence")
+        return {"word": value, "start": start, "end": start + len(value)}
+    if isinstance(value, Mapping) and {"start", "end"} <= set(value):
+        return dict(value)
+    raise _wrong(f"the {role} is {value!r:.40}, expected a word of the sentence")
+
+
+def from_texts(task: Task, texts: Sequence[str]) -> dict[str, Any]:
+    """The row of a task whose columns have these texts, in the task's order.
+
+    Raises:
+        UserError: there are more or fewer texts than columns.
+    """
+    names = task.input_columns
+    if len(names) == len(texts):
+        return dict(zip(names, texts, strict=True))
+    wanted = ", ".join(names) or "columns of its own"
+    what = f"{len(texts)} text(s) given, but {task.name} reads {wanted}"
+    fix = "give --text and --text_pair" if len(names) == 2 else "give a file with --input"
+    if names == RELATION_COLUMNS:
+        fix = "give a file with these columns"
+    raise UserError(what, "--text", fix)
+
+
+def _wrong(what: str, fix: str = FIX) -> UserError:
+    return UserError(what, "row", fix, Exit.DATA)
