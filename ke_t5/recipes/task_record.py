@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 from ke_t5.config.run_config import RunConfig
 from ke_t5.lookup.task_record import TaskRecord
-from ke_t5.pipe import Mixture, Task
+from ke_t5.own_data import own_data_of
 from ke_t5.recipes.record import versions
 from ke_t5.seals import class_title
 
 
 def task_record(config: RunConfig, model_class: type) -> TaskRecord:
     """The record of a run's task, with the lengths and the generation that are in force."""
-    members = {}
+    members, own = {}, own_data_of(config.task)
     for task in config.task.members:
         generation = config.generation[task.name]
         members[task.name] = {
@@ -27,13 +24,7 @@ def task_record(config: RunConfig, model_class: type) -> TaskRecord:
         config.task.form,
         class_title(model_class),
         members,
-        own_data=own_data_of(config.task),
+        own_data=None if own is None else own.to_json(),
         modules=tuple(config.flags.get("module_import") or ()),
         versions=versions(),
     )
-
-
-def own_data_of(task: Task | Mixture) -> dict[str, Any] | None:
-    """How the task was made by flags; None for a task of the registry."""
-    own_data = getattr(getattr(task, "source", None), "own_data", None)
-    return None if own_data is None else dataclasses.asdict(own_data)

@@ -21,8 +21,9 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.choice import choose_model
 from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights, saved_class
 from ke_t5.lookup.loader import check_form, check_model_name, choose_form, load_model
-from ke_t5.lookup.task_record import TaskRecord, read_record
+from ke_t5.lookup.task_record import RECORD, TaskRecord, read_record
 from ke_t5.lookup.tokenizer_fit import fit_tokenizer, register_type
+from ke_t5.own_data import OwnData, register
 from ke_t5.pipe import EvaluationHelper, Mixture, Task, get_task
 from ke_t5.pipe.mixture import MixtureRegistry
 from ke_t5.pipe.task import TaskRegistry
@@ -149,6 +150,8 @@ def find_task(found: Found, name: str | None) -> Task:
         UserError: nobody says which, it is not registered, or it is a mixture of several.
     """
     record = found.record
+    if record and record.own_data and name in (None, record.task):
+        return register(OwnData.from_json(record.own_data, str(found.folder / RECORD)))
     name = name or (record.task if record else None) or _older_name(found)
     if name is None:
         what = "does not say which task it was trained on"

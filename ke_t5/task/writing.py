@@ -45,6 +45,8 @@ def text_to_text(
         dataclasses.replace(SUMMARIES, write=write, gold=write),
         prefix=name,
         render=partial(steps.field_segments, fields=fields),
+        input_columns=tuple(fields.values()),
+        label_columns=(column,),
         metric_fns=tuple(metrics),
         best=best,
         row_checks=(
