@@ -8,8 +8,9 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ke_t5.config.flags import FLAGS, LAUNCH_FLAGS
 from ke_t5.errors import UserError, nearest
-from ke_t5.programs import ONE_COMMAND
+from ke_t5.programs import COMMAND_NAMES, ONE_COMMAND
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,9 +69,13 @@ class ScriptParser(Parser):
     argparse knows the flags, too, for the completion of a shell.
     """
 
-    def __init__(self, name: str, read: Callable[..., Namespace]) -> None:
-        super().__init__(name, "")
+    def __init__(self, script: str, read: Callable[..., Namespace]) -> None:
+        super().__init__(COMMAND_NAMES[script], "")
         self._read = read
+        for flag in FLAGS + LAUNCH_FLAGS:
+            if script in flag.scripts and flag.name != "debug":
+                said = flag.help.replace("%", "%%")
+                self.add_argument(f"--{flag.name}", metavar=flag.metavar, help=said)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The script's namespace; see `ke_t5.config.flags.parse`."""

@@ -6,11 +6,12 @@ from argparse import ArgumentParser, Namespace
 
 from ke_t5.commands.arguments import ScriptParser
 from ke_t5.config.flags import parse_test
+from ke_t5.programs import TEST
 
 
 def parser() -> ArgumentParser:
     """The parser of its words."""
-    return ScriptParser("test", parse_test)
+    return ScriptParser(TEST, parse_test)
 
 
 def main(flags: Namespace) -> None:

@@ -6,11 +6,12 @@ from argparse import ArgumentParser, Namespace
 
 from ke_t5.commands.arguments import ScriptParser
 from ke_t5.config.flags import parse_train
+from ke_t5.programs import TRAIN
 
 
 def parser() -> ArgumentParser:
     """The parser of its words."""
-    return ScriptParser("train", parse_train)
+    return ScriptParser(TRAIN, parse_train)
 
 
 def main(flags: Namespace) -> None:
