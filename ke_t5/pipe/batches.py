@@ -8,6 +8,8 @@ any number of processes sees the same global batches.
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -38,6 +40,9 @@ class BatchPlan:
         examples_per_epoch: of a mixture, (examples, examples per epoch) of each member; the
             members' examples follow one another.
         window: batches in a window that is sorted by length; 1 is random order.
+        earlier: (updates, batch_size) until which the run had other batches, if it was resumed
+            with another batch size. What is left of the epoch then is cut anew: each row comes once
+            per epoch all the same. Not with `batch_tokens`.
     """
 
     input_lengths: np.ndarray
@@ -47,6 +52,7 @@ class BatchPlan:
     seed: int
     examples_per_epoch: tuple[tuple[int, int], ...] = ()
     window: int = WINDOW_BATCHES
+    earlier: tuple[tuple[int, int], ...] = ()
     # A cache: cutting by tokens takes seconds for a million rows, and both the number of steps and
     # the batches themselves need it; 4 bytes per row and epoch.
     _by_tokens: dict[int, list[np.ndarray]] = field(
@@ -56,8 +62,17 @@ class BatchPlan:
     def num_batches(self, epoch: int) -> int:
         """How many global batches this epoch has; constant time without `batch_tokens`."""
         if self.batch_tokens is None:
-            return -(-len(self.input_lengths) // self.batch_size)
+            return sum(count for _, count in self._parts(epoch))
         return len(self.epoch(epoch))
+
+    def num_steps(self, num_epochs: int) -> int:
+        """How many global batches these epochs have."""
+        if self.batch_tokens is not None:
+            return sum(map(self.num_batches, range(num_epochs)))
+        begun = min(num_epochs, len(self._earlier_parts))
+        return sum(map(self.num_batches, range(begun))) + (
+            (num_epochs - begun) * self.num_batches(len(self._earlier_parts))
+        )
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The positions of each global batch of this epoch, in order."""
@@ -68,19 +83,51 @@ class BatchPlan:
             self._by_tokens[epoch] = [batch.astype(np.int32) for batch in batches]
         return self._by_tokens[epoch]
 
+    def _parts(self, epoch: int) -> list[tuple[int, int]]:
+        """(batch size, number of batches) of each part of an epoch: one, unless the batch size was
+        changed in it."""
+        if epoch < len(self._earlier_parts):
+            return self._earlier_parts[epoch]
+        return [(self.batch_size, -(-len(self.input_lengths) // self.batch_size))]
+
+    @functools.cached_property
+    def _earlier_parts(self) -> list[list[tuple[int, int]]]:
+        """The parts of the epochs that began before the batch size was what it is now."""
+        epochs, step, left = [], 0, 0
+        for end, size in self.earlier:
+            while step < end:
+                if not left:
+                    epochs.append([])
+                    left = len(self.input_lengths)
+                count = min(-(-left // size), end - step)
+                epochs[-1].append((size, count))
+                left, step = max(0, left - count * size), step + count
+        if left:
+            epochs[-1].append((self.batch_size, -(-left // self.batch_size)))
+        return epochs
+
     def _ordered(self, epoch: int) -> list[np.ndarray]:
         generator = np.random.default_rng([self.seed, epoch])
         order = generator.permutation(self._epoch_positions(epoch))
+        parts = [(0, None)] if self.batch_tokens is not None else self._parts(epoch)
         batches: list[np.ndarray] = []
-        for window in self._windows(order):
-            batches += [window[i] for i in generator.permutation(len(window))]
+        for size, count in parts:
+            made: list[np.ndarray] = []
+            for window in self._windows(order, size):
+                made += [window[i] for i in generator.permutation(len(window))]
+            batches += made[:count]
+            if len(parts) > 1:
+                order = _without(order, made[:count])
         # The rows of a batch are shuffled too: ranks and micro-batches get similar lengths.
         return [generator.permutation(batch) for batch in batches]
 
-    def _windows(self, order: np.ndarray) -> Iterator[list[np.ndarray]]:
-        """The batches of each window, sorted by length."""
+    def _windows(self, order: np.ndarray, size: int) -> Iterator[list[np.ndarray]]:
+        """The batches of each window, sorted by length.
+
+        Args:
+            size: rows of a batch, unless they are counted by tokens.
+        """
         if self.batch_tokens is None:
-            size = self.batch_size
             for start in range(0, len(order), size * self.window):
                 pool = order[start : start + size * self.window]
                 pool = pool[self._by_length(pool)]
@@ -154,6 +201,18 @@ class BatchPlan:
             batches.append(pool[start:end])
             start = end
         return batches
+
+
+def _without(order: np.ndarray, batches: list[np.ndarray]) -> np.ndarray:
+    """The positions of an order that are in none of the batches; one that comes twice, as in a
+    mixture it may, is left out as often as it is in them."""
+    seen = Counter(np.concatenate(batches).tolist())
+    keep = np.ones(len(order), dtype=bool)
+    for i, position in enumerate(order.tolist()):
+        if seen[position] > 0:
+            seen[position] -= 1
+            keep[i] = False
+    return order[keep]
 
 
 @dataclass(frozen=True)

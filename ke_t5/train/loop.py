@@ -103,15 +103,13 @@ def count_steps(plan: BatchPlan, num_epochs: int) -> int:
     Raises:
         UserError: more passes than can be cut into batches of tokens, each differently.
     """
-    if plan.batch_tokens is None:
-        return plan.num_batches(0) * num_epochs
-    if num_epochs > MOST_EPOCHS_BY_TOKENS:
+    if plan.batch_tokens is not None and num_epochs > MOST_EPOCHS_BY_TOKENS:
         raise UserError(
             f"is more than {MOST_EPOCHS_BY_TOKENS}, the most with get_batches.batch_tokens",
             f"--epochs {num_epochs}",
             "give fewer, or leave get_batches.batch_tokens out",
         )
-    return sum(plan.num_batches(epoch) for epoch in range(num_epochs))
+    return plan.num_steps(num_epochs)
 
 
 def epoch_of(plan: BatchPlan, step: int) -> tuple[int, bool]:
