@@ -150,29 +150,33 @@ def _machine_error(error: OSError, weights: Path, needed: int) -> UserError:
     return UserError(what, str(weights), fix, Exit.MACHINE)
 
 
-def find_checkpoint(weights: Path, resume: ResumeRequest) -> Path | None:
+def find_checkpoint(
+    weights: Path, resume: ResumeRequest, *, is_checked: bool = True
+) -> Path | None:
     """The whole checkpoint that --resume means, its hashes checked.
 
     Args:
         resume: the last one, the best, "auto" (the last whole one, None if there is none), or
             the one at a path.
+        is_checked: whether to check the hashes, which takes seconds for a large model.
 
     Raises:
         UserError: exit 4, there is none, or it is damaged. Never with "auto", which warns of each
             damaged one that it skips.
     """
     if resume.mode is ResumeMode.AUTO:
-        return _last_complete(weights)
+        return _last_complete(weights, is_checked=is_checked)
     if resume.path is None:
         pointer = "best" if resume.mode is ResumeMode.BEST else "last"
         path = _pointed(weights, pointer, f"--resume {resume}")
     else:
         path = _by_path(weights, resume.path)
-    _check(path)
+    if is_checked:
+        _check(path)
     return path
 
 
-def _last_complete(weights: Path) -> Path | None:
+def _last_complete(weights: Path, *, is_checked: bool) -> Path | None:
     checkpoints = list_checkpoints(weights)
     try:
         last = read_pointer(weights, "last")
@@ -182,7 +186,7 @@ def _last_complete(weights: Path) -> Path | None:
     last = max(checkpoints, default=0) if last is None else last
     # Steps beyond the last one are of a run that was taken back to an earlier checkpoint.
     for step in sorted(checkpoints, key=lambda step: (step > last, -step)):
-        fault = find_fault(checkpoints[step])
+        fault = find_fault(checkpoints[step]) if is_checked else None
         if fault is None:
             return checkpoints[step]
         logger.warning("--resume auto skips %s: %s", checkpoints[step], fault)

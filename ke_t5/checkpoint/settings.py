@@ -10,16 +10,25 @@ SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 # What the first version did; its checkpoints do not say so.
 EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
+GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
+EARLIER_BATCHES = "earlier global batches (until step, rows)"
 EARLY_STOPPING, MODEL_CODE = "fit.early_stopping", "code of the model"
 # A run may go on with another value of these, but not without a word.
 REPORTED = (EARLY_STOPPING, MODEL_CODE)
 
 
-def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
+def check_unchanged(
+    before: dict[str, Any], now: dict[str, Any], *, step: int | None = None, where: str
+) -> None:
     """Raises UserError for the first setting that has changed.
 
     A checkpoint of an older version of this package may not know all of them.
+
+    Args:
+        step: of the checkpoint. From it on the global batch may be another, if `now` says so.
     """
+    if step is not None and [step, before.get(GLOBAL_BATCH)] in (now.get(EARLIER_BATCHES) or []):
+        before = {**before, **{name: now[name] for name in (GLOBAL_BATCH, EARLIER_BATCHES)}}
     # Without the flag, older versions wrote null.
     before = {**EARLIER, **before, "--schedule": before.get("--schedule") or "constant"}
     for name, value in now.items():
@@ -27,7 +36,12 @@ def check_unchanged(before: dict[str, Any], now: dict[str, Any], *, where: str) 
             continue  # config.gin of a run has what "auto" came to
         if name in before and before[name] != value and name not in REPORTED:
             fix = "resume with the settings of the run, or start a new one without --resume"
-            if name == WINDOW:
+            if name == GLOBAL_BATCH:
+                fix = (
+                    "resume with the same, accept it with --allow_batch_change, or start a new run "
+                    "without --resume"
+                )
+            elif name == WINDOW:
                 fix = (
                     f"add --gin_param {WINDOW}={before[name]}, or start a new run without --resume"
                 )

@@ -209,6 +209,8 @@ FLAGS = (
          Minutes(15), TRAIN),
     Flag(RESULTS, "resume", resume, "true|auto|best|PATH",
          "true: the last checkpoint; auto: the last if there is one", alone="true"),
+    Flag(RESULTS, "allow_batch_change", boolean, "true|false",
+         "--resume with another global batch", False, TRAIN, "true"),
     Flag(RESULTS, "hf_path", hf_path, "DIR|default",
          "save_pretrained folder: written after training, read by a test", alone="default"),
     Flag(RESULTS, "submission", path, "FILE", "predictions in the benchmark's own form",

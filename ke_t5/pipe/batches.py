@@ -109,7 +109,8 @@ class BatchPlan:
     def _ordered(self, epoch: int) -> list[np.ndarray]:
         generator = np.random.default_rng([self.seed, epoch])
         order = generator.permutation(self._epoch_positions(epoch))
-        parts = [(0, None)] if self.batch_tokens is not None else self._parts(epoch)
+        by_tokens: list[tuple[int, int | None]] = [(0, None)]
+        parts = by_tokens if self.batch_tokens is not None else self._parts(epoch)
         batches: list[np.ndarray] = []
         for size, count in parts:
             made: list[np.ndarray] = []
@@ -121,7 +122,7 @@ class BatchPlan:
         # The rows of a batch are shuffled too: ranks and micro-batches get similar lengths.
         return [generator.permutation(batch) for batch in batches]
 
-    def _windows(self, order: np.ndarray, size: int) -> Iterator[list[np.ndarray]]:
+    def _windows(self, order: np.ndarray, size: int = 0) -> Iterator[list[np.ndarray]]:
         """The batches of each window, sorted by length.
 
         Args:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
 from ke_t5.checkpoint.settings import (
+    EARLIER_BATCHES,
     EARLY_STOPPING,
+    GLOBAL_BATCH,
     MODEL_CODE,
     SCHEDULE,
     WINDOW,
@@ -62,7 +64,9 @@ def restore(
     progress = checkpointer.load(checkpoint)
     config = keep_warmup(config, state, progress["fixed"], total=total)
     checkpointer.settings = settings | schedule_of(config)
-    check_unchanged(progress["fixed"], checkpointer.settings, where=str(checkpoint))
+    check_unchanged(
+        progress["fixed"], checkpointer.settings, step=progress["step"], where=str(checkpoint)
+    )
     for line in reported_changes(progress["fixed"], checkpointer.settings):
         logger.warning("--resume %s: %s", config.resume, line)
     check_schedule(
@@ -120,7 +124,8 @@ def fixed_settings(
         "share of each task (rows, rows in an epoch)": plan.examples_per_epoch or None,
         "validation data": "+".join(part.examples.content_hash() for part in valid),
         "--seed": config.seed,
-        "global batch (batch_size x processes x accumulate)": plan.batch_size,
+        GLOBAL_BATCH: plan.batch_size,
+        EARLIER_BATCHES: [list(part) for part in plan.earlier] or None,
         "get_batches.batch_tokens": plan.batch_tokens,
         WINDOW_UNIT: "rows" if plan.batch_tokens is None else "tokens",
         WINDOW: plan.window,

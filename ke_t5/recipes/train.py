@@ -117,6 +117,7 @@ def build_state(
     """The run's model, optimizer and schedule, and the order of its batches; in the configuration
     the learning rate and the schedule are those that suit the model."""
     # These import torch and transformers, which everything before has spared.
+    from ke_t5.recipes.batch_change import plan_of_run
     from ke_t5.recipes.modelling import (
         build_model,
         start_at_mean,
@@ -127,6 +128,7 @@ def build_state(
     module = build_model(config, ranks)
     start_at_mean(config, module, data.train)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
+    plan = plan_of_run(config, plan, ranks)
     unused = ranks.size > 1 and has_unused_parameters(module, data.train, ranks.device)
     num_steps = count_steps(plan, config.loop.epochs)
     config, optimizer = with_optimizer(config, module, num_steps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -150,3 +152,37 @@ def test_a_batch_is_shared_out_whole(num_ranks, num_parts):
 def test_evaluation_batches_are_fixed_and_longest_first():
     batches = evaluation_batches(np.array([3, 9, 5, 9, 1]), 2)
     assert [batch.tolist() for batch in batches] == [[1, 3], [2, 0], [4]]
+
+
+def rows_of(batches):
+    """The rows of each batch; their order in it does not matter."""
+    return [sorted(batch.tolist()) for batch in batches]
+
+
+def test_another_batch_size_leaves_what_was_seen_and_cuts_the_rest_of_the_epoch_anew():
+    before, after = plan(8, 1), plan(16, 1)
+    per_epoch = before.num_batches(0)
+    changed = dataclasses.replace(after, earlier=((per_epoch + 7, 8),))
+    assert rows_of(changed.epoch(0)) == rows_of(before.epoch(0))
+    assert rows_of(changed.epoch(1))[:7] == rows_of(before.epoch(1))[:7]
+    assert {len(batch) for batch in changed.epoch(1)[7:-1]} == {16}
+    assert sorted(sum(rows_of(changed.epoch(1)), [])) == list(range(len(LENGTHS)))
+    assert rows_of(changed.epoch(2)) == rows_of(after.epoch(2))
+    steps = [len(changed.epoch(epoch)) for epoch in range(4)]
+    assert [changed.num_batches(epoch) for epoch in range(4)] == steps
+    assert [changed.num_steps(epochs) for epochs in range(5)] == [sum(steps[:i]) for i in range(5)]
+    assert changed.num_steps(10**9) == sum(steps) + (10**9 - 4) * after.num_batches(0)
+
+
+def test_a_second_change_in_one_epoch_leaves_the_first():
+    once = dataclasses.replace(plan(16, 1), earlier=((3, 8),))
+    twice = dataclasses.replace(plan(4, 1), earlier=((3, 8), (5, 16)))
+    assert rows_of(twice.epoch(0))[:5] == rows_of(once.epoch(0))[:5]
+    assert sorted(sum(rows_of(twice.epoch(0)), [])) == list(range(len(LENGTHS)))
+
+
+def test_a_mixture_keeps_its_shares_when_the_batch_size_changes():
+    shares = {"examples_per_epoch": ((10, 40), (len(LENGTHS) - 10, len(LENGTHS) - 40))}
+    before, after = plan(8, 1, **shares), plan(16, 1, **shares)
+    changed = dataclasses.replace(after, earlier=((5, 8),))
+    assert sorted(sum(rows_of(changed.epoch(0)), [])) == sorted(sum(rows_of(before.epoch(0)), []))

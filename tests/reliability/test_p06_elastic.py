@@ -18,7 +18,8 @@ from support.toy_model import toy_model
 from support.training import one_rank, train
 
 from ke_t5.checkpoint.checkpointer import Checkpointer
-from ke_t5.checkpoint.checkpoints import load_checkpoint
+from ke_t5.checkpoint.checkpoints import load_checkpoint, read_progress
+from ke_t5.checkpoint.settings import EARLIER_BATCHES
 from ke_t5.errors import Exit
 from ke_t5.train import loop
 
@@ -179,6 +180,7 @@ def test_saved_and_resumed_on_one_two_and_four_processes(tally, notes, tmp_path)
 
 WORDS = ("--task", "klue_tc", *SMALL, "--epochs", 1, "--gin_param")
 PLAIN = "model.config={'dropout_rate': 0.0}"
+ROWS = 64  # of an epoch
 
 
 def run_command(size, batch, output, cache, *words):
@@ -229,3 +231,22 @@ def test_another_global_batch_is_refused_in_one_line(tmp_path, cache_dir):
     lines = "".join(process.stderr for process in done).splitlines()
     (line,) = [line for line in lines if line.startswith("error: ")]
     assert re.search(r"global batch \(.*\) was 16 and is 32 now; resume with", line)
+    assert "accept it with --allow_batch_change" in line
+
+
+def test_another_global_batch_is_accepted_and_remembered(tmp_path, cache_dir):
+    run_command(1, 16, tmp_path, cache_dir, "--max_steps", 1)
+    accept = ("--resume", "true", "--allow_batch_change")
+    (done,) = run_command(1, 24, tmp_path, cache_dir, *accept, "--max_steps", 2)
+    assert done.returncode == 0, done.stderr
+    said = "--allow_batch_change: 24 rows instead of 16 from step 2 on; the rest of the epoch"
+    assert said in done.stderr
+    # Without the flag, the run goes on with its new batch, and with no other.
+    (done,) = run_command(1, 16, tmp_path, cache_dir, "--resume", "true")
+    assert done.returncode == Exit.CHECKPOINT and "was 24 and is 16 now" in done.stderr
+    (done,) = run_command(1, 24, tmp_path, cache_dir, "--resume", "true")
+    assert done.returncode == 0, done.stderr
+    progress = read_progress(max(run_folder(tmp_path).glob("weights/step-*")))
+    assert progress["fixed"][EARLIER_BATCHES] == [[1, 16]]
+    # Each row was seen once: 16, then 24 at a time.
+    assert (progress["step"], progress["rows"]) == (1 + -(-(ROWS - 16) // 24), ROWS)
