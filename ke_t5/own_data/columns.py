@@ -19,6 +19,7 @@ USUAL = {
         target 라벨 레이블 감정 감성 분류 범주 의도 정답 점수 평점 유사도 tags tag ner_tags entities
         태그 개체 summary 요약""".split(),
 }
+_WORDS = {"text": "text", "text_pair": "second text", "label": "label"}
 TARGETS = "target summary answer output label 요약 정답 출력 답 번역 결과".split()
 
 
@@ -52,7 +53,7 @@ def chosen_columns(
     if len(missing) == len(left) == 1:
         columns[missing[0]] = left[0]
     elif missing:
-        what = f"which column is the {missing[0]}? it has {listed(names)}"
+        what = f"which column is the {_WORDS[missing[0]]}? it has {listed(names)}"
         raise UserError(what, f"{path}:1", f"add {flag_of(missing[0])} NAME", Exit.DATA)
     return {role: columns[role] for role in roles}
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ke_t5.errors import UserError
 from ke_t5.own_data.columns import flag_of, require_column
 from ke_t5.own_data.spec import OwnData
 from ke_t5.own_data.tagged import tagged_rows
@@ -17,7 +18,7 @@ from ke_t5.readers.encodings import encoding_of, report_once
 from ke_t5.readers.json_rows import json_rows, kind_of
 from ke_t5.readers.korquad import READING_COLUMNS, reading_row
 from ke_t5.readers.release import Row, records, take, take_optional
-from ke_t5.readers.streams import fault
+from ke_t5.readers.streams import OWN_FILE, fault
 from ke_t5.readers.table_files import read_table, table_format
 
 # The column with the line, or row of a workbook, on which a row begins.
@@ -35,6 +36,7 @@ ROLES = {
     "text2text": ("text", "label"),
 }
 _TYPES = {"multilabel": ["string"], "regression": "float64", "similarity": "float64"}
+_SQUAD = "write SQuAD's form: data, paragraphs, qas, answers with text and answer_start"
 _WHOLE_FORMS = (".jsonl", ".ndjson", ".parquet")
 
 
@@ -69,7 +71,7 @@ class Empties:
             report_once(f"{self.path}: {self.count} rows with an empty cell are left out")
             return
         line, column = self.first
-        more = f" (as in {self.count - 1} more rows)" if self.count > 1 else ""
+        more = f" (and in {self.count - 1} more)" if self.count > 1 else ""
         fix = 'fill it, or leave such rows out: --gin_param "own_data.skip_empty=True"'
         raise fault(f"{self.path}:{line}", f"{column!r:.60} is empty{more}", fix)
 
@@ -165,7 +167,7 @@ def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Ro
     """Questions of a file in SQuAD's form, or one a row with its passage (JSON lines, Parquet)."""
     suffix = table_format(path)
     if suffix not in (".json", *_WHOLE_FORMS):
-        raise fault(path, "not in SQuAD's form", "save it as JSON: data, paragraphs, qas, answers")
+        raise fault(path, f"reading does not read {suffix} files", _SQUAD)
     if suffix in _WHOLE_FORMS:
         for line, row in read_table(path, encoding=own.encoding):
             flat = {"id": str(line), **row, "answers": records(row.get("answers"))}
@@ -173,7 +175,7 @@ def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Ro
         return
     encoding = own.encoding or encoding_of(path)
     number = 0
-    for line, article in json_rows(path, "data", encoding=encoding):
+    for line, article in _articles(path, encoding):
         where = f"{path}:{line}"
         title = take_optional(article, "title", str, where)
         for paragraph in take(article, "paragraphs", list, where):
@@ -182,6 +184,15 @@ def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Ro
                 number += 1
                 flat = {"id": str(number), **question, "title": title, "context": context}
                 yield _question(flat, where, line, is_labelled)
+
+
+def _articles(path: Path, encoding: str) -> Iterator[tuple[int, Row]]:
+    """The articles of a file in SQuAD's form; a UserError for another form."""
+    try:
+        yield from json_rows(path, "data", encoding=encoding)
+    except UserError as error:
+        fix = _SQUAD if error.fix == OWN_FILE else error.fix
+        raise fault(error.where, error.what, fix) from None
 
 
 def _question(flat: Row, where: str, line: int, is_labelled: bool) -> Row:

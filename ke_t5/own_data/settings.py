@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,8 +75,7 @@ def load_own_data(
     Raises:
         UserError: with file and line, for what is wrong in the training file.
     """
-    files = {split: os.path.abspath(file) for split, file in files.items()}
-    own = OwnData(task, files, **options)
+    own = OwnData(task, dict(files), **options)
     own = own.replace(columns=_columns_of(own, dict(columns or {})))
     folders = Folders(None, cache or default_cache_dir())
     return with_labels(own, folders, name=task)
@@ -129,7 +127,6 @@ def own_data_for(
     options = {name: value for name, value in given.items() if value is not None}
     if stored is not None:
         _check_same(stored, asked, options, flags)
-        files = {split: os.path.abspath(file) for split, file in files.items()}
         return stored.replace(task=task, files={**stored.files, **files})
     if "train" not in files:
         what = "its data is a file of yours, and none is given"

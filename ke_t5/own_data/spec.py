@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,8 @@ class OwnData:
 
     Attributes:
         task: the task that it is for, one of `KIND_OF`: "classification", "tagging", ...
+        name: of the kind's first task, which its inputs begin with if answers are written; default:
+            the kind's own.
         files: split ("train", "validation", "test") -> file; may be empty for a trained model.
         columns: role ("text", "text_pair", "label") -> name of the file's column.
         labels: the names of the classes, or the types of entities, in the order of their ids.
@@ -51,6 +54,7 @@ class OwnData:
     sheet: str | None = None
     separator: str = ","
     skip_empty: bool = False
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.task not in KIND_OF:
@@ -70,9 +74,9 @@ class OwnData:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON has it."""
-        content = dataclasses.asdict(self)
-        return {**content, "files": dict(self.files), "labels": list(self.labels)}
+        """All of it as JSON has it, the files with their folders."""
+        files = {split: os.path.abspath(file) for split, file in self.files.items()}
+        return {**dataclasses.asdict(self), "files": files, "labels": list(self.labels)}
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> OwnData:

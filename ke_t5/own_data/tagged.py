@@ -161,7 +161,7 @@ def _conll(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence]
             units = []
         elif not (_is_comment(line, fields) or (number == 1 and has_header)):
             if len(fields) != len(names):
-                what = f"{len(fields)} columns, but {len(names)} in the first line"
+                what = f"expected {len(names)} columns as in the first line, found {len(fields)}"
                 fix = "write a token and its tag on each line, and an empty line after a sentence"
                 raise fault(f"{path}:{number}", what, fix)
             units.append((number, fields[text], None if label is None else fields[label]))
@@ -205,7 +205,7 @@ def _json(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence |
         if not all(isinstance(token, str) for token in text):
             raise fault(where, "a token is no text", "write the tokens in quotes")
         if label is not None and len(label) != len(text):
-            what = f"{len(text)} tokens, but {len(label)} tags"
+            what = f"the numbers of tokens and tags differ ({len(text)} and {len(label)})"
             raise fault(where, what, "give every token its tag")
         yield Sentence(line, text, label, [line] * len(text))
 

@@ -22,12 +22,13 @@ def register(own: OwnData, *, name: str | None = None) -> Task:
     """The task of own data, registered with those that share its kind (`_gen`).
 
     Args:
-        name: of the task of that kind; default: the kind's own. Variants end as the kind's do.
+        name: of the task of that kind; default: the data's. Variants end as the kind's do.
 
     Raises:
         ValueError: a task that is not one of own data has the name.
     """
-    name = name or own.kind
+    own = own.replace(name=name or own.name or own.kind)
+    name = own.name
     suffixes = [task.removeprefix(own.kind) for task in TASKS[own.kind]]
     for suffix in suffixes:
         _make_room(f"{name}{suffix}")

@@ -83,6 +83,11 @@ OF_BOTH = (
     "batch_size", "gin_file", "gin_param", "module_import", "sample",
 )  # fmt: skip
 
+# Those of data of the user's own, which a run keeps.
+OWN_DATA = (
+    "train_file", "valid_file", "test_file", "text_column", "text_pair_column", "label_column",
+)  # fmt: skip
+
 
 def next_commands(
     flags: Mapping[str, Any],
@@ -120,11 +125,11 @@ def next_commands(
         export = f"{words} --resume {last} --hf_path default"
         lines.append(f"  export  {train_program} {export}")
     if flags["sample"] and real_model is not None:
-        words = _words(flags, ["task", "model_name", "gin_file", "gin_param", "module_import"])
-        lines.append(
-            f"  real    {train_program} {words} --pre_trained_model {real_model}"
-            "   # for a raw release: --hf_data_dir DIR"
-        )
+        same = ["task", "model_name", *OWN_DATA, "gin_file", "gin_param", "module_import"]
+        words = _words(flags, same)
+        line = f"  real    {train_program} {words} --pre_trained_model {real_model}"
+        is_own = any(name in flags["given"] for name in OWN_DATA)
+        lines.append(line if is_own else f"{line}   # for a raw release: --hf_data_dir DIR")
     return "\n".join(lines)
 
 

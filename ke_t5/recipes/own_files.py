@@ -54,10 +54,10 @@ def _record(config: RunConfig, flags: Namespace) -> tuple[Any, Path]:
     run, resume, is_test = config.run, config.resume, not hasattr(flags, "epochs")
     if is_test and flags.hf_path:
         folder = config.export_folder
-        record = read_record(folder)
-        if record is not None and record.own_data:
-            return record.own_data, folder / RECORD
-        run = RunFolder.around(str(folder)) or run
+        run = RunFolder.around(str(folder))
+        if run is None:  # only a run has the names of its files
+            record = read_record(folder)
+            return record and record.own_data, folder / RECORD
     elif resume is not None and resume.path is not None:
         run = RunFolder.around(resume.path) or run
     elif resume is not None and resume.mode is ResumeMode.AUTO and not run.has_checkpoint():

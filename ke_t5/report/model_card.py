@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.forms import FORMS
+from ke_t5.own_data import own_data_of
 from ke_t5.seals import MARK
 from ke_t5.task.inputs import input_form
 
@@ -86,7 +87,8 @@ def _metadata(config: RunConfig, scores: Mapping[str, float]) -> str:
     pipeline = FORMS[config.task.form].pipeline
     if pipeline is not None and _has_pipeline(pipeline):
         lines.append(f"pipeline_tag: {pipeline}")
-    lines.append(f"datasets: [{config.sources}]")
+    if own_data_of(config.task) is None:
+        lines.append(f"datasets: [{config.sources}]")
     if scores:
         lines.append(f"metrics: [{', '.join(scores)}]")
     lines.append(f"tags: [{config.task.name}, ke_t5]")

@@ -41,7 +41,7 @@ def test_labels_columns_and_files_are_stored(output):
     config = json.loads((run / "hf" / "config.json").read_text())
     assert list(config["id2label"].values()) == list(own.labels)
     exported = json.loads((run / "hf" / "ke_t5.json").read_text())["own_data"]
-    assert OwnData.from_json(exported, "ke_t5.json") == own
+    assert OwnData.from_json(exported, "ke_t5.json") == own.replace(files={})
 
 
 def test_a_test_and_a_resume_repeat_nothing(output, cache_dir, tmp_path):
