@@ -1,0 +1,212 @@
+"""Rows of own files: those of the releases' own readers, and what each format and scheme gives."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.errors import UserError
+from ke_t5.own_data import OwnData, load_own_data, register
+from ke_t5.own_data.rows import LINE, own_rows
+from ke_t5.own_data.source import OwnFiles, sorted_labels
+from ke_t5.pipe import Folders
+from ke_t5.pipe.splits import default_split, resolve_split
+from ke_t5.readers.encodings import report_once
+from ke_t5.readers.klue_tsv import ner_rows
+from ke_t5.readers.korquad import reading_rows
+from ke_t5.readers.streams import table
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str, name: str) -> Path:
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def said(caplog):
+    report_once.cache_clear()
+    logging.getLogger("ke_t5").propagate = True
+    caplog.set_level(logging.INFO, logger="ke_t5")
+    return lambda: [record.getMessage().rpartition("/")[2] for record in caplog.records]
+
+
+def rows_of(path, own, split="train"):
+    """The rows without their lines."""
+    return [
+        {name: x for name, x in row.items() if name != LINE} for row in own_rows(own, path, split)
+    ]
+
+
+def loaded(task, path, cache, **settings):
+    return load_own_data(task, cache=cache, files={"train": str(path)}, **settings)
+
+
+def test_entities_of_klue_are_those_of_its_reader(sample_data, cache_dir, said):
+    path = sample_data / "klue_benchmark/klue-ner-v1.1/klue-ner-v1.1_dev.tsv"
+    own = loaded("tagging", path, cache_dir)
+    assert own.columns == {"text": "1", "label": "2"}
+    assert own.labels == ("DT", "LC", "OG", "PS", "QT", "TI")
+    expected = [{"text": x["text"], "tags": x["tags"]} for x in ner_rows(path, "dev")]
+    assert rows_of(path, own) == expected
+    assert any("rows; entities: " in line for line in said())
+
+
+def test_questions_of_korquad_are_those_of_its_reader(sample_data, cache_dir):
+    path = sample_data / "KorQuAD/KorQuAD_v1.0_dev.json"
+    own = loaded("reading", path, cache_dir)
+    assert not own.may_be_impossible
+    expected = list(reading_rows(path, "validation", id_key="id"))
+    assert rows_of(path, own) == expected
+    assert register(own).in_form("question_answering").metric_fns[0].names == ("exact_match", "f1")
+
+
+def test_questions_may_stand_one_a_row_and_have_no_answer(write, cache_dir):
+    answered = {"question": "수도는?", "answers": {"text": ["서울"], "answer_start": [0]}}
+    no_answer = {"question": "강은?", "is_impossible": True}
+    rows = [{"context": "서울은 수도", **one} for one in (answered, no_answer)]
+    path = write("".join(json.dumps(row) + "\n" for row in rows), "qa.jsonl")
+    own = loaded("reading", path, cache_dir)
+    assert own.may_be_impossible
+    first, second = rows_of(path, own)
+    assert (first["answers"], first["guid"]) == ([{"text": "서울", "start": 0}], "1")
+    assert (second["answers"], second["is_impossible"]) == ([], True)
+
+
+def test_scores_of_korsts_are_those_of_its_table(sample_data, cache_dir, said):
+    path = sample_data / "KorSTS/sts-train.tsv"
+    own = loaded("similarity", path, cache_dir)
+    assert own.columns == {"text": "sentence1", "text_pair": "sentence2", "label": "score"}
+    expected = [
+        {"text": x["sentence1"], "text_pair": x["sentence2"], "label": float(x["score"])}
+        for _, x in table(path, ("score", "sentence1", "sentence2"))
+    ]
+    assert rows_of(path, own) == expected
+    assert said()[0] == (
+        "sts-train.tsv: columns: text 'sentence1', text_pair 'sentence2', label 'score' "
+        "(--text_column, --text_pair_column, --label_column: others)"
+    )
+
+
+IOB2 = ["B-LC", "I-LC", "I-LC", "I-LC", "O", "B-PS"]
+SCHEMES = {
+    "IOB2": "서울\tB-LC\n시\tI-LC\n김\tB-PS\n",
+    "IOB1": "서울\tI-LC\n시\tI-LC\n김\tI-PS\n",
+    "BIOES": "서울\tB-LC\n시\tE-LC\n김\tS-PS\n",
+    "BILOU": "서울\tB-LC\n시\tL-LC\n김\tU-PS\n",
+    "spaces": "서울 B-LC\n시 I-LC\n김 B-PS\n",
+    "more columns, comments": "# id 1\n서울\tNNP\tB-LC\n시\tNNG\tI-LC\n김\tNNP\tB-PS\n",
+    "header": "토큰\t태그\n서울\tB-LC\n시\tI-LC\n김\tB-PS\n",
+}
+
+
+@pytest.mark.parametrize("content", SCHEMES.values(), ids=SCHEMES)
+def test_schemes_of_tags(write, cache_dir, content, said):
+    path = write(f"{content}\n", "a.conll")
+    own = loaded("tagging", path, cache_dir)
+    assert own.labels == ("LC", "PS")
+    assert list(own_rows(own, path, "train"))[0] == {
+        "text": "서울 시 김", "tags": IOB2, "line": 2 if content[0] in "#토" else 1,
+    }  # fmt: skip
+    repaired = "a.conll: 2 entities begin with I- or E-, read as B-"
+    assert (repaired in said()) == content.startswith("서울\tI-LC")
+
+
+def test_tags_of_json_rows(write, cache_dir):
+    entities = {"글": "서울 시 김", "개체": [
+        {"start": 0, "end": 4, "label": "LC"}, {"start": 5, "end": 6, "label": "PS"},
+    ]}  # fmt: skip
+    tokens = {"tokens": ["서울", "시", "김"], "tags": ["B-LC", "E-LC", "S-PS"]}
+    for row, columns in ((entities, {"text": "글", "label": "개체"}), (tokens, {})):
+        path = write(json.dumps(row), "a.jsonl")
+        own = loaded("tagging", path, cache_dir, columns=columns)
+        assert rows_of(path, own) == [{"text": "서울 시 김", "tags": IOB2}]
+        bare = write(json.dumps({own.columns["text"]: row[own.columns["text"]]}), "b.jsonl")
+        assert rows_of(bare, own, "test") == [{"text": "서울 시 김", "tags": None}]
+    characters = write("서\tB-LC\n울\tI-LC\n \tO\n김\tB-PS\n", "c.tsv")
+    (row,) = rows_of(characters, loaded("tagging", characters, cache_dir))
+    assert row == {"text": "서울 김", "tags": ["B-LC", "I-LC", "O", "B-PS"]}
+    only_tokens = write("서울\n시\n", "d.tsv")
+    own = OwnData("tagging", columns={"text": "1", "label": "2"})
+    assert rows_of(only_tokens, own, "test") == [{"text": "서울 시", "tags": None}]
+
+
+def test_several_labels_in_a_cell(write, cache_dir):
+    path = write('글,값\n가,"욕설, 성별"\n나,성별\n', "a.csv")
+    own = loaded("multilabel", path, cache_dir, columns={"text": "글", "label": "값"})
+    assert own.labels == ("성별", "욕설")
+    assert [row["label"] for row in rows_of(path, own)] == [["욕설", "성별"], ["성별"]]
+    lists = write('{"글": "가", "값": ["욕설", "성별"]}\n{"글": "나", "값": []}\n', "a.jsonl")
+    assert [row["label"] for row in rows_of(lists, own)] == [["욕설", "성별"], []]
+    bars = write("글\t값\n가\t욕설|성별\n", "a.tsv")
+    assert rows_of(bars, own.replace(separator="|"))[0]["label"] == ["욕설", "성별"]
+
+
+def test_labels_of_json_are_as_typed(write, cache_dir):
+    rows = [{"text": f"글 {label}", "label": label} for label in (1, 1.0, True)]
+    path = write("".join(json.dumps(row) + "\n" for row in rows), "a.jsonl")
+    own = loaded("classification", path, cache_dir)
+    assert own.labels == ("1", "1.0", "true")
+    assert sorted_labels(["10", "9", "001"]) == ("001", "9", "10")
+
+
+def test_empty_cells_may_be_left_out(write, cache_dir, said):
+    path = write("글,값\n가,1\n,1\n나,2\n다,\n", "a.csv")
+    own = loaded("classification", path, cache_dir, skip_empty=True)
+    assert [row["text"] for row in rows_of(path, own)] == ["가", "나"]
+    assert "a.csv: 2 rows with an empty cell are left out" in said()
+    assert said()[-1] == "a.csv: 2 rows; labels: 1 1, 2 1"
+
+
+def test_equal_texts_stay_on_one_side_of_the_cut(write, cache_dir):
+    path = write("글,값\n" + "".join(f"글 {i % 40},{i % 2}\n" for i in range(120)), "a.csv")
+    task = register(loaded("classification", path, cache_dir))
+    folders = Folders(None, cache_dir)
+    sides = []
+    for purpose in ("train", "validation"):
+        spec = default_split(task.source, folders, purpose)
+        ((_, ids, _),) = resolve_split(spec, task.source, folders, task.rows)
+        texts = task.rows("train", folders).dataset["text"]
+        sides.append({texts[int(i)] for i in ids})
+    assert len(sides[0]) + len(sides[1]) == 40 and not sides[0] & sides[1] and sides[1]
+
+
+def test_a_changed_file_or_column_is_read_anew(write, cache_dir):
+    folders, content = Folders(None, cache_dir), "글,값,둘\n가,1,3\n나,2,4\n"
+    path = write(content, "a.csv")
+    own = loaded("classification", path, cache_dir, columns={"label": "값"})
+    rows = OwnFiles(own, "x").rows("train", folders)
+    assert OwnFiles(own, "x").rows("train", folders).key == rows.key
+    write(content.replace("가", "다"), "a.csv")
+    other = OwnFiles(own, "x").rows("train", folders)
+    assert other.key != rows.key and other.dataset["text"][0] == "다"
+    second = own.replace(columns={"text": "글", "label": "둘"}, labels=())
+    assert OwnFiles(second, "x").rows("train", folders).dataset["label"][0] == "3"
+
+
+def test_own_data_is_kept_as_json():
+    own = OwnData("tagging", {"train": "/a.tsv"}, {"text": "1"}, labels=("LC",), name="names")
+    content = json.loads(json.dumps({**own.to_json(), "later": 1}))
+    assert OwnData.from_json(content, "run.json") == own
+    for broken in ([], {"task": "x"}, {**content, "labels": [1]}, {**content, "files": 3}):
+        with pytest.raises(UserError, match=r"run.json: no record of own data \(.*\); take"):
+            OwnData.from_json(broken, "run.json")
+
+
+def test_names_of_tasks(write, cache_dir):
+    own = loaded("classification_gen", write("글,값\n가,1\n나,2\n", "a.csv"), cache_dir)
+    assert register(own).name == "classification_gen"
+    task = register(own, name="reviews")
+    assert (task.name, task.form, task.source.own_data.name) == (
+        "reviews_gen", "seq2seq", "reviews",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="no task of own data 'clasification'; did you mean"):
+        OwnData("clasification")
+    with pytest.raises(ValueError, match="already registered"):
+        register(own, name="klue_tc")
