@@ -20,6 +20,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("train", "trains and validates a model on a task", "ke_t5.commands.train"),
     Command("test", "scores a model on a split of a task", "ke_t5.commands.test"),
+    Command("inspect", "looks at data before it is trained on", "ke_t5.commands.inspect"),
     Command("compare", "compares two models on the same rows", "ke_t5.commands.compare"),
     Command("report", "writes the page of a run: curves, scores, cost", "ke_t5.commands.report"),
 )

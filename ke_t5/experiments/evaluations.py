@@ -120,7 +120,8 @@ def _of_predictions(place: Path, task_name: str | None) -> Side:
     lines, row_scores = read_predictions(place)
     labelled = [i for i, line in enumerate(lines) if line["gold"] is not None]
     columns = [[lines[i][side] for i in labelled] for side in ("gold", "prediction")]
-    scores = compute_scores(task, *columns, [row_scores[i] for i in labelled if row_scores])
+    of_labelled = [row_scores[i] for i in labelled] if row_scores else []
+    scores = compute_scores(task, columns[0], columns[1], of_labelled)
     unparsable = sum(prediction is None for prediction in columns[1])
     evaluated = Evaluated(scores, len(lines), len(labelled), unparsable, lines, row_scores)
     return Side(place, task, place.stem, place.stem, _checked(evaluated))

@@ -69,14 +69,14 @@ def _hash(data: bytes) -> int:
 
 
 def _text_hashes(task: Task, examples: Examples) -> Iterator[tuple[int, int]]:
-    for text in _texts(task, examples):
+    for text in row_texts(task, examples):
         exact = _hash(text.encode("utf-8", "surrogatepass"))
         folded = " ".join(unicodedata.normalize("NFC", text).split())
         same = folded == text
         yield exact, exact if same else _hash(folded.encode("utf-8", "surrogatepass"))
 
 
-def _texts(task: Task, examples: Examples) -> Iterator[str]:
+def row_texts(task: Task, examples: Examples) -> Iterator[str]:
     """What each row's text is for people; its token ids if the task keeps no text."""
     column_names = set(examples.dataset.column_names)
     names = [name for name, kind in task.keep.items() if kind in ("string", ["string"])]

@@ -266,3 +266,48 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
     if len(names) > 1 or panel.mark is not None:
         axes.legend(frameon=False, fontsize=8)
+
+
+@_as_png
+def lengths_png(
+    histograms: Sequence[tuple[str, Sequence[int], Sequence[float]]],
+    *,
+    limit: int | None,
+    title: str,
+) -> Figure:
+    """Lengths in tokens as shares of the rows: (name, counts, edges) of each split, and where they
+    are cut if some are longer."""
+    figure, axes = _axes(7.2, 3.2, title=title)
+    longest = max(edges[-1] for _, _, edges in histograms)
+    for colour, (name, counts, edges) in zip((BLUE, ORANGE, GREEN) * 9, histograms, strict=False):
+        shares = np.asarray(counts) / max(1, sum(counts)) * 100
+        axes.stairs(shares, edges, color=colour, fill=True, alpha=0.25)
+        axes.stairs(shares, edges, color=colour, label=name)
+    if limit is not None and limit <= 1.2 * longest:
+        axes.axvline(limit, color=INK, linewidth=1, linestyle="--", label=f"cut at {limit}")
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("% of the rows")
+    axes.yaxis.grid(visible=True, color=GRID)
+    axes.legend(frameon=False)
+    return figure
+
+
+@_as_png
+def shares_png(
+    names: Sequence[str], shares: Sequence[tuple[str, Sequence[float]]], *, title: str
+) -> Figure:
+    """Bars of the shares (percent) of each name in each split: (split, shares in the names'
+    order)."""
+    figure, axes = _axes(7.2, 0.34 * len(names) + 1.3, title=title)
+    places = np.arange(len(names))
+    height = 0.8 / len(shares)
+    for i, (split, values) in enumerate(shares):
+        colour = (BLUE, ORANGE, GREEN)[i % 3]
+        axes.barh(places + (i + 0.5) * height - 0.4, values, height, color=colour, label=split)
+    axes.set_yticks(places, drawable(names, names))
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel("%")
+    axes.xaxis.grid(visible=True, color=GRID)
+    axes.spines["left"].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=len(shares), frameon=False)
+    return figure

@@ -39,7 +39,8 @@ def _text_lines(section: Section) -> list[str]:
     lines = [section.title]
     if section.rows:
         shown = section.rows[: section.most_lines]
-        lines += _aligned([section.head, *shown], section.numbers)
+        heads = [section.head] if section.head else []
+        lines += _aligned([*heads, *shown], section.numbers)
         if len(section.rows) > len(shown):
             lines.append(f"  {len(section.rows) - len(shown)} more on the page")
     return [*lines, *(f"  {note}" for note in section.notes)]

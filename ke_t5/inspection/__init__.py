@@ -1,0 +1,1 @@
+"""What one looks at before training: rows, labels, lengths, losses, duplicates."""
