@@ -49,7 +49,7 @@ LINES = (
     "own_data.*",
     "report.* serving.*",
     "recipes.*",
-    "experiments.*",
+    "experiments.* inspection.*",
     "commands.*",
     "cli",
     "train_ddp test_ddp __main__",
@@ -126,7 +126,7 @@ def test_a_room_that_stands_alone(room, others):
 
 def test_only_the_commands_and_what_they_run_import_a_recipe():
     users = {name for name, imports in arrows().items() if "recipes" in map(room_of, imports)}
-    assert {room_of(name) for name in users} == {"recipes", "experiments", "commands"}
+    assert {room_of(name) for name in users} == {"recipes", "experiments", "inspection", "commands"}
     assert all(arrows()[name] == {"cli"} for name in (*SCRIPTS, "__main__"))
 
 

@@ -18,7 +18,7 @@ from ke_t5.experiments.changes import Change, Changes, changes
 from ke_t5.experiments.evaluations import Side, check_same_rows, pairs_of, read_side
 from ke_t5.experiments.paired import Difference, differences
 from ke_t5.recipes import console
-from ke_t5.recipes.folders import write_page
+from ke_t5.recipes.folders import check_page, write_page
 from ke_t5.recipes.prepare import set_up_logging
 from ke_t5.report import figures, html, tables
 from ke_t5.report.error_analysis import entities_of, wrong_words
@@ -213,6 +213,7 @@ def main(flags: Namespace) -> None:
     """`ke-t5 compare`: prints the comparison, and writes the page."""
     set_up_logging(debug=flags.debug)
     import_modules(flags.module_import)
+    check_page(flags.html)
     first, second = Path(flags.first), Path(flags.second)
     found = compare_runs(first, second, split=flags.split, task_name=flags.task)
     if flags.json:

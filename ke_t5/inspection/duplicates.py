@@ -99,10 +99,11 @@ def find_duplicates(splits: Sequence[SplitTexts]) -> Duplicates:
     is_relabelled = _are_relabelled(first[near_places], rows)
     # Those with other labels first: they say most.
     order = np.argsort(~is_relabelled, kind="stable")[:NUM_SHOWN]
-    shown = [
-        NearPair(*(rows.row(int(first[place])) for place in near.pairs[i][:2]), near.pairs[i][2])
-        for i in order.tolist()
-    ]
+    shown = []
+    for i in order.tolist():
+        one, other, likeness = near.pairs[i]
+        pair = rows.row(int(first[one])), rows.row(int(first[other]))
+        shown.append(NearPair(pair[0], pair[1], likeness))
     return Duplicates(
         equal_within={
             split.part.name: len(split.texts) - len(np.unique(split.hashes[:, FOLDED]))

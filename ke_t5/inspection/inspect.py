@@ -17,7 +17,7 @@ from ke_t5.pipe import Task, get_dataset
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
 from ke_t5.recipes.early_checks import check_lengths, check_splits
-from ke_t5.recipes.folders import write_page
+from ke_t5.recipes.folders import check_page, write_page
 from ke_t5.recipes.model_origin import use_tokenizer
 from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.task_splits import TaskSplit
@@ -39,6 +39,7 @@ def main(flags: Namespace, *, as_json_text: bool, page: str | None) -> None:
         page: where to write a page.
     """
     config = prepare(flags)
+    check_page(page)
     check_splits(config)
     config = with_tokenizer(config)
     check_lengths(config)

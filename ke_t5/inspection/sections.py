@@ -138,10 +138,8 @@ def _label_notes(labelled: Sequence[SplitFacts], names: Sequence[str]) -> list[s
     counts = [count for count in first.labels.values() if count]
     notes = []
     if first.label_kind != "answer" and len(counts) > 1 and max(counts) > SKEWED * min(counts):
-        notes.append(
-            f"{first.name}: the most frequent is {max(counts) / min(counts):,.0f} times as frequent "
-            "as the rarest"
-        )
+        times = f"{max(counts) / min(counts):,.0f} times"
+        notes.append(f"{first.name}: the most frequent is {times} as frequent as the rarest")
     for one in labelled[1:]:
         unseen = [name for name in names if one.labels.get(name) and not first.labels.get(name)]
         if unseen:
@@ -251,7 +249,7 @@ def _near(twice: Duplicates, longest: int) -> Section:
         for pair in twice.near
         for one, likeness in ((pair.first, f"{pair.likeness:.2f}"), (pair.second, ""))
     ]
-    notes = [f"{twice.num_near_relabelled:,} nearly equal pairs have different labels"]
+    notes = [f"nearly equal pairs with different labels: {twice.num_near_relabelled:,}"]
     head = ["row", "gold", "text", "likeness"]
     return Section("Nearly equal texts", head, rows, (3,), notes if rows else ["none"])
 
@@ -262,7 +260,7 @@ def _suspects(twice: Duplicates, longest: int) -> Section:
         for group in twice.suspects
         for row in group
     ]
-    note = f"{twice.num_suspects:,} texts have several labels, in {twice.num_suspect_rows:,} rows"
+    note = f"texts with several labels: {twice.num_suspects:,}, in {twice.num_suspect_rows:,} rows"
     title = "Suspected label noise: equal text, other label"
     return Section(
         title, ["row", "gold", "text"], rows, (), [note if rows else "none"], "full", most_lines=40
@@ -301,10 +299,10 @@ def findings(found: Inspection) -> list[str]:
             if share > 0.01:
                 lines.append(f"{split.name}: {100 * share:.1f} % of {column} are unknown tokens")
         if split.num_empty:
-            lines.append(f"{split.name}: {split.num_empty:,} rows have no text")
+            lines.append(f"{split.name}: rows without text: {split.num_empty:,}")
     for (name, later), shared in found.duplicates.equal_across.items():
         if shared.num_folded:
-            lines.append(f"{shared.num_folded:,} rows of {later} have a text of {name}")
+            lines.append(f"rows of {later} whose text {name} has too: {shared.num_folded:,}")
     if found.duplicates.num_suspects:
-        lines.append(f"{found.duplicates.num_suspects:,} texts have several labels")
+        lines.append(f"texts with several labels: {found.duplicates.num_suspects:,}")
     return lines

@@ -80,6 +80,12 @@ def check_can_write(path: Path, *, where: str) -> None:
                 folder.rmdir()
 
 
+def check_page(file: str | None) -> None:
+    """Raises UserError if the page that `--html FILE` asks for cannot be written."""
+    if file is not None:
+        check_can_write(Path(file).parent, where=f"--html {file}")
+
+
 def write_page(file: str, text: str) -> None:
     """Writes the page that `--html FILE` asks for, and says so."""
     try:
