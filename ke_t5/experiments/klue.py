@@ -1,0 +1,198 @@
+"""`ke-t5 klue`: KLUE's tasks with one model at the published settings, beside the published scores.
+
+Source of settings and scores: KLUE-baseline's run_all.sh (8310cad) and the table of KLUE's README
+(github.com/KLUE-benchmark/KLUE). That table is of the hidden test sets; ours is of the dev sets.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ke_t5.distributed import say
+from ke_t5.errors import UserError, suggestion
+from ke_t5.experiments import trainings
+from ke_t5.files import write_atomically
+from ke_t5.recipes.results import SCORES
+
+PUBLISHED = Path(__file__).with_name("klue_published.csv")
+LENGTH_OF_RE = "get_dataset.sequence_length={'inputs': 256}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The published setting of a task.
+
+    Attributes:
+        gin_file: what it binds, but for `params`.
+        epochs: of the training.
+        rows: of a step, over all processes.
+        scores: those of the published table.
+    """
+
+    gin_file: str
+    epochs: int
+    rows: int
+    scores: tuple[str, ...]
+    params: tuple[str, ...] = ()
+
+
+BASE = {
+    "klue_tc": Setting("klue_roberta_base.gin", 4, 32, ("macro_f1",)),
+    "klue_sts": Setting("klue_roberta_base.gin", 4, 32, ("pearson", "f1")),
+    "klue_nli": Setting("klue_roberta_base.gin", 5, 32, ("accuracy",)),
+    "klue_ner": Setting("klue_roberta_ner.gin", 3, 32, ("entity_f1", "character_f1")),
+    "klue_re": Setting("klue_roberta_base.gin", 3, 32, ("micro_f1", "auprc"), (LENGTH_OF_RE,)),
+    "klue_dp": Setting("klue_roberta_dp.gin", 10, 32, ("uas", "las")),
+    "klue_mrc": Setting("klue_roberta_mrc.gin", 5, 16, ("exact_match", "rouge_w")),
+}
+# What differs for a large model.
+LARGE_RATE = "AdamW.lr=2e-5"
+_EARLY, _LATE = "get_scheduler.warmup_ratio=0.1", "get_scheduler.warmup_ratio=0.2"
+LARGE = {
+    "klue_tc": Setting("klue_roberta_base.gin", 4, 32, ("macro_f1",), (_LATE,)),
+    "klue_sts": Setting("klue_roberta_base.gin", 4, 32, ("pearson", "f1"), (LARGE_RATE, _EARLY)),
+    "klue_nli": Setting("klue_roberta_base.gin", 5, 32, ("accuracy",), (_LATE,)),
+    "klue_ner": Setting(
+        "klue_roberta_ner.gin", 3, 8, ("entity_f1", "character_f1"), ("AdamW.lr=1e-5",)
+    ),
+    "klue_re": Setting(
+        "klue_roberta_base.gin", 10, 16, ("micro_f1", "auprc"), (LENGTH_OF_RE, LARGE_RATE, _LATE)
+    ),
+    "klue_dp": Setting("klue_roberta_dp.gin", 15, 32, ("uas", "las"), (_LATE,)),
+    "klue_mrc": Setting("klue_roberta_mrc.gin", 5, 16, ("exact_match", "rouge_w")),
+}
+
+# Of one run or several: score -> the value of each seed.
+Values = dict[str, list[float]]
+
+
+def settings_for(name: str, *, is_large: bool | None = None) -> Mapping[str, Setting]:
+    """Task -> setting for a model of that name; large ones have settings of their own."""
+    return LARGE if ("large" in name.lower() if is_large is None else is_large) else BASE
+
+
+def words_of(flags: Namespace, task: str, seed: int) -> list[str]:
+    """The flags of one training.
+
+    Raises:
+        UserError: the rows of a step cannot be divided among the processes.
+    """
+    setting = settings_for(flags.pre_trained_model)[task]
+    if setting.rows % flags.nproc:
+        fix = f"choose a divisor of {setting.rows}"
+        what = f"{task} has {setting.rows} rows per step, which that many processes cannot share"
+        raise UserError(what, f"--nproc {flags.nproc}", fix)
+    words = ["--task", task, "--gin_file", setting.gin_file]
+    words += ["--sample"] if flags.sample else ["--pre_trained_model", flags.pre_trained_model]
+    for param in setting.params:
+        words += ["--gin_param", param]
+    words += ["--epochs", str(setting.epochs), "--schedule", "linear"]
+    words += ["--batch_size", str(setting.rows // flags.nproc), "--seed", str(seed)]
+    words += ["--output_dir", str(folder_of(flags.output_dir, seed)), "--resume", "auto"]
+    for name in ("hf_data_dir", "hf_cache_dir", "max_steps", "eval_rows"):
+        if getattr(flags, name) is not None:
+            words += [f"--{name}", str(getattr(flags, name))]
+    return words
+
+
+def folder_of(output: str, seed: int) -> Path:
+    """Where the runs of a seed are."""
+    return Path(output) / f"seed-{seed}"
+
+
+def main(flags: Namespace) -> None:
+    """Trains what has not been trained yet, and shows and writes the table."""
+    tasks = chosen_tasks(flags.tasks)
+    seeds = range(flags.seed, flags.seed + flags.seeds)
+    plans = [(task, seed, words_of(flags, task, seed)) for seed in seeds for task in tasks]
+    for number, (task, seed, words) in enumerate(plans, 1):
+        say(f"{task}, seed {seed} ({number} of {len(plans)})")
+        trainings.train(words, nproc=str(flags.nproc))
+    values: Values = {}
+    for task, seed, _ in plans:
+        for score, value in scores_of(folder_of(flags.output_dir, seed), task).items():
+            values.setdefault(f"{task}/{score}", []).append(value)
+    model, output = (
+        "the sample" if flags.sample else flags.pre_trained_model,
+        Path(flags.output_dir),
+    )
+    text = table(model, values)
+    write_atomically(output / "klue.md", text)
+    content = {"model": model, "seeds": list(seeds), "scores": values}
+    write_atomically(output / "klue.json", json.dumps(content, indent=1) + "\n")
+    say(f"\n{text}\nwritten to {output / 'klue.md'}")
+
+
+def chosen_tasks(names: Sequence[str] | None) -> list[str]:
+    """The tasks of `--tasks`, all by default: with or without `klue_`.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    known = list(BASE)
+    tasks = [name if name in known else f"klue_{name}" for name in names or known]
+    for task in tasks:
+        if task not in known:
+            short = [name.removeprefix("klue_") for name in known]
+            fix = suggestion(task.removeprefix("klue_"), short)
+            raise UserError("is no task of this table", f"--tasks {task}", fix)
+    return tasks
+
+
+def scores_of(output: Path, task: str) -> dict[str, float]:
+    """The published scores' names -> what the best checkpoint of a run has.
+
+    Raises:
+        UserError: there are no results.
+    """
+    files = sorted(output.glob(f"*/{task}/eval/*/{SCORES}"))
+    validations = [file for file in files if "__" not in file.parent.name]
+    if not validations:
+        fix = "start the same command again"
+        raise UserError("no results of the training there", str(output / "*" / task), fix)
+    content = json.loads(validations[0].read_text(encoding="utf-8"))
+    return {name: content["scores"][name] for name in BASE[task].scores}
+
+
+def published() -> dict[str, dict[str, float]]:
+    """Model -> "task/score" -> value."""
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        return {
+            row.pop("model"): {name: float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        }
+
+
+def table(model: str, values: Values) -> str:
+    """The scores of a model beside the published ones, in Markdown.
+
+    Args:
+        values: "task/score" -> one value per seed.
+    """
+    names = list(values)
+    heads = [name.removeprefix("klue_").replace("/", " ") for name in names]
+    rows = [["model", *heads], ["---", *["---:"] * len(names)]]
+    rows.append([f"**{model}** (dev)", *(_shown(values[name]) for name in names)])
+    for other, scores in published().items():
+        rows.append([f"{other} (test, published)", *(f"{scores[name]:.2f}" for name in names)])
+    num_seeds = max(map(len, values.values()))
+    spread = ", mean ± standard deviation" if num_seeds > 1 else ""
+    note = (
+        f"Ours: KLUE's dev sets, the best checkpoint by the task's own score, {num_seeds} seed(s)"
+        f"{spread}. Published: the hidden test sets "
+        "(KLUE's README). Dev scores chose the checkpoint, so they are slightly optimistic."
+    )
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", note]) + "\n"
+
+
+def _shown(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
