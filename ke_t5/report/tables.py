@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -16,6 +15,7 @@ from ke_t5.task import labels
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics import classification, multilabel, tagging
 from ke_t5.task.metrics.statistics import ClassCounts, by_class
+from ke_t5.terminal import width_of
 
 UNPARSABLE = "unparsable"
 MAX_TYPES = 40  # shown at once
@@ -178,14 +178,6 @@ def types_text(types: Sequence[TypeScores]) -> str:
 
 
 # ----------------------------------------------------------------------------------------- text
-
-
-def width_of(text: str) -> int:
-    """The columns that a text takes on a terminal: Hangul takes two per syllable."""
-    return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-        for c in text
-    )
 
 
 def aligned(head: Sequence[str], names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
