@@ -31,6 +31,7 @@ class Form:
         reads_passages: an input is a question and a passage.
         needs_text: predictions are characters, words or passages of the row's text.
         reads_pooler: transformers' classes may read a pooler that the checkpoint lacks.
+        has_choices: an input is a text for each choice: ids are [rows, choices, tokens].
         unlimited_form: the form with the same labels whose scores no tokenizer limits.
     """
 
@@ -47,6 +48,7 @@ class Form:
     reads_passages: bool = False
     needs_text: bool = False
     reads_pooler: bool = False
+    has_choices: bool = False
     unlimited_form: str | None = None
 
     @property
@@ -87,6 +89,17 @@ _ROWS = (
         reducer="class_logits",
         pipeline="text-classification",
         reads_pooler=True,
+    ),
+    Form(
+        "multiple_choice",
+        default_model="T5EncoderForMultipleChoice",
+        any_encoder_model="EncoderForMultipleChoice",
+        models=("T5EncoderForMultipleChoice", "EncoderForMultipleChoice"),
+        auto_class="AutoModelForMultipleChoice",
+        transformers_table="MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
+        reducer="class_logits",
+        reads_pooler=True,
+        has_choices=True,
     ),
     Form(
         "token_classification",

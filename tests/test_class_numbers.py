@@ -13,7 +13,7 @@ from support.helpers import folders, task_on
 from ke_t5.class_numbers import ClassNumber
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import IGNORED, HFDataSource, tokenize
-from ke_t5.task import checks, families, steps, tags
+from ke_t5.task import checks, steps, tags, targets
 from ke_t5.task.labels import Labels
 
 SENTIMENT = Labels(("negative", "positive"), keys=("0", "1"))
@@ -86,7 +86,7 @@ def test_what_is_no_label_is_none(key):
 
 def test_a_generative_target_and_tags_know_the_names_of_classes():
     row = {"label": ClassNumber(0, "positive"), "text": "가나"}
-    assert families.label_word(row, labels=SENTIMENT, column="label") == "positive"
+    assert targets.label_word(row, labels=SENTIMENT, column="label") == "positive"
     row["tags"] = [ClassNumber(3, "B-PS"), ClassNumber(0, "O")]
     assert tags.tags_of(row) == ["B-PS", "O"]
     entities = [{"start": 0, "end": 1, "label": ClassNumber(1, "PS")}]

@@ -42,8 +42,8 @@ LINES = (
     "lookup.tokenizer_fit checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation "
     "task.metrics task.column_types task.steps task.qa.layouts train.optimizer_config",
     "models.vocabulary pipe.task pipe.losses task.decoders task.checks",
-    "models.build pipe.prediction pipe.mixture task.forms task.inputs task.qa.passages",
-    "models.export pipe.evaluation task.tags task.structured train.loop",
+    "models.build pipe.prediction pipe.mixture task.forms task.choices task.qa.passages",
+    "models.export pipe.evaluation task.tags task.structured task.inputs task.targets train.loop",
     "pipe sample.* task.families",
     "task.task task.writing config.run_config",
     "own_data.*",

@@ -55,9 +55,11 @@ def choose_model(form: str, pretrained: Pretrained, *, where: str = WHERE) -> Ch
 def _listed_or_ours(form: str, pretrained: Pretrained, listed: str) -> Choice:
     """transformers' class `listed`, unless its weights suit one of our heads better."""
     model_type = pretrained.config["model_type"]
-    ours = head_for_pooling(pretrained) if FORMS[form].reads_pooler else None
+    row = FORMS[form]
+    ours = head_for_pooling(pretrained) if row.reads_pooler else None
     if ours is not None:
-        return Choice(*ours)
+        head, reason = ours
+        return Choice(head if head in row.models else row.any_encoder_model or head, reason)
     return Choice(f"transformers:{listed}", f"transformers' class for {model_type!r}")
 
 

@@ -76,6 +76,12 @@ class FirstEntityPairConfig(T5EncoderConfig):
     model_type = "ke_t5_entity_pair_first"
 
 
+class T5ChoiceConfig(T5EncoderConfig):
+    """Of T5EncoderForMultipleChoice."""
+
+    model_type = "ke_t5_multiple_choice"
+
+
 class T5TokenConfig(T5EncoderConfig):
     """Of T5EncoderForTokenClassification."""
 
@@ -197,6 +203,12 @@ class AnyLastSequenceConfig(EncoderConfig):
     """Of EncoderForSequenceClassificationLast."""
 
     model_type = "ke_t5_any_sequence_last"
+
+
+class ChoiceConfig(EncoderConfig):
+    """Of EncoderForMultipleChoice."""
+
+    model_type = "ke_t5_any_multiple_choice"
 
 
 class TokenConfig(EncoderConfig):

@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import (
     BaseModelOutput,
+    MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
@@ -189,6 +190,49 @@ class SequenceHeadWithPooler(SequenceHead):
 
     def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
         return self.pooler(hidden, mask)
+
+
+class ChoiceHead(Head):
+    """A number for each of N choices: `dropout` and `classifier` on the mean of its tokens."""
+
+    def add_head(self) -> None:
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+        self.classifier = nn.Linear(self.config.hidden_size, 1)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> MultipleChoiceModelOutput:
+        """Logits [B, N] for inputs [B, N, S] (or [B, N, S, D]); labels [B] are the right ones."""
+        inputs = input_ids if input_ids is not None else inputs_embeds
+        if inputs is None or inputs.dim() < 3:
+            raise ValueError("input_ids [rows, choices, tokens] are needed, or inputs_embeds")
+        hidden, mask, output = self.encode(
+            input_ids=_flat(input_ids),
+            attention_mask=_flat(attention_mask),
+            inputs_embeds=_flat(inputs_embeds),
+            token_type_ids=_flat(token_type_ids),
+            **kwargs,
+        )
+        scores = self.classifier(self.dropout(mean_over_tokens(hidden, mask)))
+        logits = scores.view(inputs.shape[:2])
+        return MultipleChoiceModelOutput(
+            loss=None if labels is None else mean_cross_entropy(logits, labels),
+            logits=logits,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
+
+
+def _flat(inputs: Tensor | None) -> Tensor | None:
+    """[B N, ...] of [B, N, ...]."""
+    return None if inputs is None else inputs.flatten(0, 1)
 
 
 class EntityPairHead(Head):

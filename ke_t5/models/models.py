@@ -52,6 +52,18 @@ class EncoderForSequenceClassificationLast(heads.SequenceHead, EncoderWithHead):
     pool = staticmethod(heads.last_token)
 
 
+class T5EncoderForMultipleChoice(heads.ChoiceHead, T5EncoderWithHead):
+    """One of several choices, each read off the mean of its tokens."""
+
+    config_class = configs.T5ChoiceConfig
+
+
+class EncoderForMultipleChoice(heads.ChoiceHead, EncoderWithHead):
+    """One of several choices, each read off the mean of its tokens, on any encoder."""
+
+    config_class = configs.ChoiceConfig
+
+
 class T5EncoderForSequenceClassificationMeanSubmeanObjmean(heads.EntityPairHead, T5EncoderWithHead):
     """The relation of two entities, read off the whole text and the mean of each entity."""
 

@@ -60,6 +60,11 @@ class Column:
         """All values in one array: of a column of sequences, a copy of it all."""
         return self.chunks[0] if len(self.chunks) == 1 else np.concatenate(self.chunks)
 
+    @property
+    def width(self) -> int:
+        """Numbers at each place of a sequence: 1, or those of its rows."""
+        return self.chunks[0].shape[1] if self.chunks[0].ndim > 1 else 1
+
     def lengths(self) -> np.ndarray:
         """Length of each sequence, 1 for numbers."""
         if self.offsets is None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ke_t5 import heartbeat
 from ke_t5.distributed import seed_generators
 from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.forms import FORMS
 from ke_t5.pipe.batches import evaluation_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
@@ -234,6 +235,9 @@ def _line(
             "drop it for this task",
         ) from error
     line["prediction"] = prediction
+    if FORMS[task.form].has_choices and scores is not None:
+        first, second = sorted(scores, reverse=True)[:2]
+        line["margin"] = first - second
     if scores is not None:
         line["score"] = float(max(scores)) if isinstance(scores, (list, tuple)) else scores
     elif "score" in outputs[0]:

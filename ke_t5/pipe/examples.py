@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.forms import IGNORED
 from ke_t5.pipe.columns import Column
 from ke_t5.pipe.features import Feature
 from ke_t5.pipe.preprocessors import LOST, OF, Example
@@ -17,6 +18,9 @@ from ke_t5.pipe.rows import ROW_ID
 
 if TYPE_CHECKING:
     import datasets
+
+
+_NO_CHOICES = Feature()
 
 
 class Examples:
@@ -120,10 +124,12 @@ class Examples:
         return [f"{tasks[i]} {name}" for i, name in zip(owners, names, strict=True)]
 
     def lengths(self, name: str) -> np.ndarray:
-        """Length in tokens of each example's `name`; ones if there is no such column."""
+        """Length in tokens of each example's `name`, of choices with their padding; ones if there
+        is no such column."""
         if name not in self.columns:
             return np.ones(len(self), dtype=np.int64)
-        return self.columns[name].lengths()[self.places]
+        column = self.columns[name]
+        return column.lengths()[self.places] * column.width
 
     def counted(self, name: str = "labels") -> np.ndarray:
         """Per example, the number of labels that count for the loss."""
@@ -159,6 +165,8 @@ class Examples:
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """The model's columns at these positions, padded to the longest, with `attention_mask`."""
         places = self.places[np.asarray(positions, dtype=np.int64)]
+        if self.features.get("input_ids", _NO_CHOICES).rank == 2:
+            return self._batch_of_choices(places)
         side = self._padding_side()
         batch = {
             name: column.batch(places, self.features[name].pad_value(), side=side)
@@ -170,6 +178,19 @@ class Examples:
             mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
             batch["attention_mask"] = mask[:, ::-1] if side == "left" else mask
         return batch
+
+    def _batch_of_choices(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns at these places, those of tokens as [rows, choices, tokens]."""
+        batch = {}
+        for name, column in self.columns.items():
+            feature = self.features[name]
+            pad = IGNORED if name == "input_ids" else feature.pad_value()
+            values = column.batch(places, pad)
+            batch[name] = np.swapaxes(values, 1, 2) if feature.rank == 2 else values
+        is_token = batch["input_ids"] != IGNORED
+        pad = self.features["input_ids"].pad_value()
+        batch["input_ids"] = np.where(is_token, batch["input_ids"], pad)
+        return {**batch, "attention_mask": is_token.astype(np.int64)}
 
     def _padding_side(self) -> str:
         """The tokenizer's side for texts; "right" if a label is a position."""

@@ -20,7 +20,9 @@ class Feature:
     Attributes:
         tokenizer: a function without arguments that returns the tokenizer of its ids, or None.
         dtype: "int32" or "float32".
-        rank: 0 for a number per example, 1 for a sequence, 2 for a sequence of rows of one width.
+        rank: 0 for a number per example, 1 for a sequence, 2 for a sequence of rows of one width;
+            of `input_ids`, a row for each place with a token of each choice, `IGNORED` behind the
+            end of a shorter one.
         pad: what fills a shorter sequence in a batch; None: the tokenizer's pad id.
         num_values: values run from 0 to num_values - 1 (or are `IGNORED`); None: no limit.
         required: False for a column that only some tokenizers produce (`token_type_ids`).

@@ -45,7 +45,8 @@ def _is_pair(task: Task, tokenizer: Any) -> bool:
     """Whether the tokenizer gets two segments: premise and hypothesis, question and passage."""
     has_separator = tokenizer.sep_token is not None
     is_read = FORMS[task.form].reads_passages and has_separator
-    return is_read or isinstance(input_form(task, tokenizer), dict)
+    form = input_form(task, tokenizer)
+    return is_read or isinstance(form[0] if isinstance(form, list) else form, dict)
 
 
 def check_splits(config: RunConfig) -> None:

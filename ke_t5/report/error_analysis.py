@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ NUM_SENTENCES = 20  # in order, besides the errors
 MAX_TEXT = 320  # characters of a text in a table
 MAX_SENTENCE = 480
 MAX_ANSWER = 240
+NUM_MARGINS = 5  # ranges of the distance between two choices
 MAX_WORDS = 12  # wrong words of a sentence
 
 
@@ -73,6 +75,8 @@ def chapters(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) 
         return [_first_answers(evaluated.predictions)]
     if kind == "tags":
         return _tagged_chapters(lines)
+    if kind == "labels" and all("margin" in line for line in lines):
+        return [_margins(lines), _label_errors(lines)]
     if kind == "labels":
         return [_label_errors(lines)]
     if kind == "label sets":
@@ -142,6 +146,24 @@ def _label_errors(lines: Sequence[Line]) -> Chapter:
     if not has_scores:
         note += " The model gives no probabilities: the first errors are shown."
     return Chapter(title, rows, head, numbers=(0, 4), note=note)
+
+
+def _margins(lines: Sequence[Line]) -> Chapter:
+    """How often the model is right by the distance of its first choice from its second."""
+    edges = [*range(0, 100, 100 // NUM_MARGINS), 100]
+    rows: list[list[Cell]] = []
+    for low, high in itertools.pairwise(edges):
+        inside = [
+            line
+            for line in lines
+            if low <= 100 * line["margin"] < high or (high == 100 == 100 * line["margin"])
+        ]
+        right = sum(line["gold"] == line["prediction"] for line in inside)
+        share = f"{100 * right / len(inside):.1f} %" if inside else "–"
+        rows.append([f"{low} to {high}", f"{len(inside):,}", share])
+    head = ["margin, points of probability", "rows", "right"]
+    title = "Margins between the first choice and the second"
+    return Chapter(title, rows, head, numbers=(1, 2), style="")
 
 
 def _label_set_errors(lines: Sequence[Line]) -> Chapter:

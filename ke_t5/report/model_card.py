@@ -112,7 +112,7 @@ def _has_pipeline(name: str) -> bool:
     return name in PIPELINE_REGISTRY.get_supported_tasks()
 
 
-def _usage(config: RunConfig, example: str | Mapping[str, str] | None) -> str:
+def _usage(config: RunConfig, example: Any) -> str:
     """The code that uses the model; "" if the task's rows are more than texts."""
     path, task = USAGE / f"{config.task.form}.txt", config.task.members[0]
     code = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -110,7 +110,8 @@ def _3i4k(*sections: Section) -> str:
 
 def _drawn_table(section: Section) -> str:
     """Rows that the data file describes entirely."""
-    columns = section.sampler.entries("columns")
+    lists = section.sampler.grammar.lists
+    columns = lists.get(f"columns {section.split}") or lists["columns"]
     rows = section.sampler.rows(section.num_rows, split=section.split)
     return _table(columns, [[row[column] for column in columns] for row in rows])
 

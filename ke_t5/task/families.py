@@ -17,45 +17,25 @@ from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, steps, tags, text
+from ke_t5.task.choices import FEATURES as CHOICE_FEATURES
+from ke_t5.task.choices import add_choices, all_choices, displayed, numbers
 from ke_t5.task.column_types import has_types
 from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
+from ke_t5.task.metrics import accuracy, macro_f1
 from ke_t5.task.metrics.metric import Metric
 from ke_t5.task.metrics.multilabel import label_sets
 from ke_t5.task.qa import passages
+from ke_t5.task.targets import GREEDY, label_words, number_words, written_label_sets
 
-# Tokens that a model may write for the name of a label, a number, an answer.
-NAME_LENGTH, NUMBER_LENGTH, ANSWER_LENGTH, SET_LENGTH = 32, 8, 64, 128
-GREEDY = {"num_beams": 1}
+# Tokens that a model may write for an answer.
+ANSWER_LENGTH = 64
 # T5's settings for summaries; the penalty on repeated runs keeps weak models from going in circles.
 SUMMARIZING = {
     "max_new_tokens": 256, "num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 3,
 }  # fmt: skip
 
 # ------------------------------------------------------------------------------ classification
-
-
-def label_name(row: Example, *, labels: Labels, column: str) -> str | None:
-    """The name of a row's label."""
-    label = labels.id_of(row[column])
-    return None if label is None else labels.names[label]
-
-
-def label_word(row: Example, *, labels: Labels, column: str) -> str | None:
-    """What a generative model is to write for a row's label."""
-    label = labels.id_of(row[column])
-    return None if label is None else labels.words[label]
-
-
-def label_words(labels: Labels, column: str) -> TextTarget:
-    """The labels of a column as words."""
-    return TextTarget(
-        write=partial(label_word, labels=labels, column=column),
-        gold=partial(label_name, labels=labels, column=column),
-        gold_type="string",
-        read=partial(decoders.read_label, labels=labels),
-        generate={"max_new_tokens": NAME_LENGTH, **GREEDY},
-    )
 
 
 def classification(
@@ -100,31 +80,6 @@ def classification(
 
 
 # ------------------------------------------------------------------------------ several labels
-
-
-def label_set_names(row: Example, *, labels: Labels, column: str) -> list[str] | None:
-    """The names of a row's labels."""
-    ids = steps.label_set_of(row, labels=labels, column=column)
-    return None if ids is None else [labels.names[i] for i in ids]
-
-
-def label_set_words(row: Example, *, labels: Labels, column: str) -> str | None:
-    """What a generative model is to write for a row's labels."""
-    ids = steps.label_set_of(row, labels=labels, column=column)
-    return None if ids is None else text.label_set_to_text(labels, ids)
-
-
-def written_label_sets(labels: Labels, column: str) -> TextTarget:
-    """The lists of labels of a column as words with separators; a ValueError if none fits."""
-    text.label_separator(labels)
-    of_row = {"labels": labels, "column": column}
-    return TextTarget(
-        write=partial(label_set_words, **of_row),
-        gold=partial(label_set_names, **of_row),
-        gold_type=["string"],
-        read=partial(decoders.read_label_set, labels=labels),
-        generate={"max_new_tokens": SET_LENGTH, **GREEDY},
-    )
 
 
 def multilabel(
@@ -178,28 +133,59 @@ def multilabel(
         register_generative(f"{name}_gen", source, answers, **options, **common)
 
 
-# ---------------------------------------------------------------------------------- similarity
+# ------------------------------------------------------------------------------------- choices
 
 
-def number_of(row: Example, *, column: str) -> float | None:
-    """A row's score."""
-    return row[column]
+def choice(
+    name: str,
+    source: DataSource,
+    *,
+    fields: Mapping[str, str],
+    choices: Sequence[str],
+    column: str = "label",
+    keys: Sequence[str] = (),
+    metrics: Sequence[Metric] = (accuracy, macro_f1),
+    best: Monitor,
+    generative: bool = True,
+    defaults: Defaults,
+) -> None:
+    """Registers `name` (which of several texts goes with a text) and `name_gen` (its number).
 
-
-def number_word(row: Example, *, column: str) -> str | None:
-    """What a generative model is to write for a row's score."""
-    return None if row[column] is None else text.number_to_text(row[column])
-
-
-def number_words(column: str) -> TextTarget:
-    """The scores of a column in digits."""
-    return TextTarget(
-        write=partial(number_word, column=column),
-        gold=partial(number_of, column=column),
-        gold_type="float64",
-        read=text.text_to_number,
-        generate={"max_new_tokens": NUMBER_LENGTH, **GREEDY},
+    Args:
+        fields: of what all choices share: name in KE-T5's text form -> column.
+        choices: the columns of the choices, two or more.
+        column: of the right one: its number from 1, or one of `keys`.
+        keys: how that column names the choices, in order.
+    """
+    of_row = {"labels": numbers(choices, keys), "column": column}
+    of_text = {"fields": fields, "choices": tuple(choices)}
+    common: dict[str, Any] = {
+        "best": best,
+        "defaults": defaults,
+        "metric_fns": tuple(metrics),
+        "row_checks": (
+            partial(checks.has_texts, columns=(*fields.values(), *choices)),
+            partial(has_types, columns={column: "label"}),
+            partial(checks.known_labels, **of_row),
+        ),
+    }
+    register_classes(
+        name,
+        source,
+        [partial(add_choices, **of_text)],
+        form="multiple_choice",
+        targets=CHOICE_FEATURES,
+        inputs=displayed,
+        further={"text": "string"},
+        **of_row,
+        **common,
     )
+    if generative:
+        options = {"prefix": name, "render": partial(all_choices, **of_text)}
+        register_generative(f"{name}_gen", source, label_words(**of_row), **options, **common)
+
+
+# ---------------------------------------------------------------------------------- similarity
 
 
 def similarity(

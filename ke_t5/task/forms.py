@@ -34,7 +34,7 @@ def register(
     """Registers a task with the input that all of ours have, and its text for display.
 
     Args:
-        targets: the model's columns beside the input.
+        targets: the model's columns beside the input, or in place of it.
         inputs: example -> its text, if that is not the kept column `text`.
     """
     return TaskRegistry.add(
@@ -57,15 +57,21 @@ def register_classes(
     column: str,
     form: str = "sequence_classification",
     targets: Mapping[str, Feature] | None = None,
+    further: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Task:
-    """Registers a task with one label per row, found in `column`, for an encoder."""
+    """Registers a task with one label per row, found in `column`, for an encoder.
+
+    Args:
+        targets: the model's columns beside the labels.
+        further: columns to keep beside the gold.
+    """
     return register(
         name,
         source,
         [*preprocessors, partial(steps.add_label_ids, labels=labels, column=column)],
         targets={**(targets or {}), "labels": Feature(rank=0, num_values=len(labels))},
-        keep={"gold": "string"},
+        keep={"gold": "string", **(further or {})},
         form=form,
         labels=labels.names,
         problem_type="single_label_classification",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ke_t5.pipe.task import Task, TaskRegistry
-from ke_t5.task import steps
+from ke_t5.task import choices, steps
 
 
 def render_input(task: str | Task, row: Mapping[str, Any], tokenizer: Any) -> Any:
@@ -16,6 +16,8 @@ def render_input(task: str | Task, row: Mapping[str, Any], tokenizer: Any) -> An
         klue_nli, T5         ->  "premise: 비가 온다. hypothesis: 젖는다."
         klue_nli_gen         ->  "klue_nli premise: 비가 온다. hypothesis: 젖는다."
         klue_nli, BERT       ->  {"text": "비가 온다.", "text_pair": "젖는다."}
+
+    Of choices it is a list: an input for each.
 
     Args:
         task: a registered task, or its name.
@@ -30,12 +32,21 @@ def render_input(task: str | Task, row: Mapping[str, Any], tokenizer: Any) -> An
         if isinstance(step, functools.partial) and step.func is steps.add_inputs:
             prefix = step.keywords.get("prefix", "")
             named = bool(prefix) or tokenizer.sep_token is None
-            parts = step.keywords["render"](row, prefix=prefix, named=named)
-            return parts[0] if len(parts) == 1 else dict(text=parts[0], text_pair=parts[1])
+            return _joined(step.keywords["render"](row, prefix=prefix, named=named))
+        if isinstance(step, functools.partial) and step.func is choices.add_choices:
+            names, fields = step.keywords["choices"], step.keywords["fields"]
+            render = functools.partial(choices.choice_segments, fields=fields)
+            named = tokenizer.sep_token is None
+            return [_joined(render(row, choice=name, named=named)) for name in names]
     raise ValueError(f"the inputs of {task.name} are not made of fields alone")
 
 
-def input_form(task: Task, tokenizer: Any) -> str | dict[str, str] | None:
+def _joined(parts: list[str]) -> str | dict[str, str]:
+    """The only segment, or both by the names that a pipeline has for them."""
+    return parts[0] if len(parts) == 1 else dict(text=parts[0], text_pair=parts[1])
+
+
+def input_form(task: Task, tokenizer: Any) -> Any:
     """`render_input` with `{field}` in place of each value; None if a row is not a set of texts."""
     try:
         return render_input(task, _Fields(), tokenizer)

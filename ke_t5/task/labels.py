@@ -181,6 +181,10 @@ NIKL_COLA = Labels(("unacceptable", "acceptable"), keys=("0", "1"))
 # Korean hate speech, column `hate`: order of the hub's classes. Unchecked on real files.
 KHSD = Labels(("hate", "offensive", "none"))
 
+# KoBEST BoolQ and WiC: truth values; SentiNeg: 1 is positive (the authors' README).
+KOBEST_TRUTH = Labels(("False", "True"), keys=("0", "1"))
+KOBEST_SENTIMENT = Labels(("negative", "positive"), keys=("0", "1"))
+
 # K-MHaS: file labels 0..8 in the order of the authors' README; the last stands alone.
 KMHAS = Labels(
     tuple(

@@ -15,6 +15,8 @@ with the source of each one's data.
 | nikl_cola | NIKL CoLA | whether a sentence is acceptable |
 | nikl_summarization_summary, _topic | NIKL SUMMARIZATION | summary |
 | kor_3i4k, nsmc, khsd, qpair | 3i4K, NSMC, hate speech, question pairs | class |
+| kobest_boolq, kobest_wic, kobest_sentineg | KoBEST | class of a pair or a text |
+| kobest_copa, kobest_hellaswag | KoBEST | which of several texts follows |
 | kmhas, kote | K-MHaS, KOTE | any number of labels: kinds of hate speech, emotions |
 
 A plain name is for encoders. Suffixes:
@@ -30,6 +32,7 @@ A plain name is for encoders. Suffixes:
 | mixture | one model for |
 |---|---|
 | klue_gen | klue_tc_gen, klue_nli_gen, klue_sts_gen, klue_re_gen |
+| kobest_gen | kobest_boolq_gen and the other four |
 
 The first metric of a row picks the best checkpoint, of a mixture the mean of its tasks' first ones.
 Epochs and batch sizes are those of KLUE-baseline (run_all.sh) if it has the task.
@@ -50,7 +53,7 @@ from ke_t5.pipe.mixture import Mixture, MixtureRegistry, rate_num_examples
 from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
-from ke_t5.readers import klue, kor_corpora, korquad, label_sets, nikl
+from ke_t5.readers import klue, kobest, kor_corpora, korquad, label_sets, nikl
 from ke_t5.task import families, labels, metrics, steps, structured, text
 
 ACCURACY, MACRO_F1 = metrics.accuracy, metrics.macro_f1
@@ -59,6 +62,8 @@ COLA = {"sentence": "sentence"}
 PREMISE = {"premise": "premise", "hypothesis": "hypothesis"}
 SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
 QUESTIONS = {"question1": "question1", "question2": "question2"}
+PASSAGE = {"paragraph": "paragraph", "question": "question"}
+KOBEST = (MACRO_F1, ACCURACY)
 RELATION = (metrics.micro_f1_without("no_relation"), metrics.auprc, ACCURACY)
 WRITTEN_RELATION = (RELATION[0], ACCURACY)  # text has no probabilities
 ENTITIES = (metrics.entity_f1_micro, metrics.entity_f1, metrics.token_accuracy)
@@ -75,7 +80,17 @@ CLASSIFICATION = (
     ("kornli", kor_corpora.KORNLI, PREMISE, labels.KORNLI, (ACCURACY,), "accuracy", 5),
     ("khsd", kor_corpora.KHSD, SENTENCE, labels.KHSD, (MACRO_F1, ACCURACY), "macro_f1", 4),
     ("qpair", kor_corpora.QPAIR, QUESTIONS, labels.QPAIR, (ACCURACY, MACRO_F1), "accuracy", 4),
+    ("kobest_boolq", kobest.BOOLQ, PASSAGE, labels.KOBEST_TRUTH, KOBEST, "macro_f1", 10),
+    ("kobest_wic", kobest.WIC, SENTENCES, labels.KOBEST_TRUTH, KOBEST, "macro_f1", 10),
+    ("kobest_sentineg", kobest.SENTINEG, SENTENCE, labels.KOBEST_SENTIMENT, KOBEST, "macro_f1",
+     10),
 )  # fmt: skip
+
+# name, release, fields of the text, number of choices, their names in the label column, epochs
+CHOICE = (
+    ("kobest_copa", kobest.COPA, {"premise": "premise", "question": "question"}, 2, "12", 10),
+    ("kobest_hellaswag", kobest.HELLASWAG, {"context": "context"}, 4, "0123", 10),
+)
 
 # name, release, labels, what picks the best, epochs
 MULTILABEL = (
@@ -131,6 +146,17 @@ def register_all() -> None:
             metrics=scores,
             best=Monitor(best),
             defaults=Defaults(epochs=epochs),
+        )
+    for name, release, fields, num_choices, keys, epochs in CHOICE:
+        families.choice(
+            name,
+            ReleaseSource(release),
+            fields=fields,
+            choices=[f"choice{i}" for i in range(1, num_choices + 1)],
+            keys=tuple(keys),
+            metrics=KOBEST,
+            best=Monitor("macro_f1"),
+            defaults=Defaults(batch_size=16, epochs=epochs),
         )
     for name, release, names, best, epochs in MULTILABEL:
         families.multilabel(
@@ -239,6 +265,11 @@ def register_mixtures() -> None:
         "klue_gen",
         ["klue_tc_gen", "klue_nli_gen", "klue_sts_gen", "klue_re_gen"],
         default_rate=partial(rate_num_examples, maximum=25_000),
+    )
+    MixtureRegistry.add(
+        "kobest_gen",
+        [f"kobest_{name}_gen" for name in ("boolq", "copa", "hellaswag", "sentineg", "wic")],
+        default_rate=rate_num_examples,
     )
 
 

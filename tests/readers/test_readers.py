@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from support.releases import put
 
-from ke_t5.readers import klue, kor_corpora, korquad, label_sets, nikl
+from ke_t5.readers import klue, kobest, kor_corpora, korquad, label_sets, nikl
 from ke_t5.readers.release import Release
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 RELEASES = {
     release.name: release
-    for module in (klue, korquad, kor_corpora, label_sets, nikl)
+    for module in (klue, kobest, korquad, kor_corpora, label_sets, nikl)
     for release in vars(module).values()
     if isinstance(release, Release)
 }
@@ -38,6 +38,11 @@ REAL_COUNTS = {
     "korsts": {"train": 5749, "validation": 1500},
     "khsd": {"train": 7896, "validation": 471},
     "qpair": {"train": 6136, "validation": 682},
+    "kobest_boolq": {"train": 3665, "validation": 700, "test": 1404},
+    "kobest_copa": {"train": 3076, "validation": 500, "test": 1000},
+    "kobest_hellaswag": {"train": 2029, "validation": 500},
+    "kobest_sentineg": {"train": 3649, "validation": 400},
+    "kobest_wic": {"train": 3318, "validation": 610},
     "kmhas": {"validation": 8776},
     "kote": {"validation": 5000},
     "nikl_ne2020": {"train": 5000},

@@ -44,7 +44,7 @@ def perfect_record(task: Task, example: dict, tokenizer: Any) -> dict:
         return {"logits": [float(labels)]}
     if task.form == "multilabel_classification":
         return {"logits": [99.0 if mark == 1 else -99.0 for mark in labels]}
-    if task.form in ("sequence_classification", "entity_pair_classification"):
+    if task.form in ("sequence_classification", "entity_pair_classification", "multiple_choice"):
         return {"logits": [99.0 * (label == labels) for label in range(len(task.labels))]}
     if task.form in ("token_classification", "character_tagging"):
         return {"tags": [max(tag, 0) for tag in labels]}

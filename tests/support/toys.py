@@ -229,6 +229,27 @@ ROWS: dict[str, list[dict]] = {
         {"text": "나가라", "label": "hate"}, {"text": "좋다", "label": "none"},
         {"text": "못났다", "label": "offensive"}, {"text": "몰라", "label": None},
     ],
+    "kobest_boolq": [
+        {"paragraph": "비가 온다.", "question": question, "label": label}
+        for question, label in (("비가 오는가?", "1"), ("맑은가?", "0"), ("몰라?", None))
+    ],
+    "kobest_wic": [
+        {"word": "배", "sentence1": "[배]를 탄다.", "sentence2": second, "label": label}
+        for second, label in (("[배]가 간다.", "1"), ("[배]가 달다.", "0"), ("[배]", None))
+    ],
+    "kobest_sentineg": [
+        {"text": "좋다", "label": "1"}, {"text": "안 좋다", "label": "0"},
+        {"text": "몰라", "label": None},
+    ],
+    "kobest_copa": [
+        {"premise": "비가 온다.", "question": question, "choice1": "젖는다.",
+         "choice2": "구름이 끼었다.", "label": label}
+        for question, label in (("결과", "1"), ("원인", "2"), ("몰라", None))
+    ],
+    "kobest_hellaswag": [
+        {"context": "공이 온다.", "choice1": "찬다.", "choice2": "잔다.", "choice3": "먹는다.",
+         "choice4": "비가 내린다.", "label": label} for label in ("0", "2", "3", "1", None)
+    ],
     "kmhas": [
         {"text": "나가라", "label": ["3", "0"]}, {"text": "좋다", "label": ["8"]},
         {"text": "글쎄", "label": []}, {"text": "몰라", "label": None},

@@ -36,6 +36,8 @@ nikl_summarization_topic nikl_summarization_topic_split
 nikl_cola nikl_cola_gen kor_3i4k kor_3i4k_gen nsmc nsmc_gen
 kornli kornli_gen korsts korsts_gen khsd khsd_gen qpair qpair_gen
 kmhas kmhas_gen kote kote_gen
+kobest_boolq kobest_boolq_gen kobest_wic kobest_wic_gen kobest_sentineg kobest_sentineg_gen
+kobest_copa kobest_copa_gen kobest_hellaswag kobest_hellaswag_gen
 """.split()
 # Encoders are tried with both kinds of tokenizer, generation with T5's.
 CASES = [

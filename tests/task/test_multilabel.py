@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from ke_t5.task import families, text
+from ke_t5.task import targets, text
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics import label_sets
 
@@ -71,7 +71,7 @@ def test_labels_are_joined_by_what_none_of_them_contains(names, expected):
 
 def test_labels_with_every_separator_are_refused_when_the_task_is_registered():
     with pytest.raises(ValueError, match="the labels contain every separator: ',', '|' and ';'"):
-        families.written_label_sets(Labels(("a,b", "c|d;")), "labels")
+        targets.written_label_sets(Labels(("a,b", "c|d;")), "labels")
 
 
 def test_a_label_may_be_called_none():

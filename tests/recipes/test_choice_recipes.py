@@ -1,0 +1,61 @@
+"""A training on multiple choice: batches, results, report, export, the card's code."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from support.recipe_runs import run_folder, scores, state_files, test, train
+
+RUN = ("--task", "kobest_copa", "--sample", "--batch_size", 4, "--train_split", "train[:32]")
+SHORT = (*RUN, "--valid_split", "validation[:25]", "--max_steps", 4)
+NAMES = ("T5EncoderForMultipleChoice", "transformers:BertForMultipleChoice")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def choice_run(request, tmp_path_factory, cache_dir):
+    """A training of two launches, exported, and its model's name."""
+    path = tmp_path_factory.mktemp("choice")
+    words = (*SHORT, "--model_name", request.param)
+    train(*words[:-3], 2, *words[-2:], output=path, cache=cache_dir)
+    train(*words, "--resume", "true", "--hf_path", "default", output=path, cache=cache_dir)
+    return path, request.param
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(choice_run, cache_dir, tmp_path):
+    path, name = choice_run
+    train(*SHORT, "--model_name", name, output=tmp_path, cache=cache_dir)
+    assert state_files(tmp_path) == state_files(path)
+
+
+def test_its_predictions_have_margins(choice_run):
+    folder = run_folder(choice_run[0]) / "eval" / "validation_25_"
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert {line["gold"] for line in lines} == {"1", "2"}
+    # Of two choices the margin is the first's probability less the rest.
+    assert [line["margin"] for line in lines] == pytest.approx([2 * x["score"] - 1 for x in lines])
+    page = (folder / "report.html").read_text()
+    assert "Margins between the first choice and the second" in page
+    found = scores(choice_run[0], "validation_25_")["scores"]
+    right = sum(line["gold"] == line["prediction"] for line in lines)
+    assert found["accuracy"] == pytest.approx(4.0 * right)
+
+
+def test_its_export_scores_as_the_checkpoint_does(choice_run, cache_dir):
+    path, name = choice_run
+    words = (*RUN[:5], "--model_name", name, "--test_split", "validation[:25]")
+    test(*words, "--hf_path", "default", output=path, cache=cache_dir)
+    found = scores(path, "kobest_copa__validation_25___hf")["scores"]
+    assert found == scores(path, "validation_25_")["scores"]
+
+
+def test_the_code_of_its_card_runs(choice_run, capsys):
+    folder = run_folder(choice_run[0]) / "hf"
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    capsys.readouterr()
+    exec(code.replace('"this folder"', repr(str(folder))), {})
+    number, probabilities = capsys.readouterr().out.split(" ", 1)
+    (shares,) = json.loads(probabilities)
+    assert len(shares) == 2 and int(number) - 1 == int(np.argmax(shares))
