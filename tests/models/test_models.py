@@ -277,6 +277,13 @@ def test_a_missing_index_is_named():
             make_model(name)(**batch)
 
 
+def test_choices_in_one_row_of_tokens_are_refused():
+    batch = make_batch("EncoderForMultipleChoice")
+    batch["input_ids"] = batch["input_ids"][:, 0]
+    with pytest.raises(ValueError, match=r"input_ids \[rows, choices, tokens\] are needed"):
+        make_model("EncoderForMultipleChoice")(**batch)
+
+
 def test_crf_searches_only_without_labels_or_in_evaluation():
     name = "T5EncoderForEntityRecognitionWithCRF"
     model, batch = make_model(name), make_batch(name)

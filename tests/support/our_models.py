@@ -42,6 +42,12 @@ def make_batch(name, lengths=(5, 3, 1), width=None, seed=1):
     batch = {"input_ids": ids * inside, "attention_mask": inside.long()}
     labels = torch.randint(3, drawn.shape, generator=generator)
     labels = functional.pad(labels, (0, width - drawn.size(1)))
+    if "Choice" in name:
+        # The second choice differs in its first token.
+        other = torch.cat([batch["input_ids"][:, :1] % 37 + 3, batch["input_ids"][:, 1:]], dim=1)
+        ids = torch.stack([batch["input_ids"], other], dim=1)
+        mask = batch["attention_mask"].unsqueeze(1).expand_as(ids)
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels[:, 0] % 2}
     if "Submean" in name:
         batch["entity_token_idx"] = torch.tensor([[[0, 1], [n - 1, n]] for n in lengths])
     if "Sequence" in name:
