@@ -159,12 +159,15 @@ def choice(
     """
     of_row = {"labels": numbers(choices, keys), "column": column}
     of_text = {"fields": fields, "choices": tuple(choices)}
+    texts = (*fields.values(), *choices)
     common: dict[str, Any] = {
+        "input_columns": texts,
+        "label_columns": (column,),
         "best": best,
         "defaults": defaults,
         "metric_fns": tuple(metrics),
         "row_checks": (
-            partial(checks.has_texts, columns=(*fields.values(), *choices)),
+            partial(checks.has_texts, columns=texts),
             partial(has_types, columns={column: "label"}),
             partial(checks.known_labels, **of_row),
         ),
