@@ -40,7 +40,7 @@ def numbers(choices: Sequence[str], keys: Sequence[str] = ()) -> Labels:
 
 
 def choice_segments(
-    row: Example, *, fields: Mapping[str, str], choice: str, named: bool = True
+    row: text.Row, *, fields: Mapping[str, str], choice: str, named: bool = True
 ) -> list[str]:
     """The text with one choice: with their names, or as two segments.
 
