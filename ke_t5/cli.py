@@ -7,12 +7,14 @@ Nothing heavy is imported before the flags are right.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
 
+from ke_t5.commands.completion import complete
 from ke_t5.commands.launch import launch
 from ke_t5.commands.table import COMMANDS, Command
 from ke_t5.config.flags import parse_test, parse_train, wants_traceback
@@ -39,6 +41,8 @@ def test() -> NoReturn:
 
 def main() -> NoReturn:
     """Runs the command that the command line begins with, and ends the process."""
+    if "_ARGCOMPLETE" in os.environ:
+        complete()
     words = sys.argv[1:]
     _run(partial(_main, words), words[1:])
 

@@ -75,7 +75,8 @@ class ScriptParser(Parser):
         for flag in FLAGS + LAUNCH_FLAGS:
             if script in flag.scripts and flag.name != "debug":
                 said = flag.help.replace("%", "%%")
-                self.add_argument(f"--{flag.name}", metavar=flag.metavar, help=said)
+                arity = None if flag.alone is None else "?"
+                self.add_argument(f"--{flag.name}", metavar=flag.metavar, help=said, nargs=arity)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The script's namespace; see `ke_t5.config.flags.parse`."""
