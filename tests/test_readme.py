@@ -37,7 +37,7 @@ MEAN = "T5EncoderForSequenceClassificationMean"
 # Flags of other programs that the text mentions
 # (torchrun's --max-restarts, --no-python and rendezvous, benchmarks/gpu.py's --models and --out).
 RENDEZVOUS = {"rdzv_backend", "rdzv_endpoint", "rdzv_id"}
-OTHER_FLAGS = {*LAUNCHER_FLAGS, *RENDEZVOUS, "check", "help", "max", "models", "no", "out"}
+OTHER_FLAGS = {*LAUNCHER_FLAGS, *RENDEZVOUS, "check", "help", "max", "models", "no", "out", "shell"}
 ALSO = {"batch", "target_column"}
 
 
