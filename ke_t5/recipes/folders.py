@@ -80,18 +80,18 @@ def check_can_write(path: Path, *, where: str) -> None:
                 folder.rmdir()
 
 
-def check_page(file: str | None) -> None:
+def check_page(file: str | None, *, flag: str = "--html") -> None:
     """Raises UserError if the page that `--html FILE` asks for cannot be written."""
     if file is not None:
-        check_can_write(Path(file).parent, where=f"--html {file}")
+        check_can_write(Path(file).parent, where=f"{flag} {file}")
 
 
-def write_page(file: str, text: str) -> None:
+def write_page(file: str, text: str, *, flag: str = "--html") -> None:
     """Writes the page that `--html FILE` asks for, and says so."""
     try:
         write_atomically(Path(file), text)
     except OSError as error:
-        raise unwritable(error, where=f"--html {file}") from error
+        raise unwritable(error, where=f"{flag} {file}") from error
     logger.info("%s is written", file)
 
 

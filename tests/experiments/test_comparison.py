@@ -4,33 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from support.results import keep
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.commands import compare
 from ke_t5.errors import UserError
 from ke_t5.pipe import TaskRegistry
-from ke_t5.pipe.evaluation import compute_scores
 from ke_t5.task.spans import entity_spans
 
 TEXTS = ["정말 재미있게 봤어요", "배우들 연기가 아깝다", "시간 가는 줄 몰랐네", "두 번은 못 보겠다"]
-
-
-def keep(folder, task, golds, said, texts, *, weights="step-00000010", split="validation"):
-    """A folder of results, as a test leaves it."""
-    folder.mkdir(parents=True)
-    lines = [
-        {"id": i, "inputs": text, "gold": gold, "prediction": one, "score": 0.5 + i / 1000}
-        for i, (text, gold, one) in enumerate(zip(texts, golds, said, strict=True))
-    ]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    (folder / "predictions.jsonl").write_text(text, encoding="utf-8")
-    scores = {
-        "task": task, "split": split, "weights": weights, "rows": len(lines),
-        "scored": len(lines), "unparsable": 0,
-        "scores": compute_scores(TaskRegistry.get(task), list(golds), list(said), []),
-    }  # fmt: skip
-    (folder / "scores.json").write_text(json.dumps(scores))
-    return folder
 
 
 @pytest.fixture(scope="module")

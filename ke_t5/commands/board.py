@@ -1,0 +1,34 @@
+"""`ke-t5 board RUNS...`: models x tasks x seeds as one table."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from ke_t5.commands.arguments import Parser, typed
+from ke_t5.config.flags import path
+
+DESCRIPTION = """Collects the scores of runs into one table of models and tasks.
+
+Each RUN is a run's folder, or one that contains runs, at any depth. Seeds of one model
+and setting are averaged; the best model of each column is compared with the others. The
+page and the Markdown also have the command of each run."""
+
+
+def parser() -> ArgumentParser:
+    """The parser of its words."""
+    words = Parser("board", DESCRIPTION)
+    words.add_argument("runs", metavar="RUN", nargs="+", type=typed(path))
+    words.add_argument("--html", metavar="FILE", type=typed(path), help="writes a page")
+    words.add_argument("--markdown", metavar="FILE", type=typed(path), help="writes Markdown")
+    words.add_argument(
+        "--module_import", metavar="MODULE", action="append", default=[],
+        help="your module with the task, in the current folder; may be repeated",
+    )  # fmt: skip
+    return words
+
+
+def main(flags: Namespace) -> None:
+    """Prints the table, and writes the files."""
+    from ke_t5.experiments.board import main
+
+    main(flags)

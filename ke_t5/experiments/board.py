@@ -1,0 +1,254 @@
+"""`ke-t5 board`: models x tasks x seeds, from the folders of their runs, as one table."""
+
+from __future__ import annotations
+
+import statistics
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.config.gin_config import import_modules
+from ke_t5.errors import Exit, UserError
+from ke_t5.experiments.evaluations import check_same_rows, read_side
+from ke_t5.experiments.paired import Difference, differences
+from ke_t5.pipe import TaskRegistry
+from ke_t5.recipes import console
+from ke_t5.recipes.folders import check_page, write_page
+from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.report.pages import Section, markdown_of, page_of, text_of
+from ke_t5.report.run_files import RUN, RunFiles, read_run_files
+
+LEVEL = 0.95
+TITLE = "Scores of models and tasks"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The score of one run on one split.
+
+    Attributes:
+        model: the pre-trained model, and whether its weights were used.
+        column: the task, the split and the score.
+        settings: what else runs of one model may differ in, beside the seed.
+        content: of the rows that were scored; results of other rows are not compared.
+        interval: of the score over rows, None if it has none.
+        place: the folder of the evaluation.
+    """
+
+    model: str
+    column: str
+    settings: tuple[tuple[str, str], ...]
+    seed: int
+    value: float
+    interval: tuple[float, float] | None
+    content: str
+    command: str
+    place: Path
+
+
+@dataclass(frozen=True)
+class Board:
+    """Row (a model, with its settings if it has several) -> column -> results, one per seed."""
+
+    rows: Mapping[str, Mapping[str, list[Result]]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns, sorted."""
+        return sorted({column for cells in self.rows.values() for column in cells})
+
+
+def runs_below(path: Path) -> list[Path]:
+    """The folders of runs in a folder, itself included.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = sorted(file.parent for file in path.rglob(RUN))
+    if not found:
+        fix = "name the folder of a run, or one that contains runs"
+        raise UserError("no run there", str(path), fix, Exit.DATA)
+    return found
+
+
+def results_of(folder: Path) -> Iterator[Result]:
+    """The results of a run: of each split, by the task's own score."""
+    files = read_run_files(folder)
+    run = files.run
+    name = str(run.get("pre_trained_model"))
+    model = Path(name).name if Path(name).is_absolute() else name
+    model += " (from scratch)" if run.get("from_scratch") else ""
+    for evaluation, facts in files.evaluations.items():
+        # Of other weights than the best, or of another task: not this run's result.
+        if "__" in evaluation or not facts["scores"]:
+            continue
+        score = _main_score(str(facts["task"]), facts["scores"])
+        value = facts["scores"].get(score)
+        if value is None:
+            continue
+        interval = (facts.get("intervals") or {}).get(score)
+        yield Result(
+            model=model,
+            column=f"{facts['task']} {facts['split']}: {score}",
+            settings=_settings(files),
+            seed=int(run.get("seed", 0)),
+            value=value,
+            interval=tuple(interval) if interval else None,
+            content=str(facts.get("content") or facts["rows"]),
+            command=str((files.launches or [run])[0].get("command", "")),
+            place=folder / "eval" / evaluation,
+        )
+
+
+def _main_score(task: str, scores: Mapping[str, Any]) -> str:
+    """The score that selects a task's best checkpoint; the first one of an unknown task."""
+    known = TaskRegistry.get(task).best if task in TaskRegistry.names() else None
+    return known.metric if known is not None and known.metric in scores else next(iter(scores))
+
+
+def _settings(files: RunFiles) -> tuple[tuple[str, str], ...]:
+    run = files.run
+    batch, schedule = run.get("batch") or {}, run.get("schedule") or {}
+    values = {
+        "class": run.get("model_name"),
+        "rate": run.get("learning_rate"),
+        "epochs": run.get("epochs"),
+        "steps": run.get("steps"),
+        "batch": batch.get("global"),
+        "schedule": schedule.get("name"),
+    }
+    return tuple((name, str(value)) for name, value in values.items() if value is not None)
+
+
+def board_of(results: Sequence[Result]) -> Board:
+    """The results in rows and columns. Runs of one model that differ in more than the seed get
+    rows of their own, which name the difference."""
+    rows: dict[str, dict[str, list[Result]]] = {}
+    for result in results:
+        alike = [one for one in results if (one.model, one.column) == (result.model, result.column)]
+        label = result.model + _differing(result, alike)
+        cell = rows.setdefault(label, {}).setdefault(result.column, [])
+        if result.seed in (one.seed for one in cell):
+            first = next(one for one in cell if one.seed == result.seed)
+            what = f"seed {result.seed} of {result.model} twice: also in {first.place}"
+            raise UserError(what, str(result.place), "leave out one of the folders", Exit.DATA)
+        cell.append(result)
+    return Board({label: rows[label] for label in sorted(rows)})
+
+
+def _differing(result: Result, alike: Sequence[Result]) -> str:
+    """In which settings a result differs from others of its model, for display."""
+    all_values: dict[str, set[str]] = {}
+    for one in alike:
+        for name, value in one.settings:
+            all_values.setdefault(name, set()).add(value)
+    own = [f"{name} {value}" for name, value in result.settings if len(all_values[name]) > 1]
+    return f" [{', '.join(own)}]" if own else ""
+
+
+# -------------------------------------------------------------------------------------- sections
+
+
+def sections_of(board: Board) -> list[Section]:
+    """The board as sections of a page."""
+    columns = board.columns
+    shown = [
+        [label, *(_cell(cells.get(column, [])) for column in columns)]
+        for label, cells in board.rows.items()
+    ]
+    notes = [
+        "one run: the score with its 95 % interval over rows",
+        "several seeds: mean ± standard deviation (seeds)",
+    ]
+    numbers = range(1, len(columns) + 1)
+    table = Section("Scores", ["model", *columns], shown, numbers, notes)
+    return [table, *_compared(board), _commands(board)]
+
+
+def _cell(results: Sequence[Result]) -> str:
+    if not results:
+        return ""
+    values = [result.value for result in results]
+    if len(values) > 1:
+        spread = statistics.stdev(values)
+        return f"{statistics.mean(values):.2f} ± {spread:.2f} ({len(values)})"
+    interval = results[0].interval
+    return f"{values[0]:.2f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+
+
+def _compared(board: Board) -> list[Section]:
+    """The best model of each column against the others."""
+    rows = []
+    for column in board.columns:
+        cells = {label: cells[column] for label, cells in board.rows.items() if column in cells}
+        if len(cells) < 2:
+            continue
+        means = {label: statistics.mean(r.value for r in cell) for label, cell in cells.items()}
+        best = max(means, key=means.__getitem__)
+        for label in sorted(set(cells) - {best}, key=means.__getitem__, reverse=True):
+            rows.append([column, best, label, *difference_of(cells[label], cells[best])])
+    head = ["column", "best", "other", "difference", "95 % interval", "p", "over"]
+    notes = [
+        "over seeds: paired t-test of the seeds that both have",
+        "over rows: paired bootstrap of one run of each",
+    ]
+    return [Section("Best against others", head, rows, (3, 4, 5), notes)] if rows else []
+
+
+def difference_of(first: Sequence[Result], second: Sequence[Result]) -> list[str]:
+    """Difference (second - first), interval, p value and what it was computed over, for display."""
+    pairs = [(one, other) for one in first for other in second if one.seed == other.seed]
+    if len(pairs) > 1:
+        from scipy.stats import ttest_rel
+
+        ones, others = ([pair[side].value for pair in pairs] for side in (0, 1))
+        test = ttest_rel(others, ones)
+        low, high = test.confidence_interval(LEVEL)
+        value = statistics.mean(others) - statistics.mean(ones)
+        over = f"{len(pairs)} seeds"
+        return [f"{value:+.2f}", f"[{low:+.2f}, {high:+.2f}]", f"{test.pvalue:.3f}", over]
+    one, other = pairs[0] if pairs else (first[0], second[0])
+    sides = read_side(one.place, None), read_side(other.place, None)
+    check_same_rows(*sides)
+    tasks, evaluated = (sides[0].task, sides[1].task), (sides[0].evaluated, sides[1].evaluated)
+    return _row_difference(differences(tasks, evaluated)[one.column.rpartition(": ")[2]])
+
+
+def _row_difference(found: Difference) -> list[str]:
+    if found.low is None or found.high is None or found.p is None:
+        return [f"{found.value:+.2f}", found.reason, "", "rows"]
+    interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
+    return [f"{found.value:+.2f}", interval, f"{found.p:.3f}", "rows"]
+
+
+def _commands(board: Board) -> Section:
+    rows = [
+        [label, column, str(result.seed), result.command]
+        for label, cells in board.rows.items()
+        for column, cell in sorted(cells.items())
+        for result in cell
+    ]
+    return Section("Commands", ["model", "column", "seed", "command"], rows, (2,))
+
+
+def main(flags: Namespace) -> None:
+    """`ke-t5 board`: prints the board, and writes it."""
+    set_up_logging(debug=flags.debug)
+    import_modules(flags.module_import)
+    check_page(flags.html)
+    check_page(flags.markdown, flag="--markdown")
+    folders = {run: None for path in flags.runs for run in runs_below(Path(path))}
+    results = [result for folder in folders for result in results_of(folder)]
+    if not results:
+        fix = "test the runs first, or name others"
+        raise UserError("the runs there have no scores", str(flags.runs[0]), fix, Exit.DATA)
+    sections = sections_of(board_of(results))
+    console.tell(text_of(sections[:-1]))  # the commands are for the page
+    about = TITLE, f"{len(results)} results of {len(folders)} runs", sections
+    if flags.html:
+        write_page(flags.html, page_of(*about))
+    if flags.markdown:
+        write_page(flags.markdown, markdown_of(*about), flag="--markdown")

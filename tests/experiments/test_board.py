@@ -1,0 +1,88 @@
+"""`ke-t5 board`: which runs share a cell, what is compared, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+from support.results import keep, keep_run
+
+from ke_t5.commands import board
+from ke_t5.errors import UserError
+from ke_t5.pipe import TaskRegistry
+
+NAMES = TaskRegistry.get("nsmc").labels
+GOLDS = [NAMES[i % 2] for i in range(100)]
+TEXTS = [f"리뷰 {i}" for i in range(100)]
+
+
+def nsmc(folder, num_wrong, **facts):
+    """A run with so many wrong answers of 100."""
+    keep_run(folder, **facts)
+    other = {NAMES[0]: NAMES[1], NAMES[1]: NAMES[0]}
+    said = [other[gold] if i < num_wrong else gold for i, gold in enumerate(GOLDS)]
+    keep(folder / "eval" / "test", "nsmc", GOLDS, said, TEXTS, split="test")
+    return folder
+
+
+def run(*words, capsys):
+    board.main(board.parser().parse_args([str(word) for word in words]))
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_seeds_share_a_cell_and_are_compared_in_pairs(tmp_path, capsys):
+    wrong = {"klue/roberta-base": (20, 22, 27), "klue/bert-base": (24, 25, 32)}
+    for model, numbers in wrong.items():
+        for seed, number in enumerate(numbers):
+            nsmc(tmp_path / model / str(seed), number, seed=seed, pre_trained_model=model)
+    out = run(
+        tmp_path, "--markdown", tmp_path / "b.md", "--html", tmp_path / "b.html", capsys=capsys
+    )
+    assert "klue/roberta-base 77.00 ± 3.61 (3)" in out and "klue/bert-base 73.00 ± 4.36 (3)" in out
+    test = stats.ttest_rel([80, 78, 73], [76, 75, 68])
+    low, high = test.confidence_interval(0.95)
+    expected = f"+4.00 [{low:+.2f}, {high:+.2f}] {test.pvalue:.3f} 3 seeds"
+    assert f"klue/roberta-base klue/bert-base {expected}" in out
+    text = (tmp_path / "b.md").read_text(encoding="utf-8")
+    assert "| model | nsmc test: accuracy |" in text and "| train_ddp.py 2 |" in text
+    page = (tmp_path / "b.html").read_text(encoding="utf-8")
+    assert "train_ddp.py 2" in page and "<script" not in page and "http" not in page
+
+
+def test_single_runs_are_compared_by_their_rows(tmp_path, capsys):
+    nsmc(tmp_path / "a", 30)
+    nsmc(tmp_path / "b", 10, from_scratch=True)
+    out = run(tmp_path / "a", tmp_path / "b", capsys=capsys)
+    assert "klue/roberta-base (from scratch) klue/roberta-base +20.00 [+1" in out
+    assert "rows" in out.partition("+20.00")[2]
+
+
+def test_runs_with_other_settings_have_rows_of_their_own(tmp_path, capsys):
+    nsmc(tmp_path / "a", 30)
+    nsmc(tmp_path / "b", 30, learning_rate=3e-5)
+    out = run(tmp_path, capsys=capsys)
+    assert "klue/roberta-base [rate 5e-05] 70.00" in out
+    assert "klue/roberta-base [rate 3e-05] 70.00" in out
+
+
+def test_results_of_other_weights_are_not_the_runs(tmp_path, capsys):
+    folder = nsmc(tmp_path / "a", 30)
+    said = ["x"] * 100
+    keep(folder / "eval" / "nsmc__test__hf", "nsmc", GOLDS, said, TEXTS, split="test", weights="hf")
+    assert "0.00" not in run(tmp_path, capsys=capsys).replace("70.00", "")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder.mkdir(), "no run there; name the folder of a run, or one that"),
+        (lambda folder: keep_run(folder), "the runs there have no scores; test the runs first"),
+        (
+            lambda folder: [nsmc(folder / name, 3) for name in "ab"],
+            "seed 42 of klue/roberta-base twice: also in",
+        ),
+    ],
+)
+def test_what_makes_no_board_is_an_error(make, message, tmp_path, capsys):
+    make(tmp_path / "x")
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "x", capsys=capsys)
