@@ -75,7 +75,8 @@ def test_it_binds_exactly_what_was_promised(name):
     assert bound(configure([name])) == PROMISED[name]
 
 
-# file -> rate, length, warm-up and rows per update, as KLUE published them for its baselines.
+# file -> rate, length, warm-up and rows per update, as KLUE published them for its baselines, and
+# KoELECTRA's author for that.
 PUBLISHED = {
     "klue_roberta_small.gin": (5e-5, 128, 0.1, 32),
     "klue_roberta_base.gin": (5e-5, 128, 0.1, 32),
@@ -83,6 +84,8 @@ PUBLISHED = {
     "klue_roberta_ner.gin": (5e-5, 510, 0.0, 32),
     "klue_roberta_mrc.gin": (3e-5, 510, 0.0, 16),
     "klue_roberta_dp.gin": (5e-5, 256, 0.1, 32),
+    "koelectra.gin": (5e-5, 128, 0.0, 32),
+    "koelectra_korquad.gin": (5e-5, 512, 0.0, 8),
 }
 
 
@@ -100,7 +103,9 @@ def test_settings_called_published_are_the_published_ones(name):
     assert "--nproc_per_node=2" in command.launcher and command.parse().schedule == "linear"
     assert 2 * command.parse().batch_size * settings.value("fit.accumulate", 1) == rows
     text = " ".join((FOLDER / name).read_text(encoding="utf-8").split())
-    assert "published settings" in text and "Source: KLUE-baseline's run_all.sh" in text
+    sources = {"klue": "KLUE-baseline's run_all.sh", "koelectra": "KoELECTRA's finetune/config"}
+    source = next(source for start, source in sources.items() if name.startswith(start))
+    assert "published settings" in text and f"Source: {source}" in text
 
 
 def test_only_files_with_published_settings_call_them_so():
