@@ -33,6 +33,8 @@ def launch(
     if "RANK" in os.environ:
         what, fix = "a launcher has started this process", "leave it out, or start without torchrun"
         raise UserError(what, own[0], fix)
+    if getattr(flags, "seeds", None) is not None:  # each training starts its own processes
+        return words
     nnodes, rendezvous = _rendezvous(flags)
     say(shortened(f"{flags.task}: starting the processes"))  # seconds pass until the next line
     nproc = _num_processes(flags)

@@ -15,7 +15,12 @@ def parser() -> ArgumentParser:
 
 
 def main(flags: Namespace) -> None:
-    """Trains a model."""
+    """Trains a model, or several with `--seeds`."""
+    if flags.seeds is not None:
+        from ke_t5.experiments import seeds
+
+        seeds.main(flags)
+        return
     from ke_t5.recipes import train
 
     train.main(flags)

@@ -198,6 +198,8 @@ FLAGS = (
          "of rising rate; 0: none (default: 0.1 with --schedule; else 0.1, at most 100 steps, for "
          "pre-trained encoders other than T5)", scripts=TRAIN),
     Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "of weights, order, dropout and sampling", 42),
+    Flag(TRAINING, "seeds", whole(1), "N",
+         "runs with --seed and the N - 1 seeds after it, and a report over all", scripts=TRAIN),
     Flag(TRAINING, "workers", whole(0), "N", "threads per process that load batches ahead", 0),
     Flag(TRAINING, "stall_timeout", whole(1), "SECONDS",
          "ends all processes if one of them does nothing for so long", 600),

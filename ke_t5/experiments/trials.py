@@ -1,0 +1,205 @@
+"""One training of several: in a process and a folder of its own, resumed if it was interrupted.
+
+`<folder>/trial.json` is written when the training is over, with its words and its scores: a trial
+that has it is not run again. Without it the training goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ke_t5 import stops
+from ke_t5.config import flags as reader
+from ke_t5.errors import Exit, Stopped, UserError
+from ke_t5.files import write_json
+from ke_t5.pipe import Mixture, Task
+from ke_t5.pipe.evaluation import best_score
+from ke_t5.programs import CLONE, MODULE, is_one_command
+
+logger = logging.getLogger("ke_t5")
+
+PROGRAM = (sys.executable, "-m", MODULE, "train")
+RECORD = "trial.json"
+POLL_SECONDS = 0.2
+# What the trials set themselves, each its own.
+_OWN = ("seeds", "seed", "output_dir", "resume")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training to run.
+
+    Attributes:
+        name: for people, and of its folder.
+        words: the flags of the training but `--output_dir` and `--resume`.
+        folder: its `--output_dir`.
+    """
+
+    name: str
+    words: Sequence[str]
+    folder: Path
+
+    def finished(self) -> dict[str, Any] | None:
+        """What trial.json says; None if the training is not over.
+
+        Raises:
+            UserError: it was run with other flags.
+        """
+        file = self.folder / RECORD
+        if not file.exists():
+            return None
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(record["scores"], dict):
+                raise TypeError("scores")
+        except (ValueError, TypeError, KeyError) as error:
+            what = f"no record of a trial ({error!s:.60})"
+            raise UserError(what, str(file), "remove it", Exit.CHECKPOINT) from error
+        if record.get("words") != list(self.words):
+            fix = "give the same flags, or another --output_dir"
+            raise UserError("was run with other flags", str(self.folder), fix, Exit.CHECKPOINT)
+        return record
+
+
+def own_words() -> list[str]:
+    """The flags that this process was started with."""
+    return sys.argv[2:] if is_one_command() else sys.argv[1:]
+
+
+def words_without(words: Sequence[str], names: Sequence[str] = _OWN) -> list[str]:
+    """The words of a command line, a word per flag, without the flags of these names.
+
+    >>> words_without(["--task", "klue_tc", "--seed=3", "--sample"])
+    ['--task=klue_tc', '--sample']
+    """
+    return [
+        f"--{name}" if value is None else f"--{name}={value}"
+        for name, value in reader.words(words, [])
+        if name not in names
+    ]
+
+
+def run_trial(
+    trial: Trial, *, should_end: Callable[[Mapping[str, Any]], bool] = lambda line: False
+) -> tuple[int, dict[str, Any] | None]:
+    """Runs a training to its end; its exit code, and its record if that is 0.
+
+    Args:
+        should_end: is told each validation (a line of metrics.jsonl); True ends the training.
+
+    Raises:
+        Stopped: this process was asked to stop, and the training has stopped, too.
+    """
+    started = time.monotonic()
+    code = _run(trial, should_end)
+    if code != 0:
+        return code, None
+    run = run_of(trial.folder)
+    record = {
+        "words": list(trial.words),
+        "run": str(run.relative_to(trial.folder)),
+        "scores": scores_of(run),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    write_json(trial.folder / RECORD, record, is_durable=True)
+    return 0, record
+
+
+def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> int:
+    words = [*trial.words, f"--output_dir={trial.folder}", "--resume=auto"]
+    paths = [str(CLONE), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    is_told = False
+    validations = _validations(trial.folder)
+    with stops.postponed():
+        process = subprocess.Popen([*PROGRAM, *words], env=environment, preexec_fn=_end_with_parent)
+        while (code := process.poll()) is None:
+            ends = any(should_end(line) for line in next(validations))
+            if (ends or stops.requested()) and not is_told:
+                is_told = True
+                process.send_signal(signal.SIGTERM)
+            time.sleep(POLL_SECONDS)
+        if stops.requested():
+            raise Stopped(f"{trial.name} has stopped")
+    return code if code >= 0 else Exit.MACHINE
+
+
+def _end_with_parent() -> None:
+    """In the new process: a training that nobody waits for any more saves and stops."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _validations(folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """Yields, at each call, the validations that metrics.jsonl has got since the last one."""
+    place = 0
+    while True:
+        found: list[dict[str, Any]] = []
+        files = sorted(folder.glob("*/*/metrics.jsonl"))
+        if files:
+            with files[0].open("rb") as stream:
+                stream.seek(place)
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        break
+                    place += len(line)
+                    content = json.loads(line)
+                    if "scores" in content:
+                        found.append(content)
+        yield found
+
+
+def run_of(folder: Path) -> Path:
+    """The run's folder of a trial."""
+    (run,) = (
+        file.parent
+        for file in folder.glob("*/*/run.json")
+        if not file.parent.suffix.removeprefix(".").isdecimal()
+    )
+    return run
+
+
+def scores_of(run: Path) -> dict[str, dict[str, float | None]]:
+    """Split -> scores of a run's best checkpoint."""
+    found = {}
+    for file in sorted(run.glob("eval/*/scores.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        found[file.parent.name] = content["scores"]
+    return found
+
+
+def best_of(task: Task | Mixture, record: Mapping[str, Any]) -> float:
+    """The score that picks the best checkpoint, NaN if there is none; of a mixture its mean."""
+    for scores in record["scores"].values():
+        numbers = {name: math.nan if x is None else x for name, x in scores.items()}
+        if isinstance(task, Mixture) and not any("/" in name for name in numbers):
+            continue
+        return best_score(task, numbers)
+    return math.nan
+
+
+def check_words(flags: Any) -> None:
+    """Raises UserError for flags that several trainings cannot share."""
+    if "RANK" in os.environ:
+        fix = "start without torchrun, as ke-t5 train --nproc N"
+        raise UserError("starts the processes of each training itself", "torchrun", fix)
+    resume = flags.resume
+    if resume is not None and str(resume) not in ("auto", "true", "last"):
+        fix = "leave it out: each training goes on from its own last checkpoint"
+        raise UserError("is of a single training", f"--resume {resume}", fix)
+    if flags.hf_path not in (None, "default"):
+        fix = "write --hf_path default: each run exports into its own folder"
+        raise UserError("is of a single training", f"--hf_path {flags.hf_path}", fix)
