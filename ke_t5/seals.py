@@ -35,7 +35,8 @@ READ = re.compile(
     r"(config|generation_config|adapter_config|special_tokens_map|added_tokens|vocab|chat_template"
     r"|ke_t5|.*tokenizer.*|.*\.index)\.json|.*\.(safetensors|bin|model|jinja)|(vocab|merges)\.txt"
 )
-WEIGHTS = (".safetensors", ".bin")
+# Checked only if they are used, which takes a second per gigabyte.
+WEIGHTS = (".safetensors", ".bin", ".onnx", ".onnx.data")
 THREADS = 8
 # Nanoseconds: two changes that follow each other so closely may have one time of change.
 SETTLED = 2 * 10**9

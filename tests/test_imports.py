@@ -48,6 +48,7 @@ LINES = (
     "task.task task.writing config.run_config",
     "own_data.*",
     "report.* serving.*",
+    "exporting.*",
     "recipes.*",
     "experiments.* inspection.*",
     "commands.*",

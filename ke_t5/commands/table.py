@@ -26,6 +26,7 @@ COMMANDS = (
     Command(
         "klue", "trains a model on all of KLUE, beside the published scores", "ke_t5.commands.klue"
     ),
+    Command("export", "writes a trained model as a folder, ONNX, ...", "ke_t5.commands.export"),
     Command("report", "writes the page of a run: curves, scores, cost", "ke_t5.commands.report"),
     Command("tasks", "lists the tasks and whether their data is there", "ke_t5.commands.tasks"),
     Command("models", "lists the model classes, or what a model fits", "ke_t5.commands.models"),

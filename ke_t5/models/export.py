@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ def export(
     *,
     card: str,
     record: TaskRecord | None = None,
+    add: Callable[[Path], None] | None = None,
 ) -> Path:
     """The folder, written under another name, sealed, read back, compared, and only then renamed.
 
@@ -32,6 +34,7 @@ def export(
         folder: replaced if it already contains an export; its parents are created.
         card: the text of README.md.
         record: what the folder is to say of the task.
+        add: adds further files to the folder before it is sealed.
 
     Raises:
         UserError: the folder contains something else, or what was read back differs.
@@ -45,6 +48,8 @@ def export(
         (temporary / CARD).write_text(card, encoding="utf-8")
         if record is not None:
             record.write(temporary)
+        if add is not None:
+            add(temporary)
         seal_folder(temporary, model_class=class_title(type(model)))
         _check_copy(model, temporary, folder)
         fault_point("export.before_rename")

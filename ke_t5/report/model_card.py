@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.forms import FORMS
 from ke_t5.own_data import own_data_of
+from ke_t5.pipe import Mixture, Task
+from ke_t5.report.run_facts import is_sample_model
 from ke_t5.seals import MARK
 from ke_t5.task.inputs import input_form
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 
 # How a model of each form is used: code by the form's name.
+# What follows was added to the card by a later export.
+ADDED = "<!-- further formats -->"
 USAGE = Path(__file__).with_name("usage")
 
 
@@ -34,28 +39,77 @@ def model_card(
     Args:
         settings: what weights and scores depend on, by flag or gin name.
     """
-    task = config.task
+    return card_of(CardFacts.of_config(config), model, tokenizer, scores, settings)
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says of the training.
+
+    Attributes:
+        base: the pre-trained model; None if nobody knows.
+        splits: those that were trained on, and those that were validated on.
+    """
+
+    task: Task | Mixture
+    base: str | None = None
+    from_scratch: bool = False
+    is_sample: bool = False
+    sources: str = "unknown data"
+    splits: tuple[str, str] = ("train", "validation")
+    epochs: int | None = None
+    max_steps: int | None = None
+
+    @classmethod
+    def of_config(cls, config: RunConfig) -> CardFacts:
+        """The facts of a run that is configured."""
+        splits = config.splits.title("train"), config.splits.title("validation")
+        return cls(
+            config.task, config.model.pre_trained_model, config.model.from_scratch, config.sample,
+            config.sources, splits, config.loop.epochs, config.loop.max_steps,
+        )  # fmt: skip
+
+    @classmethod
+    def of_run(cls, task: Task | Mixture, run: Mapping[str, Any]) -> CardFacts:
+        """The facts that `run.json` has recorded."""
+        splits = [*run.get("data", {}), "train", "validation"]
+        return cls(
+            task,
+            run.get("pre_trained_model"),
+            bool(run.get("from_scratch")),
+            is_sample_model(run),
+            run.get("source", "unknown data"),
+            (splits[0], splits[1]),
+            run.get("epochs"),
+        )
+
+
+def card_of(
+    facts: CardFacts,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    scores: Mapping[str, float],
+    settings: Mapping[str, Any],
+) -> str:
+    """The card of these facts; see `model_card`."""
+    task = facts.task
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in scores.items())
-    base = f"`{config.model.pre_trained_model}`"
-    origin = (
-        f"Trained from scratch, shaped as {base}"
-        if config.model.from_scratch
-        else f"Fine-tuned from {base}"
-    )
-    if config.sample:
+    shape = "Trained from scratch, shaped as" if facts.from_scratch else "Fine-tuned from"
+    origin = f"{shape} `{facts.base}`" if facts.base else "Fine-tuned"
+    if facts.is_sample:
         origin = "A tiny model for a dry run, trained from scratch"
     name, module = type(model).__name__, type(model).__module__
     home = "transformers" if module.startswith("transformers.") else module
     form = input_form(task.members[0], tokenizer)
     inputs = f"Its inputs have the form `{json.dumps(form, ensure_ascii=False)}`.\n" if form else ""
     return f"""---
-{_metadata(config, scores)}---
+{_metadata(facts, scores)}---
 
 # {name} for {task.name}
 
-{origin}, on {config.sources} ({config.splits.title("train")}) with ke_t5.
+{origin}, on {facts.sources} ({facts.splits[0]}) with ke_t5.
 {inputs}
-| score on {config.splits.title("validation")} | x 100 |
+| score on {facts.splits[1]} | x 100 |
 |---|---|
 {rows}
 
@@ -66,39 +120,37 @@ from transformers import AutoTokenizer
 folder = "this folder"
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = {name}.from_pretrained(folder)
-{_usage(config, form)}```
+{_usage(task, form)}```
 
 | setting | value |
 |---|---|
-{_table(config, settings)}
+{_table(facts, settings)}
 
 {MARK}
 """
 
 
-def _metadata(config: RunConfig, scores: Mapping[str, float]) -> str:
+def _metadata(facts: CardFacts, scores: Mapping[str, float]) -> str:
     """The card's front matter, as the hub reads it."""
-    lines = ["language: ko", "library_name: transformers", f"license: {_license(config)}"]
-    if not (config.model.from_scratch or config.sample):
-        folder = Path(config.model.pre_trained_model)
-        lines.append(
-            f"base_model: {folder.name if folder.is_dir() else config.model.pre_trained_model}"
-        )
-    pipeline = FORMS[config.task.form].pipeline
+    lines = ["language: ko", "library_name: transformers", f"license: {_license(facts)}"]
+    if facts.base and not (facts.from_scratch or facts.is_sample):
+        folder = Path(facts.base)
+        lines.append(f"base_model: {folder.name if folder.is_dir() else facts.base}")
+    pipeline = FORMS[facts.task.form].pipeline
     if pipeline is not None and _has_pipeline(pipeline):
         lines.append(f"pipeline_tag: {pipeline}")
-    if own_data_of(config.task) is None:
-        lines.append(f"datasets: [{config.sources}]")
+    if own_data_of(facts.task) is None:
+        lines.append(f"datasets: [{facts.sources}]")
     if scores:
         lines.append(f"metrics: [{', '.join(scores)}]")
-    lines.append(f"tags: [{config.task.name}, ke_t5]")
+    lines.append(f"tags: [{facts.task.name}, ke_t5]")
     return "\n".join(lines) + "\n"
 
 
-def _license(config: RunConfig) -> str:
+def _license(facts: CardFacts) -> str:
     """What the card of the pre-trained model says, else "unknown"."""
-    card = Path(config.model.pre_trained_model) / "README.md"
-    if config.sample or not card.is_file():
+    card = Path(facts.base or "") / "README.md"
+    if facts.base is None or facts.is_sample or not card.is_file():
         return "unknown"
     _, *parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     lines = parts[0].splitlines() if parts else []
@@ -112,23 +164,32 @@ def _has_pipeline(name: str) -> bool:
     return name in PIPELINE_REGISTRY.get_supported_tasks()
 
 
-def _usage(config: RunConfig, example: Any) -> str:
+def _usage(task: Task | Mixture, example: Any) -> str:
     """The code that uses the model; "" if the task's rows are more than texts."""
-    path, task = USAGE / f"{config.task.form}.txt", config.task.members[0]
+    path = USAGE / f"{task.form}.txt"
     code = path.read_text(encoding="utf-8") if path.is_file() else ""
     if "{example}" not in code:
         return code
-    options = "".join(f", {name}={value!r}" for name, value in task.defaults.generate.items())
+    options = "".join(
+        f", {name}={value!r}" for name, value in task.members[0].defaults.generate.items()
+    )
     code = code.replace("{options}", options)
     return "" if example is None else code.replace("{example}", repr(example))
 
 
-def _table(config: RunConfig, settings: Mapping[str, Any]) -> str:
+def _table(facts: CardFacts, settings: Mapping[str, Any]) -> str:
     """What weights and scores depend on, without what only a resumption needs."""
-    epochs = config.loop.epochs
-    shown = {"epochs": epochs, "--max_steps": config.loop.max_steps, **settings}
+    shown = {"epochs": facts.epochs, "--max_steps": facts.max_steps, **settings}
     return "\n".join(
         f"| {name} | {value} |"
         for name, value in shown.items()
         if value is not None and not name.endswith("data")
     )
+
+
+def with_sections(card: str, sections: Sequence[str]) -> str:
+    """The card with these sections at its end, in place of those that an earlier export added."""
+    body = card.replace(MARK, "").partition(f"\n{ADDED}\n")[0].rstrip()
+    if not sections:
+        return f"{body}\n\n{MARK}\n"
+    return "\n".join([body, "", ADDED, *sections, MARK, ""])

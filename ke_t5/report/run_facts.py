@@ -92,12 +92,17 @@ def _throughput(timing: list[dict[str, Any]]) -> Facts:
     return facts
 
 
+def is_sample_model(run: Mapping[str, Any]) -> bool:
+    """Whether the model is one of the tiny ones of `--sample`."""
+    return bool(SAMPLE_MODEL.search(str(run.get("model_folder"))))
+
+
 def _training(run: Mapping[str, Any]) -> dict[str, Any]:
     batch, schedule = run.get("batch") or {}, run.get("schedule") or {}
     parameters, trainable = run.get("parameters"), run.get("trainable_parameters")
     is_partly = parameters is not None and trainable not in (None, parameters)
     origin = run.get("pre_trained_model")
-    if SAMPLE_MODEL.search(str(run.get("model_folder"))):
+    if is_sample_model(run):
         origin = "the sample's tiny model"
     elif run.get("from_scratch"):
         origin = f"{origin} (configuration and tokenizer only)"

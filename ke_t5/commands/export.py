@@ -1,0 +1,59 @@
+"""`ke-t5 export`: a trained model as a folder, also narrower, as ONNX or for CTranslate2."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from ke_t5.commands.arguments import Parser, typed
+from ke_t5.config.flags import path, resume, text
+from ke_t5.errors import UserError
+
+DESCRIPTION = """\
+Writes a trained model as a folder in Hugging Face's layout, with tokenizer and model card.
+
+  ke-t5 export --run output/T5.../klue_tc --output my_model --safetensors_dtype bf16
+  ke-t5 export --hf_path my_model --output my_onnx_model --onnx
+
+What --onnx and --ctranslate2 write is compared with the model; what differs is refused."""
+
+
+def parser() -> ArgumentParser:
+    """The parser of its words."""
+    words = Parser("export", DESCRIPTION)
+    words.add_argument("--run", metavar="DIR", type=typed(path), help="the folder of a run")
+    words.add_argument(
+        "--resume", metavar="best|true|PATH", type=typed(resume),
+        help="with --run: which checkpoint (default: the best)",
+    )  # fmt: skip
+    words.add_argument("--hf_path", metavar="DIR", type=typed(path), help="or an exported folder")
+    words.add_argument(
+        "--output", metavar="DIR", type=typed(path), help="where to (default: hf in the run)"
+    )
+    words.add_argument(
+        "--task", metavar="NAME", type=typed(text), help="(default: the one it was trained on)"
+    )
+    words.add_argument("--model_name", metavar="CLASS", type=typed(text), help="if it is your own")
+    words.add_argument(
+        "--module_import", metavar="MODULE", action="append", default=[],
+        help="your module with the task or the class, in the current folder; may be repeated",
+    )  # fmt: skip
+    words.add_argument(
+        "--safetensors_dtype", choices=("fp32", "bf16", "fp16"),
+        help="of the weights (default: as they are)",
+    )  # fmt: skip
+    words.add_argument("--onnx", action="store_true", help="add onnx/model.onnx")
+    words.add_argument("--ctranslate2", action="store_true", help="add ctranslate2/, for T5")
+    return words
+
+
+def main(flags: Namespace) -> None:
+    """Exports."""
+    if bool(flags.run) == bool(flags.hf_path):
+        what = "both say which model" if flags.run else "no model is named"
+        raise UserError(what, "--run and --hf_path", "give one of them")
+    if flags.resume and not flags.run:
+        raise UserError("an export has no checkpoints", "--resume", "leave it out, or give --run")
+
+    from ke_t5.exporting.export import main
+
+    main(flags)

@@ -1,0 +1,1 @@
+"""A trained model in other forms: narrower weights, ONNX, CTranslate2."""

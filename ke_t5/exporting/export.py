@@ -1,0 +1,164 @@
+"""`ke-t5 export`: a run's checkpoint, or an exported folder, as a folder in other forms."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ke_t5.config.resume import BEST, LAST, ResumeRequest
+from ke_t5.errors import Exit, UserError
+from ke_t5.exporting.onnx_graph import check_onnx, write_onnx
+from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
+from ke_t5.lookup.hub import check_replaceable
+from ke_t5.lookup.loader import import_module, see_current_folder
+from ke_t5.report.model_card import CardFacts, card_of, with_sections
+from ke_t5.seals import CARD
+from ke_t5.serving.loading import Found, find_model, load_predictor
+from ke_t5.task.inputs import input_form
+from ke_t5.task.utils import get_vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from ke_t5.serving.predictor import Predictor
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def main(flags: Namespace) -> None:
+    """Writes the folder, and prints its path."""
+    see_current_folder()
+    for module in flags.module_import:
+        import_module(module, where="--module_import")
+    source = Path(flags.run or flags.hf_path)
+    target = target_of(flags, source)
+    check_replaceable(target)
+    found = find_model(source)
+    resume = _resume_of(found, flags.resume)
+    predictor = load_predictor(
+        source, task=flags.task, model_name=flags.model_name, resume=resume, device="cpu",
+        precision="fp32",
+    )  # fmt: skip
+    model, form = predictor.model, predictor.task.form
+    if flags.onnx:
+        check_onnx(model, form)
+    if flags.ctranslate2:
+        check_ctranslate2(model, form)
+    card = _card(found, predictor, resume)
+    narrow(model, flags.safetensors_dtype)
+    write(found, predictor, target, card=card, more=_more(flags, model, form))
+    sys.stdout.write(f"{target}\n")
+
+
+def target_of(flags: Namespace, source: Path) -> Path:
+    """The folder to write: `--output`, or as `--hf_path default` of a training, `hf` of the run."""
+    if flags.output is None and flags.hf_path:
+        raise UserError("no folder to write", "ke-t5 export", "add --output DIR")
+    target = Path(flags.output) if flags.output else source / "hf"
+    if source.resolve().is_relative_to(target.resolve()):
+        what = "the model to export is in it"
+        raise UserError(what, f"--output {target}", "choose a folder of its own", Exit.CHECKPOINT)
+    return target
+
+
+def _resume_of(found: Found, given: ResumeRequest | None) -> ResumeRequest | None:
+    if found.run is None:
+        return None
+    return given or (BEST if (found.run / "weights" / "best.json").exists() else LAST)
+
+
+def narrow(model: PreTrainedModel, dtype: str | None) -> None:
+    """Rounds the weights to a data type of the table; the configuration records it.
+
+    Raises:
+        UserError: a weight is too large for it.
+    """
+    import torch
+
+    if dtype is None:
+        return
+    kept = {
+        name: parameter.detach().clone()
+        for name, parameter in model.named_parameters()
+        if dtype == "fp16" and _stays_exact(model, name)
+    }
+    torch.nn.Module.to(model, getattr(torch, DTYPES[dtype]))
+    for name, parameter in model.named_parameters():
+        if name in kept:
+            parameter.data = kept[name]
+    if not all(_is_finite(one) for one in model.parameters()):
+        where = f"--safetensors_dtype {dtype}"
+        raise UserError("a weight is too large for it", where, "use bf16", Exit.CHECKPOINT)
+
+
+def _stays_exact(model: PreTrainedModel, name: str) -> bool:
+    """Whether transformers loads a parameter in float32 where the others are float16: T5's `wo`
+    overflows."""
+    exact = {*(model._keep_in_fp32_modules or ())}
+    return not exact.isdisjoint(name.split("."))
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(tensor.isfinite().all())
+
+
+def _more(flags: Namespace, model: PreTrainedModel, form: str) -> list[Callable[[Path], str]]:
+    """What is written besides, into a folder with the plain export."""
+    more: list[Callable[[Path], str]] = []
+    if flags.onnx:
+        more.append(lambda folder: write_onnx(model, form, folder))
+    if flags.ctranslate2:
+        exact = copy.deepcopy(model).float()
+        more.append(lambda folder: write_ctranslate2(exact, get_vocabulary(), folder))
+    return more
+
+
+def write(
+    found: Found,
+    predictor: Predictor,
+    target: Path,
+    *,
+    card: str,
+    more: list[Callable[[Path], str]],
+) -> None:
+    """Writes the export as a whole, or nothing of it."""
+    from ke_t5.models.export import export
+
+    def add(folder: Path) -> None:
+        sections = [make(folder) for make in more]
+        (folder / CARD).write_text(with_sections(card, sections), encoding="utf-8")
+
+    export(
+        predictor.model, get_vocabulary(), target, card=card, record=found.record,
+        add=add if more else None,
+    )  # fmt: skip
+
+
+def _card(found: Found, predictor: Predictor, resume: ResumeRequest | None) -> str:
+    """The text of the model card: the export's own, or one made of what the run has recorded."""
+    task, model, tokenizer = predictor.task, predictor.model, get_vocabulary()
+    if found.run is None:
+        own = found.folder / CARD
+        if own.is_file():
+            return with_sections(own.read_text(encoding="utf-8", errors="replace"), [])
+        return card_of(CardFacts(task), model, tokenizer, {}, {})
+    from ke_t5.checkpoint.checkpoints import find_checkpoint, read_progress
+    from ke_t5.checkpoint.closing import best_of
+
+    form = input_form(task, tokenizer)
+    if form is not None:
+        model.config.task_specific_params = {task.name: {"input": form}}
+    checkpoint = find_checkpoint(found.run / "weights", resume or LAST)
+    assert checkpoint is not None  # only `auto` may find none
+    progress = read_progress(checkpoint)
+    best = best_of(progress)
+    is_best = best is not None and best["step"] == progress["step"]
+    scores = best["scores"] if best and is_best else {}
+    run = json.loads((found.run / "run.json").read_text(encoding="utf-8"))
+    return card_of(CardFacts.of_run(task, run), model, tokenizer, scores, progress["fixed"])

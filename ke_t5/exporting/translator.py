@@ -1,0 +1,102 @@
+"""A T5 that writes text as a CTranslate2 folder, whose greedy answers must be the model's.
+
+ctranslate2/    for `ctranslate2.Translator`
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.exporting.extras import require_extra
+from ke_t5.forms import FORMS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FOLDER = "ctranslate2"
+MODEL_TYPES = ("t5", "mt5")
+TEXTS = (
+    "서울은 대한민국의 수도이다.",
+    "배송이 빨라서 좋았지만 포장이 아쉬웠다.",
+    "question: 수도는 어디인가? context: 서울은 나라의 수도이다.",
+)
+LONGEST_ANSWER = 24  # tokens
+CARD = """
+## CTranslate2
+
+```python
+import ctranslate2
+from transformers import AutoTokenizer
+
+folder = "this folder"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+translator = ctranslate2.Translator(f"{folder}/ctranslate2")
+tokens = tokenizer.convert_ids_to_tokens(tokenizer("한 문장입니다.")["input_ids"])
+answer = translator.translate_batch([tokens], beam_size=1)[0].hypotheses[0]
+print(tokenizer.decode(tokenizer.convert_tokens_to_ids(answer), skip_special_tokens=True))
+```
+"""
+
+
+def check_ctranslate2(model: PreTrainedModel, form: str) -> None:
+    """Raises UserError for a model that CTranslate2 does not know, or without the extra."""
+    require_extra("--ctranslate2", "ctranslate2", "ctranslate2")
+    if not FORMS[form].generates or model.config.model_type not in MODEL_TYPES:
+        what = f"{type(model).__name__} is no T5 that writes text"
+        fix = "use --onnx, or the plain export"
+        raise UserError(what, "--ctranslate2", fix, Exit.FLAGS)
+
+
+def write_ctranslate2(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> str:
+    """Converts the export in a folder, into it; returns what the card says of that.
+
+    Raises:
+        UserError: the answers differ.
+    """
+    import ctranslate2
+    from ctranslate2.converters import TransformersConverter
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            TransformersConverter(str(folder)).convert(str(folder / FOLDER))
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise _refused(f"it cannot be converted ({reason:.80})") from error
+    translator = ctranslate2.Translator(str(folder / FOLDER), device="cpu", compute_type="float32")
+    for text in TEXTS:
+        ids = _own_answer(model, tokenizer, text)
+        tokens = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+        (result,) = translator.translate_batch(
+            [tokens], beam_size=1, max_decoding_length=LONGEST_ANSWER
+        )
+        found: Any = tokenizer.convert_tokens_to_ids(result.hypotheses[0])
+        if found != ids:
+            raise _refused(f"it answers {text[:20]!r} differently from the model")
+    return CARD
+
+
+def _own_answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The ids that the model writes greedily, without special ones."""
+    generative: Any = model
+    inputs: Any = tokenizer(text, return_tensors="pt")
+    with torch.inference_mode():
+        (ids,) = generative.generate(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], num_beams=1,
+            do_sample=False, max_new_tokens=LONGEST_ANSWER,
+        ).tolist()  # fmt: skip
+    ids = ids[1:]  # without the token that begins
+    end = model.config.eos_token_id
+    return ids[: ids.index(end)] if end in ids else ids
+
+
+def _refused(what: str) -> UserError:
+    fix = "use the plain export; nothing was written"
+    return UserError(what, "--ctranslate2", fix, Exit.CHECKPOINT)

@@ -1,0 +1,186 @@
+"""`ke-t5 export`: a run as a folder with narrower weights, as ONNX, for CTranslate2."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from support.recipe_runs import run_folder, scores, test
+from transformers import (
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaForQuestionAnswering,
+    T5ForConditionalGeneration,
+)
+
+from ke_t5 import cli
+from ke_t5.commands.export import parser
+from ke_t5.errors import UserError
+from ke_t5.exporting import extras, onnx_graph, translator
+from ke_t5.exporting.export import narrow
+from ke_t5.exporting.onnx_graph import FILE, check_onnx, write_onnx
+from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
+from ke_t5.lookup.task_record import read_record
+from ke_t5.models.configs import T5EncoderConfig
+from ke_t5.models.models import (
+    T5EncoderForCharacterTagging,
+    T5EncoderForDependencyParsing,
+    T5EncoderForEntityRecognitionWithCRF,
+    T5EncoderForSequenceClassificationMean,
+)
+from ke_t5.sample import sample_model_dir
+from ke_t5.seals import MARK, check_folder
+
+T5 = {
+    "vocab_size": 100, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1, "num_heads": 4,
+    "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0, "num_labels": 3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run, tmp_path_factory):
+    """The finished run in bf16, and as ONNX."""
+    target = tmp_path_factory.mktemp("exported") / "모델"
+    words = ["--run", run_folder(finished_run), "--output", target]
+    cli._main(["export", *map(str, words), "--safetensors_dtype", "bf16", "--onnx"])
+    return target
+
+
+def test_a_narrow_export_is_whole_and_scores_as_the_run(exported, finished_run, cache_dir, run):
+    assert check_folder(exported, where="--hf_path", is_sealed=True)["files"].keys() >= {FILE}
+    assert json.loads((exported / "config.json").read_text())["dtype"] == "bfloat16"
+    assert read_record(exported) == read_record(run_folder(finished_run) / "model")
+    assert (exported / "model.safetensors").stat().st_size < 0.6 * (
+        (run_folder(finished_run) / "hf" / "model.safetensors").stat().st_size
+    )
+    words = ("--task", "klue_tc", "--sample", "--batch_size", 16, "--hf_path", exported)
+    test(*words, "--test_split", "validation[:31]", output=run, cache=cache_dir)
+    found = list((run_folder(run) / "eval").glob("klue_tc__*/scores.json"))
+    narrow_scores = json.loads(found[0].read_text())["scores"]
+    wide = scores(finished_run, "validation[:31]".replace("[:", "_").replace("]", "_"))["scores"]
+    # One of the 31 rows may be on the edge of two labels.
+    assert narrow_scores["accuracy"] == pytest.approx(wide["accuracy"], abs=100 / 31 + 0.01)
+
+
+def test_its_graph_answers_as_the_model(exported):
+    import onnxruntime
+
+    model = T5EncoderForSequenceClassificationMean.from_pretrained(exported, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    session = onnxruntime.InferenceSession(str(exported / FILE))
+    for texts in (["경제"], ["프로야구 개막전이 열렸다", "금리 동결", "비"]):
+        rows = tokenizer(texts, padding=True, return_tensors="pt")
+        inputs = {name: rows[name] for name in ("input_ids", "attention_mask")}
+        with torch.no_grad():
+            expected = model(**inputs).logits.numpy()
+        (logits,) = session.run(["logits"], {name: x.numpy() for name, x in inputs.items()})
+        assert np.abs(logits - expected).max() < 1e-4
+
+
+def test_its_card_shows_each_form_and_the_next_export_only_its_own(exported, tmp_path):
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    assert "T5EncoderForSequenceClassificationMean for klue_tc" in card and card.count(MARK) == 1
+    assert "| score on validation[:31] | x 100 |" in card and "## ONNX" in card
+    words = ["--hf_path", str(exported), "--output", str(tmp_path / "fp16")]
+    cli._main(["export", *words, "--safetensors_dtype", "fp16"])
+    again = (tmp_path / "fp16" / "README.md").read_text(encoding="utf-8")
+    assert again == card.partition("\n<!-- further")[0].rstrip() + f"\n\n{MARK}\n"
+    assert not (tmp_path / "fp16" / FILE).exists()
+    config = json.loads((tmp_path / "fp16" / "config.json").read_text())
+    assert config["dtype"] == "float16"
+
+
+def test_what_differs_from_the_model_is_refused_and_leaves_nothing(
+    finished_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(onnx_graph, "TOLERANCE", -1.0)
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: None)
+    monkeypatch.setattr(onnx_graph, "worst_difference", lambda *args, **options: 0.25)
+    words = ["--run", str(run_folder(finished_run)), "--output", str(tmp_path / "new"), "--onnx"]
+    with pytest.raises(UserError, match=r"--onnx of .*: its outputs differ by 2.5e-01, more than"):
+        cli._main(["export", *words])
+    assert not any(tmp_path.iterdir())
+
+
+def roberta_answers():
+    config = RobertaConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
+        intermediate_size=48, max_position_embeddings=60, type_vocab_size=1, num_labels=2,
+    )  # fmt: skip
+    return RobertaForQuestionAnswering(config), "question_answering", "`start_logits`, `end_logits`"
+
+
+def t5_trees():
+    model = T5EncoderForDependencyParsing(T5EncoderForDependencyParsing.config_class(**T5))
+    return model, "dependency_parsing", "`head_logits`, `relation_logits`"
+
+
+@pytest.mark.parametrize("make", [roberta_answers, t5_trees])
+def test_heads_with_other_inputs_and_outputs(make, tmp_path):
+    torch.manual_seed(0)
+    model, form, outputs = make()
+    card = write_onnx(model.eval(), form, tmp_path)
+    assert outputs in card and (tmp_path / FILE).is_file()
+
+
+def test_models_that_are_no_graph_are_refused(monkeypatch):
+    crf = T5EncoderForEntityRecognitionWithCRF(T5EncoderConfig(**T5))
+    with pytest.raises(UserError, match="--onnx: the search of .*'s CRF has no ONNX graph; train"):
+        check_onnx(crf, "token_classification")
+    characters = T5EncoderForCharacterTagging(T5EncoderForCharacterTagging.config_class(**T5))
+    with pytest.raises(UserError, match="--onnx: the tags of characters have no ONNX graph; train"):
+        check_onnx(characters, "character_tagging")
+    with pytest.raises(UserError, match="--onnx: a model that writes text is no single graph; use"):
+        check_onnx(crf, "seq2seq")
+    with pytest.raises(UserError, match="--ctranslate2: .*CRF is no T5 that writes text; use --on"):
+        check_ctranslate2(crf, "token_classification")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'onnx is not installed; run pip install "ke_t5\[onnx\]"'):
+        check_onnx(crf, "token_classification")
+    with pytest.raises(UserError, match=r'run pip install "ke_t5\[ctranslate2\]"'):
+        check_ctranslate2(crf, "seq2seq")
+
+
+def test_weights_too_large_for_a_type_are_refused():
+    model = T5EncoderForSequenceClassificationMean(T5EncoderConfig(**T5))
+    torch.nn.init.constant_(model.classifier.weight, 1e6)
+    with pytest.raises(UserError, match="--safetensors_dtype fp16: a weight is too large for it"):
+        narrow(model, "fp16")
+
+
+def test_a_translator_answers_as_the_model(cache_dir, tmp_path, monkeypatch):
+    folder = sample_model_dir(cache_dir, "t5")
+    torch.manual_seed(1)
+    model = T5ForConditionalGeneration(
+        T5ForConditionalGeneration.config_class.from_pretrained(folder)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model.eval().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    check_ctranslate2(model, "seq2seq")
+    assert "ctranslate2.Translator" in write_ctranslate2(model, tokenizer, tmp_path)
+    assert (tmp_path / translator.FOLDER / "model.bin").is_file()
+    monkeypatch.setattr(translator, "_own_answer", lambda *args: [7])
+    (tmp_path / translator.FOLDER).rename(tmp_path / "earlier")
+    with pytest.raises(UserError, match="--ctranslate2: it answers '.*' differently from the mode"):
+        write_ctranslate2(model, tokenizer, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--hf_path", "a"], "ke-t5 export: no folder to write; add --output DIR"),
+        ([], "--run and --hf_path: no model is named; give one of them"),
+        (["--run", "a", "--hf_path", "b"], "both say which model; give one of them"),
+        (["--hf_path", "a", "--resume", "best"], "--resume: an export has no checkpoints; leave"),
+        (["--hf_path", "a/b", "--output", "a"], "--output a: the model to export is in it; choose"),
+        (["--run", "a", "--safetensors_dtype", "int8"], "--safetensors_dtype: invalid choice"),
+    ],
+)
+def test_flags_that_contradict_each_other(words, line):
+    from ke_t5.commands.export import main
+
+    with pytest.raises(UserError, match=line):
+        main(parser().parse_args(words))
