@@ -59,7 +59,10 @@ def safetensors_header(path: Path) -> dict[str, dict]:
     """Name -> {"dtype", "shape", "data_offsets"} of each tensor in a safetensors file."""
     with path.open("rb") as file:
         # The header's length in 8 bytes, then the header as JSON.
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise ValueError(f"a header of {length} bytes")
+        header = json.loads(file.read(length))
     return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 

@@ -45,14 +45,24 @@ def open_run(config: RunConfig, data: TrainingData, ranks: Ranks, locks: RunLock
             if moved is not None:
                 logger.warning("an older run was in %s: moved to %s", run.path, moved.name)
         run.forget_error()
-        earlier = run.read_run().get("launches", []) if origin.is_resumed else []
-        content = {**description(config, ranks), "data": data.facts, "launches": earlier}
-        fault_point("run.before_record")
-        write_json(run.run_file, content, is_durable=True)
-        for name, hashes in data.row_hashes.items():
-            run.keep_trained_rows(name, hashes)
+        if not origin.is_resumed:
+            keep_record(config, data, ranks)
     ranks.barrier()
     announce_run_folder(run.path)
+
+
+def keep_record(config: RunConfig, data: TrainingData, ranks: Ranks) -> None:
+    """Writes what `run.json` says of this launch, and the rows that the run is trained on. If a run
+    is resumed, that is after its checkpoint was accepted: a refused launch changes nothing."""
+    run = config.run
+    if not ranks.is_main:
+        return
+    earlier = run.read_run().get("launches", []) if config.origin.is_resumed else []
+    content = {**description(config, ranks), "data": data.facts, "launches": earlier}
+    fault_point("run.before_record")
+    write_json(run.run_file, content, is_durable=True)
+    for name, hashes in data.row_hashes.items():
+        run.keep_trained_rows(name, hashes)
 
 
 def description(config: RunConfig, ranks: Ranks) -> dict[str, Any]:

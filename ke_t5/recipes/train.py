@@ -29,7 +29,7 @@ from ke_t5.recipes.early_checks import (
 )
 from ke_t5.recipes.export_target import check_export
 from ke_t5.recipes.model_origin import find_run, from_pre_trained, from_run, from_sample
-from ke_t5.recipes.opening import open_run
+from ke_t5.recipes.opening import keep_record, open_run
 from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.record import recorded, training_facts
 from ke_t5.recipes.run_locks import check_unused, held_locks
@@ -77,6 +77,8 @@ def main(flags: Namespace) -> None:
         # Not before: what cannot be built moves no older run aside.
         open_run(config, data, ranks, locks)
         config = restore_run(config, trainer, plan=plan, train=data.train)
+        if config.origin.is_resumed:
+            keep_record(config, data, ranks)
         steps = trainer.timetable.epoch_steps
         report_start(config, trainer, plan)
         facts = training_facts(config, state, ranks, plan=plan, steps=steps)

@@ -115,6 +115,9 @@ def has_texts(
         if not may_be_blank:
             bad = pc.or_kleene(bad, pc.equal(pc.utf8_trim_whitespace(column), ""))
         _refuse(bad, f"column {name!r} contains no text", where)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            what = f"column {name!r} contains a NUL character"
+            _refuse(pc.match_substring(column, "\0"), what, where)
 
 
 def has_columns(dataset: datasets.Dataset, where: str, *, columns: Sequence[str]) -> None:

@@ -25,11 +25,12 @@ A prediction of None (unparsable) is written as what is never right: -1, or an e
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ke_t5.errors import UserError, suggestion
+from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.task.labels import KLUE_DP, KLUE_RE, iob2
 
 # KLUE-baseline 8a03c94: data/ynat.py, klue_nli.py, klue_ner.py.
@@ -85,6 +86,14 @@ def _trees(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
 
 def _answers(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
     answers = {guid: text or "" for guid, text in zip(guids, predictions, strict=True)}
+    if len(answers) < len(guids):
+        guid, count = Counter(guids).most_common(1)[0]
+        raise UserError(
+            f"{count} rows have the id {guid!r:.60}",
+            "--submission",
+            "give each row an id of its own: there is one answer for each",
+            Exit.DATA,
+        )
     return [json.dumps(answers, ensure_ascii=False, indent=4)]
 
 

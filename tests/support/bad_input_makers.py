@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from ke_t5.sample import sample_model_dir
+from support.processes import run_script
 
 TITLES = ("경기 침체", "올림픽 개막", "새 전화기", "금리 인상", "월드컵 결승", "태풍 북상")
 LABELS = ("경제", "스포츠", "IT과학", "경제", "스포츠", "사회")
@@ -40,6 +41,48 @@ def ynat(here: Path, data: str) -> None:
 def model(here: Path, name: str, model_type: str = "roberta") -> None:
     """Configuration and tokenizer of one of the sample's tiny models (use --from_scratch)."""
     shutil.copytree(_sample_model(model_type), here / name)
+
+
+def edit(here: Path, name: str, key: str, value: str) -> None:
+    """Sets a value, which is JSON, in a JSON file."""
+    path = next(here.glob(name), here / name)
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    text = json.dumps({**content, key: json.loads(value)}, ensure_ascii=False)
+    path.write_text(text, encoding="utf-8")
+
+
+def remove(here: Path, name: str) -> None:
+    """Takes the one file that fits a pattern away."""
+    (path,) = here.glob(name)
+    path.unlink()
+
+
+def cut(here: Path, name: str, rest: str) -> None:
+    """Leaves that many bytes of the one file that fits a pattern."""
+    (path,) = here.glob(name)
+    path.write_bytes(path.read_bytes()[: int(rest)])
+
+
+def write(here: Path, pattern: str, text: str) -> None:
+    """Replaces the content of the one file that fits a pattern."""
+    (path,) = here.glob(pattern)
+    path.write_text(text, encoding="utf-8")
+
+
+def trained(here: Path) -> None:
+    """A run of one step in `output`, with its export in `hf` (task klue_tc of the sample)."""
+    for name in ("output", "hf"):
+        shutil.copytree(_trained() / name, here / name)
+
+
+@functools.cache
+def _trained() -> Path:
+    place = Path(mkdtemp(prefix="trained-"))
+    words = ("--sample", "--max_steps", "1", "--train_split", "train[:32]", "--hf_path", "hf",
+             "--valid_split", "validation[:16]", "--hf_cache_dir", "cache")  # fmt: skip
+    done = run_script("train_ddp.py", *words, folder=place)
+    assert done.returncode == 0, done.stderr
+    return place
 
 
 @functools.cache

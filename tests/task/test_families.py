@@ -191,6 +191,7 @@ def test_overlapping_entities_name_the_row(build):
         ("klue_tc", changed("klue_ynat", label="경재"),
          "task 'klue_tc', split 'train', row 1: label '경재' is not in the list; available:"),
         ("klue_tc", changed("klue_ynat", title=None), "row 1: column 'title' contains no text"),
+        ("klue_tc", changed("klue_ynat", title="가\0"), "column 'title' contains a NUL character"),
         ("klue_re_gen", changed("klue_re", label="per:tittle"), "did you mean 'per:title'"),
         ("klue_ner", changed("klue_ner", tags=["B-XX", *["O"] * 7]), "row 1: tags 'B-XX' is not"),
         ("klue_ner", changed("klue_ner", tags=["O"]), "row 1: column 'tags' differs in number"),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ke_t5.errors import UserError
+from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import get_task
 from ke_t5.recipes.submissions import submission_form
 from ke_t5.task.submission import format_of, write_submission
@@ -82,3 +82,11 @@ def test_predictions_of_tokens_are_no_submission(tmp_path, task, form):
         return
     with pytest.raises(UserError, match=f"predictions of {task} are made for tokens; leave out"):
         submission_form(config)
+
+
+@pytest.mark.parametrize("form", ["korquad", "klue_mrc"])
+def test_an_id_that_comes_twice_is_refused(tmp_path, form):
+    what = "error: --submission: 2 rows have the id 'q1'; give each row an id of its own"
+    with pytest.raises(UserError, match=f"^{what}") as told:
+        write_submission(form, tmp_path / "out.json", ["q0", "q1", "q1"], ["가", "나", "다"])
+    assert told.value.exit_code == Exit.DATA and not (tmp_path / "out.json").exists()
