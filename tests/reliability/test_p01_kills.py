@@ -92,7 +92,7 @@ def state_of(output: Path) -> dict[str, bytes]:
     folder = run_folder(output)
     files = [path for path in folder.rglob("*") if path.is_file() and "logs" not in path.parts]
     found = {str(path.relative_to(output)): path.read_bytes() for path in files}
-    others = ("run.json", "timing.jsonl", "config.gin")
+    others = ("run.json", "timing.jsonl", "config.gin", f"/{folder.name}/report.html")
     return {name: b"" if name.endswith(others) else text for name, text in found.items()}
 
 
