@@ -178,13 +178,15 @@ FLAGS = (
          "keep only the model's own columns in a batch", False, alone="true"),
     Flag(OWN_DATA, "train_file", path, "FILE",
          "CSV, TSV, JSON, JSONL, XLSX or Parquet, CoNLL for tagging; --task classification, "
-         "pair_classification, multilabel, regression, similarity, tagging, reading, text2text"),
+         "pair_classification, multilabel, regression, similarity, tagging, choice, reading, "
+         "text2text"),
     Flag(OWN_DATA, "valid_file", path, "FILE", "(default: a tenth of --train_file, by its texts)"),
     Flag(OWN_DATA, "test_file", path, "FILE", "may be unlabelled (default: rows to validate on)"),
     Flag(OWN_DATA, "text_column", text, "NAME", "of the text or tokens (default: by the header)"),
     Flag(OWN_DATA, "text_pair_column", text, "NAME", "of the second text of a pair"),
     Flag(OWN_DATA, "label_column", text, "NAME",
          "of labels, numbers, tags or texts to be written, also --target_column"),
+    Flag(OWN_DATA, "choice_columns", text, "NAME,NAME", "of choices (default: the numbered ones)"),
     Flag(TRAINING, "batch_size", whole(1), "N",
          "rows per process, also --batch (default: the task's own)"),
     Flag(TRAINING, "epochs", whole(1), "N", "passes over the data (default: the task's own)",

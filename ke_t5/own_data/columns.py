@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,15 +18,19 @@ USUAL = {
         텍스트2""".split(),
     "label": """label labels gold_label category class sentiment emotion intent hate score rating
         target 라벨 레이블 감정 감성 분류 범주 의도 정답 점수 평점 유사도 tags tag ner_tags entities
-        태그 개체 summary 요약""".split(),
+        태그 개체 summary 요약 answer""".split(),
 }
+# Names of the columns of choices: a word or none, and a number.
+_CHOICE = re.compile(
+    r"(?:choice|alternative|ending|option|answer|선택지|보기|선지)?[ _]?\d", re.IGNORECASE
+)
 _WORDS = {"text": "text", "text_pair": "second text", "label": "label"}
 TARGETS = "target summary answer output label 요약 정답 출력 답 번역 결과".split()
 
 
 def flag_of(role: str) -> str:
     """The flag that names the column of a role."""
-    return f"--{role}_column"
+    return "--choice_columns" if role == "choice" else f"--{role}_column"
 
 
 def chosen_columns(
@@ -56,6 +61,20 @@ def chosen_columns(
         what = f"which column is the {_WORDS[missing[0]]}? it has {listed(names)}"
         raise UserError(what, f"{path}:1", f"add {flag_of(missing[0])} NAME", Exit.DATA)
     return {role: columns[role] for role in roles}
+
+
+def chosen_choices(path: Path, names: Sequence[str], given: str | None) -> tuple[str, ...]:
+    """The columns of the choices: those given between commas, else those that are numbered."""
+    if given:
+        found = [name.strip() for name in given.split(",")]
+        for name in found:
+            require_column(path, names, name, "choice")
+    else:
+        found = sorted(filter(_CHOICE.fullmatch, names), key=lambda name: name[-1])
+    if len(set(found)) < 2:
+        what = f"which columns are the choices? it has {listed(names)}"
+        raise UserError(what, f"{path}:1", "add --choice_columns NAME,NAME", Exit.DATA)
+    return tuple(found)
 
 
 def require_column(path: Path, names: Sequence[str], name: str, role: str) -> None:

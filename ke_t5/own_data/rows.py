@@ -32,6 +32,7 @@ ROLES = {
     "regression": ("text", "label"),
     "similarity": ("text", "text_pair", "label"),
     "tagging": ("text", "label"),
+    "choice": ("text", "label"),
     "reading": (),
     "text2text": ("text", "label"),
 }
@@ -40,13 +41,27 @@ _SQUAD = "write SQuAD's form: data, paragraphs, qas, answers with text and answe
 _WHOLE_FORMS = (".jsonl", ".ndjson", ".parquet")
 
 
-def row_columns(kind: str) -> dict[str, Any]:
-    """The columns of a kind's rows, as `Release.columns` has them."""
+def roles_of(own: OwnData) -> tuple[str, ...]:
+    """The roles of the columns of a file: texts, the second one of a choice if it has one, and the
+    label."""
+    if own.kind == "choice" and "text_pair" in own.columns:
+        return ("text", "text_pair", "label")
+    return ROLES[own.kind]
+
+
+def choice_columns(own: OwnData) -> dict[str, str]:
+    """The rows' column of each choice -> that of the file."""
+    return {f"choice{i}": name for i, name in enumerate(own.choices, 1)}
+
+
+def row_columns(own: OwnData) -> dict[str, Any]:
+    """The columns of the rows, as `Release.columns` has them."""
+    kind = own.kind
     if kind == "reading":
         return {**READING_COLUMNS, LINE: "int64"}
     if kind == "tagging":
         return {"text": "string", "tags": ["string"], LINE: "int64"}
-    texts = dict.fromkeys(ROLES[kind][:-1], "string")
+    texts = dict.fromkeys((*roles_of(own)[:-1], *choice_columns(own)), "string")
     return {**texts, "label": _TYPES.get(kind, "string"), LINE: "int64"}
 
 
@@ -88,22 +103,24 @@ def own_rows(own: OwnData, path: Path, split: str) -> Iterator[Row]:
 
 def _table_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:
     empties = Empties(path, skip=own.skip_empty)
-    *texts, _ = ROLES[own.kind]
+    sources = {**own.columns, **choice_columns(own)}
+    texts = (*roles_of(own)[:-1], *choice_columns(own))
     read_label = _LABEL_READERS.get(own.kind, _class_label)
     is_first = True
     for line, cells in read_table(path, encoding=own.encoding, sheet=own.sheet):
         if is_first:
-            for role in texts if not is_labelled else ROLES[own.kind]:
-                require_column(path, list(cells), own.columns[role], role)
+            for role in (*texts, *(["label"] if is_labelled else [])):
+                flag = "choice" if role in choice_columns(own) else role
+                require_column(path, list(cells), sources[role], flag)
         is_first = False
         where = f"{path}:{line}"
-        row: Row = {role: _text(cells.get(own.columns[role]), role, where) for role in texts}
+        row: Row = {role: _text(cells.get(sources[role]), role, where) for role in texts}
         value = cells.get(own.columns["label"])
         row["label"] = None if _is_empty(value) else read_label(value, own, where)
         needed = [*texts, "label"] if is_labelled else texts
         bare = next((role for role in needed if row[role] is None), None)
         if bare is not None:
-            empties.add(line, own.columns[bare])
+            empties.add(line, sources[bare])
             continue
         yield {**row, LINE: line}
     empties.settle()

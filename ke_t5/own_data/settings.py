@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.config.configurable import configurable
 from ke_t5.config.precedence import first_set
 from ke_t5.errors import Exit, UserError
-from ke_t5.own_data.columns import chosen_columns, flag_of
+from ke_t5.own_data.columns import chosen_choices, chosen_columns, flag_of, require_column
 from ke_t5.own_data.rows import ROLES
 from ke_t5.own_data.source import FLAGS, with_labels
 from ke_t5.own_data.spec import OwnData
@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 FILE_FLAGS = {split: flag.removeprefix("--") for split, flag in FLAGS.items()}
 COLUMN_FLAGS = {role: f"{role}_column" for role in ("text", "text_pair", "label")}
-ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values())
+# Of the second text of a choice, which need not have one.
+QUESTIONS = ("question", "질문")
+ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values(), "choice_columns")
 
 
 @configurable("own_data", module="ke_t5.own_data")
@@ -38,6 +40,7 @@ def own_data_settings(
     text_column: str | None = None,
     text_pair_column: str | None = None,
     label_column: str | None = None,
+    choice_columns: str | None = None,
     encoding: str | None = None,
     sheet: str | None = None,
     separator: str | None = None,
@@ -61,6 +64,7 @@ def load_own_data(
     cache: Path | None = None,
     files: Mapping[str, str],
     columns: Mapping[str, str] | None = None,
+    choice_columns: str | None = None,
     **options: Any,
 ) -> OwnData:
     """Own data for a task, with what its training file says: columns that are not given, labels.
@@ -70,19 +74,47 @@ def load_own_data(
         cache: the folder of prepared data; default: the usual one.
         files: split -> file; "train" is needed.
         columns: role -> column, for those that the header does not give away.
+        choice_columns: those of choices, between commas.
         options: further fields of `OwnData`.
 
     Raises:
         UserError: with file and line, for what is wrong in the training file.
     """
     own = OwnData(task, dict(files), **options)
-    own = own.replace(columns=_columns_of(own, dict(columns or {})))
+    own = _with_columns(own, dict(columns or {}), choice_columns)
     folders = Folders(None, cache or default_cache_dir())
     return with_labels(own, folders, name=task)
 
 
-def _columns_of(own: OwnData, given: dict[str, str]) -> dict[str, str]:
-    """Role -> column of the training file; what was guessed is reported."""
+def _with_columns(own: OwnData, given: dict[str, str], choices: str | None) -> OwnData:
+    """The data with its columns."""
+    path = Path(own.files["train"])
+    if own.kind != "choice":
+        if choices:
+            what, where = f"{own.task} has no choices", f"--choice_columns {choices!r:.60}"
+            raise UserError(what, where, "leave it out, or use --task choice")
+        return own.replace(columns=_columns_of(own, given))
+    names = columns(path, encoding=own.encoding, sheet=own.sheet)
+    own = own.replace(choices=chosen_choices(path, names, choices))
+    pair = given.pop("text_pair", None)
+    if pair is not None:
+        require_column(path, names, pair, "text_pair")
+    taken = (*own.choices, *([pair] if pair else []))
+    found = _columns_of(own, given, but=taken)
+    left = [name for name in names if name not in (*taken, *found.values())]
+    pair = pair or next((name for name in left if name.casefold() in QUESTIONS), None)
+    asked = f"; question: {pair!r} (--text_pair_column)" if pair else ""
+    shown = ", ".join(map(repr, own.choices))
+    logger.info("%s: choices: %s (--choice_columns: others)%s", path, shown, asked)
+    return own.replace(columns={**found, **({"text_pair": pair} if pair else {})})
+
+
+def _columns_of(own: OwnData, given: dict[str, str], but: Sequence[str] = ()) -> dict[str, str]:
+    """Role -> column of the training file; what was guessed is reported.
+
+    Args:
+        but: columns that are something else.
+    """
     path, roles = Path(own.files["train"]), ROLES[own.kind]
     extra = [role for role in given if role not in roles]
     if extra:
@@ -95,6 +127,7 @@ def _columns_of(own: OwnData, given: dict[str, str]) -> dict[str, str]:
         given = {"text": names[0], "label": names[-1], **given}
         return chosen_columns(path, names, roles, given, kind=own.kind)
     names = columns(path, encoding=own.encoding, sheet=own.sheet)
+    names = [name for name in names if name not in but]
     chosen = chosen_columns(path, names, roles, given, kind=own.kind)
     guessed = [role for role in roles if role not in given]
     if guessed:
@@ -149,6 +182,9 @@ def _check_same(
     stored: OwnData, asked: Mapping[str, str], options: Mapping[str, Any], flags: Namespace
 ) -> None:
     """Raises UserError for a column or option other than the run had."""
+    options = {**options}
+    if "choice_columns" in options:
+        options["choices"] = [name.strip() for name in options.pop("choice_columns").split(",")]
     before = {**stored.to_json(), **{COLUMN_FLAGS[role]: x for role, x in stored.columns.items()}}
     now = {**options, **{COLUMN_FLAGS[role]: column for role, column in asked.items()}}
     for name, value in now.items():

@@ -52,9 +52,10 @@ class OwnFiles(DataSource):
         table_format(path, also=CONLL)
         (digest,) = hash_files([path])
         settings = [own.kind, own.columns, own.encoding, own.sheet, own.separator, own.skip_empty]
+        settings += [list(own.choices)]
         key = make_key([package_version(), split == "test", settings, path.suffix, digest])
         folder = folders.cache / "rows" / "own" / f"{split}-{key}"
-        columns = row_columns(own.kind)
+        columns = row_columns(own)
         rows = stored_rows(folder, columns, lambda: own_rows(own, path, split), origin=path.name)
         if not len(rows.dataset):
             raise fault(path, "no rows", "write rows into it")
@@ -133,16 +134,35 @@ def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
         logger.info("%s: %d rows", path, num_rows)
         return own
     counts = label_counts(own, rows)
+    if own.kind == "choice":
+        logger.info("%s: %d rows; choices: %s", path, num_rows, _shown(counts))
+        return own.replace(labels=_keys(own, counts))
     _check_number(own, counts, num_rows)
     what = "entities" if own.kind == "tagging" else "labels"
     logger.info("%s: %d rows; %s: %s", path, num_rows, what, _shown(counts))
     return own.replace(labels=sorted_labels(counts))
 
 
+def _keys(own: OwnData, counts: dict[str, int]) -> tuple[str, ...]:
+    """How the label's column calls the choices: by number from 1 or 0, letter, or column."""
+    size = len(own.choices)
+    for first in (1, 0):
+        numbers = tuple(str(i) for i in range(first, first + size))
+        if set(counts) <= set(numbers):
+            return numbers
+    for letters in ("ABCDEFGHIJ"[:size], "abcdefghij"[:size], own.choices):
+        if set(counts) <= set(letters):
+            return tuple(letters)
+    wrong = next((label for label in counts if label not in own.choices), "")
+    where = f"{own.files['train']}, {flag_of('label')} {own.columns['label']}"
+    fix = "write the number of the right choice, from 1, or the name of its column"
+    raise UserError(f"{wrong!r:.60} is none of {size} choices", where, fix, Exit.DATA)
+
+
 def _shown(counts: dict[str, int]) -> str:
     """Labels with their numbers, the most frequent first."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(f"{label} {count}" for label, count in ranked[:_SHOWN])
+    shown = ", ".join(f"{label} ({count})" for label, count in ranked[:_SHOWN])
     return shown + (f", ... ({len(ranked)} in all)" if len(ranked) > _SHOWN else "")
 
 

@@ -18,6 +18,7 @@ TASKS = {
     "regression": ("regression", "regression_gen"),
     "similarity": ("similarity", "similarity_gen"),
     "tagging": ("tagging",),
+    "choice": ("choice", "choice_gen"),
     "reading": ("reading", "reading_gen", "reading_gen_context_free"),
     "text2text": ("text2text",),
 }
@@ -36,6 +37,8 @@ class OwnData:
         files: split ("train", "validation", "test") -> file; may be empty for a trained model.
         columns: role ("text", "text_pair", "label") -> name of the file's column.
         labels: the names of the classes, or the types of entities, in the order of their ids.
+        choices: of choice: the names of the columns of the choices, in order; `labels` are what the
+            label's column calls them then.
         may_be_impossible: of reading: whether a question may have no answer.
         encoding, sheet: as `read_table` takes them.
         separator: of multilabel: what stands between the labels in a cell.
@@ -49,6 +52,7 @@ class OwnData:
     files: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     may_be_impossible: bool = False
     encoding: str | None = None
     sheet: str | None = None
@@ -62,7 +66,8 @@ class OwnData:
         for values, known in ((self.files, SPLITS), (self.columns, ("text", "text_pair", "label"))):
             if unknown := set(values) - set(known):
                 raise ValueError(f"own data: {sorted(unknown)} are none of {known}")
-        object.__setattr__(self, "labels", tuple(self.labels))
+        for name in ("labels", "choices"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def kind(self) -> str:
@@ -76,7 +81,8 @@ class OwnData:
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON has it, the files with their folders."""
         files = {split: os.path.abspath(file) for split, file in self.files.items()}
-        return {**dataclasses.asdict(self), "files": files, "labels": list(self.labels)}
+        lists = {"labels": list(self.labels), "choices": list(self.choices)}
+        return {**dataclasses.asdict(self), "files": files, **lists}
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> OwnData:
@@ -84,7 +90,13 @@ class OwnData:
         try:
             known = {one.name for one in dataclasses.fields(cls)}
             own = cls(**{name: value for name, value in content.items() if name in known})
-            texts = [*own.files.values(), *own.columns.values(), *own.labels, own.separator]
+            texts = [
+                *own.files.values(),
+                *own.columns.values(),
+                *own.labels,
+                *own.choices,
+                own.separator,
+            ]
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("not a text")
         except (AttributeError, TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ke_t5.own_data.rows import choice_columns, roles_of
 from ke_t5.own_data.source import OwnFiles
 from ke_t5.own_data.spec import KIND_OF, TASKS, OwnData
 from ke_t5.pipe.monitor import Monitor
@@ -109,6 +110,18 @@ def _tags(name: str, source: OwnFiles, own: OwnData) -> None:
     )
 
 
+def _choices(name: str, source: OwnFiles, own: OwnData) -> None:
+    families.choice(
+        name,
+        source,
+        fields={role: role for role in roles_of(own)[:-1]},
+        choices=tuple(choice_columns(own)) or ("choice1", "choice2"),
+        keys=own.labels,
+        best=Monitor("accuracy"),
+        defaults=Defaults(),
+    )
+
+
 def _answers(name: str, source: OwnFiles, own: OwnData) -> None:
     families.reading(
         name,
@@ -141,6 +154,7 @@ _FAMILIES: dict[str, Callable[[str, OwnFiles, OwnData], None]] = {
     "regression": partial(_numbers, fields=ONE),
     "similarity": partial(_numbers, fields=TWO),
     "tagging": _tags,
+    "choice": _choices,
     "reading": _answers,
     "text2text": _texts,
 }

@@ -86,6 +86,7 @@ OF_BOTH = (
 # Those of data of the user's own, which a run keeps.
 OWN_DATA = (
     "train_file", "valid_file", "test_file", "text_column", "text_pair_column", "label_column",
+    "choice_columns",
 )  # fmt: skip
 
 

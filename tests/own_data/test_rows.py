@@ -161,7 +161,7 @@ def test_empty_cells_may_be_left_out(write, cache_dir, said):
     own = loaded("classification", path, cache_dir, skip_empty=True)
     assert [row["text"] for row in rows_of(path, own)] == ["가", "나"]
     assert "a.csv: 2 rows with an empty cell are left out" in said()
-    assert said()[-1] == "a.csv: 2 rows; labels: 1 1, 2 1"
+    assert said()[-1] == "a.csv: 2 rows; labels: 1 (1), 2 (1)"
 
 
 def test_equal_texts_stay_on_one_side_of_the_cut(write, cache_dir):
@@ -210,3 +210,45 @@ def test_names_of_tasks(write, cache_dir):
         OwnData("clasification")
     with pytest.raises(ValueError, match="already registered"):
         register(own, name="klue_tc")
+
+
+CHOICES = {
+    "COPA": ("sentence\tquestion\t1\t2\tAnswer\n가\t결과\t나\t다\t2\n", ("1", "2"), "choice2"),
+    "from 0": ("글,보기1,보기2,label\n가,나,다,0\n가,나,다,1\n", ("0", "1"), "choice1"),
+    "letters": ("text,보기1,보기2,정답\n가,나,다,B\n", ("A", "B"), "choice2"),
+    "names": ("text,보기1,보기2,정답\n가,나,다,보기1\n", ("보기1", "보기2"), "choice1"),
+}
+
+
+@pytest.mark.parametrize(("content", "keys", "right"), CHOICES.values(), ids=CHOICES)
+def test_choices(write, cache_dir, content, keys, right):
+    path = write(content, "a.tsv" if "\t" in content else "a.csv")
+    own = loaded("choice", path, cache_dir)
+    assert own.labels == keys and OwnData.from_json(own.to_json(), "x").choices == own.choices
+    row = rows_of(path, own)[0]
+    assert (row["choice1"], row["choice2"]) == ("나", "다")
+    assert row.get("text_pair") == ("결과" if "question" in content else None)
+    task = register(own)
+    assert len(task.labels) == 2 and task.form == "multiple_choice"
+    assert f"choice{keys.index(row['label']) + 1}" == right
+
+
+def test_what_is_wrong_with_choices(write, cache_dir):
+    def refusal(content, **settings):
+        with pytest.raises(UserError) as caught:
+            loaded("choice", write(content, "a.csv"), cache_dir, **settings)
+        return str(caught.value).rpartition("/")[2]
+
+    assert refusal("글,가,나,답\n1,2,3,4\n") == (
+        "a.csv:1: which columns are the choices? it has '글', '가', '나', '답'; "
+        "add --choice_columns NAME,NAME"
+    )
+    assert refusal("글,가,나,답\n1,2,3,5\n", choice_columns="가,나", columns={"text": "글"}) == (
+        "a.csv, --label_column 답: '5' is none of 2 choices; "
+        "write the number of the right choice, from 1, or the name of its column"
+    )
+    assert refusal("글,가,나,답\n1,2,3,5\n", choice_columns="가,다").startswith(
+        "a.csv:1: no column '다' (--choice_columns); "
+    )
+    with pytest.raises(UserError, match="regression has no choices; leave it out, or use --task"):
+        loaded("regression", write("글,점수\n가,1\n", "b.csv"), cache_dir, choice_columns="가,나")
