@@ -8,7 +8,7 @@ import pytest
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.errors import UserError
-from ke_t5.own_data import OwnData, load_own_data, register
+from ke_t5.own_data import OwnData, load_own_data, own_data_of, register
 from ke_t5.own_data.rows import LINE, own_rows
 from ke_t5.own_data.source import OwnFiles, sorted_labels
 from ke_t5.pipe import Folders
@@ -203,9 +203,9 @@ def test_names_of_tasks(write, cache_dir):
     own = loaded("classification_gen", write("글,값\n가,1\n나,2\n", "a.csv"), cache_dir)
     assert register(own).name == "classification_gen"
     task = register(own, name="reviews")
-    assert (task.name, task.form, task.source.own_data.name) == (
-        "reviews_gen", "seq2seq", "reviews",
-    )  # fmt: skip
+    assert (task.name, task.form) == ("reviews_gen", "seq2seq")
+    kept = own_data_of(task)
+    assert kept is not None and kept.name == "reviews"
     with pytest.raises(ValueError, match="no task of own data 'clasification'; did you mean"):
         OwnData("clasification")
     with pytest.raises(ValueError, match="already registered"):
@@ -229,7 +229,7 @@ def test_choices(write, cache_dir, content, keys, right):
     assert (row["choice1"], row["choice2"]) == ("나", "다")
     assert row.get("text_pair") == ("결과" if "question" in content else None)
     task = register(own)
-    assert len(task.labels) == 2 and task.form == "multiple_choice"
+    assert task.labels == ("1", "2") and task.form == "multiple_choice"
     assert f"choice{keys.index(row['label']) + 1}" == right
 
 
