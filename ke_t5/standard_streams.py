@@ -12,10 +12,15 @@ GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 
 
 class LastingStream:
-    """A text stream that discards what nobody can read any more."""
+    """A text stream that discards what nobody can read any more.
+
+    Attributes:
+        is_gone: whether that has happened.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self.is_gone = False
 
     def write(self, text: str) -> int:
         """The number of characters."""
@@ -34,6 +39,7 @@ class LastingStream:
     def _discard(self, error: OSError) -> None:
         if error.errno not in GONE:
             raise error
+        self.is_gone = True
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, self._stream.fileno())
         os.close(sink)

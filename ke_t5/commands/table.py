@@ -21,6 +21,7 @@ COMMANDS = (
     Command("train", "trains and validates a model on a task", "ke_t5.commands.train"),
     Command("test", "scores a model on a split of a task", "ke_t5.commands.test"),
     Command("inspect", "looks at data before it is trained on", "ke_t5.commands.inspect"),
+    Command("predict", "predicts with a trained model: texts, files", "ke_t5.commands.predict"),
     Command("compare", "compares two models on the same rows", "ke_t5.commands.compare"),
     Command("board", "models, tasks and seeds of many runs in one table", "ke_t5.commands.board"),
     Command(

@@ -1,0 +1,67 @@
+"""`ke-t5 predict`: what a trained model says of texts, of a file's rows, or of standard input."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from ke_t5.commands.arguments import Parser, typed
+from ke_t5.commands.trained_model import add_model_flags, check_model_flags
+from ke_t5.config.flags import path, text
+from ke_t5.errors import UserError
+
+DESCRIPTION = """Predicts with an exported model or a run.
+
+  ke-t5 predict --hf_path DIR --text "배송이 빨라요"
+  ke-t5 predict --hf_path DIR --input reviews.csv --output predicted.csv
+  cat reviews.txt | ke-t5 predict --hf_path DIR > predicted.jsonl
+
+A row keeps its columns; the prediction is beside them: in JSON lines as "prediction", with
+the probability of each label, entities and answers with their characters; in CSV as columns."""
+
+
+def parser() -> ArgumentParser:
+    """The parser of its words."""
+    words = Parser("predict", DESCRIPTION)
+    words.set_defaults(command="predict")
+    add_model_flags(words)
+    rows = words.add_argument_group("Rows")
+    rows.add_argument(
+        "--text", action="append", default=[], type=typed(text), help="a text; may be repeated"
+    )
+    rows.add_argument(
+        "--text_pair", metavar="TEXT", action="append", default=[], type=typed(text),
+        help="its pair, such as the passage of a question",
+    )  # fmt: skip
+    rows.add_argument(
+        "--input", metavar="FILE", type=typed(path),
+        help="CSV, TSV, TXT, JSON, JSONL, XLSX or Parquet; -: standard input (the default)",
+    )  # fmt: skip
+    rows.add_argument("--text_column", metavar="NAME", type=typed(text), help="with the text")
+    rows.add_argument("--text_pair_column", metavar="NAME", type=typed(text), help="with its pair")
+    rows.add_argument("--encoding", metavar="NAME", type=typed(text), help="(default: detected)")
+    rows.add_argument("--sheet", metavar="NAME", type=typed(text), help="of a workbook")
+    rows.add_argument(
+        "--on_error", choices=("stop", "skip"), default="stop",
+        help="at a row at fault: stop, or go on and say so in its place (default: stop)",
+    )  # fmt: skip
+    result = words.add_argument_group("Result")
+    result.add_argument(
+        "--output", metavar="FILE", type=typed(path),
+        help=".jsonl, .csv or .tsv, written whole (default: JSON lines on standard output)",
+    )  # fmt: skip
+    return words
+
+
+def main(flags: Namespace) -> None:
+    """Predicts, and writes the predictions."""
+    check_model_flags(flags)
+    if flags.text and flags.input:
+        raise UserError("both say what to predict", "--text and --input", "give one of them")
+    if flags.text_pair and len(flags.text_pair) != len(flags.text):
+        numbers = f"{len(flags.text)} and {len(flags.text_pair)}"
+        fix = "give as many of one as of the other"
+        raise UserError(f"{numbers} texts", "--text and --text_pair", fix)
+
+    from ke_t5.serving.predicting import main
+
+    main(flags)

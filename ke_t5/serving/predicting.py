@@ -1,0 +1,187 @@
+"""`ke-t5 predict` from top to bottom: rows in, predictions out, a window at a time."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from argparse import Namespace
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from ke_t5.config.gin_config import import_modules
+from ke_t5.errors import Exit, UserError
+from ke_t5.files import remove_leftovers, write_atomically
+from ke_t5.readers.table_files import STDIN, STDIN_NAME, read_table, table_format
+from ke_t5.recipes.folders import check_can_write
+from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.serving.loading import load_predictor
+from ke_t5.serving.predictor import at_place
+from ke_t5.serving.rows import from_texts
+from ke_t5.serving.tables import check_suffix, columns_for, lines_of
+
+if TYPE_CHECKING:
+    from ke_t5.serving.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+Row = Mapping[str, Any]
+# What is written of a row: its place, its columns, and its prediction's content or its fault.
+Answer = tuple[str, Row, Mapping[str, Any] | None, str | None]
+REPORT_SECONDS = 10.0
+MOST_FAULTS = 5  # of those that are shown one by one
+MOST_LABELS = 50  # that get a column each
+
+
+def main(flags: Namespace) -> None:
+    """Predicts what the flags name, and says how fast it went."""
+    set_up_logging(debug=flags.debug)
+    output = None if flags.output is None else Path(flags.output)
+    if output is not None:
+        check_output(output)
+    if flags.input not in (None, STDIN):
+        table_format(Path(flags.input))  # a missing file is known before the model is loaded
+    logger.info("loading PyTorch and the model")  # seconds pass until the next line
+    predictor = predictor_of(flags)
+    logger.info("%s on %s: %s", predictor.task.name, predictor.device, predictor.kind)
+    predicting = Predicting(predictor, flags, output)
+    if output is None:
+        predicting.print_lines()
+    else:
+        write_atomically(output, predicting.lines(), is_durable=True)
+    predicting.finish()
+
+
+def predictor_of(flags: Namespace) -> Predictor:
+    """The model that the flags of `commands.trained_model` name, its user's modules imported."""
+    import_modules(flags.module_import)
+    return load_predictor(
+        flags.hf_path or flags.run,
+        task=flags.task,
+        model_name=flags.model_name,
+        resume=flags.resume,
+        device=flags.device,
+        batch_size=flags.batch_size,
+        precision=flags.precision,
+    )
+
+
+def check_output(output: Path) -> None:
+    """Raises UserError for a file that cannot be written; removes what killed processes left."""
+    check_suffix(output)
+    check_can_write(output.parent, where=f"--output {output}")
+    remove_leftovers(output.parent, output.name)
+
+
+class Predicting:
+    """One pass over the rows.
+
+    Args:
+        output: the file; None for JSON lines.
+    """
+
+    def __init__(self, predictor: Predictor, flags: Namespace, output: Path | None) -> None:
+        self.predictor, self.flags, self.output = predictor, flags, output
+        self.num_rows = self.num_faults = 0
+        self._started = self._shown = time.monotonic()
+        is_one = bool(flags.text)
+        # `disable=None` is tqdm's word for "unless standard error is a terminal".
+        self._bar = tqdm(
+            desc="predict", unit=" rows", disable=True if is_one else None, dynamic_ncols=True
+        )
+
+    def lines(self) -> Iterator[str]:
+        """The text of each row with its prediction, a header first if there is one."""
+        suffix = ".jsonl" if self.output is None else self.output.suffix.lower()
+        labels = self.predictor.task.labels or ()
+        has_probabilities = self.predictor.kind in ("label", "labels")
+        labels = labels if has_probabilities and len(labels) <= MOST_LABELS else ()
+        has_errors = self.flags.on_error == "skip"
+        return lines_of(self.answers(), suffix, labels=labels, has_errors=has_errors)
+
+    def print_lines(self) -> None:
+        """Writes the lines to standard output until nobody reads them any more."""
+        for line in self.lines():
+            sys.stdout.write(line)
+            if self._is_window_over():
+                sys.stdout.flush()
+            if getattr(sys.stdout, "is_gone", False):
+                break
+        sys.stdout.flush()
+
+    def _is_window_over(self) -> bool:
+        return self.num_rows % self.predictor.window == 0
+
+    def answers(self) -> Iterator[Answer]:
+        """Each row with its place and its prediction's content, or its fault if these are kept.
+
+        Raises:
+            UserError: with the file and the line of a row at fault.
+        """
+        waiting: deque[tuple[str, Row]] = deque()
+        predictions = self.predictor(self._inputs(waiting), keep_errors=True)
+        for prediction in predictions:
+            where, row = waiting.popleft()
+            self.num_rows += 1
+            self._show()
+            if prediction.error is None:
+                yield where, row, prediction.content, None
+                continue
+            fault = at_place(prediction.error, where)
+            if self.flags.on_error == "stop":
+                raise fault
+            self.num_faults += 1
+            if self.num_faults <= MOST_FAULTS:
+                logger.warning("%s: %s", where, prediction.error.what)
+            yield where, row, None, prediction.error.what
+
+    def _inputs(self, waiting: deque[tuple[str, Row]]) -> Iterator[Row]:
+        """The columns of the task for each row, which then waits for its prediction."""
+        task, flags = self.predictor.task, self.flags
+        if flags.text:
+            for number, text in enumerate(flags.text):
+                row = from_texts(task, [text, *flags.text_pair[number : number + 1]])
+                waiting.append(("--text", row))
+                yield row
+            return
+        name = STDIN_NAME if flags.input in (None, STDIN) else flags.input
+        mapping: dict[str, str] = {}
+        for line, row in self._table():
+            if not mapping:
+                mapping = columns_for(
+                    task, list(row), where=name,
+                    text=flags.text_column, text_pair=flags.text_pair_column,
+                )  # fmt: skip
+            waiting.append((f"{name}:{line}", row))
+            yield {column: row[own] if own in row else None for column, own in mapping.items()}
+
+    def _table(self) -> Iterable[tuple[int, Row]]:
+        flags = self.flags
+        return read_table(flags.input or STDIN, encoding=flags.encoding, sheet=flags.sheet)
+
+    def _show(self) -> None:
+        """Moves the bar; without a terminal, a line now and then."""
+        self._bar.update()
+        now = time.monotonic()
+        if self._bar.disable and now - self._shown > REPORT_SECONDS:
+            self._shown = now
+            rate = self.num_rows / (now - self._started)
+            logger.info("%d rows, %.1f a second", self.num_rows, rate)
+
+    def finish(self) -> None:
+        """Says how many rows there were, how fast they went, and where the result is."""
+        self._bar.close()
+        if self.num_rows == 0:
+            name = self.flags.input or STDIN_NAME
+            raise UserError("contains no rows", name, "write rows into it", Exit.DATA)
+        seconds = time.monotonic() - self._started
+        faults = f", {self.num_faults} of them without a prediction" if self.num_faults else ""
+        where = f" in {self.output}" if self.output else ""
+        logger.info(
+            "%d rows%s in %.1f s (%.1f a second)%s",
+            self.num_rows, faults, seconds, self.num_rows / max(seconds, 1e-9), where,
+        )  # fmt: skip

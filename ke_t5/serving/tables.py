@@ -1,0 +1,153 @@
+"""Tables in and out of a prediction: which column is which, and how a row is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.files import plain
+from ke_t5.own_data import own_data_of
+from ke_t5.pipe.task import Task
+from ke_t5.readers.table_files import TEXT_COLUMN
+
+Row = Mapping[str, Any]
+
+PREDICTION, ERROR = "prediction", "error"
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = (".jsonl", ".ndjson")
+# Of a prediction's content, what a table has in its column `prediction`.
+_MAIN = ("label", "labels", "choice", "value", "entities", "answer", "words", "state", "text")
+
+
+def columns_for(
+    task: Task, known: Sequence[str], *, where: str, text: str | None, text_pair: str | None
+) -> dict[str, str]:
+    """The task's columns -> those of a table, by the flags, by what the model was trained on, or by
+    the same name.
+
+    Args:
+        known: the table's columns; where: the table, for the error.
+        text, text_pair: `--text_column` and `--text_pair_column`.
+
+    Raises:
+        UserError: a column is not there.
+    """
+    wanted = task.input_columns
+    if not wanted:
+        return {name: name for name in known}
+    own = own_data_of(task)
+    trained_on = dict(own.columns) if own else {}
+    asked = dict(zip(wanted, (text, text_pair), strict=False))
+    flags = dict(zip(wanted, ("--text_column", "--text_pair_column"), strict=False))
+    found: dict[str, str] = {}
+    for name in wanted:
+        if asked.get(name) is not None and asked[name] not in known:
+            what, place = f"{where} has no such column", f"{flags[name]} {asked[name]}"
+            raise UserError(what, place, suggestion(str(asked[name]), known), Exit.DATA)
+        candidates = (asked.get(name), trained_on.get(name), name)
+        column = next((one for one in candidates if one is not None and one in known), None)
+        if column is None and len(wanted) == 1 and (len(known) == 1 or TEXT_COLUMN in known):
+            column = known[0] if len(known) == 1 else TEXT_COLUMN
+        if column is None:
+            what = f"there is no column {trained_on.get(name, name)!r} among {', '.join(known):.60}"
+            fix = f"name it with {flags[name]}" if name in flags else "rename the column"
+            raise UserError(what, where, fix, Exit.DATA)
+        found[name] = column
+    return found
+
+
+# ----------------------------------------------------------------------------------------- writing
+
+
+def check_suffix(output: Path) -> None:
+    """Raises UserError for a file that no writer is for."""
+    if output.suffix.lower() not in (*DELIMITERS, *JSON_LINES):
+        known = ", ".join((*JSON_LINES[:1], *DELIMITERS))
+        fix = f"name it {output.stem}.jsonl or {output.stem}.csv"
+        raise UserError(f"its ending is none of {known}", f"--output {output}", fix)
+
+
+def json_line(row: Row, content: Mapping[str, Any] | None, error: str | None) -> str:
+    """A row with its prediction, or with the reason why there is none."""
+    name = _free(PREDICTION if content is not None else ERROR, row)
+    said = content if content is not None else error
+    return json.dumps(plain({**row, name: said}), ensure_ascii=False, default=str) + "\n"
+
+
+def _free(name: str, row: Row) -> str:
+    """The name, with lines below it if the row has such a column."""
+    while name in row:
+        name += "_"
+    return name
+
+
+class SeparatedLines:
+    """Rows as lines of a CSV or TSV file, all with the columns of the first one.
+
+    Args:
+        labels: those whose probabilities get a column each.
+        has_errors: whether there is a column for the reasons why rows have no prediction.
+    """
+
+    def __init__(self, suffix: str, *, labels: Sequence[str], has_errors: bool) -> None:
+        self._delimiter, self._labels, self._has_errors = DELIMITERS[suffix], labels, has_errors
+        self._columns: list[str] = []
+        self._names: list[str] = []
+
+    def line(
+        self, row: Row, content: Mapping[str, Any] | None, error: str | None, *, where: str
+    ) -> str:
+        """The line of a row, after the header if it is the first."""
+        header = "" if self._names else self._header(row)
+        if strange := [name for name in row if name not in self._columns]:
+            what = f"has a column {strange[0]!r:.40} that the first row has not"
+            raise UserError(what, where, "write JSON lines: --output FILE.jsonl", Exit.DATA)
+        said = content or {}
+        main = next((said[name] for name in _MAIN if name in said), None)
+        probabilities = said.get("probabilities", {})
+        scores = [probabilities.get(label) for label in self._labels]
+        cells = [main, said.get("score"), *scores, *([error] if self._has_errors else [])]
+        return header + self._joined([*(row.get(name) for name in self._columns), *cells])
+
+    def _header(self, row: Row) -> str:
+        self._columns = list(row)
+        names = [PREDICTION, "score", *(f"probability {label}" for label in self._labels)]
+        names += [ERROR] if self._has_errors else []
+        self._names = [_free(name, row) for name in names]
+        # Excel takes a file without the mark for CP949.
+        return "\ufeff" + self._joined([*self._columns, *self._names])
+
+    def _joined(self, cells: Iterable[Any]) -> str:
+        stream = io.StringIO()
+        writer = csv.writer(stream, delimiter=self._delimiter, lineterminator="\n")
+        writer.writerow([_cell(value) for value in cells])
+        return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A value as a cell: lists and records as JSON."""
+    if isinstance(value, (list, tuple, Mapping)):
+        return json.dumps(plain(value), ensure_ascii=False, default=str)
+    return "" if value is None else value
+
+
+def lines_of(
+    rows: Iterator[tuple[str, Row, Mapping[str, Any] | None, str | None]],
+    suffix: str,
+    *,
+    labels: Sequence[str],
+    has_errors: bool,
+) -> Iterator[str]:
+    """The text of each (place, row, content, error)."""
+    if suffix in DELIMITERS:
+        table = SeparatedLines(suffix, labels=labels, has_errors=has_errors)
+        for where, row, content, error in rows:
+            yield table.line(row, content, error, where=where)
+        return
+    for _, row, content, error in rows:
+        yield json_line(row, content, error)

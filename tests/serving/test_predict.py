@@ -1,0 +1,180 @@
+"""`ke-t5 predict` as a user runs it: any table in, the same rows with their predictions out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.processes import ROOT
+from support.trained_models import NUM_ROWS
+
+from ke_t5.commands import predict
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import TaskRegistry
+from ke_t5.serving.tables import columns_for
+
+
+def run(*words):
+    """The command in this process."""
+    predict.main(predict.parser().parse_args([str(word) for word in words]))
+
+
+def read_lines(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def titles(models, tmp_path):
+    """A table in CP949 with the rows that the test has predicted, and what that said."""
+    tested = models.tested("klue_tc")
+    file = tmp_path / "titles.csv"
+    with file.open("w", encoding="cp949", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["번호", "제목", "prediction"])
+        for number, line in enumerate(tested):
+            writer.writerow([f"00{number}", line["inputs"].removeprefix("title: "), "?"])
+    return file, [line["prediction"] for line in tested]
+
+
+def test_a_table_keeps_its_columns(models, titles, tmp_path):
+    file, labels = titles
+    words = ("--hf_path", models.export("klue_tc"), "--input", file, "--text_column", "제목")
+    run(*words, "--batch_size", 8, "--output", tmp_path / "out.jsonl")
+    rows = read_lines(tmp_path / "out.jsonl")
+    assert [row["번호"] for row in rows] == [f"00{i}" for i in range(NUM_ROWS)]
+    assert [row["prediction_"]["label"] for row in rows] == labels
+    assert all(row["prediction"] == "?" for row in rows)
+    run(*words, "--batch_size", 8, "--output", tmp_path / "out.csv")
+    content = (tmp_path / "out.csv").read_text(encoding="utf-8")
+    assert content.startswith("\ufeff번호,")  # Excel takes a file without the mark for CP949
+    table = list(csv.DictReader(io.StringIO(content[1:])))
+    assert [row["prediction_"] for row in table] == labels
+    assert [float(row["probability 경제"]) for row in table] == [
+        row["prediction_"]["probabilities"]["경제"] for row in rows
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.jsonl", file.name]
+
+
+def test_texts_of_the_command_line(models, capsys):
+    export, reader = models.export("klue_tc"), models.run("klue_mrc")
+    capsys.readouterr()  # of their trainings
+    run("--hf_path", export, "--text", "축구 대표팀 승리", "--text", "금리 인상")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["title"] for row in rows] == ["축구 대표팀 승리", "금리 인상"]
+    words = ("--text", "누가 이겼나?", "--text_pair", "어제 서울이 이겼다.")
+    run("--run", reader, "--resume", "true", *words)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert set(json.loads(line)["prediction"]) == {"answer", "start", "end"}
+
+
+def test_a_row_at_fault(models, tmp_path, capsys):
+    file, out = tmp_path / "rows.jsonl", tmp_path / "out.csv"
+    lines = [{"title": "좋다"}, {"title": 5}, {"title": "나쁘다", "등급": 1}]
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    words = ("--hf_path", models.export("klue_tc"), "--input", file, "--output", out)
+    with pytest.raises(
+        UserError, match=r"rows.jsonl:2: column 'title' contains 5, .*text"
+    ) as caught:
+        run(*words)
+    assert caught.value.exit_code == Exit.DATA and not out.exists()
+    with pytest.raises(
+        UserError, match=r"rows.jsonl:3: has a column '등급' that the first row has"
+    ):
+        run(*words, "--on_error", "skip")
+    run(*words[:-1], tmp_path / "out.jsonl", "--on_error", "skip")
+    first, second, third = read_lines(tmp_path / "out.jsonl")
+    assert second == {"title": 5, "error": "column 'title' contains 5, expected text"}
+    assert first["prediction"]["label"] and third["prediction"]["label"]
+    errors = capsys.readouterr().err
+    assert f"{file}:2: column 'title' contains 5" in errors
+    assert "3 rows, 1 of them without a prediction in" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "ke-t5 predict: no model is named; give an export"),
+        (("--hf_path", "a", "--run", "b"), "--hf_path and --run: both say which model"),
+        (("--hf_path", "a", "--resume", "best"), "--resume: an export has no checkpoints; leave"),
+        (("--hf_path", "a", "--text", "가", "--input", "b"), "--text and --input: both say what"),
+        (("--hf_path", "a", "--text_pair", "가"), "--text and --text_pair: 0 and 1 texts; give"),
+        (("--hf_path", "a", "--output", "b.xlsx"), "b.xlsx: its ending is none of .jsonl, .csv"),
+        (("--hf_path", "a", "--input", "none.csv"), "none.csv: no such file"),
+        (("--hf_path", "none", "--text", "가"), "--hf_path 'none': "),
+    ],
+)
+def test_what_is_wrong_with_the_flags(words, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        run(*words)
+
+
+def columns(task, known, **flags):
+    flags = {"text": None, "text_pair": None, **flags}
+    return columns_for(TaskRegistry.get(task), known, where="rows.csv", **flags)
+
+
+def test_columns_by_flag_by_name_or_the_only_one():
+    assert columns("klue_tc", ["id", "title"]) == {"title": "title"}
+    assert columns("klue_tc", ["text"]) == {"title": "text"}
+    assert columns("klue_nli", ["a", "b"], text="b", text_pair="a") == {
+        "premise": "b", "hypothesis": "a",
+    }  # fmt: skip
+    with pytest.raises(UserError, match="--text_column c: rows.csv has no such column; available"):
+        columns("klue_nli", ["a", "b"], text="c")
+    with pytest.raises(UserError, match="no column 'hypothesis' among a, b; name it with --text_p"):
+        columns("klue_nli", ["a", "b"], text="a")
+    with pytest.raises(UserError, match="no column 'object' among .*; rename the column"):
+        columns("klue_re", ["sentence", "subject"])
+
+
+def test_no_rows(models, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("\n\n", encoding="utf-8")
+    words = ("--hf_path", models.export("klue_tc"), "--input", tmp_path / "rows.jsonl")
+    with pytest.raises(UserError, match="rows.jsonl: "):
+        run(*words, "--output", tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def started(models, folder, *words):
+    """The command as a process of its own, which reads from a pipe."""
+    command = [sys.executable, "-m", "ke_t5", "predict", "--hf_path", str(models.export("klue_tc"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*command, *map(str, words)], cwd=folder, env=environment, text=True, encoding="utf-8",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_a_pipe_whose_reader_goes_ends_it(models, tmp_path):
+    process = started(models, tmp_path)
+    process.stdin.write("축구 대표팀 승리\n" * 300)
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["text"] == "축구 대표팀 승리"
+    process.stdout.close()
+    process.stdin.write("금리 인상\n" * 300)
+    process.stdin.flush()  # and never closed
+    assert process.wait(120) == 0
+    assert "error" not in process.stderr.read()
+    for stream in (process.stdin, process.stderr):
+        stream.close()
+
+
+def test_a_stop_leaves_no_half_of_a_file(models, tmp_path):
+    process = started(models, tmp_path, "--output", "out.jsonl")
+    process.stdin.write("축구 대표팀 승리\n" * 300)
+    process.stdin.flush()
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out.jsonl.tmp-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == Exit.STOPPED
+    assert list(tmp_path.iterdir()) == []
+    process.communicate()
