@@ -21,7 +21,7 @@ LINES = (
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
     "forms lookup.families pipe.code checkpoint.names",
     "config config.ranges user_modules checkpoint report task.qa hub class_numbers composition "
-    "faults launchers stops seals pipe.integrity",
+    "faults launchers stops seals pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.task_record models.crf models.configs "
     "models.heads pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "

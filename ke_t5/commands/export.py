@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from ke_t5.commands.arguments import Parser, typed
-from ke_t5.config.flags import path, resume, text
+from ke_t5.config.flags import path, repository, resume, text
 from ke_t5.errors import UserError
 
 DESCRIPTION = """\
@@ -42,6 +42,12 @@ def parser() -> ArgumentParser:
         help="of the weights (default: as they are)",
     )  # fmt: skip
     words.add_argument("--onnx", action="store_true", help="add onnx/model.onnx")
+    words.add_argument(
+        "--push_to_hub", metavar="NAME", type=typed(repository), help="then upload it to the hub"
+    )
+    words.add_argument(
+        "--public", action="store_true", help="a new repository there is not private"
+    )
     words.add_argument("--ctranslate2", action="store_true", help="add ctranslate2/, for T5")
     return words
 

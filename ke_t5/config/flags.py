@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import textwrap
 from argparse import Namespace
@@ -22,6 +23,7 @@ BOTH = f"{TRAIN} {TEST}"
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 LONGEST_NAME, LONGEST_PATH = 200, 3000  # bytes; file systems take 255 and 4096
+TRACKERS = ("wandb", "mlflow", "tensorboard")
 LAUNCHER_FLAGS = ("nproc_per_node", "nnodes", "node_rank", "master_addr", "master_port")
 
 
@@ -140,6 +142,19 @@ def num_processes(value: str) -> int | str:
         raise ValueError("no number of processes; give 1 or more, or gpu") from None
 
 
+def tracker(value: str) -> str:
+    if value.lower() not in TRACKERS:
+        raise ValueError(f"no tracker that is known here; give one of {', '.join(TRACKERS)}")
+    return value.lower()
+
+
+def repository(value: str) -> str:
+    """A name of the hub: model, or user/model."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", value, re.ASCII):
+        raise ValueError("no name of the hub; give one such as my-model or user/my-model")
+    return value
+
+
 class Flag(NamedTuple):
     """One flag: `read` turns its text into a value, or raises ValueError with what and fix."""
 
@@ -217,6 +232,12 @@ FLAGS = (
          "--resume with another global batch", False, TRAIN, "true"),
     Flag(RESULTS, "hf_path", hf_path, "DIR|default",
          "save_pretrained folder: written after training, read by a test", alone="default"),
+    Flag(RESULTS, "push_to_hub", repository, "NAME",
+         "uploads the export to the hub when the training is over", scripts=TRAIN),
+    Flag(RESULTS, "public", boolean, "true|false", "a new repository is not private", False, TRAIN,
+         "true"),
+    Flag(RESULTS, "track", tracker, "wandb|mlflow", "sends what is logged there, too; may be "
+         "repeated", scripts=TRAIN, repeats=True),
     Flag(RESULTS, "submission", path, "FILE", "predictions in the benchmark's own form",
          scripts=TEST),
     Flag(SETTINGS, "gin_file", path, "FILE", "as given, or found in gin/; may be repeated",
@@ -312,6 +333,8 @@ def parse(
             both = f"--{spelled[flag.name]} and --{name}"
             problems.append(UserError("one flag under two names", both, "give one of them"))
         take(flag, name, value, flags, problems)
+    if script == TRAIN and flags.push_to_hub and not flags.hf_path:
+        flags.hf_path = "default"
     if script == TEST and flags.resume and flags.hf_path:
         two = "--resume and --hf_path"
         problems.append(UserError("both say which weights to test", two, "give one of them"))

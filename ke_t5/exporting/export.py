@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ke_t5.config.resume import BEST, LAST, ResumeRequest
 from ke_t5.errors import Exit, UserError
+from ke_t5.exporting.hub import check_push, push
 from ke_t5.exporting.onnx_graph import check_onnx, write_onnx
 from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
 from ke_t5.lookup.hub import check_replaceable
@@ -39,6 +40,8 @@ def main(flags: Namespace) -> None:
     source = Path(flags.run or flags.hf_path)
     target = target_of(flags, source)
     check_replaceable(target)
+    if flags.push_to_hub:
+        check_push(flags.push_to_hub)
     found = find_model(source)
     resume = _resume_of(found, flags.resume)
     predictor = load_predictor(
@@ -54,6 +57,9 @@ def main(flags: Namespace) -> None:
     narrow(model, flags.safetensors_dtype)
     write(found, predictor, target, card=card, more=_more(flags, model, form))
     sys.stdout.write(f"{target}\n")
+    if flags.push_to_hub:
+        address = push(target, flags.push_to_hub, is_public=flags.public)
+        sys.stdout.write(f"pushed to {address}\n")
 
 
 def target_of(flags: Namespace, source: Path) -> Path:

@@ -33,6 +33,7 @@ from ke_t5.recipes.opening import keep_record, open_run
 from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.record import recorded, training_facts
 from ke_t5.recipes.run_locks import check_unused, held_locks
+from ke_t5.recipes.sharing import check_sharing, push_export
 from ke_t5.recipes.summary import print_summary, report_start
 from ke_t5.recipes.task_record import task_record
 from ke_t5.recipes.task_splits import TaskSplit, evaluate_splits, helpers_of, with_splits
@@ -41,6 +42,7 @@ from ke_t5.report.run_report import write_run_report
 from ke_t5.seals import class_title, seal_folder
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.schedules import get_scheduler
+from ke_t5.train.trackers import Tracking
 
 if TYPE_CHECKING:
     from ke_t5.pipe import BatchPlan
@@ -61,6 +63,7 @@ def main(flags: Namespace) -> None:
     check_rows(config, "train", "validation")
     config = choose_model(config)
     check_export(config)  # again: --resume PATH may mean another run
+    check_sharing(config)
     check_unused(config.run)
     check_lengths(config)
     check_model(config)
@@ -89,9 +92,9 @@ def main(flags: Namespace) -> None:
                 export_best(config, state.module, ranks, settings=trainer.checkpointer.settings)
         if ranks.is_main:
             with heartbeat.phase("writing the report"):
-                trainer.validator.report()
-                write_run_report(config.run.path)
+                write_reports(config, trainer)
         print_summary(config, trainer, seconds=time.monotonic() - started)
+    push_export(config, is_main=ranks.is_main)
 
 
 def choose_model(config: RunConfig) -> RunConfig:
@@ -180,7 +183,16 @@ def trainer_of(
             config.task, valid, helpers, evaluate=evaluate, run=config.run, facts=facts
         ),
         run=config.run.path,
+        tracking=Tracking(config.flags["track"], config.run.path),
     )
+
+
+def write_reports(config: RunConfig, trainer: Trainer) -> None:
+    """Writes the reports of the validation and of the run, and ends the trackers' runs."""
+    trainer.validator.report()
+    report = write_run_report(config.run.path)
+    best = trainer.checkpointer.best_of_all()
+    trainer.tracking.finish(best["scores"] if best else {}, report)
 
 
 def restore_run(

@@ -19,6 +19,7 @@ from ke_t5.recipes.validator import Validator
 from ke_t5.report.scores import format_scores
 from ke_t5.train.loggers import ProgressBar, RunLog
 from ke_t5.train.loop import TrainState, Update, no_loss
+from ke_t5.train.trackers import Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,11 @@ class Trainer:
         checkpointer: Checkpointer,
         validator: Validator,
         run: Path,
+        tracking: Tracking | None = None,
     ) -> None:
         self.state, self.ranks, self.timetable, self.run = state, ranks, timetable, run
         self.checkpointer, self.validator = checkpointer, validator
+        self.tracking = tracking or Tracking((), run)
         self.log = RunLog(run, enabled=False)
         self._saved_at = time.monotonic()
 
@@ -71,6 +74,7 @@ class Trainer:
             resume_step=resume_step,
             is_validated=not self.checkpointer.is_unvalidated,
             enabled=self.ranks.is_main,
+            tracking=self.tracking,
         )
 
     def goes_on(self) -> bool:

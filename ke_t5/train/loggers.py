@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ke_t5.fault_points import fault_point
 from ke_t5.files import plain, remove_leftovers, write_atomically
+from ke_t5.train.trackers import Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class RunLog:
             of later steps are dropped (for a new run, all), because they will be written again,
             and so are those of closing validations (see `ke_t5.checkpoint.closing`).
         enabled: False on every rank but 0: nothing is written.
+        tracking: gets all numbers, too.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class RunLog:
         resume_step: int | None = None,
         is_validated: bool = True,
         enabled: bool = True,
+        tracking: Tracking | None = None,
     ) -> None:
         self._folder = folder
+        self._tracking = tracking or Tracking((), folder)
         self._is_open = enabled
         self._end_step = 0 if resume_step is None else resume_step + 1
         self._end_scores = self._end_step - (not is_validated)
@@ -132,6 +136,7 @@ class RunLog:
             self._timing.close()
             if self._tensorboard is not None:
                 self._tensorboard.close()
+            self._tracking.flush()
 
     def __enter__(self) -> RunLog:
         return self
@@ -149,12 +154,16 @@ class RunLog:
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
         fault_point("log.after_write")
         numbers = {n: v for n, v in values.items() if isinstance(v, (int, float))}
-        writer = self._writer() if numbers else None
-        if writer is None:
+        if not numbers:
             return
-        for name, value in numbers.items():
-            # A split's name may contain brackets, which TensorBoard would warn of.
-            tag = re.sub(r"[^\w./-]+", "_", f"{prefix}/{name}", flags=re.ASCII)
+        # A split's name may contain brackets, which TensorBoard would warn of.
+        tags = {
+            re.sub(r"[^\w./-]+", "_", f"{prefix}/{name}", flags=re.ASCII): value
+            for name, value in numbers.items()
+        }
+        self._tracking.log(line["step"], tags)
+        writer = self._writer()
+        for tag, value in tags.items() if writer is not None else ():
             writer.add_scalar(tag, value, line["step"])
 
     def _writer(self):

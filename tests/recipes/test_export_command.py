@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from support.recipe_runs import run_folder, scores, test
+from support.recipe_runs import SMALL, run_folder, scores, test, train
 from transformers import (
     AutoTokenizer,
     RobertaConfig,
@@ -184,3 +184,40 @@ def test_flags_that_contradict_each_other(words, line):
 
     with pytest.raises(UserError, match=line):
         main(parser().parse_args(words))
+
+
+def test_a_training_shares_its_export_and_its_numbers(cache_dir, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'store'}")
+    checked, pushed = [], []
+    monkeypatch.setattr("ke_t5.recipes.sharing.check_push", checked.append)
+    monkeypatch.setattr(
+        "ke_t5.recipes.sharing.push",
+        lambda folder, name, *, is_public: pushed.append((folder, name, is_public)) or "https://x",
+    )
+    words = ("--task", "klue_tc", *SMALL, "--epochs", 1, "--track", "mlflow")
+    train(*words, "--push_to_hub", "user/model", output=tmp_path / "out", cache=cache_dir)
+    folder = run_folder(tmp_path / "out")
+    assert checked == ["user/model"] and pushed == [(folder / "hf", "user/model", False)]
+    assert (folder / "hf" / "MANIFEST.json").is_file()
+    assert capfd.readouterr().out.splitlines()[-1] == "pushed to https://x"
+    (report,) = (tmp_path / "store").rglob("artifacts/report.html")
+    assert report.read_bytes() == (folder / "report.html").read_bytes()
+    metrics = {path.name for path in (report.parent.parent / "metrics").rglob("*")}
+    assert {"loss", "grad_norm", "macro_f1", "rows_per_second"} <= metrics
+
+
+def test_what_cannot_be_shared_is_said_before_the_training(cache_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    words = ("--task", "klue_tc", *SMALL)
+    with pytest.raises(UserError, match="--push_to_hub m: no token of the hub; run hf auth login"):
+        train(*words, "--push_to_hub", "m", output=tmp_path, cache=cache_dir)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'--track wandb: wandb is not .*; run pip .*"ke_t5\[wandb'):
+        train(*words, "--track", "wandb", output=tmp_path, cache=cache_dir)
+    assert not any(tmp_path.iterdir())
+    for word in ("--track=comet", "--push_to_hub=a//b"):
+        with pytest.raises(
+            UserError, match="no tracker that is known|no name of the hub; give one"
+        ):
+            train(*words, word, output=tmp_path, cache=cache_dir)

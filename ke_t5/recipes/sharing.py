@@ -1,0 +1,27 @@
+"""What a training shares with others: its export on the hub, its numbers with trackers."""
+
+from __future__ import annotations
+
+from ke_t5.config.run_config import RunConfig
+from ke_t5.exporting.extras import require_extra
+from ke_t5.exporting.hub import check_push, push
+from ke_t5.launchers import launched_rank
+from ke_t5.recipes import console
+
+MODULES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard"}
+
+
+def check_sharing(config: RunConfig) -> None:
+    """Raises UserError for what would fail when the training is over: no token, no library."""
+    for name in config.flags["track"]:
+        require_extra(f"--track {name}", name, MODULES[name])
+    if config.flags["push_to_hub"] and launched_rank() == 0:
+        check_push(config.flags["push_to_hub"])
+
+
+def push_export(config: RunConfig, *, is_main: bool) -> None:
+    """Uploads the export (`--push_to_hub`), which is whole by now."""
+    name = config.flags["push_to_hub"]
+    if name and is_main:
+        address = push(config.export_folder, name, is_public=config.flags["public"])
+        console.tell(f"pushed to {address}")
