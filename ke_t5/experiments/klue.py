@@ -7,18 +7,20 @@ Source of settings and scores: KLUE-baseline's run_all.sh (8310cad) and the tabl
 from __future__ import annotations
 
 import csv
-import json
+import math
 import statistics
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ke_t5.distributed import say
 from ke_t5.errors import UserError, suggestion
-from ke_t5.experiments import trainings
-from ke_t5.files import write_atomically
-from ke_t5.recipes.results import SCORES
+from ke_t5.experiments.trials import Trial, trained
+from ke_t5.files import write_atomically, write_json
+from ke_t5.recipes import console
+from ke_t5.recipes.folders import make_folder
+from ke_t5.recipes.prepare import set_up_logging
 
 PUBLISHED = Path(__file__).with_name("klue_published.csv")
 LENGTH_OF_RE = "get_dataset.sequence_length={'inputs': 256}"
@@ -88,45 +90,50 @@ def words_of(flags: Namespace, task: str, seed: int) -> list[str]:
         fix = f"choose a divisor of {setting.rows}"
         what = f"{task} has {setting.rows} rows per step, which that many processes cannot share"
         raise UserError(what, f"--nproc {flags.nproc}", fix)
-    words = ["--task", task, "--gin_file", setting.gin_file]
-    words += ["--sample"] if flags.sample else ["--pre_trained_model", flags.pre_trained_model]
-    for param in setting.params:
-        words += ["--gin_param", param]
-    words += ["--epochs", str(setting.epochs), "--schedule", "linear"]
-    words += ["--batch_size", str(setting.rows // flags.nproc), "--seed", str(seed)]
-    words += ["--output_dir", str(folder_of(flags.output_dir, seed)), "--resume", "auto"]
+    words = [f"--task={task}", f"--gin_file={setting.gin_file}"]
+    words += ["--sample"] if flags.sample else [f"--pre_trained_model={flags.pre_trained_model}"]
+    words += [f"--gin_param={param}" for param in setting.params]
+    words += [f"--epochs={setting.epochs}", "--schedule=linear"]
+    words += [f"--batch_size={setting.rows // flags.nproc}", f"--seed={seed}"]
+    words += [f"--nproc={flags.nproc}"] if flags.nproc > 1 else []
     for name in ("hf_data_dir", "hf_cache_dir", "max_steps", "eval_rows"):
         if getattr(flags, name) is not None:
-            words += [f"--{name}", str(getattr(flags, name))]
+            words.append(f"--{name}={getattr(flags, name)}")
     return words
-
-
-def folder_of(output: str, seed: int) -> Path:
-    """Where the runs of a seed are."""
-    return Path(output) / f"seed-{seed}"
 
 
 def main(flags: Namespace) -> None:
     """Trains what has not been trained yet, and shows and writes the table."""
-    tasks = chosen_tasks(flags.tasks)
+    set_up_logging(debug=flags.debug)
+    tasks, output = chosen_tasks(flags.tasks), Path(flags.output_dir)
     seeds = range(flags.seed, flags.seed + flags.seeds)
-    plans = [(task, seed, words_of(flags, task, seed)) for seed in seeds for task in tasks]
-    for number, (task, seed, words) in enumerate(plans, 1):
-        say(f"{task}, seed {seed} ({number} of {len(plans)})")
-        trainings.train(words, nproc=str(flags.nproc))
+    trials = {
+        (task, seed): Trial(
+            f"{task}, seed {seed}", words_of(flags, task, seed), output / f"seed-{seed}" / task
+        )
+        for seed in seeds
+        for task in tasks
+    }
+    make_folder(output, where=f"--output_dir {output}", probe=True)
     values: Values = {}
-    for task, seed, _ in plans:
-        for score, value in scores_of(folder_of(flags.output_dir, seed), task).items():
-            values.setdefault(f"{task}/{score}", []).append(value)
-    model, output = (
-        "the sample" if flags.sample else flags.pre_trained_model,
-        Path(flags.output_dir),
-    )
+    for number, ((task, _), trial) in enumerate(trials.items(), 1):
+        record = trial.finished()
+        state = "is over" if record else "begins"
+        console.tell(f"{trial.name} ({number} of {len(trials)}) {state}: {trial.folder}")
+        scores = _validated(record or trained(trial))
+        for score in BASE[task].scores:
+            values.setdefault(f"{task}/{score}", []).append(scores[score])
+    model = "the sample" if flags.sample else flags.pre_trained_model
     text = table(model, values)
     write_atomically(output / "klue.md", text)
-    content = {"model": model, "seeds": list(seeds), "scores": values}
-    write_atomically(output / "klue.json", json.dumps(content, indent=1) + "\n")
-    say(f"\n{text}\nwritten to {output / 'klue.md'}")
+    write_json(output / "klue.json", {"model": model, "seeds": list(seeds), "scores": values})
+    console.tell(f"\n{text}\nklue.md and klue.json in {output}")
+
+
+def _validated(record: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a run's best checkpoint on its validation split; NaN without a number."""
+    (scores,) = (scores for split, scores in record["scores"].items() if "__" not in split)
+    return {name: math.nan if value is None else value for name, value in scores.items()}
 
 
 def chosen_tasks(names: Sequence[str] | None) -> list[str]:
@@ -143,21 +150,6 @@ def chosen_tasks(names: Sequence[str] | None) -> list[str]:
             fix = suggestion(task.removeprefix("klue_"), short)
             raise UserError("is no task of this table", f"--tasks {task}", fix)
     return tasks
-
-
-def scores_of(output: Path, task: str) -> dict[str, float]:
-    """The published scores' names -> what the best checkpoint of a run has.
-
-    Raises:
-        UserError: there are no results.
-    """
-    files = sorted(output.glob(f"*/{task}/eval/*/{SCORES}"))
-    validations = [file for file in files if "__" not in file.parent.name]
-    if not validations:
-        fix = "start the same command again"
-        raise UserError("no results of the training there", str(output / "*" / task), fix)
-    content = json.loads(validations[0].read_text(encoding="utf-8"))
-    return {name: content["scores"][name] for name in BASE[task].scores}
 
 
 def published() -> dict[str, dict[str, float]]:

@@ -14,8 +14,7 @@ from typing import Any
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.config.gin_config import import_modules
-from ke_t5.errors import Exit, UserError
-from ke_t5.experiments.trials import Trial, check_words, own_words, run_trial, words_without
+from ke_t5.experiments.trials import Trial, check_words, own_words, trained, words_without
 from ke_t5.files import write_atomically, write_json
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder, safe_name
@@ -79,21 +78,8 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
         record = trial.finished()
         state = "is over" if record else "begins"
         console.tell(f"seed {seed} ({number} of {len(trials)}) {state}: {trial.folder}")
-        records[seed] = record or _trained(trial)
+        records[seed] = record or trained(trial)
     write_report(folder, flags.task, records)
-
-
-def _trained(trial: Trial) -> dict[str, Any]:
-    """The record of a training that has ended well."""
-    code, record = run_trial(trial)
-    if record is not None:
-        return record
-    try:
-        exit_code = Exit(code)
-    except ValueError:
-        exit_code = Exit.MACHINE
-    what = f"its training ended with exit code {code}, see the line above"
-    raise UserError(what, trial.name, "the same command goes on with it", exit_code)
 
 
 def write_report(folder: Path, task: str, records: Mapping[int, Mapping[str, Any]]) -> None:

@@ -117,6 +117,24 @@ def run_trial(
     return 0, record
 
 
+def trained(trial: Trial) -> dict[str, Any]:
+    """Runs a training to its end; its record.
+
+    Raises:
+        UserError: it failed, with its exit code; its own line stands above.
+        Stopped: see `run_trial`.
+    """
+    code, record = run_trial(trial)
+    if record is not None:
+        return record
+    try:
+        exit_code = Exit(code)
+    except ValueError:
+        exit_code = Exit.MACHINE
+    what = f"its training ended with exit code {code}, see the line above"
+    raise UserError(what, trial.name, "the same command goes on with it", exit_code)
+
+
 def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> int:
     words = [*trial.words, f"--output_dir={trial.folder}", "--resume=auto"]
     paths = [str(CLONE), os.environ.get("PYTHONPATH", "")]
