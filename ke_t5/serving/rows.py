@@ -8,6 +8,8 @@ from typing import Any
 
 from ke_t5.composition import compose
 from ke_t5.errors import Exit, UserError
+from ke_t5.own_data import own_data_of
+from ke_t5.own_data.rows import choice_columns
 from ke_t5.pipe.task import Task
 from ke_t5.task import checks
 from ke_t5.task.text import RELATION_COLUMNS
@@ -28,6 +30,7 @@ def unlabelled(task: Task, row: Row) -> dict[str, Any]:
     Raises:
         UserError: a column is missing, or is not what the task reads; it names no row.
     """
+    row = _renamed(task, row)
     if not task.input_columns:
         return {**{name: compose_all(value) for name, value in row.items()}, **_no_label(task)}
     values = {name: _value(task, name, row) for name in task.input_columns}
@@ -35,6 +38,16 @@ def unlabelled(task: Task, row: Row) -> dict[str, Any]:
         if role in values and values.get("sentence") is not None:
             values[role] = _entity(values["sentence"], values[role], role)
     return {**values, **_no_label(task)}
+
+
+def _renamed(task: Task, row: Row) -> Row:
+    """The row, with the columns of the user's own training file under the task's names too."""
+    own = own_data_of(task)
+    if own is None:
+        return row
+    names = {**own.columns, **choice_columns(own)}
+    ours = {name: row[theirs] for name, theirs in names.items() if theirs in row}
+    return {**ours, **row}
 
 
 def _no_label(task: Task) -> dict[str, None]:

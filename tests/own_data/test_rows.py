@@ -17,6 +17,7 @@ from ke_t5.readers.encodings import report_once
 from ke_t5.readers.klue_tsv import ner_rows
 from ke_t5.readers.korquad import reading_rows
 from ke_t5.readers.streams import table
+from ke_t5.serving.rows import unlabelled
 
 
 @pytest.fixture
@@ -252,3 +253,18 @@ def test_what_is_wrong_with_choices(write, cache_dir):
     )
     with pytest.raises(UserError, match="regression has no choices; leave it out, or use --task"):
         loaded("regression", write("글,점수\n가,1\n", "b.csv"), cache_dir, choice_columns="가,나")
+
+
+def test_rows_to_predict_have_the_columns_of_the_training_file():
+    columns = {"text": "문장", "label": "감정"}
+    task = register(OwnData("classification", columns=columns, labels=("긍정", "부정")))
+    expected = {"text": "좋다", "label": None}
+    assert unlabelled(task, {"번호": "1", "문장": "좋다"}) == expected
+    assert unlabelled(task, {"text": "좋다", "문장": "아니다"}) == expected
+    chosen = OwnData(
+        "choice", columns={"text": "글"}, choices=("보기1", "보기2"), labels=("1", "2")
+    )
+    row = {"글": "가", "보기1": "나", "보기2": "다"}
+    assert unlabelled(register(chosen), row) == {
+        "text": "가", "choice1": "나", "choice2": "다", "label": None,
+    }  # fmt: skip
