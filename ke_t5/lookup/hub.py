@@ -52,6 +52,7 @@ def find_pretrained(name: str | Path, *, where: str = WHERE) -> Pretrained:
     folder = Path(name).expanduser()
     if folder.is_dir():
         check_folder(folder, where=where, weights=False)
+        _refuse_adapter(folder, where)
         return Pretrained(str(folder), folder, True, _config_of(folder, f"{where} {name}"))
     if not _may_be_hub_name(name):
         raise _no_folder(folder, f"{where} {name!r}")
@@ -191,6 +192,17 @@ def check_index(path: Path) -> None:
         else:
             continue
         raise UserError(what, str(path), fix, Exit.CHECKPOINT)
+
+
+def _refuse_adapter(folder: Path, where: str) -> None:
+    # With peft installed, transformers would load the model that the file names, from anywhere.
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            "it is an adapter (adapter_config.json), not a model",
+            f"{where} {folder}",
+            "merge it into its model first (merge_and_unload of peft), and save that",
+            Exit.CHECKPOINT,
+        )
 
 
 def _may_be_hub_name(name: str) -> bool:

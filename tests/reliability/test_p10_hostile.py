@@ -263,6 +263,8 @@ def test_a_model_folder_with_code(scene, name, is_sealed):
     line = scene.runs(*TEST, "--hf_path", scene.export, folder=scene.export)
     if "kernel" in name:
         assert "names code of the hub, which is never run; remove it there" in line
+    if name == "an adapter":
+        assert "it is an adapter (adapter_config.json), not a model; merge it into" in line
     if is_sealed and name == "auto_map":
         assert "add --model_name evil:Model" in line
 
