@@ -59,14 +59,16 @@ def _files() -> Any:
 
 
 def tasks(**_: Any) -> list[str]:
-    """The names of our tasks and mixtures."""
-    files = sorted([*(PACKAGE / "task").rglob("*.py"), *(PACKAGE / "readers").glob("*.py")])
+    """The names of our tasks and mixtures, those of own data among them."""
+    rooms = [(PACKAGE / room).rglob("*.py") for room in ("task", "readers", "own_data")]
+    files = sorted(file for room in rooms for file in room)
     state = [[str(file), file.stat().st_mtime_ns, file.stat().st_size] for file in files]
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(CACHE.read_text(encoding="utf-8"))
         if kept["state"] == state:
             return kept["names"]
     importlib.import_module("ke_t5.task.task")
+    importlib.import_module("ke_t5.own_data").register_kinds()
     pipe = importlib.import_module("ke_t5.pipe")
     names = [*pipe.TaskRegistry.names(), *pipe.MixtureRegistry.names()]
     with suppress(OSError):

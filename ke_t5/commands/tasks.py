@@ -59,15 +59,21 @@ def main(flags: Namespace) -> None:
 def task_rows(data_dir: str | None, modules: Sequence[str]) -> list[tuple[str, ...]]:
     """The cells of every task and mixture, as `HEAD` names them."""
     from ke_t5.config.gin_config import import_modules
+    from ke_t5.own_data import own_data_of, register_kinds
     from ke_t5.pipe import MixtureRegistry, TaskRegistry
     from ke_t5.pipe.cache import Folders, default_cache_dir, default_data_dir
     from ke_t5.task.task import mixture_row, table_row
 
     import_modules(modules)
+    register_kinds()
     folders = Folders(Path(data_dir) if data_dir else default_data_dir(), default_cache_dir())
     rows: list[tuple[str, ...]] = []
     for name in TaskRegistry.names():
-        rows.append(table_row(TaskRegistry.get(name), folders)[:5])
+        task = TaskRegistry.get(name)
+        cells = table_row(task, folders)[:5]
+        own = own_data_of(task)
+        is_open = own is not None and not own.files
+        rows.append((*cells[:3], "own data", "--train_file FILE") if is_open else cells)
     for mixture in map(MixtureRegistry.get, MixtureRegistry.names()):
         name, form, best, members = mixture_row(mixture)
         rows.append((name, form, best, "mixture", members))

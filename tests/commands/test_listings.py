@@ -41,6 +41,8 @@ def test_words_and_a_form_choose(run, tmp_path):
     assert line.split(maxsplit=4)[0] == "nsmc" and line.endswith("found: test")
     (row,) = map(json.loads, run(tasks, "klue_ner", "--json").splitlines())
     assert row["form"] == "token_classification" and row["data"] == "on the hub: klue/klue"
+    (row,) = map(json.loads, run(tasks, "text2text", "--json").splitlines())
+    assert (row["source"], row["data"]) == ("own data", "--train_file FILE")
 
 
 @pytest.mark.parametrize(
