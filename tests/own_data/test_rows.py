@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.config.flags import parse_train
+from ke_t5.config.gin_config import configure
 from ke_t5.errors import UserError
 from ke_t5.own_data import OwnData, load_own_data, own_data_of, register
 from ke_t5.own_data.rows import LINE, own_rows
+from ke_t5.own_data.settings import own_data_for
 from ke_t5.own_data.source import OwnFiles, sorted_labels
 from ke_t5.pipe import Folders
 from ke_t5.pipe.splits import default_split, resolve_split
@@ -268,3 +271,18 @@ def test_rows_to_predict_have_the_columns_of_the_training_file():
     assert unlabelled(register(chosen), row) == {
         "text": "가", "choice1": "나", "choice2": "다", "label": None,
     }  # fmt: skip
+
+
+def test_a_flag_beats_gin_and_says_so(write, cache_dir, said):
+    path = write("글;값;둘\n가;1;3\n나;2;4\n", "a.csv")
+    gin = configure([], [f"own_data.train_file={str(path)!r}", "own_data.label_column='둘'"])
+
+    def labels(*words):
+        flags = parse_train(["--task", "classification", *words])
+        folders = Folders(None, cache_dir)
+        return own_data_for("classification", flags, gin, folders=folders, stored=None).labels
+
+    assert labels("--text_column", "글") == ("3", "4")
+    assert labels("--text_column", "글", "--label_column", "값") == ("1", "2")
+    beaten = "is used, not --gin_param \"own_data.label_column='둘'\": own_data.label_column = '둘'"
+    assert [line for line in said() if "is used" in line] == [f"--label_column 값 {beaten}"]
