@@ -32,6 +32,7 @@ class Form:
         needs_text: predictions are characters, words or passages of the row's text.
         reads_pooler: transformers' classes may read a pooler that the checkpoint lacks.
         has_choices: an input is a text for each choice: ids are [rows, choices, tokens].
+        answers: what a prediction is called in the answers of `ke-t5 predict`.
         unlimited_form: the form with the same labels whose scores no tokenizer limits.
     """
 
@@ -49,6 +50,7 @@ class Form:
     needs_text: bool = False
     reads_pooler: bool = False
     has_choices: bool = False
+    answers: str = "label"
     unlimited_form: str | None = None
 
     @property
@@ -89,6 +91,7 @@ _ROWS = (
         reducer="class_logits",
         pipeline="text-classification",
         reads_pooler=True,
+        answers="labels",
     ),
     Form(
         "multiple_choice",
@@ -100,6 +103,7 @@ _ROWS = (
         reducer="class_logits",
         reads_pooler=True,
         has_choices=True,
+        answers="choice",
     ),
     Form(
         "token_classification",
@@ -119,6 +123,7 @@ _ROWS = (
         predicts_tags=True,
         needs_text=True,
         unlimited_form="character_tagging",
+        answers="entities",
     ),
     Form(
         "question_answering",
@@ -132,6 +137,7 @@ _ROWS = (
         pipeline="question-answering",
         reads_passages=True,
         needs_text=True,
+        answers="answer",
     ),
     Form(
         "seq2seq",
@@ -139,6 +145,7 @@ _ROWS = (
         auto_class="AutoModelForSeq2SeqLM",
         transformers_table="MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
         loss_reduction="label_tokens",
+        answers="text",
     ),
     Form(
         "entity_pair_classification",
@@ -160,6 +167,7 @@ _ROWS = (
         reducer="trees",
         loss_reduction="label_tokens",
         needs_text=True,
+        answers="tree",
     ),
     Form(
         "character_tagging",
@@ -171,6 +179,7 @@ _ROWS = (
         loss_reduction="label_tokens",
         predicts_tags=True,
         needs_text=True,
+        answers="entities",
     ),
 )
 

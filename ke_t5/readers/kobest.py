@@ -26,16 +26,20 @@ def _rows(
     label: str,
     known: Sequence[str],
     to_key: Callable[[str], str] = str,
+    shown: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Yields the rows of a table.
 
     Args:
         columns: our name -> the file's.
-        label: the file's column of the label, one of `known`.
-        to_key: a value of that column -> ours.
+        label: the file's column of the label.
+        to_key: a value of that column -> ours, one of `known`.
+        shown: the values of that column for messages, if they are not `known`.
     """
     for line, raw in table(path, (*columns.values(), label)):
-        value = one_of(to_key(raw[label]), known, label, f"{path}:{line}")
+        value = to_key(raw[label])
+        if value not in known:
+            one_of(raw[label], shown or known, label, f"{path}:{line}")
         yield {**{ours: raw[theirs] for ours, theirs in columns.items()}, "label": value}
 
 
@@ -97,6 +101,7 @@ BOOLQ = _release(
     label="Answer",
     known=("1", "0"),
     to_key=_truth,
+    shown=("True", "False"),
 )
 COPA = _release(
     "copa",
@@ -129,4 +134,5 @@ WIC = _release(
     label="ANSWER",
     known=("1", "0"),
     to_key=_truth,
+    shown=("True", "False"),
 )

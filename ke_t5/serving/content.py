@@ -15,14 +15,6 @@ Content = dict[str, Any]
 # Decimals of probabilities and numbers: more is noise of the hardware.
 DECIMALS = 6
 
-_KINDS = {
-    "sequence_classification": "label",
-    "entity_pair_classification": "label",
-    "multilabel_classification": "labels",
-    "multiple_choice": "choice",
-    "question_answering": "answer",
-    "dependency_parsing": "tree",
-}
 # What reads a model's text -> the kind of what it reads.
 _READERS: dict[Callable, str] = {
     decoders.read_label: "label",
@@ -42,7 +34,7 @@ def kind_of(task: Task) -> str:
     if task.problem_type == "regression":
         return "value"
     if not form.generates:
-        return _KINDS[task.form]
+        return form.answers
     read = getattr(task.decode, "keywords", {}).get("read")
     while isinstance(read, functools.partial):
         read = read.func
@@ -56,7 +48,7 @@ def content_of(
 
         label     {"label", "score", "probabilities": {label: probability}}
         labels    {"labels": [label], "probabilities": {label: probability}}
-        choice    {"choice": index from 0, "text", "score", "probabilities": [probability]}
+        choice    {"choice": number from 1, "text", "score", "probabilities": [probability]}
         value     {"value": number}
         entities  {"entities": [{"text", "label", "start", "end"}]}, half-open characters
         answer    {"answer", "start", "end"}, characters of the passage; "" and null for none
@@ -95,10 +87,12 @@ def _labels(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) ->
 
 
 def _choice(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
-    content: Content = {"choice": prediction}
-    if _is_list(scores) and isinstance(prediction, int):
+    content: Content = {"choice": None if prediction is None else int(prediction)}
+    if _is_list(scores) and prediction is not None:
+        chosen = content["choice"] - 1
         rounded = [round(score, DECIMALS) for score in scores]
-        content |= {"score": rounded[prediction], "probabilities": rounded}
+        content["text"] = row.get(task.input_columns[chosen - len(scores)])
+        content |= {"score": rounded[chosen], "probabilities": rounded}
     return content
 
 

@@ -175,7 +175,9 @@ def test_releases_say_where_they_are_had(name):
 def test_names_are_the_known_ones():
     assert sorted(RELEASES) == [
         *("khsd", "klue_dp", "klue_mrc", "klue_ner", "klue_nli", "klue_re", "klue_sts"),
-        *("klue_wos", "klue_ynat", "kor_3i4k", "kornli", "korquad", "korsts", "nikl_cola"),
+        *("klue_wos", "klue_ynat", "kmhas", "kobest_boolq", "kobest_copa", "kobest_hellaswag"),
+        *("kobest_sentineg", "kobest_wic", "kor_3i4k", "kornli", "korquad", "korsts", "kote"),
+        "nikl_cola",
         *("nikl_ne", "nikl_ne2020", "nikl_ne2020_split", "nikl_ne_split"),
         *("nikl_summary_summary", "nikl_summary_summary_split"),
         *("nikl_summary_topic", "nikl_summary_topic_split", "nsmc", "qpair"),

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from support.recipe_runs import run_folder, scores, state_files, test, train
 
+from ke_t5.serving.predictor import load_predictor
+
 RUN = ("--task", "kobest_copa", "--sample", "--batch_size", 4, "--train_split", "train[:32]")
 SHORT = (*RUN, "--valid_split", "validation[:25]", "--max_steps", 4)
 NAMES = ("T5EncoderForMultipleChoice", "transformers:BertForMultipleChoice")
@@ -49,6 +51,16 @@ def test_its_export_scores_as_the_checkpoint_does(choice_run, cache_dir):
     test(*words, "--hf_path", "default", output=path, cache=cache_dir)
     found = scores(path, "kobest_copa__validation_25___hf")["scores"]
     assert found == scores(path, "validation_25_")["scores"]
+
+
+def test_a_predictor_names_the_choice_and_its_text(choice_run):
+    choices = {"choice1": "우산을 썼다.", "choice2": "집에 갔다."}
+    row = {"premise": "비가 왔다.", "question": "결과", **choices}
+    (answer,) = load_predictor(run_folder(choice_run[0]) / "hf")([row])
+    content = answer.content
+    assert content["text"] == choices[f"choice{content['choice']}"]
+    assert content["score"] == max(content["probabilities"])
+    assert sum(content["probabilities"]) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_code_of_its_card_runs(choice_run, capsys):

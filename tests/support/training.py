@@ -7,7 +7,9 @@ from functools import partial
 import torch
 
 from ke_t5.distributed import Ranks
+from ke_t5.forms import FORMS
 from ke_t5.pipe import IGNORED, Feature, get_batches, map_over_dataset, tokenize
+from ke_t5.task.choices import side_by_side
 from ke_t5.train.loop import TrainState, fit, has_unused_parameters
 from ke_t5.train.settings import get_fit_settings
 from support.helpers import folders, task_on, toy_tokenizer
@@ -40,6 +42,32 @@ def examples_in(path, *, per_token=False):
     return task_on(ROWS, steps, output_features=features).get_dataset(
         "train", folders=folders(path)
     )
+
+
+@map_over_dataset
+def mark_labels(example):
+    return {**example, "labels": [float(example["label"] == i) for i in range(2)] + [1.0]}
+
+
+@map_over_dataset
+def offer_choices(example):
+    """The text, or its first token: the choices differ in length, from row to row too."""
+    ids = example["input_ids"]
+    columns = side_by_side([ids, ids[:1]], IGNORED)
+    return {**example, "input_ids": columns, "labels": example["label"] % 2}
+
+
+def examples_of_form(path, form):
+    """The same rows with several labels each, or as two choices each."""
+    is_choice = FORMS[form].has_choices
+    features = {
+        "input_ids": Feature(toy_tokenizer, pad=None, rank=2 if is_choice else 1),
+        "labels": Feature(rank=0, num_values=2) if is_choice else Feature(dtype="float32"),
+    }
+    steps = [partial(tokenize, source="text", limit="inputs")]
+    steps.append(offer_choices if is_choice else mark_labels)
+    task = task_on(ROWS, steps, output_features=features, form=form)
+    return task.get_dataset("train", folders=folders(path / form))
 
 
 def one_rank():

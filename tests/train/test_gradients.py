@@ -10,7 +10,7 @@ import torch
 from support.generation_toys import written_examples
 from support.helpers import WORDS
 from support.processes import run_on_ranks
-from support.training import examples_in, one_rank
+from support.training import examples_in, examples_of_form, one_rank
 
 from ke_t5.pipe import get_batches
 from ke_t5.train.loop import TrainState, fit, has_unused_parameters
@@ -54,7 +54,32 @@ def t5_writer() -> Any:
     return T5ForConditionalGeneration(T5Config(**T5_SIZES))
 
 
+def bert_labeller() -> Any:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    kind = {"problem_type": "multi_label_classification"}
+    return BertForSequenceClassification(BertConfig(**BERT_SIZES, **kind))
+
+
+def t5_chooser() -> Any:
+    from ke_t5.models.configs import T5ChoiceConfig
+    from ke_t5.models.models import T5EncoderForMultipleChoice
+
+    return T5EncoderForMultipleChoice(T5ChoiceConfig(**T5_SIZES))
+
+
+def bert_chooser() -> Any:
+    from transformers import BertConfig, BertForMultipleChoice
+
+    return BertForMultipleChoice(BertConfig(**BERT_SIZES))
+
+
 MODELS = {make.__name__: make for make in (t5_classifier, t5_tagger, roberta_tagger, t5_writer)}
+OF_FORMS = {
+    "bert_labeller": (bert_labeller, "multilabel_classification"),
+    "t5_chooser": (t5_chooser, "multiple_choice"),
+    "bert_chooser": (bert_chooser, "multiple_choice"),
+}
 
 
 # Of 12 rows, whose lengths and label tokens differ; of 4, where a rank of four may have no label.
@@ -65,7 +90,7 @@ RUNS = [
         for checkpointing in (False, True)
         for precision in ("fp32", "bf16")
     ),
-    *({"name": name, "rows": rows} for name in MODELS for rows in (4, 12)),
+    *({"name": name, "rows": rows} for name in (*MODELS, *OF_FORMS) for rows in (4, 12)),
 ]
 
 
@@ -75,8 +100,11 @@ def first_gradient(
     """The gradient as one vector, the loss, and how often a layer was computed."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = MODELS[name]()
-    if name == "t5_writer":
+    make, form = OF_FORMS.get(name) or (MODELS[name], "")
+    model = make()
+    if form:
+        examples = examples_of_form(path, form)
+    elif name == "t5_writer":
         examples = written_examples(path / "texts")[1].labelled()
     else:
         examples = examples_in(path, per_token=name.endswith("tagger"))
@@ -96,7 +124,7 @@ def first_gradient(
     updates = fit(
         state, examples, plan, ranks=ranks, seed=0, num_steps=1,
         settings=get_fit_settings(clip_norm=None, precision=precision),
-        loss_reduction="rows" if name.endswith("classifier") else "label_tokens",
+        loss_reduction="rows" if form or name.endswith("classifier") else "label_tokens",
     )  # fmt: skip
     loss = float(ranks.mean(next(updates).loss))
     flat = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
