@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.recipe_runs import run_folder, scores, state_files, test, train
 
-from ke_t5.serving.predictor import load_predictor
+from ke_t5.serving.loading import load_predictor
 
 RUN = ("--task", "kobest_copa", "--sample", "--batch_size", 4, "--train_split", "train[:32]")
 SHORT = (*RUN, "--valid_split", "validation[:25]", "--max_steps", 4)
