@@ -20,7 +20,8 @@ LINES = (
     "terminal errors files fault_points programs standard_streams processes config.resume "
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
     "forms lookup.families pipe.code checkpoint.names",
-    "config config.ranges user_modules checkpoint report task.qa hub class_numbers composition "
+    "config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
+    "class_numbers composition "
     "faults launchers stops seals pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.task_record models.crf models.configs "
