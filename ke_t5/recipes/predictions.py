@@ -1,10 +1,10 @@
 """`predictions.jsonl`: what a model predicts for each row, so that scores can be recomputed.
 
 A line has `id`, `inputs`, `gold` and `prediction`, and `score` and `sequences` if the model gives
-them; `margin`, how much likelier than the second the first of several choices is; `gold_tokens` and `prediction_tokens`, the tags of tokens, if the tags are per character but a
-score is per token; `probabilities` of all classes if a score needs them. null means no answer (no
-label, or an answer that could not be parsed); numbers that are not finite are "NaN", "Infinity" or
-"-Infinity".
+them; `margin`, how much likelier than the second the first of several choices is; `gold_tokens`
+and `prediction_tokens`, the tags of tokens, if the tags are per character but a score is per token;
+`probabilities` of all classes if a score needs them. null means no answer (no label, or an answer
+that could not be parsed); numbers that are not finite are "NaN", "Infinity" or "-Infinity".
 """
 
 from __future__ import annotations
