@@ -23,6 +23,7 @@ from support.bad_inputs import (
     start_warm,
 )
 from support.cold_torch import ColdServer, Ended
+from support.processes import free_port
 
 from ke_t5.errors import LONGEST_LINE
 from ke_t5.sample import sample_data_dir
@@ -121,4 +122,24 @@ def test_two_processes_say_it_once(case, home, server, here, tmp_path):
     done = start_warm(server, case, here, ranks(home, case, tmp_path))
     check(case, done, here)
     assert 0 not in [process.code for process in done]
+    assert not left_behind(before, here)
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port")
+UNDER_TORCHRUN = (
+    "batch-size-zero", "gin-name-misspelt", "own-family-text-number", "folder-config-no-layers",
+    "folder-pieces-empty", "trained-seed",
+)  # fmt: skip
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", UNDER_TORCHRUN)
+def test_a_real_torchrun_says_it_once(name, home, here):
+    (case,) = [case for case in bad_inputs() if case.name == name]
+    make_files(case, here)
+    before = files_below(here)
+    done, _ = start_cold(case, here, home, launcher=(*TORCHRUN, str(free_port())))
+    lines = [line for line in done.errors.splitlines() if line.startswith("error: ")]
+    assert [line.replace(str(here), "{here}") for line in lines] == [case.line], done.errors
+    assert done.code == 1  # torchrun's own
     assert not left_behind(before, here)

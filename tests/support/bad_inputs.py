@@ -27,7 +27,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
@@ -148,10 +148,17 @@ def ranks(home: Path, case: BadInput, logs: Path) -> list[dict[str, str]]:
     return environments
 
 
-def start_cold(case: BadInput, folder: Path, home: Path) -> tuple[Ended, float]:
+def start_cold(
+    case: BadInput, folder: Path, home: Path, *, launcher: Sequence[str] = ()
+) -> tuple[Ended, float]:
     """What a user's start of the case does, in a fresh interpreter, and how long it takes (see
-    `_timed`)."""
-    args = [sys.executable, str(ROOT / f"{case.script}_ddp.py"), *words_of(case.words, folder)]
+    `_timed`).
+
+    Args:
+        launcher: words of the interpreter before the script.
+    """
+    script = str(ROOT / f"{case.script}_ddp.py")
+    args = [sys.executable, *launcher, script, *words_of(case.words, folder)]
     code, *texts, seconds = _timed(args, folder, environment(home, case))
     output, errors = (text.replace(f"{ROOT}/", "") for text in texts)
     return Ended(code, output, errors, []), seconds
