@@ -1,0 +1,362 @@
+"""`ke-t5 sweep`: a training with other settings each time, as a grid or chosen by optuna."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import shlex
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ke_t5.config.flags import parse_train
+from ke_t5.config.gin_config import configure, import_modules
+from ke_t5.errors import Exit, UserError
+from ke_t5.experiments.axes import Axis, read_axes
+from ke_t5.experiments.trials import RECORD, Trial, best_of, check_words, run_trial, words_without
+from ke_t5.files import write_atomically, write_json
+from ke_t5.pipe import Mixture, Task, get_task
+from ke_t5.pipe.evaluation import best_score
+from ke_t5.recipes import console
+from ke_t5.recipes.folders import make_folder, safe_name
+from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.report.pages import Section, markdown_of, text_of
+
+COMPLETE, PRUNED, DIVERGED = "complete", "pruned", "diverged"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep.
+
+    Attributes:
+        words: the flags that all trials share.
+        seed: of the choice of settings.
+    """
+
+    task: Task | Mixture
+    axes: Sequence[Axis]
+    words: Sequence[str]
+    folder: Path
+    seed: int
+
+    @property
+    def is_maximized(self) -> bool:
+        """Whether more is better."""
+        return self.task.best is None or self.task.best.mode == "max"
+
+    def trial(self, values: Sequence[str]) -> Trial:
+        """The trial with these values of the axes."""
+        pairs = list(zip(self.axes, values, strict=True))
+        name = ", ".join(f"{axis.name}={value}" for axis, value in pairs)
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        words = [*self.words, *(axis.word(value) for axis, value in pairs)]
+        return Trial(name, words, self.folder / f"{safe_name(name)[:60]}-{digest}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trial that is over."""
+
+    values: tuple[str, ...]
+    score: float
+    state: str
+    seconds: float
+    run: Path
+
+
+def main(flags: Namespace) -> None:
+    """Runs the sweep, or what is left of it, and writes its table and its best settings.
+
+    Args:
+        flags: `axes`, `trials` (None for a grid), `training` and its `words`.
+    """
+    training = flags.training
+    set_up_logging(debug=training.debug)
+    axes = read_axes(flags.axes)
+    is_grid = flags.trials is None
+    for axis in axes:
+        if is_grid and axis.kind:
+            fix = "add --trials N, or give a list"
+            raise UserError("a range has no grid", f"{axis.name}={axis.kind}(...)", fix)
+    if training.seeds is not None:
+        fix = "leave it out; train with the best settings and --seeds"
+        raise UserError("a sweep trains once with each setting", f"--seeds {training.seeds}", fix)
+    check_words(training)
+    import_modules(training.module_import)
+    words = words_without(flags.words, ("output_dir", "resume"))
+    check_settings(training, words, axes)
+    task = get_task(training.task)
+    if task.best is None:
+        fix = "name a task that has one"
+        raise UserError("has no score that says which is best", f"--task {task.name}", fix)
+    folder = Path(training.output_dir, f"sweep-{safe_name(training.task)}")
+    make_folder(folder, where=f"--output_dir {training.output_dir}", probe=True)
+    sweep = Sweep(task, axes, words, folder, training.seed)
+    with alone(folder):
+        results = run_grid(sweep) if is_grid else run_study(sweep, flags.trials)
+    write_table(sweep, results)
+
+
+def check_settings(training: Namespace, words: Sequence[str], axes: Sequence[Axis]) -> None:
+    """Raises UserError for a value that gin or a flag refuses, before anything runs."""
+    import gin
+
+    import ke_t5.recipes.prepare  # noqa: F401 - registers all that gin may bind
+
+    for axis in axes:
+        for value in axis.ends():
+            if axis.is_flag:
+                parse_train([*words, axis.word(value)], launches=True)
+                continue
+            gin.clear_config()
+            try:
+                configure(training.gin_file, [*training.gin_param, f"{axis.name}={value}"])
+            finally:
+                gin.clear_config()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """A context that only one living process has for a folder.
+
+    Raises:
+        UserError: another one has it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(folder / ".sweep.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        fix = "wait for it, or choose another --output_dir"
+        what = "another process sweeps there"
+        raise UserError(what, str(folder), fix, Exit.MACHINE) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# ----------------------------------------------------------------------------------- the trials
+
+
+def run_grid(sweep: Sweep) -> list[Result]:
+    """The results of all combinations."""
+    combinations = list(itertools.product(*(axis.values for axis in sweep.axes)))
+    results = []
+    for number, values in enumerate(combinations, start=1):
+        trial = sweep.trial(values)
+        results.append(run_one(sweep, trial, values, title=f"{number} of {len(combinations)}"))
+    return results
+
+
+def run_one(
+    sweep: Sweep,
+    trial: Trial,
+    values: Sequence[str],
+    *,
+    title: str,
+    should_end: Callable[[Mapping[str, Any]], bool] = lambda line: False,
+) -> Result:
+    """The result of a trial, which is not run again if it is over.
+
+    Raises:
+        UserError: it failed, for another reason than a diverging loss.
+    """
+    record = trial.finished()
+    state = "is over" if record else "begins"
+    console.tell(f"trial {title} {state}: {trial.name}")
+    if record is None:
+        record = _run(trial, should_end)
+    score = record.get("score")
+    if record.get("state", COMPLETE) == COMPLETE:
+        score = best_of(sweep.task, record)
+    run = trial.folder / record.get("run", "")
+    number = math.nan if score is None else score
+    return Result(tuple(values), number, record.get("state", COMPLETE), record["seconds"], run)
+
+
+def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any]:
+    is_pruned = False
+
+    def noted(line: Mapping[str, Any]) -> bool:
+        nonlocal is_pruned
+        is_pruned = should_end(line) or is_pruned
+        return is_pruned
+
+    code, record = run_trial(trial, should_end=noted)
+    if record is not None:
+        return record
+    if code == Exit.DIVERGED or (code == Exit.STOPPED and is_pruned):
+        state = PRUNED if is_pruned else DIVERGED
+        record = {"words": list(trial.words), "scores": {}, "seconds": 0.0, "state": state}
+        write_json(trial.folder / RECORD, record, is_durable=True)
+        return record
+    what = f"its training ended with exit code {code}, see the line above"
+    exit_code = Exit(code) if code in list(Exit) else Exit.MACHINE
+    raise UserError(what, f"trial {trial.name}", "the same command goes on with it", exit_code)
+
+
+# ---------------------------------------------------------------------------------------- optuna
+
+
+def run_study(sweep: Sweep, num_trials: int) -> list[Result]:
+    """The results of as many trials, whose settings optuna chooses by those before; bad ones are
+    ended early (its median pruner, by the scores of validations).
+
+    Raises:
+        UserError: optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        fix = 'pip install "ke_t5[sweep]", or leave --trials out for a grid'
+        raise UserError("optuna is not installed", "--trials", fix, Exit.MACHINE) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=sweep.task.name,
+        storage=f"sqlite:///{(sweep.folder / 'study.db').resolve()}",
+        direction="maximize" if sweep.is_maximized else "minimize",
+        pruner=optuna.pruners.MedianPruner(),
+        load_if_exists=True,
+    )
+    take_up(study)
+    # Another seed at each start: the same one would choose the first settings again.
+    study.sampler = optuna.samplers.TPESampler(seed=sweep.seed + len(study.trials))
+    results = {}
+    for one in study.trials:
+        if "values" in one.user_attrs:
+            values = one.user_attrs["values"]
+            results[one.number] = run_one(
+                sweep, sweep.trial(values), values, title=f"{len(results) + 1} of {num_trials}"
+            )
+    while len(results) < num_trials:
+        asked = study.ask()
+        values = [chosen(asked, axis) for axis in sweep.axes]
+        title = f"{len(results) + 1} of {num_trials}"
+        results[asked.number] = _told(study, asked, sweep, values, title)
+    return list(results.values())
+
+
+def take_up(study: Any) -> None:
+    """Has the trials run again that were running when the process was killed."""
+    waiting = [one.system_attrs.get("fixed_params") for one in study.trials if _is(one, "WAITING")]
+    for one in study.trials:
+        if not _is(one, "RUNNING"):
+            continue
+        if one.params and one.params not in waiting:
+            study.enqueue_trial(one.params)
+        study.tell(one.number, state=_state("FAIL"))
+
+
+def _is(trial: Any, state: str) -> bool:
+    return trial.state == _state(state)
+
+
+def _state(name: str) -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState[name]
+
+
+def chosen(asked: Any, axis: Axis) -> str:
+    """The value that optuna chooses."""
+    if axis.values:
+        return asked.suggest_categorical(axis.name, list(axis.values))
+    if axis.kind == "int":
+        return axis.text(asked.suggest_int(axis.name, int(axis.low), int(axis.high)))
+    is_log = axis.kind == "log"
+    return axis.text(asked.suggest_float(axis.name, axis.low, axis.high, log=is_log))
+
+
+def _told(study: Any, asked: Any, sweep: Sweep, values: Sequence[str], title: str) -> Result:
+    """Runs a trial and tells optuna what became of it."""
+    seen: set[int] = set()
+
+    def should_end(line: Mapping[str, Any]) -> bool:
+        scores = {name: math.nan if x is None else x for name, x in line["scores"].items()}
+        value = best_score(sweep.task, scores)
+        if line["step"] in seen or not math.isfinite(value):
+            return False
+        seen.add(line["step"])
+        asked.report(value, line["step"])
+        return not line.get("closing") and asked.should_prune()
+
+    result = run_one(sweep, sweep.trial(values), values, title=title, should_end=should_end)
+    # First: from here on the trial counts, however the process ends.
+    asked.set_user_attr("values", list(values))
+    if result.state == COMPLETE and math.isfinite(result.score):
+        study.tell(asked, result.score)
+    else:
+        study.tell(asked, state=_state("PRUNED" if result.state == PRUNED else "FAIL"))
+    return result
+
+
+# ----------------------------------------------------------------------------------- the results
+
+
+def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
+    """Writes sweep.md, sweep.json and best.gin, and prints the table."""
+    sign = -1 if sweep.is_maximized else 1
+    ranked = sorted(results, key=lambda x: (not math.isfinite(x.score), sign * x.score))
+    metric = sweep.task.best.metric if sweep.task.best else "score"
+    head = [*(axis.name for axis in sweep.axes), metric, "state", "seconds", "folder"]
+    rows = [
+        [
+            *one.values,
+            f"{one.score:.2f}" if math.isfinite(one.score) else "–",
+            one.state,
+            f"{one.seconds:,.0f}",
+            str(one.run),
+        ]
+        for one in ranked
+    ]
+    numbers = (len(sweep.axes), len(sweep.axes) + 2)
+    notes = ["the best validation of each trial"]
+    has_best = bool(ranked) and math.isfinite(ranked[0].score)
+    if has_best:
+        write_atomically(sweep.folder / "best.gin", best_gin(sweep, ranked[0]))
+        notes.append(f"best settings: {best_command(sweep, ranked[0])}")
+    title = f"{sweep.task.name}: a sweep of {len(results)} trials"
+    sections = [Section("Trials, the best first", head, rows, numbers, notes, most_lines=100)]
+    write_atomically(sweep.folder / "sweep.md", markdown_of(title, "", sections))
+    content = {
+        "task": sweep.task.name,
+        "metric": metric,
+        "trials": [
+            {
+                "settings": dict(zip((a.name for a in sweep.axes), one.values, strict=True)),
+                "score": one.score if math.isfinite(one.score) else None,
+                "state": one.state,
+                "seconds": one.seconds,
+                "run": str(one.run),
+            }
+            for one in ranked
+        ],
+    }
+    write_json(sweep.folder / "sweep.json", content, is_durable=True)
+    console.tell(f"{title}\n{text_of(sections)}\nsweep.md and sweep.json in {sweep.folder}")
+
+
+def best_command(sweep: Sweep, best: Result) -> str:
+    """The command that trains with the best settings."""
+    pairs = list(zip(sweep.axes, best.values, strict=True))
+    words = [*sweep.words, *(axis.word(value) for axis, value in pairs if axis.is_flag)]
+    if any(not axis.is_flag for axis, _ in pairs):
+        words.append(f"--gin_file={sweep.folder / 'best.gin'}")
+    return shlex.join(["ke-t5", "train", *words])
+
+
+def best_gin(sweep: Sweep, best: Result) -> str:
+    """The best settings as a gin file, with the command that uses it on top."""
+    bindings = [
+        f"{axis.name} = {value}"
+        for axis, value in zip(sweep.axes, best.values, strict=True)
+        if not axis.is_flag
+    ]
+    return "\n".join([f"# {best_command(sweep, best)}", "", *bindings, ""])
