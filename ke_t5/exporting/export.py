@@ -18,7 +18,7 @@ from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
 from ke_t5.lookup.hub import check_replaceable
 from ke_t5.lookup.loader import import_module, see_current_folder
 from ke_t5.report.model_card import CardFacts, card_of, with_sections
-from ke_t5.seals import CARD
+from ke_t5.seals import CARD, MANIFEST
 from ke_t5.serving.loading import Found, find_model, load_predictor
 from ke_t5.task.inputs import input_form
 from ke_t5.task.utils import get_vocabulary
@@ -63,13 +63,25 @@ def main(flags: Namespace) -> None:
 
 
 def target_of(flags: Namespace, source: Path) -> Path:
-    """The folder to write: `--output`, or as `--hf_path default` of a training, `hf` of the run."""
+    """The folder to write: `--output`, or as `--hf_path default` of a training, `hf` of the run.
+
+    Raises:
+        UserError: it contains something that must not be replaced.
+    """
     if flags.output is None and flags.hf_path:
         raise UserError("no folder to write", "ke-t5 export", "add --output DIR")
     target = Path(flags.output) if flags.output else source / "hf"
     if source.resolve().is_relative_to(target.resolve()):
         what = "the model to export is in it"
         raise UserError(what, f"--output {target}", "choose a folder of its own", Exit.CHECKPOINT)
+    is_default = bool(flags.run) and target.resolve() == (source / "hf").resolve()
+    what = None
+    if target.resolve().is_relative_to(source.resolve()) and not is_default:
+        what = "it is inside the model to export"
+    elif (target / "config.json").is_file() and not (target / MANIFEST).is_file():
+        what = "it contains a model that was not exported by ke_t5"
+    if what is not None:
+        raise UserError(what, f"--output {target}", "choose a new folder", Exit.CHECKPOINT)
     return target
 
 
@@ -118,7 +130,8 @@ def _more(flags: Namespace, model: PreTrainedModel, form: str) -> list[Callable[
     """What is written besides, into a folder with the plain export."""
     more: list[Callable[[Path], str]] = []
     if flags.onnx:
-        more.append(lambda folder: write_onnx(model, form, folder))
+        columns = get_vocabulary().model_input_names
+        more.append(lambda folder: write_onnx(model, form, folder, columns_of_tokenizer=columns))
     if flags.ctranslate2:
         exact = copy.deepcopy(model).float()
         more.append(lambda folder: write_ctranslate2(exact, get_vocabulary(), folder))

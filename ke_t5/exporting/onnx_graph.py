@@ -12,7 +12,7 @@ import copy
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,14 +86,19 @@ def check_onnx(model: PreTrainedModel, form: str) -> None:
         raise UserError(what, "--onnx", "train a class without a CRF for that", Exit.FLAGS)
 
 
-def write_onnx(model: PreTrainedModel, form: str, folder: Path) -> str:
+def write_onnx(
+    model: PreTrainedModel, form: str, folder: Path, *, columns_of_tokenizer: Collection[str]
+) -> str:
     """Writes the file into a folder; returns what the card says of it.
+
+    Args:
+        columns_of_tokenizer: without `token_type_ids` among them the graph has but one segment.
 
     Raises:
         UserError: the exporter cannot do it, or the outputs differ.
     """
     model = copy.deepcopy(model).float().cpu().eval()
-    inputs = input_names(model)
+    inputs = input_names(model, has_segments="token_type_ids" in columns_of_tokenizer)
     path = folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     size = sum(parameter.numel() * 4 for parameter in model.parameters())
@@ -143,11 +148,11 @@ def worst_difference(
     return worst
 
 
-def input_names(model: PreTrainedModel) -> tuple[str, ...]:
+def input_names(model: PreTrainedModel, *, has_segments: bool) -> tuple[str, ...]:
     """The columns that the graph takes, in order."""
     known = inspect.signature(model.forward).parameters
     names = ["input_ids", "attention_mask"]
-    if takes_segments(model):
+    if has_segments and takes_segments(model):
         names.append("token_type_ids")
     return (*names, *(name for name in EXTRA if name in known))
 

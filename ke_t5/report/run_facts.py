@@ -88,7 +88,8 @@ def _throughput(timing: list[dict[str, Any]]) -> Facts:
         rates = [(line.get(f"{unit}_per_second", 0), line.get("seconds", 0)) for line in timing]
         total = sum(rate * duration for rate, duration in rates)
         if seconds and total:
-            facts[f"{unit} per second"] = f"{total / seconds:,.1f}"
+            rate = total / seconds
+            facts[f"{unit} per second"] = f"{rate:,.1f}" if rate >= 10 else f"{rate:.2f}"
     return facts
 
 

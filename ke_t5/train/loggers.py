@@ -163,7 +163,9 @@ class RunLog:
         }
         self._tracking.log(line["step"], tags)
         writer = self._writer()
-        for tag, value in tags.items() if writer is not None else ():
+        if writer is None:
+            return
+        for tag, value in tags.items():
             writer.add_scalar(tag, value, line["step"])
 
     def _writer(self):

@@ -117,7 +117,7 @@ class Tracking:
     def __init__(self, names: Sequence[str], folder: Path) -> None:
         self._names = [name for name in dict.fromkeys(names) if name in TRACKERS]
         self._folder = folder
-        self._queue: queue.Queue[Callable[[Tracker], None] | None] = queue.Queue(MOST_WAITING)
+        self._queue: queue.Queue[Callable[[Tracker], None]] = queue.Queue(MOST_WAITING)
         self._thread: threading.Thread | None = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

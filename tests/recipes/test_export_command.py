@@ -107,9 +107,16 @@ def test_what_differs_from_the_model_is_refused_and_leaves_nothing(
 def roberta_answers():
     config = RobertaConfig(
         vocab_size=100, hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
-        intermediate_size=48, max_position_embeddings=60, type_vocab_size=1, num_labels=2,
+        intermediate_size=48, max_position_embeddings=60, type_vocab_size=2, num_labels=2,
     )  # fmt: skip
     return RobertaForQuestionAnswering(config), "question_answering", "`start_logits`, `end_logits`"
+
+
+def test_there_are_segments_if_both_model_and_tokenizer_have_them():
+    model, _, _ = roberta_answers()
+    plain = ("input_ids", "attention_mask")
+    assert onnx_graph.input_names(model, has_segments=False) == plain
+    assert onnx_graph.input_names(model, has_segments=True) == (*plain, "token_type_ids")
 
 
 def t5_trees():
@@ -121,7 +128,8 @@ def t5_trees():
 def test_heads_with_other_inputs_and_outputs(make, tmp_path):
     torch.manual_seed(0)
     model, form, outputs = make()
-    card = write_onnx(model.eval(), form, tmp_path)
+    columns = ["input_ids", "attention_mask"]
+    card = write_onnx(model.eval(), form, tmp_path, columns_of_tokenizer=columns)
     assert outputs in card and (tmp_path / FILE).is_file()
 
 
@@ -176,6 +184,7 @@ def test_a_translator_answers_as_the_model(cache_dir, tmp_path, monkeypatch):
         (["--run", "a", "--hf_path", "b"], "both say which model; give one of them"),
         (["--hf_path", "a", "--resume", "best"], "--resume: an export has no checkpoints; leave"),
         (["--hf_path", "a/b", "--output", "a"], "--output a: the model to export is in it; choose"),
+        (["--run", "a", "--output", "a/model"], "--output a/model: it is inside the model to exp"),
         (["--run", "a", "--safetensors_dtype", "int8"], "--safetensors_dtype: invalid choice"),
     ],
 )
@@ -184,6 +193,13 @@ def test_flags_that_contradict_each_other(words, line):
 
     with pytest.raises(UserError, match=line):
         main(parser().parse_args(words))
+
+
+def test_the_model_of_somebody_else_is_not_replaced(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="it contains a model that was not exported by ke_t5; choo"):
+        cli._main(["export", "--run", "a", "--output", str(tmp_path)])
+    assert (tmp_path / "config.json").read_text() == "{}"
 
 
 def test_a_training_shares_its_export_and_its_numbers(cache_dir, tmp_path, monkeypatch, capfd):

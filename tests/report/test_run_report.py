@@ -80,7 +80,7 @@ def test_the_page_has_all_that_a_paper_needs(folder):
         "step-00000003 macro_f1 60.00 55.50 to 64.25 1,203",
         "step-00000003 mcc – – 1,203",
         "wall time 0:01:00", "launches without an end 1 (killed, or still running)",
-        "steps per second 2.0", "rows per second 56.0", "tokens per second 4,096.0",
+        "steps per second 2.00", "rows per second 56.0", "tokens per second 4,096.0",
         "peak memory of process 0 1.00 GiB", "peak memory of its GPU 3.00 GiB",
         "device cpu", "parameters 110,618,111", "schedule linear, warmup_ratio 0.1",
         "global batch 32", "seed 42", "train 1,800 examples, content 97485b",
