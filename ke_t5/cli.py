@@ -24,6 +24,7 @@ from ke_t5.failure import run_and_exit
 from ke_t5.launchers import adopt_launcher, launched_rank
 from ke_t5.programs import COMMAND_NAMES, MODULE, ONE_COMMAND
 from ke_t5.rendezvous import post_fault, sign_in
+from ke_t5.standard_streams import tick
 
 # These may be started by a launcher, a process per GPU.
 LAUNCHED = tuple(COMMAND_NAMES.values())
@@ -77,7 +78,10 @@ def _start_launched(name: str, parse: Callable[[], Namespace]) -> None:
     sign_in()
     flags = parse()
     wait_passively()
-    say(shortened(f"{flags.task}: reading settings and data"))
+    if not flags.quiet:
+        say(shortened(f"{flags.task}: reading settings and data"))
+        if launched_rank() == 0:
+            tick()
     importlib.import_module(f"{MODULE}.commands.{name}").main(flags)
 
 

@@ -5,10 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
+import time
 from typing import Any, cast
 
 # The reader of the pipe has gone, the terminal was closed, or the stream was closed from outside.
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
+
+
+# A person who sees nothing for so long wonders whether the program is alive.
+PATIENCE_SECONDS = 3.0
+CLEARED = "\r\x1b[K"  # the line is empty, and the next text begins it
+
+
+class _Shown:
+    """When something was last written, and whether the ticker's words stand on the line."""
+
+    written = time.monotonic()
+    is_ticking = False
 
 
 class LastingStream:
@@ -25,6 +39,11 @@ class LastingStream:
     def write(self, text: str) -> int:
         """The number of characters."""
         try:
+            _Shown.written = time.monotonic()
+            if _Shown.is_ticking:
+                _Shown.is_ticking = False
+                cast(Any, sys.stderr)._stream.write(CLEARED)
+                cast(Any, sys.stderr)._stream.flush()
             return self._stream.write(text)
         except OSError as error:
             self._discard(error)
@@ -60,3 +79,35 @@ def keep_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
         if not isinstance(getattr(sys, name), LastingStream):
             setattr(sys, name, cast("Any", LastingStream(getattr(sys, name))))
+
+
+def tick() -> None:
+    """From now on a terminal shows how long it has been silent, on a line of its own that the next
+    output replaces. Does nothing if standard error is no terminal."""
+    stream = sys.stderr
+    if not isinstance(stream, LastingStream) or not stream.isatty():
+        return
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return
+    _Shown.written = time.monotonic()
+    threading.Thread(target=_tick, args=(stream,), name="ticker", daemon=True).start()
+
+
+def _tick(stream: Any) -> None:
+    while True:
+        time.sleep(0.5)
+        silence = time.monotonic() - _Shown.written
+        if silence < PATIENCE_SECONDS or _has_bar():
+            continue
+        try:
+            stream._stream.write(f"{CLEARED}... {silence:.0f} s")
+            stream._stream.flush()
+        except (OSError, ValueError):  # nobody reads it any more
+            return
+        _Shown.is_ticking = True
+
+
+def _has_bar() -> bool:
+    """Whether a progress bar stands on the line."""
+    bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
+    return any(not bar.disable for bar in list(bars))

@@ -3,6 +3,7 @@ terminal's width, NO_COLOR and TERM=dumb. It is imported when something is shown
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,3 +42,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, stream: Any = N
     with shown.capture() as capture:
         shown.print(made)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def wrapped_for_terminal(text: str, *, indent: str = "    ") -> str:
+    """`text` in lines of the terminal's width, all but the first indented; words stay whole."""
+    width = shutil.get_terminal_size().columns
+    lines = [""]
+    for word in text.split():
+        line = f"{lines[-1]} {word}" if lines[-1].strip() else lines[-1] + word
+        if width_of(line) <= width or not lines[-1].strip():
+            lines[-1] = line
+        else:
+            lines.append(indent + word)
+    return "\n".join(lines)

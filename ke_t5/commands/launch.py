@@ -36,7 +36,8 @@ def launch(
     if getattr(flags, "seeds", None) is not None:  # each training starts its own processes
         return words
     nnodes, rendezvous = _rendezvous(flags)
-    say(shortened(f"{flags.task}: starting the processes"))  # seconds pass until the next line
+    if not flags.quiet:
+        say(shortened(f"{flags.task}: starting the processes"))  # seconds pass until the next line
     nproc = _num_processes(flags)
     if nproc == nnodes == 1:
         return rest

@@ -129,6 +129,8 @@ FLAGS = (
          repeats=True),
     Flag(SETTINGS, "module_import", text, "MODULE",
          "your module in the current folder; may be repeated", repeats=True),
+    Flag(SETTINGS, "quiet", boolean, "true|false", "only warnings, errors and the final scores",
+         False, alone="true"),
     Flag(SETTINGS, "debug", boolean, "true|false", "show tracebacks", False, alone="true"),
 )
 # fmt: on

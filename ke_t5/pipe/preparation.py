@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # What errors of the steps of `preprocessors` name themselves.
 STEPS = ("rekey", "tokenize")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def prepare(
     folder = folders.cache / "examples" / preparation.task / f"{preparation.split}-{key}"
 
     def build(temporary: Path) -> dict[str, Any]:
+        num_rows = len(rows.dataset)
+        logger.info("%s %s: preparing %d rows", preparation.task, preparation.split, num_rows)
         num_examples = _write(preparation, rows.dataset, file=temporary / DATA_FILE, key=key)
         return {"rows": len(rows.dataset), "examples": num_examples, "rows_key": rows.key}
 

@@ -13,7 +13,7 @@ import numpy as np
 from ke_t5.distributed import launched_rank
 from ke_t5.pipe import IGNORED, Examples, Mixture, Task
 from ke_t5.programs import TEST, TRAIN, command
-from ke_t5.train.loggers import ProgressBar
+from ke_t5.train.loggers import ProgressBar, is_quiet
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,12 @@ def tell(text: str) -> None:
     if launched_rank() == 0:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+
+
+def tell_more(text: str) -> None:
+    """Writes what is no score to stdout, once per launch, unless `--quiet` is given."""
+    if not is_quiet():
+        tell(text)
 
 
 def report_examples(task: Task, split: str, examples: Examples) -> None:

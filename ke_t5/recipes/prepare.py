@@ -22,6 +22,7 @@ from ke_t5.pipe import Folders, Mixture, Task, get_task
 from ke_t5.recipes.folders import RunFolder, check_data_dir, data_folder, make_folder
 from ke_t5.recipes.model_names import resolve_model_name
 from ke_t5.recipes.own_files import check_own_data_flags, with_own_data
+from ke_t5.terminal import wrapped_for_terminal
 
 logger = logging.getLogger("ke_t5")
 
@@ -32,26 +33,34 @@ class _Wrapped(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The text of a message, with its traceback if it has one."""
         text = super().format(record)
-        return text if "\n" in text else wrapped(text)
+        if "\n" in text:
+            return text
+        return wrapped_for_terminal(text) if sys.stderr.isatty() else wrapped(text)
 
 
-def set_up_logging(*, debug: bool) -> None:
-    """Messages of rank 0 on stderr, one plain line each; what the libraries say is left out."""
+def set_up_logging(*, debug: bool, quiet: bool = False) -> None:
+    """Messages of rank 0 on stderr, one plain line each; what the libraries say is left out, but
+    for the bars of downloads on a terminal.
+
+    Args:
+        quiet: warnings only.
+    """
+    if not sys.stderr.isatty() or quiet or launched_rank() != 0:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Wrapped("%(message)s"))
     logger.handlers[:] = [handler]
     logger.propagate = False
-    level = logging.DEBUG if debug else logging.INFO
+    level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     logger.setLevel(level if launched_rank() == 0 else logging.CRITICAL)
 
 
 def prepare(flags: Namespace) -> RunConfig:
     """The configuration that the flags ask for, everything in it checked that needs no torch."""
-    set_up_logging(debug=flags.debug)
+    set_up_logging(debug=flags.debug, quiet=flags.quiet)
     import_modules(flags.module_import)
     gin = configure(flags.gin_file, flags.gin_param)
     for note in (*flags.notes, *unused_by_sample(flags), *gin.notes):

@@ -47,9 +47,9 @@ def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> Non
     best = trainer.checkpointer.best_of_all()
     _print_scores(trainer.validator, step, best)
     steps = counted(step, "step")
-    console.tell(f"{steps} in {seconds:.0f} s; results in {config.run.path}")
+    console.tell_more(f"{steps} in {seconds:.0f} s; results in {config.run.path}")
     best_name, last_name = _names_of_weights(config.run, config.resume, trainer.ranks)
-    console.tell(
+    console.tell_more(
         console.next_commands(
             config.flags,
             valid_splits=config.splits.validation,

@@ -94,7 +94,7 @@ def main(flags: Namespace) -> None:
                 report(config, helper, part, evaluated, weights=weights.name, folder=folder)
             if isinstance(config.task, Mixture):
                 console.tell(f"{config.task.name}: {format_scores(evaluation.scores)}")
-            console.tell(f"{time.monotonic() - started:.0f} s")
+            console.tell_more(f"{time.monotonic() - started:.0f} s")
 
 
 def choose_weights(config: RunConfig) -> RunConfig:
@@ -232,4 +232,4 @@ def report(
     )
     if best:
         console.tell(upper_bounds_line(task, best))
-    console.tell(f"report.html, scores and predictions in {folder}")
+    console.tell_more(f"report.html, scores and predictions in {folder}")

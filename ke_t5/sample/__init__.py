@@ -10,6 +10,7 @@ Everything is deterministic, needs no network, and is written on first use, once
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError
@@ -29,6 +30,8 @@ __all__ = [
     "write_releases",
 ]
 
+logger = logging.getLogger(__name__)
+
 
 def sample_data_dir(cache_dir: Path) -> Path:
     """The folder of the releases, written on first use.
@@ -36,7 +39,12 @@ def sample_data_dir(cache_dir: Path) -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    return build_once(sample_root(cache_dir) / "data", write_releases)
+
+    def build(folder: Path) -> None:
+        logger.info("making the corpus of --sample, once")
+        write_releases(folder)
+
+    return build_once(sample_root(cache_dir) / "data", build)
 
 
 def require_sample_rows(task: Task | Mixture, folders: Folders) -> None:

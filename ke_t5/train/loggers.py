@@ -20,6 +20,8 @@ from ke_t5.train.trackers import Tracking
 
 logger = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 5.0  # without a line
+
 
 class RunLog:
     """Writes what happens in a run to its folder; a resumed run continues its logs.
@@ -204,6 +206,11 @@ def _stays(line: bytes, end_step: int, end_scores: int) -> bool:
         return False
 
 
+def is_quiet() -> bool:
+    """Whether only warnings and results are shown (`--quiet`)."""
+    return logging.getLogger("ke_t5").level == logging.WARNING
+
+
 class ProgressBar:
     """Loss, rate and time left: a bar on a terminal, a logged line now and then elsewhere.
 
@@ -224,7 +231,10 @@ class ProgressBar:
         enabled: bool = True,
         is_passing: bool = False,
     ) -> None:
+        enabled = enabled and not is_quiet()
         self._total, self._name, self._enabled = total, name, enabled
+        self._is_silent = name != "train"  # nothing else logs how far it is
+        self._told = time.monotonic()
         self._step = self._start_step = initial
         self._start = time.monotonic()
         # `disable=None` is tqdm's word for "unless standard error is a terminal".
@@ -243,6 +253,11 @@ class ProgressBar:
         """Steps are done."""
         self._step += num_steps
         self._bar.update(num_steps)
+        if self._is_silent and self._enabled and self._bar.disable:
+            now = time.monotonic()
+            if now - self._told > PATIENCE_SECONDS:
+                self._told = now
+                logger.info("%s: step %d/%d", self._name, self._step, self._total)
 
     def show(self, *, loss: float) -> None:
         """Shows the loss; if standard error is not a terminal, this logs a line."""
