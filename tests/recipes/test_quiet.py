@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from support.recipe_runs import SMALL, TINY, test, train
+from support.recipe_runs import SMALL, test, train
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def level_of_before():
 
 
 def test_a_test_prints_its_scores(run, cache_dir, capsys):
-    words = ("--task", "klue_tc", *TINY, "--test_split", "validation[:31]", "--resume", "best")
+    words = ("--task", "klue_tc", "--sample", "--test_split", "validation[:31]", "--resume", "best")
     test(*words, "--quiet", output=run, cache=cache_dir)
     shown = capsys.readouterr()
     assert "macro_f1" in shown.out and "31 of 31 rows scored" in shown.out
