@@ -281,7 +281,9 @@ def _decoded(task: Task, examples: Examples) -> list[dict[str, str]]:
         for name, feature in examples.features.items():
             if feature.tokenizer is None or name not in example:
                 continue
-            ids = [i for i in example[name] if i >= 0]
+            # Of choices there is a token of each at a place: shown one after the other.
+            ids = np.asarray(example[name]).T.ravel()
+            ids = ids[ids >= 0].tolist()
             tokenizer = feature.tokenizer()
             facts["tokens" if name == "input_ids" else "target tokens"] = " ".join(
                 map(str, tokenizer.convert_ids_to_tokens(ids))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support.toys import BERT, ROWS, T5, character_tokenizer, examples_on, save_tokenizers
 
-from ke_t5.pipe import get_batches
+from ke_t5.inspection.facts import _decoded
+from ke_t5.pipe import TaskRegistry, get_batches
 from ke_t5.task.choices import ALIKE
 
 COPA = ROWS["kobest_copa"]
@@ -64,3 +65,9 @@ def test_choices_that_are_cut_and_become_alike_are_counted(build):
     assert lost[ALIKE] == (3, 3)
     assert lost["choices with their text cut at 8 tokens"] == (6, 6)
     assert np.array_equal(*np.moveaxis(examples.batch([0])["input_ids"], 1, 0))
+
+
+def test_inspect_shows_the_choices_one_after_the_other(build):
+    shown = _decoded(TaskRegistry.get("kobest_copa"), build(COPA))
+    first, second = (f"[CLS]비가 온다. 결과[SEP]{COPA[0][f'choice{i}']}[SEP]" for i in (1, 2))
+    assert shown[0]["decoded"] == first + second and shown[0]["gold"] == "1"
