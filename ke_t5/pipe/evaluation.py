@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ke_t5 import heartbeat
 from ke_t5.distributed import seed_generators
@@ -20,6 +21,7 @@ from ke_t5.forms import FORMS
 from ke_t5.pipe.batches import evaluation_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
+from ke_t5.pipe.lines import Line
 from ke_t5.pipe.logits import watched_logits
 from ke_t5.pipe.losses import can_lack_labels, loss_counts
 from ke_t5.pipe.model_outputs import RowOutput
@@ -50,7 +52,7 @@ class Evaluated:
         scores: name -> value x 100 (NaN where it is undefined), the same on every rank.
         num_rows: rows predicted; num_scored: those of them that have a label.
         unparsable: predictions that could not be parsed.
-        predictions: on rank 0, one dict per row in the order of `_id`; elsewhere empty.
+        predictions: on rank 0, one line per row in the order of `_id`; elsewhere empty.
         row_scores: on rank 0, the scores that decoding returned for each row, in the same order.
         loss: the mean, over what the training loss is a mean over; None if it was not computed.
     """
@@ -59,7 +61,7 @@ class Evaluated:
     num_rows: int
     num_scored: int
     unparsable: int
-    predictions: list[dict[str, Any]]
+    predictions: Sequence[Mapping[str, Any]]
     row_scores: list[Any] = field(default_factory=list)
     loss: float | None = None
 
@@ -111,10 +113,11 @@ def evaluate(
             if loss is not None:
                 losses.append((number, float(loss), count))
     by_rank = ranks.gather((outputs, losses))
+    del outputs
     if by_rank is None:
         scores, num_rows, num_scored, unparsable, loss = ranks.broadcast(None)
         return Evaluated(scores, num_rows, num_scored, unparsable, [], loss=loss)
-    evaluated = score(helper, examples, [one for part, _ in by_rank for one in part])
+    evaluated = score(helper, examples, _drained([part for part, _ in by_rank]))
     evaluated = replace(evaluated, loss=_mean_loss([one for _, part in by_rank for one in part]))
     ranks.broadcast(
         (
@@ -170,20 +173,35 @@ def _predict(
     return outputs, loss
 
 
+def _drained(lists: list[list[tuple[int, RowOutput]]]) -> Iterator[tuple[int, RowOutput]]:
+    """What is in the lists, each item of which is forgotten with the next one."""
+    for one in lists:
+        while one:
+            yield one.pop()
+
+
 def score(
-    helper: EvaluationHelper, examples: Examples, outputs: Sequence[tuple[int, RowOutput]]
+    helper: EvaluationHelper, examples: Examples, outputs: Iterable[tuple[int, RowOutput]]
 ) -> Evaluated:
     """Decodes the (position, output) pairs and computes the metrics over all rows."""
-    by_position = dict(outputs)
-    if len(outputs) != len(examples) or set(by_position) != set(range(len(examples))):
+    by_position: dict[int, RowOutput] = {}
+    num_outputs = 0
+    for position, output in outputs:
+        by_position[position] = output
+        num_outputs += 1
+    if num_outputs != len(examples) or by_position.keys() != set(range(len(examples))):
         raise RuntimeError(
-            f"{len(outputs)} outputs for {len(examples)} examples: each must be predicted once"
+            f"{num_outputs} outputs for {len(examples)} examples: each must be predicted once"
         )
+    texts = _Texts(helper.task, examples)
     predictions, row_scores = [], []
     for row_id, positions, rows in _rows(examples):
-        windows = [by_position[position] for position in positions]
-        line, scores = _line(helper.task, row_id, windows, rows)
-        predictions.append(line)
+        windows = [by_position.pop(position) for position in positions]
+        values, scores = _values(helper.task, windows, rows)
+        place = texts.add(positions[0])
+        if place == 0:
+            _text_of(helper.task, rows[0])
+        predictions.append(Line({"id": row_id, **values}, texts, place))
         row_scores.append(scores)
     labelled = [
         (line["gold"], line["prediction"], scores)
@@ -202,6 +220,29 @@ def score(
     )
 
 
+class _Texts:
+    """The inputs of rows as texts, read from the disk `ROWS_AT_ONCE` at a time."""
+
+    def __init__(self, task: Task, examples: Examples) -> None:
+        self._task, self._examples = task, examples
+        self._positions = array("q")
+        self._block, self._texts = -1, []
+
+    def add(self, position: int) -> int:
+        """The place of a row, whose first example has this position."""
+        self._positions.append(position)
+        return len(self._positions) - 1
+
+    def __call__(self, place: int) -> str:
+        block, row = divmod(place, ROWS_AT_ONCE)
+        if block != self._block:
+            first = block * ROWS_AT_ONCE
+            positions = self._positions[first : first + ROWS_AT_ONCE]
+            rows = self._examples.lazy_examples(positions)
+            self._block, self._texts = block, [_text_of(self._task, row) for row in rows]
+        return self._texts[row]
+
+
 def _rows(examples: Examples) -> Iterator[tuple[int, list[int], list[Example]]]:
     """(`_id`, positions, examples) of each row, in the order of `_id`; one position per window."""
     windows: dict[int, list[int]] = {}
@@ -215,37 +256,51 @@ def _rows(examples: Examples) -> Iterator[tuple[int, list[int], list[Example]]]:
             yield row_id, positions, list(itertools.islice(contents, len(positions)))
 
 
-def _line(
-    task: Task, row_id: int, outputs: list[RowOutput], rows: list[Example]
+def _values(
+    task: Task, outputs: list[RowOutput], rows: list[Example]
 ) -> tuple[dict[str, Any], Any]:
-    """The line of `predictions.jsonl` about a row, and the scores that its decoding returned."""
-    assert task.decode is not None and task.target is not None and task.inputs is not None
-    try:
+    """What the line of `predictions.jsonl` about a row says of its outputs, and the scores that
+    its decoding returned."""
+    assert task.decode is not None and task.target is not None
+    with _needing_columns(task, rows[0]):
         prediction, scores = task.decode(outputs, rows)
         # The kept gold is in every window; labels alone are only in the window that covers them.
         golds = [task.target(row) for row in rows]
-        gold = golds[0] if len(rows) == 1 else next((one for one in golds if one), golds[0])
-        line = {"id": row_id, "inputs": task.inputs(rows[0]), "gold": gold}
+    gold = golds[0] if len(rows) == 1 else next((one for one in golds if one), golds[0])
+    values: dict[str, Any] = {"gold": gold, "prediction": prediction}
+    if FORMS[task.form].has_choices and scores is not None:
+        first, second = sorted(scores, reverse=True)[:2]
+        values["margin"] = first - second
+    if scores is not None:
+        values["score"] = float(max(scores)) if isinstance(scores, (list, tuple)) else scores
+    elif "score" in outputs[0]:
+        values["score"] = outputs[0]["score"]
+    sequences = outputs[0].get("sequences")
+    if sequences is not None and sequences != [prediction]:
+        values["sequences"] = sequences
+    return values, scores
+
+
+def _text_of(task: Task, row: Mapping[str, Any]) -> str:
+    """A row's inputs as a text for people."""
+    assert task.inputs is not None
+    with _needing_columns(task, row):
+        return task.inputs(cast(Example, row))
+
+
+@contextmanager
+def _needing_columns(task: Task, row: Mapping[str, Any]) -> Iterator[None]:
+    """A context in which a kept column that was dropped is a UserError."""
+    try:
+        yield
     except KeyError as error:
-        if error.args[0] not in task.keep or error.args[0] in rows[0]:
+        if error.args[0] not in task.keep or error.args[0] in row:
             raise
         raise UserError(
             f"the scores of {task.name} need its column {error.args[0]!r}",
             "--pass_only_model_io",
             "drop it for this task",
         ) from error
-    line["prediction"] = prediction
-    if FORMS[task.form].has_choices and scores is not None:
-        first, second = sorted(scores, reverse=True)[:2]
-        line["margin"] = first - second
-    if scores is not None:
-        line["score"] = float(max(scores)) if isinstance(scores, (list, tuple)) else scores
-    elif "score" in outputs[0]:
-        line["score"] = outputs[0]["score"]
-    sequences = outputs[0].get("sequences")
-    if sequences is not None and sequences != [prediction]:
-        line["sequences"] = sequences
-    return line, scores
 
 
 def score_prefix(helper: EvaluationHelper, examples: Examples) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -215,13 +215,19 @@ class Examples:
         """The examples at these positions, as `example` gives them."""
         places = self.places[np.asarray(positions, dtype=np.int64)]
         columns = {**self.dataset[places], ROW_ID: self._ids[places].tolist()}
-        if not self.has_kept:
-            columns = {
-                name: column
-                for name, column in columns.items()
-                if name in self.features or name == ROW_ID
-            }
+        columns = {name: column for name, column in columns.items() if self.has_column(name)}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def lazy_examples(self, positions: Sequence[int] | np.ndarray) -> list[Mapping[str, Any]]:
+        """The same, each column of them read when it is asked for."""
+        places = self.places[np.asarray(positions, dtype=np.int64)]
+        columns = _LazyColumns(self, places)
+        return [_LazyExample(columns, row) for row in range(len(places))]
+
+    def has_column(self, name: str) -> bool:
+        """Whether the examples have this column."""
+        is_there = name == ROW_ID or name in self.dataset.column_names
+        return is_there and (self.has_kept or name in self.features or name == ROW_ID)
 
     def content_hash(self) -> str:
         """A hash over the model's columns of the data set and over the places of these examples, in
@@ -250,3 +256,42 @@ class Examples:
 
     def _sum(self, name: str) -> int:
         return int(self.dataset.data.column(name).to_numpy()[self.places].sum())
+
+
+class _LazyColumns(dict[str, list]):
+    """The columns of some examples that have been asked for."""
+
+    def __init__(self, examples: Examples, places: np.ndarray) -> None:
+        super().__init__()
+        self.examples, self.places = examples, places
+
+    def __missing__(self, name: str) -> list:
+        if name == ROW_ID:
+            self[name] = self.examples._ids[self.places].tolist()
+        elif self.examples.has_column(name):
+            self[name] = self.examples.dataset.select_columns([name])[self.places][name]
+        else:
+            raise KeyError(name)
+        return self[name]
+
+
+class _LazyExample(Mapping[str, Any]):
+    """An example; see `Examples.lazy_examples`."""
+
+    __slots__ = ("_columns", "_row")
+
+    def __init__(self, columns: _LazyColumns, row: int) -> None:
+        self._columns, self._row = columns, row
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name][self._row]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._columns.examples.has_column(name)
+
+    def __iter__(self) -> Iterator[str]:
+        examples = self._columns.examples
+        return iter([name for name in examples.dataset.column_names if examples.has_column(name)])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))

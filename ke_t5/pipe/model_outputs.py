@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,22 +23,26 @@ class BestLogits:
     """The best logits of a row and its first one (of [CLS], "no answer"), in place of them all: as
     an array, the others are -inf; of equal ones the earlier are the best."""
 
-    __slots__ = ("_best", "_first", "_places", "_size")
+    __slots__ = ("_packed",)
 
     def __init__(self, logits: np.ndarray) -> None:
         order = np.argsort(-logits.astype(np.float64), kind="stable")[:KEPT_LOGITS]
-        self._size, self._first = len(logits), logits[:1].tobytes()
-        # Bytes are a third of the size of an array of so few.
-        self._places, self._best = order.astype(np.int32).tobytes(), logits[order].tobytes()
+        sizes = np.array([len(logits), *order], dtype=np.int32)
+        # Bytes are a fraction of the size of so small arrays. The first logit comes last.
+        kept = np.append(logits[order], logits[:1]).astype(np.float32)
+        self._packed = sizes.tobytes() + kept.tobytes()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        logits = np.full(self._size, -np.inf, dtype=np.float32)
-        logits[:1] = np.frombuffer(self._first, dtype=np.float32)
-        logits[np.frombuffer(self._places, dtype=np.int32)] = np.frombuffer(self._best, np.float32)
+        number = len(self._packed) // 8 - (len(self) > 0)
+        places = np.frombuffer(self._packed, np.int32, number, offset=4)
+        kept = np.frombuffer(self._packed, np.float32, offset=4 + 4 * number)
+        logits = np.full(len(self), -np.inf, dtype=np.float32)
+        logits[:1] = kept[number:]
+        logits[places] = kept[:number]
         return logits if dtype is None else logits.astype(dtype)
 
     def __len__(self) -> int:
-        return self._size
+        return int.from_bytes(self._packed[:4], sys.byteorder)
 
     def __getitem__(self, place: int) -> float:
         return np.asarray(self)[place]

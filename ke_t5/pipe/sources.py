@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import logging
+import pickle
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What rows of a function take of memory before they are on the disk.
+SPOOLED_BYTES = 1 << 20
 # pandas would read the texts "NA", "null" and "None" as empty cells.
 ONLY_EMPTY_IS_MISSING = {"keep_default_na": False, "na_values": [""]}
 
@@ -332,7 +338,7 @@ class HFDataSource(DataSource):
 
 
 class FunctionDataSource(DataSource):
-    """Rows of `function(split)`, an iterable of dicts; for tests and small data sets.
+    """Rows of `function(split)`, an iterable of dicts, of which one at a time is in memory.
 
     Args:
         function: returns the rows of one split.
@@ -360,7 +366,21 @@ class FunctionDataSource(DataSource):
     def rows(self, split: str, folders: Folders) -> Rows:
         if split not in self._splits:
             raise unknown_split(split, self.name, self._splits)
-        rows = list(self.function(split))
-        key = make_key([package_version(), self.name, split, rows, dict(self.columns)])
-        folder = folders.cache / "rows" / self.name / f"{split}-{key}"
-        return stored_rows(folder, self.columns, lambda: rows, origin=self.name)
+        folders.cache.mkdir(parents=True, exist_ok=True)
+        # The rows are hashed, then stored, and the function may give others if it is asked again.
+        with tempfile.SpooledTemporaryFile(SPOOLED_BYTES, dir=str(folders.cache)) as spool:
+            digest = hashlib.sha256()
+            for row in self.function(split):
+                digest.update(make_key(row).encode())
+                pickle.dump(row, spool)
+            parts = [package_version(), self.name, split, digest.hexdigest(), dict(self.columns)]
+            folder = folders.cache / "rows" / self.name / f"{split}-{make_key(parts)}"
+            spooled = functools.partial(_unpickled, spool)
+            return stored_rows(folder, self.columns, spooled, origin=self.name)
+
+
+def _unpickled(spool: IO[bytes]) -> Iterator[Row]:
+    spool.seek(0)
+    with suppress(EOFError):
+        while True:
+            yield pickle.load(spool)

@@ -12,15 +12,17 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import mmap
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ke_t5.files import write_json_lines
 from ke_t5.pipe import Evaluated, Task
+from ke_t5.pipe.lines import INPUTS, Line
 from ke_t5.task.tags import CharacterTags
 
-Line = dict[str, Any]
 SIDES = ("gold", "prediction")
 TOKENS = "_tokens"
 PROBABILITIES = "probabilities"
@@ -34,7 +36,7 @@ def write_predictions(
     write_json_lines(path, ({**first, **line} for line in lines))
 
 
-def lines_of(task: Task, evaluated: Evaluated) -> Iterator[Line]:
+def lines_of(task: Task, evaluated: Evaluated) -> Iterator[dict[str, Any]]:
     """The lines of an evaluation, ready for JSON."""
     has_probabilities = len(evaluated.row_scores) > 0 and wants_scores(task)
     for row, line in enumerate(evaluated.predictions):
@@ -63,17 +65,37 @@ def _named(value: Any) -> Any:
     return value
 
 
-def read_predictions(path: Path) -> tuple[list[Line], list[Any]]:
+def read_predictions(path: Path) -> tuple[list[Mapping[str, Any]], list[Any]]:
     """What `write_predictions` wrote: the predictions, and the scores of the rows ([] if none were
     written)."""
-    with path.open(encoding="utf-8") as stream:
-        return from_lines(json.loads(line) for line in stream)
+    if not path.stat().st_size:
+        return [], []
+    with path.open("rb") as file:
+        # What is mapped stays as it is, whatever replaces the file.
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    starts = array("q", [0])
+
+    def written() -> Iterator[dict[str, Any]]:
+        for line in iter(content.readline, b""):
+            starts.append(content.tell())
+            yield json.loads(line)
+
+    def text_at(number: int) -> Any:
+        return json.loads(content[starts[number] : starts[number + 1]])[INPUTS]
+
+    return from_lines(written(), text_at)
 
 
-def from_lines(written: Iterable[Line]) -> tuple[list[Line], list[Any]]:
-    """The same from lines."""
+def from_lines(
+    written: Iterable[dict[str, Any]], text_at: Callable[[int], Any] | None = None
+) -> tuple[list[Mapping[str, Any]], list[Any]]:
+    """The same from lines.
+
+    Args:
+        text_at: reads `inputs` of the line with that number again, so that they are not kept.
+    """
     lines, row_scores = [], []
-    for line in written:
+    for number, line in enumerate(written):
         for side in SIDES:
             tokens = line.pop(side + TOKENS, None)
             if tokens is not None:
@@ -85,7 +107,11 @@ def from_lines(written: Iterable[Line]) -> tuple[list[Line], list[Any]]:
             line["prediction"] = _number(line["prediction"])
         if "score" in line:
             line["score"] = _number(line["score"])
-        lines.append(line)
+        if text_at is not None and INPUTS in line:
+            del line[INPUTS]
+            lines.append(Line(line, text_at, number))
+        else:
+            lines.append(line)
     return lines, row_scores
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ MIN_SPREAD = 0.05
 MIN_ROWS = 20
 
 
-def one_answer_line(title: str, predictions: Sequence[dict[str, Any]]) -> str | None:
+def one_answer_line(title: str, predictions: Sequence[Mapping[str, Any]]) -> str | None:
     """The warning if (almost) all answers are equal and their gold answers differ, else None.
 
         3000 rows, all "neutral"    ->  "klue_nli validation: 3,000 of 3,000 answers are ..."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,7 @@ from ke_t5.terminal import width_of
 
 UNPARSABLE = "unparsable"
 MAX_TYPES = 40  # shown at once
-Line = dict[str, Any]
+Line = Mapping[str, Any]
 
 
 def labelled_lines(evaluated: Evaluated) -> list[Line]:

@@ -172,6 +172,37 @@ def test_more_rows_than_are_read_at_once(class_examples, monkeypatch):
     assert [line["gold"] for line in found.predictions] == [i % 3 for i in range(17)]
 
 
+def test_texts_stay_on_the_disk_until_they_are_asked_for(class_examples, monkeypatch):
+    from ke_t5.pipe import evaluation
+    from ke_t5.pipe.examples import Examples
+
+    monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 4)
+    task, examples = class_examples(17)
+    found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=5)
+    read, lazy_examples = [], Examples.lazy_examples
+    monkeypatch.setattr(Examples, "lazy_examples", lambda self, positions: [
+        read.append(list(positions)), *lazy_examples(self, positions)][1:])  # fmt: skip
+    line = found.predictions[9]
+    assert "inputs" in line and "gold" in line and "other" not in line and not read
+    texts = [examples.example(i)["text"] for i in range(17)]
+    assert line["inputs"] == texts[9] and read == [[8, 9, 10, 11]]
+    assert [one["inputs"] for one in found.predictions] == texts and len(read) == 6
+    assert list(line) == list(dict(line)) and list(line)[:3] == ["id", "inputs", "gold"]
+    with pytest.raises(KeyError, match="other"):
+        line["other"]
+
+
+def test_an_example_is_read_column_by_column(class_examples):
+    _, examples = class_examples(5)
+    for some in (examples, examples.without_kept()):
+        lazy = some.lazy_examples([3, 1])
+        assert [dict(example) for example in lazy] == some.examples([3, 1])
+        assert [len(example) for example in lazy] == [len(one) for one in some.examples([3, 1])]
+        assert ("text" in lazy[0]) == some.has_kept and lazy[0]["_id"] == 3
+        with pytest.raises(KeyError, match="other"):
+            lazy[0]["other"]
+
+
 def test_windows_of_a_row_are_decoded_together(tmp_path):
     def windows(dataset):
         rows = [

@@ -6,6 +6,7 @@ import copy
 import math
 import types
 
+import numpy as np
 import pytest
 import torch
 from support.generation_toys import tiny_t5, written_examples
@@ -15,6 +16,7 @@ from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import EvaluationHelper, evaluate
 from ke_t5.pipe.logits import watched_logits
+from ke_t5.pipe.model_outputs import KEPT_LOGITS, BestLogits
 
 ALONE = Ranks(0, 1, torch.device("cpu"), 1)
 INPUTS = {"input_ids": torch.ones(2, 3, dtype=torch.int64), "attention_mask": torch.ones(2, 3)}
@@ -81,3 +83,15 @@ def test_a_text_of_logits_that_are_no_numbers_is_an_error(arguments, tmp_path):
         evaluate(helper, model, examples, batch_size=2, ranks=ALONE)
     assert told.value.exit_code == Exit.DIVERGED
     assert len(str(told.value)) <= 200
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 20, 50])
+def test_of_a_windows_logits_the_first_and_the_best_are_kept(size):
+    logits = np.random.default_rng(size).integers(0, 12, size).astype(np.float32)
+    best = np.argsort(-logits, kind="stable")[:KEPT_LOGITS]
+    expected = np.full(size, -np.inf, dtype=np.float32)
+    expected[[*([0] if size else []), *best]] = logits[[*([0] if size else []), *best]]
+    kept = BestLogits(logits)
+    assert len(kept) == size and np.array_equal(np.asarray(kept), expected)
+    assert [kept[place] for place in range(size)] == expected.tolist()
+    assert np.asarray(kept, dtype=np.float64).dtype == np.float64

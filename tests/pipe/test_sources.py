@@ -258,3 +258,35 @@ def test_a_folder_named_data_is_looked_into_and_told(tmp_path, monkeypatch, capl
     assert data_folder(Namespace(hf_data_dir="there", sample=False), task) == Path("there")
     data_folder(Namespace(hf_data_dir=None, sample=True), task)
     assert not caplog.text
+
+
+def test_rows_of_a_function_are_taken_one_by_one_and_once(tmp_path):
+    class Row(dict):
+        alive = 0
+
+        def __init__(self, **columns):
+            super().__init__(columns)
+            Row.alive += 1
+            assert Row.alive <= 2, "all rows are in memory"
+
+        def __del__(self):
+            Row.alive -= 1
+
+        def __reduce__(self):
+            return dict, (dict(self),)
+
+    calls = []
+
+    def rows(split, last="끝"):
+        calls.append(split)
+        yield from (Row(text=f"가 {number}") for number in range(50))
+        yield {"text": last}
+
+    def stored(function):
+        source = FunctionDataSource(function, ["train"], {"text": "string"})
+        return source.rows("train", Folders(None, tmp_path / "cache"))
+
+    first = stored(rows)
+    assert first.dataset["text"][:] == [*(f"가 {number}" for number in range(50)), "끝"]
+    assert calls == ["train"] and stored(rows).key == first.key
+    assert stored(lambda split: rows(split, last="처음")).key != first.key

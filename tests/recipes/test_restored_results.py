@@ -88,6 +88,7 @@ def test_results_are_replaced_as_a_whole(run, monkeypatch):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr(results, "write_json", lambda *_, **__: 1 / 0)
     evaluated = results.read_evaluation(folder)
+    written = [json.loads(line) for line in before["predictions.jsonl"].decode().splitlines()]
     part = type("Part", (), {"task": None, "split": "x", "examples": None})
     part.task = type("Task", (), {"name": "klue_tc", "metric_fns": ()})
     part.examples = type("Examples", (), {"lost": lambda: {}})
@@ -95,6 +96,9 @@ def test_results_are_replaced_as_a_whole(run, monkeypatch):
         results.write_evaluation(folder, part, evaluated, results.Origin(part.task, "w"))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == [SPLIT]
+    # The texts are read when they are asked for, from the file as it was.
+    (folder / "predictions.jsonl").unlink()
+    assert written and list(map(dict, evaluated.predictions)) == written
 
 
 def test_of_whose_weights_results_are(tmp_path):

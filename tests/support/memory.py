@@ -183,8 +183,12 @@ def write_rows(name: str, file: Path, num_rows: int) -> None:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def score_random_outputs(name: str, file: Path, cache: Path) -> None:
-    """All of an evaluation of `klue_ner` or `korquad` but the model, whose logits are random."""
+def score_random_outputs(name: str, file: Path, cache: Path, copies: int = 1) -> None:
+    """All of an evaluation of `klue_ner` or `korquad` but the model, whose logits are random.
+
+    Args:
+        copies: how often the rows of the file are evaluated, each time as rows of their own.
+    """
     import dataclasses
 
     import torch
@@ -201,7 +205,7 @@ def score_random_outputs(name: str, file: Path, cache: Path) -> None:
     }
     source = HFDataSource("json", data_files={"train": str(file)})
     task = dataclasses.replace(task, output_features=features, source=source)
-    examples = task.get_dataset("train", folders=Folders(None, cache))
+    examples = repeated(task.get_dataset("train", folders=Folders(None, cache)), copies)
     outputs = []
     for positions in evaluation_batches(examples.lengths("input_ids"), 64):
         batch = examples.batch(positions)
@@ -214,6 +218,16 @@ def score_random_outputs(name: str, file: Path, cache: Path) -> None:
     evaluated = score(EvaluationHelper(task), examples, outputs)
     del outputs
     _finish(task, evaluated, cache)
+
+
+def repeated(examples: Any, copies: int) -> Any:
+    """The examples several times over, each time with ids of their own."""
+    from ke_t5.pipe.examples import Examples
+
+    num_rows = int(examples.ids.max()) + 1
+    offsets = range(0, copies * num_rows, num_rows)
+    parts = (examples.dataset, examples.features)
+    return Examples.concatenate([Examples(*parts, id_offset=offset) for offset in offsets])
 
 
 def _sentences(num_rows: int) -> Any:

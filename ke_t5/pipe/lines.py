@@ -1,0 +1,53 @@
+"""What is predicted of each row. The texts of the inputs stay on the disk: of 200,000 passages they
+would be gigabytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+INPUTS = "inputs"
+
+_KNOWN_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+
+class Line(Mapping[str, Any]):
+    """A line of `predictions.jsonl`: `id`, `inputs`, `gold`, `prediction`, and more if there is.
+
+    Args:
+        values: all but `inputs`, which comes second.
+        texts: reads `inputs` of the line at a place; None for a line without.
+    """
+
+    __slots__ = ("_names", "_place", "_texts", "_values")
+
+    def __init__(
+        self, values: Mapping[str, Any], texts: Callable[[int], Any] | None, place: int = 0
+    ) -> None:
+        names = tuple(values)
+        self._names = _KNOWN_NAMES.setdefault(names, names)  # one object for all lines
+        self._values = tuple(values.values())
+        self._texts, self._place = texts, place
+
+    def __getitem__(self, name: str) -> Any:
+        if name == INPUTS and self._texts is not None:
+            return self._texts(self._place)
+        if name not in self._names:
+            raise KeyError(name)
+        return self._values[self._names.index(name)]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names or (name == INPUTS and self._texts is not None)
+
+    def __iter__(self) -> Iterator[str]:
+        has_text = self._texts is not None
+        return iter((*self._names[:1], *[INPUTS] * has_text, *self._names[1:]))
+
+    def __len__(self) -> int:
+        return len(self._names) + (self._texts is not None)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
