@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from support.our_models import BERT_SIZES, T5_SIZES, TAGS, make_batch, make_model
+from support.processes import run_script
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
@@ -411,25 +412,42 @@ def test_auto_classes_load_ours_and_only_as_what_they_are(tmp_path):
         transformers.AutoModelForTokenClassification.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "import ke_t5.models",
-        "import transformers.models.auto.modeling_auto, ke_t5.models",
-        "import ke_t5.models; from transformers import T5Config, T5ForConditionalGeneration",
-    ],
-)
-def test_importing_the_package_registers_the_types(first, tmp_path):
-    make_model("T5EncoderForTokenClassification").save_pretrained(tmp_path)
-    code = f"""
-{first}
+REGISTERED = """
 from transformers import AutoModelForTokenClassification, AutoConfig
-AutoConfig.from_pretrained({str(tmp_path)!r})
-model = AutoModelForTokenClassification.from_pretrained({str(tmp_path)!r})
+AutoConfig.from_pretrained({folder!r})
+model = AutoModelForTokenClassification.from_pretrained({folder!r})
 assert type(model).__name__ == "T5EncoderForTokenClassification"
+"""
+
+
+@pytest.fixture(scope="module")
+def exported_tagger(tmp_path_factory):
+    """A folder with one of our models."""
+    folder = tmp_path_factory.mktemp("tagger")
+    make_model("T5EncoderForTokenClassification").save_pretrained(folder)
+    return str(folder)
+
+
+def test_importing_the_package_registers_the_types(exported_tagger):
+    code = REGISTERED.format(folder=exported_tagger)
+    code = f"""
+import ke_t5.models
+{code}
+from transformers import T5Config, T5ForConditionalGeneration
+{code}
 """
     environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+
+
+def test_it_does_so_after_transformers_was_imported(exported_tagger, tmp_path):
+    """A process of the server has imported it, and nothing of ours."""
+    code = "import sys\nassert 'transformers.models.auto.modeling_auto' in sys.modules\n"
+    code += "assert 'ke_t5.models' not in sys.modules\nimport ke_t5.models\n"
+    script = tmp_path / "script.py"
+    script.write_text(code + REGISTERED.format(folder=exported_tagger))
+    done = run_script(script)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_known_of_models_before_torch_imports_nothing_heavy():

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from support.processes import run_script, run_script_on_ranks
-from support.recipe_runs import command, run_folder, state_files, test, train
+from support.recipe_runs import run_folder, state_files, test, train
 from support.toys import mix, mix_of_two
 
 from ke_t5.errors import Exit, UserError
@@ -183,15 +183,13 @@ def test_classes_with_equal_labels_are_mixed_for_an_encoder(tmp_path, cache_dir)
 
 # ----------------------------------------------------------------------------- several processes
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-
 
 def test_two_processes_train_and_score_what_one_does(tmp_path, cache_dir, user_folder):
     settings = (*SMALL, "--module_import", "my_mixture", "--hf_cache_dir", cache_dir)
 
     words = (*settings, "--max_steps", 3, "--output_dir", tmp_path)
-    done = command("train_ddp.py", *words, launcher=TORCHRUN, folder=user_folder)
-    assert done.returncode == 0, done.stderr
+    for done in run_script_on_ranks(2, "train_ddp.py", *words, folder=user_folder):
+        assert done.returncode == 0, done.stderr
     words = (
         "--task", "mix", "--sample", *BRIEF, "--module_import", "my_mixture", "--batch_size", 3,
         "--resume", "best", "--test_split", "validation[:7]", "--output_dir", tmp_path,

@@ -256,7 +256,6 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, cache_dir, expected, n
 # ----------------------------------------------------------------------------- several processes
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 LAUNCH = ("-m", "torch.distributed.launch", "--standalone", "--nproc_per_node=2")
 
 
@@ -267,8 +266,9 @@ def test_two_processes_resume_and_score_like_the_uninterrupted_ones(tmp_path, ca
     ):
         assert done.returncode == 0, done.stderr
     settings = (*settings, "--output_dir", tmp_path / "parts")
-    done = command("train_ddp.py", *settings, "--max_steps", 3, launcher=TORCHRUN)
-    assert done.returncode == 0, done.stderr
+    for done in run_script_on_ranks(2, "train_ddp.py", *settings, "--max_steps", 3):
+        assert done.returncode == 0, done.stderr
+    # The one launcher that is started for real runs torchrun.
     done = command("train_ddp.py", *settings, "--resume", "true", launcher=LAUNCH)
     assert done.returncode == 0, done.stderr
     assert state_files(tmp_path / "parts") == state_files(tmp_path / "whole")

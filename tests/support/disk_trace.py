@@ -196,6 +196,7 @@ class Replayer:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
+        self._files: dict[int, tuple[bytes, Path]] = {}  # by the id of the content
         (folder / "contents").mkdir(parents=True)
 
     def make(self, tree: Tree) -> Path:
@@ -208,9 +209,14 @@ class Replayer:
             if content is None:
                 (root / name).mkdir(exist_ok=True)
                 continue
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            os.link(self._file_of(content), root / name)
+        return root
+
+    def _file_of(self, content: bytes) -> Path:
+        if id(content) not in self._files:
             file = self._folder / "contents" / hashlib.sha256(content).hexdigest()
             if not file.exists():
                 file.write_bytes(content)
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            os.link(file, root / name)
-        return root
+            self._files[id(content)] = content, file
+        return self._files[id(content)][1]
