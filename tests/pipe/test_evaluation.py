@@ -44,6 +44,13 @@ def to_ids(row: dict) -> dict:
     return {"input_ids": toy_tokenizer()(row["text"])["input_ids"], "labels": label}
 
 
+@map_over_dataset
+def to_ids_and_text(row: dict) -> dict:
+    """The same, and the text."""
+    ids = toy_tokenizer()(row["text"])["input_ids"]
+    return {"input_ids": ids, "labels": row["label"], "text": row["text"]}
+
+
 def counted(targets: list, predictions: list) -> dict[str, float]:
     """How many rows are scored, and the share that is right x 100."""
     hits = sum(t == p for t, p in zip(targets, predictions, strict=True))
@@ -172,12 +179,21 @@ def test_more_rows_than_are_read_at_once(class_examples, monkeypatch):
     assert [line["gold"] for line in found.predictions] == [i % 3 for i in range(17)]
 
 
-def test_texts_stay_on_the_disk_until_they_are_asked_for(class_examples, monkeypatch):
+@pytest.fixture
+def texts_kept(tmp_path):
+    """A task that keeps the texts, and 17 examples."""
+    keep = {"keep": {"text": "string"}, "inputs": lambda example: example["text"]}
+    task = class_task(class_rows(17), **keep)
+    task = dataclasses.replace(task, preprocessors=(to_ids_and_text,))
+    return task, task.get_dataset("train", folders=folders(tmp_path))
+
+
+def test_texts_stay_on_the_disk_until_they_are_asked_for(texts_kept, monkeypatch):
     from ke_t5.pipe import evaluation
     from ke_t5.pipe.examples import Examples
 
     monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 4)
-    task, examples = class_examples(17)
+    task, examples = texts_kept
     found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=5)
     read, lazy_examples = [], Examples.lazy_examples
     monkeypatch.setattr(Examples, "lazy_examples", lambda self, positions: [
@@ -192,8 +208,8 @@ def test_texts_stay_on_the_disk_until_they_are_asked_for(class_examples, monkeyp
         line["other"]
 
 
-def test_an_example_is_read_column_by_column(class_examples):
-    _, examples = class_examples(5)
+def test_an_example_is_read_column_by_column(texts_kept):
+    _, examples = texts_kept
     for some in (examples, examples.without_kept()):
         lazy = some.lazy_examples([3, 1])
         assert [dict(example) for example in lazy] == some.examples([3, 1])
