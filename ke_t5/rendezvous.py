@@ -45,6 +45,8 @@ FAREWELL_SECONDS = 5.0
 REMINDER_SECONDS = 20.0
 # A process without a sign of life for so long has stalled.
 STALL_SECONDS = 600.0
+# A signature may be replaced by that of a launch that starts just now.
+STALE_SECONDS = 60.0
 # All processes of a launch on one machine have started after so long.
 STARTING_SECONDS = 5.0
 
@@ -92,6 +94,9 @@ def sign_in() -> None:
             file = _signature(launched_rank())
             file.parent.mkdir(exist_ok=True)
             write_atomically(file, json.dumps(processes.own_id()))
+        for folder in sorted(launch_folder().parent.glob("ke_t5-*/")):
+            with suppress(OSError, ValueError, TypeError):
+                _remove_if_stale(folder)
 
 
 def sign_out() -> None:
@@ -100,6 +105,23 @@ def sign_out() -> None:
         with suppress(OSError):
             _signature(launched_rank()).unlink(missing_ok=True)
             launch_folder().rmdir()  # by the last one
+
+
+def _remove_if_stale(folder: Path) -> None:
+    """Removes the folder of a launch whose processes of this machine were all killed, some time
+    ago: nobody signs out then."""
+    if folder == launch_folder() or folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        return
+    signatures = list(folder.iterdir())
+    for file in signatures:
+        signed = ProcessId(*json.loads(file.read_bytes()))
+        is_dead = processes.is_here(signed) and processes.state_of(signed) is None
+        if not is_dead or time.time() - file.stat().st_mtime < STALE_SECONDS:
+            return
+    for file in signatures:
+        file.unlink()
+    if signatures:
+        folder.rmdir()
 
 
 def _signature(rank: int) -> Path:

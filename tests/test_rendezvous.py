@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ke_t5 import rendezvous
+from ke_t5 import processes, rendezvous
 from ke_t5.errors import Exit, UserError
 
 CHECKOUT = Path(__file__).parent.parent
@@ -87,3 +88,27 @@ def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
     with pytest.raises(UserError, match="process 1: 127.0.0.1:.* does not answer") as caught:
         rendezvous.meet({})
     assert caught.value.exit_code == Exit.MACHINE
+
+
+def test_signatures_of_killed_launches_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendezvous, "launch_folder", lambda: tmp_path / "ke_t5-own")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    here = processes.own_id()
+    dead = here._replace(start="0")
+    kept = {
+        "ke_t5-alive": [here, dead], "ke_t5-elsewhere": [dead._replace(machine="other")],
+        "ke_t5-new": [dead], "ke_t5-strange": ["not a signature"], "other-dead": [dead],
+    }  # fmt: skip
+    for name, signed in {**kept, "ke_t5-dead": [dead, dead]}.items():
+        (tmp_path / name).mkdir()
+        for rank, content in enumerate(signed):
+            file = tmp_path / name / f"process-{rank}.json"
+            file.write_text(json.dumps(content))
+            age = 0 if name == "ke_t5-new" else 2 * rendezvous.STALE_SECONDS
+            os.utime(file, times=(time.time() - age,) * 2)
+    (tmp_path / "ke_t5-link").symlink_to(tmp_path / "other-dead")
+    rendezvous.sign_in()
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted([*kept, "ke_t5-link", "ke_t5-own"])
+    assert all(len(list((tmp_path / name).iterdir())) == len(kept[name]) for name in kept)
