@@ -51,7 +51,7 @@ LINES = (
     "report.* serving.*",
     "exporting.*",
     "recipes.*",
-    "experiments.* inspection.* serving.predicting",
+    "experiments.* inspection.* serving.predicting serving.serving",
     "commands.*",
     "cli",
     "train_ddp test_ddp __main__",

@@ -23,6 +23,7 @@ COMMANDS = (
     Command("inspect", "looks at data before it is trained on", "ke_t5.commands.inspect"),
     Command("predict", "predicts with a trained model: texts, files", "ke_t5.commands.predict"),
     Command("sweep", "trains with several settings", "ke_t5.commands.sweep"),
+    Command("serve", "a page and a JSON endpoint of a model", "ke_t5.commands.serve"),
     Command("compare", "compares two models on the same rows", "ke_t5.commands.compare"),
     Command("board", "models, tasks and seeds of many runs in one table", "ke_t5.commands.board"),
     Command(

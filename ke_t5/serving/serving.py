@@ -1,0 +1,77 @@
+"""`ke-t5 serve` from top to bottom: the model, the endpoint, the page, until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from argparse import Namespace
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.serving.predicting import predictor_of
+
+logger = logging.getLogger(__name__)
+
+PAGE_SECONDS = 2  # that open connections may take when the server is stopped
+
+
+def main(flags: Namespace) -> None:
+    """Serves the model that the flags name."""
+    set_up_logging(debug=flags.debug)
+    listener = listening_socket(flags.host, flags.port)
+    with listener:
+        require_libraries()
+        logger.info("loading PyTorch and the model")  # seconds pass until the next line
+        predictor = predictor_of(flags)
+
+        import gradio
+        import uvicorn
+        from gradio.themes import Soft
+
+        from ke_t5.serving.batcher import Batcher
+        from ke_t5.serving.page import FONTS, make_page
+        from ke_t5.serving.server import Limits, make_app
+
+        limits = Limits(flags.max_rows, flags.max_characters, flags.rate)
+        batcher = Batcher(predictor)
+        app = make_app(predictor, batcher, limits)
+        theme = Soft(font=FONTS, font_mono=["monospace"])
+        page = make_page(predictor, batcher, limits)
+        app = gradio.mount_gradio_app(
+            app, page, path="/", theme=theme, footer_links=[], show_error=True
+        )
+        host, port = listener.getsockname()[:2]
+        if flags.host not in ("127.0.0.1", "::1", "localhost"):
+            logger.warning("--host %s: everybody who reaches this machine can use it", flags.host)
+        logger.info("%s: http://%s:%d/ (stop it with Ctrl-C)", predictor.task.name, host, port)
+        settings = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=PAGE_SECONDS, server_header=False
+        )
+        uvicorn.Server(settings).run([listener])
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """The socket of the server, before anything is loaded; a UserError if there is none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        where = f"--host {host} --port {port}"
+        fix = "choose another port, or 0 for any that is free"
+        raise UserError(
+            f"cannot be used ({error.strerror or error})", where, fix, Exit.MACHINE
+        ) from error
+    return listener
+
+
+def require_libraries() -> None:
+    """Raises UserError if what the page needs is not installed."""
+    from importlib.util import find_spec
+
+    for name in ("gradio", "fastapi", "uvicorn"):
+        if find_spec(name) is None:
+            fix = 'pip install "ke_t5[serve]"'
+            raise UserError(f"{name} is not installed", "ke-t5 serve", fix, Exit.MACHINE)

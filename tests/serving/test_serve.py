@@ -1,0 +1,102 @@
+"""`ke-t5 serve`: a real server answers as the predictor does, within its limits, until a stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from support.processes import ROOT, free_port
+
+from ke_t5.commands import serve
+from ke_t5.errors import Exit, UserError
+from ke_t5.serving.loading import load_predictor
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("gradio")
+
+TITLE = "축구 대표팀 승리"
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    """A client of a running server, and its process."""
+    port = free_port()
+    words = ["--hf_path", str(models.export("klue_tc")), "--port", str(port)]
+    limits = ["--max_rows", "3", "--max_characters", "200", "--rate", "12"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ke_t5", "serve", *words, *limits],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        deadline = time.monotonic() + 150
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                client.get("/health")
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        yield client, process
+    process.kill()
+    process.communicate()
+
+
+def test_it_answers_refuses_and_stops(server, models):
+    client, process = server
+    health = client.get("/health").json()
+    assert (health["status"], health["task"], health["columns"]) == ("ok", "klue_tc", ["title"])
+    (expected,) = load_predictor(models.export("klue_tc"))([{"title": TITLE}])
+    for body in ({"text": TITLE}, {"rows": [{"title": TITLE}]}):
+        answer = client.post("/predict", json=body)
+        assert answer.status_code == 200 and answer.json() == {"predictions": [expected.content]}
+    refused = {
+        "no rows; give text or rows": (422, {}),
+        "text and rows are both given; give one of them": (422, {"text": "가", "rows": []}),
+        "row 0: there is no column 'title' among name": (422, {"rows": [{"name": "가"}]}),
+        "rows: Input should be a valid list": (422, {"rows": 5}),
+        "4 rows, at most 3 are allowed": (413, {"rows": [{"title": "가"}] * 4}),
+        "row 0: 514 characters, at most 200 are allowed": (413, {"text": "가" * 500 + "나"}),
+    }
+    for message, (status, body) in refused.items():
+        answer = client.post("/predict", json=body)
+        assert (answer.status_code, answer.json()) == (status, {"error": message})
+    huge = client.post("/predict", content=b"x" * 50_000)
+    assert huge.status_code == 413 and "50000 bytes, at most" in huge.json()["error"]
+    for _ in range(3):
+        client.post("/predict", json={"text": TITLE})
+    last = client.post("/predict", json={"text": TITLE})
+    assert (last.status_code, last.json()) == (
+        429, {"error": "more than 12 requests a minute; wait"},
+    )  # fmt: skip
+    page = client.get("/").text
+    assert "fonts.googleapis" not in page and "klue_tc" in page
+    assert "/predict" in client.get("/openapi.json").json()["paths"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == Exit.STOPPED
+
+
+def run(*words):
+    serve.main(serve.parser().parse_args(list(words)))
+
+
+def test_a_port_in_use():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with pytest.raises(UserError, match=f"--port {port}: cannot be used .*; choose another"):
+            run("--hf_path", "hf", "--port", port)
+    with pytest.raises(UserError, match="ke-t5 serve: no model is named"):
+        run("--port", port)
+
+
+def test_without_the_extra(monkeypatch):
+    from ke_t5.serving import serving
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'gradio is not installed; pip install "ke_t5\[serve\]"'):
+        serving.require_libraries()
