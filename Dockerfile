@@ -1,6 +1,6 @@
 # CPU:   docker build -t ke_t5 .
 # CUDA:  docker build -t ke_t5 --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-# Run:   docker run --rm -v "$PWD:/work" ke_t5 train --task klue_tc --sample
+# Run:   docker run --rm -v "$PWD:/workspace" ke_t5 train --task klue_tc --sample
 #        (GPUs: --gpus all --shm-size 8g)
 ARG PYTHON=3.11
 FROM python:${PYTHON}-slim
@@ -19,10 +19,10 @@ COPY ke_t5 /opt/ke_t5/ke_t5
 RUN pip install --no-deps /opt/ke_t5
 
 # Files in a mounted folder belong to its owner: docker run --user "$(id -u):$(id -g)".
-RUN useradd --create-home user && install -d -o user /work
+RUN useradd --create-home user && install -d -o user /workspace
 USER user
-WORKDIR /work
+WORKDIR /workspace
 # USER: a --user of the host has no name in the image, and libraries ask for one.
-ENV HF_HOME=/work/.cache/huggingface XDG_CACHE_HOME=/work/.cache HOME=/work USER=user
+ENV HF_HOME=/workspace/.cache/huggingface XDG_CACHE_HOME=/workspace/.cache HOME=/workspace USER=user
 ENTRYPOINT ["ke-t5"]
 CMD ["--help"]

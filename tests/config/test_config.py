@@ -150,12 +150,12 @@ def test_user_modules_come_from_the_current_folder(folder):
 
 @pytest.mark.usefixtures("own_modules")
 def test_only_what_can_be_imported_is_suggested(folder):
-    for name in (".git", "my.data", "notes", "my_models"):
+    for name in (".hidden", "my.data", "notes", "my_models"):
         (folder / name).mkdir()
-    for name in (".git/hook.py", "my.data/a.py", "notes/a.txt", "my_models/model.py", "2a.py"):
+    for name in (".hidden/hook.py", "my.data/a.py", "notes/a.txt", "my_models/model.py", "2a.py"):
         (folder / name).touch()
     with pytest.raises(UserError) as caught:
-        import_modules(["git"])
+        import_modules(["hidden"])
     assert caught.value.fix == "available: 'my_models'"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -53,6 +55,17 @@ class Matrix:
             promise: {"cases": 0, "not_run": 0, "seconds": 0.0, "failures": [], "notes": []}
             for promise in promises
         }
+        self._collected: set[str] = set()
+        self._ended: set[str] = set()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Called when the tests are chosen; with several workers, they choose."""
+        self._collected.update(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        """Called when a worker has chosen the tests."""
+        self._collected.update(ids)
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -69,6 +82,7 @@ class Matrix:
             text = " ".join((crash.message if crash else str(report.longrepr)).split())
             result["failures"].append(f"{name}: {text:.300}")
         if report.when == "teardown":
+            self._ended.add(report.nodeid)
             if properties.get("skipped"):
                 result["not_run"] += 1
                 return
@@ -80,10 +94,27 @@ class Matrix:
         """What was found of each promise, with the date and the versions."""
         date = f"{datetime.now(UTC):%Y-%m-%d}"
         named = ", ".join(f"{name} {number}" for name, number in versions.items())
+        cut_off = Counter(map(promise_of, self._collected - self._ended))
         return {
-            promise: {**result, "seconds": round(result["seconds"]), "date": date, "with": named}
+            promise: {
+                **result,
+                "not_run": result["not_run"] + cut_off[promise],
+                "seconds": round(result["seconds"]),
+                "date": date,
+                "with": named,
+            }
             for promise, result in self._results.items()
         }
+
+
+def promise_of(test: str) -> str:
+    """The promise of a test, by the name of its module.
+
+    >>> promise_of("tests/reliability/test_p01_kills.py::test_killed_at_a_point")
+    'P1'
+    """
+    module = re.search(r"test_p(\d+)_", test)
+    return f"P{int(module[1])}" if module else ""
 
 
 def is_kept(result: Result) -> bool:
