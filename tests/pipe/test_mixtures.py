@@ -153,8 +153,9 @@ def test_an_unknown_name_is_compared_with_tasks_and_mixtures(name, near):
 
 
 def test_the_list_of_tasks_ends_with_the_mixtures(tmp_path):
-    last = listing.table_lines(folders(tmp_path))[-1]
-    assert last.split(maxsplit=3) == [
+    lines = listing.table_lines(folders(tmp_path))[-2:]
+    assert [line.split()[0] for line in lines] == ["klue_gen", "kobest_gen"]
+    assert lines[0].split(maxsplit=3) == [
         "klue_gen", "seq2seq", "mean", "klue_tc_gen, klue_nli_gen, klue_sts_gen, klue_re_gen",
     ]  # fmt: skip
 

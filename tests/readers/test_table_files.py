@@ -126,7 +126,7 @@ def test_numbers_of_a_workbook_are_as_shown(tmp_path):
     assert list(row.values()) == ["1", "1.5", "001", "1.0", "007", "2.50", "TRUE", "2024-05-01"]
     assert (line, last) == (2, 4)
     assert list(read_table(path, sheet="둘째")) == [(2, {"하나": "값"})]
-    with pytest.raises(UserError, match="no sheet '두째'; available: 'Sheet', '둘째'"):
+    with pytest.raises(UserError, match="no sheet '두째'; did you mean '둘째'"):
         list(read_table(path, sheet="두째"))
 
 

@@ -168,7 +168,7 @@ def test_scores_and_intervals_are_the_same_from_the_predictions_file(name, kind,
     """As a test makes its report from memory, and a training from the file."""
     task, examples = build(name, kind)
     evaluated = perfect_scores(task, examples, character_tokenizer(kind))
-    evaluated.predictions[0]["prediction"] = None
+    evaluated.predictions[0] = {**evaluated.predictions[0], "prediction": None}
     found = []
     written = [json.loads(json.dumps(line)) for line in lines_of(task, evaluated)]
     for lines, scores in ((evaluated.predictions, evaluated.row_scores), from_lines(written)):
