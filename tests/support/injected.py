@@ -9,7 +9,7 @@ PLACES = {
     "model": ("ke_t5.recipes.modelling", "build_model"),
     "training": ("ke_t5.train.loop", "_backward"),
     "saving": ("ke_t5.checkpoint.checkpointer", "Checkpointer.save"),
-    "validating": ("ke_t5.pipe.prediction", "EvaluationHelper.predict"),
+    "validating": ("ke_t5.pipe.prediction", "EvaluationHelper.predict_with_loss"),
     "exporting": ("ke_t5.recipes.modelling", "export_best"),
 }
 NAME = "injected_fault"
