@@ -224,7 +224,7 @@ def whole_run(tmp_path_factory, cache_dir):
     return last_weights(output)
 
 
-def test_another_global_batch_is_refused_in_one_line(tmp_path, cache_dir):
+def test_another_global_batch_is_refused_or_accepted_and_remembered(tmp_path, cache_dir):
     run_command(1, 16, tmp_path, cache_dir, "--max_steps", 1)
     done = run_command(2, 16, tmp_path, cache_dir, "--resume", "true")
     assert {process.returncode for process in done} == {Exit.CHECKPOINT}
@@ -233,9 +233,6 @@ def test_another_global_batch_is_refused_in_one_line(tmp_path, cache_dir):
     assert re.search(r"global batch \(.*\) was 16 and is 32 now; resume with", line)
     assert "accept it with --allow_batch_change" in line
 
-
-def test_another_global_batch_is_accepted_and_remembered(tmp_path, cache_dir):
-    run_command(1, 16, tmp_path, cache_dir, "--max_steps", 1)
     accept = ("--resume", "true", "--allow_batch_change")
     (done,) = run_command(1, 24, tmp_path, cache_dir, *accept, "--max_steps", 2)
     assert done.returncode == 0, done.stderr
