@@ -31,7 +31,7 @@ def judge(notes, what, sizes, growths, *, target, unit):
 
 
 @pytest.mark.parametrize(
-    "sizes", [(8, 16), pytest.param((16, 48), marks=pytest.mark.full)], ids=["small", "large"]
+    "sizes", [(12, 24), pytest.param((16, 48), marks=pytest.mark.full)], ids=["small", "large"]
 )
 def test_a_corpus_of_2_gb(sizes, tmp_path, notes):
     growths = []
