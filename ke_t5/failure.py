@@ -180,7 +180,7 @@ def ending_of(error: BaseException) -> Ending:
         return Ending(f"stopped: {what}; continue with --resume true", Exit.STOPPED)
     if isinstance(error, KeyboardInterrupt):
         fix = "start it again (to continue a training: --resume auto)"
-        return Ending(f"stopped: interrupted; {fix}", Exit.STOPPED)
+        return Ending(f"stopped: {str(error) or f'interrupted; {fix}'}", Exit.STOPPED)
     if not isinstance(error, UserError):
         error = fault_of_machine(error) or network_fault(error) or error
     if isinstance(error, UserError):

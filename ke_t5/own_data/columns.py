@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ke_t5.errors import Exit, UserError, suggestion
@@ -70,11 +70,16 @@ def chosen_choices(path: Path, names: Sequence[str], given: str | None) -> tuple
         for name in found:
             require_column(path, names, name, "choice")
     else:
-        found = sorted(filter(_CHOICE.fullmatch, names), key=lambda name: name[-1])
+        found = numbered_choices(names)
     if len(set(found)) < 2:
         what = f"which columns are the choices? it has {listed(names)}"
         raise UserError(what, f"{path}:1", "add --choice_columns NAME,NAME", Exit.DATA)
     return tuple(found)
+
+
+def numbered_choices(names: Iterable[str]) -> list[str]:
+    """The columns that are named as choices are, in the order of their numbers."""
+    return sorted(filter(_CHOICE.fullmatch, names), key=lambda name: name[-1])
 
 
 def require_column(path: Path, names: Sequence[str], name: str, role: str) -> None:

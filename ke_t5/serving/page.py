@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Mapping
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 # Read when gradio is imported: nothing is reported to anybody.
@@ -27,6 +30,7 @@ TITLES = {
     "question1": "질문 1", "question2": "질문 2", "question": "질문", "context": "지문",
     "article": "기사", "words": "문장", "subject": "주어 개체", "object": "목적어 개체",
     "history": "대화 (한 줄에 한 차례, 사용자부터)",
+    **{f"choice{i}": f"선택지 {i}" for i in range(1, 10)},
 }  # fmt: skip
 LONG = ("context", "article", "history")
 EXAMPLES: dict[str, str] = {
@@ -37,7 +41,19 @@ EXAMPLES: dict[str, str] = {
     "sentence": "이순신은 조선의 장군이다.", "subject": "이순신", "object": "조선",
     "history": "서울에서 묵을 호텔을 찾아주세요.",
 }  # fmt: skip
-MOST_SHOWN = 10  # labels with bars
+OF_CHOICES = {
+    "premise": "밤새 비가 많이 왔다.", "question": "결과", "context": "하늘이 흐려졌다.",
+    "text": "밤새 비가 많이 왔다.", "choice1": "길이 젖었다.", "choice2": "해가 떴다.",
+    "choice3": "밥을 먹었다.", "choice4": "문을 닫았다.",
+}  # fmt: skip
+ANSWER: dict[str, Any] = {"elem_id": "answer", "elem_classes": "answer"}
+MOSTSHOWN = 10  # labels with bars
+COLORS = ["#4f46e5", "#dc2626", "#15803d", "#b45309", "#9333ea", "#0e7490", "#c2410c", "#be185d"]
+CSS = """
+.answer .bar { height: 10px; border-radius: 5px; }
+.answer .confidence-set { font-family: inherit; }
+.answer .textfield { font-size: 1.1em; line-height: 2.2; }
+"""
 
 
 def make_page(predictor: Predictor, batcher: Batcher, limits: Limits) -> gr.Blocks:
@@ -46,18 +62,21 @@ def make_page(predictor: Predictor, batcher: Batcher, limits: Limits) -> gr.Bloc
     outputs = _outputs(predictor)
 
     def answer(*values: str) -> Any:
-        row = {
-            name: json.loads(value) if name == "choices" else value
-            for name, value in zip(columns, values, strict=True)
-        }
+        row = dict(zip(columns, values, strict=True))
+        for name, value in row.items():
+            if not value.strip():
+                what = f"비어 있는 칸: {TITLES.get(name, name)}"
+                raise gr.Error(what, title="입력", print_exception=False)
         try:
             checked_rows([row], limits)
+            (one,) = batcher.submit([row]).result()
         except HTTPException as error:
             raise gr.Error(str(error.detail), print_exception=False) from None
-        (one,) = batcher.submit([row]).result()
+        except queue.Full:
+            raise gr.Error("잠시 뒤에 다시 눌러 주세요.", print_exception=False) from None
         if one.error is not None:
             raise gr.Error(one.error.what, print_exception=False)
-        shown = _SHOWN[predictor.kind](one.content, row)
+        shown = SHOWN[predictor.kind](one.content, row)
         return (*shown, json.dumps(one.content, ensure_ascii=False, indent=1))
 
     with gr.Blocks(title=f"ke_t5 · {task.name}", analytics_enabled=False) as page:
@@ -70,8 +89,9 @@ def make_page(predictor: Predictor, batcher: Batcher, limits: Limits) -> gr.Bloc
                 made = [make() for make in outputs]
                 with gr.Accordion("JSON", open=False):
                     made.append(gr.Code(language="json", show_label=False))
-        if all(name in EXAMPLES for name in columns):
-            gr.Examples([[EXAMPLES[name] for name in columns]], fields, label="예")
+        texts = OF_CHOICES if predictor.kind == "choice" else EXAMPLES
+        if all(name in texts for name in columns):
+            gr.Examples([[texts[name] for name in columns]], fields, label="예")
         events = [button.click, *(field.submit for field in fields)]
         gr.on(events, answer, fields, made, api_visibility="private", show_progress="minimal")
     return page
@@ -88,17 +108,31 @@ def _field(name: str) -> gr.Textbox:
 
 
 def _label() -> gr.Label:
-    return gr.Label(label="레이블", num_top_classes=MOST_SHOWN, elem_id="answer")
+    return gr.Label(label="레이블", num_top_classes=MOSTSHOWN, **ANSWER)
 
 
-def _marked() -> gr.HighlightedText:
-    return gr.HighlightedText(
-        label="글", show_legend=True, elem_id="answer", combine_adjacent=False
+def _choice() -> gr.Label:
+    return gr.Label(label="고른 것", **ANSWER)
+
+
+def _probabilities() -> gr.Label:
+    return gr.Label(
+        label="확률", num_top_classes=MOSTSHOWN, show_heading=False, elem_classes="answer"
     )
 
 
-def _words() -> gr.Textbox:
-    return gr.Textbox(label="답", lines=3, elem_id="answer", interactive=False)
+def _marked(labels: Sequence[str]) -> gr.HighlightedText:
+    """A text with its entities; each label has its colour, whatever else a text has."""
+    colors = dict(zip(labels, itertools.cycle(COLORS), strict=False))
+    return gr.HighlightedText(label="표시한 글", color_map=colors, combine_adjacent=False, **ANSWER)
+
+
+def _passage() -> gr.HighlightedText:
+    return gr.HighlightedText(label="지문", color_map={"답": COLORS[0]}, elem_classes="answer")
+
+
+def _words(label: str = "답") -> gr.Textbox:
+    return gr.Textbox(label=label, lines=2, elem_id="answer", interactive=False)
 
 
 def _tree() -> gr.Dataframe:
@@ -110,9 +144,14 @@ def _outputs(predictor: Predictor) -> list[Callable[[], Any]]:
     """What makes the fields of an answer."""
     is_passage = predictor.kind == "answer" and "context" in predictor.task.input_columns
     if predictor.kind == "answer":
-        return [_words, _marked] if is_passage else [_words, lambda: gr.State(None)]
+        return [_words, _passage] if is_passage else [_words, lambda: gr.State(None)]
+    if predictor.kind == "labels":
+        return [partial(_words, "레이블"), _probabilities]
+    tags = predictor.task.labels or ()
+    labels = dict.fromkeys(tag.partition("-")[2] for tag in tags if "-" in tag)
     makers: dict[str, Callable[[], Any]] = {
-        "label": _label, "labels": _label, "choice": _label, "entities": _marked, "tree": _tree,
+        "label": _label, "choice": _choice, "entities": partial(_marked, list(labels)),
+        "tree": _tree,
     }  # fmt: skip
     return [makers.get(predictor.kind, _words)]
 
@@ -122,13 +161,15 @@ def _show_label(content: Content, row: Content) -> tuple:
 
 
 def _show_labels(content: Content, row: Content) -> tuple:
-    return (content.get("probabilities") or dict.fromkeys(content["labels"] or ["-"], 1.0),)
+    named = ", ".join(content["labels"] or ()) or "(해당하는 레이블이 없습니다)"
+    return named, content.get("probabilities") or dict.fromkeys(content["labels"] or (), 1.0)
 
 
 def _show_choice(content: Content, row: Content) -> tuple:
-    names = [f"{i + 1}" for i in range(len(content.get("probabilities", ())))]
-    shown = dict(zip(names, content.get("probabilities", ()), strict=True))
-    return (shown or {str(content["choice"]): 1.0},)
+    scores = content.get("probabilities", ())
+    texts = list(row.values())[-len(scores) :]  # the last fields are the choices
+    numbered = (f"{i}. {text}" for i, text in enumerate(texts, 1))
+    return (dict(zip(numbered, scores, strict=True)) or {str(content["choice"]): 1.0},)
 
 
 def _show_entities(content: Content, row: Content) -> tuple:
@@ -158,7 +199,7 @@ def _show_text(content: Content, row: Content) -> tuple:
     return (str(content.get("value", content.get("text"))),)
 
 
-_SHOWN: dict[str, Callable[[Content, Content], tuple]] = {
+SHOWN: dict[str, Callable[[Content, Content], tuple]] = {
     "label": _show_label, "labels": _show_labels, "choice": _show_choice, "value": _show_text,
     "entities": _show_entities, "answer": _show_answer, "tree": _show_tree, "state": _show_text,
     "text": _show_text,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ke_t5.composition import compose
 from ke_t5.errors import Exit, UserError
+from ke_t5.forms import FORMS
 from ke_t5.own_data import own_data_of
+from ke_t5.own_data.columns import numbered_choices
 from ke_t5.own_data.rows import choice_columns
 from ke_t5.pipe.task import Task
 from ke_t5.task import checks
@@ -17,6 +20,7 @@ from ke_t5.task.text import RELATION_COLUMNS
 Row = Mapping[str, Any]
 FIX = "fix that row or leave it out"
 ROLES = ("user", "sys")  # of a dialogue's turns, in turn
+CHOICES = "choices"  # a column with a list of them
 
 
 def columns_of(task: Task) -> tuple[str, ...]:
@@ -41,13 +45,37 @@ def unlabelled(task: Task, row: Row) -> dict[str, Any]:
 
 
 def _renamed(task: Task, row: Row) -> Row:
-    """The row, with the columns of the user's own training file under the task's names too."""
-    own = own_data_of(task)
-    if own is None:
-        return row
-    names = {**own.columns, **choice_columns(own)}
+    """The row, with columns of other names under the task's names too."""
+    names = other_names(task, row)
     ours = {name: row[theirs] for name, theirs in names.items() if theirs in row}
-    return {**ours, **row}
+    return {**ours, **_listed_choices(task, row), **row}
+
+
+def other_names(task: Task, known: Iterable[str]) -> dict[str, str]:
+    """The task's columns -> how the user's own training file calls them; choices also by number, as
+    `alternative_1` and `보기 1`, if there are as many."""
+    own = own_data_of(task)
+    trained_on = {**own.columns, **choice_columns(own)} if own else {}
+    wanted, numbered = choices_of(task), numbered_choices(map(str, known))
+    by_number = dict(zip(wanted, numbered, strict=True)) if len(wanted) == len(numbered) else {}
+    return {**by_number, **{name: theirs for name, theirs in trained_on.items() if theirs}}
+
+
+def choices_of(task: Task) -> tuple[str, ...]:
+    """The task's columns with its choices; () for another task."""
+    if FORMS[task.form].answers == "choice" and task.labels is not None:
+        return task.input_columns[-len(task.labels) :]
+    return tuple(name for name in task.input_columns if re.fullmatch(r"choice\d", name))
+
+
+def _listed_choices(task: Task, row: Row) -> dict[str, str]:
+    wanted = choices_of(task)
+    if not wanted or CHOICES not in row or wanted[0] in row:
+        return {}
+    texts = _from_json(row[CHOICES])
+    if not isinstance(texts, list) or len(texts) != len(wanted):
+        raise _wrong(f"column 'choices' contains {texts!r:.40}, expected {len(wanted)} texts")
+    return dict(zip(wanted, texts, strict=True))
 
 
 def _no_label(task: Task) -> dict[str, None]:

@@ -29,7 +29,7 @@ def main(flags: Namespace) -> None:
         from gradio.themes import Soft
 
         from ke_t5.serving.batcher import Batcher
-        from ke_t5.serving.page import FONTS, make_page
+        from ke_t5.serving.page import CSS, FONTS, make_page
         from ke_t5.serving.server import Limits, make_app
 
         limits = Limits(flags.max_rows, flags.max_characters, flags.rate)
@@ -38,7 +38,7 @@ def main(flags: Namespace) -> None:
         theme = Soft(font=FONTS, font_mono=["monospace"])
         page = make_page(predictor, batcher, limits)
         app = gradio.mount_gradio_app(
-            app, page, path="/", theme=theme, footer_links=[], show_error=True
+            app, page, path="/", theme=theme, css=CSS, footer_links=[], show_error=True
         )
         host, port = listener.getsockname()[:2]
         if flags.host not in ("127.0.0.1", "::1", "localhost"):
@@ -47,7 +47,10 @@ def main(flags: Namespace) -> None:
         settings = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=PAGE_SECONDS, server_header=False
         )
-        uvicorn.Server(settings).run([listener])
+        try:
+            uvicorn.Server(settings).run([listener])
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"the server on port {port} is closed") from None
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

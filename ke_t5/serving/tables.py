@@ -11,9 +11,9 @@ from typing import Any
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.files import plain
-from ke_t5.own_data import own_data_of
 from ke_t5.pipe.task import Task
 from ke_t5.readers.table_files import TEXT_COLUMN
+from ke_t5.serving.rows import CHOICES, choices_of, other_names
 
 Row = Mapping[str, Any]
 
@@ -40,8 +40,7 @@ def columns_for(
     wanted = task.input_columns
     if not wanted:
         return {name: name for name in known}
-    own = own_data_of(task)
-    trained_on = dict(own.columns) if own else {}
+    trained_on = other_names(task, known)
     asked = dict(zip(wanted, (text, text_pair), strict=False))
     flags = dict(zip(wanted, ("--text_column", "--text_pair_column"), strict=False))
     found: dict[str, str] = {}
@@ -53,6 +52,9 @@ def columns_for(
         column = next((one for one in candidates if one is not None and one in known), None)
         if column is None and len(wanted) == 1 and (len(known) == 1 or TEXT_COLUMN in known):
             column = known[0] if len(known) == 1 else TEXT_COLUMN
+        if column is None and name in choices_of(task) and CHOICES in known:
+            found[CHOICES] = CHOICES
+            continue
         if column is None:
             what = f"there is no column {trained_on.get(name, name)!r} among {', '.join(known):.60}"
             fix = f"name it with {flags[name]}" if name in flags else "rename the column"

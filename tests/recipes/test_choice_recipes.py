@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from support.recipe_runs import run_folder, scores, state_files, test, train
 
+from ke_t5.commands import predict
+from ke_t5.errors import UserError
 from ke_t5.serving.loading import load_predictor
 
 RUN = ("--task", "kobest_copa", "--sample", "--batch_size", 4, "--train_split", "train[:32]")
@@ -61,6 +63,27 @@ def test_a_predictor_names_the_choice_and_its_text(choice_run):
     assert content["text"] == choices[f"choice{content['choice']}"]
     assert content["score"] == max(content["probabilities"])
     assert sum(content["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_choices_are_numbered_columns_or_a_list(choice_run, tmp_path):
+    folder = run_folder(choice_run[0]) / "hf"
+    predictor, texts = load_predictor(folder), ["우산을 썼다.", "집에 갔다."]
+    row = {"premise": "비가 왔다.", "question": "결과"}
+    stems = ("choice{}", "alternative_{}", "{}", "보기 {}")
+    names = [(stem.format(1), stem.format(2)) for stem in stems]
+    spellings = [dict(zip(pair, texts, strict=True)) for pair in names]
+    spellings += [{"choices": texts}, {"choices": json.dumps(texts)}]
+    first, *others = predictor([{**row, **spelling} for spelling in spellings])
+    assert others == [first] * 5
+    for spelling in (spellings[1], spellings[4]):
+        file, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+        file.write_text(json.dumps({**row, **spelling}), encoding="utf-8")
+        words = ["--hf_path", str(folder), "--input", str(file), "--output", str(output)]
+        predict.main(predict.parser().parse_args(words))
+        assert json.loads(output.read_text(encoding="utf-8"))["prediction"] == first.content
+    for wrong in (texts[:1], "둘", 3):
+        with pytest.raises(UserError, match=r"column 'choices' contains .*, expected 2 texts"):
+            list(predictor([{**row, "choices": wrong}]))
 
 
 def test_the_code_of_its_card_runs(choice_run, capsys):

@@ -8,6 +8,7 @@ import re
 import pytest
 from support.recipe_runs import run_folder, scores, test, train
 
+from ke_t5.serving.loading import load_predictor
 from ke_t5.task.labels import KMHAS
 
 KMHAS_RUN = ("--task", "kmhas", "--sample", "--batch_size", 4, "--train_split", "train[:32]")
@@ -47,6 +48,15 @@ def test_its_export_scores_as_the_checkpoint_does(kmhas_run, cache_dir):
     test(*words, output=kmhas_run, cache=cache_dir)
     found = scores(kmhas_run, "kmhas__validation_25___hf")["scores"]
     assert found == scores(kmhas_run, "validation_25_")["scores"]
+
+
+def test_a_predictor_says_every_label_that_is_likely(kmhas_run):
+    predictor = load_predictor(run_folder(kmhas_run) / "hf")
+    contents = [one.content for one in predictor([{"text": "정말 별로다"}, {"text": "좋아요"}])]
+    for content in contents:
+        shares = content["probabilities"]
+        assert tuple(shares) == KMHAS.names
+        assert content["labels"] == [name for name in KMHAS.names if shares[name] >= 0.5]
 
 
 def test_the_code_of_its_card_runs(kmhas_run, capsys):

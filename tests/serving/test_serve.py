@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -77,6 +78,21 @@ def test_it_answers_refuses_and_stops(server, models):
     assert "/predict" in client.get("/openapi.json").json()["paths"]
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == Exit.STOPPED
+    last = process.stderr.read().splitlines()[-1]
+    assert re.fullmatch(r"stopped: the server on port \d+ is closed", last)
+
+
+def test_choices_are_shown_with_their_texts_and_label_sets_with_their_names():
+    from ke_t5.serving.page import SHOWN
+
+    row = {"premise": "비가 왔다.", "choice1": "젖었다.", "choice2": "말랐다."}
+    content = {"choice": 1, "text": "젖었다.", "score": 0.7, "probabilities": [0.7, 0.3]}
+    assert SHOWN["choice"](content, row) == ({"1. 젖었다.": 0.7, "2. 말랐다.": 0.3},)
+    shares = {"성차별": 0.9, "인종차별": 0.6, "없음": 0.1}
+    content = {"labels": ["성차별", "인종차별"], "probabilities": shares}
+    assert SHOWN["labels"](content, row) == ("성차별, 인종차별", shares)
+    none = {"labels": [], "probabilities": shares}
+    assert SHOWN["labels"](none, row) == ("(해당하는 레이블이 없습니다)", shares)
 
 
 def run(*words):
