@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,8 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("gradio")
 
 TITLE = "축구 대표팀 승리"
+CHROMIUM = """headless no-sandbox disable-gpu no-first-run no-proxy-server disable-sync
+    disable-background-networking disable-component-update""".split()
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,44 @@ def server(models):
         yield client, process
     process.kill()
     process.communicate()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium, which fetches nothing of its own."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium or chromedriver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in CHROMIUM:
+        options.add_argument(f"--{word}")
+    options.add_argument(f"--user-data-dir={tmp_path}")
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    browser.implicitly_wait(30)
+    yield browser
+    browser.quit()
+
+
+def test_the_page_shows_the_label_of_what_is_typed(server, models, browser):
+    client, _ = server
+    (expected,) = load_predictor(models.export("klue_tc"))([{"title": TITLE}])
+    browser.get(str(client.base_url))
+    button = browser.find_element("css selector", "button#predict")
+    button.click()
+    error = browser.find_element("css selector", ".toast-body")
+    assert "비어 있는 칸: 제목" in error.get_attribute("textContent")  # it fades in
+    browser.find_element("css selector", "#field-title textarea").send_keys(TITLE)
+    button.click()
+    label = browser.find_element("css selector", "#answer [data-testid=label-output-value]")
+    assert label.text == expected.content["label"]
+    shares = browser.find_element("css selector", "#answer").text.splitlines()
+    for name, share in expected.content["probabilities"].items():
+        assert shares[shares.index(name, 2) + 1] == f"{share:.0%}"
+    fetched = browser.execute_script("return performance.getEntries().map(one => one.name)")
+    hosts = {httpx.URL(name).host for name in fetched if name.startswith("http")}
+    assert hosts == {"127.0.0.1"}
 
 
 def test_it_answers_refuses_and_stops(server, models):
