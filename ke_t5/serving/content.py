@@ -9,6 +9,7 @@ from typing import Any
 
 from ke_t5.forms import FORMS
 from ke_t5.pipe.task import Task
+from ke_t5.serving.rows import choices_of
 from ke_t5.task import decoders, spans, text
 
 Content = dict[str, Any]
@@ -38,7 +39,8 @@ def kind_of(task: Task) -> str:
     read = getattr(task.decode, "keywords", {}).get("read")
     while isinstance(read, functools.partial):
         read = read.func
-    return _READERS.get(read, "text") if read is not None else "text"
+    kind = _READERS.get(read, "text") if read is not None else "text"
+    return "choice" if kind == "label" and choices_of(task) else kind
 
 
 def content_of(

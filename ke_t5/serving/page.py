@@ -16,6 +16,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 from fastapi import HTTPException
 
+from ke_t5.forms import FORMS
 from ke_t5.serving.batcher import Batcher
 from ke_t5.serving.predictor import Predictor
 from ke_t5.serving.server import Limits, checked_rows
@@ -47,7 +48,8 @@ OF_CHOICES = {
     "choice3": "밥을 먹었다.", "choice4": "문을 닫았다.",
 }  # fmt: skip
 ANSWER: dict[str, Any] = {"elem_id": "answer", "elem_classes": "answer"}
-MOSTSHOWN = 10  # labels with bars
+MOST_SHOWN = 10  # labels with bars
+UNREADABLE = "(모델이 쓴 것이 답이 아닙니다)"
 COLORS = ["#4f46e5", "#dc2626", "#15803d", "#b45309", "#9333ea", "#0e7490", "#c2410c", "#be185d"]
 CSS = """
 .answer .bar { height: 10px; border-radius: 5px; }
@@ -108,7 +110,7 @@ def _field(name: str) -> gr.Textbox:
 
 
 def _label() -> gr.Label:
-    return gr.Label(label="레이블", num_top_classes=MOSTSHOWN, **ANSWER)
+    return gr.Label(label="레이블", num_top_classes=MOST_SHOWN, **ANSWER)
 
 
 def _choice() -> gr.Label:
@@ -117,7 +119,7 @@ def _choice() -> gr.Label:
 
 def _probabilities() -> gr.Label:
     return gr.Label(
-        label="확률", num_top_classes=MOSTSHOWN, show_heading=False, elem_classes="answer"
+        label="확률", num_top_classes=MOST_SHOWN, show_heading=False, elem_classes="answer"
     )
 
 
@@ -146,7 +148,9 @@ def _outputs(predictor: Predictor) -> list[Callable[[], Any]]:
     if predictor.kind == "answer":
         return [_words, _passage] if is_passage else [_words, lambda: gr.State(None)]
     if predictor.kind == "labels":
-        return [partial(_words, "레이블"), _probabilities]
+        is_written = FORMS[predictor.task.form].generates
+        bars = (lambda: gr.State(None)) if is_written else _probabilities
+        return [partial(_words, "레이블"), bars]
     tags = predictor.task.labels or ()
     labels = dict.fromkeys(tag.partition("-")[2] for tag in tags if "-" in tag)
     makers: dict[str, Callable[[], Any]] = {
@@ -157,19 +161,23 @@ def _outputs(predictor: Predictor) -> list[Callable[[], Any]]:
 
 
 def _show_label(content: Content, row: Content) -> tuple:
-    return (content.get("probabilities") or {str(content["label"]): 1.0},)
+    return (content.get("probabilities") or content["label"] or UNREADABLE,)
 
 
 def _show_labels(content: Content, row: Content) -> tuple:
-    named = ", ".join(content["labels"] or ()) or "(해당하는 레이블이 없습니다)"
-    return named, content.get("probabilities") or dict.fromkeys(content["labels"] or (), 1.0)
+    if content["labels"] is None:
+        return UNREADABLE, None
+    named = ", ".join(content["labels"]) or "(해당하는 레이블이 없습니다)"
+    return named, content.get("probabilities")
 
 
 def _show_choice(content: Content, row: Content) -> tuple:
-    scores = content.get("probabilities", ())
+    scores, number = content.get("probabilities", ()), content["choice"]
+    if not scores:
+        return (UNREADABLE if number is None else f"{number}. {row[f'choice{number}']}",)
     texts = list(row.values())[-len(scores) :]  # the last fields are the choices
     numbered = (f"{i}. {text}" for i, text in enumerate(texts, 1))
-    return (dict(zip(numbered, scores, strict=True)) or {str(content["choice"]): 1.0},)
+    return (dict(zip(numbered, scores, strict=True)),)
 
 
 def _show_entities(content: Content, row: Content) -> tuple:

@@ -16,6 +16,7 @@ from support.processes import ROOT, free_port
 
 from ke_t5.commands import serve
 from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import get_task
 from ke_t5.serving.loading import load_predictor
 
 httpx = pytest.importorskip("httpx")
@@ -124,7 +125,7 @@ def test_it_answers_refuses_and_stops(server, models):
 
 
 def test_choices_are_shown_with_their_texts_and_label_sets_with_their_names():
-    from ke_t5.serving.page import SHOWN
+    from ke_t5.serving.page import SHOWN, UNREADABLE
 
     row = {"premise": "비가 왔다.", "choice1": "젖었다.", "choice2": "말랐다."}
     content = {"choice": 1, "text": "젖었다.", "score": 0.7, "probabilities": [0.7, 0.3]}
@@ -134,6 +135,23 @@ def test_choices_are_shown_with_their_texts_and_label_sets_with_their_names():
     assert SHOWN["labels"](content, row) == ("성차별, 인종차별", shares)
     none = {"labels": [], "probabilities": shares}
     assert SHOWN["labels"](none, row) == ("(해당하는 레이블이 없습니다)", shares)
+    # What a model has written has no bars, and may be no answer.
+    assert SHOWN["choice"]({"choice": 2}, row) == ("2. 말랐다.",)
+    assert SHOWN["labels"]({"labels": ["성차별"]}, row) == ("성차별", None)
+    assert SHOWN["label"]({"label": "세계"}, row) == ("세계",)
+    assert SHOWN["choice"]({"choice": None}, row) == SHOWN["label"]({"label": None}, row)
+    assert SHOWN["labels"]({"labels": None}, row) == (UNREADABLE, None)
+
+
+def test_a_choice_that_is_written_is_a_choice():
+    from ke_t5.serving.content import content_of, kind_of
+
+    task = get_task("kobest_copa_gen")
+    assert kind_of(task) == "choice" and kind_of(get_task("klue_tc_gen")) == "label"
+    assert kind_of(get_task("kmhas_gen")) == "labels"
+    line = {"prediction": "2", "sequences": ["2"]}
+    assert content_of(task, {}, line) == {"choice": 2, "text": "2"}
+    assert content_of(task, {}, {**line, "prediction": None})["choice"] is None
 
 
 def run(*words):
