@@ -237,7 +237,8 @@ def task_rows(name: str) -> list[tuple[list[str], list[str]]]:
 def test_it_lists_every_task_once(name):
     listed = [task for tasks, _ in task_rows(name) for task in tasks]
     assert sorted(listed) == TaskRegistry.names()
-    assert re.search(rf"\b{len(listed)}", text_of(name)), "the number in the first lines"
+    first_lines = (ROOT / name).read_text(encoding="utf-8").partition("## ")[0]
+    assert re.search(rf"\b{len(listed)}", first_lines)
 
 
 @both
