@@ -83,7 +83,7 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
         raise UserError(
             f"starts {place.size} processes but does not say {', '.join(missing)}",
             place.launcher,
-            f"type: {torchrun_line(environment, place)} (or set MASTER_ADDR and MASTER_PORT)",
+            f"type: {torchrun_line(environment, place)} (or set these)",
         )
     environment["LOCAL_RANK"] = str(place.local_rank)
     environment["LOCAL_WORLD_SIZE"] = str(place.local_size)
