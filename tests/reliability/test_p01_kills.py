@@ -44,7 +44,7 @@ ALONE = (
     "run.before_record", "log.after_write:2", "checkpoint.written_1:3", "checkpoint.written_99:3",
     "export.after_rename",
 )  # fmt: skip
-FEW = ("train.after_optimizer:3", "results.before_rename", "checkpoint.before_rename:2")
+FEW = ("results.before_rename", "checkpoint.before_rename:2")
 SETUPS = [(kind, ranks) for kind in KINDS for ranks in (1, 2)]
 NUM_KILLS, MOST_KILLS = 204, 5  # random ones in all, and of one run
 

@@ -219,6 +219,7 @@ def whole_run(tmp_path_factory, cache_dir):
     return last_weights(output)
 
 
+@pytest.mark.full
 def test_another_global_batch_is_refused_or_accepted_and_remembered(tmp_path, cache_dir):
     run_command(1, 16, tmp_path, cache_dir, "--max_steps", 1)
     done = run_command(2, 16, tmp_path, cache_dir, "--resume", "true")
