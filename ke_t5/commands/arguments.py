@@ -83,6 +83,14 @@ class ScriptParser(Parser):
         return self._read(args, launches=True)
 
 
+def add_module_import(words: argparse._ActionsContainer, what: str) -> None:
+    """Adds `--module_import`, for a user's module with `what`."""
+    words.add_argument(
+        "--module_import", metavar="MODULE", action="append", default=[],
+        help=f"your module with {what}, in the current folder; may be repeated",
+    )  # fmt: skip
+
+
 def typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
     """For `type=`: a reader such as those of `ke_t5.config.flags`, which raises ValueError with
     what is wrong and the fix: `typed(whole(1))`."""

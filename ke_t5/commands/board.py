@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ke_t5.commands.arguments import Parser, typed
+from ke_t5.commands.arguments import Parser, add_module_import, typed
 from ke_t5.config.flags import path
 
 DESCRIPTION = """Collects the scores of runs into one table of models and tasks.
@@ -20,10 +20,7 @@ def parser() -> ArgumentParser:
     words.add_argument("runs", metavar="RUN", nargs="+", type=typed(path))
     words.add_argument("--html", metavar="FILE", type=typed(path), help="writes a page")
     words.add_argument("--markdown", metavar="FILE", type=typed(path), help="writes Markdown")
-    words.add_argument(
-        "--module_import", metavar="MODULE", action="append", default=[],
-        help="your module with the task, in the current folder; may be repeated",
-    )  # fmt: skip
+    add_module_import(words, "the task")
     return words
 
 

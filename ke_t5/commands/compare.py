@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ke_t5.commands.arguments import Parser, typed
+from ke_t5.commands.arguments import Parser, add_module_import, typed
 from ke_t5.config.flags import path, text
 
 DESCRIPTION = """Compares two models on the rows that both were tested on.
@@ -23,10 +23,7 @@ def parser() -> ArgumentParser:
     words.add_argument("--task", type=typed(text), help="of predictions without a scores.json")
     words.add_argument("--json", action="store_true", help="JSON instead of text")
     words.add_argument("--html", metavar="FILE", type=typed(path), help="writes a page")
-    words.add_argument(
-        "--module_import", metavar="MODULE", action="append", default=[],
-        help="your module with the task, in the current folder; may be repeated",
-    )  # fmt: skip
+    add_module_import(words, "the task")
     return words
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ke_t5.commands.arguments import Parser, typed
+from ke_t5.commands.arguments import Parser, add_module_import, typed
 from ke_t5.config.flags import path, repository, resume, text
 from ke_t5.errors import UserError
 
@@ -33,10 +33,7 @@ def parser() -> ArgumentParser:
         "--task", metavar="NAME", type=typed(text), help="(default: the one it was trained on)"
     )
     words.add_argument("--model_name", metavar="CLASS", type=typed(text), help="if it is your own")
-    words.add_argument(
-        "--module_import", metavar="MODULE", action="append", default=[],
-        help="your module with the task or the class, in the current folder; may be repeated",
-    )  # fmt: skip
+    add_module_import(words, "the task or the class")
     words.add_argument(
         "--safetensors_dtype", choices=("fp32", "bf16", "fp16"),
         help="of the weights (default: as they are)",

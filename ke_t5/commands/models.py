@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ke_t5.commands.arguments import Parser, typed
+from ke_t5.commands.arguments import Parser, add_module_import, typed
 from ke_t5.config.flags import path
 from ke_t5.errors import UserError
 from ke_t5.forms import FORMS, MODEL_FORMS
@@ -30,10 +30,7 @@ def parser() -> ArgumentParser:
         "name", nargs="?", metavar="NAME|DIR", type=typed(path), help="hub name or folder"
     )
     words.add_argument("--form", choices=sorted(FORMS), help="only this form")
-    words.add_argument(
-        "--module_import", metavar="MODULE", action="append", default=[],
-        help="your module with models, in the current folder; may be repeated",
-    )  # fmt: skip
+    add_module_import(words, "models")
     return words
 
 

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from ke_t5.commands.arguments import Parser, typed
+from ke_t5.commands.arguments import Parser, add_module_import, typed
 from ke_t5.config.flags import path
 from ke_t5.errors import UserError
 from ke_t5.forms import FORMS
@@ -25,10 +25,7 @@ def parser() -> ArgumentParser:
     words.add_argument(
         "--hf_data_dir", metavar="DIR", type=typed(path), help="raw releases (./data)"
     )
-    words.add_argument(
-        "--module_import", metavar="MODULE", action="append", default=[],
-        help="your module with tasks, in the current folder; may be repeated",
-    )  # fmt: skip
+    add_module_import(words, "tasks")
     words.add_argument("--json", action="store_true", help="JSON lines instead of a table")
     return words
 

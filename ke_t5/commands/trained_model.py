@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ke_t5.commands.arguments import typed
+from ke_t5.commands.arguments import add_module_import, typed
 from ke_t5.config.flags import path, resume, text, whole
 from ke_t5.errors import UserError
 
@@ -25,10 +25,7 @@ def add_model_flags(words: ArgumentParser) -> None:
         help="(default: the one that the model was trained on)",
     )  # fmt: skip
     model.add_argument("--model_name", metavar="CLASS", type=typed(text), help="if it is your own")
-    model.add_argument(
-        "--module_import", metavar="MODULE", action="append", default=[],
-        help="your module with the task or the class, in the current folder; may be repeated",
-    )  # fmt: skip
+    add_module_import(model, "the task or the class")
     model.add_argument("--device", type=typed(text), help="cpu, cuda, cuda:1 (default: a GPU)")
     model.add_argument(
         "--precision", choices=PRECISIONS, default="auto",
