@@ -136,6 +136,8 @@ def report_failure(error: BaseException, *, debug: bool = False) -> tuple[Ending
 
     The first one prints the line and writes error.json; every process passes it to torchrun.
     """
+    if stops.has_interrupted() and _follows_from_a_stop(error):
+        error = _caused_by(KeyboardInterrupt(), error)
     if isinstance(error, (KeyboardInterrupt, Stopped)):
         # A launcher that has lost a process asks the others to stop.
         error = heartbeat.gone_process() or error
@@ -171,6 +173,21 @@ def report_failure(error: BaseException, *, debug: bool = False) -> tuple[Ending
         details = {"py_callstack": first.line, "timestamp": str(int(time.time()))}
         _write_json(Path(path), {"message": {"message": first.line, "extraInfo": details}})
     return first, is_first
+
+
+def _follows_from_a_stop(error: BaseException) -> bool:
+    """Whether the stop that has interrupted the process is behind an error."""
+    if not isinstance(error, (UserError, Stopped)):
+        return True  # C++ may have dropped the cause
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, KeyboardInterrupt):
+        inner = inner.__cause__ or inner.__context__
+    return inner is not None and not isinstance(error, Stopped)
+
+
+def _caused_by(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
 
 
 def ending_of(error: BaseException) -> Ending:

@@ -31,6 +31,7 @@ class _State:
     """What this process knows of stop signals."""
 
     noted_at: float | None = None
+    has_interrupted = False  # a KeyboardInterrupt of ours is, or was, on its way
     is_postponed = False
     is_listening = False
     is_over = False  # the process is ending anyway
@@ -44,7 +45,14 @@ def requested() -> bool:
 def check() -> None:
     """Raises KeyboardInterrupt if the process was asked to stop, and is not about to end."""
     if requested() and not _State.is_over:
+        _State.has_interrupted = True
         raise KeyboardInterrupt
+
+
+def has_interrupted() -> bool:
+    """Whether a stop has raised KeyboardInterrupt, which others may have made an error of theirs:
+    an import that is interrupted, or C++ that calls Python."""
+    return _State.has_interrupted
 
 
 def ending() -> None:
@@ -91,7 +99,7 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
-        _State.is_listening, _State.noted_at = False, None
+        _State.is_listening, _State.noted_at, _State.has_interrupted = False, None, False
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
@@ -103,8 +111,8 @@ def _note(_number: int, _frame: object) -> None:
             os._exit(Exit.STOPPED)
         return
     _State.noted_at = now
-    if not _State.is_postponed and not _State.is_over:
-        raise KeyboardInterrupt
+    if not _State.is_postponed:
+        check()
 
 
 def end_overdue(end: Callable[[], None]) -> None:

@@ -151,6 +151,23 @@ def test_stopped(body, line, tmp_path):
     assert (record["code"], record["traceback_file"]) == (Exit.STOPPED, None)
 
 
+@pytest.mark.parametrize(
+    "error", ["RuntimeError('from C++')", "UserError('its import fails', 'a.py', 'fix it')"]
+)
+def test_an_error_that_an_interruption_becomes_is_a_stop(error, tmp_path):
+    body = f"""
+    import os, signal
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    except KeyboardInterrupt:
+        raise {error}
+    """
+    code, told = ended(started(body, tmp_path))
+    assert code == Exit.STOPPED
+    assert told.startswith("stopped: interrupted; ")
+
+
 def test_an_old_error_json_goes_when_the_folder_is_announced(tmp_path):
     (tmp_path / "error.json").touch()
     failure.announce_run_folder(tmp_path)

@@ -172,6 +172,7 @@ def test_a_full_disk_under_the_output_is_told(tmp_path):
 def test_a_process_that_reports_its_end_is_not_interrupted(monkeypatch):
     monkeypatch.setattr(stops._State, "noted_at", 1.0)
     monkeypatch.setattr(stops._State, "is_over", False)
+    monkeypatch.setattr(stops._State, "has_interrupted", False)
     with pytest.raises(KeyboardInterrupt):
         stops.check()
     stops.ending()

@@ -71,8 +71,12 @@ def check_splits(config: RunConfig) -> None:
 def check_output(config: RunConfig) -> None:
     """Raises UserError if the run's folder cannot be written to; leaves nothing behind."""
     is_elsewhere = config.resume is not None and config.resume.path is not None
-    if launched_rank() == 0 and not is_elsewhere:
+    if is_elsewhere:
+        return
+    if launched_rank() == 0:
         config.run.check_writable(keep=False)
+    else:  # the same fault is found first, so the launch reports one fault, whoever is faster
+        config.run.check_permission()
 
 
 def check_rows(config: RunConfig, *purposes: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 import re
 from argparse import Namespace
 from contextlib import suppress
@@ -78,6 +80,18 @@ def check_can_write(path: Path, *, where: str) -> None:
         for folder in made:
             with suppress(OSError):  # not made, or another process has put something there
                 folder.rmdir()
+
+
+def check_permission(path: Path, *, where: str) -> None:
+    """As `check_can_write`, without trying: for processes that write nothing there."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    code = 0
+    if not existing.is_dir():
+        code = errno.ENOTDIR
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        code = errno.EACCES
+    if code:
+        raise unwritable(OSError(code, os.strerror(code)), where=where)
 
 
 def check_page(file: str | None, *, flag: str = "--html") -> None:
@@ -249,14 +263,21 @@ class RunFolder:
         Args:
             keep: False: what was made is removed again, for a run that may yet fail to start.
         """
-        where = f"--output_dir {self.path}"
         if not keep:
-            check_can_write(self.path, where=where)
+            check_can_write(self.path, where=self._flag)
             return
-        make_folder(self.path, where=where, probe=True)
+        make_folder(self.path, where=self._flag, probe=True)
         for folder in self.path.parents[:3]:  # --output_dir may be new, too
             with suppress(PermissionError):
                 sync_folder(folder)
+
+    def check_permission(self) -> None:
+        """As `check_writable`, without trying."""
+        check_permission(self.path, where=self._flag)
+
+    @property
+    def _flag(self) -> str:
+        return f"--output_dir {self.path}"
 
     def forget_error(self) -> None:
         """Removes an earlier failure's `error.json`."""

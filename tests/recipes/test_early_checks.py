@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import gin
 import pytest
 from support.recipe_runs import test as run_test
@@ -10,6 +12,7 @@ from support.recipe_runs import train
 from ke_t5.errors import UserError
 from ke_t5.recipes import task_splits
 from ke_t5.recipes import train as train_recipe
+from ke_t5.recipes.folders import RunFolder
 
 ADAFACTOR, SGD = (f"get_optimizer.optimizer_cls=@{name}" for name in ("Adafactor", "SGD"))
 RELATIVE = "Adafactor.relative_step=True"
@@ -174,3 +177,15 @@ def test_a_test_knows_it_before_the_data_too(tmp_path, cache_dir, without_data):
     bad = ("--gin_param", "EvaluationHelper.model_fn='forwrd'")
     with pytest.raises(UserError, match="has no method 'forwrd'"):
         run_test(*words, *bad, output=tmp_path, cache=cache_dir)
+
+
+def test_every_process_finds_what_cannot_be_written_to(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    line = r"--output_dir .*: nothing can be written there \(Not a directory\); choose a folder"
+    run = RunFolder(tmp_path / "file" / "model" / "task")
+    for check in (run.check_permission, lambda: run.check_writable(keep=False)):
+        with pytest.raises(UserError, match=line):
+            check()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UserError, match=r"nothing can be written there \(Permission denied\)"):
+        RunFolder(tmp_path / "new" / "task").check_permission()
