@@ -8,8 +8,9 @@ from ke_t5.errors import Exit, UserError
 
 SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
+ORDER, LAID_OUT, BY_WINDOW = "order of the rows", "laid out", "drawn window by window"
 # What the first version did; its checkpoints do not say so.
-EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows"}
+EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows", ORDER: LAID_OUT}
 GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"
 EARLY_STOPPING, MODEL_CODE = "fit.early_stopping", "code of the model"
@@ -47,6 +48,8 @@ def check_unchanged(
                 )
             elif name == WINDOW_UNIT:
                 fix = "batches by tokens have changed since then: start a new run without --resume"
+            elif name == ORDER:
+                fix = "large data has another order since then: start a new run without --resume"
             what = _difference(name, before[name], value)
             raise UserError(what, where, fix, Exit.CHECKPOINT)
 

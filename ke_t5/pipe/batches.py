@@ -3,25 +3,30 @@
 The order is a pure function of (seed, epoch): a permutation (in a mixture, of the examples that
 each member contributes to the epoch) is cut into global batches, and row j of a global batch goes
 to rank j mod R. It depends neither on workers nor on ranks, so a resumed run needs one integer, and
-any number of processes sees the same global batches.
+any number of processes sees the same global batches. Above `LAZY_ABOVE` rows the permutation is not
+laid out but computed where it is asked for (`lazy_order`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import Count, check_values
+from ke_t5.pipe.lazy_order import LazyEpoch, permuted, without
 
 # Rows are sorted by length inside windows of this many batches, and the batches are shuffled. If
 # labels correlate with length, batches of one length contain few labels: windows of 50 cost
 # accuracy, windows of 8 do not (benchmarks/RESULTS_WINDOWS.md). 1 is random order.
 WINDOW_BATCHES = 8
+
+# Rows of an epoch from which on its order is drawn window by window: a layout in memory takes 20
+# bytes a row. Another number would change the order of runs that are resumed.
+LAZY_ABOVE = 1 << 22
 
 # Target lengths are sorted in buckets of this many tokens, so that input lengths are similar too.
 TARGET_BUCKET = 4
@@ -74,8 +79,23 @@ class BatchPlan:
             (num_epochs - begun) * self.num_batches(len(self._earlier_parts))
         )
 
-    def epoch(self, epoch: int) -> list[np.ndarray]:
+    @property
+    def is_lazy(self) -> bool:
+        """Whether epochs are drawn window by window; never by tokens, whose windows depend on all
+        before them."""
+        return self.batch_tokens is None and len(self.input_lengths) > LAZY_ABOVE
+
+    def epoch(self, epoch: int) -> Sequence[np.ndarray]:
         """The positions of each global batch of this epoch, in order."""
+        if self.is_lazy:
+            return LazyEpoch(
+                [self.seed, epoch],
+                self._epoch_rows,
+                self.window,
+                self._parts(epoch),
+                positions=functools.partial(self._lazy_positions, epoch),
+                by_length=self._by_length,
+            )
         if self.batch_tokens is None:
             return self._ordered(epoch)
         if epoch not in self._by_tokens:
@@ -88,7 +108,13 @@ class BatchPlan:
         changed in it."""
         if epoch < len(self._earlier_parts):
             return self._earlier_parts[epoch]
-        return [(self.batch_size, -(-len(self.input_lengths) // self.batch_size))]
+        return [(self.batch_size, -(-self._epoch_rows // self.batch_size))]
+
+    @property
+    def _epoch_rows(self) -> int:
+        if self.is_lazy and self.examples_per_epoch:
+            return sum(per_epoch for _, per_epoch in self.examples_per_epoch)
+        return len(self.input_lengths)
 
     @functools.cached_property
     def _earlier_parts(self) -> list[list[tuple[int, int]]]:
@@ -98,7 +124,7 @@ class BatchPlan:
             while step < end:
                 if not left:
                     epochs.append([])
-                    left = len(self.input_lengths)
+                    left = self._epoch_rows
                 count = min(-(-left // size), end - step)
                 epochs[-1].append((size, count))
                 left, step = max(0, left - count * size), step + count
@@ -118,7 +144,7 @@ class BatchPlan:
                 made += [window[i] for i in generator.permutation(len(window))]
             batches += made[:count]
             if len(parts) > 1:
-                order = _without(order, made[:count])
+                order = without(order, made[:count])
         # The rows of a batch are shuffled too: ranks and micro-batches get similar lengths.
         return [generator.permutation(batch) for batch in batches]
 
@@ -163,6 +189,27 @@ class BatchPlan:
             start += size
         return np.concatenate(positions)
 
+    def _lazy_positions(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """The positions at these places of an epoch before it is shuffled; see `_epoch_positions`,
+        whose passes are permutations of another kind."""
+        if not self.examples_per_epoch:
+            return places
+        sizes, quotas = np.array(self.examples_per_epoch).T
+        starts, ends = np.cumsum(sizes) - sizes, np.cumsum(quotas)
+        owners = np.searchsorted(ends, places, side="right")
+        positions = np.zeros(len(places), dtype=np.int64)
+        for member in np.unique(owners).tolist():
+            size, quota = self.examples_per_epoch[member]
+            is_own = owners == member
+            place = places[is_own] - (ends[member] - quota) + epoch * quota
+            passes = place // size
+            found = np.zeros(len(place), dtype=np.int64)
+            for number in np.unique(passes).tolist():
+                of_pass, key = passes == number, [self.seed, number, member + 1]
+                found[of_pass] = permuted(place[of_pass] % size, size, key)
+            positions[is_own] = starts[member] + found
+        return positions
+
     def _largest_window(self, order: np.ndarray) -> list[np.ndarray]:
         """The batches of the longest head of `order` that makes at most `window` of them.
 
@@ -202,18 +249,6 @@ class BatchPlan:
             batches.append(pool[start:end])
             start = end
         return batches
-
-
-def _without(order: np.ndarray, batches: list[np.ndarray]) -> np.ndarray:
-    """The positions of an order that are in none of the batches; one that comes twice, as in a
-    mixture it may, is left out as often as it is in them."""
-    seen = Counter(np.concatenate(batches).tolist())
-    keep = np.ones(len(order), dtype=bool)
-    for i, position in enumerate(order.tolist()):
-        if seen[position] > 0:
-            seen[position] -= 1
-            keep[i] = False
-    return order[keep]
 
 
 @dataclass(frozen=True)
@@ -264,7 +299,7 @@ def get_batches(
     arguments = {"batch_tokens": batch_tokens, "window": window}
     settings = batch_settings(**{name: x for name, x in arguments.items() if x is not None})
     if target_lengths is None:
-        target_lengths = np.zeros_like(input_lengths)
+        target_lengths = np.broadcast_to(np.int64(0), len(input_lengths))
     tokens = settings.batch_tokens
     total_tokens = None if tokens is None else tokens * num_parts
     size = batch_size * num_parts

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
 from ke_t5.checkpoint.settings import (
+    BY_WINDOW,
     EARLIER_BATCHES,
     EARLY_STOPPING,
     GLOBAL_BATCH,
+    LAID_OUT,
     MODEL_CODE,
+    ORDER,
     SCHEDULE,
     WINDOW,
     WINDOW_UNIT,
@@ -129,6 +132,7 @@ def fixed_settings(
         "get_batches.batch_tokens": plan.batch_tokens,
         WINDOW_UNIT: "rows" if plan.batch_tokens is None else "tokens",
         WINDOW: plan.window,
+        ORDER: BY_WINDOW if plan.is_lazy else LAID_OUT,
         "learning rate": max((rate for rate in rates if rate is not None), default=0),
         **schedule_of(config),
         "model.config": config.model.changes or None,

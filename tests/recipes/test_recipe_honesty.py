@@ -179,6 +179,10 @@ def test_fewer_epochs_than_are_done_only_export(run, cache_dir):
             {"the unit of get_batches.window": "tokens", "get_batches.window": 50},
             "was 'rows' and is 'tokens' now; .* have changed since then: start a new run",
         ),
+        (
+            {"order of the rows": "drawn window by window", "get_batches.window": 50},
+            "was 'laid out' and is .* now; large data has another order since then: start a new",
+        ),
     ],
 )
 def test_a_run_of_an_older_version_keeps_its_windows_or_is_refused(now, message):
