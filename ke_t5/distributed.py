@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ke_t5 import heartbeat, stops
 from ke_t5.errors import Exit, UserError
 from ke_t5.launchers import launched_processes, launched_rank
-from ke_t5.rendezvous import STALL_SECONDS, meet, open_store
+from ke_t5.rendezvous import STALL_SECONDS, identity, meet, open_store
 
 if TYPE_CHECKING:
     import torch
@@ -251,7 +251,7 @@ def _launch() -> tuple[int, int, int]:
 
 
 @contextmanager
-def session(*, stall_timeout: float = STALL_SECONDS, **facts: Any) -> Iterator[Ranks]:
+def session(*, stall_timeout: float | None = None, **facts: Any) -> Iterator[Ranks]:
     """The ranks of this launch; creates the process group, and waits for all ranks at the end.
 
     A stop signal interrupts at once, unless it is postponed (see `stops`).
@@ -260,7 +260,8 @@ def session(*, stall_timeout: float = STALL_SECONDS, **facts: Any) -> Iterator[R
     after an error the other ranks may never join.
 
     Args:
-        stall_timeout: seconds without a sign of life after which a process has stalled.
+        stall_timeout: seconds without a sign of life after which a process has stalled; by default
+            STALL_SECONDS if there are several, and a process alone may take its time.
         facts: what the other processes learn about this one (`Ranks.facts`).
     """
     import torch
@@ -268,12 +269,16 @@ def session(*, stall_timeout: float = STALL_SECONDS, **facts: Any) -> Iterator[R
     size, local_size, local_rank = _launch()
     device = _pick_device(local_rank, local_size)
     # First of all: what follows waits without handling signals, even for a process that failed.
-    store, known = meet(facts, stall_timeout=stall_timeout) if size > 1 else (None, [facts])
+    seconds = stall_timeout or STALL_SECONDS
+    alone = None, [{**facts, **identity()}]
+    store, known = meet(facts, stall_timeout=seconds) if size > 1 else alone
     ranks = Ranks(launched_rank(), size, device, _threads_per_process(local_size), known)
     torch.set_num_threads(ranks.threads)
     with (
         stops.listening(),
-        heartbeat.watching(ranks.rank, known, stall_timeout, _own_connection) as end_watch,
+        heartbeat.watching(
+            ranks.rank, known, stall_timeout, open_store=_own_connection, num_begun=_num_exchanges
+        ) as end_watch,
     ):
         stops.check()
         if size > 1:
@@ -296,6 +301,17 @@ def _join(ranks: Ranks, store: Any) -> None:
         )
         # Objects and agreements are exchanged between the hosts, whatever the gradients use.
         ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
+
+
+def _num_exchanges() -> int:
+    """How many collective operations this process has begun: all processes begin the same ones."""
+    from torch.distributed import distributed_c10d
+
+    try:
+        groups: list[Any] = list(distributed_c10d._world.pg_map)
+        return sum(group._get_sequence_number_for_group() for group in groups)
+    except (AttributeError, RuntimeError):  # another backend, or another torch: then nobody counts
+        return 0
 
 
 def _own_connection() -> Any:

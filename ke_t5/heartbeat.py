@@ -2,8 +2,10 @@
 
 Each process tells the launch's key-value store once a second that it is alive, and in which phase.
 It stalls if it neither gets ahead (`phase`, `beat`) nor uses a core, and does not wait for others
-(`waiting`): so a long preparation, loading or compilation is no stall. Each process judges itself
-and its neighbour; those of one machine also see at once if one of them is gone.
+(`waiting`): so a long preparation, loading or compilation is no stall. In a loop that beats for
+each step or batch (`beating`) it has to get ahead, whether it uses a core or not. One that has
+begun more exchanges than another process waits for that one. Each process judges itself and its
+neighbour; those of one machine also see at once if one of them is gone.
 
 Two threads do this. One talks to the store, which blocks for good if the store's host is
 suspended; the other one judges. Neither touches a GPU.
@@ -16,17 +18,37 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from ke_t5 import processes, stops
 from ke_t5.errors import Exit, UserError
 from ke_t5.launchers import is_store_of_launcher
 from ke_t5.processes import CpuMeter, Idleness, ProcessId
-from ke_t5.rendezvous import FaultElsewhere, gone, stalled
+from ke_t5.rendezvous import STALL_SECONDS, FaultElsewhere, gone, stalled
 
+T = TypeVar("T")
 POLL_SECONDS = 1.0
+
+
+# A step may take so many times the longest one so far, or, the first one, the timeout.
+PATIENCE = 3
+
+
+class _Loop:
+    """Steps or batches: how many have begun, the seconds of the `longest` beat."""
+
+    def __init__(self) -> None:
+        self.num_begun, self.longest, self.at = 0, 0.0, time.monotonic()
+
+    def beat(self) -> None:
+        now = time.monotonic()
+        self.longest, self.at = max(self.longest, now - self.at), now
+
+    def limit(self, timeout: float) -> float:
+        """The seconds in which the next beat has to come; the first step may have to compile."""
+        return max(timeout, PATIENCE * (self.longest if self.num_begun > 1 else timeout))
 
 
 class _Pulse:
@@ -35,23 +57,47 @@ class _Pulse:
     phase = "starting"
     beats = 0
     num_waits = 0
+    loop: _Loop | None = None
 
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
     """A context with a name for people, such as "saving a checkpoint"."""
-    before, _Pulse.phase = _Pulse.phase, name
+    before = _Pulse.phase, _Pulse.loop
+    _Pulse.phase, _Pulse.loop = name, None
     _Pulse.beats += 1
     try:
         yield
     finally:
-        _Pulse.phase = before
-        _Pulse.beats += 1
+        _resume(*before)
+
+
+def _resume(phase: str, loop: _Loop | None) -> None:
+    _Pulse.phase, _Pulse.loop = phase, loop
+    if loop is not None:
+        loop.at = time.monotonic()
+    _Pulse.beats += 1
 
 
 def beat() -> None:
     """The main thread gets ahead."""
     _Pulse.beats += 1
+    if _Pulse.loop is not None:
+        _Pulse.loop.beat()
+
+
+def beating(steps: Iterable[T]) -> Iterator[T]:
+    """The steps or batches of a loop, with a beat for each: one that takes very long is a stall."""
+    before = _Pulse.phase, _Pulse.loop
+    _Pulse.loop = loop = _Loop()
+    try:
+        for step in steps:
+            beat()
+            loop.num_begun += 1
+            yield step
+    finally:
+        if _Pulse.loop is loop:  # a generator that is left early may be closed later
+            _resume(*before)
 
 
 @contextmanager
@@ -62,7 +108,17 @@ def waiting() -> Iterator[None]:
         yield
     finally:
         _Pulse.num_waits -= 1
-        _Pulse.beats += 1
+        _resume(_Pulse.phase, _Pulse.loop)
+
+
+class Heard(NamedTuple):
+    """What a process tells of itself: the number of this message, its phase, how many exchanges it
+    has begun, and the seconds in which it has to get ahead if it is in a loop that beats."""
+
+    count: int = 0
+    phase: str = "starting"
+    num_begun: int = 0
+    limit: float | None = None
 
 
 class Watch:
@@ -70,8 +126,9 @@ class Watch:
 
     Args:
         facts: of each process, by rank: `host`, `process` (see `ProcessId`).
-        open_store: a connection to the store of its own.
+        open_store: a connection to the store of its own; None for a process alone.
         timeout: seconds without a sign of life after which a process has stalled.
+        num_begun: how many exchanges between processes this one has begun.
         end: ends this process with an error, from another thread.
     """
 
@@ -82,22 +139,26 @@ class Watch:
         rank: int,
         facts: Sequence[Mapping[str, Any]],
         *,
-        open_store: Callable[[], Any],
+        open_store: Callable[[], Any] | None,
         timeout: float,
         end: Callable[[BaseException], None],
+        num_begun: Callable[[], int] = int,
     ) -> None:
         self.rank, self.facts, self.timeout = rank, facts, timeout
-        self._open_store, self._end = open_store, end
+        self._open_store, self._end, self._num_begun = open_store, end, num_begun
         ids = {other: ProcessId(*fact["process"]) for other, fact in enumerate(facts)}
         self._here = {r: one for r, one in ids.items() if r != rank and processes.is_here(one)}
         self._is_over = threading.Event()
         self._next = (rank + 1) % len(facts)
-        self._next_pulse: list = [0, "starting"]
+        self._next_pulse = Heard()
         self._fault: dict | None = None
         self._posting: dict | None = None
         self._is_posted = threading.Event()
         self._is_store_lost, self._num_exchanges = False, 0
-        self._own, self._neighbour, self._store = Idleness(), Idleness(), Idleness()
+        # How many exchanges the last process has begun; asked for if this one may have stalled.
+        self._fewest_begun: int | None = None
+        self._asks = False
+        self._forget()
         self._cpu = CpuMeter(time.process_time)
         self._next_cpu = CpuMeter(self._ticks_of_neighbour)
         self._suspects: set[int] = set()
@@ -105,7 +166,7 @@ class Watch:
     def start(self) -> None:
         """Begins to watch."""
         Watch.current = self
-        for target in (self._exchange, self._judge):
+        for target in (self._exchange, self._judge) if self._open_store else (self._judge,):
             threading.Thread(target=target, name="heartbeat", daemon=True).start()
 
     def close(self) -> None:
@@ -116,6 +177,7 @@ class Watch:
     # ------------------------------------------------------------------------------- the store
 
     def _exchange(self) -> None:
+        assert self._open_store is not None
         try:
             store = self._open_store()
             while not self._is_over.is_set():
@@ -126,7 +188,9 @@ class Watch:
             self._is_store_lost = True
 
     def _talk(self, store: Any) -> None:
-        pulse = [self._num_exchanges, _Pulse.phase]
+        loop = None if _Pulse.num_waits else _Pulse.loop
+        limit = loop and loop.limit(self.timeout)
+        pulse = Heard(self._num_exchanges, _Pulse.phase, self._num_begun(), limit)
         store.set(f"pulse/{self.rank}", json.dumps(pulse))
         if self._posting is not None:
             store.set("fault", json.dumps(self._posting))
@@ -135,7 +199,12 @@ class Watch:
             self._fault = json.loads(store.get("fault"))
         key = f"pulse/{self._next}"
         if store.check([key]):
-            self._next_pulse = json.loads(store.get(key))
+            self._next_pulse = Heard(*json.loads(store.get(key)))
+        if self._asks:
+            keys = [f"pulse/{other}" for other in range(len(self.facts)) if other != self.rank]
+            heard = [json.loads(store.get(key)) for key in keys] if store.check(keys) else []
+            self._fewest_begun = min((Heard(*one).num_begun for one in heard), default=-1)
+            self._asks = False
 
     def post(self, line: str, code: int) -> None:
         """Tells the processes of other machines how this one ends."""
@@ -153,11 +222,16 @@ class Watch:
         while not self._is_over.wait(POLL_SECONDS):
             now = time.monotonic()
             if now - before > 10 * POLL_SECONDS:  # this process, or the machine, was suspended
-                self._own, self._neighbour, self._store = Idleness(), Idleness(), Idleness()
+                self._forget()
             before = now
             fault = self._find_fault()
             if fault is not None and not self._is_over.is_set():
                 self._end(fault)
+
+    def _forget(self) -> None:
+        """Counts all seconds from now on."""
+        self._own, self._loop = Idleness(), Idleness()
+        self._neighbour, self._next_loop, self._store = Idleness(), Idleness(), Idleness()
 
     def _find_fault(self) -> UserError | None:
         if self._fault is not None:
@@ -178,18 +252,51 @@ class Watch:
         return UserError(what, f"process {self.rank}", fix, Exit.MACHINE)
 
     def _find_stall(self) -> UserError | None:
-        silent = self._neighbour.look(self._next_pulse[0], is_busy=self._next_cpu.is_busy())
         unheard = self._store.look(self._num_exchanges)
-        if unheard > self.timeout and not is_store_of_launcher():
+        if self._open_store and unheard > self.timeout and not is_store_of_launcher():
             return self._stalled_process(0, unheard)
         # Without the store nobody is heard of: its host is to be named.
-        if silent > self.timeout and unheard < self.timeout / 2:
+        silent = self._silence()
+        if len(self.facts) > 1 and silent and unheard < self.timeout / 2:
             return self._stalled_process(self._next, silent)
-        is_busy = self._cpu.is_busy() or _Pulse.num_waits > 0
-        idle = self._own.look(_Pulse.beats, is_busy=is_busy)
-        if idle > self.timeout + 2 * POLL_SECONDS:  # later: one that waits blames itself last
-            return stalled(self.rank, self.facts[self.rank]["host"], idle, _Pulse.phase)
+        return self._own_stall()
+
+    def _silence(self) -> float:
+        """The seconds for which the neighbour was not heard of; 0 if it may be at work."""
+        count, limit = self._next_pulse.count, self._next_pulse.limit
+        silent = self._neighbour.look(count, is_busy=self._next_cpu.is_busy())
+        # A computation may keep the interpreter's lock for long, but not in a loop that beats.
+        silent_in_loop = self._next_loop.look(count)
+        if limit is not None and silent_in_loop > limit:
+            return silent_in_loop
+        return silent if silent > self.timeout else 0.0
+
+    def _own_stall(self) -> UserError | None:
+        loop, is_busy = _Pulse.loop, self._cpu.is_busy()
+        waits = _Pulse.num_waits > 0 or self._waits_for_a_later_one()
+        idle = self._own.look(_Pulse.beats, is_busy=waits or is_busy)
+        in_step = self._loop.look(_Pulse.beats, is_busy=waits or loop is None)
+        who, late = (self.rank, self.facts[self.rank]["host"]), 2 * POLL_SECONDS
+        if idle > self.timeout + late:  # later: one that waits blames itself last
+            return stalled(*who, idle, _Pulse.phase)
+        if loop is not None and in_step > loop.limit(self.timeout) + late:
+            return stalled(*who, in_step, _Pulse.phase, done="no step or batch")
         return None
+
+    def _waits_for_a_later_one(self) -> bool:
+        """Whether a process has begun fewer exchanges than this one, which then waits for it.
+
+        The store is asked only if this process would be taken for stalled before long.
+        """
+        seconds = max(self._own.seconds, self._loop.seconds)
+        if len(self.facts) == 1 or seconds < self.timeout / 2:
+            self._fewest_begun, self._asks = None, False
+            return False
+        if self._fewest_begun is None:
+            self._asks = True
+            return False
+        is_later, self._fewest_begun = self._fewest_begun < self._num_begun(), None
+        return is_later
 
     def _stalled_process(self, rank: int, seconds: float) -> UserError:
         if rank in self._here:  # suspended, it would not hear the launcher's SIGTERM either
@@ -210,21 +317,31 @@ class Watch:
     def _last_phase(self, rank: int) -> str:
         """What a process was last known to do; of one that is not heard of, what all do."""
         is_heard = rank == self._next and self._store.seconds < 2 * POLL_SECONDS
-        return self._next_pulse[1] if is_heard else _Pulse.phase
+        return self._next_pulse.phase if is_heard else _Pulse.phase
 
 
 @contextmanager
 def watching(
-    rank: int, facts: Sequence[Mapping[str, Any]], timeout: float, open_store: Callable[[], Any]
+    rank: int,
+    facts: Sequence[Mapping[str, Any]],
+    timeout: float | None,
+    *,
+    open_store: Callable[[], Any],
+    num_begun: Callable[[], int],
 ) -> Iterator[Callable[[], None]]:
     """A context in which the processes of a launch watch over each other; gives what ends it.
 
-    After an error the watch goes on: it knows which process is to blame.
+    After an error the watch goes on: it knows which process is to blame. A process alone is
+    watched if `timeout` is given.
     """
-    if len(facts) == 1:
+    is_alone = len(facts) == 1
+    if is_alone and timeout is None:
         yield lambda: None
         return
-    watch = Watch(rank, facts, open_store=open_store, timeout=timeout, end=_Ending.end)
+    watch = Watch(
+        rank, facts, open_store=None if is_alone else open_store,
+        timeout=timeout or STALL_SECONDS, end=_Ending.end, num_begun=num_begun,
+    )  # fmt: skip
     watch.start()
     yield watch.close
     watch.close()

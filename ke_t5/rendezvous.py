@@ -80,10 +80,12 @@ def gone(rank: int, host: str, during: str) -> UserError:
     return UserError(what, f"process {rank} on {host}", fix, Exit.MACHINE)
 
 
-def stalled(rank: int, host: str, seconds: float, during: str) -> UserError:
-    """The error for a process that does nothing."""
+def stalled(
+    rank: int, host: str, seconds: float, during: str, *, done: str = "nothing"
+) -> UserError:
+    """The error for a process that does not get ahead."""
     fix = "look at the machine, then continue with --resume auto (longer: --stall_timeout)"
-    what = f"has stalled: nothing for {seconds:.0f} s, {during}"
+    what = f"has stalled: {done} for {seconds:.0f} s, {during}"
     return UserError(what, f"process {rank} on {host}", fix, Exit.MACHINE)
 
 
@@ -168,7 +170,7 @@ def meet(
     rank, size = launched_rank(), launched_processes()
     absent = _Absent(stall_timeout)
     store = open_store(rank, seconds=PATIENCE_SECONDS, absent=absent)
-    store.set(f"ready/{rank}", json.dumps({**facts, **_identity()}))
+    store.set(f"ready/{rank}", json.dumps({**facts, **identity()}))
     try:
         _wait_for_all(store, rank, size, absent)
         all_facts = [json.loads(store.get(f"ready/{other}")) for other in range(size)]
@@ -178,7 +180,8 @@ def meet(
     return store, all_facts
 
 
-def _identity() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
+    """The `host` and the `process` (see `ProcessId`) of this process."""
     return {"host": socket.gethostname(), "process": processes.own_id()}
 
 

@@ -102,7 +102,8 @@ FLAGS = (
          "runs with --seed and the N - 1 seeds after it, and a report over all", scripts=TRAIN),
     Flag(TRAINING, "workers", whole(0), "N", "threads per process that load batches ahead", 0),
     Flag(TRAINING, "stall_timeout", whole(1), "SECONDS",
-         "ends all processes if one of them does nothing for so long", 600),
+         "ends all processes if one does not get ahead for so long (default: 600 with several "
+         "processes; one alone is not watched)"),
     Flag(TRAINING, "print_freq", whole(1), "STEPS", "steps between two log lines", 20, TRAIN),
     Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs too", scripts=TRAIN),
     Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),

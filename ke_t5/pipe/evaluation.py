@@ -99,8 +99,7 @@ def evaluate(
         ranks.evaluation_threads(), being_evaluated(model), torch.inference_mode(), autocast(),
         watched_logits(model) as are_numbers,
     ):  # fmt: skip
-        for number in watch(own_batches):
-            heartbeat.beat()
+        for number in heartbeat.beating(watch(own_batches)):
             # So that neither the rank nor earlier batches influence the prediction.
             reset_module_state(model)
             seed_generators(helper.seed, number)

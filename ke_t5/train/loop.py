@@ -163,8 +163,7 @@ def fit(
     batches = _batches_from(plan, state.step, num_steps)
     load = functools.partial(_load, parts_of=parts_of, examples=examples, counts=counts)
     fault_point("train.before_first_step")
-    for epoch, is_last, batch, parts in _prefetch(batches, load, workers):
-        heartbeat.beat()
+    for epoch, is_last, batch, parts in heartbeat.beating(_prefetch(batches, load, workers)):
         state.optimizer.zero_grad(set_to_none=True)
         reset_module_state(state.module)
         seed_generators(seed, state.step, ranks.rank)
@@ -249,6 +248,7 @@ def _gradient(
     part's."""
     loss = torch.zeros((), device=ranks.device)
     for number, (columns, count) in enumerate(parts, 1):
+        heartbeat.beat()
         with nullcontext() if number == len(parts) else no_sync(state.model):
             weight = count * ranks.size / total
             loss += _backward(state, columns, weight, settings, ranks.device)

@@ -18,10 +18,13 @@ pytestmark = pytest.mark.promise("P5")
 
 STALL_SECONDS, SECONDS = 5, 30
 KINDS = ("raise", "exit", "kill", "sleep", "suspend")
+STALLS = ("sleep", "suspend", "spin", "block", "hold")
+IN_LOOPS = ("training", "backward", "validating")
 TRAIN = ("train_ddp.py", "--task", "klue_tc", *SMALL, "--epochs", "1", "--hf_path", "default")
 PHASES = {
     "data": "before training began", "model": "building the model", "training": "training",
-    "saving": "saving a checkpoint", "validating": "validating", "exporting": "exporting",
+    "backward": "training", "saving": "saving a checkpoint", "validating": "validating",
+    "exporting": "exporting",
 }  # fmt: skip
 
 
@@ -29,14 +32,12 @@ def launch(folder, cache, fault, num_ranks=2):
     """The processes of a training in which one has a fault, each as a launcher would start it."""
     flags = (*write_module(folder), "--output_dir", "out", "--hf_cache_dir", cache)
     flags = (*flags, "--stall_timeout", STALL_SECONDS)
+    variables = {"FAULT": fault, "TMPDIR": str(folder)}
     port = free_port()
     return [
-        Script(
-            *TRAIN, *flags, folder=folder, FAULT=fault, TMPDIR=str(folder),
-            **rank_variables(rank, num_ranks, port),
-        )
+        Script(*TRAIN, *flags, folder=folder, **variables, **rank_variables(rank, num_ranks, port))
         for rank in range(num_ranks)
-    ]  # fmt: skip
+    ]
 
 
 def expected(kind, place, rank):
@@ -46,7 +47,8 @@ def expected(kind, place, rank):
         return "error: injected_fault.py:", Exit.FLAGS
     if kind in ("exit", "kill"):
         return f"{who}is gone (killed, or out of memory?), last seen ", Exit.MACHINE
-    return f"{who}has stalled: nothing for ", Exit.MACHINE
+    done = "no step or batch" if kind == "spin" else "nothing"
+    return f"{who}has stalled: {done} for ", Exit.MACHINE
 
 
 def check(folder, cache, kind, place, rank):
@@ -56,13 +58,14 @@ def check(folder, cache, kind, place, rank):
     done = [script.end() for script in scripts]
     assert (folder / "struck").exists(), [one.stderr for one in done]
     seconds = time.time() - (folder / "struck").stat().st_mtime
-    limit = SECONDS + (STALL_SECONDS if kind in ("sleep", "suspend") else 0)
+    # The first step may take longer: it may have to compile.
+    limit = SECONDS + (3 * STALL_SECONDS if kind in STALLS else 0)
     assert seconds < limit, f"{seconds:.0f} s"
     start, code = expected(kind, place, rank)
     lines = [line for one in done for line in one.stderr.splitlines() if line[:6] == "error:"]
     assert len(lines) == 1 and lines[0].startswith(start), [one.stderr for one in done]
     assert len(lines[0]) <= 200
-    if kind in ("sleep", "suspend"):
+    if kind in STALLS:
         assert f" s, {PHASES[place]}; " in lines[0], lines[0]
     assert done[1 - rank].returncode == code, done[1 - rank]
     assert [lines[0]] in [one.stderr.splitlines()[-1:] for one in done], "not the last line"
@@ -78,11 +81,35 @@ ORDINARY = {("kill", "validating"), ("suspend", "training"), ("sleep", "data")}
 @pytest.mark.parametrize(("kind", "place"), [
     pytest.param(kind, place, marks=() if (kind, place) in ORDINARY else pytest.mark.full)
     for kind, place in product(KINDS, PLACES)
+    if kind in STALLS or place != "backward"
 ])  # fmt: skip
 def test_all_processes_end_and_name_the_one_that_failed(kind, place, tmp_path, cache_dir, notes):
     rank = (KINDS.index(kind) + list(PLACES).index(place)) % 2
     seconds = check(tmp_path / "run", cache_dir, kind, place, rank)
     notes.append(f"{kind} while {place}, process {rank}: all ended after {seconds:.0f} s")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("place", IN_LOOPS)
+@pytest.mark.parametrize("kind", ["spin", "block", "hold"])
+def test_an_endless_loop_and_a_call_that_never_returns(kind, place, tmp_path, cache_dir, notes):
+    rank = (STALLS.index(kind) + IN_LOOPS.index(place)) % 2
+    seconds = check(tmp_path / "run", cache_dir, kind, place, rank)
+    notes.append(f"{kind} while {place}, process {rank}: all ended after {seconds:.0f} s")
+
+
+@pytest.mark.parametrize("kind", [pytest.param("spin", marks=pytest.mark.full), "block"])
+def test_a_process_alone_is_watched_if_asked_for(kind, tmp_path, cache_dir):
+    flags = (*write_module(tmp_path), "--output_dir", "out", "--hf_cache_dir", cache_dir)
+    flags = (*flags, "--stall_timeout", 1)
+    script = Script(*TRAIN, *flags, folder=tmp_path, FAULT=f"{kind} backward 0")
+    done = script.end()
+    start, code = expected(kind, "backward", 0)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == code and last.startswith(start), done.stderr
+    assert " s, training; look at the machine, then continue with --resume auto" in last
+    (file,) = tmp_path.glob("out/*/*/error.json")
+    assert json.loads(file.read_text())["message"] == last
 
 
 @pytest.mark.full

@@ -8,13 +8,14 @@ PLACES = {
     "data": ("ke_t5.recipes.train", "load_training_data"),
     "model": ("ke_t5.recipes.modelling", "build_model"),
     "training": ("ke_t5.train.loop", "_backward"),
+    "backward": ("ke_t5.train.loop", "loss_of"),
     "saving": ("ke_t5.checkpoint.checkpointer", "Checkpointer.save"),
     "validating": ("ke_t5.pipe.prediction", "EvaluationHelper.predict_with_loss"),
     "exporting": ("ke_t5.recipes.modelling", "export_best"),
 }
 NAME = "injected_fault"
 MODULE = """
-import importlib, os, signal, time
+import ctypes, importlib, os, signal, time
 from pathlib import Path
 
 KIND, PLACE, RANK = os.environ.get("FAULT", "none none 0").split()
@@ -32,6 +33,13 @@ def strike():
             os.kill(os.getpid(), signal.SIGKILL if KIND == "kill" else signal.SIGSTOP)
         if KIND == "sleep":
             time.sleep(1000)
+        if KIND == "spin":
+            while True:
+                pass
+        if KIND == "hold":
+            time.sleep(2.5)
+        if KIND in ("block", "hold"):  # in C, without or with the interpreter's lock
+            (ctypes.CDLL if KIND == "block" else ctypes.PyDLL)(None).sleep(1000)
         if KIND == "pause":
             time.sleep(2 if PLACE in ("training", "saving") else 60)
 
@@ -39,10 +47,28 @@ def strike():
 def after_strike(function, count=[0]):
     def wrapped(*arguments, **options):
         count[0] += 1
-        if count[0] >= 2 or PLACE != "training":
+        is_due = count[0] >= 2 or PLACE not in ("training", "backward")
+        if is_due and PLACE != "backward":
             strike()
-        return function(*arguments, **options)
+        result = function(*arguments, **options)
+        return struck_in_backward(result) if is_due and PLACE == "backward" else result
     return wrapped
+
+
+def struck_in_backward(loss):
+    import torch
+
+    class Strike(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, loss):
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            strike()
+            return gradient
+
+    return Strike.apply(loss)
 
 
 if PLACE in PLACES:
