@@ -45,7 +45,7 @@ LINES = (
     "models.vocabulary pipe.task pipe.losses task.decoders task.checks",
     "models.build pipe.prediction pipe.mixture task.forms task.choices task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured task.inputs task.targets train.loop",
-    "pipe sample.* task.families",
+    "pipe sample.* task.families task.listing",
     "task.task task.writing config.run_config",
     "own_data.*",
     "report.* serving.*",
@@ -62,7 +62,8 @@ LINES = (
 LIGHT = (
     "errors", "forms", "programs", "launchers", "rendezvous", "registry", "config.flags",
     "config.gin_config", "distributed", "failure", "readers.klue", "readers.nikl",
-    "readers.korquad", "readers.kor_corpora", "readers.label_sets", "readers.table_files",
+    "readers.korquad", "readers.kor_corpora", "readers.label_sets", "readers.public_tables",
+    "readers.naver_ner", "readers.table_files",
     "readers.workbooks", "own_data",
     "lookup.loader", "lookup.hub", "lookup.choice", "task.labels", "task.text", "task.spans",
     "task.metrics", "task.submission", "pipe", "task.task", "train.optimizers",

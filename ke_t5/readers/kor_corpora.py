@@ -1,9 +1,8 @@
 """3i4K, NSMC, KorNLI, KorSTS, Korean hate speech (KHSD) and question pairs (QPair).
 
-All are tab-separated tables; except in QPair, quotes are plain characters. The readers of KHSD and
-QPair follow descriptions, as no files were available. The hub's `wicho/kor_3i4k`,
-`kakaobrain/kor_nli`, `dkoterwa/kor-sts`, `inmoonlight/kor_hate` and `songys/kor_qpair` are known
-from other projects and untested here.
+All are tab-separated tables; except in QPair, quotes are plain characters. The hub's
+`wicho/kor_3i4k`, `kakaobrain/kor_nli`, `dkoterwa/kor-sts`, `inmoonlight/kor_hate` and
+`songys/kor_qpair` are known from other projects and untested here.
 """
 
 from __future__ import annotations
@@ -27,7 +26,12 @@ from ke_t5.readers.streams import OWN_FILE, fault, listed, tab_lines, table
 _INTENTIONS = tuple("0123456")
 _BINARY = ("0", "1")
 _NLI_LABELS = ("entailment", "neutral", "contradiction")
-_HATE_LABELS = ("hate", "offensive", "none")
+# Column of KHSD -> its values.
+_HATE = {
+    "hate": ("hate", "offensive", "none"),
+    "bias": ("none", "gender", "others"),
+    "contain_gender_bias": ("False", "True"),
+}
 
 
 def one_of(value: str, names: Sequence[str], column: str, where: str) -> str:
@@ -243,14 +247,17 @@ KORSTS = Release(
 
 
 def _khsd_rows(path: Path, split: str) -> Iterator[Row]:
-    for line, raw in table(path, ("comments", "contain_gender_bias", "bias", "hate")):
-        label = one_of(raw["hate"], _HATE_LABELS, "hate", f"{path}:{line}")
-        yield {"text": raw["comments"], "label": label}
+    for line, raw in table(path, ("comments", *_HATE)):
+        values = [one_of(raw[name], _HATE[name], name, f"{path}:{line}") for name in _HATE]
+        yield {
+            "text": raw["comments"],
+            **dict(zip(("label", "bias", "gender"), values, strict=True)),
+        }
 
 
 KHSD = Release(
     name="khsd",
-    columns={"text": "string", "label": "string"},
+    columns=dict.fromkeys(("text", "label", "bias", "gender"), "string"),
     find=partial(
         found_splits,
         folders=("korean-hate-speech/labeled", "khsd/labeled", "labeled", "khsd"),
@@ -265,7 +272,9 @@ KHSD = Release(
         path="inmoonlight/kor_hate",
         config=None,
         splits={"train": "train", "validation": "test"},
-        to_rows=partial(hub_rows, text="comments", label="hate"),
+        to_rows=partial(
+            hub_rows, text="comments", label="hate", bias="bias", gender="contain_gender_bias"
+        ),
     ),
 )
 

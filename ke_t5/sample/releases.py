@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ke_t5.sample import articles, dialogues, entities, relations, sentences, trees
+from ke_t5.sample import (
+    articles,
+    dialogues,
+    entities,
+    public_tables,
+    relations,
+    sentences,
+    trees,
+)
 from ke_t5.sample.grammar import load_grammar, load_json, render
 from ke_t5.sample.sampler import TextSampler
 
@@ -207,6 +215,11 @@ def _klue_json(draw: Callable[[TextSampler, int], Iterable[dict]]) -> Callable[[
     return lambda section: _json(_rendered(section, draw(section.sampler, section.num_rows)))
 
 
+def _of(write: Callable[[TextSampler, str, int], str]) -> Callable[[Section], str]:
+    """A writer that is given the parts of a section."""
+    return lambda section: write(section.sampler, section.split, section.num_rows)
+
+
 def _klue_mrc(section: Section) -> str:
     rows = articles.klue_mrc(section.sampler, section.split, section.num_rows)
     return _json({"data": _rendered(section, rows)})
@@ -236,6 +249,13 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "nikl_ne_later": _nikl_entities("NE", fine_labels=True, mark="\ufeff"),
     "newspaper": _newspaper,
     "summaries": _summaries,
+    "apeach": _of(public_tables.apeach),
+    "kold": _of(public_tables.kold),
+    "khaters": _of(public_tables.khaters),
+    "korfin": _of(public_tables.korfin),
+    "paws_x": _of(public_tables.paws_x),
+    "massive": _of(public_tables.massive),
+    "naver_ner": _of(public_tables.naver_ner),
 }
 
 

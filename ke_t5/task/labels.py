@@ -178,8 +178,21 @@ NSMC = Labels(("negative", "positive"), keys=("0", "1"))
 # NIKL CoLA 1.0: column acceptability_label; names of the KETI reader.
 NIKL_COLA = Labels(("unacceptable", "acceptable"), keys=("0", "1"))
 
-# Korean hate speech, column `hate`: order of the hub's classes. Unchecked on real files.
+# Korean hate speech, columns `hate`, `bias` and `contain_gender_bias`: order of the hub's classes.
 KHSD = Labels(("hate", "offensive", "none"))
+KHSD_BIAS = Labels(("gender", "others", "none"))
+KHSD_GENDER = Labels(("False", "True"))
+
+# APEACH: the hub's classes. KOLD: column `OFF`. K-HATERS: from the mildest to the worst.
+APEACH = Labels(("Default", "Spoiled"))
+KOLD = Labels(("not offensive", "offensive"), keys=("False", "True"))
+KHATERS = Labels(("normal", "offensive", "L1_hate", "L2_hate"))
+
+# KorFin-ASC, column `sentiment`.
+KORFIN = Labels(("NEGATIVE", "NEUTRAL", "POSITIVE"))
+
+# PAWS-X: 1 is a paraphrase (the authors' README).
+PAWS_X = Labels(("different", "paraphrase"), keys=("0", "1"))
 
 # KoBEST BoolQ and WiC: truth values; SentiNeg: 1 is positive (the authors' README).
 KOBEST_TRUTH = Labels(("False", "True"), keys=("0", "1"))
@@ -221,8 +234,8 @@ KOTE = Labels(
     ),
 )  # fmt: skip
 
-# Question pairs: 0 = duplicated, 1 = not_duplicate according to the KETI reader, although the
-# column is called is_duplicate. Unchecked on real files.
+# Question pairs: 0 = duplicated, 1 = not_duplicate, although the column is called is_duplicate:
+# equal questions have 0 in the files.
 QPAIR = Labels(("duplicated", "not_duplicate"), keys=("0", "1"))
 
 # NIKL NE 1.0 (2019): 15 types, IOB2 order of the earlier KE-T5 tasks, O first.
@@ -242,7 +255,7 @@ def _fine_types(table: str) -> tuple[str, ...]:
 
 
 # NIKL NE 2020: 150 fine types in the order of the KETI readers (Korean-Copora, nikl.py). The group
-# cut to two letters is the type of 2019. No real file was available to check the list.
+# cut to two letters is the type of 2019. The list equals the official tag set.
 NIKL_NER2020_TYPES = _fine_types(
     """
     PS: NAME CHARACTER PET
@@ -275,3 +288,39 @@ NIKL_NER2020_TYPES = _fine_types(
     """
 )
 NIKL_NER2020 = Labels(iob2(NIKL_NER2020_TYPES))
+
+# NAVER NLP Challenge 2018: 14 types in the order of its description.
+NAVER_NER = Labels(iob2("PER FLD AFW ORG LOC CVL DAT TIM NUM EVT ANM PLT MAT TRM".split()))
+
+# MASSIVE: 60 intents and 55 slots, sorted by name.
+MASSIVE_INTENTS = Labels(
+    tuple(
+        """
+        alarm_query alarm_remove alarm_set audio_volume_down audio_volume_mute audio_volume_other
+        audio_volume_up calendar_query calendar_remove calendar_set cooking_query cooking_recipe
+        datetime_convert datetime_query email_addcontact email_query email_querycontact
+        email_sendemail general_greet general_joke general_quirky iot_cleaning iot_coffee
+        iot_hue_lightchange iot_hue_lightdim iot_hue_lightoff iot_hue_lighton iot_hue_lightup
+        iot_wemo_off iot_wemo_on lists_createoradd lists_query lists_remove music_dislikeness
+        music_likeness music_query music_settings news_query play_audiobook play_game play_music
+        play_podcasts play_radio qa_currency qa_definition qa_factoid qa_maths qa_stock
+        recommendation_events recommendation_locations recommendation_movies social_post
+        social_query takeaway_order takeaway_query transport_query transport_taxi transport_ticket
+        transport_traffic weather_query
+        """.split()
+    )
+)
+MASSIVE_SLOTS = Labels(
+    iob2(
+        """
+        alarm_type app_name artist_name audiobook_author audiobook_name business_name business_type
+        change_amount coffee_type color_type cooking_type currency_name date definition_word
+        device_type drink_type email_address email_folder event_name food_type game_name game_type
+        general_frequency house_place ingredient joke_type list_name meal_type media_type movie_name
+        movie_type music_album music_descriptor music_genre news_topic order_type person
+        personal_info place_name player_setting playlist_name podcast_descriptor podcast_name
+        radio_name relation song_name sport_type time time_zone timeofday transport_agency
+        transport_descriptor transport_name transport_type weather_descriptor
+        """.split()
+    )
+)

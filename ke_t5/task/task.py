@@ -14,7 +14,13 @@ with the source of each one's data.
 | nikl_ner, nikl_ner2020 | NIKL NE, NE 2020 | entities of 15 and of 150 types |
 | nikl_cola | NIKL CoLA | whether a sentence is acceptable |
 | nikl_summarization_summary, _topic | NIKL SUMMARIZATION | summary |
-| kor_3i4k, nsmc, khsd, qpair | 3i4K, NSMC, hate speech, question pairs | class |
+| kor_3i4k, nsmc, qpair | 3i4K, NSMC, question pairs | class |
+| khsd, khsd_bias, khsd_gender | Korean hate speech | hate; bias; whether it is of gender |
+| apeach, kold, khaters | APEACH, KOLD, K-HATERS | whether, and how much, a comment offends |
+| korfin_asc | KorFin-ASC | how a headline speaks of a firm |
+| paws_x_ko | PAWS-X | whether two sentences mean the same |
+| massive_ko_intent, massive_ko_slots | MASSIVE | what an utterance asks for; its slots |
+| naver_ner | NAVER NLP Challenge | entities of 14 types |
 | kobest_boolq, kobest_wic, kobest_sentineg | KoBEST | class of a pair or a text |
 | kobest_copa, kobest_hellaswag | KoBEST | which of several texts follows |
 | kmhas, kote | K-MHaS, KOTE | any number of labels: kinds of hate speech, emotions |
@@ -40,25 +46,34 @@ Epochs and batch sizes are those of KLUE-baseline (run_all.sh) if it has the tas
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from ke_t5.failure import run_and_exit
-from ke_t5.pipe.cache import Folders, default_cache_dir, default_data_dir
-from ke_t5.pipe.mixture import Mixture, MixtureRegistry, rate_num_examples
+from ke_t5.pipe.mixture import MixtureRegistry, rate_num_examples
 from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.sources import ReleaseSource
-from ke_t5.pipe.task import Defaults, Task, TaskRegistry
-from ke_t5.readers import klue, kobest, kor_corpora, korquad, label_sets, nikl
+from ke_t5.pipe.task import Defaults
+from ke_t5.readers import (
+    klue,
+    kobest,
+    kor_corpora,
+    korquad,
+    label_sets,
+    naver_ner,
+    nikl,
+    public_tables,
+)
 from ke_t5.task import families, labels, metrics, steps, structured, text
+from ke_t5.task.listing import UNCHECKED, columns, main, table_lines, table_row
+
+__all__ = ["UNCHECKED", "columns", "main", "table_lines", "table_row"]
 
 ACCURACY, MACRO_F1 = metrics.accuracy, metrics.macro_f1
 TITLE, TEXT, SENTENCE = {"title": "title"}, {"text": "text"}, {"sentence": "text"}
 COLA = {"sentence": "sentence"}
+COMMENT = {"title": "title", "comment": "comment"}
+ASPECT = {"title": "title", "aspect": "aspect"}
 PREMISE = {"premise": "premise", "hypothesis": "hypothesis"}
 SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
 QUESTIONS = {"question1": "question1", "question2": "question2"}
@@ -80,11 +95,27 @@ CLASSIFICATION = (
     ("kornli", kor_corpora.KORNLI, PREMISE, labels.KORNLI, (ACCURACY,), "accuracy", 5),
     ("khsd", kor_corpora.KHSD, SENTENCE, labels.KHSD, (MACRO_F1, ACCURACY), "macro_f1", 4),
     ("qpair", kor_corpora.QPAIR, QUESTIONS, labels.QPAIR, (ACCURACY, MACRO_F1), "accuracy", 4),
+    ("khsd_bias", kor_corpora.KHSD, SENTENCE, labels.KHSD_BIAS, (MACRO_F1, ACCURACY),
+     "macro_f1", 4),
+    ("khsd_gender", kor_corpora.KHSD, SENTENCE, labels.KHSD_GENDER,
+     (metrics.f1_of("True"), ACCURACY), "f1", 4),
+    ("apeach", public_tables.APEACH, SENTENCE, labels.APEACH, (MACRO_F1, ACCURACY), "macro_f1", 4),
+    ("kold", public_tables.KOLD, COMMENT, labels.KOLD, (MACRO_F1, ACCURACY), "macro_f1", 4),
+    ("khaters", public_tables.KHATERS, SENTENCE, labels.KHATERS, (MACRO_F1, ACCURACY),
+     "macro_f1", 4),
+    ("korfin_asc", public_tables.KORFIN, ASPECT, labels.KORFIN, (MACRO_F1, ACCURACY),
+     "macro_f1", 4),
+    ("paws_x_ko", public_tables.PAWS_X, SENTENCES, labels.PAWS_X, (ACCURACY,), "accuracy", 5),
+    ("massive_ko_intent", public_tables.MASSIVE, {"utterance": "utterance"},
+     labels.MASSIVE_INTENTS, (ACCURACY, MACRO_F1), "accuracy", 10),
     ("kobest_boolq", kobest.BOOLQ, PASSAGE, labels.KOBEST_TRUTH, KOBEST, "macro_f1", 10),
     ("kobest_wic", kobest.WIC, SENTENCES, labels.KOBEST_TRUTH, KOBEST, "macro_f1", 10),
     ("kobest_sentineg", kobest.SENTINEG, SENTENCE, labels.KOBEST_SENTIMENT, KOBEST, "macro_f1",
      10),
 )  # fmt: skip
+
+# What the column of the label is called, if not `label`.
+COLUMNS = {"khsd_bias": "bias", "khsd_gender": "gender", "massive_ko_intent": "intent"}
 
 # name, release, fields of the text, number of choices, their names in the label column, epochs
 CHOICE = (
@@ -114,6 +145,9 @@ TAGGING = (
     ("nikl_ner2020", nikl.NE2020, labels.NIKL_NER2020, "entities", ENTITIES, "entity_f1_micro"),
     ("nikl_ner2020_split", nikl.NE2020_SPLIT, labels.NIKL_NER2020, "entities", ENTITIES,
      "entity_f1_micro"),
+    ("naver_ner", naver_ner.NAVER_NER, labels.NAVER_NER, "tags", ENTITIES, "entity_f1_micro"),
+    ("massive_ko_slots", public_tables.MASSIVE, labels.MASSIVE_SLOTS, "tags", ENTITIES,
+     "entity_f1_micro"),
 )  # fmt: skip
 
 # name, release, metric (exact match picks the best), whether a question may have no answer,
@@ -131,9 +165,6 @@ SUMMARIZATION = (
     ("nikl_summarization_topic_split", nikl.SUMMARY_TOPIC_SPLIT, "topic"),
 )
 
-# Releases whose readers were written from descriptions: no real file was at hand.
-UNCHECKED = ("nikl_ne", "nikl_cola", "nikl_summary_summary", "nikl_summary_topic")
-
 
 def register_all() -> None:
     """Registers every task of the tables above, and those that are the only one of their kind."""
@@ -143,6 +174,7 @@ def register_all() -> None:
             ReleaseSource(release),
             fields=fields,
             labels=names,
+            column=COLUMNS.get(name, "label"),
             metrics=scores,
             best=Monitor(best),
             defaults=Defaults(epochs=epochs),
@@ -271,66 +303,6 @@ def register_mixtures() -> None:
         [f"kobest_{name}_gen" for name in ("boolq", "copa", "hellaswag", "sentineg", "wic")],
         default_rate=rate_num_examples,
     )
-
-
-# ------------------------------------------------------------------------------- printing it
-
-
-def main(argv: Sequence[str]) -> None:
-    """Prints the tables of tasks, with the place or source of their data, and of mixtures."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ke_t5.task.task", description="Lists all tasks and where their data is."
-    )
-    parser.add_argument("--hf_data_dir", type=Path, help="raw releases (default: ./data)")
-    folder = parser.parse_args(argv).hf_data_dir or default_data_dir()
-    folders = Folders(folder, default_cache_dir())
-    sys.stdout.write("".join(f"{line}\n" for line in table_lines(folders)))
-
-
-def table_lines(folders: Folders) -> list[str]:
-    """The tables of all registered tasks and mixtures, and what their marks mean."""
-    header = ("task", "form", "best by", "source", "data", "licence", "where to get it")
-    tasks = map(TaskRegistry.get, TaskRegistry.names())
-    lines = columns([header, *(table_row(task, folders) for task in tasks)])
-    lines += ["", "* its reader was written from descriptions and is unchecked on real files", ""]
-    mixtures = map(MixtureRegistry.get, MixtureRegistry.names())
-    header = ("mixture", "form", "best by", "tasks")
-    return lines + columns([header, *map(mixture_row, mixtures)])
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the cells of each column below each other."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def mixture_row(mixture: Mixture) -> tuple[str, ...]:
-    """The cells of one mixture."""
-    best = mixture.best.metric if mixture.best else "-"
-    return mixture.name, mixture.form, best, ", ".join(task.name for task in mixture.members)
-
-
-def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
-    """The cells of one task."""
-    source: Any = task.source
-    best = task.best.metric if task.best else "-"
-    release = getattr(source, "release", None)
-    if release is None:  # a user's task
-        return (task.name, task.form, best, source.name, "", "", "")
-    mark = " *" if release.name.removesuffix("_split") in UNCHECKED else ""
-    splits = source.find(folders)
-    if splits:
-        data = f"found: {', '.join(splits)}"
-    elif release.hub is not None:
-        data = f"on the hub: {release.hub.path}"
-    else:
-        data = "to be downloaded"
-    return (
-        task.name, task.form, best, release.name + mark, data, release.licence, release.home,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,14 +10,23 @@ from pathlib import Path
 import pytest
 from support.releases import put
 
-from ke_t5.readers import klue, kobest, kor_corpora, korquad, label_sets, nikl
+from ke_t5.readers import (
+    klue,
+    kobest,
+    kor_corpora,
+    korquad,
+    label_sets,
+    naver_ner,
+    nikl,
+    public_tables,
+)
 from ke_t5.readers.release import Release
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 RELEASES = {
     release.name: release
-    for module in (klue, kobest, korquad, kor_corpora, label_sets, nikl)
+    for module in (klue, kobest, korquad, kor_corpora, label_sets, naver_ner, nikl, public_tables)
     for release in vars(module).values()
     if isinstance(release, Release)
 }
@@ -174,13 +183,17 @@ def test_releases_say_where_they_are_had(name):
 
 def test_names_are_the_known_ones():
     assert sorted(RELEASES) == [
+        "apeach",
+        "khaters",
         *("khsd", "klue_dp", "klue_mrc", "klue_ner", "klue_nli", "klue_re", "klue_sts"),
         *("klue_wos", "klue_ynat", "kmhas", "kobest_boolq", "kobest_copa", "kobest_hellaswag"),
-        *("kobest_sentineg", "kobest_wic", "kor_3i4k", "kornli", "korquad", "korsts", "kote"),
+        *("kobest_sentineg", "kobest_wic", "kold", "kor_3i4k", "korfin_asc", "kornli"),
+        *("korquad", "korsts", "kote", "massive_ko", "naver_ner"),
         "nikl_cola",
         *("nikl_ne", "nikl_ne2020", "nikl_ne2020_split", "nikl_ne_split"),
         *("nikl_summary_summary", "nikl_summary_summary_split"),
-        *("nikl_summary_topic", "nikl_summary_topic_split", "nsmc", "qpair"),
+        *("nikl_summary_topic", "nikl_summary_topic_split", "nsmc"),
+        *("paws_x_ko", "qpair"),
     ]
 
 

@@ -148,7 +148,10 @@ def test_khsd_rows(tmp_path, place):
     )
     put(tmp_path, f"{place}/dev.tsv", text)
     folder = put(tmp_path, f"{place}/train.tsv", text)
-    expected = [{"text": "가", "label": "hate"}, {"text": "나", "label": "none"}]
+    expected = [
+        {"text": "가", "label": "hate", "bias": "none", "gender": "False"},
+        {"text": "나", "label": "none", "bias": "gender", "gender": "True"},
+    ]
     assert rows(KHSD, folder, "train") == expected
     assert rows(KHSD, folder, "validation") == expected
     assert list(KHSD.find(folder / place)) == ["train", "validation"]

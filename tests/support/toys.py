@@ -226,8 +226,49 @@ ROWS: dict[str, list[dict]] = {
         for second, score in (("차가 온다.", 2.8), ("차가 가고 있다.", 5.0), ("몰라.", None))
     ],
     "khsd": [
-        {"text": "나가라", "label": "hate"}, {"text": "좋다", "label": "none"},
-        {"text": "못났다", "label": "offensive"}, {"text": "몰라", "label": None},
+        {"text": text, "label": label, "bias": bias, "gender": gender}
+        for text, label, bias, gender in (
+            ("나가라", "hate", "gender", "True"), ("좋다", "none", "none", "False"),
+            ("못났다", "offensive", "others", "False"), ("몰라", None, None, None),
+        )
+    ],
+    "apeach": [
+        {"text": "나가라", "label": "Spoiled"}, {"text": "좋다", "label": "Default"},
+        {"text": "몰라", "label": None},
+    ],
+    "kold": [
+        {"guid": "k", "title": "새 노래", "comment": comment, "label": label}
+        for comment, label in (("나가라", "True"), ("좋다", "False"), ("몰라", None))
+    ],
+    "khaters": [
+        {"text": text, "label": label}
+        for text, label in (
+            ("좋다", "normal"), ("못났다", "offensive"), ("나가라", "L1_hate"),
+            ("다 나가라", "L2_hate"), ("몰라", None),
+        )
+    ],
+    "korfin_asc": [
+        {"title": "가나 이기고 다라 졌다", "aspect": aspect, "label": label}
+        for aspect, label in (
+            ("가나", "POSITIVE"), ("다라", "NEGATIVE"), ("마바", "NEUTRAL"), ("사아", None)
+        )
+    ],
+    "paws_x_ko": [
+        {"sentence1": "가는 나의 길", "sentence2": second, "label": label}
+        for second, label in (("나의 길은 가", "1"), ("나는 가의 길", "0"), ("몰라", None))
+    ],
+    "massive_ko": [
+        {"id": "1", "utterance": text, "intent": intent, "text": text, "tags": tags}
+        for text, intent, tags in (
+            ("내일 깨워", "alarm_set", "B-date I-date O O O".split()),
+            ("서울 날씨", "weather_query", "B-place_name I-place_name O O O".split()),
+            ("몰라", None, None),
+        )
+    ],
+    "naver_ner": [
+        *({"text": text, "tags": [tag.replace("PS", "PER").replace("LC", "LOC") for tag in tags]}
+          for text, tags in _TAGS.items()),
+        {"text": "몰라", "tags": None},
     ],
     "kobest_boolq": [
         {"paragraph": "비가 온다.", "question": question, "label": label}

@@ -1,0 +1,79 @@
+"""The printed table of tasks: where their data is, and what is known of it.
+
+`python -m ke_t5.task.task` runs `main` here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ke_t5.pipe.cache import Folders, default_cache_dir, default_data_dir
+from ke_t5.pipe.mixture import Mixture, MixtureRegistry
+from ke_t5.pipe.task import Task, TaskRegistry
+
+# Releases whose readers were written from descriptions: no real file was at hand.
+UNCHECKED = (
+    "nikl_ne", "nikl_cola", "nikl_summary_summary", "nikl_summary_topic", "kold", "khaters",
+    "korfin_asc", "massive_ko",
+)  # fmt: skip
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the tables of tasks, with the place or source of their data, and of mixtures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ke_t5.task.task", description="Lists all tasks and where their data is."
+    )
+    parser.add_argument("--hf_data_dir", type=Path, help="raw releases (default: ./data)")
+    folder = parser.parse_args(argv).hf_data_dir or default_data_dir()
+    folders = Folders(folder, default_cache_dir())
+    sys.stdout.write("".join(f"{line}\n" for line in table_lines(folders)))
+
+
+def table_lines(folders: Folders) -> list[str]:
+    """The tables of all registered tasks and mixtures, and what their marks mean."""
+    header = ("task", "form", "best by", "source", "data", "licence", "where to get it")
+    tasks = map(TaskRegistry.get, TaskRegistry.names())
+    lines = columns([header, *(table_row(task, folders) for task in tasks)])
+    lines += ["", "* its reader was written from descriptions and is unchecked on real files", ""]
+    mixtures = map(MixtureRegistry.get, MixtureRegistry.names())
+    header = ("mixture", "form", "best by", "tasks")
+    return lines + columns([header, *map(mixture_row, mixtures)])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the cells of each column below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def mixture_row(mixture: Mixture) -> tuple[str, ...]:
+    """The cells of one mixture."""
+    best = mixture.best.metric if mixture.best else "-"
+    return mixture.name, mixture.form, best, ", ".join(task.name for task in mixture.members)
+
+
+def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
+    """The cells of one task."""
+    source: Any = task.source
+    best = task.best.metric if task.best else "-"
+    release = getattr(source, "release", None)
+    if release is None:  # a user's task
+        return (task.name, task.form, best, source.name, "", "", "")
+    mark = " *" if release.name.removesuffix("_split") in UNCHECKED else ""
+    splits = source.find(folders)
+    if splits:
+        data = f"found: {', '.join(splits)}"
+    elif release.hub is not None:
+        data = f"on the hub: {release.hub.path}"
+    else:
+        data = "to be downloaded"
+    return (
+        task.name, task.form, best, release.name + mark, data, release.licence, release.home,
+    )  # fmt: skip
