@@ -63,7 +63,7 @@ LIGHT = (
     "errors", "forms", "programs", "launchers", "rendezvous", "registry", "config.flags",
     "config.gin_config", "distributed", "failure", "readers.klue", "readers.nikl",
     "readers.korquad", "readers.kor_corpora", "readers.label_sets", "readers.public_tables",
-    "readers.naver_ner", "readers.table_files",
+    "readers.naver_ner", "readers.conllu", "readers.table_files",
     "readers.workbooks", "own_data",
     "lookup.loader", "lookup.hub", "lookup.choice", "task.labels", "task.text", "task.spans",
     "task.metrics", "task.submission", "pipe", "task.task", "train.optimizers",

@@ -100,6 +100,10 @@ def _parsed(guid: str, words: list[trees.Word]) -> str:
     return f"## {guid}\t{' '.join(word.form for word in words)}\n{lines}\n"
 
 
+def _conllu(section: Section) -> str:
+    return trees.conllu(section.sampler, section.split, section.num_rows)
+
+
 def _korquad(section: Section) -> str:
     data = articles.korquad(section.sampler, section.num_rows)
     return json.dumps({"version": f"KorQuAD_v1.0_{section.split}", "data": data})
@@ -236,6 +240,7 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "ontology": lambda section: _json(dialogues.ontology(), indent=2),
     "klue-ner": _klue_ner,
     "klue-dp": _klue_dp,
+    "conllu": _conllu,
     "korquad": _korquad,
     "3i4k": _3i4k,
     "table": _drawn_table,

@@ -1,4 +1,4 @@
-"""Parsed sentences (KLUE DP)."""
+"""Parsed sentences (KLUE DP, Universal Dependencies)."""
 
 from __future__ import annotations
 
@@ -46,3 +46,48 @@ def parse_tree(text: str) -> list[Word]:
 def klue_dp(sampler: TextSampler, num_rows: int) -> list[list[Word]]:
     """Sentences as lists of words, from the left; the last word is the root."""
     return [parse_tree(sampler.word("row")) for _ in range(num_rows)]
+
+
+# The role in a relation of KLUE, or without one its phrase -> the relation of UD.
+_UD = {
+    "SBJ": "nsubj", "OBJ": "obj", "AJT": "obl", "CMP": "ccomp", "CNJ": "conj",
+    "NP": "nmod:poss", "VP": "advcl", "VNP": "advcl", "AP": "advmod", "DP": "det",
+    "IP": "discourse",
+}  # fmt: skip
+# The first tag of a word -> its part of speech.
+_POS = {
+    "NNG": "NOUN", "NNP": "PROPN", "NNB": "NOUN", "NP": "PRON", "NR": "NUM", "SN": "NUM",
+    "VV": "VERB", "VA": "ADJ", "VX": "AUX", "MAG": "ADV", "IC": "INTJ",
+    "MMA": "DET", "MMD": "DET", "MMN": "DET",
+}  # fmt: skip
+
+
+def conllu(sampler: TextSampler, split: str, num_rows: int) -> str:
+    """Sentences in CoNLL-U, full stops as words of their own; in some of them the last two words
+    are a range too, and an empty node follows."""
+    blocks = []
+    for number, words in enumerate(klue_dp(sampler, num_rows), 1):
+        text = " ".join(word.form for word in words)
+        lines = [f"# sent_id = {split}-s{number}", f"# text = {text}"]
+        has_stop = words[-1].form.endswith(".")
+        for index, word in enumerate(words, 1):
+            is_cut = has_stop and index == len(words)
+            if is_cut and number % 40 == 7:
+                lines.append(f"{index}-{index + 1}\t{word.form}" + "\t_" * 8)
+            phrase, _, role = word.relation.partition("_")
+            kind = "acl" if role == "MOD" else _UD.get(role) or _UD.get(phrase, "dep")
+            form = word.form[:-1] if is_cut else word.form
+            pos = _POS.get(word.tags.partition("+")[0], "X")
+            pos = "VERB" if "XSV" in word.tags else pos
+            lines.append(
+                f"{index}\t{form}\t{word.lemma.replace(' ', '+')}\t{pos}\t"
+                f"{word.tags}\t_\t{word.head}\t{kind if word.head else 'root'}\t_\t"
+                + ("SpaceAfter=No" if is_cut else "_")
+            )
+        if has_stop:
+            end = len(words)
+            lines.append(f"{end + 1}\t.\t.\tPUNCT\tSF\t_\t{end}\tpunct\t_\t_")
+            if number % 40 == 7:
+                lines.append(f"{end + 1}.1" + "\t_" * 9)
+        blocks.append("".join(f"{line}\n" for line in lines))
+    return "".join(f"{block}\n" for block in blocks)

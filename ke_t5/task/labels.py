@@ -148,6 +148,24 @@ KLUE_DP = Labels(
 )
 KLUE_DP_FIRST_RARE = 15
 
+# Universal Dependencies 2: relations without subtypes, and parts of speech, by name.
+UD_RELATIONS = Labels(
+    tuple(
+        """
+        acl advcl advmod amod appos aux case cc ccomp clf compound conj cop csubj dep det discourse
+        dislocated expl fixed flat goeswith iobj list mark nmod nsubj nummod obj obl orphan
+        parataxis punct reparandum root vocative xcomp
+        """.split()
+    )
+)
+UD_POS = Labels(
+    iob2(
+        """
+        ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X
+        """.split()
+    )
+)
+
 # 3i4K: file labels 0..6, names from the authors' README. The last target word is spelled as in the
 # hub's class names and in the earlier KE-T5 tasks, which existing models write.
 KOR_3I4K = Labels(

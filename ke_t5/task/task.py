@@ -10,6 +10,8 @@ with the source of each one's data.
 | klue_ner | KLUE NER | entities |
 | klue_mrc, korquad | KLUE MRC, KorQuAD 1.0 | answer in a passage |
 | klue_dp | KLUE DP | dependency tree |
+| ud_ko_gsd_dp, ud_ko_kaist_dp, ud_ko_ksl_dp | UD Korean GSD, Kaist, KSL | dependency tree |
+| ud_ko_gsd_pos, ud_ko_kaist_pos, ud_ko_ksl_pos | the same | part of speech of each word |
 | klue_dst_gen | KLUE WoS | state of a dialogue |
 | nikl_ner, nikl_ner2020 | NIKL NE, NE 2020 | entities of 15 and of 150 types |
 | nikl_cola | NIKL CoLA | whether a sentence is acceptable |
@@ -55,6 +57,7 @@ from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults
 from ke_t5.readers import (
+    conllu,
     klue,
     kobest,
     kor_corpora,
@@ -150,6 +153,13 @@ TAGGING = (
      "entity_f1_micro"),
 )  # fmt: skip
 
+# name of a treebank, release
+TREEBANKS = (
+    ("ud_ko_gsd", conllu.GSD),
+    ("ud_ko_kaist", conllu.KAIST),
+    ("ud_ko_ksl", conllu.KSL),
+)
+
 # name, release, metric (exact match picks the best), whether a question may have no answer,
 # tokens of a window
 READING = (
@@ -218,6 +228,23 @@ def register_all() -> None:
             metrics=scores,
             best=Monitor(best),
             defaults=Defaults(epochs=3),
+        )
+    for name, release in TREEBANKS:
+        structured.dependencies(
+            f"{name}_dp",
+            ReleaseSource(release),
+            labels=labels.UD_RELATIONS,
+            metrics=(metrics.attachment,),
+            best=Monitor("las"),
+            defaults=Defaults(epochs=10),
+        )
+        families.tagging(
+            f"{name}_pos",
+            ReleaseSource(release),
+            labels=labels.UD_POS,
+            metrics=(metrics.word_accuracy,),
+            best=Monitor("accuracy"),
+            defaults=Defaults(epochs=5),
         )
     register_texts()
     register_single_ones()

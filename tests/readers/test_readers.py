@@ -11,6 +11,7 @@ import pytest
 from support.releases import put
 
 from ke_t5.readers import (
+    conllu,
     klue,
     kobest,
     kor_corpora,
@@ -26,7 +27,17 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 RELEASES = {
     release.name: release
-    for module in (klue, kobest, korquad, kor_corpora, label_sets, naver_ner, nikl, public_tables)
+    for module in (
+        conllu,
+        klue,
+        kobest,
+        korquad,
+        kor_corpora,
+        label_sets,
+        naver_ner,
+        nikl,
+        public_tables,
+    )
     for release in vars(module).values()
     if isinstance(release, Release)
 }
@@ -54,6 +65,8 @@ REAL_COUNTS = {
     "kobest_wic": {"train": 3318, "validation": 610},
     "kmhas": {"validation": 8776},
     "kote": {"validation": 5000},
+    "ud_ko_gsd": {"validation": 950, "test": 989},
+    "ud_ko_kaist": {"validation": 2066},
     "nikl_ne2020": {"train": 5000},
     "nikl_ne2020_split": {"train": 3982, "validation": 522, "test": 496},
 }
@@ -193,7 +206,7 @@ def test_names_are_the_known_ones():
         *("nikl_ne", "nikl_ne2020", "nikl_ne2020_split", "nikl_ne_split"),
         *("nikl_summary_summary", "nikl_summary_summary_split"),
         *("nikl_summary_topic", "nikl_summary_topic_split", "nsmc"),
-        *("paws_x_ko", "qpair"),
+        *("paws_x_ko", "qpair", "ud_ko_gsd", "ud_ko_kaist", "ud_ko_ksl"),
     ]
 
 

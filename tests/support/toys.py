@@ -150,6 +150,15 @@ _SUMMARY = [
 _WORDS = {"guid": "dp", "source": "airbnb", "sentence": "나는 집에 간다", "lemmas": [], "pos": [],
           "words": ["나는", "집에", "간다"]}  # fmt: skip
 
+_TREE = {"guid": "s1", "text": "나는 집에 간다", "words": ["나는", "집에", "간다"]}
+_UD = [
+    {**_TREE, "heads": [3, 3, 0], "relations": ["nsubj", "obl", "root"],
+     "tags": "B-PRON I-PRON O B-NOUN I-NOUN O B-VERB I-VERB".split()},
+    {**_TREE, "heads": [2, 0, 2], "relations": ["nmod", "root", "dep"],
+     "tags": "B-ADV I-ADV O B-NOUN I-NOUN O B-ADJ I-ADJ".split()},
+    {**_TREE, "heads": None, "relations": None, "tags": None},
+]  # fmt: skip
+
 # Release name -> rows in the readers' canonical form. The last row has no label.
 ROWS: dict[str, list[dict]] = {
     "klue_ynat": [
@@ -291,6 +300,9 @@ ROWS: dict[str, list[dict]] = {
         {"context": "공이 온다.", "choice1": "찬다.", "choice2": "잔다.", "choice3": "먹는다.",
          "choice4": "비가 내린다.", "label": label} for label in ("0", "2", "3", "1", None)
     ],
+    "ud_ko_gsd": _UD,
+    "ud_ko_kaist": _UD,
+    "ud_ko_ksl": _UD,
     "kmhas": [
         {"text": "나가라", "label": ["3", "0"]}, {"text": "좋다", "label": ["8"]},
         {"text": "글쎄", "label": []}, {"text": "몰라", "label": None},

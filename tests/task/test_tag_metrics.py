@@ -9,11 +9,13 @@ from seqeval.scheme import IOB2
 
 from ke_t5.task.labels import KLUE_DP, KLUE_NER
 from ke_t5.task.metrics import (
+    attachment,
     character_f1,
     entity_f1,
     entity_f1_micro,
     klue_dp,
     token_accuracy,
+    word_accuracy,
 )
 
 
@@ -219,3 +221,16 @@ def test_klue_dp_of_words_that_were_cut_off():
         "las_accuracy": 50.0,
     }
     assert set(klue_dp([gold], [None]).values()) == {0.0}
+
+
+def test_attachment_of_conll_2018_counts_words():
+    gold = [{"heads": [2, 0, 2], "relations": ["nsubj", "root", "punct"]}] * 2
+    wrong = {"heads": [2, 0, 1], "relations": ["obj", "root", "punct"]}
+    found = attachment(gold, [wrong, None])
+    assert found == {"uas": pytest.approx(100 * 2 / 6), "las": pytest.approx(100 / 6)}
+
+
+def test_a_words_part_of_speech_is_that_of_its_first_character():
+    gold = ["B-NOUN I-NOUN B-VERB B-PUNCT".split()] * 2
+    guess = "I-NOUN B-VERB B-VERB O".split()
+    assert word_accuracy(gold, [guess, None]) == {"accuracy": pytest.approx(100 * 2 / 6)}

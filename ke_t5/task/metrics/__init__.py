@@ -24,16 +24,19 @@ from ke_t5.task.metrics.classification import (
 )
 from ke_t5.task.metrics.multilabel import label_sets
 from ke_t5.task.metrics.tagging import (
+    attachment,
     character_f1,
     entity_f1,
     entity_f1_micro,
     klue_dp,
     token_accuracy,
+    word_accuracy,
 )
 from ke_t5.task.metrics.text import bleu, dialogue_state, klue_mrc, korquad, rouge
 
 __all__ = [
     "accuracy",
+    "attachment",
     "auprc",
     "bleu",
     "character_f1",
@@ -53,4 +56,5 @@ __all__ = [
     "rouge",
     "spearman",
     "token_accuracy",
+    "word_accuracy",
 ]

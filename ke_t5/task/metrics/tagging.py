@@ -138,6 +138,18 @@ def token_accuracy(targets: Sequence[Sequence], predictions: Sequence) -> dict[s
     return {"token_accuracy": Sums(np.array(rows, dtype=np.float64), share)}
 
 
+@metric("accuracy")
+def word_accuracy(targets: Sequence[Sequence[str]], predictions: Sequence) -> dict[str, Sums]:
+    """The share of words whose first character has the right type, where each word is a span in
+    IOB2 (conll18_ud_eval.py's UPOS, where the words are given)."""
+    rows = []
+    for gold, predicted in zip(*_tag_columns(targets, predictions), strict=True):
+        words = [(tag[2:], other[2:]) for tag, other in zip(gold, predicted, strict=True)
+                 if tag[0] == "B"]  # fmt: skip
+        rows.append([sum(kind == other for kind, other in words), len(words)])
+    return {"accuracy": Sums(np.array(rows, dtype=np.float64).reshape(-1, 2), share)}
+
+
 # ---------------------------------------------------------------------------------------- trees
 
 WRONG_HEAD, RARE = "wrong head", "rare"
@@ -189,6 +201,17 @@ def klue_dp(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict
         "uas_accuracy": Sums(shares[:, [0, 2]], share),
         "las_accuracy": Sums(shares[:, [1, 2]], share),
     }
+
+
+@metric("uas", "las")
+def attachment(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict[str, Sums]:
+    """The share of words with the right head, and with the right head and relation.
+
+    Source: conll18_ud_eval.py of the CoNLL 2018 shared task, whose F1 is this share where the words
+    are given. It ignores relations' subtypes, which our rows do not have; punctuation counts.
+    """
+    counts = klue_dp.statistics(targets, predictions)
+    return {"uas": counts["uas_accuracy"], "las": counts["las_accuracy"]}
 
 
 def relations_by_type(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> ClassCounts:
