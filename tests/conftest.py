@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import compileall
+import gc
 import logging
 import os
 import sys
+from pathlib import Path
 
 import gin
 import pytest
@@ -34,9 +37,28 @@ def pytest_addoption(parser):
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     """Several workers (`-n 2`) begin with runs of neighbouring tests, which share their modules'
-    fixtures, and then help each other out."""
+    fixtures, and then help each other out.
+
+    Our modules are compiled once, also if PYTHONDONTWRITEBYTECODE is set, not in every process.
+    """
+    compileall.compile_dir(Path(__file__).parents[1] / "ke_t5", quiet=2)
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
+
+
+def pytest_collection_finish():
+    """What all tests need is made once: the hashes of our code, which the processes that tests
+    start then read, and a heap that the garbage collector need not look through."""
+    if "ke_t5.sample.cache" in sys.modules:
+        from ke_t5.pipe.cache import package_version
+        from ke_t5.sample.cache import generator_version
+
+        before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+        package_version()
+        generator_version()
+        sys.dont_write_bytecode = before
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

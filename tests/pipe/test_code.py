@@ -16,9 +16,9 @@ import pytest
 from support.helpers import folders, task_on
 from support.import_graph import arrows
 
-from ke_t5.pipe import map_over_dataset
+from ke_t5.pipe import code, map_over_dataset
 from ke_t5.pipe.cache import AFTERWARDS, code_of, describe, make_key, runs_afterwards
-from ke_t5.pipe.code import hash_code, is_users_own, reached_code
+from ke_t5.pipe.code import hash_code, is_users_own, reached_code, read_source
 
 ROWS = [{"text": "가", "label": 0}]
 
@@ -127,6 +127,36 @@ def test_docstrings_that_are_read_are_code(tmp_path):
         file.write_text(f'"""{text}"""\nprint(__doc__)\n')
         keys.add(hash_code([file]))
     assert len(keys) == 2
+
+
+def test_the_hash_of_our_code_is_kept_until_a_byte_changes(tmp_path, monkeypatch):
+    file = tmp_path / "ours.py"
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
+    monkeypatch.setattr(code, "__file__", str(tmp_path / "code.py"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    parsed = []
+    monkeypatch.setattr(code, "read_source", lambda path: parsed.append(path) or read_source(path))
+
+    def hash_of(text):
+        """(the hash of the file, whether it had to be parsed)"""
+        parsed.clear()
+        file.write_text(text)
+        return hash_code([file]), bool(parsed)
+
+    first, _ = hash_of("x = 1\n")
+    assert list(tmp_path.iterdir()) == [file]
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert hash_of("x = 1\n") == (first, True)
+    assert hash_of("x = 1\n") == (first, False)
+    assert hash_of("x = 1  # one\n") == (first, True)
+    other, is_parsed = hash_of("x = 2\n")
+    assert other != first and is_parsed
+    (kept,) = (tmp_path / "__pycache__").iterdir()
+    for damaged in ("", "a b", kept.read_text()[:-1], kept.read_text() * 2):
+        kept.write_text(damaged)
+        assert hash_of("x = 2\n") == (other, True)
+    assert hash_of("x = 2\n") == (other, False)
 
 
 def test_what_is_installed_is_not_followed():

@@ -125,6 +125,7 @@ def _import_everything() -> None:
     import ke_t5.recipes.test
     import ke_t5.recipes.train
     import ke_t5.task.task  # noqa: F401
+    import support.frozen  # noqa: F401 - the last
 
     torch.set_num_threads(1)
 

@@ -28,6 +28,7 @@ _HEAVY = (
     "transformers", "transformers.models.auto.modeling_auto", "transformers.models.t5.modeling_t5",
     "transformers.models.bert.modeling_bert", "transformers.models.roberta.modeling_roberta",
     "sklearn.metrics", "scipy.stats", "matplotlib.backends.backend_agg", "pytest",
+    "support.frozen",
 )  # fmt: skip
 TIMEOUT = 300  # seconds, for a run that takes ten
 
