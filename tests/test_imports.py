@@ -20,9 +20,10 @@ LINES = (
     "terminal errors files fault_points programs standard_streams processes config.resume "
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
     "forms lookup.families pipe.lazy_order pipe.lines checkpoint.names",
+    "pipe.code",
     "config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition "
-    "faults launchers stops seals pipe.code pipe.integrity train.trackers",
+    "faults launchers stops seals pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.task_record models.crf models.configs "
     "models.heads pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
