@@ -7,9 +7,11 @@ ends the process: whatever is being written is written anew at the next start.
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +33,7 @@ class _State:
     """What this process knows of stop signals."""
 
     noted_at: float | None = None
+    is_dropped = False  # the KeyboardInterrupt was raised where Python drops what is raised
     has_interrupted = False  # a KeyboardInterrupt of ours is, or was, on its way
     is_postponed = False
     is_listening = False
@@ -96,15 +99,32 @@ def listening() -> Iterator[None]:
     for number in handlers:
         signal.signal(number, _note)
     _State.is_listening = True
+    unraisable, sys.unraisablehook = sys.unraisablehook, _interrupt_later
     try:
         yield
     finally:
+        sys.unraisablehook = unraisable
         _State.is_listening, _State.noted_at, _State.has_interrupted = False, None, False
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
+def _interrupt_later(dropped: sys.UnraisableHookArgs) -> None:
+    """Python calls this for what is raised in a destructor or in a callback of a weak reference,
+    where nothing can catch it: a stop interrupts again what comes after."""
+    if issubclass(dropped.exc_type, KeyboardInterrupt) and requested():
+        _State.is_dropped = True
+        threading.Timer(0.05, _thread.interrupt_main, [signal.SIGTERM]).start()
+    else:
+        sys.__unraisablehook__(dropped)
+
+
 def _note(_number: int, _frame: object) -> None:
+    if _State.is_dropped:
+        _State.is_dropped = False
+        if not _State.is_postponed:
+            check()
+        return
     now = time.monotonic()
     if _State.noted_at is not None:
         if now - _State.noted_at > SAME_STOP_SECONDS:

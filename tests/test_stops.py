@@ -98,6 +98,23 @@ def test_a_process_that_does_not_hear_the_signal_is_ended(body, tmp_path):
     assert time.monotonic() - begin < stops.GRACE_SECONDS + 20
 
 
+def test_a_stop_that_falls_into_a_destructor_interrupts_what_comes_after(tmp_path):
+    body = """
+    from ke_t5 import stops
+    stops.GRACE_SECONDS = 600
+    import signal
+    class Falls:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+    Falls()
+    print("went on", flush=True)
+    time.sleep(60)
+    """
+    process = started(body, tmp_path)
+    assert process.stdout.readline() == "went on\n"
+    assert ended(process) == (Exit.STOPPED, INTERRUPTED)
+
+
 def test_a_process_that_ends_after_a_stop_does_not_wait_for_its_threads(tmp_path):
     body = f"import threading; threading.Thread(target=time.sleep, args=(60,)).start(); {WAITS}"
     begin = time.monotonic()
