@@ -1,0 +1,174 @@
+"""`python -m benchmarks`: speed beside what a user would pick instead, in one run.
+
+    pip install accelerate pytorch-crf
+    python -m benchmarks --hf_data_dir DIR --encoder DIR --seq2seq DIR [ROW ...] [--rounds 3]
+
+DIR of --hf_data_dir holds 3i4K and KLUE-NLI; the others a RoBERTa's and a T5's configuration and
+tokenizer. Each row runs in a process of its own, its contenders in turn. The results are kept in
+benchmarks/results.json, so that rows may be measured one by one, and written to
+benchmarks/RESULTS.md. The machine must have nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.rows import ROWS, Row, Runs, Setting, decimals, learned, ratios, spread
+
+RESULTS = Path(__file__).with_name("results.json")
+PAGE = Path(__file__).with_name("RESULTS.md")
+LIBRARIES = ("torch", "transformers", "datasets", "tokenizers")
+HEAD = """# Speed, beside what a user would pick instead
+
+Written by `python -m benchmarks`, which runs the contenders of a row in turn. A ratio is that of
+the rates within a round: the median, and the range over the rounds. Every round has a seed of its
+own; what was learned is the mean and the standard deviation over the rounds, after equal numbers of
+rows. On a machine whose cores are shared with others, differences below 10 % are not findings.
+
+"""
+
+
+def main() -> int:
+    """Exit code 0 if every row that was measured reaches its goals."""
+    flags = parse()
+    rows = [row for row in ROWS if row.name in flags.rows or not flags.rows]
+    setting = Setting(flags.hf_data_dir, flags.encoder, flags.seq2seq, flags.rounds, flags.scale)
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    reached = True
+    for row in rows:
+        started = time.monotonic()
+        runs = in_own_process(row, setting)
+        record = {"machine": machine(), "scale": flags.scale, "runs": {}}
+        record["runs"] = {name: asdict(found) for name, found in runs.items()}
+        results[row.name] = record
+        known = {row.name: results[row.name] for row in ROWS if row.name in results}
+        RESULTS.write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        PAGE.write_text(page(known), encoding="utf-8")
+        sys.stdout.write("\n".join(lines_of(row, runs)) + "\n")
+        sys.stdout.write(f"  {time.monotonic() - started:.0f} s in all\n")
+        sys.stdout.flush()
+        reached &= all(has_reached for *_, has_reached in comparisons(row, runs))
+    return 0 if reached else 1
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    names = [row.name for row in ROWS]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(names)}")
+    parser.add_argument("--hf_data_dir", type=Path, required=True)
+    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--seq2seq", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="part of a row's examples")
+    flags = parser.parse_args()
+    for name in flags.rows:
+        if name not in names:
+            parser.error(f"{name}: no such row; known are {', '.join(names)}")
+    return flags
+
+
+def in_own_process(row: Row, setting: Setting) -> dict[str, Runs]:
+    """Measures the row where no other row has left threads, caches or memory."""
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(row.run, setting).result()
+
+
+def machine() -> dict[str, str]:
+    """What the figures hold for."""
+    found = {"cpu": cpu_name(), "cores": str(len(os.sched_getaffinity(0)))}
+    found |= {"date": time.strftime("%Y-%m-%d"), "Python": platform.python_version()}
+    return found | {name: version(name) for name in LIBRARIES}
+
+
+def cpu_name() -> str:
+    """The processor's name for itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+Comparison = tuple[str, str, str, str, bool]
+
+
+def comparisons(row: Row, runs: dict[str, Runs]) -> list[Comparison]:
+    """For each contender: its name, its rate, ours beside it, the goal, and whether ours reaches
+    it."""
+    ours = runs["ours"]
+    found: list[Comparison] = []
+    for name, goal in row.goals.items():
+        factors = ratios(ours, runs[name])
+        factor = sorted(factors)[len(factors) // 2]
+        wanted = "" if goal is None else f"≥ {goal:g}"
+        text = f"{spread(factors, decimals(factor))}x"
+        found.append((name, rate(runs[name]), text, wanted, goal is None or factor >= goal))
+    if row.limit is not None:
+        seconds = sorted(ours.seconds)[len(ours.seconds) // 2]
+        text = f"{spread(ours.seconds, 3)} s"
+        found.append(("", "", text, f"≤ {row.limit:g} s", seconds <= row.limit))
+    return found
+
+
+def rate(runs: Runs) -> str:
+    """How much a second."""
+    rates = [runs.amount / seconds for seconds in runs.seconds]
+    return spread(rates, decimals(min(rates)))
+
+
+def lines_of(row: Row, runs: dict[str, Runs]) -> list[str]:
+    """The row for a terminal."""
+    lines = [f"{row.name}: {row.what}", f"  ours: {rate(runs['ours'])} {row.unit}"]
+    if score := learned(runs["ours"]):
+        lines[-1] += f", learned {score}"
+    for name, theirs, factor, wanted, has_reached in comparisons(row, runs):
+        score = learned(runs[name]) if name else ""
+        verdict = "" if not wanted else f", goal {wanted}: {'yes' if has_reached else 'NO'}"
+        beside = f"{name}: {theirs}; ours is {factor}" if name else f"takes {factor}"
+        lines.append(f"  {beside}{verdict}{f', learned {score}' if score else ''}")
+    return lines
+
+
+def page(results: dict[str, dict]) -> str:
+    """All that is known, as Markdown."""
+    head = "| what | ours | beside | its rate | ours / it | goal | reached |"
+    head += " learned: ours; theirs |\n|---|---|---|---|---|---|---|---|\n"
+    tables: dict[str, list[str]] = {}
+    for row in ROWS:
+        if row.name not in results:
+            continue
+        record = results[row.name]
+        runs = {name: Runs(**found) for name, found in record["runs"].items()}
+        note = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
+        for number, comparison in enumerate(comparisons(row, runs)):
+            name, theirs, factor, wanted, has_reached = comparison
+            what = f"`{row.name}`: {row.what}" if not number else ""
+            ours = f"{rate(runs['ours'])} {row.unit}" if not number else ""
+            scores = "; ".join(
+                filter(None, (learned(runs["ours"]), learned(runs.get(name, Runs()))))
+            )
+            verdict = "" if not wanted else "yes" if has_reached else "**no**"
+            cells = (what, ours, name, theirs, factor, wanted, verdict, scores)
+            tables.setdefault(note, []).append(f"| {' | '.join(cells)} |")
+    parts = [f"{note}\n\n{head}" + "\n".join(lines) + "\n" for note, lines in tables.items()]
+    return HEAD + "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The rows of the table: what is measured, beside whom, and what must be reached."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a row is measured on.
+
+    Attributes:
+        data: folder of the releases, as `--hf_data_dir` takes it.
+        encoder, seq2seq: folders with a configuration and a tokenizer; weights are not read.
+        rounds: how often the contenders run in turn; every round has a seed of its own.
+        scale: part of a row's usual number of examples.
+    """
+
+    data: Path
+    encoder: Path
+    seq2seq: Path
+    rounds: int = 3
+    scale: float = 1.0
+
+    def amount(self, number: int) -> int:
+        """That many examples at this scale."""
+        return max(1, round(number * self.scale))
+
+
+@dataclass
+class Runs:
+    """What one contender did.
+
+    Attributes:
+        seconds: one number a round.
+        learned: the score after the same number of rows, one a round; empty if nothing is learned.
+        amount: what was done in these seconds, such as rows; for the rate.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    learned: list[float] = field(default_factory=list)
+    amount: float = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        what: for the table.
+        measure: module and function of this package: Setting -> contender -> Runs. "ours" is ours.
+        goals: contender -> how many times its rate ours must reach; None: shown without a goal.
+        unit: of the rate.
+        limit: seconds that ours may take, in place of a contender.
+    """
+
+    name: str
+    what: str
+    measure: str
+    goals: Mapping[str, float | None]
+    unit: str = "rows/s"
+    limit: float | None = None
+
+    def run(self, setting: Setting) -> dict[str, Runs]:
+        """Measures it, in this process."""
+        module, _, function = self.measure.partition(":")
+        return getattr(importlib.import_module(f"benchmarks.{module}"), function)(setting)
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[int], Any]],
+    *,
+    rounds: int,
+    amount: float = 1.0,
+    warm_ups: int = 0,
+) -> dict[str, Runs]:
+    """Runs the contenders in turn, so that a machine that drifts slows all alike.
+
+    Args:
+        contenders: name -> a function of the round's number that does the work. It returns what
+            was learned, or a function that finds that out after the clock has stopped.
+        warm_ups: rounds that are not counted.
+    """
+    runs = {name: Runs(amount=amount) for name in contenders}
+    for number in range(-warm_ups, rounds):
+        names = list(contenders)
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            started = time.perf_counter()
+            learned = contenders[name](max(number, 0))
+            seconds = time.perf_counter() - started
+            if number < 0:
+                continue
+            runs[name].seconds.append(seconds)
+            if callable(learned):
+                learned = learned()
+            if learned is not None:
+                runs[name].learned.append(learned)
+    return runs
+
+
+def ratios(ours: Runs, theirs: Runs) -> list[float]:
+    """How many times their rate ours is, in each round."""
+    return [
+        (ours.amount / mine) / (theirs.amount / other)
+        for mine, other in zip(ours.seconds, theirs.seconds, strict=True)
+    ]
+
+
+def spread(values: list[float], digits: int) -> str:
+    """The median, and from where to where the values go."""
+    middle = f"{statistics.median(values):,.{digits}f}"
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+def learned(runs: Runs) -> str:
+    """Mean and standard deviation of what was learned; "" if nothing was."""
+    if not runs.learned:
+        return ""
+    if len(runs.learned) == 1:
+        return f"{runs.learned[0]:.1f}"
+    return f"{statistics.mean(runs.learned):.1f} ± {statistics.stdev(runs.learned):.1f}"
+
+
+def decimals(value: float) -> int:
+    """As many decimals as leave three figures."""
+    return max(0, min(4, 2 - math.floor(math.log10(value)))) if value > 0 else 0
+
+
+TRAINER, GROUPED = "Trainer", "Trainer, group_by_length"
+ROWS = (
+    Row(
+        "train-encoder",
+        "Training RoBERTa 4 x 256 on 3i4K, one pass, batch 32, fp32; test accuracy",
+        "training:encoder",
+        {TRAINER: 1.9, GROUPED: 1.0, "bare loop, the same batches": 0.95},
+    ),
+    Row(
+        "train-encoder-bf16",
+        "The same in bf16",
+        "training:encoder_bf16",
+        {TRAINER: 1.6, GROUPED: None},
+    ),
+    Row(
+        "train-padded-to-512",
+        "The same in fp32 beside padding to 512 tokens, which earlier tools did",
+        "training:padded_to_512",
+        {"Trainer, padded to 512": 115.0},
+    ),
+    Row(
+        "train-token-budget",
+        "The same in bf16, batches of 1,024 tokens, rate x 2, beside batches of 32 rows",
+        "training:token_budget",
+        {TRAINER: 5.0},
+    ),
+    Row(
+        "train-seq2seq",
+        "Training T5 4+4 x 256, KLUE-NLI premise to hypothesis, batch 16, fp32; loss per token",
+        "training:seq2seq",
+        {"Seq2SeqTrainer": 1.5},
+    ),
+    Row(
+        "train-seq2seq-bf16",
+        "The same in bf16",
+        "training:seq2seq_bf16",
+        {"Seq2SeqTrainer": 2.2},
+    ),
+    Row(
+        "prepare",
+        "Preparing 3i4K from its files",
+        "preparation:cold",
+        {"six maps of single rows, padded to 512": 17.0, "the tokenizer alone": 0.8},
+    ),
+    Row(
+        "prepare-warm",
+        "Opening prepared 3i4K",
+        "preparation:warm",
+        {"six maps of single rows, padded to 512": None},
+        "times/s",
+        0.010,
+    ),
+    Row(
+        "batches",
+        "Reading and padding batches of 32 rows",
+        "preparation:batches",
+        {"Arrow rows through the torch format": 50.0},
+    ),
+    Row(
+        "crf-31",
+        "CRF, loss and gradient, 31 tags, 32 rows of 64 to 128 steps",
+        "crf:loss_31",
+        {"pytorch-crf": 5.0},
+    ),
+    Row(
+        "crf-301",
+        "The same, 301 tags",
+        "crf:loss_301",
+        {"pytorch-crf": 30.0},
+    ),
+    Row("crf-decode-31", "CRF, decoding, 31 tags", "crf:decode_31", {"pytorch-crf": 1.7}),
+    Row("crf-decode-301", "CRF, decoding, 301 tags", "crf:decode_301", {"pytorch-crf": 8.0}),
+    Row(
+        "entity-f1",
+        "Entity F1 of 5,000 sentences of 57 characters; equal values",
+        "metrics:entity_f1",
+        {"seqeval": 1.0},
+    ),
+    Row(
+        "rouge",
+        "Syllable ROUGE-1, 2 and L of 2,000 summaries; equal values",
+        "metrics:rouge",
+        {"rouge-score": 1.0},
+    ),
+    Row(
+        "two-processes",
+        "train_ddp.py on two processes, global batches of 128 rows in parts of 32",
+        "processes:two_processes",
+        {"one process, one thread": 1.5, "one process, all threads": None},
+    ),
+    Row("help", "train_ddp.py --help", "startup:help_text", {}, "starts/s", 0.15),
+    Row(
+        "first-step",
+        "train_ddp.py until the first step is done, warm cache, small model",
+        "startup:first_step",
+        {"the same by a script with the Trainer": None},
+        "starts/s",
+        6.0,
+    ),
+)

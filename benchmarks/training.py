@@ -1,0 +1,315 @@
+"""Training beside Hugging Face's Trainer and a bare loop: one short pass, fresh weights.
+
+Every round has a seed of its own for weights and order. The score after the pass stands beside each
+speed, because grouping by length can ruin a training whose labels go with length.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+import torch
+from transformers import (
+    AutoConfig,
+    DataCollatorForSeq2Seq,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PrinterCallback,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    T5ForConditionalGeneration,
+    Trainer,
+    TrainingArguments,
+)
+
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+from benchmarks.rows import GROUPED, TRAINER, Runs, Setting, interleaved
+from ke_t5.distributed import Ranks
+from ke_t5.own_data import OwnData, register
+from ke_t5.pipe import EvaluationHelper, Examples, Folders, evaluate, get_batches, get_task
+from ke_t5.task.utils import get_vocabulary
+from ke_t5.train.loop import TrainState, count_steps, fit
+from ke_t5.train.optimizer_config import get_optimizer
+from ke_t5.train.settings import get_fit_settings
+
+RATE, BATCH_SIZE, NUM_ROWS, NUM_TESTED = 5e-4, 32, 6400, 2000
+SEQ2SEQ_ROWS, SEQ2SEQ_BATCH = 1600, 16
+CPU = torch.device("cpu")
+
+
+def one_process() -> Ranks:
+    """This process alone, with all threads."""
+    return Ranks(0, 1, CPU, torch.get_num_threads())
+
+
+def rows_of(task_name: str, vocabulary: Path, setting: Setting, splits: Iterable[str]) -> list:
+    """The splits of a task, prepared with the folder's tokenizer."""
+    gin.bind_parameter("get_vocabulary.vocab_name", str(vocabulary))
+    with tempfile.TemporaryDirectory() as cache:
+        folders, task = Folders(setting.data, Path(cache)), get_task(task_name)
+        return [task.get_dataset(split, folders=folders) for split in splits]
+
+
+def some(examples: Examples, number: int, seed: int = 0) -> Examples:
+    """Rows drawn at random."""
+    return examples.take(np.random.default_rng(seed).permutation(len(examples))[:number])
+
+
+# ---------------------------------------------------------------------------------------- encoder
+
+
+def new_encoder(setting: Setting, seed: int) -> RobertaForSequenceClassification:
+    """RoBERTa of 4 layers x 256; the same fresh weights for a seed."""
+    torch.manual_seed(seed)
+    config = RobertaConfig.from_pretrained(
+        setting.encoder, num_labels=7, hidden_size=256, num_hidden_layers=4, intermediate_size=1024
+    )
+    return RobertaForSequenceClassification(config)
+
+
+def fit_ours(
+    model: PreTrainedModel,
+    train: Examples,
+    *,
+    seed: int,
+    precision: str = "fp32",
+    batch_size: int = BATCH_SIZE,
+    batch_tokens: int | None = None,
+    learning_rate: float = RATE,
+) -> None:
+    """One pass of our loop."""
+    targets = train.lengths("labels") if model.config.is_encoder_decoder else None
+    plan = get_batches(
+        train.lengths("input_ids"), targets, batch_size=batch_size, num_parts=1, seed=seed,
+        batch_tokens=batch_tokens,
+    )  # fmt: skip
+    optimizer = get_optimizer(learning_rate=learning_rate)(model)
+    state = TrainState(model, model, optimizer, lambda step: 1.0)
+    updates = fit(
+        state, train, plan, ranks=one_process(), settings=get_fit_settings(precision=precision),
+        loss_reduction="rows" if targets is None else "tokens", seed=seed,
+        num_steps=count_steps(plan, 1),
+    )  # fmt: skip
+    for _ in updates:
+        pass
+
+
+def fit_bare(model: PreTrainedModel, train: Examples, *, seed: int) -> None:
+    """The same batches in a loop as one writes it by hand: no log, no checks, nothing to resume."""
+    plan = get_batches(train.lengths("input_ids"), batch_size=BATCH_SIZE, num_parts=1, seed=seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
+    torch.manual_seed(seed)
+    model.train()
+    for rows in plan.epoch(0):
+        arrays = train.batch(rows)
+        names = ("input_ids", "attention_mask", "labels")
+        batch = {name: torch.from_numpy(arrays[name]).long() for name in names}
+        model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def trainer_arguments(kind: type, folder: str, *, seed: int, precision: str, **more: Any) -> Any:
+    """What a user gives the Trainer for these runs; the rest as it comes."""
+    return kind(
+        folder, num_train_epochs=1, learning_rate=RATE, lr_scheduler_type="constant", seed=seed,
+        report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
+        bf16=precision == "bf16", **more,
+    )  # fmt: skip
+
+
+def run_quietly(trainer: Trainer) -> None:
+    """Trains without a line at the end."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+def fit_trainer(
+    model: PreTrainedModel,
+    table: list[dict],
+    *,
+    seed: int,
+    precision: str = "fp32",
+    grouped: bool = False,
+    max_length: int | None = None,
+) -> None:
+    """One pass of the Trainer; padded to the longest row of a batch, or to `max_length`."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = trainer_arguments(
+            TrainingArguments, folder, seed=seed, precision=precision,
+            per_device_train_batch_size=BATCH_SIZE,
+            train_sampling_strategy="group_by_length" if grouped else "random",
+        )  # fmt: skip
+        padding = "max_length" if max_length else True
+        collate = DataCollatorWithPadding(get_vocabulary(), padding, max_length)
+        run_quietly(Trainer(model, arguments, train_dataset=table, data_collator=collate))
+
+
+def accuracy(model: PreTrainedModel, test: Examples) -> float:
+    """Per cent of the rows."""
+    helper = EvaluationHelper(get_task("kor_3i4k"))
+    return evaluate(helper, model, test, batch_size=64, ranks=one_process()).scores["accuracy"]
+
+
+class EncoderRuns:
+    """Contenders on 3i4K."""
+
+    def __init__(self, setting: Setting, num_rows: int = NUM_ROWS) -> None:
+        self.setting = setting
+        train, test = rows_of("kor_3i4k", setting.encoder, setting, ("train", "test"))
+        self.train = some(train, setting.amount(num_rows))
+        self.test = some(test, NUM_TESTED)
+        rows = (self.train.example(i) for i in range(len(self.train)))
+        self.table = [{name: row[name] for name in ("input_ids", "labels")} for row in rows]
+
+    def contender(self, train: Callable[..., None], rows: Any) -> Callable[[int], Any]:
+        """A run of a round; the accuracy is found after the clock has stopped."""
+
+        def run(seed: int) -> Callable[[], float]:
+            model = new_encoder(self.setting, seed)
+            train(model, rows, seed=seed)
+            return lambda: accuracy(model, self.test)
+
+        return run
+
+    def compare(self, contenders: dict[str, tuple[Callable[..., None], Any]]) -> dict[str, Runs]:
+        """All of them in turn."""
+        return interleaved(
+            {name: self.contender(train, rows) for name, (train, rows) in contenders.items()},
+            rounds=self.setting.rounds,
+            amount=len(self.train),
+        )
+
+
+def encoder(setting: Setting, precision: str = "fp32") -> dict[str, Runs]:
+    """Ours, the Trainer as it comes and grouped by length, and in fp32 a bare loop."""
+    runs = EncoderRuns(setting)
+    trainer = partial(fit_trainer, precision=precision)
+    contenders: dict[str, tuple[Callable[..., None], Any]] = {
+        "ours": (partial(fit_ours, precision=precision), runs.train),
+        TRAINER: (trainer, runs.table),
+        GROUPED: (partial(trainer, grouped=True), runs.table),
+    }
+    if precision == "fp32":
+        contenders["bare loop, the same batches"] = (fit_bare, runs.train)
+    return runs.compare(contenders)
+
+
+def encoder_bf16(setting: Setting) -> dict[str, Runs]:
+    """The same in bf16."""
+    return encoder(setting, "bf16")
+
+
+def padded_to_512(setting: Setting) -> dict[str, Runs]:
+    """One round of few rows: padded to 512 tokens a row takes 0.3 s."""
+    runs = EncoderRuns(setting)
+    few = runs.table[: max(BATCH_SIZE, setting.amount(192))]
+    padded = partial(fit_trainer, max_length=512)
+    found = interleaved(
+        {
+            "ours": runs.contender(fit_ours, runs.train),
+            "Trainer, padded to 512": runs.contender(padded, few),
+        },
+        rounds=1,
+        amount=len(runs.train),
+    )
+    theirs = found["Trainer, padded to 512"]
+    theirs.amount, theirs.learned = len(few), []  # of so few rows nothing is learned
+    return found
+
+
+def token_budget(setting: Setting) -> dict[str, Runs]:
+    """Batches of 1,024 tokens, about 130 rows, at twice the rate, beside the Trainer's 32 rows."""
+    runs = EncoderRuns(setting, 2 * NUM_ROWS)
+    ours = partial(fit_ours, precision="bf16", batch_tokens=1024, learning_rate=2 * RATE)
+    theirs = partial(fit_trainer, precision="bf16")
+    return runs.compare({"ours": (ours, runs.train), TRAINER: (theirs, runs.table)})
+
+
+# ---------------------------------------------------------------------------------------- seq2seq
+
+
+def new_seq2seq(setting: Setting, seed: int) -> T5ForConditionalGeneration:
+    """T5 of 4+4 layers x 256; the same fresh weights for a seed."""
+    torch.manual_seed(seed)
+    config = AutoConfig.from_pretrained(
+        setting.seq2seq, d_model=256, d_ff=1024, d_kv=64, num_heads=4, num_layers=4,
+        num_decoder_layers=4,
+    )  # fmt: skip
+    return T5ForConditionalGeneration(config)
+
+
+def hypotheses(setting: Setting) -> Examples:
+    """Premises of KLUE-NLI as inputs and their hypotheses as targets."""
+    (source,) = setting.data.rglob("klue-nli-v1*_train.json")
+    gin.bind_parameter("get_vocabulary.vocab_name", str(setting.seq2seq))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "pairs.jsonl")
+        rows = json.loads(source.read_text(encoding="utf-8"))[: setting.amount(SEQ2SEQ_ROWS)]
+        pairs = ({"text": row["premise"], "label": row["hypothesis"]} for row in rows)
+        lines = (json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
+        file.write_text("".join(lines), encoding="utf-8")
+        task = register(OwnData("text2text", {"train": str(file)}))
+        return task.get_dataset("train", folders=Folders(None, Path(folder)))
+
+
+def fit_seq2seq_trainer(
+    model: PreTrainedModel, table: list[dict], *, seed: int, precision: str
+) -> None:
+    """One pass of the Seq2SeqTrainer; both sides padded to the longest of a batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = trainer_arguments(
+            Seq2SeqTrainingArguments, folder, seed=seed, precision=precision,
+            per_device_train_batch_size=SEQ2SEQ_BATCH,
+        )  # fmt: skip
+        collate = DataCollatorForSeq2Seq(get_vocabulary(), model=model)
+        run_quietly(Seq2SeqTrainer(model, arguments, train_dataset=table, data_collator=collate))
+
+
+@torch.inference_mode()
+def loss_per_token(model: PreTrainedModel, table: list[dict]) -> float:
+    """Of rows that were trained on: how far the training has come."""
+    model.eval()
+    collate = DataCollatorForSeq2Seq(get_vocabulary(), model=model)
+    loss = tokens = 0.0
+    for start in range(0, len(table), 32):
+        batch = collate(table[start : start + 32])
+        number = int((batch["labels"] != -100).sum())
+        loss += float(model(**batch).loss) * number
+        tokens += number
+    return loss / tokens
+
+
+def seq2seq(setting: Setting, precision: str = "fp32") -> dict[str, Runs]:
+    """Ours, and the Seq2SeqTrainer as it comes."""
+    train = hypotheses(setting)
+    rows = (train.example(i) for i in range(len(train)))
+    table = [{name: row[name] for name in ("input_ids", "labels")} for row in rows]
+
+    def contender(fit_one: Callable[..., None], rows: Any) -> Callable[[int], Any]:
+        def run(seed: int) -> Callable[[], float]:
+            model = new_seq2seq(setting, seed)
+            fit_one(model, rows, seed=seed)
+            return lambda: loss_per_token(model, table[:320])
+
+        return run
+
+    ours = partial(fit_ours, precision=precision, batch_size=SEQ2SEQ_BATCH)
+    theirs = partial(fit_seq2seq_trainer, precision=precision)
+    contenders = {"ours": contender(ours, train), "Seq2SeqTrainer": contender(theirs, table)}
+    return interleaved(contenders, rounds=setting.rounds, amount=len(train))
+
+
+def seq2seq_bf16(setting: Setting) -> dict[str, Runs]:
+    """The same in bf16."""
+    return seq2seq(setting, "bf16")

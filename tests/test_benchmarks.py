@@ -1,0 +1,72 @@
+"""The table that `python -m benchmarks` writes; what it measures is run by hand."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import comparisons, lines_of, page
+from benchmarks.rows import ROWS, Row, Runs, interleaved, ratios
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+ROW = Row("speed", "What it is", "module:function", {"theirs": 2.0}, limit=0.5)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_names_a_function(row):
+    module, _, function = row.measure.partition(":")
+    tree = ast.parse((FOLDER / f"{module}.py").read_text(encoding="utf-8"))
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    targets = [node.targets for node in tree.body if isinstance(node, ast.Assign)]
+    walked = (name for (target,) in targets for name in ast.walk(target))
+    names |= {name.id for name in walked if isinstance(name, ast.Name)}
+    assert function in names
+    assert [other.name for other in ROWS].count(row.name) == 1
+
+
+def test_contenders_run_in_turn_and_learning_is_not_timed():
+    calls = []
+
+    def contender(name):
+        def run(number):
+            calls.append((name, number))
+            return lambda: calls.append("found") or 50.0 + number
+
+        return run
+
+    runs = interleaved({x: contender(x) for x in "ab"}, rounds=2, amount=4, warm_ups=1)
+    started = [call for call in calls if call != "found"]
+    assert sorted(started[:2]) == [("a", 0), ("b", 0)]  # not counted
+    assert started[2:] == [("a", 0), ("b", 0), ("b", 1), ("a", 1)]  # who is first changes
+    assert runs["a"].learned == [50.0, 51.0]
+    assert len(runs["a"].seconds) == 2
+
+
+def test_rates_are_compared_within_a_round():
+    ours, theirs = Runs([1.0, 2.0, 0.5], amount=10), Runs([3.0, 3.0, 3.0], amount=5)
+    assert ratios(ours, theirs) == [6.0, 3.0, 12.0]
+
+
+def test_a_goal_that_is_missed_is_said():
+    runs = {"ours": Runs([1.0, 1.0], [80.0, 82.0]), "theirs": Runs([1.5, 1.5], [70.0, 70.0])}
+    (beside, alone) = comparisons(ROW, runs)
+    assert beside == ("theirs", "0.667 (0.667 to 0.667)", "1.50 (1.50 to 1.50)x", "≥ 2", False)
+    assert alone[-2:] == ("≤ 0.5 s", False)
+    assert "goal ≥ 2: NO, learned 70.0 ± 0.0" in "\n".join(lines_of(ROW, runs))
+
+
+def test_the_page_keeps_machines_apart():
+    runs = {"ours": Runs([0.2]), **{name: Runs([10.0]) for row in ROWS for name in row.goals}}
+    record = {"scale": 1.0, "runs": {name: asdict(found) for name, found in runs.items()}}
+    first, second = ROWS[0].name, ROWS[1].name
+    text = page(
+        {
+            first: {**record, "machine": {"cpu": "one"}},
+            second: {**record, "machine": {"cpu": "two"}},
+        }
+    )
+    assert text.index("cpu one") < text.index(f"`{first}`") < text.index("cpu two")
+    assert f"| `{second}`" in text and "| yes |" in text
