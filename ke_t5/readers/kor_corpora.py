@@ -309,3 +309,30 @@ QPAIR = Release(
         class_names=False,
     ),
 )
+
+
+# sae4K: no header. Several utterances, such as ten wordings of one request, have one phrase. The
+# types are those of 3i4K: three of questions, then three of commands.
+_SAE4K_TYPES = tuple("012345")
+
+
+def _sae4k_rows(path: Path, split: str) -> Iterator[Row]:
+    for number, (utterance, phrase, kind) in tab_lines(path, 3):
+        one_of(kind, _SAE4K_TYPES, "type", f"{path}:{number}")
+        yield {"utterance": utterance, "phrase": phrase, "type": kind}
+
+
+SAE4K = Release(
+    name="sae4k",
+    columns=dict.fromkeys(("utterance", "phrase", "type"), "string"),
+    find=partial(
+        found_splits,
+        folders=("sae4k", "sae4k/data"),
+        names={"train": "sae4k_v1.txt"},
+        rows=_sae4k_rows,
+    ),
+    layout=("sae4k/sae4k_v1.txt",),
+    home="https://github.com/warnikchow/sae4k",
+    licence="CC BY-SA 4.0",
+    group="phrase",
+)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 
+from ke_t5.sample import articles
 from ke_t5.sample.entities import klue_ner
 from ke_t5.sample.sampler import TextSampler
 from ke_t5.sample.sentences import similarities
@@ -113,6 +114,32 @@ def massive(sampler: TextSampler, split: str, num_rows: int) -> str:
             }
         )
     return _json_lines(rows)
+
+
+def sae4k(sampler: TextSampler, split: str, num_rows: int) -> str:
+    """Utterances, what they are about, and their type; Windows' line ends, and a BOM."""
+    rows = sampler.rows(num_rows)
+    lines = [f"{row['utterance']}\t{row['phrase']}\t{row['class']}" for row in rows]
+    return "\ufeff" + "".join(f"{line}\r\n" for line in lines)
+
+
+def korquad2(sampler: TextSampler, split: str, num_rows: int) -> str:
+    """Articles as pages of HTML."""
+    pages = []
+    for article in articles.korquad(sampler, num_rows):
+        context, questions = f"<html><body><h1>{article['title']}</h1>", []
+        for paragraph in article["paragraphs"]:
+            context += "<p>"
+            for question in paragraph["qas"]:
+                (answer,) = question["answers"]
+                start = len(context) + answer["answer_start"]
+                answer = {"text": answer["text"], "answer_start": start}
+                questions.append({"id": question["id"], "question": question["question"],
+                                  "answer": answer})  # fmt: skip
+            context += f"{paragraph['context']}</p>"
+        context += "</body></html>"
+        pages.append({"title": article["title"], "url": "", "context": context, "qas": questions})
+    return json.dumps({"version": f"KorQuAD_2.1_{split}", "data": pages}, ensure_ascii=False)
 
 
 def naver_ner(sampler: TextSampler, split: str, num_rows: int) -> str:

@@ -261,6 +261,8 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "paws_x": _of(public_tables.paws_x),
     "massive": _of(public_tables.massive),
     "naver_ner": _of(public_tables.naver_ner),
+    "sae4k": _of(public_tables.sae4k),
+    "korquad2": _of(public_tables.korquad2),
 }
 
 

@@ -115,6 +115,7 @@ FORMATS: Mapping[str, Callable[..., Lines]] = {
     "klue_mrc": _answers,
     "klue_dst": _states,
     "korquad": _answers,
+    "korquad2": _answers,
 }
 
 

@@ -9,6 +9,8 @@ with the source of each one's data.
 | klue_re | KLUE RE | relation of two entities, which are marked |
 | klue_ner | KLUE NER | entities |
 | klue_mrc, korquad | KLUE MRC, KorQuAD 1.0 | answer in a passage |
+| korquad2 | KorQuAD 2.1 | answer in a whole page of HTML |
+| sae4k_gen | sae4K | what a question or command is about |
 | klue_dp | KLUE DP | dependency tree |
 | ud_ko_gsd_dp, ud_ko_kaist_dp, ud_ko_ksl_dp | UD Korean GSD, Kaist, KSL | dependency tree |
 | ud_ko_gsd_pos, ud_ko_kaist_pos, ud_ko_ksl_pos | the same | part of speech of each word |
@@ -62,6 +64,7 @@ from ke_t5.readers import (
     kobest,
     kor_corpora,
     korquad,
+    korquad2,
     label_sets,
     naver_ner,
     nikl,
@@ -69,6 +72,7 @@ from ke_t5.readers import (
 )
 from ke_t5.task import families, labels, metrics, steps, structured, text
 from ke_t5.task.listing import UNCHECKED, columns, main, table_lines, table_row
+from ke_t5.task.writing import text_to_text
 
 __all__ = ["UNCHECKED", "columns", "main", "table_lines", "table_row"]
 
@@ -165,6 +169,7 @@ TREEBANKS = (
 READING = (
     ("klue_mrc", klue.MRC, metrics.klue_mrc, True, 510),
     ("korquad", korquad.KORQUAD, metrics.korquad, False, 384),
+    ("korquad2", korquad2.KORQUAD2, metrics.korquad2, False, 510),
 )
 
 # name, release, what the input asks for
@@ -271,6 +276,17 @@ def register_texts() -> None:
             best=Monitor("rouge1[syllable]"),
             defaults=Defaults(batch_size=16, epochs=3),
         )
+
+    text_to_text(
+        "sae4k_gen",
+        ReleaseSource(kor_corpora.SAE4K),
+        fields={"utterance": "utterance"},
+        column="phrase",
+        metrics=(metrics.rouge, metrics.exact_match),
+        best=Monitor("rouge1[syllable]"),
+        generate={"max_new_tokens": 64, "num_beams": 1},
+        defaults=Defaults(batch_size=16, epochs=4),
+    )
 
 
 def register_single_ones() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.preprocessors import Example
@@ -30,6 +31,7 @@ def text_to_text(
     column: str,
     metrics: Sequence[Metric],
     best: Monitor,
+    generate: Mapping[str, Any] | None = None,
     defaults: Defaults,
 ) -> None:
     """Registers `name`: any text for a text, written.
@@ -37,12 +39,16 @@ def text_to_text(
     Args:
         fields: name in the input -> column.
         column: of the text that is to be written.
+        generate: arguments of `generate`, `max_new_tokens` among them; default: for summaries.
     """
     write = partial(text_of, column=column)
+    answers = dataclasses.replace(
+        SUMMARIES, write=write, gold=write, generate=generate or SUMMARIES.generate
+    )
     register_generative(
         name,
         source,
-        dataclasses.replace(SUMMARIES, write=write, gold=write),
+        answers,
         prefix=name,
         render=partial(steps.field_segments, fields=fields),
         input_columns=tuple(fields.values()),

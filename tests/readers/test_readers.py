@@ -16,6 +16,7 @@ from ke_t5.readers import (
     kobest,
     kor_corpora,
     korquad,
+    korquad2,
     label_sets,
     naver_ner,
     nikl,
@@ -32,12 +33,13 @@ RELEASES = {
         klue,
         kobest,
         korquad,
+        korquad2,
         kor_corpora,
         label_sets,
         naver_ner,
         nikl,
         public_tables,
-    )
+    )  # fmt: skip
     for release in vars(module).values()
     if isinstance(release, Release)
 }
@@ -65,6 +67,7 @@ REAL_COUNTS = {
     "kobest_wic": {"train": 3318, "validation": 610},
     "kmhas": {"validation": 8776},
     "kote": {"validation": 5000},
+    "sae4k": {"train": 30837},
     "ud_ko_gsd": {"validation": 950, "test": 989},
     "ud_ko_kaist": {"validation": 2066},
     "nikl_ne2020": {"train": 5000},
@@ -201,12 +204,12 @@ def test_names_are_the_known_ones():
         *("khsd", "klue_dp", "klue_mrc", "klue_ner", "klue_nli", "klue_re", "klue_sts"),
         *("klue_wos", "klue_ynat", "kmhas", "kobest_boolq", "kobest_copa", "kobest_hellaswag"),
         *("kobest_sentineg", "kobest_wic", "kold", "kor_3i4k", "korfin_asc", "kornli"),
-        *("korquad", "korsts", "kote", "massive_ko", "naver_ner"),
+        *("korquad", "korquad2", "korsts", "kote", "massive_ko", "naver_ner"),
         "nikl_cola",
         *("nikl_ne", "nikl_ne2020", "nikl_ne2020_split", "nikl_ne_split"),
         *("nikl_summary_summary", "nikl_summary_summary_split"),
         *("nikl_summary_topic", "nikl_summary_topic_split", "nsmc"),
-        *("paws_x_ko", "qpair", "ud_ko_gsd", "ud_ko_kaist", "ud_ko_ksl"),
+        *("paws_x_ko", "qpair", "sae4k", "ud_ko_gsd", "ud_ko_kaist", "ud_ko_ksl"),
     ]
 
 

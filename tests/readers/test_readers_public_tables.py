@@ -1,10 +1,12 @@
-"""APEACH, KOLD, K-HATERS, KorFin-ASC, PAWS-X, MASSIVE and NAVER NER: rows, and refusals."""
+"""APEACH, KOLD, K-HATERS, KorFin-ASC, PAWS-X, MASSIVE, NAVER NER, sae4K and KorQuAD 2.1."""
 
 import json
 
 import pytest
 from support.releases import hub_rows, put, refusal, rows
 
+from ke_t5.readers.kor_corpora import SAE4K
+from ke_t5.readers.korquad2 import KORQUAD2
 from ke_t5.readers.naver_ner import NAVER_NER
 from ke_t5.readers.public_tables import APEACH, KHATERS, KOLD, KORFIN, MASSIVE, PAWS_X
 
@@ -98,3 +100,36 @@ def test_a_words_tag_is_that_of_its_characters(tmp_path):
     assert refusal(NAVER_NER, tmp_path, "test").startswith(
         "naver-ner/test.tsv:1: 2 words and 1 tags"
     )
+
+
+def test_sae4k_rows(tmp_path):
+    put(tmp_path, "sae4k/sae4k_v1.txt", "\ufeff뭐 해\t하는 것\t2\r\n")
+    expected = [{"utterance": "뭐 해", "phrase": "하는 것", "type": "2"}]
+    assert rows(SAE4K, tmp_path, "train") == expected
+    put(tmp_path, "sae4k/sae4k_v1.txt", "뭐 해\t하는 것\t6\r\n")
+    message = "sae4k/sae4k_v1.txt:1: type '6', expected one of 0, 1, 2, 3, 4, 5"
+    assert refusal(SAE4K, tmp_path).startswith(message)
+
+
+def page(*answers):
+    questions = [
+        {"id": f"q{number}", "question": "수도는?", "answer": {"text": text, "answer_start": start}}
+        for number, (text, start) in enumerate(answers)
+    ]
+    return {"title": "한국", "url": "", "context": "<p>서울은 수도</p>", "qas": questions}
+
+
+def test_pages_are_read_from_all_shards_and_answers_out_of_place_left_out(tmp_path, caplog):
+    put(tmp_path, "KorQuAD_2.1/train/a_00.json", {"version": "2.1", "data": [page(("서울", 3))]})
+    wrong = page(("서울", 4), ("<p>서울은 수도</p>", 0), ("", 1))
+    put(tmp_path, "KorQuAD_2.1/train/a_01.json", {"version": "2.1", "data": [wrong]})
+    found = rows(KORQUAD2, tmp_path, "train")
+    assert [row["answers"] for row in found] == [
+        [{"text": "서울", "start": 3}],
+        [{"text": "<p>서울은 수도</p>", "start": 0}],
+    ]
+    assert list(KORQUAD2.find(tmp_path)) == ["train"]
+    assert "2 questions are left out: their answers are not in place (first: q0)" in caplog.text
+    flat = {**page(("서울", 3)), "id": "q", "question": "?", "answer": None}
+    (row,) = hub_rows(KORQUAD2, flat)
+    assert row["answers"] is None and row["guid"] == "q"

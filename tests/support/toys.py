@@ -196,6 +196,12 @@ ROWS: dict[str, list[dict]] = {
     ],
     "klue_mrc": [*_ANSWERED, _question([], is_impossible=True), _question(None)],
     "korquad": [*_ANSWERED, _question(None)],
+    "korquad2": [*_ANSWERED, _question(None)],
+    "sae4k": [
+        {"utterance": "서울 날이 맑은지 말해", "phrase": "서울 날이 맑은지 여부", "type": "0"},
+        {"utterance": "비가 오면 나가지 마", "phrase": "비 오면 나가지 않기", "type": "3"},
+        {"utterance": "몰라", "phrase": None, "type": "4"},
+    ],
     "klue_wos": [
         {"guid": "w", "turn": 0, "history": [{"role": "user", "text": "안녕하세요."}], "state": []},
         {"guid": "w", "turn": 1, "history": [

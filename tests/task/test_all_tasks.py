@@ -39,6 +39,7 @@ khsd_bias khsd_bias_gen khsd_gender khsd_gender_gen apeach apeach_gen kold kold_
 khaters khaters_gen korfin_asc korfin_asc_gen paws_x_ko paws_x_ko_gen
 massive_ko_intent massive_ko_intent_gen massive_ko_slots naver_ner
 ud_ko_gsd_dp ud_ko_gsd_pos ud_ko_kaist_dp ud_ko_kaist_pos ud_ko_ksl_dp ud_ko_ksl_pos
+korquad2 korquad2_gen korquad2_gen_context_free sae4k_gen
 kmhas kmhas_gen kote kote_gen
 kobest_boolq kobest_boolq_gen kobest_wic kobest_wic_gen kobest_sentineg kobest_sentineg_gen
 kobest_copa kobest_copa_gen kobest_hellaswag kobest_hellaswag_gen

@@ -21,7 +21,9 @@ BRIEF = ("--gin_param", "EvaluationHelper.model_kwargs={'max_new_tokens': 4}")
 
 
 # What only differs in its rows from a task that is trained here is trained in the whole matrix.
-LIKE_OTHERS = re.compile("(khsd_|apeach|kold|khaters|korfin|paws|massive|naver|ud_).*")
+LIKE_OTHERS = re.compile(
+    "(khsd_|apeach|kold|khaters|korfin|paws|massive|naver|ud_|korquad2_|sae4k).*"
+)
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,22 @@ def test_bleu_equals_sacrebleus_of_the_corpus(texts):
     predictions = [texts[0], texts[1][:-1]]
     wanted = corpus_bleu(predictions, [texts], tokenize="intl", force=True).score
     assert bleu(texts, predictions) == {"bleu[intl]": wanted}
+
+
+def test_korquad2_leaves_out_html_and_spaces():
+    from ke_t5.task.metrics import korquad2
+
+    gold = [["<td>서울 <b>특별시</b></td>"]] * 4
+    answers = ["서울특별시", "<p>서울 특별</p>", "<script>서울특별시</script>", None]
+    f1 = 2 * 4 / (4 + 5)
+    expected = {"exact_match": 25.0, "f1": pytest.approx(100 * (1 + f1) / 4)}
+    assert korquad2(gold, answers) == expected
+
+
+def test_exact_match_is_of_words():
+    from ke_t5.task.metrics import exact_match
+
+    gold = ["한달 동안  온 것"] * 4
+    assert exact_match(gold, [" 한달 동안 온 것", "한달동안 온 것", None, ""]) == {
+        "exact_match": 25.0
+    }

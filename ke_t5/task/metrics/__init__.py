@@ -32,7 +32,15 @@ from ke_t5.task.metrics.tagging import (
     token_accuracy,
     word_accuracy,
 )
-from ke_t5.task.metrics.text import bleu, dialogue_state, klue_mrc, korquad, rouge
+from ke_t5.task.metrics.text import (
+    bleu,
+    dialogue_state,
+    exact_match,
+    klue_mrc,
+    korquad,
+    korquad2,
+    rouge,
+)
 
 __all__ = [
     "accuracy",
@@ -43,11 +51,13 @@ __all__ = [
     "dialogue_state",
     "entity_f1",
     "entity_f1_micro",
+    "exact_match",
     "f1_at_3",
     "f1_of",
     "klue_dp",
     "klue_mrc",
     "korquad",
+    "korquad2",
     "label_sets",
     "macro_f1",
     "matthews",

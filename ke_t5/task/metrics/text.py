@@ -9,6 +9,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
 
 import numpy as np
 
@@ -112,6 +113,69 @@ def korquad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None])
         overlaps = [] if answer is None else [_character_f1(answer, text) for text in wanted]
         f1.append(max(overlaps, default=0.0))
     return {"exact_match": Mean(exact), "f1": Mean(f1)}
+
+
+# Their text is not that of the page.
+_UNSEEN = ("script", "style", "template")
+
+
+class _Text(HTMLParser):
+    """The text of HTML, as BeautifulSoup's `get_text` gives it."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.pieces: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._hidden += tag in _UNSEEN
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = max(0, self._hidden - (tag in _UNSEEN))
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.pieces.append(data)
+
+
+def text_of_html(html: str) -> str:
+    """The text of HTML without its tags.
+
+    >>> text_of_html("<p>가 <b>나</b> &lt; 1 < 2</p>")
+    '가 나 < 1 < 2'
+    """
+    parser = _Text()
+    parser.feed(html)
+    parser.close()
+    return "".join(parser.pieces)
+
+
+def _normalize_korquad2(answer: str) -> str:
+    return _normalize_korquad(text_of_html(answer)).replace(" ", "")
+
+
+@metric("exact_match", "f1")
+def korquad2(
+    targets: Sequence[Sequence[str]], predictions: Sequence[str | None]
+) -> dict[str, Mean]:
+    """Exact match and character F1 of KorQuAD 2.1: as `korquad`, of texts without HTML and spaces.
+
+    Source: korquad.github.io, evaluate-2.0.py, by its description.
+    """
+    clean = [[_normalize_korquad2(text) for text in references] for references in targets]
+    answers = [None if text is None else _normalize_korquad2(text) for text in predictions]
+    return korquad.statistics(clean, answers)
+
+
+@metric("exact_match")
+def exact_match(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str, Mean]:
+    """The share of texts that are the target, runs of white space and composition (NFC) aside."""
+    pairs = zip(targets, predictions, strict=True)
+    return {
+        "exact_match": Mean(
+            [float(text is not None and _eojeols(text) == _eojeols(gold)) for gold, text in pairs]
+        )
+    }
 
 
 # ---------------------------------------------------------------------------- dialogue states
