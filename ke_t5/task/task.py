@@ -71,10 +71,17 @@ from ke_t5.readers import (
     public_tables,
 )
 from ke_t5.task import families, labels, metrics, steps, structured, text
-from ke_t5.task.listing import UNCHECKED, columns, main, table_lines, table_row
+from ke_t5.task.listing import (
+    UNCHECKED,
+    columns,
+    main,
+    mixture_row,
+    table_lines,
+    table_row,
+)
 from ke_t5.task.writing import text_to_text
 
-__all__ = ["UNCHECKED", "columns", "main", "table_lines", "table_row"]
+__all__ = ["UNCHECKED", "columns", "main", "mixture_row", "table_lines", "table_row"]
 
 ACCURACY, MACRO_F1 = metrics.accuracy, metrics.macro_f1
 TITLE, TEXT, SENTENCE = {"title": "title"}, {"text": "text"}, {"sentence": "text"}

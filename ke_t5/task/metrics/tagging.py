@@ -204,7 +204,7 @@ def klue_dp(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict
 
 
 @metric("uas", "las")
-def attachment(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict[str, Sums]:
+def attachment(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict[str, Statistic]:
     """The share of words with the right head, and with the right head and relation.
 
     Source: conll18_ud_eval.py of the CoNLL 2018 shared task, whose F1 is this share where the words

@@ -8,7 +8,7 @@ import functools
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html.parser import HTMLParser
 
 import numpy as np
@@ -157,7 +157,7 @@ def _normalize_korquad2(answer: str) -> str:
 @metric("exact_match", "f1")
 def korquad2(
     targets: Sequence[Sequence[str]], predictions: Sequence[str | None]
-) -> dict[str, Mean]:
+) -> Mapping[str, Statistic]:
     """Exact match and character F1 of KorQuAD 2.1: as `korquad`, of texts without HTML and spaces.
 
     Source: korquad.github.io, evaluate-2.0.py, by its description.
