@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# One thread, whatever the number of processes: a matrix product then adds up in the same order, and
-# 1, 2 and 3 processes compute the same scores to the last digit.
+# For a batch, whatever the number of processes: a matrix product then adds up in the same order,
+# and 1, 2 and 3 processes compute the same scores to the last digit. The other threads compute
+# other batches (see `pipe.workers`).
 EVALUATION_THREADS = 1
+# Each batch at once takes memory of its own.
+MOST_BATCHES_AT_ONCE = 16
 
 # How long a collective may take.
 PATIENCE = timedelta(minutes=30)
@@ -164,13 +167,14 @@ class Ranks:
             return DistributedDataParallel(model, **options)
 
     @contextmanager
-    def evaluation_threads(self) -> Iterator[None]:
-        """A context in which the number of CPU threads does not depend on that of processes."""
+    def evaluation_threads(self) -> Iterator[int]:
+        """A context in which the number of CPU threads of a batch does not depend on that of
+        processes; gives how many batches can be computed at once."""
         import torch
 
         torch.set_num_threads(EVALUATION_THREADS)
         try:
-            yield
+            yield min(self.threads, MOST_BATCHES_AT_ONCE) if self.device.type == "cpu" else 1
         finally:
             torch.set_num_threads(self.threads)
 

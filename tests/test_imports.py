@@ -37,7 +37,7 @@ LINES = (
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "checkpoint.folders pipe.file_faults",
     "models.models models.loader lookup.tensor_names task.metrics.classification "
-    "task.metrics.multilabel pipe.tables",
+    "task.metrics.multilabel pipe.tables pipe.workers",
     "models lookup.choice models.account models.fidelity models.characters "
     "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
     "checkpoint.checkpoints checkpoint.closing",

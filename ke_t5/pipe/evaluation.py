@@ -10,12 +10,12 @@ import itertools
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ke_t5 import heartbeat
-from ke_t5.distributed import seed_generators
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.forms import FORMS
 from ke_t5.pipe.batches import evaluation_batches
@@ -25,10 +25,10 @@ from ke_t5.pipe.lines import Line
 from ke_t5.pipe.logits import watched_logits
 from ke_t5.pipe.losses import can_lack_labels, loss_counts
 from ke_t5.pipe.model_outputs import RowOutput
-from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import EvaluationHelper
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.task import Task
+from ke_t5.pipe.workers import computed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,29 +88,34 @@ def evaluate(
     Raises:
         UserError: exit 6, a logit is not a number.
     """
-    import torch
-
     batches = evaluation_batches(examples.lengths("input_ids"), batch_size)
     counts = _loss_counts(helper, model, examples) if wants_loss else None
     outputs: list[tuple[int, RowOutput]] = []
     losses: list[tuple[int, float, int]] = []  # number of the batch, its mean loss, its count
     own_batches = range(ranks.rank, len(batches), ranks.size)
+
+    def compute(number: int) -> tuple[list[RowOutput], float | None, int]:
+        count = 0 if counts is None else int(counts[batches[number]].sum())
+        found, loss = _predict(
+            helper, model, examples, batches[number], are_numbers, wants_loss=count > 0
+        )
+        return found, None if loss is None else float(loss), count
+
     with (
-        ranks.evaluation_threads(), being_evaluated(model), torch.inference_mode(), autocast(),
+        ranks.evaluation_threads() as num_workers, being_evaluated(model),
         watched_logits(model) as are_numbers,
-    ):  # fmt: skip
-        for number in heartbeat.beating(watch(own_batches)):
-            # So that neither the rank nor earlier batches influence the prediction.
-            reset_module_state(model)
-            seed_generators(helper.seed, number)
-            positions = batches[number]
-            count = 0 if counts is None else int(counts[positions].sum())
-            batch_outputs, loss = _predict(
-                helper, model, examples, positions, are_numbers, wants_loss=count > 0
+        closing(
+            computed(
+                compute, own_batches, model=model, seed=helper.seed, num_workers=num_workers,
+                context=partial(_inference, autocast),
             )
-            outputs += zip(positions.tolist(), batch_outputs, strict=True)
+        ) as results,
+    ):  # fmt: skip
+        each = heartbeat.beating(watch(own_batches))
+        for number, (found, loss, count) in zip(each, results, strict=True):
+            outputs += zip(batches[number].tolist(), found, strict=True)
             if loss is not None:
-                losses.append((number, float(loss), count))
+                losses.append((number, loss, count))
     by_rank = ranks.gather((outputs, losses))
     del outputs
     if by_rank is None:
@@ -125,6 +130,15 @@ def evaluate(
         )
     )  # fmt: skip
     return evaluated
+
+
+@contextmanager
+def _inference(autocast: Callable[[], AbstractContextManager]) -> Iterator[None]:
+    """A context without gradients, in the run's precision: both are settings of a thread."""
+    import torch
+
+    with torch.inference_mode(), autocast():
+        yield
 
 
 def _loss_counts(

@@ -5,6 +5,7 @@ torch is imported inside the functions.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,23 +17,23 @@ if TYPE_CHECKING:
 @contextmanager
 def watched_logits(model: torch.nn.Module) -> Iterator[Callable[[], bool]]:
     """A context in which every forward pass is watched; yields a function that says whether all
-    logits since its last call were numbers.
+    logits since its last call in the same thread were numbers.
 
     NaN and +inf are none; -inf is, which excludes a class. Only the question waits for the device.
     A model with a CRF returns tags, so the layers that compute its emissions are watched too.
     """
     import torch
 
-    flags: list[torch.Tensor] = []
+    of_thread = threading.local()
 
     def note(_module: torch.nn.Module, _inputs: object, output: object) -> None:
         for tensor in _logits_in(output):
             if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.numel():
-                flags.append(tensor.amax() < torch.inf)  # NaN if one logit is
+                # The maximum is NaN if one logit is.
+                vars(of_thread).setdefault("flags", []).append(tensor.amax() < torch.inf)
 
     def are_numbers() -> bool:
-        noted = flags[:]
-        flags.clear()
+        noted = vars(of_thread).pop("flags", [])
         return not noted or bool(torch.stack(noted).all())
 
     layers = [child for child in model.children() if isinstance(child, torch.nn.Linear)]

@@ -20,15 +20,17 @@ FREE = {"training"}
 _INITIAL: weakref.WeakKeyDictionary[torch.nn.Module, list] = weakref.WeakKeyDictionary()
 
 
-def reset_module_state(model: torch.nn.Module) -> None:
-    """Restores submodules, plain attributes and unsaved buffers to their state at the first call.
+def reset_module_state(model: torch.nn.Module) -> bool:
+    """Restores submodules, plain attributes and unsaved buffers to their state at the first call;
+    returns whether one of them had changed.
 
     Call it before every forward pass whose result must not depend on the passes before it; the
     first call must come before any of them. Weights, saved buffers and modes are unchanged.
     """
     if model not in _INITIAL:
         _INITIAL[model] = [_state_of(module) for module in model.modules()]
-        return
+        return False
+    has_changed = False
     for module_ref, plain, children, buffers in _INITIAL[model]:
         module = module_ref()
         if module is None:
@@ -36,16 +38,17 @@ def reset_module_state(model: torch.nn.Module) -> None:
         attributes = module.__dict__
         for name, value in plain.items():
             if attributes.get(name) is not value:
-                attributes[name] = value
+                attributes[name], has_changed = value, True
         for name, child in children.items():
             if module._modules.get(name) is not child:
                 child.train(module.training)
-                module._modules[name] = child
+                module._modules[name], has_changed = child, True
         for name, buffer in buffers.items():
             now = module._buffers.get(name)
             # On another device it was moved by the caller, not changed by a pass.
             if now is not buffer and (now is None or now.device == buffer.device):
-                module._buffers[name] = buffer
+                module._buffers[name], has_changed = buffer, True
+    return has_changed
 
 
 def _state_of(module: torch.nn.Module) -> tuple[Any, dict, dict, dict]:

@@ -51,9 +51,10 @@ class OneProcess(Ranks):
     """The only process, which evaluates with all of its threads."""
 
     @contextmanager
-    def evaluation_threads(self) -> Iterator[None]:
-        """As many as there are: nobody else has to compute the same digits."""
-        yield
+    def evaluation_threads(self) -> Iterator[int]:
+        """As many as there are: nobody else has to compute the same digits, and one row is to be
+        answered soon."""
+        yield 1
 
 
 class Predictor:

@@ -14,8 +14,9 @@ from support.generation_toys import sentences, tiny_t5, written_examples
 from support.helpers import folders, task_on, toy_tokenizer
 from support.toy_model import toy_model
 
+from ke_t5.distributed import Ranks
 from ke_t5.errors import UserError
-from ke_t5.pipe import Defaults, EvaluationHelper
+from ke_t5.pipe import Defaults, EvaluationHelper, evaluate
 from ke_t5.pipe.arguments import argument_names
 
 LONGEST = 12
@@ -110,6 +111,22 @@ def test_generation_stops_at_the_longest_need(built, model, monkeypatch):
     longest = max(len(answers[0].split()) for answers in found)
     assert max(length for _, length in lengths) <= longest + 2  # start and end
     assert longest < 100
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{**BEAMS, "early_stopping": True}, {"do_sample": True, "top_k": 8, "max_new_tokens": 6}],
+)
+def test_an_evaluation_gives_the_same_bytes_on_any_number_of_threads(built, model, arguments):
+    task, examples = built
+    helper, found = EvaluationHelper(task, model_kwargs=arguments), []
+    for threads in (1, 3):
+        ranks = Ranks(0, 1, torch.device("cpu"), threads)
+        found.append(evaluate(helper, model, examples, batch_size=4, ranks=ranks, wants_loss=True))
+    torch.set_num_threads(1)
+    alone, together = ([dict(line) for line in one.predictions] for one in found)
+    assert alone == together and len({line["prediction"] for line in alone}) > 3
+    assert (found[0].scores, found[0].loss) == (found[1].scores, found[1].loss)
 
 
 # --------------------------------------------------------------------------------------- limits
