@@ -67,7 +67,7 @@ def hash_files(paths: Iterable[Path]) -> list[str]:
 # Modules and packages that run only once there are examples: a change there makes no others.
 AFTERWARDS = (
     "pipe.arguments", "pipe.batches", "pipe.evaluation", "pipe.generation", "pipe.lines",
-"pipe.lazy_order", "pipe.mixture", "pipe.model_outputs", "pipe.monitor", "pipe.prediction",
+    "pipe.lazy_order", "pipe.mixture", "pipe.model_outputs", "pipe.monitor", "pipe.prediction",
     "pipe.workers", "task.metrics", "task.submission",
 )  # fmt: skip
 
