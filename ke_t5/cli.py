@@ -21,6 +21,7 @@ from ke_t5.config.flags import parse_test, parse_train, wants_traceback
 from ke_t5.distributed import say, wait_passively
 from ke_t5.errors import UserError, shortened, suggestion
 from ke_t5.failure import run_and_exit
+from ke_t5.garbage import collect_rarely
 from ke_t5.launchers import adopt_launcher, launched_rank
 from ke_t5.programs import COMMAND_NAMES, MODULE, ONE_COMMAND
 from ke_t5.rendezvous import post_fault, sign_in
@@ -78,6 +79,7 @@ def _start_launched(name: str, parse: Callable[[], Namespace]) -> None:
     sign_in()
     flags = parse()
     wait_passively()
+    collect_rarely()
     if not flags.quiet:
         say(shortened(f"{flags.task}: reading settings and data"))
         if launched_rank() == 0:

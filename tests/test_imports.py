@@ -17,7 +17,7 @@ from support.processes import ROOT
 from ke_t5.commands.table import COMMANDS
 
 LINES = (
-    "terminal errors files fault_points programs standard_streams processes config.resume "
+    "terminal errors files fault_points garbage programs standard_streams processes config.resume "
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
     "forms lookup.families pipe.lazy_order pipe.lines checkpoint.names",
     "pipe.code",

@@ -8,10 +8,11 @@ All are tab-separated tables; except in QPair, quotes are plain characters. The 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from ke_t5.errors import UserError
+from ke_t5.pipe.code import Stamp, stamp_of
 from ke_t5.readers.release import (
     Hub,
     RawSplit,
@@ -67,8 +68,10 @@ def _intention_rows(path: Path, first_line: int = 1, end_line: int | None = None
             yield {"text": text, "label": label}
 
 
-def _second_run(path: Path) -> int | None:
-    """The line at which the order of the classes restarts; None unless it does so exactly once."""
+@lru_cache(maxsize=16)
+def _second_run(path: Path, _stamp: Stamp) -> int | None:
+    """The line at which the order of the classes restarts; None unless it does so exactly once
+    (read once per process while the file does not change)."""
     restarts, last = [], ""
     for number, (label, _) in tab_lines(path, 2):
         if label < last:
@@ -86,7 +89,7 @@ def _find_3i4k(data_dir: Path) -> dict[str, RawSplit]:
     if "train" in paths:
         path = paths["train"]
         try:
-            border = _second_run(path)
+            border = _second_run(path, stamp_of(path))
         except UserError:
             border = None  # raised again when the rows are read
         splits["train"] = RawSplit((path,), partial(_intention_rows, path, end_line=border))

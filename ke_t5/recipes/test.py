@@ -15,6 +15,7 @@ from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks, session
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
+from ke_t5.garbage import collect_as_usual
 from ke_t5.lookup.hub import find_pretrained, saved_class
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.programs import TEST, program_name
@@ -79,6 +80,7 @@ def main(flags: Namespace) -> None:
             config.run.remove_leftovers()
             config.run.forget_error()
         model, weights = model_of(config, ranks)
+        collect_as_usual()
         if ranks.is_main and weights.is_best:  # others write to folders of their own
             for part in parts:
                 locks.take(config.run, split=part.name, action="testing")

@@ -15,6 +15,7 @@ from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks, session
 from ke_t5.fault_points import fault_point
 from ke_t5.files import new_folder
+from ke_t5.garbage import collect_as_usual
 from ke_t5.launchers import is_restart, launch_name
 from ke_t5.pipe import Examples
 from ke_t5.recipes import console
@@ -137,6 +138,7 @@ def build_state(
     unused = ranks.size > 1 and has_unused_parameters(module, data.train, ranks.device)
     num_steps = count_steps(plan, config.loop.epochs)
     config, optimizer = with_optimizer(config, module, num_steps)
+    collect_as_usual()
     state = TrainState(
         model=ranks.wrap(module, find_unused_parameters=unused),
         module=module,

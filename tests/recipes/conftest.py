@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 
 import pytest
 from support.recipe_runs import SMALL, train
+
+from ke_t5.garbage import collect_rarely
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +17,11 @@ def finished_run(tmp_path_factory, cache_dir):
     changed."""
     output = tmp_path_factory.mktemp("finished")
     words = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--schedule", "--hf_path", "default")
+    usual = gc.get_threshold()
+    collect_rarely()  # as a command does
+    assert gc.get_threshold()[0] > usual[0]
     train(*words, output=output, cache=cache_dir)
+    assert gc.get_threshold() == usual
     return output
 
 
