@@ -29,7 +29,7 @@ LINES = (
     "models.heads pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
     "pipe.module_state pipe.logits train train.settings checkpoint.serialization "
-    "checkpoint.settings train.loggers train.guard "
+    "checkpoint.settings checkpoint.writer train.loggers train.guard "
     "task.metrics.statistics pipe.columns",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "

@@ -1,25 +1,36 @@
-"""Saves and restores a run, and knows its best validation."""
+"""Saves and restores a run, and knows its best validation.
+
+Training goes on while a checkpoint is written (see `writer`): what follows from it, such as the
+results of the best one, is handed over with it, and `wait` is called before a launch ends.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ke_t5 import heartbeat
 from ke_t5.checkpoint import closing
 from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
 from ke_t5.checkpoint.closing import Validation
-from ke_t5.checkpoint.folders import correct_pointer
+from ke_t5.checkpoint.folders import correct_pointer, read_pointer
+from ke_t5.checkpoint.writer import Writer
 
 if TYPE_CHECKING:
     from ke_t5.distributed import Ranks
     from ke_t5.train.loop import TrainState
 
 
+# How long the other ranks wait for rank 0 to write, if a launch is stopped.
+PATIENCE_SECONDS = 30.0
+
+
 class Checkpointer:
-    """Writes checkpoints to `<run>/weights` and reads them; rank 0 writes, the others wait.
+    """Writes checkpoints to `<run>/weights` and reads them; only rank 0 writes.
 
     Args:
         run: the run's folder.
@@ -53,13 +64,17 @@ class Checkpointer:
         self.waited, self.validated_at, self.saved_at = 0, -1, -1
         self.is_unvalidated = False
         self._saved_validation = -1  # what `validated_at` is in the last checkpoint
-        self._written_at = -1  # the step of the last checkpoint that this launch has written
+        self._written_at = -1  # the step of the last checkpoint of this launch
+        self._writer = Writer()
 
     def load(self, checkpoint: Path) -> dict[str, Any]:
-        """Fills model, optimizer and state, and returns the checkpoint's progress."""
+        """Fills model, optimizer and state, and returns the progress of a checkpoint whose hashes
+        have been checked."""
         closed_at = self.ranks.broadcast(closing.closing_step(self.run))
         state = self.state
-        progress = load_checkpoint(checkpoint, model=state.module, optimizer=state.optimizer)
+        progress = load_checkpoint(
+            checkpoint, model=state.module, optimizer=state.optimizer, is_checked=True
+        )
         state.step, state.rows = progress["step"], progress["rows"]
         state.loss_sum = torch.tensor(_own_loss(progress, self.ranks), dtype=torch.float64)
         state.loss_steps = progress["loss_steps"]
@@ -98,6 +113,7 @@ class Checkpointer:
         is_best = self.is_better(validation["score"])
         self.closing = {**validation, "is_best": is_best}
         if self.ranks.is_main:
+            self._writer.wait()  # the scheduled best and its results are set aside
             replaced = evaluations if is_best or self.best is None else ()
             closing.set_aside(self.run, replaced, step=validation["step"])
         return is_best
@@ -112,11 +128,21 @@ class Checkpointer:
         """The best validation, the closing one included."""
         return closing.best_of({"best": self.best, "closing": self.closing})
 
-    def save(self, *, is_best: bool = False) -> None:
-        """Saves a checkpoint, unless one of this step has been saved and nothing is new."""
+    def save(self, *, is_best: bool = False, then: Callable[[], None] | None = None) -> None:
+        """Saves a checkpoint, unless one of this step has been saved and nothing is new.
+
+        Returns as soon as it is copied. Raises what an earlier one has failed with.
+
+        Args:
+            then: what rank 0 does in the writer's thread when it is on the disk.
+        """
         is_saved = self.saved_at == self.state.step and self._saved_validation == self.validated_at
-        if is_saved and not is_best and self.closing is None:
-            return
+        if not is_saved or is_best or self.closing is not None:
+            self._save(is_best=is_best)
+        if then is not None and self.ranks.is_main:
+            self._writer.submit(then)
+
+    def _save(self, *, is_best: bool) -> None:
         self.state.guard.check_state(self.state.module, self.state.step)
         progress = self._progress()
         if self.ranks.is_main:
@@ -128,10 +154,36 @@ class Checkpointer:
                 is_best=is_best,
                 keep=() if self.best is None else (self.best["step"],),
                 has_tensors=self._written_at == self.state.step,
+                writer=self._writer,
             )
         self.saved_at = self._written_at = self.state.step
         self._saved_validation = self.validated_at
-        self.ranks.barrier()
+
+    def check(self) -> None:
+        """Raises what writing a checkpoint has failed with; waits for nothing."""
+        self._writer.check()
+
+    def wait(self) -> None:
+        """Waits until all that was saved is on the disk, which the other ranks look at: one that
+        ended before would have rank 0 ended by their launcher.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        self._writer.wait()
+        end = time.monotonic() + PATIENCE_SECONDS
+        with heartbeat.waiting():
+            while not self._is_written() and time.monotonic() < end:
+                time.sleep(0.05)
+
+    def _is_written(self) -> bool:
+        if self.ranks.is_main or self._written_at < 0:
+            return True
+        return read_pointer(self.run / "weights", "last") == self._written_at
+
+    def settle(self) -> None:
+        """Waits for what is being written, whether it fails or not."""
+        self._writer.settle()
 
     def _progress(self) -> dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ Only rank 0 writes.
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import logging
 import shutil
@@ -36,6 +37,7 @@ from ke_t5.checkpoint.folders import (
     write_folder,
     write_pointer,
 )
+from ke_t5.checkpoint.writer import Writer
 from ke_t5.config.resume import ResumeMode, ResumeRequest
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
@@ -51,6 +53,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
 FIX = "use --resume auto, or name another checkpoint"
 
 
@@ -63,6 +66,7 @@ def save_checkpoint(
     is_best: bool,
     keep: Collection[int] = (),
     has_tensors: bool = False,
+    writer: Writer | None = None,
 ) -> Path:
     """Writes `weights/step-<progress["step"]>` and returns it; the best and the last two stay.
 
@@ -73,13 +77,61 @@ def save_checkpoint(
         keep: steps whose checkpoints stay as well.
         has_tensors: whether there is a checkpoint of this step with the same tensors, so that only
             progress is new.
+        writer: writes it while the training goes on, and passes errors on; None to write it now.
 
     Raises:
         UserError: exit 5, the disk is full or refuses; the older checkpoints are as they were.
     """
-    step = progress["step"]
-    path = weights / folder_name(step)
     contents = _contents(model, optimizer, progress)
+    write = functools.partial(
+        _write_checkpoint, weights, progress["step"],
+        is_best=is_best, keep=keep, has_tensors=has_tensors,
+    )  # fmt: skip
+    if writer is None:
+        write(contents)
+    elif (copies := _copies(contents, writer, is_made=has_tensors)) is None:
+        write(contents)  # there is too little memory for a copy
+    else:
+        writer.submit(lambda: (writer.copy.wait(), write(copies)))
+    return weights / folder_name(progress["step"])
+
+
+def _copies(
+    contents: Mapping[str, dict], writer: Writer, *, is_made: bool
+) -> dict[str, dict] | None:
+    """The contents with copies of all tensors; None if these do not fit in memory.
+
+    Args:
+        is_made: whether the writer's last copies are of these tensors.
+    """
+    tensors = {
+        f"{file} {name}": tensor
+        for file in TENSOR_FILES
+        for name, tensor in contents[file].items()
+    }  # fmt: skip
+    writer.check()
+    if not is_made:
+        writer.wait()  # its copies are overwritten
+    copies = writer.copy.make(tensors, is_made=is_made)
+    if copies is None:
+        writer.wait()
+        return None
+    copied = {
+        file: {name: copies[f"{file} {name}"] for name in contents[file]} for file in TENSOR_FILES
+    }
+    return {**contents, **copied}
+
+
+def _write_checkpoint(
+    weights: Path,
+    step: int,
+    contents: Mapping[str, dict],
+    *,
+    is_best: bool,
+    keep: Collection[int],
+    has_tensors: bool,
+) -> None:
+    path = weights / folder_name(step)
     needed = int(1.1 * _num_bytes(contents))
     try:
         if not weights.is_dir():
@@ -95,7 +147,6 @@ def save_checkpoint(
     except OSError as error:
         raise _machine_error(error, weights, needed) from error
     _remove_older(weights, step, keep)
-    return path
 
 
 def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[str, dict]:
@@ -116,8 +167,7 @@ def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[st
 
 
 def _num_bytes(contents: Mapping[str, dict]) -> int:
-    names = ("model.safetensors", "optimizer.safetensors")
-    tensors = [tensor for name in names for tensor in contents[name].values()]
+    tensors = [tensor for file in TENSOR_FILES for tensor in contents[file].values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -291,14 +341,20 @@ def _read_json(path: Path) -> dict:
     return json.loads(path.read_bytes())
 
 
-def load_checkpoint(path: Path, *, model: nn.Module, optimizer: Optimizer | None = None) -> dict:
+def load_checkpoint(
+    path: Path, *, model: nn.Module, optimizer: Optimizer | None = None, is_checked: bool = False
+) -> dict:
     """Fills the unwrapped model (and the optimizer) bit for bit and returns the progress.
+
+    Args:
+        is_checked: whether its hashes have just been checked, by `find_checkpoint`.
 
     Raises:
         UserError: exit 4, the checkpoint is damaged, or of another model or optimizer. Nothing is
             loaded from a damaged one.
     """
-    _check(path)
+    if not is_checked:
+        _check(path)
     progress = read_progress(path)
     with readable(path):
         tensors = serialization.read_tensors(path / "model.safetensors")

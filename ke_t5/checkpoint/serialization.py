@@ -244,6 +244,8 @@ def load_optimizer(
 ) -> None:
     """Gives the optimizer the state it was saved with, each bit of it.
 
+    On the CPU that state stays in the file, and is read where it is used, until `keep_state`.
+
     Raises:
         UserError: another class of optimizer, or other groups of parameters.
     """
@@ -255,15 +257,22 @@ def load_optimizer(
             fix,
             Exit.CHECKPOINT,
         )
-    # Copies, because torch would keep the mapped ones, and a mapped file frees no disk space.
-    copies = {name: tensor.clone() for name, tensor in tensors.items()}
-    state_dict = decode(content["state"], copies)
+    state_dict = decode(content["state"], tensors)
     _check_state(optimizer, state_dict)
     try:
         optimizer.load_state_dict(state_dict)
     except ValueError as error:
         raise UserError(str(error), where, fix, Exit.CHECKPOINT) from error
     _undo_casts(optimizer, state_dict)
+
+
+def keep_state(optimizer: Optimizer) -> None:
+    """Copies the state from the file that it was loaded from, which frees no disk space before;
+    and where a value begins in a file, arithmetic may round differently."""
+    for state in optimizer.state.values():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.device.type == "cpu":
+                state[name] = value.clone()
 
 
 # Tensors of an optimizer's state that have the shape of their parameter.

@@ -164,7 +164,7 @@ def export_best(
             logger.warning("no validation score to choose by: exporting the last checkpoint")
         checkpoint = find_checkpoint(config.run.weights, BEST if has_best else LAST)
         assert checkpoint is not None  # only `auto` may find none
-        load_checkpoint(checkpoint, model=module)
+        load_checkpoint(checkpoint, model=module, is_checked=True)
         best = best_of(read_progress(checkpoint))
         tokenizer, scores = get_vocabulary(), best["scores"] if best else {}
         card = model_card(config, module, tokenizer, scores, settings)

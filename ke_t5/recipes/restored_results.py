@@ -51,5 +51,5 @@ def _load(trainer: Trainer, weights: Path, step: int) -> bool:
     if fault := trainer.ranks.broadcast(find_fault(path) if trainer.ranks.is_main else None):
         logger.warning("%s is damaged (%s): its results are not restored", path, fault)
         return False
-    load_checkpoint(path, model=trainer.state.module)
+    load_checkpoint(path, model=trainer.state.module, is_checked=True)
     return True

@@ -171,7 +171,7 @@ def model_of(config: RunConfig, ranks: Ranks) -> tuple[PreTrainedModel, Weights]
     saved = read_progress(checkpoint)["fixed"].get("--model_name")
     check_class(config, saved, str(checkpoint))
     model = build_model(config, ranks)
-    load_checkpoint(checkpoint, model=model)
+    load_checkpoint(checkpoint, model=model, is_checked=True)
     logger.info("testing %s", checkpoint)
     weights = weights_of_checkpoint(config.run, checkpoint)
     name = config.model.class_name

@@ -226,22 +226,27 @@ def restore_run(
 
 def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:
     """Fits the model; logs, validates and saves on the way and at the end."""
+    from ke_t5.checkpoint.serialization import keep_state
     from ke_t5.train.loop import epoch_of, fit
 
-    epoch, ends_epoch = epoch_of(plan, trainer.state.step)
-    trainer.catch_up(epoch, ends_epoch=ends_epoch)
-    if trainer.goes_on():
-        updates = fit(
-            trainer.state,
-            train,
-            plan,
-            ranks=trainer.ranks,
-            settings=config.fit,
-            loss_reduction=config.task.loss_reduction,
-            seed=config.seed,
-            num_steps=trainer.timetable.num_steps,
-            workers=config.loop.workers,
-        )
-        with heartbeat.phase("training"):
-            trainer.train(updates)
-    trainer.finish()
+    try:
+        epoch, ends_epoch = epoch_of(plan, trainer.state.step)
+        trainer.catch_up(epoch, ends_epoch=ends_epoch)
+        if trainer.goes_on():
+            keep_state(trainer.state.optimizer)
+            updates = fit(
+                trainer.state,
+                train,
+                plan,
+                ranks=trainer.ranks,
+                settings=config.fit,
+                loss_reduction=config.task.loss_reduction,
+                seed=config.seed,
+                num_steps=trainer.timetable.num_steps,
+                workers=config.loop.workers,
+            )
+            with heartbeat.phase("training"):
+                trainer.train(updates)
+        trainer.finish()
+    finally:  # also after an error: what is being written is whole
+        trainer.checkpointer.settle()

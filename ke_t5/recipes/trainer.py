@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,14 +116,15 @@ class Trainer:
                 if must_stop or must_save:
                     self._save()
                 if must_stop:
+                    self.checkpointer.wait()
                     self.log.close()
                     raise Stopped(f"at step {update.step}, saved in {self.run / 'weights'}")
                 if self._is_patience_over():
                     break
 
-    def _save(self, *, is_best: bool = False) -> None:
+    def _save(self, *, is_best: bool = False, then: Callable[[], None] | None = None) -> None:
         with heartbeat.phase("saving a checkpoint"):
-            self.checkpointer.save(is_best=is_best)
+            self.checkpointer.save(is_best=is_best, then=then)
         self._saved_at = time.monotonic()
 
     def _is_time_to_save(self) -> bool:
@@ -141,6 +143,7 @@ class Trainer:
         if not _is_due(update.step, self.timetable.log_every) and not is_end:
             return
         self.state.guard.check()
+        self.checkpointer.check()
         loss = float(self.ranks.mean(self.state.loss_sum / self.state.loss_steps))
         self.state.loss_sum, self.state.loss_steps = no_loss(), 0
         norm = float(update.grad_norm)
@@ -160,8 +163,8 @@ class Trainer:
             "epoch %d, step %d: %s%s", epoch + 1, step,
             format_scores(validation["scores"]), " (best so far)" if is_best else "",
         )  # fmt: skip
-        self._save(is_best=is_best)
-        self._write(step, is_best=is_best)
+        # Not before it is on the disk: best.json and eval/ are of one checkpoint.
+        self._save(is_best=is_best, then=self._results(step, is_best=is_best))
 
     def _evaluate(self) -> Validation:
         """The validation of this step, which may take long: the step is saved first."""
@@ -171,13 +174,16 @@ class Trainer:
             with stops.at_once(), heartbeat.phase("validating"):
                 return self.validator.validate(step)
         except KeyboardInterrupt:
+            self.checkpointer.wait()
             self.log.close()
             where = self.run / "weights"
             raise Stopped(f"at step {step}, before its validation, saved in {where}") from None
 
-    def _write(self, step: int, *, is_best: bool) -> None:
+    def _results(self, step: int, *, is_best: bool) -> Callable[[], None] | None:
+        """What writes the results of the last validation; None if those of an earlier one stay."""
         if self.ranks.is_main and (is_best or self.checkpointer.best is None):
-            self.validator.write(step)
+            return functools.partial(self.validator.write, step)
+        return None
 
     def _is_patience_over(self) -> bool:
         patience = self.timetable.patience
@@ -187,6 +193,7 @@ class Trainer:
         """Validates a run that ended between two validations of its schedule; closes the logs."""
         with stops.postponed():
             self._close_run()
+            self.checkpointer.wait()
             self.log.close()
         stops.check()
 
@@ -197,7 +204,8 @@ class Trainer:
         elif step != checkpointer.validated_at:
             validation = self._evaluate()
             is_best = checkpointer.close(validation, self.validator.folders())
-            self._write(step, is_best=is_best)
+            if write := self._results(step, is_best=is_best):
+                write()
             self._save(is_best=is_best)
         if checkpointer.closing is not None:
             self._log_validation(checkpointer.closing, is_closing=True)

@@ -272,7 +272,7 @@ def _load_weights(
     if checkpoint is None:
         what = "no complete checkpoint"
         raise UserError(what, found.where, "train first, or name an export", Exit.CHECKPOINT)
-    load_checkpoint(checkpoint, model=model)
+    load_checkpoint(checkpoint, model=model, is_checked=True)
     logger.info("predicting with %s", checkpoint)
     return model
 

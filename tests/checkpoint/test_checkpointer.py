@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from support.checkpoint_toys import assert_same_bits, make
+from support.checkpoint_toys import assert_same_bits, make, train
 
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import find_checkpoint
+from ke_t5.checkpoint.serialization import keep_state
 from ke_t5.config.resume import BEST, LAST, ResumeRequest
 
 ALONE = SimpleNamespace(
@@ -45,6 +48,7 @@ def test_what_is_saved_is_restored(tmp_path):
     saved.settings = {"--seed": 42}
     assert saved.add(validation(4, 50.0))
     saved.save(is_best=True)
+    saved.wait()
     other = checkpointer(tmp_path, seed=1)
     progress = other.load(find_checkpoint(tmp_path / "weights", BEST))
     assert progress["fixed"] == {"--seed": 42} and progress["epoch_steps"] == 8
@@ -61,6 +65,7 @@ def test_each_process_has_its_own_share_of_the_loss_again(tmp_path):
     shares, saved = [38.1, 0.2 + 0.1], checkpointer(tmp_path, step=4)
     saved.ranks = SimpleNamespace(**{**vars(ALONE), "gather": lambda _: shares})
     saved.save()
+    saved.wait()
     found = []
     for rank, size in ((0, 2), (1, 2), (0, 1), (2, 4)):
         other = checkpointer(tmp_path)
@@ -115,6 +120,60 @@ def test_only_rank_zero_writes_and_nothing_that_is_not_finite(tmp_path):
     assert not (tmp_path / "weights").exists()
 
 
+def test_results_follow_their_checkpoint(tmp_path):
+    found = []
+    one = checkpointer(tmp_path, step=3)
+    one.save(
+        is_best=one.add(validation(3, 5)), then=lambda: found.append(pointed(tmp_path, "best"))
+    )
+    one.save(then=lambda: found.append("nothing new"))
+    one.wait()
+    assert found == [3, "nothing new"]
+    one.ranks = SimpleNamespace(**vars(ALONE) | {"is_main": False})
+    one.save(then=lambda: found.append("of another rank"))
+    one.wait()
+    assert len(found) == 2
+
+
+def test_another_rank_waits_until_the_checkpoint_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("ke_t5.checkpoint.checkpointer.PATIENCE_SECONDS", 60)
+    main, other = checkpointer(tmp_path, step=3), checkpointer(tmp_path, step=3)
+    other.ranks = SimpleNamespace(**vars(ALONE) | {"is_main": False})
+    other.wait()  # it has saved nothing
+    other.save()
+    threading.Timer(0.1, main.save).start()
+    other.wait()
+    assert pointed(tmp_path, "last") == 3
+    main.settle()
+
+
+def test_hashes_are_checked_by_the_one_rank_that_looks_for_the_checkpoint(tmp_path, monkeypatch):
+    one = checkpointer(tmp_path, step=4)
+    one.save()
+    one.wait()
+    path = find_checkpoint(tmp_path / "weights", LAST)
+    monkeypatch.setattr("ke_t5.checkpoint.checkpoints.find_fault", None)
+    assert one.load(path)["step"] == 4
+
+
+def test_the_optimizers_state_leaves_the_file_before_the_training(tmp_path):
+    one = checkpointer(tmp_path, step=4)
+    one.save()
+    one.wait()
+    other = checkpointer(tmp_path, seed=1)
+    path = find_checkpoint(tmp_path / "weights", LAST)
+    file = path / "optimizer.safetensors"
+    content = file.read_bytes()
+    other.load(path)
+    assert str(file) in Path("/proc/self/maps").read_text()
+    keep_state(other.state.optimizer)
+    assert str(file) not in Path("/proc/self/maps").read_text()
+    train(other.state.module, other.state.optimizer)
+    train(one.state.module, one.state.optimizer)
+    assert_same_bits(other.state.optimizer.state_dict(), one.state.optimizer.state_dict())
+    assert file.read_bytes() == content
+
+
 def closed(run):
     """A run whose scheduled best is step 4 and whose closing validation, of step 6, is better."""
     one = checkpointer(run, step=4)
@@ -125,6 +184,7 @@ def closed(run):
     is_best = one.close(validation(6, 60.0), [run / "eval" / "dev"])
     scores.write_text("6")
     one.save(is_best=is_best)
+    one.wait()
     return one
 
 

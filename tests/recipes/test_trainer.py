@@ -41,8 +41,16 @@ class Recorder:
         self.waited = 0 if is_best else self.waited + 1
         return is_best
 
-    def save(self, *, is_best=False):
+    def save(self, *, is_best=False, then=None):
         self.note("save best" if is_best else "save")
+        if then is not None:
+            then()
+
+    def check(self):
+        pass
+
+    def wait(self):
+        self.note("written")
 
     def write(self, step):
         self.note("write")
@@ -160,7 +168,7 @@ def test_a_stop_is_answered_with_a_checkpoint(made, tmp_path):
     trainer, recorder = made(stops_at=2)
     with pytest.raises(Stopped, match=f"at step 2, saved in {tmp_path}/weights"):
         trainer.train(updates(trainer))
-    assert recorder.calls == ["save 2", "end of log 2"]
+    assert recorder.calls == ["save 2", "written 2", "end of log 2"]
 
 
 def test_a_stop_during_a_validation_ends_it_at_once(made, tmp_path):
@@ -169,7 +177,7 @@ def test_a_stop_during_a_validation_ends_it_at_once(made, tmp_path):
     place = f"at step 4, before its validation, saved in {tmp_path}/weights"
     with pytest.raises(Stopped, match=place), stops.listening():
         trainer.train(updates(trainer))
-    assert recorder.calls == ["log 2 3", "save 4", "end of log 4"]
+    assert recorder.calls == ["log 2 3", "save 4", "written 4", "end of log 4"]
 
 
 def test_a_validation_that_a_launch_did_not_end_is_made_at_first(made):
@@ -204,7 +212,8 @@ def test_a_run_that_ends_within_an_epoch_is_validated_once_more(made):
     recorder.calls.clear()
     trainer.finish()
     assert recorder.calls == [
-        "save 6", "validate 6", "write 6", "save best 6", "log closing 6", "end of log 6",
+        "save 6", "validate 6", "write 6", "save best 6", "log closing 6", "written 6",
+        "end of log 6",
     ]  # fmt: skip
     assert recorder.replaced == ["eval/validation"]
 
@@ -214,7 +223,7 @@ def test_a_run_that_ends_with_an_epoch_is_not(made):
     trainer.train(updates(trainer))
     recorder.calls.clear()
     trainer.finish()
-    assert recorder.calls == ["end of log 8"]
+    assert recorder.calls == ["written 8", "end of log 8"]
 
 
 def test_a_closing_validation_stays_unless_the_run_goes_on(made):
@@ -227,4 +236,4 @@ def test_a_closing_validation_stays_unless_the_run_goes_on(made):
     trainer, recorder = made(step=6, num_steps=6)
     recorder.closing = closing
     trainer.finish()
-    assert recorder.calls == ["point at best 6", "log closing 6", "end of log 6"]
+    assert recorder.calls == ["point at best 6", "log closing 6", "written 6", "end of log 6"]

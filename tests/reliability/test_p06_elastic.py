@@ -82,7 +82,9 @@ def save_runs(ranks, path, folder, accumulate):
             ranks, path, model=model, start=None, num_steps=SAVED_AT, accumulate=accumulate
         )
         run = Path(folder, str(number))
-        Checkpointer(run, state, ranks, epoch_steps=STEPS, improves=None).save()
+        checkpointer = Checkpointer(run, state, ranks, epoch_steps=STEPS, improves=None)
+        checkpointer.save()
+        checkpointer.wait()
         orders.append(order)
     return orders
 

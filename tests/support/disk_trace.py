@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,7 @@ class Trace:
     def __init__(self, root: Path) -> None:
         self.root, self.operations, self.tree = root, [], {}
         self._stamps: dict[str, tuple[int, int, int]] = {}
+        self.lock = threading.RLock()  # checkpoints are written in a thread
 
     def name(self, path: Any, dir_fd: int | None = None) -> str | None:
         """A path as the trace has it; None for one outside of the folder."""
@@ -102,12 +104,14 @@ def recorded(root: Path) -> Iterator[Trace]:
     def watch(function: Any, kind: str) -> Any:
         def watched(*args: Any, dir_fd: int | None = None, **options: Any) -> Any:
             names = [trace.name(arg, dir_fd) for arg in args[:2] if not isinstance(arg, bool)]
-            if names and names[0] is not None:
-                trace.scan()
             options = options if dir_fd is None else {**options, "dir_fd": dir_fd}
-            result = function(*args, **options)
-            if names and names[0] is not None and kind and result is not False:
-                trace.add(Operation(kind, names[0], names[1] or "" if len(names) > 1 else ""))
+            if not names or names[0] is None:
+                return function(*args, **options)
+            with trace.lock:
+                trace.scan()
+                result = function(*args, **options)
+                if kind and result is not False:
+                    trace.add(Operation(kind, names[0], names[1] or "" if len(names) > 1 else ""))
             return result
 
         return watched
@@ -118,7 +122,8 @@ def recorded(root: Path) -> Iterator[Trace]:
         real_write(file, content)
         if next(writes) % SCANNED_WRITES == 0:
             file._file.flush()
-            trace.scan()
+            with trace.lock:
+                trace.scan()
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("unlink", "rmdir"):

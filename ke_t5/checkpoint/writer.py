@@ -1,0 +1,150 @@
+"""Writes checkpoints while the training goes on: from a copy of the tensors, in a thread.
+
+The copy lies in the host's memory, as large as the checkpoint, and is reused for the next one. A
+GPU copies into it between two steps, so that nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+ALIGNMENT = 64  # bytes
+PORTABLE = 1  # a flag of cudaHostRegister
+
+
+class Writer:
+    """Does jobs in a thread, one after the other; after one that fails, none."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: list[Future] = []
+        self._failure: BaseException | None = None
+        self._has_failed = False
+        self.copy = HostCopy()
+
+    def submit(self, job: Callable[[], object]) -> None:
+        """Does the job some time after this call has returned."""
+        self.check()
+        if self._has_failed:
+            raise RuntimeError("a job before this one has failed")
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._pending = [one for one in self._pending if not one.done()]
+        self._pending.append(self._pool.submit(self._do, job))
+
+    def _do(self, job: Callable[[], object]) -> None:
+        if not self._has_failed:
+            try:
+                job()
+            except BaseException as error:  # it is raised in the main thread
+                self._failure, self._has_failed = error, True
+
+    def check(self) -> None:
+        """Raises what a job has failed with, once; waits for none."""
+        failure, self._failure = self._failure, None  # kept, it would keep the frames it passes
+        if failure is not None:
+            raise failure
+
+    def settle(self) -> None:
+        """Waits for all jobs, whether they fail or not."""
+        wait(self._pending)
+        self._pending = []
+
+    def wait(self) -> None:
+        """Waits for all jobs, and raises what one has failed with."""
+        self.settle()
+        self.check()
+
+
+class HostCopy:
+    """Tensors copied to the host's memory, into one block that is used again."""
+
+    def __init__(self) -> None:
+        self._block = torch.empty(0, dtype=torch.uint8)
+        self._copies: dict[str, Tensor] | None = None
+        self._is_copied: torch.cuda.Event | None = None
+
+    def make(
+        self, tensors: Mapping[str, Tensor], *, is_made: bool = False
+    ) -> dict[str, Tensor] | None:
+        """The copies by name, of which the last ones are overwritten; None if there is too little
+        memory for them. Those of a GPU are complete after `wait`.
+
+        Args:
+            is_made: whether the last copies were of the same tensors, and are not overwritten.
+        """
+        if is_made:
+            return self._copies
+        self._copies = None
+        sizes = {name: one.numel() * one.element_size() for name, one in tensors.items()}
+        steps = {name: math.ceil(size / ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+        is_cuda = any(one.is_cuda for one in tensors.values())
+        if not self._reserve(sum(steps.values()), is_pinned=is_cuda):
+            return None
+        copies, begin = {}, 0
+        for name, tensor in tensors.items():
+            flat = self._block[begin : begin + sizes[name]]
+            copies[name] = flat.view(tensor.dtype).view(tensor.shape)
+            copies[name].copy_(tensor.detach(), non_blocking=is_cuda)
+            begin += steps[name]
+        if is_cuda:
+            self._is_copied = torch.cuda.Event()
+            self._is_copied.record()
+        self._copies = copies
+        return copies
+
+    def wait(self) -> None:
+        """Waits until a GPU has made the copies."""
+        if self._is_copied is not None:
+            self._is_copied.synchronize()
+
+    def _reserve(self, size: int, *, is_pinned: bool) -> bool:
+        if self._block.numel() >= size:
+            return True
+        self._block = torch.empty(0, dtype=torch.uint8)  # given back first
+        if size > available_memory():
+            logger.warning(
+                "too little memory for a copy of the checkpoint (%.3g GB): training waits while it "
+                "is written",
+                size / 1e9,
+            )
+            return False
+        self._block = torch.empty(size, dtype=torch.uint8)
+        if is_pinned:
+            _pin(self._block)
+        return True
+
+
+def _pin(block: Tensor) -> None:
+    """Lets the GPU copy to these bytes by itself. Not torch's own pinned memory, which is rounded
+    up to a power of two."""
+    address, runtime = block.data_ptr(), torch.cuda.cudart()
+    assert runtime is not None
+    if int(runtime.cudaHostRegister(address, block.numel(), PORTABLE)) == 0:
+        weakref.finalize(block.untyped_storage(), runtime.cudaHostUnregister, address)
+
+
+def available_memory() -> float:
+    """The bytes of memory that this process may still take; infinite if the system does not
+    say."""
+    limits = [math.inf]
+    with contextlib.suppress(OSError, ValueError):
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        limits.append(1024 * int(lines["MemAvailable"].split()[0]))
+    with contextlib.suppress(OSError, ValueError):  # of a container
+        group = Path("/sys/fs/cgroup")
+        most, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        limits.append(most - used + int(stat["inactive_file"]))
+    return min(limits)
