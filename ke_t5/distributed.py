@@ -300,9 +300,11 @@ def _join(ranks: Ranks, store: Any) -> None:
 
     backend = "nccl" if ranks.device.type == "cuda" else "gloo"
     with heartbeat.waiting():
+        # The device is named so that no exchange has to guess it.
         dist.init_process_group(
-            backend, store=store, rank=ranks.rank, world_size=ranks.size, timeout=PATIENCE
-        )
+            backend, store=store, rank=ranks.rank, world_size=ranks.size, timeout=PATIENCE,
+            device_id=ranks.device if ranks.device.type == "cuda" else None,
+        )  # fmt: skip
         # Objects and agreements are exchanged between the hosts, whatever the gradients use.
         ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
 

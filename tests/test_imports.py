@@ -28,7 +28,7 @@ LINES = (
     "lookup.config_values lookup.settings lookup.task_record models.crf models.configs "
     "models.heads pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
-    "pipe.module_state pipe.logits train train.settings checkpoint.serialization "
+    "pipe.masks pipe.module_state pipe.logits train train.settings checkpoint.serialization "
     "checkpoint.settings checkpoint.writer train.loggers train.guard "
     "task.metrics.statistics pipe.columns",
     "heartbeat",

@@ -56,14 +56,26 @@ class CRF(nn.Module):
             emissions, tags, lengths = _packed(emissions, tags, mask)
             if forbidden is not None:
                 tags = _possible(tags, forbidden)
+            if _has_queue(emissions):
+                return self._loss_without_waiting(emissions, tags, lengths, forbidden)
             is_known = not bool(((tags < 0) & _inside(lengths, tags.size(1))).any())
             scores = self._scores(emissions.dtype, forbidden)
             log_z = LogPartition.apply(emissions, *scores, lengths)
             if is_known:
                 return log_z - path_score(emissions, scores, tags.clamp(min=0), lengths)
-            gold = nn.functional.one_hot(tags.clamp(min=0), self.num_tags).bool()
-            observed = emissions.masked_fill(~(gold | (tags < 0).unsqueeze(-1)), -torch.inf)
-            return log_z - LogPartition.apply(observed, *scores, lengths)
+            return log_z - LogPartition.apply(_observed(emissions, tags), *scores, lengths)
+
+    def _loss_without_waiting(
+        self, emissions: Tensor, tags: Tensor, lengths: Tensor, forbidden: Tensor | None
+    ) -> Tensor:
+        """The same where each question for a value waits for a GPU. Special tokens are unknown in
+        every batch, so that is not asked: one sweep makes both sums, over twice the rows, and in
+        float64, which loses nothing (`_sweeps`) of scores less than 600 apart."""
+        wide = emissions.double()
+        both = torch.cat([wide, _observed(wide, tags)])
+        scores = self._scores(wide.dtype, forbidden)
+        log_z, gold = LogPartition.apply(both, *scores, lengths.repeat(2)).chunk(2)
+        return (log_z - gold).to(emissions.dtype)
 
     @torch.no_grad()
     def decode(
@@ -84,6 +96,17 @@ class CRF(nn.Module):
         return start, self.end_transitions.to(dtype), transitions
 
 
+def _has_queue(tensor: Tensor) -> bool:
+    """Whether its values are computed some time after the call, so that asking for one waits."""
+    return tensor.device.type != "cpu"
+
+
+def _observed(emissions: Tensor, tags: Tensor) -> Tensor:
+    """The emissions, -inf for tags that are not the known ones."""
+    gold = nn.functional.one_hot(tags.clamp(min=0), emissions.size(-1)).bool()
+    return emissions.masked_fill(~(gold | (tags < 0).unsqueeze(-1)), -torch.inf)
+
+
 class LogPartition(torch.autograd.Function):
     """log Z of each sentence, [B]; its gradient is the marginals of tags and of tag pairs."""
 
@@ -96,7 +119,8 @@ class LogPartition(torch.autograd.Function):
         transitions: Tensor,
         lengths: Tensor,
     ) -> Tensor:
-        rows = _Rows(lengths, emissions.size(1))
+        all_rows = emissions.dtype if _has_queue(emissions) else None
+        rows = _Rows(lengths, emissions.size(1), all_rows=all_rows)
         scores = rows.scores(emissions, start, end)
         log_z, *kept, exact = _sweeps(scores, transitions, rows)
         ctx.in_log_space = not exact
@@ -125,13 +149,22 @@ class LogPartition(torch.autograd.Function):
 
 
 class _Rows:
-    """Sentences sorted by length, longest first: step t runs on the first `counts[t]` of them."""
+    """Sentences sorted by length, longest first: step t runs on the first `counts[t]` of them.
 
-    def __init__(self, lengths: Tensor, num_steps: int) -> None:
+    Of a GPU the counts are not asked for: with `all_rows` each step runs on all of them, and
+    `outside`, [L, B, 1], is 1 where a sentence has ended, else 0.
+    """
+
+    def __init__(
+        self, lengths: Tensor, num_steps: int, *, all_rows: torch.dtype | None = None
+    ) -> None:
         self.lengths, self.order = lengths.sort(descending=True, stable=True)
         self.last = (self.lengths - 1).clamp(min=0)
         self.inside = _inside(self.lengths, num_steps).T.unsqueeze(-1)
-        self.counts: list[int] = self.inside.sum((1, 2)).tolist()
+        self.outside = None if all_rows is None else (~self.inside).to(all_rows)
+        self.counts: list[int] = (
+            self.inside.sum((1, 2)).tolist() if all_rows is None else [len(lengths)] * num_steps
+        )
 
     def scores(self, emissions: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """[L, B, T]: the emissions, start and end added at the ends of sentences."""
@@ -160,19 +193,24 @@ def _sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple:
         weights = following[t, :count]
         mass = weights if t == 0 else torch.mm(alpha[t - 1, :count], step).mul_(weights)
         norm = torch.sum(mass, -1, keepdim=True, out=norms[t, :count])
+        if rows.outside is not None:
+            norm += rows.outside[t]
         torch.div(mass, norm, out=alpha[t, :count])
     following.div_(norms)
     beta, back = torch.ones_like(scores), step.T.contiguous()
     for t in range(len(rows.counts) - 1, 0, -1):
         count = rows.counts[t]
         torch.mm(following[t, :count].mul_(beta[t, :count]), back, out=beta[t - 1, :count])
+        if rows.outside is not None:
+            beta[t - 1] += rows.outside[t]
     terms = (norms.log() + high).masked_fill(~rows.inside, 0).sum((0, 2))
     log_z = terms + shift * rows.last
     # What alpha lost at t is below tiny / norm, and counts at most beta times that.
     limits = torch.finfo(scores.dtype)
     lost = (beta.amax(-1, keepdim=True) / norms).masked_fill(~rows.inside, 0).amax()
     bound = 0.1 * limits.eps / (limits.tiny * scores.size(0) * scores.size(2))
-    return log_z, alpha, following, alpha * beta, bool(lost < bound)
+    is_exact = rows.outside is not None or bool(lost < bound)
+    return log_z, alpha, following, alpha * beta, is_exact
 
 
 def _log_sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple[Tensor, ...]:
@@ -297,7 +335,7 @@ def _packed(emissions: Tensor, tags: Any, mask: Tensor) -> tuple[Tensor, Any, Te
         emissions = emissions.float()
     mask = mask.bool()
     lengths = mask.sum(1)
-    if not torch.equal(mask, _inside(lengths, mask.size(1))):
+    if _has_queue(mask) or not torch.equal(mask, _inside(lengths, mask.size(1))):
         order = (~mask).int().argsort(dim=1, stable=True)
         emissions = emissions.gather(1, order.unsqueeze(-1).expand_as(emissions))
         tags = None if tags is None else tags.gather(1, order)

@@ -157,6 +157,7 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
         if weights is not None and len(weights) != config.num_labels:
             what = f"{len(weights)} numbers for {config.num_labels} classes"
             raise UserError(what, "class_weights", "give one per class, in their ids' order")
+        self._class_weights: Tensor | None = None
         self.readers = nn.ModuleList(NgramReader(config, i) for i in range(config.num_readers))
         self.post_init()
 
@@ -189,8 +190,12 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
         weights = self.config.class_weights
         if weights is None:
             return sequence_loss(logits, labels, self.config.problem_type)
-        weights = torch.tensor(weights, dtype=torch.float32, device=logits.device)
-        total = functional.cross_entropy(logits.float(), labels, weights, reduction="sum")
+        if self._class_weights is None or self._class_weights.device != logits.device:
+            # Once, for a copy to a GPU waits for it.
+            self._class_weights = torch.tensor(weights, dtype=torch.float32, device=logits.device)
+        total = functional.cross_entropy(
+            logits.float(), labels, self._class_weights, reduction="sum"
+        )
         return total / (labels != IGNORED).sum().clamp(min=1)
 
     def _init_weights(self, module: nn.Module) -> None:

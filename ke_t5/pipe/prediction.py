@@ -60,6 +60,14 @@ def model_inputs(
     return inputs
 
 
+def without_cache(model: torch.nn.Module) -> dict[str, bool]:
+    """The argument that keeps a model with a decoder from building a cache of keys and values,
+    which only generation reads; {} for others."""
+    is_generator = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    takes_it = is_generator and "use_cache" in inspect.signature(model.forward).parameters
+    return {"use_cache": False} if takes_it else {}
+
+
 def _takes_segments(model: torch.nn.Module) -> bool:
     if getattr(model.config, "type_vocab_size", 0) < 2:
         return False

@@ -124,6 +124,7 @@ class Trainer:
 
     def _save(self, *, is_best: bool = False, then: Callable[[], None] | None = None) -> None:
         with heartbeat.phase("saving a checkpoint"):
+            self.log.sync()
             self.checkpointer.save(is_best=is_best, then=then)
         self._saved_at = time.monotonic()
 

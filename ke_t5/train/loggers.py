@@ -33,7 +33,7 @@ class RunLog:
         logs/           the same for TensorBoard: train/loss, validation/accuracy, timing/seconds
 
     metrics.jsonl has no clock times in it, so equal runs write equal bytes. Its lines are on the
-    disk when a call returns.
+    disk when `sync` or `scores` returns: before a checkpoint, from which a run may go on.
 
     Args:
         folder: the run's folder.
@@ -87,7 +87,6 @@ class RunLog:
         if not self._is_open:
             return
         self._add(self._metrics, {"step": step, **values}, "train", values)
-        os.fsync(self._metrics.fileno())
         seconds = max(time.monotonic() - self._since, 1e-9)
         timing = {
             "seconds": seconds,
@@ -129,6 +128,11 @@ class RunLog:
         os.fsync(self._metrics.fileno())
         if self._tensorboard is not None:
             self._tensorboard.flush()
+
+    def sync(self) -> None:
+        """Brings all lines to the disk."""
+        if self._is_open:
+            os.fsync(self._metrics.fileno())
 
     def close(self) -> None:
         """Ends the log; a second call does nothing."""

@@ -25,8 +25,9 @@ from ke_t5.fault_points import fault_point
 from ke_t5.pipe.batches import BatchPlan, micro_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import loss_counts, loss_of
+from ke_t5.pipe.masks import known_mask
 from ke_t5.pipe.module_state import reset_module_state
-from ke_t5.pipe.prediction import model_inputs
+from ke_t5.pipe.prediction import model_inputs, without_cache
 from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, autocast
@@ -267,8 +268,12 @@ def _backward(
     fault_point("train.before_forward")
     # DDP exchanges its plan in the forward pass that follows the first update.
     may_wait = state.step < state.launch_step + 2
-    with autocast(settings, device), heartbeat.waiting() if may_wait else nullcontext():
-        loss = loss_of(state.model(**inputs)) * weight
+    with (
+        autocast(settings, device),
+        known_mask(state.module, columns, device),
+        heartbeat.waiting() if may_wait else nullcontext(),
+    ):
+        loss = loss_of(state.model(**inputs, **without_cache(state.module))) * weight
     fault_point("train.before_backward")
     # The factor is 1, or NaN if the loss is not finite: the exchange of gradients tells all ranks.
     loss.backward(loss.detach() * 0 + 1)

@@ -116,6 +116,30 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(loss, (emissions.requires_grad_(), *parameters))
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, [4, 4, 4, 4], [0, 2, 4, 1]])
+@pytest.mark.parametrize("constrained", [False, True])
+def test_without_asking_for_a_value_the_loss_and_its_gradient_are_the_same(
+    lengths, constrained, monkeypatch
+):
+    found = []
+    for has_queue in (False, True):
+        crf, emissions, tags, mask = make_case(num_tags=5, dtype=torch.float32, lengths=lengths)
+        tags[:, 0] = tags[1] = -100
+        mask = mask.flip(1)  # moved to the front first
+        emissions.requires_grad_()
+        monkeypatch.setattr(crf_module, "_has_queue", lambda _, x=has_queue: x)
+        with monkeypatch.context() as patch:
+            if has_queue:
+                for name in ("__bool__", "tolist", "item"):
+                    patch.setattr(torch.Tensor, name, None)
+            loss = crf(emissions, tags, mask, iob2_forbidden(TAGS) if constrained else None)
+            loss.sum().backward()
+        assert loss.dtype == emissions.grad.dtype == torch.float32
+        found.append([loss, emissions.grad, *(one.grad for one in crf.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
 def test_a_tag_that_was_rounded_to_zero_and_wins_later_is_counted():
     # Without the log-space sweep, tag 1 would be lost at the first position (exp(-110) in float32).
     crf = CRF(2)

@@ -49,6 +49,9 @@ class Recorder:
     def check(self):
         pass
 
+    def sync(self):
+        pass
+
     def wait(self):
         self.note("written")
 

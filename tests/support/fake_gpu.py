@@ -96,11 +96,12 @@ def main() -> None:
     tags = examples_of([[place % 3 for place in range(3 + row % 6)] for row in range(ROWS)], 1)
     bert = BertConfig(**SIZES, intermediate_size=16, num_labels=2)
     t5 = T5Config(**T5_SIZES, num_labels=2, decoder_start_token_id=0)
+    tagger = load_model("T5EncoderForEntityRecognitionWithCRF")
     mean = load_model("T5EncoderForSequenceClassificationMean")
-    # No CRF here: it asks twice in a step, for the shape of the mask and for unknown tags.
     cases = {
         "BERT": (lambda: BertForSequenceClassification(bert), classes, "rows"),
         "T5 mean": (lambda: mean(t5), classes, "rows"),
+        "CRF": (lambda: tagger(tagger.config_class(**T5_SIZES, num_labels=3)), tags, "rows"),
         "T5": (lambda: Seq2Seq(t5), tags, "label_tokens"),
         "asking": (lambda: Asking(bert), classes, "rows"),
         "astray": (lambda: Astray(bert), classes, "rows"),

@@ -13,4 +13,4 @@ def test_no_step_waits_for_the_device_or_leaves_it():
     # What asks for a value, or mixes devices, is caught; our own steps do neither.
     assert "DataDependentOutputException" in lines.pop("asking")
     assert "fakegpu:0 and cpu" in lines.pop("astray")
-    assert lines == {name: "3 steps" for name in ("BERT", "T5 mean", "T5")}
+    assert lines == {name: "3 steps" for name in ("BERT", "T5 mean", "CRF", "T5")}
