@@ -15,6 +15,10 @@ from pathlib import Path
 TRAIN, TEST = "train_ddp.py", "test_ddp.py"
 ENTRY_POINTS = {TRAIN: "ke-t5-train", TEST: "ke-t5-test"}
 COMMAND_NAMES = {TRAIN: "train", TEST: "test"}
+# Several tasks of different forms that `--task` names together: each trains a model of its own.
+SUITES = {
+    "kobest": tuple(f"kobest_{name}" for name in ("boolq", "copa", "hellaswag", "sentineg", "wic"))
+}
 ONE_COMMAND, MODULE = "ke-t5", "ke_t5"
 PACKAGE = Path(__file__).resolve().parent
 CLONE = PACKAGE.parent

@@ -11,7 +11,7 @@ from ke_t5.commands import torchrun
 from ke_t5.config.flags import LAUNCH_FLAGS
 from ke_t5.distributed import say
 from ke_t5.errors import UserError, shortened
-from ke_t5.programs import own_words
+from ke_t5.programs import SUITES, own_words
 
 NAMES = {"nproc_per_node", *(flag.name for flag in LAUNCH_FLAGS)}
 
@@ -33,7 +33,8 @@ def launch(
     if "RANK" in os.environ:
         what, fix = "a launcher has started this process", "leave it out, or start without torchrun"
         raise UserError(what, own[0], fix)
-    if getattr(flags, "seeds", None) is not None:  # each training starts its own processes
+    is_several = getattr(flags, "seeds", None) is not None or flags.task in SUITES
+    if is_several and name != "test":  # each training starts its own processes
         return words
     nnodes, rendezvous = _rendezvous(flags)
     if not flags.quiet:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from ke_t5.commands.arguments import ScriptParser
 from ke_t5.config.flags import parse_train
-from ke_t5.programs import TRAIN
+from ke_t5.programs import SUITES, TRAIN
 
 
 def parser() -> ArgumentParser:
@@ -15,7 +15,12 @@ def parser() -> ArgumentParser:
 
 
 def main(flags: Namespace) -> None:
-    """Trains a model, or several with `--seeds`."""
+    """Trains a model, or several with `--seeds` or a suite of tasks."""
+    if flags.task in SUITES:
+        from ke_t5.experiments import suite
+
+        suite.main(flags)
+        return
     if flags.seeds is not None:
         from ke_t5.experiments import seeds
 

@@ -137,12 +137,12 @@ def trained(trial: Trial) -> dict[str, Any]:
 
 def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> int:
     words = [*trial.words, f"--output_dir={trial.folder}", "--resume=auto"]
-    paths = [str(CLONE), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     is_told = False
     validations = _validations(trial.folder)
     with stops.postponed():
-        process = subprocess.Popen([*PROGRAM, *words], env=environment, preexec_fn=_end_with_parent)
+        process = subprocess.Popen(
+            [*PROGRAM, *words], env=environment(), preexec_fn=_end_with_parent
+        )
         while (code := process.poll()) is None:
             ends = any(should_end(line) for line in next(validations))
             if (ends or stops.requested()) and not is_told:
@@ -152,6 +152,12 @@ def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> int:
         if stops.requested():
             raise Stopped(f"{trial.name} has stopped")
     return code if code >= 0 else Exit.MACHINE
+
+
+def environment() -> dict[str, str]:
+    """The variables of a program of ours that this process starts."""
+    paths = [str(CLONE), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _end_with_parent() -> None:

@@ -16,6 +16,11 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_filled(value: object) -> bool:
+    # transformers takes the sizes of a model of billions for what is not there.
+    return isinstance(value, dict) and bool(value)
+
+
 _LAYERS = (
     "num_hidden_layers", "num_layers", "num_encoder_layers", "n_layer", "n_layers",
     "encoder_layers",
@@ -42,7 +47,8 @@ _PARTS = ("backbone", "text_config", "encoder", "decoder")
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 # Not numbers: what is right, in code and in words.
 _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
-    **dict.fromkeys((*_PARTS, "quantization_config"), (_is_object, "a JSON object")),
+    **dict.fromkeys(_PARTS, (_is_filled, "a JSON object with values")),
+    "quantization_config": (_is_object, "a JSON object"),
     "architectures": (lambda value: isinstance(value, list), "a list of names"),
     "problem_type": (lambda value: value in _PROBLEMS, f"one of {', '.join(_PROBLEMS)}"),
     "return_dict": (lambda value: value is not False, "true"),

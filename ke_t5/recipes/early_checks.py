@@ -79,7 +79,7 @@ def check_output(config: RunConfig) -> None:
         config.run.check_permission()
 
 
-def check_rows(config: RunConfig, *purposes: str) -> None:
+def check_rows_of_training(config: RunConfig) -> None:
     """Raises UserError for rows that the task refuses, before the tokenizer imports torch.
 
     Not for a run that goes on: its rows were accepted, and its folder is to be looked for first.
@@ -90,6 +90,11 @@ def check_rows(config: RunConfig, *purposes: str) -> None:
         found = find_pretrained(config.origin.folder)
         if not config.model.from_scratch:
             require_weights(found)
+    check_rows(config, "train", "validation")
+
+
+def check_rows(config: RunConfig, *purposes: str) -> None:
+    """Raises UserError for rows that the task refuses, before the tokenizer imports torch."""
     for purpose in purposes:
         splits = getattr(config.splits, purpose)
         for task, split in zip(config.task.members, splits, strict=True):

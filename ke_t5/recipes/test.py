@@ -20,7 +20,13 @@ from ke_t5.lookup.hub import find_pretrained, saved_class
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture
 from ke_t5.programs import TEST, program_name
 from ke_t5.recipes import console, results
-from ke_t5.recipes.early_checks import check_lengths, check_model, check_output, check_splits
+from ke_t5.recipes.early_checks import (
+    check_lengths,
+    check_model,
+    check_output,
+    check_rows,
+    check_splits,
+)
 from ke_t5.recipes.model_names import check_class
 from ke_t5.recipes.model_origin import (
     find_run,
@@ -67,9 +73,10 @@ def main(flags: Namespace) -> None:
     check_output(config)
     config = choose_weights(config)
     announce_run_folder(config.run.path)
+    config = with_splits(config, "test")
+    check_rows(config, "test")
     check_lengths(config)
     check_model(config)
-    config = with_splits(config, "test")
     parts = load_splits(config, "test")
     warn_of_tested_rows(config, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line

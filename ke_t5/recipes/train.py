@@ -24,7 +24,7 @@ from ke_t5.recipes.early_checks import (
     check_lengths,
     check_model,
     check_output,
-    check_rows,
+    check_rows_of_training,
     check_splits,
     check_training,
 )
@@ -61,7 +61,7 @@ def main(flags: Namespace) -> None:
     check_output(config)
     check_export(config)
     config = with_splits(config, "train", "validation")
-    check_rows(config, "train", "validation")
+    check_rows_of_training(config)
     config = choose_model(config)
     check_export(config)  # again: --resume PATH may mean another run
     check_sharing(config)

@@ -35,6 +35,8 @@ FILE = "model/config.json"
         ({"problem_type": "글"}, "problem_type is '글'; give one of regression, single_label_"),
         ({"return_dict": False}, "return_dict is False; give true"),
         ({"text_config": 5}, "text_config is 5; give a JSON object"),
+        ({"text_config": {}}, "text_config is {}; give a JSON object with values"),
+        ({"backbone": {"encoder": {}}}, "backbone.encoder is {}; give a JSON object with values"),
         ({"backbone": {"num_heads": 0}}, "backbone.num_heads is 0; give 1 or more"),
     ],
 )

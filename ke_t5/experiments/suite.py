@@ -1,0 +1,100 @@
+"""`ke-t5 train --task kobest`: the tasks of a benchmark one after the other, and their mean.
+
+The tasks have different forms, so each trains a model of its own: no mixture. Each run has its
+folder, is tested with its best checkpoint, and counts by the score that the benchmark publishes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from ke_t5.config.flags import FLAGS
+from ke_t5.config.gin_config import import_modules
+from ke_t5.errors import Exit, UserError
+from ke_t5.experiments.trials import (
+    Trial,
+    check_words,
+    environment,
+    own_words,
+    run_of,
+    trained,
+    words_without,
+)
+from ke_t5.files import write_atomically, write_json
+from ke_t5.programs import MODULE, SUITES, TEST
+from ke_t5.recipes import console
+from ke_t5.recipes.folders import make_folder
+from ke_t5.recipes.prepare import set_up_logging
+
+TEST_PROGRAM = (sys.executable, "-m", MODULE, "test")
+SPLIT, SCORE = "test", "macro_f1"  # what KoBEST's paper reports of each task
+# Flags of a test that are set here, or of which a suite has no use.
+_NOT_OF_TESTS = ("task", "resume", "output_dir", "seeds", "hf_path", "submission", "test_split")
+
+
+def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
+    """Trains and tests what is not over, and prints and writes the table.
+
+    Args:
+        flags: of the training; `task` names the suite.
+        words: the command line's; default: this process's own.
+    """
+    set_up_logging(debug=flags.debug)
+    check_words(flags)
+    if flags.seeds is not None:
+        fix = f"give --seed and another --output_dir each time, or --task {SUITES[flags.task][0]}"
+        raise UserError("a suite trains with one seed", f"--task {flags.task} --seeds", fix)
+    import_modules(flags.module_import)
+    given = words_without(own_words() if words is None else words, ("output_dir", "resume", "task"))
+    folder = Path(flags.output_dir, flags.task)
+    make_folder(folder, where=f"--output_dir {flags.output_dir}", probe=True)
+    tasks, scores = SUITES[flags.task], {}
+    for number, task in enumerate(tasks, 1):
+        trial = Trial(task, [f"--task={task}", *given], folder / task)
+        state = "is over" if trial.finished() else "begins"
+        console.tell(f"{task} ({number} of {len(tasks)}) {state}: {trial.folder}")
+        if state == "begins":
+            trained(trial)
+        scores[task] = tested(trial)
+    text = table(scores)
+    write_atomically(folder / f"{flags.task}.md", text)
+    write_json(folder / f"{flags.task}.json", {"split": SPLIT, "score": SCORE, "scores": scores})
+    console.tell(f"\n{text}\n{flags.task}.md and {flags.task}.json in {folder}")
+
+
+def tested(trial: Trial) -> float:
+    """The score of a trained run's best checkpoint on the test split, which is tested once.
+
+    Raises:
+        UserError: the test failed, with its exit code; its own line stands above.
+    """
+    file = run_of(trial.folder) / "eval" / SPLIT / "scores.json"
+    if not file.exists():
+        shared = {flag.name for flag in FLAGS if TEST in flag.scripts}.difference(_NOT_OF_TESTS)
+        others = {flag.name for flag in FLAGS}.difference(shared)
+        words = words_without(trial.words, tuple(others))
+        words += [f"--task={trial.name}", f"--output_dir={trial.folder}", f"--test_split={SPLIT}"]
+        done = subprocess.run([*TEST_PROGRAM, *words], env=environment(), check=False)
+        if done.returncode:
+            code = Exit(done.returncode) if done.returncode in list(Exit) else Exit.MACHINE
+            what = f"its test ended with exit code {done.returncode}, see the line above"
+            raise UserError(what, trial.name, "the same command goes on with it", code)
+    value = json.loads(file.read_text(encoding="utf-8"))["scores"][SCORE]
+    return math.nan if value is None else value
+
+
+def table(scores: Mapping[str, float]) -> str:
+    """The score of each task and their mean, in Markdown."""
+    rows = [["task", SCORE], ["---", "---:"]]
+    rows += [[task, f"{value:.2f}"] for task, value in scores.items()]
+    rows.append(["**mean**", f"**{fmean(scores.values()):.2f}**"])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    note = f"The {SPLIT} splits; the best checkpoint of each run by its own score on validation."
+    return "\n".join([*lines, "", note]) + "\n"
