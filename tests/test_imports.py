@@ -22,7 +22,7 @@ LINES = (
     "forms lookup.families pipe.lazy_order pipe.lines checkpoint.names",
     "pipe.code",
     "config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
-    "class_numbers composition "
+    "class_numbers composition task.contest "
     "faults launchers stops seals pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.task_record models.crf models.configs "

@@ -65,7 +65,9 @@ def hand_in(config: RunConfig, form: str, evaluated: Evaluated) -> None:
     assert config.submission is not None
     split = config.splits.title("test").partition("[")[0]
     rows = config.task.rows(split, config.data.folders).dataset
-    guids = rows["guid"] if "guid" in rows.column_names else rows["_id"]
+    # NIKL's contest takes the test's own objects back.
+    name = next(name for name in ("raw", "guid", "_id") if name in rows.column_names)
+    guids = rows[name]
     keep_older(Path(config.submission))
     path = write_submission(
         form,

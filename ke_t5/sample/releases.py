@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ke_t5.sample import (
     articles,
+    contest,
     dialogues,
     entities,
     public_tables,
@@ -263,6 +264,7 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "naver_ner": _of(public_tables.naver_ner),
     "sae4k": _of(public_tables.sae4k),
     "korquad2": _of(public_tables.korquad2),
+    "nikluge": lambda section: contest.nikluge(*section),
 }
 
 

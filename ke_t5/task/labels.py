@@ -12,6 +12,7 @@ from typing import cast
 
 from ke_t5.class_numbers import ClassNumber
 from ke_t5.composition import compose
+from ke_t5.task.contest import EMOTIONS, INSULTING
 
 
 @dataclass(frozen=True)
@@ -340,5 +341,18 @@ MASSIVE_SLOTS = Labels(
         radio_name relation song_name sport_type time time_zone timeofday transport_agency
         transport_descriptor transport_name transport_type weather_descriptor
         """.split()
+    )
+)
+
+# NIKL's contest (nikluge): eight emotions in the order of the files, insults as 0 and 1, and every
+# pair of an entity's aspect and a polarity.
+NIKLUGE_EMOTIONS = Labels(EMOTIONS)
+NIKLUGE_INSULTS = Labels(INSULTING, keys=("0", "1"))
+NIKLUGE_ASPECTS = Labels(
+    tuple(
+        f"{entity}#{aspect}#{polarity}"
+        for entity in ("제품 전체", "본품", "패키지/구성품", "브랜드")
+        for aspect in ("일반", "가격", "디자인", "품질", "편의성", "다양성", "인지도")
+        for polarity in ("positive", "neutral", "negative")
     )
 )

@@ -19,6 +19,7 @@ from ke_t5.pipe.task import Task, TaskRegistry
 UNCHECKED = (
     "nikl_ne", "nikl_cola", "nikl_summary_summary", "nikl_summary_topic", "kold", "khaters",
     "korfin_asc", "massive_ko", "ud_ko_ksl", "korquad2",
+    *(f"nikluge_{task}" for task in "ea au iau sa nli sc gtps cci dcs".split()),
 )  # fmt: skip
 
 

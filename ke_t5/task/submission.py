@@ -16,6 +16,7 @@ order of the test set; the server that read them is not public, so none is check
 | klue_dp | per word: the head (0 = root), a space, the relation's id |
 | klue_mrc | one JSON object, guid -> answer, "" for no answer |
 | klue_dst | a JSON list of {"guid", "pred": ["domain-slot-value", ...]}, one per user turn |
+| nikluge_... | the test's own objects, a line each, with their output filled in (`contest.py`) |
 | klue_tc | the class id. No copy of this program was found: written by analogy with klue_nli |
 
 Ids are the positions in the official baseline's own label lists, which are not those of the hub.
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.task import contest
 from ke_t5.task.labels import KLUE_DP, KLUE_RE, iob2
 
 # KLUE-baseline 8a03c94: data/ynat.py, klue_nli.py, klue_ner.py.
@@ -116,6 +118,7 @@ FORMATS: Mapping[str, Callable[..., Lines]] = {
     "klue_dst": _states,
     "korquad": _answers,
     "korquad2": _answers,
+    **contest.FORMATS,
 }
 
 
@@ -150,7 +153,7 @@ def write_submission(
 
     Args:
         name: of the format, one of `FORMATS`.
-        ids: the rows' guids (KorQuAD: question ids).
+        ids: the rows' guids (KorQuAD: question ids; nikluge: the raw objects).
         predictions: labels by name; numbers; for klue_ner one tag per character but spaces
             (`spans.drop_spaces`); for klue_dp {"heads", "relations"}; answers; states.
         scores: probabilities, [rows, 30], for klue_re.

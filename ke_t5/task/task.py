@@ -10,6 +10,11 @@ with the source of each one's data.
 | klue_ner | KLUE NER | entities |
 | klue_mrc, korquad | KLUE MRC, KorQuAD 1.0 | answer in a passage |
 | korquad2 | KorQuAD 2.1 | answer in a whole page of HTML |
+| nikluge_ea, nikluge_sa | NIKL's contest | emotions; aspects with their polarity |
+| nikluge_au, nikluge_iau | NIKL's contest | whether an utterance insults |
+| nikluge_nli | NIKL's contest | how certain a statement is |
+| nikluge_cci | NIKL's contest | which of three inferences follows |
+| nikluge_sc_gen, nikluge_gtps_gen, nikluge_dcs_gen | NIKL's contest | a text |
 | sae4k_gen | sae4K | what a question or command is about |
 | klue_dp | KLUE DP | dependency tree |
 | ud_ko_gsd_dp, ud_ko_kaist_dp, ud_ko_ksl_dp | UD Korean GSD, Kaist, KSL | dependency tree |
@@ -68,6 +73,7 @@ from ke_t5.readers import (
     label_sets,
     naver_ner,
     nikl,
+    nikluge,
     public_tables,
 )
 from ke_t5.task import families, labels, metrics, steps, structured, text
@@ -93,6 +99,7 @@ SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
 QUESTIONS = {"question1": "question1", "question2": "question2"}
 PASSAGE = {"paragraph": "paragraph", "question": "question"}
 KOBEST = (MACRO_F1, ACCURACY)
+INSULT = (metrics.f1_of("insulting"), ACCURACY)
 RELATION = (metrics.micro_f1_without("no_relation"), metrics.auprc, ACCURACY)
 WRITTEN_RELATION = (RELATION[0], ACCURACY)  # text has no probabilities
 ENTITIES = (metrics.entity_f1_micro, metrics.entity_f1, metrics.token_accuracy)
@@ -122,6 +129,8 @@ CLASSIFICATION = (
     ("paws_x_ko", public_tables.PAWS_X, SENTENCES, labels.PAWS_X, (ACCURACY,), "accuracy", 5),
     ("massive_ko_intent", public_tables.MASSIVE, {"utterance": "utterance"},
      labels.MASSIVE_INTENTS, (ACCURACY, MACRO_F1), "accuracy", 10),
+    ("nikluge_au", nikluge.AU, SENTENCE, labels.NIKLUGE_INSULTS, INSULT, "f1", 4),
+    ("nikluge_iau", nikluge.IAU, SENTENCE, labels.NIKLUGE_INSULTS, INSULT, "f1", 4),
     ("kobest_boolq", kobest.BOOLQ, PASSAGE, labels.KOBEST_TRUTH, KOBEST, "macro_f1", 10),
     ("kobest_wic", kobest.WIC, SENTENCES, labels.KOBEST_TRUTH, KOBEST, "macro_f1", 10),
     ("kobest_sentineg", kobest.SENTINEG, SENTENCE, labels.KOBEST_SENTIMENT, KOBEST, "macro_f1",
@@ -135,19 +144,33 @@ COLUMNS = {"khsd_bias": "bias", "khsd_gender": "gender", "massive_ko_intent": "i
 CHOICE = (
     ("kobest_copa", kobest.COPA, {"premise": "premise", "question": "question"}, 2, "12", 10),
     ("kobest_hellaswag", kobest.HELLASWAG, {"context": "context"}, 4, "0123", 10),
+    (
+        "nikluge_cci",
+        nikluge.CCI,
+        {name: name for name in ("conversation", "reference", "category")},
+        3,
+        tuple(f"inference_{i}" for i in (1, 2, 3)),
+        10,
+    ),
 )
 
-# name, release, labels, what picks the best, epochs
+# name, release, fields of the text, labels, what picks the best, epochs
 MULTILABEL = (
-    ("kmhas", label_sets.KMHAS, labels.KMHAS, "micro_f1", 4),
-    ("kote", label_sets.KOTE, labels.KOTE, "macro_f1", 4),
-)
+    ("kmhas", label_sets.KMHAS, SENTENCE, labels.KMHAS, "micro_f1", 4),
+    ("kote", label_sets.KOTE, SENTENCE, labels.KOTE, "macro_f1", 4),
+    ("nikluge_ea", nikluge.EA, {"text": "text", "target": "target"}, labels.NIKLUGE_EMOTIONS,
+     "micro_f1", 5),
+    ("nikluge_sa", nikluge.SA, TEXT, labels.NIKLUGE_ASPECTS, "micro_f1", 10),
+)  # fmt: skip
 
-# name, release, column of the score, metrics, what picks the best
+# name, release, fields of the text, column of the score, metrics, what picks the best
 SIMILARITY = (
-    ("klue_sts", klue.STS, "real_label",
+    ("klue_sts", klue.STS, SENTENCES, "real_label",
      (metrics.pearson, metrics.f1_at_3, metrics.spearman), "pearson"),
-    ("korsts", kor_corpora.KORSTS, "score", (metrics.spearman, metrics.pearson), "spearman"),
+    ("korsts", kor_corpora.KORSTS, SENTENCES, "score", (metrics.spearman, metrics.pearson),
+     "spearman"),
+    ("nikluge_nli", nikluge.NLI, {"context": "context", "prompt": "prompt"}, "score",
+     (metrics.pearson, metrics.mean_squared_error), "pearson"),
 )  # fmt: skip
 
 # name, release, labels, their column, metrics, what picks the best
@@ -187,6 +210,15 @@ SUMMARIZATION = (
     ("nikl_summarization_topic_split", nikl.SUMMARY_TOPIC_SPLIT, "topic"),
 )
 
+# name, release, fields of the text, column of what is written, metrics, tokens that are generated
+WRITING = (
+    ("sae4k_gen", kor_corpora.SAE4K, ("utterance",), "phrase",
+     (metrics.rouge, metrics.exact_match), 64),
+    ("nikluge_sc_gen", nikluge.SC, ("sentence1", "sentence3"), "summary", SUMMARY, 96),
+    ("nikluge_gtps_gen", nikluge.GTPS, ("table",), "summary", SUMMARY, 256),
+    ("nikluge_dcs_gen", nikluge.DCS, ("keyword", "conversation"), "summary", SUMMARY, 256),
+)  # fmt: skip
+
 
 def register_all() -> None:
     """Registers every task of the tables above, and those that are the only one of their kind."""
@@ -212,20 +244,20 @@ def register_all() -> None:
             best=Monitor("macro_f1"),
             defaults=Defaults(batch_size=16, epochs=epochs),
         )
-    for name, release, names, best, epochs in MULTILABEL:
+    for name, release, fields, names, best, epochs in MULTILABEL:
         families.multilabel(
             name,
             ReleaseSource(release),
-            fields=SENTENCE,
+            fields=fields,
             labels=names,
             best=Monitor(best),
             defaults=Defaults(epochs=epochs),
         )
-    for name, release, column, scores, best in SIMILARITY:
+    for name, release, fields, column, scores, best in SIMILARITY:
         families.similarity(
             name,
             ReleaseSource(release),
-            fields=SENTENCES,
+            fields=fields,
             column=column,
             metrics=scores,
             best=Monitor(best),
@@ -284,16 +316,17 @@ def register_texts() -> None:
             defaults=Defaults(batch_size=16, epochs=3),
         )
 
-    text_to_text(
-        "sae4k_gen",
-        ReleaseSource(kor_corpora.SAE4K),
-        fields={"utterance": "utterance"},
-        column="phrase",
-        metrics=(metrics.rouge, metrics.exact_match),
-        best=Monitor("rouge1[syllable]"),
-        generate={"max_new_tokens": 64, "num_beams": 1},
-        defaults=Defaults(batch_size=16, epochs=4),
-    )
+    for name, release, fields, column, scores, length in WRITING:
+        text_to_text(
+            name,
+            ReleaseSource(release),
+            fields={name: name for name in fields},
+            column=column,
+            metrics=scores,
+            best=Monitor("rouge1[syllable]"),
+            generate={"max_new_tokens": length, "num_beams": 1},
+            defaults=Defaults(batch_size=16, epochs=4),
+        )
 
 
 def register_single_ones() -> None:

@@ -20,6 +20,7 @@ from ke_t5.readers import (
     label_sets,
     naver_ner,
     nikl,
+    nikluge,
     public_tables,
 )
 from ke_t5.readers.release import Release
@@ -38,6 +39,7 @@ RELEASES = {
         label_sets,
         naver_ner,
         nikl,
+        nikluge,
         public_tables,
     )  # fmt: skip
     for release in vars(module).values()
@@ -208,7 +210,9 @@ def test_names_are_the_known_ones():
         "nikl_cola",
         *("nikl_ne", "nikl_ne2020", "nikl_ne2020_split", "nikl_ne_split"),
         *("nikl_summary_summary", "nikl_summary_summary_split"),
-        *("nikl_summary_topic", "nikl_summary_topic_split", "nsmc"),
+        *("nikl_summary_topic", "nikl_summary_topic_split"),
+        *("nikluge_au", "nikluge_cci", "nikluge_dcs", "nikluge_ea", "nikluge_gtps"),
+        *("nikluge_iau", "nikluge_nli", "nikluge_sa", "nikluge_sc", "nsmc"),
         *("paws_x_ko", "qpair", "sae4k", "ud_ko_gsd", "ud_ko_kaist", "ud_ko_ksl"),
     ]
 

@@ -150,6 +150,12 @@ _SUMMARY = [
 _WORDS = {"guid": "dp", "source": "airbnb", "sentence": "나는 집에 간다", "lemmas": [], "pos": [],
           "words": ["나는", "집에", "간다"]}  # fmt: skip
 
+_ROW = {"guid": "nikluge", "raw": "{}"}
+_INSULTS = [
+    {**_ROW, "text": text, "label": label}
+    for text, label in (("나가라", "1"), ("좋다", "0"), ("몰라", None))
+]
+_TALK = {**_ROW, "conversation": "가: 비가 온다. 나: 그래서?"}
 _TREE = {"guid": "s1", "text": "나는 집에 간다", "words": ["나는", "집에", "간다"]}
 _UD = [
     {**_TREE, "heads": [3, 3, 0], "relations": ["nsubj", "obl", "root"],
@@ -305,6 +311,41 @@ ROWS: dict[str, list[dict]] = {
     "kobest_hellaswag": [
         {"context": "공이 온다.", "choice1": "찬다.", "choice2": "잔다.", "choice3": "먹는다.",
          "choice4": "비가 내린다.", "label": label} for label in ("0", "2", "3", "1", None)
+    ],
+    "nikluge_ea": [
+        {**_ROW, "text": text, "target": "", "label": label}
+        for text, label in (
+            ("좋다", ["joy", "trust"]), ("글쎄", []), ("슬프다", ["sadness"]), ("몰라", None)
+        )
+    ],
+    "nikluge_au": _INSULTS,
+    "nikluge_iau": _INSULTS,
+    "nikluge_sa": [
+        {**_ROW, "text": text, "label": label}
+        for text, label in (
+            ("좋다", ["본품#품질#positive", "브랜드#가격#negative"]), ("글쎄", []), ("몰라", None)
+        )
+    ],
+    "nikluge_nli": [
+        {**_ROW, "context": "비가 온다.", "prompt": prompt, "score": score}
+        for prompt, score in (("젖는다.", 2.5), ("맑다.", -3.0), ("춥다.", 0.0), ("몰라.", None))
+    ],
+    "nikluge_sc": [
+        {**_ROW, "sentence1": "비가 온다.", "sentence3": "옷이 젖었다.", "summary": summary}
+        for summary in ("나는 우산이 없이 길에 나갔다.", "그래서 아이들이 밖에 나가 놀았다.", None)
+    ],
+    "nikluge_gtps": [
+        {**_ROW, "table": "매출 / [연도] | 2018년", "summary": summary}
+        for summary in ("매출은 2018년 한 해 크게 늘었다.", "2018년 매출이 크게 줄었다.", None)
+    ],
+    "nikluge_cci": [
+        {**_TALK, "reference": "가: 비가 온다.", "category": "결과", "choice1": "젖는다.",
+         "choice2": "맑다.", "choice3": "춥다.", "label": label}
+        for label in ("inference_1", "inference_3", "inference_2", None)
+    ],
+    "nikluge_dcs": [
+        {**_TALK, "keyword": "비", "summary": summary}
+        for summary in ("두 사람이 비 이야기를 나눈다.", "두 사람이 집에 남는다.", None)
     ],
     "ud_ko_gsd": _UD,
     "ud_ko_kaist": _UD,

@@ -15,6 +15,7 @@ from ke_t5.task.metrics.statistics import (
     Mean,
     Pairs,
     RankCorrelation,
+    Sums,
     classes_of,
     macro_f1_of,
     matthews_of,
@@ -130,6 +131,20 @@ def auprc(
 
 def _numbers(column: Sequence[float | None]) -> np.ndarray:
     return np.array([UNREAD_NUMBER if x is None else x for x in column], dtype=np.float64)
+
+
+def _mean_error(sums: np.ndarray) -> np.ndarray:
+    return sums[..., 0] / sums[..., 1]
+
+
+@metric("mean_squared_error")
+def mean_squared_error(
+    targets: Sequence[float], predictions: Sequence[float | None]
+) -> dict[str, Sums]:
+    """The mean of the squared differences, not x 100: 0 is the best. An unread number is 0."""
+    errors = [((p or 0.0) - t) ** 2 for t, p in zip(targets, predictions, strict=True)]
+    rows = np.array([[error, 1.0] for error in errors])
+    return {"mean_squared_error": Sums(rows, _mean_error)}
 
 
 @metric("pearson")

@@ -1,0 +1,135 @@
+"""NIKL's contest: rows of all tasks, the latest year, refusals, and submissions."""
+
+import json
+
+import pytest
+from support.releases import put, refusal, rows
+
+from ke_t5.readers import nikluge
+from ke_t5.task.submission import format_of, write_submission
+
+TALK = [{"speaker": "A", "utterance": "비 와", "utterance_id": "u1"},
+        {"speaker": "B", "utterance": "그래", "utterance_id": "u2"}]  # fmt: skip
+CELLS = [{"value": "연도", "is_header": True, "row": 0}, {"value": 2018, "row": 1},
+         {"value": "매출", "is_header": True, "row": 0}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("release", "given", "output", "expected"),
+    [
+        (
+            nikluge.EA,
+            {"form": "좋다", "target": {"form": None}},
+            {"joy": "True", "fear": "False"},
+            {"text": "좋다", "target": "", "label": ["joy"]},
+        ),
+        (nikluge.AU, "꺼져", 1, {"text": "꺼져", "label": "1"}),
+        (nikluge.IAU, {"form": "꺼져"}, "0", {"text": "꺼져", "label": "0"}),
+        (
+            nikluge.NLI,
+            {"context": "가", "prompt": "나"},
+            [1, -2],
+            {"context": "가", "prompt": "나", "score": -0.5},
+        ),
+        (
+            nikluge.SC,
+            {"sentence1": "가", "sentence3": "다"},
+            "나",
+            {"sentence1": "가", "sentence3": "다", "summary": "나"},
+        ),
+        (
+            nikluge.GTPS,
+            {"metadata": {"title": "표"}, "table": CELLS},
+            ["하나", "둘"],
+            {"table": "표 / [연도] | [매출] / 2018", "summary": "하나"},
+        ),
+        (
+            nikluge.CCI,
+            {
+                "conversation": TALK,
+                "reference_id": ["u2"],
+                "category": "원인",
+                **{f"inference_{i}": str(i) for i in (1, 2, 3)},
+            },
+            "inference_2",
+            {
+                "conversation": "A: 비 와 B: 그래",
+                "reference": "B: 그래",
+                "category": "원인",
+                "choice1": "1",
+                "choice2": "2",
+                "choice3": "3",
+                "label": "inference_2",
+            },
+        ),
+        (
+            nikluge.DCS,
+            {"conversation": TALK, "subject_keyword": ["날씨", "비"]},
+            "요약",
+            {"conversation": "A: 비 와 B: 그래", "keyword": "날씨, 비", "summary": "요약"},
+        ),
+    ],
+)
+def test_rows(tmp_path, release, given, output, expected):
+    task = release.name.removeprefix("nikluge_")
+    raw = {"id": "x-1", "input": given, "output": output}
+    put(tmp_path, f"nikluge/a/nikluge-{task.upper()}-2024-train.json", [raw])
+    put(tmp_path, f"nikluge/nikluge-{task}-2021-dev.jsonl", "not read")
+    (row,) = rows(release, tmp_path, "train")
+    assert json.loads(row.pop("raw")) == raw
+    assert row == {"guid": "x-1", **expected}
+    assert list(release.find(tmp_path)) == ["train"]
+
+
+def test_sentiment_of_2022_has_names_of_its_own(tmp_path):
+    raw = {"id": "1", "sentence_form": "좋다"}
+    labelled = {**raw, "annotation": [["본품#품질", ["폰", 0, 1], "positive"]] * 2}
+    put(tmp_path, "NIKL/nikluge/nikluge-sa-2022-dev.jsonl", json.dumps(labelled) + "\n")
+    put(tmp_path, "NIKL/nikluge/nikluge-sa-2022-test.jsonl", json.dumps({**raw, "annotation": []}))
+    (row,) = rows(nikluge.SA, tmp_path, "validation")
+    assert row["label"] == ["본품#품질#positive"]
+    (row,) = rows(nikluge.SA, tmp_path, "test")
+    assert row["label"] is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"id": "1", "output": 1}, "no 'input' and no 'sentence_form'; fix that row"),
+        ({"id": "1", "input": "가"}, "no 'output'; fix that row"),
+        ({"id": "1", "input": 3, "output": 1}, "'input' is neither an object nor a text; fix"),
+        ({"id": "1", "input": "가", "output": 2}, "output 2, expected 0 or 1; fix that row"),
+    ],
+)
+def test_a_fault_is_named(tmp_path, raw, message):
+    put(tmp_path, "nikluge/nikluge-au-2022-train.jsonl", json.dumps(raw) + "\n")
+    assert message in refusal(nikluge.AU, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "predictions", "outputs"),
+    [
+        ("nikluge_au", ["insulting", None], [1, 0]),
+        (
+            "nikluge_sa",
+            [["본품#품질#positive"], None],
+            [[["본품#품질", [None, 0, 0], "positive"]], []],
+        ),
+        ("nikluge_nli_gen", [1.5, None], [1.5, 0.0]),
+        ("nikluge_gtps_gen", ["글", None], [["글"], [""]]),
+        ("nikluge_cci", ["3", None], ["inference_3", "inference_1"]),
+        ("nikluge_dcs_gen", ["요약", None], ["요약", ""]),
+    ],
+)
+def test_a_submission_is_the_test_with_its_output(tmp_path, task, predictions, outputs):
+    raws = [json.dumps({"id": name, "input": "가", "output": ""}) for name in "ab"]
+    path = write_submission(format_of(task), tmp_path / "out.jsonl", raws, predictions)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [line["output"] for line in lines] == outputs
+    assert [line["id"] for line in lines] == ["a", "b"] and lines[0]["input"] == "가"
+
+
+def test_emotions_are_all_in_a_submission(tmp_path):
+    path = write_submission("nikluge_ea", tmp_path / "o", ['{"id": "a"}'], [["joy"]])
+    output = json.loads(path.read_text(encoding="utf-8"))["output"]
+    assert output.pop("joy") == "True" and set(output.values()) == {"False"} and len(output) == 7
