@@ -56,20 +56,24 @@ def rows_for(metric, seed=5):
         length = pick.randint(1, 9)
         makers = {
             metrics.klue_dp: lambda n=length: some_tree(pick, n),
+            metrics.attachment: lambda n=length: some_tree(pick, n),
+            metrics.korquad2: lambda: pick.sample(texts, pick.randint(1, 2)),
             metrics.klue_mrc: lambda: pick.sample(texts, pick.randint(0, 2)),
             metrics.korquad: lambda: pick.sample(texts, pick.randint(1, 2)),
             metrics.dialogue_state: lambda: pick.sample(texts, pick.randint(0, 3)),
             metrics.rouge: lambda: pick.choice(texts),
-            **dict.fromkeys((metrics.entity_f1, metrics.entity_f1_micro, metrics.character_f1),
+            **dict.fromkeys((metrics.entity_f1, metrics.entity_f1_micro, metrics.character_f1,
+                             metrics.word_accuracy),
                             lambda n=length: some_tags(pick, n)),
             metrics.token_accuracy: lambda n=length: [pick.choice(["가", None]) for _ in range(n)],
-            **dict.fromkeys((metrics.pearson, metrics.spearman, metrics.f1_at_3),
+            **dict.fromkeys((metrics.pearson, metrics.spearman, metrics.f1_at_3,
+                             metrics.mean_squared_error),
                             lambda: pick.randint(0, 10) / 2),
             metrics.bleu: lambda: " ".join(pick.choices(texts, k=4)),
         }  # fmt: skip
         make = makers.get(metric, lambda: pick.choice(["가", "나", "다"]))
         gold.append(make())
-        is_answer = metric in (metrics.klue_mrc, metrics.korquad)
+        is_answer = metric in (metrics.klue_mrc, metrics.korquad, metrics.korquad2)
         same = (gold[-1] or [""])[0] if is_answer else gold[-1]
         said.append(damaged(pick, same, pick.choice(texts) if is_answer else make()))
     if metric is metrics.auprc:

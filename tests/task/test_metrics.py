@@ -216,6 +216,11 @@ CASES = {
     "klue_mrc": ((["가"], []), ("가", "")),
     "korquad": ((["가"], ["나"]), ("가", "나")),
     "klue_dp": (({"heads": [0], "relations": ["VP"]},) * 2,) * 2,
+    "attachment": (({"heads": [0], "relations": ["root"]},) * 2,) * 2,
+    "word_accuracy": ((["B-NOUN"], ["B-VERB"]), (["B-NOUN"], ["B-VERB"])),
+    "korquad2": ((["<p>가</p>"], ["나"]), ("가", "나")),
+    "exact_match": (("가 나", "라"), ("가 나", "라")),
+    "mean_squared_error": ((1.0, 2.0), (1.0, 2.0)),
     "dialogue_state": ((["a-b-c"], []), (["a-b-c"], [])),
     "rouge": (("가 나 다", "라 마"), ("가 나 다", "라 마")),
     "bleu": (("가 나 다 라", "라 마"), ("가 나 다 라", "라 마")),
@@ -226,7 +231,8 @@ CASES = {
 def test_perfect_predictions_score_100(name):
     targets, predictions = CASES[name]
     found = getattr(metrics, name)(targets, predictions)
-    assert all(value == pytest.approx(100.0) for value in found.values()), found
+    best = 0.0 if name == "mean_squared_error" else 100.0  # an error
+    assert all(value == pytest.approx(best) for value in found.values()), found
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -264,7 +270,10 @@ def test_rows_that_do_not_match_are_refused(name):
         getattr(metrics, name)(targets, predictions[:1])
 
 
-@pytest.mark.parametrize("name", sorted({*CASES} - {"matthews", "pearson", "spearman"}))
+NUMBERS = {"matthews", "mean_squared_error", "pearson", "spearman"}
+
+
+@pytest.mark.parametrize("name", sorted({*CASES} - NUMBERS))
 def test_outputs_that_could_not_be_read_are_wrong(name):
     targets, _ = CASES[name]
     found = getattr(metrics, name)(targets, [None, None])
@@ -307,3 +316,7 @@ def test_scores_equal_the_libraries_to_the_last_digit(seed):
         "matthews_correlation": matthews_corrcoef(gold, predicted) * 100.0,
         "f1": f1_score(*is_one) * 100.0,
     }
+
+
+def test_mean_squared_error_by_hand():
+    assert metrics.mean_squared_error([1.0, -2.0], [3.0, None]) == {"mean_squared_error": 4.0}
