@@ -26,14 +26,16 @@ LINES = (
     "faults launchers stops seals pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.task_record models.crf models.configs "
-    "models.heads pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
+    "models.heads models.unpadded_rows "
+    "pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
     "pipe.masks pipe.module_state pipe.logits train train.settings checkpoint.serialization "
     "checkpoint.settings checkpoint.writer train.loggers train.guard "
     "task.metrics.statistics pipe.columns",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "
-    "models.ngrams models.encoders models.structured_heads pipe.rows pipe.generation "
+    "models.ngrams models.encoders models.unpadding models.structured_heads "
+    "pipe.rows pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "checkpoint.folders pipe.file_faults",
     "models.models models.loader lookup.tensor_names task.metrics.classification "

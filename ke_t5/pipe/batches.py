@@ -257,7 +257,8 @@ class BatchSettings:
 
     Attributes:
         batch_tokens: padded tokens per process and micro-batch, instead of rows.
-        window: batches in a window that is sorted by length; 1 is random order.
+        window: batches in a window that is sorted by length; 1 is random order, which is the
+            default without padding (`fit.padding`).
     """
 
     batch_tokens: int | None = None

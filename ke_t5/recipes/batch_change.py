@@ -26,7 +26,7 @@ def plan_of_run(config: RunConfig, plan: BatchPlan, ranks: Ranks) -> BatchPlan:
     """
     if not config.origin.is_resumed or plan.batch_tokens is not None:
         return plan
-    progress = ranks.broadcast(_progress(config) if ranks.is_main else None)
+    progress = progress_of_run(config, ranks)
     if progress is None:
         return plan
     before = progress["fixed"].get(GLOBAL_BATCH)
@@ -41,6 +41,11 @@ def plan_of_run(config: RunConfig, plan: BatchPlan, ranks: Ranks) -> BatchPlan:
             progress["step"] + 1,
         )
     return dataclasses.replace(plan, earlier=earlier)
+
+
+def progress_of_run(config: RunConfig, ranks: Ranks) -> dict[str, Any] | None:
+    """What `_progress` finds on process 0, on every process."""
+    return ranks.broadcast(_progress(config) if ranks.is_main else None)
 
 
 def _progress(config: RunConfig) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ke_t5.checkpoint.settings import PADDING, WINDOW
 from ke_t5.config.run_config import WARMUP_RATIO, WARMUP_STEPS, RunConfig
 from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
@@ -73,6 +74,8 @@ def resolved_settings(config: RunConfig, state: TrainState, ranks: Ranks) -> dic
     ratio, steps, _ = config.schedule.settings
     settings: dict[str, object] = {
         "fit.precision": resolved_precision(config.fit, ranks.device),
+        PADDING: config.fit.padding,
+        WINDOW: config.batches.settings.window,
         WARMUP_RATIO: ratio,
         WARMUP_STEPS: steps,
     }

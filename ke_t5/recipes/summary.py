@@ -13,6 +13,7 @@ from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_origin import backbone_type
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import counted, format_scores, score_table
+from ke_t5.train.settings import NONE
 
 if TYPE_CHECKING:
     from ke_t5.checkpoint.closing import Validation
@@ -32,13 +33,20 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
     settings, ranks = config.fit, trainer.ranks
     logger.info(
         "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
-        "accumulated, %s, %d thread(s) per process, in %s",
+        "accumulated, %s, %s, %d thread(s) per process, in %s",
         config.model.class_name, config.task.name, counted(trainer.timetable.num_steps, "step"),
         counted(config.loop.epochs, "epoch"),
         plan.batch_size if plan.batch_tokens is None else f"{plan.batch_tokens} tokens",
-        config.batches.size, ranks.size, settings.accumulate, ranks.device, ranks.threads,
+        config.batches.size, ranks.size, settings.accumulate,
+        _padding(settings.padding, plan.window), ranks.device, ranks.threads,
         config.run.path,
     )  # fmt: skip
+
+
+def _padding(padding: str, window: int) -> str:
+    """How batches are padded and in which order the rows come."""
+    order = "random order" if window == 1 else f"windows of {window} batches by length"
+    return f"{'no padding' if padding == NONE else 'padded rows'} in {order}"
 
 
 def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> None:

@@ -129,10 +129,12 @@ def build_state(
         start_at_mean,
         with_optimizer,
     )
+    from ke_t5.recipes.padding import choose_padding
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
     module = build_model(config, ranks)
     start_at_mean(config, module, data.train)
+    config, unpadding = choose_padding(config, module, data.train, ranks)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
     plan = plan_of_run(config, plan, ranks)
     unused = ranks.size > 1 and has_unused_parameters(module, data.train, ranks.device)
@@ -144,6 +146,7 @@ def build_state(
         module=module,
         optimizer=optimizer,
         lr_multiplier=get_scheduler(config.schedule.in_force, num_steps, config.schedule.settings),
+        unpadding=unpadding,
     )
     return config, state, plan
 

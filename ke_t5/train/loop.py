@@ -22,12 +22,13 @@ from ke_t5 import heartbeat
 from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
+from ke_t5.models.unpadding import Unpadding, losses_agree
 from ke_t5.pipe.batches import BatchPlan, micro_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import loss_counts, loss_of
 from ke_t5.pipe.masks import known_mask
 from ke_t5.pipe.module_state import reset_module_state
-from ke_t5.pipe.prediction import model_inputs, without_cache
+from ke_t5.pipe.prediction import MASK, model_inputs, without_cache
 from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, autocast
@@ -56,6 +57,7 @@ class TrainState:
         loss_sum: of the updates since the last logged one, this rank's share (a tensor, so that
             nothing waits for it); loss_steps: how many these are.
         launch_step: `step` when this launch began to train.
+        unpadding: leaves the padding of batches out; None if it is computed.
         guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
             run is saved or reported.
     """
@@ -69,6 +71,7 @@ class TrainState:
     loss_sum: torch.Tensor = field(default_factory=no_loss)
     loss_steps: int = 0
     launch_step: int = 0
+    unpadding: Unpadding | None = None
     guard: NonFiniteGuard = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +138,22 @@ def has_unused_parameters(
     unused = any(parameter.grad is None for parameter in trainable)
     module.zero_grad(set_to_none=True)
     return unused
+
+
+def computes_the_same(
+    unpadding: Unpadding, module: torch.nn.Module, examples: Examples, device: torch.device
+) -> bool:
+    """Whether a few examples of different lengths have the same loss without padding."""
+    candidates = np.flatnonzero(examples.counted("labels")[:1000] > 0)
+    by_length = candidates[np.argsort(examples.lengths("input_ids")[candidates], kind="stable")]
+    places = np.linspace(0, len(by_length) - 1, 4).astype(int)
+    columns = examples.batch(by_length[places])
+    losses = []
+    for context in (nullcontext(), unpadding.over(columns[MASK])):
+        reset_module_state(module)
+        with torch.no_grad(), context:
+            losses.append(loss_of(module(**model_inputs(module, columns, device))))
+    return losses_agree(*losses)
 
 
 def fit(
@@ -268,15 +287,16 @@ def _backward(
     fault_point("train.before_forward")
     # DDP exchanges its plan in the forward pass that follows the first update.
     may_wait = state.step < state.launch_step + 2
-    with (
-        autocast(settings, device),
-        known_mask(state.module, columns, device),
-        heartbeat.waiting() if may_wait else nullcontext(),
-    ):
-        loss = loss_of(state.model(**inputs, **without_cache(state.module))) * weight
-    fault_point("train.before_backward")
-    # The factor is 1, or NaN if the loss is not finite: the exchange of gradients tells all ranks.
-    loss.backward(loss.detach() * 0 + 1)
+    with nullcontext() if state.unpadding is None else state.unpadding.over(columns[MASK]):
+        with (
+            autocast(settings, device),
+            known_mask(state.module, columns, device),
+            heartbeat.waiting() if may_wait else nullcontext(),
+        ):
+            loss = loss_of(state.model(**inputs, **without_cache(state.module))) * weight
+        fault_point("train.before_backward")
+        # The factor is 1, or NaN if the loss is not finite: the exchange of gradients tells all.
+        loss.backward(loss.detach() * 0 + 1)
     return loss.detach()
 
 

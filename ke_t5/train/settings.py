@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PRECISIONS = ("auto", "fp32", "bf16")
+AUTO, ROWS, NONE = PADDINGS = ("auto", "rows", "none")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class FitSettings:
         compile: whether torch.compile translates the model (no gain on a CPU).
         early_stopping: validations without a better score after which the run ends, None: never.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        padding: "none": a batch's rows are laid end to end, so that the encoder computes no
+            padding, in random order; "rows": they are padded to the longest, in windows by length;
+            "auto": "none" on a CPU for the encoders that can, and "rows" otherwise.
     """
 
     precision: str
@@ -36,6 +40,14 @@ class FitSettings:
     compile: bool
     early_stopping: int | None
     gradient_checkpointing: bool
+    padding: str = ROWS
+
+
+def check_padding(padding: str) -> None:
+    """Raises ValueError("what; fix") for a padding that is not one of `PADDINGS`."""
+    if padding not in PADDINGS:
+        fix = suggestion(str(padding), PADDINGS)
+        raise ValueError(f"is {padding!r}, which is not a way to pad; {fix}")
 
 
 def check_precision(precision: str) -> None:
@@ -55,6 +67,7 @@ def get_fit_settings(
     compile: bool = False,
     early_stopping: Count | None = None,
     gradient_checkpointing: bool = False,
+    padding: Annotated[str, check_padding] = ROWS,
 ) -> FitSettings:
     """The settings bound to gin's `fit`; see `FitSettings`."""
     settings = locals()

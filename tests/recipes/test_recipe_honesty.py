@@ -59,6 +59,7 @@ def test_a_run_without_a_whole_checkpoint_never_goes_on_with_fresh_weights(run, 
         (("--warmup", "2"), "get_scheduler .* was"),
         (("--valid_split", "validation[:30]"), "validation data was"),
         (("--eval_rows", 9), "validation data was"),
+        (("--gin_param", "fit.padding='none'"), "get_batches.window=8, or|fit.padding was 'rows'"),
         (("--gin_param", "get_batches.window=50"), "add --gin_param get_batches.window=8, or"),
         (
             ("--pass_only_model_io", "true"),

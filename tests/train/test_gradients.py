@@ -12,6 +12,7 @@ from support.helpers import WORDS
 from support.processes import run_on_ranks
 from support.training import examples_in, examples_of_form, one_rank
 
+from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import get_batches
 from ke_t5.train.loop import TrainState, fit, has_unused_parameters
 from ke_t5.train.settings import get_fit_settings, recompute_activations
@@ -91,11 +92,12 @@ RUNS = [
         for precision in ("fp32", "bf16")
     ),
     *({"name": name, "rows": rows} for name in (*MODELS, *OF_FORMS) for rows in (4, 12)),
+    *({"name": name, "unpads": True} for name in (*MODELS, *OF_FORMS)),
 ]
 
 
 def first_gradient(
-    ranks, path, *, name, rows=12, checkpointing=False, precision="fp32"
+    ranks, path, *, name, rows=12, checkpointing=False, precision="fp32", unpads=False
 ) -> tuple[list[float], float, int]:
     """The gradient as one vector, the loss, and how often a layer was computed."""
     torch.set_num_threads(1)
@@ -116,6 +118,7 @@ def first_gradient(
     state = TrainState(
         ranks.wrap(model, find_unused_parameters=unused), model,
         torch.optim.SGD(model.parameters(), lr=0.0), lambda step: 1.0,
+        unpadding=Unpadding(model) if unpads else None,
     )  # fmt: skip
     plan = get_batches(
         examples.lengths("input_ids"), batch_size=rows // ranks.size, num_parts=ranks.size, seed=3
@@ -165,6 +168,16 @@ def test_the_gradient_does_not_depend_on_the_number_of_processes(alone, num_rank
         assert difference(gradient, found[0][0]) < tolerance, run
         assert loss == pytest.approx(found[0][1], rel=tolerance), run
         assert all(other[:2] == found[0][:2] for other in found[1:]), f"{run}: ranks differ"
+
+
+@pytest.mark.parametrize("name", [*MODELS, *OF_FORMS])
+def test_leaving_the_padding_out_changes_the_gradient_by_rounding_only(alone, name):
+    padded, unpadded = (
+        next(result for run, result in zip(RUNS, alone[0], strict=True) if run == wanted)
+        for wanted in ({"name": name, "rows": 12}, {"name": name, "unpads": True})
+    )
+    assert 0 < difference(padded[0], unpadded[0]) < 2e-6
+    assert padded[1] == pytest.approx(unpadded[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,0 +1,220 @@
+"""Attention over the rows of a batch that are laid end to end, without the padding between them.
+
+Shape letters: B rows, S tokens of the longest, T tokens in all, H heads, D width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface
+
+ATTENTION = "ke_t5_unpadded"
+# What a token costs besides its attention to the tokens of its row, and what another block of rows
+# costs, in pairs of tokens; measured on a CPU with rows of 4 to 60 tokens.
+COST_OF_TOKEN, COST_OF_BLOCK = 40, 8192
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of similar length: what attention computes at once, padded to the longest of them.
+
+    Attributes:
+        tokens: how many they have in all.
+        shape: (rows, tokens of the longest).
+        places: [tokens] of each in the rows when padded; None if they are all equally long.
+        mask: [rows, 1, 1, longest] to be added to scores, -inf where there is no token; None if
+            they are all equally long.
+    """
+
+    tokens: int
+    shape: tuple[int, int]
+    places: Tensor | None = None
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class UnpaddedRows:
+    """How the rows of a padded batch lie end to end: the longest first.
+
+    Attributes:
+        shape: (B, S) of the padded batch.
+        tokens: [T] places of the tokens in the padded batch of B x S.
+        blocks: the rows, cut into parts of similar length.
+    """
+
+    shape: tuple[int, int]
+    tokens: Tensor
+    blocks: tuple[Block, ...]
+
+    @property
+    def columns(self) -> Tensor:
+        """[1, T]: each token's column in the padded batch."""
+        return self.tokens.remainder(self.shape[1])[None]
+
+    def flat(self, padded: Tensor) -> Tensor:
+        """[1, T, ...] of [B, S, ...]."""
+        return cast(Tensor, _Taken.apply(padded.flatten(0, 1), self.tokens)).unsqueeze(0)
+
+    def padded(self, flat: Tensor) -> Tensor:
+        """[B, S, ...] of [1, T, ...]; zeros where there is no token."""
+        rows, longest = self.shape
+        spread = cast(Tensor, _Spread.apply(flat.squeeze(0), self.tokens, rows * longest))
+        return spread.unflatten(0, (rows, longest))
+
+
+def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None:
+    """How the rows of a batch lie end to end; None if there is no padding, or if some row has no
+    token or padding between its tokens.
+
+    Args:
+        mask: [..., S], not 0 for a token.
+    """
+    mask = mask.reshape(-1, mask.shape[-1]) != 0
+    width, lengths, firsts = mask.shape[1], mask.sum(axis=1), mask.argmax(axis=1)
+    ends = width - mask[:, ::-1].argmax(axis=1)
+    if not lengths.all() or lengths.all() == mask.all() or (ends - firsts != lengths).any():
+        return None
+    order = np.argsort(-lengths, kind="stable")
+    lengths = lengths[order]
+    starts = order * width + firsts[order]
+    tokens = np.repeat(starts, lengths) + _within(lengths)
+    blocks = tuple(_block(lengths[first:end], device) for first, end in _cuts(lengths))
+    return UnpaddedRows((len(mask), width), _on(tokens, device), blocks)
+
+
+def _within(lengths: np.ndarray) -> np.ndarray:
+    """Each token's number in its row, for rows of these lengths end to end."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def _on(array: np.ndarray, device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def _block(lengths: np.ndarray, device: torch.device) -> Block:
+    rows, longest, total = len(lengths), int(lengths[0]), int(lengths.sum())
+    if total == rows * longest:
+        return Block(total, (rows, longest))
+    places = np.repeat(np.arange(rows) * longest, lengths) + _within(lengths)
+    mask = np.where(np.arange(longest) < lengths[:, None], 0, -np.inf).astype(np.float32)
+    return Block(total, (rows, longest), _on(places, device), _on(mask, device)[:, None, None])
+
+
+def _cuts(lengths: np.ndarray, first: int = 0) -> Iterator[tuple[int, int]]:
+    """(first, end) of each block of rows, the longest first.
+
+    Rows are cut in two as long as that saves more padding than another block costs.
+    """
+    widths = lengths.astype(np.int64)
+    costs = widths * (widths + COST_OF_TOKEN)
+    cuts = np.arange(1, len(lengths))
+    saved = (len(lengths) - cuts) * (costs[0] - costs[1:])
+    if not len(cuts) or saved.max() <= COST_OF_BLOCK:
+        yield first, first + len(lengths)
+        return
+    cut = int(cuts[saved.argmax()])
+    yield from _cuts(lengths[:cut], first)
+    yield from _cuts(lengths[cut:], first + cut)
+
+
+class _Spread(torch.autograd.Function):
+    """[N, ...] of [T, ...]: its rows at these places, zeros elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return rows.new_zeros((size, *rows.shape[1:])).index_copy_(0, places, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        return gradients[0].index_select(0, places), None, None
+
+
+class _Taken(torch.autograd.Function):
+    """[T, ...] of [N, ...]: the rows at these places, each of which comes once."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.size = len(rows)
+        return rows.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        zeros = gradients[0].new_zeros((ctx.size, *gradients[0].shape[1:]))
+        return zeros.index_copy_(0, places, gradients[0]), None
+
+
+def unpadded_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    unpadded: UnpaddedRows,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    position_bias: Tensor | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """[1, T, H, D]: the values that each token sees in its own row; no weights.
+
+    Args:
+        query, key, value: [1, H, T, D].
+        attention_mask: None; what is masked follows from the rows.
+        position_bias: [1, H, S, S], added to the scores by the tokens' numbers in their rows.
+        sliding_window: tokens at that distance or further are not seen.
+    """
+    blocks, sizes = unpadded.blocks, [block.tokens for block in unpadded.blocks]
+    whole = [states.squeeze(0).transpose(0, 1) for states in (query, key, value)]
+    parts = [[one] if len(sizes) == 1 else one.split(sizes) for one in whole]
+    seen = []
+    for block, *states in zip(blocks, *parts, strict=True):
+        query, key, value = (_rows_of(block, one) for one in states)
+        mask = _mask_of(block, key, position_bias, sliding_window)
+        values = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
+        )
+        values = values.transpose(1, 2).flatten(0, 1)
+        seen.append(values if block.places is None else _Taken.apply(values, block.places))
+    return (seen[0] if len(seen) == 1 else torch.cat(seen)).unsqueeze(0), None
+
+
+def _rows_of(block: Block, states: Tensor) -> Tensor:
+    """[rows, H, longest, D] of a block's [tokens, H, D]."""
+    rows, longest = block.shape
+    if block.places is not None:
+        states = cast(Tensor, _Spread.apply(states, block.places, rows * longest))
+    return states.unflatten(0, (rows, longest)).transpose(1, 2)
+
+
+def _mask_of(
+    block: Block, key: Tensor, bias: Tensor | None, sliding_window: int | None
+) -> Tensor | None:
+    """What scaled_dot_product_attention masks or adds in a block."""
+    longest = block.shape[1]
+    added = [] if block.mask is None else [block.mask]
+    if sliding_window is not None and longest > sliding_window:
+        places = torch.arange(longest, device=key.device)
+        is_far = (places - places[:, None]).abs() >= sliding_window
+        added.append(key.new_zeros(longest, longest).masked_fill(is_far, -torch.inf))
+    if bias is not None:
+        added.append(bias[:, :, :longest, :longest])
+    return sum(added[1:], added[0]).to(key.dtype) if added else None
+
+
+AttentionInterface.register(ATTENTION, unpadded_attention)

@@ -1,0 +1,90 @@
+"""Whether a run computes padding (`fit.padding`), and the order of its rows that suits that."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import torch
+from transformers import PreTrainedModel
+
+from ke_t5.checkpoint.settings import EARLIER, PADDING, WINDOW
+from ke_t5.config.run_config import RunConfig
+from ke_t5.distributed import Ranks
+from ke_t5.errors import UserError
+from ke_t5.forms import FORMS
+from ke_t5.models.unpadding import Unpadding
+from ke_t5.pipe import Examples
+from ke_t5.recipes.batch_change import progress_of_run
+from ke_t5.train.loop import computes_the_same
+from ke_t5.train.settings import AUTO, NONE, ROWS
+
+logger = logging.getLogger(__name__)
+
+
+def choose_padding(
+    config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks
+) -> tuple[RunConfig, Unpadding | None]:
+    """The configuration with the padding and the window of batches that the run has, and what
+    leaves padding out, if anything.
+
+    A run that is resumed goes on as it began: dropout draws other numbers without padding.
+
+    Raises:
+        UserError: padding cannot be left out as asked.
+    """
+    asked = config.fit.padding
+    if asked == AUTO and config.origin.is_resumed:
+        progress = progress_of_run(config, ranks) or {"fixed": {}}
+        asked = progress["fixed"].get(PADDING, EARLIER[PADDING])
+    reason = better_padded(config, ranks.device) if asked == AUTO else None
+    unpadding = None
+    if asked != ROWS and reason is None:
+        unpadding, reason = find_unpadding(config, module, train, ranks)
+    if reason is not None and asked == NONE:
+        raise UserError(reason, f"{PADDING}={NONE!r}", f"leave it out, or give {ROWS!r}")
+    if reason is not None:
+        logger.info("%s: rows are padded: %s", PADDING, reason)
+    settings = config.batches.settings
+    if unpadding is not None and not config.gin.bound(WINDOW):
+        settings = dataclasses.replace(settings, window=1)
+    return dataclasses.replace(
+        config,
+        fit=dataclasses.replace(config.fit, padding=ROWS if unpadding is None else NONE),
+        batches=dataclasses.replace(config.batches, settings=settings),
+    ), unpadding
+
+
+def better_padded(config: RunConfig, device: torch.device) -> str | None:
+    """Why rows are padded if nobody asks for anything else; None if there is no reason."""
+    if FORMS[config.task.form].generates:
+        return "targets are padded anyhow"
+    if config.batches.settings.batch_tokens is not None:
+        return "get_batches.batch_tokens counts padded tokens"
+    return None if device.type == "cpu" else "launches cost more than padding on a GPU"
+
+
+def find_unpadding(
+    config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks
+) -> tuple[Unpadding | None, str | None]:
+    """What leaves padding out, or why it cannot be left out."""
+    name = type(module).__name__
+    if config.fit.compile:
+        return None, "fit.compile translates a model with padding"
+    try:
+        unpadding = Unpadding(module)
+    except ValueError as error:
+        return None, f"{name}: {error}"
+    agrees = _agrees(unpadding, module, train, ranks) if ranks.is_main else False
+    if not ranks.broadcast(agrees):
+        return None, f"{name} computes another loss without padding"
+    return unpadding, None
+
+
+def _agrees(unpadding: Unpadding, module: PreTrainedModel, train: Examples, ranks: Ranks) -> bool:
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return computes_the_same(unpadding, module, train, ranks.device)
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
+            logger.debug("without padding: %s", error)
+            return False

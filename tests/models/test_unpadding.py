@@ -1,0 +1,255 @@
+"""Encoders without padding compute what they compute with it, and padding is never looked at."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from support.our_models import make_batch, make_model
+
+from ke_t5.models import unpadded_rows as rows_of
+from ke_t5.models.models import MODEL_FORMS
+from ke_t5.models.unpadded_rows import ATTENTION, unpadded_attention, unpadded_rows
+from ke_t5.models.unpadding import Unpadding, losses_agree
+from ke_t5.train.settings import recompute_activations
+
+CPU = torch.device("cpu")
+LENGTHS = (1, 14, 3, 7, 14, 6, 6, 2, 1)
+SIZES = {
+    "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 24, "max_position_embeddings": 40, "num_labels": 3,
+    "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+}  # fmt: skip
+# Buckets of several tokens, and distances beyond the last of them.
+T5_SIZES = {
+    "vocab_size": 40, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 4,
+    "relative_attention_num_buckets": 8, "relative_attention_max_distance": 9, "num_labels": 3,
+    "decoder_start_token_id": 0, "dropout_rate": 0.0,
+}  # fmt: skip
+MODERN = {
+    "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "intermediate_size": 24, "local_attention": 6, "global_attn_every_n_layers": 2,
+    "num_labels": 3, "pad_token_id": 0, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2,
+    "sep_token_id": 2,
+}  # fmt: skip
+ROBERTA = {**SIZES, "type_vocab_size": 2, "pad_token_id": 1}
+FAMILIES = {
+    "BertForSequenceClassification": SIZES,
+    "BertForTokenClassification": SIZES,
+    "BertForMultipleChoice": SIZES,
+    "RobertaForSequenceClassification": ROBERTA,
+    "RobertaForTokenClassification": ROBERTA,
+    "XLMRobertaForSequenceClassification": ROBERTA,
+    "CamembertForTokenClassification": ROBERTA,
+    "ElectraForSequenceClassification": {**SIZES, "embedding_size": 8},
+    "ElectraForTokenClassification": SIZES,
+    "ModernBertForSequenceClassification": {**MODERN, "classifier_pooling": "mean"},
+    "ModernBertForTokenClassification": MODERN,
+    "T5ForTokenClassification": T5_SIZES,
+    "T5ForConditionalGeneration": T5_SIZES,
+    "MT5ForTokenClassification": {**T5_SIZES, "feed_forward_proj": "gated-gelu"},
+}
+
+
+def model_of(name):
+    """A model of transformers' class, with weights that are not near zero, in training mode."""
+    torch.manual_seed(0)
+    model_class = getattr(transformers, name)
+    model = model_class._from_config(model_class.config_class(**FAMILIES[name]))
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.train()
+
+
+def batch_for(model):
+    """A ragged batch with segments and a padding id within a text, and labels for the model."""
+    name = type(model).__name__.replace("ForConditional", "ForToken").replace("Multiple", "")
+    batch = make_batch(name, LENGTHS)
+    if type(model).__name__ == "T5ForConditionalGeneration":
+        batch["labels"] = batch["labels"][:, :5].contiguous()
+    batch["input_ids"][batch["attention_mask"] == 0] = model.config.pad_token_id
+    batch["input_ids"][1, ..., 3] = model.config.pad_token_id
+    batch["attention_mask"] = batch["attention_mask"].contiguous()
+    if getattr(model.config, "type_vocab_size", 0) > 1 and "Modern" not in name:
+        batch["token_type_ids"] = batch["input_ids"] % 2
+    return batch
+
+
+def computed(model, batch, unpadding=None):
+    """The loss, and the gradient of each parameter that has one."""
+    model.zero_grad()
+    mask = batch["attention_mask"].numpy()
+    with nullcontext() if unpadding is None else unpadding.over(mask):
+        loss = model(**batch).loss
+        loss.backward()
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    return loss.detach(), gradients
+
+
+def assert_equal_up_to_rounding(one, other):
+    (loss, gradients), (other_loss, other_gradients) = one, other
+    torch.testing.assert_close(other_loss, loss, rtol=1e-5, atol=1e-6)
+    largest = max(float(gradient.abs().max()) for gradient in gradients.values())
+    assert gradients.keys() == other_gradients.keys() and largest > 0
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(
+            other_gradients[name], gradient, rtol=1e-5, atol=1e-5 * largest, msg=name
+        )
+
+
+@pytest.fixture(params=[8192, 5], ids=["one block", "many blocks"])
+def cost_of_block(request, monkeypatch):
+    monkeypatch.setattr(rows_of, "COST_OF_BLOCK", request.param)
+
+
+@pytest.mark.usefixtures("cost_of_block")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_loss_and_gradients_are_those_of_padded_rows(name):
+    model = model_of(name)
+    batch = batch_for(model)
+    padded = computed(model, batch)
+    assert_equal_up_to_rounding(padded, computed(model, batch, Unpadding(model)))
+    recompute_activations(model)
+    assert_equal_up_to_rounding(padded, computed(model, batch, Unpadding(model)))
+
+
+@pytest.mark.parametrize("name", [name for name in MODEL_FORMS if "Ngram" not in name])
+def test_each_head_of_ours_reads_the_same_states(name):
+    model, batch = make_model(name), make_batch(name, LENGTHS)
+    seen = []
+    hook = Unpadding(model).encoder.register_forward_pre_hook(
+        lambda *_: seen.append(1), with_kwargs=False
+    )
+    assert_equal_up_to_rounding(computed(model, batch), computed(model, batch, Unpadding(model)))
+    hook.remove()
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("name", ["RobertaForTokenClassification", "T5ForTokenClassification",
+                                  "ModernBertForTokenClassification"])  # fmt: skip
+def test_what_stands_at_padded_places_is_never_read(name):
+    model = model_of(name).eval()
+    batch = batch_for(model)
+    mask = batch["attention_mask"].bool()
+    # RoBERTa counts positions by the ids, padded ones behind a row's tokens included.
+    other = {**batch, "input_ids": batch["input_ids"].where(mask, torch.tensor(7))}
+    with torch.no_grad():
+        with Unpadding(model).over(mask.numpy()):
+            first, second = model(**batch).logits, model(**other).logits
+        padded = model(**batch).logits
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first[mask], padded[mask], rtol=1e-5, atol=1e-5)
+    assert len(first[~mask].unique(dim=0)) == 1
+
+
+def test_the_layers_see_the_tokens_of_the_batch_and_no_more():
+    model = model_of("RobertaForSequenceClassification")
+    batch, shapes = batch_for(model), []
+    for part in (model.roberta.embeddings, *model.roberta.encoder.layer):
+        part.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape)))
+    computed(model, batch, Unpadding(model))
+    assert shapes == [(1, sum(LENGTHS), 16)] * 3
+
+
+def test_nothing_of_the_model_stays_changed_not_even_after_an_error():
+    model = model_of("T5ForTokenClassification")
+    unpadding, mask = Unpadding(model), np.array([[1, 1], [1, 0]])
+    before = model.config.to_dict()
+    with pytest.raises(KeyError), unpadding.over(mask):
+        assert unpadding.config._attn_implementation == ATTENTION
+        raise KeyError
+    assert unpadding.config._attn_implementation == "sdpa"
+    assert model.config.to_dict() == before
+    for module in model.modules():
+        assert not module._forward_pre_hooks and not module._forward_hooks
+
+
+@pytest.mark.parametrize("mask", [
+    [[1, 1], [1, 1]],  # nothing to leave out
+    [[1, 1], [0, 0]],  # a row without a token
+    [[1, 0, 1], [1, 1, 1]],  # padding between tokens
+])  # fmt: skip
+def test_rows_that_stay_as_they_are(mask):
+    assert unpadded_rows(np.array(mask), CPU) is None
+
+
+@pytest.mark.usefixtures("cost_of_block")
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rows_lie_end_to_end_the_longest_first_and_come_back(side):
+    mask = np.arange(14) < np.array(LENGTHS)[:, None]
+    mask = mask[:, ::-1] if side == "left" else mask
+    rows = unpadded_rows(mask.astype(int), CPU)
+    padded = torch.arange(1.0, mask.size + 1).view(*mask.shape, 1)
+    flat = rows.flat(padded)
+    assert flat.shape == (1, sum(LENGTHS), 1)
+    places = np.concatenate([np.flatnonzero(mask[i]) + 14 * i for i in np.argsort(
+        -np.array(LENGTHS), kind="stable")])  # fmt: skip
+    assert flat.flatten().tolist() == (places + 1.0).tolist()
+    assert rows.columns.tolist() == [(places % 14).tolist()]
+    assert torch.equal(rows.padded(flat), padded * torch.from_numpy(mask.copy())[..., None])
+    assert sum(block.tokens for block in rows.blocks) == sum(LENGTHS)
+    assert [block.shape[1] for block in rows.blocks] == sorted(
+        (block.shape[1] for block in rows.blocks), reverse=True
+    )
+
+
+def test_attention_in_bf16_is_near_that_in_float32():
+    rows = unpadded_rows(np.arange(14) < np.array(LENGTHS)[:, None], CPU)
+    torch.manual_seed(0)
+    states = torch.randn(3, 1, 2, sum(LENGTHS), 4)
+    exact, _ = unpadded_attention(torch.nn.Identity(), *states, None, unpadded=rows)
+    found, _ = unpadded_attention(torch.nn.Identity(), *states.bfloat16(), None, unpadded=rows)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, rtol=0.02, atol=0.02)
+
+
+def distilbert():
+    sizes = {"vocab_size": 40, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
+    return transformers.DistilBertModel(transformers.DistilBertConfig(**sizes))
+
+
+def eager_bert():
+    return transformers.BertModel._from_config(
+        transformers.BertConfig(**SIZES), attn_implementation="eager"
+    )
+
+
+def talkative_bert():
+    return transformers.BertModel(transformers.BertConfig(**SIZES, output_hidden_states=True))
+
+
+def decoding_bert():
+    return transformers.BertModel(transformers.BertConfig(**SIZES, is_decoder=True))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (distilbert, "its encoder is not one of the known ones"),
+        (decoding_bert, "its encoder is not one of the known ones"),
+        (eager_bert, "its attention is 'eager'"),
+        (talkative_bert, "it returns the states of its layers"),
+    ],
+)
+def test_models_whose_padding_stays(make, message):
+    with pytest.raises(ValueError, match=message):
+        Unpadding(make())
+
+
+def test_a_batch_of_another_shape_than_its_mask_is_an_error():
+    model = model_of("BertForTokenClassification")
+    ids = torch.zeros(2, 4, dtype=torch.long)
+    with (
+        pytest.raises(ValueError, match=r"input_ids is of shape \(2, 4\), not \(2, 3\)"),
+        Unpadding(model).over(np.array([[1, 1, 1], [1, 0, 0]])),
+    ):
+        model(input_ids=ids)
+
+
+def test_losses_agree_up_to_rounding_only():
+    one = torch.tensor(1.0)
+    assert losses_agree(one, one + 1e-5) and not losses_agree(one, one + 1e-3)
+    assert not losses_agree(one, one * torch.nan)

@@ -1,0 +1,108 @@
+"""`fit.padding`: what a run decides, says and records, and that a resumed run keeps it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from support.recipe_runs import SMALL, run_folder, state_files, train
+from support.training import examples_in
+from transformers import BertConfig, BertForSequenceClassification
+
+from ke_t5.errors import UserError
+from ke_t5.models.unpadding import Unpadding
+from ke_t5.pipe.batches import BatchSettings
+from ke_t5.recipes.padding import better_padded, find_unpadding
+from ke_t5.train.loop import computes_the_same
+
+TC = ("--task", "klue_tc", *SMALL, "--epochs", 2)
+CPU = torch.device("cpu")
+
+
+def padded_as(padding):
+    return ("--gin_param", f"fit.padding='{padding}'")
+
+
+def test_a_run_without_padding_says_so_and_goes_on_as_it_began(tmp_path, cache_dir, capfd):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(*TC, *padded_as("auto"), output=whole, cache=cache_dir)
+    assert "no padding in random order" in " ".join(capfd.readouterr().err.split())
+    settings = (run_folder(whole) / "config.gin").read_text()
+    assert "fit.padding = 'none'" in settings and "get_batches.window = 1\n" in settings
+    train(*TC, *padded_as("none"), "--max_steps", 3, output=cut, cache=cache_dir)
+    with pytest.raises(UserError, match="fit.padding was 'none' and is 'rows' now"):
+        rows = (*padded_as("rows"), "--gin_param", "get_batches.window=1")
+        train(*TC, *rows, "--resume", "true", output=cut, cache=cache_dir)
+    train(*TC, *padded_as("auto"), "--resume", "true", output=cut, cache=cache_dir)
+    assert state_files(cut) == state_files(whole)
+
+
+def test_a_padded_run_stays_padded_when_it_is_resumed(tmp_path, cache_dir, capfd):
+    train(*TC, *padded_as("rows"), "--max_steps", 1, output=tmp_path, cache=cache_dir)
+    train(
+        *TC, *padded_as("auto"), "--resume", "true", "--max_steps", 2,
+        output=tmp_path, cache=cache_dir,
+    )  # fmt: skip
+    said = " ".join(capfd.readouterr().err.split())
+    assert said.count("padded rows in windows of 8 batches by length") == 2
+    assert "no padding" not in said
+
+
+def test_padding_that_cannot_be_left_out_is_an_error_if_asked_for(tmp_path, cache_dir, capfd):
+    words = (*TC, "--gin_param", "model.config={'output_hidden_states': True}", "--max_steps", 1)
+    reason = "T5EncoderForSequenceClassificationMean: it returns the states of its layers"
+    with pytest.raises(UserError, match=f"fit.padding='none': {reason}; leave it out, or give "):
+        train(*words, *padded_as("none"), output=tmp_path, cache=cache_dir)
+    train(*words, *padded_as("auto"), output=tmp_path, cache=cache_dir)
+    said = " ".join(capfd.readouterr().err.split())
+    assert f"fit.padding: rows are padded: {reason}" in said
+    assert "padded rows in windows of 8 batches by length" in said
+
+
+def test_a_model_that_is_compiled_is_padded():
+    config = SimpleNamespace(fit=SimpleNamespace(compile=True))
+    found = find_unpadding(config, torch.nn.Linear(1, 1), None, None)
+    assert found == (None, "fit.compile translates a model with padding")
+
+
+@pytest.mark.parametrize(
+    ("form", "batch_tokens", "device", "reason"),
+    [
+        ("sequence_classification", None, "cpu", None),
+        ("seq2seq", None, "cpu", "targets are padded anyhow"),
+        ("sequence_classification", 512, "cpu", "get_batches.batch_tokens counts padded tokens"),
+        ("sequence_classification", None, "cuda", "launches cost more than padding on a GPU"),
+    ],
+)
+def test_rows_are_padded_without_a_word_of_the_users_if_that_is_better(
+    form, batch_tokens, device, reason
+):
+    batches = SimpleNamespace(settings=BatchSettings(batch_tokens))
+    config = SimpleNamespace(task=SimpleNamespace(form=form), batches=batches)
+    assert better_padded(config, torch.device(device)) == reason
+
+
+class ReadsPadding(BertForSequenceClassification):
+    """A model whose logits depend on what stands at padded places."""
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None):
+        states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
+        logits = self.classifier(states.amax(dim=1))
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        return {"loss": loss, "logits": logits}
+
+
+@pytest.mark.parametrize(
+    ("model_class", "expected"), [(BertForSequenceClassification, True), (ReadsPadding, False)]
+)
+def test_a_few_rows_show_whether_a_model_reads_its_padding(tmp_path, model_class, expected):
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 16, "num_labels": 3}  # fmt: skip
+    model = model_class(BertConfig(**sizes)).eval()
+    before = [parameter.clone() for parameter in model.parameters()]
+    found = computes_the_same(Unpadding(model), model, examples_in(tmp_path), CPU)
+    assert found is expected
+    assert all(map(torch.equal, before, model.parameters()))
+    assert all(parameter.grad is None for parameter in model.parameters())
