@@ -7,7 +7,6 @@ ends the process: whatever is being written is written anew at the next start.
 
 from __future__ import annotations
 
-import _thread
 import os
 import select
 import signal
@@ -114,7 +113,9 @@ def _interrupt_later(dropped: sys.UnraisableHookArgs) -> None:
     where nothing can catch it: a stop interrupts again what comes after."""
     if issubclass(dropped.exc_type, KeyboardInterrupt) and requested():
         _State.is_dropped = True
-        threading.Timer(0.05, _thread.interrupt_main, [signal.SIGTERM]).start()
+        # A real signal: `_thread.interrupt_main` does not wake a main thread that waits.
+        main = threading.main_thread().ident
+        threading.Timer(0.05, signal.pthread_kill, [main, signal.SIGTERM]).start()
     else:
         sys.__unraisablehook__(dropped)
 

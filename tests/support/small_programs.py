@@ -38,5 +38,5 @@ def started(body: str, folder: Path, *argv: str, **environment: str) -> subproce
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:
     """Its exit code and what it wrote to stderr."""
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=200)
     return process.returncode, told
