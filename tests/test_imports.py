@@ -37,6 +37,7 @@ LINES = (
     "models.ngrams models.encoders models.unpadding models.structured_heads "
     "pipe.rows pipe.generation "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
+    "task.release_check "
     "checkpoint.folders pipe.file_faults",
     "models.models models.loader lookup.tensor_names task.metrics.classification "
     "task.metrics.multilabel pipe.tables pipe.workers",

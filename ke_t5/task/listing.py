@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ke_t5.pipe.cache import Folders, default_cache_dir, default_data_dir
 from ke_t5.pipe.mixture import Mixture, MixtureRegistry
 from ke_t5.pipe.task import Task, TaskRegistry
+from ke_t5.task.release_check import faults_of
 
 # Releases whose readers were written from descriptions: no real file was at hand.
 UNCHECKED = (
@@ -29,9 +30,30 @@ def main(argv: Sequence[str]) -> None:
         prog="python -m ke_t5.task.task", description="Lists all tasks and where their data is."
     )
     parser.add_argument("--hf_data_dir", type=Path, help="raw releases (default: ./data)")
-    folder = parser.parse_args(argv).hf_data_dir or default_data_dir()
+    check = "reads the releases that are there and names their known faults, with the rows"
+    parser.add_argument("--check", action="store_true", help=check)
+    arguments = parser.parse_args(argv)
+    folder = arguments.hf_data_dir or default_data_dir()
     folders = Folders(folder, default_cache_dir())
+    if arguments.check:
+        for line in check_lines(folders):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+        return
     sys.stdout.write("".join(f"{line}\n" for line in table_lines(folders)))
+
+
+def check_lines(folders: Folders) -> Iterator[str]:
+    """The faults of the releases below the data folder, and the number of releases read."""
+    releases = {}
+    for name in TaskRegistry.names():
+        source: Any = TaskRegistry.get(name).source
+        if getattr(source, "release", None) is not None and source.find(folders):
+            releases.setdefault(source.name.removesuffix("_split"), source.release)
+    for release in releases.values():
+        assert folders.data is not None, "else nothing is found"
+        yield from faults_of(release, folders.data)
+    yield f"{len(releases)} releases read: {', '.join(releases) or 'none found'}"
 
 
 def table_lines(folders: Folders) -> list[str]:

@@ -1,0 +1,95 @@
+"""The known faults of releases, in the files of a folder: `python -m ke_t5.task.task --check`.
+
+Readers keep such rows as they are; they are named here, never repaired.
+
+| release | fault | source |
+|---|---|---|
+| klue_ner | ill-formed rows; entities that begin on a space | KLUE, pull request 39 |
+| klue_dp | words that are not the sentence's: a spreadsheet's `#NAME?`, turned numbers | issue 36 |
+| klue_mrc | plausible answers that are not at their offset | |
+| nsmc | reviews without a text | |
+| any | what its reader reports or refuses | |
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from ke_t5.errors import UserError
+from ke_t5.readers.release import RawSplit, Release, Row
+
+_MOST_SHOWN = 5
+_ILL_FORMED = tuple(f"klue-ner-v1_train_{n}" for n in ("02617", "15243", "16531", "20647"))
+
+
+def _ner(row: Row) -> Iterator[str]:
+    if (row["guid"] or "").startswith(_ILL_FORMED):
+        yield "ill-formed rows (KLUE, pull request 39)"
+    for character, tag in zip(row["text"], row["tags"] or (), strict=False):
+        if character == " " and tag.startswith("B-"):
+            yield "entities that begin on a space"
+
+
+def _dp(row: Row) -> Iterator[str]:
+    if "#NAME?" in row["words"]:
+        yield "words replaced by a spreadsheet's #NAME? (KLUE, issue 36)"
+    elif "".join(row["words"]) != "".join(row["sentence"].split()):
+        yield "words that are not those of the sentence (KLUE, issue 36)"
+
+
+def _mrc(row: Row) -> Iterator[str]:
+    for answer in row["plausible_answers"]:
+        if not row["context"].startswith(answer["text"], answer["start"]):
+            yield "plausible answers that are not at their offset"
+
+
+def _empty(row: Row) -> Iterator[str]:
+    if not row["text"].strip():
+        yield "rows without a text"
+
+
+CHECKS: Mapping[str, Callable[[Row], Iterator[str]]] = {
+    "klue_ner": _ner, "klue_dp": _dp, "klue_mrc": _mrc, "nsmc": _empty,
+}  # fmt: skip
+
+
+class _Messages(logging.Handler):
+    """What readers report, as lines."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def faults_of(release: Release, data_dir: Path) -> Iterator[str]:
+    """A line for each fault that the files of a release below the folder have, with its rows."""
+    for name, split in release.find(data_dir).items():
+        for line in _faults_of_split(release, split):
+            yield f"{release.name} {name}: {line}"
+
+
+def _faults_of_split(release: Release, split: RawSplit) -> Iterator[str]:
+    check = CHECKS.get(release.name)
+    found: dict[str, list[str]] = {}
+    logger, messages = logging.getLogger("ke_t5.readers"), _Messages()
+    level = logger.level
+    logger.addHandler(messages)
+    logger.setLevel(logging.INFO)
+    try:
+        for number, row in enumerate(split.rows()):
+            for fault in check(row) if check else ():
+                found.setdefault(fault, []).append(str(row.get("guid") or f"row {number}"))
+    except UserError as error:
+        messages.lines.append(str(error).removeprefix("error: "))
+    finally:
+        logger.removeHandler(messages)
+        logger.setLevel(level)
+    for fault, rows in found.items():
+        more = f" and {len(rows) - _MOST_SHOWN} more" if len(rows) > _MOST_SHOWN else ""
+        yield f"{len(rows)} {fault}: {', '.join(rows[:_MOST_SHOWN])}{more}"
+    yield from messages.lines
