@@ -33,7 +33,7 @@ FIX = "restore it, or accept the folder as it is: python -m ke_t5.seals FOLDER"
 # What transformers or we may read of a folder, although no manifest lists it.
 READ = re.compile(
     r"(config|generation_config|adapter_config|special_tokens_map|added_tokens|vocab|chat_template"
-    r"|ke_t5|.*tokenizer.*|.*\.index)\.json|.*\.(safetensors|bin|model|jinja)|(vocab|merges)\.txt"
+    r"|ke_t5|lora|.*tokenizer.*|.*\.index)\.json|.*\.(safetensors|bin|model|jinja)|(vocab|merges)\.txt"
 )
 # Checked only if they are used, which takes a second per gigabyte.
 WEIGHTS = (".safetensors", ".bin", ".onnx", ".onnx.data")

@@ -25,8 +25,8 @@ LINES = (
     "class_numbers composition task.contest "
     "faults launchers stops seals pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
-    "lookup.config_values lookup.settings lookup.task_record models.crf models.configs "
-    "models.heads models.unpadded_rows "
+    "lookup.config_values lookup.settings lookup.lora lookup.task_record models.crf "
+    "models.configs models.heads models.unpadded_rows "
     "pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
     "pipe.masks pipe.module_state pipe.logits train train.settings checkpoint.serialization "
@@ -46,7 +46,7 @@ LINES = (
     "checkpoint.checkpoints checkpoint.closing",
     "lookup.tokenizer_fit checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation "
     "task.metrics task.column_types task.steps task.qa.layouts train.optimizer_config",
-    "models.vocabulary pipe.task pipe.losses task.decoders task.checks",
+    "models.vocabulary models.lora pipe.task pipe.losses task.decoders task.checks",
     "models.build pipe.prediction pipe.mixture task.forms task.choices task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured task.inputs task.targets train.loop",
     "pipe sample.* task.families task.listing",

@@ -38,6 +38,10 @@ def parser() -> ArgumentParser:
         "--safetensors_dtype", choices=("fp32", "bf16", "fp16"),
         help="of the weights (default: as they are)",
     )  # fmt: skip
+    words.add_argument(
+        "--adapter", action="store_true",
+        help="of a run with --lora: its adapters and head alone, for peft",
+    )  # fmt: skip
     words.add_argument("--onnx", action="store_true", help="add onnx/model.onnx")
     words.add_argument(
         "--push_to_hub", metavar="NAME", type=typed(repository), help="then upload it to the hub"
@@ -56,6 +60,11 @@ def main(flags: Namespace) -> None:
         raise UserError(what, "--run and --hf_path", "give one of them")
     if flags.resume and not flags.run:
         raise UserError("an export has no checkpoints", "--resume", "leave it out, or give --run")
+    others = ("safetensors_dtype", "onnx", "ctranslate2")
+    given = [f"--{name}" for name in others if getattr(flags, name)]
+    if flags.adapter and given:
+        what = "adapters are no model that could be exported so"
+        raise UserError(what, f"--adapter and {given[0]}", "give one of them")
 
     from ke_t5.exporting.export import main
 

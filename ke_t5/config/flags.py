@@ -92,6 +92,8 @@ FLAGS = (
     Flag(TRAINING, "max_steps", whole(1), "N", "stop after this many updates", scripts=TRAIN),
     Flag(TRAINING, "learning_rate", positive, "RATE",
          "peak rate, also --lr (default: by the model, 1e-3 from scratch)", scripts=TRAIN),
+    Flag(TRAINING, "lora", boolean, "true|false",
+         "trains small adapters and the head, by peft; see gin's lora", False, TRAIN, "true"),
     Flag(TRAINING, "schedule", schedule, "NAME",
          f"{', '.join(SCHEDULES)}; alone: linear", scripts=TRAIN, alone="linear"),
     Flag(TRAINING, "warmup", warmup, "STEPS|SHARE",

@@ -22,6 +22,7 @@ from ke_t5.config.flags import Minutes
 from ke_t5.config.gin_config import Configuration
 from ke_t5.config.precedence import first_set
 from ke_t5.config.resume import ResumeRequest
+from ke_t5.lookup.lora import LoraSettings
 from ke_t5.pipe import EvaluationHelper, Folders, Mixture, Task
 from ke_t5.pipe.batches import BatchSettings, batch_settings
 from ke_t5.pipe.prediction import GenerationSettings
@@ -53,6 +54,7 @@ class ModelConfig:
         pre_trained_model: hub name or folder that the run begins from.
         from_scratch: whether it begins with fresh weights.
         changes: what the user changes in the model's configuration.
+        lora: the adapters that are trained in place of all weights, if any.
     """
 
     name: str
@@ -60,6 +62,7 @@ class ModelConfig:
     pre_trained_model: str
     from_scratch: bool
     changes: Mapping[str, Any] = field(default_factory=dict)
+    lora: LoraSettings | None = None
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.exporting.hub import check_push, push
 from ke_t5.exporting.onnx_graph import check_onnx, write_onnx
 from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
-from ke_t5.lookup.hub import check_replaceable
+from ke_t5.files import new_folder
+from ke_t5.lookup.hub import ADAPTER, check_replaceable
 from ke_t5.lookup.loader import import_module, see_current_folder
+from ke_t5.lookup.lora import read_lora
 from ke_t5.report.model_card import CardFacts, card_of, with_sections
-from ke_t5.seals import CARD, MANIFEST
-from ke_t5.serving.loading import Found, find_model, load_predictor
+from ke_t5.seals import CARD, MANIFEST, seal_folder
+from ke_t5.serving.loading import Found, find_model, load_predictor, run_facts
 from ke_t5.task.inputs import input_form
 from ke_t5.task.utils import get_vocabulary
 
@@ -54,8 +56,12 @@ def main(flags: Namespace) -> None:
     if flags.ctranslate2:
         check_ctranslate2(model, form)
     card = _card(found, predictor, resume)
-    narrow(model, flags.safetensors_dtype)
-    write(found, predictor, target, card=card, more=_more(flags, model, form))
+    if flags.adapter:
+        _write_adapter(found, model, target, card=card)
+    else:
+        merge(model)
+        narrow(model, flags.safetensors_dtype)
+        write(found, predictor, target, card=card, more=_more(flags, model, form))
     sys.stdout.write(f"{target}\n")
     if flags.push_to_hub:
         address = push(target, flags.push_to_hub, is_public=flags.public)
@@ -78,11 +84,15 @@ def target_of(flags: Namespace, source: Path) -> Path:
     what = None
     if target.resolve().is_relative_to(source.resolve()) and not is_default:
         what = "it is inside the model to export"
-    elif (target / "config.json").is_file() and not (target / MANIFEST).is_file():
+    elif _has_model(target) and not (target / MANIFEST).is_file():
         what = "it contains a model that was not exported by ke_t5"
     if what is not None:
         raise UserError(what, f"--output {target}", "choose a new folder", Exit.CHECKPOINT)
     return target
+
+
+def _has_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", ADAPTER))
 
 
 def _resume_of(found: Found, given: ResumeRequest | None) -> ResumeRequest | None:
@@ -136,6 +146,32 @@ def _more(flags: Namespace, model: PreTrainedModel, form: str) -> list[Callable[
         exact = copy.deepcopy(model).float()
         more.append(lambda folder: write_ctranslate2(exact, get_vocabulary(), folder))
     return more
+
+
+def merge(model: PreTrainedModel) -> None:
+    """Adds adapters of `--lora` to the weights beside which they are."""
+    from ke_t5.models.lora import merge_lora
+
+    merge_lora(model)
+
+
+def _write_adapter(found: Found, model: PreTrainedModel, target: Path, *, card: str) -> None:
+    """Writes the adapters of a run as a folder of peft.
+
+    Raises:
+        UserError: it has none.
+    """
+    from ke_t5.models.lora import write_adapter
+
+    if found.run is None or read_lora(found.folder) is None:
+        what, fix = "it was not trained with --lora", "leave --adapter out"
+        raise UserError(what, f"{found.where} {found.run or found.folder}", fix, Exit.CHECKPOINT)
+    base = run_facts(found.run).get("pre_trained_model")
+    with new_folder(target, is_durable=True) as folder:
+        write_adapter(model, folder, base=base)
+        get_vocabulary().save_pretrained(folder)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        seal_folder(folder)
 
 
 def write(

@@ -19,6 +19,7 @@ from ke_t5.seals import check_folder, is_inside, read_manifest
 
 WHERE = "--pre_trained_model"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+ADAPTER = "adapter_config.json"  # of peft, beside weights that are no model
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 INDEXES = (SAFE_WEIGHTS[1], PICKLED_WEIGHTS[1])
 # Below it, the restricted unpickler itself could be made to run code (CVE-2026-24747).
@@ -137,7 +138,8 @@ def code_named_in(config: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 def check_replaceable(folder: Path) -> None:
     """Raises UserError if the folder contains something other than an export."""
-    if not folder.exists() or (folder.is_dir() and (folder / "config.json").is_file()):
+    names = ("config.json", ADAPTER)
+    if not folder.exists() or any((folder / name).is_file() for name in names):
         return
     if folder.is_dir() and not any(folder.iterdir()):
         return
@@ -196,7 +198,7 @@ def check_index(path: Path) -> None:
 
 def _refuse_adapter(folder: Path, where: str) -> None:
     # With peft installed, transformers would load the model that the file names, from anywhere.
-    if (folder / "adapter_config.json").exists():
+    if (folder / ADAPTER).exists():
         raise UserError(
             "it is an adapter (adapter_config.json), not a model",
             f"{where} {folder}",

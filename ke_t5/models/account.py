@@ -27,7 +27,7 @@ def digest(
     other_shapes = {key: shapes for key, *shapes in info["mismatched_keys"]}
     if has_own_head(pretrained.config) and lacks_head(pretrained):
         missing.add("lm_head.weight")
-    outside = sorted(key for key in missing | set(other_shapes) if not _in_head(model, key))
+    outside = sorted(key for key in missing | set(other_shapes) if not in_head(model, key))
     lacking = outside if new_head else sorted(missing | set(other_shapes))
     if lacking:
         shapes = other_shapes.get(lacking[0])
@@ -82,7 +82,7 @@ def _other_labels(
     return [difference]
 
 
-def _in_head(model: PreTrainedModel, key: str) -> bool:
+def in_head(model: PreTrainedModel, key: str) -> bool:
     """Whether a parameter belongs to the head: to no part that is a pretrained model itself."""
     if re.search(r"(^|\.)pooler\.", key):
         # Many encoders were published without the pooler that their classifiers have.

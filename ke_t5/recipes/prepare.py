@@ -13,9 +13,10 @@ import ke_t5.train.optimizers  # noqa: F401 - registers the optimizers before gi
 from ke_t5.config.gin_config import configure, import_modules
 from ke_t5.config.run_config import ModelConfig, RunConfig, resolve_config
 from ke_t5.distributed import launched_rank
-from ke_t5.errors import wrapped
+from ke_t5.errors import UserError, wrapped
 from ke_t5.failure import announce_run_folder
 from ke_t5.lookup.loader import check_model_name, choose_form
+from ke_t5.lookup.lora import LoraSettings, check_lora, lora_settings
 from ke_t5.lookup.settings import get_model_config
 from ke_t5.own_data import register_kinds
 from ke_t5.pipe import Folders, Mixture, Task, get_task
@@ -65,7 +66,7 @@ def prepare(flags: Namespace) -> RunConfig:
     gin = configure(flags.gin_file, flags.gin_param)
     for note in (*flags.notes, *unused_by_sample(flags), *gin.notes):
         logger.warning(note)
-    changes = get_model_config()
+    changes, lora = get_model_config(), asked_lora(flags)
     check_data_dir(flags)
     register_kinds()
     task = get_task(flags.task)
@@ -79,11 +80,27 @@ def prepare(flags: Namespace) -> RunConfig:
         # An older run is moved away first: this run's failures are not its own.
         announce_run_folder(run.path)
     model = ModelConfig(
-        model_name, class_name, flags.pre_trained_model, flags.from_scratch, changes
+        model_name, class_name, flags.pre_trained_model, flags.from_scratch, changes, lora
     )
     folders = prepare_folders(flags, task)
     config = resolve_config(flags, gin, task, model=model, run=run, folders=folders)
     return with_own_data(config, flags)
+
+
+def asked_lora(flags: Namespace) -> LoraSettings | None:
+    """The adapters that a training asks for; a test takes them from the run.
+
+    Raises:
+        UserError: peft is not installed, or there is nothing that adapters could adapt.
+    """
+    if not hasattr(flags, "lora"):
+        return None
+    settings = lora_settings(flags.lora)
+    check_lora(settings)
+    if settings is not None and flags.from_scratch:
+        what = "adapters change a pre-trained model, and there is none"
+        raise UserError(what, "--lora and --from_scratch", "leave one of them out")
+    return settings
 
 
 def prepare_folders(flags: Namespace, task: Task | Mixture) -> Folders:

@@ -31,6 +31,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, EvaluationHelper, Examples
 from ke_t5.pipe.code import find_module, is_users_own, reached_code
 from ke_t5.recipes.disks import check_seen
+from ke_t5.recipes.modelling import lora_of
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.train.loop import TrainState
 from ke_t5.train.schedules import allows_stretching, get_scheduler
@@ -137,6 +138,7 @@ def fixed_settings(
         "learning rate": max((rate for rate in rates if rate is not None), default=0),
         **schedule_of(config),
         "model.config": config.model.changes or None,
+        "lora": dataclasses.asdict(lora) if (lora := lora_of(config)) else None,
         "fit.precision": config.fit.precision,
         PADDING: config.fit.padding,
         "fit.clip_norm": config.fit.clip_norm,

@@ -17,6 +17,7 @@ from ke_t5.fault_points import fault_point
 from ke_t5.files import new_folder
 from ke_t5.garbage import collect_as_usual
 from ke_t5.launchers import is_restart, launch_name
+from ke_t5.lookup.lora import write_lora
 from ke_t5.pipe import Examples
 from ke_t5.recipes import console
 from ke_t5.recipes.disks import check_one_disk
@@ -214,6 +215,8 @@ def restore_run(
         with new_folder(config.run.model, is_durable=True) as folder:
             save_configuration(state.module, get_vocabulary(), folder)
             task_record(config, type(state.module)).write(folder)
+            if config.model.lora is not None:
+                write_lora(config.model.lora, folder)
             seal_folder(folder, model_class=class_title(type(state.module)))
             fault_point("run.before_model")
     # Not after loading, which gives the optimizer the settings of the checkpoint.

@@ -19,8 +19,9 @@ from ke_t5.config.gin_config import Configuration
 from ke_t5.config.resume import BEST, LAST, ResumeRequest
 from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.choice import choose_model
-from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights, saved_class
+from ke_t5.lookup.hub import ADAPTER, Pretrained, find_pretrained, require_weights, saved_class
 from ke_t5.lookup.loader import check_form, check_model_name, choose_form, load_model
+from ke_t5.lookup.lora import read_lora
 from ke_t5.lookup.task_record import RECORD, TaskRecord, read_record
 from ke_t5.lookup.tokenizer_fit import fit_tokenizer, register_type
 from ke_t5.own_data import OwnData, register
@@ -123,10 +124,10 @@ def find_model(folder: str | Path) -> Found:
     folder = Path(folder).expanduser()
     if (folder / "model" / "config.json").is_file():
         where = f"--run {folder}"
-        is_sealed = _run_facts(folder).get("sealed") is True
+        is_sealed = run_facts(folder).get("sealed") is True
         check_folder(folder / "model", where="--run", is_sealed=is_sealed)
         return Found(folder / "model", folder, where, read_record(folder / "model"))
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    if folder.is_dir() and not any((folder / n).is_file() for n in ("config.json", ADAPTER)):
         runs = sorted(path.parent.parent for path in folder.glob("*/*/model/config.json"))
         fix = f"did you mean {runs[0]}?" if runs else "give an exported folder, or a run's"
         what = "neither an export nor a run"
@@ -135,7 +136,8 @@ def find_model(folder: str | Path) -> Found:
     return Found(folder, None, "--hf_path", read_record(folder))
 
 
-def _run_facts(run: Path) -> dict[str, Any]:
+def run_facts(run: Path) -> dict[str, Any]:
+    """What a run's `run.json` says; {} if it cannot be read."""
     try:
         facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -170,7 +172,7 @@ def find_task(found: Found, name: str | None) -> Task:
 def _older_name(found: Found) -> str | None:
     """The task as folders of earlier versions say it; None if they do not."""
     if found.run is not None:
-        name = _run_facts(found.run).get("task")
+        name = run_facts(found.run).get("task")
         return name if isinstance(name, str) else None
     config = json.loads((found.folder / "config.json").read_text(encoding="utf-8"))
     names = [*(config.get("task_specific_params") or {})]
@@ -194,7 +196,7 @@ def _model_name(found: Found, pretrained: Pretrained, task: Task, given: str | N
         return given
     saved = saved_class(pretrained)
     if found.run is not None:
-        saved = saved or _run_facts(found.run).get("model_name")
+        saved = saved or run_facts(found.run).get("model_name")
     chosen = choose_model(task.form, pretrained, where=found.where).model_name if not saved else ""
     name = saved or chosen
     is_ours = ":" not in name or name.startswith("transformers:")
@@ -253,6 +255,11 @@ def _built(found: Found, task: Task, name: str) -> PreTrainedModel:
         new_head=False,
         where=found.where if found.run is None else "--run",
     )
+    lora = read_lora(found.folder) if found.run is not None else None
+    if lora is not None:
+        from ke_t5.models.lora import add_lora
+
+        add_lora(model, lora, seed=SEED)
     if found.run is None:
         logger.info(note)
     return model
