@@ -147,6 +147,15 @@ class Ranks:
                 self._pending_wishes[1].wait()
             self._pending_wishes = None
 
+    def shard(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model with its weights divided among the processes; its parameters are new ones."""
+        if self.size == 1:
+            return model
+        from ke_t5.sharding import shard
+
+        with heartbeat.waiting():
+            return shard(model, self.device, self.size)
+
     def wrap(self, model: torch.nn.Module, *, find_unused_parameters: bool) -> torch.nn.Module:
         """The model for training: wrapped in DistributedDataParallel if there are several
         processes."""
@@ -181,8 +190,19 @@ class Ranks:
 
 def no_sync(model: torch.nn.Module) -> Any:
     """A context in which a backward pass does not exchange gradients."""
+    if hasattr(model, "set_requires_gradient_sync"):
+        return _no_exchange_of_shards(model)
     context = getattr(model, "no_sync", nullcontext)
     return context()
+
+
+@contextmanager
+def _no_exchange_of_shards(model: Any) -> Iterator[None]:
+    model.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        model.set_requires_gradient_sync(True)
 
 
 def seed_generators(*numbers: int) -> None:

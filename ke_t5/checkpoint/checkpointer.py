@@ -19,6 +19,7 @@ from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
 from ke_t5.checkpoint.closing import Validation
 from ke_t5.checkpoint.folders import correct_pointer, read_pointer
 from ke_t5.checkpoint.writer import Writer
+from ke_t5.sharding import gathered_state
 
 if TYPE_CHECKING:
     from ke_t5.distributed import Ranks
@@ -145,11 +146,14 @@ class Checkpointer:
     def _save(self, *, is_best: bool) -> None:
         self.state.guard.check_state(self.state.module, self.state.step)
         progress = self._progress()
+        model, optimizer = gathered_state(
+            self.state.module, self.state.optimizer, is_main=self.ranks.is_main
+        )
         if self.ranks.is_main:
             save_checkpoint(
                 self.run / "weights",
-                model=self.state.module,
-                optimizer=self.state.optimizer,
+                model=model,
+                optimizer=optimizer,
                 progress=progress,
                 is_best=is_best,
                 keep=() if self.best is None else (self.best["step"],),

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.seals import json_bytes
+from ke_t5.sharding import is_sharded, like, load_shards
 
 # torch dtype -> its name in a safetensors header.
 DTYPES = {
@@ -190,6 +191,9 @@ def load_model(
     """
     saved = {**tensors, **{alias: tensors[name] for alias, name in aliases.items()}}
     _check_model(model, saved, where)
+    if is_sharded(model):
+        load_shards(model, saved)
+        return
     for alias, name in model_tensors(model)[1].items():
         if aliases.get(alias, alias) != aliases.get(name, name):
             raise UserError(
@@ -259,6 +263,7 @@ def load_optimizer(
         )
     state_dict = decode(content["state"], tensors)
     _check_state(optimizer, state_dict)
+    _divide(optimizer, state_dict)
     try:
         optimizer.load_state_dict(state_dict)
     except ValueError as error:
@@ -291,6 +296,15 @@ def _check_state(optimizer: Optimizer, state_dict: dict) -> None:
             for name, value in state_dict["state"].get(i, {}).items():
                 if name in _SHAPED and value is not None and value.shape != parameter.shape:
                     raise ValueError(f"{name} has the shape {tuple(value.shape)}")
+
+
+def _divide(optimizer: Optimizer, state_dict: dict) -> None:
+    """Leaves of each average the part that belongs to this process, if weights are divided."""
+    groups = zip(optimizer.param_groups, state_dict["param_groups"], strict=False)
+    for group, saved in groups:
+        for i, parameter in zip(saved["params"], group["params"], strict=False):
+            state = state_dict["state"].get(i, {})
+            state.update({n: like(x, parameter) for n, x in state.items() if torch.is_tensor(x)})
 
 
 def _undo_casts(optimizer: Optimizer, state_dict: dict) -> None:

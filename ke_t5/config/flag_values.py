@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ke_t5.config.resume import LAST, ResumeRequest
 from ke_t5.errors import suggestion
 
+PARALLEL = ("ddp", "fsdp")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 LONGEST_NAME, LONGEST_PATH = 200, 3000  # bytes; file systems take 255 and 4096
@@ -91,6 +92,13 @@ def schedule(value: str) -> str:
     if name not in SCHEDULES:
         raise ValueError(f"no such schedule; {suggestion(name, SCHEDULES)}")
     return name
+
+
+def parallel(value: str) -> str:
+    """What several processes share."""
+    if value not in PARALLEL:
+        raise ValueError(f"no such way; {suggestion(value, PARALLEL)}")
+    return value
 
 
 def warmup(value: str) -> int | float:

@@ -217,6 +217,11 @@ class RunConfig:
     splits: Splits = Splits()
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether several processes divide the weights among themselves."""
+        return self.flags.get("parallel") == "fsdp"
+
+    @property
     def export_folder(self) -> Path:
         """Where an export is written, or read by a test."""
         is_own = self.hf_path in (None, "default")

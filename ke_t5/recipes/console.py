@@ -132,7 +132,16 @@ def next_commands(
         export = f"{words} --resume {last} --hf_path default"
         lines.append(f"  export  {train_program} {export}")
     if flags["sample"] and real_model is not None:
-        same = ["task", "model_name", *OWN_DATA, "gin_file", "gin_param", "module_import"]
+        same = [
+            "task",
+            "model_name",
+            *OWN_DATA,
+            "gin_file",
+            "gin_param",
+            "module_import",
+            "lora",
+            "parallel",
+        ]
         words = _words(flags, same)
         line = f"  real    {train_program} {words} --pre_trained_model {real_model}"
         is_own = any(name in flags["given"] for name in OWN_DATA)

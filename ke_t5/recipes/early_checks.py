@@ -21,6 +21,12 @@ def check_training(config: RunConfig) -> None:
     """Raises UserError for settings of the optimizer and its schedule that exclude each other, or
     that the user's own optimizer refuses."""
     check_optimizer(config.optimizer, is_scheduled=config.schedule.changes_rate)
+    if config.is_sharded and config.optimizer.name == "Adafactor":
+        what, fix = "Adafactor takes no divided weights", "use @AdamW, or leave --parallel out"
+        raise UserError(what, "--parallel fsdp", fix)
+    if config.is_sharded and config.fit.compile:
+        what = "fit.compile takes no divided weights"
+        raise UserError(what, "--parallel fsdp", "leave one of the two out")
 
 
 def check_lengths(config: RunConfig) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
@@ -95,7 +96,8 @@ def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
         logger.info(add_lora(model, lora, seed=config.seed))
     if config.fit.gradient_checkpointing:
         recompute_activations(model)
-    nn.Module.to(model, ranks.device)  # transformers types its own `to` for 8-bit models only
+    if not (config.is_sharded and ranks.size > 1):  # else each layer goes there in shards
+        nn.Module.to(model, ranks.device)  # transformers types its own `to` for 8-bit models only
     if config.fit.compile:
         model.compile(dynamic=True)
     return model
@@ -206,6 +208,8 @@ def export_best(
             logger.warning("no validation score to choose by: exporting the last checkpoint")
         checkpoint = find_checkpoint(config.run.weights, BEST if has_best else LAST)
         assert checkpoint is not None  # only `auto` may find none
+        if config.is_sharded and ranks.size > 1:
+            module = build_model(config, dataclasses.replace(ranks, device=torch.device("cpu")))
         load_checkpoint(checkpoint, model=module, is_checked=True)
         merge_lora(module)
         best = best_of(read_progress(checkpoint))

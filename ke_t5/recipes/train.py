@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import time
 from argparse import Namespace
@@ -38,7 +37,13 @@ from ke_t5.recipes.run_locks import check_unused, held_locks
 from ke_t5.recipes.sharing import check_sharing, push_export
 from ke_t5.recipes.summary import print_summary, report_start
 from ke_t5.recipes.task_record import task_record
-from ke_t5.recipes.task_splits import TaskSplit, evaluate_splits, helpers_of, with_splits
+from ke_t5.recipes.task_splits import (
+    Evaluation,
+    TaskSplit,
+    evaluate_splits,
+    helpers_of,
+    with_splits,
+)
 from ke_t5.recipes.training_data import TrainingData, batch_plan, load_training_data
 from ke_t5.report.run_report import write_run_report
 from ke_t5.seals import class_title, seal_folder
@@ -138,12 +143,15 @@ def build_state(
     config, unpadding = choose_padding(config, module, data.train, ranks)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
     plan = plan_of_run(config, plan, ranks)
-    unused = ranks.size > 1 and has_unused_parameters(module, data.train, ranks.device)
+    is_wrapped = ranks.size > 1 and not config.is_sharded
+    unused = is_wrapped and has_unused_parameters(module, data.train, ranks.device)
     num_steps = count_steps(plan, config.loop.epochs)
+    # Shards are other parameters: they exist before the optimizer.
+    sharded = ranks.shard(module) if config.is_sharded else module
     config, optimizer = with_optimizer(config, module, num_steps)
     collect_as_usual()
     state = TrainState(
-        model=ranks.wrap(module, find_unused_parameters=unused),
+        model=ranks.wrap(module, find_unused_parameters=unused) if is_wrapped else sharded,
         module=module,
         optimizer=optimizer,
         lr_multiplier=get_scheduler(config.schedule.in_force, num_steps, config.schedule.settings),
@@ -159,15 +167,20 @@ def trainer_of(
     from ke_t5.checkpoint.checkpointer import Checkpointer
     from ke_t5.recipes.trainer import Timetable, Trainer
     from ke_t5.recipes.validator import Validator
+    from ke_t5.sharding import gathered_weights
     from ke_t5.train.loop import count_steps
 
     loop, best = config.loop, config.task.best
     steps = count_steps(plan, loop.epochs)
     helpers = helpers_of(config, state.module, valid)
-    evaluate = functools.partial(
-        evaluate_splits, config, helpers, state.module, valid, ranks=ranks,
-        watch=console.watch_validation if ranks.is_main else iter, wants_loss=True,
-    )  # fmt: skip
+
+    def evaluate() -> Evaluation:
+        watch = console.watch_validation if ranks.is_main else iter
+        with gathered_weights(state.model):
+            return evaluate_splits(
+                config, helpers, state.module, valid, ranks=ranks, watch=watch, wants_loss=True
+            )
+
     origin = None if config.sample else config.model.pre_trained_model
     facts = {"model": config.model.class_name, "pre_trained_model": origin}
     return Trainer(

@@ -7,8 +7,10 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.sharding import local
 
 
 class NonFiniteGuard:
@@ -32,7 +34,11 @@ class NonFiniteGuard:
         return (
             isinstance(self.optimizer, (torch.optim.Adam, torch.optim.AdamW))
             and all(group["fused"] for group in groups)
-            and all(parameter.is_cuda for group in groups for parameter in group["params"])
+            and all(
+                parameter.is_cuda and not isinstance(parameter, DTensor)
+                for group in groups
+                for parameter in group["params"]
+            )
         )
 
     def watch(self, is_finite: torch.Tensor, place: str) -> None:
@@ -113,6 +119,9 @@ def _buffers(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _is_finite(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = local(tensor)
+    if not tensor.numel():
+        return torch.ones((), dtype=torch.bool)
     # Both bounds are NaN if one value is; unlike isfinite this needs no memory.
     low, high = torch.aminmax(tensor)
     return (low > -torch.inf) & (high < torch.inf)

@@ -29,6 +29,7 @@ from ke_t5.pipe.losses import loss_counts, loss_of
 from ke_t5.pipe.masks import known_mask
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import MASK, model_inputs, without_cache
+from ke_t5.sharding import whole
 from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, autocast
@@ -315,6 +316,7 @@ def _update(
     norm = torch.nn.utils.clip_grad_norm_(
         state.module.parameters(), settings.clip_norm or float("inf"), foreach=True
     )
+    norm = whole(norm)
     place = f"step {state.step + 1}"
     rows = ", ".join(examples.row_names(batch[:3]))
     is_finite = torch.isfinite(norm) & torch.isfinite(loss)

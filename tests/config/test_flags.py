@@ -261,6 +261,10 @@ def test_last_of_two_counts_and_is_told():
             "write true or false, or leave the value out",
         ),
         (
+            ["--parallel=fsdp2"],
+            "error: --parallel 'fsdp2': no such way; did you mean 'fsdp'?",
+        ),
+        (
             ["--schedule=cosin"],
             "error: --schedule 'cosin': no such schedule; did you mean 'cosine'?",
         ),

@@ -44,6 +44,11 @@ OF_OPTIMIZER = (
     ([*params(ADAFACTOR, RELATIVE), "--schedule"], "--schedule: Adafactor.relative_step=True sets"),
     ([*params(ADAFACTOR, RELATIVE), "--warmup", "0.1"], "Adafactor.relative_step=True sets its"),
     (params("get_optimizer.optimizer_cls=@AdamW()"), "write @AdamW, without brackets"),
+    ([*params(ADAFACTOR), "--parallel", "fsdp"], "--parallel fsdp: Adafactor takes no divided wei"),
+    (
+        ["--parallel=fsdp", *params("fit.compile=True")],
+        "--parallel fsdp: fit.compile takes no divi",
+    ),
 )
 
 

@@ -1,0 +1,142 @@
+"""Weights that are divided among the processes (`--parallel fsdp`), by PyTorch's `fully_shard`.
+
+Each layer is gathered when it is needed, forward and backward, and dropped again; gradients and the
+optimizer's state exist in shards only. Checkpoints are the ordinary ones: rank 0 gets one whole
+tensor after another, and each process reads its own part of what is saved.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+class Sharded(nn.Module):
+    """A model in shards, which stays of its own class in here."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, **inputs: Any) -> Any:
+        """The model's output."""
+        return self.module(**inputs)
+
+
+def shard(module: nn.Module, device: torch.device, size: int) -> nn.Module:
+    """The model with its weights divided among `size` processes, on the device: layer by layer,
+    so that no device ever has all of them."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    # T5's layers return views; nothing is added to them in place.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
+    mesh = init_device_mesh(device.type, (size,))
+    names = {name for part in module.modules() for name in _layers_of(part)}
+    layers = [part for part in module.modules() if type(part).__name__ in names]
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    whole: Any = Sharded(module)
+    fully_shard(whole, mesh=mesh)
+    # Else the first layer to run would take itself for the outermost module.
+    whole._get_fsdp_state()._lazy_init()
+    return whole
+
+
+def _layers_of(module: nn.Module) -> tuple[str, ...]:
+    return tuple(getattr(module, "_no_split_modules", None) or ())
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether the weights of a model are divided among the processes."""
+    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+@contextmanager
+def gathered_weights(model: nn.Module) -> Iterator[None]:
+    """A context in which each process has all weights of a sharded model, so that no forward pass
+    waits for another process; of another model nothing changes."""
+    from torch.distributed.fsdp import FSDPModule
+
+    parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            part.set_reshard_after_forward(part is not model, recurse=False)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's shard of a tensor; the tensor itself if it is not divided."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor with the shards of all processes, which have to call it together."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(value: Tensor, shards: Tensor) -> Tensor:
+    """A tensor that is the same on each process, divided as another one is."""
+    if not isinstance(shards, DTensor) or value.shape != shards.shape:
+        return value
+    value = value.to(local(shards).device)
+    return distribute_tensor(value, shards.device_mesh, shards.placements, src_data_rank=None)
+
+
+def load_shards(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Copies this process's part of each saved tensor into a sharded model."""
+    named = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
+    with torch.no_grad():
+        for name, tensor in saved.items():
+            local(named[name]).copy_(local(like(tensor, named[name])))
+
+
+class _Gathered:
+    """What a checkpoint asks of a model or an optimizer: its state."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self._state = state
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._state
+
+
+def gathered_state(
+    module: nn.Module, optimizer: torch.optim.Optimizer, *, is_main: bool
+) -> tuple[Any, Any]:
+    """The state of both as if they were not divided, on rank 0's host; every process has to call
+    it. Without shards, model and optimizer themselves."""
+    if not is_sharded(module):
+        return module, optimizer
+    found: dict[int, Tensor] = {}
+    named = dict(module.named_parameters(remove_duplicate=False))
+
+    def gather(tensor: Tensor) -> Tensor:
+        gathered = whole(tensor.detach())
+        return gathered.cpu() if is_main else gathered.new_empty(0)
+
+    model_state: dict[str, Any] = {}
+    for name, tensor in module.state_dict().items():
+        owner = named.get(name, tensor)
+        if id(owner) not in found:  # tied weights stay tied
+            found[id(owner)] = gather(owner)
+        model_state[name] = found[id(owner)]
+    state = optimizer.state_dict()
+    values = {
+        number: {k: gather(v) if isinstance(v, Tensor) else v for k, v in entries.items()}
+        for number, entries in state["state"].items()
+    }
+    # A checkpoint names the optimizer's class.
+    kind = type(type(optimizer).__name__, (_Gathered,), {})
+    return _Gathered(model_state), kind({**state, "state": values})
