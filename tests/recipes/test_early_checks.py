@@ -47,7 +47,7 @@ OF_OPTIMIZER = (
     ([*params(ADAFACTOR), "--parallel", "fsdp"], "--parallel fsdp: Adafactor takes no divided wei"),
     (
         ["--parallel=fsdp", *params("fit.compile=True")],
-        "--parallel fsdp: fit.compile takes no divi",
+        "fit.compile takes no divided weights",
     ),
 )
 
