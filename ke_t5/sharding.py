@@ -128,7 +128,7 @@ def gathered_state(
 
     model_state: dict[str, Any] = {}
     for name, tensor in module.state_dict().items():
-        owner = named.get(name, tensor)
+        owner: Tensor = named[name] if name in named else tensor
         if id(owner) not in found:  # tied weights stay tied
             found[id(owner)] = gather(owner)
         model_state[name] = found[id(owner)]
