@@ -15,6 +15,7 @@ from ke_t5.pipe.sources import unknown_split
 from ke_t5.pipe.splits import check_split
 from ke_t5.task.inputs import input_form
 from ke_t5.train.optimizer_config import check_optimizer
+from ke_t5.train.settings import ROWS
 
 
 def check_training(config: RunConfig) -> None:
@@ -24,8 +25,9 @@ def check_training(config: RunConfig) -> None:
     if config.is_sharded and config.optimizer.name == "Adafactor":
         what, fix = "Adafactor takes no divided weights", "use @AdamW, or leave --parallel out"
         raise UserError(what, "--parallel fsdp", fix)
-    if config.is_sharded and config.fit.compile:
-        what = "fit.compile takes no divided weights"
+    is_unpadded = config.fit.padding != ROWS
+    if config.is_sharded and (config.fit.compile or is_unpadded):
+        what = f"fit.{'padding' if is_unpadded else 'compile'} takes no divided weights"
         raise UserError(what, "--parallel fsdp", "leave one of the two out")
 
 
