@@ -47,6 +47,10 @@ OF_OPTIMIZER = (
     ([*params(ADAFACTOR), "--parallel", "fsdp"], "--parallel fsdp: Adafactor takes no divided wei"),
     (
         ["--parallel=fsdp", *params("fit.compile=True")],
+        (
+            ["--parallel=fsdp", *params("fit.padding='auto'")],
+            "fit.padding takes no divided weights",
+        ),
         "fit.compile takes no divided weights",
     ),
 )
