@@ -3,13 +3,12 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import gin
 import pytest
+from support.processes import TORCHRUN, Script
 from support.small_programs import CHECKOUT, LAUNCH_NAMES, PROGRAM, ended, started
 
 from ke_t5 import failure
@@ -366,18 +365,13 @@ def test_files_that_cannot_be_written_do_not_hide_the_line(tmp_path):
     assert told.endswith("division by zero; please report it with the traceback above\n")
 
 
-def test_torchruns_own_report_shows_the_line(tmp_path):
+def test_torchruns_own_report_shows_the_line(tmp_path, monkeypatch):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(body=BAD_FLAG))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    clean = {name: value for name, value in os.environ.items() if name not in LAUNCH_NAMES}
-    result = subprocess.run(
-        [*launcher, str(program)],
-        env={**clean, "PYTHONPATH": str(CHECKOUT), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    for name in LAUNCH_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    places = {"PYTHONPATH": str(CHECKOUT), "TMPDIR": str(tmp_path)}
+    result = Script(*TORCHRUN, program, **places).end()
     line = "error: --batch_size 0: too small; give 1 or more"
     assert result.returncode == 1
     told, _, report = result.stderr.partition("program.py FAILED")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.checkpoint_toys import find_checkpoint, names, save
+from support.processes import run_script
 
 from ke_t5.checkpoint.checkpoints import clean
 from ke_t5.errors import Exit, UserError
@@ -137,13 +138,9 @@ print("kills", kills, *sorted(p.name for p in weights.iterdir()))
 
 
 def test_killed_at_any_call_leaves_a_whole_checkpoint(tmp_path):
-    here = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLS, tmp_path / "weights", here, here.parent],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    here, script = Path(__file__).parents[1], tmp_path / "kills.py"
+    script.write_text(KILLS)
+    done = run_script(script, tmp_path / "weights", here, here.parent)
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     assert int(words[1]) > 60

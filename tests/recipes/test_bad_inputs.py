@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support.processes import run_script
-from support.recipe_runs import ROOT, command
+from support.processes import ROOT, TORCHRUN, run_script
 
 from ke_t5.errors import Exit
 from ke_t5.recipes.folders import RunFolder
@@ -59,7 +58,7 @@ FLAGS = [
 
 @pytest.mark.parametrize(("words", "message"), FLAGS)
 def test_a_wrong_flag_is_one_line(tmp_path, cache_dir, words, message):
-    done = command(
+    done = run_script(
         "train_ddp.py", "--output_dir", tmp_path / "out", "--hf_cache_dir", cache_dir, *words
     )
     code = Exit.CHECKPOINT if words[0] == "--resume" else Exit.FLAGS
@@ -162,8 +161,7 @@ def test_a_tokenizer_of_another_model_names_both(sample_data, roberta, cache_dir
 
 
 def test_an_error_is_told_once_under_torchrun(tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = command("train_ddp.py", "--task", "klue_tcc", launcher=launcher)
+    done = run_script(*TORCHRUN, ROOT / "train_ddp.py", "--task", "klue_tcc")
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "did you mean 'klue_tc'" in lines[0]
 

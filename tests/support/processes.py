@@ -31,6 +31,8 @@ _HEAVY = (
     "support.frozen",
 )  # fmt: skip
 TIMEOUT = 300  # seconds, for a run that takes ten
+# A script and its words: torchrun, which starts the script that comes next.
+TORCHRUN = ("tests/support/torchrun.py", "--standalone", "--nproc_per_node=2")
 
 
 def process_context() -> Any:
