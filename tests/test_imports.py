@@ -23,7 +23,7 @@ LINES = (
     "pipe.code",
     "config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest "
-    "faults launchers stops seals pipe.integrity train.trackers",
+    "faults launchers stops seals pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.lora lookup.task_record models.crf "
     "models.configs models.heads models.unpadded_rows "
@@ -31,21 +31,23 @@ LINES = (
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
     "pipe.masks pipe.module_state pipe.logits train train.settings checkpoint.serialization "
     "checkpoint.settings checkpoint.writer train.loggers train.guard "
-    "task.metrics.statistics pipe.columns",
+    "task.metrics.statistics",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "
     "models.ngrams models.encoders models.unpadding models.structured_heads "
     "pipe.rows pipe.generation "
+    "pipe.column_files "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "task.release_check "
     "checkpoint.folders pipe.file_faults",
     "models.models models.loader lookup.tensor_names task.metrics.classification "
     "task.metrics.multilabel pipe.tables pipe.workers",
     "models lookup.choice models.account models.fidelity models.characters "
-    "pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
+    "pipe.lazy_examples pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
     "checkpoint.checkpoints checkpoint.closing",
     "lookup.tokenizer_fit checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation "
     "task.metrics task.column_types task.steps task.qa.layouts train.optimizer_config",
+    "pipe.stored_splits",
     "models.vocabulary models.lora pipe.task pipe.losses task.decoders task.checks",
     "models.build pipe.prediction pipe.mixture task.forms task.choices task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured task.inputs task.targets train.loop",

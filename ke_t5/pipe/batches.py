@@ -17,6 +17,7 @@ import numpy as np
 
 from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import Count, check_values
+from ke_t5.pipe.columns import RowNumbers
 from ke_t5.pipe.lazy_order import LazyEpoch, permuted, without
 
 # Rows are sorted by length inside windows of this many batches, and the batches are shuffled. If
@@ -50,8 +51,8 @@ class BatchPlan:
             per epoch all the same. Not with `batch_tokens`.
     """
 
-    input_lengths: np.ndarray
-    target_lengths: np.ndarray
+    input_lengths: np.ndarray | RowNumbers
+    target_lengths: np.ndarray | RowNumbers
     batch_size: int
     batch_tokens: int | None
     seed: int
@@ -276,8 +277,8 @@ def batch_settings(
 
 
 def get_batches(
-    input_lengths: np.ndarray,
-    target_lengths: np.ndarray | None = None,
+    input_lengths: np.ndarray | RowNumbers,
+    target_lengths: np.ndarray | RowNumbers | None = None,
     *,
     batch_size: int,
     num_parts: int,

@@ -1,9 +1,9 @@
-"""Columns of examples: views into the chunks of an Arrow file on disk, which the system reads as
-they are used and may forget again."""
+"""Columns of examples: views into mapped files on disk, which the system reads as they are used,
+once for all processes, and may forget again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,10 @@ from ke_t5.forms import IGNORED
 
 # Sequences that are read together if all are needed.
 ROWS_AT_ONCE = 16_384
+# Values of a file that are read together.
+VALUES_AT_ONCE = 1 << 22
+# Sequences of so many values on average are copied one by one: their indices would be longer.
+LONG = 128
 
 
 class Column:
@@ -23,6 +27,7 @@ class Column:
         offsets: [N + 1] where each sequence begins among the values of all chunks; None for a
             column of numbers.
         first_rows: the first row of each chunk.
+        dtype: of what is read; default: of the chunks, which may be narrower.
     """
 
     def __init__(
@@ -30,8 +35,11 @@ class Column:
         chunks: Sequence[np.ndarray],
         offsets: np.ndarray | None,
         first_rows: Sequence[int] = (0,),
+        *,
+        dtype: Any = None,
     ) -> None:
         self.chunks, self.offsets = list(chunks), offsets
+        self.dtype = np.dtype(dtype or self.chunks[0].dtype)
         self._first_rows = np.asarray(first_rows, dtype=np.int64)
         # Where the values of each chunk begin among all.
         self._begins = None if offsets is None else offsets[self._first_rows]
@@ -56,9 +64,22 @@ class Column:
         return cls([_flat(array) for array in arrays], offsets, first_rows)
 
     @property
+    def num_rows(self) -> int:
+        """How many sequences or numbers there are."""
+        return sum(map(len, self.chunks)) if self.offsets is None else len(self.offsets) - 1
+
+    @property
     def values(self) -> np.ndarray:
         """All values in one array: of a column of sequences, a copy of it all."""
-        return self.chunks[0] if len(self.chunks) == 1 else np.concatenate(self.chunks)
+        chunks = self.chunks
+        values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        return values.astype(self.dtype, copy=False)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All values, some at a time."""
+        for chunk in self.chunks:
+            for start in range(0, len(chunk), VALUES_AT_ONCE):
+                yield chunk[start : start + VALUES_AT_ONCE].astype(self.dtype, copy=False)
 
     @property
     def width(self) -> int:
@@ -67,13 +88,19 @@ class Column:
 
     def lengths(self) -> np.ndarray:
         """Length of each sequence, 1 for numbers."""
+        return self.lengths_at(np.arange(self.num_rows))
+
+    def lengths_at(self, places: np.ndarray) -> np.ndarray:
+        """The lengths of the sequences at these places."""
         if self.offsets is None:
-            return np.ones(len(self.values), dtype=np.int64)
-        return np.diff(self.offsets)
+            return np.ones(len(places), dtype=np.int64)
+        places = np.asarray(places, dtype=np.int64)  # one that is stored may be the greatest
+        return self.offsets[places + 1] - self.offsets[places]
 
     def sequences(self, places: np.ndarray) -> Iterator[np.ndarray]:
-        """The sequences at these places."""
+        """The sequences at these places, as they are stored."""
         assert self.offsets is not None and self._begins is not None
+        places = np.asarray(places, dtype=np.int64)
         numbers = np.searchsorted(self._first_rows, places, side="right") - 1
         begins = self._begins[numbers]
         starts, ends = self.offsets[places] - begins, self.offsets[places + 1] - begins
@@ -88,48 +115,101 @@ class Column:
         """The values at `places`: [B], or [B, longest(, width)] padded with `pad` on that side."""
         if self.offsets is None:
             return self.values[places]
-        lengths = self.offsets[places + 1] - self.offsets[places]
+        lengths = self.lengths_at(places)
         longest = int(lengths.max(initial=0))
-        sample = self.chunks[0]
-        padded = np.full((len(places), longest, *sample.shape[1:]), pad, dtype=sample.dtype)
+        shape = (len(places), longest, *self.chunks[0].shape[1:])
+        padded = np.full(shape, pad, dtype=self.dtype)
+        if self._are_gathered(lengths):
+            place = np.arange(longest)
+            is_left = side == "left"
+            is_value = place >= longest - lengths[:, None] if is_left else place < lengths[:, None]
+            padded[is_value] = self._gathered(places, lengths)
+            return padded
         for row, sequence in enumerate(self.sequences(places)):
             first = longest - len(sequence) if side == "left" else 0
             padded[row, first : first + len(sequence)] = sequence
         return padded
 
+    def _are_gathered(self, lengths: np.ndarray) -> bool:
+        """Whether sequences of these lengths are best read by the indices of their values."""
+        return len(self.chunks) == 1 and int(lengths.sum()) < LONG * len(lengths)
+
+    def _gathered(self, places: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The values at these places, from a single chunk."""
+        assert self.offsets is not None
+        ends = np.cumsum(lengths)
+        first = self.offsets[places] - self.offsets[0] - ends + lengths
+        return self.chunks[0][np.repeat(first, lengths) + np.arange(ends[-1] if len(ends) else 0)]
+
     def of_places(self, places: np.ndarray) -> np.ndarray:
         """The values at these places, concatenated."""
         if self.offsets is None:
             return self.values[places]
-        return np.concatenate([self.chunks[0][:0], *self.sequences(places)])
+        lengths = self.lengths_at(places)
+        if self._are_gathered(lengths):
+            return self._gathered(places, lengths).astype(self.dtype, copy=False)
+        found = np.concatenate([self.chunks[0][:0], *self.sequences(places)])
+        return found.astype(self.dtype, copy=False)
 
     def parts(self, places: np.ndarray) -> Iterator[np.ndarray]:
         """The same, of some places at a time."""
         for start in range(0, len(places), ROWS_AT_ONCE):
-            yield self.of_places(places[start : start + ROWS_AT_ONCE])
+            yield self.of_places(places[start : start + ROWS_AT_ONCE].astype(np.int64))
 
     def bytes_at(self, places: np.ndarray) -> Iterator[bytes]:
-        """The values at each of these places, as they are in memory."""
+        """The values at each of these places, as they are read."""
         for start in range(0, len(places), ROWS_AT_ONCE):
-            some = places[start : start + ROWS_AT_ONCE]
-            one_by_one = self.values[some] if self.offsets is None else self.sequences(some)
-            for values in one_by_one:
-                yield values.tobytes()
+            some = places[start : start + ROWS_AT_ONCE].astype(np.int64)
+            if self.offsets is None:
+                yield from (values.tobytes() for values in self.values[some])
+                continue
+            for values in self.sequences(some):
+                yield values.astype(self.dtype, copy=False).tobytes()
 
     def counted(self) -> np.ndarray:
         """Per row, how many values are neither `IGNORED` nor NaN."""
+        blocks = range(0, self.num_rows, ROWS_AT_ONCE)
+        counts = [
+            self.counted_at(np.arange(start, min(start + ROWS_AT_ONCE, self.num_rows)))
+            for start in blocks
+        ]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *counts])
+
+    def counted_at(self, places: np.ndarray) -> np.ndarray:
+        """The same of the rows at these places."""
+        values = _is_counted(self.of_places(places))
         if self.offsets is None:
-            return _is_counted(self.values).astype(np.int64)
-        counts = np.zeros(len(self.offsets) - 1, dtype=np.int64)
-        assert self._begins is not None
-        ends = [*self._first_rows[1:].tolist(), len(counts)]
-        for chunk, begin, first, end in zip(
-            self.chunks, self._begins.tolist(), self._first_rows.tolist(), ends, strict=True
-        ):
-            sums = np.concatenate([[0], np.cumsum(_is_counted(chunk))])
-            offsets = self.offsets[first : end + 1] - begin
-            counts[first:end] = sums[offsets[1:]] - sums[offsets[:-1]]
-        return counts
+            return values.astype(np.int64)
+        sums = np.concatenate([[0], np.cumsum(values)])
+        ends = np.cumsum(self.lengths_at(places))
+        return sums[ends] - sums[ends - self.lengths_at(places)]
+
+
+class RowNumbers:
+    """A number for each row, which is worked out when it is asked for: no array of all.
+
+    Args:
+        of_places: the numbers at some places of a column.
+        places: of the rows.
+    """
+
+    def __init__(self, of_places: Callable[[np.ndarray], np.ndarray], places: np.ndarray) -> None:
+        self._of_places, self._places = of_places, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, positions: Any) -> np.ndarray:
+        return self._of_places(self._places[positions].astype(np.int64))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        parts = list(self.blocks()) or [self[:0]]
+        return np.concatenate(parts).astype(dtype or parts[0].dtype, copy=False)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The numbers, some at a time."""
+        for start in range(0, len(self), ROWS_AT_ONCE):
+            yield self[start : start + ROWS_AT_ONCE]
 
 
 def _is_counted(values: np.ndarray) -> np.ndarray:

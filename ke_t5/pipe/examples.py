@@ -1,18 +1,25 @@
-"""Examples: preprocessed rows on disk, with the model's columns as arrays for fast batches."""
+"""Examples: preprocessed rows on disk, with the model's columns as arrays for fast batches.
+
+What belongs to a split is counted once and kept beside the examples (`Counts`), so that a start
+reads no row.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.forms import IGNORED
-from ke_t5.pipe.columns import Column
+from ke_t5.pipe.columns import Column, RowNumbers
 from ke_t5.pipe.features import Feature
+from ke_t5.pipe.lazy_examples import LazyColumns, LazyExample
 from ke_t5.pipe.preprocessors import LOST, OF, Example
 from ke_t5.pipe.rows import ROW_ID
 
@@ -21,6 +28,27 @@ if TYPE_CHECKING:
 
 
 _NO_CHOICES = Feature()
+# Above this, ids are not counted: a count of each would take more memory than the rows.
+MOST_COUNTED = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """What is known of a whole split without reading its rows.
+
+    Attributes:
+        content: see `Examples.content_hash`.
+        lengths: column -> the sum and the maximum of its lengths.
+        labelled: column -> how many examples have a label there.
+        lost: column -> its sum.
+        values: column of tokens or labels -> how often it has each id.
+    """
+
+    content: str
+    lengths: Mapping[str, tuple[int, int]]
+    labelled: Mapping[str, int]
+    lost: Mapping[str, int]
+    values: Mapping[str, np.ndarray]
 
 
 class Examples:
@@ -32,12 +60,17 @@ class Examples:
         ids: which rows (by `_id`) belong to this slice; None: all.
         id_offset: added to every `_id`, for sums of splits.
         key: a hash over all that they depend on.
+        columns: the model's columns over the whole data set, if they are in files.
+        own_ids: `_id` of the whole data set, likewise.
+        places: of these examples, if they are known.
 
     Attributes:
+        counts: what is known of these examples; None of a part of a split.
         owners: of a mixture's examples, (first place, task) of each member.
     """
 
     owners: tuple[tuple[int, str], ...] = ()
+    counts: Counts | None = None
 
     def __init__(
         self,
@@ -47,17 +80,24 @@ class Examples:
         ids: Sequence[int] | np.ndarray | None = None,
         id_offset: int = 0,
         key: str = "",
+        columns: dict[str, Column] | None = None,
+        own_ids: np.ndarray | None = None,
+        places: np.ndarray | None = None,
     ) -> None:
         self.dataset, self.features, self.key = dataset, features, key
         self.has_kept = True
-        own_ids = dataset.data.column(ROW_ID).to_numpy()
-        if ids is None:
+        if columns is not None:
+            self.columns = columns
+        own: np.ndarray = dataset.data.column(ROW_ID).to_numpy() if own_ids is None else own_ids
+        if places is not None:
+            self.places = places
+        elif ids is None:
             self.places = np.arange(len(dataset))
         elif isinstance(ids, range):
-            self.places = np.flatnonzero((own_ids >= ids.start) & (own_ids < ids.stop))
+            self.places = np.flatnonzero((own >= ids.start) & (own < ids.stop))
         else:
-            self.places = np.flatnonzero(np.isin(own_ids, np.asarray(ids, dtype=np.int64)))
-        self._ids = own_ids + id_offset if id_offset else own_ids
+            self.places = np.flatnonzero(np.isin(own, ids))
+        self._own_ids, self._id_offset = own, id_offset
 
     @classmethod
     def empty(cls, features: Mapping[str, Feature]) -> Examples:
@@ -82,7 +122,8 @@ class Examples:
         joined.places = np.concatenate(
             [one.places + start for one, start in zip(slices, starts, strict=False)]
         )
-        joined._ids = np.concatenate([one._ids for one in slices])
+        ids = [one._own_ids.astype(np.int64) + one._id_offset for one in slices]
+        joined._own_ids = np.concatenate(ids)
         joined.has_kept = all(one.has_kept for one in slices)
         return joined
 
@@ -94,11 +135,19 @@ class Examples:
         subset = object.__new__(Examples)
         subset.__dict__.update(self.__dict__)
         subset.places = self.places[positions]
+        subset.counts = None
         return subset
+
+    def _places_of(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        return self.places[np.asarray(positions, dtype=np.int64)].astype(np.int64)
+
+    def _ids_at(self, places: np.ndarray) -> np.ndarray:
+        return self._own_ids[places].astype(np.int64) + self._id_offset
 
     def without_kept(self) -> Examples:
         """The same examples with only the model's columns and `_id`."""
-        bare = self.take(np.arange(len(self)))
+        bare = object.__new__(Examples)
+        bare.__dict__.update(self.__dict__)
         bare.has_kept = False
         return bare
 
@@ -111,12 +160,12 @@ class Examples:
     @property
     def ids(self) -> np.ndarray:
         """`_id` of each example; windows of one row share it."""
-        return self._ids[self.places]
+        return self._ids_at(self.places)
 
     def row_names(self, positions: Sequence[int] | np.ndarray) -> list[str]:
         """`_id` of each of these examples, in a mixture preceded by its task, for messages."""
-        places = self.places[np.asarray(positions, dtype=np.int64)]
-        names = [str(row) for row in self._ids[places].tolist()]
+        places = self._places_of(positions)
+        names = [str(row) for row in self._ids_at(places).tolist()]
         if not self.owners:
             return names
         starts, tasks = zip(*self.owners, strict=True)
@@ -126,16 +175,55 @@ class Examples:
     def lengths(self, name: str) -> np.ndarray:
         """Length in tokens of each example's `name`, of choices with their padding; ones if there
         is no such column."""
-        if name not in self.columns:
-            return np.ones(len(self), dtype=np.int64)
-        column = self.columns[name]
-        return column.lengths()[self.places] * column.width
+        return np.asarray(self.row_lengths(name))
+
+    def row_lengths(self, name: str) -> RowNumbers:
+        """The same, read row by row."""
+        column = self.columns.get(name)
+        if column is None:
+            return RowNumbers(_ones, self.places)
+        width = column.width
+        return RowNumbers(lambda places: column.lengths_at(places) * width, self.places)
+
+    def length_facts(self, name: str) -> tuple[int, int]:
+        """The sum and the maximum of these lengths."""
+        if self.counts is not None and name in self.counts.lengths:
+            return self.counts.lengths[name]
+        sums = [(int(block.sum()), int(block.max())) for block in self.row_lengths(name).blocks()]
+        return sum(one for one, _ in sums), max((most for _, most in sums), default=0)
 
     def counted(self, name: str = "labels") -> np.ndarray:
         """Per example, the number of labels that count for the loss."""
-        if name not in self.columns:
-            return np.ones(len(self), dtype=np.int64)
-        return self.columns[name].counted()[self.places]
+        return np.asarray(self.row_counts(name))
+
+    def row_counts(self, name: str = "labels", *, most: int | None = None) -> RowNumbers:
+        """The same, read row by row; `most`: no number is larger."""
+        column = self.columns.get(name)
+        if column is None:
+            return RowNumbers(_ones, self.places)
+        if most is None:
+            return RowNumbers(column.counted_at, self.places)
+        return RowNumbers(lambda places: np.minimum(column.counted_at(places), most), self.places)
+
+    def first_labelled(self) -> int:
+        """The position of the first example with a label that counts, 0 if there is none."""
+        start = 0
+        for block in self.row_counts().blocks():
+            if block.any():
+                return start + int(np.argmax(block > 0))
+            start += len(block)
+        return 0
+
+    def value_counts(self, name: str) -> np.ndarray:
+        """How often each id from 0 on is in a column of ids."""
+        if self.counts is not None and name in self.counts.values:
+            return self.counts.values[name]
+        counts = np.zeros(0, dtype=np.int64)
+        for ids in self.columns[name].parts(self.places):
+            more = np.bincount(ids[ids >= 0], minlength=len(counts))
+            more[: len(counts)] += counts
+            counts = more
+        return counts
 
     def some_rows(self, num_rows: int) -> Examples:
         """The examples of at most `num_rows` rows, with all windows of each, evenly spread over the
@@ -152,6 +240,8 @@ class Examples:
             UserError: there are none.
         """
         name = "labels" if "labels" in self.columns else "start_positions"
+        if self.counts is not None and self.counts.labelled.get(name) == len(self) > 0:
+            return self
         has_label = self.counted(name) > 0
         if not has_label.any():
             raise UserError(
@@ -164,7 +254,7 @@ class Examples:
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """The model's columns at these positions, padded to the longest, with `attention_mask`."""
-        places = self.places[np.asarray(positions, dtype=np.int64)]
+        places = self._places_of(positions)
         if self.features.get("input_ids", _NO_CHOICES).rank == 2:
             return self._batch_of_choices(places)
         side = self._padding_side()
@@ -213,16 +303,16 @@ class Examples:
 
     def examples(self, positions: Sequence[int] | np.ndarray) -> list[Example]:
         """The examples at these positions, as `example` gives them."""
-        places = self.places[np.asarray(positions, dtype=np.int64)]
-        columns = {**self.dataset[places], ROW_ID: self._ids[places].tolist()}
+        places = self._places_of(positions)
+        columns = {**self.dataset[places], ROW_ID: self._ids_at(places).tolist()}
         columns = {name: column for name, column in columns.items() if self.has_column(name)}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def lazy_examples(self, positions: Sequence[int] | np.ndarray) -> list[Mapping[str, Any]]:
         """The same, each column of them read when it is asked for."""
-        places = self.places[np.asarray(positions, dtype=np.int64)]
-        columns = _LazyColumns(self, places)
-        return [_LazyExample(columns, row) for row in range(len(places))]
+        places = self._places_of(positions)
+        columns = LazyColumns(self, places)
+        return [LazyExample(columns, row) for row in range(len(places))]
 
     def has_column(self, name: str) -> bool:
         """Whether the examples have this column."""
@@ -232,13 +322,44 @@ class Examples:
     def content_hash(self) -> str:
         """A hash over the model's columns of the data set and over the places of these examples, in
         their order."""
-        digest = hashlib.blake2b(np.ascontiguousarray(self.places).data, digest_size=16)
+        if self.counts is not None:
+            return self.counts.content
+        digest = hashlib.blake2b(digest_size=16)
+        for places in RowNumbers(np.asarray, self.places).blocks():
+            digest.update(places.data)
         for name, column in sorted(self.columns.items()):
             digest.update(name.encode())
-            for array in (*column.chunks, column.offsets):
+            for array in itertools.chain(column.blocks(), [column.offsets]):
                 if array is not None:
                     digest.update(np.ascontiguousarray(array).reshape(-1).data)
         return digest.hexdigest()
+
+    def count(self) -> Counts:
+        """What there is to know of these examples, all of which are read."""
+        names = self.columns
+        labels = [name for name in ("labels", "start_positions") if name in names]
+        ids = [name for name in names if self._are_ids(name)]
+        return Counts(
+            content=self.content_hash(),
+            lengths={name: self.length_facts(name) for name in names},
+            labelled={
+                name: sum(int((block > 0).sum()) for block in self.row_counts(name).blocks())
+                for name in labels
+            },
+            lost={
+                name: self._sum(name)
+                for name in self.dataset.column_names
+                if name.startswith((LOST, OF))
+            },
+            values={name: self.value_counts(name) for name in ids},
+        )
+
+    def _are_ids(self, name: str) -> bool:
+        """Whether a column contains ids of tokens or labels, which can be counted."""
+        column, feature = self.columns[name], self.features[name]
+        if column.dtype.kind != "i" or not (feature.tokenizer or name == "labels"):
+            return False
+        return all(block.max(initial=0) < MOST_COUNTED for block in column.blocks())
 
     def lost(self) -> dict[str, tuple[int, int]]:
         """What preprocessing lost of these examples: what -> (how many, of how many)."""
@@ -255,43 +376,10 @@ class Examples:
         return counts
 
     def _sum(self, name: str) -> int:
+        if self.counts is not None and name in self.counts.lost:
+            return self.counts.lost[name]
         return int(self.dataset.data.column(name).to_numpy()[self.places].sum())
 
 
-class _LazyColumns(dict[str, list]):
-    """The columns of some examples that have been asked for."""
-
-    def __init__(self, examples: Examples, places: np.ndarray) -> None:
-        super().__init__()
-        self.examples, self.places = examples, places
-
-    def __missing__(self, name: str) -> list:
-        if name == ROW_ID:
-            self[name] = self.examples._ids[self.places].tolist()
-        elif self.examples.has_column(name):
-            self[name] = self.examples.dataset.select_columns([name])[self.places][name]
-        else:
-            raise KeyError(name)
-        return self[name]
-
-
-class _LazyExample(Mapping[str, Any]):
-    """An example; see `Examples.lazy_examples`."""
-
-    __slots__ = ("_columns", "_row")
-
-    def __init__(self, columns: _LazyColumns, row: int) -> None:
-        self._columns, self._row = columns, row
-
-    def __getitem__(self, name: str) -> Any:
-        return self._columns[name][self._row]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._columns.examples.has_column(name)
-
-    def __iter__(self) -> Iterator[str]:
-        examples = self._columns.examples
-        return iter([name for name in examples.dataset.column_names if examples.has_column(name)])
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
+def _ones(places: np.ndarray) -> np.ndarray:
+    return np.ones(len(places), dtype=np.int64)

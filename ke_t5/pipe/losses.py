@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ke_t5.errors import UserError
+from ke_t5.pipe.columns import RowNumbers
 from ke_t5.pipe.examples import Examples
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ LOSS_REDUCTIONS = ("rows", "label_tokens", "start_end")
 
 
 def loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module) -> np.ndarray:
-    """Per example, its weight in the mean of the loss: its label tokens, or 1 for a labelled row.
+    """Per example, its weight in the mean of the loss: its label tokens, or 1 if it has a label."""
+    return np.asarray(row_loss_counts(examples, loss_reduction, module))
+
+
+def row_loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module) -> RowNumbers:
+    """The same, worked out for the examples of a batch when it is asked for.
 
     The model class may override the task's loss_reduction with an attribute `loss_divisor`.
 
@@ -33,8 +39,8 @@ def loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module
         raise ValueError(
             f"a loss is a mean over one of {', '.join(LOSS_REDUCTIONS)}, not {loss_reduction!r}"
         )
-    counts = examples.counted("start_positions" if loss_reduction == "start_end" else "labels")
-    return np.minimum(counts, 1) if loss_reduction == "rows" else counts
+    name = "start_positions" if loss_reduction == "start_end" else "labels"
+    return examples.row_counts(name, most=1 if loss_reduction == "rows" else None)
 
 
 def can_lack_labels(problem_type: str | None) -> bool:

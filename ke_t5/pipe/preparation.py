@@ -8,13 +8,14 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ke_t5.class_numbers import with_names
 from ke_t5.config import bindings
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
+from ke_t5.pipe.column_files import save_array, write_columns
 from ke_t5.pipe.features import Feature, check_batch, feature_key
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
 from ke_t5.pipe.rows import ROW_ID, Rows, arrow_features
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # What errors of the steps of `preprocessors` name themselves.
 STEPS = ("rekey", "tokenize")
+# Of the folder of prepared examples: the ids of their rows, and an entry of its `info.json`.
+IDS_FILE, COLUMNS = "ids.npy", "columns"
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +78,18 @@ class Preparation:
         return f"task {self.task!r}, split {self.split!r}"
 
 
-def prepare(
-    preparation: Preparation, rows: Rows, folders: Folders
-) -> tuple[datasets.Dataset, str] | None:
-    """The examples of all these rows and their key, built first if they are not in the cache; None
-    if there are none.
+class Prepared(NamedTuple):
+    """Examples in the cache: their data set and key, their folder, and what its info says."""
+
+    dataset: datasets.Dataset
+    key: str
+    folder: Path
+    info: Mapping[str, Any]
+
+
+def prepare(preparation: Preparation, rows: Rows, folders: Folders) -> Prepared | None:
+    """The examples of all these rows, built first if they are not in the cache; None if there are
+    none.
 
     Raises:
         UserError: an example breaks what the task's features promise.
@@ -93,12 +103,22 @@ def prepare(
     def build(temporary: Path) -> dict[str, Any]:
         num_rows = len(rows.dataset)
         logger.info("%s %s: preparing %d rows", preparation.task, preparation.split, num_rows)
-        num_examples = _write(preparation, rows.dataset, file=temporary / DATA_FILE, key=key)
-        return {"rows": len(rows.dataset), "examples": num_examples, "rows_key": rows.key}
+        examples = _write(preparation, rows.dataset, file=temporary / DATA_FILE, key=key)
+        info = {"rows": len(rows.dataset), "rows_key": rows.key}
+        if examples is None:
+            return {**info, "examples": 0}
+        table = examples.data
+        names = [name for name in preparation.output_features if name in table.column_names]
+        save_array(temporary / IDS_FILE, table.column(ROW_ID).to_numpy())
+        columns = write_columns(temporary, table, names)
+        return {**info, "examples": len(examples), COLUMNS: columns}
 
-    if len(rows.dataset) == 0 or build_once(folder, build)["examples"] == 0:
+    if len(rows.dataset) == 0:
         return None
-    return datasets.Dataset.from_file(str(folder / DATA_FILE)), key
+    info = build_once(folder, build)
+    if info["examples"] == 0:
+        return None
+    return Prepared(datasets.Dataset.from_file(str(folder / DATA_FILE)), key, folder, info)
 
 
 def prepare_rows(preparation: Preparation, rows: Sequence[Mapping[str, Any]]) -> datasets.Dataset:
@@ -141,8 +161,10 @@ def _library_versions() -> tuple[str, ...]:
     return tuple(f"{name} {version(name)}" for name in ("datasets", "transformers", "tokenizers"))
 
 
-def _write(preparation: Preparation, dataset: datasets.Dataset, *, file: Path, key: str) -> int:
-    """Writes the examples to `file`, unless there are none, and returns their number."""
+def _write(
+    preparation: Preparation, dataset: datasets.Dataset, *, file: Path, key: str
+) -> datasets.Dataset | None:
+    """Writes the examples to `file` and returns them, None if there are none."""
     over_dataset, over_batches = preparation.steps()
     for step in over_dataset:
         dataset = step(dataset)
@@ -152,8 +174,8 @@ def _write(preparation: Preparation, dataset: datasets.Dataset, *, file: Path, k
     one_by_one = (finish(dataset[i : i + 1]) for i in range(len(dataset)))
     first = next((batch for batch in one_by_one if batch[ROW_ID]), None)
     if first is None:
-        return 0
-    examples = dataset.map(
+        return None
+    return dataset.map(
         finish,
         batched=True,
         remove_columns=dataset.column_names,
@@ -162,7 +184,6 @@ def _write(preparation: Preparation, dataset: datasets.Dataset, *, file: Path, k
         new_fingerprint=key,
         desc=f"{preparation.task} {preparation.split}",
     )
-    return len(examples)
 
 
 def _finisher(preparation: Preparation, run: Callable[[Batch], Batch]) -> Callable[[Batch], Batch]:

@@ -6,17 +6,16 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.pipe.cache import Folders
+from ke_t5.pipe.cache import Folders, build_once, make_key, package_version
+from ke_t5.pipe.column_files import open_array, save_array
 from ke_t5.pipe.rows import ROW_ID, Rows
 from ke_t5.pipe.sources import DataSource, unknown_split
-
-if TYPE_CHECKING:
-    import datasets
 
 # If a source has no validation split, a tenth of its training groups replaces it.
 SLICE = re.compile(
@@ -25,6 +24,8 @@ SLICE = re.compile(
     r"(?P<end>-?\d[\d_]*)?(?P<end_percent>(?<=\d)%)?\])?(?:\([^)]*\))?",
     re.ASCII,
 )
+# Groups whose side of a cut is remembered while it is worked out.
+MOST_REMEMBERED = 1 << 16
 HELD_IN, HELD_OUT = "train[by group: 90%]", "train[by group: 10%]"
 
 
@@ -44,7 +45,7 @@ def resolve_split(
     known = source.splits(folders)
     if spec in (HELD_IN, HELD_OUT):
         rows = load_rows("train", folders)
-        return [("train", _held(rows.dataset, source.group, out=spec == HELD_OUT), 0)]
+        return [("train", _held(rows, source.group, folders, out=spec == HELD_OUT), 0)]
     names = [name.strip() for name in re.findall(r"(?:^|\+)\s*([^\[+]+)", spec)] or [spec]
     for name in names:
         if name not in known:
@@ -104,26 +105,43 @@ def provenance(
     return {name: dict(load_rows(name, folders).provenance) for name in names}
 
 
-def _held(dataset: datasets.Dataset, group: str | None, *, out: bool) -> np.ndarray:
-    """Ids of the rows whose group (else whose index) hashes into the held-out tenth, or not."""
-    is_out = np.zeros(len(dataset), dtype=bool)
+def _held(rows: Rows, group: str | None, folders: Folders, *, out: bool) -> np.ndarray:
+    """Ids of the rows whose group (else whose index) hashes into the held-out tenth, or not; they
+    are worked out once."""
+    files = {True: "out.npy", False: "in.npy"}
+    key = make_key([package_version(), rows.key, group])
+
+    def build(temporary: Path) -> dict[str, Any]:
+        is_out = _are_held_out(rows.dataset.data.column(group or ROW_ID))
+        for which, file in files.items():
+            save_array(temporary / file, np.flatnonzero(is_out == which))
+        return {"rows": len(is_out), "group": group}
+
+    folder = folders.cache / "held_out" / key
+    build_once(folder, build)
+    return open_array(folder / files[out])
+
+
+def _are_held_out(column: Any) -> np.ndarray:
+    """For each value of an Arrow column, whether it hashes into the held-out tenth."""
+    is_out = np.zeros(len(column), dtype=bool)
     of_value: dict[Any, bool] = {}
     row = 0
     # Chunk by chunk, so that few rows are Python objects at once.
-    for chunk in dataset.data.column(group or ROW_ID).chunks:
+    for chunk in column.chunks:
         for value in chunk.to_pylist():
-            if group is None:
-                is_out[row] = _is_held_out(value)
-            else:
-                if value not in of_value:
-                    of_value[value] = _is_held_out(value)
-                is_out[row] = of_value[value]
+            found = of_value.get(value)
+            if found is None:
+                found = _is_held_out(value)
+                if len(of_value) < MOST_REMEMBERED:
+                    of_value[value] = found
+            is_out[row] = found
             row += 1
-    return np.flatnonzero(is_out == out)
+    return is_out
 
 
 def _is_held_out(value: Any) -> bool:
-    return int(hashlib.md5(str(value).encode()).hexdigest(), 16) % 10 == 0
+    return int.from_bytes(hashlib.md5(str(value).encode()).digest(), "big") % 10 == 0
 
 
 def num_common(
@@ -138,12 +156,40 @@ def num_common(
         return 0
     one, other = (resolve_split(spec, source, folders, load_rows) for spec in (first, second))
     in_both = {split for split, *_ in one} & {split for split, *_ in other}
-    return sum(len(np.intersect1d(_ids_of(split, one), _ids_of(split, other))) for split in in_both)
+    return sum(_num_common(_ids_of(split, one), _ids_of(split, other)) for split in in_both)
 
 
-def _ids_of(split: str, slices: Sequence[tuple[str, range | np.ndarray, int]]) -> np.ndarray:
-    """The ids of a split's rows in all slices of it."""
-    return np.concatenate([np.asarray(ids) for name, ids, _ in slices if name == split])
+def _ids_of(
+    split: str, slices: Sequence[tuple[str, range | np.ndarray, int]]
+) -> np.ndarray | list[range]:
+    """The ids of a split's rows in all slices of it: held in or out, sorted, or disjoint ranges."""
+    own = [ids for name, ids, _ in slices if name == split]
+    if not isinstance(own[0], range):
+        return own[0]
+    merged: list[range] = []
+    ranges = [one for one in own if isinstance(one, range) and len(one)]
+    for one in sorted(ranges, key=lambda one: one.start):
+        if merged and one.start <= merged[-1].stop:
+            merged[-1] = range(merged[-1].start, max(one.stop, merged[-1].stop))
+        else:
+            merged.append(one)
+    return merged
+
+
+def _num_common(one: np.ndarray | list[range], other: np.ndarray | list[range]) -> int:
+    """How many ids two of `_ids_of` have in common."""
+    if isinstance(other, list):
+        one, other = other, one
+    if not isinstance(one, list):
+        return len(one)  # the same side of a cut
+    if isinstance(other, list):
+        pairs = itertools.product(one, other)
+        return sum(len(range(max(a.start, b.start), min(a.stop, b.stop))) for a, b in pairs)
+    if not one:
+        return 0
+    bounds = np.array([(part.start, part.stop) for part in one], dtype=other.dtype)
+    found = np.searchsorted(other, bounds)
+    return int((found[:, 1] - found[:, 0]).sum())
 
 
 def default_split(source: DataSource, folders: Folders, purpose: str) -> str:

@@ -20,6 +20,7 @@ from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.rows import Rows
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.splits import resolve_split
+from ke_t5.pipe.stored_splits import stored_examples
 from ke_t5.registry import Registry, check_plain
 
 if TYPE_CHECKING:
@@ -150,9 +151,15 @@ class Task:
         sequence_length = {**self.defaults.sequence_length, **(sequence_length or {})}
         slices = resolve_split(split, self.source, folders, self.rows)
         by_slice = [
-            self._examples(name, ids, folders, sequence_length, offset)
+            self._examples(
+                Preparation(
+                    self.name, name, self.preprocessors, self.output_features, self.keep,
+                    sequence_length,
+                ),
+                ids, folders, offset=offset, spec=split,
+            )
             for name, ids, offset in slices
-        ]
+        ]  # fmt: skip
         examples = by_slice[0] if len(by_slice) == 1 else Examples.concatenate(by_slice)
         if len(examples) == 0:
             counts = ", ".join(f"{name}: {len(ids)} rows" for name, ids, _ in slices)
@@ -166,20 +173,21 @@ class Task:
 
     def _examples(
         self,
-        split: str,
+        preparation: Preparation,
         ids: range | np.ndarray,
         folders: Folders,
-        sequence_length: Mapping[str, int],
+        *,
         offset: int,
+        spec: str,
     ) -> Examples:
-        preparation = Preparation(
-            self.name, split, self.preprocessors, self.output_features, self.keep, sequence_length
-        )
-        prepared = prepare(preparation, self.rows(split, folders), folders)
+        prepared = prepare(preparation, self.rows(preparation.split, folders), folders)
         if prepared is None:
             return Examples.empty(self.output_features)
-        dataset, key = prepared
-        return Examples(dataset, self.output_features, ids=ids, id_offset=offset, key=key)
+        whose = [spec, self.source.group or ""]
+        features = self.output_features
+        return stored_examples(
+            folders.cache, prepared, features, ids, id_offset=offset, whose=whose
+        )
 
 
 class TaskTable(Generic[T]):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ke_t5.distributed import launched_rank
-from ke_t5.pipe import IGNORED, Examples, Mixture, Task
+from ke_t5.pipe import Examples, Mixture, Task
 from ke_t5.programs import TEST, TRAIN, command
 from ke_t5.train.loggers import ProgressBar, is_quiet
 
@@ -37,10 +37,10 @@ def tell_more(text: str) -> None:
 
 def report_examples(task: Task, split: str, examples: Examples) -> None:
     """Logs how many examples a split has, how long they are, and what was lost on the way."""
-    lengths = examples.lengths("input_ids")
+    total, longest = examples.length_facts("input_ids")
     logger.info(
         "%s %s: %d examples, %.0f tokens on average, %d at most",
-        task.name, split, len(examples), lengths.mean(), lengths.max(),
+        task.name, split, len(examples), total / len(examples), longest,
     )  # fmt: skip
     for what, (count, total) in examples.lost().items():
         of = f" of {total} ({100 * count / total:.1f} %)" if total else ""
@@ -76,10 +76,10 @@ def warn_of_shifted_labels(train: Examples, valid: Examples, labels: tuple[str, 
 
 def _label_shares(examples: Examples, num_labels: int) -> np.ndarray | None:
     column = examples.columns.get("labels")
-    if column is None or column.offsets is not None or column.values.dtype.kind == "f":
+    if column is None or column.offsets is not None or column.dtype.kind == "f":
         return None
-    values = column.values[examples.places]
-    counts = np.bincount(values[values != IGNORED], minlength=num_labels)
+    found = examples.value_counts("labels")
+    counts = np.concatenate([found, np.zeros(max(0, num_labels - len(found)), dtype=np.int64)])
     return counts / counts.sum() if counts.sum() >= 100 else None
 
 

@@ -72,7 +72,7 @@ def check_tokens(task: Task, split: str, examples: Examples) -> None:
         if feature.tokenizer is None or name not in examples.columns:
             continue
         tokenizer = feature.tokenizer()
-        unknown = unknown_share(tokenizer, examples.columns[name].parts(examples.places))
+        unknown = share_of_unknown(tokenizer, examples.value_counts(name))
         kind = "" if name == "input_ids" else "target "
         facts.append(f"{100 * unknown:.1f} % unknown {kind}tokens")
         texts = sampled_texts(task, examples, is_target=name != "input_ids")
@@ -129,18 +129,26 @@ def unknown_share(tokenizer: Any, parts: Iterable[np.ndarray]) -> float:
     Args:
         parts: the ids, of some texts at a time.
     """
+    counts = np.zeros(0, dtype=np.int64)
+    for ids in parts:
+        more = np.bincount(ids[ids >= 0], minlength=len(counts))  # not `IGNORED`
+        more[: len(counts)] += counts
+        counts = more
+    return share_of_unknown(tokenizer, counts)
+
+
+def share_of_unknown(tokenizer: Any, counts: np.ndarray) -> float:
+    """The same, of the numbers of times that each id is there."""
     unknown = unknown_ids(tokenizer)
     spaces = tokenizer.get_vocab().keys() & _SPACES
     special = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids(list(spaces))}
     special = sorted(special - set(unknown))
-    counts = np.zeros(max([0, *unknown, *special]) + 1, dtype=np.int64)
-    num_tokens = 0
-    for ids in parts:
-        ids = ids[ids >= 0]  # not `IGNORED`
-        num_tokens += len(ids)
-        counts += np.bincount(ids, minlength=len(counts))[: len(counts)]
-    num_tokens -= int(counts[special].sum())
-    return float(counts[unknown].sum() / num_tokens) if num_tokens else 0.0
+    num_tokens = int(counts.sum()) - _sum_of(counts, special)
+    return _sum_of(counts, unknown) / num_tokens if num_tokens else 0.0
+
+
+def _sum_of(counts: np.ndarray, ids: Sequence[int]) -> int:
+    return int(counts[[one for one in ids if one < len(counts)]].sum())
 
 
 def sampled_texts(task: Task, examples: Examples, *, is_target: bool) -> list[str]:

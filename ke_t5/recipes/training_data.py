@@ -83,9 +83,9 @@ def labelled(split: TaskSplit) -> TaskSplit:
 def batch_plan(config: RunConfig, data: TrainingData, *, num_parts: int) -> BatchPlan:
     """The order of the training batches."""
     train = data.train
-    targets = train.lengths("labels") if FORMS[config.task.form].generates else None
+    targets = train.row_lengths("labels") if FORMS[config.task.form].generates else None
     return get_batches(
-        train.lengths("input_ids"),
+        train.row_lengths("input_ids"),
         targets,
         batch_size=config.batches.size,
         num_parts=num_parts,

@@ -24,8 +24,9 @@ from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.models.unpadding import Unpadding, losses_agree
 from ke_t5.pipe.batches import BatchPlan, micro_batches
+from ke_t5.pipe.columns import RowNumbers
 from ke_t5.pipe.examples import Examples
-from ke_t5.pipe.losses import loss_counts, loss_of
+from ke_t5.pipe.losses import loss_of, row_loss_counts
 from ke_t5.pipe.masks import known_mask
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import MASK, model_inputs, without_cache
@@ -131,9 +132,8 @@ def has_unused_parameters(
     module: torch.nn.Module, examples: Examples, device: torch.device
 ) -> bool:
     """Whether some trainable parameter gets no gradient from an example; leaves no gradient."""
-    counts = examples.counted("labels")
     reset_module_state(module)
-    inputs = model_inputs(module, examples.batch([int(np.argmax(counts > 0))]), device)
+    inputs = model_inputs(module, examples.batch([examples.first_labelled()]), device)
     loss_of(module(**inputs)).backward()
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     unused = any(parameter.grad is None for parameter in trainable)
@@ -174,8 +174,8 @@ def fit(
     Raises:
         UserError: exit 6, the loss or its gradient is not finite (see `NonFiniteGuard` for when).
     """
-    counts = loss_counts(examples, loss_reduction, state.module)
-    lengths = examples.lengths("input_ids")
+    counts = row_loss_counts(examples, loss_reduction, state.module)
+    lengths = examples.row_lengths("input_ids")
     state.model.train()
     state.launch_step = state.step
     parts_of = functools.partial(
@@ -222,7 +222,7 @@ def _load(
     *,
     parts_of: Callable[[np.ndarray], list[np.ndarray]],
     examples: Examples,
-    counts: np.ndarray,
+    counts: RowNumbers,
 ) -> list[tuple[dict[str, np.ndarray], int]]:
     """The columns of this rank's parts of a batch, each with its count of the loss_reduction.
 

@@ -12,13 +12,8 @@ from support.training import examples_in, flat, one_rank, train
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import get_batches
-from ke_t5.train.loop import (
-    TrainState,
-    _batches_from,
-    count_steps,
-    fit,
-    loss_counts,
-)
+from ke_t5.pipe.losses import loss_counts
+from ke_t5.train.loop import TrainState, _batches_from, count_steps, fit
 from ke_t5.train.settings import get_fit_settings
 
 

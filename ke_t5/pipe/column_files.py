@@ -1,0 +1,92 @@
+"""Columns of prepared examples in files of numpy's, which all processes of a machine map: one copy
+in memory, that of the system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ke_t5.pipe.columns import VALUES_AT_ONCE, Column
+
+# Of whole numbers, narrowest first.
+WIDTHS = (np.uint16, np.int16, np.int32)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Writes an array in its shortest whole-number form, without a copy of it all."""
+    low, high = (int(array.min()), int(array.max())) if len(array) else (0, 0)
+    kinds = (np.uint16, np.uint32, np.int64)
+    kind = next(kind for kind in kinds if _fits(low, high, kind))
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=array.shape)
+    for start in range(0, len(array), VALUES_AT_ONCE):
+        file[start : start + VALUES_AT_ONCE] = array[start : start + VALUES_AT_ONCE]
+    file.flush()
+
+
+def open_array(path: Path) -> np.ndarray:
+    """An array that is read from its file as it is used."""
+    # Not a numpy.memmap, each slice of which takes microseconds.
+    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+
+
+def write_columns(folder: Path, table: Any, names: Sequence[str]) -> list[dict[str, str]]:
+    """Writes these columns of an Arrow table; returns what `read_columns` needs to know."""
+    return [
+        {"name": name, "dtype": _write(folder, number, Column.from_arrow(table.column(name)))}
+        for number, name in enumerate(names)
+    ]
+
+
+def read_columns(folder: Path, columns: Sequence[Mapping[str, str]]) -> dict[str, Column]:
+    """The columns that were written to the folder, by name."""
+    found = {}
+    for number, column in enumerate(columns):
+        offsets = _file(folder, number, "offsets")
+        found[column["name"]] = Column(
+            [open_array(_file(folder, number, "values"))],
+            open_array(offsets) if offsets.exists() else None,
+            dtype=column["dtype"],
+        )
+    return found
+
+
+def _write(folder: Path, number: int, column: Column) -> str:
+    """Writes a column in the narrowest type that holds its values; returns the name of its own."""
+    kind = _narrowest(column)
+    num_values = sum(map(len, column.chunks))
+    values = np.lib.format.open_memmap(
+        _file(folder, number, "values"),
+        mode="w+",
+        dtype=kind,
+        shape=(num_values, *column.chunks[0].shape[1:]),
+    )
+    start = 0
+    for block in column.blocks():
+        values[start : start + len(block)] = block
+        start += len(block)
+    values.flush()
+    if column.offsets is not None:
+        np.save(_file(folder, number, "offsets"), column.offsets)
+    return column.dtype.name
+
+
+def _narrowest(column: Column) -> Any:
+    """The narrowest type for a column's sequences; numbers, which are few, keep their own."""
+    if column.offsets is None or column.dtype.kind != "i":
+        return column.dtype
+    bounds = [(int(block.min()), int(block.max())) for block in column.blocks() if block.size]
+    low = min((low for low, _ in bounds), default=0)
+    high = max((high for _, high in bounds), default=0)
+    return next((kind for kind in WIDTHS if _fits(low, high, kind)), column.dtype)
+
+
+def _fits(low: int, high: int, kind: Any) -> bool:
+    limits = np.iinfo(cast(Any, kind))
+    return limits.min <= low and high <= limits.max
+
+
+def _file(folder: Path, number: int, what: str) -> Path:
+    return folder / f"column-{number}.{what}.npy"
