@@ -43,8 +43,8 @@ LINES = (
     "models.models models.loader lookup.tensor_names task.metrics.classification "
     "task.metrics.multilabel pipe.tables pipe.workers",
     "models lookup.choice models.account models.fidelity models.characters "
-    "pipe.lazy_examples pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text train.optimizers "
-    "checkpoint.checkpoints checkpoint.closing",
+    "pipe.lazy_examples pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text "
+    "train.optimizers checkpoint.checkpoints checkpoint.closing",
     "lookup.tokenizer_fit checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation "
     "task.metrics task.column_types task.steps task.qa.layouts train.optimizer_config",
     "pipe.stored_splits",

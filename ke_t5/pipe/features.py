@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.forms import IGNORED
@@ -71,6 +74,8 @@ def check_batch(
     """Raises UserError, with column, got and expected, if a batch does not match its features."""
     for name, feature in features.items():
         if name in batch:
+            if _are_valid(batch[name], feature):
+                continue
             for place, value in enumerate(batch[name]):
                 problem = _problem(value, feature)
                 if problem:
@@ -86,6 +91,24 @@ def check_batch(
     for name in kept:
         if name not in batch:
             raise _missing(name, batch, where)
+
+
+def _are_valid(values: list, feature: Feature) -> bool:
+    """Whether all values of a column are whole numbers within its limits, all at once; if not, each
+    is looked at."""
+    if feature.rank == 1:
+        if not all(type(value) is list and value for value in values):
+            return False
+        values = list(itertools.chain.from_iterable(values))
+    if feature.rank > 1 or not all(type(value) is int for value in values):
+        return False
+    try:
+        numbers = np.array(values, dtype=np.int64)
+    except OverflowError:
+        return False
+    numbers = numbers[numbers != IGNORED]
+    limit = feature.num_values
+    return limit is None or not len(numbers) or 0 <= numbers.min() <= numbers.max() < limit
 
 
 def _missing(name: str, batch: Mapping[str, list], where: str) -> UserError:

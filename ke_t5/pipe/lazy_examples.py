@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ke_t5.pipe.rows import ROW_ID
 
-if TYPE_CHECKING:
-    from ke_t5.pipe.examples import Examples
-
 
 class LazyColumns(dict[str, list]):
     """The columns of some examples that have been asked for."""
 
-    def __init__(self, examples: Examples, places: np.ndarray) -> None:
+    def __init__(self, examples: Any, places: np.ndarray) -> None:
         super().__init__()
         self.examples, self.places = examples, places
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -103,7 +105,8 @@ def prepare(preparation: Preparation, rows: Rows, folders: Folders) -> Prepared 
     def build(temporary: Path) -> dict[str, Any]:
         num_rows = len(rows.dataset)
         logger.info("%s %s: preparing %d rows", preparation.task, preparation.split, num_rows)
-        examples = _write(preparation, rows.dataset, file=temporary / DATA_FILE, key=key)
+        with _few_collections():
+            examples = _write(preparation, rows.dataset, file=temporary / DATA_FILE, key=key)
         info = {"rows": len(rows.dataset), "rows_key": rows.key}
         if examples is None:
             return {**info, "examples": 0}
@@ -159,6 +162,20 @@ def _library_versions() -> tuple[str, ...]:
     from importlib.metadata import version
 
     return tuple(f"{name} {version(name)}" for name in ("datasets", "transformers", "tokenizers"))
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Python looks for garbage rarely, and not among what is there already: each batch of rows
+    makes thousands of lists, and looking takes as long as all else."""
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(max(100_000, thresholds[0]), *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _write(

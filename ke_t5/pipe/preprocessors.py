@@ -217,7 +217,7 @@ def encode(
     Raises:
         UserError: the tokenizer's special tokens alone are longer.
     """
-    encoded = dict(tokenizer(*texts, add_special_tokens=True, verbose=False))
+    encoded = _encode_whole(tokenizer, texts)
     too_long = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) > max_length]
     if too_long:
         long_texts = [[column[i] for i in too_long] for column in texts]
@@ -230,6 +230,31 @@ def encode(
     for row in too_long:
         num_cut[row] = 1
     return encoded, num_cut
+
+
+def _encode_whole(tokenizer: Any, texts: Sequence[list[str]]) -> dict[str, list[list[int]]]:
+    """Token ids of the texts (or pairs), and segment ids if the tokenizer makes them.
+
+    Where the tokenizer is called as transformers' own class does, its library is asked for no more
+    than that: twice as fast, without offsets, masks and an object for each row.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    own, common = type(tokenizer), PreTrainedTokenizerFast
+    names = ("__call__", "_encode_plus", "_switch_to_input_mode")
+    if not issubclass(own, common) or any(
+        getattr(own, name, None) is not getattr(common, name, None) for name in names
+    ):
+        return dict(tokenizer(*texts, add_special_tokens=True, verbose=False))
+    if not texts[0]:
+        return {"input_ids": []}
+    tokenizer(*(column[:1] for column in texts), add_special_tokens=True, verbose=False)
+    rows = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
+    encodings = tokenizer.backend_tokenizer.encode_batch_fast(rows, add_special_tokens=True)
+    encoded = {"input_ids": [one.ids for one in encodings]}
+    if "token_type_ids" in tokenizer.model_input_names:
+        encoded["token_type_ids"] = [one.type_ids for one in encodings]
+    return encoded
 
 
 @map_over_dataset
