@@ -1,17 +1,26 @@
-"""What a cache folder says of its own files, so that damaged ones are found when it is opened."""
+"""What a cache folder says of its own files, so that damaged ones are found when it is opened.
+
+A large file is read whole once a week and start of the machine, and whenever it was written since:
+reading 100 GB takes every process minutes.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import json
+import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ke_t5.files import write_atomically
 from ke_t5.pipe.code import Stamp, stamp_of
 
 INFO_FILE = "info.json"
 FILES, CHECKSUM = "files", "checksum"
+LARGE, SECONDS_KNOWN = 256 << 20, 7 * 24 * 3600
 
 
 class Damaged(Exception):
@@ -47,14 +56,62 @@ def read_info(folder: Path, *, name: str = INFO_FILE) -> dict[str, Any]:
         return info
     if info.pop(CHECKSUM, None) != _of_json(info):
         raise Damaged(f"{name} is damaged")
+    known = _Known(folder, name)
     for path, checksum in info.pop(FILES).items():
         try:
-            found = _checksum(folder / path, stamp_of(folder / path))
+            stamp = stamp_of(folder / path)
+            if known.has(path, stamp, checksum):
+                continue
+            found = _checksum(folder / path, stamp)
         except FileNotFoundError:
             raise Damaged(f"{path} is missing") from None
         if found != checksum:
             raise Damaged(f"{path} is damaged")
+        known.add(path, stamp, checksum)
+    known.write()
     return info
+
+
+class _Known:
+    """The large files of a folder that this machine has read and found whole, in a file beside it.
+
+    A file is known by its stamp, which changes whenever it is written, and for a week.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        machine = f"{socket.gethostname()[:40]}-{_start_of_machine()}"
+        self._file = folder.with_name(f"{folder.name}.read-{machine}.{name}")
+        self._files: dict[str, Any] = {}
+        self._is_new = False
+        with suppress(OSError, ValueError, TypeError):
+            self._files = dict(json.loads(self._file.read_bytes()))
+
+    def has(self, path: str, stamp: Stamp, checksum: str) -> bool:
+        """Whether the file is known to have that checksum."""
+        entry = self._files.get(path)
+        if not isinstance(entry, list) or entry[:-1] != [*stamp, checksum]:
+            return False
+        return 0 <= time.time() - entry[-1] < SECONDS_KNOWN
+
+    def add(self, path: str, stamp: Stamp, checksum: str) -> None:
+        """Remembers the file if it is large."""
+        if stamp[2] >= LARGE:
+            self._files[path] = [*stamp, checksum, int(time.time())]
+            self._is_new = True
+
+    def write(self) -> None:
+        """Writes what is new, if that can be written."""
+        if self._is_new:
+            with suppress(OSError):
+                write_atomically(self._file, json.dumps(self._files))
+
+
+@functools.cache
+def _start_of_machine() -> str:
+    """What is another after each start of the machine; "" if it does not say."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    return ""
 
 
 def fault_of(folder: Path, *, name: str = INFO_FILE) -> str | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
 from ke_t5.pipe import Examples, Task
+from ke_t5.pipe.cache import build_once, make_key, package_version
+from ke_t5.pipe.code import hash_code
+from ke_t5.pipe.column_files import open_array
 
 _NUM_AT_A_TIME = 20_000
 # An odd number, so that multiplying by it loses nothing: text and label as one number.
@@ -34,6 +39,60 @@ class Overlap:
     num_exact: int
     num_copied: int
     num_relabelled: int
+
+
+@dataclass(frozen=True)
+class RowHashes:
+    """The hashes of a split's rows, worked out once.
+
+    Attributes:
+        rows: see `row_hashes`; `unique`: the same, sorted, each once.
+        key: of what they depend on; "" if they are not stored.
+    """
+
+    rows: np.ndarray
+    unique: np.ndarray
+    key: str = ""
+
+
+def stored_row_hashes(task: Task, examples: Examples, cache: Path) -> RowHashes:
+    """The hashes of these rows, from files below `cache` if they are a whole split."""
+    key = "" if examples.counts is None else _key(task, examples)
+    if not key:
+        hashes = row_hashes(task, examples)
+        return RowHashes(hashes, np.unique(hashes, axis=0))
+
+    def build(temporary: Path) -> dict[str, int]:
+        hashes = row_hashes(task, examples)
+        np.save(temporary / "rows.npy", hashes)
+        np.save(temporary / "unique.npy", np.unique(hashes, axis=0))
+        return {"rows": len(hashes)}
+
+    folder = cache / "row_hashes" / key
+    build_once(folder, build)
+    return RowHashes(open_array(folder / "rows.npy"), open_array(folder / "unique.npy"), key)
+
+
+def _key(task: Task, examples: Examples) -> str:
+    own = hash_code([Path(__file__)])
+    names = [name for name in examples.dataset.column_names if examples.has_column(name)]
+    content = [examples.key, examples.content_hash(), names]
+    try:
+        return make_key([package_version(), own, content, task.inputs, dict(task.keep)])
+    except ValueError:  # `inputs` is nothing that can be recognized
+        return ""
+
+
+def stored_overlap(rows: RowHashes, others: RowHashes, cache: Path) -> Overlap:
+    """See `overlap`; worked out once if both are stored."""
+    if not (rows.key and others.key):
+        return overlap(rows.rows, others.unique)
+
+    def build(_: Path) -> dict[str, int]:
+        return dataclasses.asdict(overlap(rows.rows, others.unique))
+
+    key = make_key([rows.key, others.key, hash_code([Path(__file__)])])
+    return Overlap(**build_once(cache / "overlaps" / key, build))
 
 
 def row_hashes(task: Task, examples: Examples) -> np.ndarray:

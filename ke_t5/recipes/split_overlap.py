@@ -12,7 +12,7 @@ from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import launched_rank
 from ke_t5.errors import UserError
 from ke_t5.pipe.splits import num_common
-from ke_t5.recipes.row_hashes import overlap, row_hashes
+from ke_t5.recipes.row_hashes import RowHashes, stored_overlap, stored_row_hashes
 from ke_t5.recipes.task_splits import TaskSplit, part_name
 
 logger = logging.getLogger(__name__)
@@ -29,14 +29,18 @@ def warn_of_shared_rows(config: RunConfig, trained_on: str, part: TaskSplit) -> 
     return num_rows
 
 
-def warn_of_shared_texts(part: TaskSplit, trained: np.ndarray, *, num_reported: int = 0) -> None:
+def warn_of_shared_texts(
+    config: RunConfig, part: TaskSplit, trained: RowHashes, *, num_reported: int = 0
+) -> None:
     """Warns if rows of a part have the text of rows that were trained on, in any file.
 
     Args:
-        trained: the hashes of these (see `row_hashes`).
+        trained: the hashes of these.
         num_reported: rows that have been reported already, as the very same ones.
     """
-    result = overlap(row_hashes(part.task, part.examples), trained)
+    cache = config.data.folders.cache
+    own = stored_row_hashes(part.task, part.examples, cache)
+    result = stored_overlap(own, trained, cache)
     if result.num_folded > num_reported:
         logger.warning(
             "%d of %d rows of %s have the same text as a training row (%d verbatim, %d text and "
@@ -55,9 +59,9 @@ def warn_of_validated_rows(
     for one, other in zip(train, valid, strict=True):
         num_reported = warn_of_shared_rows(config, one.split, other)
         if launched_rank() == 0:
-            trained = row_hashes(one.task, one.examples)
-            hashes[one.task.name] = trained
-            warn_of_shared_texts(other, trained, num_reported=num_reported)
+            trained = stored_row_hashes(one.task, one.examples, config.data.folders.cache)
+            hashes[one.task.name] = trained.unique
+            warn_of_shared_texts(config, other, trained, num_reported=num_reported)
     return hashes
 
 
@@ -78,4 +82,5 @@ def warn_of_tested_rows(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
         file = config.run.trained_rows(part.task.name)
         if launched_rank() == 0 and file.is_file():
             hashes = config.run.read_trained_rows(part.task.name)
-            warn_of_shared_texts(part, hashes, num_reported=num_reported)
+            trained = RowHashes(hashes, hashes)
+            warn_of_shared_texts(config, part, trained, num_reported=num_reported)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
 
 import gin
+import numpy as np
 import pytest
 from support.helpers import folders, task_on
 from support.recipe_runs import test, train
 from support.releases import put
 
 from ke_t5.pipe import IGNORED, map_over_dataset, tokenize
-from ke_t5.recipes.row_hashes import Overlap, overlap, row_hashes
+from ke_t5.recipes import row_hashes as hashing
+from ke_t5.recipes.row_hashes import (
+    Overlap,
+    overlap,
+    row_hashes,
+    stored_overlap,
+    stored_row_hashes,
+)
 from ke_t5.sample import sample_model_dir
 
 WORDS = ("--task", "klue_tc", "--sample", "--batch_size", "16")
@@ -84,9 +93,31 @@ def test_same_texts_are_counted_verbatim_folded_and_with_another_label(tmp_path)
     assert overlap(row_hashes(*scored), trained[:0]) == Overlap(7, 0, 0, 0, 0)
 
 
-def test_decomposed_texts_are_the_same_and_tasks_without_text_compare_tokens(tmp_path):
-    import dataclasses
+def test_hashes_and_overlaps_of_whole_splits_are_worked_out_once(tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    parts = [part([("하나", 0), ("둘", 1), ("둘", 1)], tmp_path), part([("둘", 0)], tmp_path)]
+    first, second = (stored_row_hashes(*one, cache) for one in parts)
+    assert first.rows.tolist() == row_hashes(*parts[0]).tolist() and len(first.unique) == 2
+    expected = overlap(second.rows, first.rows)
+    assert stored_overlap(second, first, cache) == expected == Overlap(1, 1, 1, 0, 1)
+    task, examples = parts[0]
+    for other in (
+        dataclasses.replace(task, inputs=lambda example: example["text"] + "."),
+        dataclasses.replace(task, keep={}, inputs=None),
+    ):
+        hashes = stored_row_hashes(other, examples, cache)
+        assert hashes.rows.tolist() == row_hashes(other, examples).tolist()
+        assert hashes.key not in ("", first.key)
+    some = examples.take(np.arange(2))
+    assert stored_row_hashes(task, some, cache).rows.tolist() == first.rows[:2].tolist()
+    monkeypatch.setattr(hashing, "row_hashes", None)
+    monkeypatch.setattr(hashing, "overlap", None)
+    again = [stored_row_hashes(*one, cache) for one in parts]
+    assert again[0].rows.tolist() == first.rows.tolist()
+    assert stored_overlap(again[1], again[0], cache) == expected
 
+
+def test_decomposed_texts_are_the_same_and_tasks_without_text_compare_tokens(tmp_path):
     nfd = unicodedata.normalize("NFD", "한글")
     one = row_hashes(*part([("한글", 0)], tmp_path))
     assert overlap(row_hashes(*part([(nfd, 0)], tmp_path)), one).num_folded == 1
