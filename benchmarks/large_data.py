@@ -125,7 +125,8 @@ def start(folder: Path) -> dict[str, Any]:
     num_common(HELD_IN, HELD_OUT, task.source, folders, task.rows)
     content = train.content_hash() + held.content_hash()
     train = train.labelled()
-    train.value_counts("input_ids"), held.length_facts("input_ids")
+    facts: dict[str, Any] = {"tokens": int(train.value_counts("input_ids").sum())}
+    facts["longest held out"] = held.length_facts("input_ids")[1]
     lengths = train.row_lengths("input_ids")
     plan = get_batches(lengths, batch_size=BATCH, num_parts=1, seed=0)
     num_steps = plan.num_steps(3)
@@ -138,8 +139,14 @@ def start(folder: Path) -> dict[str, Any]:
         train.batch(epoch[number])
     cpu = time.process_time() - cpu
     note()
-    facts = {"rows": len(train), "held out": len(held), "steps": num_steps, "content": content}
-    return {**facts, "ms a batch": 1000 * cpu / NUM_BATCHES, "at import": base, "stages": stages}
+    numbers = {"rows": len(train), "held out": len(held), "steps": num_steps, "content": content}
+    return {
+        **facts,
+        **numbers,
+        "ms a batch": 1000 * cpu / NUM_BATCHES,
+        "at import": base,
+        "stages": stages,
+    }
 
 
 def prepare(folder: Path, num_rows: int) -> None:
@@ -184,10 +191,10 @@ def main() -> None:
         return tell(json.dumps(start(Path(flags.folder))))
     with tempfile.TemporaryDirectory(prefix="large-data-") as name:
         command = [sys.executable, "-m", "benchmarks.large_data", "--folder", name, "--step"]
-        settings = {"env": {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}}
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         rows = ["--rows", str(flags.rows)]
-        subprocess.run([*command, "prepare", *rows], check=True, **settings)
-        ranks = [subprocess.Popen([*command, "start"], stdout=subprocess.PIPE, **settings)
+        subprocess.run([*command, "prepare", *rows], check=True, env=env)
+        ranks = [subprocess.Popen([*command, "start"], stdout=subprocess.PIPE, env=env)
                  for _ in range(flags.ranks)]  # fmt: skip
         show([json.loads(rank.communicate()[0]) for rank in ranks], Path(name))
 

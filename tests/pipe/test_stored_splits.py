@@ -79,7 +79,7 @@ def test_columns_are_mapped_and_narrow_but_read_as_ever(tmp_path):
     column = stored.columns["input_ids"]
     assert column.chunks[0].dtype == np.uint16 and column.dtype == np.int32
     for array in (column.chunks[0], column.offsets, stored.places, stored._own_ids):
-        assert not array.flags.owndata and not array.flags.writeable
+        assert array is not None and not array.flags.owndata and not array.flags.writeable
     assert stored.batch([0, 6])["input_ids"].dtype == np.int32
     expected = [np.array(row, np.int32).tobytes() for row in stored.dataset["input_ids"][:]]
     assert list(column.bytes_at(stored.places)) == expected
