@@ -179,19 +179,88 @@ def unpadded_attention(
         position_bias: [1, H, S, S], added to the scores by the tokens' numbers in their rows.
         sliding_window: tokens at that distance or further are not seen.
     """
-    blocks, sizes = unpadded.blocks, [block.tokens for block in unpadded.blocks]
+    sizes = [block.tokens for block in unpadded.blocks]
     whole = [states.squeeze(0).transpose(0, 1) for states in (query, key, value)]
     parts = [[one] if len(sizes) == 1 else one.split(sizes) for one in whole]
-    seen = []
-    for block, *states in zip(blocks, *parts, strict=True):
+    is_plain = position_bias is None and sliding_window is None
+    has_own = dropout > 0 and is_plain and _is_exact_on_cpu(query)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    seen: list[Any] = []
+    for block, *states in zip(unpadded.blocks, *parts, strict=True):
+        if has_own:
+            seen.append(_DroppedOut.apply(block, *states, dropout, scale))
+            continue
         query, key, value = (_rows_of(block, one) for one in states)
         mask = _mask_of(block, key, position_bias, sliding_window)
         values = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
+            query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale
         )
         values = values.transpose(1, 2).flatten(0, 1)
         seen.append(values if block.places is None else _Taken.apply(values, block.places))
     return (seen[0] if len(seen) == 1 else torch.cat(seen)).unsqueeze(0), None
+
+
+def _is_exact_on_cpu(states: Tensor) -> bool:
+    return states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64)
+
+
+class _DroppedOut(torch.autograd.Function):
+    """[tokens, H, D]: attention in a block with dropout, for which torch has no kernel on a CPU.
+
+    What torch does instead copies each tensor several times; this takes a tenth off a whole step.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, block: Block, query: Tensor, key: Tensor, value: Tensor, *numbers: Any
+    ) -> Tensor:
+        (dropout, scale), (rows, longest), (heads, _) = numbers, block.shape, query.shape[1:]
+        places = _places_by_head(block, heads, query.device)
+        query, key, value = (
+            _by_head(states, places, rows * heads, longest) for states in (query, key, value)
+        )
+        scores = query.new_empty(rows * heads, longest, longest)
+        scores.baddbmm_(query, key.mT, beta=0, alpha=scale)
+        if block.mask is not None:
+            scores.view(rows, heads, longest, longest).add_(block.mask)
+        shares = scores.softmax(-1)
+        kept = torch.empty_like(shares).bernoulli_(1 - dropout).div_(1 - dropout)
+        seen = shares * kept
+        ctx.save_for_backward(query, key, value, shares, kept, seen, places)
+        ctx.scale, ctx.heads = scale, heads
+        return _by_token(seen @ value, places, heads)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        query, key, value, shares, kept, seen, places = ctx.saved_tensors
+        gradient = _by_head(gradients[0], places, *query.shape[:2])
+        of_value = seen.mT @ gradient
+        of_shares = (gradient @ value.mT).mul_(kept).mul_(shares)
+        # The gradient of softmax: s * (g - sum(s * g)).
+        of_scores = of_shares.addcmul_(shares, of_shares.sum(-1, keepdim=True), value=-1)
+        of_scores.mul_(ctx.scale)
+        found = (of_scores @ key, of_scores.mT @ query, of_value)
+        return None, *(_by_token(one, places, ctx.heads) for one in found), None, None
+
+
+def _places_by_head(block: Block, heads: int, device: torch.device) -> Tensor:
+    """[tokens x H] places of a block's tokens in [rows, H, longest]."""
+    rows, longest = block.shape
+    places = torch.arange(rows * longest, device=device) if block.places is None else block.places
+    firsts = places + places.div(longest, rounding_mode="floor") * (longest * (heads - 1))
+    return (firsts[:, None] + torch.arange(heads, device=device) * longest).flatten()
+
+
+def _by_head(states: Tensor, places: Tensor, rows: int, longest: int) -> Tensor:
+    """[rows x H, longest, D] of [tokens, H, D]; zeros where there is no token."""
+    width = states.shape[-1]
+    spread = states.new_zeros(rows * longest, width)
+    return spread.index_copy_(0, places, states.reshape(-1, width)).view(rows, longest, width)
+
+
+def _by_token(states: Tensor, places: Tensor, heads: int) -> Tensor:
+    """[tokens, H, D] of [rows x H, longest, D]."""
+    return states.flatten(0, 1).index_select(0, places).unflatten(0, (-1, heads))
 
 
 def _rows_of(block: Block, states: Tensor) -> Tensor:

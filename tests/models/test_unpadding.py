@@ -206,6 +206,39 @@ def test_attention_in_bf16_is_near_that_in_float32():
     torch.testing.assert_close(found.float(), exact, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.usefixtures("cost_of_block")
+@pytest.mark.parametrize("lengths", [LENGTHS, (5, 5, 2, 2)])
+def test_attention_with_dropout_has_the_right_gradient(lengths):
+    torch.manual_seed(0)
+    mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    rows = unpadded_rows(mask, CPU)
+    states = torch.randn(3, 1, 2, sum(lengths), 3, dtype=torch.float64, requires_grad=True)
+
+    def attention(states, dropout):
+        torch.manual_seed(1)  # the same are dropped each time
+        return unpadded_attention(
+            torch.nn.Identity(), *states, None, unpadded=rows, dropout=dropout, scaling=0.7
+        )[0]
+
+    (kept,) = torch.autograd.grad(attention(states, 0.0).square().sum(), states)
+    (nearly,) = torch.autograd.grad(attention(states, 1e-12).square().sum(), states)
+    torch.testing.assert_close(attention(states, 1e-12), attention(states, 0.0))
+    torch.testing.assert_close(nearly, kept)
+    assert torch.autograd.gradcheck(lambda states: attention(states, 0.3), states, fast_mode=True)
+
+
+def test_dropout_leaves_out_its_share_of_the_attention():
+    rows = unpadded_rows(np.arange(60) < np.array([60] * 8 + [30])[:, None], CPU)
+    query = key = torch.zeros(1, 2, 510, 4)
+    value = torch.ones(1, 2, 510, 4)
+    seen, _ = unpadded_attention(
+        torch.nn.Identity(), query, key, value, None, unpadded=rows, dropout=0.25
+    )
+    # 60 shares of 1 / 60 each, of which a quarter is missing and the rest is scaled up.
+    assert float(seen.mean()) == pytest.approx(1, abs=0.02)
+    assert 0.05 < float(seen[0, :480].std()) < 0.1
+
+
 def distilbert():
     sizes = {"vocab_size": 40, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
     return transformers.DistilBertModel(transformers.DistilBertConfig(**sizes))
