@@ -27,6 +27,15 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
+Stamp = tuple[int, int, int, int]
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes whenever a file is written, also if its size and its time are set back."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_ctime_ns, stat.st_size, stat.st_mtime_ns
+
+
 def temporary_path(path: Path) -> Path:
     """The name under which this process makes what is to be called `path`."""
     return path.with_name(f"{path.name}.tmp-{os.getpid()}")

@@ -17,8 +17,8 @@ from types import CodeType
 from typing import Any
 
 from ke_t5.fault_points import fault_point
-from ke_t5.files import new_folder, remove_folder, remove_leftovers
-from ke_t5.pipe.code import Stamp, hash_code, reached_code, stamp_of
+from ke_t5.files import Stamp, new_folder, remove_folder, remove_leftovers, stamp_of
+from ke_t5.pipe.code import hash_code, reached_code
 from ke_t5.pipe.integrity import fault_of, read_info, write_info
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
-from ke_t5.files import write_atomically
+from ke_t5.files import Stamp, stamp_of, write_atomically
 
 PACKAGE = Path(__file__).resolve().parents[1]
 HASH_LENGTH = 32
@@ -27,9 +27,6 @@ _STANDARD = tuple(
     Path(folder).resolve()
     for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
 )
-
-
-Stamp = tuple[int, int, int, int]
 
 
 class Source(NamedTuple):
@@ -45,12 +42,6 @@ class Module(NamedTuple):
 
     file: Path | None
     folders: tuple[str, ...] = ()
-
-
-def stamp_of(path: Path) -> Stamp:
-    """What changes whenever a file is written, also if its size and its time are set back."""
-    stat = path.stat()
-    return stat.st_ino, stat.st_ctime_ns, stat.st_size, stat.st_mtime_ns
 
 
 def hash_code(files: Iterable[Path]) -> str:

@@ -15,8 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ke_t5.files import write_atomically
-from ke_t5.pipe.code import Stamp, stamp_of
+from ke_t5.files import Stamp, stamp_of, write_atomically
 
 INFO_FILE = "info.json"
 FILES, CHECKSUM = "files", "checksum"

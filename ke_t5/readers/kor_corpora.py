@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from ke_t5.errors import UserError
-from ke_t5.pipe.code import Stamp, stamp_of
+from ke_t5.files import Stamp, stamp_of
 from ke_t5.readers.release import (
     Hub,
     RawSplit,
