@@ -68,7 +68,7 @@ def hash_files(paths: Iterable[Path]) -> list[str]:
 AFTERWARDS = (
     "pipe.arguments", "pipe.batches", "pipe.evaluation", "pipe.generation", "pipe.lines",
     "pipe.lazy_order", "pipe.mixture", "pipe.model_outputs", "pipe.monitor", "pipe.prediction",
-    "pipe.workers", "task.metrics", "task.submission",
+    "pipe.workers", "task.listing", "task.metrics", "task.release_check", "task.submission",
 )  # fmt: skip
 
 
