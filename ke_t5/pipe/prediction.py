@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 
@@ -85,6 +85,7 @@ class GenerationSettings:
     model_fn: str
     model_kwargs: Mapping[str, Any]
     model_input_keys: tuple[str, ...] | None
+    threshold: str | None = None
 
 
 @configurable(module="ke_t5.pipe.evaluation", denylist=["task", "seed"])
@@ -99,6 +100,9 @@ class EvaluationHelper:
         model_input_keys: the batch's columns that it gets; default: those that it needs. Padding
             is always masked.
         seed: of sampling, if the arguments ask for it.
+        threshold: from which probability on a label of a multi-label task is predicted: by default
+            0.5; "tuned": one for all labels, "per_label": one for each, chosen on the validation
+            split after the training.
     """
 
     def __init__(
@@ -109,8 +113,12 @@ class EvaluationHelper:
         model_kwargs: Annotated[dict, arguments.check_generation_values] | None = None,
         model_input_keys: list | tuple | None = None,
         seed: int = 0,
+        threshold: Literal["tuned", "per_label"] | None = None,
     ) -> None:
-        self.task, self.seed = task, seed
+        self.task, self.seed, self.threshold = task, seed, threshold
+        if threshold is not None and task.problem_type != "multi_label_classification":
+            what = f"{task.name} is not a multi-label task of an encoder"
+            raise UserError(what, f"EvaluationHelper.threshold={threshold!r}", "leave it out")
         self.is_seq2seq = FORMS[task.form].generates
         self.model_fn = model_fn or ("generate" if self.is_seq2seq else "forward")
         own = dict(task.defaults.generate) if self.generates else {}
@@ -126,7 +134,8 @@ class EvaluationHelper:
         """The settings as given, else the task's own."""
         keys = self.model_input_keys
         keys = None if keys is None else tuple(keys)
-        return GenerationSettings(self.model_fn, MappingProxyType(self.model_kwargs), keys)
+        kwargs = MappingProxyType(self.model_kwargs)
+        return GenerationSettings(self.model_fn, kwargs, keys, self.threshold)
 
     @property
     def generates(self) -> bool:

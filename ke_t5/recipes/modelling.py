@@ -28,10 +28,11 @@ from ke_t5.models import build, export
 from ke_t5.models.lora import add_lora, has_lora, merge_lora
 from ke_t5.pipe import IGNORED, Examples, Mixture, Task
 from ke_t5.recipes.model_origin import load_class
-from ke_t5.recipes.task_record import task_record
+from ke_t5.recipes.task_record import task_record, thresholds_of
 from ke_t5.recipes.task_splits import helper_of
 from ke_t5.report.model_card import model_card
 from ke_t5.task.inputs import input_form
+from ke_t5.task.thresholds import with_thresholds
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.optimizer_config import build_optimizer
 from ke_t5.train.settings import recompute_activations
@@ -214,7 +215,9 @@ def export_best(
         merge_lora(module)
         best = best_of(read_progress(checkpoint))
         tokenizer, scores = get_vocabulary(), best["scores"] if best else {}
-        card = model_card(config, module, tokenizer, scores, settings)
+        cuts = {name: one["values"] for name, one in thresholds_of(config.run.model).items()}
+        told = dataclasses.replace(config, task=with_thresholds(config.task, cuts))
+        card = model_card(told, module, tokenizer, scores, settings)
         forms = {task.name: input_form(task, tokenizer) for task in config.task.members}
         module.config.task_specific_params = {
             name: {"input": form} for name, form in forms.items() if form is not None

@@ -3,8 +3,9 @@
 A line has `id`, `inputs`, `gold` and `prediction`, and `score` and `sequences` if the model gives
 them; `margin`, how much likelier than the second the first of several choices is; `gold_tokens`
 and `prediction_tokens`, the tags of tokens, if the tags are per character but a score is per token;
-`probabilities` of all classes if a score needs them. null means no answer (no label, or an answer
-that could not be parsed); numbers that are not finite are "NaN", "Infinity" or "-Infinity".
+`probabilities` of all classes if a score or the choice of a threshold needs them. null means no
+answer (no label, or an answer that could not be parsed); numbers that are not finite are "NaN",
+"Infinity" or "-Infinity".
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ def lines_of(task: Task, evaluated: Evaluated) -> Iterator[dict[str, Any]]:
 
 def wants_scores(task: Task) -> bool:
     """Whether a metric of the task needs what decoding gave as scores of each row."""
-    return any("scores" in inspect.signature(metric).parameters for metric in task.metric_fns)
+    is_cut = task.problem_type == "multi_label_classification"
+    return is_cut or any(
+        "scores" in inspect.signature(metric).parameters for metric in task.metric_fns
+    )
 
 
 def _named(value: Any) -> Any:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ke_t5.config.run_config import RunConfig
-from ke_t5.lookup.task_record import TaskRecord
+from ke_t5.files import new_folder
+from ke_t5.lookup.task_record import TaskRecord, read_record
 from ke_t5.own_data import own_data_of
 from ke_t5.pipe import Mixture, Task
+from ke_t5.pipe.splits import check_split
+from ke_t5.recipes import results
 from ke_t5.recipes.record import versions
-from ke_t5.seals import class_title
+from ke_t5.recipes.task_splits import TaskSplit
+from ke_t5.seals import MANIFEST, class_title, seal_folder
+from ke_t5.task.thresholds import is_usable, tuned_thresholds, with_thresholds
+
+logger = logging.getLogger(__name__)
 
 
 def task_record(config: RunConfig, model_class: type) -> TaskRecord:
     """The record of a run's task, with the lengths and the generation that are in force."""
-    members = {}
+    members: dict[str, dict[str, Any]] = {}
+    known = thresholds_of(config.run.model)
     for task in config.task.members:
         generation = config.generation[task.name]
         members[task.name] = {
@@ -22,6 +35,8 @@ def task_record(config: RunConfig, model_class: type) -> TaskRecord:
             # Not `asdict`, which cannot copy a read-only mapping.
             "generation": {**vars(generation), "model_kwargs": dict(generation.model_kwargs)},
         }
+        if task.name in known:
+            members[task.name]["thresholds"] = known[task.name]
     return TaskRecord(
         config.task.name,
         config.task.form,
@@ -31,6 +46,67 @@ def task_record(config: RunConfig, model_class: type) -> TaskRecord:
         modules=tuple(config.flags.get("module_import") or ()),
         versions=versions(),
     )
+
+
+def thresholds_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Task -> {"split": on which they were tuned, "values": label -> threshold} of a folder."""
+    record = read_record(folder)
+    members = record.members if record else {}
+    found = {name: member.get("thresholds") for name, member in members.items()}
+    return {name: one for name, one in found.items() if isinstance(one, dict)}
+
+
+def keep_thresholds(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
+    """Tunes the thresholds that gin asks for on the predictions of the best checkpoint, which are
+    in the run's folder, and writes them into the run's `model/`.
+
+    Args:
+        parts: those that were validated.
+    """
+    tuned: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        how, folder = config.generation[part.task.name].threshold, config.run.evaluation(part.name)
+        if how is None or not (folder / results.SCORES).exists():
+            continue
+        evaluated = results.read_evaluation(folder)
+        if len(evaluated.row_scores) != len(evaluated.predictions):
+            logger.warning("%s has no probabilities: no threshold is tuned", folder)
+            continue
+        values = tuned_thresholds(part.task, evaluated, per_label=how == "per_label")
+        tuned[part.task.name] = {"split": part.split, "values": values}
+        shown = ", ".join(f"{value:.2f}" for value in dict.fromkeys(values.values()))
+        logger.info("%s: thresholds tuned on %s: %s", part.task.name, part.split, shown)
+    record = read_record(config.run.model)
+    if not tuned or record is None:
+        return
+    members = {
+        name: {**member, "thresholds": tuned[name]} if name in tuned else member
+        for name, member in record.members.items()
+    }
+    with new_folder(config.run.model, is_durable=True) as folder:
+        for file in config.run.model.iterdir():
+            if file.name != MANIFEST:
+                shutil.copy(file, folder)
+        dataclasses.replace(record, members=members).write(folder)
+        seal_folder(folder, model_class=record.model_class)
+
+
+def cut_as_tuned(config: RunConfig) -> RunConfig:
+    """The configuration whose tasks predict with the tuned thresholds of the model's folder; not
+    on the split on which they were tuned."""
+    used: dict[str, Any] = {}
+    found = thresholds_of(Path(config.origin.folder))
+    for task, split in zip(config.task.members, config.splits.test, strict=True):
+        one = found.get(task.name)
+        if one is None or not is_usable(task, one.get("values")):
+            continue
+        if {*check_split(split)} & {*check_split(str(one.get("split")))}:
+            logger.info("%s: threshold 0.5, the tuned one was chosen on this split", split)
+            continue
+        used[task.name] = one["values"]
+        shown = ", ".join(f"{value:.2f}" for value in dict.fromkeys(one["values"].values()))
+        logger.info("%s: thresholds tuned on %s: %s", task.name, one["split"], shown)
+    return dataclasses.replace(config, task=with_thresholds(config.task, used)) if used else config
 
 
 def recorded_own_data(task: Task | Mixture) -> dict[str, Any] | None:

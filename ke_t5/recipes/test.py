@@ -39,6 +39,7 @@ from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.run_locks import held_locks
 from ke_t5.recipes.split_overlap import warn_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
+from ke_t5.recipes.task_record import cut_as_tuned
 from ke_t5.recipes.task_splits import (
     Evaluation,
     TaskSplit,
@@ -77,6 +78,7 @@ def main(flags: Namespace) -> None:
     check_rows(config, "test")
     check_lengths(config)
     check_model(config)
+    config = cut_as_tuned(config)
     parts = load_splits(config, "test")
     warn_of_tested_rows(config, parts)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line

@@ -36,7 +36,7 @@ from ke_t5.recipes.record import recorded, training_facts
 from ke_t5.recipes.run_locks import check_unused, held_locks
 from ke_t5.recipes.sharing import check_sharing, push_export
 from ke_t5.recipes.summary import print_summary, report_start
-from ke_t5.recipes.task_record import task_record
+from ke_t5.recipes.task_record import keep_thresholds, task_record
 from ke_t5.recipes.task_splits import (
     Evaluation,
     TaskSplit,
@@ -94,6 +94,8 @@ def main(flags: Namespace) -> None:
         facts = training_facts(config, state, ranks, plan=plan, steps=steps)
         with recorded(config, state, ranks, facts=facts, started=started):
             fit_model(config, trainer, data.train, plan)
+        if ranks.is_main:
+            keep_thresholds(config, data.valid)
         if config.hf_path:
             with heartbeat.phase("exporting"):
                 export_best(config, state.module, ranks, settings=trainer.checkpointer.settings)

@@ -173,8 +173,16 @@ def _usage(task: Task | Mixture, example: Any) -> str:
     options = "".join(
         f", {name}={value!r}" for name, value in task.members[0].defaults.generate.items()
     )
-    code = code.replace("{options}", options)
+    code = code.replace("{options}", options).replace("{threshold}", _threshold(task.members[0]))
     return "" if example is None else code.replace("{example}", repr(example))
+
+
+def _threshold(task: Task) -> str:
+    """From which score on a label is predicted, as an expression of `label`."""
+    cuts = getattr(task.decode, "keywords", {}).get("thresholds")
+    if cuts is None or len(set(cuts)) == 1:
+        return str(cuts[0] if cuts else 0.5)
+    return f'{dict(zip(task.labels or (), cuts, strict=True))}[label["label"]]'
 
 
 def _table(facts: CardFacts, settings: Mapping[str, Any]) -> str:

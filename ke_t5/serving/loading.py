@@ -30,6 +30,7 @@ from ke_t5.pipe.mixture import MixtureRegistry
 from ke_t5.pipe.task import TaskRegistry
 from ke_t5.seals import check_folder
 from ke_t5.serving.predictor import VOCABULARY, Predictor
+from ke_t5.task.thresholds import task_with_thresholds
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.settings import get_fit_settings
 
@@ -97,6 +98,9 @@ def load_predictor(
     model = _load_weights(_built(found, known, name), found, resume)
     nn.Module.to(model, target)  # transformers types its own `to` for 8-bit models only
     settings = _settings_of(found, known)
+    tuned = settings.get("thresholds")
+    if isinstance(tuned, dict):
+        known = task_with_thresholds(known, tuned.get("values"))
     helper = EvaluationHelper(known, seed=SEED, **_generation(known, settings.get("generation")))
     if helper.is_teacher_forced:
         helper = EvaluationHelper(known, seed=SEED, model_fn="generate")

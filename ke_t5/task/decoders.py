@@ -55,12 +55,21 @@ def name_from_id(label: int, *, labels: Labels) -> str | None:
 
 
 def decode_label_set(
-    outputs: RowOutputs, examples: Examples, *, labels: Labels
+    outputs: RowOutputs,
+    examples: Examples,
+    *,
+    labels: Labels,
+    thresholds: Sequence[float] | None = None,
 ) -> tuple[list[str], list[float]]:
-    """The names of the labels that are likelier than not, and the probability of each label."""
+    """The names of the labels that are likelier than not, or than their thresholds, and the
+    probability of each label."""
     logits = outputs[0]["logits"]
-    names = [name for name, logit in zip(labels.names, logits, strict=True) if logit >= 0]
-    return names, [_sigmoid(logit) for logit in logits]
+    found = [_sigmoid(logit) for logit in logits]
+    if thresholds is None:
+        is_likely = [logit >= 0 for logit in logits]
+    else:
+        is_likely = [x >= cut for x, cut in zip(found, thresholds, strict=True)]
+    return [name for name, marked in zip(labels.names, is_likely, strict=True) if marked], found
 
 
 def _sigmoid(logit: float) -> float:

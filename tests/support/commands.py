@@ -13,7 +13,7 @@ from ke_t5.config.flags import TEST, TRAIN, parse_test, parse_train
 from ke_t5.lookup.loader import check_form, check_model_name, default_model_name, load_model
 from ke_t5.own_data import register_kinds
 from ke_t5.pipe import get_task
-from ke_t5.programs import COMMAND_NAMES, ENTRY_POINTS, ONE_COMMAND
+from ke_t5.programs import COMMAND_NAMES, ENTRY_POINTS, ONE_COMMAND, SUITES
 
 ONE_COMMANDS = {
     f"{ONE_COMMAND} {command.name}": importlib.import_module(command.module).parser().parse_args
@@ -91,7 +91,8 @@ def _command(words: list[str]) -> Command:
 def check_names(flags: Namespace) -> None:
     """Raises UserError where the task or the model is unknown, or they do not fit each other."""
     register_kinds()
-    forms = get_task(flags.task).forms
-    name = flags.model_name or default_model_name(forms[0])
-    check_model_name(name)
-    check_form(load_model(name), *forms)
+    for task in SUITES.get(flags.task, (flags.task,)):
+        forms = get_task(task).forms
+        name = flags.model_name or default_model_name(forms[0])
+        check_model_name(name)
+        check_form(load_model(name), *forms)
