@@ -18,6 +18,7 @@ order of the test set; the server that read them is not public, so none is check
 | klue_dst | a JSON list of {"guid", "pred": ["domain-slot-value", ...]}, one per user turn |
 | nikluge_... | the test's own objects, a line each, with their output filled in (`contest.py`) |
 | klue_tc | the class id. No copy of this program was found: written by analogy with klue_nli |
+| kobest_*, kmhas, kote | the labels as the release's own column has them, several between commas |
 
 Ids are the positions in the official baseline's own label lists, which are not those of the hub.
 A prediction of None (unparsable) is written as what is never right: -1, or an empty answer.
@@ -33,7 +34,16 @@ from typing import Any
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.task import contest
-from ke_t5.task.labels import KLUE_DP, KLUE_RE, iob2
+from ke_t5.task.labels import (
+    KLUE_DP,
+    KLUE_RE,
+    KMHAS,
+    KOBEST_SENTIMENT,
+    KOBEST_TRUTH,
+    KOTE,
+    Labels,
+    iob2,
+)
 
 # KLUE-baseline 8a03c94: data/ynat.py, klue_nli.py, klue_ner.py.
 TC_ORDER = ("정치", "경제", "사회", "생활문화", "세계", "IT과학", "스포츠")
@@ -99,6 +109,20 @@ def _answers(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines
     return [json.dumps(answers, ensure_ascii=False, indent=4)]
 
 
+def _labels_of_release(labels: Labels) -> Callable[..., Lines]:
+    """As the label column of the release: no board takes these, but whoever has the file can join
+    them line by line."""
+    keys = {None: str(UNREAD), **dict(zip(labels.names, labels.keys or labels.names, strict=True))}
+
+    def lines(guids: Sequence[str], predictions: Sequence, scores: object) -> Lines:
+        return [
+            ",".join(keys[name] for name in one) if isinstance(one, list | tuple) else keys[one]
+            for one in predictions
+        ]
+
+    return lines
+
+
 def _states(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines:
     turns = [
         {"guid": guid, "pred": list(state or ())}
@@ -118,6 +142,13 @@ FORMATS: Mapping[str, Callable[..., Lines]] = {
     "klue_dst": _states,
     "korquad": _answers,
     "korquad2": _answers,
+    "kobest_boolq": _labels_of_release(KOBEST_TRUTH),
+    "kobest_wic": _labels_of_release(KOBEST_TRUTH),
+    "kobest_sentineg": _labels_of_release(KOBEST_SENTIMENT),
+    "kobest_copa": _labels_of_release(Labels(("1", "2"))),
+    "kobest_hellaswag": _labels_of_release(Labels(tuple("1234"), keys=tuple("0123"))),
+    "kmhas": _labels_of_release(KMHAS),
+    "kote": _labels_of_release(KOTE),
     **contest.FORMATS,
 }
 
@@ -133,7 +164,8 @@ def format_of(task: str) -> str:
     """
     names = [name for name in FORMATS if task == name or task.startswith(f"{name}_")]
     if not names or task == "klue_sts_binary":
-        fix = f"omit it; formats exist for {', '.join(FORMATS)}"
+        families = dict.fromkeys(name.partition("_")[0] for name in FORMATS)
+        fix = f"omit it; formats exist for tasks of {', '.join(families)}"
         raise UserError(f"{task} has no submission format", "--submission", fix)
     name = max(names, key=len)
     if name == "klue_re" and task.endswith("_gen"):

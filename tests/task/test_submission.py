@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import get_task
 from ke_t5.recipes.submissions import submission_form
@@ -16,6 +17,10 @@ from ke_t5.task.submission import format_of, write_submission
     [
         ("klue_tc", ["정치", "스포츠", None], "0\n6\n-1\n"),
         ("klue_nli", ["entailment", "contradiction", "neutral"], "0\n1\n2\n"),
+        ("kobest_hellaswag", ["1", "4", None], "0\n3\n-1\n"),
+        ("kobest_copa", ["2", "1", None], "2\n1\n-1\n"),
+        ("kobest_wic", ["True", "False", None], "1\n0\n-1\n"),
+        ("kmhas", [["출신차별", "해당사항없음"], [], None], "0,8\n\n-1\n"),
         ("klue_sts", [3.5, 0, None], "3.5\n0.0\n-1.0\n"),
         ("klue_ner", [["B-PS", "I-PS", "O"], ["B-TI"], None], "12,0,1,12,12\n12,8,12\n12,12\n"),
         (
