@@ -67,7 +67,8 @@ def launch(name, machines, folder, cache):
         "ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run", "--nnodes=2",
         "--nproc_per_node=1", "--rdzv_backend=c10d", "--rdzv_endpoint=10.77.0.1:29500",
         f"--rdzv_conf=is_host={int(is_host)}", f"--local_addr={machines[name]}",
-        "--max-restarts=3", "train_ddp.py", *WORDS, "--output_dir", str(folder / "output"),
+        "--rdzv_id=one", "--max-restarts=3", "train_ddp.py", *WORDS,
+        "--output_dir", str(folder / "output"),
         "--hf_cache_dir", str(cache),
     ]  # fmt: skip
     variables = {"GLOO_SOCKET_IFNAME": f"v{name}", "OMP_NUM_THREADS": "1"}
