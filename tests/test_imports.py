@@ -30,7 +30,7 @@ LINES = (
     "pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
     "pipe.masks pipe.module_state pipe.logits train train.settings checkpoint.serialization "
-    "checkpoint.settings checkpoint.writer train.loggers train.guard "
+    "checkpoint.settings checkpoint.writer train.loggers train.guard train.adafactor "
     "task.metrics.statistics",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "

@@ -16,9 +16,9 @@ from ke_t5.sharding import local
 class NonFiniteGuard:
     """Keeps a loss or gradient that is not finite from the weights.
 
-    As a rule the run ends before the update. With a fused Adam or AdamW on a GPU no step waits for
-    the host: the update is skipped where it is computed, and the run ends when `check` is called,
-    or at the latest after 100 steps.
+    As a rule the run ends before the update. With a fused Adam or AdamW, or our Adafactor, on a GPU
+    no step waits for the host: the update is skipped where it is computed, and the run ends when
+    `check` is called, or at the latest after 100 steps.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -29,6 +29,8 @@ class NonFiniteGuard:
     def skips_on_device(self) -> bool:
         """Whether the optimizer skips an update by itself; the state that it was saved with, which
         is loaded after the guard is made, has a say in that."""
+        if getattr(self.optimizer, "is_fused", False):  # our Adafactor
+            return True
         groups = self.optimizer.param_groups
         # torch's other fused optimizers count a skipped update, or begin with a momentum of noise.
         return (
