@@ -29,8 +29,10 @@ LINES = (
     "models.configs models.heads models.unpadded_rows "
     "pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
-    "pipe.masks pipe.module_state pipe.logits train train.settings checkpoint.serialization "
+    "pipe.masks pipe.eager pipe.module_state pipe.logits train train.settings "
+    "checkpoint.serialization "
     "checkpoint.settings checkpoint.writer train.loggers train.guard train.adafactor "
+    "train.compilation "
     "task.metrics.statistics",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "

@@ -19,6 +19,7 @@ from ke_t5 import heartbeat
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.forms import FORMS
 from ke_t5.pipe.batches import evaluation_batches
+from ke_t5.pipe.eager import eager
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
 from ke_t5.pipe.lines import Line
@@ -102,7 +103,7 @@ def evaluate(
         return found, None if loss is None else float(loss), count
 
     with (
-        ranks.evaluation_threads() as num_workers, being_evaluated(model),
+        ranks.evaluation_threads() as num_workers, being_evaluated(model), eager(model),
         watched_logits(model) as are_numbers,
         closing(
             computed(

@@ -7,12 +7,14 @@ and the host waits until all work before is done. The host has made the mask, an
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
+if TYPE_CHECKING:
+    import torch
+
+    from ke_t5.pipe.model_outputs import Arrays
 
 MASK = "attention_mask"
 # Whose models pass the mask on as they get it.
@@ -27,9 +29,7 @@ class _Known:
 
 
 @contextmanager
-def known_mask(
-    model: torch.nn.Module, columns: Mapping[str, np.ndarray], device: torch.device
-) -> Iterator[None]:
+def known_mask(model: torch.nn.Module, columns: Arrays, device: torch.device) -> Iterator[None]:
     """A context for a forward pass with these columns in which no attention asks a GPU whether
     `attention_mask` is all ones: it is left out if it is, else it is always made."""
     mask = columns.get(MASK)

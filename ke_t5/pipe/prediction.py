@@ -22,6 +22,7 @@ from ke_t5.pipe import arguments, generation
 from ke_t5.pipe.arguments import KWARGS, class_of
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import find_loss
+from ke_t5.pipe.masks import known_mask
 from ke_t5.pipe.model_outputs import REDUCERS, Arrays, RowOutput, likeliest_tokens
 from ke_t5.pipe.task import Task
 
@@ -264,7 +265,8 @@ class EvaluationHelper:
         fault_point("evaluate.before_batch")
         # Hooks see a call of the model, not one of its `forward`.
         method = model if is_forward else getattr(model, self.model_fn)
-        output = method(**inputs, **self.model_kwargs)
+        with known_mask(model, batch, tensors["input_ids"].device):
+            output = method(**inputs, **self.model_kwargs)
         loss = find_loss(output) if wants_loss and is_forward else None
         return self._outputs(output, batch), loss
 

@@ -99,8 +99,6 @@ def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
         recompute_activations(model)
     if not (config.is_sharded and ranks.size > 1):  # else each layer goes there in shards
         nn.Module.to(model, ranks.device)  # transformers types its own `to` for 8-bit models only
-    if config.fit.compile:
-        model.compile(dynamic=True)
     return model
 
 

@@ -138,6 +138,7 @@ def build_state(
         with_optimizer,
     )
     from ke_t5.recipes.padding import choose_padding
+    from ke_t5.train.compilation import compile_layers
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
     module = build_model(config, ranks)
@@ -248,6 +249,7 @@ def restore_run(
 def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:
     """Fits the model; logs, validates and saves on the way and at the end."""
     from ke_t5.checkpoint.serialization import keep_state
+    from ke_t5.train.compilation import report_first_step
     from ke_t5.train.loop import epoch_of, fit
 
     try:
@@ -266,6 +268,8 @@ def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchP
                 num_steps=trainer.timetable.num_steps,
                 workers=config.loop.workers,
             )
+            if config.fit.compile:
+                updates = report_first_step(updates)
             with heartbeat.phase("training"):
                 trainer.train(updates)
         trainer.finish()

@@ -1,0 +1,28 @@
+"""Predictions are not compiled: scores do not depend on `fit.compile`, and generation, each step of
+which has another length, would be translated without end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Whether torch compiles the model, or a part of it."""
+    return any(getattr(one, "_compiled_call_impl", None) is not None for one in model.modules())
+
+
+@contextmanager
+def eager(model: torch.nn.Module) -> Iterator[None]:
+    """A context in which the model runs as it is written."""
+    if not is_compiled(model):  # the import of the compiler takes a second
+        yield
+        return
+    import torch
+
+    with torch.compiler.set_stance("force_eager"):
+        yield
