@@ -160,6 +160,8 @@ def build_state(
         lr_multiplier=get_scheduler(config.schedule.in_force, num_steps, config.schedule.settings),
         unpadding=unpadding,
     )
+    if config.fit.compile:  # the layers, now that they are wrapped
+        compile_layers(module)
     return config, state, plan
 
 
