@@ -20,7 +20,7 @@ from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.column_files import save_array, write_columns
 from ke_t5.pipe.features import Feature, check_batch, feature_key
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
-from ke_t5.pipe.rows import ROW_ID, Rows, arrow_features
+from ke_t5.pipe.rows import ROW_ID, Rows, arrow_features, open_table
 from ke_t5.registry import check_plain
 
 if TYPE_CHECKING:
@@ -96,7 +96,6 @@ def prepare(preparation: Preparation, rows: Rows, folders: Folders) -> Prepared 
     Raises:
         UserError: an example breaks what the task's features promise.
     """
-    import datasets
 
     key = preparation.key(rows)
     check_plain(preparation.split, "split")
@@ -121,7 +120,7 @@ def prepare(preparation: Preparation, rows: Rows, folders: Folders) -> Prepared 
     info = build_once(folder, build)
     if info["examples"] == 0:
         return None
-    return Prepared(datasets.Dataset.from_file(str(folder / DATA_FILE)), key, folder, info)
+    return Prepared(open_table(folder / DATA_FILE), key, folder, info)
 
 
 def prepare_rows(preparation: Preparation, rows: Sequence[Mapping[str, Any]]) -> datasets.Dataset:

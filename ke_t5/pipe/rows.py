@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ke_t5.composition import MARKS, compose_row
 from ke_t5.pipe.cache import DATA_FILE, build_once, make_key
+from ke_t5.pipe.code import Stamp, stamp_of
 
 if TYPE_CHECKING:
     import datasets
@@ -125,6 +126,19 @@ def _store_table(folder: Path, table: datasets.Dataset) -> None:
         writer.finalize()
 
 
+def open_table(file: Path) -> datasets.Dataset:
+    """The data set in an Arrow file; one that was just opened is not opened again, as the index of
+    its blocks takes memory: 10 MB for 10,000 of them."""
+    return _open_table(file, stamp_of(file))
+
+
+@functools.lru_cache(maxsize=4)
+def _open_table(file: Path, _stamp: Stamp) -> datasets.Dataset:
+    import datasets
+
+    return datasets.Dataset.from_file(str(file))
+
+
 def _opened(
     folder: Path, info: Mapping[str, Any], columns: Sequence[str], *, title: str = ""
 ) -> Rows:
@@ -133,7 +147,7 @@ def _opened(
 
     report_composed(title or info["origin"], info.get("composed", 0), info["rows"])
     if info["rows"]:
-        dataset = datasets.Dataset.from_file(str(folder / DATA_FILE))
+        dataset = open_table(folder / DATA_FILE)
     else:
         dataset = datasets.Dataset.from_dict({name: [] for name in columns})
     return Rows(dataset, folder.name, info["origin"])

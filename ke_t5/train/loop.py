@@ -145,8 +145,8 @@ def computes_the_same(
     unpadding: Unpadding, module: torch.nn.Module, examples: Examples, device: torch.device
 ) -> bool:
     """Whether a few examples of different lengths have the same loss without padding."""
-    candidates = np.flatnonzero(examples.counted("labels")[:1000] > 0)
-    by_length = candidates[np.argsort(examples.lengths("input_ids")[candidates], kind="stable")]
+    candidates = np.flatnonzero(examples.row_counts()[:1000] > 0)
+    by_length = candidates[np.argsort(examples.row_lengths("input_ids")[candidates], kind="stable")]
     places = np.linspace(0, len(by_length) - 1, 4).astype(int)
     columns = examples.batch(by_length[places])
     losses = []
