@@ -21,7 +21,7 @@ LINES = (
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
     "sharding forms lookup.families pipe.lazy_order pipe.lines checkpoint.names",
     "pipe.code",
-    "config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
+    "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest "
     "faults launchers stops seals pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
@@ -43,7 +43,7 @@ LINES = (
     "task.release_check "
     "checkpoint.folders pipe.file_faults",
     "models.models models.loader lookup.tensor_names task.metrics.classification "
-    "task.metrics.multilabel pipe.tables pipe.workers",
+    "task.metrics.multilabel pipe.tables pipe.workers pipe.translation",
     "models lookup.choice models.account models.fidelity models.characters "
     "pipe.lazy_examples pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text "
     "train.optimizers checkpoint.checkpoints checkpoint.closing",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ke_t5.errors import Exit, UserError
-from ke_t5.exporting.extras import require_extra
+from ke_t5.extras import require_extra
 from ke_t5.forms import FORMS
 
 if TYPE_CHECKING:

@@ -331,10 +331,41 @@ def micro_batches(
     return [rows[number * size : (number + 1) * size] for number in range(accumulation)]
 
 
-def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+# Padded tokens with which a GPU is busy: at fewer it waits for its launches.
+GPU_TOKENS = 16_384
+# Logits of the targets of a batch, each a row of the vocabulary: a GiB of fp32.
+GPU_LOGITS = 2**28
+
+
+def evaluation_batches(
+    lengths: np.ndarray,
+    batch_size: int,
+    *,
+    tokens: int | None = None,
+    copies: int = 1,
+    logits: int | None = None,
+) -> list[np.ndarray]:
     """Fixed batches of positions, longest first.
 
-    They do not depend on the number of processes: batch i goes to rank i mod R.
+    They do not depend on the number of processes: batch i goes to rank i mod R. Without `tokens` a
+    batch has `batch_size` rows; on a GPU more of short ones, up to `GPU_TOKENS` and `GPU_LOGITS`.
+    On a CPU larger batches gain nothing, and scores keep their last digit.
+
+    Args:
+        tokens: padded tokens of a batch, which has at least one row.
+        copies: how often each row is computed: the beams of a generation.
+        logits: on a GPU, how many a row may have; None on a CPU.
     """
-    order = np.argsort(-np.asarray(lengths), kind="stable")
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    lengths = np.asarray(lengths)
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        cost = max(1, int(lengths[order[start]])) * copies
+        rows = batch_size
+        if tokens is not None:
+            rows = max(1, tokens // cost)
+        elif logits is not None:
+            rows = max(batch_size, min(GPU_TOKENS // cost, GPU_LOGITS // max(1, logits)))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches

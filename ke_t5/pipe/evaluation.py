@@ -10,7 +10,7 @@ import itertools
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -56,6 +56,7 @@ class Evaluated:
         predictions: on rank 0, one line per row in the order of `_id`; elsewhere empty.
         row_scores: on rank 0, the scores that decoding returned for each row, in the same order.
         loss: the mean, over what the training loss is a mean over; None if it was not computed.
+        engine: what generated, if it is not transformers.
     """
 
     scores: dict[str, float]
@@ -65,6 +66,7 @@ class Evaluated:
     predictions: Sequence[Mapping[str, Any]]
     row_scores: list[Any] = field(default_factory=list)
     loss: float | None = None
+    engine: str | None = None
 
 
 def evaluate(
@@ -89,7 +91,11 @@ def evaluate(
     Raises:
         UserError: exit 6, a logit is not a number.
     """
-    batches = evaluation_batches(examples.lengths("input_ids"), batch_size)
+    batches = evaluation_batches(
+        examples.lengths("input_ids"), batch_size, tokens=helper.eval_batch_tokens,
+        copies=helper.num_beams(model),
+        logits=_logits_of_row(helper, model, examples) if ranks.device.type == "cuda" else None,
+    )  # fmt: skip
     counts = _loss_counts(helper, model, examples) if wants_loss else None
     outputs: list[tuple[int, RowOutput]] = []
     losses: list[tuple[int, float, int]] = []  # number of the batch, its mean loss, its count
@@ -105,6 +111,7 @@ def evaluate(
     with (
         ranks.evaluation_threads() as num_workers, being_evaluated(model), eager(model),
         watched_logits(model) as are_numbers,
+        _engine(helper, model, partial(_inference, autocast), num_workers),
         closing(
             computed(
                 compute, own_batches, model=model, seed=helper.seed, num_workers=num_workers,
@@ -112,6 +119,9 @@ def evaluate(
             )
         ) as results,
     ):  # fmt: skip
+        if ranks.is_main and helper.engine and len(batches):
+            with _inference(autocast):
+                helper.compare_engine(model, examples.batch(batches[0]))
         each = heartbeat.beating(watch(own_batches))
         for number, (found, loss, count) in zip(each, results, strict=True):
             outputs += zip(batches[number].tolist(), found, strict=True)
@@ -123,7 +133,8 @@ def evaluate(
         scores, num_rows, num_scored, unparsable, loss = ranks.broadcast(None)
         return Evaluated(scores, num_rows, num_scored, unparsable, [], loss=loss)
     evaluated = score(helper, examples, _drained([part for part, _ in by_rank]))
-    evaluated = replace(evaluated, loss=_mean_loss([one for _, part in by_rank for one in part]))
+    loss = _mean_loss([one for _, part in by_rank for one in part])
+    evaluated = replace(evaluated, loss=loss, engine=helper.engine)
     ranks.broadcast(
         (
             evaluated.scores, evaluated.num_rows, evaluated.num_scored, evaluated.unparsable,
@@ -131,6 +142,28 @@ def evaluate(
         )
     )  # fmt: skip
     return evaluated
+
+
+def _logits_of_row(helper: EvaluationHelper, model: torch.nn.Module, examples: Examples) -> int:
+    """How many logits the longest target has over the vocabulary; 1 if there is none."""
+    if not helper.is_seq2seq or "labels" not in examples.columns:
+        return 1
+    longest = int(examples.lengths("labels").max(initial=1))
+    return longest * int(getattr(model.config, "vocab_size", 1))
+
+
+@contextmanager
+def _engine(
+    helper: EvaluationHelper,
+    model: torch.nn.Module,
+    context: Callable[[], AbstractContextManager],
+    num_workers: int,
+) -> Iterator[None]:
+    """A context in which batches are predicted by the helper's engine."""
+    with ExitStack() as stack:
+        with context():
+            stack.enter_context(helper.ready(model, num_workers=num_workers))
+        yield
 
 
 @contextmanager

@@ -52,14 +52,14 @@ OF_MODEL = (
     "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id",
     "forced_bos_token_id", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids",
 )  # fmt: skip
-_REPORTED = OF_MODEL[4:]
+REPORTED = OF_MODEL[4:]
 # How the sequences are computed and returned, not what they are.
 _MECHANICS = (
     "transformers_version", "use_cache", "cache_implementation", "cache_config", "output_scores",
     "output_attentions", "output_hidden_states", "output_logits", "return_dict_in_generate",
 )  # fmt: skip
 # Values without an effect, as the configurations of older models spell them out.
-_NEUTRAL = {
+NEUTRAL = {
     "max_length": 20, "min_length": 0, "do_sample": False, "early_stopping": False,
     "num_beams": 1, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0,
     "repetition_penalty": 1.0, "length_penalty": 1.0, "no_repeat_ngram_size": 0,
@@ -82,7 +82,7 @@ def drop_model_values(model: GenerativeModel, arguments: Mapping[str, Any]) -> l
         if name in plain and value != plain[name]:
             setattr(own, name, plain[name])
             # BART's configuration has one by default; the end token itself changes nothing.
-            changes_nothing = value in (arguments.get(name), _NEUTRAL.get(name), None)
+            changes_nothing = value in (arguments.get(name), NEUTRAL.get(name), None)
             if name != "forced_eos_token_id" and not changes_nothing:
                 ignored.append(f"{name} {value}")
     where, lines = "the model's generation_config", []
@@ -91,7 +91,7 @@ def drop_model_values(model: GenerativeModel, arguments: Mapping[str, Any]) -> l
             f"{where}: ignoring {', '.join(ignored)}; the task's own values apply "
             f"(bind {KWARGS} to set them)"
         )
-    remainder = [f"{name} {getattr(own, name)}" for name in _REPORTED if getattr(own, name)]
+    remainder = [f"{name} {getattr(own, name)}" for name in REPORTED if getattr(own, name)]
     if remainder:
         lines.append(f"{where}: keeping {', '.join(remainder)}")
     return lines

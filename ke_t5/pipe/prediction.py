@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import numpy as np
 
 from ke_t5.config.configurable import configurable
+from ke_t5.config.ranges import Count
 from ke_t5.errors import UserError, suggestion
 from ke_t5.fault_points import fault_point
 from ke_t5.forms import FORMS
-from ke_t5.pipe import arguments, generation
+from ke_t5.pipe import arguments, generation, translation
 from ke_t5.pipe.arguments import KWARGS, class_of
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import find_loss
@@ -86,7 +88,12 @@ class GenerationSettings:
     model_fn: str
     model_kwargs: Mapping[str, Any]
     model_input_keys: tuple[str, ...] | None
+<<<<<<< HEAD
     threshold: str | None = None
+=======
+    engine: str | None = None
+    eval_batch_tokens: int | None = None
+>>>>>>> c044e9c (EvaluationHelper.engine='ctranslate2' generates with CTranslate2; eval_batch_tokens, and larger evaluation batches of short rows on a GPU)
 
 
 @configurable(module="ke_t5.pipe.evaluation", denylist=["task", "seed"])
@@ -100,6 +107,10 @@ class EvaluationHelper:
         model_kwargs: its arguments; default: the task's own.
         model_input_keys: the batch's columns that it gets; default: those that it needs. Padding
             is always masked.
+        engine: what generates: transformers if it is None, or "ctranslate2" (see
+            `pipe.translation`).
+        eval_batch_tokens: tokens of a batch, of which each beam has its own; default: the rows of a
+            training batch, on a GPU more of short ones (see `evaluation_batches`).
         seed: of sampling, if the arguments ask for it.
         threshold: from which probability on a label of a multi-label task is predicted: by default
             0.5; "tuned": one for all labels, "per_label": one for each, chosen on the validation
@@ -113,13 +124,22 @@ class EvaluationHelper:
         model_fn: str | None = None,
         model_kwargs: Annotated[dict, arguments.check_generation_values] | None = None,
         model_input_keys: list | tuple | None = None,
+        engine: Literal["ctranslate2"] | None = None,
+        eval_batch_tokens: Count | None = None,
         seed: int = 0,
         threshold: Literal["tuned", "per_label"] | None = None,
     ) -> None:
+<<<<<<< HEAD
         self.task, self.seed, self.threshold = task, seed, threshold
         if threshold is not None and task.problem_type != "multi_label_classification":
             what = f"{task.name} is not a multi-label task of an encoder"
             raise UserError(what, f"EvaluationHelper.threshold={threshold!r}", "leave it out")
+=======
+        self.task, self.seed = task, seed
+        self.engine, self.eval_batch_tokens = engine, eval_batch_tokens
+        self._translator: translation.Translator | None = None
+        self._is_compared = False
+>>>>>>> c044e9c (EvaluationHelper.engine='ctranslate2' generates with CTranslate2; eval_batch_tokens, and larger evaluation batches of short rows on a GPU)
         self.is_seq2seq = FORMS[task.form].generates
         self.model_fn = model_fn or ("generate" if self.is_seq2seq else "forward")
         own = dict(task.defaults.generate) if self.generates else {}
@@ -135,13 +155,31 @@ class EvaluationHelper:
         """The settings as given, else the task's own."""
         keys = self.model_input_keys
         keys = None if keys is None else tuple(keys)
+<<<<<<< HEAD
         kwargs = MappingProxyType(self.model_kwargs)
         return GenerationSettings(self.model_fn, kwargs, keys, self.threshold)
+=======
+        return GenerationSettings(
+            self.model_fn,
+            MappingProxyType(self.model_kwargs),
+            keys,
+            self.engine,
+            self.eval_batch_tokens,
+        )
+>>>>>>> c044e9c (EvaluationHelper.engine='ctranslate2' generates with CTranslate2; eval_batch_tokens, and larger evaluation batches of short rows on a GPU)
 
     @property
     def generates(self) -> bool:
         """Whether the output is generated token by token."""
         return self.model_fn == "generate"
+
+    def num_beams(self, model: torch.nn.Module) -> int:
+        """How many sequences are kept for each row while they are generated."""
+        if not self.generates:
+            return 1
+        names = ("num_beams", "num_return_sequences")
+        generative = cast("GenerativeModel", model)
+        return max(arguments.effective_value(generative, self.model_kwargs, n, 1) for n in names)
 
     @property
     def is_teacher_forced(self) -> bool:
@@ -153,6 +191,7 @@ class EvaluationHelper:
         user may want to change."""
         if self.generates:
             self._check_form(model)
+        self._check_engine(model)
         method = self._method(model)
         self._check_columns(model, method)
         if self.generates:
@@ -166,6 +205,7 @@ class EvaluationHelper:
         """Raises UserError for what `check` would reject in any model of that class."""
         if self.generates:
             self._check_form(model_class)
+        self._check_engine(model_class)
         method = self._method(model_class)
         self._check_columns(model_class, method)
         if self.generates:
@@ -173,6 +213,47 @@ class EvaluationHelper:
             arguments.check_arguments(generative, self.model_kwargs)
         else:
             self._check_arguments(model_class, method)
+
+    def _check_engine(self, model: Model) -> None:
+        if self.engine is None:
+            return
+        if not self.generates:
+            what, where = f"{self.task.name} is not generated", translation.WHERE
+            raise UserError(what, where, "leave it out")
+        translation.check_engine(cast("Generative", model), self.model_kwargs)
+
+    @contextmanager
+    def ready(self, model: torch.nn.Module, *, num_workers: int) -> Iterator[None]:
+        """A context in which batches are predicted: with CTranslate2, the weights as they are now
+        are converted; not again within another one.
+
+        Args:
+            num_workers: how many batches are predicted at once.
+        """
+        import torch
+
+        if self.engine is None or self._translator is not None:
+            yield
+            return
+        self._translator = translation.Translator(
+            cast("GenerativeModel", model), self.model_kwargs, num_workers=num_workers,
+            num_threads=torch.get_num_threads(),
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            self._translator = None
+
+    def compare_engine(self, model: torch.nn.Module, batch: Arrays) -> None:
+        """Compares, once, what CTranslate2 answers to some rows with `generate` (see
+        `translation.compare`)."""
+        if self._translator is None or self._is_compared:
+            return
+        self._is_compared = True
+        tensors = model_inputs(model, batch, next(model.parameters()).device)
+        inputs = self._inputs(model, tensors)
+        generative = cast("GenerativeModel", model)
+        translation.compare(self._translator, generative, inputs, self.model_kwargs)
 
     def _method(self, model: Model) -> Callable:
         method = getattr(model, self.model_fn, None)
@@ -258,8 +339,11 @@ class EvaluationHelper:
         inputs = self._inputs(model, tensors, with_gold=wants_loss and is_forward)
         if self.generates:
             fault_point("generate.before_batch")
-            generative = cast("GenerativeModel", model)
-            ids, scores = generation.generate(generative, inputs, self.model_kwargs)
+            if self._translator is not None:
+                ids, scores = self._translator.generate(inputs)
+            else:
+                generative = cast("GenerativeModel", model)
+                ids, scores = generation.generate(generative, inputs, self.model_kwargs)
             outputs = self._text_outputs(ids, len(inputs["input_ids"]), scores)
             return outputs, find_loss(model(**tensors)) if wants_loss else None
         fault_point("evaluate.before_batch")

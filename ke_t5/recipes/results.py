@@ -55,12 +55,14 @@ def write_evaluation(folder: Path, part: TaskSplit, evaluated: Evaluated, origin
         "lost": {what: count for what, (count, _) in part.examples.lost().items()},
     }
     scores |= origin.details()
-    of_mixture = {}
+    first = {}
     if part.task is not origin.task:
         scores["mixture"] = origin.task.name
-        of_mixture = {"task": part.task.name}
+        first["task"] = part.task.name
+    if evaluated.engine is not None:
+        scores["engine"] = first["engine"] = evaluated.engine
     with new_folder(folder, is_durable=True) as temporary:
-        write_predictions(temporary / PREDICTIONS, part.task, evaluated, first=of_mixture)
+        write_predictions(temporary / PREDICTIONS, part.task, evaluated, first=first)
         write_json(temporary / SCORES, scores)
         fault_point("results.before_rename")
     fault_point("results.after_rename")
@@ -162,7 +164,7 @@ def facts_of(
         "split": part.split,
         "model": model,
         "weights": weights,
-        "predicted by": helper.model_fn,
+        "predicted by": " of ".join(filter(None, (helper.model_fn, helper.engine))),
     }
     # The flag says nothing of a folder that `--hf_path` names.
     if pre_trained_model is not None and Path(weights).name.startswith("step-"):

@@ -152,7 +152,7 @@ def fixed_settings(
 
 def prediction_of(helpers: Sequence[EvaluationHelper]) -> dict[str, Any]:
     """The part of `fixed_settings` that says how the validation splits are predicted."""
-    names = ("model_fn", "model_kwargs", "model_input_keys")
+    names = ("model_fn", "model_kwargs", "model_input_keys", "engine", "eval_batch_tokens")
     found = {}
     for name in names:
         values = {helper.task.name: _storable(getattr(helper, name)) for helper in helpers}

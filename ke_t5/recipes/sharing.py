@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ke_t5.config.run_config import RunConfig
-from ke_t5.exporting.extras import require_extra
 from ke_t5.exporting.hub import check_push, push
+from ke_t5.extras import require_extra
 from ke_t5.launchers import launched_rank
 from ke_t5.recipes import console
 

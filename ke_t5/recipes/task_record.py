@@ -32,8 +32,12 @@ def task_record(config: RunConfig, model_class: type) -> TaskRecord:
         generation = config.generation[task.name]
         members[task.name] = {
             "sequence_length": {**task.defaults.sequence_length, **(config.data.lengths or {})},
-            # Not `asdict`, which cannot copy a read-only mapping.
-            "generation": {**vars(generation), "model_kwargs": dict(generation.model_kwargs)},
+            # Without what depends on the machine.
+            "generation": {
+                "model_fn": generation.model_fn,
+                "model_kwargs": dict(generation.model_kwargs),
+                "model_input_keys": generation.model_input_keys,
+            },
         }
         if task.name in known:
             members[task.name]["thresholds"] = known[task.name]

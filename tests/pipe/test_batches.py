@@ -149,6 +149,17 @@ def test_a_batch_is_shared_out_whole(num_ranks, num_parts):
     assert sorted(np.concatenate(parts).tolist()) == batch.tolist()
 
 
+def test_evaluation_batches_by_tokens_and_larger_ones_on_a_gpu():
+    lengths = np.array([300, 4, 100, 4, 4, 50, 4])
+    by_tokens = evaluation_batches(lengths, 2, tokens=200, copies=2)
+    assert [batch.tolist() for batch in by_tokens] == [[0], [2], [5, 1], [3, 4, 6]]
+    many = np.full(40_000, 16)
+    assert [len(b) for b in evaluation_batches(many, 32, copies=4, logits=1)][:2] == [256, 256]
+    assert len(evaluation_batches(many, 32, copies=4, logits=64_000 * 100)[0]) == 41
+    assert len(evaluation_batches(many, 64, copies=4, logits=64_000 * 100)[0]) == 64
+    assert len(evaluation_batches(np.full(99, 900), 32, copies=4, logits=1)[0]) == 32
+
+
 def test_evaluation_batches_are_fixed_and_longest_first():
     batches = evaluation_batches(np.array([3, 9, 5, 9, 1]), 2)
     assert [batch.tolist() for batch in batches] == [[1, 3], [2, 0], [4]]

@@ -1,0 +1,225 @@
+"""Generation by CTranslate2: `EvaluationHelper.engine='ctranslate2'` (the extra "ctranslate2").
+
+The weights are converted from the model in memory, into a folder that is gone once they are loaded.
+Tokens are named by their ids, so that no tokenizer takes part. Its beam search stops as
+transformers' does with `early_stopping=True`.
+
+torch, transformers and ctranslate2 are imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import tempfile
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ke_t5.errors import Exit, UserError
+from ke_t5.extras import require_extra
+from ke_t5.pipe import generation
+from ke_t5.pipe.arguments import KWARGS, effective_value
+
+if TYPE_CHECKING:
+    import torch
+
+    from ke_t5.pipe.arguments import Generative, GenerativeModel
+
+logger = logging.getLogger(__name__)
+
+ENGINE = "ctranslate2"
+WHERE = f"EvaluationHelper.engine={ENGINE!r}"
+BACK = "leave the engine out"
+CONFIGS = ("T5Config", "MT5Config", "BartConfig", "MBartConfig")
+# Arguments of `generate` -> those of CTranslate2.
+SAME = {
+    "num_beams": "beam_size", "length_penalty": "length_penalty",
+    "no_repeat_ngram_size": "no_repeat_ngram_size", "num_return_sequences": "num_hypotheses",
+}  # fmt: skip
+LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
+# In a beam search transformers forbids tokens after the softmax, CTranslate2 before it: the scores
+# of the others differ (24 of 60 answers with a min length, 6 of 60 with a no-repeat size of 2).
+GREEDY_ONLY = ("min_new_tokens", "min_length", "no_repeat_ngram_size")
+# Rows whose answers are compared with those of `generate`, and the share of them that may differ:
+# two beams of nearly equal scores change places with the last digit.
+COMPARED, MOST_UNEQUAL = 16, 0.25
+
+
+def check_engine(model: Generative, arguments: Mapping[str, Any]) -> None:
+    """Raises UserError if CTranslate2 is not installed, does not know the model, or cannot follow
+    an argument of `generate`."""
+    require_extra(WHERE, ENGINE, ENGINE)
+    owner: Any = model if isinstance(model, type) else type(model)
+    config = getattr(owner, "config_class", None)
+    if config is None or config.__name__ not in CONFIGS or "transformers" not in owner.__module__:
+        raise UserError(f"it knows T5, mT5, BART and mBART, not {owner.__name__}", WHERE, BACK)
+    has_beams = effective_value(model, arguments, "num_beams", 1) > 1
+    if has_beams and effective_value(model, arguments, "early_stopping", False) is not True:
+        what = "its beam search stops as with 'early_stopping': True"
+        raise UserError(what, f"{KWARGS} with {WHERE}", "set that, or " + BACK)
+    neutral = {**generation.NEUTRAL, "early_stopping": True, "use_cache": True}
+    if not has_beams:  # without them it says nothing
+        neutral["early_stopping"] = arguments.get("early_stopping")
+    for name, value in sorted(arguments.items()):
+        is_taken = name in SAME or name in LENGTHS
+        if value is None or value == neutral.get(name, False):
+            continue
+        if is_taken and not (has_beams and name in GREEDY_ONLY):
+            continue
+        what = (
+            f"it scores beams with {name!r} in another way" if is_taken else f"it has no {name!r}"
+        )
+        raise UserError(what, f"{KWARGS} with {WHERE}", "remove that, or " + BACK)
+    for name in generation.REPORTED:
+        if getattr(getattr(model, "generation_config", None), name, None):
+            raise UserError(f"it cannot follow the model's {name!r}", WHERE, BACK)
+
+
+class Translator:
+    """A model's weights in CTranslate2.
+
+    Args:
+        model: of a known class (see `check_engine`), on its device.
+        num_workers: how many batches it computes at once, each on `num_threads` CPU threads.
+
+    Raises:
+        UserError: the weights cannot be converted.
+    """
+
+    def __init__(
+        self, model: GenerativeModel, arguments: Mapping[str, Any], *, num_workers: int = 1,
+        num_threads: int = 1,
+    ) -> None:  # fmt: skip
+        import ctranslate2
+
+        device = next(model.parameters()).device
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                _converter(model).convert(folder, force=True)
+            except (ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(f"it cannot convert it ({reason:.80})", WHERE, BACK) from error
+            self._translator = ctranslate2.Translator(
+                folder, device=device.type, device_index=device.index or 0,
+                compute_type=_compute_type(device.type), inter_threads=num_workers,
+                intra_threads=num_threads,
+            )  # fmt: skip
+        self._options = _options(model, arguments)
+
+    def generate(
+        self, inputs: Mapping[str, torch.Tensor]
+    ) -> tuple[list[list[int]], list[float] | None]:
+        """Token ids of each sequence, those of one row side by side, and the scores of a beam
+        search, as `generation.generate` returns them."""
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        rows = zip(inputs["input_ids"].tolist(), lengths, strict=True)
+        source = [[str(token) for token in row[:length]] for row, length in rows]
+        found = self._translator.translate_batch(source, **self._options)
+        ids = [[int(token) for token in one] for row in found for one in row.hypotheses]
+        if self._options["beam_size"] == 1:
+            return ids, None
+        return ids, [math.exp(score) for row in found for score in row.scores]
+
+
+def _options(model: GenerativeModel, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `translate_batch`."""
+    given = {name: x for name, x in arguments.items() if x is not None}
+    # `*_length` counts the decoder's start token too.
+    longest = given.get("max_new_tokens", given.get("max_length", 0) - 1)
+    shortest = given.get("min_new_tokens", given.get("min_length", 1) - 1)
+    end = effective_value(model, arguments, "eos_token_id", None)
+    return {
+        "beam_size": 1, "length_penalty": 1.0,
+        **{other: given[name] for name, other in SAME.items() if name in given},
+        "max_decoding_length": longest, "min_decoding_length": max(0, shortest),
+        "max_input_length": 0, "return_scores": True,
+        "end_token": [str(one) for one in (end if isinstance(end, list) else [end])],
+    }  # fmt: skip
+
+
+def _compute_type(device: str) -> str:
+    """The number format of the run's precision, as autocast has it."""
+    import torch
+
+    if not torch.is_autocast_enabled(device):
+        return "float32"
+    return {torch.bfloat16: "bfloat16"}.get(torch.get_autocast_dtype(device), "float16")
+
+
+def _converter(model: GenerativeModel) -> Any:
+    """CTranslate2's converter of a model in memory."""
+    import torch
+    from ctranslate2.converters import TransformersConverter
+    from transformers import AutoConfig
+
+    ids = _ids(model)
+
+    class Converter(TransformersConverter):
+        def load_model(self, *_: Any, **__: Any) -> Any:
+            weights = {
+                name: tensor.detach().to("cpu", torch.float32)
+                for name, tensor in model.state_dict().items()
+            }
+            with torch.device("meta"):
+                twin = type(model)(copy.deepcopy(model.config))  # pyright: ignore[reportCallIssue]
+            twin.load_state_dict(weights, assign=True)
+            if not hasattr(twin.config, "normalize_before"):  # only old configurations spell it out
+                twin.config.normalize_before = "MBart" in type(twin.config).__name__
+            return twin
+
+        def load_tokenizer(self, *_: Any, **__: Any) -> Any:
+            return ids
+
+        def _load(self) -> Any:
+            with tempfile.TemporaryDirectory() as folder:
+                model.config.save_pretrained(folder)
+                self._model_name_or_path = folder
+                assert type(AutoConfig.from_pretrained(folder)) is type(model.config)
+                spec = super()._load()
+            start = model.generation_config.decoder_start_token_id
+            spec.config.decoder_start_token = ids.convert_ids_to_tokens(start)
+            if hasattr(model.config, "scale_decoder_outputs"):
+                width = model.config.d_model if model.config.scale_decoder_outputs else 1
+                spec.decoder.scale_outputs = float(width) ** -0.5
+            return spec
+
+    return Converter("")
+
+
+def _ids(model: GenerativeModel) -> Any:
+    """A tokenizer for the converter whose tokens are the ids."""
+    config = model.generation_config
+    end = config.eos_token_id
+    end, pad = (end[0] if isinstance(end, list) else end), config.pad_token_id
+    return SimpleNamespace(
+        get_vocab=lambda: {str(i): i for i in range(model.config.vocab_size)},
+        convert_ids_to_tokens=str,
+        eos_token=str(end), pad_token=str(pad), unk_token=str(pad),
+        bos_token=str(pad if config.bos_token_id is None else config.bos_token_id),
+    )  # fmt: skip
+
+
+def compare(
+    translator: Translator,
+    model: GenerativeModel,
+    inputs: Mapping[str, torch.Tensor],
+    arguments: Mapping[str, Any],
+) -> None:
+    """Compares answers to some rows with those of `generate`, and says so.
+
+    Raises:
+        UserError: too many differ.
+    """
+    some = {name: tensor[:COMPARED] for name, tensor in inputs.items()}
+    ours, _ = translator.generate(some)
+    theirs = generation.generate(model, some, arguments)[0].tolist()
+    end = effective_value(model, arguments, "eos_token_id", None)
+    ends = {*(end if isinstance(end, list) else [end]), model.generation_config.pad_token_id}
+    plain = [[token for token in row[1:] if token not in ends] for row in theirs]
+    equal = sum(a == b for a, b in zip(ours, plain, strict=True))
+    logger.info("%s: %d of %d answers equal those of generate", ENGINE, equal, len(plain))
+    if len(plain) - equal > MOST_UNEQUAL * len(plain):
+        what = f"only {equal} of {len(plain)} answers equal those of generate"
+        raise UserError(what, WHERE, BACK, Exit.CHECKPOINT)

@@ -1,0 +1,165 @@
+"""Generation by CTranslate2: the answers of `generate`; what it cannot do is refused."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+
+import pytest
+import torch
+from support.evaluation import evaluate_on
+from support.generation_toys import END, tiny_t5, written_examples
+from support.helpers import WORDS
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    LongT5ForConditionalGeneration,
+)
+
+from ke_t5.distributed import Ranks
+from ke_t5.errors import UserError
+from ke_t5.pipe import EvaluationHelper, evaluate, translation
+from ke_t5.pipe.translation import check_engine
+
+LONGEST = 7
+BEAMS = {"num_beams": 4, "early_stopping": True, "max_new_tokens": LONGEST}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return written_examples(tmp_path_factory.mktemp("examples"), num_rows=60)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """A trained T5, and a BART whose weights are drawn large, so that its answers differ."""
+    torch.manual_seed(1)
+    config = BartConfig(
+        vocab_size=len(WORDS) + 4, d_model=16, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16,
+        decoder_ffn_dim=16, max_position_embeddings=64, pad_token_id=0, eos_token_id=END,
+        bos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None, init_std=0.5,
+    )  # fmt: skip
+    return {"t5": tiny_t5(), "bart": BartForConditionalGeneration(config).eval()}
+
+
+def lines(model, built, arguments, *, engine="ctranslate2", num_ranks=1):
+    """The lines of predictions."""
+    helper = EvaluationHelper(built[0], model_kwargs=arguments, engine=engine)
+    return [
+        dict(line)
+        for line in evaluate_on(num_ranks, helper, model, built[1], batch_size=9).predictions
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("t5", {"max_new_tokens": 9, "min_new_tokens": 3, "no_repeat_ngram_size": 2}),
+        ("t5", BEAMS),
+        ("t5", {**BEAMS, "length_penalty": 2.0, "num_return_sequences": 2}),
+        ("bart", {"max_length": 6}),
+        ("bart", {**BEAMS, "length_penalty": 0.0}),
+    ],
+)
+def test_answers_and_scores_are_those_of_generate(built, models, name, arguments, caplog):
+    caplog.set_level(logging.INFO)
+    theirs = lines(models[name], built, arguments, engine=None)
+    assert "ctranslate2" not in caplog.text
+    ours = lines(models[name], built, arguments)
+    assert re.search(r"ctranslate2: (9 of 9|18 of 18) answers equal those of gene", caplog.text)
+    same = [
+        (x, y) for x, y in zip(theirs, ours, strict=True) if {**x, "score": 0} == {**y, "score": 0}
+    ]
+    assert len(same) >= 59 and len({x["prediction"] for x in theirs}) > 5
+    for x, y in same:
+        assert y.get("score") == (pytest.approx(x["score"], abs=1e-5) if "score" in x else None)
+
+
+def test_the_bytes_depend_neither_on_processes_nor_on_threads(built, models):
+    alone = lines(models["t5"], built, BEAMS)
+    assert lines(models["t5"], built, BEAMS, num_ranks=3) == alone
+    helper = EvaluationHelper(built[0], model_kwargs=BEAMS, engine="ctranslate2")
+    ranks = Ranks(0, 1, torch.device("cpu"), 2)
+    found = evaluate(helper, models["t5"], built[1], batch_size=9, ranks=ranks, wants_loss=True)
+    assert list(map(dict, found.predictions)) == alone
+    assert found.engine == "ctranslate2" and found.loss is not None
+
+
+def changed(model):
+    """The model with other answers."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model.lm_head.weight.copy_(model.lm_head.weight.flip(0))
+    return model
+
+
+def test_weights_are_converted_as_they_are(built, models):
+    before, model = lines(models["t5"], built, BEAMS), changed(models["t5"])
+    helper = EvaluationHelper(built[0], model_kwargs=BEAMS, engine="ctranslate2")
+    with helper.ready(model, num_workers=1):
+        kept = helper._translator
+        assert (
+            list(map(dict, evaluate_on(1, helper, model, built[1], batch_size=9).predictions))
+            != before
+        )
+        assert helper._translator is kept
+    assert helper._translator is None
+
+
+REFUSED = [
+    ({"do_sample": True}, "model_kwargs with .*: it has no 'do_sample'; remove that, or leave"),
+    ({"num_beams": 2}, "its beam search stops as with 'early_stopping': True; set that, or leave"),
+    (
+        {**BEAMS, "min_new_tokens": 2},
+        "it scores beams with 'min_new_tokens' in another way; remove",
+    ),
+    ({**BEAMS, "num_return_sequences": 2, "repetition_penalty": 2.0}, "no 'repetition_penalty'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "line"), REFUSED)
+def test_what_it_cannot_follow_is_refused(built, models, arguments, line):
+    helper = EvaluationHelper(built[0], model_kwargs=arguments, engine="ctranslate2")
+    with pytest.raises(UserError, match=line) as error:
+        helper.check_class(type(models["t5"]))
+    assert len(str(error.value)) <= 200
+
+
+def test_other_models_and_answers_are_refused(built, models, monkeypatch):
+    helper = EvaluationHelper(built[0], model_kwargs=BEAMS, engine="ctranslate2")
+    with pytest.raises(
+        UserError, match="it knows T5, mT5, BART and mBART, not LongT5For.*; leave th"
+    ):
+        check_engine(LongT5ForConditionalGeneration, BEAMS)
+    forced = copy.deepcopy(models["bart"])
+    forced.generation_config.forced_bos_token_id = 2
+    with pytest.raises(
+        UserError, match="it cannot follow the model's 'forced_bos_token_id'; leave"
+    ):
+        helper.check(forced)
+    plain = EvaluationHelper(built[0], model_fn="forward", engine="ctranslate2")
+    with pytest.raises(UserError, match="engine='ctranslate2': toy is not generated; leave it out"):
+        plain.check(models["t5"])
+    other = translation.Translator(changed(models["t5"]), BEAMS)
+    monkeypatch.setattr(translation, "Translator", lambda *_, **__: other)
+    with pytest.raises(
+        UserError, match=r"only \d of 9 answers equal those of generate; leave the en"
+    ):
+        lines(models["t5"], built, BEAMS)
+
+
+def test_a_model_that_cannot_be_converted_is_refused(models):
+    lora = copy.deepcopy(models["t5"])
+    lora.lm_head.added = torch.nn.Linear(2, 2)
+    with pytest.raises(UserError, match="it cannot convert it .*; leave the engine out"):
+        translation.Translator(lora, BEAMS)
