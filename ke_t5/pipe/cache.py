@@ -68,11 +68,8 @@ def hash_files(paths: Iterable[Path]) -> list[str]:
 AFTERWARDS = (
     "pipe.arguments", "pipe.batches", "pipe.evaluation", "pipe.generation", "pipe.lines",
     "pipe.lazy_order", "pipe.mixture", "pipe.model_outputs", "pipe.monitor", "pipe.prediction",
-<<<<<<< HEAD
-    "pipe.workers", "task.listing", "task.metrics", "task.release_check", "task.submission",
-=======
-    "pipe.translation", "pipe.workers", "task.metrics", "task.submission",
->>>>>>> c044e9c (EvaluationHelper.engine='ctranslate2' generates with CTranslate2; eval_batch_tokens, and larger evaluation batches of short rows on a GPU)
+    "pipe.translation", "pipe.workers", "task.listing", "task.metrics", "task.release_check",
+    "task.submission",
 )  # fmt: skip
 
 

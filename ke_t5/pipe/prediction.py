@@ -88,12 +88,9 @@ class GenerationSettings:
     model_fn: str
     model_kwargs: Mapping[str, Any]
     model_input_keys: tuple[str, ...] | None
-<<<<<<< HEAD
     threshold: str | None = None
-=======
     engine: str | None = None
     eval_batch_tokens: int | None = None
->>>>>>> c044e9c (EvaluationHelper.engine='ctranslate2' generates with CTranslate2; eval_batch_tokens, and larger evaluation batches of short rows on a GPU)
 
 
 @configurable(module="ke_t5.pipe.evaluation", denylist=["task", "seed"])
@@ -129,17 +126,13 @@ class EvaluationHelper:
         seed: int = 0,
         threshold: Literal["tuned", "per_label"] | None = None,
     ) -> None:
-<<<<<<< HEAD
         self.task, self.seed, self.threshold = task, seed, threshold
         if threshold is not None and task.problem_type != "multi_label_classification":
             what = f"{task.name} is not a multi-label task of an encoder"
             raise UserError(what, f"EvaluationHelper.threshold={threshold!r}", "leave it out")
-=======
-        self.task, self.seed = task, seed
         self.engine, self.eval_batch_tokens = engine, eval_batch_tokens
         self._translator: translation.Translator | None = None
         self._is_compared = False
->>>>>>> c044e9c (EvaluationHelper.engine='ctranslate2' generates with CTranslate2; eval_batch_tokens, and larger evaluation batches of short rows on a GPU)
         self.is_seq2seq = FORMS[task.form].generates
         self.model_fn = model_fn or ("generate" if self.is_seq2seq else "forward")
         own = dict(task.defaults.generate) if self.generates else {}
@@ -155,18 +148,9 @@ class EvaluationHelper:
         """The settings as given, else the task's own."""
         keys = self.model_input_keys
         keys = None if keys is None else tuple(keys)
-<<<<<<< HEAD
         kwargs = MappingProxyType(self.model_kwargs)
-        return GenerationSettings(self.model_fn, kwargs, keys, self.threshold)
-=======
-        return GenerationSettings(
-            self.model_fn,
-            MappingProxyType(self.model_kwargs),
-            keys,
-            self.engine,
-            self.eval_batch_tokens,
-        )
->>>>>>> c044e9c (EvaluationHelper.engine='ctranslate2' generates with CTranslate2; eval_batch_tokens, and larger evaluation batches of short rows on a GPU)
+        machine = self.engine, self.eval_batch_tokens
+        return GenerationSettings(self.model_fn, kwargs, keys, self.threshold, *machine)
 
     @property
     def generates(self) -> bool:
@@ -225,11 +209,7 @@ class EvaluationHelper:
     @contextmanager
     def ready(self, model: torch.nn.Module, *, num_workers: int) -> Iterator[None]:
         """A context in which batches are predicted: with CTranslate2, the weights as they are now
-        are converted; not again within another one.
-
-        Args:
-            num_workers: how many batches are predicted at once.
-        """
+        are converted; not again within another one. `num_workers` batches are predicted at once."""
         import torch
 
         if self.engine is None or self._translator is not None:

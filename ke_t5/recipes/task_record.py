@@ -37,6 +37,7 @@ def task_record(config: RunConfig, model_class: type) -> TaskRecord:
                 "model_fn": generation.model_fn,
                 "model_kwargs": dict(generation.model_kwargs),
                 "model_input_keys": generation.model_input_keys,
+                "threshold": generation.threshold,
             },
         }
         if task.name in known:
