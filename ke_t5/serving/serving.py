@@ -5,10 +5,16 @@ from __future__ import annotations
 import logging
 import socket
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.recipes.prepare import set_up_logging
 from ke_t5.serving.predicting import predictor_of
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from uvicorn import Server
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +53,25 @@ def main(flags: Namespace) -> None:
         settings = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=PAGE_SECONDS, server_header=False
         )
-        try:
-            uvicorn.Server(settings).run([listener])
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"the server on port {port} is closed") from None
+        if is_stopped(uvicorn.Server(settings), listener):
+            raise KeyboardInterrupt(f"the server on port {port} is closed")
+
+
+def is_stopped(server: Server, listener: socket.socket) -> bool:
+    """Runs the server; whether a stop signal has ended it.
+
+    uvicorn would send itself the signal again once everything is closed, up to seconds later: a
+    second signal, which ends a process without a word.
+    """
+    signals = []
+
+    def stop(sig: int, frame: FrameType | None) -> None:
+        signals.append((sig, frame))
+        server.should_exit = True
+
+    server.handle_exit = stop
+    server.run([listener])
+    return bool(signals)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
