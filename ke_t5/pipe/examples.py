@@ -263,7 +263,7 @@ class Examples:
             for name, column in self.columns.items()
         }
         if "input_ids" in batch and self.columns["input_ids"].offsets is not None:
-            lengths = self.columns["input_ids"].lengths()[places]
+            lengths = self.columns["input_ids"].lengths_at(places)
             width = batch["input_ids"].shape[1]
             mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
             batch["attention_mask"] = mask[:, ::-1] if side == "left" else mask
