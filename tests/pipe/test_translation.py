@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -137,10 +138,11 @@ def test_what_it_cannot_follow_is_refused(built, models, arguments, line):
 
 def test_other_models_and_answers_are_refused(built, models, monkeypatch):
     helper = EvaluationHelper(built[0], model_kwargs=BEAMS, engine="ctranslate2")
+    other_class: Any = LongT5ForConditionalGeneration
     with pytest.raises(
         UserError, match="it knows T5, mT5, BART and mBART, not LongT5For.*; leave th"
     ):
-        check_engine(LongT5ForConditionalGeneration, BEAMS)
+        check_engine(other_class, BEAMS)
     forced = copy.deepcopy(models["bart"])
     forced.generation_config.forced_bos_token_id = 2
     with pytest.raises(
