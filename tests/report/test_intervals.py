@@ -42,6 +42,14 @@ def some_tree(pick, length):
     }
 
 
+def some_chains(pick, length):
+    """Chains of the mentions (0, 1), (1, 2), ... of a document."""
+    chains = [[] for _ in range(3)]
+    for start in range(length):
+        pick.choice(chains).append((start, start + 1))
+    return chains
+
+
 def damaged(pick, gold, other):
     """A prediction: mostly the gold, now and then something else or nothing."""
     return pick.choices([gold, other, None], weights=[6, 3, 1])[0]
@@ -57,6 +65,7 @@ def rows_for(metric, seed=5):
         makers = {
             metrics.klue_dp: lambda n=length: some_tree(pick, n),
             metrics.attachment: lambda n=length: some_tree(pick, n),
+            metrics.coreference: lambda n=length: some_chains(pick, n),
             metrics.korquad2: lambda: pick.sample(texts, pick.randint(1, 2)),
             metrics.klue_mrc: lambda: pick.sample(texts, pick.randint(0, 2)),
             metrics.korquad: lambda: pick.sample(texts, pick.randint(1, 2)),

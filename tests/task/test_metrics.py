@@ -218,6 +218,7 @@ CASES = {
     "klue_dp": (({"heads": [0], "relations": ["VP"]},) * 2,) * 2,
     "attachment": (({"heads": [0], "relations": ["root"]},) * 2,) * 2,
     "word_accuracy": ((["B-NOUN"], ["B-VERB"]), (["B-NOUN"], ["B-VERB"])),
+    "coreference": (([[(0, 2), (5, 6)], [(3, 4)]], [[(1, 2), (4, 6)]]),) * 2,
     "korquad2": ((["<p>가</p>"], ["나"]), ("가", "나")),
     "exact_match": (("가 나", "라"), ("가 나", "라")),
     "mean_squared_error": ((1.0, 2.0), (1.0, 2.0)),

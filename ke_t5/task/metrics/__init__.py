@@ -23,6 +23,7 @@ from ke_t5.task.metrics.classification import (
     pearson,
     spearman,
 )
+from ke_t5.task.metrics.coreference import coreference
 from ke_t5.task.metrics.multilabel import label_sets
 from ke_t5.task.metrics.tagging import (
     attachment,
@@ -49,6 +50,7 @@ __all__ = [
     "auprc",
     "bleu",
     "character_f1",
+    "coreference",
     "dialogue_state",
     "entity_f1",
     "entity_f1_micro",
