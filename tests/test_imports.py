@@ -43,7 +43,7 @@ LINES = (
     "task.release_check "
     "checkpoint.folders pipe.file_faults",
     "models.models models.loader lookup.tensor_names task.metrics.classification "
-    "task.metrics.multilabel pipe.tables pipe.workers pipe.translation",
+    "task.metrics.coreference task.metrics.multilabel pipe.tables pipe.workers pipe.translation",
     "models lookup.choice models.account models.fidelity models.characters "
     "pipe.lazy_examples pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text "
     "train.optimizers checkpoint.checkpoints checkpoint.closing",
