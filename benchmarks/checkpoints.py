@@ -1,31 +1,27 @@
 """A checkpoint of 110 M parameters with AdamW's state: how long training waits for it.
 
-    python -m benchmarks.checkpoints [--repetitions 5] [--threads 2] [--folder FOLDER]
-
-Ours, `torch.save` with an fsync, and a load of each, interleaved; the medians. Training waits for
-ours until the tensors are copied; `written` is when the checkpoint is on the disk, hashed, read
-back and named.
+Training waits for ours until the tensors are copied; it is on the disk, hashed, read back and
+named before the next one is begun. The first copy, into memory that is new, is not counted.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import shutil
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from transformers import RobertaConfig, RobertaModel
 
+from benchmarks.rows import Runs, Setting
+from benchmarks.training import one_process
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import load_checkpoint
-from ke_t5.distributed import Ranks
 from ke_t5.train.guard import NonFiniteGuard
 
 CONFIG = {"vocab_size": 32_000, "max_position_embeddings": 514}
@@ -64,48 +60,55 @@ def torch_load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
     optimizer.load_state_dict(content["optimizer"])
 
 
-def measure(folder: Path, repetitions: int) -> dict[str, list[float]]:
-    """Seconds by row of the table."""
-    model, optimizer = trained()
-    state = SimpleNamespace(
-        module=model, optimizer=optimizer, step=0, rows=0, loss_steps=0,
-        loss_sum=torch.zeros((), dtype=torch.float64), guard=NonFiniteGuard(optimizer),
-    )  # fmt: skip
-    ranks = Ranks(0, 1, torch.device("cpu"), torch.get_num_threads())
-    ours = Checkpointer(folder / "run", state, ranks, epoch_steps=repetitions, improves=None)  # pyright: ignore[reportArgumentType]
-    theirs, found = folder / "theirs.pt", {}
-    for number in range(repetitions + 1):
-        state.step = number + 1
-        rows = {"ours, training waits": seconds(ours.save), "ours, written after": 0.0}
-        rows["ours, written after"] = rows["ours, training waits"] + seconds(ours.wait)
-        rows["torch.save"] = seconds(lambda: torch_save(theirs, model, optimizer))
-        path = folder / "run" / "weights" / f"step-{state.step:08d}"
-        rows["ours, load"] = seconds(
-            lambda: load_checkpoint(path, model=model, optimizer=optimizer, is_checked=True)  # noqa: B023
+class Both:
+    """A run that is saved and loaded by ours and by torch in turn."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model, self.optimizer = trained()
+        self.state: Any = SimpleNamespace(
+            module=self.model, optimizer=self.optimizer, step=0, rows=0, loss_steps=0,
+            loss_sum=torch.zeros((), dtype=torch.float64), guard=NonFiniteGuard(self.optimizer),
+        )  # fmt: skip
+        never: Any = None  # nothing is validated
+        self.ours = Checkpointer(
+            folder / "run", self.state, one_process(), epoch_steps=100, improves=never
         )
-        rows["torch.load"] = seconds(lambda: torch_load(theirs, model, optimizer))
-        for name, taken in rows.items():
-            # The first copy is made into memory that is new.
-            found.setdefault(name if number else f"{name} (first)", []).append(taken)
-    return found
+        self.theirs = folder / "theirs.pt"
+
+    def save(self) -> float:
+        """Seconds until training goes on; the writing, which goes on meanwhile, is waited for."""
+        self.state.step += 1
+        taken = seconds(self.ours.save)
+        self.ours.wait()
+        return taken
+
+    def load(self) -> float:
+        """Seconds until there is a state to go on from, hashes checked."""
+        path = self.folder / "run" / "weights" / f"step-{self.state.step:08d}"
+        return seconds(lambda: load_checkpoint(path, model=self.model, optimizer=self.optimizer))
+
+    def torch_save(self) -> float:
+        """Seconds of what people write by hand, and an fsync."""
+        return seconds(lambda: torch_save(self.theirs, self.model, self.optimizer))
+
+    def torch_load(self) -> float:
+        """Seconds of its counterpart."""
+        return seconds(lambda: torch_load(self.theirs, self.model, self.optimizer))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="on the disk to measure")
-    flags = parser.parse_args(arguments)
-    torch.set_num_threads(flags.threads)
-    folder = Path(tempfile.mkdtemp(dir=flags.folder))
-    try:
-        for name, taken in measure(folder, flags.repetitions).items():
-            middle = statistics.median(taken)
-            sys.stdout.write(f"{name:32} {middle:6.2f} s ({min(taken):.2f} - {max(taken):.2f})\n")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def measure(setting: Setting, ours: str, theirs: str, name: str) -> dict[str, Runs]:
+    """Two methods of `Both` in turn, after one round that is not counted."""
+    runs = {"ours": Runs(), name: Runs()}
+    with tempfile.TemporaryDirectory() as folder:
+        both = Both(Path(folder))
+        both.save()
+        both.torch_save()
+        for _ in range(max(3, setting.rounds)):
+            runs["ours"].seconds.append(getattr(both, ours)())
+            runs[name].seconds.append(getattr(both, theirs)())
+    return runs
 
 
-if __name__ == "__main__":
-    main()
+blocked = partial(measure, ours="save", theirs="torch_save", name="torch.save, fsync")
+load = partial(measure, ours="load", theirs="torch_load", name="torch.load")

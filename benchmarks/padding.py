@@ -23,7 +23,7 @@ from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import BatchPlan, EvaluationHelper, Examples, evaluate, get_batches, get_task
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.optimizer_config import get_optimizer
-from ke_t5.train.settings import FitSettings
+from ke_t5.train.settings import get_fit_settings
 
 # name -> (window, whether the padding is left out, whether the loop is the bare one)
 KINDS = {
@@ -68,7 +68,7 @@ def run(kind: str, seed: int, steps: int, flags: argparse.Namespace) -> tuple[fl
     plan.epoch(0)
     optimizer = get_optimizer(learning_rate=RATE)(model)
     state = TrainState(model, model, optimizer, lambda step: 1.0, unpadding=unpadding)
-    settings = FitSettings("fp32", 1, 1.0, False, None, False)
+    settings = get_fit_settings(precision="fp32")
     started = time.process_time()
     if is_bare:
         bare_loop(model, train, plan, unpadding, steps)

@@ -34,12 +34,13 @@ from transformers import (
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from benchmarks.rows import GROUPED, TRAINER, Runs, Setting, interleaved
 from ke_t5.distributed import Ranks
+from ke_t5.models.unpadding import Unpadding
 from ke_t5.own_data import OwnData, register
 from ke_t5.pipe import EvaluationHelper, Examples, Folders, evaluate, get_batches, get_task
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loop import TrainState, count_steps, fit
 from ke_t5.train.optimizer_config import get_optimizer
-from ke_t5.train.settings import get_fit_settings
+from ke_t5.train.settings import NONE, ROWS, get_fit_settings
 
 RATE, BATCH_SIZE, NUM_ROWS, NUM_TESTED = 5e-4, 32, 6400, 2000
 SEQ2SEQ_ROWS, SEQ2SEQ_BATCH = 1600, 16
@@ -85,18 +86,22 @@ def fit_ours(
     batch_size: int = BATCH_SIZE,
     batch_tokens: int | None = None,
     learning_rate: float = RATE,
+    window: int | None = None,
+    padding: str = ROWS,
 ) -> None:
     """One pass of our loop."""
     targets = train.lengths("labels") if model.config.is_encoder_decoder else None
     plan = get_batches(
         train.lengths("input_ids"), targets, batch_size=batch_size, num_parts=1, seed=seed,
-        batch_tokens=batch_tokens,
+        batch_tokens=batch_tokens, window=window,
     )  # fmt: skip
     optimizer = get_optimizer(learning_rate=learning_rate)(model)
-    state = TrainState(model, model, optimizer, lambda step: 1.0)
+    unpadding = None if padding == ROWS else Unpadding(model)
+    state = TrainState(model, model, optimizer, lambda step: 1.0, unpadding=unpadding)
+    settings = get_fit_settings(precision=precision, padding=padding)
     updates = fit(
-        state, train, plan, ranks=one_process(), settings=get_fit_settings(precision=precision),
-        loss_reduction="rows" if targets is None else "tokens", seed=seed,
+        state, train, plan, ranks=one_process(), settings=settings,
+        loss_reduction="rows" if targets is None else "label_tokens", seed=seed,
         num_steps=count_steps(plan, 1),
     )  # fmt: skip
     for _ in updates:
@@ -200,8 +205,12 @@ def encoder(setting: Setting, precision: str = "fp32") -> dict[str, Runs]:
         TRAINER: (trainer, runs.table),
         GROUPED: (partial(trainer, grouped=True), runs.table),
     }
+    random_order = partial(fit_ours, precision=precision, window=1)
+    unpadded = partial(random_order, padding=NONE)
+    contenders["ours, fit.padding='none', random order"] = (unpadded, runs.train)
     if precision == "fp32":
         contenders["bare loop, the same batches"] = (fit_bare, runs.train)
+        contenders["ours, padded in random order"] = (random_order, runs.train)
     return runs.compare(contenders)
 
 

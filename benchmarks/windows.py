@@ -38,7 +38,7 @@ from ke_t5.pipe import (
 )
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.optimizer_config import get_optimizer
-from ke_t5.train.settings import FitSettings, autocast
+from ke_t5.train.settings import autocast, get_fit_settings
 
 WINDOWS = (1, 8, 50)
 STEPS = (100, 200, 400)
@@ -125,7 +125,7 @@ def run(setting: Setting, flags: argparse.Namespace, seed: int, window: int) -> 
         model, model, get_optimizer(learning_rate=setting.learning_rate)(model), lambda step: 1.0
     )
     ranks = Ranks(0, 1, torch.device("cpu"), torch.get_num_threads())
-    settings = FitSettings(setting.precision, 1, 1.0, False, None, False)
+    settings = get_fit_settings(precision=setting.precision)
     helper = EvaluationHelper(get_task(setting.task))
     accuracy, seconds = [], 0.0
     for num_steps in STEPS:

@@ -19,7 +19,7 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 def test_every_data_file_of_the_package_is_installed_with_it():
     others = {
         path for path in PACKAGE.rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc")
+        if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__"
     }  # fmt: skip
     assert {SPIECE, PACKAGE / "py.typed", PACKAGE / "gin" / "train_default.gin"} <= others
     installed = set()

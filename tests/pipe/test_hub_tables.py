@@ -68,8 +68,11 @@ SCRIPTS = {
     ),
     "inmoonlight/kor_hate": (
         KHSD,
-        {"comments": ["좋다", "나쁘다"], "hate": [2, 0]},
-        {"hate": datasets.ClassLabel(names=["hate", "offensive", "none"])},
+        {"comments": ["좋다", "나쁘다"], "contain_gender_bias": [0, 1], "bias": [2, 0],
+         "hate": [2, 0]},
+        {"contain_gender_bias": datasets.ClassLabel(names=["False", "True"]),
+         "bias": datasets.ClassLabel(names=["gender", "others", "none"]),
+         "hate": datasets.ClassLabel(names=["hate", "offensive", "none"])},
         ["none", "hate"],
     ),
     "songys/kor_qpair": (
