@@ -45,7 +45,7 @@ _HOME = "https://kli.korean.go.kr/corpus (NIKL, after an agreement)"
 _LICENCE = "NIKL agreement, not to be passed on"
 
 
-def _json_files(data_dir: Path, corpus: str) -> Paths:
+def json_files(data_dir: Path, corpus: str) -> Paths:
     """The corpus's files (.json or .JSON) by path, sub-folders included, from the first folder
     with any."""
     names = (f"NIKL/v1.0/{corpus}", f"v1.0/{corpus}", corpus)
@@ -57,7 +57,8 @@ def _json_files(data_dir: Path, corpus: str) -> Paths:
     return ()
 
 
-def _release(name: str, columns: Mapping[str, object], **parts: Any) -> Release:
+def nikl_release(name: str, columns: Mapping[str, object], **parts: Any) -> Release:
+    """A release of NIKL: all have one home and one licence."""
     return Release(name=name, columns=columns, home=_HOME, licence=_LICENCE, **parts)
 
 
@@ -98,7 +99,7 @@ def _entities(sentence: Row, text: str, where: str) -> list[Row]:
 
 
 def _find_entities(data_dir: Path, *, corpus: str, is_split: bool) -> dict[str, RawSplit]:
-    files = _json_files(data_dir, corpus)
+    files = json_files(data_dir, corpus)
     splits = {split: split for split in SPLITS} if is_split else {"train": None}
     return {
         name: RawSplit(files, partial(_sentences, files, split))
@@ -108,7 +109,7 @@ def _find_entities(data_dir: Path, *, corpus: str, is_split: bool) -> dict[str, 
 
 
 def _entity_release(name: str, corpus: str, *, is_split: bool) -> Release:
-    return _release(
+    return nikl_release(
         name,
         {
             **dict.fromkeys(("id", "document", "text"), "string"),
@@ -216,12 +217,12 @@ def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) 
 
 def _find_summaries(data_dir: Path, *, kind: str, is_split: bool) -> dict[str, RawSplit]:
     """The splits of the summaries; of the newspapers only the files with an article."""
-    sources = _json_files(data_dir, "SUMMARIZATION")
+    sources = json_files(data_dir, "SUMMARIZATION")
     try:
         stems = {_stem(key) for key in _document_ids(sources, _stamps(sources))}
     except UserError:
         stems = set()  # raised again when the rows are read
-    newspapers = _json_files(data_dir, "NEWSPAPER") if sources else ()
+    newspapers = json_files(data_dir, "NEWSPAPER") if sources else ()
     unused = tuple(path for path in newspapers if path.stem not in stems)
     newspapers = tuple(path for path in newspapers if path.stem in stems)
     splits = {split: split for split in SPLITS} if is_split else {"train": None}
@@ -235,7 +236,7 @@ def _find_summaries(data_dir: Path, *, kind: str, is_split: bool) -> dict[str, R
 
 
 def _summary_release(name: str, kind: str, *, is_split: bool) -> Release:
-    return _release(
+    return nikl_release(
         name,
         dict.fromkeys(("document_id", "article", "summary"), "string"),
         find=partial(_find_summaries, kind=kind, is_split=is_split),
@@ -276,7 +277,7 @@ def _find_acceptability(data_dir: Path) -> dict[str, RawSplit]:
     return raw_splits(first_found(data_dir, folders, names), _acceptability_rows)
 
 
-COLA = _release(
+COLA = nikl_release(
     "nikl_cola",
     {"idx": "int32", "sentence": "string", "label": "string"},
     find=_find_acceptability,

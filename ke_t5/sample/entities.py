@@ -80,7 +80,7 @@ def _nikl_sentence(
     ]
 
 
-def _words(form: str) -> list[dict]:
+def words_of(form: str) -> list[dict]:
     """The space-separated words of a sentence with their offsets, numbered from 1."""
     return [
         dict(id=number, form=word.group(), begin=word.start(), end=word.end())
@@ -107,7 +107,7 @@ def nikl_documents(
             if index == 1 and number % 9 == 0:
                 form, entities = sampler.word("plain"), []
             sentence = {"id": f"{document_id}.1.{index}", "form": form}
-            sentences.append(sentence | {"word": _words(form), key: entities})
+            sentences.append(sentence | {"word": words_of(form), key: entities})
         values = {"id": document_id, "number": number, "author": sampler.word("person")}
         values |= {"month": sampler.between(1, 12), "sentences": sentences}
         documents.append(render(load_json("rows")["NIKL NE document"], **values))

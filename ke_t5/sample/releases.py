@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ke_t5.sample import (
     articles,
     contest,
+    coreference,
     dialogues,
     entities,
     public_tables,
@@ -190,6 +191,12 @@ def _nikl_entities(key: str, fine_labels: bool, mark: str = "") -> Callable[[Sec
     return write
 
 
+def _nikl_coreference(section: Section) -> str:
+    stem = section.name.replace("CR", "RW", 1)
+    documents = coreference.nikl_documents(section.sampler, stem, section.num_rows)
+    return "\ufeff" + _nikl_file(section.name, "상호참조 표본", documents)
+
+
 def _newspaper(section: Section) -> str:
     documents, _ = articles.summaries(section.sampler, section.name, section.num_rows)
     return _nikl_file(section.name, "신문 표본", documents)
@@ -253,6 +260,7 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "nikl_ne_2020": _nikl_entities("ne", fine_labels=True),
     # A later file of 2020 spells the key as in 2019 and begins with a BOM.
     "nikl_ne_later": _nikl_entities("NE", fine_labels=True, mark="\ufeff"),
+    "nikl_cr": _nikl_coreference,
     "newspaper": _newspaper,
     "summaries": _summaries,
     "apeach": _of(public_tables.apeach),

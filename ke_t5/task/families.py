@@ -284,14 +284,16 @@ def reading(
     best: Monitor,
     may_be_impossible: bool,
     window_length: int,
+    context_free: bool = True,
     defaults: Defaults,
 ) -> None:
     """Registers `name` (start and end of the answer), `name_gen` (the answer as text) and
-    `name_gen_context_free` (as text, without the passage).
+    `name_gen_context_free` (as text, without the passage), the last unless `context_free` is False.
 
     Args:
         may_be_impossible: whether a model may say that there is no answer.
         window_length: tokens of a window, question included.
+        context_free: whether a question means anything without its passage.
     """
     row_checks = (
         partial(checks.has_texts, columns=("question", "context"), may_be_blank=False),
@@ -307,7 +309,8 @@ def reading(
         defaults=dataclasses.replace(defaults, sequence_length=lengths),
         **common,
     )
-    for suffix, with_context in (("gen", True), ("gen_context_free", False)):
+    forms = {"gen": True, "gen_context_free": False} if context_free else {"gen": True}
+    for suffix, with_context in forms.items():
         register_generative(
             f"{name}_{suffix}",
             source,

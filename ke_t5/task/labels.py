@@ -260,6 +260,7 @@ QPAIR = Labels(("duplicated", "not_duplicate"), keys=("0", "1"))
 # NIKL NE 1.0 (2019): 15 types, IOB2 order of the earlier KE-T5 tasks, O first.
 NIKL_NER_TYPES = tuple("PS LC OG DT TI QT AF CV AM PT FD TR EV MT TM".split())
 NIKL_NER = Labels(iob2(NIKL_NER_TYPES))
+NIKL_MENTION = Labels(iob2(("MENTION",)))  # coreference
 
 
 def _fine_types(table: str) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ with the source of each one's data.
 | ud_ko_gsd_pos, ud_ko_kaist_pos, ud_ko_ksl_pos | the same | part of speech of each word |
 | klue_dst_gen | KLUE WoS | state of a dialogue |
 | nikl_ner, nikl_ner2020 | NIKL NE, NE 2020 | entities of 15 and of 150 types |
+| nikl_cr_span_extraction | NIKL CR 2020 | mentions |
+| nikl_cr_coref_span_prediction | the same | an earlier mention of the same chain |
 | nikl_cola | NIKL CoLA | whether a sentence is acceptable |
 | nikl_summarization_summary, _topic | NIKL SUMMARIZATION | summary |
 | kor_3i4k, nsmc, qpair | 3i4K, NSMC, question pairs | class |
@@ -73,6 +75,7 @@ from ke_t5.readers import (
     label_sets,
     naver_ner,
     nikl,
+    nikl_cr,
     nikluge,
     public_tables,
 )
@@ -144,15 +147,9 @@ COLUMNS = {"khsd_bias": "bias", "khsd_gender": "gender", "massive_ko_intent": "i
 CHOICE = (
     ("kobest_copa", kobest.COPA, {"premise": "premise", "question": "question"}, 2, "12", 10),
     ("kobest_hellaswag", kobest.HELLASWAG, {"context": "context"}, 4, "0123", 10),
-    (
-        "nikluge_cci",
-        nikluge.CCI,
-        {name: name for name in ("conversation", "reference", "category")},
-        3,
-        tuple(f"inference_{i}" for i in (1, 2, 3)),
-        10,
-    ),
-)
+    ("nikluge_cci", nikluge.CCI, {name: name for name in ("conversation", "reference", "category")},
+     3, tuple(f"inference_{i}" for i in (1, 2, 3)), 10),
+)  # fmt: skip
 
 # name, release, fields of the text, labels, what picks the best, epochs
 MULTILABEL = (
@@ -182,6 +179,8 @@ TAGGING = (
     ("nikl_ner2020", nikl.NE2020, labels.NIKL_NER2020, "entities", ENTITIES, "entity_f1_micro"),
     ("nikl_ner2020_split", nikl.NE2020_SPLIT, labels.NIKL_NER2020, "entities", ENTITIES,
      "entity_f1_micro"),
+    ("nikl_cr_span_extraction", nikl_cr.MENTIONS, labels.NIKL_MENTION, "entities",
+     (ENTITIES[0], ENTITIES[2]), "entity_f1_micro"),
     ("naver_ner", naver_ner.NAVER_NER, labels.NAVER_NER, "tags", ENTITIES, "entity_f1_micro"),
     ("massive_ko_slots", public_tables.MASSIVE, labels.MASSIVE_SLOTS, "tags", ENTITIES,
      "entity_f1_micro"),
@@ -200,6 +199,7 @@ READING = (
     ("klue_mrc", klue.MRC, metrics.klue_mrc, True, 510),
     ("korquad", korquad.KORQUAD, metrics.korquad, False, 384),
     ("korquad2", korquad2.KORQUAD2, metrics.korquad2, False, 510),
+    ("nikl_cr_coref_span_prediction", nikl_cr.ANTECEDENTS, metrics.korquad, False, 510),
 )
 
 # name, release, what the input asks for
@@ -305,6 +305,7 @@ def register_texts() -> None:
             may_be_impossible=may_be_impossible,
             defaults=Defaults(batch_size=16, epochs=5),
             window_length=length,
+            context_free=release is not nikl_cr.ANTECEDENTS,
         )
     for name, release, kind in SUMMARIZATION:
         families.summarization(

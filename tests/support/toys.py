@@ -220,6 +220,18 @@ ROWS: dict[str, list[dict]] = {
     "nikl_ne_split": _NE,
     "nikl_ne2020": _NE2020,
     "nikl_ne2020_split": _NE2020,
+    "nikl_cr_mentions": [
+        {**row, "entities": row["entities"] and [
+            {**entity, "label": "MENTION"} for entity in row["entities"]
+        ]}
+        for row in _NE
+    ],
+    "nikl_cr_antecedents": [
+        {"id": "a.1:0-1", "document": "a", **{name: row[name] for name in (
+            "question", "context", "answers", "is_impossible"
+        )}}
+        for row in (*_ANSWERED, _question(None))
+    ],
     "nikl_summary_summary": _SUMMARY,
     "nikl_summary_summary_split": _SUMMARY,
     "nikl_summary_topic": _SUMMARY,

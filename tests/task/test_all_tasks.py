@@ -31,6 +31,7 @@ klue_re klue_re_gen klue_re_tk_idx klue_ner
 klue_mrc klue_mrc_gen klue_mrc_gen_context_free korquad korquad_gen korquad_gen_context_free
 klue_dp klue_dst_gen
 nikl_ner nikl_ner_split nikl_ner2020 nikl_ner2020_split
+nikl_cr_span_extraction nikl_cr_coref_span_prediction nikl_cr_coref_span_prediction_gen
 nikl_summarization_summary nikl_summarization_summary_split
 nikl_summarization_topic nikl_summarization_topic_split
 nikl_cola nikl_cola_gen kor_3i4k kor_3i4k_gen nsmc nsmc_gen
@@ -92,7 +93,7 @@ def only_model_columns(task: Task, example: dict) -> dict:
 
 
 def is_right(task: Task, prediction, gold) -> bool:
-    if task.name.startswith(("klue_mrc", "korquad")):
+    if task.name.startswith(("klue_mrc", "korquad", "nikl_cr_coref")):
         return prediction in (gold or [""])
     if task.problem_type == "regression":  # labels are float32
         return prediction == pytest.approx(gold)

@@ -22,7 +22,7 @@ BRIEF = ("--gin_param", "EvaluationHelper.model_kwargs={'max_new_tokens': 4}")
 
 # What only differs in its rows from a task that is trained here is trained in the whole matrix.
 LIKE_OTHERS = re.compile(
-    "(khsd_|apeach|kold|khaters|korfin|paws|massive|naver|ud_|korquad2_|sae4k|nikluge).*"
+    "(khsd_|apeach|kold|khaters|korfin|paws|massive|naver|ud_|korquad2_|sae4k|nikluge|nikl_cr).*"
 )
 
 
