@@ -66,6 +66,8 @@ _CLASSIFIERS = (
     "EncoderForSequenceClassificationMean",
     "EncoderForSequenceClassificationFirst",
     "EncoderForSequenceClassificationLast",
+    "EncoderForSequenceClassificationAttention",
+    "EncoderForSequenceClassificationLayers",
     "HashedNgramForSequenceClassification",
 )
 

@@ -19,7 +19,7 @@ from ke_t5.commands.table import COMMANDS
 LINES = (
     "terminal errors files fault_points garbage programs standard_streams processes config.resume "
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
-    "sharding forms lookup.families pipe.lazy_order pipe.lines checkpoint.names",
+    "sharding forms lookup.families models.poolings pipe.lazy_order pipe.lines checkpoint.names",
     "pipe.code",
     "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest "

@@ -157,6 +157,14 @@ class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
         return getattr(nested, "hidden_size", None) or backbone.hidden_size
 
     @property
+    def number_of_hidden_states(self) -> int:
+        """Layers of the backbone, and its embedding."""
+        backbone: Any = self.backbone
+        nested = getattr(backbone, "encoder", None) or backbone
+        is_decoder = backbone.model_type in READ_BY_DECODER
+        return (nested.decoder_layers if is_decoder else nested.num_hidden_layers) + 1
+
+    @property
     def dropout_rate(self) -> float:
         """Dropout before the head: the backbone's own."""
         names = ("classifier_dropout", "hidden_dropout_prob", "dropout_rate", "dropout")
@@ -203,6 +211,18 @@ class AnyLastSequenceConfig(EncoderConfig):
     """Of EncoderForSequenceClassificationLast."""
 
     model_type = "ke_t5_any_sequence_last"
+
+
+class AnyAttentionSequenceConfig(EncoderConfig):
+    """Of EncoderForSequenceClassificationAttention."""
+
+    model_type = "ke_t5_any_sequence_attention"
+
+
+class AnyLayersSequenceConfig(EncoderConfig):
+    """Of EncoderForSequenceClassificationLayers."""
+
+    model_type = "ke_t5_any_sequence_layers"
 
 
 class ChoiceConfig(EncoderConfig):

@@ -20,6 +20,7 @@ from ke_t5.lookup.families import ENCODER_CLASSES, READ_BY_DECODER
 from ke_t5.models.configs import EncoderConfig, T5EncoderConfig
 from ke_t5.models.crf import CRF
 from ke_t5.models.heads import Head
+from ke_t5.models.poolings import LayerMix, TokenAttention
 
 
 class T5EncoderWithHead(Head, T5EncoderModel):
@@ -121,6 +122,9 @@ def _init_head(module: nn.Module) -> None:
     elif isinstance(module, CRF):
         for parameter in module.parameters():
             init.uniform_(parameter, -0.1, 0.1)
+    elif isinstance(module, (LayerMix, TokenAttention)):
+        for parameter in module.parameters():
+            init.zeros_(parameter)
 
 
 def _encoded(

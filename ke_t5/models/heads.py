@@ -8,7 +8,6 @@ Shape letters: B rows, S tokens, D width, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,57 +24,7 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 
 from ke_t5.forms import IGNORED
-
-Pool = Callable[[Tensor, Tensor], Tensor]
-
-
-def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, D]: the first unmasked token of [B, S, D]."""
-    first = mask.int().argmax(dim=1)
-    return hidden[torch.arange(hidden.size(0), device=hidden.device), first]
-
-
-def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, D]: the last unmasked token of [B, S, D]."""
-    places = torch.arange(hidden.size(1), device=hidden.device)
-    last = places.where(mask, 0).argmax(dim=1)
-    return hidden[torch.arange(hidden.size(0), device=hidden.device), last]
-
-
-def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, D]: the mean of [B, S, D] over the mask; 0 if it is empty."""
-    mask = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
-
-
-def sum_over_root_length(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[B, D]: the sum of [B, S, D] over the mask, divided by the square root of its length."""
-    mask = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1).sqrt()
-
-
-def span_mean(hidden: Tensor, spans: Tensor) -> Tensor:
-    """[B, D]: the mean of [B, S, D] over token spans [B, 2] (end exclusive); 0 for an empty one."""
-    places = torch.arange(hidden.size(1), device=hidden.device)
-    inside = (places >= spans[:, :1]) & (places < spans[:, 1:])
-    weights = inside.to(hidden.dtype)
-    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
-    return torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)
-
-
-class Pooler(nn.Module):
-    """A text's vector [B, D]: what `pool` takes of its tokens, through two layers."""
-
-    def __init__(self, width: int, dropout: float, pool: Pool) -> None:
-        super().__init__()
-        self.dense1 = nn.Linear(width, width)
-        self.dense2 = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-        self.pool = pool
-
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        pooled = functional.relu(self.dense1(self.pool(hidden, mask)))
-        return self.dense2(self.dropout(pooled))
+from ke_t5.models.poolings import LayerMix, Pooler, TokenAttention, mean_over_tokens, span_mean
 
 
 def exact(logits: Tensor) -> Tensor:
@@ -118,10 +67,12 @@ class Head(PreTrainedModel):
     Attributes:
         task_forms: the forms of task that the head serves.
         loss_divisor: what the mean loss is a mean over, if that is not what the task says.
+        reads_every_layer: the head reads more than the encoder's last layer.
     """
 
     task_forms: tuple[str, ...] = ()
     loss_divisor: str | None = None
+    reads_every_layer: bool = False
     num_labels: int
 
     def add_head(self) -> None:
@@ -190,6 +141,37 @@ class SequenceHeadWithPooler(SequenceHead):
 
     def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
         return self.pooler(hidden, mask)
+
+
+class SequenceHeadWithAttention(SequenceHead):
+    """`token_attention`, a learned query for the tokens, `dropout` and `classifier`."""
+
+    def add_head(self) -> None:
+        self.token_attention = TokenAttention(self.config.hidden_size)
+        super().add_head()
+
+    def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return self.token_attention(hidden, mask)
+
+
+class SequenceHeadOnLayers(SequenceHead):
+    """`layer_mix`, learned weights for all layers, `dropout` and `classifier`."""
+
+    reads_every_layer = True
+
+    def add_head(self) -> None:
+        self.layer_mix = LayerMix(self.config.number_of_hidden_states)
+        super().add_head()
+
+    def encode(
+        self, *, output_hidden_states: bool | None = None, **kwargs: Any
+    ) -> tuple[Tensor, Tensor, BaseModelOutput]:
+        _, mask, output = super().encode(output_hidden_states=True, **kwargs)
+        assert output.hidden_states is not None
+        hidden = self.layer_mix(output.hidden_states)
+        if not output_hidden_states:
+            output.hidden_states = None
+        return hidden, mask, output
 
 
 class ChoiceHead(Head):

@@ -10,7 +10,7 @@ import transformers
 from transformers import AutoConfig
 
 from ke_t5.forms import FORMS, MODEL_FORMS
-from ke_t5.models import configs, heads, structured_heads
+from ke_t5.models import configs, heads, poolings, structured_heads
 from ke_t5.models.encoders import EncoderWithHead, T5EncoderWithHead
 from ke_t5.models.ngrams import (
     HashedNgramForSequenceClassification as HashedNgramForSequenceClassification,
@@ -21,35 +21,50 @@ class T5EncoderForSequenceClassificationSimple(heads.SequenceHeadWithPooler, T5E
     """A class, or a number, for a text, read off its first token."""
 
     config_class = configs.SimpleSequenceConfig
-    pool = staticmethod(heads.first_token)
+    pool = staticmethod(poolings.first_token)
 
 
 class T5EncoderForSequenceClassificationMean(heads.SequenceHeadWithPooler, T5EncoderWithHead):
     """A class, or a number, for a text, read off the sum of its tokens over root length."""
 
     config_class = configs.MeanSequenceConfig
-    pool = staticmethod(heads.sum_over_root_length)
+    pool = staticmethod(poolings.sum_over_root_length)
 
 
 class EncoderForSequenceClassificationMean(heads.SequenceHead, EncoderWithHead):
     """A class, or a number, for a text or a pair, read off the mean of its tokens; any encoder."""
 
     config_class = configs.AnyMeanSequenceConfig
-    pool = staticmethod(heads.mean_over_tokens)
+    pool = staticmethod(poolings.mean_over_tokens)
 
 
 class EncoderForSequenceClassificationFirst(heads.SequenceHead, EncoderWithHead):
     """A class, or a number, for a text or a pair, read off its first token; any encoder."""
 
     config_class = configs.AnyFirstSequenceConfig
-    pool = staticmethod(heads.first_token)
+    pool = staticmethod(poolings.first_token)
 
 
 class EncoderForSequenceClassificationLast(heads.SequenceHead, EncoderWithHead):
     """A class, or a number, for a text or a pair, read off its last token; any encoder."""
 
     config_class = configs.AnyLastSequenceConfig
-    pool = staticmethod(heads.last_token)
+    pool = staticmethod(poolings.last_token)
+
+
+class EncoderForSequenceClassificationAttention(heads.SequenceHeadWithAttention, EncoderWithHead):
+    """A class, or a number, for a text or a pair, read off its tokens by a learned query; any
+    encoder."""
+
+    config_class = configs.AnyAttentionSequenceConfig
+
+
+class EncoderForSequenceClassificationLayers(heads.SequenceHeadOnLayers, EncoderWithHead):
+    """A class, or a number, for a text or a pair, read off the mean of its tokens in all layers,
+    weighted; any encoder."""
+
+    config_class = configs.AnyLayersSequenceConfig
+    pool = staticmethod(poolings.mean_over_tokens)
 
 
 class T5EncoderForMultipleChoice(heads.ChoiceHead, T5EncoderWithHead):
@@ -68,7 +83,7 @@ class T5EncoderForSequenceClassificationMeanSubmeanObjmean(heads.EntityPairHead,
     """The relation of two entities, read off the whole text and the mean of each entity."""
 
     config_class = configs.MeanEntityPairConfig
-    pool = staticmethod(heads.sum_over_root_length)
+    pool = staticmethod(poolings.sum_over_root_length)
 
 
 class T5EncoderForSequenceClassificationFirstSubmeanObjmean(
@@ -77,14 +92,14 @@ class T5EncoderForSequenceClassificationFirstSubmeanObjmean(
     """The relation of two entities, read off the first token and the mean of each entity."""
 
     config_class = configs.FirstEntityPairConfig
-    pool = staticmethod(heads.first_token)
+    pool = staticmethod(poolings.first_token)
 
 
 class EncoderForSequenceClassificationMeanSubmeanObjmean(heads.EntityPairHead, EncoderWithHead):
     """T5EncoderForSequenceClassificationMeanSubmeanObjmean on any encoder."""
 
     config_class = configs.EntityPairConfig
-    pool = staticmethod(heads.sum_over_root_length)
+    pool = staticmethod(poolings.sum_over_root_length)
 
 
 class T5EncoderForTokenClassification(heads.TokenHead, T5EncoderWithHead):

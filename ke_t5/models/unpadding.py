@@ -52,7 +52,8 @@ class Unpadding:
         self.config: Any = self.encoder.config
         if self.config._attn_implementation != "sdpa":
             raise ValueError(f"its attention is {self.config._attn_implementation!r}")
-        if self.config.output_hidden_states or self.config.output_attentions:
+        reads_layers = any(getattr(part, "reads_every_layer", False) for part in model.modules())
+        if reads_layers or self.config.output_hidden_states or self.config.output_attentions:
             raise ValueError("it returns the states of its layers")
 
     @contextmanager

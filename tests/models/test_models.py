@@ -33,7 +33,7 @@ from transformers.utils import logging as transformers_logging
 
 from ke_t5.forms import MODEL_FORMS
 from ke_t5.lookup.loader import load_model
-from ke_t5.models import heads, models, structured_heads
+from ke_t5.models import heads, models, poolings, structured_heads
 from ke_t5.models.crf import CRF
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,19 +202,19 @@ def test_new_heads_are_drawn_narrow_enough_to_learn():
 def test_poolers():
     hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0], [9.0, 9.0]]])
     mask = torch.tensor([[True, True, False, False]])
-    assert heads.first_token(hidden, mask).tolist() == [[1.0, 2.0]]
-    assert heads.first_token(hidden, ~mask).tolist() == [[9.0, 9.0]]
-    assert heads.last_token(hidden, mask).tolist() == [[3.0, 4.0]]
-    assert heads.last_token(hidden, ~mask).tolist() == [[9.0, 9.0]]
-    assert heads.mean_over_tokens(hidden, mask).tolist() == [[2.0, 3.0]]
-    assert heads.mean_over_tokens(hidden, mask & ~mask).tolist() == [[0.0, 0.0]]
+    assert poolings.first_token(hidden, mask).tolist() == [[1.0, 2.0]]
+    assert poolings.first_token(hidden, ~mask).tolist() == [[9.0, 9.0]]
+    assert poolings.last_token(hidden, mask).tolist() == [[3.0, 4.0]]
+    assert poolings.last_token(hidden, ~mask).tolist() == [[9.0, 9.0]]
+    assert poolings.mean_over_tokens(hidden, mask).tolist() == [[2.0, 3.0]]
+    assert poolings.mean_over_tokens(hidden, mask & ~mask).tolist() == [[0.0, 0.0]]
     root = 2**0.5
     torch.testing.assert_close(
-        heads.sum_over_root_length(hidden, mask), torch.tensor([[4 / root, 6 / root]])
+        poolings.sum_over_root_length(hidden, mask), torch.tensor([[4 / root, 6 / root]])
     )
-    assert heads.span_mean(hidden, torch.tensor([[1, 2]])).tolist() == [[3.0, 4.0]]
-    assert heads.span_mean(hidden, torch.tensor([[0, 2]])).tolist() == [[2.0, 3.0]]
-    assert heads.span_mean(hidden, torch.tensor([[2, 2]])).tolist() == [[0.0, 0.0]]
+    assert poolings.span_mean(hidden, torch.tensor([[1, 2]])).tolist() == [[3.0, 4.0]]
+    assert poolings.span_mean(hidden, torch.tensor([[0, 2]])).tolist() == [[2.0, 3.0]]
+    assert poolings.span_mean(hidden, torch.tensor([[2, 2]])).tolist() == [[0.0, 0.0]]
 
 
 def test_gold_positions_outside_the_text_are_ignored():
