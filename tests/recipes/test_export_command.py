@@ -15,10 +15,10 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from ke_t5 import cli
+from ke_t5 import cli, extras
 from ke_t5.commands.export import parser
 from ke_t5.errors import UserError
-from ke_t5.exporting import extras, onnx_graph, translator
+from ke_t5.exporting import onnx_graph, translator
 from ke_t5.exporting.export import narrow
 from ke_t5.exporting.onnx_graph import FILE, check_onnx, write_onnx
 from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
