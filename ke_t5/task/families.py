@@ -284,16 +284,17 @@ def reading(
     best: Monitor,
     may_be_impossible: bool,
     window_length: int,
-    context_free: bool = True,
+    tail: int | None = None,
     defaults: Defaults,
 ) -> None:
     """Registers `name` (start and end of the answer), `name_gen` (the answer as text) and
-    `name_gen_context_free` (as text, without the passage), the last unless `context_free` is False.
+    `name_gen_context_free` (as text, without the passage).
 
     Args:
         may_be_impossible: whether a model may say that there is no answer.
         window_length: tokens of a window, question included.
-        context_free: whether a question means anything without its passage.
+        tail: the last characters of the passage, which are all that a generative model is given;
+            a question of this kind has no form without its passage.
     """
     row_checks = (
         partial(checks.has_texts, columns=("question", "context"), may_be_blank=False),
@@ -309,15 +310,15 @@ def reading(
         defaults=dataclasses.replace(defaults, sequence_length=lengths),
         **common,
     )
-    forms = {"gen": True, "gen_context_free": False} if context_free else {"gen": True}
+    forms = {"gen": True} if tail else {"gen": True, "gen_context_free": False}
     for suffix, with_context in forms.items():
         register_generative(
             f"{name}_{suffix}",
             source,
             ANSWERS,
             prefix=name,
-            render=partial(steps.question_segments, with_context=with_context),
-            counts=(passages.count_answers_cut_off,) if with_context else (),
+            render=partial(steps.question_segments, with_context=with_context, tail=tail),
+            counts=(partial(passages.count_answers_cut_off, tail=tail),) if with_context else (),
             input_columns=("question", "context") if with_context else ("question",),
             defaults=defaults,
             **common,

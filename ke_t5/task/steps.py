@@ -112,9 +112,16 @@ def relation_segments(row: Example, *, prefix: str = "", named: bool = True) -> 
 
 
 def question_segments(
-    row: Example, *, with_context: bool, prefix: str = "", named: bool = True
+    row: Example,
+    *,
+    with_context: bool,
+    tail: int | None = None,
+    prefix: str = "",
+    named: bool = True,
 ) -> list[str]:
-    """A question with its passage, or without."""
+    """A question with its passage, or the last `tail` characters of it, or without."""
+    if tail:
+        row = {**row, "context": row["context"][-tail:]}
     return [text.question(row, prefix=prefix, with_context=with_context)]
 
 

@@ -305,7 +305,7 @@ def register_texts() -> None:
             may_be_impossible=may_be_impossible,
             defaults=Defaults(batch_size=16, epochs=5),
             window_length=length,
-            context_free=release is not nikl_cr.ANTECEDENTS,
+            tail=700 if release is nikl_cr.ANTECEDENTS else None,
         )
     for name, release, kind in SUMMARIZATION:
         families.summarization(

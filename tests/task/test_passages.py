@@ -152,6 +152,27 @@ def test_a_written_answer_that_was_cut_off_is_counted(build):
     assert examples.lost() == {}
 
 
+def test_only_the_end_of_a_passage_is_given_if_it_matters_most(tmp_path):
+    """The document before a mention: 700 characters of it."""
+    near, far = "김가는 또 ", "서울은 "
+    tokenizer = character_tokenizer(T5)
+    tokenizer.model_max_length = 1000
+    tokenizer.save_pretrained(tmp_path)
+    rows = [
+        {"id": "d:1", "document": "d", "question": "*그*가 왔다.", "context": context,
+         "answers": [{"text": answer, "start": context.index(answer)}], "is_impossible": False}
+        for context, answer in ((700 * "가" + near, "김가"), (far + 700 * "가", "서울"))
+    ]  # fmt: skip
+    name = "nikl_cr_coref_span_prediction_gen"
+    folders = {"vocabulary": str(tmp_path), "cache": tmp_path / "cache"}
+    _, examples = examples_on(name, rows, **folders, inputs=900)
+    texts = [example["text"] for example in all_of(examples)]
+    assert [text.partition("context: ")[2] for text in texts] == [694 * "가" + near, 700 * "가"]
+    assert examples.lost() == {passages.CUT_OFF: (1, 2)}
+    _, examples = examples_on(name, rows, **folders, inputs=100)
+    assert examples.lost()[passages.CUT_OFF] == (2, 2)
+
+
 def test_an_impossible_question_is_written_as_such(build):
     task, examples = build("klue_mrc_gen", [question(None, is_impossible=True)], T5)
     assert character_tokenizer(T5).decode(examples.example(0)["labels"][:-1]) == "impossible"

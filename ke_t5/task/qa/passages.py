@@ -265,25 +265,36 @@ def question_and_passage(example: Example) -> str:
 
 @map_over_batches
 def count_answers_cut_off(
-    batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
+    batch: Batch,
+    *,
+    output_features: steps.Features,
+    sequence_length: steps.Lengths,
+    tail: int | None = None,
 ) -> Batch:
-    """Counts the questions whose every answer was cut off with the end of the passage; the inputs
-    end with it. With a tokenizer without offsets they are not counted."""
+    """Counts the questions whose every answer was cut off with the end of the passage, with which
+    the inputs end, or is before its last `tail` characters. With a tokenizer without offsets they
+    are not counted."""
     tokenizer = output_features["input_ids"].load_tokenizer()
     if not tokenizer.is_fast:
         return batch
     limit = length_limit(sequence_length, "inputs", tokenizer)
     is_cut = batch[f"{LOST}{steps.inputs_cut(limit)}"]
     rows = examples_of(batch)
-    num_lost = [0] * len(rows)
+    seen = [[max(0, len(c) - tail) if tail else 0, len(c)] for c in batch["context"]]
     long_rows = [i for i, cut in enumerate(is_cut) if cut and references(rows[i])]
     if long_rows:
         texts = [rows[i]["text"] for i in long_rows]
         _, offsets, _ = steps.encode_with_offsets(tokenizer, texts, limit)
         for i, pairs in zip(long_rows, offsets, strict=True):
-            last = max(end for _, end in pairs) - len(rows[i]["text"]) + len(rows[i]["context"])
-            num_lost[i] = int(
-                all(answer["start"] + len(answer["text"]) > last for answer in rows[i]["answers"])
-            )
+            seen[i][1] += max(end for _, end in pairs) - len(rows[i]["text"])
     answerable = [int(bool(references(row))) for row in rows]
+    num_lost = [
+        int(
+            bool(is_answerable)
+            and all(
+                a["start"] < first or a["start"] + len(a["text"]) > last for a in row["answers"]
+            )
+        )
+        for row, is_answerable, (first, last) in zip(rows, answerable, seen, strict=True)
+    ]
     return {**batch, f"{LOST}{CUT_OFF}": num_lost, f"{OF}{CUT_OFF}": answerable}
