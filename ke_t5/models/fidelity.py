@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def compare_with_files(
     wrong: dict[str, Tensor] = {}
     unused, seen = set(), set()
     for name, tensor in read_tensors(pretrained):
-        own = parameters.get(_plain(name, prefixes))
+        key = _key_of(model, name, parameters.keys(), prefixes)
+        own = parameters.get(key)
         if own is None:
             unused.add(name)
         elif own.shape == tensor.shape:
@@ -57,7 +58,7 @@ def compare_with_files(
             if torch.equal(own.detach(), tensor.to(own.dtype)):
                 right.add(own.data_ptr())
             else:
-                wrong[_plain(name, prefixes)] = tensor
+                wrong[key] = tensor
     if not seen:
         return  # no file here, or other names than ours: nothing can be compared
     is_converted = _is_converted(model)
@@ -115,6 +116,17 @@ def _plain(name: str, prefixes: tuple[str, ...]) -> str:
     for prefix in prefixes:
         name = name.removeprefix(prefix)
     return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
+
+
+def _key_of(
+    model: PreTrainedModel, name: str, known: Collection[str], prefixes: tuple[str, ...]
+) -> str:
+    """The plain name in the model of a file's tensor, which transformers may have renamed."""
+    if _plain(name, prefixes) not in known:
+        for one in getattr(model, "_weight_conversions", None) or []:
+            if type(one).__name__ == "WeightRenaming":
+                name, _ = one.rename_source_key(name)
+    return _plain(name, prefixes)
 
 
 def _is_converted(model: PreTrainedModel) -> bool:

@@ -14,6 +14,8 @@ from transformers import (
     BertPreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
+    T5Gemma2Config,
+    T5Gemma2ForConditionalGeneration,
 )
 
 from ke_t5.errors import Exit, UserError
@@ -178,3 +180,45 @@ def test_a_tensor_that_nothing_uses_is_named(bert):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     _, note = build(MEAN, folder)
     assert "adapter" in note.rpartition("left out: ")[2] and "position_ids" not in note
+
+
+GEMMA2 = "transformers:T5Gemma2ForConditionalGeneration"
+
+
+def t5gemma2_folder(folder):
+    """A tiny T5Gemma 2, whose tensors transformers names otherwise in files than in memory."""
+    text = dict(vocab_size=40, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+                layer_types=["full_attention"])  # fmt: skip
+    vision = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                  num_attention_heads=2, image_size=28, patch_size=14)  # fmt: skip
+    config = T5Gemma2Config(
+        encoder={"text_config": dict(text), "vision_config": vision, "mm_tokens_per_image": 4,
+                 "image_token_index": 39},
+        decoder=dict(text),
+        image_token_index=39,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    with quiet():
+        T5Gemma2ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def test_tensors_that_transformers_renames_are_compared(tmp_path):
+    folder = t5gemma2_folder(tmp_path / "t5gemma2")
+    written = load_file(folder / "model.safetensors")
+    assert "model.encoder.embed_tokens.weight" in written
+    model, note = build_model(
+        load_model(GEMMA2), folder, from_scratch=False, seed=1, task_config={}
+    )
+    embedding = model.model.encoder.text_model.embed_tokens.weight
+    assert torch.equal(embedding, written["model.encoder.embed_tokens.weight"])
+    assert "left out" not in note and "new head" not in note
+
+    info = {"missing_keys": set(), "mismatched_keys": set(), "unexpected_keys": set()}
+    with quiet():
+        model = T5Gemma2ForConditionalGeneration.from_pretrained(folder)
+    with torch.no_grad():
+        model.model.encoder.text_model.norm.weight += 1
+    with pytest.raises(UserError, match="norm.weight was not loaded as the file has it"):
+        compare_with_files(model, info, find_pretrained(folder), where="--pre_trained_model")
