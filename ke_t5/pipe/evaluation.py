@@ -29,7 +29,7 @@ from ke_t5.pipe.model_outputs import RowOutput
 from ke_t5.pipe.prediction import EvaluationHelper
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.task import Task
-from ke_t5.pipe.workers import computed
+from ke_t5.pipe.workers import computed, workers_within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,15 +91,17 @@ def evaluate(
     Raises:
         UserError: exit 6, a logit is not a number.
     """
+    logits = _logits_of_row(helper, model, examples)
     batches = evaluation_batches(
         examples.lengths("input_ids"), batch_size, tokens=helper.eval_batch_tokens,
         copies=helper.num_beams(model),
-        logits=_logits_of_row(helper, model, examples) if ranks.device.type == "cuda" else None,
+        logits=logits if ranks.device.type == "cuda" else None,
     )  # fmt: skip
     counts = _loss_counts(helper, model, examples) if wants_loss else None
     outputs: list[tuple[int, RowOutput]] = []
     losses: list[tuple[int, float, int]] = []  # number of the batch, its mean loss, its count
     own_batches = range(ranks.rank, len(batches), ranks.size)
+    largest = max(map(len, batches), default=1)
 
     def compute(number: int) -> tuple[list[RowOutput], float | None, int]:
         count = 0 if counts is None else int(counts[batches[number]].sum())
@@ -109,12 +111,13 @@ def evaluate(
         return found, None if loss is None else float(loss), count
 
     with (
-        ranks.evaluation_threads() as num_workers, being_evaluated(model), eager(model),
+        ranks.evaluation_threads() as num_threads, being_evaluated(model), eager(model),
         watched_logits(model) as are_numbers,
-        _engine(helper, model, partial(_inference, autocast), num_workers),
+        _engine(helper, model, partial(_inference, autocast), num_threads),
         closing(
             computed(
-                compute, own_batches, model=model, seed=helper.seed, num_workers=num_workers,
+                compute, own_batches, model=model, seed=helper.seed,
+                num_workers=workers_within(num_threads, largest * logits if wants_loss else 1),
                 context=partial(_inference, autocast),
             )
         ) as results,

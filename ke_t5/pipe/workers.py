@@ -34,6 +34,19 @@ Result = TypeVar("Result")
 KNOWN = ("torch", "transformers", "ke_t5", "peft")
 
 
+# Logits of the targets of all batches that are computed at once: a GiB of fp32.
+MOST_LOGITS = 2**28
+
+
+def workers_within(num_workers: int, logits: int) -> int:
+    """As many workers, up to that number, as hold the logits of a batch each in a GiB together.
+
+    >>> workers_within(16, 32 * 128 * 64_000), workers_within(16, 32)
+    (1, 16)
+    """
+    return max(1, min(num_workers, MOST_LOGITS // max(1, logits)))
+
+
 class _Cancelled(BaseException):
     """Ends the computation of a batch that nobody waits for."""
 

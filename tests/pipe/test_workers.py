@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from ke_t5.pipe.workers import computed
+from ke_t5.pipe.workers import computed, workers_within
 
 
 def results(compute, numbers=range(7), *, model=None, num_workers=3):
@@ -90,3 +90,9 @@ def test_the_first_error_is_raised_and_nobody_goes_on_computing():
         assert next(some) == 0 and threading.active_count() > before
     assert threading.active_count() == before
     assert endless(torch.zeros(2)).shape == (2,)
+
+
+def test_batches_at_once_have_a_gib_for_their_logits():
+    of_a_batch = 32 * 128 * 64_000  # rows, tokens of the longest target, pieces
+    assert [workers_within(16, of_a_batch // parts) for parts in (1, 4, 64)] == [1, 4, 16]
+    assert workers_within(2, 1) == 2
