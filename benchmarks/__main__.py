@@ -155,7 +155,8 @@ def page(results: dict[str, dict]) -> str:
             continue
         record = results[row.name]
         runs = {name: Runs(**found) for name, found in record["runs"].items()}
-        note = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
+        facts = record["machine"] | {"part of the rows": f"{record['scale']:g}"}
+        note = ", ".join(f"{name} {value}" for name, value in facts.items())
         for number, comparison in enumerate(comparisons(row, runs)):
             name, theirs, factor, wanted, has_reached = comparison
             what = f"`{row.name}`: {row.what}" if not number else ""
