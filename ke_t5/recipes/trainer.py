@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -183,7 +182,7 @@ class Trainer:
     def _results(self, step: int, *, is_best: bool) -> Callable[[], None] | None:
         """What writes the results of the last validation; None if those of an earlier one stay."""
         if self.ranks.is_main and (is_best or self.checkpointer.best is None):
-            return functools.partial(self.validator.write, step)
+            return self.validator.writing(step)
         return None
 
     def _is_patience_over(self) -> bool:

@@ -66,13 +66,22 @@ class Validator:
 
     def write(self, step: int) -> None:
         """Writes the last evaluation, which is of the checkpoint of `step`."""
-        if self.last is None:
+        self.writing(step)()
+
+    def writing(self, step: int) -> Callable[[], None]:
+        """What writes the evaluation that is the last one now, for a thread to call later."""
+        last = self.last
+        if last is None:
             raise ValueError("nothing has been evaluated")
-        origin = results.Origin(self.task, weights=folder_name(step))
-        for part, evaluated in self.last.of_parts:
-            results.write_evaluation(self.run.evaluation(part.name), part, evaluated, origin)
-        if isinstance(self.task, Mixture):
-            results.write_mixture(self.run.evaluation(self.name), self.name, self.last, origin)
+
+        def write() -> None:
+            origin = results.Origin(self.task, weights=folder_name(step))
+            for part, evaluated in last.of_parts:
+                results.write_evaluation(self.run.evaluation(part.name), part, evaluated, origin)
+            if isinstance(self.task, Mixture):
+                results.write_mixture(self.run.evaluation(self.name), self.name, last, origin)
+
+        return write
 
     def report(self) -> None:
         """Writes the report of the validation whose predictions are in the run's folder."""

@@ -61,6 +61,17 @@ def test_it_writes_the_last_evaluation_under_the_checkpoints_name(tmp_path):
     assert json.loads(line) == LINE
 
 
+def test_what_is_written_later_is_the_evaluation_of_its_step(tmp_path):
+    scores = {TASK.best.metric: 60.0}
+    one = validator(tmp_path, scores=scores)
+    one.validate(7)
+    write = one.writing(7)
+    one.last = None  # the next validation, while a thread still writes the checkpoint
+    write()
+    content = json.loads((one.folders()[0] / "scores.json").read_text())
+    assert (content["weights"], content["scores"]) == ("step-00000007", scores)
+
+
 def test_a_mixture_has_a_folder_for_itself_and_for_each_member(tmp_path):
     mixture = mix_of_two()
     one = validator(tmp_path, mixture, scores={"mean": 60.0}, members=mixture.members)
