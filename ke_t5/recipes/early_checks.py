@@ -15,7 +15,7 @@ from ke_t5.pipe.sources import unknown_split
 from ke_t5.pipe.splits import check_split
 from ke_t5.task.inputs import input_form
 from ke_t5.train.optimizer_config import check_optimizer
-from ke_t5.train.settings import ROWS
+from ke_t5.train.settings import NONE
 
 
 def check_training(config: RunConfig) -> None:
@@ -25,7 +25,7 @@ def check_training(config: RunConfig) -> None:
     if config.is_sharded and config.optimizer.name == "Adafactor":
         what, fix = "Adafactor takes no divided weights", "use @AdamW, or leave --parallel out"
         raise UserError(what, "--parallel fsdp", fix)
-    is_unpadded = config.fit.padding != ROWS
+    is_unpadded = config.fit.padding == NONE
     if config.is_sharded and (config.fit.compile or is_unpadded):
         what = f"fit.{'padding' if is_unpadded else 'compile'} takes no divided weights"
         raise UserError(what, "--parallel fsdp", "leave one of the two out")

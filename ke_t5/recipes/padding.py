@@ -59,6 +59,8 @@ def better_padded(config: RunConfig, device: torch.device) -> str | None:
     """Why rows are padded if nobody asks for anything else; None if there is no reason."""
     if FORMS[config.task.form].generates:
         return "targets are padded anyhow"
+    if config.is_sharded:
+        return "--parallel fsdp divides the weights"
     if config.batches.settings.batch_tokens is not None:
         return "get_batches.batch_tokens counts padded tokens"
     return None if device.type == "cpu" else "launches cost more than padding on a GPU"

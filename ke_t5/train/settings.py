@@ -40,7 +40,7 @@ class FitSettings:
     compile: bool
     early_stopping: int | None
     gradient_checkpointing: bool
-    padding: str = ROWS
+    padding: str = AUTO
 
 
 def check_padding(padding: str) -> None:
@@ -67,7 +67,7 @@ def get_fit_settings(
     compile: bool = False,
     early_stopping: Count | None = None,
     gradient_checkpointing: bool = False,
-    padding: Annotated[str, check_padding] = ROWS,
+    padding: Annotated[str, check_padding] = AUTO,
 ) -> FitSettings:
     """The settings bound to gin's `fit`; see `FitSettings`."""
     settings = locals()

@@ -13,7 +13,9 @@ from transformers import BertConfig, BertForSequenceClassification
 from ke_t5.errors import UserError
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe.batches import BatchSettings
+from ke_t5.recipes import resume_check
 from ke_t5.recipes.padding import better_padded, find_unpadding
+from ke_t5.recipes.resume_check import fixed_settings
 from ke_t5.train.loop import computes_the_same
 
 TC = ("--task", "klue_tc", *SMALL, "--epochs", 2)
@@ -26,7 +28,7 @@ def padded_as(padding):
 
 def test_a_run_without_padding_says_so_and_goes_on_as_it_began(tmp_path, cache_dir, capfd):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(*TC, *padded_as("auto"), output=whole, cache=cache_dir)
+    train(*TC, output=whole, cache=cache_dir)
     assert "no padding in random order" in " ".join(capfd.readouterr().err.split())
     settings = (run_folder(whole) / "config.gin").read_text()
     assert "fit.padding = 'none'" in settings and "get_batches.window = 1\n" in settings
@@ -38,14 +40,20 @@ def test_a_run_without_padding_says_so_and_goes_on_as_it_began(tmp_path, cache_d
     assert state_files(cut) == state_files(whole)
 
 
-def test_a_padded_run_stays_padded_when_it_is_resumed(tmp_path, cache_dir, capfd):
-    train(*TC, *padded_as("rows"), "--max_steps", 1, output=tmp_path, cache=cache_dir)
-    train(
-        *TC, *padded_as("auto"), "--resume", "true", "--max_steps", 2,
-        output=tmp_path, cache=cache_dir,
-    )  # fmt: skip
+def test_a_padded_run_stays_padded_when_it_is_resumed(tmp_path, cache_dir, capfd, monkeypatch):
+    def without_padding(*arguments, **named):  # the settings as an older version records them
+        found = fixed_settings(*arguments, **named)
+        del found["fit.padding"]
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume_check, "fixed_settings", without_padding)
+        train(*TC, *padded_as("rows"), "--max_steps", 1, output=tmp_path, cache=cache_dir)
+    for num_steps in (2, 3):
+        words = ("--resume", "true", "--max_steps", num_steps)
+        train(*TC, *words, output=tmp_path, cache=cache_dir)
     said = " ".join(capfd.readouterr().err.split())
-    assert said.count("padded rows in windows of 8 batches by length") == 2
+    assert said.count("padded rows in windows of 8 batches by length") == 3
     assert "no padding" not in said
 
 
@@ -54,7 +62,7 @@ def test_padding_that_cannot_be_left_out_is_an_error_if_asked_for(tmp_path, cach
     reason = "T5EncoderForSequenceClassificationMean: it returns the states of its layers"
     with pytest.raises(UserError, match=f"fit.padding='none': {reason}; leave it out, or give "):
         train(*words, *padded_as("none"), output=tmp_path, cache=cache_dir)
-    train(*words, *padded_as("auto"), output=tmp_path, cache=cache_dir)
+    train(*words, output=tmp_path, cache=cache_dir)
     said = " ".join(capfd.readouterr().err.split())
     assert f"fit.padding: rows are padded: {reason}" in said
     assert "padded rows in windows of 8 batches by length" in said
@@ -67,19 +75,20 @@ def test_a_model_that_is_compiled_is_padded():
 
 
 @pytest.mark.parametrize(
-    ("form", "batch_tokens", "device", "reason"),
+    ("change", "device", "reason"),
     [
-        ("sequence_classification", None, "cpu", None),
-        ("seq2seq", None, "cpu", "targets are padded anyhow"),
-        ("sequence_classification", 512, "cpu", "get_batches.batch_tokens counts padded tokens"),
-        ("sequence_classification", None, "cuda", "launches cost more than padding on a GPU"),
+        ({}, "cpu", None),
+        ({"form": "seq2seq"}, "cpu", "targets are padded anyhow"),
+        ({"batch_tokens": 512}, "cpu", "get_batches.batch_tokens counts padded tokens"),
+        ({"is_sharded": True}, "cpu", "--parallel fsdp divides the weights"),
+        ({}, "cuda", "launches cost more than padding on a GPU"),
     ],
 )
-def test_rows_are_padded_without_a_word_of_the_users_if_that_is_better(
-    form, batch_tokens, device, reason
-):
-    batches = SimpleNamespace(settings=BatchSettings(batch_tokens))
-    config = SimpleNamespace(task=SimpleNamespace(form=form), batches=batches)
+def test_rows_are_padded_without_a_word_of_the_users_if_that_is_better(change, device, reason):
+    batches = SimpleNamespace(settings=BatchSettings(change.get("batch_tokens")))
+    task = SimpleNamespace(form=change.get("form", "sequence_classification"))
+    is_sharded = change.get("is_sharded", False)
+    config = SimpleNamespace(task=task, batches=batches, is_sharded=is_sharded)
     assert better_padded(config, torch.device(device)) == reason
 
 

@@ -16,6 +16,7 @@ from support.processes import run_on_ranks, run_script_on_ranks
 from support.recipe_runs import SMALL, run_folder
 from support.toy_model import toy_model
 from support.training import one_rank, train
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import load_checkpoint, read_progress
@@ -30,7 +31,23 @@ MODELS = [
     {"dtype": torch.float64, "per_token": False},
     {"dtype": torch.float64, "per_token": True},
     {"dtype": torch.float32, "per_token": True},
+    {"dtype": torch.float64, "per_token": True, "is_unpadded": True},
+    {"dtype": torch.float32, "per_token": False, "is_unpadded": True},
 ]
+
+
+def model_of(settings):
+    """A toy, or a small BERT without dropout, which is trained without padding."""
+    per_token, dtype = settings["per_token"], settings["dtype"]
+    if not settings.get("is_unpadded"):
+        return toy_model(per_token=per_token).to(dtype)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, num_labels=3,
+        intermediate_size=8, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    kind = BertForTokenClassification if per_token else BertForSequenceClassification
+    return kind(config).to(dtype)
 
 
 class Recorder:
@@ -63,11 +80,11 @@ class Recorder:
 def run_part(ranks, path, *, model, start, num_steps, accumulate=1):
     """A part of the run: its state, the rows of each global batch, the first gradient."""
     torch.set_num_threads(1)
-    toy = toy_model(per_token=model["per_token"]).to(model["dtype"])
     with Recorder() as recorder:
         state, _ = train(
             ranks, path, batch_size=GLOBAL_BATCH // ranks.size // accumulate, num_steps=num_steps,
-            accumulate=accumulate, per_token=model["per_token"], model=toy, start=start,
+            accumulate=accumulate, per_token=model["per_token"], model=model_of(model), start=start,
+            unpads=model.get("is_unpadded", False),
         )  # fmt: skip
     by_rank = ranks.gather(recorder.rows)
     order = by_rank and [sorted(sum(parts, [])) for parts in zip(*by_rank, strict=True)]
@@ -106,7 +123,7 @@ def continue_runs(ranks, path, folders):
 
 def load_state(checkpoint, model):
     """The state that a checkpoint holds."""
-    module = toy_model(per_token=model["per_token"]).to(model["dtype"])
+    module = model_of(model)
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
     progress = load_checkpoint(checkpoint, model=module, optimizer=optimizer)
     return loop.TrainState(module, module, optimizer, lambda step: 1.0, step=progress["step"])
@@ -116,11 +133,11 @@ def uninterrupted(path):
     """(order, gradient of the first update after the checkpoint's, weights) of each model."""
     found = []
     for model in MODELS:
-        toy = toy_model(per_token=model["per_token"]).to(model["dtype"])
         with Recorder() as recorder:
             state, _ = train(
                 one_rank(), path, batch_size=GLOBAL_BATCH, num_steps=STEPS,
-                per_token=model["per_token"], model=toy,
+                per_token=model["per_token"], model=model_of(model),
+                unpads=model.get("is_unpadded", False),
             )  # fmt: skip
         weights = torch.cat([p.detach().flatten() for p in state.module.parameters()])
         order = [sorted(rows) for rows in recorder.rows]

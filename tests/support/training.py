@@ -8,6 +8,7 @@ import torch
 
 from ke_t5.distributed import Ranks
 from ke_t5.forms import FORMS
+from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import IGNORED, Feature, get_batches, map_over_dataset, tokenize
 from ke_t5.task.choices import side_by_side
 from ke_t5.train.loop import TrainState, fit, has_unused_parameters
@@ -75,7 +76,7 @@ def one_rank():
 
 
 def train(ranks, path, *, batch_size, num_steps, accumulate=1, seed=5, model=None, workers=0,
-          start=None, **toy):  # fmt: skip
+          start=None, unpads=False, **toy):  # fmt: skip
     """The state after `num_steps` updates, and the losses."""
     per_token = toy.get("per_token", False)
     examples = examples_in(path, per_token=per_token)
@@ -87,7 +88,7 @@ def train(ranks, path, *, batch_size, num_steps, accumulate=1, seed=5, model=Non
     unused = ranks.size > 1 and has_unused_parameters(module, examples, ranks.device)
     state = TrainState(
         ranks.wrap(module, find_unused_parameters=unused), module, optimizer, lambda step: 1.0,
-        step=start.step if start else 0,
+        step=start.step if start else 0, unpadding=Unpadding(module) if unpads else None,
     )  # fmt: skip
     plan = get_batches(
         examples.lengths("input_ids"), batch_size=batch_size,
