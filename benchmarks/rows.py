@@ -147,14 +147,14 @@ ROWS = (
             GROUPED: 1.0,
             "bare loop, the same batches": 0.95,
             "ours, padded in random order": None,
-            "ours, fit.padding='none', random order": None,
+            "ours, fit.padding='rows'": None,
         },
     ),
     Row(
         "train-encoder-bf16",
         "The same in bf16",
         "training:encoder_bf16",
-        {TRAINER: 1.6, GROUPED: None, "ours, fit.padding='none', random order": None},
+        {TRAINER: 1.6, GROUPED: None, "ours, fit.padding='rows'": None},
     ),
     Row(
         "train-padded-to-512",

@@ -150,6 +150,7 @@ def computes_the_same(
     places = np.linspace(0, len(by_length) - 1, 4).astype(int)
     columns = examples.batch(by_length[places])
     losses = []
+    module.eval()  # fresh adapters are not
     for context in (nullcontext(), unpadding.over(columns[MASK])):
         reset_module_state(module)
         with torch.no_grad(), context:
