@@ -27,7 +27,7 @@ LINES = (
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.lora lookup.task_record models.crf "
     "models.configs models.heads models.unpadded_rows "
-    "pipe.cache pipe.features pipe.batches pipe.arguments pipe.monitor "
+    "pipe.cache pipe.prefixes pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
     "pipe.masks pipe.eager pipe.module_state pipe.logits train train.settings "
     "checkpoint.serialization "

@@ -26,7 +26,7 @@ from ke_t5.lookup.lora import LoraSettings
 from ke_t5.pipe import EvaluationHelper, Folders, Mixture, Task
 from ke_t5.pipe.batches import BatchSettings, batch_settings
 from ke_t5.pipe.prediction import GenerationSettings
-from ke_t5.pipe.task import length_settings
+from ke_t5.pipe.task import dataset_settings
 from ke_t5.train.optimizer_config import OptimizerConfig, get_optimizer_config
 from ke_t5.train.schedules import ScheduleSettings, schedule_settings
 from ke_t5.train.settings import FitSettings, get_fit_settings
@@ -258,7 +258,7 @@ def resolve_config(
         data=DataConfig(
             folders,
             asked_splits=MappingProxyType({p: flag.get(name) for p, name in SPLIT_FLAGS.items()}),
-            lengths=length_settings(),
+            lengths=dataset_settings().sequence_length,
             eval_rows=flag.get("eval_rows"),
             model_columns_only=flag["pass_only_model_io"],
         ),

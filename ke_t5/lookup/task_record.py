@@ -25,8 +25,8 @@ class TaskRecord:
         task: its name, or a mixture's.
         form: see `ke_t5.forms`.
         model_class: module:Class.
-        members: task -> {"sequence_length": tokens, "generation": how predictions are made}; of a
-            mixture all its tasks.
+        members: task -> {"sequence_length": tokens, "generation": how predictions are made,
+            "prefix": before its texts, if any}; of a mixture all its tasks.
         own_data: columns, labels and the like of a task made by flags; None for a registered one.
         modules: those of the user that `--module_import` has named.
         versions: of Python and the libraries.
@@ -39,6 +39,12 @@ class TaskRecord:
     own_data: Mapping[str, Any] | None = None
     modules: tuple[str, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
+
+    def prefix_of(self, task: str) -> tuple[str, ...]:
+        """What stands before the task's texts; of a task that is not among the members, what does
+        in the first of these."""
+        first = next(iter(self.members.values()), {})
+        return tuple(self.members.get(task, first).get("prefix") or ())
 
     def write(self, folder: Path) -> None:
         """Writes the file into a folder."""
@@ -73,6 +79,10 @@ def read_record(folder: Path) -> TaskRecord | None:
             raise _damaged(file, f"{name} is {content[name]!r:.40}")
     if not all(isinstance(member, dict) for member in content["members"].values()):
         raise _damaged(file, "members are no records")
+    for member in content["members"].values():
+        prefix = member.get("prefix", [])
+        if not isinstance(prefix, list) or not all(isinstance(one, str) for one in prefix):
+            raise _damaged(file, f"prefix is {prefix!r:.40}")
     return TaskRecord(
         **{name: content[name] for name in _REQUIRED},
         own_data=content.get("own_data"),

@@ -106,6 +106,11 @@ class Mixture:
         """The mixture in that form, one of `forms`."""
         return dataclasses.replace(self, members=tuple(t.in_form(form) for t in self.members))
 
+    def with_prefix(self, prefix: str | Sequence[str]) -> Mixture:
+        """The mixture whose members have that before their texts."""
+        members = tuple(task.with_prefix(prefix) for task in self.members)
+        return dataclasses.replace(self, members=members)
+
     @property
     def labels(self) -> tuple[str, ...] | None:
         """That of the members."""

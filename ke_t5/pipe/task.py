@@ -15,6 +15,7 @@ from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import Feature
 from ke_t5.pipe.monitor import Monitor
+from ke_t5.pipe.prefixes import PREFIX, check_prefix, normalized, prefixes_of, with_prefixes
 from ke_t5.pipe.preparation import Preparation, prepare
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.rows import Rows
@@ -129,6 +130,26 @@ class Task:
             return self
         return dataclasses.replace(self, form=form, variants={}, **self.variants[form])
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What stands before its texts, one for all or one for each; () for nothing."""
+        return prefixes_of(self.preprocessors)
+
+    def with_prefix(self, prefix: str | Sequence[str]) -> Task:
+        """The task with that before its texts: one for all, or two for the texts of a pair.
+
+        Raises:
+            UserError: its texts take none.
+        """
+        prefixes = normalized(prefix)
+        if prefixes == self.prefixes:
+            return self
+        steps = with_prefixes(self.preprocessors, prefixes)
+        if not steps:
+            what = f"{self.name} marks places in its texts, which take no prefix"
+            raise UserError(what, PREFIX, "leave it out")
+        return dataclasses.replace(self, preprocessors=steps)
+
     def rows(self, split: str, folders: Folders) -> Rows:
         """The raw rows of one whole split, checked."""
         rows = self.source.rows(split, folders)
@@ -229,13 +250,28 @@ def check_lengths(lengths: Mapping[str, object]) -> None:
             )
 
 
+@dataclass(frozen=True)
+class DatasetSettings:
+    """How long the examples of a task are, and how their texts begin.
+
+    Attributes:
+        sequence_length: {"inputs": tokens, "targets": tokens}; default: the task's own.
+        prefix: what stands before each text, such as "query: ", or two for the texts of a pair.
+    """
+
+    sequence_length: dict[str, int] | None
+    prefix: str | Sequence[str] | None
+
+
 @configurable("get_dataset", module="ke_t5.pipe.task")
-def length_settings(
+def dataset_settings(
     sequence_length: Annotated[dict, check_lengths] | None = None,
-) -> dict[str, int] | None:
-    """The lengths bound to gin's `get_dataset`: {"inputs": tokens, "targets": tokens}."""
-    check_values("get_dataset", length_settings, {"sequence_length": sequence_length})
-    return sequence_length
+    prefix: Annotated[str | Sequence[str], check_prefix] | None = None,
+) -> DatasetSettings:
+    """What gin binds to `get_dataset`."""
+    values = {"sequence_length": sequence_length, "prefix": prefix}
+    check_values("get_dataset", dataset_settings, values)
+    return DatasetSettings(sequence_length, prefix)
 
 
 def get_dataset(
@@ -245,6 +281,10 @@ def get_dataset(
     folders: Folders,
     sequence_length: dict[str, int] | None = None,
 ) -> Examples:
-    """The examples of one split of a task, as long as told here, by gin, or by the task."""
-    given = {} if sequence_length is None else {"sequence_length": sequence_length}
-    return task.get_dataset(split, folders=folders, sequence_length=length_settings(**given))
+    """The examples of one split of a task, as long as told here, by gin, or by the task, and with
+    the prefix that gin has for their texts."""
+    given: dict[str, Any] = {} if sequence_length is None else {"sequence_length": sequence_length}
+    settings = dataset_settings(**given)
+    if settings.prefix is not None:
+        task = task.with_prefix(settings.prefix)
+    return task.get_dataset(split, folders=folders, sequence_length=settings.sequence_length)

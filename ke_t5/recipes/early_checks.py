@@ -10,6 +10,7 @@ from ke_t5.forms import FORMS
 from ke_t5.launchers import launched_rank
 from ke_t5.lookup.hub import find_pretrained, require_weights
 from ke_t5.pipe import Task
+from ke_t5.pipe.prefixes import PREFIX
 from ke_t5.pipe.preprocessors import check_room
 from ke_t5.pipe.sources import unknown_split
 from ke_t5.pipe.splits import check_split
@@ -32,7 +33,14 @@ def check_training(config: RunConfig) -> None:
 
 
 def check_lengths(config: RunConfig) -> None:
-    """Raises UserError for a length in gin that the tokenizer's special tokens use up."""
+    """Raises UserError for a length in gin that the tokenizer's special tokens use up, and for two
+    prefixes of inputs that are one text."""
+    for task in config.task.members:
+        if len(task.prefixes) > 1 and not _is_pair(
+            task, task.output_features["input_ids"].load_tokenizer()
+        ):
+            what = f"has two texts, and this model reads {task.name} as one text"
+            raise UserError(what, PREFIX, "give one")
     for task in config.task.members if config.data.lengths else ():
         _check_lengths_of(task, config.data.lengths or {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
@@ -20,6 +21,7 @@ from ke_t5.lookup.lora import LoraSettings, check_lora, lora_settings
 from ke_t5.lookup.settings import get_model_config
 from ke_t5.own_data import register_kinds
 from ke_t5.pipe import Folders, Mixture, Task, get_task
+from ke_t5.pipe.task import dataset_settings
 from ke_t5.recipes.folders import RunFolder, check_data_dir, data_folder, make_folder
 from ke_t5.recipes.model_names import resolve_model_name
 from ke_t5.recipes.own_files import check_own_data_flags, with_own_data
@@ -84,7 +86,15 @@ def prepare(flags: Namespace) -> RunConfig:
     )
     folders = prepare_folders(flags, task)
     config = resolve_config(flags, gin, task, model=model, run=run, folders=folders)
-    return with_own_data(config, flags)
+    return with_prefix_of_gin(with_own_data(config, flags))
+
+
+def with_prefix_of_gin(config: RunConfig) -> RunConfig:
+    """The configuration whose tasks have the prefix that gin has for their texts, if any."""
+    prefix = dataset_settings().prefix
+    if prefix is None:
+        return config
+    return dataclasses.replace(config, task=config.task.with_prefix(prefix))
 
 
 def asked_lora(flags: Namespace) -> LoraSettings | None:

@@ -30,6 +30,7 @@ from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import BatchPlan, EvaluationHelper, Examples
 from ke_t5.pipe.code import find_module, is_users_own, reached_code
+from ke_t5.pipe.prefixes import PREFIX
 from ke_t5.recipes.disks import check_seen
 from ke_t5.recipes.modelling import lora_of
 from ke_t5.recipes.task_splits import TaskSplit
@@ -124,6 +125,7 @@ def fixed_settings(
     return {
         "--task": config.task.name,
         "--model_name": config.model.class_name,
+        PREFIX: list(config.task.members[0].prefixes) or None,
         "training data": train.content_hash(),
         "training rows": len(train),
         "share of each task (rows, rows in an epoch)": plan.examples_per_epoch or None,

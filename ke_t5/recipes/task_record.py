@@ -14,7 +14,9 @@ from ke_t5.files import new_folder
 from ke_t5.lookup.task_record import TaskRecord, read_record
 from ke_t5.own_data import own_data_of
 from ke_t5.pipe import Mixture, Task
+from ke_t5.pipe.prefixes import PREFIX
 from ke_t5.pipe.splits import check_split
+from ke_t5.pipe.task import dataset_settings
 from ke_t5.recipes import results
 from ke_t5.recipes.record import versions
 from ke_t5.recipes.task_splits import TaskSplit
@@ -40,6 +42,8 @@ def task_record(config: RunConfig, model_class: type) -> TaskRecord:
                 "threshold": generation.threshold,
             },
         }
+        if task.prefixes:
+            members[task.name]["prefix"] = list(task.prefixes)
         if task.name in known:
             members[task.name]["thresholds"] = known[task.name]
     return TaskRecord(
@@ -112,6 +116,27 @@ def cut_as_tuned(config: RunConfig) -> RunConfig:
         shown = ", ".join(f"{value:.2f}" for value in dict.fromkeys(one["values"].values()))
         logger.info("%s: thresholds tuned on %s: %s", task.name, one["split"], shown)
     return dataclasses.replace(config, task=with_thresholds(config.task, used)) if used else config
+
+
+def prefixed_as_trained(config: RunConfig) -> RunConfig:
+    """The configuration whose tasks have the prefixes of the model's folder before their texts,
+    unless gin has another."""
+    record = read_record(Path(config.origin.folder))
+    members = []
+    for task in config.task.members:
+        known = record.prefix_of(task.name) if record else ()
+        if dataset_settings().prefix is None:
+            task = task.with_prefix(known)
+            if known:
+                logger.info("%s: the prefix is %s, as in training", task.name, known)
+        elif task.prefixes != known:
+            logger.warning("%s: %s was %s in training", PREFIX, task.name, known or "not set")
+        members.append(task)
+    if isinstance(config.task, Mixture):
+        return dataclasses.replace(
+            config, task=dataclasses.replace(config.task, members=tuple(members))
+        )
+    return dataclasses.replace(config, task=members[0])
 
 
 def recorded_own_data(task: Task | Mixture) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ from ke_t5.recipes.prepare import prepare
 from ke_t5.recipes.run_locks import held_locks
 from ke_t5.recipes.split_overlap import warn_of_tested_rows
 from ke_t5.recipes.submissions import hand_in, submission_form
-from ke_t5.recipes.task_record import cut_as_tuned
+from ke_t5.recipes.task_record import cut_as_tuned, prefixed_as_trained
 from ke_t5.recipes.task_splits import (
     Evaluation,
     TaskSplit,
@@ -76,6 +76,7 @@ def main(flags: Namespace) -> None:
     announce_run_folder(config.run.path)
     config = with_splits(config, "test")
     check_rows(config, "test")
+    config = prefixed_as_trained(config)
     check_lengths(config)
     check_model(config)
     config = cut_as_tuned(config)

@@ -92,6 +92,7 @@ def load_predictor(
         require_weights(pretrained, where=found.where)
     name = _model_name(found, pretrained, known, model_name)
     known = known.in_form(_form(found, known, name))
+    known = known.with_prefix(found.record.prefix_of(known.name) if found.record else ())
     check_labels(pretrained, known)
     bind_tokenizer(found, pretrained)
     target = _device(device)

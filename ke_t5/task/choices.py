@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.prefixes import prefixed
 from ke_t5.pipe.preprocessors import (
     LOST,
     OF,
@@ -77,6 +78,7 @@ def add_choices(
     choices: Sequence[str],
     output_features: steps.Features,
     sequence_length: steps.Lengths,
+    text_prefixes: Sequence[str] = (),
 ) -> Batch:
     """Adds `input_ids` (and segment ids), the tokens of each choice with the text, and `text`.
 
@@ -86,7 +88,9 @@ def add_choices(
     tokenizer = output_features["input_ids"].load_tokenizer()
     render = partial(choice_segments, fields=fields, named=tokenizer.sep_token is None)
     rows = examples_of(batch)
-    segments = [render(row, choice=choice) for row in rows for choice in choices]
+    segments = [
+        prefixed(render(row, choice=choice), text_prefixes) for row in rows for choice in choices
+    ]
     limit = length_limit(sequence_length, "inputs", tokenizer)
     encoded, num_cut = encode(tokenizer, [list(x) for x in zip(*segments, strict=True)], limit)
     starts = range(0, len(segments), len(choices))

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from ke_t5.pipe.prefixes import prefixed
 from ke_t5.pipe.task import Task, TaskRegistry
 from ke_t5.task import choices, steps
 
@@ -32,12 +33,14 @@ def render_input(task: str | Task, row: Mapping[str, Any], tokenizer: Any) -> An
         if isinstance(step, functools.partial) and step.func is steps.add_inputs:
             prefix = step.keywords.get("prefix", "")
             named = bool(prefix) or tokenizer.sep_token is None
-            return _joined(step.keywords["render"](row, prefix=prefix, named=named))
+            texts = step.keywords["render"](row, prefix=prefix, named=named)
+            return _joined(prefixed(texts, task.prefixes))
         if isinstance(step, functools.partial) and step.func is choices.add_choices:
             names, fields = step.keywords["choices"], step.keywords["fields"]
             render = functools.partial(choices.choice_segments, fields=fields)
             named = tokenizer.sep_token is None
-            return [_joined(render(row, choice=name, named=named)) for name in names]
+            texts = [render(row, choice=name, named=named) for name in names]
+            return [_joined(prefixed(one, task.prefixes)) for one in texts]
     raise ValueError(f"the inputs of {task.name} are not made of fields alone")
 
 

@@ -7,12 +7,13 @@ columns and those that decoding keeps. How a row becomes text is in `text.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.features import IGNORED, Feature
+from ke_t5.pipe.prefixes import prefixed
 from ke_t5.pipe.preprocessors import (
     LOST,
     OF,
@@ -143,6 +144,7 @@ def add_inputs(
     output_features: Features,
     sequence_length: Lengths,
     prefix: str = "",
+    text_prefixes: Sequence[str] = (),
 ) -> Batch:
     """Adds `input_ids` (and segment ids) and `text`.
 
@@ -151,7 +153,9 @@ def add_inputs(
     """
     tokenizer = output_features["input_ids"].load_tokenizer()
     named = bool(prefix) or tokenizer.sep_token is None
-    segments = for_each_row(batch, lambda row: render(row, prefix=prefix, named=named))
+    segments = for_each_row(
+        batch, lambda row: prefixed(render(row, prefix=prefix, named=named), text_prefixes)
+    )
     columns = [list(column) for column in zip(*segments, strict=True)]
     limit = length_limit(sequence_length, "inputs", tokenizer)
     encoded, num_cut = encode(tokenizer, columns, limit)

@@ -26,6 +26,13 @@ def test_it_comes_back(tmp_path):
     assert "긍정" in (tmp_path / RECORD).read_text(encoding="utf-8")  # people read it
 
 
+def test_another_task_has_the_prefix_of_the_first_member():
+    members = {"klue_nli": {"prefix": ["query: "]}, "klue_tc": {}}
+    record = TaskRecord("both", TC.form, TC.model_class, members)
+    assert record.prefix_of("klue_nli") == record.prefix_of("kor_nli") == ("query: ",)
+    assert record.prefix_of("klue_tc") == TC.prefix_of("klue_tc") == ()
+
+
 def test_a_folder_of_an_earlier_version(tmp_path):
     assert read_record(tmp_path) is None
 
@@ -38,6 +45,8 @@ def test_a_folder_of_an_earlier_version(tmp_path):
         ("{}", "task is None"),
         ({"form": 5}, "form is 5"),
         ({"members": {"klue_tc": 5}}, "members are no records"),
+        ({"members": {"klue_tc": {"prefix": "query: "}}}, "prefix is 'query: '"),
+        ({"members": {"klue_tc": {"prefix": [3]}}}, "prefix is \\[3\\]"),
         ({"own_data": "classification"}, "own_data is 'classification'"),
     ],
 )
