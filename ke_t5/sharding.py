@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ke_t5.frozen_weights import BASE, base_of, kept_state
+
 
 class Sharded(nn.Module):
     """A model in shards, which stays of its own class in here."""
@@ -111,6 +113,9 @@ class _Gathered:
     def state_dict(self) -> dict[str, Any]:
         return self._state
 
+    def named_parameters(self, **options: Any) -> Iterator[tuple[str, Any]]:
+        return iter(())  # none is frozen in what was gathered
+
 
 def gathered_state(
     module: nn.Module, optimizer: torch.optim.Optimizer, *, is_main: bool
@@ -127,7 +132,7 @@ def gathered_state(
         return gathered.cpu() if is_main else gathered.new_empty(0)
 
     model_state: dict[str, Any] = {}
-    for name, tensor in module.state_dict().items():
+    for name, tensor in kept_state(module).items():
         owner: Tensor = named[name] if name in named else tensor
         if id(owner) not in found:  # tied weights stay tied
             found[id(owner)] = gather(owner)
@@ -139,4 +144,6 @@ def gathered_state(
     }
     # A checkpoint names the optimizer's class.
     kind = type(type(optimizer).__name__, (_Gathered,), {})
-    return _Gathered(model_state), kind({**state, "state": values})
+    model = _Gathered(model_state)
+    setattr(model, BASE, base_of(module))
+    return model, kind({**state, "state": values})

@@ -17,6 +17,7 @@ from support.processes import ROOT
 from ke_t5.commands.table import COMMANDS
 
 LINES = (
+    "frozen_weights",
     "terminal errors files fault_points garbage programs standard_streams processes config.resume "
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
     "sharding forms lookup.families models.poolings pipe.lazy_order pipe.lines checkpoint.names",

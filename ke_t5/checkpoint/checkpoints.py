@@ -1,7 +1,8 @@
 """Checkpoints of a run: a complete one exists at every instant, and is checked when it is read.
 
-    weights/step-00000240/   model.safetensors, model.json (tied names), optimizer.safetensors,
-                             optimizer.json, progress.json, MANIFEST.json (sizes and SHA-256)
+    weights/step-00000240/   model.safetensors, model.json (tied names; the hash of frozen weights
+                             that are left out), optimizer.safetensors, optimizer.json,
+                             progress.json, MANIFEST.json (sizes and SHA-256)
     weights/last.json        {"pointer": "last", "snapshot": "step-00000240", "step": 240}
     weights/best.json        the same for the best one, once a run has said which that is
 
@@ -42,6 +43,7 @@ from ke_t5.config.resume import ResumeMode, ResumeRequest
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.files import remove_folder, sync_folder
+from ke_t5.frozen_weights import BASE, base_of, kept_state
 
 __all__ = [
     "clean",
@@ -151,7 +153,8 @@ def _write_checkpoint(
 
 def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[str, dict]:
     """File name -> its content: tensors by name for safetensors, plain JSON for the others."""
-    model_tensors, aliases = serialization.model_tensors(model)
+    model_tensors, aliases = serialization.model_tensors(kept_state(model))
+    base = base_of(model)
     optimizer_json, optimizer_tensors = serialization.optimizer_state(optimizer)
     stray: dict[str, Tensor] = {}
     progress_json = serialization.encode(progress, "progress", stray)
@@ -159,7 +162,7 @@ def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[st
         raise TypeError(f"{', '.join(stray)}: a tensor, but progress is written as JSON")
     return {
         "model.safetensors": model_tensors,
-        "model.json": {"aliases": aliases},
+        "model.json": {"aliases": aliases, **({} if base is None else {BASE: base})},
         "optimizer.safetensors": optimizer_tensors,
         "optimizer.json": optimizer_json,
         "progress.json": progress_json,
@@ -358,8 +361,8 @@ def load_checkpoint(
     progress = read_progress(path)
     with readable(path):
         tensors = serialization.read_tensors(path / "model.safetensors")
-        aliases = _read_json(path / "model.json")["aliases"]
-        serialization.load_model(model, tensors, aliases, str(path))
+        about = _read_json(path / "model.json")
+        serialization.load_model(model, tensors, about["aliases"], str(path), base=about.get(BASE))
         if optimizer is not None:
             tensors = serialization.read_tensors(path / "optimizer.safetensors")
             serialization.load_optimizer(

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
+from ke_t5.frozen_weights import base_of, kept_state
 from ke_t5.seals import json_bytes
 from ke_t5.sharding import is_sharded, like, load_shards
 
@@ -168,10 +169,10 @@ def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     return {key: decode(item, tensors) for key, item in value.items()}
 
 
-def model_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a model, tied ones once, and alias -> name for the others of each tie."""
+def model_tensors(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a state, tied ones once, and alias -> name for the others of each tie."""
     tensors, aliases, first = {}, {}, {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state.items():
         place = (tensor.data_ptr(), tensor.device, tensor.dtype, tensor.shape, tensor.stride())
         owner = first.setdefault(place, name) if tensor.numel() else name
         if owner == name:
@@ -182,19 +183,33 @@ def model_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_model(
-    model: nn.Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, str], where: str
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    aliases: Mapping[str, str],
+    where: str,
+    *,
+    base: str | None = None,
 ) -> None:
     """Copies every tensor into the model.
 
+    Args:
+        base: the hash of the frozen weights that were left out, if any were.
+
     Raises:
-        UserError: names, shapes or types differ, or the model ties what was saved apart.
+        UserError: names, shapes or types differ, or the model ties what was saved apart, or it has
+            other frozen weights.
     """
     saved = {**tensors, **{alias: tensors[name] for alias, name in aliases.items()}}
-    _check_model(model, saved, where)
+    if base is not None and base != base_of(model):
+        what = "its adapters were trained beside other weights than these"
+        fix = "give the model that the run began with, unchanged, by --pre_trained_model"
+        raise UserError(what, where, fix, Exit.CHECKPOINT)
+    state = model.state_dict() if base is None else kept_state(model)
+    _check_model(type(model).__name__, saved, state, where)
     if is_sharded(model):
         load_shards(model, saved)
         return
-    for alias, name in model_tensors(model)[1].items():
+    for alias, name in model_tensors(state)[1].items():
         if aliases.get(alias, alias) != aliases.get(name, name):
             raise UserError(
                 f"{alias} and {name} are separate in it, but tied in this model",
@@ -202,11 +217,12 @@ def load_model(
                 "build the model as it was saved (from its own folder, or the same flags)",
                 Exit.CHECKPOINT,
             )
-    model.load_state_dict(saved)
+    model.load_state_dict(saved, strict=base is None)
 
 
-def _check_model(model: nn.Module, saved: Mapping[str, Tensor], where: str) -> None:
-    current = model.state_dict()
+def _check_model(
+    name: str, saved: Mapping[str, Tensor], current: Mapping[str, Tensor], where: str
+) -> None:
     shared = [name for name in current if name in saved]
     problems = {
         "missing keys": [name for name in current if name not in saved],
@@ -216,7 +232,7 @@ def _check_model(model: nn.Module, saved: Mapping[str, Tensor], where: str) -> N
     texts = [f"{kind} {_shorten(names)}" for kind, names in problems.items() if names]
     if texts:
         raise UserError(
-            f"it does not fit this {type(model).__name__}: {'; '.join(texts)}",
+            f"it does not fit this {name}: {'; '.join(texts)}",
             where,
             "use the --model_name and --pre_trained_model that it was trained with",
             Exit.CHECKPOINT,

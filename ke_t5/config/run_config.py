@@ -74,12 +74,14 @@ class ModelOrigin:
         has_weights: whether the weights there are loaded (False from scratch).
         may_draw_head: whether a head that the weights do not have may be drawn.
         is_resumed: whether the weights are those of a checkpoint of the run.
+        base: where the weights are that the checkpoints of a resumed run leave out (`--lora`).
     """
 
     folder: str
     has_weights: bool = True
     may_draw_head: bool = True
     is_resumed: bool = False
+    base: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ke_t5.config.ranges import Count, DecayRate, Positive, check_values
 from ke_t5.errors import Exit, UserError
 
 FILE = "lora.json"  # in a run's model/
+BASE = "base"  # in that file
 WHERE = "--lora"
 RANK = 8
 # peft's word for all linear layers of the body.
@@ -70,10 +71,26 @@ def check_lora(settings: LoraSettings | None) -> None:
         raise UserError("peft is not installed", WHERE, fix, Exit.FLAGS)
 
 
-def write_lora(settings: LoraSettings, folder: Path) -> None:
-    """Writes the settings beside a run's configuration."""
-    text = json.dumps(dataclasses.asdict(settings), indent=2)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+def write_lora(settings: LoraSettings, folder: Path, *, base: str | None) -> None:
+    """Writes the settings beside a run's configuration.
+
+    Args:
+        base: the folder or hub name of the frozen weights; None if they are in the checkpoints.
+    """
+    if base is not None and Path(base).expanduser().is_dir():
+        base = str(Path(base).expanduser().absolute())
+    values = dataclasses.asdict(settings) | ({} if base is None else {BASE: base})
+    (folder / FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def read_base(folder: str | Path) -> str | None:
+    """Where the frozen weights of a run are, by its `model/`; None if its checkpoints are whole.
+
+    Raises:
+        UserError: the file is not what this program writes.
+    """
+    is_there = read_lora(folder) is not None
+    return json.loads((Path(folder) / FILE).read_bytes()).get(BASE) if is_there else None
 
 
 def read_lora(folder: str | Path) -> LoraSettings | None:
@@ -87,6 +104,8 @@ def read_lora(folder: str | Path) -> LoraSettings | None:
         return None
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values.pop(BASE, ""), str):
+            raise TypeError(BASE)
         names = tuple(str(name) for name in values.pop("target_modules"))
         settings = LoraSettings(target_modules=names, **values)
         check_values("lora", get_lora_settings, {**values, "target_modules": list(names)})

@@ -50,6 +50,7 @@ def build_model(
     tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: torch.dtype = torch.float32,
     new_head: bool = True,
+    weights: str | Path | None = None,
     where: str = WHERE,
 ) -> tuple[PreTrainedModel, str]:
     """The model, in evaluation mode on the CPU, and a line that says where its weights are from.
@@ -63,6 +64,7 @@ def build_model(
         model_config: what the user changes in it.
         tokenizer: checked against the embedding.
         new_head: whether a head that is not among the weights may be initialized.
+        weights: the folder or hub name of the weights, if they are not in `folder`.
 
     Raises:
         UserError: no weights, another architecture, more missing than the head, too many ids.
@@ -81,6 +83,8 @@ def build_model(
             model = _draw(model_class, pretrained, config, dtype)
             note = f"{pretrained.name}: fresh weights (seed {seed}), {size_of(model)}"
         else:
+            if weights is not None:
+                pretrained = find_pretrained(weights, where=where)
             require_weights(pretrained, where=where)
             model, info = _load(model_class, pretrained, config, dtype, where)
             _align(model)

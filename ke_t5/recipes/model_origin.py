@@ -15,8 +15,9 @@ from ke_t5.distributed import launched_rank
 from ke_t5.errors import Exit, UserError
 from ke_t5.failure import announce_run_folder
 from ke_t5.launchers import is_on_another_node
-from ke_t5.lookup.hub import Pretrained, find_pretrained, require_weights, saved_class
+from ke_t5.lookup.hub import WHERE, Pretrained, find_pretrained, require_weights, saved_class
 from ke_t5.lookup.loader import check_form, load_model
+from ke_t5.lookup.lora import FILE, read_base
 from ke_t5.lookup.tokenizer_fit import fit_tokenizer, read_config
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_names import check_class
@@ -62,9 +63,25 @@ def from_run(config: RunConfig) -> RunConfig:
     check_folder(run.model, where=f"--resume {config.resume}:", is_sealed=is_sealed)
     config = use_tokenizer(config, run.model, flag="--resume")
     origin = dataclasses.replace(
-        config.origin, folder=str(run.model), has_weights=False, is_resumed=True
-    )
+        config.origin, folder=str(run.model), has_weights=False, is_resumed=True,
+        base=_base_of_run(config),
+    )  # fmt: skip
     return dataclasses.replace(config, origin=origin, model=_model_of_run(config))
+
+
+def _base_of_run(config: RunConfig) -> str | None:
+    """Where the frozen weights of a run with adapters are: where they were, or where
+    `--pre_trained_model` says; None if its checkpoints hold them.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    base, where = read_base(config.run.model), f"{config.run.model / FILE}: base"
+    if base is not None and "pre_trained_model" in config.given:
+        base, where = config.model.pre_trained_model, WHERE
+    if base is not None:
+        require_weights(find_pretrained(base, where=where), where=where)
+    return base
 
 
 def _model_of_run(config: RunConfig) -> ModelConfig:
@@ -73,7 +90,8 @@ def _model_of_run(config: RunConfig) -> ModelConfig:
     names = ("pre_trained_model", "from_scratch")
     begun = {name: x for name, x in config.run.read_run().items() if name in names}
     for name, value in begun.items():
-        if name in config.given and getattr(config.model, name) != value:
+        is_base = name == "pre_trained_model" and read_base(config.run.model) is not None
+        if name in config.given and getattr(config.model, name) != value and not is_base:
             logger.warning("%s is not used: the run began with %r", config.given[name], value)
     return dataclasses.replace(config.model, **begun)
 

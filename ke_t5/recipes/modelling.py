@@ -22,6 +22,7 @@ from ke_t5.config.resume import BEST, LAST
 from ke_t5.config.run_config import RunConfig, with_default_warmup
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
+from ke_t5.frozen_weights import leave_out_base
 from ke_t5.lookup.hub import WHERE
 from ke_t5.lookup.lora import LoraSettings, read_lora
 from ke_t5.models import build, export
@@ -82,7 +83,8 @@ def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
     model, note = build.build_model(
         model_class,
         config.origin.folder,
-        from_scratch=not config.origin.has_weights,
+        from_scratch=not (config.origin.has_weights or config.origin.base),
+        weights=config.origin.base,
         seed=config.seed,
         task_config=task_config(config.task),
         model_config=model_config(config, model_class),
@@ -95,6 +97,8 @@ def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
     lora = lora_of(config)
     if lora is not None:
         logger.info(add_lora(model, lora, seed=config.seed))
+        if config.origin.has_weights or config.origin.base:
+            leave_out_base(model)
     if config.fit.gradient_checkpointing:
         recompute_activations(model)
     if not (config.is_sharded and ranks.size > 1):  # else each layer goes there in shards

@@ -234,7 +234,8 @@ def restore_run(
             save_configuration(state.module, get_vocabulary(), folder)
             task_record(config, type(state.module)).write(folder)
             if config.model.lora is not None:
-                write_lora(config.model.lora, folder)
+                base = config.origin.folder if config.origin.has_weights else None
+                write_lora(config.model.lora, folder, base=base)
             seal_folder(folder, model_class=class_title(type(state.module)))
             fault_point("run.before_model")
     # Not after loading, which gives the optimizer the settings of the checkpoint.

@@ -21,7 +21,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.choice import choose_model
 from ke_t5.lookup.hub import ADAPTER, Pretrained, find_pretrained, require_weights, saved_class
 from ke_t5.lookup.loader import check_form, check_model_name, choose_form, load_model
-from ke_t5.lookup.lora import read_lora
+from ke_t5.lookup.lora import FILE, read_base, read_lora
 from ke_t5.lookup.task_record import RECORD, TaskRecord, read_record
 from ke_t5.lookup.tokenizer_fit import fit_tokenizer, register_type
 from ke_t5.own_data import OwnData, register
@@ -250,24 +250,37 @@ def _built(found: Found, task: Task, name: str) -> PreTrainedModel:
         labels["label2id"] = {name: i for i, name in enumerate(task.labels)}
     if task.problem_type is not None and task.labels is not None:
         labels["problem_type"] = task.problem_type
+    base = read_base(found.folder) if found.run is not None else None
+    own = f"{found.folder / FILE}: base" if base else "--run"
     model, note = build_model(
         model_class,
         found.folder,
-        from_scratch=found.run is not None,
+        from_scratch=found.run is not None and base is None,
+        weights=base,
         seed=SEED,
         task_config=labels,
         tokenizer=get_vocabulary(),
-        new_head=False,
-        where=found.where if found.run is None else "--run",
+        new_head=base is not None,
+        where=found.where if found.run is None else own,
     )
-    lora = read_lora(found.folder) if found.run is not None else None
-    if lora is not None:
-        from ke_t5.models.lora import add_lora
-
-        add_lora(model, lora, seed=SEED)
+    if found.run is not None:
+        _add_adapters(model, found, base)
     if found.run is None:
         logger.info(note)
     return model
+
+
+def _add_adapters(model: PreTrainedModel, found: Found, base: str | None) -> None:
+    """Gives the model the adapters of a run that has any."""
+    lora = read_lora(found.folder)
+    if lora is None:
+        return
+    from ke_t5.frozen_weights import leave_out_base
+    from ke_t5.models.lora import add_lora
+
+    add_lora(model, lora, seed=SEED)
+    if base is not None:
+        leave_out_base(model)
 
 
 def _load_weights(

@@ -196,7 +196,7 @@ def test_settings():
 def test_settings_are_read_back_or_refused(tmp_path):
     assert read_lora(tmp_path) is None
     settings = LoraSettings(4, 8.0, 0.1, ("query",))
-    write_lora(settings, tmp_path)
+    write_lora(settings, tmp_path, base=None)
     assert read_lora(tmp_path) == settings
     for text in ("{", '{"rank": 4}', "[]", '{"rank": -1, "alpha": 1.0, "dropout": 0, '
                  '"target_modules": []}'):  # fmt: skip
