@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
@@ -62,6 +63,11 @@ def build(name, folder):
 @pytest.mark.parametrize("name", [SEQ2SEQ, T5_MEAN, MEAN])
 @pytest.mark.parametrize("names", [(SHARED, HEAD), (ENCODER, HEAD), (SHARED, ENCODER, HEAD)])
 def test_the_tables_of_a_t5_are_the_files(tmp_path, name, names):
+    if (name, names) == (SEQ2SEQ, (ENCODER, HEAD)) and transformers.__version__ < "5.18":
+        # It fills the decoder's embedding from the head, which is found.
+        with pytest.raises(UserError, match=r"shared\.weight missing; choose the model class"):
+            build(name, t5_folder(tmp_path / "t5", names))
+        return
     model, note = build(name, t5_folder(tmp_path / "t5", names))
     assert torch.equal(model.get_input_embeddings().weight, table(SHARED))
     if name == SEQ2SEQ:

@@ -8,14 +8,13 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.launches import Launches
+from support.base_models import write_base
 from support.recipe_runs import SMALL, run_folder, state_files, test, train
-from transformers import AutoModelForMaskedLM, RobertaConfig
+from transformers import AutoModelForMaskedLM
 
 from ke_t5 import cli
 from ke_t5.errors import UserError
-from ke_t5.fault_points import VARIABLE
-from ke_t5.sample import sample_data_dir, sample_model_dir
+from ke_t5.sample import sample_data_dir
 from ke_t5.serving.loading import load_predictor
 
 ROW = {"title": "유튜브 내달 2일까지 크리에이터 지원 공간 운영"}
@@ -25,14 +24,7 @@ LAST = "step-00000008"
 @pytest.fixture(scope="module")
 def base(tmp_path_factory, cache_dir):
     """A model with weights: the frozen ones of all runs here."""
-    folder = tmp_path_factory.mktemp("models") / "base"
-    shutil.copytree(sample_model_dir(cache_dir, "roberta"), folder)
-    (folder / "MANIFEST.json").unlink(missing_ok=True)
-    torch.manual_seed(3)
-    config = RobertaConfig.from_pretrained(folder)
-    assert config.hidden_dropout_prob > 0
-    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
-    return folder
+    return write_base(tmp_path_factory.mktemp("models") / "base", cache_dir)
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +56,14 @@ def test_a_checkpoint_holds_what_is_trained_and_names_the_rest(finished, base):
     assert sizes[0] < 0.7 * sizes[1]  # a tiny base; of a large one little is left
 
 
-@pytest.mark.parametrize("fault", ["train.before_backward:6", "checkpoint.before_rename:2"])
-def test_a_killed_run_comes_to_the_same_bytes(finished, words, cache_dir, tmp_path, fault):
-    words = (*words, "--epochs", 2, "--hf_path", "default", "--save_every", 2)
-    words += ("--output_dir", tmp_path / "run", "--hf_cache_dir", cache_dir)
-    with Launches(tmp_path) as launches:
-        assert launches.train(*words, "--lora", variables={VARIABLE: fault}).is_killed
-        # The run knows that it has adapters: the flag need not be repeated.
-        ended = launches.train(*words, "--resume", "auto")
-    assert ended.codes == [0], ended.errors[-500:]
-    assert state_files(tmp_path / "run") == state_files(finished)
-    files = [run_folder(x) / "hf" / "model.safetensors" for x in (finished, tmp_path / "run")]
+def test_a_run_that_goes_on_comes_to_the_same_bytes(finished, words, cache_dir, tmp_path):
+    output = tmp_path / "run"
+    train(*words, "--lora", "--epochs", 2, "--max_steps", 5, output=output, cache=cache_dir)
+    # The run knows that it has adapters: the flag need not be repeated.
+    more = ("--epochs", 2, "--hf_path", "default", "--resume")
+    train(*words, *more, output=output, cache=cache_dir)
+    assert state_files(output) == state_files(finished)
+    files = [run_folder(x) / "hf" / "model.safetensors" for x in (finished, output)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 

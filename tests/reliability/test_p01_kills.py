@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.base_models import write_base
 from support.launches import Ended, Launches
 from support.recipe_runs import run_folder
 
 from ke_t5.checkpoint.folders import find_fault, list_checkpoints, read_pointer
 from ke_t5.fault_points import VARIABLE
+from ke_t5.sample import sample_data_dir
 
 pytestmark = pytest.mark.promise("P1")
 
@@ -29,6 +31,12 @@ KINDS = {
     ),
     "generation": ("--task", "klue_tc_gen"),
     "tagging": ("--task", "klue_ner", "--model_name", "T5EncoderForEntityRecognitionWithCRF"),
+    "adapters": ("--task", "klue_tc", "--lora"),
+    "shards": (
+        "--task", "klue_tc", "--model_name", "EncoderForSequenceClassificationFirst",
+        "--parallel", "fsdp",
+    ),
+    "adapters in shards": ("--task", "klue_tc", "--lora", "--parallel", "fsdp"),
 }  # fmt: skip
 BATCH_SIZE = 16  # of all processes
 # Where, the how manieth time.
@@ -44,8 +52,14 @@ ALONE = (
     "run.before_record", "log.after_write:2", "checkpoint.written_1:3", "checkpoint.written_99:3",
     "export.after_rename",
 )  # fmt: skip
+LARGE_POINTS = (
+    "run.before_model", "train.before_forward:6", "train.before_backward:5",
+    "train.after_optimizer:3", "checkpoint.written_50:3", "checkpoint.before_rename:2",
+    "checkpoint.before_last:2", "export.before_rename",
+)  # fmt: skip
 FEW = ("results.before_rename", "checkpoint.before_rename:2")
-SETUPS = [(kind, ranks) for kind in KINDS for ranks in (1, 2)]
+SETUPS = [(kind, ranks) for kind in list(KINDS)[:3] for ranks in (1, 2)]
+LARGE = [("adapters", 1), ("shards", 2), ("adapters in shards", 2)]
 NUM_KILLS, MOST_KILLS = 204, 5  # random ones in all, and of one run
 
 
@@ -61,6 +75,11 @@ class Setup:
     def __init__(self, launches: Launches, folder: Path, cache: Path, kind: str, ranks: int):
         self.launches, self.folder, self.cache = launches, folder, cache
         self.kind, self.ranks, self.batch_size = kind, ranks, BATCH_SIZE // ranks
+        self.given = [*WORDS]
+        if kind.startswith("adapters"):  # beside weights that lie in a folder
+            base = write_base(folder / "base", cache)
+            places = ("--hf_data_dir", sample_data_dir(cache), "--pre_trained_model", base)
+            self.given = [*WORDS[1:], *places]
         whole = self.train(folder / "whole")
         assert not any(whole.codes), whole.errors
         self.seconds, self.state = whole.seconds, state_of(folder / "whole")
@@ -68,7 +87,7 @@ class Setup:
     def train(self, output: Path, *words: object, cache: Path | None = None, **how) -> Ended:
         """A launch, with a fault or without."""
         places = ("--output_dir", output, "--hf_cache_dir", cache or self.cache)
-        words = (*KINDS[self.kind], *WORDS, "--batch_size", self.batch_size, *words, *places)
+        words = (*KINDS[self.kind], *self.given, "--batch_size", self.batch_size, *words, *places)
         return self.launches.train(*words, ranks=self.ranks, **how)
 
     def resume(self, output: Path, cache: Path | None = None) -> None:
@@ -133,6 +152,16 @@ def test_killed_at_a_point(setup_of, tally):
     for point in FEW:
         with tally.case(point):
             kill_at(setup, point, 0)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("kind", "ranks"), LARGE)
+def test_killed_with_adapters_or_shards(setup_of, tally, kind, ranks):
+    setup = setup_of(kind, ranks)
+    for point in LARGE_POINTS:
+        for victim in range(ranks) if point.startswith("train") else (0,):
+            with tally.case(f"{kind} on {ranks}, {point}@{victim}"):
+                kill_at(setup, point, victim)
 
 
 @pytest.mark.full
