@@ -55,7 +55,7 @@ LINES = (
     "models.build pipe.prediction pipe.mixture task.forms task.choices task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured task.inputs task.targets train.loop",
     "pipe sample.* task.families task.listing",
-    "task.writing task.thresholds",
+    "task.writing task.thresholds task.mixtures",
     "task.task config.run_config",
     "own_data.*",
     "report.* serving.*",

@@ -61,7 +61,6 @@ import sys
 from functools import partial
 
 from ke_t5.failure import run_and_exit
-from ke_t5.pipe.mixture import MixtureRegistry, rate_num_examples
 from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.sources import ReleaseSource
 from ke_t5.pipe.task import Defaults
@@ -88,6 +87,7 @@ from ke_t5.task.listing import (
     table_lines,
     table_row,
 )
+from ke_t5.task.mixtures import register_mixtures
 from ke_t5.task.writing import text_to_text
 
 __all__ = ["UNCHECKED", "columns", "main", "mixture_row", "table_lines", "table_row"]
@@ -371,21 +371,6 @@ def register_single_ones() -> None:
         metrics=(metrics.dialogue_state,),
         best=Monitor("joint_goal_accuracy"),
         defaults=Defaults(batch_size=16, epochs=5),
-    )
-
-
-def register_mixtures() -> None:
-    """Registers what trains one model on several tasks."""
-    # A limit, as T5 had it: the largest task is not to drown the smallest.
-    MixtureRegistry.add(
-        "klue_gen",
-        ["klue_tc_gen", "klue_nli_gen", "klue_sts_gen", "klue_re_gen"],
-        default_rate=partial(rate_num_examples, maximum=25_000),
-    )
-    MixtureRegistry.add(
-        "kobest_gen",
-        [f"kobest_{name}_gen" for name in ("boolq", "copa", "hellaswag", "sentineg", "wic")],
-        default_rate=rate_num_examples,
     )
 
 
