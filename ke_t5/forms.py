@@ -32,6 +32,7 @@ class Form:
         needs_text: predictions are characters, words or passages of the row's text.
         reads_pooler: transformers' classes may read a pooler that the checkpoint lacks.
         has_choices: an input is a text for each choice: ids are [rows, choices, tokens].
+        links_mentions: predictions are chains of mentions, and an input is a document in windows.
         answers: what a prediction is called in the answers of `ke-t5 predict`.
         unlimited_form: the form with the same labels whose scores no tokenizer limits.
     """
@@ -50,6 +51,7 @@ class Form:
     needs_text: bool = False
     reads_pooler: bool = False
     has_choices: bool = False
+    links_mentions: bool = False
     answers: str = "label"
     unlimited_form: str | None = None
 
@@ -182,6 +184,16 @@ _ROWS = (
         predicts_tags=True,
         needs_text=True,
         answers="entities",
+    ),
+    Form(
+        "coreference_resolution",
+        default_model="T5EncoderForCoreference",
+        any_encoder_model="EncoderForCoreference",
+        models=("T5EncoderForCoreference", "EncoderForCoreference"),
+        reducer="mention_chains",
+        links_mentions=True,
+        needs_text=True,
+        answers="chains",
     ),
 )
 

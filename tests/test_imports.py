@@ -20,7 +20,8 @@ LINES = (
     "frozen_weights",
     "terminal errors files fault_points garbage programs standard_streams processes config.resume "
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
-    "sharding forms lookup.families models.poolings pipe.lazy_order pipe.lines checkpoint.names",
+    "sharding forms lookup.families models.poolings pipe.lazy_order pipe.lines pipe.windows "
+    "checkpoint.names",
     "pipe.code",
     "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest "
@@ -38,6 +39,7 @@ LINES = (
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "
     "models.ngrams models.encoders models.unpadding models.structured_heads "
+    "models.coreference_heads "
     "pipe.rows pipe.generation "
     "pipe.column_files "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
@@ -53,7 +55,8 @@ LINES = (
     "pipe.stored_splits",
     "models.vocabulary models.lora pipe.task pipe.losses task.decoders task.checks",
     "models.build pipe.prediction pipe.mixture task.forms task.choices task.qa.passages",
-    "models.export pipe.evaluation task.tags task.structured task.inputs task.targets train.loop",
+    "models.export pipe.evaluation task.tags task.structured task.coreference "
+    "task.inputs task.targets train.loop",
     "pipe sample.* task.families task.listing",
     "task.writing task.thresholds task.mixtures",
     "task.task config.run_config",

@@ -132,6 +132,22 @@ class T5DependencyConfig(T5EncoderConfig):
     relation_width: int = 128
 
 
+class T5CoreferenceConfig(T5EncoderConfig):
+    """Of T5EncoderForCoreference.
+
+    Args:
+        mention_width: width of the spaces in which starts and ends of mentions are compared.
+        mentions_per_token: how many spans of a document are kept as mentions, per token of it.
+        max_mentions: how many are kept at most.
+    """
+
+    model_type = "ke_t5_coreference"
+
+    mention_width: int = 512
+    mentions_per_token: float = 0.4
+    max_mentions: int = 2000
+
+
 class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
     """A head in front of any encoder, whose own configuration is `backbone`."""
 
@@ -274,3 +290,13 @@ class DependencyConfig(EncoderConfig):
 
     head_width: int = 256
     relation_width: int = 128
+
+
+class CoreferenceConfig(EncoderConfig):
+    """Of EncoderForCoreference; the arguments of T5CoreferenceConfig."""
+
+    model_type = "ke_t5_any_coreference"
+
+    mention_width: int = 512
+    mentions_per_token: float = 0.4
+    max_mentions: int = 2000

@@ -10,7 +10,7 @@ import transformers
 from transformers import AutoConfig
 
 from ke_t5.forms import FORMS, MODEL_FORMS
-from ke_t5.models import configs, heads, poolings, structured_heads
+from ke_t5.models import configs, coreference_heads, heads, poolings, structured_heads
 from ke_t5.models.encoders import EncoderWithHead, T5EncoderWithHead
 from ke_t5.models.ngrams import (
     HashedNgramForSequenceClassification as HashedNgramForSequenceClassification,
@@ -160,6 +160,18 @@ class EncoderForDependencyParsing(structured_heads.DependencyHead, EncoderWithHe
     """T5EncoderForDependencyParsing on any encoder."""
 
     config_class = configs.DependencyConfig
+
+
+class T5EncoderForCoreference(coreference_heads.CoreferenceHead, T5EncoderWithHead):
+    """The mentions of a document and the chains that they form."""
+
+    config_class = configs.T5CoreferenceConfig
+
+
+class EncoderForCoreference(coreference_heads.CoreferenceHead, EncoderWithHead):
+    """The mentions of a document and the chains that they form, on any encoder."""
+
+    config_class = configs.CoreferenceConfig
 
 
 def _register() -> None:

@@ -22,6 +22,7 @@ from ke_t5.pipe.features import Feature
 from ke_t5.pipe.lazy_examples import LazyColumns, LazyExample
 from ke_t5.pipe.preprocessors import LOST, OF, Example
 from ke_t5.pipe.rows import ROW_ID
+from ke_t5.pipe.windows import side_by_side
 
 if TYPE_CHECKING:
     import datasets
@@ -267,7 +268,12 @@ class Examples:
             width = batch["input_ids"].shape[1]
             mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
             batch["attention_mask"] = mask[:, ::-1] if side == "left" else mask
-        return batch
+        pads = {
+            name: feature.pad_value()
+            for name, feature in self.features.items()
+            if feature.in_windows and name in batch
+        }
+        return side_by_side(batch, pads) if pads else batch
 
     def _batch_of_choices(self, places: np.ndarray) -> dict[str, np.ndarray]:
         """The columns at these places, those of tokens as [rows, choices, tokens]."""

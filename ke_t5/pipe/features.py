@@ -29,6 +29,8 @@ class Feature:
         pad: what fills a shorter sequence in a batch; None: the tokenizer's pad id.
         num_values: values run from 0 to num_values - 1 (or are `IGNORED`); None: no limit.
         required: False for a column that only some tokenizers produce (`token_type_ids`).
+        in_windows: the sequence is the windows of a document, end to end, with their lengths in the
+            column `window_lengths`; in a batch they are side by side (see `pipe.windows`).
     """
 
     tokenizer: Callable[[], Any] | None = None
@@ -37,6 +39,7 @@ class Feature:
     pad: int | None = 0
     num_values: int | None = None
     required: bool = True
+    in_windows: bool = False
 
     def pad_value(self) -> int:
         """What fills a shorter sequence."""

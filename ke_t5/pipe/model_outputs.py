@@ -100,6 +100,24 @@ def trees(output: Any, batch: Arrays) -> list[RowOutput]:
     ]
 
 
+def mention_chains(output: Any, batch: Arrays) -> list[RowOutput]:
+    """The chains of each row: of mentions [first, last] (tokens of the document), each linked to
+    its best antecedent."""
+    best = output.antecedent_logits.argmax(-1).cpu().tolist()  # 0: none
+    spans = output.mention_spans.cpu().tolist()
+    return [{"chains": _chains(*row)} for row in zip(spans, best, strict=True)]
+
+
+def _chains(spans: list[list[int]], antecedents: list[int]) -> list[list[list[int]]]:
+    chain_of: dict[int, list[list[int]]] = {}
+    for mention, antecedent in enumerate(antecedents):
+        if antecedent:
+            first = antecedent - 1
+            chain_of[mention] = chain_of.setdefault(first, [spans[first]])
+            chain_of[mention].append(spans[mention])
+    return list({id(chain): chain for chain in chain_of.values()}.values())
+
+
 REDUCERS: dict[str, Callable[[Any, Arrays], list[RowOutput]]] = {
     name: globals()[form.reducer] for name, form in FORMS.items() if form.reducer
 }

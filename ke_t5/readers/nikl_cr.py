@@ -1,4 +1,5 @@
-"""NIKL coreference 2020: the mentions of each sentence, and the antecedents of each mention.
+"""NIKL coreference 2020: the mentions of each sentence, the antecedents of each mention, and the
+chains of each document.
 
 A document of the corpus lists its sentences, and under `CR` its chains; a mention names its
 sentence and the characters there. Written after a public reader (AIRC-KETI/Korean-Copora,
@@ -133,6 +134,30 @@ def _outer_first(mention: Mention) -> tuple[int, int, int]:
     return mention.sentence, mention.start, -mention.end
 
 
+def _document_rows(files: Paths) -> Iterator[Row]:
+    """Yields each document: its sentences as lines of one text, and its chains in the order of
+    their first mentions."""
+    for document, sentences, chains in _documents(files):
+        texts = list(sentences.values())
+        begins = list(accumulate((len(text) + 1 for text in texts), initial=0))
+        yield {
+            "id": document,
+            "text": "\n".join(texts),
+            "chains": _placed(chains, begins),
+        }
+
+
+def _placed(chains: Chains, begins: list[int]) -> list[list[dict[str, int]]]:
+    """The chains with the places of their mentions in the whole text."""
+    return [
+        [
+            {"start": begins[place] + start, "end": begins[place] + end}
+            for place, start, end in chain
+        ]
+        for chain in sorted(filter(None, chains))
+    ]
+
+
 def _antecedent_rows(files: Paths) -> Iterator[Row]:
     """Yields each mention that has an antecedent: the text in front of it, and in this text the
     earlier mentions of its chain, the nearest first."""
@@ -184,14 +209,18 @@ def _find(data_dir: Path, *, rows: Callable[[Paths], Iterator[Row]]) -> dict[str
 
 
 def _coreference(
-    name: str, columns: Mapping[str, object], rows: Callable[[Paths], Iterator[Row]]
+    name: str,
+    columns: Mapping[str, object],
+    rows: Callable[[Paths], Iterator[Row]],
+    *,
+    group: str | None = "document",
 ) -> Release:
     return nikl_release(
         name,
-        {"id": "string", "document": "string", **columns},
+        {"id": "string", **({group: "string"} if group else {}), **columns},
         find=partial(_find, rows=rows),
         layout=("NIKL/v1.0/CR_2020/*.json",),
-        group="document",
+        group=group,
     )
 
 
@@ -209,4 +238,10 @@ ANTECEDENTS = _coreference(
         "is_impossible": "bool",
     },
     _antecedent_rows,
+)
+DOCUMENTS = _coreference(
+    "nikl_cr_documents",
+    {"text": "string", "chains": [[{"start": "int32", "end": "int32"}]]},
+    _document_rows,
+    group=None,
 )

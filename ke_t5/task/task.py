@@ -21,7 +21,8 @@ with the source of each one's data.
 | ud_ko_gsd_pos, ud_ko_kaist_pos, ud_ko_ksl_pos | the same | part of speech of each word |
 | klue_dst_gen | KLUE WoS | state of a dialogue |
 | nikl_ner, nikl_ner2020 | NIKL NE, NE 2020 | entities of 15 and of 150 types |
-| nikl_cr_span_extraction | NIKL CR 2020 | mentions |
+| nikl_cr | NIKL CR 2020 | mentions of a document, and their chains |
+| nikl_cr_span_extraction | the same | mentions |
 | nikl_cr_coref_span_prediction | the same | an earlier mention of the same chain |
 | nikl_cola | NIKL CoLA | whether a sentence is acceptable |
 | nikl_summarization_summary, _topic | NIKL SUMMARIZATION | summary |
@@ -78,7 +79,7 @@ from ke_t5.readers import (
     nikluge,
     public_tables,
 )
-from ke_t5.task import families, labels, metrics, steps, structured, text
+from ke_t5.task import coreference, families, labels, metrics, steps, structured, text
 from ke_t5.task.listing import (
     UNCHECKED,
     columns,
@@ -331,7 +332,7 @@ def register_texts() -> None:
 
 
 def register_single_ones() -> None:
-    """Registers what KLUE alone has."""
+    """Registers what KLUE alone has, and coreference."""
     families.classification(
         "klue_sts_binary",
         ReleaseSource(klue.STS),
@@ -364,6 +365,13 @@ def register_single_ones() -> None:
         metrics=(metrics.klue_dp,),
         best=Monitor("uas"),
         defaults=Defaults(epochs=10),
+    )
+    coreference.coreference(
+        "nikl_cr",
+        ReleaseSource(nikl_cr.DOCUMENTS),
+        metrics=(metrics.coreference,),
+        best=Monitor("conll_f1"),
+        defaults=Defaults(batch_size=4, epochs=10),
     )
     structured.dialogue_states(
         "klue_dst",

@@ -6,7 +6,7 @@ import logging
 import pytest
 from support.releases import put, refusal, rows
 
-from ke_t5.readers.nikl_cr import ANTECEDENTS, MENTIONS, marked
+from ke_t5.readers.nikl_cr import ANTECEDENTS, DOCUMENTS, MENTIONS, marked
 
 NAME = "NWRW1800000029.315"
 PLACE = "NIKL/v1.0/CR_2020"
@@ -74,6 +74,18 @@ def test_each_mention_with_all_earlier_ones_of_its_chain(tmp_path):
     assert not any(row["is_impossible"] for row in found)
 
 
+def test_a_document_has_its_sentences_as_lines_and_its_chains_in_order(tmp_path):
+    written(tmp_path, document(chain(MAN), [], chain(CITY[::-1])), document(key="none"))
+    first, second = rows(DOCUMENTS, tmp_path, "train")
+    assert first["text"] == "\n".join(FORMS) and first["id"] == NAME
+    places = [[(m["start"], m["end"]) for m in one] for one in first["chains"]]
+    assert [[first["text"][start:end] for start, end in one] for one in places] == [
+        ["강릉", "그곳", "강릉"], ["민수", "그"],
+    ]  # fmt: skip
+    assert places[0] == [(0, 2), (10, 12), (25, 27)]
+    assert second["chains"] == []
+
+
 def test_of_mentions_in_each_other_the_outer_one_is_tagged_and_none_is_an_antecedent(
     tmp_path, caplog
 ):
@@ -116,7 +128,9 @@ def test_what_cannot_be_placed_is_left_out_and_reported(tmp_path, caplog):
         ({"CR": None}, ": 'CR' is null, expected a list; fix that row"),
     ],
 )
-@pytest.mark.parametrize("release", [MENTIONS, ANTECEDENTS], ids=lambda release: release.name)
+@pytest.mark.parametrize(
+    "release", [MENTIONS, ANTECEDENTS, DOCUMENTS], ids=lambda release: release.name
+)
 def test_faults_name_the_document(tmp_path, release, changed, message):
     written(tmp_path, document() | changed)
     where = f"{PLACE}/NXCR2002008030.json:1, document {NAME}"

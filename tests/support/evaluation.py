@@ -10,6 +10,7 @@ import torch
 from ke_t5.distributed import Ranks
 from ke_t5.pipe import Evaluated, EvaluationHelper, Examples, Task, evaluate
 from ke_t5.pipe.evaluation import score
+from ke_t5.task.coreference import labelled_chains
 
 
 class PretendRanks(Ranks):
@@ -54,6 +55,8 @@ def perfect_record(task: Task, example: dict, tokenizer: Any) -> dict:
     if task.form == "dependency_parsing":
         columns = {"heads": labels, "relations": example["relation_labels"]}
         return {name: [max(value, 0) for value in column] for name, column in columns.items()}
+    if task.form == "coreference_resolution":
+        return {"chains": labelled_chains(labels)}
     start, end = np.zeros(len(example["input_ids"])), np.zeros(len(example["input_ids"]))
     start[max(example["start_positions"], 0)] = end[max(example["end_positions"], 0)] = 99.0
     return {"start": start, "end": end}

@@ -48,6 +48,21 @@ def make_batch(name, lengths=(5, 3, 1), width=None, seed=1):
         ids = torch.stack([batch["input_ids"], other], dim=1)
         mask = batch["attention_mask"].unsqueeze(1).expand_as(ids)
         return {"input_ids": ids, "attention_mask": mask, "labels": labels[:, 0] % 2}
+    if "Coreference" in name:
+        # The first of two windows has a token; the first and the last token are one chain.
+        places = torch.arange(width).expand_as(ids)
+        sentences = torch.where(inside, 1, -1)
+        first = torch.full_like(sentences, -1)
+        first[:, 0] = 0
+        last = torch.tensor(lengths)
+        gold = torch.stack([torch.zeros_like(last), last], dim=1)
+        labels = torch.stack([gold, gold, torch.zeros_like(gold)], dim=2)
+        columns = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        doubled = {key: torch.stack([value.where(places == 0, 0), value], dim=1)
+                   for key, value in columns.items()}  # fmt: skip
+        return {**doubled, "sentence_ids": torch.stack([first, sentences], dim=1),
+                "window_lengths": torch.stack([torch.ones_like(last), last], dim=1),
+                "labels": labels}  # fmt: skip
     if "Submean" in name:
         batch["entity_token_idx"] = torch.tensor([[[0, 1], [n - 1, n]] for n in lengths])
     if "Sequence" in name:

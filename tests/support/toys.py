@@ -226,6 +226,14 @@ ROWS: dict[str, list[dict]] = {
         ]}
         for row in _NE
     ],
+    "nikl_cr_documents": [
+        {"id": "a", "text": "나는 서울에 간다\n\n거기서 나는 논다.", "chains": [
+            [{"start": 0, "end": 1}, {"start": 15, "end": 16}],
+            [{"start": 3, "end": 5}, {"start": 11, "end": 13}],
+        ]},
+        {"id": "b", "text": "비가 온다.", "chains": []},
+        {"id": "c", "text": "나는 나를 안다.", "chains": None},
+    ],
     "nikl_cr_antecedents": [
         {"id": "a.1:0-1", "document": "a", **{name: row[name] for name in (
             "question", "context", "answers", "is_impossible"

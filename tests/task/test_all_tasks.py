@@ -31,7 +31,7 @@ klue_re klue_re_gen klue_re_tk_idx klue_ner
 klue_mrc klue_mrc_gen klue_mrc_gen_context_free korquad korquad_gen korquad_gen_context_free
 klue_dp klue_dst_gen
 nikl_ner nikl_ner_split nikl_ner2020 nikl_ner2020_split
-nikl_cr_span_extraction nikl_cr_coref_span_prediction nikl_cr_coref_span_prediction_gen
+nikl_cr nikl_cr_span_extraction nikl_cr_coref_span_prediction nikl_cr_coref_span_prediction_gen
 nikl_summarization_summary nikl_summarization_summary_split
 nikl_summarization_topic nikl_summarization_topic_split
 nikl_cola nikl_cola_gen kor_3i4k kor_3i4k_gen nsmc nsmc_gen
@@ -128,7 +128,7 @@ def test_examples_have_the_declared_columns_and_types(name, kind, build):
     for column, feature in task.output_features.items():
         if column in batch:
             assert batch[column].dtype == np.dtype(feature.dtype)
-            assert batch[column].ndim == 1 + feature.rank
+            assert batch[column].ndim == 1 + feature.rank + feature.in_windows
     assert set(task.keep) <= set(examples.example(0))
 
 

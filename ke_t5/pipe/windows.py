@@ -1,0 +1,39 @@
+"""Documents that are longer than a model: their windows lie end to end in a column, and side by
+side in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+# The column with the tokens of each window of a document.
+LENGTHS = "window_lengths"
+
+
+def side_by_side(batch: Mapping[str, np.ndarray], pads: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The batch with columns of documents [B, T] as [B, W, S], and their `attention_mask`.
+
+    A window that a document lacks has its first token unmasked: attention over nothing is no number
+    on some machines.
+
+    Args:
+        batch: has the column `window_lengths`, [B, W].
+        pads: name of each column of documents -> what fills a shorter window.
+
+    >>> batch = {"window_lengths": np.array([[2, 1]]), "input_ids": np.array([[5, 6, 7]])}
+    >>> side_by_side(batch, {"input_ids": 0})["input_ids"].tolist()
+    [[[5, 6], [7, 0]]]
+    """
+    lengths = batch[LENGTHS]
+    place = np.arange(int(lengths.max(initial=1)))
+    is_token = place < lengths[..., None]
+    begins = np.cumsum(lengths, axis=1) - lengths
+    index = np.where(is_token, begins[..., None] + place, 0)
+    found = dict(batch)
+    for name, pad in pads.items():
+        values = np.take_along_axis(batch[name], index.reshape(len(index), -1), axis=1)
+        found[name] = np.where(is_token, values.reshape(index.shape), pad).astype(values.dtype)
+    mask = is_token.astype(np.int64)
+    mask[..., 0] = 1
+    return {**found, "attention_mask": mask}
