@@ -88,6 +88,11 @@ def compose_row(row: Row, where: str) -> Row:
     return composed
 
 
+def is_decomposed(value: Any) -> bool:
+    """Whether a value, or one in it, is a text that `compose` changes."""
+    return _composed(value) is not value
+
+
 def _composed(value: Any) -> Any:
     """A value with all its texts composed; the same object if nothing changes."""
     if isinstance(value, str):

@@ -3,7 +3,7 @@ in memory, that of the system."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,10 +20,20 @@ def save_array(path: Path, array: np.ndarray) -> None:
     low, high = (int(array.min()), int(array.max())) if len(array) else (0, 0)
     kinds = (np.uint16, np.uint32, np.int64)
     kind = next(kind for kind in kinds if _fits(low, high, kind))
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=array.shape)
-    for start in range(0, len(array), VALUES_AT_ONCE):
-        file[start : start + VALUES_AT_ONCE] = array[start : start + VALUES_AT_ONCE]
-    file.flush()
+    starts = range(0, len(array), VALUES_AT_ONCE)
+    _write_blocks(path, kind, array.shape, (array[i : i + VALUES_AT_ONCE] for i in starts))
+
+
+def _write_blocks(
+    path: Path, kind: Any, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
+) -> None:
+    """Writes an array that comes in blocks, as `np.save` writes one of that type."""
+    dtype = np.dtype(kind)
+    with path.open("wb") as file:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype).reshape(-1).data)
 
 
 def open_array(path: Path) -> np.ndarray:
@@ -56,18 +66,8 @@ def read_columns(folder: Path, columns: Sequence[Mapping[str, str]]) -> dict[str
 def _write(folder: Path, number: int, column: Column) -> str:
     """Writes a column in the narrowest type that holds its values; returns the name of its own."""
     kind = _narrowest(column)
-    num_values = sum(map(len, column.chunks))
-    values = np.lib.format.open_memmap(
-        _file(folder, number, "values"),
-        mode="w+",
-        dtype=kind,
-        shape=(num_values, *column.chunks[0].shape[1:]),
-    )
-    start = 0
-    for block in column.blocks():
-        values[start : start + len(block)] = block
-        start += len(block)
-    values.flush()
+    shape = (sum(map(len, column.chunks)), *column.chunks[0].shape[1:])
+    _write_blocks(_file(folder, number, "values"), kind, shape, column.blocks())
     if column.offsets is not None:
         np.save(_file(folder, number, "offsets"), column.offsets)
     return column.dtype.name

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,47 +71,86 @@ def _hash_tokenizer(tokenizer: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class Numbers(NamedTuple):
+    """A column of whole numbers, or of sequences of them, laid end to end, and their lengths."""
+
+    values: np.ndarray
+    lengths: np.ndarray | None
+
+    def to_arrow(self, dtype: str) -> Any:
+        """The column as an Arrow array of numbers of that type."""
+        import pyarrow as pa
+
+        values = pa.array(self.values).cast(dtype)
+        if self.lengths is None:
+            return values
+        offsets = np.zeros(len(self.lengths) + 1, dtype=np.int32)
+        np.cumsum(self.lengths, out=offsets[1:])
+        return pa.ListArray.from_arrays(offsets, values)
+
+
 def check_batch(
     batch: Mapping[str, list], features: Mapping[str, Feature], kept: Sequence[str], *, where: str
-) -> None:
-    """Raises UserError, with column, got and expected, if a batch does not match its features."""
+) -> dict[str, Numbers]:
+    """The columns of whole numbers as such.
+
+    Raises:
+        UserError: a batch does not match its features; with column, got and expected.
+    """
+    found = {}
     for name, feature in features.items():
         if name in batch:
-            if _are_valid(batch[name], feature):
-                continue
-            for place, value in enumerate(batch[name]):
-                problem = _problem(value, feature)
-                if problem:
-                    row = batch["_id"][place] if "_id" in batch else place
-                    raise UserError(
-                        f"column {name!r} {problem}",
-                        f"{where}, row {row}",
-                        "fix the preprocessors or the row",
-                        Exit.DATA,
-                    )
+            numbers = valid_numbers(batch[name], feature)
+            if numbers is None:
+                _check_values(batch, name, feature, where=where)
+            else:
+                found[name] = numbers
         elif feature.required:
             raise _missing(name, batch, where)
     for name in kept:
         if name not in batch:
             raise _missing(name, batch, where)
+    return found
 
 
-def _are_valid(values: list, feature: Feature) -> bool:
-    """Whether all values of a column are whole numbers within its limits, all at once; if not, each
-    is looked at."""
+def _check_values(batch: Mapping[str, list], name: str, feature: Feature, *, where: str) -> None:
+    for place, value in enumerate(batch[name]):
+        problem = _problem(value, feature)
+        if problem:
+            row = batch["_id"][place] if "_id" in batch else place
+            raise UserError(
+                f"column {name!r} {problem}",
+                f"{where}, row {row}",
+                "fix the preprocessors or the row",
+                Exit.DATA,
+            )
+
+
+def valid_numbers(values: list, feature: Feature) -> Numbers | None:
+    """A column whose values are all whole numbers within its limits, looked at all at once; None if
+    they are not, or may not be."""
+    lengths = None
     if feature.rank == 1:
-        if not all(type(value) is list and value for value in values):
-            return False
+        if not set(map(type, values)) <= {list}:
+            return None
+        lengths = np.fromiter(map(len, values), dtype=np.int32, count=len(values))
+        if not lengths.all():
+            return None
         values = list(itertools.chain.from_iterable(values))
-    if feature.rank > 1 or not all(type(value) is int for value in values):
-        return False
+    if feature.rank > 1 or not set(map(type, values)) <= {int}:
+        return None
     try:
         numbers = np.array(values, dtype=np.int64)
     except OverflowError:
-        return False
-    numbers = numbers[numbers != IGNORED]
+        return None
     limit = feature.num_values
-    return limit is None or not len(numbers) or 0 <= numbers.min() <= numbers.max() < limit
+    if limit is not None and len(numbers):
+        low, high = numbers.min(), numbers.max()
+        if low < 0:
+            low = numbers[numbers != IGNORED].min(initial=0)
+        if low < 0 or high >= limit:
+            return None
+    return Numbers(numbers, lengths)
 
 
 def _missing(name: str, batch: Mapping[str, list], where: str) -> UserError:

@@ -7,20 +7,21 @@ import gc
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ke_t5.class_numbers import with_names
 from ke_t5.config import bindings
 from ke_t5.errors import Exit, UserError
+from ke_t5.pipe.arrow_files import new_table
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.column_files import save_array, write_columns
 from ke_t5.pipe.features import Feature, check_batch, feature_key
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
-from ke_t5.pipe.rows import ROW_ID, Rows, arrow_features, open_table
+from ke_t5.pipe.rows import ROW_ID, ROWS_AT_ONCE, Rows, arrow_features, open_table
 from ke_t5.registry import check_plain
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def prepare_rows(preparation: Preparation, rows: Sequence[Mapping[str, Any]]) ->
         for step in over_dataset:
             dataset = step(dataset)
         batch = dataset[:]
-    examples = _finisher(preparation, run_steps(over_batches))(batch)
+    examples = _finisher(preparation, run_steps(over_batches))(batch).batch
     return datasets.Dataset.from_dict(examples, features=_arrow_features(preparation, examples))
 
 
@@ -181,49 +182,73 @@ def _write(
     preparation: Preparation, dataset: datasets.Dataset, *, file: Path, key: str
 ) -> datasets.Dataset | None:
     """Writes the examples to `file` and returns them, None if there are none."""
+    import datasets
+
     over_dataset, over_batches = preparation.steps()
     for step in over_dataset:
         dataset = step(dataset)
     run, features = run_steps(over_batches), dataset.features
     finish = _finisher(preparation, lambda batch: run(with_names(batch, features)))
     finish = _naming_rows(finish, dataset, where=preparation.where)
-    one_by_one = (finish(dataset[i : i + 1]) for i in range(len(dataset)))
-    first = next((batch for batch in one_by_one if batch[ROW_ID]), None)
-    if first is None:
-        return None
-    return dataset.map(
-        finish,
-        batched=True,
-        remove_columns=dataset.column_names,
-        features=_arrow_features(preparation, first),
-        cache_file_name=str(file),
-        new_fingerprint=key,
-        desc=f"{preparation.task} {preparation.split}",
-    )
+    with ExitStack() as stack:
+        append, title = None, f"{preparation.task} {preparation.split}"
+        for batch, arrays in map(finish, _batches(dataset, title)):
+            if not batch[ROW_ID]:
+                continue
+            if append is None:
+                kinds = _arrow_features(preparation, batch)
+                append = stack.enter_context(new_table(file, kinds, fingerprint=key))
+            append({**batch, **arrays})
+    return None if append is None else datasets.Dataset.from_file(str(file))
 
 
-def _finisher(preparation: Preparation, run: Callable[[Batch], Batch]) -> Callable[[Batch], Batch]:
+def _batches(dataset: datasets.Dataset, title: str) -> Iterator[Batch]:
+    """The rows of a data set, some at a time; a bar shows how many."""
+    from datasets.utils import tqdm
+
+    with tqdm(desc=title, total=len(dataset), unit=" examples") as bar:
+        for rows in cast(Iterator[Batch], dataset.iter(ROWS_AT_ONCE)):
+            yield rows
+            bar.update(len(next(iter(rows.values()))))
+
+
+class Finished(NamedTuple):
+    """A batch of examples; the columns of whole numbers among them also as Arrow's arrays."""
+
+    batch: Batch
+    arrays: Mapping[str, Any]
+
+
+def _finisher(
+    preparation: Preparation, run: Callable[[Batch], Batch]
+) -> Callable[[Batch], Finished]:
     """A function from a batch of rows to a checked one of examples, without surplus columns."""
     kept = [*preparation.keep, ROW_ID]
+    features = preparation.output_features
 
-    def finish(rows: Batch) -> Batch:
+    def finish(rows: Batch) -> Finished:
         batch = run(rows)
         if not batch:
-            return {ROW_ID: []}
-        check_batch(batch, preparation.output_features, kept, where=preparation.where)
+            return Finished({ROW_ID: []}, {})
+        numbers = check_batch(batch, features, kept, where=preparation.where)
         lost = [name for name in batch if name.startswith((LOST, OF))]
-        columns = [*preparation.output_features, *kept, *lost]
-        return {name: batch[name] for name in columns if name in batch}
+        columns = [*features, *kept, *lost]
+        arrays = {
+            name: column.to_arrow(features[name].dtype)
+            for name, column in numbers.items()
+            if features[name].dtype.startswith("int")
+        }
+        return Finished({name: batch[name] for name in columns if name in batch}, arrays)
 
     return finish
 
 
 def _naming_rows(
-    finish: Callable[[Batch], Batch], dataset: datasets.Dataset, *, where: str
-) -> Callable[[Batch], Batch]:
+    finish: Callable[[Batch], Finished], dataset: datasets.Dataset, *, where: str
+) -> Callable[[Batch], Finished]:
     """`finish`, whose errors name task, split and row."""
 
-    def named(rows: Batch) -> Batch:
+    def named(rows: Batch) -> Finished:
         try:
             return finish(rows)
         except UserError as error:
@@ -254,7 +279,7 @@ def _users_line(error: Exception) -> str | None:
     return None
 
 
-def _faulty_row(finish: Callable[[Batch], Batch], rows: Batch) -> int | None:
+def _faulty_row(finish: Callable[[Batch], Finished], rows: Batch) -> int | None:
     """`_id` of the first of these rows for which `finish` fails."""
     for place, row in enumerate(rows[ROW_ID]):
         one = {name: column[place : place + 1] for name, column in rows.items()}
@@ -263,12 +288,12 @@ def _faulty_row(finish: Callable[[Batch], Batch], rows: Batch) -> int | None:
     return None
 
 
-def _fails_always(finish: Callable[[Batch], Batch], dataset: datasets.Dataset) -> bool:
+def _fails_always(finish: Callable[[Batch], Finished], dataset: datasets.Dataset) -> bool:
     """Whether `finish` fails for each of the first rows."""
     return not any(_succeeds(finish, dataset[i : i + 1]) for i in range(min(len(dataset), 10)))
 
 
-def _succeeds(finish: Callable[[Batch], Batch], rows: Batch) -> bool:
+def _succeeds(finish: Callable[[Batch], Finished], rows: Batch) -> bool:
     try:
         finish(rows)
     except Exception:

@@ -233,7 +233,7 @@ def encode(
 
 
 def _encode_whole(tokenizer: Any, texts: Sequence[list[str]]) -> dict[str, list[list[int]]]:
-    """Token ids of the texts (or pairs), and segment ids if the tokenizer makes them.
+    """Token ids of the texts (or pairs); of pairs, segment ids too if the tokenizer makes them.
 
     Where the tokenizer is called as transformers' own class does, its library is asked for no more
     than that: twice as fast, without offsets, masks and an object for each row.
@@ -252,7 +252,7 @@ def _encode_whole(tokenizer: Any, texts: Sequence[list[str]]) -> dict[str, list[
     rows = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
     encodings = tokenizer.backend_tokenizer.encode_batch_fast(rows, add_special_tokens=True)
     encoded = {"input_ids": [one.ids for one in encodings]}
-    if "token_type_ids" in tokenizer.model_input_names:
+    if len(texts) == 2 and "token_type_ids" in tokenizer.model_input_names:
         encoded["token_type_ids"] = [one.type_ids for one in encodings]
     return encoded
 

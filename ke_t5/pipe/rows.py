@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ke_t5.composition import MARKS, compose_row
+from ke_t5.composition import MARKS, compose_row, is_decomposed
+from ke_t5.pipe.arrow_files import new_table, plain_array
 from ke_t5.pipe.cache import DATA_FILE, build_once, make_key
 from ke_t5.pipe.code import Stamp, stamp_of
 
@@ -62,19 +64,47 @@ def _store(
     """Writes rows, composed and with their `_id`, as one Arrow file; returns the numbers of rows
     and of decomposed rows."""
     import datasets
-    from datasets.arrow_writer import ArrowWriter
 
     features = datasets.Features(arrow_features({**columns, ROW_ID: "int64"}))
     num_rows = num_composed = 0
-    with ArrowWriter(path=str(folder / DATA_FILE), features=features) as writer:
-        for row in rows:
-            row = {name: row.get(name) for name in columns}
-            composed = compose_row(row, f"{origin}, row {num_rows}")
-            num_composed += composed is not row
-            writer.write({**composed, ROW_ID: num_rows})
-            num_rows += 1
-        writer.finalize()
+    kinds = dict(zip(features, features.arrow_schema.types, strict=True))
+    kinds.pop(ROW_ID)
+    remaining = iter(rows)
+    with new_table(folder / DATA_FILE, features) as append:
+        while some := list(itertools.islice(remaining, ROWS_AT_ONCE)):
+            batch, num_changed = _composed_batch(some, kinds, origin=origin, first=num_rows)
+            ids = range(num_rows, num_rows + len(some))
+            append({**batch, ROW_ID: list(ids)})
+            num_rows, num_composed = ids.stop, num_composed + num_changed
     return {"rows": num_rows, "composed": num_composed}
+
+
+def _composed_batch(
+    rows: Sequence[Row], kinds: Mapping[str, Any], *, origin: str, first: int
+) -> tuple[dict[str, Any], int]:
+    """The columns of some rows, composed, and how many rows were not.
+
+    Args:
+        kinds: column -> its type in Arrow.
+        first: the number of the first of the rows.
+    """
+    batch = {name: [row.get(name) for row in rows] for name in kinds}
+    arrays = {name: plain_array(batch[name], kind) for name, kind in kinds.items()}
+    if not any(_is_decomposed(arrays[name], batch[name]) for name in kinds):
+        return {name: batch[name] if arrays[name] is None else arrays[name] for name in kinds}, 0
+    num_composed, composed = 0, []
+    for number, values in enumerate(zip(*batch.values(), strict=True), first):
+        row = dict(zip(kinds, values, strict=True))
+        composed.append(compose_row(row, f"{origin}, row {number}"))
+        num_composed += composed[-1] is not row
+    return {name: [row[name] for row in composed] for name in kinds}, num_composed
+
+
+def _is_decomposed(array: Any, values: Sequence[Any]) -> bool:
+    """Whether a text among the values (and in their array, unless it is None) may be decomposed."""
+    if array is None:
+        return any(map(is_decomposed, values))
+    return any(map(_has_marks, _texts_in(array)))
 
 
 def stored_rows(
@@ -186,9 +216,16 @@ def _has_marks(texts: Any) -> bool:
 
 def _texts(table: Any) -> Iterator[Any]:
     """The arrays of texts in a table, including those in lists and records."""
+    for column in table.columns:
+        for chunk in column.chunks:
+            yield from _texts_in(chunk)
+
+
+def _texts_in(array: Any) -> Iterator[Any]:
+    """The arrays of texts in an array."""
     import pyarrow as pa
 
-    arrays = [chunk for column in table.columns for chunk in column.chunks]
+    arrays = [array]
     while arrays:
         array = arrays.pop()
         if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):

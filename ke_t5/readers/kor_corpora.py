@@ -60,10 +60,11 @@ def hub_rows(row: Row, **columns: str) -> Iterator[Row]:
 
 def _intention_rows(path: Path, first_line: int = 1, end_line: int | None = None) -> Iterator[Row]:
     """Yields the rows of lines `first_line` up to, but without, `end_line`."""
+    file = str(path)
     for number, (label, text) in tab_lines(path, 2):
         if end_line is not None and number >= end_line:
             return
-        label = one_of(label, _INTENTIONS, "label", f"{path}:{number}")
+        label = one_of(label, _INTENTIONS, "label", f"{file}:{number}")
         if number >= first_line:
             yield {"text": text, "label": label}
 
@@ -133,8 +134,9 @@ def found_splits(
 
 def _nsmc_rows(path: Path, split: str) -> Iterator[Row]:
     """A few documents are empty; they are kept."""
+    file = str(path)
     for line, raw in table(path, ("id", "document", "label")):
-        label = one_of(raw["label"], _BINARY, "label", f"{path}:{line}")
+        label = one_of(raw["label"], _BINARY, "label", f"{file}:{line}")
         yield {"id": raw["id"], "text": raw["document"], "label": label}
 
 
@@ -162,8 +164,9 @@ NSMC = Release(
 
 def _kornli_rows(paths: Sequence[Path]) -> Iterator[Row]:
     for path in paths:
+        file = str(path)
         for line, raw in table(path, ("sentence1", "sentence2", "gold_label")):
-            label = one_of(raw["gold_label"], _NLI_LABELS, "gold_label", f"{path}:{line}")
+            label = one_of(raw["gold_label"], _NLI_LABELS, "gold_label", f"{file}:{line}")
             yield {"premise": raw["sentence1"], "hypothesis": raw["sentence2"], "label": label}
 
 

@@ -17,6 +17,7 @@ from ke_t5.errors import Exit, UserError
 # A quoted field: what follows the closing quote is a tab or the end, quotes in it are doubled.
 _QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=\t|$)')
 
+CHARACTERS_AT_ONCE = 1 << 16
 OWN_FILE = "put the release's own file there"
 
 
@@ -75,11 +76,27 @@ def lines(path: Path, encoding: str = "utf-8-sig") -> Iterator[tuple[int, str]]:
     """Yields (number from 1, line without its end). Raises UserError for an empty file."""
     number = 0
     with opened(path, encoding) as file:
-        for number, line in enumerate(file, 1):
-            line = line[:-1] if line.endswith("\n") else line
-            yield number, line[:-1] if line.endswith("\r") else line
+        for some in _lines_at_once(file):
+            for line in some:
+                number += 1
+                yield number, line[:-1] if line.endswith("\r") else line
     if number == 0:
         raise fault(path, "the file is empty")
+
+
+def _lines_at_once(file: TextIO) -> Iterator[list[str]]:
+    """The lines of a file without their line feeds, some at a time."""
+    begun: list[str] = []
+    while text := file.read(CHARACTERS_AT_ONCE):
+        if "\n" not in text:  # nor is such a line copied over and over
+            begun.append(text)
+            continue
+        first, *others = text.split("\n")
+        *whole, last = ["".join([*begun, first]), *others]
+        yield whole
+        begun = [last] if last else []
+    if begun:
+        yield ["".join(begun)]
 
 
 def tab_lines(

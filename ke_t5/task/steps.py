@@ -153,17 +153,27 @@ def add_inputs(
     """
     tokenizer = output_features["input_ids"].load_tokenizer()
     named = bool(prefix) or tokenizer.sep_token is None
-    segments = for_each_row(
-        batch, lambda row: prefixed(render(row, prefix=prefix, named=named), text_prefixes)
-    )
-    columns = [list(column) for column in zip(*segments, strict=True)]
+    segments = partial(render, prefix=prefix, named=named)
+    columns = _segments(batch, segments, text_prefixes)
     limit = length_limit(sequence_length, "inputs", tokenizer)
     encoded, num_cut = encode(tokenizer, columns, limit)
     columns_of_model = {"input_ids": encoded["input_ids"]}
     if len(columns) > 1 and "token_type_ids" in encoded:
         columns_of_model["token_type_ids"] = encoded["token_type_ids"]
-    shown = [" | ".join(parts) for parts in segments]
+    shown = columns[0]
+    if len(columns) > 1:
+        shown = [" | ".join(parts) for parts in zip(*columns, strict=True)]
     return {**batch, **columns_of_model, "text": shown, f"{LOST}{inputs_cut(limit)}": num_cut}
+
+
+def _segments(
+    batch: Batch, render: partial[list[str]], text_prefixes: Sequence[str]
+) -> list[list[str]]:
+    """The first segments of all rows, and the second ones."""
+    if render.func is field_segments and not (render.keywords["named"] or text_prefixes):
+        return [batch[column] for column in render.keywords["fields"].values()]
+    rows = for_each_row(batch, lambda row: prefixed(render(row), text_prefixes))
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 # ------------------------------------------------------------------------------------- targets
@@ -180,7 +190,11 @@ def _label_id(row: Example, *, labels: Labels, column: str) -> int | None:
 @map_over_batches
 def add_label_ids(batch: Batch, *, labels: Labels, column: str) -> Batch:
     """Adds `labels` (ids, `IGNORED` for a row without one) and `gold` (names)."""
-    ids = for_each_row(batch, partial(_label_id, labels=labels, column=column))
+    try:
+        id_of = {value: labels.id_of(value) for value in set(batch[column])}
+        ids = [id_of[value] for value in batch[column]]
+    except (KeyError, TypeError):  # the error names the row
+        ids = for_each_row(batch, partial(_label_id, labels=labels, column=column))
     names = [None if i is None else labels.names[i] for i in ids]
     return {**batch, "labels": [IGNORED if i is None else i for i in ids], "gold": names}
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 import ke_t5.task.task  # noqa: F401
 from ke_t5.errors import UserError
 from ke_t5.pipe import IGNORED, Feature, TaskRegistry
-from ke_t5.pipe.features import _are_valid, _problem, check_batch
+from ke_t5.pipe.features import _problem, check_batch, valid_numbers
 from ke_t5.pipe.preparation import _few_collections
 from ke_t5.pipe.preprocessors import _encode_whole
 
@@ -38,7 +38,7 @@ def test_tokens_are_those_that_the_tokenizer_gives(columns, segments):
     tokenizer(["가"], truncation=True, max_length=2)  # leaves its settings in the library
     found = _encode_whole(tokenizer, columns)
     assert found == {name: expected[name] for name in found}
-    assert ("token_type_ids" in found) == segments
+    assert ("token_type_ids" in found) == (segments and len(columns) == 2)
     assert _encode_whole(tokenizer, [[]])["input_ids"] == []
 
 
@@ -59,13 +59,13 @@ def test_a_column_that_is_valid_at_once_is_valid_row_by_row(value, limit, rank):
     feature = Feature(rank=rank, num_values=limit)
     column = [[1], value] if rank else [1, value]
     problem = _problem(value, feature)
-    assert not (_are_valid(column, feature) and problem)
+    assert not (valid_numbers(column, feature) and problem)
     if problem is None:
         check_batch({"a": column}, {"a": feature}, [], where="here")
     else:
         with pytest.raises(UserError, match="here, row 1: column 'a' "):
             check_batch({"a": column}, {"a": feature}, [], where="here")
-    assert _are_valid([[1], [2, IGNORED]] if rank else [1, IGNORED], feature)
+    assert valid_numbers([[1], [2, IGNORED]] if rank else [1, IGNORED], feature)
 
 
 def test_garbage_is_collected_as_before_once_examples_are_prepared():

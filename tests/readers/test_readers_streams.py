@@ -7,6 +7,7 @@ import pytest
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.readers import json_rows as json_module
+from ke_t5.readers import streams
 from ke_t5.readers.json_rows import json_rows
 from ke_t5.readers.streams import lines, tab_lines, table
 
@@ -273,3 +274,14 @@ def test_brackets_nested_too_deeply_are_refused_on_every_python(write, lines):
     assert len(rows_of(90)) == 1 + lines
     with pytest.raises(UserError, match="brackets nested more than 100 deep"):
         rows_of(120)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1 << 16])
+def test_lines_do_not_depend_on_how_much_is_read_at_once(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(streams, "CHARACTERS_AT_ONCE", size)
+    file = tmp_path / "lines.txt"
+    for text in ("가\n\n나다\r\n라\r\r\n마", "가\n", "\n", "긴 줄 하나", "a\u2028b\x0bc\n\n"):
+        file.write_bytes(text.encode())
+        expected = text.removesuffix("\n").split("\n")
+        expected = [line.removesuffix("\r") for line in expected]
+        assert list(streams.lines(file)) == list(enumerate(expected, 1))
