@@ -42,6 +42,11 @@ def report_examples(task: Task, split: str, examples: Examples) -> None:
         "%s %s: %d examples, %.0f tokens on average, %d at most",
         task.name, split, len(examples), total / len(examples), longest,
     )  # fmt: skip
+    if task.prefixes:
+        ids = np.asarray(examples.example(0)["input_ids"])
+        ids = ids if ids.ndim == 1 else ids[ids[:, 0] >= 0, 0]  # of the first choice
+        text = task.output_features["input_ids"].load_tokenizer().decode(ids.tolist())
+        logger.info("%s %s: the first input is %r", task.name, split, f"{text:.120}")
     for what, (count, total) in examples.lost().items():
         of = f" of {total} ({100 * count / total:.1f} %)" if total else ""
         logger.warning("%s %s: %d%s %s", task.name, split, count, of, what)

@@ -149,14 +149,18 @@ def add_inputs(
     """Adds `input_ids` (and segment ids) and `text`.
 
     A tokenizer with a separator gets the raw texts, pairs as two segments; T5, which has none,
-    gets the fields with their names, and after the task's name if it generates.
+    gets the fields with their names, and after the task's name if it generates. `text` is without
+    `text_prefixes`, so that models with other prefixes can be compared.
     """
     tokenizer = output_features["input_ids"].load_tokenizer()
     named = bool(prefix) or tokenizer.sep_token is None
-    segments = partial(render, prefix=prefix, named=named)
-    columns = _segments(batch, segments, text_prefixes)
+    columns = _segments(batch, partial(render, prefix=prefix, named=named))
+    read = columns
+    if text_prefixes:
+        rows = (prefixed(parts, text_prefixes) for parts in zip(*columns, strict=True))
+        read = [list(column) for column in zip(*rows, strict=True)]
     limit = length_limit(sequence_length, "inputs", tokenizer)
-    encoded, num_cut = encode(tokenizer, columns, limit)
+    encoded, num_cut = encode(tokenizer, read, limit)
     columns_of_model = {"input_ids": encoded["input_ids"]}
     if len(columns) > 1 and "token_type_ids" in encoded:
         columns_of_model["token_type_ids"] = encoded["token_type_ids"]
@@ -166,13 +170,11 @@ def add_inputs(
     return {**batch, **columns_of_model, "text": shown, f"{LOST}{inputs_cut(limit)}": num_cut}
 
 
-def _segments(
-    batch: Batch, render: partial[list[str]], text_prefixes: Sequence[str]
-) -> list[list[str]]:
+def _segments(batch: Batch, render: partial[list[str]]) -> list[list[str]]:
     """The first segments of all rows, and the second ones."""
-    if render.func is field_segments and not (render.keywords["named"] or text_prefixes):
+    if render.func is field_segments and not render.keywords["named"]:
         return [batch[column] for column in render.keywords["fields"].values()]
-    rows = for_each_row(batch, lambda row: prefixed(render(row), text_prefixes))
+    rows = for_each_row(batch, render)
     return [list(column) for column in zip(*rows, strict=True)]
 
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 
 import pytest
 from support.recipe_runs import run_folder, test, train
+from support.toys import (
+    BERT,
+    ROWS,
+    T5,
+    changed,
+    character_tokenizer,
+    examples_on,
+    folders,
+    save_tokenizers,
+)
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import get_task
 from ke_t5.pipe.prefixes import check_prefix, normalized, prefixed
+from ke_t5.recipes.console import report_examples
 from ke_t5.serving.loading import load_predictor
+from ke_t5.task.qa.passages import CUT_OFF
 
 STS = ("--task", "klue_sts", "--sample", "--batch_size", 8)
 MEAN = ("--model_name", "EncoderForSequenceClassificationMean")
@@ -22,10 +37,12 @@ PAIR = ("--gin_param", "get_dataset.prefix=('query: ', 'passage: ')")
 def sts_run(tmp_path_factory, cache_dir):
     """A training with a prefix for each text of a pair, exported, and tested without a word."""
     output = tmp_path_factory.mktemp("prefixed")
-    train(*STS, *MEAN, *SHORT, *PAIR, "--hf_path", "default", output=output, cache=cache_dir)
-    split = ("--test_split", "validation[:8]")
-    test(*STS, *MEAN, "--resume", "best", *split, output=output, cache=cache_dir)
-    test(*STS, *MEAN, "--hf_path", "default", *split, output=output, cache=cache_dir)
+    split, told = ("--test_split", "validation[:8]"), io.StringIO()
+    with contextlib.redirect_stderr(told):
+        train(*STS, *MEAN, *SHORT, *PAIR, "--hf_path", "default", output=output, cache=cache_dir)
+        test(*STS, *MEAN, "--resume", "best", *split, output=output, cache=cache_dir)
+        test(*STS, *MEAN, "--hf_path", "default", *split, output=output, cache=cache_dir)
+    (output / "told.txt").write_text(told.getvalue(), encoding="utf-8")
     return output
 
 
@@ -36,10 +53,13 @@ def lines_of(output, split):
 
 def test_a_test_of_the_run_and_one_of_its_export_read_what_the_training_read(sts_run):
     lines = lines_of(sts_run, "validation_8_")
-    for line in lines:
-        first, second = line["inputs"].split(" | ")
-        assert first.startswith("query: ") and second.startswith("passage: ")
+    # For people without it: models with other prefixes are compared on the same texts.
+    assert not any("query: " in line["inputs"] for line in lines)
     assert lines_of(sts_run, "klue_sts__validation_8___hf") == lines
+    told = (sts_run / "told.txt").read_text(encoding="utf-8")
+    shown = r"the first input is '\[CLS\] query: .*\[SEP\] passage: .*\[SEP\]'"
+    assert len(re.findall(shown, told)) == 4  # of the training's two splits, and of both tests
+    assert told.count("the prefix is ('query: ', 'passage: '), as in training") == 2
 
 
 def test_the_run_and_the_export_say_it_and_the_card_shows_it(sts_run):
@@ -68,8 +88,7 @@ def test_a_test_may_ask_for_another_and_is_warned(sts_run, cache_dir, capsys):
     test(*STS, *MEAN, "--resume", "true", *words, output=sts_run, cache=cache_dir)
     told = capsys.readouterr().err
     assert "get_dataset.prefix: klue_sts was ('query: ', 'passage: ') in training" in told
-    (folder,) = (run_folder(sts_run) / "eval").glob("*validation_3_*")
-    assert "query" not in (folder / "predictions.jsonl").read_text()
+    assert "the first input" not in told
 
 
 @pytest.mark.parametrize("other", [(), ("--gin_param", "get_dataset.prefix='query: '")])
@@ -95,6 +114,41 @@ def test_a_task_that_marks_places_takes_none():
     what = "klue_ner marks places in its texts, which take no prefix; leave it out"
     assert f"get_dataset.prefix: {what}" in str(raised.value)
     assert get_task("klue_ner").with_prefix("").prefixes == ()
+
+
+@pytest.fixture(scope="module")
+def vocabularies(tmp_path_factory):
+    return save_tokenizers(tmp_path_factory.mktemp("tokenizers"))
+
+
+def test_each_choice_and_its_text_have_their_own(vocabularies, tmp_path, caplog):
+    where = {"vocabulary": vocabularies[BERT], "cache": tmp_path}
+    task = examples_on("kobest_copa", ROWS["kobest_copa"], **where)[0]
+    task = task.with_prefix(("질의: ", "결과: "))
+    examples = task.get_dataset("train", folders=folders(tmp_path))
+    with caplog.at_level("INFO", logger="ke_t5"):
+        report_examples(task, "train", examples)
+    first = "[CLS]질의: 비가 온다. 결과[SEP]결과: 젖는다.[SEP]"
+    assert f"kobest_copa train: the first input is '{first}'" in caplog.text
+    batch = examples.batch([0])
+    ids = batch["input_ids"][0, 1][batch["attention_mask"][0, 1] == 1]
+    second = f"결과: {ROWS['kobest_copa'][0]['choice2']}"
+    assert character_tokenizer(BERT).decode(ids).endswith(f"[SEP]{second}[SEP]")
+
+
+@pytest.mark.parametrize("limit", [40, 44])
+def test_answers_that_a_prefix_pushes_out_are_counted(vocabularies, tmp_path, limit):
+    context = "첫째 글이다. 둘째 글에 정답이 있다."
+    answers = [{"text": "정답", "start": context.index("정답")}]
+    row = changed("klue_mrc", context=context, question="답은?", answers=answers)
+    task = examples_on("klue_mrc_gen", [row], vocabulary=vocabularies[T5], cache=tmp_path)[0]
+    beyond = len("klue_mrc question: 답은? context: ") + context.index("정답이")
+    for prefix in ("", "지시: "):
+        length = beyond + len(prefix) + limit - 40  # the end token is one of them
+        part = task.with_prefix(prefix).get_dataset(
+            "train", folders=folders(tmp_path), sequence_length={"inputs": length, "targets": 9}
+        )
+        assert part.lost().get(CUT_OFF) == ((1, 1) if limit == 40 else None)
 
 
 @pytest.mark.parametrize("name", ["klue_tc", "klue_tc_gen", "kmhas", "kobest_copa", "klue_re"])

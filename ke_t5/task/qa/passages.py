@@ -10,6 +10,7 @@ import numpy as np
 
 from ke_t5.errors import UserError
 from ke_t5.pipe.features import IGNORED
+from ke_t5.pipe.prefixes import prefixed
 from ke_t5.pipe.preprocessors import (
     LOST,
     OF,
@@ -270,6 +271,7 @@ def count_answers_cut_off(
     output_features: steps.Features,
     sequence_length: steps.Lengths,
     tail: int | None = None,
+    text_prefixes: Sequence[str] = (),
 ) -> Batch:
     """Counts the questions whose every answer was cut off with the end of the passage, with which
     the inputs end, or is before its last `tail` characters. With a tokenizer without offsets they
@@ -283,10 +285,10 @@ def count_answers_cut_off(
     seen = [[max(0, len(c) - tail) if tail else 0, len(c)] for c in batch["context"]]
     long_rows = [i for i, cut in enumerate(is_cut) if cut and references(rows[i])]
     if long_rows:
-        texts = [rows[i]["text"] for i in long_rows]
+        texts = [prefixed([rows[i]["text"]], text_prefixes)[0] for i in long_rows]
         _, offsets, _ = steps.encode_with_offsets(tokenizer, texts, limit)
-        for i, pairs in zip(long_rows, offsets, strict=True):
-            seen[i][1] += max(end for _, end in pairs) - len(rows[i]["text"])
+        for i, pairs, text in zip(long_rows, offsets, texts, strict=True):
+            seen[i][1] += max(end for _, end in pairs) - len(text)
     answerable = [int(bool(references(row))) for row in rows]
     num_lost = [
         int(
