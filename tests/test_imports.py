@@ -56,7 +56,10 @@ LINES = (
     "models.vocabulary models.lora pipe.task pipe.losses task.decoders task.checks",
     "models.build pipe.prediction pipe.mixture task.forms task.choices task.qa.passages",
     "models.export pipe.evaluation task.tags task.structured task.coreference "
-    "task.inputs task.targets train.loop",
+    "task.inputs task.targets train.static_shapes",
+    "train.graphs",
+    "train.device_step",
+    "train.loop",
     "pipe sample.* task.families task.listing",
     "task.writing task.thresholds task.mixtures",
     "task.task config.run_config",

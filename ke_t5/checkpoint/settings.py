@@ -7,16 +7,18 @@ from typing import Any
 from ke_t5.errors import Exit, UserError
 
 SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
-PADDING = "fit.padding"
+PADDING, CUDA_GRAPHS = "fit.padding", "fit.cuda_graphs"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 ORDER, LAID_OUT, BY_WINDOW = "order of the rows", "laid out", "drawn window by window"
 # What the first version did; its checkpoints do not say so.
-EARLIER = {WINDOW: 50, WINDOW_UNIT: "rows", ORDER: LAID_OUT, PADDING: "rows"}
+EARLIER = {
+    WINDOW: 50, WINDOW_UNIT: "rows", ORDER: LAID_OUT, PADDING: "rows", CUDA_GRAPHS: False,
+}  # fmt: skip
 GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"
 EARLY_STOPPING, MODEL_CODE = "fit.early_stopping", "code of the model"
 # A run may go on with another value of these, but not without a word.
-REPORTED = (EARLY_STOPPING, MODEL_CODE)
+REPORTED = (EARLY_STOPPING, MODEL_CODE, CUDA_GRAPHS)
 
 
 def check_unchanged(

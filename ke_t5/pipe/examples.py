@@ -258,7 +258,7 @@ class Examples:
         places = self._places_of(positions)
         if self.features.get("input_ids", _NO_CHOICES).rank == 2:
             return self._batch_of_choices(places)
-        side = self._padding_side()
+        side = self.padding_side()
         batch = {
             name: column.batch(places, self.features[name].pad_value(), side=side)
             for name, column in self.columns.items()
@@ -288,7 +288,7 @@ class Examples:
         batch["input_ids"] = np.where(is_token, batch["input_ids"], pad)
         return {**batch, "attention_mask": is_token.astype(np.int64)}
 
-    def _padding_side(self) -> str:
+    def padding_side(self) -> str:
         """The tokenizer's side for texts; "right" if a label is a position."""
         only_texts = all(
             column.offsets is None

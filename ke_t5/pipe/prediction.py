@@ -43,7 +43,17 @@ MASK = "attention_mask"
 def model_inputs(
     model: torch.nn.Module, batch: Arrays, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """The batch as tensors on `device`, without the columns that this model cannot take.
+    """The batch as tensors on `device`, without the columns that this model cannot take."""
+    return {
+        name: tensor.to(device, non_blocking=True)
+        for name, tensor in host_inputs(model, batch, device).items()
+    }
+
+
+def host_inputs(
+    model: torch.nn.Module, batch: Arrays, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """The same tensors on the host, from where they are copied to `device`.
 
     Only `token_type_ids` may be dropped: klue/roberta-* combine a BERT tokenizer with a model of
     one token type, for which a second segment id would be out of range.
@@ -59,7 +69,7 @@ def model_inputs(
         if device.type == "cuda":
             # From pageable memory CUDA copies only after all work queued on the GPU.
             tensor = tensor.pin_memory()
-        inputs[name] = tensor.to(device, non_blocking=True)
+        inputs[name] = tensor
     return inputs
 
 

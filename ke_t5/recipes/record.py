@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_t5.checkpoint.settings import PADDING, WINDOW
+from ke_t5.checkpoint.settings import CUDA_GRAPHS, PADDING, WINDOW
 from ke_t5.config.run_config import WARMUP_RATIO, WARMUP_STEPS, RunConfig
 from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
@@ -79,6 +79,8 @@ def resolved_settings(config: RunConfig, state: TrainState, ranks: Ranks) -> dic
         WARMUP_RATIO: ratio,
         WARMUP_STEPS: steps,
     }
+    if state.graphs is not None:
+        settings[CUDA_GRAPHS] = True
     rate = learning_rate(state.optimizer)
     if rate is not None:
         settings[f"{config.optimizer.name}.lr"] = rate

@@ -12,6 +12,7 @@ from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
 from ke_t5.checkpoint.settings import (
     BY_WINDOW,
+    CUDA_GRAPHS,
     EARLIER_BATCHES,
     EARLY_STOPPING,
     GLOBAL_BATCH,
@@ -143,6 +144,7 @@ def fixed_settings(
         "lora": dataclasses.asdict(lora) if (lora := lora_of(config)) else None,
         "fit.precision": config.fit.precision,
         PADDING: config.fit.padding,
+        CUDA_GRAPHS: state.graphs is not None,
         "fit.clip_norm": config.fit.clip_norm,
         EARLY_STOPPING: config.fit.early_stopping,
         "--pass_only_model_io": config.data.model_columns_only,

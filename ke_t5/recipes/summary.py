@@ -33,12 +33,13 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
     settings, ranks = config.fit, trainer.ranks
     logger.info(
         "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
-        "accumulated, %s, %s, %d thread(s) per process, in %s",
+        "accumulated, %s%s, %s, %d thread(s) per process, in %s",
         config.model.class_name, config.task.name, counted(trainer.timetable.num_steps, "step"),
         counted(config.loop.epochs, "epoch"),
         plan.batch_size if plan.batch_tokens is None else f"{plan.batch_tokens} tokens",
         config.batches.size, ranks.size, settings.accumulate,
-        _padding(settings.padding, plan.window), ranks.device, ranks.threads,
+        _padding(settings.padding, plan.window),
+        ", as CUDA graphs" if trainer.state.graphs else "", ranks.device, ranks.threads,
         config.run.path,
     )  # fmt: skip
 

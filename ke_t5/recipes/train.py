@@ -132,6 +132,7 @@ def build_state(
     the learning rate and the schedule are those that suit the model."""
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.batch_change import plan_of_run
+    from ke_t5.recipes.graphs import choose_graphs
     from ke_t5.recipes.modelling import (
         build_model,
         start_at_mean,
@@ -149,6 +150,7 @@ def build_state(
     is_wrapped = ranks.size > 1 and not config.is_sharded
     unused = is_wrapped and has_unused_parameters(module, data.train, ranks.device)
     num_steps = count_steps(plan, config.loop.epochs)
+    graphs = choose_graphs(config, module, data.train, plan=plan, ranks=ranks, unpadding=unpadding)
     # Shards are other parameters: they exist before the optimizer.
     sharded = ranks.shard(module) if config.is_sharded else module
     config, optimizer = with_optimizer(config, module, num_steps)
@@ -159,6 +161,7 @@ def build_state(
         optimizer=optimizer,
         lr_multiplier=get_scheduler(config.schedule.in_force, num_steps, config.schedule.settings),
         unpadding=unpadding,
+        graphs=graphs,
     )
     if config.fit.compile:  # the layers, now that they are wrapped
         compile_layers(module)

@@ -46,8 +46,16 @@ class NonFiniteGuard:
     def watch(self, is_finite: torch.Tensor, place: str) -> None:
         """Call it between the backward pass and the optimizer's step."""
         if self.skips_on_device:
-            # torch's fused kernels look for this attribute, as GradScaler sets it.
-            vars(self.optimizer)["found_inf"] = (~is_finite).float()
+            self.skip_if(~is_finite)
+        self.remember(is_finite, place)
+
+    def skip_if(self, is_bad: torch.Tensor) -> None:
+        """Lets an optimizer that skips on the device leave out its next step if this is true."""
+        # torch's fused kernels look for this attribute, as GradScaler sets it.
+        vars(self.optimizer)["found_inf"] = is_bad.float()
+
+    def remember(self, is_finite: torch.Tensor, place: str) -> None:
+        """What `check` is asked about: whether loss and gradient of a step were finite."""
         self.pending.append((is_finite, place))
         if not self.skips_on_device or len(self.pending) >= 100:
             self.check()

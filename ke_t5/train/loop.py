@@ -31,9 +31,12 @@ from ke_t5.pipe.masks import known_mask
 from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.pipe.prediction import MASK, model_inputs, without_cache
 from ke_t5.sharding import whole
+from ke_t5.train.device_step import DeviceStep
+from ke_t5.train.graphs import StepGraphs
 from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, autocast
+from ke_t5.train.static_shapes import StaticShapes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,6 +63,7 @@ class TrainState:
             nothing waits for it); loss_steps: how many these are.
         launch_step: `step` when this launch began to train.
         unpadding: leaves the padding of batches out; None if it is computed.
+        graphs: of whole steps, in few shapes; None if batches are as they come.
         guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
             run is saved or reported.
     """
@@ -74,6 +78,7 @@ class TrainState:
     loss_steps: int = 0
     launch_step: int = 0
     unpadding: Unpadding | None = None
+    graphs: StepGraphs | None = None
     guard: NonFiniteGuard = field(init=False)
 
     def __post_init__(self) -> None:
@@ -183,15 +188,25 @@ def fit(
         micro_batches, rank=ranks.rank, num_ranks=ranks.size, accumulation=settings.accumulate
     )
     batches = _batches_from(plan, state.step, num_steps)
-    load = functools.partial(_load, parts_of=parts_of, examples=examples, counts=counts)
+    shapes = None if state.graphs is None else state.graphs.shapes
+    load = functools.partial(
+        _load, parts_of=parts_of, examples=examples, counts=counts, shapes=shapes
+    )
+    steps = _device_step(state, settings, ranks.device)
     fault_point("train.before_first_step")
     for epoch, is_last, batch, parts in heartbeat.beating(_prefetch(batches, load, workers)):
         state.optimizer.zero_grad(set_to_none=True)
         reset_module_state(state.module)
-        seed_generators(seed, state.step, ranks.rank)
+        seed_step = functools.partial(seed_generators, seed, state.step, ranks.rank)
         total = max(1, int(counts[batch].sum()))
-        loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
-        lr, norm = _update(state, settings, batch=batch, examples=examples, loss=loss)
+        lr, place = _set_rate(state, examples.row_names(batch[:3]))
+        if steps is None:
+            seed_step()
+            loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
+            norm = _update(state, settings, loss=loss, place=place)
+        else:
+            columns, count = parts[0]
+            loss, norm = steps.make(columns, count / total, seed=seed_step, place=place)
         state.step += 1
         state.rows += len(batch)
         state.loss_sum = state.loss_sum + loss.double()
@@ -224,8 +239,10 @@ def _load(
     parts_of: Callable[[np.ndarray], list[np.ndarray]],
     examples: Examples,
     counts: RowNumbers,
+    shapes: StaticShapes | None = None,
 ) -> list[tuple[dict[str, np.ndarray], int]]:
-    """The columns of this rank's parts of a batch, each with its count of the loss_reduction.
+    """The columns of this rank's parts of a batch, in one of these shapes if there are any, each
+    with its count of the loss_reduction.
 
     A part without a row or a counted label is a dummy: one row that has a label, with weight zero,
     so that every process joins every exchange of gradients.
@@ -235,7 +252,8 @@ def _load(
         count = int(counts[positions].sum())
         if count == 0:
             positions = batch[[int(np.argmax(counts[batch] > 0))]]
-        loaded.append((examples.batch(positions), count))
+        columns = examples.batch(positions)
+        loaded.append((columns if shapes is None else shapes.fitted(columns), count))
     return loaded
 
 
@@ -286,6 +304,18 @@ def _backward(
 ) -> torch.Tensor:
     """Adds a part's gradient and returns its weighted loss."""
     inputs = model_inputs(state.module, columns, device)
+    return _backward_of(inputs, columns, weight, state=state, settings=settings, device=device)
+
+
+def _backward_of(
+    inputs: dict[str, torch.Tensor],
+    columns: Mapping[str, np.ndarray],
+    weight: float | torch.Tensor,
+    *,
+    state: TrainState,
+    settings: FitSettings,
+    device: torch.device,
+) -> torch.Tensor:
     fault_point("train.before_forward")
     # DDP exchanges its plan in the forward pass that follows the first update.
     may_wait = state.step < state.launch_step + 2
@@ -302,26 +332,42 @@ def _backward(
     return loss.detach()
 
 
-def _update(
-    state: TrainState,
-    settings: FitSettings,
-    *,
-    batch: np.ndarray,
-    examples: Examples,
-    loss: torch.Tensor,
-) -> tuple[float, torch.Tensor]:
-    """One step of the optimizer, unless loss or gradient is not finite; the learning rate used, and
-    the norm of the gradient."""
+def _device_step(
+    state: TrainState, settings: FitSettings, device: torch.device
+) -> DeviceStep | None:
+    """What makes whole steps with the run's graphs, if it has any."""
+    if state.graphs is None:
+        return None
+    backward = functools.partial(_backward_of, state=state, settings=settings, device=device)
+    clip = functools.partial(_clip, state, settings)
+    return DeviceStep(
+        state.module, state.optimizer, guard=state.guard, graphs=state.graphs, backward=backward,
+        clip=clip,
+    )  # fmt: skip
+
+
+def _set_rate(state: TrainState, rows: list[str]) -> tuple[float, str]:
+    """Sets the learning rate of the next update; the largest one, and what messages call it."""
     set_learning_rate(state.optimizer, state.lr_multiplier(state.step))
     lr = max((group["lr"] for group in state.optimizer.param_groups if group["lr"]), default=0.0)
+    return lr, f"step {state.step + 1}, lr {lr:.3g}, rows {', '.join(rows)}"
+
+
+def _clip(state: TrainState, settings: FitSettings) -> torch.Tensor:
+    """Clips the gradient; the norm that it had."""
     norm = torch.nn.utils.clip_grad_norm_(
         state.module.parameters(), settings.clip_norm or float("inf"), foreach=True
     )
-    norm = whole(norm)
-    place = f"step {state.step + 1}"
-    rows = ", ".join(examples.row_names(batch[:3]))
-    is_finite = torch.isfinite(norm) & torch.isfinite(loss)
-    state.guard.watch(is_finite, f"{place}, lr {lr:.3g}, rows {rows}")
+    return whole(norm)
+
+
+def _update(
+    state: TrainState, settings: FitSettings, *, loss: torch.Tensor, place: str
+) -> torch.Tensor:
+    """One step of the optimizer, unless loss or gradient is not finite; the norm of the
+    gradient."""
+    norm = _clip(state, settings)
+    state.guard.watch(torch.isfinite(norm) & torch.isfinite(loss), place)
     state.optimizer.step()
     fault_point("train.after_optimizer")
-    return lr, norm
+    return norm

@@ -32,6 +32,8 @@ class FitSettings:
         padding: "none": a batch's rows are laid end to end, so that the encoder computes no
             padding, in random order; "rows": they are padded to the longest, in windows by length;
             "auto": "none" on a CPU for the encoders that can, and "rows" otherwise.
+        cuda_graphs: True: on a GPU a whole step of each padded shape is launched at once; "auto":
+            if that can be done; False: never.
     """
 
     precision: str
@@ -41,6 +43,7 @@ class FitSettings:
     early_stopping: int | None
     gradient_checkpointing: bool
     padding: str = AUTO
+    cuda_graphs: bool | str = False
 
 
 def check_padding(padding: str) -> None:
@@ -48,6 +51,12 @@ def check_padding(padding: str) -> None:
     if padding not in PADDINGS:
         fix = suggestion(str(padding), PADDINGS)
         raise ValueError(f"is {padding!r}, which is not a way to pad; {fix}")
+
+
+def check_graphs(cuda_graphs: bool | str) -> None:
+    """Raises ValueError("what; fix") for anything but True, False and "auto"."""
+    if not isinstance(cuda_graphs, bool) and cuda_graphs != AUTO:
+        raise ValueError(f"is {cuda_graphs!r}; give True, False or {AUTO!r}")
 
 
 def check_precision(precision: str) -> None:
@@ -68,6 +77,7 @@ def get_fit_settings(
     early_stopping: Count | None = None,
     gradient_checkpointing: bool = False,
     padding: Annotated[str, check_padding] = AUTO,
+    cuda_graphs: Annotated[bool | str, check_graphs] = AUTO,
 ) -> FitSettings:
     """The settings bound to gin's `fit`; see `FitSettings`."""
     settings = locals()

@@ -20,6 +20,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
         ({"precision": "fp16"}, "fit.precision: is 'fp16', in which T5 overflows"),
         ({"precision": "bf61"}, "did you mean 'bf16'"),
         ({"padding": "row"}, "fit.padding: is 'row', which is not a way to pad; .*'rows'"),
+        ({"cuda_graphs": "yes"}, "fit.cuda_graphs: is 'yes'; give True, False or 'auto'"),
         ({"accumulate": 0}, "fit.accumulate: is 0; give at least 1"),
         ({"clip_norm": 0.0}, "fit.clip_norm: is 0.0"),
         ({"early_stopping": 0}, "fit.early_stopping: is 0"),

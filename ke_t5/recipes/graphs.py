@@ -1,0 +1,92 @@
+"""Whether the steps of a run are CUDA graphs (`fit.cuda_graphs`)."""
+
+from __future__ import annotations
+
+import logging
+
+from transformers import PreTrainedModel
+
+from ke_t5.checkpoint.settings import CUDA_GRAPHS
+from ke_t5.config.run_config import RunConfig
+from ke_t5.distributed import Ranks
+from ke_t5.models.unpadding import Unpadding
+from ke_t5.pipe import Examples
+from ke_t5.pipe.batches import BatchPlan
+from ke_t5.pipe.losses import can_lack_labels
+from ke_t5.recipes.batch_change import progress_of_run
+from ke_t5.train.graphs import CudaRecorder, StepGraphs
+from ke_t5.train.settings import AUTO
+from ke_t5.train.static_shapes import find_shapes
+
+logger = logging.getLogger(__name__)
+
+
+def choose_graphs(
+    config: RunConfig,
+    module: PreTrainedModel,
+    train: Examples,
+    *,
+    plan: BatchPlan,
+    ranks: Ranks,
+    unpadding: Unpadding | None,
+) -> StepGraphs | None:
+    """The graphs of the run's steps, if they are made of them. A run that is resumed goes on as it
+    began: dropout draws other numbers for batches of other shapes."""
+    asked = config.fit.cuda_graphs
+    if asked == AUTO and ranks.device.type != "cuda":
+        return None
+    if asked == AUTO and config.origin.is_resumed:
+        asked = (progress_of_run(config, ranks) or {"fixed": {}})["fixed"].get(CUDA_GRAPHS, False)
+    if asked is False:
+        return None
+    reason = why_launched(config, ranks, unpadding)
+    if reason is None:
+        try:
+            return new_graphs(config, module, train, plan=plan, ranks=ranks)
+        except ValueError as error:
+            reason = f"{type(module).__name__}: {error}"
+        except (RuntimeError, TypeError, IndexError, KeyError) as error:
+            logger.debug("more padding: %s", error)
+            reason = f"{type(module).__name__} takes no batch with more padding"
+    logger.info("%s: steps are launched one by one: %s", CUDA_GRAPHS, reason)
+    return None
+
+
+def why_launched(config: RunConfig, ranks: Ranks, unpadding: Unpadding | None) -> str | None:
+    """Why the steps of a run cannot be graphs; None if they may be."""
+    fit = config.fit
+    reasons = {
+        "there is no GPU": ranks.device.type != "cuda",
+        f"{ranks.size} processes exchange gradients": ranks.size > 1,
+        "a batch is computed in parts (fit.accumulate)": fit.accumulate > 1,
+        "its layers are compiled (fit.compile)": fit.compile,
+        "activations are recomputed (fit.gradient_checkpointing)": fit.gradient_checkpointing,
+        "each batch has a shape of its own (fit.padding)": unpadding is not None,
+    }
+    return next((reason for reason, is_so in reasons.items() if is_so), None)
+
+
+def new_graphs(
+    config: RunConfig, module: PreTrainedModel, train: Examples, *, plan: BatchPlan, ranks: Ranks
+) -> StepGraphs:
+    """The graphs of a run.
+
+    Raises:
+        ValueError("reason"): its batches cannot be brought into few shapes.
+    """
+    shapes = find_shapes(
+        train,
+        module,
+        num_rows=plan.batch_size if plan.batch_tokens is None else None,
+        fills_rows=can_lack_labels(config.task.problem_type),
+        device=ranks.device,
+    )
+    return StepGraphs(shapes, CudaRecorder(), ranks.device, may_draw=drops_no_layer(module))
+
+
+def drops_no_layer(module: PreTrainedModel) -> bool:
+    """Whether a model may leave out layers by lot, which the host draws, but never does: BART's."""
+    shares = [
+        value for name, value in module.config.to_dict().items() if name.endswith("layerdrop")
+    ]
+    return bool(shares) and not any(shares)
