@@ -12,7 +12,7 @@ from ke_t5.distributed import Ranks
 from ke_t5.recipes import graphs
 from ke_t5.recipes.graphs import choose_graphs, drops_no_layer, why_launched
 
-TC = ("--task", "klue_tc", *SMALL, "--epochs", 2)
+TC = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--gin_param", "fit.padding='rows'")
 GRAPHS = ("--gin_param", "fit.cuda_graphs=True")
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
