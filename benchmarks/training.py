@@ -91,13 +91,13 @@ def fit_ours(
 ) -> None:
     """One pass of our loop, as a run chooses its padding on a CPU unless it is told."""
     targets = train.lengths("labels") if model.config.is_encoder_decoder else None
-    if targets is not None or batch_tokens is not None:
+    if targets is not None:
         padding = ROWS
     if padding == NONE:
         window = 1
     plan = get_batches(
         train.lengths("input_ids"), targets, batch_size=batch_size, num_parts=1, seed=seed,
-        batch_tokens=batch_tokens, window=window,
+        batch_tokens=batch_tokens, window=window, is_padded=padding == ROWS,
     )  # fmt: skip
     optimizer = get_optimizer(learning_rate=learning_rate)(model)
     unpadding = None if padding == ROWS else Unpadding(model)

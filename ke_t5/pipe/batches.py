@@ -10,6 +10,7 @@ laid out but computed where it is asked for (`lazy_order`).
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,13 @@ WINDOW_BATCHES = 8
 # bytes a row. Another number would change the order of runs that are resumed.
 LAZY_ABOVE = 1 << 22
 
+# Padded tokens of a batch whose real ones are counted, as a multiple of these: states of the last
+# layer are padded for the head.
+MOST_PADDED = 16
+
+# Batches whose padding is counted for the report.
+COUNTED_BATCHES = 1000
+
 # Target lengths are sorted in buckets of this many tokens, so that input lengths are similar too.
 TARGET_BUCKET = 4
 
@@ -41,7 +49,7 @@ class BatchPlan:
         input_lengths: [N] tokens.
         target_lengths: [N] tokens that the decoder sees; zeros without a decoder.
         batch_size: rows of a global batch (per process x processes x accumulation).
-        batch_tokens: padded tokens of a global batch instead of rows, or None.
+        batch_tokens: tokens of a global batch instead of rows, or None.
         seed: of the run.
         examples_per_epoch: of a mixture, (examples, examples per epoch) of each member; the
             members' examples follow one another.
@@ -49,6 +57,7 @@ class BatchPlan:
         earlier: (updates, batch_size) until which the run had other batches, if it was resumed
             with another batch size. What is left of the epoch then is cut anew: each row comes once
             per epoch all the same. Not with `batch_tokens`.
+        is_padded: whether the rows of a batch are padded; `batch_tokens` are real ones otherwise.
     """
 
     input_lengths: np.ndarray | RowNumbers
@@ -59,6 +68,7 @@ class BatchPlan:
     examples_per_epoch: tuple[tuple[int, int], ...] = ()
     window: int = WINDOW_BATCHES
     earlier: tuple[tuple[int, int], ...] = ()
+    is_padded: bool = True
     # A cache: cutting by tokens takes seconds for a million rows, and both the number of steps and
     # the batches themselves need it; 4 bytes per row and epoch.
     _by_tokens: dict[int, list[np.ndarray]] = field(
@@ -103,6 +113,15 @@ class BatchPlan:
             batches = self._ordered(epoch)
             self._by_tokens[epoch] = [batch.astype(np.int32) for batch in batches]
         return self._by_tokens[epoch]
+
+    def padding(self) -> float:
+        """The share of padding in the tokens that are computed, in the first batches of a run."""
+        real = computed = 0
+        for batch in itertools.islice(self.epoch(0) if self.is_padded else (), COUNTED_BATCHES):
+            for lengths in (self.input_lengths[batch], self.target_lengths[batch]):
+                real += int(lengths.sum())
+                computed += len(batch) * int(lengths.max())
+        return 1 - real / computed if computed else 0.0
 
     def _parts(self, epoch: int) -> list[tuple[int, int]]:
         """(batch size, number of batches) of each part of an epoch: one, unless the batch size was
@@ -245,7 +264,11 @@ class BatchPlan:
             limit = self.batch_tokens // max(1, int(inputs[start] + targets[start])) + 1
             head = slice(start, start + limit)
             widths = np.maximum.accumulate(inputs[head]) + np.maximum.accumulate(targets[head])
-            fits = widths * np.arange(1, len(widths) + 1) <= self.batch_tokens
+            costs = widths * np.arange(1, len(widths) + 1)
+            if not self.is_padded:
+                real = np.cumsum(inputs[head] + targets[head])
+                costs = np.maximum(real, costs // MOST_PADDED)
+            fits = costs <= self.batch_tokens
             end = start + max(1, int(fits.sum()))
             batches.append(pool[start:end])
             start = end
@@ -257,7 +280,8 @@ class BatchSettings:
     """What gin says of training batches.
 
     Attributes:
-        batch_tokens: padded tokens per process and micro-batch, instead of rows.
+        batch_tokens: tokens per process and micro-batch, instead of rows; padded ones if rows are
+            padded (`fit.padding`).
         window: batches in a window that is sorted by length; 1 is random order, which is the
             default without padding (`fit.padding`).
     """
@@ -286,6 +310,7 @@ def get_batches(
     examples_per_epoch: tuple[tuple[int, int], ...] = (),
     batch_tokens: int | None = None,
     window: int | None = None,
+    is_padded: bool = True,
 ) -> BatchPlan:
     """The plan of a run's batches.
 
@@ -297,6 +322,7 @@ def get_batches(
         seed: of the run.
         examples_per_epoch: of a mixture, as in `BatchPlan`.
         batch_tokens, window: see `BatchSettings`; None for gin's.
+        is_padded: as in `BatchPlan`.
     """
     arguments = {"batch_tokens": batch_tokens, "window": window}
     settings = batch_settings(**{name: x for name, x in arguments.items() if x is not None})
@@ -313,6 +339,7 @@ def get_batches(
         seed,
         examples_per_epoch=examples_per_epoch,
         window=settings.window,
+        is_padded=is_padded,
     )
 
 

@@ -61,8 +61,6 @@ def better_padded(config: RunConfig, device: torch.device) -> str | None:
         return "targets are padded anyhow"
     if config.is_sharded:
         return "--parallel fsdp divides the weights"
-    if config.batches.settings.batch_tokens is not None:
-        return "get_batches.batch_tokens counts padded tokens"
     return None if device.type == "cpu" else "launches cost more than padding on a GPU"
 
 

@@ -137,6 +137,7 @@ def training_facts(
             "global": plan.batch_size,
             "tokens": plan.batch_tokens,
         },
+        "padding": round(plan.padding(), 4),
         "epochs": config.loop.epochs,
         "steps": steps,
         "schedule": {

@@ -135,7 +135,7 @@ def fixed_settings(
         GLOBAL_BATCH: plan.batch_size,
         EARLIER_BATCHES: [list(part) for part in plan.earlier] or None,
         "get_batches.batch_tokens": plan.batch_tokens,
-        WINDOW_UNIT: "rows" if plan.batch_tokens is None else "tokens",
+        WINDOW_UNIT: _unit(plan),
         WINDOW: plan.window,
         ORDER: BY_WINDOW if plan.is_lazy else LAID_OUT,
         "learning rate": max((rate for rate in rates if rate is not None), default=0),
@@ -152,6 +152,13 @@ def fixed_settings(
         MODEL_CODE: code_of_model(state.module),
         **optimizer,
     }
+
+
+def _unit(plan: BatchPlan) -> str:
+    """What fills a batch, and so a window of them."""
+    if plan.batch_tokens is None:
+        return "rows"
+    return "tokens" if plan.is_padded else "real tokens"
 
 
 def prediction_of(helpers: Sequence[EvaluationHelper]) -> dict[str, Any]:

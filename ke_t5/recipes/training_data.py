@@ -16,6 +16,7 @@ from ke_t5.pipe.splits import provenance
 from ke_t5.recipes import console
 from ke_t5.recipes.split_overlap import warn_of_validated_rows
 from ke_t5.recipes.task_splits import TaskSplit, load_splits
+from ke_t5.train.settings import NONE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,4 +94,5 @@ def batch_plan(config: RunConfig, data: TrainingData, *, num_parts: int) -> Batc
         examples_per_epoch=data.examples_per_epoch,
         batch_tokens=config.batches.settings.batch_tokens,
         window=config.batches.settings.window,
+        is_padded=config.fit.padding != NONE,
     )

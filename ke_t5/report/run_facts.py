@@ -102,7 +102,7 @@ def _training(run: Mapping[str, Any]) -> dict[str, Any]:
     batch, schedule = run.get("batch") or {}, run.get("schedule") or {}
     parameters, trainable = run.get("parameters"), run.get("trainable_parameters")
     is_partly = parameters is not None and trainable not in (None, parameters)
-    origin = run.get("pre_trained_model")
+    origin, padding = run.get("pre_trained_model"), run.get("padding")
     if is_sample_model(run):
         origin = "the sample's tiny model"
     elif run.get("from_scratch"):
@@ -123,6 +123,7 @@ def _training(run: Mapping[str, Any]) -> dict[str, Any]:
         "global batch": f"{batch['tokens']} tokens" if batch.get("tokens") else batch.get("global"),
         "rows per process": batch.get("per_process"),
         "accumulated batches": batch.get("accumulated"),
+        "padding": None if padding is None else f"{100 * padding:.1f} % of the tokens",
         "epochs": run.get("epochs"),
         "steps": _count(run.get("steps")),
         "precision": run.get("precision"),

@@ -199,6 +199,38 @@ def test_rows_lie_end_to_end_the_longest_first_and_come_back(side):
     )
 
 
+@pytest.mark.parametrize("name", ["RobertaForSequenceClassification", "T5ForTokenClassification",
+                                  "ModernBertForTokenClassification"])  # fmt: skip
+def test_in_bf16_it_is_as_near_to_float32_as_padded_rows_are(name):
+    model = model_of(name)
+    batch = batch_for(model)
+    exact = computed(model, batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        padded, unpadded = computed(model, batch), computed(model, batch, Unpadding(model))
+    assert unpadded[0].float() == pytest.approx(float(exact[0]), rel=2**-7)
+    error, usual = (distance(found[1], exact[1]) for found in (unpadded, padded))
+    assert 0 < error < max(1.5 * usual, 2**-7)
+
+
+def distance(gradients, exact):
+    """The norm of the difference of all gradients over that of the exact ones."""
+    found, wanted = (
+        torch.cat([gradient.flatten().float() for gradient in all_of.values()])
+        for all_of in (gradients, exact)
+    )
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def test_padded_logits_stay_the_same_to_the_last_bit():
+    """Evaluation is padded: nothing of a step without padding is left in it."""
+    model = model_of("RobertaForSequenceClassification")
+    batch = batch_for(model)
+    logits = [model(**batch).logits]
+    computed(model, batch, Unpadding(model))
+    logits.append(model(**batch).logits)
+    assert torch.equal(*logits)
+
+
 def test_attention_in_bf16_is_near_that_in_float32():
     rows = unpadded_rows(np.arange(14) < np.array(LENGTHS)[:, None], CPU)
     torch.manual_seed(0)

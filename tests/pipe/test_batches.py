@@ -117,6 +117,35 @@ def test_a_row_above_the_budget_has_a_batch_of_its_own():
     assert sorted(sorted(batch.tolist()) for batch in batches) == [[0, 2, 3], [1], [4]]
 
 
+def test_without_padding_a_batch_by_tokens_is_filled_with_real_ones_in_random_order():
+    made = plan(batch_tokens=300, num_parts=1, window=1, is_padded=False)
+    order = np.random.default_rng([1, 0]).permutation(len(LENGTHS))
+    start = 0
+    for batch in made.epoch(0):
+        assert sorted(batch) == sorted(order[start : start + len(batch)])
+        start += len(batch)
+        assert LENGTHS[batch].sum() <= 300
+        assert start == len(order) or LENGTHS[batch].sum() + LENGTHS[order[start]] > 300
+    assert start == len(LENGTHS)
+    assert made.padding() == 0
+
+
+def test_without_padding_a_long_row_among_short_ones_is_not_padded_beyond_memory():
+    lengths = np.array([900, *[1] * 600])
+    made = get_batches(
+        lengths, batch_size=2, num_parts=1, seed=0, batch_tokens=1000, window=1, is_padded=False
+    )
+    (long,) = [batch for batch in made.epoch(0) if 0 in batch]
+    assert len(long) <= 16 * 1000 // 900
+
+
+def test_the_padding_of_a_plan_is_what_its_batches_are_padded_with():
+    made = plan(batch_size=16, num_parts=1, window=1)
+    padded = sum(LENGTHS[batch].max() * len(batch) for batch in made.epoch(0))
+    assert made.padding() > 0.2
+    assert made.padding() == pytest.approx(1 - LENGTHS.sum() / padded)
+
+
 def test_an_epoch_by_tokens_is_cut_once(monkeypatch):
     made, real = [], BatchPlan._ordered
     monkeypatch.setattr(

@@ -29,6 +29,7 @@ def run(tmp_path_factory, cache_dir):
 def test_run_json_tells_how_the_run_trains(run, cache_dir):
     told = json.loads((run / "run.json").read_text())
     assert told["batch"] == {"per_process": 16, "accumulated": 1, "global": 16, "tokens": None}
+    assert told["padding"] == 0
     assert (told["epochs"], told["steps"], told["learning_rate"]) == (2, 8, 1e-3)
     assert told["schedule"]["name"] == "linear" and told["schedule"]["warmup_ratio"] == 0.1
     assert (told["optimizer"], told["precision"]) == ("AdamW", "fp32")
