@@ -24,7 +24,7 @@ LINES = (
     "checkpoint.names",
     "pipe.code",
     "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
-    "class_numbers composition task.contest pipe.arrow_files "
+    "class_numbers composition task.contest pipe.arrow_files pipe.forked "
     "faults launchers stops seals pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.lora lookup.task_record models.crf "

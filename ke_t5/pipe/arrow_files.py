@@ -20,22 +20,28 @@ PYTHON = {
 
 @contextmanager
 def new_table(
-    file: Path, features: Any, *, fingerprint: str | None = None
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that appends a batch, columns of values or Arrow's arrays of them, to the file.
+    file: Any, features: Any, *, fingerprint: str | None = None
+) -> Iterator[Callable[[Any], None]]:
+    """A function that appends a batch to the file: columns of values or of Arrow's arrays of them,
+    or what `packed` has made of these.
 
     Args:
+        file: a path, or a stream of Arrow's.
         features: datasets' types of the columns.
         fingerprint: that the data set of the file is to have.
     """
     import pyarrow as pa
     from datasets.arrow_writer import ArrowWriter
 
-    with ArrowWriter(path=str(file), features=features, fingerprint=fingerprint) as writer:
+    target: Any = {"path": str(file)} if isinstance(file, Path) else {"stream": file}
+    with ArrowWriter(**target, features=features, fingerprint=fingerprint) as writer:
         schema = features.arrow_schema
         kinds = dict(zip(schema.names, schema.types, strict=True))
 
-        def append(batch: Mapping[str, Any]) -> None:
+        def append(batch: Mapping[str, Any] | bytes) -> None:
+            if isinstance(batch, bytes):
+                writer.write_table(pa.ipc.open_stream(batch).read_all())
+                return
             arrays = {n: plain_array(batch[n], kind) for n, kind in kinds.items() if n in batch}
             found = {name: array for name, array in arrays.items() if array is not None}
             if found.keys() == kinds.keys() == batch.keys():
@@ -45,6 +51,16 @@ def new_table(
 
         yield append
         writer.finalize()
+
+
+def packed(batch: Mapping[str, Any], features: Any) -> bytes:
+    """A batch as bytes, which another process can append."""
+    import pyarrow as pa
+
+    stream = pa.BufferOutputStream()
+    with new_table(stream, features) as append:
+        append(batch)
+    return stream.getvalue().to_pybytes()
 
 
 def plain_array(values: Any, kind: Any) -> Any:

@@ -7,7 +7,7 @@ import gc
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from ke_t5.class_numbers import with_names
 from ke_t5.config import bindings
 from ke_t5.errors import Exit, UserError
-from ke_t5.pipe.arrow_files import new_table
+from ke_t5.pipe.arrow_files import new_table, packed
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.column_files import save_array, write_columns
 from ke_t5.pipe.features import Feature, check_batch, feature_key
+from ke_t5.pipe.forked import in_order
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
 from ke_t5.pipe.rows import ROW_ID, ROWS_AT_ONCE, Rows, arrow_features, open_table
 from ke_t5.registry import check_plain
@@ -46,6 +47,7 @@ class Preparation:
         output_features: the columns that the model sees.
         keep: further columns to keep, as a schema in plain words.
         sequence_length: tokens of `inputs` and `targets`.
+        num_proc: processes that share the work; the examples are the same.
     """
 
     task: str
@@ -54,6 +56,7 @@ class Preparation:
     output_features: Mapping[str, Feature]
     keep: Mapping[str, Any]
     sequence_length: Mapping[str, int]
+    num_proc: int = 1
 
     def key(self, rows: Rows) -> str:
         """A hash over all that the examples of these rows depend on."""
@@ -183,6 +186,7 @@ def _write(
 ) -> datasets.Dataset | None:
     """Writes the examples to `file` and returns them, None if there are none."""
     import datasets
+    from datasets.utils import tqdm
 
     over_dataset, over_batches = preparation.steps()
     for step in over_dataset:
@@ -190,26 +194,42 @@ def _write(
     run, features = run_steps(over_batches), dataset.features
     finish = _finisher(preparation, lambda batch: run(with_names(batch, features)))
     finish = _naming_rows(finish, dataset, where=preparation.where)
-    with ExitStack() as stack:
-        append, title = None, f"{preparation.task} {preparation.split}"
-        for batch, arrays in map(finish, _batches(dataset, title)):
-            if not batch[ROW_ID]:
-                continue
-            if append is None:
-                kinds = _arrow_features(preparation, batch)
-                append = stack.enter_context(new_table(file, kinds, fingerprint=key))
-            append({**batch, **arrays})
-    return None if append is None else datasets.Dataset.from_file(str(file))
+    starts = range(0, len(dataset), ROWS_AT_ONCE)
+    columns = functools.partial(_columns, finish, dataset)
+    bar = tqdm(desc=f"{preparation.task} {preparation.split}", total=len(dataset), unit=" examples")
+    with bar:
+        # The first batch with an example says which columns there are.
+        found = ((i, batch) for i, batch in enumerate(map(columns, starts)) if batch is not None)
+        number, first = next(found, (0, None))
+        if first is None:
+            return None
+        kinds = _arrow_features(preparation, first)
+        with new_table(file, kinds, fingerprint=key) as append:
+            append(first)
+            bar.update(ROWS_AT_ONCE * (number + 1))
+            num_proc, rest = preparation.num_proc, starts[number + 1 :]
+            work = columns if num_proc == 1 else functools.partial(_packed, columns, kinds)
+            with closing(in_order(work, rest, num_proc, where=preparation.where)) as batches:
+                for batch in batches:
+                    if batch is not None:
+                        append(batch)
+                    bar.update(ROWS_AT_ONCE)
+    return datasets.Dataset.from_file(str(file))
 
 
-def _batches(dataset: datasets.Dataset, title: str) -> Iterator[Batch]:
-    """The rows of a data set, some at a time; a bar shows how many."""
-    from datasets.utils import tqdm
+def _columns(
+    finish: Callable[[Batch], Finished], dataset: datasets.Dataset, start: int
+) -> dict[str, Any] | None:
+    """The columns of the examples of some rows, None if there are none."""
+    batch, arrays = finish(cast(Batch, dataset[start : start + ROWS_AT_ONCE]))
+    return {**batch, **arrays} if batch[ROW_ID] else None
 
-    with tqdm(desc=title, total=len(dataset), unit=" examples") as bar:
-        for rows in cast(Iterator[Batch], dataset.iter(ROWS_AT_ONCE)):
-            yield rows
-            bar.update(len(next(iter(rows.values()))))
+
+def _packed(
+    columns: Callable[[int], dict[str, Any] | None], kinds: Any, start: int
+) -> bytes | None:
+    batch = columns(start)
+    return None if batch is None else packed(batch, kinds)
 
 
 class Finished(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from ke_t5.config.configurable import configurable
-from ke_t5.config.ranges import check_values
+from ke_t5.config.ranges import Count, check_values
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.forms import DEFAULT_FORM, FORMS
 from ke_t5.pipe.cache import Folders
@@ -160,7 +160,12 @@ class Task:
         return rows
 
     def get_dataset(
-        self, split: str, *, folders: Folders, sequence_length: Mapping[str, int] | None = None
+        self,
+        split: str,
+        *,
+        folders: Folders,
+        sequence_length: Mapping[str, int] | None = None,
+        num_proc: int = 1,
     ) -> Examples:
         """The examples of a split expression such as `train[:90%]+validation`.
 
@@ -168,6 +173,7 @@ class Task:
             split: a split, a slice of one, or a sum of these.
             folders: those of raw releases and of cached examples.
             sequence_length: tokens of `inputs` and `targets`; default: the task's own.
+            num_proc: processes that prepare examples which are not in the cache.
         """
         sequence_length = {**self.defaults.sequence_length, **(sequence_length or {})}
         slices = resolve_split(split, self.source, folders, self.rows)
@@ -175,7 +181,7 @@ class Task:
             self._examples(
                 Preparation(
                     self.name, name, self.preprocessors, self.output_features, self.keep,
-                    sequence_length,
+                    sequence_length, num_proc,
                 ),
                 ids, folders, offset=offset, spec=split,
             )
@@ -252,26 +258,29 @@ def check_lengths(lengths: Mapping[str, object]) -> None:
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """How long the examples of a task are, and how their texts begin.
+    """How long the examples of a task are, how their texts begin, and how many processes make them.
 
     Attributes:
         sequence_length: {"inputs": tokens, "targets": tokens}; default: the task's own.
         prefix: what stands before each text, such as "query: ", or two for the texts of a pair.
+        num_proc: processes that prepare examples which are not in the cache; they are the same.
     """
 
     sequence_length: dict[str, int] | None
     prefix: str | Sequence[str] | None
+    num_proc: int = 1
 
 
 @configurable("get_dataset", module="ke_t5.pipe.task")
 def dataset_settings(
     sequence_length: Annotated[dict, check_lengths] | None = None,
     prefix: Annotated[str | Sequence[str], check_prefix] | None = None,
+    num_proc: Count = 1,
 ) -> DatasetSettings:
     """What gin binds to `get_dataset`."""
-    values = {"sequence_length": sequence_length, "prefix": prefix}
+    values = {"sequence_length": sequence_length, "prefix": prefix, "num_proc": num_proc}
     check_values("get_dataset", dataset_settings, values)
-    return DatasetSettings(sequence_length, prefix)
+    return DatasetSettings(sequence_length, prefix, num_proc)
 
 
 def get_dataset(
@@ -287,4 +296,5 @@ def get_dataset(
     settings = dataset_settings(**given)
     if settings.prefix is not None:
         task = task.with_prefix(settings.prefix)
-    return task.get_dataset(split, folders=folders, sequence_length=settings.sequence_length)
+    lengths, num_proc = settings.sequence_length, settings.num_proc
+    return task.get_dataset(split, folders=folders, sequence_length=lengths, num_proc=num_proc)

@@ -41,6 +41,7 @@ REFUSED = (
     ("get_batches.batch_tokens=-1", "is -1; give at least 1"),
     ("get_batches.window=0", "is 0; give at least 1"),
     ("get_dataset.prefix=('a', 'b', 'c')", "has 3 texts; give one, or two for the texts of a pair"),
+    ("get_dataset.num_proc=0", "is 0; give at least 1"),
     ("get_dataset.sequence_length={'inputs': 0}", "is 0 for 'inputs'; give a whole number"),
     ("get_dataset.sequence_length={'targets': 2.5}", "is 2.5 for 'targets'; give a whole number"),
     ("get_dataset.sequence_length={'input': 9}", "has an unknown key 'input'; did you mean 'inp"),
