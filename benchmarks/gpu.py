@@ -28,6 +28,7 @@ from pathlib import Path
 LIMITS = {
     "parity": 80,
     "syncs": 40,
+    "graphs": 100,
     "speed": 110,
     "memory": 80,
     "cli": 130,
@@ -37,6 +38,7 @@ ALL_SECONDS = 470
 TITLES = {
     "parity": "First gradients and 20 losses beside the CPU's in fp32",
     "syncs": "Where the host waits for the device within a step",
+    "graphs": "Steps as CUDA graphs",
     "speed": "Milliseconds a step, eager",
     "memory": "Memory",
     "cli": "The commands",

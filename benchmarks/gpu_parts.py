@@ -23,6 +23,7 @@ import gin
 import torch
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
+from benchmarks.gpu_graphs import graphs
 from benchmarks.gpu_steps import (
     Case,
     cases,
@@ -286,7 +287,9 @@ def main() -> None:
     """Runs one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts = {
-        "parity": parity, "syncs": syncs, "speed": speed, "memory": memory, "cli": cli,
+        "parity": parity, "syncs": syncs,
+        "graphs": lambda flags, notes: graphs(flags, notes, topics=topics, device=DEVICE),
+         "speed": speed, "memory": memory, "cli": cli,
         "compiled": lambda flags, notes: speed(flags, notes, compiled=True),
     }  # fmt: skip
     parser.add_argument("part", choices=parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from ke_t5.distributed import Ranks
 from ke_t5.pipe import Examples, Feature, get_batches
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.rows import ROW_ID
+from ke_t5.train.graphs import CudaRecorder, StepGraphs
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import FitSettings, recompute_activations
+from ke_t5.train.static_shapes import find_shapes
 
 LEARNING_RATE = 1e-4
 
@@ -67,7 +70,15 @@ def cases(models: Path, *, has_gpu: bool) -> list[Case]:
     return found
 
 
-def new_model(case: Case) -> Any:
+def graphs_of(model: Any, examples: Examples, device: torch.device, *, rows: int) -> StepGraphs:
+    """The graphs of a run; without a GPU a recorded step is made again."""
+    shapes = find_shapes(examples, model, num_rows=rows, fills_rows=True, device=device)
+    if device.type == "cuda":
+        return StepGraphs(shapes, CudaRecorder(), device)
+    return StepGraphs(shapes, lambda function: function, device, may_draw=True)
+
+
+def new_model(case: Case, device: str = "cpu") -> Any:
     """The case's model, with fresh weights."""
     from transformers import (
         AutoConfig,
@@ -78,7 +89,8 @@ def new_model(case: Case) -> Any:
     torch.manual_seed(0)
     kind = AutoModelForSeq2SeqLM if case.target_length else AutoModelForSequenceClassification
     config = AutoConfig.from_pretrained(case.folder, **case.sizes)
-    return kind.from_config(config, attn_implementation="sdpa")
+    with torch.device(device):
+        return kind.from_config(config, attn_implementation="sdpa")
 
 
 def rows_of(case: Case, number: int) -> list[dict[str, Any]]:
@@ -112,12 +124,13 @@ def wait(device: torch.device) -> None:
 
 def time_ours(
     case: Case, device: torch.device, *, compiled: bool = False, recompute: bool = False,
-    model: Any = None,
+    model: Any = None, as_graphs: bool = False, counts: bool = True,
 ) -> dict[str, float]:  # fmt: skip
-    """Milliseconds of a step of our loop, its floating-point operations, and the peak memory."""
+    """Milliseconds of a step of our loop, its floating-point operations if it `counts`, and the
+    peak memory."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = (model or new_model(case)).to(device)
+    model = (model or new_model(case, device.type)).to(device)
     if recompute:
         recompute_activations(model)
     gin.clear_config()
@@ -132,7 +145,9 @@ def time_ours(
         "settings": FitSettings("bf16", 1, 1.0, compiled, None, recompute),
         "loss_reduction": "label_tokens" if case.target_length else "rows",
     }  # fmt: skip
-    with FlopCounterMode(display=False) as counter:
+    if as_graphs:
+        state.graphs = graphs_of(model, examples, device, rows=case.rows)
+    with FlopCounterMode(display=False) if counts else nullcontext() as counter:
         list(fit(state, examples, plan, num_steps=1, **run))
     if compiled:
         model.compile(dynamic=True)
@@ -146,7 +161,8 @@ def time_ours(
     wait(device)
     ms = 1000 * (time.perf_counter() - started) / case.steps
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    return {"ms": ms, "flops": counter.get_total_flops(), "peak": peak}
+    flops = counter.get_total_flops() if counter is not None else 0
+    return {"ms": ms, "flops": flops, "peak": peak}
 
 
 def ms_of_theirs(case: Case, device: torch.device) -> dict[str, str]:
@@ -171,7 +187,8 @@ def ms_of_theirs(case: Case, device: torch.device) -> dict[str, str]:
             disable_tqdm=True, use_cpu=device.type == "cpu",
         )  # fmt: skip
         Trainer(
-            new_model(case), arguments, train_dataset=rows_of(case, case.rows * (case.steps + 4)),
+            new_model(case, device.type), arguments,
+            train_dataset=rows_of(case, case.rows * (case.steps + 4)),
             data_collator=default_data_collator, callbacks=[clock],
         ).train()  # fmt: skip
     return {"ms": f"{1000 * (clock.ended - clock.started) / case.steps:.1f}"}

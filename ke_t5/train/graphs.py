@@ -62,10 +62,11 @@ class Step(Protocol):
 
 @dataclass
 class Graph:
-    """A recorded step, and the tensors that it reads."""
+    """A recorded step, the tensors that it reads, and what hands over its gradient."""
 
     inputs: Inputs
     replay: Replay
+    attach: Callable[[], None]
 
     def __call__(self, host: Mapping[str, Tensor]) -> Tensor:
         """What the step gives for tensors of the host."""
@@ -112,7 +113,7 @@ class StepGraphs:
         if graph is not None:
             self._graphs.move_to_end(key)
             output = graph(host)
-            step.attach()
+            graph.attach()
             return output
         try:
             return step.whole(self._moved(host))
@@ -157,7 +158,7 @@ class StepGraphs:
         if not self.may_draw and _host_generators() != drawn:
             raise ValueError("the model draws random numbers on the host")
         seed()
-        graph = Graph(inputs, self.record(lambda: step.recorded(inputs)))
+        graph = Graph(inputs, self.record(lambda: step.recorded(inputs)), step.attach)
         seed()
         numbers = host["numbers"].clone()
         numbers[1] = 1.0
