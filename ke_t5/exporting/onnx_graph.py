@@ -81,6 +81,9 @@ def check_onnx(model: PreTrainedModel, form: str) -> None:
     if "character_token_idx" in inspect.signature(model.forward).parameters:
         what = "the tags of characters have no ONNX graph"
         raise UserError(what, "--onnx", "train a class that tags tokens for that", Exit.FLAGS)
+    if FORMS[form].links_mentions:
+        what = "the mentions that are kept of a document have no ONNX graph"
+        raise UserError(what, "--onnx", "use the plain export", Exit.FLAGS)
     if getattr(model, "crf", None) is not None:
         what = f"the search of {type(model).__name__}'s CRF has no ONNX graph"
         raise UserError(what, "--onnx", "train a class without a CRF for that", Exit.FLAGS)

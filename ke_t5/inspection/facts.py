@@ -196,6 +196,11 @@ def _are_labels(task: Task, counts: Mapping[str, int]) -> bool:
 
 
 def _list_balance(task: Task, golds: Any) -> tuple[str, dict[str, int], None]:
+    import pyarrow as pa
+
+    if pa.types.is_list(golds.type.value_type):  # chains of mentions
+        sizes = golds.flatten().value_lengths()
+        return "mentions of a chain", _counts(sizes), None
     if FORMS[task.form].predicts_tags:
         counts = _counts(golds.flatten())
         return "entity type", {n[2:]: c for n, c in counts.items() if n.startswith("B-")}, None

@@ -102,7 +102,8 @@ class CoreferenceHead(Head):
             **kwargs,
         )
         hidden = self.dropout(hidden).unflatten(0, sentence_ids.shape[:2])
-        mentions = self._mentions(hidden, sentence_ids, window_lengths)
+        gold = labels if self.training else None
+        mentions = self._mentions(hidden, sentence_ids, window_lengths, gold)
         logits = self._antecedent_logits(hidden.flatten(1, 2), mentions)
         return CoreferenceOutput(
             loss=None if labels is None else antecedent_loss(logits, mentions.spans, labels),
@@ -113,17 +114,25 @@ class CoreferenceHead(Head):
             attentions=output.attentions,
         )
 
-    def _mentions(self, hidden: Tensor, sentence_ids: Tensor, lengths: Tensor) -> _Mentions:
-        """The spans with the highest scores, in the order of the document."""
+    def _mentions(
+        self, hidden: Tensor, sentence_ids: Tensor, lengths: Tensor, gold: Tensor | None
+    ) -> _Mentions:
+        """The spans with the highest scores, in the order of the document; while training those of
+        `gold` before all others. Without any gold mention among them, a loss of 0 is one step away:
+        that of a model for which no span is a mention."""
         logits = self._span_logits(hidden)
-        logits = logits.masked_fill(~_are_spans(sentence_ids), torch.finfo(logits.dtype).min)
-        logits = logits.flatten(1)  # [B, W S S]
+        lowest, highest = torch.finfo(logits.dtype).min, torch.finfo(logits.dtype).max
+        logits = logits.masked_fill(~_are_spans(sentence_ids), lowest).flatten(1)  # [B, W S S]
+        ranks = logits.detach()
+        if gold is not None:
+            is_gold = _gold_places(gold, lengths, sentence_ids.size(2), ranks)
+            ranks = ranks.masked_fill(is_gold & (ranks > lowest), highest)
         share, num_tokens = self.config.mentions_per_token, sentence_ids[0].numel()
         size = min(math.ceil(share * num_tokens), self.config.max_mentions, logits.size(1))
-        best = logits.topk(size)
+        best = ranks.topk(size)
         limit = (share * (sentence_ids >= 0).sum((1, 2))).ceil().unsqueeze(1)
         is_real = torch.arange(size, device=logits.device) < limit
-        is_real &= best.values > torch.finfo(logits.dtype).min
+        is_real &= best.values > lowest
         # Padding comes last.
         index = best.indices.masked_fill(~is_real, logits.size(1)).sort(1).values
         is_real = index < logits.size(1)
@@ -188,6 +197,20 @@ def antecedent_loss(logits: Tensor, spans: Tensor, labels: Tensor) -> Tensor:
     by_document = losses.masked_fill(~is_real, 0.0).sum(1) / num_mentions
     is_labelled = (labels[..., 2] >= 0).any(1)
     return (by_document * is_labelled).sum() / is_labelled.sum().clamp(min=1)
+
+
+def _gold_places(labels: Tensor, lengths: Tensor, size: int, spans: Tensor) -> Tensor:
+    """[B, W S S], as `spans`: which of them are gold mentions (labels [B, G, 3]), in windows of
+    these lengths [B, W] that are S tokens wide."""
+    first, last, chain = labels.unbind(-1)
+    ends = lengths.cumsum(1)
+    window = (first.unsqueeze(2) >= ends.unsqueeze(1)).sum(2).clamp(max=lengths.size(1) - 1)
+    begin = (ends - lengths).gather(1, window)
+    place = window * size**2 + (first - begin) * size + last - begin
+    is_real = chain >= 0
+    found = torch.zeros(spans.size(0), spans.size(1) + 1, dtype=torch.bool, device=spans.device)
+    # What is no mention goes to a place of its own.
+    return found.scatter(1, place.where(is_real, spans.size(1)), True)[:, :-1]
 
 
 def _are_spans(sentence_ids: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ MAX_SENTENCE = 480
 MAX_ANSWER = 240
 NUM_MARGINS = 5  # ranges of the distance between two choices
 MAX_WORDS = 12  # wrong words of a sentence
+MAX_CHAINS = 12  # wrong chains of a document
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def chapters(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) 
         return [_label_set_errors(lines)]
     if kind == "trees":
         return [_tree_errors(lines)]
+    if kind == "chains":
+        return [_chain_errors(lines)]
     if kind == "numbers":
         return [_number_errors(lines)]
     return [_worst_answers(task, lines, bootstrap)]
@@ -281,6 +284,35 @@ def wrong_words(line: Line) -> list[str]:
         f"{words[i] if i < len(words) else i}: {described(*gold)} → {described(*predicted)}"
         for i, (*gold, head, relation) in enumerate(pairs, start=1)
         if gold != (predicted := [head, relation])
+    ]
+
+
+# --------------------------------------------------------------------------------------- chains
+
+
+def _chain_errors(lines: Sequence[Line]) -> Chapter:
+    wrong = {id(line): wrong_chains(line) for line in lines}
+    shown = _worst(lines, lambda line: len(wrong[id(line)]))
+    rows = [_row(line, f"{len(line['gold'])}", wrong[id(line)][:MAX_CHAINS]) for line in shown]
+    head = ["row", "document", "chains", f"{html.MISSED} missed, {html.FALSE_ALARM} false"]
+    title = f"Documents with the most wrong chains ({len(shown)})"
+    return Chapter(
+        title, rows, head, numbers=(0, 2), note="A chain is right with all its mentions."
+    )
+
+
+def wrong_chains(line: Line) -> list[str]:
+    """The gold chains of a document that were not found as they are, and the predicted ones that
+    are not gold, with their signs and mentions."""
+    text = line["inputs"]
+    gold, predicted = (
+        {tuple(map(tuple, chain)) for chain in line[side] or ()} for side in ("gold", "prediction")
+    )
+    signed = [(chain, html.MISSED) for chain in gold - predicted]
+    signed += [(chain, html.FALSE_ALARM) for chain in predicted - gold]
+    return [
+        html.shortened(f"{sign} {' · '.join(text[a:b] for a, b in chain)}", limit=MAX_ANSWER)
+        for chain, sign in sorted(signed)
     ]
 
 

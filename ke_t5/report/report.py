@@ -25,6 +25,7 @@ TYPE_TITLES = {
     "label sets": "Scores per label",
     "tags": "Scores per type of entity (strict IOB2)",
     "trees": "Scores per relation (right only with the right head)",
+    "chains": "Scores per measure (support: links, mentions or chains)",
 }
 
 
@@ -76,6 +77,8 @@ def _types(kind: str, lines: Sequence[Line], confusion: Confusion | None) -> lis
     """The scores per label, type of entity or relation; [] for other rows."""
     if kind not in TYPE_TITLES:
         return []
+    if kind == "chains":
+        return tables.scores_per_measure(lines)
     counts = tables.counts_by_type(kind, lines)
     return tables.scores_per_type(counts, confusion.names if confusion else None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ke_t5.pipe import Evaluated, Task
 from ke_t5.task import labels
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics import classification, multilabel, tagging
+from ke_t5.task.metrics.coreference import MEASURES, counts_of_rows
 from ke_t5.task.metrics.statistics import ClassCounts, by_class
 from ke_t5.terminal import width_of
 
@@ -28,10 +28,10 @@ def labelled_lines(evaluated: Evaluated) -> list[Line]:
 
 
 def kind_of(task: Task, lines: Sequence[Line]) -> str:
-    """What the gold of these rows is: "labels", "label sets", "tags", "trees", "numbers", or
-    "answers" (texts, lists of texts, anything else)."""
+    """What the gold of these rows is: "labels", "label sets", "tags", "trees", "chains",
+    "numbers", or "answers" (texts, lists of texts, anything else)."""
     gold = next((line["gold"] for line in lines if line["gold"] is not None), None)
-    if isinstance(gold, str) and (task.labels or _is_scored_by(classification, task)):
+    if isinstance(gold, str) and (task.labels or _is_scored_by(classification.__name__, task)):
         return "labels"
     if isinstance(gold, (int, float)) and not isinstance(gold, bool):
         return "numbers"
@@ -39,13 +39,15 @@ def kind_of(task: Task, lines: Sequence[Line]) -> str:
         return "trees"
     if isinstance(gold, list) and FORMS[task.form].predicts_tags:
         return "tags"
-    if isinstance(gold, list) and _is_scored_by(multilabel, task):
+    if isinstance(gold, list) and _is_scored_by(counts_of_rows.__module__, task):
+        return "chains"
+    if isinstance(gold, list) and _is_scored_by(multilabel.__name__, task):
         return "label sets"
     return "answers"
 
 
-def _is_scored_by(metrics: ModuleType, task: Task) -> bool:
-    return any(metric.__module__ == metrics.__name__ for metric in task.metric_fns)
+def _is_scored_by(module: str, task: Task) -> bool:
+    return any(metric.__module__ == module for metric in task.metric_fns)
 
 
 def labels_like(names: Iterable[str]) -> Labels | None:
@@ -149,6 +151,20 @@ def scores_per_type(
     if names is None:
         return sorted(scores.values(), key=lambda one: (-one.support, one.name))
     return [scores[name] for name in names]
+
+
+def scores_per_measure(lines: Sequence[Line]) -> list[TypeScores]:
+    """Precision, recall and F1 of each measure of chains of mentions: of links (MUC), mentions
+    (B-cubed and LEA, weighted), chains (CEAF-e) and mentions alone."""
+    sides = ([line[side] for line in lines] for side in ("gold", "prediction"))
+    counts = counts_of_rows(*sides).sum(0).reshape(-1, 2, 2)
+    scores = []
+    for name, ((found, predicted), (known, gold)) in zip(MEASURES, counts.tolist(), strict=True):
+        precision = 100 * found / predicted if predicted else 0.0
+        recall = 100 * known / gold if gold else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        scores.append(TypeScores(name, precision, recall, f1, int(gold), int(predicted)))
+    return scores
 
 
 def counts_by_type(kind: str, lines: Sequence[Line]) -> ClassCounts:

@@ -1,4 +1,5 @@
-"""The best scores that a tokenizer, or a length, leaves within reach of a tagger."""
+"""The best scores that a tokenizer, or a length, leaves within reach of a tagger, or
+of a model that links mentions."""
 
 from __future__ import annotations
 
@@ -7,28 +8,43 @@ import numpy as np
 from ke_t5.forms import FORMS
 from ke_t5.pipe import EvaluationHelper, Examples, Task
 from ke_t5.pipe.evaluation import score
+from ke_t5.pipe.model_outputs import RowOutput
 from ke_t5.report.scores import format_scores
+from ke_t5.task.coreference import ALONE, labelled_chains
+from ke_t5.task.coreference import UNREACHABLE as MENTIONS_UNREACHABLE
 from ke_t5.task.steps import ENTITIES_CUT
 from ke_t5.task.tags import UNREACHABLE
+
+MENTIONS_LOST = (MENTIONS_UNREACHABLE, ALONE)
 
 
 def upper_bounds(task: Task, examples: Examples) -> dict[str, float]:
     """The scores of perfect predictions for these examples, decoded and scored as the task does,
     as far as they are below 100.
 
-    {} if no entity was lost in preparing the examples, or if they consist of the model's columns
-    alone, so that scores do not depend on what was lost.
+    {} if no entity or mention was lost in preparing the examples, or if they consist of the
+    model's columns alone, so that scores do not depend on what was lost.
     """
-    is_lossy = bool({UNREACHABLE, ENTITIES_CUT} & set(examples.lost()))
-    if not FORMS[task.form].predicts_tags or not is_lossy or not examples.has_kept:
+    is_lossy = bool({UNREACHABLE, ENTITIES_CUT, *MENTIONS_LOST} & set(examples.lost()))
+    form = FORMS[task.form]
+    is_bounded = form.predicts_tags or form.links_mentions
+    if not is_bounded or not is_lossy or not examples.has_kept:
         return {}
     labels = examples.columns["labels"]
     answers = [
-        (i, {"tags": np.maximum(labels.of_places(place), 0).tolist()})
-        for i, place in enumerate(examples.places[:, None])
+        (i, _links(own) if form.links_mentions else _tags(own))
+        for i, own in enumerate(map(labels.of_places, examples.places[:, None]))
     ]
     scores = score(EvaluationHelper(task), examples, answers).scores
     return {name: value for name, value in scores.items() if value < 100}
+
+
+def _tags(labels: np.ndarray) -> RowOutput:
+    return {"tags": np.maximum(labels, 0).tolist()}
+
+
+def _links(labels: np.ndarray) -> RowOutput:
+    return {"chains": labelled_chains(labels[labels[:, 0] >= 0].tolist())}
 
 
 def upper_bounds_line(task: Task, scores: dict[str, float]) -> str:

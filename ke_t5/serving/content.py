@@ -28,7 +28,7 @@ _READERS: dict[Callable, str] = {
 
 def kind_of(task: Task) -> str:
     """What a task's predictions are: "label", "labels", "choice", "value", "entities", "answer",
-    "tree", "state" or "text"."""
+    "tree", "chains", "state" or "text"."""
     form = FORMS[task.form]
     if form.predicts_tags:
         return "entities"
@@ -55,6 +55,7 @@ def content_of(
         entities  {"entities": [{"text", "label", "start", "end"}]}, half-open characters
         answer    {"answer", "start", "end"}, characters of the passage; "" and null for none
         tree      {"words": [{"word", "head", "relation"}]}, head 0 is the root
+        chains    {"chains": [[{"text", "start", "end"}]]}, the mentions of each, as above
         state     {"state": ["domain-slot-value"]}
         text      {"text"}
 
@@ -125,6 +126,17 @@ def _tree(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> C
     return {"words": [{"word": w, "head": head, "relation": name} for w, head, name in words]}
 
 
+def _chains(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
+    if prediction is None:
+        return {"chains": None}
+    return {
+        "chains": [
+            [{"text": row["text"][start:end], "start": start, "end": end} for start, end in chain]
+            for chain in prediction
+        ]
+    }
+
+
 def _state(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:
     return {"state": prediction}
 
@@ -135,7 +147,7 @@ def _text(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> C
 
 _MAKERS = {
     "label": _label, "labels": _labels, "choice": _choice, "value": _value, "entities": _entities,
-    "answer": _answer, "tree": _tree, "state": _state, "text": _text,
+    "answer": _answer, "tree": _tree, "chains": _chains, "state": _state, "text": _text,
 }  # fmt: skip
 
 

@@ -201,6 +201,13 @@ def _show_tree(content: Content, row: Content) -> tuple:
     return ([[i, one["word"], one["head"], one["relation"]] for i, one in words],)
 
 
+def _show_chains(content: Content, row: Content) -> tuple:
+    if content["chains"] is None:
+        return (UNREADABLE,)
+    chains = [" · ".join(one["text"] for one in chain) for chain in content["chains"]]
+    return ("\n".join(chains) or "(사슬이 없습니다)",)
+
+
 def _show_text(content: Content, row: Content) -> tuple:
     if "state" in content:
         return ("\n".join(content["state"] or ["-"]),)
@@ -209,6 +216,7 @@ def _show_text(content: Content, row: Content) -> tuple:
 
 SHOWN: dict[str, Callable[[Content, Content], tuple]] = {
     "label": _show_label, "labels": _show_labels, "choice": _show_choice, "value": _show_text,
-    "entities": _show_entities, "answer": _show_answer, "tree": _show_tree, "state": _show_text,
+    "entities": _show_entities, "answer": _show_answer, "tree": _show_tree, "chains": _show_chains,
+    "state": _show_text,
     "text": _show_text,
 }  # fmt: skip

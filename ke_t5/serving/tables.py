@@ -21,7 +21,8 @@ PREDICTION, ERROR = "prediction", "error"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 # Of a prediction's content, what a table has in its column `prediction`.
-_MAIN = ("label", "labels", "choice", "value", "entities", "answer", "words", "state", "text")
+_MAIN = ("label", "labels", "choice", "value", "entities", "answer", "words", "chains",
+         "state", "text")  # fmt: skip
 
 
 def columns_for(

@@ -121,6 +121,18 @@ def test_no_more_mentions_are_kept_than_said():
     assert model(**batch_of([[9, 9]])).mention_spans.shape == (1, 3, 2)
 
 
+def test_gold_mentions_are_kept_while_training_and_not_otherwise():
+    model, batch = make_model(NAMES[0], max_mentions=2), batch_of([[3, 2], [4]], [[3]])
+    spans = [[[1, 1], [7, 9]], [[0, 2], [1, 2]]]  # the second window begins with token 6
+    gold = [[[*span, 0] for span in document] for document in spans]
+    labels = torch.tensor([[*document, [-100] * 3] for document in gold])
+    kept = model.train()(**batch, labels=labels).mention_spans
+    assert kept.tolist() == spans
+    alone = model.eval()(**batch).mention_spans
+    assert alone.tolist() != spans
+    assert torch.equal(model(**batch, labels=labels).mention_spans, alone)
+
+
 def loss_by_loops(logits, spans, labels):
     """The mean over documents with labels of that over mentions, as the docstring says it."""
     by_document = []

@@ -46,11 +46,7 @@ def coreference(targets: Sequence[Chains], predictions: Sequence[Chains | None])
     Raises:
         ValueError: a mention is in two chains of one side.
     """
-    rows = [
-        _counts(_Side.of(gold, row), _Side.of(predicted or (), row))
-        for row, (gold, predicted) in enumerate(zip(targets, predictions, strict=True))
-    ]
-    counts = np.array(rows, dtype=np.float64)
+    counts = counts_of_rows(targets, predictions)
     muc, b_cubed, ceaf_e, lea, mentions = np.split(counts, len(MEASURES), axis=1)
     return {
         "conll_f1": Sums(np.concatenate([muc, b_cubed, ceaf_e], axis=1), _mean_f1),
@@ -60,6 +56,16 @@ def coreference(targets: Sequence[Chains], predictions: Sequence[Chains | None])
         "ceaf_e_f1": Sums(ceaf_e, _mean_f1),
         "mention_f1": Sums(mentions, _mean_f1),
     }
+
+
+def counts_of_rows(targets: Sequence[Chains], predictions: Sequence[Chains | None]) -> np.ndarray:
+    """[rows, 4 M]: of each of `MEASURES` what is found of how much in the prediction, then of how
+    much in the gold."""
+    rows = [
+        _counts(_Side.of(gold, row), _Side.of(predicted or (), row))
+        for row, (gold, predicted) in enumerate(zip(targets, predictions, strict=True))
+    ]
+    return np.array(rows, dtype=np.float64)
 
 
 def _mean_f1(sums: np.ndarray) -> np.ndarray:
