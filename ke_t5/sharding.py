@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,68 @@ class Sharded(nn.Module):
         return self.module(**inputs)
 
 
+class Outline(NamedTuple):
+    """What a model is without its weights.
+
+    Attributes:
+        tensors: name, shape, type, whether it is trained, and the first name of the same tensor.
+        base: the hash of the frozen weights that checkpoints leave out, if they do.
+        drawn: names of the weights that were in no file; None if none was.
+    """
+
+    tensors: list[tuple[str, tuple[int, ...], torch.dtype, bool, str]]
+    base: str | None
+    drawn: frozenset[str] | None
+
+
+def outline_of(module: nn.Module) -> Outline:
+    """What a process needs to know of rank 0's model to build an empty one like it."""
+    first: dict[int, str] = {}
+    tensors = []
+    for part_name, part in module.named_modules():
+        for table, name, tensor in _tensors_of(part):
+            path = f"{part_name}.{name}"
+            owner = first.setdefault(id(tensor), path)
+            is_trained = table is part._parameters and tensor.requires_grad
+            tensors.append((path, tuple(tensor.shape), tensor.dtype, is_trained, owner))
+    return Outline(tensors, base_of(module), getattr(module, "drawn_parameters", None))
+
+
+def _tensors_of(part: nn.Module) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """(where it is, its name, the tensor) of all that is a module's own."""
+    tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, vars(part))
+    return [(t, name, x) for t in tables for name, x in t.items() if isinstance(x, Tensor)]
+
+
+def _fill(part: nn.Module, device: torch.device, filled: dict[int, tuple[Tensor, Tensor]]) -> None:
+    """Brings rank 0's tensors of a part of a model to each process, which then has all of the part.
+
+    Args:
+        filled: by `id`, what has been brought (the empty one is kept, so that no other has its id).
+    """
+    for owner in part.modules():
+        for table, name, tensor in _tensors_of(owner):
+            if isinstance(tensor, DTensor):
+                continue
+            if id(tensor) not in filled:
+                filled[id(tensor)] = tensor, _from_main(tensor, device)
+            table[name] = filled[id(tensor)][1]
+
+
+def _from_main(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor of rank 0 on this process's device; empty ones of other processes are filled."""
+    made = torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.detach().to(device)
+    made = made.contiguous()
+    if made.numel():
+        torch.distributed.broadcast(made.reshape(-1).view(torch.uint8), src=0)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(made, requires_grad=tensor.requires_grad)
+    return made
+
+
 def shard(module: nn.Module, device: torch.device, size: int) -> nn.Module:
-    """The model with its weights divided among `size` processes, on the device: layer by layer,
-    so that no device ever has all of them."""
+    """The model with rank 0's weights divided among `size` processes, on the device: layer by
+    layer, so that no device ever has all of them. Models of the other processes may be empty."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -42,8 +101,12 @@ def shard(module: nn.Module, device: torch.device, size: int) -> nn.Module:
     mesh = init_device_mesh(device.type, (size,))
     names = {name for part in module.modules() for name in _layers_of(part)}
     layers = [part for part in module.modules() if type(part).__name__ in names]
+    filled: dict[int, tuple[Tensor, Tensor]] = {}
     for layer in layers:
+        _fill(layer, device, filled)
         fully_shard(layer, mesh=mesh)
+        filled.clear()
+    _fill(module, device, filled)
     whole: Any = Sharded(module)
     fully_shard(whole, mesh=mesh)
     # Else the first layer to run would take itself for the outermost module.

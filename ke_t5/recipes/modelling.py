@@ -32,6 +32,7 @@ from ke_t5.recipes.model_origin import load_class
 from ke_t5.recipes.task_record import task_record, thresholds_of
 from ke_t5.recipes.task_splits import helper_of
 from ke_t5.report.model_card import model_card
+from ke_t5.sharding import outline_of
 from ke_t5.task.inputs import input_form
 from ke_t5.task.thresholds import with_thresholds
 from ke_t5.task.utils import get_vocabulary
@@ -78,6 +79,35 @@ def model_config(config: RunConfig, model_class: type[PreTrainedModel]) -> dict[
 
 def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
     """The model on this rank's device; what the libraries said about it in one line."""
+    model = _with_adapters(config, _built(config))
+    if lora_of(config) is not None and (config.origin.has_weights or config.origin.base):
+        leave_out_base(model)
+    if not (config.is_sharded and ranks.size > 1):  # else each layer goes there in shards
+        nn.Module.to(model, ranks.device)  # transformers types its own `to` for 8-bit models only
+    return model
+
+
+def build_divided(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
+    """The model of a training that divides its weights (`Ranks.shard`): rank 0's with them, those
+    of the other ranks empty, unless such a model cannot be built as rank 0's is."""
+    model = build_model(config, ranks) if ranks.is_main else None
+    outline = ranks.broadcast(None if model is None else outline_of(model))
+    if model is not None:
+        return model
+    origin = dataclasses.replace(config.origin, has_weights=False, base=None)
+    with torch.device("meta"):
+        model = _built(dataclasses.replace(config, origin=origin))
+        model.drawn_parameters = outline.drawn  # pyright: ignore[reportArgumentType]
+        model = _with_adapters(config, model)
+    if outline_of(model).tensors != outline.tensors:
+        return build_model(config, ranks)
+    if outline.base is not None:
+        leave_out_base(model, outline.base)
+    return model
+
+
+def _built(config: RunConfig) -> PreTrainedModel:
+    """The model on the CPU, without adapters."""
     model_class = load_class(config)
     is_export = bool(config.hf_path) and config.origin.folder == str(config.export_folder)
     model, note = build.build_model(
@@ -94,15 +124,16 @@ def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
     )
     if not config.origin.is_resumed:  # else the weights come from a checkpoint, after this
         logger.info(note)
+    return model
+
+
+def _with_adapters(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel:
+    """The model with the adapters of the run, if it has any."""
     lora = lora_of(config)
     if lora is not None:
         logger.info(add_lora(model, lora, seed=config.seed))
-        if config.origin.has_weights or config.origin.base:
-            leave_out_base(model)
     if config.fit.gradient_checkpointing:
         recompute_activations(model)
-    if not (config.is_sharded and ranks.size > 1):  # else each layer goes there in shards
-        nn.Module.to(model, ranks.device)  # transformers types its own `to` for 8-bit models only
     return model
 
 

@@ -134,6 +134,7 @@ def build_state(
     from ke_t5.recipes.batch_change import plan_of_run
     from ke_t5.recipes.graphs import choose_graphs
     from ke_t5.recipes.modelling import (
+        build_divided,
         build_model,
         start_at_mean,
         with_optimizer,
@@ -142,7 +143,8 @@ def build_state(
     from ke_t5.train.compilation import compile_layers
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
-    module = build_model(config, ranks)
+    is_divided = config.is_sharded and ranks.size > 1
+    module = (build_divided if is_divided else build_model)(config, ranks)
     start_at_mean(config, module, data.train)
     config, unpadding = choose_padding(config, module, data.train, ranks)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)

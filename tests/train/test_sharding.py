@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from train.test_gradients import NUM_IDS, difference, roberta_tagger, t5_classif
 
 from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
 from ke_t5.pipe import get_batches
-from ke_t5.sharding import gathered_state, gathered_weights, is_sharded, local, whole
+from ke_t5.sharding import gathered_state, gathered_weights, is_sharded, local, outline_of, whole
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.settings import get_fit_settings
 
@@ -35,8 +36,13 @@ def trained(ranks, path, *, name, accumulate, begins_at=0):
     """What a training comes to: first gradient, norms, loss, and a checkpoint on the way."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    module = MODELS[name]()
+    # Rank 0 alone has weights, as in a training.
+    with nullcontext() if ranks.is_main else torch.device("meta"):
+        module = MODELS[name]()
+    outlines = ranks.gather(outline_of(module))
+    assert outlines is None or all(one == outlines[0] for one in outlines)
     model = ranks.shard(module)
+    assert not [x for x in (*module.parameters(), *module.buffers()) if x.is_meta]
     assert is_sharded(module) == (ranks.size > 1)
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-3)
     state = TrainState(model, module, optimizer, lambda step: 1.0)
