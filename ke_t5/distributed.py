@@ -156,9 +156,11 @@ class Ranks:
         with heartbeat.waiting():
             return shard(model, self.device, self.size)
 
-    def wrap(self, model: torch.nn.Module, *, find_unused_parameters: bool) -> torch.nn.Module:
+    def wrap(
+        self, model: torch.nn.Module, *, find_unused_parameters: bool, compresses: bool = False
+    ) -> torch.nn.Module:
         """The model for training: wrapped in DistributedDataParallel if there are several
-        processes."""
+        processes, which exchange gradients in bf16 if it `compresses`."""
         if self.size == 1:
             return model
         from torch.nn.parallel import DistributedDataParallel
@@ -173,7 +175,15 @@ class Ranks:
             "gradient_as_bucket_view": True,
         }
         with heartbeat.waiting():
-            return DistributedDataParallel(model, **options)
+            wrapped = DistributedDataParallel(model, **options)
+        if compresses:
+            from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+
+            # By its own name DDP refuses it on a CPU, where gloo has it too.
+            wrapped.register_comm_hook(
+                None, lambda state, bucket: bf16_compress_hook(state, bucket)
+            )
+        return wrapped
 
     @contextmanager
     def evaluation_threads(self) -> Iterator[int]:

@@ -8,11 +8,13 @@ from ke_t5.errors import Exit, UserError
 
 SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 PADDING, CUDA_GRAPHS = "fit.padding", "fit.cuda_graphs"
+COMPRESSION = "fit.compress_gradients"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 ORDER, LAID_OUT, BY_WINDOW = "order of the rows", "laid out", "drawn window by window"
 # What the first version did; its checkpoints do not say so.
 EARLIER = {
     WINDOW: 50, WINDOW_UNIT: "rows", ORDER: LAID_OUT, PADDING: "rows", CUDA_GRAPHS: False,
+    COMPRESSION: False,
 }  # fmt: skip
 GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"

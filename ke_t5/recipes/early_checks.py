@@ -26,9 +26,15 @@ def check_training(config: RunConfig) -> None:
     if config.is_sharded and config.optimizer.name == "Adafactor":
         what, fix = "Adafactor takes no divided weights", "use @AdamW, or leave --parallel out"
         raise UserError(what, "--parallel fsdp", fix)
-    is_unpadded = config.fit.padding == NONE
-    if config.is_sharded and (config.fit.compile or is_unpadded):
-        what = f"fit.{'padding' if is_unpadded else 'compile'} takes no divided weights"
+    fit = config.fit
+    asked = {
+        "padding": fit.padding == NONE,
+        "compile": fit.compile,
+        "compress_gradients": fit.compress_gradients,
+    }
+    name = next((name for name, is_asked in asked.items() if is_asked), None)
+    if config.is_sharded and name is not None:
+        what = f"fit.{name} takes no divided weights"
         raise UserError(what, "--parallel fsdp", "leave one of the two out")
 
 

@@ -12,6 +12,7 @@ from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import clean, find_checkpoint
 from ke_t5.checkpoint.settings import (
     BY_WINDOW,
+    COMPRESSION,
     CUDA_GRAPHS,
     EARLIER_BATCHES,
     EARLY_STOPPING,
@@ -145,6 +146,7 @@ def fixed_settings(
         "fit.precision": config.fit.precision,
         PADDING: config.fit.padding,
         CUDA_GRAPHS: state.graphs is not None,
+        COMPRESSION: config.fit.compress_gradients,
         "fit.clip_norm": config.fit.clip_norm,
         EARLY_STOPPING: config.fit.early_stopping,
         "--pass_only_model_io": config.data.model_columns_only,

@@ -153,12 +153,13 @@ def build_state(
     unused = is_wrapped and has_unused_parameters(module, data.train, ranks.device)
     num_steps = count_steps(plan, config.loop.epochs)
     graphs = choose_graphs(config, module, data.train, plan=plan, ranks=ranks, unpadding=unpadding)
+    options = {"find_unused_parameters": unused, "compresses": config.fit.compress_gradients}
     # Shards are other parameters: they exist before the optimizer.
     sharded = ranks.shard(module) if config.is_sharded else module
     config, optimizer = with_optimizer(config, module, num_steps)
     collect_as_usual()
     state = TrainState(
-        model=ranks.wrap(module, find_unused_parameters=unused) if is_wrapped else sharded,
+        model=ranks.wrap(module, **options) if is_wrapped else sharded,
         module=module,
         optimizer=optimizer,
         lr_multiplier=get_scheduler(config.schedule.in_force, num_steps, config.schedule.settings),

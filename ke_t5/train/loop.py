@@ -35,7 +35,7 @@ from ke_t5.train.device_step import DeviceStep
 from ke_t5.train.graphs import StepGraphs
 from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.schedules import set_learning_rate
-from ke_t5.train.settings import FitSettings, autocast
+from ke_t5.train.settings import FitSettings, autocast, products
 from ke_t5.train.static_shapes import StaticShapes
 
 if TYPE_CHECKING:
@@ -200,13 +200,14 @@ def fit(
         seed_step = functools.partial(seed_generators, seed, state.step, ranks.rank)
         total = max(1, int(counts[batch].sum()))
         lr, place = _set_rate(state, examples.row_names(batch[:3]))
-        if steps is None:
-            seed_step()
-            loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
-            norm = _update(state, settings, loss=loss, place=place)
-        else:
-            columns, count = parts[0]
-            loss, norm = steps.make(columns, count / total, seed=seed_step, place=place)
+        with products(settings, ranks.device):
+            if steps is None:
+                seed_step()
+                loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
+                norm = _update(state, settings, loss=loss, place=place)
+            else:
+                columns, count = parts[0]
+                loss, norm = steps.make(columns, count / total, seed=seed_step, place=place)
         state.step += 1
         state.rows += len(batch)
         state.loss_sum = state.loss_sum + loss.double()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 AUTO, ROWS, NONE = PADDINGS = ("auto", "rows", "none")
 
 
@@ -22,8 +24,8 @@ class FitSettings:
     """How the model is fitted.
 
     Attributes:
-        precision: "bf16" (autocast; weights stay float32), "fp32", or "auto": bf16 if the GPU
-            has it, else fp32.
+        precision: "bf16" (autocast; weights stay float32), "fp32", "tf32": on a GPU matrix products
+            of fp32 read 10 bits of each fraction, or "auto": bf16 if the GPU has it, else fp32.
         accumulate: parts of a global batch that each process computes one after the other.
         clip_norm: largest norm of the gradient, None for no clipping.
         compile: whether torch.compile translates the model (no gain on a CPU).
@@ -34,6 +36,8 @@ class FitSettings:
             "auto": "none" on a CPU for the encoders that can, and "rows" otherwise.
         cuda_graphs: True: on a GPU a whole step of each padded shape is launched at once; "auto":
             if that can be done; False: never.
+        compress_gradients: whether several processes exchange gradients in bf16: half the traffic,
+            other rounding.
     """
 
     precision: str
@@ -44,6 +48,7 @@ class FitSettings:
     gradient_checkpointing: bool
     padding: str = AUTO
     cuda_graphs: bool | str = False
+    compress_gradients: bool = False
 
 
 def check_padding(padding: str) -> None:
@@ -78,6 +83,7 @@ def get_fit_settings(
     gradient_checkpointing: bool = False,
     padding: Annotated[str, check_padding] = AUTO,
     cuda_graphs: Annotated[bool | str, check_graphs] = AUTO,
+    compress_gradients: bool = False,
 ) -> FitSettings:
     """The settings bound to gin's `fit`; see `FitSettings`."""
     settings = locals()
@@ -93,8 +99,24 @@ def autocast(settings: FitSettings, device: torch.device) -> Any:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants)
 
 
+@contextmanager
+def products(settings: FitSettings, device: torch.device) -> Iterator[None]:
+    """The context in which the steps of a training multiply matrices on that device."""
+    if settings.precision != "tf32" or device.type != "cuda":
+        yield
+        return
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def resolved_precision(settings: FitSettings, device: torch.device) -> str:
-    """The precision on that device, "bf16" or "fp32"."""
+    """The precision on that device, one of `PRECISIONS` but "auto"."""
     if settings.precision != "auto":
         return settings.precision
     import torch

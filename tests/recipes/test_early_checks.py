@@ -46,6 +46,10 @@ OF_OPTIMIZER = (
     (params("get_optimizer.optimizer_cls=@AdamW()"), "write @AdamW, without brackets"),
     ([*params(ADAFACTOR), "--parallel", "fsdp"], "--parallel fsdp: Adafactor takes no divided wei"),
     (["--parallel=fsdp", *params("fit.compile=True")], "compile takes no divided weights"),
+    (
+        ["--parallel=fsdp", *params("fit.compress_gradients=True")],
+        "compress_gradients takes no div",
+    ),
     (["--parallel=fsdp", *params("fit.padding='none'")], "padding takes no divided weights"),
 )
 

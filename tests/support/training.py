@@ -76,7 +76,7 @@ def one_rank():
 
 
 def train(ranks, path, *, batch_size, num_steps, accumulate=1, seed=5, model=None, workers=0,
-          start=None, unpads=False, **toy):  # fmt: skip
+          start=None, unpads=False, compresses=False, **toy):  # fmt: skip
     """The state after `num_steps` updates, and the losses."""
     per_token = toy.get("per_token", False)
     examples = examples_in(path, per_token=per_token)
@@ -87,7 +87,8 @@ def train(ranks, path, *, batch_size, num_steps, accumulate=1, seed=5, model=Non
         optimizer.load_state_dict(start.optimizer.state_dict())
     unused = ranks.size > 1 and has_unused_parameters(module, examples, ranks.device)
     state = TrainState(
-        ranks.wrap(module, find_unused_parameters=unused), module, optimizer, lambda step: 1.0,
+        ranks.wrap(module, find_unused_parameters=unused, compresses=compresses), module, optimizer,
+        lambda step: 1.0,
         step=start.step if start else 0, unpadding=Unpadding(module) if unpads else None,
     )  # fmt: skip
     plan = get_batches(

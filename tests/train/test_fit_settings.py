@@ -9,7 +9,7 @@ from support.toy_model import toy_model
 
 from ke_t5.errors import UserError
 from ke_t5.pipe.prediction import model_inputs
-from ke_t5.train.settings import autocast, get_fit_settings, recompute_activations
+from ke_t5.train.settings import autocast, get_fit_settings, products, recompute_activations
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -55,6 +55,18 @@ def test_auto_is_bf16_only_where_the_gpu_has_it_natively(
     monkeypatch.setattr(torch, "autocast", lambda kind, **options: asked.append((kind, options)))
     autocast(get_fit_settings(precision=precision), GPU)
     assert asked == [("cuda", {"dtype": torch.bfloat16, "enabled": expected})]
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "expected"),
+    [("tf32", GPU, ["high", "highest"]), ("tf32", CPU, []), ("fp32", GPU, []), ("bf16", GPU, [])],
+)
+def test_tf32_is_for_the_steps_on_a_gpu_alone(monkeypatch, precision, device, expected):
+    chosen = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    with pytest.raises(KeyError), products(get_fit_settings(precision=precision), device):
+        raise KeyError
+    assert chosen == expected
 
 
 def test_a_model_that_cannot_recompute_is_one_line():
