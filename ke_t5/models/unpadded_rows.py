@@ -183,7 +183,7 @@ def unpadded_attention(
     whole = [states.squeeze(0).transpose(0, 1) for states in (query, key, value)]
     parts = [[one] if len(sizes) == 1 else one.split(sizes) for one in whole]
     is_plain = position_bias is None and sliding_window is None
-    has_own = dropout > 0 and is_plain and _is_exact_on_cpu(query)
+    has_own = dropout > 0 and is_plain and query.device.type == "cpu"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     seen: list[Any] = []
     for block, *states in zip(unpadded.blocks, *parts, strict=True):
@@ -200,14 +200,11 @@ def unpadded_attention(
     return (seen[0] if len(seen) == 1 else torch.cat(seen)).unsqueeze(0), None
 
 
-def _is_exact_on_cpu(states: Tensor) -> bool:
-    return states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64)
-
-
 class _DroppedOut(torch.autograd.Function):
     """[tokens, H, D]: attention in a block with dropout, for which torch has no kernel on a CPU.
 
     What torch does instead copies each tensor several times; this takes a tenth off a whole step.
+    As in torch, what comes in bfloat16 is computed in float32.
     """
 
     @staticmethod
@@ -215,20 +212,22 @@ class _DroppedOut(torch.autograd.Function):
         ctx: Any, block: Block, query: Tensor, key: Tensor, value: Tensor, *numbers: Any
     ) -> Tensor:
         (dropout, scale), (rows, longest), (heads, _) = numbers, block.shape, query.shape[1:]
-        places = _places_by_head(block, heads, query.device)
+        places, ctx.dtype = _places_by_head(block, heads, query.device), query.dtype
         query, key, value = (
             _by_head(states, places, rows * heads, longest) for states in (query, key, value)
         )
         scores = query.new_empty(rows * heads, longest, longest)
-        scores.baddbmm_(query, key.mT, beta=0, alpha=scale)
-        if block.mask is not None:
-            scores.view(rows, heads, longest, longest).add_(block.mask)
-        shares = scores.softmax(-1)
-        kept = torch.empty_like(shares).bernoulli_(1 - dropout).div_(1 - dropout)
-        seen = shares * kept
+        with torch.autocast(query.device.type, enabled=False):
+            scores.baddbmm_(query, key.mT, beta=0, alpha=scale)
+            if block.mask is not None:
+                scores.view(rows, heads, longest, longest).add_(block.mask)
+            shares = scores.softmax(-1)
+            kept = torch.empty_like(shares).bernoulli_(1 - dropout).div_(1 - dropout)
+            seen = shares * kept
+            values = seen @ value
         ctx.save_for_backward(query, key, value, shares, kept, seen, places)
         ctx.scale, ctx.heads = scale, heads
-        return _by_token(seen @ value, places, heads)
+        return _by_token(values, places, heads, ctx.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
@@ -240,7 +239,7 @@ class _DroppedOut(torch.autograd.Function):
         of_scores = of_shares.addcmul_(shares, of_shares.sum(-1, keepdim=True), value=-1)
         of_scores.mul_(ctx.scale)
         found = (of_scores @ key, of_scores.mT @ query, of_value)
-        return None, *(_by_token(one, places, ctx.heads) for one in found), None, None
+        return None, *(_by_token(one, places, ctx.heads, ctx.dtype) for one in found), None, None
 
 
 def _places_by_head(block: Block, heads: int, device: torch.device) -> Tensor:
@@ -252,15 +251,17 @@ def _places_by_head(block: Block, heads: int, device: torch.device) -> Tensor:
 
 
 def _by_head(states: Tensor, places: Tensor, rows: int, longest: int) -> Tensor:
-    """[rows x H, longest, D] of [tokens, H, D]; zeros where there is no token."""
+    """[rows x H, longest, D] of [tokens, H, D], of no less than 32 bits; zeros where there is no
+    token."""
     width = states.shape[-1]
-    spread = states.new_zeros(rows * longest, width)
-    return spread.index_copy_(0, places, states.reshape(-1, width)).view(rows, longest, width)
+    exact = states.reshape(-1, width).to(torch.promote_types(states.dtype, torch.float32))
+    spread = exact.new_zeros(rows * longest, width)
+    return spread.index_copy_(0, places, exact).view(rows, longest, width)
 
 
-def _by_token(states: Tensor, places: Tensor, heads: int) -> Tensor:
+def _by_token(states: Tensor, places: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
     """[tokens, H, D] of [rows x H, longest, D]."""
-    return states.flatten(0, 1).index_select(0, places).unflatten(0, (-1, heads))
+    return states.flatten(0, 1).index_select(0, places).unflatten(0, (-1, heads)).to(dtype)
 
 
 def _rows_of(block: Block, states: Tensor) -> Tensor:

@@ -262,6 +262,24 @@ def test_attention_with_dropout_has_the_right_gradient(lengths):
     assert torch.autograd.gradcheck(lambda states: attention(states, 0.3), states, fast_mode=True)
 
 
+def test_attention_with_dropout_in_bf16_is_computed_in_float32():
+    torch.manual_seed(0)
+    rows = unpadded_rows(np.arange(14) < np.array(LENGTHS)[:, None], CPU)
+    states = torch.randn(3, 1, 2, sum(LENGTHS), 4).bfloat16()
+    found = []
+    for one in (states.float().requires_grad_(), states.clone().requires_grad_()):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            seen, _ = unpadded_attention(
+                torch.nn.Identity(), *one, None, unpadded=rows, dropout=0.3
+            )
+        found.append((seen, *torch.autograd.grad(seen.float().square().sum(), one)))
+    (exact, gradient), (rounded, its_gradient) = found
+    assert rounded.dtype == its_gradient.dtype == torch.bfloat16
+    assert torch.equal(rounded, exact.bfloat16())
+    torch.testing.assert_close(its_gradient.float(), gradient, rtol=0.02, atol=0.02)
+
+
 def test_dropout_leaves_out_its_share_of_the_attention():
     rows = unpadded_rows(np.arange(60) < np.array([60] * 8 + [30])[:, None], CPU)
     query = key = torch.zeros(1, 2, 510, 4)
