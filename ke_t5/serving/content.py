@@ -10,7 +10,7 @@ from typing import Any
 from ke_t5.forms import FORMS
 from ke_t5.pipe.task import Task
 from ke_t5.serving.rows import choices_of
-from ke_t5.task import decoders, spans, text
+from ke_t5.task import decoders, spans, text, written_chains
 
 Content = dict[str, Any]
 # Decimals of probabilities and numbers: more is noise of the hardware.
@@ -23,6 +23,7 @@ _READERS: dict[Callable, str] = {
     text.text_to_number: "value",
     text.text_to_answer: "answer",
     text.text_to_state: "state",
+    written_chains.read_marks: "chains",
 }
 
 

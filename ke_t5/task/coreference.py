@@ -32,6 +32,10 @@ from ke_t5.task.utils import get_vocabulary
 Chains = list[list[list[int]]]  # of mentions [start, end)
 
 CHAIN_COLUMNS = {"chains": [[{"start": "integer", "end": "integer"}]]}
+ROW_CHECKS = (
+    partial(checks.has_texts, columns=("text",), may_be_blank=False),
+    partial(has_types, columns=CHAIN_COLUMNS),
+)
 UNREACHABLE = "mentions are no run of whole tokens of one sentence and window"
 ALONE = "mentions are alone in their chain, which is never predicted"
 
@@ -301,9 +305,6 @@ def coreference(
         target=gold_chains,
         metric_fns=tuple(metrics),
         best=best,
-        row_checks=(
-            partial(checks.has_texts, columns=("text",), may_be_blank=False),
-            partial(has_types, columns=CHAIN_COLUMNS),
-        ),
+        row_checks=ROW_CHECKS,
         defaults=defaults,
     )

@@ -90,6 +90,7 @@ from ke_t5.task.listing import (
 )
 from ke_t5.task.mixtures import register_mixtures
 from ke_t5.task.writing import text_to_text
+from ke_t5.task.written_chains import written_coreference
 
 __all__ = ["UNCHECKED", "columns", "main", "mixture_row", "table_lines", "table_row"]
 
@@ -366,13 +367,14 @@ def register_single_ones() -> None:
         best=Monitor("uas"),
         defaults=Defaults(epochs=10),
     )
-    coreference.coreference(
-        "nikl_cr",
-        ReleaseSource(nikl_cr.DOCUMENTS),
-        metrics=(metrics.coreference,),
-        best=Monitor("conll_f1"),
-        defaults=Defaults(batch_size=4, epochs=10),
-    )
+    for register in (coreference.coreference, written_coreference):
+        register(
+            "nikl_cr",
+            ReleaseSource(nikl_cr.DOCUMENTS),
+            metrics=(metrics.coreference,),
+            best=Monitor("conll_f1"),
+            defaults=Defaults(batch_size=4, epochs=10),
+        )
     structured.dialogue_states(
         "klue_dst",
         ReleaseSource(klue.WOS),

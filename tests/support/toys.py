@@ -231,7 +231,7 @@ ROWS: dict[str, list[dict]] = {
             [{"start": 0, "end": 1}, {"start": 15, "end": 16}],
             [{"start": 3, "end": 5}, {"start": 11, "end": 13}],
         ]},
-        {"id": "b", "text": "비가 온다.", "chains": []},
+        {"id": "b", "text": "비가 [많이] 온다.", "chains": []},
         {"id": "c", "text": "나는 나를 안다.", "chains": None},
     ],
     "nikl_cr_antecedents": [
