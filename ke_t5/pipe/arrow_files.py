@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,27 @@ PYTHON = {
 
 
 @contextmanager
+def in_background(append: Callable[[Any], None]) -> Iterator[Callable[[Any], None]]:
+    """The same function, which returns at once: a thread works on its last argument meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="append") as pool:
+        running: list[Future] = []
+
+        def append_later(batch: Any) -> None:
+            while running:
+                running.pop().result()
+            running.append(pool.submit(append, batch))
+
+        yield append_later
+        while running:
+            running.pop().result()
+
+
+@contextmanager
 def new_table(
     file: Any, features: Any, *, fingerprint: str | None = None
 ) -> Iterator[Callable[[Any], None]]:
-    """A function that appends a batch to the file: columns of values or of Arrow's arrays of them,
-    or what `packed` has made of these.
+    """A function that appends a batch to the file: columns of values, of Arrow's arrays of them or
+    of what has a method `to_arrow(type)`; or what `packed` has made of these.
 
     Args:
         file: a path, or a stream of Arrow's.
@@ -70,6 +87,8 @@ def plain_array(values: Any, kind: Any) -> Any:
 
     if isinstance(values, pa.Array):
         return values
+    if hasattr(values, "to_arrow"):
+        return values.to_arrow(kind)
     if not _are_plain(values, kind):
         return None
     try:

@@ -77,13 +77,13 @@ class Numbers(NamedTuple):
     values: np.ndarray
     lengths: np.ndarray | None
 
-    def to_arrow(self, dtype: str) -> Any:
-        """The column as an Arrow array of numbers of that type."""
+    def to_arrow(self, kind: Any) -> Any:
+        """The column as an array of that type of Arrow's."""
         import pyarrow as pa
 
-        values = pa.array(self.values).cast(dtype)
         if self.lengths is None:
-            return values
+            return pa.array(self.values).cast(kind)
+        values = pa.array(self.values).cast(kind.value_type)
         offsets = np.zeros(len(self.lengths) + 1, dtype=np.int32)
         np.cumsum(self.lengths, out=offsets[1:])
         return pa.ListArray.from_arrays(offsets, values)

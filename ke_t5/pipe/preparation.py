@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from ke_t5.class_numbers import with_names
 from ke_t5.config import bindings
 from ke_t5.errors import Exit, UserError
-from ke_t5.pipe.arrow_files import new_table, packed
+from ke_t5.pipe.arrow_files import in_background, new_table, packed
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.column_files import save_array, write_columns
-from ke_t5.pipe.features import Feature, check_batch, feature_key
+from ke_t5.pipe.features import Feature, Numbers, check_batch, feature_key
 from ke_t5.pipe.forked import in_order
 from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
 from ke_t5.pipe.rows import ROW_ID, ROWS_AT_ONCE, Rows, arrow_features, open_table
@@ -206,14 +206,16 @@ def _write(
         kinds = _arrow_features(preparation, first)
         with new_table(file, kinds, fingerprint=key) as append:
             append(first)
-            bar.update(ROWS_AT_ONCE * (number + 1))
+            bar.update(min(ROWS_AT_ONCE * (number + 1), len(dataset)))
             num_proc, rest = preparation.num_proc, starts[number + 1 :]
             work = columns if num_proc == 1 else functools.partial(_packed, columns, kinds)
-            with closing(in_order(work, rest, num_proc, where=preparation.where)) as batches:
+            batches = in_order(work, rest, num_proc, where=preparation.where)
+            # The tokenizer's library does not need Python's lock, so a batch is written meanwhile.
+            with closing(batches), in_background(append) as append_later:
                 for batch in batches:
                     if batch is not None:
-                        append(batch)
-                    bar.update(ROWS_AT_ONCE)
+                        append_later(batch)
+                    bar.update(min(ROWS_AT_ONCE, len(dataset) - bar.n))
     return datasets.Dataset.from_file(str(file))
 
 
@@ -221,8 +223,8 @@ def _columns(
     finish: Callable[[Batch], Finished], dataset: datasets.Dataset, start: int
 ) -> dict[str, Any] | None:
     """The columns of the examples of some rows, None if there are none."""
-    batch, arrays = finish(cast(Batch, dataset[start : start + ROWS_AT_ONCE]))
-    return {**batch, **arrays} if batch[ROW_ID] else None
+    batch, numbers = finish(cast(Batch, dataset[start : start + ROWS_AT_ONCE]))
+    return {**batch, **numbers} if batch[ROW_ID] else None
 
 
 def _packed(
@@ -233,10 +235,10 @@ def _packed(
 
 
 class Finished(NamedTuple):
-    """A batch of examples; the columns of whole numbers among them also as Arrow's arrays."""
+    """A batch of examples, and the columns of whole numbers among them as such."""
 
     batch: Batch
-    arrays: Mapping[str, Any]
+    numbers: Mapping[str, Numbers]
 
 
 def _finisher(
@@ -253,12 +255,12 @@ def _finisher(
         numbers = check_batch(batch, features, kept, where=preparation.where)
         lost = [name for name in batch if name.startswith((LOST, OF))]
         columns = [*features, *kept, *lost]
-        arrays = {
-            name: column.to_arrow(features[name].dtype)
+        whole = {
+            name: column
             for name, column in numbers.items()
             if features[name].dtype.startswith("int")
         }
-        return Finished({name: batch[name] for name in columns if name in batch}, arrays)
+        return Finished({name: batch[name] for name in columns if name in batch}, whole)
 
     return finish
 

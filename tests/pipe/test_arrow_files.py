@@ -57,7 +57,7 @@ def test_numbers_that_were_checked_are_those_of_the_column(rank):
     values = [[3, 1], [2], [-100]] if rank else [3, 1, -100]
     kind = pa.list_(pa.int32()) if rank else pa.int32()
     numbers = valid_numbers(values, Feature(rank=rank, num_values=4))
-    assert numbers is not None and numbers.to_arrow("int32").equals(plain_array(values, kind))
+    assert numbers is not None and numbers.to_arrow(kind).equals(plain_array(values, kind))
 
 
 @pytest.mark.parametrize("columns", [{}, {"where": {"start": "int64", "end": "int64"}}])
