@@ -23,6 +23,8 @@ from ke_t5.report.run_files import RUN, RunFiles, read_run_files
 
 LEVEL = 0.95
 TITLE = "Scores of models and tasks"
+# More tasks than these, and than models, stand below each other.
+WIDEST = 4
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def results_of(folder: Path) -> Iterator[Result]:
     name = str(run.get("pre_trained_model"))
     model = Path(name).name if Path(name).is_absolute() else name
     model += " (from scratch)" if run.get("from_scratch") else ""
+    model += f" (cut off {missing} steps early)" if (missing := files.steps_missing()) else ""
     for evaluation, facts in files.evaluations.items():
         # Of other weights than the best, or of another task: not this run's result.
         if "__" in evaluation or not facts["scores"]:
@@ -154,17 +157,19 @@ def _differing(result: Result, alike: Sequence[Result]) -> str:
 
 def sections_of(board: Board) -> list[Section]:
     """The board as sections of a page."""
-    columns = board.columns
+    head = ["model", *board.columns]
     shown = [
-        [label, *(_cell(cells.get(column, [])) for column in columns)]
+        [label, *(_cell(cells.get(column, [])) for column in board.columns)]
         for label, cells in board.rows.items()
     ]
+    if len(board.columns) > max(len(board.rows), WIDEST):
+        head, *shown = ([*line] for line in zip(head, *shown, strict=True))
+        head[0] = "task"
     notes = [
         "one run: the score with its 95 % interval over rows",
         "several seeds: mean ± standard deviation (seeds)",
     ]
-    numbers = range(1, len(columns) + 1)
-    table = Section("Scores", ["model", *columns], shown, numbers, notes)
+    table = Section("Scores", head, shown, range(1, len(head)), notes)
     return [table, *_compared(board), _commands(board)]
 
 

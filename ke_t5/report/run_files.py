@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from ke_t5.errors import Exit, UserError
 
 RUN, METRICS, TIMING, CONFIG = "run.json", "metrics.jsonl", "timing.jsonl", "config.gin"
+EARLY = re.compile(r"^fit\.early_stopping = \d", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,14 @@ class RunFiles:
     def validations(self) -> list[dict[str, Any]]:
         """The lines of the validations."""
         return [line for line in self.metrics if isinstance(line.get("scores"), dict)]
+
+    def steps_missing(self) -> int:
+        """How many steps of training a run that was cut off has not made; 0 if it ended, early or
+        not, or if the record does not tell."""
+        made = [int(line["step"]) for line in self.metrics if "step" in line]
+        may_end_early = EARLY.search(self.config) is not None
+        planned = self.run.get("steps")
+        return 0 if may_end_early or not made or not planned else max(0, planned - max(made))
 
     def updates(self) -> list[dict[str, Any]]:
         """The lines of the training."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from scipy import stats
 from support.results import keep, keep_run
 
 from ke_t5.commands import board
 from ke_t5.errors import UserError
+from ke_t5.experiments import board as board_of_experiments
 from ke_t5.pipe import TaskRegistry
 
 NAMES = TaskRegistry.get("nsmc").labels
@@ -22,6 +26,12 @@ def nsmc(folder, num_wrong, **facts):
     said = [other[gold] if i < num_wrong else gold for i, gold in enumerate(GOLDS)]
     keep(folder / "eval" / "test", "nsmc", GOLDS, said, TEXTS, split="test")
     return folder
+
+
+def result(column, value):
+    return board_of_experiments.Result(
+        "model", column, (), 42, value, None, content="", command="", place=Path()
+    )
 
 
 def run(*words, capsys):
@@ -62,6 +72,29 @@ def test_runs_with_other_settings_have_rows_of_their_own(tmp_path, capsys):
     out = run(tmp_path, capsys=capsys)
     assert "klue/roberta-base [rate 5e-05] 70.00" in out
     assert "klue/roberta-base [rate 3e-05] 70.00" in out
+
+
+@pytest.mark.parametrize(
+    ("last", "config", "said"),
+    [
+        (500, "", "klue/roberta-base (cut off 300 steps early) 70.00"),
+        (500, "fit.early_stopping = 2", "klue/roberta-base 70.00"),
+        (800, "fit.early_stopping = None", "klue/roberta-base 70.00"),
+    ],
+)
+def test_a_run_that_was_cut_off_says_so(last, config, said, tmp_path, capsys):
+    folder = nsmc(tmp_path / "a", 30, steps=800)
+    lines = ({"step": 400, "scores": {"accuracy": 70.0}}, {"step": last, "loss": 0.5})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "config.gin").write_text(config)
+    assert said in run(folder, capsys=capsys)
+
+
+def test_more_tasks_than_models_stand_below_each_other():
+    cells = {f"task {i}": [result(f"task {i}", 70.0 + i)] for i in range(5)}
+    table = board_of_experiments.sections_of(board_of_experiments.Board({"model": cells}))[0]
+    assert table.head == ["task", "model"]
+    assert table.rows == [[f"task {i}", f"{70 + i}.00"] for i in range(5)]
 
 
 def test_results_of_other_weights_are_not_the_runs(tmp_path, capsys):
