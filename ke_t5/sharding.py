@@ -183,8 +183,8 @@ class _Gathered:
 def gathered_state(
     module: nn.Module, optimizer: torch.optim.Optimizer, *, is_main: bool
 ) -> tuple[Any, Any]:
-    """The state of both as if they were not divided, on rank 0's host; every process has to call
-    it. Without shards, model and optimizer themselves."""
+    """The state of both as if they were not divided, in tensors of its own on rank 0's host; every
+    process has to call it. Without shards, model and optimizer themselves."""
     if not is_sharded(module):
         return module, optimizer
     found: dict[int, Tensor] = {}
@@ -192,7 +192,10 @@ def gathered_state(
 
     def gather(tensor: Tensor) -> Tensor:
         gathered = whole(tensor.detach())
-        return gathered.cpu() if is_main else gathered.new_empty(0)
+        if not is_main:
+            return gathered.new_empty(0)
+        own, found = (x.untyped_storage().data_ptr() for x in (local(tensor), gathered))
+        return gathered.to("cpu", copy=own == found)
 
     model_state: dict[str, Any] = {}
     for name, tensor in kept_state(module).items():

@@ -19,7 +19,7 @@ from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
 from ke_t5.checkpoint.closing import Validation
 from ke_t5.checkpoint.folders import correct_pointer, read_pointer
 from ke_t5.checkpoint.writer import Writer
-from ke_t5.sharding import gathered_state
+from ke_t5.sharding import gathered_state, is_sharded
 
 if TYPE_CHECKING:
     from ke_t5.distributed import Ranks
@@ -146,6 +146,11 @@ class Checkpointer:
     def _save(self, *, is_best: bool) -> None:
         self.state.guard.check_state(self.state.module, self.state.step)
         progress = self._progress()
+        is_divided = is_sharded(self.state.module)
+        if is_divided:  # the host has room for one
+            if self.ranks.is_main:
+                self._writer.wait()
+            self.ranks.barrier()
         model, optimizer = gathered_state(
             self.state.module, self.state.optimizer, is_main=self.ranks.is_main
         )
@@ -159,6 +164,7 @@ class Checkpointer:
                 keep=() if self.best is None else (self.best["step"],),
                 has_tensors=self._written_at == self.state.step,
                 writer=self._writer,
+                is_own=is_divided,
             )
         self.saved_at = self._written_at = self.state.step
         self._saved_validation = self.validated_at

@@ -69,6 +69,7 @@ def save_checkpoint(
     keep: Collection[int] = (),
     has_tensors: bool = False,
     writer: Writer | None = None,
+    is_own: bool = False,
 ) -> Path:
     """Writes `weights/step-<progress["step"]>` and returns it; the best and the last two stay.
 
@@ -80,6 +81,7 @@ def save_checkpoint(
         has_tensors: whether there is a checkpoint of this step with the same tensors, so that only
             progress is new.
         writer: writes it while the training goes on, and passes errors on; None to write it now.
+        is_own: whether nobody else changes these tensors, so that they need not be copied.
 
     Raises:
         UserError: exit 5, the disk is full or refuses; the older checkpoints are as they were.
@@ -91,6 +93,8 @@ def save_checkpoint(
     )  # fmt: skip
     if writer is None:
         write(contents)
+    elif is_own:
+        writer.submit(functools.partial(write, contents))
     elif (copies := _copies(contents, writer, is_made=has_tensors)) is None:
         write(contents)  # there is too little memory for a copy
     else:

@@ -12,6 +12,7 @@ from support.training import examples_in, one_rank
 from train.test_gradients import NUM_IDS, difference, roberta_tagger, t5_classifier, t5_writer
 
 from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
+from ke_t5.checkpoint.writer import Writer
 from ke_t5.pipe import get_batches
 from ke_t5.sharding import gathered_state, gathered_weights, is_sharded, local, outline_of, whole
 from ke_t5.train.loop import TrainState, fit
@@ -83,11 +84,22 @@ def trained(ranks, path, *, name, accumulate, begins_at=0):
 def save(ranks, state, folder):
     model, optimizer = gathered_state(state.module, state.optimizer, is_main=ranks.is_main)
     if ranks.is_main:
-        progress = {"step": state.step}
+        writer = Writer()
         save_checkpoint(
-            folder, model=model, optimizer=optimizer, progress=progress, is_best=False
+            folder, model=model, optimizer=optimizer, progress={"step": state.step}, is_best=False,
+            writer=writer, is_own=ranks.size > 1,
         )  # fmt: skip
+        if ranks.size > 1:  # training may go on
+            assert not places(model, optimizer) & places(state.module, state.optimizer)
+        writer.wait()
     ranks.barrier()
+
+
+def places(model, optimizer):
+    """Where the values of a state are in memory."""
+    states = optimizer.state_dict()["state"].values()
+    tensors = [*model.state_dict().values(), *(x for one in states for x in one.values())]
+    return {local(x).untyped_storage().data_ptr() for x in tensors if torch.is_tensor(x)}
 
 
 def all_of(ranks, path, begins_at=0):
