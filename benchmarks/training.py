@@ -274,7 +274,8 @@ def hypotheses(setting: Setting) -> Examples:
         pairs = ({"text": row["premise"], "label": row["hypothesis"]} for row in rows)
         lines = (json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
         file.write_text("".join(lines), encoding="utf-8")
-        task = register(OwnData("text2text", {"train": str(file)}))
+        columns = {"text": "text", "label": "label"}
+        task = register(OwnData("text2text", {"train": str(file)}, columns))
         return task.get_dataset("train", folders=Folders(None, Path(folder)))
 
 

@@ -31,7 +31,7 @@ LINES = (
     "models.configs models.heads models.unpadded_rows "
     "pipe.cache pipe.prefixes pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
-    "pipe.masks pipe.eager pipe.module_state pipe.logits train train.settings "
+    "pipe.masks pipe.eager pipe.module_state pipe.logits pipe.decoding train train.settings "
     "checkpoint.serialization "
     "checkpoint.settings checkpoint.writer train.loggers train.guard train.adafactor "
     "train.compilation "

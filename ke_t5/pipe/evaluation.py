@@ -95,7 +95,7 @@ def evaluate(
     batches = evaluation_batches(
         examples.lengths("input_ids"), batch_size, tokens=helper.eval_batch_tokens,
         copies=helper.num_beams(model),
-        logits=logits if ranks.device.type == "cuda" else None,
+        logits=logits, device=ranks.device.type, is_generated=helper.generates,
     )  # fmt: skip
     counts = _loss_counts(helper, model, examples) if wants_loss else None
     outputs: list[tuple[int, RowOutput]] = []

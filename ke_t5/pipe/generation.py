@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import UserError
+from ke_t5.pipe import decoding
 from ke_t5.pipe.arguments import KWARGS, LENGTHS, effective_value
 from ke_t5.pipe.module_state import reset_module_state
 
@@ -127,22 +128,18 @@ def generate(
     length_penalty: with a penalty of 1, the geometric mean of the tokens' probabilities. Without
     beams the scores are None: transformers does not compute them.
     """
-    from transformers import StoppingCriteriaList
-
-    if effective_value(model, arguments, "num_beams", 1) == 1:
-        output: Any = model.generate(**inputs, **{**arguments, "return_dict_in_generate": True})
-        return output.sequences, None
-    beam_arguments = {
-        "return_dict_in_generate": True,
-        "output_scores": True,
-        "stopping_criteria": StoppingCriteriaList([_free_step_scores]),
-        **_beam_cache(model, arguments),
-    }
-    output = model.generate(**inputs, **{**arguments, **beam_arguments})
-    return output.sequences, output.sequences_scores.float().exp().tolist()
+    has_beams = effective_value(model, arguments, "num_beams", 1) > 1
+    more: dict[str, Any] = {"return_dict_in_generate": True}
+    if cache := _cache(model, arguments):
+        more |= {**cache, "custom_generate": decoding.search}
+    elif has_beams:
+        more |= {"output_scores": True, "stopping_criteria": _freeing()}
+    output: Any = model.generate(**inputs, **{**arguments, **more})
+    scores = output.sequences_scores.float().exp().tolist() if has_beams else None
+    return output.sequences, scores
 
 
-def _beam_cache(model: GenerativeModel, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _cache(model: GenerativeModel, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A cache for `generate` that does not copy the keys and values of the encoder's states; {} if
     the model or the arguments bring another cache.
 
@@ -174,6 +171,13 @@ def _decoder_cache_class() -> type:
             self.self_attention_cache.reorder_cache(beam_idx)
 
     return DecoderCache
+
+
+def _freeing() -> Any:
+    """A stopping criterion that never stops (see `_free_step_scores`)."""
+    from transformers import StoppingCriteriaList
+
+    return StoppingCriteriaList([_free_step_scores])
 
 
 def _free_step_scores(input_ids: torch.Tensor, scores: tuple | None, **_: Any) -> torch.Tensor:

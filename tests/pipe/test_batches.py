@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -183,10 +184,21 @@ def test_evaluation_batches_by_tokens_and_larger_ones_on_a_gpu():
     by_tokens = evaluation_batches(lengths, 2, tokens=200, copies=2)
     assert [batch.tolist() for batch in by_tokens] == [[0], [2], [5, 1], [3, 4, 6]]
     many = np.full(40_000, 16)
-    assert [len(b) for b in evaluation_batches(many, 32, copies=4, logits=1)][:2] == [256, 256]
-    assert len(evaluation_batches(many, 32, copies=4, logits=64_000 * 100)[0]) == 41
-    assert len(evaluation_batches(many, 64, copies=4, logits=64_000 * 100)[0]) == 64
-    assert len(evaluation_batches(np.full(99, 900), 32, copies=4, logits=1)[0]) == 32
+    on_gpu = partial(evaluation_batches, copies=4, device="cuda")
+    assert [len(b) for b in on_gpu(many, 32)][:2] == [256, 256]
+    assert len(on_gpu(many, 32, logits=64_000 * 100)[0]) == 41
+    assert len(on_gpu(many, 64, logits=64_000 * 100)[0]) == 64
+    assert len(on_gpu(np.full(99, 900), 32)[0]) == 32
+
+
+def test_a_generation_on_a_cpu_has_larger_batches_and_at_least_eight():
+    generation = partial(evaluation_batches, copies=4, is_generated=True)
+    assert len(generation(np.full(4000, 16), 32)[0]) == 64
+    assert len(generation(np.full(4000, 16), 96)[0]) == 96
+    assert len(generation(np.full(4000, 40), 16)[0]) == 51
+    assert len(generation(np.full(4000, 16), 8, logits=64_000 * 100)[0]) == 10
+    assert [len(batch) for batch in generation(np.full(160, 16), 16)] == [20] * 8
+    assert len(evaluation_batches(np.full(4000, 16), 32)[0]) == 32
 
 
 def test_evaluation_batches_are_fixed_and_longest_first():

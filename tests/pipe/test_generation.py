@@ -204,8 +204,11 @@ def test_the_scores_over_the_vocabulary_are_not_kept(built, model, monkeypatch):
     outputs = []
     generate = model.generate
     monkeypatch.setattr(model, "generate", lambda **a: outputs.append(generate(**a)) or outputs[-1])
-    EvaluationHelper(task, model_kwargs=BEAMS).predict(model, examples.batch(range(5)))
-    assert outputs[0].scores and all(step.numel() == 0 for step in outputs[0].scores)
+    for more in ({}, {"use_cache": False}):
+        helper = EvaluationHelper(task, model_kwargs={**BEAMS, **more})
+        helper.predict(model, examples.batch(range(5)))
+    assert max(getattr(value, "numel", int)() for value in vars(outputs[0]).values()) < 5 * 3 * 32
+    assert outputs[1].scores and all(step.numel() == 0 for step in outputs[1].scores)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Searches of our own: what transformers' loops find, with finished rows left out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.generation_toys import tiny_t5, written_examples
+from transformers import BartConfig, BartForConditionalGeneration, LogitsProcessorList
+
+from ke_t5.pipe.decoding import _top
+from ke_t5.pipe.generation import generate
+
+BEAMS = {"num_beams": 3, "max_new_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def models():
+    """A T5 that was trained for a moment, and a drawn BART whose end token is likely."""
+    torch.manual_seed(0)
+    sizes = {
+        f"{part}_{name}": 2
+        for part in ("encoder", "decoder")
+        for name in ("layers", "attention_heads")
+    }
+    widths = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 1500}
+    config = BartConfig(
+        **sizes, **widths, pad_token_id=0, bos_token_id=1, eos_token_id=3, forced_eos_token_id=3,
+        decoder_start_token_id=3, init_std=1.0,
+    )  # fmt: skip
+    bart = BartForConditionalGeneration(config).eval()
+    bart.final_logits_bias[:, 3] = 12.0
+    return {"t5": tiny_t5(), "bart": bart}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    _, examples = written_examples(tmp_path_factory.mktemp("examples"), num_rows=12)
+    batch = examples.batch(range(12))
+    return {name: torch.tensor(batch[name]).long() for name in ("input_ids", "attention_mask")}
+
+
+def answers(sequences):
+    """The ids of each without what only fills it up."""
+    return [[token for token in row if token not in (0, 3)] for row in sequences.tolist()]
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"max_new_tokens": 12},
+        {"max_new_tokens": 12, "repetition_penalty": 1.5},
+        {**BEAMS, "early_stopping": True, "num_return_sequences": 2},
+        {**BEAMS, "early_stopping": "never", "length_penalty": 1.3},
+        {**BEAMS, "no_repeat_ngram_size": 2, "min_new_tokens": 3},
+        {**BEAMS, "eos_token_id": [3, 5]},
+    ],
+    ids=str,
+)
+def test_what_is_found_is_what_transformers_finds_and_finished_rows_are_left_out(
+    models, inputs, kind, arguments
+):
+    model, sizes = models[kind], []
+    theirs = model.generate(**inputs, **arguments, return_dict_in_generate=True, output_scores=True)
+    hook = model.register_forward_hook(lambda _, __, output: sizes.append(len(output.logits)))
+    with torch.inference_mode():
+        sequences, scores = generate(model, inputs, arguments)
+    hook.remove()
+    assert answers(sequences) == answers(theirs.sequences)
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 12 * arguments.get("num_beams", 1)
+    if kind == "t5" and arguments.get("early_stopping") != "never":
+        assert sizes[-1] < sizes[0] and len({len(answer) for answer in answers(sequences)}) > 1
+    if scores is not None:
+        torch.testing.assert_close(torch.tensor(scores), theirs.sequences_scores.exp())
+
+
+def test_what_looks_at_the_batch_as_a_whole_is_left_to_transformers(models, inputs):
+    model, shapes = models["t5"], set()
+
+    def processor(sequences, scores):
+        shapes.add(len(sequences))
+        return scores
+
+    arguments = {**BEAMS, "logits_processor": LogitsProcessorList([processor])}
+    sequences, scores = generate(model, inputs, arguments)
+    plain, plain_scores = generate(model, inputs, BEAMS)
+    assert shapes == {36} and answers(sequences) == answers(plain)
+    assert scores == pytest.approx(plain_scores)
+
+
+@pytest.mark.parametrize("size", [70, 640, 1500, 4099])
+def test_the_best_of_a_large_vocabulary(size):
+    scores = torch.randn(5, size, generator=torch.Generator().manual_seed(size))
+    scores[1, -3:] = torch.tensor([9.0, 8.0, 7.0])
+    values, places = _top(scores, 8)
+    wanted = scores.topk(8)
+    assert values.equal(wanted.values) and places.equal(wanted.indices)
