@@ -23,7 +23,7 @@ from ke_t5.pipe import EvaluationHelper, Folders, evaluate, get_task
 from ke_t5.sample import sample_data_dir, sample_model_dir
 
 TASK, BATCH_SIZE, NUM_ROWS, MOST_TOKENS = "klue_mrc_gen", 16, 192, 30
-GENERATE = "generate"
+GENERATE, BY_DEFAULT = "generate", "generate, early_stopping=False"
 
 
 class Answers:
@@ -90,6 +90,9 @@ def compare(setting: Setting, num_beams: int, **options: Any) -> dict[str, Runs]
             "ours": contender(lambda: answers.ours(arguments, **options)),
             GENERATE: contender(lambda: answers.theirs(arguments)),
         }
+        if num_beams > 1:  # its default looks on for better answers
+            longer = {**arguments, "early_stopping": False}
+            contenders[BY_DEFAULT] = contender(lambda: answers.theirs(longer))
         return interleaved(contenders, rounds=setting.rounds, amount=len(wanted), warm_ups=1)
 
 

@@ -186,12 +186,17 @@ ROWS = (
         "generation:greedy",
         {"generate": 1.1},
     ),
-    Row("generate-beams", "The same with 4 beams", "generation:beams", {"generate": 1.1}),
+    Row(
+        "generate-beams",
+        "The same with 4 beams, early_stopping=True",
+        "generation:beams",
+        {"generate": 1.1, "generate, early_stopping=False": None},
+    ),
     Row(
         "generate-ctranslate2",
         "The same with 4 beams by CTranslate2, conversion included",
         "generation:ctranslate2",
-        {"generate": 7.0},
+        {"generate": 7.0, "generate, early_stopping=False": None},
     ),
     Row(
         "prepare",

@@ -113,7 +113,7 @@ def evaluate(
     with (
         ranks.evaluation_threads() as num_threads, being_evaluated(model), eager(model),
         watched_logits(model) as are_numbers,
-        _engine(helper, model, partial(_inference, autocast), num_threads),
+        engine_ready(helper, model, autocast, num_workers=num_threads),
         closing(
             computed(
                 compute, own_batches, model=model, seed=helper.seed,
@@ -124,7 +124,7 @@ def evaluate(
     ):  # fmt: skip
         if ranks.is_main and helper.engine and len(batches):
             with _inference(autocast):
-                helper.compare_engine(model, examples.batch(batches[0]))
+                helper.compare_engine(model, examples.batch(batches[len(batches) // 2]))
         each = heartbeat.beating(watch(own_batches))
         for number, (found, loss, count) in zip(each, results, strict=True):
             outputs += zip(batches[number].tolist(), found, strict=True)
@@ -156,15 +156,17 @@ def _logits_of_row(helper: EvaluationHelper, model: torch.nn.Module, examples: E
 
 
 @contextmanager
-def _engine(
+def engine_ready(
     helper: EvaluationHelper,
     model: torch.nn.Module,
-    context: Callable[[], AbstractContextManager],
-    num_workers: int,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    *,
+    num_workers: int = 1,
 ) -> Iterator[None]:
-    """A context in which batches are predicted by the helper's engine."""
+    """A context in which batches are predicted by the helper's engine. Evaluations within it use
+    the weights as they are at its start, which are converted once."""
     with ExitStack() as stack:
-        with context():
+        with _inference(autocast):
             stack.enter_context(helper.ready(model, num_workers=num_workers))
         yield
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.config.gin_config import Configuration
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import EvaluationHelper, Examples, Task, evaluate
+from ke_t5.pipe.evaluation import engine_ready
 from ke_t5.pipe.preparation import Preparation, prepare_rows
 from ke_t5.pipe.rows import ROW_ID
 from ke_t5.serving.content import content_of, kind_of
@@ -86,6 +88,7 @@ class Predictor:
         self.device = next(model.parameters()).device
         self._vocabulary, self._fit = vocabulary, fit
         self._ranks = OneProcess(0, 1, self.device, torch.get_num_threads())
+        self._engine: ExitStack | None = None
 
     @property
     def window(self) -> int:
@@ -160,13 +163,17 @@ class Predictor:
         return Preparation(task.name, "rows", steps, features, keep, self.lengths)
 
     def _predicted(self, examples: Examples, rows: Mapping[int, Row]) -> dict[int, Prediction]:
+        precision = partial(autocast, self._fit, self.device)
+        if self._engine is None:  # the weights never change: an engine converts them once
+            self._engine = ExitStack()
+            self._engine.enter_context(engine_ready(self.helper, self.model, precision))
         evaluated = evaluate(
             self.helper,
             self.model,
             examples,
             batch_size=self.batch_size,
             ranks=self._ranks,
-            autocast=lambda: autocast(self._fit, self.device),
+            autocast=precision,
         )
         pairs = zip(evaluated.predictions, evaluated.row_scores, strict=True)
         return {

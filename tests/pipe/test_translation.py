@@ -22,6 +22,8 @@ from ke_t5.distributed import Ranks
 from ke_t5.errors import UserError
 from ke_t5.pipe import EvaluationHelper, evaluate, translation
 from ke_t5.pipe.translation import check_engine
+from ke_t5.serving.predictor import Predictor
+from ke_t5.train.settings import get_fit_settings
 
 LONGEST = 7
 BEAMS = {"num_beams": 4, "early_stopping": True, "max_new_tokens": LONGEST}
@@ -119,6 +121,25 @@ def test_weights_are_converted_as_they_are(built, models):
         )
         assert helper._translator is kept
     assert helper._translator is None
+
+
+def test_a_predictor_converts_its_weights_once(built, models, monkeypatch):
+    task, examples = built
+    converted, translator = [], translation.Translator
+    monkeypatch.setattr(
+        translation, "Translator", lambda *a, **b: converted.append(1) or translator(*a, **b)
+    )
+    helper = EvaluationHelper(task, model_kwargs=BEAMS, engine="ctranslate2")
+    predictor = Predictor(
+        task, models["t5"], helper, lengths={}, vocabulary="", batch_size=9, fit=get_fit_settings()
+    )
+    windows = [examples.some_rows(20), examples]
+    rows = {number: {} for number in examples.ids.tolist()}
+    found = [predictor._predicted(window, rows) for window in windows]
+    assert converted == [1]
+    wanted = [line["prediction"] for line in lines(models["t5"], built, BEAMS)]
+    assert [found[1][number].value for number in sorted(found[1])] == wanted
+    assert all(found[1][number].value == answer.value for number, answer in found[0].items())
 
 
 REFUSED = [
