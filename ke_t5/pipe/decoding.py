@@ -63,9 +63,10 @@ class _Decoder:
     def __init__(
         self, model: Any, input_ids: torch.Tensor, inputs: Mapping[str, Any], processors: Any
     ) -> None:
-        names = ("attention_mask", "encoder_outputs", "past_key_values")
         self.model, self.processors = model, processors
-        self.mask, self.encoded, self.cache = (inputs.get(name) for name in names)
+        self.mask: torch.Tensor | None = inputs.get("attention_mask")
+        self.encoded: Any = inputs["encoder_outputs"]
+        self.cache: Any = inputs["past_key_values"]
         self._is_first = True
 
     def scores(self, sequences: torch.Tensor) -> torch.Tensor:
@@ -283,7 +284,8 @@ def _top(scores: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]
 
     num_blocks = scores.shape[1] // BLOCK
     if scores.device.type != "cpu" or num_blocks <= number:
-        return tuple(scores.topk(number))
+        found = scores.topk(number)
+        return found.values, found.indices
     size, end = len(scores), num_blocks * BLOCK
     peaks = scores[:, :end].view(size, num_blocks, BLOCK).amax(-1)
     blocks = peaks.topk(number, sorted=False).indices.sort(-1).values
