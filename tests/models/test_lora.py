@@ -16,6 +16,7 @@ from ke_t5.lookup.lora import (
     check_lora,
     get_lora_settings,
     lora_settings,
+    read_base,
     read_lora,
     write_lora,
 )
@@ -193,13 +194,20 @@ def test_settings():
         get_lora_settings(rank=2, dropout=1)
 
 
-def test_settings_are_read_back_or_refused(tmp_path):
+def test_settings_are_read_back_or_refused(tmp_path, monkeypatch):
     assert read_lora(tmp_path) is None
     settings = LoraSettings(4, 8.0, 0.1, ("query",))
     write_lora(settings, tmp_path, base=None)
-    assert read_lora(tmp_path) == settings
+    assert read_lora(tmp_path) == settings and read_base(tmp_path) is None
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for given, kept in (("model", str(tmp_path / "model")), ("klue/some-model",) * 2):
+        write_lora(settings, tmp_path, base=given)
+        assert read_lora(tmp_path) == settings and read_base(tmp_path) == kept
     for text in ("{", '{"rank": 4}', "[]", '{"rank": -1, "alpha": 1.0, "dropout": 0, '
-                 '"target_modules": []}'):  # fmt: skip
+                 '"target_modules": []}',
+                 '{"rank": 2, "alpha": 1.0, "dropout": 0, "target_modules": [], "base": 3}'
+                 ):  # fmt: skip
         (tmp_path / "lora.json").write_text(text)
         with pytest.raises(UserError, match="lora.json: not what this program writes; restore"):
             read_lora(tmp_path)
