@@ -7,7 +7,7 @@ and the host waits until all work before is done. The host has made the mask, an
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -50,21 +50,36 @@ def _install() -> None:
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as FUNCTIONS
 
     for name in ("sdpa", "eager"):
-        type(FUNCTIONS).register(name, _answered(FUNCTIONS[name]))
+        type(FUNCTIONS).register(name, _answered(FUNCTIONS[name], name))
 
 
-def _answered(function: Any) -> Any:
-    """A function of transformers that makes masks, with the host's answer."""
+def _answered(function: Any, name: str) -> Any:
+    """A function of transformers that makes masks, with the host's answer: the same while a CUDA
+    graph is recorded, when transformers would leave none out."""
 
     @functools.wraps(function)
     def make(*args: Any, **options: Any) -> Any:
+        if _Known.shape is None:
+            return function(*args, **options)
         mask = options.get(MASK)
-        if options.get("allow_is_bidirectional_skip") and mask is not None:
-            if tuple(mask.shape) == _Known.shape:
-                if _Known.may_be_left_out:
-                    options[MASK] = None
-                else:
-                    options["allow_is_bidirectional_skip"] = False
+        is_known = mask is not None and tuple(mask.shape) == _Known.shape
+        may_skip = mask is None or (is_known and _Known.may_be_left_out)
+        if options.get("allow_is_bidirectional_skip") and (is_known or mask is None):
+            if may_skip and _is_whole(options):
+                return None
+            options["allow_is_bidirectional_skip"] = False
+        if options.get("allow_is_causal_skip") and name == "sdpa":
+            if may_skip and _is_whole(options, is_causal=True):
+                return None
+            options["allow_is_causal_skip"] = False
         return function(*args, **options)
 
     return make
+
+
+def _is_whole(options: Mapping[str, Any], *, is_causal: bool = False) -> bool:
+    """Whether no token is out of another's reach, but those after it if `is_causal`."""
+    if is_causal and options.get("q_length") != options["kv_length"]:
+        return False
+    local = options.get("local_size")
+    return local is None or options["kv_length"] < local

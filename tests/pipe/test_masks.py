@@ -10,6 +10,8 @@ from transformers import (
     BertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    Qwen3Config,
+    Qwen3ForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
     T5Config,
@@ -40,6 +42,18 @@ MODELS = {
     "t5": lambda: T5ForConditionalGeneration(T5Config(**T5_SIZES)),
     "t5 encoder": lambda: T5EncoderForSequenceClassificationMean(T5Config(**T5_SIZES)),
 }
+OF_KINDS = {
+    "bert": MODELS["bert"],
+    "qwen": lambda: Qwen3ForSequenceClassification(Qwen3Config(**SIZES, num_key_value_heads=2)),
+}
+
+
+def recorded(model, columns, monkeypatch):
+    """The logits with the mask known, as if a CUDA graph were being recorded."""
+    monkeypatch.setattr(masking_utils, "is_tracing", lambda *_: True)
+    inputs = {name: torch.from_numpy(column) for name, column in columns.items()}
+    with torch.no_grad(), known_mask(model, columns, GPU):
+        return model(**inputs).logits
 
 
 class Users(BertForSequenceClassification):
@@ -95,6 +109,28 @@ def test_no_forward_pass_asks_for_what_the_host_knows(name, lengths, asked):
     model = MODELS[name]().eval()
     plain, known = logits_of(model, batch(lengths), asked=asked)
     assert torch.equal(plain, known) and not asked
+
+
+@pytest.mark.parametrize("lengths", [(4, 4), (3, 6)])
+@pytest.mark.parametrize("name", OF_KINDS)
+def test_a_recorded_pass_has_the_masks_of_any_other(name, lengths, monkeypatch):
+    """Flash attention takes none, and draws other numbers for its dropout."""
+    torch.manual_seed(0)
+    model = OF_KINDS[name]().eval()
+    masks, real = [], torch.nn.functional.scaled_dot_product_attention
+
+    def attend(*tensors, attn_mask=None, **options):
+        masks.append((attn_mask is None, options.get("is_causal")))
+        return real(*tensors, attn_mask=attn_mask, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+    columns = batch(lengths)
+    with torch.no_grad(), known_mask(model, columns, GPU):
+        model(**{name: torch.from_numpy(column) for name, column in columns.items()})
+    before, masks[:] = list(masks), []
+    recorded(model, columns, monkeypatch)
+    assert masks == before
+    assert all(is_left_out == (lengths == (4, 4)) for is_left_out, _ in masks)
 
 
 @pytest.mark.parametrize("lengths", [(4, 4), (3, 6)])
