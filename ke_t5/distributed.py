@@ -224,7 +224,13 @@ def seed_generators(*numbers: int) -> None:
     import torch
 
     mixed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
-    torch.manual_seed(mixed)
+    # As torch.manual_seed does, which looks up the whole stack for each kind of device that is not
+    # in use: more than a small batch takes to load.
+    torch.default_generator.manual_seed(mixed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(mixed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(mixed)
     random.seed(mixed)
     np.random.seed(mixed)
 
