@@ -61,7 +61,7 @@ LINES = (
     "train.device_step",
     "train.loop",
     "pipe sample.* task.families task.listing",
-    "task.writing task.thresholds task.mixtures task.written_chains",
+    "task.writing task.thresholds task.mixtures task.span_corruption task.written_chains",
     "task.task config.run_config",
     "own_data.*",
     "report.* serving.*",

@@ -78,7 +78,7 @@ FLAGS = (
     Flag(OWN_DATA, "train_file", path, "FILE",
          "CSV, TSV, JSON, JSONL, XLSX or Parquet, CoNLL for tagging; --task classification, "
          "pair_classification, multilabel, regression, similarity, tagging, choice, reading, "
-         "text2text"),
+         "text2text, span_corruption_ko"),
     Flag(OWN_DATA, "valid_file", path, "FILE", "(default: a tenth of --train_file, by its texts)"),
     Flag(OWN_DATA, "test_file", path, "FILE", "may be unlabelled (default: rows to validate on)"),
     Flag(OWN_DATA, "text_column", text, "NAME", "of the text or tokens (default: by the header)"),

@@ -35,7 +35,10 @@ ROLES = {
     "choice": ("text", "label"),
     "reading": (),
     "text2text": ("text", "label"),
+    "span_corruption_ko": ("text",),
 }
+# Characters of a row of free text: texts are joined, or cut, to about so many.
+JOINED = 4_000
 _TYPES = {"multilabel": ["string"], "regression": "float64", "similarity": "float64"}
 _SQUAD = "write SQuAD's form: data, paragraphs, qas, answers with text and answer_start"
 _WHOLE_FORMS = (".jsonl", ".ndjson", ".parquet")
@@ -61,6 +64,8 @@ def row_columns(own: OwnData) -> dict[str, Any]:
         return {**READING_COLUMNS, LINE: "int64"}
     if kind == "tagging":
         return {"text": "string", "tags": ["string"], LINE: "int64"}
+    if kind == "span_corruption_ko":
+        return {"text": "string", LINE: "int64"}
     texts = dict.fromkeys((*roles_of(own)[:-1], *choice_columns(own)), "string")
     return {**texts, "label": _TYPES.get(kind, "string"), LINE: "int64"}
 
@@ -97,8 +102,30 @@ def own_rows(own: OwnData, path: Path, split: str) -> Iterator[Row]:
         yield from tagged_rows(own, path, is_labelled=split != "test")
     elif own.kind == "reading":
         yield from _reading_rows(own, path, is_labelled=split != "test")
+    elif own.kind == "span_corruption_ko":
+        yield from _joined_rows(own, path)
     else:
         yield from _table_rows(own, path, is_labelled=split != "test")
+
+
+def _joined_rows(own: OwnData, path: Path) -> Iterator[Row]:
+    """The texts of a file end to end, in rows of `JOINED` characters that end with a word; empty
+    lines are left out."""
+    held, first = "", 1
+    for line, cells in read_table(path, encoding=own.encoding, sheet=own.sheet):
+        require_column(path, list(cells), own.columns["text"], "text")
+        text = _text(cells.get(own.columns["text"]), "text", f"{path}:{line}")
+        if text is None:
+            continue
+        first = first if held else line
+        held = f"{held} {text.strip()}" if held else text.strip()
+        while len(held) > JOINED:
+            end = held.rfind(" ", 1, JOINED)
+            end = end if end > 0 else JOINED
+            yield {"text": held[:end], LINE: first}
+            held, first = held[end:].strip(), line
+    if held:
+        yield {"text": held, LINE: first}
 
 
 def _table_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:

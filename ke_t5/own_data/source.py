@@ -130,7 +130,7 @@ def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
             "%s: %d questions, %d of them without an answer", path, num_rows, num_impossible
         )
         return own.replace(may_be_impossible=num_impossible > 0)
-    if own.kind in ("regression", "similarity", "text2text"):
+    if own.kind in ("regression", "similarity", "text2text", "span_corruption_ko"):
         logger.info("%s: %d rows", path, num_rows)
         return own
     counts = label_counts(own, rows)

@@ -21,6 +21,7 @@ TASKS = {
     "choice": ("choice", "choice_gen"),
     "reading": ("reading", "reading_gen", "reading_gen_context_free"),
     "text2text": ("text2text",),
+    "span_corruption_ko": ("span_corruption_ko",),
 }
 KIND_OF = {task: kind for kind, tasks in TASKS.items() for task in tasks}
 SPLITS = ("train", "validation", "test")

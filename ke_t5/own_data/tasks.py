@@ -13,6 +13,7 @@ from ke_t5.pipe.monitor import Monitor
 from ke_t5.pipe.task import Defaults, Task, TaskRegistry
 from ke_t5.task import families, metrics
 from ke_t5.task.labels import Labels, iob2
+from ke_t5.task.span_corruption import span_corruption
 from ke_t5.task.writing import text_to_text
 
 ONE, TWO = {"sentence": "text"}, {"sentence1": "text", "sentence2": "text_pair"}
@@ -147,6 +148,10 @@ def _texts(name: str, source: OwnFiles, own: OwnData) -> None:
     )
 
 
+def _free_text(name: str, source: OwnFiles, own: OwnData) -> None:
+    span_corruption(name, source)
+
+
 _FAMILIES: dict[str, Callable[[str, OwnFiles, OwnData], None]] = {
     "classification": partial(_classes, fields=ONE),
     "pair_classification": partial(_classes, fields=TWO),
@@ -157,5 +162,6 @@ _FAMILIES: dict[str, Callable[[str, OwnFiles, OwnData], None]] = {
     "choice": _choices,
     "reading": _answers,
     "text2text": _texts,
+    "span_corruption_ko": _free_text,
 }
 assert set(_FAMILIES) == set(TASKS) == set(KIND_OF.values())

@@ -109,8 +109,8 @@ class EvaluationHelper:
 
     Args:
         task: what is predicted.
-        model_fn: a method of the model: "forward", "generate" or any other; default: "generate"
-            for sequence-to-sequence tasks, else "forward".
+        model_fn: a method of the model: "forward", "generate" or any other; default: the task's
+            own, else "generate" for sequence-to-sequence tasks and "forward" for others.
         model_kwargs: its arguments; default: the task's own.
         model_input_keys: the batch's columns that it gets; default: those that it needs. Padding
             is always masked.
@@ -144,7 +144,8 @@ class EvaluationHelper:
         self._translator: translation.Translator | None = None
         self._is_compared = False
         self.is_seq2seq = FORMS[task.form].generates
-        self.model_fn = model_fn or ("generate" if self.is_seq2seq else "forward")
+        of_form = "generate" if self.is_seq2seq else "forward"
+        self.model_fn = model_fn or task.defaults.model_fn or of_form
         own = dict(task.defaults.generate) if self.generates else {}
         self.model_kwargs = own if model_kwargs is None else dict(model_kwargs)
         if self.generates:
@@ -347,7 +348,10 @@ class EvaluationHelper:
     def _outputs(self, output: Any, batch: Arrays) -> list[RowOutput]:
         arrays = {name: np.asarray(column) for name, column in batch.items()}
         if self.is_teacher_forced:
-            return self._text_outputs(likeliest_tokens(output, arrays), len(arrays["labels"]))
+            ids = likeliest_tokens(output, arrays)
+            outputs = self._text_outputs(ids, len(ids))
+            name = self._tokenizer().convert_ids_to_tokens
+            return [{**one, "tokens": name(row)} for one, row in zip(outputs, ids, strict=True)]
         if self.is_seq2seq:
             sequences = getattr(output, "sequences", output)
             return self._text_outputs(sequences, len(arrays["input_ids"]))

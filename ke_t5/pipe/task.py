@@ -33,7 +33,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a run uses unless a flag or gin says otherwise."""
+    """What a run uses unless a flag or gin says otherwise.
+
+    Attributes:
+        generate: arguments of `generate`.
+        model_fn: how predictions are made, as `EvaluationHelper` has it; default: by the form.
+    """
 
     batch_size: int = 32
     epochs: int = 4
@@ -41,6 +46,7 @@ class Defaults:
         default_factory=lambda: {"inputs": 512, "targets": 512}
     )
     generate: Mapping[str, Any] = field(default_factory=dict)
+    model_fn: str | None = None
 
 
 @dataclass(frozen=True)
