@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from ke_t5.models.dropout import factors
+
 ATTENTION = "ke_t5_unpadded"
 # What a token costs besides its attention to the tokens of its row, and what another block of rows
 # costs, in pairs of tokens; measured on a CPU with rows of 4 to 60 tokens.
@@ -222,7 +224,7 @@ class _DroppedOut(torch.autograd.Function):
             if block.mask is not None:
                 scores.view(rows, heads, longest, longest).add_(block.mask)
             shares = scores.softmax(-1)
-            kept = torch.empty_like(shares).bernoulli_(1 - dropout).div_(1 - dropout)
+            kept = factors(shares, dropout)
             seen = shares * kept
             values = seen @ value
         ctx.save_for_backward(query, key, value, shares, kept, seen, places)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ke_t5.models.dropout import dropouts
 from ke_t5.models.unpadded_rows import ATTENTION, UnpaddedRows, unpadded_rows
 
 # The columns of a batch that an encoder may read, a number for each token.
@@ -69,6 +70,9 @@ class Unpadding:
                 hooks.callback(handle.remove)
             hooks.callback(setattr, self.config, "_attn_implementation", "sdpa")
             self.config._attn_implementation = ATTENTION
+            for part, forward in dropouts(self.encoder) if rows.tokens.device.type == "cpu" else ():
+                part.forward = forward
+                hooks.callback(delattr, part, "forward")
             yield
 
     def _hooks(self, rows: UnpaddedRows) -> Iterator[Any]:

@@ -11,6 +11,7 @@ import transformers
 from support.our_models import make_batch, make_model
 
 from ke_t5.models import unpadded_rows as rows_of
+from ke_t5.models.dropout import dropouts, factors
 from ke_t5.models.models import MODEL_FORMS
 from ke_t5.models.unpadded_rows import ATTENTION, unpadded_attention, unpadded_rows
 from ke_t5.models.unpadding import Unpadding, losses_agree
@@ -159,15 +160,18 @@ def test_the_layers_see_the_tokens_of_the_batch_and_no_more():
 
 def test_nothing_of_the_model_stays_changed_not_even_after_an_error():
     model = model_of("T5ForTokenClassification")
+    next(part for part in model.modules() if type(part) is torch.nn.Dropout).p = 0.1
     unpadding, mask = Unpadding(model), np.array([[1, 1], [1, 0]])
     before = model.config.to_dict()
     with pytest.raises(KeyError), unpadding.over(mask):
         assert unpadding.config._attn_implementation == ATTENTION
+        assert any("forward" in vars(module) for module in model.modules())
         raise KeyError
     assert unpadding.config._attn_implementation == "sdpa"
     assert model.config.to_dict() == before
     for module in model.modules():
         assert not module._forward_pre_hooks and not module._forward_hooks
+        assert "forward" not in vars(module)
 
 
 @pytest.mark.parametrize("mask", [
@@ -290,6 +294,35 @@ def test_dropout_leaves_out_its_share_of_the_attention():
     # 60 shares of 1 / 60 each, of which a quarter is missing and the rest is scaled up.
     assert float(seen.mean()) == pytest.approx(1, abs=0.02)
     assert 0.05 < float(seen[0, :480].std()) < 0.1
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5])
+def test_the_factors_of_dropout_have_its_share_and_the_mean_of_one(dropout):
+    torch.manual_seed(0)
+    found = factors(torch.empty(3, 50_001), dropout)
+    assert sorted(found.unique().tolist()) == [0, pytest.approx(1 / (1 - dropout), rel=1e-4)]
+    # Each of the four numbers made of one, and neighbours, which must not go together.
+    is_dropped = (found == 0).flatten()[:150_000].view(-1, 4).float()
+    assert is_dropped.mean(0).tolist() == pytest.approx([dropout] * 4, abs=0.008)
+    assert torch.corrcoef(is_dropped.T).fill_diagonal_(0).abs().max() < 0.02
+    torch.manual_seed(0)
+    assert torch.equal(factors(torch.empty(3, 50_001), dropout), found)
+
+
+@pytest.mark.parametrize(("dropout", "factor"), [(1.0, 0), (1e-12, 1)])
+def test_all_or_nothing_is_dropped(dropout, factor):
+    assert factors(torch.empty(5), dropout).tolist() == [factor] * 5
+
+
+def test_hidden_states_are_dropped_out_in_training_only():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5))
+    ((part, forward),) = dropouts(model)
+    states = torch.ones(40, requires_grad=True)
+    seen = forward(states)
+    (gradient,) = torch.autograd.grad(seen.sum(), states)
+    assert part is model[1] and set(seen.tolist()) == {0, 2} and torch.equal(gradient, seen)
+    model.eval()
+    assert forward(states) is states
 
 
 def distilbert():
