@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from support.recipe_runs import test as run_test
 from support.toys import BERT, ROWS, T5, examples_on, save_tokenizers
@@ -64,3 +66,21 @@ def test_a_test_reports_the_upper_bound(tmp_path, cache_dir, capsys, model, limi
     assert "scores of perfect predictions" in report
     run_test(*words, output=tmp_path, cache=cache_dir)
     assert line not in capsys.readouterr().out
+
+
+def test_mentions_have_an_upper_bound(vocabularies, tmp_path):
+    """A mention that is alone in its chain is never predicted."""
+    text = "나는 간다\n나는 논다"
+    chains = [[(0, 1), (6, 7)], [(3, 4), (9, 10), (7, 8)], [(1, 2)]]
+    row = {"id": "a", "text": text, "chains": [
+        [{"start": start, "end": end} for start, end in chain] for chain in chains
+    ]}  # fmt: skip
+    build = functools.partial(examples_on, "nikl_cr", [row], vocabulary=vocabularies[BERT])
+    task, examples = build(cache=tmp_path)
+    best = upper_bounds(task, examples)
+    assert best["mention_f1"] == pytest.approx(200 * 5 / (5 + 6))
+    assert "muc_f1" not in best  # which knows no mention alone
+    assert "(T5Encoder" not in upper_bounds_line(task, best)
+    row["chains"].pop()
+    task, examples = build(cache=tmp_path)
+    assert upper_bounds(task, examples) == {}
