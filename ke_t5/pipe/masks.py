@@ -33,12 +33,13 @@ def known_mask(model: torch.nn.Module, columns: Arrays, device: torch.device) ->
     """A context for a forward pass with these columns in which no attention asks a GPU whether
     `attention_mask` is all ones: it is left out if it is, else it is always made."""
     mask = columns.get(MASK)
-    if device.type == "cpu" or mask is None or mask.ndim != 2:
+    if device.type == "cpu" or mask is None or mask.ndim < 2:
         yield
         return
     _install()
     is_full = bool(mask.all()) and type(model).__module__.startswith(KNOWN)
-    _Known.shape, _Known.may_be_left_out = mask.shape, is_full
+    # Choices and windows come to the encoder as rows.
+    _Known.shape, _Known.may_be_left_out = mask.reshape(-1, mask.shape[-1]).shape, is_full
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import (
     BertConfig,
+    BertForMultipleChoice,
     BertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
@@ -159,3 +160,12 @@ def test_training_builds_no_cache(monkeypatch):
     assert with_cache.past_key_values is not None and without.past_key_values is None
     assert torch.equal(with_cache.loss, without.loss)
     assert without_cache(MODELS["bert"]()) == without_cache(MODELS["t5 encoder"]()) == {}
+
+
+@pytest.mark.parametrize("lengths", [(4, 2), (4, 4)])
+def test_the_mask_of_choices_is_known_as_that_of_rows(lengths, asked):
+    model = BertForMultipleChoice(BertConfig(**SIZES)).eval()
+    columns = {name: np.stack([column] * 2, axis=1) for name, column in batch(lengths).items()}
+    plain, known = logits_of(model, columns, asked=asked)
+    assert not asked
+    torch.testing.assert_close(plain, known)
