@@ -38,6 +38,7 @@ def parser() -> ArgumentParser:
     )  # fmt: skip
     rows.add_argument("--text_column", metavar="NAME", type=typed(text), help="with the text")
     rows.add_argument("--text_pair_column", metavar="NAME", type=typed(text), help="with its pair")
+    rows.add_argument("--choice_columns", metavar="NAME,NAME", type=typed(text), help="of choices")
     rows.add_argument("--encoding", metavar="NAME", type=typed(text), help="(default: detected)")
     rows.add_argument("--sheet", metavar="NAME", type=typed(text), help="of a workbook")
     rows.add_argument(

@@ -43,7 +43,8 @@ class Pretrained:
 
 
 def find_pretrained(name: str | Path, *, where: str = WHERE) -> Pretrained:
-    """The model of that name; the hub is asked once, for a few seconds at most.
+    """The model of that name; the hub is asked for a few seconds at most. As with peft, a file
+    `adapter_config.json` makes it an adapter.
 
     Raises:
         UserError: no such folder, no `config.json` in it, no such model, or no network; or the
@@ -69,9 +70,14 @@ def _on_hub(name: str, where: str) -> Pretrained:
         cached = try_to_load_from_cache(name, "config.json")
         if not isinstance(cached, str):
             raise _no_network(name, where, reason)
+        if isinstance(try_to_load_from_cache(name, ADAPTER), str):
+            raise _is_adapter(where)
         return Pretrained(name, None, True, _config_of(Path(cached).parent, where))
     try:
         path = hf_hub_download(name, "config.json", etag_timeout=SECONDS_TO_ANSWER)
+        with suppress(EntryNotFoundError):
+            hf_hub_download(name, ADAPTER, etag_timeout=SECONDS_TO_ANSWER)
+            raise _is_adapter(where)
     except RepositoryNotFoundError as error:
         raise UserError(
             "neither a folder nor a model on the hub (or it is private)",
@@ -199,12 +205,16 @@ def check_index(path: Path) -> None:
 def _refuse_adapter(folder: Path, where: str) -> None:
     # With peft installed, transformers would load the model that the file names, from anywhere.
     if (folder / ADAPTER).exists():
-        raise UserError(
-            "it is an adapter (adapter_config.json), not a model",
-            f"{where} {folder}",
-            "merge it into its model first (merge_and_unload of peft), and save that",
-            Exit.CHECKPOINT,
-        )
+        raise _is_adapter(f"{where} {folder}")
+
+
+def _is_adapter(where: str) -> UserError:
+    return UserError(
+        "it is an adapter (adapter_config.json), not a model",
+        where,
+        "merge it into its model first (merge_and_unload of peft), and save that",
+        Exit.CHECKPOINT,
+    )
 
 
 def _may_be_hub_name(name: str) -> bool:

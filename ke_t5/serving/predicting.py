@@ -155,6 +155,7 @@ class Predicting:
                 mapping = columns_for(
                     task, list(row), where=name,
                     text=flags.text_column, text_pair=flags.text_pair_column,
+                    choices=flags.choice_columns,
                 )  # fmt: skip
             waiting.append((f"{name}:{line}", row))
             yield {column: row[own] if own in row else None for column, own in mapping.items()}

@@ -24,9 +24,17 @@ JSON_LINES = (".jsonl", ".ndjson")
 _MAIN = ("label", "labels", "choice", "value", "entities", "answer", "words", "chains",
          "state", "text")  # fmt: skip
 
+CHOICE_COLUMNS = "--choice_columns"
+
 
 def columns_for(
-    task: Task, known: Sequence[str], *, where: str, text: str | None, text_pair: str | None
+    task: Task,
+    known: Sequence[str],
+    *,
+    where: str,
+    text: str | None,
+    text_pair: str | None,
+    choices: str | None = None,
 ) -> dict[str, str]:
     """The task's columns -> those of a table, by the flags, by what the model was trained on, or by
     the same name.
@@ -34,6 +42,7 @@ def columns_for(
     Args:
         known: the table's columns; where: the table, for the error.
         text, text_pair: `--text_column` and `--text_pair_column`.
+        choices: `--choice_columns`, names between commas.
 
     Raises:
         UserError: a column is not there.
@@ -44,6 +53,10 @@ def columns_for(
     trained_on = other_names(task, known)
     asked = dict(zip(wanted, (text, text_pair), strict=False))
     flags = dict(zip(wanted, ("--text_column", "--text_pair_column"), strict=False))
+    if choices is not None:
+        of_choices = _asked_choices(task, choices)
+        asked |= of_choices
+        flags |= dict.fromkeys(of_choices, CHOICE_COLUMNS)
     found: dict[str, str] = {}
     for name in wanted:
         if asked.get(name) is not None and asked[name] not in known:
@@ -62,6 +75,17 @@ def columns_for(
             raise UserError(what, where, fix, Exit.DATA)
         found[name] = column
     return found
+
+
+def _asked_choices(task: Task, choices: str) -> dict[str, str]:
+    """The task's columns of choices -> those that the flag names, in order."""
+    wanted, names = choices_of(task), [name.strip() for name in choices.split(",")]
+    if len(names) != len(wanted):
+        has = f"{len(wanted)} choices" if wanted else "no choices"
+        fix = f"name {len(wanted)} columns, between commas" if wanted else "leave it out"
+        place = f"{CHOICE_COLUMNS} {choices:.60}"
+        raise UserError(f"{task.name} has {has}", place, fix)
+    return dict(zip(wanted, names, strict=True))
 
 
 # ----------------------------------------------------------------------------------------- writing

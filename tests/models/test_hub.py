@@ -6,9 +6,13 @@ import socket
 import time
 import urllib.request
 
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import EntryNotFoundError
 
 from ke_t5 import hub
+from ke_t5.errors import UserError
+from ke_t5.lookup import hub as lookup
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +56,30 @@ def test_an_answer_of_any_kind_is_an_answer(monkeypatch):
 
     monkeypatch.setattr(urllib.request, "urlopen", busy)
     assert hub.why_unreachable() is None
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+@pytest.mark.parametrize("is_adapter", [True, False])
+def test_a_repository_with_an_adapter_is_one(monkeypatch, tmp_path, is_cached, is_adapter):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+
+    def in_cache(name, file):
+        return str(tmp_path / file) if file == "config.json" or is_adapter else None
+
+    def download(name, file, **_):
+        if in_cache(name, file) is None:
+            raise EntryNotFoundError(file)
+        return in_cache(name, file)
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", in_cache)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(lookup, "why_unreachable", lambda: "no network" if is_cached else None)
+    if not is_adapter:
+        assert lookup.find_pretrained("someone/model").config == {"model_type": "bert"}
+        return
+    with pytest.raises(UserError) as raised:
+        lookup.find_pretrained("someone/adapter")
+    assert str(raised.value).startswith(
+        "error: --pre_trained_model 'someone/adapter': it is an adapter (adapter_config.json), "
+        "not a model; merge it"
+    )

@@ -178,3 +178,19 @@ def test_a_stop_leaves_no_half_of_a_file(models, tmp_path):
     assert process.wait(120) == Exit.STOPPED
     assert list(tmp_path.iterdir()) == []
     process.communicate()
+
+
+def test_choices_may_be_named():
+    table = ["글", "물음", "가", "나"]
+    flags = {"where": "rows.csv", "text": "글", "text_pair": "물음"}
+    copa = TaskRegistry.get("kobest_copa")
+    found = columns_for(copa, table, **flags, choices="나, 가")
+    assert found == dict(zip(copa.input_columns, ["글", "물음", "나", "가"], strict=True))
+    for task, choices, line in (
+        (copa, "가", "--choice_columns 가: kobest_copa has 2 choices; name 2 columns, between"),
+        (copa, "가,다", "--choice_columns 다: rows.csv has no such column"),
+        (TaskRegistry.get("nsmc"), "가", "--choice_columns 가: nsmc has no choices; leave it out"),
+    ):
+        with pytest.raises(UserError) as raised:
+            columns_for(task, table, **flags, choices=choices)
+        assert line in str(raised.value)
