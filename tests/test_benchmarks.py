@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import comparisons, lines_of, page
+from benchmarks.few_shot import draws, table
 from benchmarks.rows import ROWS, Row, Runs, interleaved, ratios
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -70,3 +71,25 @@ def test_the_page_keeps_machines_apart():
     )
     assert text.index("cpu one") < text.index(f"`{first}`") < text.index("cpu two")
     assert f"| `{second}`" in text and "| yes |" in text
+
+
+def test_few_shot_draws_are_balanced_and_leave_the_test_rows_out():
+    pool = [(f"글 {i}", "예" if i % 3 else "아니요") for i in range(60)]
+    held = pool[:10]
+    found = draws(pool, held, rows=4, count=3)
+    for draw in found:
+        labels = [label for _, label in draw.train]
+        assert labels.count("예") == labels.count("아니요") == 4 and draw.test == held
+        assert len(set(draw.train)) == 8 and not {*draw.train} & {*held}
+    assert found[0].train != found[1].train
+    assert draws(pool, held, rows=4, count=3) == found
+
+
+def test_the_few_shot_table_compares_draws_that_both_have():
+    scores = {("ours", 0): 60.0, ("setfit", 0): 50.0, ("ours", 1): 70.0, ("setfit", 1): 40.0}
+    lines = [
+        {"task": "nsmc", "rows": 8, "draw": draw, "contender": who, "accuracy": x, "seconds": 2}
+        for (who, draw), x in {**scores, ("ours", 2): 99.0}.items()
+    ]
+    row = "| `nsmc` | 8 | 2 | 65.0 ± 7.1 | 45.0 ± 7.1 | 20.0 ± 14.1 | 2 / 2 |"
+    assert table(lines).splitlines()[2:] == [row]
