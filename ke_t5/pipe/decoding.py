@@ -40,7 +40,9 @@ def search(
     has_beams = generation_config.num_beams > 1
     if not _is_plain(logits_processor, stopping_criteria, generation_config, inputs):
         own = type(model)._beam_search if has_beams else type(model)._sample
-        generation_config.output_scores = has_beams
+        if has_beams:
+            generation_config.output_scores = True
+            stopping_criteria.append(free_step_scores)
         return own(
             model, input_ids, logits_processor, stopping_criteria, generation_config, **inputs
         )
@@ -55,6 +57,18 @@ def _is_plain(processors: Any, criteria: Any, config: Any, inputs: Mapping[str, 
     others |= {type(one).__name__ for one in criteria} - {*CRITERIA}
     given = {name for name, value in inputs.items() if value is not None and value is not False}
     return not (config.do_sample or others or given - {*INPUTS})
+
+
+def free_step_scores(input_ids: torch.Tensor, scores: tuple | None, **_: Any) -> torch.Tensor:
+    """Never stops; frees the step's scores over the vocabulary, which nobody reads.
+
+    transformers returns the scores of sequences only together with those of every step: gigabytes.
+    """
+    import torch
+
+    for step in (scores or ())[-1:]:
+        step.set_()
+    return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 class _Decoder:

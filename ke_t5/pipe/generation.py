@@ -174,19 +174,7 @@ def _decoder_cache_class() -> type:
 
 
 def _freeing() -> Any:
-    """A stopping criterion that never stops (see `_free_step_scores`)."""
+    """A stopping criterion that never stops (see `decoding.free_step_scores`)."""
     from transformers import StoppingCriteriaList
 
-    return StoppingCriteriaList([_free_step_scores])
-
-
-def _free_step_scores(input_ids: torch.Tensor, scores: tuple | None, **_: Any) -> torch.Tensor:
-    """Never stops; frees the step's scores over the vocabulary, which nobody reads.
-
-    transformers returns the scores of sequences only together with those of every step: gigabytes.
-    """
-    import torch
-
-    for step in (scores or ())[-1:]:
-        step.set_()
-    return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    return StoppingCriteriaList([decoding.free_step_scores])

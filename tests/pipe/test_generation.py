@@ -204,11 +204,12 @@ def test_the_scores_over_the_vocabulary_are_not_kept(built, model, monkeypatch):
     outputs = []
     generate = model.generate
     monkeypatch.setattr(model, "generate", lambda **a: outputs.append(generate(**a)) or outputs[-1])
-    for more in ({}, {"use_cache": False}):
+    for more in ({}, {"use_cache": False}, {"encoder_no_repeat_ngram_size": 3}):
         helper = EvaluationHelper(task, model_kwargs={**BEAMS, **more})
         helper.predict(model, examples.batch(range(5)))
     assert max(getattr(value, "numel", int)() for value in vars(outputs[0]).values()) < 5 * 3 * 32
-    assert outputs[1].scores and all(step.numel() == 0 for step in outputs[1].scores)
+    for output in outputs[1:]:
+        assert output.scores and all(step.numel() == 0 for step in output.scores)
 
 
 @pytest.mark.parametrize(
