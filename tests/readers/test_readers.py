@@ -210,7 +210,7 @@ def test_names_are_the_known_ones():
         *("kobest_sentineg", "kobest_wic", "kold", "kor_3i4k", "korfin_asc", "kornli"),
         *("korquad", "korquad2", "korsts", "kote", "massive_ko", "naver_ner"),
         "nikl_cola",
-        *("nikl_cr_antecedents", "nikl_cr_mentions"),
+        *("nikl_cr_antecedents", "nikl_cr_documents", "nikl_cr_mentions"),
         *("nikl_ne", "nikl_ne2020", "nikl_ne2020_split", "nikl_ne_split"),
         *("nikl_summary_summary", "nikl_summary_summary_split"),
         *("nikl_summary_topic", "nikl_summary_topic_split"),
