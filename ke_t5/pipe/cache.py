@@ -66,7 +66,8 @@ def hash_files(paths: Iterable[Path]) -> list[str]:
 
 # Modules and packages that run only once there are examples: a change there makes no others.
 AFTERWARDS = (
-    "pipe.arguments", "pipe.batches", "pipe.decoding", "pipe.evaluation", "pipe.generation",
+    "pipe.arguments", "pipe.batches", "pipe.decoding", "pipe.evaluation",
+    "pipe.evaluation_batches", "pipe.generation", "pipe.model_inputs",
     "pipe.lazy_order", "pipe.lines", "pipe.mixture", "pipe.model_outputs", "pipe.monitor",
     "pipe.prediction", "pipe.translation", "pipe.workers", "task.listing", "task.metrics",
     "task.release_check", "task.submission",

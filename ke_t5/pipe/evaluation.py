@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from ke_t5 import heartbeat
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.forms import FORMS
-from ke_t5.pipe.batches import evaluation_batches
 from ke_t5.pipe.eager import eager
+from ke_t5.pipe.evaluation_batches import evaluation_batches
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.generation import being_evaluated
 from ke_t5.pipe.lines import Line

@@ -18,7 +18,7 @@ from ke_t5.lookup.loader import check_form, load_model
 from ke_t5.lookup.tokenizer_fit import fit_tokenizer
 from ke_t5.models.build import build_model
 from ke_t5.pipe import EvaluationHelper, TaskRegistry
-from ke_t5.pipe.prediction import model_inputs
+from ke_t5.pipe.model_inputs import model_inputs
 from ke_t5.task.utils import get_vocabulary
 
 TASKS = {

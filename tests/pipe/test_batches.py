@@ -10,7 +10,8 @@ import pytest
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import get_batches
-from ke_t5.pipe.batches import BatchPlan, evaluation_batches, micro_batches
+from ke_t5.pipe.batches import BatchPlan, micro_batches
+from ke_t5.pipe.evaluation_batches import evaluation_batches
 from ke_t5.train.loop import _batches_from, count_steps
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=1003)

@@ -23,7 +23,7 @@ from ke_t5.errors import UserError
 from ke_t5.pipe import EvaluationHelper, evaluate, greatest, map_over_dataset
 from ke_t5.pipe.evaluation import best_score, compute_scores
 from ke_t5.pipe.features import IGNORED
-from ke_t5.pipe.prediction import model_inputs
+from ke_t5.pipe.model_inputs import model_inputs
 
 ALONE = Ranks(0, 1, torch.device("cpu"), 1)
 

@@ -24,7 +24,7 @@ from transformers import (
 
 from ke_t5.models.models import T5EncoderForSequenceClassificationMean
 from ke_t5.pipe.masks import known_mask
-from ke_t5.pipe.prediction import without_cache
+from ke_t5.pipe.model_inputs import without_cache
 
 SIZES = {
     "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -8,7 +8,7 @@ import torch
 from support.toy_model import toy_model
 
 from ke_t5.errors import UserError
-from ke_t5.pipe.prediction import model_inputs
+from ke_t5.pipe.model_inputs import model_inputs
 from ke_t5.train.settings import autocast, get_fit_settings, products, recompute_activations
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
