@@ -183,7 +183,7 @@ class Column:
             return values.astype(np.int64)
         sums = np.concatenate([[0], np.cumsum(values)])
         ends = np.cumsum(self.lengths_at(places))
-        return sums[ends] - sums[ends - self.lengths_at(places)]
+        return np.asarray(sums[ends] - sums[ends - self.lengths_at(places)])
 
 
 class RowNumbers:

@@ -60,10 +60,10 @@ class Recorder:
     def __enter__(self) -> Recorder:
         self._functions = loop._load, loop._update
 
-        def load(batch, *, parts_of, examples, counts):
+        def load(batch, *, parts_of, **options):
             parts = [part.tolist() for part in parts_of(batch)]
             self.rows.append([row for part in parts for row in part])
-            return self._functions[0](batch, parts_of=parts_of, examples=examples, counts=counts)
+            return self._functions[0](batch, parts_of=parts_of, **options)
 
         def update(state, *arguments, **options):
             gradient = [parameter.grad.flatten() for parameter in state.module.parameters()]
