@@ -14,9 +14,11 @@ list or the text of the recipe `name`. More may follow the name:
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ke_t5.sample.grammar import load_grammar
@@ -32,6 +34,34 @@ SLOT = re.compile(
     r"\{(?:(?P<low>\d+)\.\.(?P<high>\d+)|(?P<name>\w+)(?: (?P<key>\w+))?"
     r"(?P<any>\*)?(?:-(?P<but>\w+))?(?P<forms>(?:\.\w+)*))(?::(?P<mode>[~:])?(?P<particle>\w+))?\}"
 )
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A slot of a template, as the module's docstring has them, and the text before it."""
+
+    before: str
+    low: str | None
+    high: str | None
+    name: str
+    key: str | None
+    any: str | None
+    but: str | None
+    forms: tuple[str, ...]
+    mode: str | None
+    particle: str | None
+
+
+@functools.cache
+def _slots(template: str) -> tuple[tuple[_Slot, ...], str]:
+    """The slots of a template, and the text after the last one."""
+    found, position = [], 0
+    for match in SLOT.finditer(template):
+        parts = match.groupdict()
+        forms = tuple((parts.pop("forms") or "").split(".")[1:])
+        found.append(_Slot(template[position : match.start()], **parts, forms=forms))
+        position = match.end()
+    return tuple(found), template[position:]
 
 
 def _with_particle(word: str, mode: str | None, form: str | None) -> str:
@@ -123,24 +153,22 @@ class TextSampler:
 
     def fill_spans(self, template: str, values: Values) -> tuple[str, list[Span]]:
         """The template with its slots filled, and where each of them is, without its particle."""
-        text, spans, position = "", [], 0
-        for match in SLOT.finditer(template):
-            text += template[position : match.start()]
-            word = self._slot(match, values)
-            spans.append((match["name"], len(text), len(text) + len(word)))
-            text += _with_particle(word, match["mode"], match["particle"])
-            position = match.end()
-        return text + template[position:], spans
+        slots, rest = _slots(template)
+        text, spans = "", []
+        for slot in slots:
+            text += slot.before
+            word = self._word_of(slot, values)
+            spans.append((slot.name, len(text), len(text) + len(word)))
+            text += _with_particle(word, slot.mode, slot.particle)
+        return text + rest, spans
 
-    def _slot(self, match: re.Match[str], values: Values) -> str:
+    def _word_of(self, slot: _Slot, values: Values) -> str:
         """The word for a slot."""
-        low, high, name = match.group("low", "high", "name")
-        if low:
-            return f"{self.between(int(low), int(high)):0{len(low)}d}"
-        if match["key"]:
-            name += f" {values[match['key']]}"
-        taken = values.get(match["but"])
-        if match["any"]:
+        if slot.low and slot.high:
+            return f"{self.between(int(slot.low), int(slot.high)):0{len(slot.low)}d}"
+        name = f"{slot.name} {values[slot.key]}" if slot.key else slot.name
+        taken = values.get(slot.but) if slot.but else None
+        if slot.any:
             word = self.fill(self.another(self.entries(name), taken), values)
         elif name in values:
             word = values[name]
@@ -148,6 +176,6 @@ class TextSampler:
             word = self.word(name, values)
             while word == taken:
                 word = self.word(name, values)
-        for form in match["forms"].split(".")[1:]:
+        for form in slot.forms:
             word = FORMS[form](word)
         return word
