@@ -28,8 +28,8 @@ def no_gin_bindings():
 
 
 def pytest_addoption(parser):
-    """The options of the matrix of faults (tests/reliability)."""
-    parser.addoption("--full", action="store_true", help="all cases of the matrix of faults")
+    """What else is run, and the options of the matrix of faults (tests/reliability)."""
+    parser.addoption("--full", action="store_true", help="what takes long, too")
     parser.addoption("--until", type=float, help="seconds since 1970: no test starts later")
     parser.addoption("--promises", help="only the tests of these promises: P1,P3")
 
@@ -44,6 +44,21 @@ def pytest_cmdline_main(config):
     compileall.compile_dir(Path(__file__).parents[1] / "ke_t5", quiet=2)
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselects what was not asked for: what is marked `full`, and other promises."""
+    only = (config.getoption("--promises") or "").split(",")
+    kept, dropped = [], []
+    for item in items:
+        mark = item.get_closest_marker("promise")
+        is_wanted = only == [""] or mark is None or mark.args[0] in only
+        if item.get_closest_marker("full") and not config.getoption("--full"):
+            is_wanted = False
+        (kept if is_wanted else dropped).append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
 
 
 def pytest_collection_finish():

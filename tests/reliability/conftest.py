@@ -1,7 +1,7 @@
 """The matrix of faults: which promise a test is of, and how many cases it has.
 
-Each test module begins with `pytestmark = pytest.mark.promise("P3")`. The ordinary tests run all
-cases that are not marked `full`; `python -m tests.reliability` runs them all.
+Each test module begins with `pytestmark = pytest.mark.promise("P3")`. `python -m tests.reliability`
+runs all of them, the cases that are marked `full` too.
 """
 
 from __future__ import annotations
@@ -10,21 +10,6 @@ import time
 
 import pytest
 from reliability.matrix import Tally
-
-
-def pytest_collection_modifyitems(config, items):
-    """Deselects what was not asked for."""
-    only = (config.getoption("--promises") or "").split(",")
-    kept, dropped = [], []
-    for item in items:
-        mark = item.get_closest_marker("promise")
-        is_wanted = only == [""] or mark is None or mark.args[0] in only
-        if item.get_closest_marker("full") and not config.getoption("--full"):
-            is_wanted = False
-        (kept if is_wanted else dropped).append(item)
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = kept
 
 
 @pytest.fixture(autouse=True)
