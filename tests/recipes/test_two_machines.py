@@ -24,17 +24,11 @@ WORDS = (
 PATIENCE = 600  # seconds
 
 pytestmark = [
-    pytest.mark.full,
+    pytest.mark.full,  # takes minutes
     pytest.mark.skipif(
         shutil.which("ip") is None or os.geteuid() != 0, reason="needs root and iproute2"
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def only_in_the_whole_matrix(request):
-    if not request.config.getoption("--full"):
-        pytest.skip("takes minutes: --full")
 
 
 def ip(*words: str, namespace: str | None = None) -> None:
