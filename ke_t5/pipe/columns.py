@@ -178,12 +178,13 @@ class Column:
     def counted_at(self, places: np.ndarray) -> np.ndarray:
         """The same of the rows at these places."""
         values = _is_counted(self.of_places(places))
-        values = values if values.ndim == 1 else values.any(1)  # a row of numbers counts once
+        if values.ndim > 1:
+            values = np.any(values, axis=1)  # a row of numbers counts once
         if self.offsets is None:
             return values.astype(np.int64)
         sums = np.concatenate([[0], np.cumsum(values)])
         ends = np.cumsum(self.lengths_at(places))
-        return np.asarray(sums[ends] - sums[ends - self.lengths_at(places)])
+        return sums[ends] - sums[ends - self.lengths_at(places)]
 
 
 class RowNumbers:
