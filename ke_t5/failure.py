@@ -102,9 +102,11 @@ def run_and_exit(
             if post_fault is not None:
                 post_fault(ending.line, code)
             if not is_first and "TORCHELASTIC_RUN_ID" in os.environ:
-                # torchrun ends this process at once, and then reports only the first failure.
+                # torchrun ends this process at once, and then reports only the first failure. If it
+                # has done so already, there is nothing to wait for.
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                time.sleep(3)
+                if not stops.requested():
+                    time.sleep(3)
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # the disk of the file may be full
                 stream.flush()
