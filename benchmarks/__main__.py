@@ -114,6 +114,8 @@ def comparisons(row: Row, runs: dict[str, Runs]) -> list[Comparison]:
     ours = runs["ours"]
     found: list[Comparison] = []
     for name, goal in row.goals.items():
+        if name not in runs:  # measured before it was one of them
+            continue
         factors = ratios(ours, runs[name])
         factor = sorted(factors)[len(factors) // 2]
         wanted = "" if goal is None else f"≥ {goal:g}"

@@ -1,8 +1,8 @@
 """Evaluation by generation beside `generate` as a user calls it: padded batches in file order.
 
-A small T5 is trained for a moment on the embedded sample, so that its answers end. Both read the
-same token ids and end with texts; ours decodes and scores them too. What is "learned" is the share
-of answers that are equal to theirs.
+A small T5 is trained for a moment on the embedded sample, so that its answers differ and end. Both
+read the same token ids and end with texts; ours decodes and scores them too. What is "learned" is
+the share of answers that are equal to theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.training import fit_ours, one_process
 from ke_t5.pipe import EvaluationHelper, Folders, evaluate, get_task
 from ke_t5.sample import sample_data_dir, sample_model_dir
 
-TASK, BATCH_SIZE, NUM_ROWS, MOST_TOKENS = "klue_mrc_gen", 16, 192, 30
+TASK, BATCH_SIZE, NUM_ROWS, MOST_TOKENS = "sae4k_gen", 16, 192, 30
 GENERATE, BY_DEFAULT = "generate", "generate, early_stopping=False"
 
 
@@ -37,11 +37,11 @@ class Answers:
         torch.manual_seed(0)
         config = AutoConfig.from_pretrained(model_folder)
         self.model: Any = AutoModelForSeq2SeqLM.from_config(config)
-        train = self.task.get_dataset("train", folders=folders)
+        train = self.task.get_dataset("train[:80%]", folders=folders)
         for seed in range(3):
             fit_ours(self.model, train, seed=seed, batch_size=BATCH_SIZE, learning_rate=1e-3)
         self.model.eval()
-        found = self.task.get_dataset("validation", folders=folders)
+        found = self.task.get_dataset("train[80%:]", folders=folders)
         self.examples = found.some_rows(setting.amount(NUM_ROWS))
         rows = self.examples.examples(range(len(self.examples)))
         self.ids = [row["input_ids"] for row in rows]
