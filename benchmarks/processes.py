@@ -53,7 +53,7 @@ def train(setting: Setting, encoder: Path, folder: Path, *, name: str) -> None:
     words = [
         *script, "--task", "kor_3i4k", "--from_scratch", "--pre_trained_model", str(encoder),
         "--hf_data_dir", str(setting.data), "--hf_cache_dir", str(folder.parent / "cache"),
-        "--output_dir", str(folder), "--batch_size", str(size), "--log_every", "10",
+        "--output_dir", str(folder), "--batch_size", str(size), "--print_freq", "10",
         "--max_steps", str(20 + setting.amount(60)), "--eval_rows", "64",
         "--gin_param", f"fit.accumulate={ACCUMULATED}", "--gin_param", "fit.precision='fp32'",
     ]  # fmt: skip
