@@ -326,6 +326,22 @@ def test_the_first_failure_is_the_one_that_is_told(tmp_path):
     assert "Connection closed" in (tmp_path / "run" / "logs" / "rank0.log").read_text()
 
 
+@pytest.mark.parametrize(("stop", "waits"), [("pass", True), ("os.kill(os.getpid(), 15)", False)])
+def test_a_later_failure_waits_for_torchrun_unless_that_has_ended_it(stop, waits, tmp_path):
+    body = f"""
+    from ke_t5 import failure, stops
+    failure.time.sleep = lambda seconds: os.write(2, f"waits {{seconds}}".encode())
+    with stops.postponed():
+        {stop}
+        {BAD_FLAG}
+    """
+    launch = {"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
+    assert ended(started(BAD_FLAG, tmp_path, RANK="0", **launch))[0] == Exit.FLAGS
+    code, told = ended(started(body, tmp_path, RANK="1", **launch))
+    assert code == Exit.FLAGS
+    assert ("waits 3" in told) == waits
+
+
 def test_a_mark_of_an_earlier_launch_does_not_silence_this_one(tmp_path):
     for _ in range(2):
         results = ranks([BAD_FLAG] * 2, tmp_path, MASTER_PORT="3")
