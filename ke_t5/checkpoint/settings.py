@@ -7,7 +7,7 @@ from typing import Any
 from ke_t5.errors import Exit, UserError
 
 SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
-PADDING, CUDA_GRAPHS = "fit.padding", "fit.cuda_graphs"
+PADDING, CUDA_GRAPHS, PRECISION = "fit.padding", "fit.cuda_graphs", "fit.precision"
 COMPRESSION = "fit.compress_gradients"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 ORDER, LAID_OUT, BY_WINDOW = "order of the rows", "laid out", "drawn window by window"
@@ -38,8 +38,8 @@ def check_unchanged(
     # Without the flag, older versions wrote null.
     before = {**EARLIER, **before, "--schedule": before.get("--schedule") or "constant"}
     for name, value in now.items():
-        if name == "fit.precision" and "auto" in (before.get(name), value):
-            continue  # config.gin of a run has what "auto" came to
+        if name == PRECISION and "auto" in (before.get(name), value):
+            continue  # what it came to was kept elsewhere
         if name in before and before[name] != value and name not in REPORTED:
             fix = "resume with the settings of the run, or start a new one without --resume"
             if name == GLOBAL_BATCH:

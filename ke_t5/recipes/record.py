@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_t5.checkpoint.settings import CUDA_GRAPHS, PADDING, WINDOW
+from ke_t5.checkpoint.settings import CUDA_GRAPHS, PADDING, PRECISION, WINDOW
 from ke_t5.config.run_config import WARMUP_RATIO, WARMUP_STEPS, RunConfig
 from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
@@ -73,7 +73,7 @@ def resolved_settings(config: RunConfig, state: TrainState, ranks: Ranks) -> dic
     """Gin name -> value of what gin leaves open and the run has decided."""
     ratio, steps, _ = config.schedule.settings
     settings: dict[str, object] = {
-        "fit.precision": resolved_precision(config.fit, ranks.device),
+        PRECISION: resolved_precision(config.fit, ranks.device),
         PADDING: config.fit.padding,
         WINDOW: config.batches.settings.window,
         WARMUP_RATIO: ratio,

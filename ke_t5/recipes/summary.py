@@ -13,7 +13,7 @@ from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_origin import backbone_type
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import counted, format_scores, score_table
-from ke_t5.train.settings import NONE
+from ke_t5.train.settings import BF16_STEPS, NONE, resolved_precision
 
 if TYPE_CHECKING:
     from ke_t5.checkpoint.closing import Validation
@@ -33,13 +33,14 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
     settings, ranks = config.fit, trainer.ranks
     logger.info(
         "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
-        "accumulated, %s%s, %s, %d thread(s) per process, in %s",
+        "accumulated, %s%s, %s, %s, %d thread(s) per process, in %s",
         config.model.class_name, config.task.name, counted(trainer.timetable.num_steps, "step"),
         counted(config.loop.epochs, "epoch"),
         plan.batch_size if plan.batch_tokens is None else f"{plan.batch_tokens} tokens",
         config.batches.size, ranks.size, settings.accumulate,
         _padding(settings.padding, plan.window),
-        ", as CUDA graphs" if trainer.state.graphs else "", ranks.device, ranks.threads,
+        ", as CUDA graphs" if trainer.state.graphs else "",
+        _precision(resolved_precision(settings, ranks.device)), ranks.device, ranks.threads,
         config.run.path,
     )  # fmt: skip
 
@@ -48,6 +49,13 @@ def _padding(padding: str, window: int) -> str:
     """How batches are padded and in which order the rows come."""
     order = "random order" if window == 1 else f"windows of {window} batches by length"
     return f"{'no padding' if padding == NONE else 'padded rows'} in {order}"
+
+
+def _precision(precision: str) -> str:
+    """What is computed in which precision, and how to have another than the run has picked."""
+    if precision == BF16_STEPS:
+        return "steps in bf16 and validation in fp32 (fit.precision='fp32' turns bf16 off)"
+    return f"in {precision}"
 
 
 def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> None:

@@ -140,12 +140,14 @@ def build_state(
         with_optimizer,
     )
     from ke_t5.recipes.padding import choose_padding
+    from ke_t5.recipes.precision import choose_precision
     from ke_t5.train.compilation import compile_layers
     from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
 
     is_divided = config.is_sharded and ranks.size > 1
     module = (build_divided if is_divided else build_model)(config, ranks)
     start_at_mean(config, module, data.train)
+    config = choose_precision(config, module, ranks)
     config, unpadding = choose_padding(config, module, data.train, ranks)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
     plan = plan_of_run(config, plan, ranks)

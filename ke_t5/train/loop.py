@@ -35,7 +35,7 @@ from ke_t5.train.device_step import DeviceStep
 from ke_t5.train.graphs import StepGraphs
 from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.schedules import set_learning_rate
-from ke_t5.train.settings import FitSettings, autocast, products
+from ke_t5.train.settings import FitSettings, products, step_autocast
 from ke_t5.train.static_shapes import StaticShapes
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ def _backward_of(
     may_wait = state.step < state.launch_step + 2
     with nullcontext() if state.unpadding is None else state.unpadding.over(columns[MASK]):
         with (
-            autocast(settings, device),
+            step_autocast(settings, device),
             known_mask(state.module, columns, device),
             heartbeat.waiting() if may_wait else nullcontext(),
         ):

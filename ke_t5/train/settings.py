@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
-AUTO, ROWS, NONE = PADDINGS = ("auto", "rows", "none")
+AUTO, FP32, TF32, BF16, BF16_STEPS = PRECISIONS = ("auto", "fp32", "tf32", "bf16", "bf16_steps")
+_, ROWS, NONE = PADDINGS = (AUTO, "rows", "none")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class FitSettings:
 
     Attributes:
         precision: "bf16" (autocast; weights stay float32), "fp32", "tf32": on a GPU matrix products
-            of fp32 read 10 bits of each fraction, or "auto": bf16 if the GPU has it, else fp32.
+            of fp32 read 10 bits of each fraction, "bf16_steps": the steps of a training in bf16,
+            validation and test in fp32, or "auto": bf16 if the GPU has it, "bf16_steps" on a CPU
+            with AVX-512 BF16 or AMX if most of the model's linear layers are 256 wide, else fp32.
         accumulate: parts of a global batch that each process computes one after the other.
         clip_norm: largest norm of the gradient, None for no clipping.
         compile: whether torch.compile translates the model (no gain on a CPU).
@@ -75,7 +77,7 @@ def check_precision(precision: str) -> None:
 
 @configurable("fit")
 def get_fit_settings(
-    precision: Annotated[str, check_precision] = "auto",
+    precision: Annotated[str, check_precision] = AUTO,
     accumulate: Count = 1,
     clip_norm: Positive | None = 1.0,
     compile: bool = False,
@@ -92,17 +94,25 @@ def get_fit_settings(
 
 
 def autocast(settings: FitSettings, device: torch.device) -> Any:
-    """The context in which the model computes on that device."""
+    """The context in which the model computes on that device, outside of a training's steps."""
+    return _bf16(device, is_on=resolved_precision(settings, device) == BF16)
+
+
+def step_autocast(settings: FitSettings, device: torch.device) -> Any:
+    """The context in which the model computes the steps of a training on that device."""
+    return _bf16(device, is_on=resolved_precision(settings, device) in (BF16, BF16_STEPS))
+
+
+def _bf16(device: torch.device, *, is_on: bool) -> Any:
     import torch
 
-    wants = resolved_precision(settings, device) == "bf16"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_on)
 
 
 @contextmanager
 def products(settings: FitSettings, device: torch.device) -> Iterator[None]:
     """The context in which the steps of a training multiply matrices on that device."""
-    if settings.precision != "tf32" or device.type != "cuda":
+    if settings.precision != TF32 or device.type != "cuda":
         yield
         return
     import torch
@@ -116,14 +126,15 @@ def products(settings: FitSettings, device: torch.device) -> Iterator[None]:
 
 
 def resolved_precision(settings: FitSettings, device: torch.device) -> str:
-    """The precision on that device, one of `PRECISIONS` but "auto"."""
-    if settings.precision != "auto":
+    """The precision on that device, one of `PRECISIONS` but "auto". What "auto" is for the steps of
+    a training on a CPU, its recipe decides."""
+    if settings.precision != AUTO:
         return settings.precision
     import torch
 
     # Emulated, as cards before Ampere have it, it is slower than float32.
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if has_bf16 else "fp32"
+    return BF16 if has_bf16 else FP32
 
 
 def recompute_activations(model: PreTrainedModel) -> None:

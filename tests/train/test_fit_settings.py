@@ -9,7 +9,13 @@ from support.toy_model import toy_model
 
 from ke_t5.errors import UserError
 from ke_t5.pipe.model_inputs import model_inputs
-from ke_t5.train.settings import autocast, get_fit_settings, products, recompute_activations
+from ke_t5.train.settings import (
+    autocast,
+    get_fit_settings,
+    products,
+    recompute_activations,
+    step_autocast,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -31,11 +37,21 @@ def test_settings_out_of_range_are_refused(settings, message):
         get_fit_settings(**settings)
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", None)])
-def test_a_cpu_computes_in_what_is_asked_for(precision, dtype):
-    one = torch.ones(2, 2)
-    with autocast(get_fit_settings(precision=precision), CPU):
-        assert (one @ one).dtype == (dtype or torch.float32)
+@pytest.mark.parametrize(
+    ("precision", "of_steps", "of_others"),
+    [
+        ("bf16", torch.bfloat16, torch.bfloat16),
+        ("bf16_steps", torch.bfloat16, torch.float32),
+        ("fp32", torch.float32, torch.float32),
+        ("auto", torch.float32, torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_what_is_asked_for(precision, of_steps, of_others):
+    one, settings = torch.ones(2, 2), get_fit_settings(precision=precision)
+    with step_autocast(settings, CPU):
+        assert (one @ one).dtype == of_steps
+    with autocast(settings, CPU):
+        assert (one @ one).dtype == of_others
 
 
 @pytest.mark.parametrize(
