@@ -37,7 +37,7 @@ def test_a_run_of_graphs_says_so_and_goes_on_without_a_gpu(tmp_path, cache_dir, 
     monkeypatch.setattr(graphs, "drops_no_layer", lambda _: True)
     train(*TC, *GRAPHS, "--max_steps", 4, output=tmp_path, cache=cache_dir)
     said = " ".join(capfd.readouterr().err.split())
-    assert "by length, as CUDA graphs, cpu" in said and "no graphs" not in said
+    assert "by length, as CUDA graphs, in fp32, cpu" in said and "no graphs" not in said
     assert "fit.cuda_graphs = True" in (run_folder(tmp_path) / "config.gin").read_text()
     assert Tape.plays > 1
     monkeypatch.undo()
