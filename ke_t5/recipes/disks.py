@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from ke_t5.distributed import Ranks
@@ -20,8 +21,8 @@ VISIBLE_SECONDS = 3.0
 
 
 def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
-    """Makes the run's folder writable, and logs on which host the results are written if the
-    processes run on several, or do not all see what process 0 writes.
+    """Logs on which host the results are written if the processes run on several, or do not all
+    see what process 0 writes; leaves nothing in the run's folder.
 
     Raises:
         UserError: exit 4, some processes resume a run that others cannot see; exit 5, the
@@ -38,11 +39,8 @@ def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
             "put it on a disk that all nodes share, or copy the run to each node",
             Exit.CHECKPOINT,
         )
-    if ranks.is_main:
-        run.check_writable(keep=ranks.size > 1)
-    if ranks.size == 1:
-        return
-    blind = _blind_ranks(run.path, ranks)
+    with run.on_trial() if ranks.is_main else nullcontext():
+        blind = _blind_ranks(run.path, ranks)
     hosts = [facts["host"] for facts in ranks.facts]
     if blind:
         logger.warning(
@@ -57,6 +55,8 @@ def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
 
 def _blind_ranks(folder: Path, ranks: Ranks) -> list[int]:
     """The processes that do not see a new file of process 0, known on process 0."""
+    if ranks.size == 1:
+        return []
     own = temporary_path(folder / f".seen-{secrets.token_hex(8)}")
     name = ranks.broadcast(own.name if ranks.is_main else None)
     if ranks.is_main:

@@ -9,7 +9,8 @@ import logging
 import os
 import re
 from argparse import Namespace
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,17 @@ def unwritable(error: OSError, *, where: str) -> UserError:
 
 def check_can_write(path: Path, *, where: str) -> None:
     """As `make_folder` with a probe, but what was made is removed again."""
+    with folder_on_trial(path, where=where):
+        pass
+
+
+@contextmanager
+def folder_on_trial(path: Path, *, where: str) -> Iterator[None]:
+    """As `check_can_write`, but what was made stays until the end of the block."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         make_folder(path, where=where, probe=True)
+        yield
     finally:
         for folder in made:
             with suppress(OSError):  # not made, or another process has put something there
@@ -270,6 +279,10 @@ class RunFolder:
         for folder in self.path.parents[:3]:  # --output_dir may be new, too
             with suppress(PermissionError):
                 sync_folder(folder)
+
+    def on_trial(self) -> AbstractContextManager[None]:
+        """Makes the folder for a block, if need be; a UserError if it cannot be written to."""
+        return folder_on_trial(self.path, where=self._flag)
 
     def check_permission(self) -> None:
         """As `check_writable`, without trying."""

@@ -7,6 +7,7 @@ A case is a table `[[case]]` of a file of tests/reliability/bad_inputs:
     name = "gin-misspelt"               # unique
     words = "--gin_file a.gin"          # as typed after the program; see `words_of`
     line = "error: a.gin:1: ..."        # all that is said of it; {here} is the case's folder
+    line_on_two = "error: ..."          # on two processes, if it is another one there
     code = 2                            # exit code
     when = "settings"                   # "settings": within 2 s, "data": within 5 s, "model" and
                                         # what needs a tokenizer: 5 s after torch is imported
@@ -32,9 +33,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
 
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
 from support import bad_input_makers
 from support.cold_torch import ROOT, ColdServer, Ended
-from support.processes import free_port, rank_variables
+from support.processes import rank_variables
 
 CORPUS = ROOT / "tests" / "reliability" / "bad_inputs"
 TIMEOUT = 120
@@ -57,6 +60,7 @@ class BadInput:
     make: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     is_slow: bool = False
+    line_on_two: str = ""
 
 
 def bad_inputs() -> list[BadInput]:
@@ -135,9 +139,9 @@ def environment(home: Path, case: BadInput) -> dict[str, str]:
     return {**base, "HOME": str(home), "TMPDIR": temporary, "HF_HUB_OFFLINE": "1", **case.env}
 
 
-def ranks(home: Path, case: BadInput, logs: Path) -> list[dict[str, str]]:
-    """What each of two processes of a torchrun sees, which keeps its files in `logs`."""
-    port = free_port()
+def ranks(home: Path, case: BadInput, logs: Path, port: int) -> list[dict[str, str]]:
+    """What each of two processes of a torchrun sees, which keeps its files in `logs` and its store
+    at `port` (see `launcher_store`)."""
     launch = {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "true"}
     environments = []
     for rank in range(2):
@@ -146,6 +150,11 @@ def ranks(home: Path, case: BadInput, logs: Path) -> list[dict[str, str]]:
         places = {**rank_variables(rank, 2, port), "TORCHELASTIC_ERROR_FILE": str(file)}
         environments.append({**environment(home, case), **launch, **places})
     return environments
+
+
+def launcher_store() -> TCPStore:
+    """The key-value store that a torchrun has opened before it starts its processes."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 def start_cold(

@@ -77,6 +77,8 @@ def _ended(code: int, place: Path) -> Ended:
 
 def serve() -> None:
     """Answers orders until stdin is closed."""
+    # Read at the import of transformers, which a start of its own comes to later (recipes.prepare).
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import datasets  # noqa: F401
     import transformers  # noqa: F401
 
