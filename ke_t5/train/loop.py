@@ -23,6 +23,7 @@ from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.models.unpadding import Unpadding, losses_agree
+from ke_t5.models.vocabulary_loss import VocabularyLoss, find_vocabulary_loss
 from ke_t5.pipe.batches import BatchPlan, micro_batches
 from ke_t5.pipe.columns import RowNumbers
 from ke_t5.pipe.examples import Examples
@@ -66,6 +67,7 @@ class TrainState:
         graphs: of whole steps, in few shapes; None if batches are as they come.
         guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
             run is saved or reported.
+        vocabulary_loss: computes the loss in place of the model; None if that does it by itself.
     """
 
     model: torch.nn.Module
@@ -80,9 +82,11 @@ class TrainState:
     unpadding: Unpadding | None = None
     graphs: StepGraphs | None = None
     guard: NonFiniteGuard = field(init=False)
+    vocabulary_loss: VocabularyLoss | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.guard = NonFiniteGuard(self.optimizer)
+        self.vocabulary_loss = find_vocabulary_loss(self.module) if self.graphs is None else None
 
 
 @dataclass(frozen=True)
@@ -322,6 +326,7 @@ def _backward_of(
     may_wait = state.step < state.launch_step + 2
     with nullcontext() if state.unpadding is None else state.unpadding.over(columns[MASK]):
         with (
+            nullcontext() if state.vocabulary_loss is None else state.vocabulary_loss.instead(),
             step_autocast(settings, device),
             known_mask(state.module, columns, device),
             heartbeat.waiting() if may_wait else nullcontext(),
