@@ -2,11 +2,11 @@
 
     pip install "setfit==1.2.0"
     python -m benchmarks.few_shot --pre_trained_model DIR --hf_data_dir DIR [--tasks nsmc kor_3i4k]
-        [--rows 8 16 64] [--draws 5] [--test_rows 1000] [--epochs 30] [--gin_param BINDING]
-        [--out FILE]
+        [--rows 8 16 64] [--draws 5] [--test_rows 1000] [--epochs 10] [--pairs N]
+        [--gin_param BINDING] [--out FILE]
 
 DIR of --pre_trained_model holds an encoder for text embeddings, such as E5 (the mean over tokens).
-Ours is `train_ddp.py --gin_file text_embedding.gin`, with its last checkpoint; SetFit has its own
+Ours is `train_ddp.py --gin_file few_shot.gin`, with its last checkpoint; SetFit has its own
 defaults (CosineSimilarityLoss over all pairs, one epoch, logistic regression on top). A draw is a
 seed: of the rows, of our head and order, and of SetFit. All draws of a task share the test rows.
 What is found is appended to FILE, and what is there is not run again.
@@ -93,7 +93,7 @@ def ours(draw: Draw, flags: argparse.Namespace) -> float:
         passes = write(folder / "few.jsonl", draw.train * flags.epochs)
         few = write(folder / "once.jsonl", draw.train)
         common = [
-            "--gin_file", "text_embedding.gin", "--task", "classification", "--quiet",
+            "--gin_file", "few_shot.gin", "--task", "classification", "--quiet",
             "--model_name", "EncoderForSequenceClassificationMean",
             "--pre_trained_model", flags.pre_trained_model, "--output_dir", folder / "out",
             "--hf_cache_dir", folder / "cache", "--seed", draw.seed,
@@ -125,7 +125,7 @@ def setfit(draw: Draw, flags: argparse.Namespace) -> float:
     with tempfile.TemporaryDirectory() as place:
         settings = library.TrainingArguments(
             output_dir=place, seed=draw.seed, report_to="none", show_progress_bar=False,
-            save_strategy="no",
+            save_strategy="no", num_iterations=flags.pairs,
         )  # fmt: skip
         library.Trainer(model=model, args=settings, train_dataset=rows).train()
     texts, labels = zip(*draw.test, strict=True)
@@ -169,8 +169,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", type=int, default=[8, 16, 64])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--test_rows", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=30, help="passes of ours")
+    parser.add_argument("--epochs", type=int, default=10, help="passes of ours")
     parser.add_argument("--gin_param", action="append", default=[], help="for ours")
+    parser.add_argument(
+        "--pairs", type=int, help="of each kind for each row, SetFit's num_iterations"
+    )
     parser.add_argument("--contenders", nargs="+", default=[*CONTENDERS], choices=[*CONTENDERS])
     parser.add_argument("--out", type=Path, default=Path("few_shot.jsonl"))
     return parser.parse_args()

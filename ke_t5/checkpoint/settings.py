@@ -9,12 +9,13 @@ from ke_t5.errors import Exit, UserError
 SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 PADDING, CUDA_GRAPHS, PRECISION = "fit.padding", "fit.cuda_graphs", "fit.precision"
 COMPRESSION = "fit.compress_gradients"
+HEAD_START = "fit.head_start"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 ORDER, LAID_OUT, BY_WINDOW = "order of the rows", "laid out", "drawn window by window"
 # What the first version did; its checkpoints do not say so.
 EARLIER = {
     WINDOW: 50, WINDOW_UNIT: "rows", ORDER: LAID_OUT, PADDING: "rows", CUDA_GRAPHS: False,
-    COMPRESSION: False,
+    COMPRESSION: False, HEAD_START: None,
 }  # fmt: skip
 GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"

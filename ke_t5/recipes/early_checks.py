@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ke_t5.checkpoint.settings import HEAD_START
 from ke_t5.config.run_config import SPLIT_FLAGS, RunConfig
 from ke_t5.errors import UserError
 from ke_t5.forms import FORMS
@@ -31,11 +32,16 @@ def check_training(config: RunConfig) -> None:
         "padding": fit.padding == NONE,
         "compile": fit.compile,
         "compress_gradients": fit.compress_gradients,
+        "head_start": fit.head_start is not None,
     }
     name = next((name for name, is_asked in asked.items() if is_asked), None)
     if config.is_sharded and name is not None:
         what = f"fit.{name} takes no divided weights"
         raise UserError(what, "--parallel fsdp", "leave one of the two out")
+    kind = config.task.form, config.task.problem_type or "single_label_classification"
+    if fit.head_start and kind != ("sequence_classification", "single_label_classification"):
+        what = f"{config.task.name} does not give each text one of several labels"
+        raise UserError(what, HEAD_START, "leave it out")
 
 
 def check_lengths(config: RunConfig) -> None:
@@ -129,7 +135,7 @@ def check_model(config: RunConfig) -> None:
 
     The class, and torch with it, is imported only if gin says something about the model.
     """
-    if config.gin.sets("model", "EvaluationHelper"):
+    if config.gin.sets("model", "EvaluationHelper") or config.fit.head_start is not None:
         from ke_t5.recipes.modelling import check_class
 
         check_class(config)

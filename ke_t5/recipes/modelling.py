@@ -28,6 +28,7 @@ from ke_t5.lookup.lora import LoraSettings, read_lora
 from ke_t5.models import build, export
 from ke_t5.models.lora import add_lora, has_lora, merge_lora
 from ke_t5.pipe import IGNORED, Examples, Mixture, Task
+from ke_t5.recipes.head_start import check_head
 from ke_t5.recipes.model_origin import load_class
 from ke_t5.recipes.task_record import task_record, thresholds_of
 from ke_t5.recipes.task_splits import helper_of
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 def check_class(config: RunConfig) -> None:
     """Raises UserError for what gin says that the model's class refuses, whatever the data."""
     model_class = load_class(config)
+    if config.fit.head_start is not None:
+        check_head(model_class)
     build.check_config(
         model_class,
         config.origin.folder,

@@ -133,6 +133,7 @@ def build_state(
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.batch_change import plan_of_run
     from ke_t5.recipes.graphs import choose_graphs
+    from ke_t5.recipes.head_start import start_at_regression
     from ke_t5.recipes.modelling import (
         build_divided,
         build_model,
@@ -147,6 +148,7 @@ def build_state(
     is_divided = config.is_sharded and ranks.size > 1
     module = (build_divided if is_divided else build_model)(config, ranks)
     start_at_mean(config, module, data.train)
+    start_at_regression(config, module, data.train, ranks)
     config = choose_precision(config, module, ranks)
     config, unpadding = choose_padding(config, module, data.train, ranks)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)

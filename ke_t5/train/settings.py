@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 AUTO, FP32, TF32, BF16, BF16_STEPS = PRECISIONS = ("auto", "fp32", "tf32", "bf16", "bf16_steps")
 _, ROWS, NONE = PADDINGS = (AUTO, "rows", "none")
+LOGISTIC = "logistic_regression"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class FitSettings:
             if that can be done; False: never.
         compress_gradients: whether several processes exchange gradients in bf16: half the traffic,
             other rounding.
+        head_start: "logistic_regression": the new head of a classification of texts starts at the
+            regression on the vectors of the training rows: for few rows; None: it is drawn.
     """
 
     precision: str
@@ -51,6 +54,7 @@ class FitSettings:
     padding: str = AUTO
     cuda_graphs: bool | str = False
     compress_gradients: bool = False
+    head_start: str | None = None
 
 
 def check_padding(padding: str) -> None:
@@ -64,6 +68,12 @@ def check_graphs(cuda_graphs: bool | str) -> None:
     """Raises ValueError("what; fix") for anything but True, False and "auto"."""
     if not isinstance(cuda_graphs, bool) and cuda_graphs != AUTO:
         raise ValueError(f"is {cuda_graphs!r}; give True, False or {AUTO!r}")
+
+
+def check_head_start(head_start: str | None) -> None:
+    """Raises ValueError("what; fix") for anything but None and "logistic_regression"."""
+    if head_start not in (None, LOGISTIC):
+        raise ValueError(f"is {head_start!r}; give {LOGISTIC!r} or None")
 
 
 def check_precision(precision: str) -> None:
@@ -86,6 +96,7 @@ def get_fit_settings(
     padding: Annotated[str, check_padding] = AUTO,
     cuda_graphs: Annotated[bool | str, check_graphs] = AUTO,
     compress_gradients: bool = False,
+    head_start: Annotated[str | None, check_head_start] = None,
 ) -> FitSettings:
     """The settings bound to gin's `fit`; see `FitSettings`."""
     settings = locals()

@@ -27,6 +27,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
         ({"precision": "bf61"}, "did you mean 'bf16'"),
         ({"padding": "row"}, "fit.padding: is 'row', which is not a way to pad; .*'rows'"),
         ({"cuda_graphs": "yes"}, "fit.cuda_graphs: is 'yes'; give True, False or 'auto'"),
+        ({"head_start": "mean"}, "fit.head_start: is 'mean'; give 'logistic_regression' or None"),
         ({"accumulate": 0}, "fit.accumulate: is 0; give at least 1"),
         ({"clip_norm": 0.0}, "fit.clip_norm: is 0.0"),
         ({"early_stopping": 0}, "fit.early_stopping: is 0"),

@@ -1,0 +1,138 @@
+"""Where a new head starts (`fit.head_start`): at the logistic regression on the vectors that the
+encoder, not yet trained, makes of the training rows.
+
+A head that is drawn pulls a pre-trained encoder out of shape before it knows anything, which a few
+rows cannot make good: Kumar et al. 2022, https://arxiv.org/abs/2202.10054 (LP-FT).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ke_t5 import heartbeat
+from ke_t5.checkpoint.settings import HEAD_START
+from ke_t5.config.run_config import RunConfig
+from ke_t5.distributed import Ranks
+from ke_t5.errors import Exit, UserError
+from ke_t5.models.heads import SequenceHead, SequenceHeadWithPooler
+from ke_t5.pipe import IGNORED, Examples
+from ke_t5.pipe.model_inputs import model_inputs
+from ke_t5.pipe.module_state import reset_module_state
+
+logger = logging.getLogger(__name__)
+
+# Their vectors are in memory together, and more would change little.
+MOST_ROWS = 10_000
+ROWS_AT_ONCE = 64
+# scikit-learn's C x the width of the vectors, which are standardized. Of 0.4, 4, 40 and 400, 4 was
+# the best or next to it at 8, 16 and 64 rows a class of NSMC and at 8 of 3i4K (E5, five draws).
+STRENGTH = 4.0
+
+
+def check_head(model_class: type[PreTrainedModel]) -> None:
+    """Raises UserError for a model whose classifier does not read the encoder's own vectors."""
+    is_ours = issubclass(model_class, SequenceHead)
+    if not is_ours or issubclass(model_class, SequenceHeadWithPooler):
+        raise UserError(
+            f"{model_class.__name__} has no head of a single new layer",
+            HEAD_START,
+            "give --model_name EncoderForSequenceClassificationMean, or leave it out",
+        )
+
+
+def start_at_regression(
+    config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks
+) -> None:
+    """Sets the head to the logistic regression on the training rows, if the run asks for it.
+
+    A head that a checkpoint is to replace stays as it is.
+
+    Raises:
+        UserError: all rows have one label.
+    """
+    if config.fit.head_start is None or config.origin.is_resumed:
+        return
+    found = None
+    if ranks.is_main:
+        with heartbeat.phase("starting the head"):
+            vectors, labels = labelled_vectors(module, train, seed=config.seed)
+            found = regression(vectors, labels, num_classes=cast(SequenceHead, module).num_labels)
+            logger.info("the head starts at the logistic regression on %d rows", len(labels))
+    weight, bias = ranks.broadcast(found)
+    classifier = cast(nn.Linear, module.classifier)
+    with torch.no_grad():
+        classifier.weight.copy_(torch.from_numpy(weight))
+        classifier.bias.copy_(torch.from_numpy(bias))
+
+
+def labelled_vectors(
+    module: PreTrainedModel, train: Examples, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the classifier reads [N, D] of the training rows that have a label, and the labels [N].
+
+    Equal rows count once; of more than `MOST_ROWS` rows, so many are drawn with the seed.
+    """
+    labels = train.columns["labels"].values[train.places]
+    rows = np.flatnonzero(labels != IGNORED)
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
+    lengths = np.asarray(train.row_lengths("input_ids")[rows])
+    rows = rows[np.argsort(lengths, kind="stable")]
+    vectors: dict[tuple[bytes, int], np.ndarray] = {}
+    caught: list[Tensor] = []
+    classifier = cast(nn.Linear, module.classifier)
+    hook = classifier.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    module.eval()
+    try:
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            heartbeat.beat()
+            batch = train.batch(rows[first : first + ROWS_AT_ONCE])
+            reset_module_state(module)
+            with torch.no_grad():
+                module(**model_inputs(module, batch, module.device))
+            ids = [row[mask > 0].tobytes() for row, mask in _ids_and_masks(batch)]
+            keys = zip(ids, batch["labels"].tolist(), strict=True)
+            vectors |= zip(keys, caught.pop().double().cpu().numpy(), strict=True)
+    finally:
+        hook.remove()
+    return np.stack([*vectors.values()]), np.array([label for _, label in vectors])
+
+
+def _ids_and_masks(batch: dict[str, np.ndarray]) -> zip[tuple[np.ndarray, np.ndarray]]:
+    return zip(batch["input_ids"], batch["attention_mask"], strict=True)
+
+
+def regression(
+    vectors: np.ndarray, labels: np.ndarray, *, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [C, D] and biases [C] for vectors [N, D] as they are, found on standardized ones.
+
+    A class without a row gets no weights and the lowest bias.
+
+    Raises:
+        UserError: all labels are one.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    known = np.unique(labels)
+    if len(known) < 2:
+        what = "all training rows have one label"
+        raise UserError(what, HEAD_START, "give rows of two, or leave it out", Exit.DATA)
+    scaler = StandardScaler().fit(vectors)
+    found = LogisticRegression(C=STRENGTH / vectors.shape[1], max_iter=1000)
+    found.fit(scaler.transform(vectors), labels)
+    parts, intercepts = found.coef_, found.intercept_
+    if len(known) == 2:  # one row of weights, for the second class against the first
+        parts, intercepts = np.concatenate([-parts, parts]) / 2, np.r_[-intercepts, intercepts] / 2
+    weight = np.zeros((num_classes, vectors.shape[1]))
+    bias = np.full(num_classes, intercepts.min())
+    weight[known] = parts / scaler.scale_
+    bias[known] = intercepts - weight[known] @ scaler.mean_
+    return weight, bias
