@@ -128,11 +128,11 @@ def regression(
     scaler = StandardScaler().fit(vectors)
     found = LogisticRegression(C=STRENGTH / vectors.shape[1], max_iter=1000)
     found.fit(scaler.transform(vectors), labels)
-    parts, intercepts = found.coef_, found.intercept_
+    parts, intercepts = np.asarray(found.coef_), np.asarray(found.intercept_)
     if len(known) == 2:  # one row of weights, for the second class against the first
         parts, intercepts = np.concatenate([-parts, parts]) / 2, np.r_[-intercepts, intercepts] / 2
     weight = np.zeros((num_classes, vectors.shape[1]))
     bias = np.full(num_classes, intercepts.min())
-    weight[known] = parts / scaler.scale_
-    bias[known] = intercepts - weight[known] @ scaler.mean_
+    weight[known] = parts / np.asarray(scaler.scale_)
+    bias[known] = intercepts - weight[known] @ np.asarray(scaler.mean_)
     return weight, bias
