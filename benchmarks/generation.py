@@ -24,6 +24,7 @@ from ke_t5.sample import sample_data_dir, sample_model_dir
 
 TASK, BATCH_SIZE, NUM_ROWS, MOST_TOKENS = "sae4k_gen", 16, 192, 30
 GENERATE, BY_DEFAULT = "generate", "generate, early_stopping=False"
+COMPARED, INT8 = "ours, compared with generate before", "ours, 'ctranslate2-int8'"
 
 
 class Answers:
@@ -47,9 +48,12 @@ class Answers:
         self.ids = [row["input_ids"] for row in rows]
         self.tokenizer = self.task.output_features["input_ids"].tokenizer()
 
-    def ours(self, arguments: dict, **options: Any) -> list[str]:
+    def helper(self, arguments: dict, **options: Any) -> EvaluationHelper:
+        """What evaluates; with CTranslate2 its first evaluation compares answers."""
+        return EvaluationHelper(self.task, model_kwargs=arguments, **options)
+
+    def ours(self, helper: EvaluationHelper) -> list[str]:
         """By the evaluation of the recipes, in the order of the rows."""
-        helper = EvaluationHelper(self.task, model_kwargs=arguments, **options)
         found = evaluate(
             helper, self.model, self.examples, batch_size=BATCH_SIZE, ranks=one_process()
         )
@@ -87,12 +91,18 @@ def compare(setting: Setting, num_beams: int, **options: Any) -> dict[str, Runs]
             return once
 
         contenders = {
-            "ours": contender(lambda: answers.ours(arguments, **options)),
+            "ours": contender(lambda: answers.ours(answers.helper(arguments, **options))),
             GENERATE: contender(lambda: answers.theirs(arguments)),
         }
         if num_beams > 1:  # its default looks on for better answers
             longer = {**arguments, "early_stopping": False}
             contenders[BY_DEFAULT] = contender(lambda: answers.theirs(longer))
+        if options:
+            kept = answers.helper(arguments, **options)
+            contenders[COMPARED] = contender(lambda: answers.ours(kept))
+            contenders[INT8] = contender(
+                lambda: answers.ours(answers.helper(arguments, engine="ctranslate2-int8"))
+            )
         return interleaved(contenders, rounds=setting.rounds, amount=len(wanted), warm_ups=1)
 
 
@@ -107,5 +117,8 @@ def beams(setting: Setting) -> dict[str, Runs]:
 
 
 def ctranslate2(setting: Setting) -> dict[str, Runs]:
-    """Four beams by `EvaluationHelper.engine='ctranslate2'`, conversion and comparison included."""
+    """Four beams by `EvaluationHelper.engine='ctranslate2'`, conversion and comparison included.
+
+    A training compares at its first evaluation only: the others are as a further contender.
+    """
     return compare(setting, 4, engine="ctranslate2")

@@ -106,8 +106,9 @@ def evaluate(
     def compute(number: int) -> tuple[list[RowOutput], float | None, int]:
         count = 0 if counts is None else int(counts[batches[number]].sum())
         found, loss = _predict(
-            helper, model, examples, batches[number], are_numbers, wants_loss=count > 0
-        )
+            helper, model, examples, batches[number], are_numbers, wants_loss=count > 0,
+            compares=ranks.is_main and number == 0,
+        )  # fmt: skip
         return found, None if loss is None else float(loss), count
 
     with (
@@ -122,9 +123,6 @@ def evaluate(
             )
         ) as results,
     ):  # fmt: skip
-        if ranks.is_main and helper.engine and len(batches):
-            with _inference(autocast):
-                helper.compare_engine(model, examples.batch(batches[len(batches) // 2]))
         each = heartbeat.beating(watch(own_batches))
         for number, (found, loss, count) in zip(each, results, strict=True):
             outputs += zip(batches[number].tolist(), found, strict=True)
@@ -204,13 +202,16 @@ def _predict(
     are_numbers: Callable[[], bool],
     *,
     wants_loss: bool,
+    compares: bool,
 ) -> tuple[list[RowOutput], torch.Tensor | None]:
     """The outputs of one batch, and its loss; a UserError if a logit of it is not a number."""
     outputs, loss, error = [], None, None
     try:
         batch = examples.batch(positions)
-        outputs, loss = helper.predict_with_loss(model, batch, wants_loss=wants_loss)
-    except RuntimeError as refused:  # torch cannot sample from what is not a number
+        outputs, loss = helper.predict_with_loss(
+            model, batch, wants_loss=wants_loss, compares=compares
+        )
+    except (RuntimeError, UserError) as refused:  # torch cannot sample from what is not a number
         error = refused
     if not are_numbers():
         rows = ", ".join(examples.row_names(positions[:3]))

@@ -60,8 +60,8 @@ class EvaluationHelper:
         model_kwargs: its arguments; default: the task's own.
         model_input_keys: the batch's columns that it gets; default: those that it needs. Padding
             is always masked.
-        engine: what generates: transformers if it is None, or "ctranslate2" (see
-            `pipe.translation`).
+        engine: what generates: transformers if it is None, "ctranslate2", or
+            "ctranslate2-int8", whose answers differ in part (see `pipe.translation`).
         eval_batch_tokens: tokens of a batch, of which each beam has its own; default: the rows of a
             training batch, on a GPU more of short ones (see `evaluation_batches`).
         seed: of sampling, if the arguments ask for it.
@@ -77,7 +77,7 @@ class EvaluationHelper:
         model_fn: str | None = None,
         model_kwargs: Annotated[dict, arguments.check_generation_values] | None = None,
         model_input_keys: list | tuple | None = None,
-        engine: Literal["ctranslate2"] | None = None,
+        engine: Literal["ctranslate2", "ctranslate2-int8"] | None = None,
         eval_batch_tokens: Count | None = None,
         seed: int = 0,
         threshold: Literal["tuned", "per_label"] | None = None,
@@ -159,9 +159,9 @@ class EvaluationHelper:
         if self.engine is None:
             return
         if not self.generates:
-            what, where = f"{self.task.name} is not generated", translation.WHERE
+            what, where = f"{self.task.name} is not generated", translation.where(self.engine)
             raise UserError(what, where, "leave it out")
-        translation.check_engine(cast("Generative", model), self.model_kwargs)
+        translation.check_engine(cast("Generative", model), self.model_kwargs, self.engine)
 
     @contextmanager
     def ready(self, model: torch.nn.Module, *, num_workers: int) -> Iterator[None]:
@@ -173,24 +173,13 @@ class EvaluationHelper:
             yield
             return
         self._translator = translation.Translator(
-            cast("GenerativeModel", model), self.model_kwargs, num_workers=num_workers,
-            num_threads=torch.get_num_threads(),
+            cast("GenerativeModel", model), self.model_kwargs, engine=self.engine,
+            num_workers=num_workers, num_threads=torch.get_num_threads(),
         )  # fmt: skip
         try:
             yield
         finally:
             self._translator = None
-
-    def compare_engine(self, model: torch.nn.Module, batch: Arrays) -> None:
-        """Compares, once, what CTranslate2 answers to some rows with `generate` (see
-        `translation.compare`)."""
-        if self._translator is None or self._is_compared:
-            return
-        self._is_compared = True
-        tensors = model_inputs(model, batch, next(model.parameters()).device)
-        inputs = self._inputs(model, tensors)
-        generative = cast("GenerativeModel", model)
-        translation.compare(self._translator, generative, inputs, self.model_kwargs)
 
     def _method(self, model: Model) -> Callable:
         method = getattr(model, self.model_fn, None)
@@ -268,19 +257,31 @@ class EvaluationHelper:
         return self.predict_with_loss(model, batch, wants_loss=False)[0]
 
     def predict_with_loss(
-        self, model: torch.nn.Module, batch: Arrays, *, wants_loss: bool = True
+        self,
+        model: torch.nn.Module,
+        batch: Arrays,
+        *,
+        wants_loss: bool = True,
+        compares: bool = False,
     ) -> tuple[list[RowOutput], torch.Tensor | None]:
-        """What `predict` returns, and the loss of the batch: None if the method gives none."""
+        """What `predict` returns, and the loss of the batch: None if the method gives none.
+
+        Args:
+            compares: compares what CTranslate2 answers with `generate`, unless that was done.
+        """
         tensors = model_inputs(model, batch, next(model.parameters()).device)
         is_forward = self.model_fn == "forward"
         inputs = self._inputs(model, tensors, with_gold=wants_loss and is_forward)
         if self.generates:
             fault_point("generate.before_batch")
-            if self._translator is not None:
-                ids, scores = self._translator.generate(inputs)
-            else:
-                generative = cast("GenerativeModel", model)
+            generative = cast("GenerativeModel", model)
+            if self._translator is None:
                 ids, scores = generation.generate(generative, inputs, self.model_kwargs)
+            else:
+                ids, scores = self._translator.generate(inputs)
+                if compares and not self._is_compared:
+                    self._is_compared = True
+                    self._translator.compare(ids, generative, inputs)
             outputs = self._text_outputs(ids, len(inputs["input_ids"]), scores)
             return outputs, find_loss(model(**tensors)) if wants_loss else None
         fault_point("evaluate.before_batch")

@@ -7,7 +7,7 @@ import torch
 from support.generation_toys import tiny_t5, written_examples
 from transformers import BartConfig, BartForConditionalGeneration, LogitsProcessorList
 
-from ke_t5.pipe.decoding import _top
+from ke_t5.pipe.decoding import _likeliest, _top
 from ke_t5.pipe.generation import generate
 
 BEAMS = {"num_beams": 3, "max_new_tokens": 12}
@@ -95,3 +95,14 @@ def test_the_best_of_a_large_vocabulary(size):
     values, places = _top(scores, 8)
     wanted = scores.topk(8)
     assert values.equal(wanted.values) and places.equal(wanted.indices)
+
+
+@pytest.mark.parametrize("width", [4.0, 20.0, 200.0])
+def test_what_is_too_small_to_count_changes_no_bit(width):
+    torch.manual_seed(0)
+    scores = torch.randn((16, 3200)) * width
+    scores[0, 5:] = -torch.inf
+    highest = scores.amax(1, keepdim=True)
+    total = (scores - highest).exp().sum(1, keepdim=True)
+    values, tokens = _likeliest(scores.clone(), torch.zeros((16, 1)), 4, LogitsProcessorList())
+    assert torch.equal(values, scores.gather(1, tokens) - highest - torch.log(total))

@@ -92,14 +92,50 @@ def test_answers_and_scores_are_those_of_generate(built, models, name, arguments
         assert y.get("score") == (pytest.approx(x["score"], abs=1e-5) if "score" in x else None)
 
 
-def test_the_bytes_depend_neither_on_processes_nor_on_threads(built, models):
-    alone = lines(models["t5"], built, BEAMS)
-    assert lines(models["t5"], built, BEAMS, num_ranks=3) == alone
-    helper = EvaluationHelper(built[0], model_kwargs=BEAMS, engine="ctranslate2")
+@pytest.mark.parametrize("engine", ["ctranslate2", "ctranslate2-int8"])
+def test_the_bytes_depend_neither_on_processes_nor_on_threads(built, models, engine):
+    alone = lines(models["t5"], built, BEAMS, engine=engine)
+    assert lines(models["t5"], built, BEAMS, engine=engine, num_ranks=3) == alone
+    helper = EvaluationHelper(built[0], model_kwargs=BEAMS, engine=engine)
     ranks = Ranks(0, 1, torch.device("cpu"), 2)
     found = evaluate(helper, models["t5"], built[1], batch_size=9, ranks=ranks, wants_loss=True)
     assert list(map(dict, found.predictions)) == alone
-    assert found.engine == "ctranslate2" and found.loss is not None
+    assert found.engine == engine and found.loss is not None
+
+
+def test_weights_of_8_bits_are_told_and_compared(built, models, caplog):
+    caplog.set_level(logging.INFO)
+    exact = lines(models["t5"], built, BEAMS)
+    found = lines(models["t5"], built, BEAMS, engine="ctranslate2-int8")
+    told = re.search(r"ctranslate2-int8: (\d) of 9 answers equal those of generate", caplog.text)
+    assert told and int(told[1]) >= 5
+    equal = [
+        one["prediction"] == other["prediction"] for one, other in zip(exact, found, strict=True)
+    ]
+    assert sum(equal) > len(equal) / 2
+    assert [one["score"] for one in exact] != [one["score"] for one in found]
+
+
+def test_what_the_device_does_not_have_is_computed_in_float32(built, models, monkeypatch, caplog):
+    import ctranslate2
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda *_: {"float32"})
+    with torch.autocast("cpu", torch.bfloat16):
+        found = translation.Translator(models["t5"], BEAMS)
+    assert "ctranslate2: no bfloat16 on this device, so float32" in caplog.text
+    assert found._translator.compute_type == "float32"
+    found = translation.Translator(models["t5"], BEAMS, engine="ctranslate2-int8")
+    assert "ctranslate2-int8: no int8 on this device, so float32" in caplog.text
+    assert found._translator.compute_type == "float32"
+
+
+def test_a_model_that_diverged_is_told_as_such(built, models):
+    model = copy.deepcopy(models["t5"])
+    with torch.no_grad():
+        model.lm_head.weight.fill_(torch.nan)
+    with pytest.raises(UserError, match="the model's logits are not finite"):
+        lines(model, built, BEAMS)
 
 
 def changed(model):
