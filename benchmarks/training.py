@@ -91,8 +91,6 @@ def fit_ours(
 ) -> None:
     """One pass of our loop, as a run chooses its padding on a CPU unless it is told."""
     targets = train.lengths("labels") if model.config.is_encoder_decoder else None
-    if targets is not None:
-        padding = ROWS
     if padding == NONE:
         window = 1
     plan = get_batches(

@@ -40,14 +40,14 @@ LINES = (
     "task.metrics.statistics",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "
-    "models.ngrams models.encoders models.unpadding models.structured_heads "
+    "models.ngrams models.encoders models.unpadded_targets models.structured_heads "
     "models.coreference_heads "
     "pipe.rows pipe.generation pipe.model_inputs "
     "pipe.column_files "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "task.release_check "
     "checkpoint.folders pipe.file_faults",
-    "models.models models.loader lookup.tensor_names task.metrics.classification "
+    "models.models models.loader models.unpadding lookup.tensor_names task.metrics.classification "
     "task.metrics.coreference task.metrics.multilabel pipe.tables pipe.workers pipe.translation",
     "models lookup.choice models.account models.fidelity models.characters "
     "pipe.lazy_examples pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text "

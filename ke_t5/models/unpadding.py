@@ -1,5 +1,5 @@
 """Encoders that compute real tokens only: a batch's rows are laid end to end, and padded again for
-the head.
+the head. So does T5's decoder.
 
 Only inside `Unpadding.over` is anything of a model changed, so that weights, exports, evaluation
 and every head stay as they are.
@@ -7,6 +7,7 @@ and every head stay as they are.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,9 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from ke_t5.models import unpadded_targets as targets_of
 from ke_t5.models.dropout import dropouts
 from ke_t5.models.unpadded_rows import ATTENTION, UnpaddedRows, unpadded_rows
+from ke_t5.models.unpadded_targets import UnpaddedTargets
+from ke_t5.models.vocabulary_loss import IGNORED
 
 # The columns of a batch that an encoder may read, a number for each token.
 COLUMNS = ("input_ids", "token_type_ids", "position_ids", "inputs_embeds")
@@ -39,17 +44,11 @@ class Unpadding:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        known = (*WITH_POSITIONS, *WITH_ROTATIONS, *WITH_BIAS)
-        found = [
-            module
-            for module in model.modules()
-            if type(module).__name__ in known
-            and type(module).__module__.startswith("transformers.")
-            and not getattr(module.config, "is_decoder", False)
-        ]
+        found = list(_stacks(model, (*WITH_POSITIONS, *WITH_ROTATIONS, *WITH_BIAS)))
         if len(found) != 1:
             raise ValueError("its encoder is not one of the known ones")
         self.encoder: Any = found[0]
+        self.decoder: Any = next(_stacks(model, WITH_BIAS, is_decoder=True), None)
         self.config: Any = self.encoder.config
         if self.config._attn_implementation != "sdpa":
             raise ValueError(f"its attention is {self.config._attn_implementation!r}")
@@ -58,21 +57,21 @@ class Unpadding:
             raise ValueError("it returns the states of its layers")
 
     @contextmanager
-    def over(self, mask: np.ndarray) -> Iterator[None]:
-        """A context in which the model computes the tokens of a batch with this mask [..., S] only:
-        its forward and its backward pass, which may compute parts of it again."""
-        rows = unpadded_rows(mask, next(self.encoder.parameters()).device)
-        if rows is None:
-            yield
-            return
+    def over(self, mask: np.ndarray, labels: np.ndarray | None = None) -> Iterator[None]:
+        """A context in which the model computes the tokens of a batch with this mask [..., S], and
+        the targets of these labels, only: its forward and its backward pass, which may compute
+        parts of it again."""
+        device, has_decoder = next(self.encoder.parameters()).device, self.decoder is not None
         with ExitStack() as hooks:
-            for handle in self._hooks(rows):
-                hooks.callback(handle.remove)
-            hooks.callback(setattr, self.config, "_attn_implementation", "sdpa")
-            self.config._attn_implementation = ATTENTION
-            for part, forward in dropouts(self.encoder) if rows.tokens.device.type == "cpu" else ():
-                part.forward = forward
-                hooks.callback(delattr, part, "forward")
+            begin = functools.partial(_begin, hooks, has_decoder=has_decoder)
+            rows = unpadded_rows(mask, device)
+            if rows is not None:
+                begin(self.encoder, self._hooks(rows), ATTENTION)
+            targets = None
+            if has_decoder and labels is not None:
+                targets = targets_of.unpadded_targets(mask, labels != IGNORED, device)
+            if targets is not None:
+                begin(self.decoder, _target_hooks(self.decoder, targets), targets_of.ATTENTION)
             yield
 
     def _hooks(self, rows: UnpaddedRows) -> Iterator[Any]:
@@ -92,6 +91,60 @@ class Unpadding:
             yield _before(
                 first, lambda inputs: {**inputs, "position_bias": first.compute_bias(width, width)}
             )
+
+
+def _stacks(
+    model: nn.Module, known: tuple[str, ...], *, is_decoder: bool = False
+) -> Iterator[nn.Module]:
+    """The model's encoders or decoders, of these classes of transformers."""
+    for module in model.modules():
+        kind = type(module)
+        if kind.__name__ in known and kind.__module__.startswith("transformers."):
+            if bool(getattr(module.config, "is_decoder", False)) == is_decoder:
+                yield module
+
+
+def gelus(stack: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+    """The activations that transformers computes in eight passes, each with a forward in one, which
+    rounds otherwise."""
+    for part in stack.modules():
+        if type(part).__name__ == "NewGELUActivation":
+            yield part, functools.partial(functional.gelu, approximate="tanh")
+
+
+def _begin(
+    hooks: ExitStack, stack: Any, handles: Iterator[Any], attention: str, *, has_decoder: bool
+) -> None:
+    """Lets an encoder or decoder compute unpadded rows until the stack of hooks is closed."""
+    for handle in handles:
+        hooks.callback(handle.remove)
+    hooks.callback(setattr, stack.config, "_attn_implementation", "sdpa")
+    stack.config._attn_implementation = attention
+    if next(stack.parameters()).device.type != "cpu":
+        return
+    for part, forward in (*dropouts(stack), *(gelus(stack) if has_decoder else ())):
+        part.forward = forward
+        hooks.callback(delattr, part, "forward")
+
+
+def _target_hooks(decoder: Any, targets: UnpaddedTargets) -> Iterator[Any]:
+    """Hooks that lay the targets end to end in front of a decoder's layers, and pad them again
+    behind."""
+
+    def unpadded(inputs: dict[str, Any]) -> dict[str, Any]:
+        flat = _flat(targets.rows, inputs)
+        return {**flat, "attention_mask": None, "encoder_attention_mask": None, "unpadded": targets}
+
+    yield _before(decoder, unpadded)
+    yield decoder.register_forward_hook(_padding(targets.rows))
+    own, cross = (layer for layer in decoder.block[0].layer[:2])
+    width = targets.rows.shape[1]
+    yield _before(own.SelfAttention, lambda inputs: {
+        **inputs, "position_bias": own.SelfAttention.compute_bias(width, width) + targets.future(),
+    })  # fmt: skip
+    # Else the layer makes zeros for all targets and inputs of the batch.
+    bias = targets.mask.new_zeros(1)
+    yield _before(cross.EncDecAttention, lambda inputs: {**inputs, "position_bias": bias})
 
 
 def _before(module: nn.Module, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:

@@ -12,7 +12,6 @@ from ke_t5.checkpoint.settings import EARLIER, PADDING, WINDOW
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import UserError
-from ke_t5.forms import FORMS
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import Examples
 from ke_t5.recipes.batch_change import progress_of_run
@@ -57,8 +56,6 @@ def choose_padding(
 
 def better_padded(config: RunConfig, device: torch.device) -> str | None:
     """Why rows are padded if nobody asks for anything else; None if there is no reason."""
-    if FORMS[config.task.form].generates:
-        return "targets are padded anyhow"
     if config.is_sharded:
         return "--parallel fsdp divides the weights"
     return None if device.type == "cpu" else "launches cost more than padding on a GPU"

@@ -160,7 +160,7 @@ def computes_the_same(
     columns = examples.batch(by_length[places])
     losses = []
     module.eval()  # fresh adapters are not
-    for context in (nullcontext(), unpadding.over(columns[MASK])):
+    for context in (nullcontext(), unpadding.over(columns[MASK], columns.get("labels"))):
         reset_module_state(module)
         with torch.no_grad(), context:
             losses.append(loss_of(module(**model_inputs(module, columns, device))))
@@ -324,7 +324,8 @@ def _backward_of(
     fault_point("train.before_forward")
     # DDP exchanges its plan in the forward pass that follows the first update.
     may_wait = state.step < state.launch_step + 2
-    with nullcontext() if state.unpadding is None else state.unpadding.over(columns[MASK]):
+    unpadding, labels = state.unpadding, columns.get("labels")
+    with nullcontext() if unpadding is None else unpadding.over(columns[MASK], labels):
         with (
             nullcontext() if state.vocabulary_loss is None else state.vocabulary_loss.instead(),
             step_autocast(settings, device),

@@ -14,7 +14,9 @@ from ke_t5.models import unpadded_rows as rows_of
 from ke_t5.models.dropout import dropouts, factors
 from ke_t5.models.models import MODEL_FORMS
 from ke_t5.models.unpadded_rows import ATTENTION, unpadded_attention, unpadded_rows
-from ke_t5.models.unpadding import Unpadding, losses_agree
+from ke_t5.models.unpadded_targets import unpadded_targets
+from ke_t5.models.unpadding import Unpadding, gelus, losses_agree
+from ke_t5.models.vocabulary_loss import VocabularyLoss
 from ke_t5.train.settings import recompute_activations
 
 CPU = torch.device("cpu")
@@ -51,6 +53,7 @@ FAMILIES = {
     "ModernBertForTokenClassification": MODERN,
     "T5ForTokenClassification": T5_SIZES,
     "T5ForConditionalGeneration": T5_SIZES,
+    "MT5ForConditionalGeneration": {**T5_SIZES, "feed_forward_proj": "gated-gelu"},
     "MT5ForTokenClassification": {**T5_SIZES, "feed_forward_proj": "gated-gelu"},
 }
 
@@ -69,8 +72,10 @@ def batch_for(model):
     """A ragged batch with segments and a padding id within a text, and labels for the model."""
     name = type(model).__name__.replace("ForConditional", "ForToken").replace("Multiple", "")
     batch = make_batch(name, LENGTHS)
-    if type(model).__name__ == "T5ForConditionalGeneration":
-        batch["labels"] = batch["labels"][:, :5].contiguous()
+    if name != type(model).__name__ and "Conditional" in type(model).__name__:
+        lengths = torch.tensor([2, 5, 1, 3, 5, 4, 1, 2, 5])
+        is_target = torch.arange(6) < lengths[:, None]  # a column of padding alone, too
+        batch["labels"] = batch["labels"][:, :6].clamp(min=3).where(is_target, -100).contiguous()
     batch["input_ids"][batch["attention_mask"] == 0] = model.config.pad_token_id
     batch["input_ids"][1, ..., 3] = model.config.pad_token_id
     batch["attention_mask"] = batch["attention_mask"].contiguous()
@@ -83,7 +88,8 @@ def computed(model, batch, unpadding=None):
     """The loss, and the gradient of each parameter that has one."""
     model.zero_grad()
     mask = batch["attention_mask"].numpy()
-    with nullcontext() if unpadding is None else unpadding.over(mask):
+    labels = batch["labels"].numpy() if "labels" in batch else None
+    with nullcontext() if unpadding is None else unpadding.over(mask, labels):
         loss = model(**batch).loss
         loss.backward()
     gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -158,16 +164,54 @@ def test_the_layers_see_the_tokens_of_the_batch_and_no_more():
     assert shapes == [(1, sum(LENGTHS), 16)] * 3
 
 
+def test_the_layers_of_a_decoder_see_the_targets_and_no_more():
+    model = model_of("T5ForConditionalGeneration")
+    batch, shapes = batch_for(model), []
+    batch["labels"][0, 2:] = -100
+    for part in (*model.encoder.block, *model.decoder.block):
+        part.register_forward_hook(lambda _, __, output: shapes.append(tuple(output[0].shape)))
+    padded = computed(model, batch)
+    for labels, num_targets in ((batch["labels"], 28), (torch.full_like(batch["labels"], 3), None)):
+        batch["labels"], shapes[:] = labels, []
+        padded = computed(model, batch)
+        shapes.clear()
+        assert_equal_up_to_rounding(padded, computed(model, batch, Unpadding(model)))
+        decoded = (1, num_targets, 16) if num_targets else (len(LENGTHS), 6, 16)
+        assert shapes == [(1, sum(LENGTHS), 16)] * 2 + [decoded] * 2
+    # Inputs without any padding, and with the loss over the vocabulary.
+    batch["attention_mask"][:] = 1
+    batch["labels"][2, 1:] = -100
+    padded = computed(model, batch)
+    shapes.clear()
+    with VocabularyLoss(model).instead():
+        assert_equal_up_to_rounding(padded, computed(model, batch, Unpadding(model)))
+    assert shapes == [(len(LENGTHS), 14, 16)] * 2 + [(1, 49, 16)] * 2
+
+
+@pytest.mark.parametrize(("mask", "is_target"), [
+    ([[1, 1], [1, 0]], [[1, 1], [1, 1]]),  # nothing to leave out
+    ([[1, 1], [0, 0]], [[1, 1], [1, 0]]),  # a row without an input
+    ([[1, 1], [1, 0]], [[1, 1], [0, 0]]),  # or without a target
+    ([[1, 1], [1, 0]], [[1, 1], [0, 1]]),  # targets begin late
+    ([[1, 1]], [[1, 0]]),  # a single row
+    ([[[1, 1], [1, 0]]], [[1, 0], [1, 1]]),
+])  # fmt: skip
+def test_targets_that_stay_as_they_are(mask, is_target):
+    assert unpadded_targets(np.array(mask), np.array(is_target), CPU) is None
+
+
 def test_nothing_of_the_model_stays_changed_not_even_after_an_error():
-    model = model_of("T5ForTokenClassification")
+    model = model_of("T5ForConditionalGeneration")
     next(part for part in model.modules() if type(part) is torch.nn.Dropout).p = 0.1
     unpadding, mask = Unpadding(model), np.array([[1, 1], [1, 0]])
     before = model.config.to_dict()
-    with pytest.raises(KeyError), unpadding.over(mask):
+    with pytest.raises(KeyError), unpadding.over(mask, np.array([[1, -100], [1, 1]])):
         assert unpadding.config._attn_implementation == ATTENTION
+        assert model.decoder.config._attn_implementation != "sdpa"
         assert any("forward" in vars(module) for module in model.modules())
         raise KeyError
     assert unpadding.config._attn_implementation == "sdpa"
+    assert model.decoder.config._attn_implementation == "sdpa"
     assert model.config.to_dict() == before
     for module in model.modules():
         assert not module._forward_pre_hooks and not module._forward_hooks
@@ -203,8 +247,10 @@ def test_rows_lie_end_to_end_the_longest_first_and_come_back(side):
     )
 
 
-@pytest.mark.parametrize("name", ["RobertaForSequenceClassification", "T5ForTokenClassification",
-                                  "ModernBertForTokenClassification"])  # fmt: skip
+@pytest.mark.parametrize("name", [
+    "RobertaForSequenceClassification", "T5ForTokenClassification", "T5ForConditionalGeneration",
+    "ModernBertForTokenClassification",
+])  # fmt: skip
 def test_in_bf16_it_is_as_near_to_float32_as_padded_rows_are(name):
     model = model_of(name)
     batch = batch_for(model)
@@ -323,6 +369,17 @@ def test_hidden_states_are_dropped_out_in_training_only():
     assert part is model[1] and set(seen.tolist()) == {0, 2} and torch.equal(gradient, seen)
     model.eval()
     assert forward(states) is states
+
+
+def test_activations_in_one_pass_round_otherwise():
+    activation = transformers.activations.NewGELUActivation()
+    ((part, forward),) = gelus(torch.nn.Sequential(torch.nn.ReLU(), activation))
+    states = torch.linspace(-8, 8, 300, requires_grad=True)
+    assert part is activation
+    one, other = forward(states), activation(states)
+    torch.testing.assert_close(one, other)
+    gradients = [torch.autograd.grad(found.sum(), states)[0] for found in (one, other)]
+    torch.testing.assert_close(*gradients)
 
 
 def distilbert():
