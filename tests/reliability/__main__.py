@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from importlib.metadata import version
@@ -35,6 +36,9 @@ def main() -> int:
     for promise in only:
         if promise not in PROMISES:
             parser.error(f"--only {promise}: unknown; known are {', '.join(PROMISES)}")
+    # Threads that wait for a core of another test spin: a run takes two to five times as long.
+    threads = max(1, (os.cpu_count() or 1) // max(1, arguments.workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     matrix = Matrix(only)
     options = ["-q", "-p", "no:cacheprovider", "--full", f"--promises={','.join(only)}"]
     if arguments.minutes:
@@ -43,6 +47,7 @@ def main() -> int:
         options += ["-n", str(arguments.workers)]
     pytest.main([str(Path(__file__).parent), *options], plugins=[matrix])
     versions = {"Python": python_version()}
+    versions["threads"] = os.environ["OMP_NUM_THREADS"]
     versions |= {name: version(name) for name in ("torch", "transformers", "datasets")}
     found = matrix.results(versions)
     earlier = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
