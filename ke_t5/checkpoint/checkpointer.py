@@ -15,7 +15,7 @@ import torch
 
 from ke_t5 import heartbeat
 from ke_t5.checkpoint import closing
-from ke_t5.checkpoint.checkpoints import load_checkpoint, save_checkpoint
+from ke_t5.checkpoint.checkpoints import load_checkpoint, remove_older, save_checkpoint
 from ke_t5.checkpoint.closing import Validation
 from ke_t5.checkpoint.folders import correct_pointer, read_pointer
 from ke_t5.checkpoint.writer import Writer
@@ -86,6 +86,12 @@ class Checkpointer:
         self.saved_at, self._saved_validation = state.step, self.validated_at
         self.closing = progress.get("closing") if closed_at == state.step else None
         return progress
+
+    def remove_older(self, checkpoint: Path) -> None:
+        """Removes what a launch that was killed after it had saved this checkpoint has left."""
+        weights = self.run / "weights"
+        if self.ranks.is_main and checkpoint.parent == weights:
+            remove_older(weights, self.state.step, self._keep())
 
     def revert_closing(self) -> None:
         """Takes the closing validation back: the run continues as if it had never been made."""
@@ -161,13 +167,16 @@ class Checkpointer:
                 optimizer=optimizer,
                 progress=progress,
                 is_best=is_best,
-                keep=() if self.best is None else (self.best["step"],),
+                keep=self._keep(),
                 has_tensors=self._written_at == self.state.step,
                 writer=self._writer,
                 is_own=is_divided,
             )
         self.saved_at = self._written_at = self.state.step
         self._saved_validation = self.validated_at
+
+    def _keep(self) -> tuple[int, ...]:
+        return () if self.best is None else (self.best["step"],)
 
     def check(self) -> None:
         """Raises what writing a checkpoint has failed with; waits for nothing."""

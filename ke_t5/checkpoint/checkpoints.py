@@ -152,7 +152,7 @@ def _write_checkpoint(
             write_pointer(weights, pointer, step)
     except OSError as error:
         raise _machine_error(error, weights, needed) from error
-    _remove_older(weights, step, keep)
+    remove_older(weights, step, keep)
 
 
 def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[str, dict]:
@@ -178,7 +178,7 @@ def _num_bytes(contents: Mapping[str, dict]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _remove_older(weights: Path, step: int, keep: Collection[int]) -> None:
+def remove_older(weights: Path, step: int, keep: Collection[int]) -> None:
     """Keeps the checkpoint of `step`, the one before it, the best and those to keep; later
     steps are left alone."""
     earlier = {s: path for s, path in list_checkpoints(weights).items() if s < step}

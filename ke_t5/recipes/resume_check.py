@@ -82,6 +82,7 @@ def restore(
     check_schedule(
         config, state, total_before=progress.get("epoch_steps"), total=total, num_steps=num_steps
     )
+    checkpointer.remove_older(checkpoint)  # not before: a refused launch changes nothing
     logger.info("resumed from %s (step %d)", checkpoint, state.step)
     return config
 

@@ -67,6 +67,15 @@ def test_a_resumed_run_names_its_best(run, whole, cache_dir):
     assert state_files(run) == state_files(whole)
 
 
+def test_a_resumed_run_has_the_checkpoints_of_the_whole_one(run, whole, cache_dir):
+    """As after a kill between best.json and the deletion of the best before."""
+    weights = run_folder(run) / "weights"
+    shutil.copytree(weights / "step-00000004", weights / "step-00000002")
+    resume(run, cache_dir)
+    expected = {path.name for path in (run_folder(whole) / "weights").iterdir()}
+    assert {path.name for path in weights.iterdir()} == expected
+
+
 def test_results_that_are_there_are_not_made_again(run, cache_dir, monkeypatch):
     monkeypatch.setattr(Validator, "validate", None)
     resume(run, cache_dir)
