@@ -38,6 +38,8 @@ TORCHRUN = ("tests/support/torchrun.py", "--standalone", "--nproc_per_node=2")
 
 def process_context() -> Any:
     """Processes that are forked from the warm server."""
+    # torch reads it when it is imported, which a start of its own comes to later (rendezvous).
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_HEAVY))  # of no effect once the server runs
     return context
