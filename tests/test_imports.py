@@ -36,7 +36,7 @@ LINES = (
     "train train.settings "
     "checkpoint.serialization "
     "checkpoint.settings checkpoint.writer train.loggers train.guard train.adafactor "
-    "train.compilation "
+    "train.row_gradients train.compilation "
     "task.metrics.statistics",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "

@@ -35,6 +35,7 @@ from ke_t5.sharding import whole
 from ke_t5.train.device_step import DeviceStep
 from ke_t5.train.graphs import StepGraphs
 from ke_t5.train.guard import NonFiniteGuard
+from ke_t5.train.row_gradients import RowGradients
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, products, step_autocast
 from ke_t5.train.static_shapes import StaticShapes
@@ -65,6 +66,7 @@ class TrainState:
         launch_step: `step` when this launch began to train.
         unpadding: leaves the padding of batches out; None if it is computed.
         graphs: of whole steps, in few shapes; None if batches are as they come.
+        gradients: who computes them and clips them, if it is not torch alone.
         guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
             run is saved or reported.
         vocabulary_loss: computes the loss in place of the model; None if that does it by itself.
@@ -81,6 +83,7 @@ class TrainState:
     launch_step: int = 0
     unpadding: Unpadding | None = None
     graphs: StepGraphs | None = None
+    gradients: RowGradients | None = None
     guard: NonFiniteGuard = field(init=False)
     vocabulary_loss: VocabularyLoss | None = field(init=False)
 
@@ -197,6 +200,8 @@ def fit(
         _load, parts_of=parts_of, examples=examples, counts=counts, shapes=shapes
     )
     steps = _device_step(state, settings, ranks.device)
+    if ranks.size == 1 and ranks.device.type == "cpu" and not settings.compile:
+        state.gradients = RowGradients(state.module)
     fault_point("train.before_first_step")
     for epoch, is_last, batch, parts in heartbeat.beating(_prefetch(batches, load, workers)):
         state.optimizer.zero_grad(set_to_none=True)
@@ -325,7 +330,10 @@ def _backward_of(
     # DDP exchanges its plan in the forward pass that follows the first update.
     may_wait = state.step < state.launch_step + 2
     unpadding, labels = state.unpadding, columns.get("labels")
-    with nullcontext() if unpadding is None else unpadding.over(columns[MASK], labels):
+    with (
+        nullcontext() if unpadding is None else unpadding.over(columns[MASK], labels),
+        nullcontext() if state.gradients is None else state.gradients.kept(),
+    ):
         with (
             nullcontext() if state.vocabulary_loss is None else state.vocabulary_loss.instead(),
             step_autocast(settings, device),
@@ -362,10 +370,10 @@ def _set_rate(state: TrainState, rows: list[str]) -> tuple[float, str]:
 
 def _clip(state: TrainState, settings: FitSettings) -> torch.Tensor:
     """Clips the gradient; the norm that it had."""
-    norm = torch.nn.utils.clip_grad_norm_(
-        state.module.parameters(), settings.clip_norm or float("inf"), foreach=True
-    )
-    return whole(norm)
+    most = settings.clip_norm or float("inf")
+    if state.gradients is not None:
+        return state.gradients.clip(most)
+    return whole(torch.nn.utils.clip_grad_norm_(state.module.parameters(), most, foreach=True))
 
 
 def _update(
