@@ -200,7 +200,8 @@ def fit(
         _load, parts_of=parts_of, examples=examples, counts=counts, shapes=shapes
     )
     steps = _device_step(state, settings, ranks.device)
-    if ranks.size == 1 and ranks.device.type == "cpu" and not settings.compile:
+    is_alone = ranks.size == 1 and ranks.device.type == "cpu"
+    if is_alone and state.vocabulary_loss is None and not settings.compile:
         state.gradients = RowGradients(state.module)
     fault_point("train.before_first_step")
     for epoch, is_last, batch, parts in heartbeat.beating(_prefetch(batches, load, workers)):
