@@ -56,6 +56,11 @@ class Form:
     unlimited_form: str | None = None
 
     @property
+    def has_one_label(self) -> bool:
+        """Whether a text, or a pair of texts, has one label (or one number)."""
+        return self.pipeline == "text-classification" and self.answers == "label"
+
+    @property
     def generates(self) -> bool:
         """Whether a sequence-to-sequence model writes the answers."""
         return self.reducer is None

@@ -38,8 +38,9 @@ def check_training(config: RunConfig) -> None:
     if config.is_sharded and name is not None:
         what = f"fit.{name} takes no divided weights"
         raise UserError(what, "--parallel fsdp", "leave one of the two out")
-    kind = config.task.form, config.task.problem_type or "single_label_classification"
-    if fit.head_start and kind != ("sequence_classification", "single_label_classification"):
+    form, problem_type = FORMS[config.task.form], config.task.problem_type
+    is_fit = form.has_one_label and problem_type in (None, "single_label_classification")
+    if fit.head_start is not None and not is_fit:
         what = f"{config.task.name} does not give each text one of several labels"
         raise UserError(what, HEAD_START, "leave it out")
 

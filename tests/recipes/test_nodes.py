@@ -66,7 +66,7 @@ def test_the_host_that_writes_is_named(tmp_path, caplog):
     shared, apart = caplog.messages
     assert shared == "process 0 on a writes results and checkpoints; all nodes see them"
     assert "written on a (process 0) only; process(es) 1 on b do not see them" in apart
-    assert list((tmp_path / "run").iterdir()) == []
+    assert not (tmp_path / "run").exists()  # what fails to start leaves nothing behind
 
 
 @pytest.mark.parametrize(("resumes", "who"), [((True, False), "0 on a"), ((False, True), "1 on b")])
