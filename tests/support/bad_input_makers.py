@@ -69,6 +69,12 @@ def write(here: Path, pattern: str, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def garble(here: Path, pattern: str) -> None:
+    """Overwrites the beginning of the one file that fits a pattern; its size stays."""
+    (path,) = here.glob(pattern)
+    path.write_bytes(b"garbage" + path.read_bytes()[7:])
+
+
 def trained(here: Path) -> None:
     """A run of one step in `output`, with its export in `hf` (task klue_tc of the sample)."""
     for name in ("output", "hf"):
