@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ke_t5 import stops
 from ke_t5.checkpoint.names import NAME
 from ke_t5.errors import Exit, UserError
 from ke_t5.files import (
@@ -86,9 +87,11 @@ def folder_on_trial(path: Path, *, where: str) -> Iterator[None]:
         make_folder(path, where=where, probe=True)
         yield
     finally:
-        for folder in made:
-            with suppress(OSError):  # not made, or another process has put something there
-                folder.rmdir()
+        with stops.postponed():  # a stop in between would leave the folders above
+            for folder in made:
+                with suppress(OSError):  # not made, or another process has put something there
+                    folder.rmdir()
+        stops.check()
 
 
 def check_permission(path: Path, *, where: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+from pathlib import Path
 
 import gin
 import pytest
 from support.recipe_runs import test as run_test
 from support.recipe_runs import train
 
+from ke_t5 import stops
 from ke_t5.errors import UserError
 from ke_t5.recipes import task_splits
 from ke_t5.recipes import train as train_recipe
@@ -196,3 +199,17 @@ def test_every_process_finds_what_cannot_be_written_to(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(UserError, match=r"nothing can be written there \(Permission denied\)"):
         RunFolder(tmp_path / "new" / "task").check_permission()
+
+
+def test_a_stop_while_the_trial_folder_is_removed_leaves_none(tmp_path, monkeypatch):
+    """As torchrun stops a process whose neighbour has failed."""
+    real = Path.rmdir
+
+    def rmdir(folder):
+        real(folder)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Path, "rmdir", rmdir)
+    with stops.listening(), pytest.raises(KeyboardInterrupt):
+        RunFolder(tmp_path / "output" / "model" / "task").check_writable(keep=False)
+    assert list(tmp_path.iterdir()) == []
