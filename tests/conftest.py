@@ -111,3 +111,14 @@ def same_logging():
     yield
     logger.setLevel(before[0])
     logger.propagate, logger.handlers[:] = before[1:]
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """On a busy machine more threads wait for each other longer than small sums take."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,9 +1,10 @@
-"""Folders of small models."""
+"""Folders of small models, and libraries that keep quiet."""
 
 from __future__ import annotations
 
 import pytest
 from support.model_folders import write_bert, write_v11
+from transformers.utils import logging as transformers_logging
 
 
 @pytest.fixture
@@ -16,3 +17,13 @@ def v11(tmp_path):
 def bert(tmp_path):
     """A folder with a masked language model."""
     return write_bert(tmp_path / "bert")
+
+
+@pytest.fixture(scope="module")
+def quiet_transformers():
+    """The progress bars and reports of transformers stay off."""
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    yield
+    transformers_logging.enable_progress_bar()
+    transformers_logging.set_verbosity_warning()

@@ -17,11 +17,12 @@ from transformers import (
     T5Config,
     XLMRobertaConfig,
 )
-from transformers.utils import logging as transformers_logging
 
 from ke_t5.lookup.loader import load_model
 from ke_t5.models import poolings
 from ke_t5.models.unpadding import Unpadding
+
+pytestmark = pytest.mark.usefixtures("quiet_transformers")
 
 SIZES = {**BERT_SIZES, "pad_token_id": 0}
 DECODER_SIZES = {**SIZES, "num_key_value_heads": 2, "head_dim": 4}
@@ -41,14 +42,6 @@ BACKBONES = {
 }  # fmt: skip
 POOLINGS = ("Mean", "First", "Last", "Attention", "Layers")
 BOTH = [(kind, pooling) for kind in BACKBONES for pooling in POOLINGS]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_libraries():
-    """The libraries' reports stay off."""
-    transformers_logging.set_verbosity_error()
-    yield
-    transformers_logging.set_verbosity_warning()
 
 
 @functools.cache

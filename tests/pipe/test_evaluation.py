@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import random
@@ -15,7 +14,6 @@ from support.evaluation import evaluate_on
 from support.generation_toys import tiny_t5, written_examples
 from support.helpers import folders, task_on, toy_tokenizer
 from support.processes import run_on_ranks
-from support.recipe_runs import ROOT, run_folder, scores, test, train
 from support.toy_model import toy_model
 
 from ke_t5.distributed import Ranks, seed_generators
@@ -25,16 +23,9 @@ from ke_t5.pipe.evaluation import best_score, compute_scores
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.model_inputs import model_inputs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ALONE = Ranks(0, 1, torch.device("cpu"), 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """On a busy machine more threads wait for each other longer than these sums take."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @map_over_dataset
@@ -177,6 +168,13 @@ def test_more_rows_than_are_read_at_once(class_examples, monkeypatch):
     task, examples = class_examples(17)
     found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=5)
     assert [line["gold"] for line in found.predictions] == [i % 3 for i in range(17)]
+
+
+def test_some_rows_are_spread_over_the_split(class_examples):
+    _, examples = class_examples(17)
+    assert examples.some_rows(4).ids.tolist() == [0, 4, 8, 12]
+    assert examples.some_rows(99).ids.tolist() == list(range(17))
+    assert examples.some_rows(1).ids.tolist() == [0]
 
 
 @pytest.fixture
@@ -375,131 +373,3 @@ def test_random_numbers_go_on_where_they_were(class_examples):
     seed_generators(7)
     evaluate_on(1, EvaluationHelper(task), model, examples, batch_size=2)
     assert drawn() == expected
-
-
-# --------------------------------------------------------------------- only the model's own columns
-
-
-def test_without_kept_columns_an_example_is_the_models_columns_and_its_id(text_examples):
-    task, examples = text_examples
-    bare = examples.without_kept()
-    assert set(bare.example(0)) == {"input_ids", "labels", "_id"}
-    assert "text" in examples.example(0)
-    assert bare.take(np.arange(2)).has_kept is False
-    assert bare.lost() == examples.lost()
-
-
-def test_a_task_that_needs_a_kept_column_says_which(text_examples):
-    task, examples = text_examples
-    with pytest.raises(UserError, match="--pass_only_model_io: the scores of toy need its column"):
-        evaluate_on(1, EvaluationHelper(task), tiny_t5(), examples.without_kept(), batch_size=5)
-
-
-def test_scores_of_less_than_the_task_asks_for_are_named_so(text_examples, caplog):
-    less = "only the first word is compared"
-
-    def gold(example):
-        known = [token for token in example["labels"] if token > 0]
-        return toy_tokenizer().decode(known, skip_special_tokens=True) if known else None
-
-    task, examples = text_examples
-    bare = examples.without_kept()
-    for told in (less, ""):
-        task, _ = written_examples_of(target=gold, inputs=lambda example: "", without_kept=told)
-        helper = EvaluationHelper(task)
-        helper.check(tiny_t5(), bare)
-        found = evaluate_on(1, helper, tiny_t5(), bare, batch_size=5)
-        assert list(found.scores) == ["model_io_exact" if told else "exact"]
-        assert found.num_scored == 10
-    assert [record.message for record in caplog.records] == [f"--pass_only_model_io: {less}"]
-
-
-def written_examples_of(**settings):
-    from support.generation_toys import sentences, written_task
-
-    return written_task(sentences(12), **settings), None
-
-
-def test_some_rows_are_spread_over_the_split(class_examples):
-    _, examples = class_examples(17)
-    assert examples.some_rows(4).ids.tolist() == [0, 4, 8, 12]
-    assert examples.some_rows(99).ids.tolist() == list(range(17))
-    assert examples.some_rows(1).ids.tolist() == [0]
-
-
-# ---------------------------------------------------------------------------------- in the recipes
-
-FEW = ("--sample", "--batch_size", 16, "--train_split", "train[:32]", "--max_steps", 2)
-
-
-def run(task, *words, output, cache):
-    """Two updates, and a test of the best checkpoint; the test's scores and predictions."""
-    splits = ("--valid_split", "validation[:12]")
-    train("--task", task, *FEW, *splits, *words, output=output, cache=cache)
-    test(
-        "--task", task, "--sample", "--batch_size", 16, "--test_split", "validation[:12]",
-        "--resume", "best", *words, output=output, cache=cache,
-    )  # fmt: skip
-    lines = (run_folder(output) / "eval" / "validation_12_" / "predictions.jsonl").read_text()
-    return scores(output, "validation_12_"), [json.loads(line) for line in lines.splitlines()]
-
-
-ONLY_IO = ("--pass_only_model_io", "true")
-
-
-@pytest.mark.parametrize("task", ["klue_tc", "klue_tc_gen"])
-def test_labels_are_scored_the_same_from_the_models_columns_alone(task, tmp_path, cache_dir):
-    bare, lines = run(task, *ONLY_IO, output=tmp_path / "bare", cache=cache_dir)
-    test(
-        "--task", task, "--sample", "--batch_size", 16, "--test_split", "validation[:12]",
-        "--resume", "best", output=tmp_path / "bare", cache=cache_dir,
-    )  # fmt: skip
-    assert scores(tmp_path / "bare", "validation_12_") == bare
-    assert bare["scored"] == 12 and list(bare["scores"]) == ["macro_f1", "accuracy"]
-    assert all(line["inputs"] and line["gold"] for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("task", "told", "score"),
-    [
-        ("klue_ner", "tags are scored per token, not per character", "model_io_entity_f1"),
-        ("klue_mrc", "answers are compared as decoded tokens", "model_io_exact_match"),
-    ],
-)
-def test_a_task_that_needs_more_says_what_it_scores(task, told, score, tmp_path, cache_dir, capfd):
-    found, lines = run(task, *ONLY_IO, output=tmp_path, cache=cache_dir)
-    assert score in found["scores"] and found["scored"] == 12
-    assert all(line["inputs"] for line in lines)
-    errors = [
-        line for line in capfd.readouterr().err.splitlines() if "--pass_only_model_io" in line
-    ]
-    assert len(errors) == 2 and all(told in line for line in errors)  # in training, in the test
-
-
-def test_validation_every_so_many_steps_on_so_many_rows(tmp_path, cache_dir):
-    words = ("--eval_every", 2, "--eval_rows", 5, "--valid_split", "validation")
-    train(
-        "--task", "klue_tc", "--sample", "--batch_size", 16, "--train_split", "train[:48]",
-        "--epochs", 2, *words, output=tmp_path, cache=cache_dir,
-    )  # fmt: skip
-    folder = run_folder(tmp_path)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    # Epochs of three steps end at 3 and 6.
-    assert [line["step"] for line in lines if "split" in line] == [2, 3, 4, 6]
-    predictions = (folder / "eval" / "validation" / "predictions.jsonl").read_text().splitlines()
-    ids = [json.loads(line)["id"] for line in predictions]
-    assert len(ids) == 5 and ids[1] - ids[0] > 1
-    assert scores(tmp_path, "validation")["rows"] == 5
-
-
-@pytest.mark.parametrize("task", ["klue_tc_gen", "nikl_summarization_summary"])
-def test_the_gin_file_for_summaries_works(task, tmp_path, cache_dir, capfd):
-    split = {"klue_tc_gen": "validation[:3]"}.get(task, "train[:3]")
-    test(
-        "--task", task, "--sample", "--from_scratch", "--batch_size", 4, "--test_split", split,
-        "--gin_file", ROOT / "gin" / "test_default_gen.gin", output=tmp_path, cache=cache_dir,
-    )  # fmt: skip
-    (file,) = tmp_path.glob("*/*/eval/*/predictions.jsonl")
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len(lines) == 3 and all(0 < line["score"] <= 1 for line in lines)
-    assert "model_kwargs" not in capfd.readouterr().err

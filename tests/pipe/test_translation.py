@@ -25,16 +25,10 @@ from ke_t5.pipe.translation import check_engine
 from ke_t5.serving.predictor import Predictor
 from ke_t5.train.settings import get_fit_settings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LONGEST = 7
 BEAMS = {"num_beams": 4, "early_stopping": True, "max_new_tokens": LONGEST}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

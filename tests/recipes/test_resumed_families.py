@@ -17,6 +17,8 @@ from ke_t5.pipe import EvaluationHelper, evaluate, map_over_dataset
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.settings import get_fit_settings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ALONE = Ranks(0, 1, torch.device("cpu"), 1)
 # Two to a batch. A short one, at which BigBird turns its sparse attention off, and the longest, to
 # which dynamic rotary embeddings grow, come before the checkpoint after the second.
@@ -88,14 +90,6 @@ def to_ids(row: dict) -> dict:
     label = row["label"] + 4
     return {"input_ids": [2, *(4 + i % 14 for i in range(int(row["text"]) - 2)), 3],
             "labels": [label, 3] if row["writes"] else label - 4}  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,19 @@ def evaluate_on(
     return evaluated
 
 
+def written(
+    helper: EvaluationHelper,
+    model: Any,
+    examples: Examples,
+    *,
+    batch_size: int = 8,
+    num_ranks: int = 1,
+) -> list[list[str]]:
+    """All answers to each row, in the order of the rows."""
+    evaluated = evaluate_on(num_ranks, helper, model, examples, batch_size=batch_size)
+    return [line.get("sequences") or [line["prediction"] or ""] for line in evaluated.predictions]
+
+
 def perfect_record(task: Task, example: dict, tokenizer: Any) -> dict:
     """The record that says exactly the example's labels."""
     labels = example.get("labels")
