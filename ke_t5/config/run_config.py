@@ -251,7 +251,6 @@ def resolve_config(
     """
     flag = MappingProxyType(vars(flags))
     is_training = "epochs" in flag
-    every = flag.get("save_every")
     return RunConfig(
         task=task,
         run=run,
@@ -271,15 +270,7 @@ def resolve_config(
         fit=get_fit_settings(),
         optimizer=get_optimizer_config(flag.get("learning_rate")),
         schedule=_schedule(flags, gin),
-        loop=LoopConfig(
-            epochs=first_set(flag.get("epochs"), default=task.defaults.epochs),
-            max_steps=flag.get("max_steps"),
-            log_every=flag.get("print_freq", 1),
-            validate_every=flag.get("eval_every"),
-            save_every=None if isinstance(every, Minutes) else every,
-            save_seconds=60 * every if isinstance(every, Minutes) else None,
-            workers=flag["workers"],
-        ),
+        loop=_loop(flag, task),
         generation=MappingProxyType(
             {member.name: EvaluationHelper(member).settings for member in task.members}
         ),
@@ -291,6 +282,19 @@ def resolve_config(
         flags=flag,
         given=MappingProxyType(flags.given),
         gin=gin,
+    )
+
+
+def _loop(flag: Mapping[str, Any], task: Task | Mixture) -> LoopConfig:
+    every = flag.get("save_every")
+    return LoopConfig(
+        epochs=first_set(flag.get("epochs"), default=task.defaults.epochs),
+        max_steps=flag.get("max_steps"),
+        log_every=flag.get("print_freq", 1),
+        validate_every=flag.get("eval_every"),
+        save_every=None if isinstance(every, Minutes) else every,
+        save_seconds=60 * every if isinstance(every, Minutes) else None,
+        workers=flag["workers"],
     )
 
 

@@ -91,16 +91,6 @@ def changes(first: Side, second: Side) -> Changes:
         return [change(i) for i in rows[:NUM_SHOWN]]
 
     is_worse, is_better = gains < 0, gains > 0
-    counts = {}
-    if kind != "numbers":
-        best = 0.0 if kind in ("tags", "trees", "label sets") else 1.0
-        right = [side >= best for side in values]
-        counts = {
-            "num_both": right[0] & right[1],
-            "num_neither": ~right[0] & ~right[1],
-            "num_only_first": right[0] & ~right[1],
-            "num_only_second": ~right[0] & right[1],
-        }
     return Changes(
         unit,
         len(pairs),
@@ -108,8 +98,23 @@ def changes(first: Side, second: Side) -> Changes:
         int(is_better.sum()),
         shown(is_worse, 1),
         shown(is_better, 0),
-        **{name: int(mask.sum()) for name, mask in counts.items()},
+        **_agreement(kind, values),
     )
+
+
+def _agreement(kind: str, values: Sequence[np.ndarray]) -> dict[str, int]:
+    """How many rows both, neither, or only one of the sides has right; numbers are never right."""
+    if kind == "numbers":
+        return {}
+    best = 0.0 if kind in ("tags", "trees", "label sets") else 1.0
+    first, second = (side >= best for side in values)
+    masks = {
+        "num_both": first & second,
+        "num_neither": ~first & ~second,
+        "num_only_first": first & ~second,
+        "num_only_second": ~first & second,
+    }
+    return {name: int(mask.sum()) for name, mask in masks.items()}
 
 
 def _values(

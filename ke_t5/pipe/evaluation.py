@@ -130,6 +130,14 @@ def evaluate(
                 losses.append((number, loss, count))
     by_rank = ranks.gather((outputs, losses))
     del outputs
+    return _shared_scores(helper, examples, by_rank, ranks)
+
+
+def _shared_scores(
+    helper: EvaluationHelper, examples: Examples, by_rank: list[Any] | None, ranks: Ranks
+) -> Evaluated:
+    """The scores of all rows, on every rank; their predictions on rank 0, which alone has
+    `by_rank`: the outputs and losses of each rank."""
     if by_rank is None:
         scores, num_rows, num_scored, unparsable, loss = ranks.broadcast(None)
         return Evaluated(scores, num_rows, num_scored, unparsable, [], loss=loss)

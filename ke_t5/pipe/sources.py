@@ -141,18 +141,7 @@ class ReleaseSource(DataSource):
         parent = folders.cache / "rows" / self.name
         why = why_unreachable()
         if why is not None:
-            earlier = sorted(
-                parent.glob(f"{split}-hub-*/{INFO_FILE}"), key=lambda p: p.stat().st_mtime
-            )
-            earlier = [path for path in earlier if fault_of(path.parent) is None]
-            if not earlier:
-                raise self._missing(folders, f"no hub: {why}")
-            logger.warning("%s: %s; using the rows fetched earlier", self.name, why)
-            rows = stored_rows(
-                earlier[-1].parent, self.release.columns, lambda: (), origin=hub.path
-            )
-            path, _, revision = rows.origin.partition("@")
-            return dataclasses.replace(rows, provenance={"hub": path, "revision": revision})
+            return self._earlier_rows(split, folders, origin=hub.path, why=why)
         revision = hub_revision(hub.path)
         key = make_key(
             [
@@ -174,6 +163,20 @@ class ReleaseSource(DataSource):
             origin=f"{hub.path}@{revision[:12]}",
         )
         return dataclasses.replace(rows, provenance={"hub": hub.path, "revision": revision})
+
+    def _earlier_rows(self, split: str, folders: Folders, *, origin: str, why: str) -> Rows:
+        """The rows that were last fetched from the hub, which cannot be reached now."""
+        parent = folders.cache / "rows" / self.name
+        earlier = sorted(
+            parent.glob(f"{split}-hub-*/{INFO_FILE}"), key=lambda path: path.stat().st_mtime
+        )
+        earlier = [path.parent for path in earlier if fault_of(path.parent) is None]
+        if not earlier:
+            raise self._missing(folders, f"no hub: {why}")
+        logger.warning("%s: %s; using the rows fetched earlier", self.name, why)
+        rows = stored_rows(earlier[-1], self.release.columns, lambda: (), origin=origin)
+        path, _, revision = rows.origin.partition("@")
+        return dataclasses.replace(rows, provenance={"hub": path, "revision": revision})
 
 
 def _name_below(path: Path, folder: Path) -> str:

@@ -52,6 +52,8 @@ from ke_t5.train.schedules import get_scheduler
 from ke_t5.train.trackers import Tracking
 
 if TYPE_CHECKING:
+    import torch
+
     from ke_t5.pipe import BatchPlan
     from ke_t5.recipes.trainer import Trainer
     from ke_t5.train.loop import TrainState
@@ -78,8 +80,6 @@ def main(flags: Namespace) -> None:
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     about = {"resumes": config.origin.is_resumed, "stall_timeout": config.flags["stall_timeout"]}
     with held_locks() as locks, session(**about) as ranks, heartbeat.phase("building the model"):
-        from ke_t5.recipes.modelling import export_best
-
         started = time.monotonic()
         check_one_disk(config.run, ranks)
         config, state, plan = build_state(config, data, ranks)
@@ -96,12 +96,8 @@ def main(flags: Namespace) -> None:
             fit_model(config, trainer, data.train, plan)
         if ranks.is_main:
             keep_thresholds(config, data.valid)
-        if config.hf_path:
-            with heartbeat.phase("exporting"):
-                export_best(config, state.module, ranks, settings=trainer.checkpointer.settings)
-        if ranks.is_main:
-            with heartbeat.phase("writing the report"):
-                write_reports(config, trainer)
+        export(config, trainer)
+        write_reports(config, trainer)
         print_summary(config, trainer, seconds=time.monotonic() - started)
     push_export(config, is_main=ranks.is_main)
 
@@ -143,7 +139,7 @@ def build_state(
     from ke_t5.recipes.padding import choose_padding
     from ke_t5.recipes.precision import choose_precision
     from ke_t5.train.compilation import compile_layers
-    from ke_t5.train.loop import TrainState, count_steps, has_unused_parameters
+    from ke_t5.train.loop import TrainState, count_steps
 
     is_divided = config.is_sharded and ranks.size > 1
     module = (build_divided if is_divided else build_model)(config, ranks)
@@ -153,17 +149,14 @@ def build_state(
     config, unpadding = choose_padding(config, module, data.train, ranks)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
     plan = plan_of_run(config, plan, ranks)
-    is_wrapped = ranks.size > 1 and not config.is_sharded
-    unused = is_wrapped and has_unused_parameters(module, data.train, ranks.device)
     num_steps = count_steps(plan, config.loop.epochs)
     graphs = choose_graphs(config, module, data.train, plan=plan, ranks=ranks, unpadding=unpadding)
-    options = {"find_unused_parameters": unused, "compresses": config.fit.compress_gradients}
-    # Shards are other parameters: they exist before the optimizer.
-    sharded = ranks.shard(module) if config.is_sharded else module
+    # Before the optimizer: shards are other parameters.
+    model = _distributed(config, module, data.train, ranks)
     config, optimizer = with_optimizer(config, module, num_steps)
     collect_as_usual()
     state = TrainState(
-        model=ranks.wrap(module, **options) if is_wrapped else sharded,
+        model=model,
         module=module,
         optimizer=optimizer,
         lr_multiplier=get_scheduler(config.schedule.in_force, num_steps, config.schedule.settings),
@@ -173,6 +166,22 @@ def build_state(
     if config.fit.compile:  # the layers, now that they are wrapped
         compile_layers(module)
     return config, state, plan
+
+
+def _distributed(
+    config: RunConfig, module: torch.nn.Module, examples: Examples, ranks: Ranks
+) -> torch.nn.Module:
+    """The module as it computes gradients: sharded, in DistributedDataParallel, or itself."""
+    from ke_t5.train.loop import has_unused_parameters
+
+    if config.is_sharded:
+        return ranks.shard(module)
+    return ranks.wrap(
+        module,
+        find_unused_parameters=ranks.size > 1
+        and has_unused_parameters(module, examples, ranks.device),
+        compresses=config.fit.compress_gradients,
+    )
 
 
 def trainer_of(
@@ -221,12 +230,25 @@ def trainer_of(
     )
 
 
+def export(config: RunConfig, trainer: Trainer) -> None:
+    """Exports the best checkpoint, if `--hf_path` asks for it."""
+    from ke_t5.recipes.modelling import export_best
+
+    if config.hf_path:
+        settings = trainer.checkpointer.settings
+        with heartbeat.phase("exporting"):
+            export_best(config, trainer.state.module, trainer.ranks, settings=settings)
+
+
 def write_reports(config: RunConfig, trainer: Trainer) -> None:
-    """Writes the reports of the validation and of the run, and ends the trackers' runs."""
-    trainer.validator.report()
-    report = write_run_report(config.run.path)
-    best = trainer.checkpointer.best_of_all()
-    trainer.tracking.finish(best["scores"] if best else {}, report)
+    """Rank 0 writes the reports of the validation and of the run, and ends the trackers' runs."""
+    if not trainer.ranks.is_main:
+        return
+    with heartbeat.phase("writing the report"):
+        trainer.validator.report()
+        report = write_run_report(config.run.path)
+        best = trainer.checkpointer.best_of_all()
+        trainer.tracking.finish(best["scores"] if best else {}, report)
 
 
 def restore_run(

@@ -104,17 +104,8 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
 
     @app.middleware("http")
     async def limit(request: Request, call_next: Any) -> Any:
-        if request.url.path != "/predict":
-            return await call_next(request)
-        address = request.client.host if request.client else ""
-        if not rate.allows(address):
-            return _error(429, f"more than {limits.rate} requests a minute; wait")
-        length = request.headers.get("content-length", "")
-        if request.method == "POST" and not length.isdigit():
-            return _error(411, "the request has no Content-Length")
-        if length.isdigit() and int(length) > limits.body:
-            return _error(413, f"{length} bytes, at most {limits.body} are allowed")
-        return await call_next(request)
+        refusal = _refusal(request, rate, limits) if request.url.path == "/predict" else None
+        return refusal or await call_next(request)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -144,6 +135,19 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(UserError, _refused)
     return app
+
+
+def _refusal(request: Request, rate: Rate, limits: Limits) -> JSONResponse | None:
+    """The answer to a request that comes too soon or is too large, before its body is read."""
+    address = request.client.host if request.client else ""
+    if not rate.allows(address):
+        return _error(429, f"more than {limits.rate} requests a minute; wait")
+    length = request.headers.get("content-length", "")
+    if request.method == "POST" and not length.isdigit():
+        return _error(411, "the request has no Content-Length")
+    if length.isdigit() and int(length) > limits.body:
+        return _error(413, f"{length} bytes, at most {limits.body} are allowed")
+    return None
 
 
 def rows_of(predictor: Predictor, asked: Asked) -> list[dict[str, Any]]:
