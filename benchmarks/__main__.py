@@ -65,7 +65,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     names = [row.name for row in ROWS]
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__.splitlines()[0]
+        prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(names)}")
     parser.add_argument("--hf_data_dir", type=Path, required=True)

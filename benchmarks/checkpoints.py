@@ -24,12 +24,12 @@ from ke_t5.checkpoint.checkpointer import Checkpointer
 from ke_t5.checkpoint.checkpoints import load_checkpoint
 from ke_t5.train.guard import NonFiniteGuard
 
-CONFIG = {"vocab_size": 32_000, "max_position_embeddings": 514}
+CONFIG = RobertaConfig(vocab_size=32_000, max_position_embeddings=514)
 
 
 def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     """RoBERTa-base after one update with a made-up gradient."""
-    model = RobertaModel(RobertaConfig(**CONFIG))
+    model = RobertaModel(CONFIG)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 1e-3)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.populations import POPULATIONS, Population
-from ke_t5.report.intervals import NUM_DRAWS, SEED, NoInterval, draw, interval_of
+from ke_t5.report.intervals import NUM_DRAWS, SEED, NoInterval, Resampled, draw, interval_of
 from ke_t5.task.metrics.statistics import Statistic
 
 POPULATION_SEED, TRIAL_SEED = 1, 2  # of the trials, beside the number of the population
@@ -38,7 +38,7 @@ class Tally:
     widths: list[float] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, score: float, statistic: Statistic, drawn: object) -> None:
+    def add(self, score: float, statistic: Statistic, drawn: Resampled | None) -> None:
         """Counts one trial."""
         self.num_trials += 1
         try:

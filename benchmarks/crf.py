@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ def make_case(num_tags: int) -> tuple[Tensor, Tensor, Tensor]:
     return emissions.requires_grad_(), tags, torch.arange(NUM_STEPS) < lengths.unsqueeze(1)
 
 
-def both(num_tags: int) -> tuple[CRF, torch.nn.Module]:
+def both(num_tags: int) -> tuple[CRF, Any]:
     """Ours and pytorch-crf's, with the same weights."""
     try:
         reference = importlib.import_module("torchcrf").CRF

@@ -19,8 +19,9 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from benchmarks.rows import Runs, Setting, interleaved
 from benchmarks.training import fit_ours, one_process
-from ke_t5.pipe import EvaluationHelper, Folders, evaluate, get_task
+from ke_t5.pipe import EvaluationHelper, Folders, TaskRegistry, evaluate
 from ke_t5.sample import sample_data_dir, sample_model_dir
+from ke_t5.task.utils import get_vocabulary
 
 TASK, BATCH_SIZE, NUM_ROWS, MOST_TOKENS = "sae4k_gen", 16, 192, 30
 GENERATE, BY_DEFAULT = "generate", "generate, early_stopping=False"
@@ -33,7 +34,7 @@ class Answers:
     def __init__(self, setting: Setting, folder: Path) -> None:
         model_folder = sample_model_dir(folder, "t5", width=256, num_layers=4)
         gin.bind_parameter("get_vocabulary.vocab_name", str(model_folder))
-        self.task = get_task(TASK)
+        self.task = TaskRegistry.get(TASK)
         folders = Folders(sample_data_dir(folder), folder)
         torch.manual_seed(0)
         config = AutoConfig.from_pretrained(model_folder)
@@ -46,7 +47,7 @@ class Answers:
         self.examples = found.some_rows(setting.amount(NUM_ROWS))
         rows = self.examples.examples(range(len(self.examples)))
         self.ids = [row["input_ids"] for row in rows]
-        self.tokenizer = self.task.output_features["input_ids"].tokenizer()
+        self.tokenizer = get_vocabulary()
 
     def helper(self, arguments: dict, **options: Any) -> EvaluationHelper:
         """What evaluates; with CTranslate2 its first evaluation compares answers."""

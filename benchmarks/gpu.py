@@ -99,7 +99,7 @@ def report(rows: list[dict], endings: dict[str, str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the parts and writes the report; 1 if one of them did not end well."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hf_data_dir", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -33,7 +33,7 @@ from benchmarks.gpu_steps import (
     time_ours,
 )
 from ke_t5.distributed import Ranks
-from ke_t5.pipe import Examples, Folders, get_batches, get_task
+from ke_t5.pipe import Examples, Folders, TaskRegistry, get_batches
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import FitSettings
@@ -86,7 +86,7 @@ def topics(flags: argparse.Namespace, folder: Path) -> Examples:
     """YNAT's training rows with that folder's tokenizer."""
     gin.bind_parameter("get_vocabulary.vocab_name", str(folder))
     folders = Folders(flags.hf_data_dir, flags.out / "cache")
-    return get_task("klue_tc").get_dataset("train", folders=folders)
+    return TaskRegistry.get("klue_tc").get_dataset("train", folders=folders)
 
 
 def classifier(folder: Path) -> Any:
@@ -263,7 +263,8 @@ def cli(flags: argparse.Namespace, notes: Notes) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
 
     def run_all(kind: str) -> None:
-        for name, words in _commands(*TASKS[kind], flags.out / "cli").items():
+        task, options = TASKS[kind]
+        for name, words in _commands(task, options, flags.out / "cli").items():
             started = time.monotonic()
             done = subprocess.run(
                 [sys.executable, *words], cwd=ROOT, env=environment, text=True,
@@ -285,7 +286,7 @@ def cli(flags: argparse.Namespace, notes: Notes) -> None:
 
 def main() -> None:
     """Runs one part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parts = {
         "parity": parity, "syncs": syncs,
         "graphs": lambda flags, notes: graphs(flags, notes, topics=topics, device=DEVICE),

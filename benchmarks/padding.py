@@ -20,7 +20,7 @@ import torch
 from benchmarks.windows import SETTINGS, examples_of, new_model
 from ke_t5.distributed import Ranks
 from ke_t5.models.unpadding import Unpadding
-from ke_t5.pipe import BatchPlan, EvaluationHelper, Examples, evaluate, get_batches, get_task
+from ke_t5.pipe import BatchPlan, EvaluationHelper, Examples, TaskRegistry, evaluate, get_batches
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import get_fit_settings
@@ -82,14 +82,14 @@ def run(kind: str, seed: int, steps: int, flags: argparse.Namespace) -> tuple[fl
     if is_bare and seed:
         return seconds, float("nan")
     found = evaluate(
-        EvaluationHelper(get_task("kor_3i4k")), model, test, batch_size=64, ranks=ranks
+        EvaluationHelper(TaskRegistry.get("kor_3i4k")), model, test, batch_size=64, ranks=ranks
     )
     return seconds, found.scores["accuracy"]
 
 
 def main() -> None:
     """Prints a table: seconds and accuracy of each kind, seed by seed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hf_data_dir", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True, help="holds roberta-mini")
     parser.add_argument("--out", type=Path, required=True)

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gin
 import numpy as np
@@ -15,7 +15,7 @@ from datasets import Dataset
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from benchmarks.rows import Runs, Setting, interleaved
-from ke_t5.pipe import Folders, get_task
+from ke_t5.pipe import Folders, TaskRegistry
 from ke_t5.task.utils import get_vocabulary
 
 MAPS, ALONE = "six maps of single rows, padded to 512", "the tokenizer alone"
@@ -68,7 +68,7 @@ class Prepared:
 
     def __init__(self, setting: Setting) -> None:
         gin.bind_parameter("get_vocabulary.vocab_name", str(setting.encoder))
-        self.task = get_task("kor_3i4k")
+        self.task = TaskRegistry.get("kor_3i4k")
         self.folder = Path(tempfile.mkdtemp(prefix="ke_t5-benchmark-"))
         self.data = setting.data
 
@@ -103,7 +103,8 @@ def cold(setting: Setting) -> dict[str, Runs]:
         prepared.open()
 
     def maps(_: int) -> None:
-        six_maps(Dataset.from_dict(rows.to_dict()))  # of memory: nothing is found in a cache
+        # In memory, where no map finds its result in a cache.
+        six_maps(Dataset.from_dict(cast(dict, rows.to_dict())))
 
     def alone(_: int) -> None:
         forget_words()

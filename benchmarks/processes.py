@@ -58,4 +58,4 @@ def train(setting: Setting, encoder: Path, folder: Path, *, name: str) -> None:
         "--gin_param", f"fit.accumulate={ACCUMULATED}", "--gin_param", "fit.precision='fp32'",
     ]  # fmt: skip
     variables = {} if name == ALL_THREADS else {"OMP_NUM_THREADS": "1"}
-    started(words, **variables)
+    started(words, variables=variables)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,9 @@ def interleaved(
             if number < 0:
                 continue
             runs[name].seconds.append(seconds)
-            if callable(learned):
-                learned = learned()
-            if learned is not None:
-                runs[name].learned.append(learned)
+            score = cast(Any, learned)() if callable(learned) else learned
+            if score is not None:
+                runs[name].learned.append(score)
     return runs
 
 

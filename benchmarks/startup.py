@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.rows import Runs, Setting, interleaved
@@ -38,13 +39,16 @@ Trainer(AutoModelForSequenceClassification.from_config(config), arguments,
 """
 
 
-def started(words: list[str], *, codes: tuple[int, ...] = (0,), **variables: str) -> None:
+def started(
+    words: list[str], *, codes: tuple[int, ...] = (0,), variables: Mapping[str, str] | None = None
+) -> None:
     """Waits for a Python program.
 
     Raises:
         RuntimeError: it has ended with none of these codes.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **variables}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    environment |= variables or {}
     done = subprocess.run(
         [sys.executable, *words], env=environment, capture_output=True, text=True, check=False
     )
@@ -72,7 +76,7 @@ def first_step(setting: Setting) -> dict[str, Runs]:
 
         def ours(_: int) -> None:
             # The process ends by this fault after its first step.
-            started(words, codes=(1,), **{VARIABLE: "train.after_optimizer=exit"})
+            started(words, codes=(1,), variables={VARIABLE: "train.after_optimizer=exit"})
 
         def theirs(_: int) -> None:
             started(["-c", SCRIPT, str(setting.encoder), str(file), f"{work}/theirs"])

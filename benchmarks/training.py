@@ -17,7 +17,6 @@ import gin
 import numpy as np
 import torch
 from transformers import (
-    AutoConfig,
     DataCollatorForSeq2Seq,
     DataCollatorWithPadding,
     PreTrainedModel,
@@ -26,6 +25,7 @@ from transformers import (
     RobertaForSequenceClassification,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
+    T5Config,
     T5ForConditionalGeneration,
     Trainer,
     TrainingArguments,
@@ -36,7 +36,7 @@ from benchmarks.rows import GROUPED, TRAINER, Runs, Setting, interleaved
 from ke_t5.distributed import Ranks
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.own_data import OwnData, register
-from ke_t5.pipe import EvaluationHelper, Examples, Folders, evaluate, get_batches, get_task
+from ke_t5.pipe import EvaluationHelper, Examples, Folders, TaskRegistry, evaluate, get_batches
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loop import TrainState, count_steps, fit
 from ke_t5.train.optimizer_config import get_optimizer
@@ -56,7 +56,7 @@ def rows_of(task_name: str, vocabulary: Path, setting: Setting, splits: Iterable
     """The splits of a task, prepared with the folder's tokenizer."""
     gin.bind_parameter("get_vocabulary.vocab_name", str(vocabulary))
     with tempfile.TemporaryDirectory() as cache:
-        folders, task = Folders(setting.data, Path(cache)), get_task(task_name)
+        folders, task = Folders(setting.data, Path(cache)), TaskRegistry.get(task_name)
         return [task.get_dataset(split, folders=folders) for split in splits]
 
 
@@ -161,13 +161,14 @@ def fit_trainer(
             train_sampling_strategy="group_by_length" if grouped else "random",
         )  # fmt: skip
         padding = "max_length" if max_length else True
+        rows: Any = table  # the annotation knows classes of data sets only
         collate = DataCollatorWithPadding(get_vocabulary(), padding, max_length)
-        run_quietly(Trainer(model, arguments, train_dataset=table, data_collator=collate))
+        run_quietly(Trainer(model, arguments, train_dataset=rows, data_collator=collate))
 
 
 def accuracy(model: PreTrainedModel, test: Examples) -> float:
     """Per cent of the rows."""
-    helper = EvaluationHelper(get_task("kor_3i4k"))
+    helper = EvaluationHelper(TaskRegistry.get("kor_3i4k"))
     return evaluate(helper, model, test, batch_size=64, ranks=one_process()).scores["accuracy"]
 
 
@@ -255,7 +256,7 @@ def token_budget(setting: Setting) -> dict[str, Runs]:
 def new_seq2seq(setting: Setting, seed: int) -> T5ForConditionalGeneration:
     """T5 of 4+4 layers x 256; the same fresh weights for a seed."""
     torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(
+    config = T5Config.from_pretrained(
         setting.seq2seq, d_model=256, d_ff=1024, d_kv=64, num_heads=4, num_layers=4,
         num_decoder_layers=4,
     )  # fmt: skip
@@ -286,8 +287,9 @@ def fit_seq2seq_trainer(
             Seq2SeqTrainingArguments, folder, seed=seed, precision=precision,
             per_device_train_batch_size=SEQ2SEQ_BATCH,
         )  # fmt: skip
+        rows: Any = table  # the annotation knows classes of data sets only
         collate = DataCollatorForSeq2Seq(get_vocabulary(), model=model)
-        run_quietly(Seq2SeqTrainer(model, arguments, train_dataset=table, data_collator=collate))
+        run_quietly(Seq2SeqTrainer(model, arguments, train_dataset=rows, data_collator=collate))
 
 
 @torch.inference_mode()

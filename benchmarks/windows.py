@@ -23,7 +23,7 @@ from pathlib import Path
 import gin
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.distributed import Ranks
@@ -31,10 +31,10 @@ from ke_t5.pipe import (
     EvaluationHelper,
     Examples,
     Folders,
+    TaskRegistry,
     evaluate,
     get_batches,
     get_dataset,
-    get_task,
 )
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.optimizer_config import get_optimizer
@@ -92,18 +92,18 @@ def examples_of(setting: Setting, flags: argparse.Namespace) -> tuple[Examples, 
     """The training rows, and the same test rows every time."""
     gin.clear_config()
     gin.bind_parameter("get_vocabulary.vocab_name", str(setting.folder(flags)))
-    task, folders = get_task(setting.task), Folders(flags.hf_data_dir, flags.out / "cache")
+    task, folders = TaskRegistry.get(setting.task), Folders(flags.hf_data_dir, flags.out / "cache")
     gin.bind_parameter("get_dataset.sequence_length", {"inputs": setting.max_length})
     train = get_dataset(task, "train", folders=folders)
     test = get_dataset(task, setting.test_split, folders=folders)
     return train, test.some_rows(setting.test_rows)
 
 
-def new_model(setting: Setting, flags: argparse.Namespace, seed: int) -> torch.nn.Module:
+def new_model(setting: Setting, flags: argparse.Namespace, seed: int) -> PreTrainedModel:
     """The model as this seed draws it."""
     torch.manual_seed(seed)
     folder = setting.folder(flags)
-    sizes = {"num_labels": len(get_task(setting.task).labels)}
+    sizes = {"num_labels": len(TaskRegistry.get(setting.task).labels or ())}
     if setting.layers:
         sizes["num_hidden_layers"] = setting.layers
     config = AutoConfig.from_pretrained(folder, **sizes)
@@ -126,7 +126,7 @@ def run(setting: Setting, flags: argparse.Namespace, seed: int, window: int) -> 
     )
     ranks = Ranks(0, 1, torch.device("cpu"), torch.get_num_threads())
     settings = get_fit_settings(precision=setting.precision)
-    helper = EvaluationHelper(get_task(setting.task))
+    helper = EvaluationHelper(TaskRegistry.get(setting.task))
     accuracy, seconds = [], 0.0
     for num_steps in STEPS:
         started = time.perf_counter()
@@ -198,7 +198,7 @@ def table(results: list[dict]) -> str:
 
 def main() -> None:
     """Runs what is missing, seed by seed, and writes the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hf_data_dir", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True, help="holds roberta-mini")
     parser.add_argument("--weights", type=Path, help="a BERT folder with real weights")
