@@ -13,11 +13,11 @@ from typing import Any
 from ke_t5.errors import UserError
 from ke_t5.own_data.columns import flag_of, require_column
 from ke_t5.own_data.spec import OwnData
-from ke_t5.own_data.tagged import tagged_rows
+from ke_t5.own_data.tagged import CONLL, tagged_rows
 from ke_t5.readers.encodings import encoding_of, report_once
 from ke_t5.readers.json_rows import json_rows, kind_of
 from ke_t5.readers.korquad import READING_COLUMNS, reading_row
-from ke_t5.readers.release import Row, records, take, take_optional
+from ke_t5.readers.release import Row, files_below, records, take, take_optional
 from ke_t5.readers.streams import OWN_FILE, fault
 from ke_t5.readers.table_files import read_table, table_format
 
@@ -37,6 +37,8 @@ ROLES = {
     "text2text": ("text", "label"),
     "span_corruption_ko": ("text",),
 }
+# Kinds whose texts may have a second one, if it is asked for.
+MAYBE_PAIRS = ("choice", "multilabel")
 # Characters of a row of free text: texts are joined, or cut, to about so many.
 JOINED = 4_000
 _TYPES = {"multilabel": ["string"], "regression": "float64", "similarity": "float64"}
@@ -44,10 +46,24 @@ _SQUAD = "write SQuAD's form: data, paragraphs, qas, answers with text and answe
 _WHOLE_FORMS = (".jsonl", ".ndjson", ".parquet")
 
 
+def files_of(kind: str, path: Path) -> list[Path]:
+    """The file itself, or the `.txt` files below a folder of free text; a UserError for a path that
+    is neither."""
+    if kind != "span_corruption_ko" or not path.is_dir():
+        table_format(path, also=CONLL)
+        return [path]
+    found = [file for file in files_below(path) if file.suffix.lower() == ".txt"]
+    if not found:
+        raise fault(path, "a folder without .txt files", "put free text into it, a text per line")
+    for file in found:
+        table_format(file)
+    return found
+
+
 def roles_of(own: OwnData) -> tuple[str, ...]:
-    """The roles of the columns of a file: texts, the second one of a choice if it has one, and the
-    label."""
-    if own.kind == "choice" and "text_pair" in own.columns:
+    """The roles of the columns of a file: texts, the second one of a choice or of several labels if
+    it has one, and the label."""
+    if own.kind in MAYBE_PAIRS and "text_pair" in own.columns:
         return ("text", "text_pair", "label")
     return ROLES[own.kind]
 
@@ -109,14 +125,10 @@ def own_rows(own: OwnData, path: Path, split: str) -> Iterator[Row]:
 
 
 def _joined_rows(own: OwnData, path: Path) -> Iterator[Row]:
-    """The texts of a file end to end, in rows of `JOINED` characters that end with a word; empty
-    lines are left out."""
+    """The texts of a file, or of all files of a folder, end to end, in rows of `JOINED` characters
+    that end with a word; empty lines are left out."""
     held, first = "", 1
-    for line, cells in read_table(path, encoding=own.encoding, sheet=own.sheet):
-        require_column(path, list(cells), own.columns["text"], "text")
-        text = _text(cells.get(own.columns["text"]), "text", f"{path}:{line}")
-        if text is None:
-            continue
+    for line, text in _free_texts(own, path):
         first = first if held else line
         held = f"{held} {text.strip()}" if held else text.strip()
         while len(held) > JOINED:
@@ -126,6 +138,17 @@ def _joined_rows(own: OwnData, path: Path) -> Iterator[Row]:
             held, first = held[end:].strip(), line
     if held:
         yield {"text": held, LINE: first}
+
+
+def _free_texts(own: OwnData, path: Path) -> Iterator[tuple[int, str]]:
+    """Yields (line in its file, text)."""
+    column = own.columns["text"]
+    for file in files_of(own.kind, path):
+        for line, cells in read_table(file, encoding=own.encoding, sheet=own.sheet):
+            require_column(file, list(cells), column, "text")
+            text = _text(cells.get(column), "text", f"{file}:{line}")
+            if text is not None:
+                yield line, text
 
 
 def _table_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from ke_t5.config.configurable import configurable
 from ke_t5.config.precedence import first_set
 from ke_t5.errors import Exit, UserError
 from ke_t5.own_data.columns import chosen_choices, chosen_columns, flag_of, require_column
-from ke_t5.own_data.rows import ROLES
+from ke_t5.own_data.rows import ROLES, files_of
 from ke_t5.own_data.source import FLAGS, with_labels
 from ke_t5.own_data.spec import OwnData
 from ke_t5.own_data.tagged import conll_columns, is_conll
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 FILE_FLAGS = {split: flag.removeprefix("--") for split, flag in FLAGS.items()}
 COLUMN_FLAGS = {role: f"{role}_column" for role in ("text", "text_pair", "label")}
+# The folder of free text below --hf_data_dir.
+FREE_TEXT = "free_text"
 # Of the second text of a choice, which need not have one.
 QUESTIONS = ("question", "질문")
 ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values(), "choice_columns")
@@ -116,6 +118,8 @@ def _columns_of(own: OwnData, given: dict[str, str], but: Sequence[str] = ()) ->
         but: columns that are something else.
     """
     path, roles = Path(own.files["train"]), ROLES[own.kind]
+    if own.kind == "multilabel" and "text_pair" in given:
+        roles = ROLES["pair_classification"]
     extra = [role for role in given if role not in roles]
     if extra:
         what = f"{own.task} has no such column" if roles else f"{own.task} has columns of its own"
@@ -126,7 +130,8 @@ def _columns_of(own: OwnData, given: dict[str, str], but: Sequence[str] = ()) ->
         names = conll_columns(path, own.encoding)
         given = {"text": names[0], "label": names[-1], **given}
         return chosen_columns(path, names, roles, given, kind=own.kind)
-    names = columns(path, encoding=own.encoding, sheet=own.sheet)
+    first, *_ = files_of(own.kind, path)
+    names = columns(first, encoding=own.encoding, sheet=own.sheet)
     names = [name for name in names if name not in but]
     chosen = chosen_columns(path, names, roles, given, kind=own.kind)
     guessed = [role for role in roles if role not in given]
@@ -161,10 +166,23 @@ def own_data_for(
     if stored is not None:
         _check_same(stored, asked, options, flags)
         return stored.replace(task=task, files={**stored.files, **files})
+    if "train" not in files and (texts := _free_text(task, folders)):
+        files["train"] = str(texts)
     if "train" not in files:
         what = "its data is a file of yours, and none is given"
         raise UserError(what, f"--task {flags.task}", "add --train_file FILE")
     return load_own_data(task, cache=folders.cache, files=files, columns=asked, **options)
+
+
+def _free_text(task: str, folders: Folders) -> Path | None:
+    """The folder of free text among the raw releases, which is reported; None for other tasks."""
+    if task != "span_corruption_ko" or folders.data is None:
+        return None
+    texts = folders.data / FREE_TEXT
+    if not texts.is_dir():
+        return None
+    logger.info("the texts of %s are read (--train_file: others)", texts)
+    return texts
 
 
 def _given(flags: Namespace, gin: Configuration) -> dict[str, Any]:

@@ -10,14 +10,12 @@ from typing import Any
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.own_data.columns import flag_of
-from ke_t5.own_data.rows import LINE, own_rows, row_columns
+from ke_t5.own_data.rows import LINE, files_of, own_rows, row_columns
 from ke_t5.own_data.spec import OwnData
-from ke_t5.own_data.tagged import CONLL
 from ke_t5.pipe.cache import Folders, hash_files, make_key, package_version
 from ke_t5.pipe.rows import Rows, stored_rows
 from ke_t5.pipe.sources import DataSource, unknown_split
 from ke_t5.readers.streams import fault
-from ke_t5.readers.table_files import table_format
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +47,11 @@ class OwnFiles(DataSource):
         if split not in self.splits(folders):
             raise unknown_split(split, self.name, own.files)
         path = Path(own.files[split])
-        table_format(path, also=CONLL)
-        (digest,) = hash_files([path])
+        paths = files_of(own.kind, path)
+        hashes = hash_files(paths)
         settings = [own.kind, own.columns, own.encoding, own.sheet, own.separator, own.skip_empty]
         settings += [list(own.choices)]
-        key = make_key([package_version(), split == "test", settings, path.suffix, digest])
+        key = make_key([package_version(), split == "test", settings, path.suffix, *hashes])
         folder = folders.cache / "rows" / "own" / f"{split}-{key}"
         columns = row_columns(own)
         rows = stored_rows(folder, columns, lambda: own_rows(own, path, split), origin=path.name)
@@ -61,7 +59,7 @@ class OwnFiles(DataSource):
             raise fault(path, "no rows", "write rows into it")
         if own.labels:
             check_labels(own, rows, split)
-        return replace(rows, provenance={"files": {str(path): digest}})
+        return replace(rows, provenance={"files": dict(zip(map(str, paths), hashes, strict=True))})
 
 
 def check_labels(own: OwnData, rows: Rows, split: str) -> None:

@@ -81,7 +81,7 @@ def _label_sets(name: str, source: OwnFiles, own: OwnData) -> None:
         name,
         source,
         labels=Labels(own.labels),
-        fields=ONE,
+        fields=TWO if "text_pair" in own.columns else ONE,
         column="label",
         best=Monitor("micro_f1"),
         defaults=Defaults(),

@@ -11,22 +11,22 @@ from ke_t5.config.resume import ResumeMode
 from ke_t5.config.run_config import RunConfig
 from ke_t5.lookup.task_record import RECORD, read_record
 from ke_t5.own_data import OwnData, own_data_of, register
+from ke_t5.own_data.rows import files_of
 from ke_t5.own_data.settings import FILE_FLAGS, own_data_for, refuse_own_data
-from ke_t5.own_data.tagged import CONLL
 from ke_t5.pipe import Mixture, Task
-from ke_t5.readers.table_files import table_format
 from ke_t5.recipes.folders import RunFolder
 
 
 def check_own_data_flags(flags: Namespace, task: Task | Mixture) -> None:
     """Raises UserError for a flag of own data with a task that has data, and for a file that is
     missing or no table, before a model is looked for."""
-    if own_data_of(task) is None:
+    own = own_data_of(task)
+    if own is None:
         refuse_own_data(flags)
         return
     for name in FILE_FLAGS.values():
         if file := getattr(flags, name, None):
-            table_format(Path(file), also=CONLL)
+            files_of(own.kind, Path(file))
 
 
 def with_own_data(config: RunConfig, flags: Namespace) -> RunConfig:

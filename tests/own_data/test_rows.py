@@ -152,6 +152,22 @@ def test_several_labels_in_a_cell(write, cache_dir):
     assert rows_of(bars, own.replace(separator="|"))[0]["label"] == ["욕설", "성별"]
 
 
+def test_several_labels_of_a_pair(write, cache_dir):
+    path = write('질문,답,문제\n가,나,"욕설,성별"\n다,라,성별\n', "a.csv")
+    given = {"text": "질문", "text_pair": "답", "label": "문제"}
+    own = loaded("multilabel", path, cache_dir, columns=given)
+    assert own.columns == given
+    assert rows_of(path, own)[0] == {"text": "가", "text_pair": "나", "label": ["욕설", "성별"]}
+    task = register(own)
+    assert task.input_columns == ("text", "text_pair") and task.labels == ("성별", "욕설")
+    assert unlabelled(task, {"질문": "가", "답": "나"}) == {
+        "text": "가", "text_pair": "나", "label": None,
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"no column '대답' \(--text_pair_column\); did you mean"):
+        loaded("multilabel", path, cache_dir, columns={**given, "text_pair": "대답"})
+    register(OwnData("multilabel"))
+
+
 def test_labels_of_json_are_as_typed(write, cache_dir):
     rows = [{"text": f"글 {label}", "label": label} for label in (1, 1.0, True)]
     path = write("".join(json.dumps(row) + "\n" for row in rows), "a.jsonl")

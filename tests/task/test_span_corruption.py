@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from support.recipe_runs import run_folder, test, train
 
+from ke_t5.config.flags import parse_train
+from ke_t5.config.gin_config import configure
 from ke_t5.errors import UserError
 from ke_t5.own_data import load_own_data
 from ke_t5.own_data.rows import JOINED, own_rows
+from ke_t5.own_data.settings import own_data_for
+from ke_t5.own_data.source import OwnFiles
+from ke_t5.pipe import Folders
 from ke_t5.task.forms import INPUT, TEXT_TARGET
 from ke_t5.task.span_corruption import (
     add_corrupted,
@@ -102,6 +107,55 @@ def test_lines_are_joined_and_cut_to_rows(lines):
     assert all(0 < len(row["text"]) <= JOINED for row in rows) and len(rows) == 4
     assert " ".join(row["text"] for row in rows) == " ".join(lines.read_text().split())
     assert [row["line"] for row in rows][0] == 1
+
+
+def texts_below(folder, **files):
+    """A folder of such files."""
+    for name, text in files.items():
+        file = folder / f"{name.replace('_', '/')}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_folder_of_texts_is_read_file_by_file(tmp_path, cache_dir):
+    folder = texts_below(tmp_path / "texts", b="넷째 글\n", a="첫 글\n둘째 글\n", a_c="셋째 글\n")
+    (folder / "notes.md").write_text("글이 아니다", encoding="utf-8")
+    own = load_own_data(NAME, cache=cache_dir, files={"train": str(folder)})
+    rows = OwnFiles(own, NAME).rows("train", Folders(None, cache_dir))
+    assert list(rows.dataset["text"]) == ["첫 글 둘째 글 넷째 글 셋째 글"]
+    assert sorted(rows.provenance["files"]) == sorted(map(str, folder.rglob("*.txt")))
+    texts_below(folder, b="다섯째 글\n")
+    rows = OwnFiles(own, NAME).rows("train", Folders(None, cache_dir))
+    assert list(rows.dataset["text"]) == ["첫 글 둘째 글 다섯째 글 셋째 글"]
+
+
+def test_texts_among_the_raw_releases_need_no_flag(tmp_path, cache_dir):
+    gin.clear_config()
+    flags, settings = parse_train(["--task", NAME]), configure()
+    folders = Folders(tmp_path, cache_dir)
+    found = {"folders": folders, "stored": None}
+    with pytest.raises(UserError, match=r"is a file of yours, and none is given; add --train_file"):
+        own_data_for(NAME, flags, settings, **found)
+    texts_below(tmp_path / "free_text", news="글 하나\n")
+    own = own_data_for(NAME, flags, settings, **found)
+    assert own.files == {"train": str(tmp_path / "free_text")}
+    flags = parse_train(["--task", NAME, "--train_file", str(tmp_path / "free_text/news.txt")])
+    assert own_data_for(NAME, flags, settings, **found).files["train"].endswith("news.txt")
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ({}, ": a folder without .txt files; put free text into it, a text per line"),
+        ({"a": ""}, "/a.txt: the file is empty; write rows into it"),
+    ],
+)
+def test_a_folder_without_texts_is_refused(files, line, tmp_path, cache_dir):
+    texts_below(tmp_path, **files)
+    with pytest.raises(UserError) as raised:
+        load_own_data(NAME, cache=cache_dir, files={"train": str(tmp_path)})
+    assert str(raised.value).endswith(f"{tmp_path.name}{line}")
 
 
 @pytest.fixture(scope="module")
