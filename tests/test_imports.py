@@ -20,7 +20,7 @@ LINES = (
     "frozen_weights",
     "terminal errors files fault_points garbage programs standard_streams processes config.resume "
     "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
-    "sharding forms lookup.families models.poolings models.dropout models.vocabulary_loss "
+    "sharding forms lookup.families models.poolings models.dropout models.kept_gradients "
     "pipe.lazy_order pipe.lines pipe.windows "
     "checkpoint.names",
     "pipe.code",
@@ -29,14 +29,14 @@ LINES = (
     "faults launchers stops seals pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.lora lookup.task_record models.crf "
-    "models.configs models.heads models.unpadded_rows "
+    "models.configs models.heads models.unpadded_rows models.vocabulary_loss "
     "pipe.cache pipe.prefixes pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
     "pipe.masks pipe.eager pipe.evaluation_batches pipe.module_state pipe.logits pipe.decoding "
     "train train.settings "
     "checkpoint.serialization "
     "checkpoint.settings checkpoint.writer train.loggers train.guard train.adafactor "
-    "train.row_gradients train.compilation "
+    "train.compilation "
     "task.metrics.statistics",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "

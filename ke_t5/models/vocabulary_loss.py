@@ -2,8 +2,7 @@
 
 A sequence-to-sequence model computes logits for padded targets too, and torch goes through them in
 a dozen passes, each into new memory. Here a few rows at a time become errors in place, from which
-both gradients follow. A table of word vectors gets its gradient in memory that is kept: of 65 MB
-that are new in each step, every page costs more than what is computed there.
+both gradients follow. That of the words' vectors is computed where `KeptGradients` keeps it.
 
 Shape letters: N target tokens, D width, V words.
 """
@@ -19,7 +18,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.nn import functional
+
+from ke_t5.models.kept_gradients import KeptGradients
 
 IGNORED = -100
 # transformers' classes whose loss is the mean cross entropy of `lm_head`, whose bias is
@@ -28,8 +28,6 @@ KNOWN = (
     "T5ForConditionalGeneration", "MT5ForConditionalGeneration", "UMT5ForConditionalGeneration",
     "BartForConditionalGeneration", "MBartForConditionalGeneration",
 )  # fmt: skip
-# Their tables of word vectors.
-TABLES = ("Embedding", "BartScaledWordEmbedding", "MBartScaledWordEmbedding")
 # Logits in memory at once, and rows of which errors are made at once: they stay in the cache.
 MOST_LOGITS, ROWS = 1 << 25, 16
 
@@ -50,11 +48,14 @@ class VocabularyLoss:
         if head.weight.device.type != "cpu" or isinstance(head.weight, DTensor):
             raise ValueError("it is not as a whole on a CPU")
         self.model: Any = model
-        self.memory = _Memory()
+        self.gradients, self.memory = KeptGradients(model, head), _Memory()
+        if head.weight.requires_grad and self.gradients.of(head.weight) is None:
+            raise ValueError("the weight of its lm_head has another use")
 
     @contextmanager
     def instead(self) -> Iterator[None]:
-        """A context in which the model's forward, given labels, returns this loss and no logits."""
+        """A context in which the model's forward, given labels, returns this loss and no logits;
+        `gradients.kept` is one for it and the backward pass."""
         head, found = self.model.lm_head, []
 
         def no_logits(states: Tensor) -> Tensor:
@@ -76,8 +77,7 @@ class VocabularyLoss:
             output["loss"] = self._loss(found.pop(), labels)
             return output
 
-        self.memory.begin()
-        with _replaced([(self.model, with_loss), *self._lookups()]):
+        with _replaced([(self.model, with_loss)]):
             yield
 
     def _loss(self, states: Tensor, labels: Tensor) -> Tensor:
@@ -89,21 +89,8 @@ class VocabularyLoss:
             bias = None
         return cast(Tensor, _Loss.apply(
             states.flatten(0, 1).index_select(0, places), self.model.lm_head.weight, bias,
-            labels[places], self.memory,
+            labels[places], self.memory, self.gradients.of(self.model.lm_head.weight),
         ))  # fmt: skip
-
-    def _lookups(self) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-        """The model's tables, each with a forward whose gradient is in the kept memory."""
-        for part in self.model.modules():
-            if type(part).__name__ not in TABLES or not isinstance(part, nn.Embedding):
-                continue
-            is_plain = part.max_norm is None and not part.sparse and not part.scale_grad_by_freq
-            if is_plain and part.weight.requires_grad and len(part.weight) == self._num_words:
-                yield part, functools.partial(_looked_up, part, self.memory)
-
-    @property
-    def _num_words(self) -> int:
-        return self.model.lm_head.out_features
 
 
 def find_vocabulary_loss(model: nn.Module) -> VocabularyLoss | None:
@@ -128,15 +115,10 @@ def _replaced(forwards: list[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[
 
 
 class _Memory:
-    """Memory that is kept from step to step, and the gradients of this step's tables."""
+    """Memory that is kept from step to step."""
 
     def __init__(self) -> None:
         self._kept: dict[Any, Tensor] = {}
-        self.gradients: dict[Tensor, Tensor] = {}
-
-    def begin(self) -> None:
-        """Forgets the gradients of the step before."""
-        self.gradients.clear()
 
     def tensor(self, name: object, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A tensor of any content; the one before of that name is lost."""
@@ -146,18 +128,6 @@ class _Memory:
             kept = self._kept[name, dtype] = torch.empty(size, dtype=dtype)
         return kept[:size].view(shape)
 
-    def like(self, weight: Tensor) -> Tensor:
-        """A tensor for a gradient: `weight.grad` may still be the last one."""
-        if weight.grad is not None:
-            return torch.empty_like(weight)
-        return self.tensor(weight, tuple(weight.shape), weight.dtype)
-
-    def handed_over(self, weight: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient for autograd, which takes another tensor of this memory without a copy;
-        lookups add theirs to it until it arrives at the weight."""
-        self.gradients[weight] = gradient
-        return gradient.detach()
-
 
 class _Loss(torch.autograd.Function):
     """The mean cross entropy of states [N, D] under a weight [V, D]; the gradient is computed
@@ -165,8 +135,9 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, memory: Any
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *others: Any
     ) -> Tensor:
+        memory, of = others
         dtype = states.dtype
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
@@ -176,9 +147,9 @@ class _Loss(torch.autograd.Function):
                 table = memory.tensor("table", tuple(weight.shape), dtype).copy_(weight)
             losses, *ctx.found = _computed(
                 states.to(dtype), table, bias, targets, memory=memory,
-                of_weight=memory.like(weight) if ctx.needs_input_grad[1] else None,
+                of_weight=None if of is None else of.memory(),
             )  # fmt: skip
-        ctx.of, ctx.memory, ctx.dtype = weight, memory, states.dtype
+        ctx.of, ctx.dtype = of, states.dtype
         return losses.mean()
 
     @staticmethod
@@ -190,8 +161,8 @@ class _Loss(torch.autograd.Function):
             if of_weight is not None:
                 of_weight.mul_(gradients[0])
         if of_weight is not None:
-            of_weight = ctx.memory.handed_over(ctx.of, of_weight)
-        return of_states.to(ctx.dtype), of_weight, None, None, None
+            of_weight = ctx.of.put(of_weight)
+        return of_states.to(ctx.dtype), of_weight, None, None, None, None
 
 
 def _computed(
@@ -250,33 +221,3 @@ def _add_product(
         total.copy_(product)
     else:
         total.add_(product)
-
-
-def _looked_up(part: nn.Embedding, memory: _Memory, ids: Tensor) -> Tensor:
-    vectors = cast(Tensor, _Lookup.apply(part.weight, ids, part.padding_idx, memory))
-    scale = getattr(part, "embed_scale", None)
-    return vectors if scale is None else vectors * scale
-
-
-class _Lookup(torch.autograd.Function):
-    """A table's vectors of ids, whose gradient is added to that of the table's other uses."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, memory: _Memory
-    ) -> Tensor:
-        ctx.of, ctx.ids, ctx.padding, ctx.memory = weight, ids, padding, memory
-        return functional.embedding(ids, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        ids, rows = ctx.ids.flatten(), gradients[0].flatten(0, -2)
-        if ctx.padding is not None:
-            is_read = ids != ctx.padding
-            ids, rows = ids[is_read], rows[is_read]
-        total, new = ctx.memory.gradients.get(ctx.of), None
-        if total is None:
-            total = ctx.memory.like(ctx.of).zero_()
-            new = ctx.memory.handed_over(ctx.of, total)
-        total.index_add_(0, ids, rows.to(total.dtype))
-        return new, None, None, None

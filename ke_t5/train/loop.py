@@ -22,6 +22,7 @@ from ke_t5 import heartbeat
 from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
+from ke_t5.models.kept_gradients import KeptGradients
 from ke_t5.models.unpadding import Unpadding, losses_agree
 from ke_t5.models.vocabulary_loss import VocabularyLoss, find_vocabulary_loss
 from ke_t5.pipe.batches import BatchPlan, micro_batches
@@ -35,7 +36,6 @@ from ke_t5.sharding import whole
 from ke_t5.train.device_step import DeviceStep
 from ke_t5.train.graphs import StepGraphs
 from ke_t5.train.guard import NonFiniteGuard
-from ke_t5.train.row_gradients import RowGradients
 from ke_t5.train.schedules import set_learning_rate
 from ke_t5.train.settings import FitSettings, products, step_autocast
 from ke_t5.train.static_shapes import StaticShapes
@@ -83,7 +83,7 @@ class TrainState:
     launch_step: int = 0
     unpadding: Unpadding | None = None
     graphs: StepGraphs | None = None
-    gradients: RowGradients | None = None
+    gradients: KeptGradients | None = None
     guard: NonFiniteGuard = field(init=False)
     vocabulary_loss: VocabularyLoss | None = field(init=False)
 
@@ -200,9 +200,10 @@ def fit(
         _load, parts_of=parts_of, examples=examples, counts=counts, shapes=shapes
     )
     steps = _device_step(state, settings, ranks.device)
-    is_alone = ranks.size == 1 and ranks.device.type == "cpu"
-    if is_alone and state.vocabulary_loss is None and not settings.compile:
-        state.gradients = RowGradients(state.module)
+    if state.vocabulary_loss is not None:
+        state.gradients = state.vocabulary_loss.gradients
+    elif ranks.size == 1 and ranks.device.type == "cpu" and not settings.compile:
+        state.gradients = KeptGradients(state.module)
     fault_point("train.before_first_step")
     for epoch, is_last, batch, parts in heartbeat.beating(_prefetch(batches, load, workers)):
         state.optimizer.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from ke_t5.models import vocabulary_loss
+from ke_t5.models.kept_gradients import KeptGradient
 from ke_t5.models.vocabulary_loss import VocabularyLoss, find_vocabulary_loss
 from ke_t5.train.settings import recompute_activations
 
@@ -67,8 +68,8 @@ def computed(model, batch, fused=None, factor=1.0, precision=None):
 def with_more(model, batch, fused=None, factor=1.0, precision=None):
     """The same with the gradients added to those that there are."""
     bf16 = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
-    with nullcontext() if fused is None else fused.instead():
-        with bf16:
+    with nullcontext() if fused is None else fused.gradients.kept():
+        with nullcontext() if fused is None else fused.instead(), bf16:
             loss = model(**batch, use_cache=False).loss * factor
         loss.backward()
     named = model.named_parameters()
@@ -152,10 +153,11 @@ def test_activations_may_be_computed_again():
 
 @pytest.mark.parametrize("logit", [1e4, -1e4])
 def test_certain_and_impossible_words_have_a_finite_loss(logit):
-    states, weight = torch.ones(2, 1, requires_grad=True), torch.zeros(4, 1)
-    weight[1] = logit
+    states, weight = torch.ones(2, 1, requires_grad=True), torch.nn.Parameter(torch.zeros(4, 1))
+    weight.data[1] = logit
+    gradient = KeptGradient(weight, is_sparse=False)
     targets, memory = torch.tensor([1, 2]), vocabulary_loss._Memory()
-    loss = vocabulary_loss._Loss.apply(states, weight.requires_grad_(), None, targets, memory)
+    loss = vocabulary_loss._Loss.apply(states, weight, None, targets, memory, gradient)
     torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(states @ weight.T, targets))
 
 
@@ -212,8 +214,12 @@ def test_other_models_compute_their_own_loss():
     with_bias = model_of()
     with_bias.lm_head.bias = torch.nn.Parameter(torch.zeros(WORDS))
     head = transformers.T5ForTokenClassification(transformers.T5Config(**T5))
-    on_meta = model_of().to("meta")
-    assert [find_vocabulary_loss(one) for one in (own, with_bias, head, on_meta)] == [None] * 4
-    for model, reason in ((own, "no known class"), (with_bias, "plain"), (on_meta, "on a CPU")):
+    on_meta, shared = model_of().to("meta"), model_of()
+    shared.more = torch.nn.Linear(16, WORDS)
+    shared.more.weight = shared.lm_head.weight
+    others = (own, with_bias, on_meta, shared)
+    assert [find_vocabulary_loss(one) for one in (head, *others)] == [None] * 5
+    reasons = ("no known class", "plain", "on a CPU", "another use")
+    for model, reason in zip(others, reasons, strict=True):
         with pytest.raises(ValueError, match=reason):
             VocabularyLoss(model)

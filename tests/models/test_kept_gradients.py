@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from ke_t5.train import row_gradients
-from ke_t5.train.row_gradients import RowGradients
+from ke_t5.models import kept_gradients
+from ke_t5.models.kept_gradients import KeptGradients
 
 # Two parts of a batch each; 1 is the padding of the first embedding, and 7 comes in both parts.
 STEPS = (((3, 7, 7, 1), (7, 2, 9, 3)), ((4, 4, 4, 4), (1, 1, 1, 1)), ((7, 0, 5, 6), (8, 8, 2, 7)))
@@ -33,7 +33,7 @@ class Reader(nn.Module):
 
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch):
-    monkeypatch.setattr(row_gradients, "LARGE", 1)
+    monkeypatch.setattr(kept_gradients, "LARGE", 1)
 
 
 def trained(model, max_norm, gradients=None):
@@ -63,7 +63,7 @@ def test_gradients_and_weights_are_those_of_torch(reads_weight, max_norm):
     ours = Reader(reads_weight=reads_weight)
     theirs = copy.deepcopy(ours)
     expected = trained(theirs, max_norm)
-    found = trained(ours, max_norm, RowGradients(ours))
+    found = trained(ours, max_norm, KeptGradients(ours))
     assert all(map(torch.equal, found, expected)) and len(found) == len(expected)
     assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
     assert not any("forward" in vars(part) for part in ours.modules())
@@ -71,7 +71,7 @@ def test_gradients_and_weights_are_those_of_torch(reads_weight, max_norm):
 
 def test_only_rows_of_tokens_are_written():
     model = Reader(reads_weight=False)
-    gradients, memory = RowGradients(model), set()
+    gradients, memory = KeptGradients(model), set()
     for ids, expected in (([3, 7], [3, 7]), ([2, 7], [0, 2, 7])):
         model.zero_grad(set_to_none=True)
         with gradients.kept():
@@ -85,7 +85,7 @@ def test_only_rows_of_tokens_are_written():
 
 def test_a_gradient_that_is_not_a_number_stays_so():
     model = Reader(reads_weight=False)
-    gradients = RowGradients(model)
+    gradients = KeptGradients(model)
     with gradients.kept():
         (model(torch.tensor([3, 7])) * torch.nan).backward()
     assert gradients.clip(1.0).isnan()
@@ -107,9 +107,9 @@ def test_a_gradient_that_is_not_a_number_stays_so():
 def test_embeddings_that_do_more_are_left_to_torch(change, expected):
     model = Reader(reads_weight=False)
     change(model)
-    assert len(RowGradients(model)._of) == expected
+    assert len(KeptGradients(model)._of) == expected
 
 
 def test_an_embedding_that_is_small_is_left_to_torch(monkeypatch):
-    monkeypatch.setattr(row_gradients, "LARGE", 81)
-    assert RowGradients(Reader(reads_weight=False))._of == {}
+    monkeypatch.setattr(kept_gradients, "LARGE", 81)
+    assert KeptGradients(Reader(reads_weight=False))._of == {}

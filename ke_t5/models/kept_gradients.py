@@ -1,9 +1,10 @@
-"""The gradient of a model on a CPU, of whose large embeddings a step changes few rows.
+"""The gradients of word tables on a CPU: kept from step to step, and written where they change.
 
 torch makes an embedding's gradient anew in every step, zeros but for the rows of the batch's
-tokens, and scales all of it to clip it: for 250,002 x 384 that is 0.4 GB, several times over. Here
-it is kept, and only the rows that were or become other than zero are written. Its values are the
-same bits (if an embedding is read twice and its weight is used besides, but for the order of sums).
+tokens, and scales all of it to clip it: for 250,002 x 384 that is 0.4 GB, several times over. Of
+memory that is new, every page costs more than what is computed there. Here it is kept, and only the
+rows that were or become other than zero are written. Its values are the same bits, but for the
+order of sums where a table has another use: in the layer of logits, or if it is read twice.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 # Weights of an embedding from which on this takes less time.
 LARGE = 1 << 20
+# Embeddings of transformers that scale their vectors by `embed_scale`.
+SCALED = ("BartScaledWordEmbedding", "MBartScaledWordEmbedding")
 
 
-class RowGradient:
+class KeptGradient:
     """The gradient of a weight [V, D] that embeddings look up.
 
     Attributes:
@@ -30,13 +33,31 @@ class RowGradient:
             else than the embeddings has added to it.
     """
 
-    def __init__(self, weight: nn.Parameter) -> None:
-        self.weight = weight
+    def __init__(self, weight: nn.Parameter, *, is_sparse: bool) -> None:
+        self.weight, self.is_sparse = weight, is_sparse
         self.rows: Tensor | None = None
         self._kept: Tensor | None = None
         self._version = 0
-        # Whether the gradient was begun in this backward pass, and what goes to one begun before.
-        self._is_new, self._waiting = False, []
+        # What this backward pass began, and what goes to a gradient that one before began.
+        self._begun: Tensor | None = None
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    def memory(self) -> Tensor:
+        """A tensor of any content for a whole gradient, to be handed to `put`."""
+        if self.weight.grad is not None:  # it may be what is kept
+            return torch.empty_like(self.weight)
+        if self._kept is None:
+            self._kept = torch.empty_like(self.weight)
+        self.rows = None
+        return self._kept
+
+    def put(self, whole: Tensor) -> Tensor | None:
+        """Begins a backward pass with a whole gradient; what torch has to add, if anything."""
+        self._begun = whole
+        if self.weight.grad is None:
+            self.weight.grad, self._version = whole, whole._version
+            return None
+        return whole.detach()  # which torch takes without a copy; lookups add theirs to it
 
     def add(self, ids: Tensor, gradients: Tensor) -> Tensor | None:
         """Adds gradients [T, D] to the rows of tokens [T]; what torch has to add, if anything."""
@@ -44,17 +65,24 @@ class RowGradient:
         if gradient is None:
             if kept is None:
                 kept = torch.zeros_like(self.weight)
-            elif self.rows is not None:
+            elif self.rows is None:
+                kept.zero_()
+            else:
                 kept.index_fill_(0, self.rows, 0)
-            self.rows, self._is_new, self._kept = ids.unique(), True, kept
+            self.rows = ids.unique() if self.is_sparse else None
+            self._begun = self._kept = kept
             self.weight.grad = kept.index_add_(0, ids, gradients)
+        elif self._begun is not None and (self.rows is None or self._begun is not kept):
+            self._begun.index_add_(0, ids, gradients)
         elif kept is None or self.rows is None or gradient is not kept:
-            return torch.zeros_like(self.weight).index_add_(0, ids, gradients)
-        elif self._is_new:
+            whole = torch.zeros_like(self.weight).index_add_(0, ids, gradients)
+            return whole if self.is_sparse else self.put(whole)
+        elif self._begun is not None:
             self._add(*_sums(ids, gradients))
         else:
             self._waiting.append(_sums(ids, gradients))
-        self._version = kept._version
+        if kept is not None:
+            self._version = kept._version
         return None
 
     def _add(self, rows: Tensor, sums: Tensor) -> None:
@@ -68,9 +96,9 @@ class RowGradient:
         is_known = kept is not None and weight.grad is kept and self._version == kept._version
         if waiting := self._waiting:  # torch sums up what one pass adds before it adds that
             self._add(*_sums(*(torch.cat(parts) for parts in zip(*waiting, strict=True))))
-        self._is_new, self._waiting = False, []
-        if not is_known:
-            self.rows = self._kept = None
+        self._begun, self._waiting = None, []
+        if not (is_known and self.is_sparse):
+            self.rows = None
 
 
 def _sums(ids: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +109,7 @@ def _sums(ids: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Lookup(torch.autograd.Function):
-    """[..., D]: rows of a weight; its gradient goes to a `RowGradient`."""
+    """[..., D]: rows of a weight; its gradient goes to a `KeptGradient`."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, *others: Any) -> Tensor:
@@ -99,27 +127,36 @@ class _Lookup(torch.autograd.Function):
         return ctx.gradient.add(ids, rows), None, None, None
 
 
-class RowGradients:
+class KeptGradients:
     """What computes and clips the gradient of a model.
 
     Args:
-        model: on a CPU, computed by one process: several exchange whole gradients.
+        model: on a CPU, computed by one process if it has no head: several exchange whole
+            gradients.
+        head: the layer of logits whose loss leaves the gradient of its weight here.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, head: nn.Linear | None = None) -> None:
         self._parameters = list(model.parameters())
         users: dict[int, list[nn.Module]] = {}
         for part in model.modules():
             for weight in part.parameters(recurse=False):
                 users.setdefault(id(weight), []).append(part)
+        least = LARGE if head is None else head.weight.numel()
         # If another layer has the same weight, torch adds up its gradients in another order.
         self._parts = {
-            key: [part for part in parts if isinstance(part, nn.Embedding)]
+            key: [part for part in parts if part is not head]
             for key, parts in users.items()
-            if all(_is_large(part) for part in parts)
+            if all(part is head or _is_plain(part, least) for part in parts)
         }
-        weights = {id(weight): weight for weight in self._parameters}
-        self._of = {key: RowGradient(weights[key]) for key in self._parts}
+        self._of = {
+            id(weight): KeptGradient(weight, is_sparse=head is None)
+            for weight in self._parameters if weight.requires_grad and id(weight) in self._parts
+        }  # fmt: skip
+
+    def of(self, weight: Tensor) -> KeptGradient | None:
+        """The gradient of a weight; None if it is not trained, or left to torch."""
+        return self._of.get(id(weight))
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -129,14 +166,14 @@ class RowGradients:
             hook = gradient.weight.register_post_accumulate_grad_hook(gradient.finish)
             handles.append(hook)
             for part in self._parts[key]:
-                part.forward = _lookup(part, gradient)
+                part.forward = _lookup(cast(nn.Embedding, part), gradient)
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-            for parts in self._parts.values():
-                for part in parts:
+            for key in self._of:
+                for part in self._parts[key]:
                     del part.forward
 
     def clip(self, max_norm: float) -> Tensor:
@@ -157,16 +194,22 @@ class RowGradients:
         return norm
 
 
-def _lookup(part: nn.Embedding, gradient: RowGradient) -> Any:
+def _lookup(part: nn.Embedding, gradient: KeptGradient) -> Any:
+    scale = getattr(part, "embed_scale", None)
+
     def forward(input: Tensor) -> Tensor:
-        return cast(Tensor, _Lookup.apply(part.weight, input, gradient, part.padding_idx))
+        vectors = cast(Tensor, _Lookup.apply(part.weight, input, gradient, part.padding_idx))
+        return vectors if scale is None else vectors * scale
 
     return forward
 
 
-def _is_large(part: nn.Module) -> bool:
-    """Whether it is a plain embedding that is large enough."""
-    if type(part) is not nn.Embedding or "forward" in vars(part):
+def _is_plain(part: nn.Module, least: int) -> bool:
+    """Whether it is an embedding of so many weights that only looks up vectors, and scales them."""
+    if type(part) is not nn.Embedding and type(part).__name__ not in SCALED:
         return False
-    is_plain = part.max_norm is None and not part.scale_grad_by_freq and not part.sparse
-    return is_plain and part.weight.requires_grad and part.weight.numel() >= LARGE
+    if not isinstance(part, nn.Embedding) or "forward" in vars(part):
+        return False
+    if part.weight.numel() < least:
+        return False
+    return part.max_norm is None and not part.scale_grad_by_freq and not part.sparse
