@@ -119,6 +119,16 @@ class Ranks:
             value /= self.size
         return value
 
+    def least(self, number: int) -> int:
+        """The least of the numbers of all ranks."""
+        import torch
+        import torch.distributed as dist
+
+        box = torch.tensor(number)
+        with heartbeat.waiting():
+            dist.all_reduce(box, op=dist.ReduceOp.MIN, group=self._host_group)
+        return int(box)
+
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
         """For each wish whether any rank has it, the same on every rank at the same call.
 
@@ -155,6 +165,19 @@ class Ranks:
 
         with heartbeat.waiting():
             return shard(model, self.device, self.size)
+
+    @contextmanager
+    def layers_in_turn(self, model: torch.nn.Module) -> Iterator[bool]:
+        """A context in which each rank calls the model as often as it likes, even if its weights
+        are divided; gives whether they are: then only one thread may call it, and no tensor may be
+        one of `torch.inference_mode`, for which training would have no use."""
+        from ke_t5.sharding import is_sharded, layers_in_turn
+
+        if self.size == 1 or not is_sharded(model):
+            yield False
+            return
+        with layers_in_turn(model, self.least):
+            yield True
 
     def wrap(
         self, model: torch.nn.Module, *, find_unused_parameters: bool, compresses: bool = False

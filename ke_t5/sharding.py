@@ -1,16 +1,18 @@
 """Weights that are divided among the processes (`--parallel fsdp`), by PyTorch's `fully_shard`.
 
 Each layer is gathered when it is needed, forward and backward, and dropped again; gradients and the
-optimizer's state exist in shards only. Checkpoints are the ordinary ones: rank 0 gets one whole
-tensor after another, and each process reads its own part of what is saved.
+optimizer's state exist in shards only. So it is in evaluations, where each process calls the model
+as often as its batches need. Checkpoints are the ordinary ones: rank 0 gets one whole tensor after
+another, and each process reads its own part of what is saved.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,10 @@ class Sharded(nn.Module):
     def forward(self, **inputs: Any) -> Any:
         """The model's output."""
         return self.module(**inputs)
+
+
+# The wrapper of each model in shards.
+_WRAPPERS: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Sharded]] = weakref.WeakKeyDictionary()
 
 
 class Outline(NamedTuple):
@@ -99,8 +105,7 @@ def shard(module: nn.Module, device: torch.device, size: int) -> nn.Module:
     # T5's layers return views; nothing is added to them in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     mesh = init_device_mesh(device.type, (size,))
-    names = {name for part in module.modules() for name in _layers_of(part)}
-    layers = [part for part in module.modules() if type(part).__name__ in names]
+    layers = _layers_of(module)
     filled: dict[int, tuple[Tensor, Tensor]] = {}
     for layer in layers:
         _fill(layer, device, filled)
@@ -111,11 +116,17 @@ def shard(module: nn.Module, device: torch.device, size: int) -> nn.Module:
     fully_shard(whole, mesh=mesh)
     # Else the first layer to run would take itself for the outermost module.
     whole._get_fsdp_state()._lazy_init()
+    _WRAPPERS[module] = weakref.ref(whole)
     return whole
 
 
-def _layers_of(module: nn.Module) -> tuple[str, ...]:
-    return tuple(getattr(module, "_no_split_modules", None) or ())
+def _layers_of(module: nn.Module) -> list[nn.Module]:
+    """The parts that are gathered one after the other; none is within another one."""
+    parts = list(module.modules())
+    names = {name for part in parts for name in getattr(part, "_no_split_modules", None) or ()}
+    layers = [part for part in parts if type(part).__name__ in names]
+    inner = {one for layer in layers for one in layer.modules() if one is not layer}
+    return [layer for layer in layers if layer not in inner]
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -125,8 +136,8 @@ def is_sharded(module: nn.Module) -> bool:
 
 @contextmanager
 def gathered_weights(model: nn.Module) -> Iterator[None]:
-    """A context in which each process has all weights of a sharded model, so that no forward pass
-    waits for another process; of another model nothing changes."""
+    """A context in which each process has all weights of a sharded model, for what reads them
+    itself; no forward pass waits for another process. Of another model nothing changes."""
     from torch.distributed.fsdp import FSDPModule
 
     parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
@@ -139,6 +150,45 @@ def gathered_weights(model: nn.Module) -> Iterator[None]:
         for part in parts:
             part.reshard()
             part.set_reshard_after_forward(part is not model, recurse=False)
+
+
+@contextmanager
+def layers_in_turn(module: nn.Module, least: Callable[[int], int]) -> Iterator[None]:
+    """A context in which each process calls a sharded model, or parts of it, as often as it likes.
+
+    All processes have to gather the same layers in the same order. So before each layer they agree
+    on the first one that any of them waits for, and those that do not need it help to gather it:
+    a process whose generation has ended sooner, or that has no batch left, and those ahead, who
+    wait for the others that way. What is in no layer, embeddings and heads, stays gathered.
+
+    Args:
+        least: tells each process the least number of all.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    wrapper: Any = _WRAPPERS[module]()
+    layers = [part for part in module.modules() if isinstance(part, FSDPModule)]
+
+    def help_until(number: int) -> None:
+        while (first := least(number)) != number:
+            layers[first].unshard()
+            layers[first].reshard()
+
+    hooks = [
+        # Before that of PyTorch, which gathers the layer.
+        cast(nn.Module, layer).register_forward_pre_hook(
+            lambda *_, number=number: help_until(number), prepend=True
+        )
+        for number, layer in enumerate(layers)
+    ]
+    wrapper.unshard()
+    try:
+        yield
+        help_until(len(layers))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        wrapper.reshard()
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def evaluate(
     outputs: list[tuple[int, RowOutput]] = []
     losses: list[tuple[int, float, int]] = []  # number of the batch, its mean loss, its count
     own_batches = range(ranks.rank, len(batches), ranks.size)
-    largest = max(map(len, batches), default=1)
+    at_once = max(map(len, batches), default=1) * logits if wants_loss else 1
 
     def compute(number: int) -> tuple[list[RowOutput], float | None, int]:
         count = 0 if counts is None else int(counts[batches[number]].sum())
@@ -113,13 +113,13 @@ def evaluate(
 
     with (
         ranks.evaluation_threads() as num_threads, being_evaluated(model), eager(model),
-        watched_logits(model) as are_numbers,
+        watched_logits(model) as are_numbers, ranks.layers_in_turn(model) as is_divided,
         engine_ready(helper, model, autocast, num_workers=num_threads),
         closing(
             computed(
                 compute, own_batches, model=model, seed=helper.seed,
-                num_workers=workers_within(num_threads, largest * logits if wants_loss else 1),
-                context=partial(_inference, autocast),
+                num_workers=1 if is_divided else workers_within(num_threads, at_once),
+                context=partial(_inference, autocast, is_divided=is_divided),
             )
         ) as results,
     ):  # fmt: skip
@@ -178,12 +178,20 @@ def engine_ready(
 
 
 @contextmanager
-def _inference(autocast: Callable[[], AbstractContextManager]) -> Iterator[None]:
+def _inference(
+    autocast: Callable[[], AbstractContextManager], *, is_divided: bool = False
+) -> Iterator[None]:
     """A context without gradients, in the run's precision: both are settings of a thread."""
     import torch
 
-    with torch.inference_mode(), autocast():
-        yield
+    keeps = torch.is_autocast_cache_enabled()
+    with torch.no_grad() if is_divided else torch.inference_mode(), autocast():
+        # It would keep all of the layers that are gathered, in the lower precision.
+        torch.set_autocast_cache_enabled(keeps and not is_divided)
+        try:
+            yield
+        finally:
+            torch.set_autocast_cache_enabled(keeps)
 
 
 def _loss_counts(

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from argparse import Namespace
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ke_t5 import heartbeat
@@ -196,11 +197,14 @@ def trainer_of(
 
     loop, best = config.loop, config.task.best
     steps = count_steps(plan, loop.epochs)
-    helpers = helpers_of(config, state.module, valid)
+    with ranks.layers_in_turn(state.module):
+        helpers = helpers_of(config, state.module, valid)
+    # An engine reads the weights itself.
+    reads_weights = any(helper.engine is not None for helper in helpers)
 
     def evaluate() -> Evaluation:
         watch = console.watch_validation if ranks.is_main else iter
-        with gathered_weights(state.model):
+        with gathered_weights(state.model) if reads_weights else nullcontext():
             return evaluate_splits(
                 config, helpers, state.module, valid, ranks=ranks, watch=watch, wants_loss=True
             )
