@@ -17,7 +17,7 @@ from transformers import T5ForConditionalGeneration
 
 from ke_t5.pipe import EvaluationHelper, evaluate
 from ke_t5.pipe.generation import try_out
-from ke_t5.sharding import gathered_weights, is_sharded
+from ke_t5.sharding import is_sharded
 
 # Rows and the settings of the evaluation, rows of a batch.
 CASES: dict[str, tuple[int, dict[str, Any], int]] = {
@@ -44,14 +44,14 @@ class Watched:
         self.most = max(self.most, len(whole))
 
 
-def evaluated(ranks, path, weights=None, *, gathers=False):
+def evaluated(ranks, path, config, weights):
     """What each case comes to, how many layers were gathered at once, and how often each process
     has called one; last what a training makes of it."""
     torch.set_num_threads(1)
     with nullcontext() if ranks.is_main else torch.device("meta"):
-        model = T5ForConditionalGeneration(copy.deepcopy(weights[0])).double()
+        model: Any = T5ForConditionalGeneration(copy.deepcopy(config)).double()
     if ranks.is_main:
-        model.load_state_dict(weights[1])
+        model.load_state_dict(weights)
     model.eval()
     wrapped = ranks.shard(model)
     watched = Watched([*model.encoder.block, *model.decoder.block])
@@ -62,11 +62,10 @@ def evaluated(ranks, path, weights=None, *, gathers=False):
     for name, (num_rows, settings, batch_size) in CASES.items():
         task, examples = written_examples(path / str(num_rows), num_rows=num_rows)
         before = watched.calls
-        with gathered_weights(wrapped) if gathers else nullcontext():
-            one = evaluate(
-                EvaluationHelper(task, **settings), model, examples, batch_size=batch_size,
-                ranks=ranks, wants_loss=True,
-            )  # fmt: skip
+        one = evaluate(
+            EvaluationHelper(task, **settings), model, examples, batch_size=batch_size,
+            ranks=ranks, wants_loss=True,
+        )  # fmt: skip
         lines = [{**line} for line in one.predictions]
         found[name] = one.scores, one.num_rows, one.num_scored, one.loss, lines
         num_calls[name] = watched.calls - before
@@ -89,14 +88,14 @@ def weights():
 @pytest.fixture(scope="module")
 def alone(weights, tmp_path_factory):
     threads = torch.get_num_threads()
-    found = evaluated(one_rank(), tmp_path_factory.mktemp("alone"), weights)
+    found = evaluated(one_rank(), tmp_path_factory.mktemp("alone"), *weights)
     torch.set_num_threads(threads)
     return found
 
 
 @pytest.fixture(scope="module")
 def divided(weights, tmp_path_factory):
-    return run_on_ranks(evaluated, RANKS, tmp_path_factory.mktemp("divided"), weights)
+    return run_on_ranks(evaluated, RANKS, tmp_path_factory.mktemp("divided"), *weights)
 
 
 @pytest.mark.parametrize("case", CASES)
