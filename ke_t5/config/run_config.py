@@ -251,6 +251,7 @@ def resolve_config(
     """
     flag = MappingProxyType(vars(flags))
     is_training = "epochs" in flag
+    optimizer = get_optimizer_config(flag.get("learning_rate"))
     return RunConfig(
         task=task,
         run=run,
@@ -268,7 +269,7 @@ def resolve_config(
             batch_settings() if is_training else BatchSettings(),
         ),
         fit=get_fit_settings(),
-        optimizer=get_optimizer_config(flag.get("learning_rate")),
+        optimizer=optimizer,
         schedule=_schedule(flags, gin),
         loop=_loop(flag, task),
         generation=MappingProxyType(
@@ -281,7 +282,7 @@ def resolve_config(
         sample=flag["sample"],
         flags=flag,
         given=MappingProxyType(flags.given),
-        gin=gin,
+        gin=_with_learning_rate(flags, gin, optimizer),
     )
 
 
@@ -296,6 +297,20 @@ def _loop(flag: Mapping[str, Any], task: Task | Mixture) -> LoopConfig:
         save_seconds=60 * every if isinstance(every, Minutes) else None,
         workers=flag["workers"],
     )
+
+
+def _with_learning_rate(
+    flags: Namespace, gin: Configuration, optimizer: OptimizerConfig
+) -> Configuration:
+    """The bindings with the rate of --learning_rate in place of gin's, which is reported."""
+    name, rate = f"{optimizer.name}.lr", getattr(flags, "learning_rate", None)
+    if rate is None or not gin.bound(name):
+        return gin
+    place = flags.given["learning_rate"]
+    note = gin.conflict(name, rate, place)
+    if note is not None:
+        logger.warning(note)
+    return gin.with_binding(name, rate, place)
 
 
 def _schedule(flags: Namespace, gin: Configuration) -> ScheduleConfig:

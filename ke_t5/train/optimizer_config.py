@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import inspect
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,8 +22,6 @@ from ke_t5.train.schedules import RELATIVE_STEP, RELATIVE_STEP_FIX
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
-
-logger = logging.getLogger(__name__)
 
 CLASS = "get_optimizer.optimizer_cls"
 # A default learning rate is meant for these; with 5e-5 an SGD would not move.
@@ -80,7 +77,7 @@ def get_optimizer_config(learning_rate: float | None = None) -> OptimizerConfig:
     """The optimizer that gin names, with the settings that gin binds.
 
     Args:
-        learning_rate: from --learning_rate; beats what gin binds, and says so.
+        learning_rate: from --learning_rate; beats what gin binds.
 
     Raises:
         UserError: gin names something else than an optimizer.
@@ -88,8 +85,6 @@ def get_optimizer_config(learning_rate: float | None = None) -> OptimizerConfig:
     optimizer_cls = _checked_class()
     name = optimizer_cls.__name__
     bound = _bound_value(f"{name}.lr")
-    if learning_rate is not None and bound not in (None, learning_rate):
-        logger.info("--learning_rate %s is used, not %s.lr=%s from gin", learning_rate, name, bound)
     settings = {
         parameter.name: _bound_value(f"{name}.{parameter.name}", parameter.default)
         for parameter in inspect.signature(optimizer_cls).parameters.values()

@@ -85,6 +85,14 @@ def test_the_warm_up(words, params, settings):
     assert config_of(*words, params=params).schedule.settings == settings
 
 
+@pytest.mark.parametrize("rate", ["7e-5", "1e-2"])
+def test_a_rate_that_beats_gin_is_reported_once(caplog, rate):
+    config = config_of("--lr", rate, params=["AdamW.lr=1e-2"])
+    told = f"--lr {rate} is used, not --gin_param 'AdamW.lr=1e-2': AdamW.lr = 0.01"
+    assert caplog.messages == ([told] if rate == "7e-5" else [])
+    assert config.gin.value("AdamW.lr") == float(rate) and config.gin.unread() == []
+
+
 def test_a_flag_that_beats_gin_is_reported(caplog):
     config_of("--warmup", "7", params=["get_scheduler.warmup_steps=20"])
     (line,) = caplog.messages

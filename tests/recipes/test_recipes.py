@@ -223,7 +223,9 @@ def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, cache_dir, capf
 def test_the_flag_beats_gin_and_says_so(tmp_path, cache_dir, capfd):
     words = ("--gin_param", "AdamW.lr=0.5", "--learning_rate", 1e-4, "--max_steps", 3)
     train(*TC, *words, output=tmp_path, cache=cache_dir)
-    assert "--learning_rate 0.0001 is used, not AdamW.lr=0.5" in capfd.readouterr().err
+    errors = capfd.readouterr().err
+    assert "--learning_rate 0.0001 is used, not --gin_param 'AdamW.lr=0.5'" in errors
+    assert errors.count("AdamW.lr") == 2  # its place and its value, in one line
     line = json.loads((run_folder(tmp_path) / "metrics.jsonl").read_text().splitlines()[0])
     assert line["lr"] == 1e-4
 

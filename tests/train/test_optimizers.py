@@ -171,13 +171,6 @@ def test_flag_beats_gin_beats_task(binding, rates, expected):
     assert get_optimizer(**rates)(Toy()).param_groups[0]["lr"] == expected
 
 
-def test_flag_over_gin_is_told(caplog):
-    gin.parse_config("AdamW.lr=1e-2")
-    with caplog.at_level("INFO"):
-        get_optimizer(learning_rate=7e-5)
-    assert caplog.messages == ["--learning_rate 7e-05 is used, not AdamW.lr=0.01 from gin"]
-
-
 @pytest.mark.parametrize(
     ("binding", "message"),
     [
