@@ -254,7 +254,9 @@ def saved_class(pretrained: Pretrained) -> str | None:
     with suppress(FileNotFoundError):
         manifest = read_manifest(pretrained.folder) or {}
         if isinstance(manifest.get("model_class"), str):
-            return manifest["model_class"].removeprefix("ke_t5.models.models:")
+            module, _, name = manifest["model_class"].partition(":")
+            is_ours = module.startswith("ke_t5.models.") and name in MODEL_FORMS
+            return name if is_ours else manifest["model_class"]
     names = pretrained.config.get("architectures")
     saved = names[0] if isinstance(names, list) and names else None
     return saved if saved in MODEL_FORMS else None

@@ -206,7 +206,7 @@ def _model_name(found: Found, pretrained: Pretrained, task: Task, given: str | N
     name = saved or chosen
     is_ours = ":" not in name or name.startswith("transformers:")
     if not is_ours:
-        what = f"its weights were saved by {name}, a class of the user's own"
+        what = "its model class is neither ours nor transformers'"
         fix = f"add --model_name {name} if you trust that code"
         raise UserError(what, _place(found), fix, Exit.CHECKPOINT)
     return name

@@ -13,6 +13,7 @@ from support.recipe_runs import SMALL as SMALL_RUN
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from ke_t5.errors import UserError
+from ke_t5.lookup.hub import find_pretrained, saved_class
 from ke_t5.lookup.loader import load_model
 from ke_t5.models.build import build_model
 from ke_t5.models.characters import characters, main, write_folder
@@ -21,6 +22,7 @@ from ke_t5.models.ngrams import (
     HashedNgramForSequenceClassification,
     NgramReader,
 )
+from ke_t5.seals import class_title, seal_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "HashedNgramForSequenceClassification"
@@ -146,12 +148,15 @@ def test_regression_and_a_text_without_ids():
 
 
 def test_weights_are_saved_and_loaded_exactly(tmp_path):
-    model, ids = make_model(), torch.tensor([[5, 6, 3, 7]])
+    model, ids = make_model(vocab_size=50), torch.tensor([[5, 6, 3, 7]])
     model.save_pretrained(tmp_path)
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert type(again) is load_model(NAME) is HashedNgramForSequenceClassification
     for key, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
+    seal_folder(tmp_path, model_class=class_title(type(model)))
+    found = find_pretrained(tmp_path, where="--hf_path")
+    assert saved_class(found) == NAME  # not a class of the user's own, which `predict` refuses
     # Equal weights give equal sums up to rounding: how a vector is cut depends on where it lies.
     torch.testing.assert_close(again(ids).logits, model(ids).logits, rtol=1e-6, atol=1e-7)
 
