@@ -2,7 +2,7 @@
 
 Each process tells the launch's key-value store once a second that it is alive, and in which phase.
 It stalls if it neither gets ahead (`phase`, `beat`) nor uses a core, and does not wait for others
-(`waiting`): so a long preparation, loading or compilation is no stall. In a loop that beats for
+(`waiting`): so a long preparation, loading or compilation is not a stall. In a loop that beats for
 each step or batch (`beating`) it has to get ahead, whether it uses a core or not. One that has
 begun more exchanges than another process waits for that one. Each process judges itself and its
 neighbour; those of one machine also see at once if one of them is gone.

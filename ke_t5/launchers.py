@@ -90,7 +90,7 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def check_numbers(environment: MutableMapping[str, str]) -> None:
-    """Raises UserError for variables of a launcher that are no numbers or contradict each other."""
+    """Raises UserError for a launcher's variables that are not numbers or contradict each other."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
     given = {name: environment[name] for name in names if name in environment}
     fix = "unset it, or start with torchrun --nproc_per_node=..."

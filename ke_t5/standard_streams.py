@@ -83,7 +83,7 @@ def keep_standard_streams() -> None:
 
 def tick() -> None:
     """From now on a terminal shows how long it has been silent, on a line of its own that the next
-    output replaces. Does nothing if standard error is no terminal."""
+    output replaces. Does nothing if standard error is not a terminal."""
     stream = sys.stderr
     if not isinstance(stream, LastingStream) or not stream.isatty():
         return

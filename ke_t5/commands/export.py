@@ -63,7 +63,7 @@ def main(flags: Namespace) -> None:
     others = ("safetensors_dtype", "onnx", "ctranslate2")
     given = [f"--{name}" for name in others if getattr(flags, name)]
     if flags.adapter and given:
-        what = "adapters are no model that could be exported so"
+        what = "adapters are not a model that could be exported so"
         raise UserError(what, f"--adapter and {given[0]}", "give one of them")
 
     from ke_t5.exporting.export import main

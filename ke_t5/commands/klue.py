@@ -11,7 +11,7 @@ DESCRIPTION = """Trains a model on KLUE's tasks at the published settings, one a
 prints its scores beside those of the paper (klue.md and klue.json in the output folder).
 
 A run that was finished is kept, one that was stopped continues: start the same command
-again. Dialogue state (WoS) is left out: its published model is no encoder with a head."""
+again. Dialogue state (WoS) is left out: its published model is not an encoder with a head."""
 
 
 def parser() -> ArgumentParser:

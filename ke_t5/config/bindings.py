@@ -48,7 +48,7 @@ def bound() -> dict[tuple[str, str], dict[str, object]]:
     return {key: dict(values) for key, values in gin.config._CONFIG.items()}
 
 
-# What gin's parser raises; Python 3.12.1 has a SystemError for some characters that are no Python.
+# What gin's parser raises; Python 3.12.1 has a SystemError for some characters that are not Python.
 UNREADABLE = (SyntaxError, tokenize.TokenError, ValueError, RecursionError, SystemError)
 MACRO = "gin.macro"
 CONSTANT = "gin.constant"

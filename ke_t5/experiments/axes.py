@@ -64,13 +64,13 @@ def read_axis(text: str) -> Axis:
     name, equals, spec = (part.strip() for part in text.partition("="))
     fix = 'write NAME=[A,B] or NAME=log(LOW,HIGH), such as "AdamW.lr=[1e-5,3e-5]"'
     if not (name and equals and spec):
-        raise UserError("is no setting to sweep", f"{text!r:.60}", fix)
+        raise UserError("is not a setting to sweep", f"{text!r:.60}", fix)
     if name in _FIXED:
         raise UserError("cannot be swept", f"{text!r:.60}", "give it as a flag of all trials")
     try:
         tree = ast.parse(spec, mode="eval").body
     except (SyntaxError, ValueError) as error:
-        raise UserError("is no setting to sweep", f"{text!r:.60}", fix) from error
+        raise UserError("is not a setting to sweep", f"{text!r:.60}", fix) from error
     if isinstance(tree, (ast.List, ast.Tuple)):
         values = [ast.get_source_segment(spec, item) or "" for item in tree.elts]
         if not values:

@@ -148,7 +148,7 @@ def chosen_tasks(names: Sequence[str] | None) -> list[str]:
         if task not in known:
             short = [name.removeprefix("klue_") for name in known]
             fix = suggestion(task.removeprefix("klue_"), short)
-            raise UserError("is no task of this table", f"--tasks {task}", fix)
+            raise UserError("is not a task of this table", f"--tasks {task}", fix)
     return tasks
 
 

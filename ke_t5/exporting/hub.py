@@ -85,7 +85,7 @@ def _repository(api: HfApi, name: str, *, is_public: bool) -> str:
             raise
     full_name = name if "/" in name else f"{api.whoami()['name']}/{name}"
     if not api.file_exists(full_name, MANIFEST):
-        what = "there is such a repository, and it is no export of ke_t5"
+        what = "there is such a repository, and it is not an export of ke_t5"
         raise UserError(what, f"--push_to_hub {name}", "choose another name", Exit.FLAGS)
     return full_name
 

@@ -76,7 +76,7 @@ def check_onnx(model: PreTrainedModel, form: str) -> None:
     """Raises UserError for a model that has no ONNX graph, or if the extra is not installed."""
     require_extra("--onnx", "onnx", "onnx", "onnxscript", "onnxruntime")
     if FORMS[form].generates:
-        what = "a model that writes text is no single graph"
+        what = "a model that writes text is not a single graph"
         raise UserError(what, "--onnx", "use --ctranslate2, which generates", Exit.FLAGS)
     if "character_token_idx" in inspect.signature(model.forward).parameters:
         what = "the tags of characters have no ONNX graph"

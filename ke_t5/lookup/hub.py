@@ -19,7 +19,7 @@ from ke_t5.seals import check_folder, is_inside, read_manifest
 
 WHERE = "--pre_trained_model"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-ADAPTER = "adapter_config.json"  # of peft, beside weights that are no model
+ADAPTER = "adapter_config.json"  # of peft, beside weights that are not a model
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 INDEXES = (SAFE_WEIGHTS[1], PICKLED_WEIGHTS[1])
 # Below it, the restricted unpickler itself could be made to run code (CVE-2026-24747).
@@ -191,7 +191,7 @@ def check_index(path: Path) -> None:
     try:
         files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError("is no index of weights", str(path), fix, Exit.CHECKPOINT) from error
+        raise UserError("is not an index of weights", str(path), fix, Exit.CHECKPOINT) from error
     for name in sorted(files, key=str):
         if not is_inside(name):
             what = f"names a file outside its folder ({name!r:.60})"

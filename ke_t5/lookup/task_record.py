@@ -70,7 +70,7 @@ def read_record(folder: Path) -> TaskRecord | None:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file, f"cannot be read ({error!s:.80})") from error
     if not isinstance(content, dict):
-        raise _damaged(file, "it is no record of a task")
+        raise _damaged(file, "it is not a record of a task")
     for name, kind in _REQUIRED.items():
         if not isinstance(content.get(name), kind):
             raise _damaged(file, f"{name} is {content.get(name)!r:.40}")
@@ -78,7 +78,7 @@ def read_record(folder: Path) -> TaskRecord | None:
         if not isinstance(content.get(name), (kind, type(None))):
             raise _damaged(file, f"{name} is {content[name]!r:.40}")
     if not all(isinstance(member, dict) for member in content["members"].values()):
-        raise _damaged(file, "members are no records")
+        raise _damaged(file, "members are not records")
     for member in content["members"].values():
         prefix = member.get("prefix", [])
         if not isinstance(prefix, list) or not all(isinstance(one, str) for one in prefix):

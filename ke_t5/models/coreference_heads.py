@@ -41,7 +41,7 @@ class CoreferenceOutput(ModelOutput):
 @dataclass
 class _Mentions:
     """The mentions that are kept: the tokens of each among all W S, where these are in the
-    document, the logits, and which are no padding."""
+    document, the logits, and which are not padding."""
 
     tokens: tuple[Tensor, Tensor]
     spans: Tensor
@@ -179,7 +179,7 @@ def antecedent_loss(logits: Tensor, spans: Tensor, labels: Tensor) -> Tensor:
     """The mean over documents with labels of the mean over their mentions.
 
     A mention's right antecedents are those before it that are kept and in its chain; without any,
-    and for what is no gold mention, it is "none".
+    and for what is not a gold mention, it is "none".
 
     Args:
         logits: [B, K, K + 1]; spans: [B, K, 2]; labels: [B, G, 3].
@@ -209,7 +209,7 @@ def _gold_places(labels: Tensor, lengths: Tensor, size: int, spans: Tensor) -> T
     place = window * size**2 + (first - begin) * size + last - begin
     is_real = chain >= 0
     found = torch.zeros(spans.size(0), spans.size(1) + 1, dtype=torch.bool, device=spans.device)
-    # What is no mention goes to a place of its own.
+    # What is not a mention goes to a place of its own.
     return found.scatter(1, place.where(is_real, spans.size(1)), True)[:, :-1]
 
 

@@ -20,7 +20,7 @@ from ke_t5.readers.streams import fault
 logger = logging.getLogger(__name__)
 
 FLAGS = {"train": "--train_file", "validation": "--valid_file", "test": "--test_file"}
-# More classes than this, or one for every two rows, are no classes.
+# More classes than this, or one for every two rows, are not classes.
 MOST_LABELS, FEW_LABELS = 1000, 20
 _SHOWN = 8
 

@@ -203,7 +203,7 @@ def _json(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence |
             yield {"text": text, "tags": _tags_of_text(text, label, where), "line": line}
             continue
         if not all(isinstance(token, str) for token in text):
-            raise fault(where, "a token is no text", "write the tokens in quotes")
+            raise fault(where, "a token is not a text", "write the tokens in quotes")
         if label is not None and len(label) != len(text):
             what = f"the numbers of tokens and tags differ ({len(text)} and {len(label)})"
             raise fault(where, what, "give every token its tag")
@@ -220,7 +220,7 @@ def _tags_of_text(text: str, label: list | None, where: str) -> list[str] | None
         ]
         return spans.tags_from_entities(len(text), entities)
     except (KeyError, TypeError):
-        what, fix = "an entity is no record of start, end and label", "write it as such"
+        what, fix = "an entity is not a record of start, end and label", "write it as such"
     except ValueError as error:
         what, fix = f"{error!s:.90}", "fix it: offsets count characters, the end excluded"
     raise fault(where, what, fix)

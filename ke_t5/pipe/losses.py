@@ -44,7 +44,7 @@ def row_loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Mo
 
 
 def can_lack_labels(problem_type: str | None) -> bool:
-    """Whether a loss of that kind leaves out the rows without a label: -100 is no class."""
+    """Whether a loss of that kind leaves out the rows without a label: -100 is not a class."""
     return problem_type not in ("regression", "multi_label_classification")
 
 

@@ -71,7 +71,7 @@ def check_split(spec: str) -> list[str]:
     for part in re.split(r"\s*\+\s*", spec.strip()):
         match = SLICE.fullmatch(part)
         if match is None:
-            raise _no_slice(spec, f"{part!r:.60} is no split" if "+" in spec else "")
+            raise _no_slice(spec, f"{part!r:.60} is not a split" if "+" in spec else "")
         begin, end = (int(match[n]) if match[n] else None for n in ("begin", "end"))
         in_percent = bool(match["begin_percent"] or match["end_percent"])
         if in_percent and any(abs(bound or 0) > 100 for bound in (begin, end)):

@@ -14,8 +14,8 @@ LENGTHS = "window_lengths"
 def side_by_side(batch: Mapping[str, np.ndarray], pads: Mapping[str, int]) -> dict[str, np.ndarray]:
     """The batch with columns of documents [B, T] as [B, W, S], and their `attention_mask`.
 
-    A window that a document lacks has its first token unmasked: attention over nothing is no number
-    on some machines.
+    A window that a document lacks has its first token unmasked: attention over nothing is not a
+    number on some machines.
 
     Args:
         batch: has the column `window_lengths`, [B, W].

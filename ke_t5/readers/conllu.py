@@ -22,7 +22,7 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
     """Yields a row for each sentence.
 
     Ranges of multiword tokens (1-2) and empty nodes (1.1) are skipped, and relations are cut at
-    the colon, as the CoNLL 2018 evaluation does. `_` in a column is no label.
+    the colon, as the CoNLL 2018 evaluation does. `_` in a column is not a label.
     """
     guid, words = "", []
     for number, line in lines(path):

@@ -279,7 +279,7 @@ def _massive_row(raw: Mapping[str, Any], where: str) -> Row:
     row = dict(raw)
     text, tags = slots_of(take(row, "annot_utt", str, where))
     if "[" in text or "]" in text:
-        raise fault(where, "'annot_utt' has brackets that are no slot", "fix that row")
+        raise fault(where, "'annot_utt' has brackets that are not a slot", "fix that row")
     return {
         "id": str(row.get("id")),
         "utterance": take(row, "utt", str, where),

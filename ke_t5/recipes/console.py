@@ -30,7 +30,7 @@ def tell(text: str) -> None:
 
 
 def tell_more(text: str) -> None:
-    """Writes what is no score to stdout, once per launch, unless `--quiet` is given."""
+    """Writes what is not a score to stdout, once per launch, unless `--quiet` is given."""
     if not is_quiet():
         tell(text)
 

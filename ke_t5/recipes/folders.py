@@ -209,7 +209,7 @@ class RunFolder:
                 raise ValueError(f"an array of {hashes.dtype} of shape {hashes.shape}")
         except (ValueError, EOFError) as error:
             raise UserError(
-                f"no hashes of rows ({error!s:.80})",
+                f"not hashes of rows ({error!s:.80})",
                 str(file),
                 "remove it; rows that the run was trained on are not recognized then",
                 Exit.CHECKPOINT,
@@ -308,7 +308,7 @@ class RunFolder:
             _check_facts(content)
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(
-                f"no JSON ({error})" if isinstance(error, ValueError) else str(error),
+                f"not JSON ({error})" if isinstance(error, ValueError) else str(error),
                 str(self.run_file),
                 "fix or remove it",
                 Exit.CHECKPOINT,
@@ -319,7 +319,7 @@ class RunFolder:
 def _check_facts(content: Any) -> None:
     """Raises TypeError if what run.json says of a run is not what this program writes there."""
     if not isinstance(content, dict):
-        raise TypeError("it is no record of a run")
+        raise TypeError("it is not a record of a run")
     types = {
         "task": str, "model_name": str, "pre_trained_model": str, "from_scratch": bool,
         "launches": list, "data": dict, "sealed": bool,
@@ -328,4 +328,4 @@ def _check_facts(content: Any) -> None:
         if not isinstance(content.get(name, wanted()), wanted):
             raise TypeError(f"{name} is {content[name]!r:.60}")
     if not all(isinstance(launch, dict) for launch in content.get("launches", ())):
-        raise TypeError("launches are no list of records")
+        raise TypeError("launches are not a list of records")

@@ -171,7 +171,7 @@ def facts_of(
         facts["pre-trained model"] = pre_trained_model
     facts.update({f"{helper.model_fn}: {name}": x for name, x in helper.model_kwargs.items()})
     if helper.is_teacher_forced:
-        facts["teacher-forced"] = "yes: the decoder saw the gold answers, this is no generation"
+        facts["teacher-forced"] = "yes: the decoder saw the gold answers, this is not generation"
     for what, (count, total) in part.examples.lost().items():
         of = f" of {total:,}" if total else ""
         facts[f"lost: {what}"] = f"{count:,}{of}"

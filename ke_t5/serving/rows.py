@@ -109,7 +109,7 @@ def _value(task: Task, name: str, row: Row) -> Any:
 
 
 def _never_blank(task: Task) -> tuple[str, ...]:
-    """The columns in which a blank text is no text, as the task's checks say."""
+    """The columns in which a blank text is not a text, as the task's checks say."""
     found = []
     for check in task.row_checks:
         keywords = getattr(check, "keywords", {})

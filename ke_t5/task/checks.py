@@ -98,7 +98,7 @@ def has_texts(
     dataset: datasets.Dataset, where: str, *, columns: Sequence[str], may_be_blank: bool = True
 ) -> None:
     """Refuses a text that is missing, or, unless it may be, blank: no model could say anything.
-    Numbers are no texts: so a CSV whose every cell is one comes."""
+    Numbers are not texts: a CSV in which every cell is a number comes so."""
     import pyarrow as pa
 
     pc = _compute()

@@ -36,7 +36,7 @@ ROW_CHECKS = (
     partial(checks.has_texts, columns=("text",), may_be_blank=False),
     partial(has_types, columns=CHAIN_COLUMNS),
 )
-UNREACHABLE = "mentions are no run of whole tokens of one sentence and window"
+UNREACHABLE = "mentions are not a run of whole tokens of one sentence and window"
 ALONE = "mentions are alone in their chain, which is never predicted"
 
 
@@ -180,8 +180,8 @@ def add_document(
     """Adds `input_ids` and `sentence_ids` of the windows, `window_lengths`, `offsets` in the text,
     `labels` (first token, last token, chain of each gold mention) and `gold`.
 
-    A mention that is no run of whole tokens is taught as the tokens that it touches; if these are
-    of two windows, not at all.
+    A mention that is not a run of whole tokens is taught as the tokens that it touches; if these
+    are of two windows, not at all.
     """
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
@@ -228,7 +228,7 @@ def _labels(
     }
     if gold is None:
         return [[IGNORED] * 3], counts
-    # A document without mentions has a label all the same: its last token, which is no word.
+    # A document without mentions has a label all the same: its last token, which is not a word.
     last = len(document.ids) - 1
     return [[*place, chain] for place, chain in places.items()] or [[last, last, 0]], counts
 

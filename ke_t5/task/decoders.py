@@ -119,7 +119,7 @@ def read_label(written: str, *, labels: Labels) -> str | None:
 
 
 def read_label_set(written: str, *, labels: Labels) -> list[str] | None:
-    """The names of the labels whose words these are, None if a part is no label."""
+    """The names of the labels whose words these are, None if a part is not a label."""
     ids = text.text_to_label_set(labels, written)
     return None if ids is None else [labels.names[i] for i in ids]
 

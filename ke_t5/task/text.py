@@ -174,7 +174,7 @@ def label_to_text(labels: LabelWords, key: str) -> str:
 
 
 def text_to_label(labels: LabelWords, text: str) -> Hashable | None:
-    """The label (key) whose text a model wrote, None if it is no label's.
+    """The label (key) whose text a model wrote, None if it is not a label's.
 
     >>> from ke_t5.task.labels import NSMC
     >>> text_to_label(NSMC, " positive "), text_to_label(NSMC, "positively")
@@ -219,7 +219,7 @@ def label_set_to_text(labels: LabelWords, names: Sequence[int]) -> str:
 
 
 def text_to_label_set(labels: LabelWords, text: str) -> list[int] | None:
-    """The label ids that a model wrote, in the labels' order; None if a part is no label.
+    """The label ids that a model wrote, in the labels' order; None if a part is not a label.
 
     >>> from ke_t5.task.labels import NSMC
     >>> text_to_label_set(NSMC, "positive,negative"), text_to_label_set(NSMC, "none")

@@ -99,7 +99,7 @@ def _fault_of(file: Path, *, is_broken: bool) -> str | None:
     except (ValueError, RecursionError) as error:
         kind = "a tokenizer's JSON" if file.suffix == ".json" else "UTF-8"
         return f"not {kind} ({error!s:.80})"
-    return None if is_object else "not a tokenizer's JSON (the top level is no object)"
+    return None if is_object else "not a tokenizer's JSON (the top level is not an object)"
 
 
 def _is_sentencepiece(file: Path) -> bool:

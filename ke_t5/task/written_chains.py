@@ -29,7 +29,7 @@ from ke_t5.task.spans import Span
 LENGTHS = {"inputs": 384, "targets": 512}
 # The share of a target's tokens that the text may take; the others are for the marks.
 SHARE = 0.6
-# Brackets of a text are no marks.
+# Brackets of a text are not marks.
 _PLAIN = str.maketrans("[]", "()")
 _MARK = re.compile(r"\[\s*(\d+)\s|\]")
 BROKEN = "chains are not those of any window, nor linked by a mention in two of them"
@@ -176,7 +176,7 @@ def read_marks(written: str) -> tuple[str, Found]:
             break
         place = mark.end()
         if mark[1]:
-            # A number of thousands of digits is no number of Python's.
+            # A number of thousands of digits is not a number to Python.
             open_marks.append((int(mark[1][-9:]), len(plain)))
         elif open_marks:
             number, start = open_marks.pop()

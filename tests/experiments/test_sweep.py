@@ -56,9 +56,9 @@ def test_the_best_settings_are_a_gin_file_with_its_command(training, tmp_path):
     ("axes", "more", "message"),
     [
         ([], [], "ke-t5 sweep: needs settings to sweep; write one, such as"),
-        (["AdamW.lr"], [], "'AdamW.lr': is no setting to sweep; write NAME="),
+        (["AdamW.lr"], [], "'AdamW.lr': is not a setting to sweep; write NAME="),
         (["AdamW.lr=3"], [], "'AdamW.lr=3': is neither a list nor a range"),
-        (["AdamW.lr=["], [], "is no setting to sweep"),
+        (["AdamW.lr=["], [], "is not a setting to sweep"),
         (["AdamW.lr=[]"], [], "has no value"),
         (["task=['klue_nli']"], [], "cannot be swept; give it as a flag of all trials"),
         (["AdamW.lr=[1]", "AdamW.lr=[2]"], [], "AdamW.lr: is given twice"),

@@ -60,7 +60,8 @@ def test_a_later_export_replaces_an_earlier_one_and_nothing_else(server, export)
     assert server.files["user/my-model"]["README.md"].decode() == "# 새 모델\n"
     assert server.private == {"user/my-model": False}
     server.files["user/mine"] = {"README.md": b"somebody's"}
-    line = "--push_to_hub mine: there is such a repository, and it is no export of ke_t5; choose"
+    line = "--push_to_hub mine: there is such a repository, and it is not an export of ke_t5; "
+    line += "choose"
     with pytest.raises(UserError, match=line):
         hub.push(export, "mine", is_public=False)
     assert server.files["user/mine"] == {"README.md": b"somebody's"}

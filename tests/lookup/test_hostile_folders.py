@@ -43,7 +43,7 @@ def test_a_type_that_is_no_name(tmp_path, kind):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "is no index of weights; download the model again"),
+        ([], "is not an index of weights; download the model again"),
         ({"weight_map": {"a": "../x.safetensors"}}, "names a file outside its folder"),
         ({"weight_map": {"a": 5}}, "names a file outside its folder"),
         ({"weight_map": {"a": "x.safetensors"}}, "names x.safetensors, which is missing"),

@@ -41,10 +41,10 @@ def test_a_folder_of_an_earlier_version(tmp_path):
     ("content", "message"),
     [
         ("{", "cannot be read"),
-        ("[]", "it is no record of a task"),
+        ("[]", "it is not a record of a task"),
         ("{}", "task is None"),
         ({"form": 5}, "form is 5"),
-        ({"members": {"klue_tc": 5}}, "members are no records"),
+        ({"members": {"klue_tc": 5}}, "members are not records"),
         ({"members": {"klue_tc": {"prefix": "query: "}}}, "prefix is 'query: '"),
         ({"members": {"klue_tc": {"prefix": [3]}}}, "prefix is \\[3\\]"),
         ({"own_data": "classification"}, "own_data is 'classification'"),

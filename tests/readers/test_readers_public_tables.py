@@ -86,7 +86,8 @@ def test_slots_become_tags_of_characters(tmp_path):
     assert hub_rows(MASSIVE, row) == [found]
     row |= {"partition": "train", "annot_utt": "[date 내일]"}
     put(tmp_path, "massive/1.0/data/ko-KR.jsonl", json.dumps(row) + "\n")
-    assert "'annot_utt' has brackets that are no slot; fix that row" in refusal(MASSIVE, tmp_path)
+    line = "'annot_utt' has brackets that are not a slot; fix that row"
+    assert line in refusal(MASSIVE, tmp_path)
 
 
 def test_a_words_tag_is_that_of_its_characters(tmp_path):

@@ -140,7 +140,9 @@ def test_models_that_are_no_graph_are_refused(monkeypatch):
     characters = T5EncoderForCharacterTagging(T5EncoderForCharacterTagging.config_class(**T5))
     with pytest.raises(UserError, match="--onnx: the tags of characters have no ONNX graph; train"):
         check_onnx(characters, "character_tagging")
-    with pytest.raises(UserError, match="--onnx: a model that writes text is no single graph; use"):
+    with pytest.raises(
+        UserError, match="--onnx: a model that writes text is not a single graph; use"
+    ):
         check_onnx(crf, "seq2seq")
     with pytest.raises(UserError, match="--ctranslate2: .*CRF is no T5 that writes text; use --on"):
         check_ctranslate2(crf, "token_classification")

@@ -109,8 +109,8 @@ def test_export_refuses_what_does_not_go_together(finished, finished_run, tmp_pa
         words = ["--run", str(run_folder(finished)), "--adapter", "--onnx"]
         cli._main(["export", *words, "--output", str(tmp_path / "a")])
     assert str(error.value) == (
-        "error: --adapter and --onnx: adapters are no model that could be exported so; give one of "
-        "them"
+        "error: --adapter and --onnx: adapters are not a model that could be exported so; "
+        "give one of them"
     )
     with pytest.raises(UserError, match="it was not trained with --lora; leave --adapter out"):
         words = ["--run", str(run_folder(finished_run)), "--adapter"]

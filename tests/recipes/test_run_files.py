@@ -14,10 +14,10 @@ from ke_t5.recipes.folders import RunFolder
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no JSON"),
-        ("[]", "it is no record of a run; fix or remove it"),
+        ("{", "not JSON"),
+        ("[]", "it is not a record of a run; fix or remove it"),
         ('{"model_name": 5}', "model_name is 5; fix or remove it"),
-        ('{"launches": [5]}', "launches are no list of records"),
+        ('{"launches": [5]}', "launches are not a list of records"),
         ("[" * 100_000, "recursion"),
     ],
 )
@@ -40,7 +40,7 @@ def test_hashes_of_another_kind(tmp_path, array):
     file = RunFolder(tmp_path).trained_rows("klue_tc")
     file.parent.mkdir()
     np.save(file, array, allow_pickle=True)
-    with pytest.raises(UserError, match="klue_tc.npy: no hashes of rows .*; remove it; rows that"):
+    with pytest.raises(UserError, match="klue_tc.npy: not hashes of rows .*; remove it; rows that"):
         RunFolder(tmp_path).read_trained_rows("klue_tc")
 
 

@@ -299,7 +299,7 @@ def test_an_index_of_another_shape(scene, content):
     foreign(scene.export)
     (scene.export / "model.safetensors").rename(scene.export / "other")
     (scene.export / "model.safetensors.index.json").write_text(content)
-    assert "is no index of weights" in scene.runs(*TEST, "--hf_path", scene.export)
+    assert "is not an index of weights" in scene.runs(*TEST, "--hf_path", scene.export)
 
 
 @pytest.mark.full

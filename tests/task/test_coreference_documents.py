@@ -96,7 +96,7 @@ def test_what_is_out_of_reach_is_counted(build):
     ]
     _, examples = build(row(chains=chains))
     assert examples.lost() == {
-        "mentions are no run of whole tokens of one sentence and window": (1, 7),
+        "mentions are not a run of whole tokens of one sentence and window": (1, 7),
         "mentions are alone in their chain, which is never predicted": (1, 7),
     }
 

@@ -39,7 +39,7 @@ STRIDE = 128  # the official KLUE-MRC setting (KLUE-baseline, run_all.sh)
 NULL_POSITION = 0
 
 UNREACHABLE = (
-    f"answers are no run of 1 to {answers.MAX_ANSWER_TOKENS} whole tokens, or lie in no window"
+    f"answers are not a run of 1 to {answers.MAX_ANSWER_TOKENS} whole tokens, or lie in no window"
 )
 QUESTION_CUT = f"questions cut at {QUESTION_TOKENS} tokens"
 CUT_OFF = "answers are in the part of the passage that was cut off"
