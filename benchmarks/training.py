@@ -38,7 +38,7 @@ from ke_t5.models.unpadding import Unpadding
 from ke_t5.own_data import OwnData, register
 from ke_t5.pipe import EvaluationHelper, Examples, Folders, TaskRegistry, evaluate, get_batches
 from ke_t5.task.utils import get_vocabulary
-from ke_t5.train.loop import TrainState, count_steps, fit
+from ke_t5.train.loop import TrainState, computes_the_same, count_steps, fit
 from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import NONE, ROWS, get_fit_settings
 
@@ -99,6 +99,8 @@ def fit_ours(
     )  # fmt: skip
     optimizer = get_optimizer(learning_rate=learning_rate)(model)
     unpadding = None if padding == ROWS else Unpadding(model)
+    if unpadding is not None:
+        assert computes_the_same(unpadding, model, train, CPU)  # which a run does, too
     state = TrainState(model, model, optimizer, lambda step: 1.0, unpadding=unpadding)
     settings = get_fit_settings(precision=precision, padding=padding)
     updates = fit(

@@ -48,11 +48,13 @@ class UnpaddedRows:
     Attributes:
         shape: (B, S) of the padded batch.
         tokens: [T] places of the tokens in the padded batch of B x S.
+        firsts: [B] numbers of the rows' first tokens among the T.
         blocks: the rows, cut into parts of similar length.
     """
 
     shape: tuple[int, int]
     tokens: Tensor
+    firsts: Tensor
     blocks: tuple[Block, ...]
 
     @property
@@ -66,8 +68,19 @@ class UnpaddedRows:
 
     def padded(self, flat: Tensor) -> Tensor:
         """[B, S, ...] of [1, T, ...]; zeros where there is no token."""
+        return self._spread(flat, self.tokens, 0.0)
+
+    def first(self, flat: Tensor) -> Tensor:
+        """[1, B, ...] of [1, T, ...]: the rows' first tokens."""
+        return cast(Tensor, _Taken.apply(flat.squeeze(0), self.firsts)).unsqueeze(0)
+
+    def padded_first(self, flat: Tensor) -> Tensor:
+        """[B, S, ...] of [1, B, ...]; NaN for all but the rows' first tokens."""
+        return self._spread(flat, self.tokens[self.firsts], torch.nan)
+
+    def _spread(self, flat: Tensor, places: Tensor, filling: float) -> Tensor:
         rows, longest = self.shape
-        spread = cast(Tensor, _Spread.apply(flat.squeeze(0), self.tokens, rows * longest))
+        spread = cast(Tensor, _Spread.apply(flat.squeeze(0), places, rows * longest, filling))
         return spread.unflatten(0, (rows, longest))
 
 
@@ -88,7 +101,8 @@ def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None
     starts = order * width + firsts[order]
     tokens = np.repeat(starts, lengths) + _within(lengths)
     blocks = tuple(_block(lengths[first:end], device) for first, end in _cuts(lengths))
-    return UnpaddedRows((len(mask), width), _on(tokens, device), blocks)
+    firsts = np.cumsum(lengths) - lengths
+    return UnpaddedRows((len(mask), width), _on(tokens, device), _on(firsts, device), blocks)
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
@@ -130,17 +144,18 @@ def _cuts(lengths: np.ndarray, first: int = 0) -> Iterator[tuple[int, int]]:
 
 
 class _Spread(torch.autograd.Function):
-    """[N, ...] of [T, ...]: its rows at these places, zeros elsewhere."""
+    """[N, ...] of [T, ...]: its rows at these places, a number elsewhere."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, size: int) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, places: Tensor, size: int, filling: float = 0.0) -> Tensor:
         ctx.save_for_backward(places)
-        return rows.new_zeros((size, *rows.shape[1:])).index_copy_(0, places, rows)
+        filled = rows.new_full((size, *rows.shape[1:]), filling)
+        return filled.index_copy_(0, places, rows)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (places,) = ctx.saved_tensors
-        return gradients[0].index_select(0, places), None, None
+        return gradients[0].index_select(0, places), None, None, None
 
 
 class _Taken(torch.autograd.Function):

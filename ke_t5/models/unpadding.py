@@ -39,6 +39,10 @@ WITH_BIAS = ("T5Stack", "MT5Stack")
 class Unpadding:
     """What leaves the padding out of a model's encoder.
 
+    Attributes:
+        only_first: the last layer computes the rows' first tokens only; the others' vectors are
+            NaN, so that the loss tells if the head reads one.
+
     Raises:
         ValueError("reason"): it cannot be left out of this model's.
     """
@@ -50,6 +54,7 @@ class Unpadding:
         self.encoder: Any = found[0]
         self.decoder: Any = next(_stacks(model, WITH_BIAS, is_decoder=True), None)
         self.config: Any = self.encoder.config
+        self.only_first = False
         if self.config._attn_implementation != "sdpa":
             raise ValueError(f"its attention is {self.config._attn_implementation!r}")
         reads_layers = any(getattr(part, "reads_every_layer", False) for part in model.modules())
@@ -74,6 +79,11 @@ class Unpadding:
                 begin(self.decoder, _target_hooks(self.decoder, targets), targets_of.ATTENTION)
             yield
 
+    @property
+    def may_skip_tokens(self) -> bool:
+        """Whether the encoder's layers are known well enough for `only_first`."""
+        return type(self.encoder).__name__ in WITH_POSITIONS
+
     def _hooks(self, rows: UnpaddedRows) -> Iterator[Any]:
         """Hooks that lay the rows end to end in front of the encoder's layers, and pad them again
         behind."""
@@ -81,10 +91,16 @@ class Unpadding:
         if name in WITH_POSITIONS:
             yield _before(encoder.embeddings, lambda inputs: _numbered(encoder, rows, inputs))
             yield _before(encoder.encoder, lambda inputs: {**inputs, "unpadded": rows})
-            yield encoder.encoder.register_forward_hook(_padding(rows))
+            if self.only_first:
+                output = encoder.encoder.layer[-1].attention.output
+                yield _before(output, lambda inputs: {
+                    name: rows.first(states) for name, states in inputs.items()
+                })  # fmt: skip
+            padded = rows.padded_first if self.only_first else rows.padded
+            yield encoder.encoder.register_forward_hook(_padding(padded))
             return
         yield _before(encoder, lambda inputs: _without_padding(encoder, rows, inputs))
-        yield encoder.register_forward_hook(_padding(rows))
+        yield encoder.register_forward_hook(_padding(rows.padded))
         if name in WITH_BIAS:
             first = encoder.block[0].layer[0].SelfAttention
             width = rows.shape[1]
@@ -136,7 +152,7 @@ def _target_hooks(decoder: Any, targets: UnpaddedTargets) -> Iterator[Any]:
         return {**flat, "attention_mask": None, "encoder_attention_mask": None, "unpadded": targets}
 
     yield _before(decoder, unpadded)
-    yield decoder.register_forward_hook(_padding(targets.rows))
+    yield decoder.register_forward_hook(_padding(targets.rows.padded))
     own, cross = (layer for layer in decoder.block[0].layer[:2])
     width = targets.rows.shape[1]
     yield _before(own.SelfAttention, lambda inputs: {
@@ -192,13 +208,13 @@ def _without_padding(encoder: Any, rows: UnpaddedRows, inputs: Mapping[str, Any]
     return {**flat, "unpadded": rows}
 
 
-def _padding(rows: UnpaddedRows) -> Callable[..., Any]:
+def _padding(padded: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     """A hook that pads the vectors that a module returns."""
 
     def hook(_: nn.Module, __: tuple, output: Any) -> Any:
         if isinstance(output, tuple):
-            return (rows.padded(output[0]), *output[1:])
-        output.last_hidden_state = rows.padded(output.last_hidden_state)
+            return (padded(output[0]), *output[1:])
+        output.last_hidden_state = padded(output.last_hidden_state)
         return output
 
     return hook

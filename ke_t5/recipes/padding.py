@@ -73,7 +73,8 @@ def find_unpadding(
     except ValueError as error:
         return None, f"{name}: {error}"
     agrees = _agrees(unpadding, module, train, ranks) if ranks.is_main else False
-    if not ranks.broadcast(agrees):
+    agrees, unpadding.only_first = ranks.broadcast((agrees, unpadding.only_first))
+    if not agrees:
         return None, f"{name} computes another loss without padding"
     return unpadding, None
 

@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -156,18 +156,26 @@ def has_unused_parameters(
 def computes_the_same(
     unpadding: Unpadding, module: torch.nn.Module, examples: Examples, device: torch.device
 ) -> bool:
-    """Whether a few examples of different lengths have the same loss without padding."""
+    """Whether a few examples of different lengths have the same loss without padding; sets
+    `only_first` if they do without the last vectors of all but their first tokens."""
     candidates = np.flatnonzero(examples.row_counts()[:1000] > 0)
     by_length = candidates[np.argsort(examples.row_lengths("input_ids")[candidates], kind="stable")]
     places = np.linspace(0, len(by_length) - 1, 4).astype(int)
     columns = examples.batch(by_length[places])
-    losses = []
     module.eval()  # fresh adapters are not
-    for context in (nullcontext(), unpadding.over(columns[MASK], columns.get("labels"))):
+
+    def loss_in(context: AbstractContextManager) -> torch.Tensor:
         reset_module_state(module)
         with torch.no_grad(), context:
-            losses.append(loss_of(module(**model_inputs(module, columns, device))))
-    return losses_agree(*losses)
+            return loss_of(module(**model_inputs(module, columns, device)))
+
+    mask, labels = columns[MASK], columns.get("labels")
+    padded = loss_in(nullcontext())
+    agrees = losses_agree(padded, loss_in(unpadding.over(mask, labels)))
+    unpadding.only_first = agrees and unpadding.may_skip_tokens and not mask.all()
+    if unpadding.only_first:
+        unpadding.only_first = losses_agree(padded, loss_in(unpadding.over(mask, labels)))
+    return agrees
 
 
 def fit(

@@ -102,16 +102,32 @@ class ReadsPadding(BertForSequenceClassification):
         return {"loss": loss, "logits": logits}
 
 
+class ReadsTokens(BertForSequenceClassification):
+    """A model whose logits depend on every token."""
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None):
+        states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
+        states = states.masked_fill(attention_mask[..., None] == 0, -1e9).amax(dim=1)
+        loss = torch.nn.functional.cross_entropy(self.classifier(states), labels)
+        return {"loss": loss}
+
+
 @pytest.mark.parametrize(
-    ("model_class", "expected"), [(BertForSequenceClassification, True), (ReadsPadding, False)]
+    ("model_class", "expected", "reads_first"),
+    [
+        (BertForSequenceClassification, True, True),
+        (ReadsTokens, True, False),
+        (ReadsPadding, False, False),
+    ],
 )
-def test_a_few_rows_show_whether_a_model_reads_its_padding(tmp_path, model_class, expected):
+def test_a_few_rows_show_what_a_model_reads(tmp_path, model_class, expected, reads_first):
     torch.manual_seed(0)
     sizes = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
              "intermediate_size": 16, "num_labels": 3}  # fmt: skip
     model = model_class(BertConfig(**sizes)).eval()
     before = [parameter.clone() for parameter in model.parameters()]
-    found = computes_the_same(Unpadding(model), model, examples_in(tmp_path), CPU)
-    assert found is expected
+    unpadding = Unpadding(model)
+    found = computes_the_same(unpadding, model, examples_in(tmp_path), CPU)
+    assert (found, unpadding.only_first) == (expected, reads_first)
     assert all(map(torch.equal, before, model.parameters()))
     assert all(parameter.grad is None for parameter in model.parameters())

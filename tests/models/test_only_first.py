@@ -1,0 +1,60 @@
+"""A last layer that computes first tokens only, for heads that read no other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.unpadded_models import (
+    FAMILIES,
+    LENGTHS,
+    assert_equal_up_to_rounding,
+    batch_for,
+    computed,
+    model_of,
+)  # fmt: skip
+
+from ke_t5.models.unpadding import Unpadding
+from ke_t5.train.settings import recompute_activations
+
+
+def only_first(model):
+    unpadding = Unpadding(model)
+    unpadding.only_first = True
+    return unpadding
+
+
+READERS = [
+    name for name in FAMILIES
+    if name.endswith(("SequenceClassification", "MultipleChoice")) and "Modern" not in name
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_loss_and_gradients_are_those_of_all_tokens(name):
+    model = model_of(name)
+    batch = batch_for(model)
+    padded = computed(model, batch)
+    assert_equal_up_to_rounding(padded, computed(model, batch, only_first(model)))
+    recompute_activations(model)
+    assert_equal_up_to_rounding(padded, computed(model, batch, only_first(model)))
+
+
+def test_the_last_layer_sees_first_tokens():
+    model = model_of("RobertaForSequenceClassification")
+    batch, shapes = batch_for(model), []
+    for layer in model.roberta.encoder.layer:
+        layer.output.register_forward_hook(lambda _, __, output: shapes.append(output.shape))
+    computed(model, batch, only_first(model))
+    assert shapes == [(1, sum(LENGTHS), 16), (1, len(LENGTHS), 16)]
+    # A batch without padding is computed as a whole.
+    batch["attention_mask"][:] = 1
+    shapes.clear()
+    assert_equal_up_to_rounding(computed(model, batch), computed(model, batch, only_first(model)))
+    assert shapes == [(len(LENGTHS), 14, 16)] * 4
+
+
+def test_a_head_that_reads_another_token_has_no_finite_loss():
+    model = model_of("RobertaForTokenClassification")
+    batch = batch_for(model)
+    assert torch.isfinite(computed(model, batch, Unpadding(model))[0])
+    assert computed(model, batch, only_first(model))[0].isnan()
