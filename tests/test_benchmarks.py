@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from benchmarks.__main__ import comparisons, lines_of, page
 from benchmarks.few_shot import draws, table
 from benchmarks.rows import ROWS, Row, Runs, interleaved, ratios
+from benchmarks.small_t5 import texts_of
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 ROW = Row("speed", "What it is", "module:function", {"theirs": 2.0}, limit=0.5)
@@ -93,3 +95,15 @@ def test_the_few_shot_table_compares_draws_that_both_have():
     ]
     row = "| `nsmc` | 8 | 2 | 65.0 ± 7.1 | 45.0 ± 7.1 | 20.0 ± 14.1 | 2 / 2 |"
     assert table(lines).splitlines()[2:] == [row]
+
+
+def test_free_text_of_the_small_t5_leaves_the_test_passages_out(tmp_path):
+    articles = [{"paragraphs": [{"context": f"문단 {i}"}]} for i in range(8)]
+    for name, content in (
+        ("KorQuAD/KorQuAD_v1.0_dev.json", {"data": articles}),
+        ("klue_benchmark/ynat-v1.1/ynat-v1.1_train.json", [{"title": "학습 제목"}]),
+        ("klue_benchmark/ynat-v1.1/ynat-v1.1_dev.json", [{"title": "시험 제목"}]),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    assert list(texts_of(tmp_path)) == [*(f"문단 {i}" for i in range(6)), "학습 제목"]
