@@ -94,7 +94,7 @@ def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None
     mask = mask.reshape(-1, mask.shape[-1]) != 0
     width, lengths, firsts = mask.shape[1], mask.sum(axis=1), mask.argmax(axis=1)
     ends = width - mask[:, ::-1].argmax(axis=1)
-    if not lengths.all() or lengths.all() == mask.all() or (ends - firsts != lengths).any():
+    if mask.all() or not lengths.all() or (ends - firsts != lengths).any():
         return None
     order = np.argsort(-lengths, kind="stable")
     lengths = lengths[order]
@@ -200,11 +200,11 @@ def unpadded_attention(
     whole = [states.squeeze(0).transpose(0, 1) for states in (query, key, value)]
     parts = [[one] if len(sizes) == 1 else one.split(sizes) for one in whole]
     is_plain = position_bias is None and sliding_window is None
-    has_own = dropout > 0 and is_plain and query.device.type == "cpu"
+    is_ours = dropout > 0 and is_plain and query.device.type == "cpu"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     seen: list[Any] = []
     for block, *states in zip(unpadded.blocks, *parts, strict=True):
-        if has_own:
+        if is_ours:
             seen.append(_DroppedOut.apply(block, *states, dropout, scale))
             continue
         query, key, value = (_rows_of(block, one) for one in states)
@@ -226,9 +226,15 @@ class _DroppedOut(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, block: Block, query: Tensor, key: Tensor, value: Tensor, *numbers: Any
+        ctx: Any,
+        block: Block,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        dropout: float,
+        scale: float,
     ) -> Tensor:
-        (dropout, scale), (rows, longest), (heads, _) = numbers, block.shape, query.shape[1:]
+        (rows, longest), heads = block.shape, query.shape[1]
         places, ctx.dtype = _places_by_head(block, heads, query.device), query.dtype
         query, key, value = (
             _by_head(states, places, rows * heads, longest) for states in (query, key, value)

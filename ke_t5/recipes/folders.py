@@ -1,4 +1,4 @@
-"""The paths of a run's folder, and a function that makes names safe for paths."""
+"""A run's folder: its paths, what it holds, and whether it can be written to."""
 
 from __future__ import annotations
 

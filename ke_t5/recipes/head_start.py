@@ -1,8 +1,8 @@
 """Where a new head starts (`fit.head_start`): at the logistic regression on the vectors that the
 encoder, not yet trained, makes of the training rows.
 
-A head that is drawn pulls a pre-trained encoder out of shape before it knows anything, which a few
-rows cannot make good: Kumar et al. 2022, https://arxiv.org/abs/2202.10054 (LP-FT).
+A randomly drawn head distorts the features of a pre-trained encoder in the first steps, and a few
+rows are not enough to repair them: Kumar et al. 2022, https://arxiv.org/abs/2202.10054 (LP-FT).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ke_t5.pipe.module_state import reset_module_state
 
 logger = logging.getLogger(__name__)
 
-# Their vectors are in memory together, and more would change little.
+# Rows that the regression reads: their vectors are in memory together, and more change little.
 MOST_ROWS = 10_000
 ROWS_AT_ONCE = 64
 # scikit-learn's C x the width of the vectors, which are standardized. Of 0.4, 4, 40 and 400, 4 was
@@ -75,9 +75,11 @@ def start_at_regression(
 def labelled_vectors(
     module: PreTrainedModel, train: Examples, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the classifier reads [N, D] of the training rows that have a label, and the labels [N].
+    """The inputs of the classifier [N, D] for the training rows that have a label, and the labels
+    [N].
 
-    Equal rows count once; of more than `MOST_ROWS` rows, so many are drawn with the seed.
+    Rows with equal ids and labels count once. At most `MOST_ROWS` rows are read, drawn with the
+    seed.
     """
     labels = train.columns["labels"].values[train.places]
     rows = np.flatnonzero(labels != IGNORED)
