@@ -23,11 +23,6 @@ ROLES = ("user", "sys")  # of a dialogue's turns, in turn
 CHOICES = "choices"  # a column with a list of them
 
 
-def columns_of(task: Task) -> tuple[str, ...]:
-    """The columns that a row needs; () if the task does not say."""
-    return task.input_columns
-
-
 def unlabelled(task: Task, row: Row) -> dict[str, Any]:
     """The row with the task's columns alone, its texts composed, and without a label.
 
