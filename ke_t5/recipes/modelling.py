@@ -109,6 +109,16 @@ def build_divided(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
     return model
 
 
+def _built_again(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
+    """The whole model on the CPU, of which everything has been said."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        return build_model(config, dataclasses.replace(ranks, device=torch.device("cpu")))
+    finally:
+        logger.setLevel(level)
+
+
 def _built(config: RunConfig) -> PreTrainedModel:
     """The model on the CPU, without adapters."""
     model_class = load_class(config)
@@ -246,7 +256,7 @@ def export_best(
         checkpoint = find_checkpoint(config.run.weights, BEST if has_best else LAST)
         assert checkpoint is not None  # only `auto` may find none
         if config.is_sharded and ranks.size > 1:
-            module = build_model(config, dataclasses.replace(ranks, device=torch.device("cpu")))
+            module = _built_again(config, ranks)
         load_checkpoint(checkpoint, model=module, is_checked=True)
         merge_lora(module)
         best = best_of(read_progress(checkpoint))

@@ -3,6 +3,7 @@ one like it."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_a_model_that_cannot_be_built_empty_like_rank_0s_is_built_as_there(built
     model = modelling.build_divided(config, Ranks(outline_of(main)))
     assert built == [ModelOrigin("folder", has_weights=False), config.origin]
     assert not any(one.is_meta for one in model.parameters())
+
+
+def test_what_is_said_of_a_model_is_not_said_again_for_its_export(monkeypatch, caplog):
+    def build(config, ranks):
+        modelling.logger.info("LoRA of rank 8")
+        return ranks.device
+
+    monkeypatch.setattr(modelling, "build_model", build)
+    caplog.set_level("INFO", logger="ke_t5")
+    elsewhere = dataclasses.replace(one_rank(), device=torch.device("meta"))
+    config = Config(ModelOrigin("folder"))
+    assert modelling._built_again(config, elsewhere) == torch.device("cpu")
+    assert not caplog.messages
+    modelling.build_model(config, elsewhere)
+    assert caplog.messages == ["LoRA of rank 8"]
 
 
 def test_an_outline_knows_tied_and_frozen_tensors():

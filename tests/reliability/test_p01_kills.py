@@ -37,6 +37,7 @@ KINDS = {
         "--parallel", "fsdp",
     ),
     "adapters in shards": ("--task", "klue_tc", "--lora", "--parallel", "fsdp"),
+    "generation in shards": ("--task", "klue_tc_gen", "--parallel", "fsdp"),
 }  # fmt: skip
 BATCH_SIZE = 16  # of all processes
 # Where, the how manieth time.
@@ -54,8 +55,13 @@ ALONE = (
 )  # fmt: skip
 LARGE_POINTS = (
     "run.before_model", "train.before_forward:6", "train.before_backward:5",
-    "train.after_optimizer:3", "checkpoint.written_50:3", "checkpoint.before_rename:2",
-    "checkpoint.before_last:2", "export.before_rename",
+    "train.after_optimizer:3", "evaluate.before_batch:2", "checkpoint.written_50:3",
+    "checkpoint.before_rename:2", "checkpoint.before_last:2", "export.before_rename",
+)  # fmt: skip
+SHARDS_POINTS = (
+    "evaluate.before_batch:3", "results.before_rename", "checkpoint.written_0:3",
+    "checkpoint.before_fsync:8", "checkpoint.after_rename:2", "checkpoint.before_best",
+    "checkpoint.before_delete",
 )  # fmt: skip
 FEW = ("results.before_rename", "checkpoint.before_rename:2")
 SETUPS = [(kind, ranks) for kind in list(KINDS)[:3] for ranks in (1, 2)]
@@ -138,7 +144,7 @@ def kill_at(setup: Setup, point: str, victim: int) -> None:
     if point.startswith("cache"):
         shutil.rmtree(setup.folder / "cache", ignore_errors=True)
         cache = without_prepared_data(setup.cache, setup.folder / "cache")
-    if setup.kind == "generation":
+    if setup.kind.startswith("generation"):
         point = point.replace("evaluate", "generate")
     # Any of the processes may be the one that prepares the data.
     fault = point if point.startswith("cache") else f"{point}@{victim}"
@@ -159,8 +165,17 @@ def test_killed_at_a_point(setup_of, tally):
 def test_killed_with_adapters_or_shards(setup_of, tally, kind, ranks):
     setup = setup_of(kind, ranks)
     for point in LARGE_POINTS:
-        for victim in range(ranks) if point.startswith("train") else (0,):
+        for victim in range(ranks) if point.startswith(("train", "evaluate")) else (0,):
             with tally.case(f"{kind} on {ranks}, {point}@{victim}"):
+                kill_at(setup, point, victim)
+
+
+@pytest.mark.full
+def test_killed_while_shards_generate_and_while_they_are_written(setup_of, tally):
+    setup = setup_of("generation in shards", 2)
+    for point in SHARDS_POINTS:
+        for victim in range(2) if point.startswith("evaluate") else (0,):
+            with tally.case(f"generation in shards on 2, {point}@{victim}"):
                 kill_at(setup, point, victim)
 
 

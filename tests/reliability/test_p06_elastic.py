@@ -262,3 +262,48 @@ def test_another_global_batch_is_refused_or_accepted_and_remembered(tmp_path, ca
     assert progress["fixed"][EARLIER_BATCHES] == [[1, 16]]
     # Each row was seen once: 16, then 24 at a time.
     assert (progress["step"], progress["rows"]) == (1 + -(-(ROWS - 16) // 24), ROWS)
+
+
+# Shards take padded rows, which lie in another order.
+ADAPTERS = (
+    "--lora", "--gin_param", "lora.dropout=0.0", "--gin_param", "fit.padding='rows'",
+)  # fmt: skip
+SHARDS = ("--parallel", "fsdp")
+
+
+def trained_weights(output):
+    """The adapters and the head of the last checkpoint."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(max(run_folder(output).glob("weights/step-*")) / "model.safetensors")
+    names = [name for name in sorted(tensors) if "lora_" in name or "classifier" in name]
+    assert any("lora_B" in name for name in names)
+    return torch.cat([tensors[name].flatten() for name in names]).double().numpy()
+
+
+@pytest.fixture(scope="module")
+def whole_adapters(tmp_path_factory, cache_dir):
+    """The adapters of a run on one process."""
+    output = tmp_path_factory.mktemp("adapters")
+    assert run_command(1, 16, output, cache_dir, *ADAPTERS)[0].returncode == 0
+    return trained_weights(output)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("saved", "resumed"),
+    [
+        ((2, *SHARDS), (4, *SHARDS)),
+        ((2, *SHARDS), (1,)),
+        ((1,), (2, *SHARDS)),
+        ((2, *SHARDS), (2,)),
+    ],
+)
+def test_adapters_in_shards_continue_on_another_number_of_processes(
+    saved, resumed, tmp_path, cache_dir, whole_adapters
+):
+    for (size, *words), end in ((saved, ("--max_steps", 2)), (resumed, ("--resume", "true"))):
+        words = (*ADAPTERS, *words, *end)
+        done = run_command(size, 16 // size, tmp_path, cache_dir, *words)
+        assert {process.returncode for process in done} == {0}, done[0].stderr
+    assert relative(trained_weights(tmp_path), whole_adapters) < 1e-4
