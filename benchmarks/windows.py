@@ -154,13 +154,14 @@ def run(setting: Setting, flags: argparse.Namespace, seed: int, window: int) -> 
 # ----------------------------------------------------------------------------------------- tables
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """Mean ± standard deviation."""
     if len(values) < 2:
         return f"{values[0]:.1f}"
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
 
 
-def _difference(values: list[float]) -> str:
+def paired_difference(values: list[float]) -> str:
     """Mean of the paired differences with its 95 % t interval."""
     from scipy import stats
 
@@ -185,8 +186,8 @@ def table(results: list[dict]) -> str:
                 continue
             scores = np.array([r["accuracy"] for r in runs.values()])
             paired = scores - np.array([mine[1, seed]["accuracy"] for seed in runs])
-            cells = [name, str(window), str(len(runs)), *(_spread(list(s)) for s in scores.T)]
-            cells += ["" if window == 1 else _difference(list(d)) for d in paired.T]
+            cells = [name, str(window), str(len(runs)), *(spread(list(s)) for s in scores.T)]
+            cells += ["" if window == 1 else paired_difference(list(d)) for d in paired.T]
             cells += [
                 f"{scores[:, -1].min():.1f}",
                 f"{100 * statistics.mean(r['padding'] for r in runs.values()):.1f} %",
