@@ -35,6 +35,9 @@ the rates within a round: the median, and the range over the rounds. Every round
 own; what was learned is the mean and the standard deviation over the rounds, after equal numbers of
 rows. On a machine whose cores are shared with others, differences below 10 % are not findings.
 
+Further pages: [learning without padding](RESULTS_LEARNING.md), [windows](RESULTS_WINDOWS.md),
+[engines](RESULTS_ENGINES.md), [GPU](RESULTS_GPU.md).
+
 """
 
 

@@ -104,6 +104,7 @@ def measure(flags: argparse.Namespace) -> None:
     from ke_t5.lookup.lora import lora_settings
     from ke_t5.models.lora import add_lora
     from ke_t5.pipe import get_batches
+    from ke_t5.train.compilation import compile_layers
     from ke_t5.train.loop import TrainState, fit
     from ke_t5.train.optimizer_config import get_optimizer
     from ke_t5.train.settings import get_fit_settings, recompute_activations
@@ -122,12 +123,12 @@ def measure(flags: argparse.Namespace) -> None:
             rate = 5e-4
         if settings.gradient_checkpointing:
             recompute_activations(module)
-        if settings.compile:
-            module.compile(dynamic=True)
         is_sharded = "fsdp" in name
         model = ranks.shard(module) if is_sharded else None
         optimizer = get_optimizer(learning_rate=rate)(module)
         model = model or ranks.wrap(module, find_unused_parameters=False)
+        if settings.compile:
+            compile_layers(module)
         state = TrainState(model, module, optimizer, lambda step: 1.0)
         parts = ranks.size * settings.accumulate
         plan = get_batches(
