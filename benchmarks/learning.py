@@ -12,14 +12,20 @@ the table.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from benchmarks.rows import Setting
-from benchmarks.training import BATCH_SIZE, RATE, accuracy, new_encoder, one_process, rows_of
-from benchmarks.windows import paired_difference, spread
-from ke_t5.models.unpadding import Unpadding
+from benchmarks.training import (
+    BATCH_SIZE,
+    RATE,
+    accuracy,
+    leave_padding_out,
+    new_encoder,
+    one_process,
+    rows_of,
+)
+from benchmarks.windows import add_result, paired_difference, read_results, spread
 from ke_t5.pipe import Examples, get_batches
 from ke_t5.train.loop import TrainState, count_steps, fit
 from ke_t5.train.optimizer_config import get_optimizer
@@ -42,7 +48,7 @@ def learn(
     )  # fmt: skip
     state = TrainState(
         model, model, get_optimizer(learning_rate=RATE)(model), lambda step: 1.0,
-        unpadding=Unpadding(model) if padding == NONE else None,
+        unpadding=leave_padding_out(model, train) if padding == NONE else None,
     )  # fmt: skip
     settings = get_fit_settings(precision="fp32", padding=padding)
     found = []
@@ -91,7 +97,7 @@ def main() -> None:
     flags = parser.parse_args()
     flags.out.mkdir(parents=True, exist_ok=True)
     path = flags.out / "learning.jsonl"
-    results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    results = read_results(path)
     points = len(STEPS) + (not flags.steps_only)
     done = {(r["kind"], r["seed"]) for r in results if len(r["accuracy"]) >= points}
     setting = Setting(flags.hf_data_dir, flags.encoder, flags.encoder)
@@ -104,10 +110,7 @@ def main() -> None:
             results.append(
                 learn(setting, train, test, kind=kind, seed=seed, is_short=flags.steps_only)
             )
-            with path.open("a") as file:
-                file.write(json.dumps(results[-1]) + "\n")
-            sys.stdout.write(json.dumps(results[-1]) + "\n")
-            sys.stdout.flush()
+            add_result(path, results[-1])
             (flags.out / "learning.md").write_text(table(results))
     sys.stdout.write(table(results))
 

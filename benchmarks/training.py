@@ -77,6 +77,14 @@ def new_encoder(setting: Setting, seed: int) -> RobertaForSequenceClassification
     return RobertaForSequenceClassification(config)
 
 
+def leave_padding_out(model: PreTrainedModel, train: Examples) -> Unpadding:
+    """As a run does on a CPU, with its check, which finds whether a head reads first tokens only."""
+    unpadding = Unpadding(model)
+    if not computes_the_same(unpadding, model, train, CPU):
+        raise RuntimeError(f"{type(model).__name__} computes another loss without padding")
+    return unpadding
+
+
 def fit_ours(
     model: PreTrainedModel,
     train: Examples,
@@ -98,9 +106,7 @@ def fit_ours(
         batch_tokens=batch_tokens, window=window, is_padded=padding == ROWS,
     )  # fmt: skip
     optimizer = get_optimizer(learning_rate=learning_rate)(model)
-    unpadding = None if padding == ROWS else Unpadding(model)
-    if unpadding is not None:
-        assert computes_the_same(unpadding, model, train, CPU)  # which a run does, too
+    unpadding = None if padding == ROWS else leave_padding_out(model, train)
     state = TrainState(model, model, optimizer, lambda step: 1.0, unpadding=unpadding)
     settings = get_fit_settings(precision=precision, padding=padding)
     updates = fit(
@@ -116,7 +122,7 @@ def fit_bare(model: PreTrainedModel, train: Examples, *, seed: int) -> None:
     """The same batches in a loop as one writes it by hand: no log, no checks, nothing to resume."""
     lengths = train.lengths("input_ids")
     plan = get_batches(lengths, batch_size=BATCH_SIZE, num_parts=1, seed=seed, window=1)
-    unpadding = Unpadding(model)
+    unpadding = leave_padding_out(model, train)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
     torch.manual_seed(seed)
     model.train()

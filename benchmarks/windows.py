@@ -151,6 +151,20 @@ def run(setting: Setting, flags: argparse.Namespace, seed: int, window: int) -> 
     }  # fmt: skip
 
 
+def read_results(path: Path) -> list[dict]:
+    """The results of earlier runs, one JSON object a line; [] if there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def add_result(path: Path, result: dict) -> None:
+    """Adds a line to the file, and shows it."""
+    line = json.dumps(result) + "\n"
+    with path.open("a") as file:
+        file.write(line)
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
 # ----------------------------------------------------------------------------------------- tables
 
 
@@ -210,7 +224,7 @@ def main() -> None:
     flags = parser.parse_args()
     flags.out.mkdir(parents=True, exist_ok=True)
     path = flags.out / "windows.jsonl"
-    results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    results = read_results(path)
     done = {(r["setting"], r["seed"], r["window"]) for r in results}
     chosen = [SETTINGS[i] for i in flags.settings if SETTINGS[i].model or flags.weights]
     for seed in range(flags.seeds):
@@ -219,10 +233,7 @@ def main() -> None:
                 if (setting.name, seed, window) in done:
                     continue
                 results.append(run(setting, flags, seed, window))
-                with path.open("a") as file:
-                    file.write(json.dumps(results[-1]) + "\n")
-                sys.stdout.write(json.dumps(results[-1]) + "\n")
-                sys.stdout.flush()
+                add_result(path, results[-1])
                 (flags.out / "windows.md").write_text(table(results))
     sys.stdout.write(table(results))
 
