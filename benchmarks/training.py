@@ -78,7 +78,7 @@ def new_encoder(setting: Setting, seed: int) -> RobertaForSequenceClassification
 
 
 def leave_padding_out(model: PreTrainedModel, train: Examples) -> Unpadding:
-    """As a run does on a CPU, with its check, which finds whether a head reads first tokens only."""
+    """As a run does on a CPU, with its check, which tells if the head reads first tokens only."""
     unpadding = Unpadding(model)
     if not computes_the_same(unpadding, model, train, CPU):
         raise RuntimeError(f"{type(model).__name__} computes another loss without padding")
