@@ -18,6 +18,8 @@ DESCRIPTION = """Predicts with an exported model or a run.
 A row keeps its columns; the prediction is beside them: in JSON lines as "prediction", with
 the probability of each label, entities and answers with their characters; in CSV as columns."""
 
+OF_TABLES = ("text_column", "text_pair_column", "choice_columns", "encoding", "sheet")
+
 
 def parser() -> ArgumentParser:
     """The parser of its words."""
@@ -58,6 +60,9 @@ def main(flags: Namespace) -> None:
     check_model_flags(flags)
     if flags.text and flags.input:
         raise UserError("both say what to predict", "--text and --input", "give one of them")
+    given = [name for name in OF_TABLES if getattr(flags, name)]
+    if flags.text and given:
+        raise UserError("is of a table", f"--text and --{given[0]}", "leave out one of them")
     if flags.text_pair and len(flags.text_pair) != len(flags.text):
         numbers = f"{len(flags.text)} and {len(flags.text_pair)}"
         fix = "give as many of one as of the other"

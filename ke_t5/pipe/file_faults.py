@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ke_t5.errors import UserError
 from ke_t5.readers.json_rows import json_rows, kind_of
-from ke_t5.readers.streams import OWN_FILE, fault, listed, opened
+from ke_t5.readers.streams import HALF_OF_PAIR, OWN_FILE, UNPAIRED, fault, listed, opened
 
 BYTE_ORDER_MARK = "\ufeff"
-_HALF_OF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def file_fault(files: Iterable[Path], options: Mapping[str, Any]) -> UserError | None:
@@ -142,8 +140,8 @@ def _fix_of(error: UserError, key: object) -> str:
 def _row_fault(row: dict[str, Any], kinds: dict[str, str]) -> tuple[str, str] | None:
     """What is wrong with a row, and the fix; `kinds` is extended by what its values are."""
     for name, value in row.items():
-        if any(_HALF_OF_PAIR.search(text) for text in _texts(value)):
-            return f"{name!r:.40} contains an unpaired surrogate (\\ud800..\\udfff)", "fix that row"
+        if any(HALF_OF_PAIR.search(text) for text in _texts(value)):
+            return f"{name!r:.40} {UNPAIRED}", "fix that row"
         kind = _kind(value)
         if kind is not None and kind != kinds.setdefault(name, kind):
             what = f"{name!r:.40} is {kind}, but {kinds[name]} in the rows before"

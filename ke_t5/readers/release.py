@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TypeVar, cast
 
 from ke_t5.composition import compose
 from ke_t5.readers.json_rows import kind_of
-from ke_t5.readers.streams import fault, listed
+from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, fault, listed
 
 Row = dict
 T = TypeVar("T")
@@ -27,9 +26,6 @@ _KINDS |= {list: "a list", dict: "an object"}
 _MACOS, _DEEPEST = "__MACOSX", 8
 
 _INT32 = 2**31  # the columns of whole numbers are int32
-
-# JSON can encode a surrogate without its pair, which UTF-8 cannot.
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -153,10 +149,8 @@ def take(row: Row, name: str, kind: type[T], where: str) -> T:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         what = f"{name!r} is {kind_of(value)}, expected {_KINDS[kind]}"
         raise fault(where, what, "fix that row")
-    if isinstance(value, str) and _HALF.search(value):
-        raise fault(
-            where, f"{name!r} contains an unpaired surrogate (\\ud800..\\udfff)", "fix that row"
-        )
+    if isinstance(value, str) and HALF_OF_PAIR.search(value):
+        raise fault(where, f"{name!r} {UNPAIRED}", "fix that row")
     if kind is int and isinstance(value, int) and not -_INT32 <= value < _INT32:
         raise fault(where, f"{name!r} is {value}, which does not fit in 32 bits", "fix that row")
     return value

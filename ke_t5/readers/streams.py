@@ -20,6 +20,10 @@ _QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=\t|$)')
 CHARACTERS_AT_ONCE = 1 << 16
 OWN_FILE = "put the release's own file there"
 
+# JSON can encode a surrogate without its pair, which UTF-8 cannot.
+HALF_OF_PAIR = re.compile("[\ud800-\udfff]")
+UNPAIRED = "contains an unpaired surrogate (\\ud800..\\udfff)"
+
 
 def fault(where: str | Path, what: str, fix: str = OWN_FILE) -> UserError:
     """The error for invalid data."""

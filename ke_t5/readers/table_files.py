@@ -21,7 +21,7 @@ from typing import Any
 
 from ke_t5.errors import nearest
 from ke_t5.readers.encodings import encoding_of, report_once
-from ke_t5.readers.json_rows import json_rows
+from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep, json_rows
 from ke_t5.readers.streams import fault, opened
 
 Numbered = tuple[int, dict[str, Any]]
@@ -318,6 +318,8 @@ def _input_rows(lines: Iterable[str]) -> Iterator[Numbered]:
 def _json_row(text: str, number: int) -> dict[str, Any]:
     where = f"{STDIN_NAME}:{number}"
     try:
+        if is_too_deep(text):
+            raise RecursionError(TOO_DEEP)
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise fault(where, f"not JSON ({error!s:.80})", "write an object on each line") from None

@@ -49,15 +49,20 @@ class Batcher:
                 except queue.Empty:
                     break
                 num_rows += len(requests[-1][0])
-            self._answer(requests)
+            # From here on a client that goes away cannot cancel its request.
+            self._answer([one for one in requests if one[1].set_running_or_notify_cancel()])
 
     def _answer(self, requests: list[tuple[Rows, Future]]) -> None:
+        """Answers the requests; one by one if they fail together, so that one fails alone."""
         try:
             rows = [row for of_request, _ in requests for row in of_request]
             predictions = list(self._predictor(rows, keep_errors=True))
         except Exception as error:
-            for _, future in requests:
-                future.set_exception(error)
+            if len(requests) == 1:
+                requests[0][1].set_exception(error)
+                return
+            for request in requests:
+                self._answer([request])
             return
         start = 0
         for of_request, future in requests:

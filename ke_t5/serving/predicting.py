@@ -138,6 +138,9 @@ class Predicting:
             if self.num_faults <= MOST_FAULTS:
                 logger.warning("%s: %s", where, prediction.error.what)
             yield where, row, None, prediction.error.what
+        if self.num_rows == 0:  # before a file is replaced
+            name = self.flags.input or STDIN_NAME
+            raise UserError("contains no rows", name, "write rows into it", Exit.DATA)
 
     def _inputs(self, waiting: deque[tuple[str, Row]]) -> Iterator[Row]:
         """The columns of the task for each row, which then waits for its prediction."""
@@ -176,9 +179,6 @@ class Predicting:
     def finish(self) -> None:
         """Says how many rows there were, how fast they went, and where the result is."""
         self._bar.close()
-        if self.num_rows == 0:
-            name = self.flags.input or STDIN_NAME
-            raise UserError("contains no rows", name, "write rows into it", Exit.DATA)
         seconds = time.monotonic() - self._started
         faults = f", {self.num_faults} of them without a prediction" if self.num_faults else ""
         where = f" in {self.output}" if self.output else ""

@@ -14,6 +14,8 @@ from ke_t5.own_data import own_data_of
 from ke_t5.own_data.columns import numbered_choices
 from ke_t5.own_data.rows import choice_columns
 from ke_t5.pipe.task import Task
+from ke_t5.readers.json_rows import is_too_deep
+from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED
 from ke_t5.task import checks
 from ke_t5.task.text import RELATION_COLUMNS
 
@@ -29,9 +31,16 @@ def unlabelled(task: Task, row: Row) -> dict[str, Any]:
     Raises:
         UserError: a column is missing, or is not what the task reads; it names no row.
     """
+    try:
+        return _unlabelled(task, row)
+    except RecursionError:
+        raise _wrong("lists or objects are nested too deeply in it") from None
+
+
+def _unlabelled(task: Task, row: Row) -> dict[str, Any]:
     row = _renamed(task, row)
     if not task.input_columns:
-        return {**{name: compose_all(value) for name, value in row.items()}, **_no_label(task)}
+        return {**{name: composed(name, row[name]) for name in row}, **_no_label(task)}
     values = {name: _value(task, name, row) for name in task.input_columns}
     for role in ("subject", "object"):
         if role in values and values.get("sentence") is not None:
@@ -77,14 +86,16 @@ def _no_label(task: Task) -> dict[str, None]:
     return dict.fromkeys(task.label_columns)
 
 
-def compose_all(value: Any) -> Any:
-    """A value with its texts composed."""
+def composed(name: str, value: Any) -> Any:
+    """A column's value with its texts composed; a UserError for a text that no tokenizer reads."""
     if isinstance(value, str):
+        if HALF_OF_PAIR.search(value):
+            raise _wrong(f"column {name!r:.40} {UNPAIRED}")
         return compose(value)
     if isinstance(value, list):
-        return [compose_all(item) for item in value]
+        return [composed(name, item) for item in value]
     if isinstance(value, Mapping):
-        return {name: compose_all(item) for name, item in value.items()}
+        return {key: composed(name, item) for key, item in value.items()}
     return value
 
 
@@ -92,7 +103,7 @@ def _value(task: Task, name: str, row: Row) -> Any:
     if name not in row:
         known = ", ".join(map(str, row))
         raise _wrong(f"there is no column {name!r} among {known:.60}", "name it with --text_column")
-    value = compose_all(row[name])
+    value = composed(name, row[name])
     read = _STRUCTURED.get(name)
     if read is not None:
         return read(value)
@@ -145,7 +156,7 @@ def _record(value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     """What a cell of a table says in JSON; any other text stays."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and not is_too_deep(value):
         try:
             return json.loads(value)
         except ValueError:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteError
 
 from ke_t5.errors import UserError
+from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep
 from ke_t5.serving.batcher import Batcher
 from ke_t5.serving.predictor import Predictor
 from ke_t5.serving.rows import from_texts
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MINUTE = 60.0
 MOST_ADDRESSES = 10_000
+BODILESS = ("GET", "HEAD", "OPTIONS")
+UPLOAD = "/upload"  # gradio's, for files that no field of the page takes
 BYTES_OF_A_CHARACTER = 6  # at most in JSON: \uXXXX
 
 
@@ -63,7 +66,7 @@ class Answered(BaseModel):
 
 
 class Rate:
-    """How many requests an address has made within a minute."""
+    """How many requests an address has made within a minute; of `MOST_ADDRESSES` at most."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -72,8 +75,10 @@ class Rate:
     def allows(self, address: str, now: float | None = None) -> bool:
         """Whether one more is allowed, which then counts."""
         now = time.monotonic() if now is None else now
-        if len(self._times) >= MOST_ADDRESSES:
+        if len(self._times) >= MOST_ADDRESSES and address not in self._times:
             self._times = {a: t for a, t in self._times.items() if now - t[-1] < MINUTE}
+            if len(self._times) >= MOST_ADDRESSES:
+                return False
         times = self._times.setdefault(address, deque())
         while times and now - times[0] >= MINUTE:
             times.popleft()
@@ -84,13 +89,17 @@ class Rate:
 
 
 def checked_rows(rows: Sequence[Mapping[str, Any]], limits: Limits) -> None:
-    """Raises HTTPException (413) for more rows or characters than the limits allow."""
+    """Raises HTTPException: 413 for more rows or characters than the limits allow, 422 for no row
+    or one that is nested too deeply."""
     if not rows:
         raise HTTPException(422, "no rows; give text or rows")
     if len(rows) > limits.rows:
         raise HTTPException(413, f"{len(rows)} rows, at most {limits.rows} are allowed")
     for number, row in enumerate(rows):
-        length = len(json.dumps(row, ensure_ascii=False))
+        text = json.dumps(row, ensure_ascii=False)
+        if is_too_deep(text):
+            raise HTTPException(422, f"row {number}: {TOO_DEEP}")
+        length = len(text)
         if length > limits.characters:
             what = f"row {number}: {length} characters, at most {limits.characters} are allowed"
             raise HTTPException(413, what)
@@ -104,8 +113,7 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
 
     @app.middleware("http")
     async def limit(request: Request, call_next: Any) -> Any:
-        refusal = _refusal(request, rate, limits) if request.url.path == "/predict" else None
-        return refusal or await call_next(request)
+        return _refusal(request, rate, limits) or await call_next(request)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -134,18 +142,24 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
     app.add_exception_handler(StarletteError, _told)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(UserError, _refused)
+    app.add_exception_handler(Exception, _failed)
     return app
 
 
 def _refusal(request: Request, rate: Rate, limits: Limits) -> JSONResponse | None:
-    """The answer to a request that comes too soon or is too large, before its body is read."""
+    """The answer to a request that comes too soon or is too large, before its body is read; to the
+    page's as well, which can be called like the endpoint."""
+    if request.method in BODILESS:
+        return None
+    if request.scope["path"].endswith(UPLOAD):
+        return _error(404, "files are not taken")
     address = request.client.host if request.client else ""
     if not rate.allows(address):
         return _error(429, f"more than {limits.rate} requests a minute; wait")
     length = request.headers.get("content-length", "")
-    if request.method == "POST" and not length.isdigit():
+    if not (length.isascii() and length.isdigit()):
         return _error(411, "the request has no Content-Length")
-    if length.isdigit() and int(length) > limits.body:
+    if int(length) > limits.body:
         return _error(413, f"{length} bytes, at most {limits.body} are allowed")
     return None
 
@@ -167,6 +181,8 @@ def rows_of(predictor: Predictor, asked: Asked) -> list[dict[str, Any]]:
 
 
 def _error(status: int, what: str) -> JSONResponse:
+    # A name of the request's in it may be half of a pair of surrogates.
+    what = what.encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"error": what}, status_code=status)
 
 
@@ -176,6 +192,10 @@ def _told(request: Request, error: Any) -> JSONResponse:
 
 def _refused(request: Request, error: Any) -> JSONResponse:
     return _error(500, error.what)
+
+
+def _failed(request: Request, error: Any) -> JSONResponse:
+    return _error(500, f"our own fault ({type(error).__name__}); see the log of the server")
 
 
 def _invalid(request: Request, error: Any) -> JSONResponse:

@@ -46,10 +46,10 @@ def main(flags: Namespace) -> None:
         app = gradio.mount_gradio_app(
             app, page, path="/", theme=theme, css=CSS, footer_links=[], show_error=True
         )
-        host, port = listener.getsockname()[:2]
         if flags.host not in ("127.0.0.1", "::1", "localhost"):
             logger.warning("--host %s: everybody who reaches this machine can use it", flags.host)
-        logger.info("%s: http://%s:%d/ (stop it with Ctrl-C)", predictor.task.name, host, port)
+        port, address = listener.getsockname()[1], address_of(listener)
+        logger.info("%s: %s (stop it with Ctrl-C)", predictor.task.name, address)
         settings = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=PAGE_SECONDS, server_header=False
         )
@@ -81,14 +81,23 @@ def listening_socket(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # the latter two of names that are none
         listener.close()
-        where = f"--host {host} --port {port}"
+        what = f"cannot be used ({getattr(error, 'strerror', None) or error})"
+        where = f"--host {host:.60} --port {port}"
         fix = "choose another port, or 0 for any that is free"
-        raise UserError(
-            f"cannot be used ({error.strerror or error})", where, fix, Exit.MACHINE
-        ) from error
+        raise UserError(what, where, fix, Exit.MACHINE) from error
     return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The address of the page.
+
+    http://127.0.0.1:7860/
+    http://[::1]:7860/
+    """
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def require_libraries() -> None:

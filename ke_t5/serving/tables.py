@@ -12,6 +12,7 @@ from typing import Any
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.files import plain
 from ke_t5.pipe.task import Task
+from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED
 from ke_t5.readers.table_files import TEXT_COLUMN
 from ke_t5.serving.rows import CHOICES, choices_of, other_names
 
@@ -25,6 +26,7 @@ _MAIN = ("label", "labels", "choice", "value", "entities", "answer", "words", "c
          "state", "text")  # fmt: skip
 
 CHOICE_COLUMNS = "--choice_columns"
+FIX_OF_TABLE = "write JSON lines: --output FILE.jsonl"
 
 
 def columns_for(
@@ -103,7 +105,11 @@ def json_line(row: Row, content: Mapping[str, Any] | None, error: str | None) ->
     """A row with its prediction, or with the reason why there is none."""
     name = _free(PREDICTION if content is not None else ERROR, row)
     said = content if content is not None else error
-    return json.dumps(plain({**row, name: said}), ensure_ascii=False, default=str) + "\n"
+    whole = plain({**row, name: said})
+    text = json.dumps(whole, ensure_ascii=False, default=str)
+    if HALF_OF_PAIR.search(text):
+        text = json.dumps(whole, default=str)
+    return text + "\n"
 
 
 def _free(name: str, row: Row) -> str:
@@ -133,13 +139,18 @@ class SeparatedLines:
         header = "" if self._names else self._header(row)
         if strange := [name for name in row if name not in self._columns]:
             what = f"has a column {strange[0]!r:.40} that the first row has not"
-            raise UserError(what, where, "write JSON lines: --output FILE.jsonl", Exit.DATA)
-        said = content or {}
+            raise UserError(what, where, FIX_OF_TABLE, Exit.DATA)
+        header_and_line = header + self._line(row, content or {}, error)
+        if HALF_OF_PAIR.search(header_and_line):
+            raise UserError(f"a column {UNPAIRED}", where, FIX_OF_TABLE, Exit.DATA)
+        return header_and_line
+
+    def _line(self, row: Row, said: Mapping[str, Any], error: str | None) -> str:
         main = next((said[name] for name in _MAIN if name in said), None)
         probabilities = said.get("probabilities", {})
         scores = [probabilities.get(label) for label in self._labels]
         cells = [main, said.get("score"), *scores, *([error] if self._has_errors else [])]
-        return header + self._joined([*(row.get(name) for name in self._columns), *cells])
+        return self._joined([*(row.get(name) for name in self._columns), *cells])
 
     def _header(self, row: Row) -> str:
         self._columns = list(row)

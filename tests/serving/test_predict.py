@@ -97,6 +97,19 @@ def test_a_row_at_fault(models, tmp_path, capsys):
     assert "3 rows, 1 of them without a prediction in" in errors
 
 
+def test_half_of_a_pair_of_surrogates_keeps_nothing_else_from_being_written(models, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    rows = '{"title": "좋다", "메모": "\\ud83d"}\n{"title": "\\ud83d"}\n'
+    file.write_text(rows, encoding="utf-8")
+    words = ("--hf_path", models.export("klue_tc"), "--input", file, "--on_error", "skip")
+    run(*words, "--output", tmp_path / "out.jsonl")
+    first, second = read_lines(tmp_path / "out.jsonl")
+    assert first["메모"] == "\ud83d" and first["prediction"]["label"]
+    assert "'title' contains an unpaired surrogate" in second["error"]
+    with pytest.raises(UserError, match="rows.jsonl:1: a column contains an unpaired .*jsonl"):
+        run(*words, "--output", tmp_path / "out.csv")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -104,6 +117,7 @@ def test_a_row_at_fault(models, tmp_path, capsys):
         (("--hf_path", "a", "--run", "b"), "--hf_path and --run: both say which model"),
         (("--hf_path", "a", "--resume", "best"), "--resume: an export has no checkpoints; leave"),
         (("--hf_path", "a", "--text", "가", "--input", "b"), "--text and --input: both say what"),
+        (("--hf_path", "a", "--text", "가", "--sheet", "b"), "--text and --sheet: is of a table; "),
         (("--hf_path", "a", "--text_pair", "가"), "--text and --text_pair: 0 and 1 texts; give"),
         (("--hf_path", "a", "--output", "b.xlsx"), "b.xlsx: its ending is none of .jsonl, .csv"),
         (("--hf_path", "a", "--input", "none.csv"), "none.csv: no such file"),

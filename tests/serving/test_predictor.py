@@ -97,8 +97,14 @@ def test_a_row_at_fault_is_named_or_kept(models):
     rows = [{"title": "좋다"}, {"title": None}, {"name": "나쁘다"}, {"title": "좋다"}]
     with pytest.raises(UserError, match=r"row 1: column 'title' contains None, expected text"):
         list(predictor(rows))
-    first, none, missing, last = predictor(rows, keep_errors=True)
+    deep = ["좋다"]
+    for _ in range(2000):
+        deep = [deep]
+    rows += [{"title": deep}, {"title": ["\ud83d"]}]
+    first, none, missing, last, nested, half = predictor(rows, keep_errors=True)
     assert first == last and first.error is None
+    assert "nested too deeply" in str(nested.error)
+    assert "column 'title' contains an unpaired surrogate" in str(half.error)
     assert "no column 'title' among name" in str(missing.error)
     assert none.error is not None and none.error.exit_code == Exit.DATA
 

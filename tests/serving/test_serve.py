@@ -37,7 +37,10 @@ def server(models):
         [sys.executable, "-m", "ke_t5", "serve", *words, *limits],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    # Requests of the browser, which come from 127.0.0.1, are not counted among the client's.
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    url = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
         deadline = time.monotonic() + 150
         while process.poll() is None and time.monotonic() < deadline:
             try:
@@ -115,6 +118,10 @@ def test_it_answers_refuses_and_stops(server, models):
     assert (last.status_code, last.json()) == (
         429, {"error": "more than 12 requests a minute; wait"},
     )  # fmt: skip
+    # What the page is made of takes no files, and counts among the requests.
+    sent = client.post("/gradio_api/upload", files={"files": ("a.bin", b"x")})
+    assert (sent.status_code, sent.json()) == (404, {"error": "files are not taken"})
+    assert client.post("/gradio_api/run/answer", json={"data": [TITLE]}).status_code == 429
     page = client.get("/").text
     assert "fonts.googleapis" not in page and "klue_tc" in page
     assert "/predict" in client.get("/openapi.json").json()["paths"]
@@ -167,6 +174,25 @@ def test_a_port_in_use():
             run("--hf_path", "hf", "--port", port)
     with pytest.raises(UserError, match="ke-t5 serve: no model is named"):
         run("--port", port)
+
+
+def test_a_host_that_is_none():
+    for host in ("300.1.1.1", "한" * 80):
+        with pytest.raises(UserError, match=f"--host {host[:60]} --port 0: cannot be used"):
+            run("--hf_path", "hf", "--host", host, "--port", "0")
+
+
+def test_the_address_of_the_page():
+    from ke_t5.serving.serving import address_of, listening_socket
+
+    for host, shown in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+        try:
+            listener = listening_socket(host, 0)
+        except UserError:
+            continue  # a machine without IPv6
+        with listener:
+            port = listener.getsockname()[1]
+            assert address_of(listener) == f"http://{shown}:{port}/"
 
 
 def test_without_the_extra(monkeypatch):
