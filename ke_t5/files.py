@@ -145,6 +145,24 @@ def move_aside(path: Path) -> Path:
     return target
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a process is making, or has left, what is there: nobody's result."""
+    return TEMPORARY.fullmatch(path.name) is not None
+
+
+def set_aside_from(path: Path) -> tuple[Path, int] | None:
+    """The name that `move_aside` has taken from a file or folder, and the number that it has got
+    instead; None if its name is no such one."""
+    match = re.fullmatch(r"(.+)\.(\d+)", path.name)
+    return (path.with_name(match[1]), int(match[2])) if match else None
+
+
+def is_replaced(path: Path) -> bool:
+    """Whether a file or folder was set aside for one that has its name now."""
+    aside = set_aside_from(path)
+    return aside is not None and aside[0].exists()
+
+
 def remove_leftovers(
     folder: Path, name: str | None = None, *, is_alone: bool = False
 ) -> list[Path]:

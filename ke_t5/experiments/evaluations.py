@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.files import is_replaced, is_temporary
 from ke_t5.lookup.loader import choose_form
 from ke_t5.pipe import Evaluated, Mixture, Task, get_task
 from ke_t5.pipe.evaluation import compute_scores
@@ -49,10 +50,12 @@ def evaluations_of(path: Path) -> dict[str, Path]:
         return {path.name: path}
     if (path / SCORES).exists():
         return {path.name: path}
-    found = {file.parent.name: file.parent for file in sorted(path.glob(f"eval/*/{PREDICTIONS}"))}
+    folders = sorted(file.parent for file in path.glob(f"eval/*/{PREDICTIONS}"))
+    found = {folder.name: folder for folder in folders if not is_temporary(folder)}
     if found:
         return found
-    runs = sorted(file.parent for file in path.glob("*/*/run.json"))
+    folders = sorted(file.parent for file in path.glob("*/*/run.json"))
+    runs = [folder for folder in folders if not is_replaced(folder)]
     if len(runs) > 1:
         raise _error(path, f"has {len(runs)} runs, such as {runs[0].relative_to(path)}")
     if not runs:
@@ -104,7 +107,7 @@ def read_side(place: Path, task_name: str | None) -> Side:
         task = _task_of(facts["task"], _run_around(place))
         evaluated = read_evaluation(place)
         return Side(place, task, str(facts["split"]), str(facts["weights"]), _checked(evaluated))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"no results of a test ({type(error).__name__}: {error!s:.60})"
         raise UserError(what, str(place), "test again", Exit.DATA) from error
     except OSError as error:

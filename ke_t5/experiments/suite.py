@@ -14,16 +14,17 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from ke_t5.config.flags import FLAGS
 from ke_t5.config.gin_config import import_modules
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import UserError
 from ke_t5.experiments.trials import (
     Trial,
     check_words,
     environment,
+    failure,
     own_words,
-    run_of,
     trained,
     words_without,
 )
@@ -58,24 +59,26 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     tasks, scores = SUITES[flags.task], {}
     for number, task in enumerate(tasks, 1):
         trial = Trial(task, [f"--task={task}", *given], folder / task)
-        state = "is over" if trial.finished() else "begins"
+        record = trial.finished()
+        state = "is over" if record else "begins"
         console.tell(f"{task} ({number} of {len(tasks)}) {state}: {trial.folder}")
-        if state == "begins":
-            trained(trial)
-        scores[task] = tested(trial)
+        scores[task] = tested(trial, record or trained(trial))
     text = table(scores)
     write_atomically(folder / f"{flags.task}.md", text)
     write_json(folder / f"{flags.task}.json", {"split": SPLIT, "score": SCORE, "scores": scores})
     console.tell(f"\n{text}\n{flags.task}.md and {flags.task}.json in {folder}")
 
 
-def tested(trial: Trial) -> float:
+def tested(trial: Trial, record: Mapping[str, Any]) -> float:
     """The score of a trained run's best checkpoint on the test split, which is tested once.
+
+    Args:
+        record: of the training.
 
     Raises:
         UserError: the test failed, with its exit code; its own line stands above.
     """
-    file = run_of(trial.folder) / "eval" / SPLIT / "scores.json"
+    file = trial.folder / record["run"] / "eval" / SPLIT / "scores.json"
     if not file.exists():
         shared = {flag.name for flag in FLAGS if TEST in flag.scripts}.difference(_NOT_OF_TESTS)
         others = {flag.name for flag in FLAGS}.difference(shared)
@@ -83,9 +86,7 @@ def tested(trial: Trial) -> float:
         words += [f"--task={trial.name}", f"--output_dir={trial.folder}", f"--test_split={SPLIT}"]
         done = subprocess.run([*TEST_PROGRAM, *words], env=environment(), check=False)
         if done.returncode:
-            code = Exit(done.returncode) if done.returncode in list(Exit) else Exit.MACHINE
-            what = f"its test ended with exit code {done.returncode}, see the line above"
-            raise UserError(what, trial.name, "the same command goes on with it", code)
+            raise failure("test", trial.name, done.returncode)
     value = json.loads(file.read_text(encoding="utf-8"))["scores"][SCORE]
     return math.nan if value is None else value
 

@@ -17,7 +17,15 @@ from ke_t5.config.flags import parse_train
 from ke_t5.config.gin_config import configure, import_modules
 from ke_t5.errors import Exit, UserError
 from ke_t5.experiments.axes import Axis, read_axes
-from ke_t5.experiments.trials import RECORD, Trial, best_of, check_words, run_trial, words_without
+from ke_t5.experiments.trials import (
+    RECORD,
+    Trial,
+    best_of,
+    check_words,
+    failure,
+    run_trial,
+    words_without,
+)
 from ke_t5.files import write_atomically, write_json
 from ke_t5.pipe import Mixture, Task, get_task
 from ke_t5.pipe.evaluation import best_score
@@ -197,9 +205,7 @@ def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> dict[
         record = {"words": list(trial.words), "scores": {}, "seconds": 0.0, "state": state}
         write_json(trial.folder / RECORD, record, is_durable=True)
         return record
-    what = f"its training ended with exit code {code}, see the line above"
-    exit_code = Exit(code) if code in list(Exit) else Exit.MACHINE
-    raise UserError(what, f"trial {trial.name}", "the same command goes on with it", exit_code)
+    raise failure("training", f"trial {trial.name}", code)
 
 
 # ---------------------------------------------------------------------------------------- optuna

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from typing import Any
 from ke_t5 import stops
 from ke_t5.config import flags as reader
 from ke_t5.errors import Exit, Stopped, UserError
-from ke_t5.files import write_json
+from ke_t5.files import is_replaced, is_temporary, write_json
 from ke_t5.pipe import Mixture, Task
 from ke_t5.pipe.evaluation import best_score
 from ke_t5.programs import CLONE, MODULE, is_one_command
+from ke_t5.report.run_files import METRICS
 
 logger = logging.getLogger("ke_t5")
 
@@ -62,9 +64,10 @@ class Trial:
             return None
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(record["scores"], dict):
-                raise TypeError("scores")
-        except (ValueError, TypeError, KeyError) as error:
+            for name, kind in (("scores", dict), ("seconds", (int, float))):
+                if not isinstance(record[name], kind):
+                    raise TypeError(name)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             what = f"no record of a trial ({error!s:.60})"
             raise UserError(what, str(file), "remove it", Exit.CHECKPOINT) from error
         if record.get("words") != list(self.words):
@@ -107,6 +110,7 @@ def run_trial(
     if code != 0:
         return code, None
     run = run_of(trial.folder)
+    assert run is not None  # a training that ends with 0 has left one
     record = {
         "words": list(trial.words),
         "run": str(run.relative_to(trial.folder)),
@@ -127,12 +131,14 @@ def trained(trial: Trial) -> dict[str, Any]:
     code, record = run_trial(trial)
     if record is not None:
         return record
-    try:
-        exit_code = Exit(code)
-    except ValueError:
-        exit_code = Exit.MACHINE
-    what = f"its training ended with exit code {code}, see the line above"
-    raise UserError(what, trial.name, "the same command goes on with it", exit_code)
+    raise failure("training", trial.name, code)
+
+
+def failure(what: str, name: str, code: int) -> UserError:
+    """The error for one of several trainings or tests, with the exit code that it ended with."""
+    exit_code = Exit(code) if code in list(Exit) else Exit.MACHINE
+    said = f"its {what} ended with exit code {code}, see the line above"
+    return UserError(said, name, "the same command goes on with it", exit_code)
 
 
 def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> int:
@@ -168,40 +174,50 @@ def _end_with_parent() -> None:
 
 
 def _validations(folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """Yields, at each call, the validations that metrics.jsonl has got since the last one."""
-    place = 0
+    """Yields, at each call, the validations that metrics.jsonl has got since the last one; all
+    once more if a training that goes on has cut it (see `train.loggers.RunLog`)."""
+    last, place = None, 0
     while True:
         found: list[dict[str, Any]] = []
-        files = sorted(folder.glob("*/*/metrics.jsonl"))
-        if files:
-            with files[0].open("rb") as stream:
-                stream.seek(place)
-                for line in stream:
-                    if not line.endswith(b"\n"):
-                        break
-                    place += len(line)
-                    content = json.loads(line)
-                    if "scores" in content:
-                        found.append(content)
+        with suppress(FileNotFoundError):  # not written yet, or removed to begin again
+            run = run_of(folder)
+            if run is not None:
+                file = run / METRICS
+                place = place if run == last and place <= file.stat().st_size else 0
+                last = run
+                place = _read_validations(file, place, found)
         yield found
 
 
-def run_of(folder: Path) -> Path:
-    """The run's folder of a trial."""
-    (run,) = (
-        file.parent
-        for file in folder.glob("*/*/run.json")
-        if not file.parent.suffix.removeprefix(".").isdecimal()
-    )
-    return run
+def _read_validations(file: Path, place: int, found: list[dict[str, Any]]) -> int:
+    """Adds the validations from a place of the file on; returns where its last whole line ends."""
+    with file.open("rb") as stream:
+        stream.seek(place)
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break
+            place += len(line)
+            with suppress(ValueError):  # the rest of a line that was cut
+                content = json.loads(line)
+                if isinstance(content, dict) and "scores" in content:
+                    found.append(content)
+    return place
+
+
+def run_of(folder: Path) -> Path | None:
+    """The run's folder of a trial, of several (of a command that was changed) the one that was
+    written last; None if there is none."""
+    records = [file for file in folder.glob("*/*/run.json") if not is_replaced(file.parent)]
+    return max(records, key=lambda file: file.stat().st_mtime_ns).parent if records else None
 
 
 def scores_of(run: Path) -> dict[str, dict[str, float | None]]:
     """Split -> scores of a run's best checkpoint."""
     found = {}
     for file in sorted(run.glob("eval/*/scores.json")):
-        content = json.loads(file.read_text(encoding="utf-8"))
-        found[file.parent.name] = content["scores"]
+        if not is_temporary(file.parent):
+            content = json.loads(file.read_text(encoding="utf-8"))
+            found[file.parent.name] = content["scores"]
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.files import is_temporary
 
 RUN, METRICS, TIMING, CONFIG = "run.json", "metrics.jsonl", "timing.jsonl", "config.gin"
 EARLY = re.compile(r"^fit\.early_stopping = \d", re.MULTILINE)
@@ -123,6 +124,6 @@ def _text(file: Path) -> str:
 
 
 def _evaluations(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(folder.glob("*/scores.json"))
+    files = sorted(file for file in folder.glob("*/scores.json") if not is_temporary(file.parent))
     read: Mapping[str, dict[str, Any]] = {file.parent.name: _read(file) for file in files}
     return {name: found for name, found in read.items() if isinstance(found.get("scores"), dict)}
