@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.config.gin_config import import_modules
 from ke_t5.errors import Exit, UserError
 from ke_t5.experiments.evaluations import check_same_rows, read_side
-from ke_t5.experiments.paired import Difference, differences
+from ke_t5.experiments.paired import Difference, differences, p_text
+from ke_t5.experiments.seeds import mean_and_deviation
+from ke_t5.files import set_aside_from
 from ke_t5.pipe import TaskRegistry
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import check_page, write_page
 from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.report.html import number
+from ke_t5.report.intervals import ROUNDING
 from ke_t5.report.pages import Section, markdown_of, page_of, text_of
+from ke_t5.report.run_facts import is_sample_model
 from ke_t5.report.run_files import RUN, RunFiles, read_run_files
+from ke_t5.report.scores import counted
 
 LEVEL = 0.95
 TITLE = "Scores of models and tasks"
@@ -35,7 +42,8 @@ class Result:
         model: the pre-trained model, and whether its weights were used.
         column: the task, the split and the score.
         settings: what else runs of one model may differ in, beside the seed.
-        content: of the rows that were scored; results of other rows are not compared.
+        is_less_better: as of an error rate.
+        num_rows: that were scored; results of other rows are not compared.
         interval: of the score over rows, None if it has none.
         place: the folder of the evaluation.
     """
@@ -46,9 +54,10 @@ class Result:
     seed: int
     value: float
     interval: tuple[float, float] | None
-    content: str
+    num_rows: int
     command: str
     place: Path
+    is_less_better: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,34 +91,50 @@ def results_of(folder: Path) -> Iterator[Result]:
     run = files.run
     name = str(run.get("pre_trained_model"))
     model = Path(name).name if Path(name).is_absolute() else name
+    model = "the sample's tiny model" if is_sample_model(run) else model
     model += " (from scratch)" if run.get("from_scratch") else ""
     model += f" (cut off {missing} steps early)" if (missing := files.steps_missing()) else ""
     for evaluation, facts in files.evaluations.items():
         # Of other weights than the best, or of another task: not this run's result.
         if "__" in evaluation or not facts["scores"]:
             continue
-        score = _main_score(str(facts["task"]), facts["scores"])
-        value = facts["scores"].get(score)
-        if value is None:
-            continue
+        score, is_less_better = _main_score(str(facts["task"]), facts["scores"])
+        value = facts["scores"][score]
         interval = (facts.get("intervals") or {}).get(score)
         yield Result(
             model=model,
             column=f"{facts['task']} {facts['split']}: {score}",
             settings=_settings(files),
             seed=int(run.get("seed", 0)),
-            value=value,
+            value=math.nan if value is None else value,
             interval=tuple(interval) if interval else None,
-            content=str(facts.get("content") or facts["rows"]),
+            num_rows=int(facts.get("scored", facts["rows"])),
             command=str((files.launches or [run])[0].get("command", "")),
             place=folder / "eval" / evaluation,
+            is_less_better=is_less_better,
         )
 
 
-def _main_score(task: str, scores: Mapping[str, Any]) -> str:
-    """The score that selects a task's best checkpoint; the first one of an unknown task."""
+def latest(results: Sequence[Result]) -> list[Result]:
+    """The results without those of runs that were trained again with the same settings and seed:
+    of `<task>.1`, which a new run in `<task>` has set aside."""
+    found: dict[tuple, tuple[float, Result]] = {}
+    for result in results:
+        run = result.place.parents[1]
+        home, number = set_aside_from(run) or (run, math.inf)
+        key = home, result.model, result.column, result.settings, result.seed
+        if key not in found or number > found[key][0]:
+            found[key] = number, result
+    return [result for _, result in found.values()]
+
+
+def _main_score(task: str, scores: Mapping[str, Any]) -> tuple[str, bool]:
+    """The score that selects a task's best checkpoint, the first one of an unknown task; and
+    whether less of it is better."""
     known = TaskRegistry.get(task).best if task in TaskRegistry.names() else None
-    return known.metric if known is not None and known.metric in scores else next(iter(scores))
+    if known is None or known.metric not in scores:
+        return next(iter(scores)), False
+    return known.metric, known.mode == "min"
 
 
 def _settings(files: RunFiles) -> tuple[tuple[str, str], ...]:
@@ -178,22 +203,21 @@ def _cell(results: Sequence[Result]) -> str:
         return ""
     values = [result.value for result in results]
     if len(values) > 1:
-        spread = statistics.stdev(values)
-        return f"{statistics.mean(values):.2f} ± {spread:.2f} ({len(values)})"
+        return f"{mean_and_deviation(values)} ({len(values)})"
     interval = results[0].interval
-    return f"{values[0]:.2f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+    return number(values[0]) + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
 
 
 def _compared(board: Board) -> list[Section]:
-    """The best model of each column against the others."""
+    """The best model of each column against the others; without those whose score has no number."""
     rows = []
     for column in board.columns:
         cells = {label: cells[column] for label, cells in board.rows.items() if column in cells}
-        if len(cells) < 2:
-            continue
-        means = {label: statistics.mean(r.value for r in cell) for label, cell in cells.items()}
-        best = max(means, key=means.__getitem__)
-        for label in sorted(set(cells) - {best}, key=means.__getitem__, reverse=True):
+        means = {label: fmean(r.value for r in cell) for label, cell in cells.items()}
+        ranked = sorted(filter(lambda label: math.isfinite(means[label]), cells))
+        is_less_better = any(r.is_less_better for cell in cells.values() for r in cell)
+        ranked.sort(key=means.__getitem__, reverse=not is_less_better)
+        for best, label in zip(ranked[:1] * len(ranked), ranked[1:], strict=False):
             rows.append([column, best, label, *difference_of(cells[label], cells[best])])
     head = ["column", "best", "other", "difference", "95 % interval", "p", "over"]
     notes = [
@@ -207,14 +231,7 @@ def difference_of(first: Sequence[Result], second: Sequence[Result]) -> list[str
     """Difference (second - first), interval, p value and what it was computed over, for display."""
     pairs = [(one, other) for one in first for other in second if one.seed == other.seed]
     if len(pairs) > 1:
-        from scipy.stats import ttest_rel
-
-        ones, others = ([pair[side].value for pair in pairs] for side in (0, 1))
-        test = ttest_rel(others, ones)
-        low, high = test.confidence_interval(LEVEL)
-        value = statistics.mean(others) - statistics.mean(ones)
-        over = f"{len(pairs)} seeds"
-        return [f"{value:+.2f}", f"[{low:+.2f}, {high:+.2f}]", f"{test.pvalue:.3f}", over]
+        return _seed_difference(pairs)
     one, other = pairs[0] if pairs else (first[0], second[0])
     sides = read_side(one.place, None), read_side(other.place, None)
     check_same_rows(*sides)
@@ -222,11 +239,30 @@ def difference_of(first: Sequence[Result], second: Sequence[Result]) -> list[str
     return _row_difference(differences(tasks, evaluated)[one.column.rpartition(": ")[2]])
 
 
+def _seed_difference(pairs: Sequence[tuple[Result, Result]]) -> list[str]:
+    """The same over seeds, by the paired t-test."""
+    for one, other in pairs:
+        if one.num_rows != other.num_rows:
+            what = f"not the same data: {one.num_rows} and {other.num_rows} rows"
+            where, fix = f"{one.place} and {other.place}", "test both on the same data"
+            raise UserError(what, where, fix, Exit.DATA)
+    from scipy.stats import ttest_rel
+
+    ones, others = ([pair[side].value for pair in pairs] for side in (0, 1))
+    value, over = fmean(others) - fmean(ones), f"{len(pairs)} seeds"
+    gains = [other - one for one, other in zip(ones, others, strict=True)]
+    if max(gains) - min(gains) <= ROUNDING:  # no t distribution fits
+        return [f"{value:+.2f}", "the same with each seed", "", over]
+    test = ttest_rel(others, ones)
+    low, high = test.confidence_interval(LEVEL)
+    return [f"{value:+.2f}", f"[{low:+.2f}, {high:+.2f}]", p_text(test.pvalue), over]
+
+
 def _row_difference(found: Difference) -> list[str]:
     if found.low is None or found.high is None or found.p is None:
         return [f"{found.value:+.2f}", found.reason, "", "rows"]
     interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
-    return [f"{found.value:+.2f}", interval, f"{found.p:.3f}", "rows"]
+    return [f"{found.value:+.2f}", interval, p_text(found.p), "rows"]
 
 
 def _commands(board: Board) -> Section:
@@ -245,13 +281,16 @@ def main(flags: Namespace) -> None:
     import_modules(flags.module_import)
     check_page(flags.html)
     check_page(flags.markdown, flag="--markdown")
-    folders = {run: None for path in flags.runs for run in runs_below(Path(path))}
-    results = [result for folder in folders for result in results_of(folder)]
+    folders = {run.resolve(): run for path in flags.runs for run in runs_below(Path(path))}
+    all_results = [result for folder in folders.values() for result in results_of(folder)]
+    results = latest(all_results)
     if not results:
         fix = "test the runs first, or name others"
         raise UserError("the runs there have no scores", str(flags.runs[0]), fix, Exit.DATA)
     sections = sections_of(board_of(results))
     console.tell(text_of(sections[:-1]))  # the commands are for the page
+    if num_left := len(all_results) - len(results):
+        console.tell(f"left out: {counted(num_left, 'result')} of runs that were trained again")
     about = TITLE, f"{len(results)} results of {len(folders)} runs", sections
     if flags.html:
         write_page(flags.html, page_of(*about))

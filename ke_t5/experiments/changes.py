@@ -75,7 +75,9 @@ def changes(first: Side, second: Side) -> Changes:
     lines = [[pair[side] for pair in pairs] for side in (0, 1)]
     kind = tables.kind_of(first.task, lines[0])
     unit, values = _values(kind, (first, second), lines)
-    gains = values[1] - values[0]
+    with np.errstate(invalid="ignore"):
+        gains = values[1] - values[0]
+    gains[np.isnan(gains)] = 0.0  # neither answer is a number
     ranked = np.argsort(gains, kind="stable")
     confidence = [[line.get("score") or 0.0 for line in side] for side in lines]
 

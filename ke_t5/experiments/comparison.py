@@ -16,7 +16,7 @@ from ke_t5.config.gin_config import import_modules
 from ke_t5.experiments import paired
 from ke_t5.experiments.changes import Change, Changes, changes
 from ke_t5.experiments.evaluations import Side, check_same_rows, pairs_of, read_side
-from ke_t5.experiments.paired import Difference, differences
+from ke_t5.experiments.paired import Difference, differences, p_text
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import check_page, write_page
 from ke_t5.recipes.prepare import set_up_logging
@@ -116,7 +116,7 @@ def _scores(compared: Comparison, *, on_page: bool) -> Section:
             name,
             html.number(one.first),
             html.number(one.second),
-            f"{one.value:+.2f}",
+            f"{one.value:+.2f}" if math.isfinite(one.value) else "–",
             "–" if one.low is None else f"{one.low:+.2f} to {one.high:+.2f}",
             p_text(one.p),
         ]
@@ -136,17 +136,6 @@ def _scores(compared: Comparison, *, on_page: bool) -> Section:
         pictures = [(title, figures.intervals_png(list(shown), *columns, title=title, zero=True))]
     head = ["score (x 100)", "A", "B", "B - A", "95 % interval", "p"]
     return Section("Scores", head, rows, range(1, 6), notes, pictures=pictures)
-
-
-def p_text(p: float | None) -> str:
-    """A p value for people.
-
-    >>> p_text(0.0123), p_text(2e-5), p_text(None)
-    ('0.012', '< 0.001', '–')
-    """
-    if p is None:
-        return "–"
-    return "< 0.001" if p <= 0.001 else f"{p:.3f}"
 
 
 def _counts(found: Changes) -> Section:

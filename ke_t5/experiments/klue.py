@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import statistics
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ke_t5.errors import UserError, suggestion
+from ke_t5.experiments.seeds import mean_and_deviation
 from ke_t5.experiments.trials import Trial, trained
 from ke_t5.files import write_atomically, write_json
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder
 from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.report.scores import counted
 
 PUBLISHED = Path(__file__).with_name("klue_published.csv")
 LENGTH_OF_RE = "get_dataset.sequence_length={'inputs': 256}"
@@ -170,21 +171,15 @@ def table(model: str, values: Values) -> str:
     names = list(values)
     heads = [name.removeprefix("klue_").replace("/", " ") for name in names]
     rows = [["model", *heads], ["---", *["---:"] * len(names)]]
-    rows.append([f"**{model}** (dev)", *(_shown(values[name]) for name in names)])
+    rows.append([f"**{model}** (dev)", *(mean_and_deviation(values[name]) for name in names)])
     for other, scores in published().items():
         rows.append([f"{other} (test, published)", *(f"{scores[name]:.2f}" for name in names)])
-    num_seeds = max(map(len, values.values()))
-    spread = ", mean ± standard deviation" if num_seeds > 1 else ""
+    num_seeds = counted(max(map(len, values.values())), "seed")
+    spread = "" if num_seeds == "1 seed" else ", mean ± standard deviation"
     note = (
-        f"Ours: KLUE's dev sets, the best checkpoint by the task's own score, {num_seeds} seed(s)"
+        f"Ours: KLUE's dev sets, the best checkpoint by the task's own score, {num_seeds}"
         f"{spread}. Published: the hidden test sets "
         "(KLUE's README). Dev scores chose the checkpoint, so they are slightly optimistic."
     )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, "", note]) + "\n"
-
-
-def _shown(values: Sequence[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"

@@ -50,11 +50,6 @@ class Difference:
         """The difference itself."""
         return self.second - self.first
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.p is not None and self.p < 1 - intervals.LEVEL / 100
-
 
 def differences(
     tasks: tuple[Task, Task],
@@ -149,6 +144,17 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def p_text(p: float | None) -> str:
+    """A p value for people.
+
+    >>> p_text(0.0123), p_text(2e-5), p_text(None)
+    ('0.012', '< 0.001', '–')
+    """
+    if p is None:
+        return "–"
+    return "< 0.001" if p <= 0.001 else f"{p:.3f}"
 
 
 def as_json(found: Mapping[str, Difference]) -> dict[str, dict[str, object]]:

@@ -20,6 +20,7 @@ from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder, safe_name
 from ke_t5.recipes.prepare import set_up_logging
 from ke_t5.report import figures
+from ke_t5.report.html import number
 from ke_t5.report.pages import Section, markdown_of, page_of, text_of
 from ke_t5.report.scores import counted
 
@@ -56,6 +57,17 @@ def spread_of(values: Sequence[float]) -> Spread:
     return Spread(values, mean, deviation, mean - half, mean + half)
 
 
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """A score over several seeds for people; "–" if it has no number with one of them.
+
+    >>> mean_and_deviation([80.0, 82.0]), mean_and_deviation([80.0, math.nan])
+    ('81.00 ± 1.41', '–')
+    """
+    spread = spread_of(values)
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.2f}"
+    return f"{number(spread.mean)}{deviation}"
+
+
 def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     """Trains with each seed, unless that is over, and writes the report.
 
@@ -74,10 +86,10 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
         for seed in range(flags.seed, flags.seed + flags.seeds)
     }
     records: dict[int, dict[str, Any]] = {}
-    for number, (seed, trial) in enumerate(trials.items(), start=1):
+    for place, (seed, trial) in enumerate(trials.items(), start=1):
         record = trial.finished()
         state = "is over" if record else "begins"
-        console.tell(f"seed {seed} ({number} of {len(trials)}) {state}: {trial.folder}")
+        console.tell(f"seed {seed} ({place} of {len(trials)}) {state}: {trial.folder}")
         records[seed] = record or trained(trial)
     write_report(folder, flags.task, records)
 
@@ -127,7 +139,7 @@ def _as_json(spread: Spread) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.2f}"
+    return number(math.nan if value is None else value)
 
 
 def _sections(

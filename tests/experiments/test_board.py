@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ke_t5.commands import board
 from ke_t5.errors import UserError
 from ke_t5.experiments import board as board_of_experiments
 from ke_t5.pipe import TaskRegistry
+from ke_t5.pipe.monitor import least
 
 NAMES = TaskRegistry.get("nsmc").labels
 GOLDS = [NAMES[i % 2] for i in range(100)]
@@ -30,7 +32,7 @@ def nsmc(folder, num_wrong, **facts):
 
 def result(column, value):
     return board_of_experiments.Result(
-        "model", column, (), 42, value, None, content="", command="", place=Path()
+        "model", column, (), 42, value, None, num_rows=100, command="", place=Path()
     )
 
 
@@ -95,6 +97,46 @@ def test_more_tasks_than_models_stand_below_each_other():
     table = board_of_experiments.sections_of(board_of_experiments.Board({"model": cells}))[0]
     assert table.head == ["task", "model"]
     assert table.rows == [[f"task {i}", f"{70 + i}.00"] for i in range(5)]
+
+
+def test_a_run_that_was_trained_again_counts_once(tmp_path, capsys):
+    for name, num_wrong in (("nsmc", 10), ("nsmc.1", 30), ("nsmc.2", 20)):
+        nsmc(tmp_path / "model" / name, num_wrong)
+    nsmc(tmp_path / "model" / "nsmc.3", 12, seed=43)
+    written = tmp_path / "model" / "nsmc" / "eval" / "test.tmp-4194000"
+    keep(written, "nsmc", GOLDS, GOLDS, TEXTS, split="test")
+    out = run(tmp_path, tmp_path / "model", capsys=capsys)
+    assert "klue/roberta-base 89.00 ± 1.41 (2)" in out
+    assert "left out: 2 results of runs that were trained again" in out
+
+
+def test_the_best_is_the_least_where_less_is_better(tmp_path, capsys, monkeypatch):
+    task = TaskRegistry.get("nsmc")
+    of_errors = dataclasses.replace(task, best=least("accuracy"))
+    monkeypatch.setattr(TaskRegistry, "get", lambda name: of_errors)
+    for name, num_wrong in (("a", 30), ("b", 10)):
+        nsmc(tmp_path / name, num_wrong, pre_trained_model=name)
+    assert "nsmc test: accuracy a b -20.00 [" in run(tmp_path, capsys=capsys)
+
+
+def test_seeds_that_differ_alike_have_no_interval(tmp_path, capsys):
+    for model, numbers in {"a": (20, 22), "b": (21, 23)}.items():
+        for seed, number in enumerate(numbers):
+            nsmc(tmp_path / model / str(seed), number, seed=seed, pre_trained_model=model)
+    assert "a b +1.00 the same with each seed 2 seeds" in run(tmp_path, capsys=capsys)
+    scores = tmp_path / "b" / "1" / "eval" / "test" / "scores.json"
+    scores.write_text(scores.read_text().replace('"scored": 100', '"scored": 90'))
+    with pytest.raises(UserError, match="not the same data: 90 and 100 rows; test both on"):
+        run(tmp_path, capsys=capsys)
+    scores.write_text(scores.read_text().replace('"accuracy": 77.0', '"accuracy": null'))
+    out = run(tmp_path, capsys=capsys)
+    assert "a 79.00 ± 1.41 (2) b – (2)" in out and "Best against others" not in out
+
+
+def test_the_samples_model_is_no_pre_trained_one(tmp_path, capsys):
+    nsmc(tmp_path / "a", 30, model_folder="/cache/sample-0123abcd/models/t5-0123")
+    out = run(tmp_path, capsys=capsys)
+    assert "the sample's tiny model 70.00" in out and "roberta" not in out
 
 
 def test_results_of_other_weights_are_not_the_runs(tmp_path, capsys):

@@ -157,3 +157,6 @@ def test_trees_show_the_wrong_words_and_numbers_their_distance(tmp_path, capsys)
     keep(tmp_path / "d", "klue_sts", [1.0, 4.0, 3.0], [1.0, 2.0, None], TEXTS[:3])
     out = run(tmp_path / "c", tmp_path / "d", capsys=capsys)
     assert "Nearer to the gold: B on 1 rows, A on 2" in out and "unparsable" in out
+    keep(tmp_path / "e", "klue_sts", [1.0, 4.0, 3.0], [1.5, 4.0, None], TEXTS[:3])
+    out = run(tmp_path / "e", tmp_path / "d", capsys=capsys)  # the third is unread in both
+    assert "Nearer to the gold: B on 1 rows, A on 1" in out and "nan" not in out

@@ -65,7 +65,7 @@ def test_the_table_has_means_and_deviations_beside_the_published_scores():
     assert head == "| model | tc macro_f1 | nli accuracy |"
     assert ours == "| **mine** (dev) | 81.00 ± 1.41 | 70.00 ± 0.00 |"
     assert "| klue/roberta-base (test, published) | 85.07 | 84.83 |" in rest
-    assert "2 seed(s), mean ± standard deviation" in text
+    assert "2 seeds, mean ± standard deviation" in text
 
 
 def test_it_trains_what_is_not_over_and_writes_the_table(training, tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_a_share_has_the_interval_and_p_value_of_scipys_bca():
     assert (found.low, found.high) == pytest.approx(ends(0.95), abs=0.25)
     # At the level of the p value, an end of the interval is 0.
     assert min(map(abs, ends(1 - found.p))) < 0.35
-    assert found.is_clear == (found.low > 0 or found.high < 0)
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
 def test_a_mean_over_classes_has_the_interval_of_scipys_paired_bca():
@@ -110,7 +110,7 @@ def test_a_rank_correlation_has_the_jackknifes():
     expected = [100 * stats.spearmanr(gold, side)[0] for side in (first, second)]
     assert (ranked.first, ranked.second) == pytest.approx(expected)
     assert ranked.method == "jackknife" and pearson.method == "BCa"
-    assert ranked.low < ranked.value < ranked.high and ranked.is_clear
+    assert ranked.low < ranked.value < ranked.high and ranked.p < 0.05
     # A correlation of numbers that are nearly their ranks: the two methods agree.
     assert ranked.high - ranked.low == pytest.approx(pearson.high - pearson.low, rel=0.35)
 
