@@ -17,6 +17,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ke_t5.distributed import Ranks
+    from ke_t5.train.loop import TrainState
+    from ke_t5.train.settings import FitSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, WARM_UP = 32, 3
@@ -92,6 +100,29 @@ def resident() -> float:
     return pages * resource.getpagesize() / 1e9
 
 
+def state_of(name: str, module: PreTrainedModel, settings: FitSettings, ranks: Ranks) -> TrainState:
+    """The model as a training of that name has it, with its optimizer."""
+    from ke_t5.lookup.lora import lora_settings
+    from ke_t5.models.lora import add_lora
+    from ke_t5.train.compilation import compile_layers
+    from ke_t5.train.loop import TrainState
+    from ke_t5.train.optimizer_config import get_optimizer
+    from ke_t5.train.settings import recompute_activations
+
+    rate = 5e-5
+    if lora := lora_settings("lora" in name):
+        add_lora(module, lora, seed=0)
+        rate = 5e-4
+    if settings.gradient_checkpointing:
+        recompute_activations(module)
+    model = ranks.shard(module) if "fsdp" in name else None
+    optimizer = get_optimizer(learning_rate=rate)(module)
+    model = model or ranks.wrap(module, find_unused_parameters=False)
+    if settings.compile:
+        compile_layers(module)
+    return TrainState(model, module, optimizer, lambda step: 1.0)
+
+
 def measure(flags: argparse.Namespace) -> None:
     """Prints the CPU seconds after the first steps, the GB of model and training, and the loss."""
     import peft  # noqa: F401 - its code is no memory of the model's
@@ -101,35 +132,18 @@ def measure(flags: argparse.Namespace) -> None:
     from benchmarks.rows import Setting
     from benchmarks.training import rows_of
     from ke_t5.distributed import session
-    from ke_t5.lookup.lora import lora_settings
-    from ke_t5.models.lora import add_lora
     from ke_t5.pipe import get_batches
-    from ke_t5.train.compilation import compile_layers
-    from ke_t5.train.loop import TrainState, fit
-    from ke_t5.train.optimizer_config import get_optimizer
-    from ke_t5.train.settings import get_fit_settings, recompute_activations
+    from ke_t5.train.loop import fit
+    from ke_t5.train.settings import get_fit_settings
 
-    name = flags.own
     setting = Setting(Path(flags.hf_data_dir), Path(flags.model), Path(flags.model), 1, 1.0)
     (train,) = rows_of("kor_3i4k", Path(flags.model), setting, ["train"])
     with session() as ranks:
         torch.manual_seed(0)
         before = resident()
-        settings = get_fit_settings(precision="fp32", **ENGINES[name][1])
+        settings = get_fit_settings(precision="fp32", **ENGINES[flags.own][1])
         module = AutoModelForSequenceClassification.from_pretrained(flags.model, num_labels=7)
-        rate = 5e-5
-        if lora := lora_settings("lora" in name):
-            add_lora(module, lora, seed=0)
-            rate = 5e-4
-        if settings.gradient_checkpointing:
-            recompute_activations(module)
-        is_sharded = "fsdp" in name
-        model = ranks.shard(module) if is_sharded else None
-        optimizer = get_optimizer(learning_rate=rate)(module)
-        model = model or ranks.wrap(module, find_unused_parameters=False)
-        if settings.compile:
-            compile_layers(module)
-        state = TrainState(model, module, optimizer, lambda step: 1.0)
+        state = state_of(flags.own, module, settings, ranks)
         parts = ranks.size * settings.accumulate
         plan = get_batches(
             train.lengths("input_ids"), batch_size=ROWS // parts, num_parts=parts, seed=0

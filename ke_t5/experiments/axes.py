@@ -10,6 +10,7 @@ epochs=int(2,6)           whole numbers from 2 to 6
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,16 +70,23 @@ def read_axis(text: str) -> Axis:
         raise UserError("cannot be swept", f"{text!r:.60}", "give it as a flag of all trials")
     try:
         tree = ast.parse(spec, mode="eval").body
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError("is not a setting to sweep", f"{text!r:.60}", fix) from error
     if isinstance(tree, (ast.List, ast.Tuple)):
-        values = [ast.get_source_segment(spec, item) or "" for item in tree.elts]
+        values = [_written(name, item, spec) for item in tree.elts]
         if not values:
             raise UserError("has no value", f"{text!r:.60}", fix)
         return Axis(name, tuple(dict.fromkeys(values)))
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in KINDS:
         return _range(name, tree, text)
     raise UserError("is neither a list nor a range", f"{text!r:.60}", fix)
+
+
+def _written(name: str, item: ast.expr, spec: str) -> str:
+    """A value as it is written; of a flag, which is no Python, without the quotes of a text."""
+    if isinstance(item, ast.Constant) and isinstance(item.value, str) and Axis(name).is_flag:
+        return item.value
+    return ast.get_source_segment(spec, item) or ""
 
 
 def _range(name: str, tree: ast.Call, text: str) -> Axis:
@@ -91,7 +99,7 @@ def _range(name: str, tree: ast.Call, text: str) -> Axis:
         has_all = not tree.keywords
     except (ValueError, TypeError) as error:
         raise UserError("needs two numbers", f"{text!r:.60}", fix) from error
-    if not has_all or not low < high < float("inf"):
+    if not has_all or not (math.isfinite(low) and low < high < math.inf):
         raise UserError("its first number is not below the second", f"{text!r:.60}", fix)
     if kind == "log" and low <= 0:
         raise UserError("a logarithmic range begins above 0", f"{text!r:.60}", fix)

@@ -21,6 +21,7 @@ from ke_t5.files import write_atomically, write_json
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder
 from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.report.pages import markdown_table
 from ke_t5.report.scores import counted
 
 PUBLISHED = Path(__file__).with_name("klue_published.csv")
@@ -170,8 +171,7 @@ def table(model: str, values: Values) -> str:
     """
     names = list(values)
     heads = [name.removeprefix("klue_").replace("/", " ") for name in names]
-    rows = [["model", *heads], ["---", *["---:"] * len(names)]]
-    rows.append([f"**{model}** (dev)", *(mean_and_deviation(values[name]) for name in names)])
+    rows = [[f"**{model}** (dev)", *(mean_and_deviation(values[name]) for name in names)]]
     for other, scores in published().items():
         rows.append([f"{other} (test, published)", *(f"{scores[name]:.2f}" for name in names)])
     num_seeds = counted(max(map(len, values.values())), "seed")
@@ -181,5 +181,5 @@ def table(model: str, values: Values) -> str:
         f"{spread}. Published: the hidden test sets "
         "(KLUE's README). Dev scores chose the checkpoint, so they are slightly optimistic."
     )
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines = markdown_table(["model", *heads], rows, numbers=range(1, len(names) + 1))
     return "\n".join([*lines, "", note]) + "\n"

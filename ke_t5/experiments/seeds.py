@@ -138,10 +138,6 @@ def _as_json(spread: Spread) -> dict[str, Any]:
     return json.loads(json.dumps(values), parse_constant=lambda _: None)
 
 
-def _number(value: float | None) -> str:
-    return number(math.nan if value is None else value)
-
-
 def _sections(
     records: Mapping[int, Mapping[str, Any]], spreads: Mapping[str, Mapping[str, Spread]]
 ) -> list[Section]:
@@ -150,10 +146,10 @@ def _sections(
         rows = [
             [
                 name,
-                _number(one.mean),
-                _number(one.deviation),
-                f"{_number(one.low)} to {_number(one.high)}" if one.low is not None else "–",
-                *map(_number, one.values),
+                number(one.mean),
+                number(one.deviation),
+                f"{number(one.low)} to {number(one.high)}" if one.low is not None else "–",
+                *map(number, one.values),
             ]
             for name, one in scores.items()
         ]

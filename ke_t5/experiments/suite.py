@@ -33,6 +33,8 @@ from ke_t5.programs import MODULE, SUITES, TEST
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder
 from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.report.html import number
+from ke_t5.report.pages import markdown_table
 
 TEST_PROGRAM = (sys.executable, "-m", MODULE, "test")
 SPLIT, SCORE = "test", "macro_f1"  # what KoBEST's paper reports of each task
@@ -57,11 +59,11 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     folder = Path(flags.output_dir, flags.task)
     make_folder(folder, where=f"--output_dir {flags.output_dir}", probe=True)
     tasks, scores = SUITES[flags.task], {}
-    for number, task in enumerate(tasks, 1):
+    for place, task in enumerate(tasks, 1):
         trial = Trial(task, [f"--task={task}", *given], folder / task)
         record = trial.finished()
         state = "is over" if record else "begins"
-        console.tell(f"{task} ({number} of {len(tasks)}) {state}: {trial.folder}")
+        console.tell(f"{task} ({place} of {len(tasks)}) {state}: {trial.folder}")
         scores[task] = tested(trial, record or trained(trial))
     text = table(scores)
     write_atomically(folder / f"{flags.task}.md", text)
@@ -93,9 +95,8 @@ def tested(trial: Trial, record: Mapping[str, Any]) -> float:
 
 def table(scores: Mapping[str, float]) -> str:
     """The score of each task and their mean, in Markdown."""
-    rows = [["task", SCORE], ["---", "---:"]]
-    rows += [[task, f"{value:.2f}"] for task, value in scores.items()]
-    rows.append(["**mean**", f"**{fmean(scores.values()):.2f}**"])
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    rows = [[task, number(value)] for task, value in scores.items()]
+    rows.append(["**mean**", f"**{number(fmean(scores.values()))}**"])
+    lines = markdown_table(["task", SCORE], rows, numbers=(1,))
     note = f"The {SPLIT} splits; the best checkpoint of each run by its own score on validation."
     return "\n".join([*lines, "", note]) + "\n"

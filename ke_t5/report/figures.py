@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ke_t5.report.html import shortened
 from ke_t5.report.tables import MAX_TYPES, UNPARSABLE, Confusion, TypeScores, width_of
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ MAX_LABELS_WITH_COUNTS = 40  # labels; with more of them the numbers would not b
 INK, GRID, BLUE, ORANGE, GREEN = "#1f2733", "#d9dee5", "#2f6db3", "#d9822b", "#3a9a6d"
 COLOURS = (BLUE, ORANGE, GREEN, "#8a5bb5", "#c0392b", "#667080")
 MAX_POINTS_WITH_DOTS = 30
+MAX_NAME = 60  # characters of a label or an answer beside a bar
 SETTINGS = {
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.edgecolor": GRID,
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.unicode_minus": False,
+    "axes.unicode_minus": False, "text.parse_math": False,  # names may have dollar signs
 }  # fmt: skip
 
 
@@ -66,9 +68,11 @@ def hangul_font() -> str | None:
 
 
 def drawable(names: Sequence[str], glosses: Sequence[str]) -> list[str]:
-    """The names as they can be drawn: in English, or by number, if there is no font with Hangul."""
+    """The names as they can be drawn: in English, or by number, if there is no font with Hangul;
+    no longer than `MAX_NAME`."""
+    names, glosses = ([shortened(x, limit=MAX_NAME) for x in side] for side in (names, glosses))
     if hangul_font() is not None:
-        return list(names)
+        return names
     pairs = zip(names, glosses, strict=True)
     return [
         name if _is_drawn(name) else gloss if _is_drawn(gloss) else str(i)

@@ -57,9 +57,9 @@ def are_wide(names: Sequence[str]) -> bool:
     return len(longest) > MAX_LEVEL_HEADS or sum(longest) > MAX_LEVEL_WIDTH
 
 
-def number(value: float) -> str:
-    """A score for people; NaN is a dash."""
-    return f"{value:.2f}" if np.isfinite(value) else "–"
+def number(value: float | None) -> str:
+    """A score for people; a dash for NaN, and for None, which JSON has in its place."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.2f}"
 
 
 def shortened(text: object, *, limit: int) -> str:

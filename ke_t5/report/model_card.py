@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ke_t5.forms import FORMS
 from ke_t5.own_data import own_data_of
 from ke_t5.pipe import Mixture, Task
+from ke_t5.report.html import number
 from ke_t5.report.run_facts import is_sample_model
 from ke_t5.seals import MARK
 from ke_t5.task.inputs import input_form
@@ -88,12 +89,12 @@ def card_of(
     facts: CardFacts,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    scores: Mapping[str, float],
+    scores: Mapping[str, float | None],
     settings: Mapping[str, Any],
 ) -> str:
     """The card of these facts; see `model_card`."""
     task = facts.task
-    rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in scores.items())
+    rows = "\n".join(f"| {name} | {number(value)} |" for name, value in scores.items())
     shape = "Trained from scratch, shaped as" if facts.from_scratch else "Fine-tuned from"
     origin = f"{shape} `{facts.base}`" if facts.base else "Fine-tuned"
     if facts.is_sample:
@@ -130,7 +131,7 @@ model = {name}.from_pretrained(folder)
 """
 
 
-def _metadata(facts: CardFacts, scores: Mapping[str, float]) -> str:
+def _metadata(facts: CardFacts, scores: Mapping[str, object]) -> str:
     """The card's front matter, as the hub reads it."""
     lines = ["language: ko", "library_name: transformers", f"license: {_license(facts)}"]
     if facts.base and not (facts.from_scratch or facts.is_sample):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ke_t5.report import html, tables
@@ -65,12 +65,18 @@ def markdown_of(title: str, summary: str, sections: Sequence[Section]) -> str:
     for section in sections:
         lines += ["", f"## {section.title}", ""]
         if section.rows:
-            marks = ["---:" if i in section.numbers else "---" for i in range(len(section.head))]
-            rows = [section.head, marks, *section.rows]
-            lines += [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+            lines += markdown_table(section.head, section.rows, section.numbers)
             lines += [""] * bool(section.notes)
         lines += [f"- {note}" for note in section.notes]
     return "\n".join([*lines, ""])
+
+
+def markdown_table(
+    head: Sequence[str], rows: Iterable[Iterable[str]], numbers: Sequence[int] = ()
+) -> list[str]:
+    """The lines of a table in Markdown, `numbers` set to the right."""
+    marks = ["---:" if i in numbers else "---" for i in range(len(head))]
+    return [f"| {' | '.join(map(_escaped, row))} |" for row in (head, marks, *rows)]
 
 
 def _escaped(text: str) -> str:

@@ -48,8 +48,8 @@ def result_rows(files: RunFiles) -> list[dict[str, str]]:
                     "split": str(found.get("split", "")),
                     "weights": str(found.get("weights", "")),
                     "score": score,
-                    "value": _score(value),
-                    "interval": " to ".join(map(_score, low_high)) if low_high else "–",
+                    "value": number(value),
+                    "interval": " to ".join(map(number, low_high)) if low_high else "–",
                     "rows": _count(found.get("scored")) or "",
                     "report": report.as_posix() if (files.folder / report).is_file() else "",
                 }
@@ -192,7 +192,3 @@ def command_line(launch: Mapping[str, Any]) -> str | None:
 
 def _count(number_: Any) -> str | None:
     return f"{number_:,}" if isinstance(number_, int) else None
-
-
-def _score(value: Any) -> str:
-    return number(float("nan") if value is None else value)

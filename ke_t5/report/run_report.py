@@ -18,6 +18,7 @@ from ke_t5.files import write_atomically
 from ke_t5.report import figures, html
 from ke_t5.report.figures import COLOURS, Panel
 from ke_t5.report.intervals import LEVEL
+from ke_t5.report.pages import markdown_table
 from ke_t5.report.run_facts import facts_of_run, result_rows
 from ke_t5.report.run_files import RunFiles, read_run_files
 
@@ -129,19 +130,10 @@ def markdown_report(folder: Path) -> str:
     ]
     if results:
         head = ["evaluation", "weights", "score (x 100)", "value", f"{LEVEL} % interval"]
-        lines += ["## Results", "", *_table(head, results), ""]
+        lines += ["## Results", "", *markdown_table(head, results), ""]
     for title, facts in facts_of_run(files).items():
-        lines += [f"## {title}", "", *_table([title.lower(), "value"], facts.items()), ""]
+        lines += [f"## {title}", "", *markdown_table([title.lower(), "value"], facts.items()), ""]
     if files.config:
         fence = "`" * (3 + max(map(len, re.findall("`{3,}", files.config)), default=0))
         lines += ["## Configuration", "", f"{fence}python", files.config.rstrip(), fence, ""]
     return "\n".join(lines)
-
-
-def _table(head: list[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(_cell(value) for value in line) + " |" for line in lines]
-
-
-def _cell(value: str) -> str:
-    return value.replace("|", "\\|").replace("\n", " ")

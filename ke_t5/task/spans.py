@@ -56,15 +56,6 @@ def entity_spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     return spans
 
 
-def entities_from_tags(tags: Sequence[str]) -> list[dict[str, Any]]:
-    """The entities of a tag sequence (see `entity_spans`), in the layout of a row.
-
-    >>> entities_from_tags(["I-PS", "B-LC", "I-LC", "I-PS"])
-    [{'start': 1, 'end': 3, 'label': 'LC'}]
-    """
-    return [{"start": start, "end": end, "label": kind} for start, end, kind in entity_spans(tags)]
-
-
 def drop_spaces(text: str, tags: Sequence[str]) -> list[str]:
     """The tags of all characters but spaces (U+0020 only): what the official KLUE-NER scores see.
 

@@ -168,11 +168,6 @@ def relation(row: Row, *, prefix: str = "", named: bool = True) -> Marked:
 # ----------------------------------------------------------------------------- targets and outputs
 
 
-def label_to_text(labels: LabelWords, key: str) -> str:
-    """The target text of a row's label. Raises KeyError if it is not a label."""
-    return dict(zip(labels.keys, labels.words, strict=True))[key]
-
-
 def text_to_label(labels: LabelWords, text: str) -> Hashable | None:
     """The label (key) whose text a model wrote, None if it is not a label's.
 

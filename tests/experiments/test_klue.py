@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -65,6 +66,7 @@ def test_the_table_has_means_and_deviations_beside_the_published_scores():
     assert head == "| model | tc macro_f1 | nli accuracy |"
     assert ours == "| **mine** (dev) | 81.00 ± 1.41 | 70.00 ± 0.00 |"
     assert "| klue/roberta-base (test, published) | 85.07 | 84.83 |" in rest
+    assert "| – |" in klue.table("x", {"klue_sts/pearson": [math.nan, 80.0]})
     assert "2 seeds, mean ± standard deviation" in text
 
 

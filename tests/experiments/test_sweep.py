@@ -64,6 +64,8 @@ def test_the_best_settings_are_a_gin_file_with_its_command(training, tmp_path):
         (["AdamW.lr=[1]", "AdamW.lr=[2]"], [], "AdamW.lr: is given twice"),
         (["AdamW.lr=log(1,2)"], [], r"AdamW.lr=log\(...\): a range has no grid; add --trials N"),
         (["AdamW.lr=log(2,1)"], ["--trials", "2"], "its first number is not below the second"),
+        (["fit.clip=uniform(-1e999,1)"], ["--trials", "2"], "its first number is not below"),
+        (["AdamW.lr=[" + "-" * 5000 + "1]"], [], "is not a setting to sweep"),
         (["AdamW.lr=log(0,1)"], ["--trials", "2"], "a logarithmic range begins above 0"),
         (["AdamW.lr=log(1)"], ["--trials", "2"], "needs two numbers"),
         (["epochs=int(1.5,3)"], ["--trials", "2"], "needs whole numbers"),
@@ -86,6 +88,9 @@ def test_ranges_are_read():
     assert axes[0].ends() == ("1e-05", "0.001") and axes[1].ends() == ("2", "6")
     assert axes[1].word("3") == "--epochs=3" and axes[2].values == ("'x'", "'y'")
     assert axes[2].word("'x'") == "--gin_param=a.b='x'"
+    (models,) = read_axes(["pre_trained_model=['/models/a b', klue/bert-base]"])
+    assert models.values == ("/models/a b", "klue/bert-base")
+    assert models.word(models.values[0]) == "--pre_trained_model=/models/a b"
 
 
 def test_optuna_finds_better_settings_and_its_study_goes_on(training, tmp_path, capsys):

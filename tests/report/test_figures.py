@@ -29,6 +29,14 @@ def size_of(png):
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
 
+def test_a_name_is_drawn_as_it_is_written_and_not_without_end(fonts):
+    names = ["$^$ 이하", "$\\frac$", "가" * 3000]
+    types = [TypeScores(name, 50.0, 60.0, 54.5, 10, 12) for name in names]
+    png = figures.types_png(types, title="$x^$ 검증")
+    assert png.startswith(PNG) and size_of(png)[0] == 1036
+    assert max(map(len, figures.drawable(names, names))) <= figures.MAX_NAME + len(" …")
+
+
 def test_pictures_are_png(fonts):
     pngs = [
         figures.confusion_png(confusion(), title="klue_tc 검증"),

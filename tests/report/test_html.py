@@ -50,6 +50,12 @@ def test_value_that_the_page_lacks_is_an_error_and_no_gap():
         html.render("report.html", title="A")
 
 
+def test_what_is_no_number_is_a_dash():
+    assert [html.number(x) for x in (1.005, float("nan"), float("inf"), None)] == [
+        "1.00", "–", "–", "–",
+    ]  # fmt: skip
+
+
 def test_table_sets_numbers_to_the_right():
     made = macros().table(["name", "n"], [["<a>", 1]], numbers=(1,), class_="full")
     assert '<table class="full">' in made

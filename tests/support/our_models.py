@@ -31,6 +31,21 @@ def make_model(name, seed=0, **changes):
     return model_class(model_class.config_class(**sizes, **changes)).eval()
 
 
+def _windows(batch, inside, last):
+    """Two windows of each text: the first has a token; the first and the last token are a chain."""
+    is_first = torch.arange(inside.size(1)).expand_as(inside) == 0
+    sentences = torch.where(inside, 1, -1)
+    gold = torch.stack([torch.zeros_like(last), last], dim=1)
+    doubled = {key: torch.stack([value.where(is_first, 0), value], dim=1)
+               for key, value in batch.items()}  # fmt: skip
+    return {
+        **doubled,
+        "sentence_ids": torch.stack([torch.where(is_first, 0, -1), sentences], dim=1),
+        "window_lengths": torch.stack([torch.ones_like(last), last], dim=1),
+        "labels": torch.stack([gold, gold, torch.zeros_like(gold)], dim=2),
+    }
+
+
 def make_batch(name, lengths=(5, 3, 1), width=None, seed=1):
     """Inputs and labels for a class, right-padded to `width` tokens."""
     generator = torch.Generator().manual_seed(seed)
@@ -49,20 +64,7 @@ def make_batch(name, lengths=(5, 3, 1), width=None, seed=1):
         mask = batch["attention_mask"].unsqueeze(1).expand_as(ids)
         return {"input_ids": ids, "attention_mask": mask, "labels": labels[:, 0] % 2}
     if "Coreference" in name:
-        # The first of two windows has a token; the first and the last token are one chain.
-        places = torch.arange(width).expand_as(ids)
-        sentences = torch.where(inside, 1, -1)
-        first = torch.full_like(sentences, -1)
-        first[:, 0] = 0
-        last = torch.tensor(lengths)
-        gold = torch.stack([torch.zeros_like(last), last], dim=1)
-        labels = torch.stack([gold, gold, torch.zeros_like(gold)], dim=2)
-        columns = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-        doubled = {key: torch.stack([value.where(places == 0, 0), value], dim=1)
-                   for key, value in columns.items()}  # fmt: skip
-        return {**doubled, "sentence_ids": torch.stack([first, sentences], dim=1),
-                "window_lengths": torch.stack([torch.ones_like(last), last], dim=1),
-                "labels": labels}  # fmt: skip
+        return _windows(batch, inside, torch.tensor(lengths))
     if "Submean" in name:
         batch["entity_token_idx"] = torch.tensor([[[0, 1], [n - 1, n]] for n in lengths])
     if "Sequence" in name:

@@ -10,7 +10,6 @@ from ke_t5.task.spans import (
     character_span,
     character_tags,
     drop_spaces,
-    entities_from_tags,
     entity_spans,
     tags_from_entities,
     token_span,
@@ -58,8 +57,6 @@ def test_tags_from_entities_refuses(spans, message):
 )
 def test_entities_by_strict_iob2(tags, spans):
     assert entity_spans(tags.split()) == spans
-    expected = [{"start": s, "end": e, "label": kind} for s, e, kind in spans]
-    assert entities_from_tags(tags.split()) == expected
 
 
 def test_entity_spans_equal_seqeval_on_random_tags():
@@ -77,11 +74,12 @@ def test_entities_and_tags_both_ways():
     rng = random.Random(1)
     for _ in range(200):
         cuts = sorted(rng.sample(range(20), 2 * rng.randint(0, 5)))
-        entities = [
-            {"start": s, "end": e, "label": rng.choice(["PS", "LC"])}
-            for s, e in zip(cuts[::2], cuts[1::2], strict=True)
+        spans = [
+            (start, end, rng.choice(["PS", "LC"]))
+            for start, end in zip(cuts[::2], cuts[1::2], strict=True)
         ]
-        assert entities_from_tags(tags_from_entities(20, entities)) == entities
+        entities = [dict(zip(("start", "end", "label"), span, strict=True)) for span in spans]
+        assert entity_spans(tags_from_entities(20, entities)) == spans
 
 
 def test_drop_spaces_drops_u0020_only():

@@ -9,7 +9,6 @@ from ke_t5.task.text import (
     answer_to_text,
     dialogue,
     join_fields,
-    label_to_text,
     mark_entities,
     number_to_text,
     question,
@@ -145,8 +144,7 @@ GENERATIVE = ("KLUE_TC", "KLUE_NLI", "KLUE_RE", "KOR_3I4K", "NSMC", "KORNLI", "N
 @pytest.mark.parametrize("name", [*GENERATIVE, "QPAIR", "KLUE_STS_BINARY"])
 def test_every_label_is_read_back(name):
     known = getattr(labels, name)
-    for key in known.keys:
-        word = label_to_text(known, key)
+    for key, word in zip(known.keys, known.words, strict=True):
         assert text_to_label(known, word) == key
         assert text_to_label(known, f"  {word.replace(' ', '   ')}\n") == key
 
