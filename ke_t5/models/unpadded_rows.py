@@ -49,13 +49,17 @@ class UnpaddedRows:
         shape: (B, S) of the padded batch.
         tokens: [T] places of the tokens in the padded batch of B x S.
         firsts: [B] numbers of the rows' first tokens among the T.
+        rows: [T] numbers of the tokens' rows among the B.
         blocks: the rows, cut into parts of similar length.
+        only_first: whether attention is for the rows' first tokens only.
     """
 
     shape: tuple[int, int]
     tokens: Tensor
     firsts: Tensor
+    rows: Tensor
     blocks: tuple[Block, ...]
+    only_first: bool = False
 
     @property
     def columns(self) -> Tensor:
@@ -66,13 +70,17 @@ class UnpaddedRows:
         """[1, T, ...] of [B, S, ...]."""
         return cast(Tensor, _Taken.apply(padded.flatten(0, 1), self.tokens)).unsqueeze(0)
 
-    def padded(self, flat: Tensor) -> Tensor:
-        """[B, S, ...] of [1, T, ...]; zeros where there is no token."""
-        return self._spread(flat, self.tokens, 0.0)
+    def padded(self, flat: Tensor, filling: float = 0.0) -> Tensor:
+        """[B, S, ...] of [1, T, ...]; a number where there is no token."""
+        return self._spread(flat, self.tokens, filling)
 
     def first(self, flat: Tensor) -> Tensor:
         """[1, B, ...] of [1, T, ...]: the rows' first tokens."""
         return cast(Tensor, _Taken.apply(flat.squeeze(0), self.firsts)).unsqueeze(0)
+
+    def repeated(self, firsts: Tensor) -> Tensor:
+        """[1, T, ...] of [1, B, ...]: for each token what belongs to its row."""
+        return firsts.index_select(1, self.rows)
 
     def padded_first(self, flat: Tensor) -> Tensor:
         """[B, S, ...] of [1, B, ...]; NaN for all but the rows' first tokens."""
@@ -101,8 +109,9 @@ def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None
     starts = order * width + firsts[order]
     tokens = np.repeat(starts, lengths) + _within(lengths)
     blocks = tuple(_block(lengths[first:end], device) for first, end in _cuts(lengths))
-    firsts = np.cumsum(lengths) - lengths
-    return UnpaddedRows((len(mask), width), _on(tokens, device), _on(firsts, device), blocks)
+    firsts, numbers = np.cumsum(lengths) - lengths, np.repeat(np.arange(len(lengths)), lengths)
+    places = (_on(array, device) for array in (tokens, firsts, numbers))
+    return UnpaddedRows((len(mask), width), *places, blocks)
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
@@ -196,6 +205,8 @@ def unpadded_attention(
         position_bias: [1, H, S, S], added to the scores by the tokens' numbers in their rows.
         sliding_window: tokens at that distance or further are not seen.
     """
+    if unpadded.only_first:
+        return _attention_of_firsts(unpadded, query, key, value, dropout, scaling), None
     sizes = [block.tokens for block in unpadded.blocks]
     whole = [states.squeeze(0).transpose(0, 1) for states in (query, key, value)]
     parts = [[one] if len(sizes) == 1 else one.split(sizes) for one in whole]
@@ -215,6 +226,35 @@ def unpadded_attention(
         values = values.transpose(1, 2).flatten(0, 1)
         seen.append(values if block.places is None else _Taken.apply(values, block.places))
     return (seen[0] if len(seen) == 1 else torch.cat(seen)).unsqueeze(0), None
+
+
+def _attention_of_firsts(
+    rows: UnpaddedRows,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout: float,
+    scaling: float | None,
+) -> Tensor:
+    """[1, T, H, D]: the values that the rows' first tokens see, zeros for the others.
+
+    Args:
+        query: [1, H, T, D], for each token that of its row's first one.
+    """
+    of_first, key, value = (
+        states.squeeze(0).transpose(0, 1).to(torch.promote_types(states.dtype, torch.float32))
+        for states in (query, key, value)
+    )
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = ((of_first * key).sum(-1) * scale).unsqueeze(0)
+    shares = rows.flat(rows.padded(scores, -torch.inf).softmax(1)).squeeze(0)
+    if dropout > 0:
+        on_cpu = shares.device.type == "cpu"
+        shares = (
+            shares * factors(shares, dropout) if on_cpu else functional.dropout(shares, dropout)
+        )
+    seen = torch.zeros_like(value).index_add_(0, rows.firsts[rows.rows], shares[..., None] * value)
+    return seen.to(query.dtype).unsqueeze(0)
 
 
 class _DroppedOut(torch.autograd.Function):

@@ -7,6 +7,7 @@ and every head stay as they are.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -92,10 +93,7 @@ class Unpadding:
             yield _before(encoder.embeddings, lambda inputs: _numbered(encoder, rows, inputs))
             yield _before(encoder.encoder, lambda inputs: {**inputs, "unpadded": rows})
             if self.only_first:
-                output = encoder.encoder.layer[-1].attention.output
-                yield _before(output, lambda inputs: {
-                    name: rows.first(states) for name, states in inputs.items()
-                })  # fmt: skip
+                yield from _first_token_hooks(encoder.encoder.layer[-1].attention, rows)
             padded = rows.padded_first if self.only_first else rows.padded
             yield encoder.encoder.register_forward_hook(_padding(padded))
             return
@@ -107,6 +105,19 @@ class Unpadding:
             yield _before(
                 first, lambda inputs: {**inputs, "position_bias": first.compute_bias(width, width)}
             )
+
+
+def _first_token_hooks(attention: Any, rows: UnpaddedRows) -> Iterator[Any]:
+    """Hooks that let a layer's attention, and so what follows it, compute first tokens only."""
+
+    def firsts(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {name: rows.first(states) for name, states in inputs.items()}
+
+    of_firsts = dataclasses.replace(rows, only_first=True)
+    yield _before(attention.self, lambda inputs: {**inputs, "unpadded": of_firsts})
+    yield _before(attention.self.query, firsts)
+    yield attention.self.query.register_forward_hook(lambda _, __, made: rows.repeated(made))
+    yield _before(attention.output, firsts)
 
 
 def _stacks(

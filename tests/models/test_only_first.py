@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from support.unpadded_models import (
@@ -12,7 +15,9 @@ from support.unpadded_models import (
     computed,
     model_of,
 )  # fmt: skip
+from torch import nn
 
+from ke_t5.models.unpadded_rows import unpadded_attention, unpadded_rows
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.train.settings import recompute_activations
 
@@ -58,3 +63,17 @@ def test_a_head_that_reads_another_token_has_no_finite_loss():
     batch = batch_for(model)
     assert torch.isfinite(computed(model, batch, Unpadding(model))[0])
     assert computed(model, batch, only_first(model))[0].isnan()
+
+
+def test_dropout_of_the_first_tokens_attention_keeps_the_mean():
+    torch.manual_seed(0)
+    mask = np.arange(40) < np.array([40, 7])[:, None]
+    rows = dataclasses.replace(unpadded_rows(mask, torch.device("cpu")), only_first=True)
+    query, key = torch.zeros(1, 500, 47, 4), torch.randn(1, 500, 47, 4)
+    value = torch.ones(1, 500, 47, 4)
+    seen, _ = unpadded_attention(nn.Identity(), query, key, value, None, unpadded=rows, dropout=0.5)
+    firsts, others = seen[0, rows.firsts], np.delete(seen[0].numpy(), rows.firsts, axis=0)
+    assert not others.any()
+    # Equal shares, of which half are dropped and the others doubled: sums of binomial numbers.
+    assert torch.allclose(firsts.mean((1, 2)), torch.ones(2), atol=0.06)
+    assert torch.allclose(firsts[:, :, 0].std(1), torch.tensor([40.0, 7.0]) ** -0.5, rtol=0.1)
