@@ -14,6 +14,11 @@ def chains(*words):
     return [[(ord(letter), ord(letter) + 1) for letter in word] for word in words]
 
 
+def f1(precision, recall):
+    total = precision + recall
+    return float(200 * precision * recall / total) if total else 0.0
+
+
 # Luo 2005, figure 2 and table 1: the gold chains and four responses, with MUC, B-cubed, CEAF-e.
 LUO = chains("12345", "67", "89ABC")
 
@@ -78,6 +83,25 @@ def test_single_mentions_count_except_for_links():
     assert coreference([chains("a", "b")], [chains("ab")])["lea_f1"] == 0.0
 
 
+# Documents on which scorer.pl 8.01 and `lea` of coval were run, with what these count by hand.
+@pytest.mark.parametrize(
+    ("gold", "said", "muc", "b_cubed", "ceaf_e", "lea"),
+    [
+        (("ab",), ("a", "b"), 0, f1(2 / 2, 1 / 2), f1((2 / 3) / 2, 2 / 3), 0),
+        (("a", "b"), ("ab",), 0, f1(1 / 2, 2 / 2), f1(2 / 3, (2 / 3) / 2), 0),
+        (("a", "bc"), ("a", "bc"), 100, 100, 100, 100),
+        (("a",), ("ad",), 0, f1(1 / 4, 1), f1(2 / 3, 2 / 3), 0),
+        (("a", "bc"), ("bc",), 100, f1(1, 2 / 3), f1(1, 1 / 2), f1(1, 2 / 3)),
+        (("bc",), ("a", "bc"), 100, f1(2 / 3, 1), f1(1 / 2, 1), f1(2 / 3, 1)),
+    ],
+)
+def test_chains_of_one_mention_as_the_programs_count_them(gold, said, muc, b_cubed, ceaf_e, lea):
+    found = coreference([chains(*gold)], [chains(*said)])
+    expected = {"muc_f1": muc, "b_cubed_f1": b_cubed, "ceaf_e_f1": ceaf_e, "lea_f1": lea}
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert found["conll_f1"] == pytest.approx((muc + b_cubed + ceaf_e) / 3)
+
+
 @pytest.mark.parametrize(("gold", "said"), [([], []), ([], ["ab"]), (["ab"], []), (["ab"], ["cd"])])
 def test_nothing_in_common_is_0(gold, said):
     found = coreference([chains(*gold)], [chains(*said)])
@@ -97,11 +121,6 @@ def test_a_mention_of_two_chains_is_refused():
 
 
 # --------------------------------------------------------- the definitions, for any small document
-
-
-def f1(precision, recall):
-    total = precision + recall
-    return float(200 * precision * recall / total) if total else 0.0
 
 
 def joined(pairs, items):

@@ -39,6 +39,11 @@ def coreference(targets: Sequence[Chains], predictions: Sequence[Chains | None])
     They are those of the reference scorer (Pradhan et al. 2014, version 8.01) and, LEA included, of
     its successor in Python (ns-moosavi/coval). As there, chains of one mention count wherever a
     measure knows them (MUC does not), and precision, recall or F1 without anything to count is 0.
+    Compared on 600 random documents, alone and in groups of ten, and on edge cases: MUC, B-cubed,
+    CEAF-e and mentions with scorer.pl 8.01 (all groups, 100 documents; it cuts off after two
+    decimals), MUC, B-cubed and CEAF-e with scorch 0.2.0, neleval 3.1.1 and coreference 0.0.3, LEA
+    with `lea` of coval (commit 6de3913). No difference was found. Programs that skip chains of one
+    mention in LEA, such as coreference 0.0.3, differ where there are any.
 
     Args:
         targets, predictions: chains of mentions (start, end). None for a prediction: no chain.
