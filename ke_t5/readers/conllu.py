@@ -1,6 +1,7 @@
 """Universal Dependencies for Korean: GSD, Kaist and KSL, as CoNLL-U.
 
-Tried on the files of GSD and Kaist (v2); the hub's copies are untested here.
+Tried on the files of GSD and Kaist (v2), and on sentences of KSL's dev file; the hub's copies are
+untested here.
 """
 
 from __future__ import annotations

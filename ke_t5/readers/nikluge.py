@@ -1,14 +1,16 @@
 """The yearly contest of NIKL (인공지능의 한국어 능력 평가): one form for all of its tasks.
 
 A file has objects {"id", "input", "output"}, as JSON lines or as one list; sentiment in 2022 has
-`sentence_form` and `annotation` instead. The files may not be passed on: these readers follow
-descriptions. `raw` is the object itself, which a submission repeats with its output filled in.
+`sentence_form` and `annotation` instead. The files may not be passed on: these readers follow the
+rows that the READMEs of NIKL's baselines and of participants show; none was found for `nli`.
+`raw` is the object itself, which a submission repeats with its output filled in.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,9 @@ from ke_t5.readers.streams import fault
 
 _FOLDERS = ("nikluge", "NIKL/nikluge")
 _PARTS = {"train": "train", "dev": "validation", "test": "test"}
+# How the files of 2024 are called, which have no year.
+_KOREAN = {"cci": "대화맥락추론", "dcs": "일상대화요약"}
+_YEAR_OF_KOREAN = "2024"
 
 # input, output (None without a label), their place -> columns
 ToColumns = Callable[[Any, Any, str], Row]
@@ -50,6 +55,14 @@ def _binary(given: Any, output: Any, where: str) -> Row:
     return {"text": text, "label": None if output is None else str(output)}
 
 
+def _iau(given: Any, output: Any, where: str) -> Row:
+    """An improper utterance, which may be meant well."""
+    if output not in ("NEGATIVE", "POSITIVE", None):
+        what = f"output {output!r:.40}, expected NEGATIVE or POSITIVE"
+        raise fault(where, what, "fix that row")
+    return {"text": _as(given, str, where), "label": output}
+
+
 def _sa(given: Any, output: Any, where: str) -> Row:
     """Pairs of an entity's aspect and a polarity, each once; their places are left out."""
     labels = None
@@ -73,16 +86,18 @@ def _sc(given: Any, output: Any, where: str) -> Row:
 
 
 def table_text(given: Row, where: str) -> str:
-    """The title of a table and its cells, row by row; a header's cell is in brackets."""
-    title = (given.get("metadata") or {}).get("title") or ""
+    """The titles of a table and its cells, row by row; a header's cell is in brackets, and the
+    cells that the text is to be about (`highlighted_cells`: column, row) are between asterisks."""
+    about = given.get("metadata") or {}
+    chosen = {tuple(place) for place in about.get("highlighted_cells") or ()}
     rows: dict[int, list[str]] = {}
     for cell in take(given, "table", list, where):
         value = str(cell.get("value", "")).strip()
-        rows.setdefault(cell.get("row") or 0, []).append(
-            f"[{value}]" if cell.get("is_header") else value
-        )
+        value = f"[{value}]" if cell.get("is_header") else value
+        is_chosen = (cell.get("col"), cell.get("row")) in chosen
+        rows.setdefault(cell.get("row") or 0, []).append(f"*{value}*" if is_chosen else value)
     lines = [" | ".join(cells) for _, cells in sorted(rows.items())]
-    return " / ".join(filter(None, [title, *lines]))
+    return " / ".join(filter(None, [about.get("title"), about.get("table_title"), *lines]))
 
 
 def _gtps(given: Any, output: Any, where: str) -> Row:
@@ -139,13 +154,16 @@ def _rows(path: Path, split: str, *, to_columns: ToColumns) -> Iterator[Row]:
 
 
 def _find(data_dir: Path, *, task: str, to_columns: ToColumns) -> dict[str, RawSplit]:
-    """The parts of the latest year, wherever they are below the contest's folder."""
-    name = re.compile(rf"nikluge-{task}-(\d{{4}})-(train|dev|test)\.jsonl?", re.IGNORECASE)
+    """The parts of the latest year, wherever they are below the contest's folder. Names have task
+    and year in either order, or are Korean."""
+    names = (rf"nikluge-{task}-(\d{{4}})", rf"nikluge-(\d{{4}})-{task}", _KOREAN.get(task, "(?!)"))
+    name = re.compile(rf"(?:{'|'.join(names)})[-_](train|dev|test)\.jsonl?", re.IGNORECASE)
     for folder in _FOLDERS:
         found: dict[str, dict[str, Path]] = {}
         for path in files_below(data_dir / folder):
-            if match := name.fullmatch(path.name):
-                year, part = match.groups()
+            if match := name.fullmatch(unicodedata.normalize("NFC", path.name)):
+                *years, part = match.groups()
+                year = next(filter(None, years), _YEAR_OF_KOREAN)
                 found.setdefault(year, {})[_PARTS[part.lower()]] = path
         if found:
             return raw_splits(found[max(found)], partial(_rows, to_columns=to_columns))
@@ -170,7 +188,7 @@ def _texts(*names: str) -> dict[str, object]:
 
 EA = _release("ea", 2023, _ea, {**_texts("text", "target"), "label": ["string"]})
 AU = _release("au", 2022, _binary, _texts("text", "label"))
-IAU = _release("iau", 2023, _binary, _texts("text", "label"))
+IAU = _release("iau", 2023, _iau, _texts("text", "label"))
 SA = _release("sa", 2022, _sa, {"text": "string", "label": ["string"]})
 NLI = _release("nli", 2022, _nli, {**_texts("context", "prompt"), "score": "float64"})
 SC = _release("sc", 2023, _sc, _texts("sentence1", "sentence3", "summary"))

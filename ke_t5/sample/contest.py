@@ -33,6 +33,11 @@ def _insults(sampler: TextSampler, num_rows: int) -> Inputs:
         yield row["comments"], int(row["class"] != "none")
 
 
+def _meant(sampler: TextSampler, num_rows: int) -> Inputs:
+    for row in sampler.rows(num_rows):
+        yield row["comments"], "POSITIVE" if row["class"] == "none" else "NEGATIVE"
+
+
 def _sa(sampler: TextSampler, num_rows: int) -> Inputs:
     for row in sampler.rows(num_rows):
         yield row["text"], [[row["aspect"], [None, 0, 0], row["class"]]]
@@ -64,7 +69,9 @@ def _gtps(sampler: TextSampler, num_rows: int) -> Inputs:
             for col, value in enumerate(values)
         ]  # fmt: skip
         text = f"{firm}의 매출은 2018년 {amounts[0]}억원, 2019년 {amounts[1]}억원이다."
-        yield {"metadata": {"title": f"{firm} 매출"}, "table": table}, [text]
+        about = {"title": firm, "table_title": f"{firm} 매출",
+                 "highlighted_cells": [[1, 1], [1, 2]]}  # fmt: skip
+        yield {"metadata": about, "table": table}, [text]
 
 
 def _cci(sampler: TextSampler, num_rows: int) -> Inputs:
@@ -103,7 +110,7 @@ def _conversation(utterances: list[str]) -> list[dict]:
 
 
 _TASKS: dict[str, Callable[[TextSampler, int], Inputs]] = {
-    "ea": _ea, "au": _insults, "iau": _insults, "sa": _sa, "nli": _nli, "sc": _sc, "gtps": _gtps,
+    "ea": _ea, "au": _insults, "iau": _meant, "sa": _sa, "nli": _nli, "sc": _sc, "gtps": _gtps,
     "cci": _cci, "dcs": _dcs,
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any
 
 EMOTIONS = ("joy", "anticipation", "trust", "surprise", "disgust", "fear", "anger", "sadness")
 INSULTING = ("not insulting", "insulting")
+MEANT = ("negative", "positive")
 
 
 def _emotions(names: Sequence[str]) -> dict[str, str]:
@@ -45,7 +46,7 @@ def _objects(
 _OUTPUTS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "nikluge_ea": (_emotions, _emotions(())),
     "nikluge_au": (INSULTING.index, 0),
-    "nikluge_iau": (INSULTING.index, 0),
+    "nikluge_iau": (str.upper, "NEGATIVE"),
     "nikluge_sa": (_aspects, []),
     "nikluge_nli": (float, 0.0),
     "nikluge_sc": (str, ""),

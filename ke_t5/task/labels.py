@@ -12,7 +12,7 @@ from typing import cast
 
 from ke_t5.class_numbers import ClassNumber
 from ke_t5.composition import compose
-from ke_t5.task.contest import EMOTIONS, INSULTING
+from ke_t5.task.contest import EMOTIONS, INSULTING, MEANT
 
 
 @dataclass(frozen=True)
@@ -345,10 +345,11 @@ MASSIVE_SLOTS = Labels(
     )
 )
 
-# NIKL's contest (nikluge): eight emotions in the order of the files, insults as 0 and 1, and every
-# pair of an entity's aspect and a polarity.
+# NIKL's contest (nikluge): eight emotions in the order of the files, insults as 0 and 1, how
+# improper utterances are meant, and every pair of an entity's aspect and a polarity.
 NIKLUGE_EMOTIONS = Labels(EMOTIONS)
 NIKLUGE_INSULTS = Labels(INSULTING, keys=("0", "1"))
+NIKLUGE_MEANT = Labels(MEANT, keys=("NEGATIVE", "POSITIVE"))
 NIKLUGE_ASPECTS = Labels(
     tuple(
         f"{entity}#{aspect}#{polarity}"

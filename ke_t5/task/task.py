@@ -11,7 +11,8 @@ with the source of each one's data.
 | klue_mrc, korquad | KLUE MRC, KorQuAD 1.0 | answer in a passage |
 | korquad2 | KorQuAD 2.1 | answer in a whole page of HTML |
 | nikluge_ea, nikluge_sa | NIKL's contest | emotions; aspects with their polarity |
-| nikluge_au, nikluge_iau | NIKL's contest | whether an utterance insults |
+| nikluge_au | NIKL's contest | whether an utterance insults |
+| nikluge_iau | NIKL's contest | whether an improper utterance is meant well |
 | nikluge_nli | NIKL's contest | how certain a statement is |
 | nikluge_cci | NIKL's contest | which of three inferences follows |
 | nikluge_sc_gen, nikluge_gtps_gen, nikluge_dcs_gen | NIKL's contest | a text |
@@ -135,7 +136,8 @@ CLASSIFICATION = (
     ("massive_ko_intent", public_tables.MASSIVE, {"utterance": "utterance"},
      labels.MASSIVE_INTENTS, (ACCURACY, MACRO_F1), "accuracy", 10),
     ("nikluge_au", nikluge.AU, SENTENCE, labels.NIKLUGE_INSULTS, INSULT, "f1", 4),
-    ("nikluge_iau", nikluge.IAU, SENTENCE, labels.NIKLUGE_INSULTS, INSULT, "f1", 4),
+    ("nikluge_iau", nikluge.IAU, SENTENCE, labels.NIKLUGE_MEANT, (MACRO_F1, ACCURACY),
+     "macro_f1", 4),
     ("kobest_boolq", kobest.BOOLQ, PASSAGE, labels.KOBEST_TRUTH, KOBEST, "macro_f1", 10),
     ("kobest_wic", kobest.WIC, SENTENCES, labels.KOBEST_TRUTH, KOBEST, "macro_f1", 10),
     ("kobest_sentineg", kobest.SENTINEG, SENTENCE, labels.KOBEST_SENTIMENT, KOBEST, "macro_f1",

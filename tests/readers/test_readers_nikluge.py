@@ -1,6 +1,7 @@
 """NIKL's contest: rows of all tasks, the latest year, refusals, and submissions."""
 
 import json
+import unicodedata
 
 import pytest
 from support.releases import put, refusal, rows
@@ -24,7 +25,8 @@ CELLS = [{"value": "연도", "is_header": True, "row": 0}, {"value": 2018, "row"
             {"text": "좋다", "target": "", "label": ["joy"]},
         ),
         (nikluge.AU, "꺼져", 1, {"text": "꺼져", "label": "1"}),
-        (nikluge.IAU, {"form": "꺼져"}, "0", {"text": "꺼져", "label": "0"}),
+        (nikluge.AU, {"form": "꺼져"}, "0", {"text": "꺼져", "label": "0"}),
+        (nikluge.IAU, "미치게 좋다", "POSITIVE", {"text": "미치게 좋다", "label": "POSITIVE"}),
         (
             nikluge.NLI,
             {"context": "가", "prompt": "나"},
@@ -42,6 +44,26 @@ CELLS = [{"value": "연도", "is_header": True, "row": 0}, {"value": 2018, "row"
             {"metadata": {"title": "표"}, "table": CELLS},
             ["하나", "둘"],
             {"table": "표 / [연도] | [매출] / 2018", "summary": "하나"},
+        ),
+        (
+            nikluge.GTPS,
+            {
+                "metadata": {
+                    "title": "결산 분석",
+                    "table_title": "총수입",
+                    "highlighted_cells": [[1, 0], [0, 1]],
+                },
+                "table": [
+                    {"value": value, "is_header": row == 0, "col": col, "row": row}
+                    for row, values in enumerate([["구분", "예산"], ["12", "34"]])
+                    for col, value in enumerate(values)
+                ],
+            },
+            ["하나"],
+            {
+                "table": "결산 분석 / 총수입 / [구분] | *[예산]* / *12* | 34",
+                "summary": "하나",
+            },
         ),
         (
             nikluge.CCI,
@@ -93,6 +115,32 @@ def test_sentiment_of_2022_has_names_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        (nikluge.AU, "nikluge-au-2022-train.jsonl"),
+        (nikluge.AU, "nikluge-2022-au-train.jsonl"),
+        (nikluge.CCI, "대화맥락추론_train.json"),
+        (nikluge.DCS, "일상대화요약_train.json"),
+        (nikluge.DCS, unicodedata.normalize("NFD", "일상대화요약_train.json")),
+    ],
+)
+def test_files_have_the_names_of_their_year(tmp_path, release, name):
+    put(tmp_path, f"nikluge/{name}", "")
+    put(tmp_path, "nikluge/nikluge-2022-nli-train.jsonl", "")
+    put(tmp_path, "nikluge/일상대화_train.json", "")
+    (found,) = release.find(tmp_path).values()
+    assert [file.name for file in found.files] == [name]
+
+
+@pytest.mark.parametrize("output", ["0", 1, "positive"])
+def test_how_an_utterance_is_meant_is_one_of_two_words(tmp_path, output):
+    raw = {"id": "1", "input": "가", "output": output}
+    put(tmp_path, "nikluge/nikluge-2023-iau-train.jsonl", json.dumps(raw) + "\n")
+    message = f"output {output!r}, expected NEGATIVE or POSITIVE; fix that row"
+    assert message in refusal(nikluge.IAU, tmp_path)
+
+
+@pytest.mark.parametrize(
     ("raw", "message"),
     [
         ({"id": "1", "output": 1}, "no 'input' and no 'sentence_form'; fix that row"),
@@ -110,6 +158,7 @@ def test_a_fault_is_named(tmp_path, raw, message):
     ("task", "predictions", "outputs"),
     [
         ("nikluge_au", ["insulting", None], [1, 0]),
+        ("nikluge_iau", ["positive", None], ["POSITIVE", "NEGATIVE"]),
         (
             "nikluge_sa",
             [["본품#품질#positive"], None],

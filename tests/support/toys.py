@@ -155,6 +155,7 @@ _INSULTS = [
     {**_ROW, "text": text, "label": label}
     for text, label in (("나가라", "1"), ("좋다", "0"), ("몰라", None))
 ]
+_MEANT = [{**_INSULTS[i], "label": label} for i, label in enumerate(("NEGATIVE", "POSITIVE", None))]
 _TALK = {**_ROW, "conversation": "가: 비가 온다. 나: 그래서?"}
 _TREE = {"guid": "s1", "text": "나는 집에 간다", "words": ["나는", "집에", "간다"]}
 _UD = [
@@ -339,7 +340,7 @@ ROWS: dict[str, list[dict]] = {
         )
     ],
     "nikluge_au": _INSULTS,
-    "nikluge_iau": _INSULTS,
+    "nikluge_iau": _MEANT,
     "nikluge_sa": [
         {**_ROW, "text": text, "label": label}
         for text, label in (
