@@ -139,6 +139,8 @@ def _scores(compared: Comparison, *, on_page: bool) -> Section:
 
 
 def _counts(found: Changes) -> Section:
+    if not found.num_rows:
+        return Section("Rows right and wrong", notes=["no row has a label"])
     if found.num_only_first is None:
         title = f"Nearer to the gold: B on {found.num_better:,} rows, A on {found.num_worse:,}"
         return Section(title, notes=[f"of {found.num_rows:,} rows with a label"])

@@ -127,7 +127,7 @@ def _jackknife(scores: tuple[float, float], left_out: np.ndarray) -> Difference:
     around = left_out - left_out.mean()
     error = math.sqrt((size - 1) / size * (around**2).sum())
     if not (size > 1 and math.isfinite(error) and error > 0):
-        raise NoInterval("the score has no number without some of the rows")
+        raise NoInterval(intervals.UNDEFINED)
     value = scores[1] - scores[0]
     half = NormalDist().inv_cdf(0.5 + intervals.LEVEL / 200) * error
     p = 2 * (1 - NormalDist().cdf(abs(value) / error))

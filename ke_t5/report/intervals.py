@@ -38,6 +38,7 @@ NUM_SLOW_DRAWS = 200  # of a user's metric without statistics: each draw is a ca
 MIN_ROWS = 5
 MIN_PULLS = 3
 MAX_UNDEFINED = 0.1  # share of the draws
+UNDEFINED = "the score has no number without some of the rows"
 ROUNDING = 1e-7  # scores that differ by less are equal
 DIGITS = 6  # of an interval's ends: sums differ behind them by the number of threads
 
@@ -229,8 +230,10 @@ def interval_of(score: float, resampled: Resampled | None, statistic: Statistic 
     draws, left_out = resampled.draws, resampled.left_out
     defined = draws[np.isfinite(draws)]
     num_undefined = len(draws) - len(defined)
-    if num_undefined > MAX_UNDEFINED * len(draws) or not np.isfinite(left_out).all():
+    if num_undefined > MAX_UNDEFINED * len(draws):
         raise NoInterval(f"{num_undefined} of {len(draws)} resamples have no number")
+    if not np.isfinite(left_out).all():
+        raise NoInterval(UNDEFINED)
     pulls = score - left_out
     is_over_classes = statistic is not None and statistic.support() is not None
     _check_pulls(pulls, MIN_ROWS if is_over_classes else MIN_PULLS)

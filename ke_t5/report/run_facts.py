@@ -82,11 +82,11 @@ def _cost(files: RunFiles) -> dict[str, Any]:
 
 def _throughput(timing: list[dict[str, Any]]) -> Facts:
     """Rates of the updates, validations left out."""
-    seconds = sum(line.get("seconds", 0.0) for line in timing)
+    seconds = sum(line.get("seconds") or 0.0 for line in timing)
     facts = {}
     for unit in ("steps", "rows", "tokens"):
-        rates = [(line.get(f"{unit}_per_second", 0), line.get("seconds", 0)) for line in timing]
-        total = sum(rate * duration for rate, duration in rates)
+        rates = [(line.get(f"{unit}_per_second"), line.get("seconds")) for line in timing]
+        total = sum((rate or 0.0) * (duration or 0.0) for rate, duration in rates)
         if seconds and total:
             rate = total / seconds
             facts[f"{unit} per second"] = f"{rate:,.1f}" if rate >= 10 else f"{rate:.2f}"
@@ -176,7 +176,10 @@ def command_line(launch: Mapping[str, Any]) -> str | None:
     command = launch.get("command")
     if not isinstance(command, str):
         return None
-    program, *words = shlex.split(command)
+    try:
+        program, *words = shlex.split(command)
+    except ValueError:  # an older version's: not quoted as a shell reads it
+        return command
     launcher = launch.get("launcher")
     if launcher is None and (launch.get("processes") or 1) > 1:
         launcher = f"torchrun --nproc_per_node={launch['processes']}"

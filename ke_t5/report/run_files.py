@@ -51,7 +51,9 @@ class RunFiles:
         made = [int(line["step"]) for line in self.metrics if "step" in line]
         may_end_early = EARLY.search(self.config) is not None
         planned = self.run.get("steps")
-        return 0 if may_end_early or not made or not planned else max(0, planned - max(made))
+        if may_end_early or not made or not isinstance(planned, int):
+            return 0
+        return max(0, planned - max(made))
 
     def updates(self) -> list[dict[str, Any]]:
         """The lines of the training."""
@@ -80,9 +82,17 @@ def _read_run(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"has no {RUN}", str(folder), _near(folder), Exit.CHECKPOINT)
     content = _read(file)
-    if not content or not all(isinstance(one, dict) for one in content.get("launches", [])):
+    if not content or not _is_record(content):
         raise UserError("no record of a run", str(file), "restore it", Exit.CHECKPOINT)
     return content
+
+
+def _is_record(content: Mapping[str, Any]) -> bool:
+    """Whether these are facts of a run, as far as reports look into them."""
+    launches = content.get("launches", [])
+    is_known = isinstance(launches, list) and all(isinstance(one, dict) for one in launches)
+    facts = (content.get(name) for name in ("batch", "schedule", "versions", "data"))
+    return is_known and all(isinstance(one, dict | None) for one in facts)
 
 
 def _near(folder: Path) -> str:

@@ -179,7 +179,7 @@ def _older_name(found: Found) -> str | None:
     if found.run is not None:
         name = run_facts(found.run).get("task")
         return name if isinstance(name, str) else None
-    config = json.loads((found.folder / "config.json").read_text(encoding="utf-8"))
+    config = find_pretrained(found.folder, where=found.where).config
     names = [*(config.get("task_specific_params") or {})]
     return names[0] if len(names) == 1 and names[0] in TaskRegistry.names() else None
 

@@ -19,6 +19,7 @@ from ke_t5.files import remove_leftovers, write_atomically
 from ke_t5.readers.table_files import STDIN, STDIN_NAME, read_table, table_format
 from ke_t5.recipes.folders import check_can_write
 from ke_t5.recipes.prepare import set_up_logging
+from ke_t5.report.scores import counted
 from ke_t5.serving.loading import load_predictor
 from ke_t5.serving.predictor import at_place
 from ke_t5.serving.rows import from_texts
@@ -179,10 +180,10 @@ class Predicting:
     def finish(self) -> None:
         """Says how many rows there were, how fast they went, and where the result is."""
         self._bar.close()
-        seconds = time.monotonic() - self._started
+        seconds = max(time.monotonic() - self._started, 1e-9)
         faults = f", {self.num_faults} of them without a prediction" if self.num_faults else ""
         where = f" in {self.output}" if self.output else ""
         logger.info(
-            "%d rows%s in %.1f s (%.1f a second)%s",
-            self.num_rows, faults, seconds, self.num_rows / max(seconds, 1e-9), where,
+            "%s%s in %.1f s (%.1f a second)%s",
+            counted(self.num_rows, "row"), faults, seconds, self.num_rows / seconds, where,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """`ke-t5 compare`: the same rows, what changed, and what cannot be compared."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -121,6 +122,17 @@ def test_splits(runs, tmp_path):
         (tmp_path / "g" / name / "run.json").write_text("{}")
     with pytest.raises(UserError, match="has 2 runs, such as m/g"):
         run(runs / "a", tmp_path / "g")
+
+
+def test_rows_without_a_label_and_results_that_are_being_written(tmp_path, capsys):
+    for name in "ab":
+        run_folder = tmp_path / name / "Model" / "nsmc"
+        folder = keep(run_folder / "eval" / "test", "nsmc", [None] * 3, ["x"] * 3, TEXTS[:3])
+        shutil.copytree(folder, run_folder / "eval" / "test.tmp-4194000")
+        (run_folder / "run.json").write_text("{}")
+        shutil.copytree(run_folder, run_folder.with_name("nsmc.1"))
+    out = run(tmp_path / "a", tmp_path / "b", capsys=capsys)
+    assert "no row has a label" in out and "tmp-" not in out
 
 
 def test_damaged_results_are_named(runs, tmp_path):

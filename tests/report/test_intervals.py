@@ -265,6 +265,7 @@ def test_teacher_forced_scores_keep_their_name():
         (metrics.pearson, [0.0] * 7 + [5.0], [0.0] * 7 + [4.0],
          r"\d+ of 1000 resamples have no number"),
         (metrics.pearson, [0.0] * 9, [1.0] * 9, "the score has no number"),
+        (metrics.pearson, [0.0], [1.0], "the score has no number"),
     ],
 )  # fmt: skip
 def test_score_whose_interval_would_be_wrong_has_none_and_says_why(metric, gold, said, reason):

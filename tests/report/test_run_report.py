@@ -148,6 +148,7 @@ def test_the_command_prints_markdown(folder, capsys):
             {"command": "train_ddp.py", "launcher": "torchrun --nnodes=2", "processes": 4},
             "torchrun --nnodes=2 train_ddp.py",
         ),
+        ({"command": "train_ddp.py --text don't"}, "train_ddp.py --text don't"),
         ({}, None),
     ],
 )
@@ -162,6 +163,16 @@ def test_a_folder_without_a_run_names_those_near(folder, tmp_path):
         cli._main(["report", str(folder / "weights")])
     with pytest.raises(UserError, match="none: has no run.json; name a run's folder: <output_dir>"):
         cli._main(["report", str(tmp_path / "none")])
-    (folder / "run.json").write_text("[1]")
-    with pytest.raises(UserError, match="run.json: no record of a run; restore it"):
-        cli._main(["report", str(folder)])
+    for content in ("[1]", json.dumps({**RUN, "batch": [1]}), '{"launches": 3}'):
+        (folder / "run.json").write_text(content)
+        with pytest.raises(UserError, match="run.json: no record of a run; restore it"):
+            cli._main(["report", str(folder)])
+
+
+def test_a_run_in_progress_has_what_is_there_and_no_results_that_are_being_written(folder, capsys):
+    (folder / "run.json").write_text(json.dumps({**RUN, "steps": "?", "schedule": None}))
+    (folder / "timing.jsonl").write_text('{"step": 2, "seconds": null, "steps_per_second": null}')
+    folder.joinpath("eval", "dev_<b>_").rename(folder / "eval" / "dev.tmp-4194000")
+    cli._main(["report", str(folder), "--markdown"])
+    out = capsys.readouterr().out
+    assert "4 steps" in out and "## Results" not in out and "per second" not in out

@@ -10,9 +10,11 @@ from support.trained_models import MODELS, NUM_ROWS
 
 from ke_t5.config.resume import LAST
 from ke_t5.errors import Exit, UserError
+from ke_t5.lookup.hub import Pretrained
 from ke_t5.lookup.task_record import RECORD
 from ke_t5.pipe import TaskRegistry
 from ke_t5.seals import seal_folder
+from ke_t5.serving import loading
 from ke_t5.serving.loading import load_predictor
 from ke_t5.serving.rows import from_texts, unlabelled
 
@@ -124,6 +126,13 @@ def test_a_folder_without_a_record_needs_the_tasks_name(models, tmp_path):
     with pytest.raises(UserError, match="klue_tc: the model answers no_relation, org:dissolved"):
         load_predictor(folder, task="klue_tc")
     assert load_predictor(folder, task="klue_re_tk_idx").kind == "label"
+
+
+def test_a_model_of_the_hub_needs_the_tasks_name(monkeypatch):
+    on_hub = Pretrained("user/model", None, True, {"model_type": "t5"})
+    monkeypatch.setattr(loading, "find_pretrained", lambda name, where: on_hub)
+    with pytest.raises(UserError, match="user/model: does not say which task it was trained on"):
+        load_predictor("user/model")
 
 
 def test_what_is_no_model_is_named(models, tmp_path):

@@ -261,7 +261,7 @@ class Correlation(Statistic):
             return float(self._library()(self.first, self.second)[0] * 100.0)
 
     def __call__(self, draws: np.ndarray) -> np.ndarray:
-        total = draws.sum(1, keepdims=True)
+        total = np.maximum(draws.sum(1, keepdims=True), 1)  # a draw of no rows is all zeros below
         first, second = (
             x - (draws * x).sum(1, keepdims=True) / total for x in self._columns(draws)
         )
