@@ -20,7 +20,7 @@ from ke_t5.task.release_check import faults_of
 UNCHECKED = (
     "nikl_ne", "nikl_cola", "nikl_summary_summary", "nikl_summary_topic", "nikl_cr_mentions",
     "nikl_cr_antecedents", "nikl_cr_documents", "kold", "khaters",
-    "korfin_asc", "massive_ko", "ud_ko_ksl", "korquad2",
+    "korfin_asc", "massive_ko", "korquad2",
     *(f"nikluge_{task}" for task in "ea au iau sa nli sc gtps cci dcs".split()),
 )  # fmt: skip
 
