@@ -35,6 +35,7 @@ MOST_BATCHES_AT_ONCE = 16
 
 # How long a collective may take.
 PATIENCE = timedelta(minutes=30)
+WRITERS, WRITERS_PATIENCE = "writers of checkpoints", timedelta(days=1)  # by a slow disk
 
 
 def say(text: str) -> None:
@@ -64,6 +65,7 @@ class Ranks:
         device: the device on which this process computes.
         threads: the CPU threads of this process during training.
         facts: the facts that each process passed to `session`, by rank.
+        has_one_disk: whether all processes see the run's folder.
     """
 
     rank: int
@@ -71,7 +73,9 @@ class Ranks:
     device: torch.device
     threads: int
     facts: list[dict[str, Any]] = field(default_factory=list)
+    has_one_disk: bool = True
     _host_group: Any = None
+    _writers_group: Any = None
     _pending_wishes: Any = field(default=None, repr=False)
 
     @property
@@ -107,6 +111,17 @@ class Ranks:
 
             with heartbeat.waiting():
                 dist.barrier(group=self._host_group)
+
+    def writers_group(self) -> Any:
+        """A group of all ranks for the threads that write checkpoints, beside the main threads."""
+        import torch.distributed as dist
+
+        if self._writers_group is None:
+            with heartbeat.waiting():
+                self._writers_group = dist.new_group(
+                    backend="gloo", timeout=WRITERS_PATIENCE, group_desc=WRITERS
+                )
+        return self._writers_group
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over ranks of a tensor of one number."""
@@ -369,11 +384,11 @@ def _join(ranks: Ranks, store: Any) -> None:
 
 
 def _num_exchanges() -> int:
-    """How many collective operations this process has begun: all processes begin the same ones."""
+    """How many collective operations the main thread has begun: all processes begin the same."""
     from torch.distributed import distributed_c10d
 
     try:
-        groups: list[Any] = list(distributed_c10d._world.pg_map)
+        groups: list[Any] = [g for g in distributed_c10d._world.pg_map if g.group_desc != WRITERS]
         return sum(group._get_sequence_number_for_group() for group in groups)
     except (AttributeError, RuntimeError):  # another backend, or another torch: then nobody counts
         return 0

@@ -2,8 +2,8 @@
 
 Each layer is gathered when it is needed, forward and backward, and dropped again; gradients and the
 optimizer's state exist in shards only. So it is in evaluations, where each process calls the model
-as often as its batches need. Checkpoints are the ordinary ones: rank 0 gets one whole tensor after
-another, and each process reads its own part of what is saved.
+as often as its batches need. Of a checkpoint each process writes and reads its own part (see
+`checkpoint.shard_files`); if not all see one disk, rank 0 gets one whole tensor after another.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 def like(value: Tensor, shards: Tensor) -> Tensor:
     """A tensor that is the same on each process, divided as another one is."""
-    if not isinstance(shards, DTensor) or value.shape != shards.shape:
+    if not isinstance(shards, DTensor) or value.shape != shards.shape or isinstance(value, DTensor):
         return value
     value = value.to(local(shards).device)
     return distribute_tensor(value, shards.device_mesh, shards.placements, src_data_rank=None)
@@ -215,6 +215,20 @@ def load_shards(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in saved.items():
             local(named[name]).copy_(local(like(tensor, named[name])))
+
+
+def divided_state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a checkpoint holds of a sharded model, tied weights once, and alias -> name for the
+    others of each tie."""
+    named = dict(module.named_parameters(remove_duplicate=False))
+    tensors, aliases, first = {}, {}, {}
+    for name, tensor in kept_state(module).items():
+        owner: Tensor = named[name] if name in named else tensor
+        if first.setdefault(id(owner), name) == name:
+            tensors[name] = owner
+        else:
+            aliases[name] = first[id(owner)]
+    return tensors, aliases
 
 
 class _Gathered:
@@ -237,8 +251,6 @@ def gathered_state(
     process has to call it. Without shards, model and optimizer themselves."""
     if not is_sharded(module):
         return module, optimizer
-    found: dict[int, Tensor] = {}
-    named = dict(module.named_parameters(remove_duplicate=False))
 
     def gather(tensor: Tensor) -> Tensor:
         gathered = whole(tensor.detach())
@@ -247,12 +259,9 @@ def gathered_state(
         own, found = (x.untyped_storage().data_ptr() for x in (local(tensor), gathered))
         return gathered.to("cpu", copy=own == found)
 
-    model_state: dict[str, Any] = {}
-    for name, tensor in kept_state(module).items():
-        owner: Tensor = named[name] if name in named else tensor
-        if id(owner) not in found:  # tied weights stay tied
-            found[id(owner)] = gather(owner)
-        model_state[name] = found[id(owner)]
+    tensors, aliases = divided_state(module)
+    found = {name: gather(tensor) for name, tensor in tensors.items()}
+    model_state = {name: found[aliases.get(name, name)] for name in kept_state(module)}
     state = optimizer.state_dict()
     values = {
         number: {k: gather(v) if isinstance(v, Tensor) else v for k, v in entries.items()}

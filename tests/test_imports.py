@@ -46,12 +46,14 @@ LINES = (
     "pipe.column_files "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "task.release_check "
-    "checkpoint.folders pipe.file_faults",
+    "checkpoint.folders checkpoint.shard_files pipe.file_faults",
     "models.models models.loader models.unpadding lookup.tensor_names task.metrics.classification "
-    "task.metrics.coreference task.metrics.multilabel pipe.tables pipe.workers pipe.translation",
+    "task.metrics.coreference task.metrics.multilabel pipe.tables pipe.workers pipe.translation "
+    "checkpoint.finding",
     "models lookup.choice models.account models.fidelity models.characters "
     "pipe.lazy_examples pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text "
     "train.optimizers checkpoint.checkpoints checkpoint.closing",
+    "checkpoint.shard_saving",
     "lookup.tokenizer_fit checkpoint.checkpointer pipe.examples pipe.splits pipe.preparation "
     "task.metrics task.column_types task.steps task.qa.layouts train.optimizer_config",
     "pipe.stored_splits",

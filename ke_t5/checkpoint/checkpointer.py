@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ PATIENCE_SECONDS = 30.0
 
 
 class Checkpointer:
-    """Writes checkpoints to `<run>/weights` and reads them; only rank 0 writes.
+    """Writes checkpoints to `<run>/weights` and reads them; only rank 0 writes, but for shards.
 
     Args:
         run: the run's folder.
@@ -120,7 +121,7 @@ class Checkpointer:
         is_best = self.is_better(validation["score"])
         self.closing = {**validation, "is_best": is_best}
         if self.ranks.is_main:
-            self._writer.wait()  # the scheduled best and its results are set aside
+            self._wait_for_writer()  # the scheduled best and its results are set aside
             replaced = evaluations if is_best or self.best is None else ()
             closing.set_aside(self.run, replaced, step=validation["step"])
         return is_best
@@ -151,7 +152,31 @@ class Checkpointer:
 
     def _save(self, *, is_best: bool) -> None:
         self.state.guard.check_state(self.state.module, self.state.step)
-        progress = self._progress()
+        is_divided = is_sharded(self.state.module)
+        save = self._save_shards if is_divided and self.ranks.has_one_disk else self._save_whole
+        save(
+            progress=self._progress(),
+            is_best=is_best,
+            keep=self._keep(),
+            has_tensors=self._written_at == self.state.step,
+            writer=self._writer,
+        )
+        self.saved_at = self._written_at = self.state.step
+        self._saved_validation = self.validated_at
+
+    def _save_shards(self, **options: Any) -> None:
+        from ke_t5.checkpoint.shard_saving import save_shards
+
+        save_shards(
+            self.run / "weights",
+            model=self.state.module,
+            optimizer=self.state.optimizer,
+            group=self.ranks.writers_group(),
+            is_main=self.ranks.is_main,
+            **options,
+        )
+
+    def _save_whole(self, **options: Any) -> None:
         is_divided = is_sharded(self.state.module)
         if is_divided:  # the host has room for one
             if self.ranks.is_main:
@@ -165,15 +190,9 @@ class Checkpointer:
                 self.run / "weights",
                 model=model,
                 optimizer=optimizer,
-                progress=progress,
-                is_best=is_best,
-                keep=self._keep(),
-                has_tensors=self._written_at == self.state.step,
-                writer=self._writer,
                 is_own=is_divided,
+                **options,
             )
-        self.saved_at = self._written_at = self.state.step
-        self._saved_validation = self.validated_at
 
     def _keep(self) -> tuple[int, ...]:
         return () if self.best is None else (self.best["step"],)
@@ -189,11 +208,19 @@ class Checkpointer:
         Raises:
             UserError: it cannot be written.
         """
-        self._writer.wait()
+        self._wait_for_writer()
         end = time.monotonic() + PATIENCE_SECONDS
         with heartbeat.waiting():
             while not self._is_written() and time.monotonic() < end:
                 time.sleep(0.05)
+
+    def _wait_for_writer(self) -> None:
+        with self._patience():
+            self._writer.wait()
+
+    def _patience(self) -> AbstractContextManager[None]:
+        # The writers of shards wait for each other.
+        return heartbeat.waiting() if is_sharded(self.state.module) else nullcontext()
 
     def _is_written(self) -> bool:
         if self.ranks.is_main or self._written_at < 0:
@@ -202,7 +229,8 @@ class Checkpointer:
 
     def settle(self) -> None:
         """Waits for what is being written, whether it fails or not."""
-        self._writer.settle()
+        with self._patience():
+            self._writer.settle()
 
     def _progress(self) -> dict[str, Any]:
         return {

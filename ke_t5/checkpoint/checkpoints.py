@@ -2,11 +2,12 @@
 
     weights/step-00000240/   model.safetensors, model.json (tied names; the hash of frozen weights
                              that are left out), optimizer.safetensors, optimizer.json,
-                             progress.json, MANIFEST.json (sizes and SHA-256)
+                             progress.json, MANIFEST.json (sizes and SHA-256); of divided weights
+                             `shard-...safetensors` of each process for the tensors of both
     weights/last.json        {"pointer": "last", "snapshot": "step-00000240", "step": 240}
     weights/best.json        the same for the best one, once a run has said which that is
 
-Only rank 0 writes.
+Only rank 0 writes, but for shards.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import functools
 import json
 import logging
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
@@ -26,24 +27,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ke_t5.checkpoint import serialization
+from ke_t5.checkpoint.finding import FIX, check_hashes, find_checkpoint
 from ke_t5.checkpoint.folders import (
-    MANIFEST,
-    NAME,
     clean,
-    find_fault,
     folder_name,
+    has_shards,
     list_checkpoints,
-    locate,
     read_pointer,
     write_folder,
     write_pointer,
 )
 from ke_t5.checkpoint.writer import Writer
-from ke_t5.config.resume import ResumeMode, ResumeRequest
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.files import remove_folder, sync_folder
 from ke_t5.frozen_weights import BASE, base_of, kept_state
+from ke_t5.seals import read_manifest
 
 __all__ = [
     "clean",
@@ -56,7 +55,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
-FIX = "use --resume auto, or name another checkpoint"
 
 
 def save_checkpoint(
@@ -88,7 +86,7 @@ def save_checkpoint(
     """
     contents = _contents(model, optimizer, progress)
     write = functools.partial(
-        _write_checkpoint, weights, progress["step"],
+        write_checkpoint, weights, progress["step"],
         is_best=is_best, keep=keep, has_tensors=has_tensors,
     )  # fmt: skip
     if writer is None:
@@ -128,7 +126,7 @@ def _copies(
     return {**contents, **copied}
 
 
-def _write_checkpoint(
+def write_checkpoint(
     weights: Path,
     step: int,
     contents: Mapping[str, dict],
@@ -137,44 +135,73 @@ def _write_checkpoint(
     keep: Collection[int],
     has_tensors: bool,
 ) -> None:
-    path = weights / folder_name(step)
+    """Writes a checkpoint of these files, and lets the pointers name it."""
     needed = int(1.1 * _num_bytes(contents))
+    with on_disk(weights, needed):
+        make_room(weights, 0 if has_tensors else needed)
+        write_folder(weights / folder_name(step), step, contents, has_tensors=has_tensors)
+        point_at(weights, step, is_best=is_best)
+    remove_older(weights, step, keep)
+
+
+@contextmanager
+def on_disk(weights: Path, needed: int) -> Iterator[None]:
+    """Raises UserError if its block fails because a checkpoint of that many bytes cannot be
+    written."""
     try:
-        if not weights.is_dir():
-            weights.mkdir(parents=True)
-            sync_folder(weights.parent)
-        if not has_tensors and shutil.disk_usage(weights).free < needed:
-            raise OSError(errno.ENOSPC, "too little space is left")
-        write_folder(path, step, contents, has_tensors=has_tensors)
-        # Best first: a run killed between the two resumes from the older one and does both again.
-        for pointer in ("best", "last") if is_best else ("last",):
-            fault_point(f"checkpoint.before_{pointer}")
-            write_pointer(weights, pointer, step)
+        yield
     except OSError as error:
         raise _machine_error(error, weights, needed) from error
-    remove_older(weights, step, keep)
+
+
+def make_room(weights: Path, needed: int) -> None:
+    """Makes the folder of the checkpoints if need be; raises OSError if its disk has fewer bytes
+    free."""
+    if not weights.is_dir():
+        weights.mkdir(parents=True)
+        sync_folder(weights.parent)
+    if shutil.disk_usage(weights).free < needed:
+        raise OSError(errno.ENOSPC, "too little space is left")
+
+
+def point_at(weights: Path, step: int, *, is_best: bool) -> None:
+    """Lets the pointers name a new checkpoint."""
+    # Best first: a run killed between the two resumes from the older one and does both again.
+    for pointer in ("best", "last") if is_best else ("last",):
+        fault_point(f"checkpoint.before_{pointer}")
+        write_pointer(weights, pointer, step)
 
 
 def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[str, dict]:
     """File name -> its content: tensors by name for safetensors, plain JSON for the others."""
     model_tensors, aliases = serialization.model_tensors(kept_state(model))
-    base = base_of(model)
     optimizer_json, optimizer_tensors = serialization.optimizer_state(optimizer)
-    stray: dict[str, Tensor] = {}
-    progress_json = serialization.encode(progress, "progress", stray)
-    if stray:
-        raise TypeError(f"{', '.join(stray)}: a tensor, but progress is written as JSON")
     return {
         "model.safetensors": model_tensors,
-        "model.json": {"aliases": aliases, **({} if base is None else {BASE: base})},
+        "model.json": about_model(model, aliases),
         "optimizer.safetensors": optimizer_tensors,
         "optimizer.json": optimizer_json,
-        "progress.json": progress_json,
+        "progress.json": plain_progress(progress),
     }
 
 
+def about_model(model: nn.Module, aliases: dict[str, str]) -> dict:
+    """What a checkpoint says of a model: tied names, the hash of weights that it leaves out."""
+    base = base_of(model)
+    return {"aliases": aliases, **({} if base is None else {BASE: base})}
+
+
+def plain_progress(progress: dict) -> dict:
+    """Progress as plain JSON."""
+    stray: dict[str, Tensor] = {}
+    content = serialization.encode(progress, "progress", stray)
+    if stray:
+        raise TypeError(f"{', '.join(stray)}: a tensor, but progress is written as JSON")
+    return content
+
+
 def _num_bytes(contents: Mapping[str, dict]) -> int:
-    tensors = [tensor for file in TENSOR_FILES for tensor in contents[file].values()]
+    tensors = [tensor for file in TENSOR_FILES for tensor in contents.get(file, {}).values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -205,89 +232,6 @@ def _machine_error(error: OSError, weights: Path, needed: int) -> UserError:
         what = f"the checkpoint cannot be written ({error.strerror or error})"
         fix = "make the folder writable or choose another --output_dir"
     return UserError(what, str(weights), fix, Exit.MACHINE)
-
-
-def find_checkpoint(
-    weights: Path, resume: ResumeRequest, *, is_checked: bool = True
-) -> Path | None:
-    """The whole checkpoint that --resume means, its hashes checked.
-
-    Args:
-        resume: the last one, the best, "auto" (the last whole one, None if there is none), or
-            the one at a path.
-        is_checked: whether to check the hashes, which takes seconds for a large model.
-
-    Raises:
-        UserError: exit 4, there is none, or it is damaged. Never with "auto", which warns of each
-            damaged one that it skips.
-    """
-    if resume.mode is ResumeMode.AUTO:
-        return _last_complete(weights, is_checked=is_checked)
-    if resume.path is None:
-        pointer = "best" if resume.mode is ResumeMode.BEST else "last"
-        path = _pointed(weights, pointer, f"--resume {resume}")
-    else:
-        path = _by_path(weights, resume.path)
-    if is_checked:
-        _check(path)
-    return path
-
-
-def _last_complete(weights: Path, *, is_checked: bool) -> Path | None:
-    checkpoints = list_checkpoints(weights)
-    try:
-        last = read_pointer(weights, "last")
-    except UserError as error:
-        logger.warning("--resume auto uses the folders' names: %s", error)
-        last = None
-    last = max(checkpoints, default=0) if last is None else last
-    # Steps beyond the last one are of a run that was taken back to an earlier checkpoint.
-    for step in sorted(checkpoints, key=lambda step: (step > last, -step)):
-        fault = find_fault(checkpoints[step]) if is_checked else None
-        if fault is None:
-            return checkpoints[step]
-        logger.warning("--resume auto skips %s: %s", checkpoints[step], fault)
-    if checkpoints:
-        logger.warning("--resume auto: no complete checkpoint in %s", weights)
-    return None
-
-
-def _pointed(weights: Path, pointer: str, where: str) -> Path:
-    """The checkpoint that a pointer names; without `last.json` the latest one."""
-    checkpoints = list_checkpoints(weights)
-    step = read_pointer(weights, pointer)
-    if step is None and pointer == "last":
-        step = max(checkpoints, default=None)
-    if step is None or step not in checkpoints:
-        what = (
-            f"no {pointer} checkpoint in {weights}" if step is None else f"step {step} is missing"
-        )
-        raise UserError(what, where, _advice(weights), Exit.CHECKPOINT)
-    return checkpoints[step]
-
-
-def _by_path(weights: Path, resume: str) -> Path:
-    where = f"--resume {resume}"
-    for candidate in (Path(resume), weights / resume):
-        path = locate(candidate)
-        if path.is_dir() and (NAME.fullmatch(path.name) or (path / MANIFEST).exists()):
-            return path
-        for folder in (candidate / "weights", candidate):
-            if list_checkpoints(folder):
-                return _pointed(folder, "last", where)
-    raise UserError("no such checkpoint", where, _advice(weights), Exit.CHECKPOINT)
-
-
-def _advice(weights: Path) -> str:
-    names = ", ".join(folder_name(step) for step in list_checkpoints(weights))
-    return (
-        f"available: {names}" if names else "none available; leave --resume out to start a new run"
-    )
-
-
-def _check(path: Path) -> None:
-    if fault := find_fault(path):
-        raise UserError(fault, str(path), FIX, Exit.CHECKPOINT)
 
 
 @contextmanager
@@ -361,15 +305,26 @@ def load_checkpoint(
             loaded from a damaged one.
     """
     if not is_checked:
-        _check(path)
+        check_hashes(path)
     progress = read_progress(path)
     with readable(path):
-        tensors = serialization.read_tensors(path / "model.safetensors")
+        read = _reader_of(path)
         about = _read_json(path / "model.json")
+        tensors = read("model", dict(model.named_parameters(remove_duplicate=False)))
         serialization.load_model(model, tensors, about["aliases"], str(path), base=about.get(BASE))
         if optimizer is not None:
-            tensors = serialization.read_tensors(path / "optimizer.safetensors")
-            serialization.load_optimizer(
-                optimizer, _read_json(path / "optimizer.json"), tensors, str(path)
-            )
+            content = _read_json(path / "optimizer.json")
+            tensors = read("optimizer", serialization.parameters_of(optimizer, content))
+            serialization.load_optimizer(optimizer, content, tensors, str(path))
     return progress
+
+
+def _reader_of(path: Path) -> Callable[[str, Mapping[str, Tensor]], Mapping[str, Tensor]]:
+    """What reads the tensors of the model, or the optimizer, of a checkpoint; those of shards may
+    be read as others are divided."""
+    files = (read_manifest(path) or {})["files"]
+    if not has_shards(files):
+        return lambda of, like: serialization.read_tensors(path / f"{of}.safetensors")
+    from ke_t5.checkpoint.shard_files import ShardFiles
+
+    return ShardFiles(path, files).read

@@ -12,8 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ke_t5.checkpoint import serialization
@@ -32,6 +31,8 @@ from ke_t5.seals import MANIFEST, first_fault, read_manifest, sealed
 
 logger = logging.getLogger(__name__)
 
+TENSORS, SHARD = ".safetensors", "shard-"
+
 
 def write_folder(
     target: Path, step: int, contents: Mapping[str, dict], *, has_tensors: bool = False
@@ -42,7 +43,7 @@ def write_folder(
 
     Args:
         has_tensors: whether `target` already has these tensors: its files are linked rather than
-            written again, which takes seconds per gigabyte.
+            written again, which takes seconds per gigabyte. Shards need not be in `contents` then.
 
     Raises:
         OSError: as the disk says; what was at `target` is unchanged.
@@ -51,16 +52,40 @@ def write_folder(
     try:
         _write(temporary, step, contents, _tensor_files(target) if has_tensors else {})
         fault = find_fault(temporary, target.name)
-        if fault and has_tensors:  # they were damaged in the meantime
-            _write(temporary, step, contents, {})
+        if fault and has_tensors and any(name.endswith(TENSORS) for name in contents):
+            _write(temporary, step, contents, {})  # the linked ones were damaged in the meantime
             fault = find_fault(temporary, target.name)
         if fault:
             raise OSError(errno.EIO, f"what was written cannot be read back: {fault}")
-        fault_point("checkpoint.before_rename")
         _commit(temporary, target)
-        fault_point("checkpoint.after_rename")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def complete_folder(
+    folder: Path,
+    target: Path,
+    step: int,
+    contents: Mapping[str, dict],
+    seals: Mapping[str, dict],
+) -> None:
+    """Makes `target` of the shards that lie in a folder beside it, and of plain JSON.
+
+    Args:
+        seals: of the shards, which have been read back.
+
+    Raises:
+        OSError: as the disk says; what was at `target` is unchanged.
+    """
+    seals = _add(folder, step, contents, seals)
+    if fault := first_fault(folder, {name: seals[name] for name in contents}):
+        raise OSError(errno.EIO, f"what was written cannot be read back: {fault}")
+    _commit(folder, target)
+
+
+def has_shards(files: Iterable[str]) -> bool:
+    """Whether the tensors of a checkpoint with these files are in parts."""
+    return any(name.startswith(SHARD) and name.endswith(TENSORS) for name in files)
 
 
 def _tensor_files(folder: Path) -> dict[Path, dict]:
@@ -70,7 +95,7 @@ def _tensor_files(folder: Path) -> dict[Path, dict]:
     except FileNotFoundError:
         return {}
     files = manifest.get("files", {}).items()
-    return {folder / name: seal for name, seal in files if name.endswith(".safetensors")}
+    return {folder / name: seal for name, seal in files if name.endswith(TENSORS)}
 
 
 def _write(
@@ -81,27 +106,48 @@ def _write(
     folder.mkdir()
     seals = {}
     for path, seal in finished.items():
-        with suppress(OSError):
+        try:
             os.link(path, folder / path.name)
-            seals[path.name] = seal
+        except OSError:
+            if path.name in contents:
+                continue
+            shutil.copyfile(path, folder / path.name)
+            sync_folder(folder / path.name)
+        seals[path.name] = seal
+    _add(folder, step, contents, seals)
+
+
+def _add(
+    folder: Path, step: int, contents: Mapping[str, dict], finished: Mapping[str, dict]
+) -> dict[str, dict]:
+    """Adds to a folder what it does not have yet, and the manifest; returns the seals of all.
+
+    Args:
+        finished: the seals of the files that it has.
+    """
+    seals = dict(finished)
     for name, content in contents.items():
         if name in seals:
             continue
         write = serialization.write_json if name.endswith(".json") else serialization.write_tensors
         seals[name] = write(folder / name, content)
     # In this order, so that equal checkpoints have equal manifests.
-    seals = {name: seals[name] for name in contents}
+    shards = sorted(name for name in seals if name not in contents)
+    seals = {name: seals[name] for name in (*shards, *contents)}
     # Last, so that a folder with a manifest has all that it lists.
     content = sealed({"format": 1, "step": step, "files": seals})
     serialization.write_json(folder / MANIFEST, content)
     sync_folder(folder)
+    return seals
 
 
 def _commit(temporary: Path, target: Path) -> None:
+    fault_point("checkpoint.before_rename")
     old = _old(target)
     _settle(old)
     if not (_is_equal(temporary, target) and find_fault(target) is None):
         replace_folder(temporary, target, old=old, is_durable=True)
+    fault_point("checkpoint.after_rename")
 
 
 def _old(path: Path) -> Path:

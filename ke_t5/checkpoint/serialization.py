@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,19 @@ class HashedFile:
             os.fsync(self._file.fileno())
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
+) -> dict:
     """Writes a safetensors file and returns its seal; equal tensors give equal bytes.
 
     safetensors' own `save_file` would need all of a GPU's tensors in host memory at once, hash
     nothing and report a full disk as text; this takes one tensor at a time.
+
+    Args:
+        about: texts that the header holds besides.
     """
-    header, offset = {}, 0
+    header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
+    offset = 0
     # Widest types first keep every tensor aligned for reading by memory map.
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     for name in names:
@@ -259,6 +265,32 @@ def optimizer_state(optimizer: Optimizer) -> tuple[dict, dict[str, Tensor]]:
     return {"class": type(optimizer).__name__, "state": state}, tensors
 
 
+def parameters_of(optimizer: Optimizer, content: dict) -> dict[str, Tensor]:
+    """The parameter to which each tensor of a saved optimizer's state belongs, by its name."""
+    state_dict = decode(content["state"], _Names())
+    return {
+        name: parameter
+        for saved, parameter in _pairs(optimizer, state_dict)
+        for name in saved.values()
+        if isinstance(name, str)
+    }
+
+
+class _Names(dict[str, Any]):
+    """Each name's own name."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+def _pairs(optimizer: Optimizer, state_dict: dict) -> Iterator[tuple[dict, Tensor]]:
+    """(the saved state of a parameter, the parameter)."""
+    groups = zip(optimizer.param_groups, state_dict["param_groups"], strict=False)
+    for group, saved in groups:
+        for i, parameter in zip(saved["params"], group["params"], strict=False):
+            yield state_dict["state"].get(i, {}), parameter
+
+
 def load_optimizer(
     optimizer: Optimizer, content: dict, tensors: Mapping[str, Tensor], where: str
 ) -> None:
@@ -308,19 +340,16 @@ def _check_state(optimizer: Optimizer, state_dict: dict) -> None:
             is_number = isinstance(value, (int, float))
             if is_number and name in saved and not isinstance(saved[name], (int, float)):
                 raise ValueError(f"{name} is {saved[name]!r:.40}")
-        for i, parameter in zip(saved["params"], group["params"], strict=False):
-            for name, value in state_dict["state"].get(i, {}).items():
-                if name in _SHAPED and value is not None and value.shape != parameter.shape:
-                    raise ValueError(f"{name} has the shape {tuple(value.shape)}")
+    for state, parameter in _pairs(optimizer, state_dict):
+        for name, value in state.items():
+            if name in _SHAPED and value is not None and value.shape != parameter.shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}")
 
 
 def _divide(optimizer: Optimizer, state_dict: dict) -> None:
     """Leaves of each average the part that belongs to this process, if weights are divided."""
-    groups = zip(optimizer.param_groups, state_dict["param_groups"], strict=False)
-    for group, saved in groups:
-        for i, parameter in zip(saved["params"], group["params"], strict=False):
-            state = state_dict["state"].get(i, {})
-            state.update({n: like(x, parameter) for n, x in state.items() if torch.is_tensor(x)})
+    for state, parameter in _pairs(optimizer, state_dict):
+        state.update({n: like(x, parameter) for n, x in state.items() if torch.is_tensor(x)})
 
 
 def _undo_casts(optimizer: Optimizer, state_dict: dict) -> None:

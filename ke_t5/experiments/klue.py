@@ -16,7 +16,7 @@ from typing import Any
 
 from ke_t5.errors import UserError, suggestion
 from ke_t5.experiments.seeds import mean_and_deviation
-from ke_t5.experiments.trials import Trial, finished_or_trained
+from ke_t5.experiments.trials import Trial, trained
 from ke_t5.files import write_atomically, write_json
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder
@@ -119,7 +119,10 @@ def main(flags: Namespace) -> None:
     make_folder(output, where=f"--output_dir {output}", probe=True)
     values: Values = {}
     for number, ((task, _), trial) in enumerate(trials.items(), 1):
-        scores = _validated(finished_or_trained(trial, f"{number} of {len(trials)}"))
+        record = trial.finished()
+        state = "is over" if record else "begins"
+        console.tell(f"{trial.name} ({number} of {len(trials)}) {state}: {trial.folder}")
+        scores = _validated(record or trained(trial))
         for score in BASE[task].scores:
             values.setdefault(f"{task}/{score}", []).append(scores[score])
     model = "the sample" if flags.sample else flags.pre_trained_model

@@ -14,13 +14,7 @@ from typing import Any
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.config.gin_config import import_modules
-from ke_t5.experiments.trials import (
-    Trial,
-    check_words,
-    finished_or_trained,
-    own_words,
-    words_without,
-)
+from ke_t5.experiments.trials import Trial, check_words, own_words, trained, words_without
 from ke_t5.files import write_atomically, write_json
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder, safe_name
@@ -93,7 +87,10 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     }
     records: dict[int, dict[str, Any]] = {}
     for place, (seed, trial) in enumerate(trials.items(), start=1):
-        records[seed] = finished_or_trained(trial, f"{place} of {len(trials)}")
+        record = trial.finished()
+        state = "is over" if record else "begins"
+        console.tell(f"seed {seed} ({place} of {len(trials)}) {state}: {trial.folder}")
+        records[seed] = record or trained(trial)
     write_report(folder, flags.task, records)
 
 

@@ -24,8 +24,8 @@ from ke_t5.experiments.trials import (
     check_words,
     environment,
     failure,
-    finished_or_trained,
     own_words,
+    trained,
     words_without,
 )
 from ke_t5.files import write_atomically, write_json
@@ -61,7 +61,10 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     tasks, scores = SUITES[flags.task], {}
     for place, task in enumerate(tasks, 1):
         trial = Trial(task, [f"--task={task}", *given], folder / task)
-        scores[task] = tested(trial, finished_or_trained(trial, f"{place} of {len(tasks)}"))
+        record = trial.finished()
+        state = "is over" if record else "begins"
+        console.tell(f"{task} ({place} of {len(tasks)}) {state}: {trial.folder}")
+        scores[task] = tested(trial, record or trained(trial))
     text = table(scores)
     write_atomically(folder / f"{flags.task}.md", text)
     write_json(folder / f"{flags.task}.json", {"split": SPLIT, "score": SCORE, "scores": scores})

@@ -28,7 +28,6 @@ from ke_t5.files import is_replaced, is_temporary, write_json
 from ke_t5.pipe import Mixture, Task
 from ke_t5.pipe.evaluation import best_score
 from ke_t5.programs import CLONE, MODULE, is_one_command
-from ke_t5.recipes import console
 from ke_t5.report.run_files import METRICS
 
 logger = logging.getLogger("ke_t5")
@@ -133,18 +132,6 @@ def trained(trial: Trial) -> dict[str, Any]:
     if record is not None:
         return record
     raise failure("training", trial.name, code)
-
-
-def finished_or_trained(trial: Trial, place: str) -> dict[str, Any]:
-    """The record of a training, which is run unless it is over; see `trained`.
-
-    Args:
-        place: among the trainings of the command, for the line that says so: "2 of 3".
-    """
-    record = trial.finished()
-    state = "is over" if record else "begins"
-    console.tell(f"{trial.name} ({place}) {state}: {trial.folder}")
-    return record or trained(trial)
 
 
 def failure(what: str, name: str, code: int) -> UserError:

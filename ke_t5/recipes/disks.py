@@ -21,8 +21,8 @@ VISIBLE_SECONDS = 3.0
 
 
 def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
-    """Logs on which host the results are written if the processes run on several, or do not all
-    see what process 0 writes; leaves nothing in the run's folder.
+    """Finds out whether all processes see what process 0 writes (`Ranks.has_one_disk`), and logs on
+    which host the results are written if there are several; leaves nothing in the run's folder.
 
     Raises:
         UserError: exit 4, some processes resume a run that others cannot see; exit 5, the
@@ -41,6 +41,7 @@ def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
         )
     with run.on_trial() if ranks.is_main else nullcontext():
         blind = _blind_ranks(run.path, ranks)
+    ranks.has_one_disk = ranks.broadcast(not blind)
     hosts = [facts["host"] for facts in ranks.facts]
     if blind:
         logger.warning(

@@ -152,7 +152,7 @@ def test_hashes_are_checked_by_the_one_rank_that_looks_for_the_checkpoint(tmp_pa
     one.save()
     one.wait()
     path = find_checkpoint(tmp_path / "weights", LAST)
-    monkeypatch.setattr("ke_t5.checkpoint.checkpoints.find_fault", None)
+    monkeypatch.setattr("ke_t5.checkpoint.finding.find_fault", None)
     assert one.load(path)["step"] == 4
 
 

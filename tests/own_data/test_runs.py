@@ -2,14 +2,12 @@
 
 import csv
 import json
-import re
 
 import pytest
 from support.recipe_runs import run_folder, test, train
 
 from ke_t5.errors import UserError
 from ke_t5.own_data import OwnData
-from ke_t5.serving.loading import load_predictor
 
 TINY = ("--task", "classification", "--sample", "--batch_size", 16)
 REVIEWS = [
@@ -79,44 +77,3 @@ def test_what_contradicts_the_run_is_refused(output, cache_dir, tmp_path):
     assert refusal(output, cache_dir, *TINY, "--resume", "true", *bound).startswith(
         "own_data.separator = '|': the run began with ','"
     )
-
-
-PAIRS = [
-    (f"{subject} 어때요?", answer, labels)
-    for subject in ("배우", "음악", "결말", "화면", "대사", "감독", "각본", "편집")
-    for answer, labels in (
-        ("정말 좋아요", "긍정"),
-        ("별로예요", "부정"),
-        ("비싸고 별로예요", "부정, 음악"),
-    )
-]
-PAIR_COLUMNS = ("--text_pair_column", "답글", "--label_column", "종류")
-
-
-@pytest.mark.parametrize("task", ["multilabel", "multilabel_gen"])
-def test_several_labels_of_pairs_are_trained_tested_and_predicted(
-    task, cache_dir, tmp_path, capsys
-):
-    file = write_csv(tmp_path / "pairs.csv", PAIRS, ("댓글", "답글", "종류"))
-    words = ("--task", task, "--sample", "--batch_size", 8)
-    more = ("--train_file", file, *PAIR_COLUMNS, "--max_steps", 1, "--hf_path", tmp_path / "hf")
-    train(*words, *more, output=tmp_path / "out", cache=cache_dir)
-    bare = write_csv(tmp_path / "new.csv", [row[:2] for row in PAIRS[:4]], ("댓글", "답글"))
-    more = ("--hf_path", tmp_path / "hf", "--test_file", bare)
-    test(*words, *more, output=tmp_path / "tested", cache=cache_dir)
-    (lines,) = (tmp_path / "tested").rglob("predictions.jsonl")
-    tested = [json.loads(line)["prediction"] for line in lines.read_text().splitlines()]
-    predictor = load_predictor(tmp_path / "hf")
-    rows = [{"text": text, "text_pair": pair} for text, pair, _ in PAIRS[:4]]
-    assert [one.content["labels"] for one in predictor(rows)] == tested
-    card = (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    code = code.replace("{text_pair}", PAIRS[0][1]).replace("{text}", PAIRS[0][0])
-    capsys.readouterr()
-    exec(code.replace("this folder", str(tmp_path / "hf")).replace(">= 0.5", ">= 0.0"), {})
-    printed = capsys.readouterr().out
-    if task == "multilabel":
-        assert all(label in printed for label in ("음악", "부정", "긍정"))
-    else:
-        (first,) = predictor(rows[:1])
-        assert printed.strip() == first.content["text"].strip()

@@ -63,6 +63,11 @@ SHARDS_POINTS = (
     "checkpoint.before_fsync:8", "checkpoint.after_rename:2", "checkpoint.before_best",
     "checkpoint.before_delete",
 )  # fmt: skip
+# Of a process that writes its part of a checkpoint.
+OWN_POINTS = (
+    "checkpoint.written_0", "checkpoint.written_50:2", "checkpoint.written_99:3",
+    "checkpoint.before_fsync:2",
+)  # fmt: skip
 FEW = ("results.before_rename", "checkpoint.before_rename:2")
 SETUPS = [(kind, ranks) for kind in list(KINDS)[:3] for ranks in (1, 2)]
 LARGE = [("adapters", 1), ("shards", 2), ("adapters in shards", 2)]
@@ -177,6 +182,9 @@ def test_killed_while_shards_generate_and_while_they_are_written(setup_of, tally
         for victim in range(2) if point.startswith("evaluate") else (0,):
             with tally.case(f"generation in shards on 2, {point}@{victim}"):
                 kill_at(setup, point, victim)
+    for point in OWN_POINTS:
+        with tally.case(f"generation in shards on 2, {point}@1"):
+            kill_at(setup, point, 1)
 
 
 @pytest.mark.full

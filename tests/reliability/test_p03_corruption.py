@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.processes import run_script
+from support.processes import run_script, run_script_on_ranks
 from support.recipe_runs import SMALL, run_folder, train
 
 from ke_t5.checkpoint.checkpoints import find_checkpoint
@@ -228,4 +228,30 @@ def test_commands(output, cache_dir, tally):
         # Of a long path the line has only the end.
         assert "--resume auto skips " in done.stderr
         assert f"{checkpoint.name}: model.safetensors is damaged" in done.stderr
+        assert find_fault(checkpoint) is None, "not written again"
+
+
+@pytest.mark.full
+def test_shards(tmp_path, cache_dir, tally):
+    """The same of a checkpoint to which each of two processes has written its part."""
+    places = ("--output_dir", tmp_path, "--hf_cache_dir", cache_dir)
+    words = ("train_ddp.py", *TRAIN, "--parallel", "fsdp", "--save_every", 2, *places)
+    done = run_script_on_ranks(2, *words)
+    assert [one.returncode for one in done] == [0, 0], done[0].stderr
+    checkpoint = max(run_folder(tmp_path).glob("weights/step-*"))
+    shards = sorted(checkpoint.glob("shard-*"))
+    assert len(shards) == 2
+    for shard in shards:
+        with tally.case(shard.name), replaced(shard):
+            flip(shard)
+            done = run_script("test_ddp.py", *TEST, "--resume", checkpoint, *places)
+            assert done.returncode == Exit.CHECKPOINT
+            assert shard.name in done.stderr.strip().splitlines()[-1]
+            done = run_script_on_ranks(2, *words, "--resume", "true")
+            assert {one.returncode for one in done} == {Exit.CHECKPOINT}
+            assert shard.name in "".join(one.stderr for one in done)
+    with tally.case("shards, --resume auto goes on from the older checkpoint"):
+        flip(shards[1])
+        done = run_script_on_ranks(2, *words, "--resume", "auto")
+        assert [one.returncode for one in done] == [0, 0], done[0].stderr
         assert find_fault(checkpoint) is None, "not written again"

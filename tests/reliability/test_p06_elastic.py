@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.checkpoint_toys import saved_tensors
 from support.processes import run_on_ranks, run_script_on_ranks
 from support.recipe_runs import SMALL, run_folder
 from support.toy_model import toy_model
@@ -273,9 +274,7 @@ SHARDS = ("--parallel", "fsdp")
 
 def trained_weights(output):
     """The adapters and the head of the last checkpoint."""
-    from safetensors.torch import load_file
-
-    tensors = load_file(max(run_folder(output).glob("weights/step-*")) / "model.safetensors")
+    tensors = saved_tensors(max(run_folder(output).glob("weights/step-*")))
     names = [name for name in sorted(tensors) if "lora_" in name or "classifier" in name]
     assert any("lora_B" in name for name in names)
     return torch.cat([tensors[name].flatten() for name in names]).double().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from ke_t5.checkpoint import checkpoints
@@ -106,3 +107,18 @@ def reseal(checkpoint, **changes):
     step = int(checkpoint.name.removeprefix("step-"))
     content = {"format": 1, "step": step, "files": manifest["files"], **changes}
     (checkpoint / MANIFEST).write_bytes(json_bytes(sealed(content)))
+
+
+def saved_tensors(folder, of="model"):
+    """The tensors of the model, or the optimizer, that a checkpoint holds, whole or in shards."""
+    if (folder / f"{of}.safetensors").exists():
+        return load_file(folder / f"{of}.safetensors")
+    parts = {}
+    for path in sorted(folder.glob("shard-*.safetensors")):
+        for name, part in load_file(path).items():
+            parts.setdefault(name, []).append(part)
+    return {
+        name.removeprefix("model."): torch.cat(found) if found[0].dim() else found[0]
+        for name, found in parts.items()
+        if name.startswith(of)
+    }
