@@ -110,8 +110,9 @@ def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None
     tokens = np.repeat(starts, lengths) + _within(lengths)
     blocks = tuple(_block(lengths[first:end], device) for first, end in _cuts(lengths))
     firsts, numbers = np.cumsum(lengths) - lengths, np.repeat(np.arange(len(lengths)), lengths)
-    places = (_on(array, device) for array in (tokens, firsts, numbers))
-    return UnpaddedRows((len(mask), width), *places, blocks)
+    return UnpaddedRows(
+        (len(mask), width), _on(tokens, device), _on(firsts, device), _on(numbers, device), blocks
+    )
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
