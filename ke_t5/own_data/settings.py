@@ -17,7 +17,7 @@ from ke_t5.own_data.source import FLAGS, with_labels
 from ke_t5.own_data.spec import OwnData
 from ke_t5.own_data.tagged import conll_columns, is_conll
 from ke_t5.pipe.cache import Folders, default_cache_dir
-from ke_t5.readers.table_files import columns
+from ke_t5.readers.table_files import check_options, columns
 
 if TYPE_CHECKING:
     from ke_t5.config.gin_config import Configuration
@@ -83,6 +83,7 @@ def load_own_data(
         UserError: with file and line, for what is wrong in the training file.
     """
     own = OwnData(task, dict(files), **options)
+    check_options(files.values(), prefix="own_data.", encoding=own.encoding, sheet=own.sheet)
     own = _with_columns(own, dict(columns or {}), choice_columns)
     folders = Folders(None, cache or default_cache_dir())
     return with_labels(own, folders, name=task)

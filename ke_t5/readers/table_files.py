@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ke_t5.errors import nearest
+from ke_t5.errors import UserError, nearest
 from ke_t5.readers.encodings import encoding_of, report_once
 from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep, json_rows
 from ke_t5.readers.streams import fault, opened
@@ -30,6 +30,7 @@ STDIN, STDIN_NAME = "-", "standard input"
 # What a file of lines without columns calls its only one.
 TEXT_COLUMN = "text"
 DELIMITERS = (",", "\t", ";", "|")
+WORKBOOKS = (".xlsx", ".xlsm")
 _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _SNIFFED_ROWS = 50
 _CELL = r'(?:"(?:[^"]|"")*"|[^"\t]*)'
@@ -58,6 +59,23 @@ def read_table(
         return _standard_input(encoding)
     path = Path(path)
     return _FORMATS[table_format(path)](path, encoding, sheet)
+
+
+def check_options(
+    files: Iterable[str | Path], *, prefix: str, encoding: str | None, sheet: str | None
+) -> None:
+    """Raises UserError for an encoding or a sheet that none of these files has.
+
+    Args:
+        prefix: of the options' names, such as "--".
+    """
+    suffixes = {Path(file).suffix.lower() for file in files}
+    if sheet is not None and not suffixes & set(WORKBOOKS):
+        what, where = "only a workbook (.xlsx) has sheets", f"{prefix}sheet {sheet!r:.40}"
+        raise UserError(what, where, "leave it out")
+    if encoding is not None and suffixes <= {*WORKBOOKS, ".parquet"}:
+        what = "workbooks and Parquet files have no encoding of their own"
+        raise UserError(what, f"{prefix}encoding {encoding!r:.40}", "leave it out")
 
 
 def columns(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ke_t5.config.gin_config import import_modules
 from ke_t5.errors import Exit, UserError
 from ke_t5.files import remove_leftovers, write_atomically
-from ke_t5.readers.table_files import STDIN, STDIN_NAME, read_table, table_format
+from ke_t5.readers.table_files import STDIN, STDIN_NAME, check_options, read_table, table_format
 from ke_t5.recipes.folders import check_can_write
 from ke_t5.recipes.prepare import set_up_logging
 from ke_t5.report.scores import counted
@@ -165,8 +165,9 @@ class Predicting:
             yield {column: row[own] if own in row else None for column, own in mapping.items()}
 
     def _table(self) -> Iterable[tuple[int, Row]]:
-        flags = self.flags
-        return read_table(flags.input or STDIN, encoding=flags.encoding, sheet=flags.sheet)
+        name, encoding, sheet = self.flags.input or STDIN, self.flags.encoding, self.flags.sheet
+        check_options([name], prefix="--", encoding=encoding, sheet=sheet)
+        return read_table(name, encoding=encoding, sheet=sheet)
 
     def _show(self) -> None:
         """Moves the bar; without a terminal, a line now and then."""

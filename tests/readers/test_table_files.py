@@ -10,7 +10,7 @@ import pytest
 
 from ke_t5.errors import LONGEST_LINE, Exit, UserError
 from ke_t5.readers.encodings import report_once
-from ke_t5.readers.table_files import columns, read_table
+from ke_t5.readers.table_files import check_options, columns, read_table
 
 HEADER, ROWS = ["문장", "평점"], [["정말 좋았다", "001"], ["음, 별로", "1.0"], ['"최고"라며', ""]]
 RECORDS = [dict(zip(HEADER, row, strict=True)) for row in ROWS]
@@ -233,3 +233,22 @@ def test_a_table_is_streamed(write):
     assert sum(1 for _ in read_table(path)) == 20_000
     assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 2
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "where"),
+    [
+        (["a.csv", "-"], {"sheet": "둘째"}, "--sheet '둘째'"),
+        (["a.xlsx", "b.parquet"], {"encoding": "cp949"}, "--encoding 'cp949'"),
+    ],
+)
+def test_options_that_fit_none_of_the_files_are_refused(files, options, where):
+    given = {"encoding": None, "sheet": None, **options}
+    with pytest.raises(UserError) as caught:
+        check_options(files, prefix="--", **given)
+    assert caught.value.where == where
+
+
+def test_options_for_one_of_several_files_are_taken():
+    check_options(["a.CSV", "b.XLSX"], prefix="--", encoding="cp949", sheet="둘째")
+    check_options(["texts"], prefix="--", encoding="cp949", sheet=None)
