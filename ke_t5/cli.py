@@ -18,7 +18,7 @@ from ke_t5.commands.completion import complete
 from ke_t5.commands.launch import launch
 from ke_t5.commands.table import COMMANDS, Command
 from ke_t5.config.flags import parse_test, parse_train, wants_traceback
-from ke_t5.distributed import say, wait_passively
+from ke_t5.distributed import say, set_wait_policy
 from ke_t5.errors import UserError, shortened, suggestion
 from ke_t5.failure import run_and_exit
 from ke_t5.garbage import collect_rarely
@@ -69,7 +69,7 @@ def _main(words: Sequence[str]) -> None:
         _start_launched(command.name, partial(parse, words))
     else:
         flags = parse(words[1:])
-        wait_passively()
+        set_wait_policy()
         module.main(flags)
 
 
@@ -78,7 +78,7 @@ def _start_launched(name: str, parse: Callable[[], Namespace]) -> None:
     adopt_launcher()
     sign_in()
     flags = parse()
-    wait_passively()
+    set_wait_policy()
     collect_rarely()
     if not flags.quiet:
         say(shortened(f"{flags.task}: reading settings and data"))

@@ -19,7 +19,7 @@ from ke_t5.distributed import (
     say,
     seed_generators,
     session,
-    wait_passively,
+    set_wait_policy,
 )
 from ke_t5.errors import Exit, UserError
 
@@ -64,14 +64,16 @@ def test_more_threads_than_cores_are_refused_and_told(
     assert message.startswith(f"OMP_NUM_THREADS={asked} x {local_size} processes is more than")
 
 
-def test_idle_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
-    for name in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME"):
+def test_idle_threads_soon_sleep_unless_the_user_says_otherwise(monkeypatch):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
-    wait_passively()
-    assert (os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"]) == ("PASSIVE", "0")
+    set_wait_policy()
+    assert [os.environ[name] for name in names] == ["PASSIVE", "1000", "0"]
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    wait_passively()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    set_wait_policy()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE" and "GOMP_SPINCOUNT" not in os.environ
 
 
 def test_a_line_is_written_at_once_by_process_0_only(monkeypatch, capfd):
