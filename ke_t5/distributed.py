@@ -37,7 +37,6 @@ MOST_BATCHES_AT_ONCE = 16
 PATIENCE = timedelta(minutes=30)
 WRITERS, WRITERS_PATIENCE = "writers of checkpoints", timedelta(days=1)  # by a slow disk
 
-
 # Turns of GNU OpenMP's loop: 600 gave 67 steps a second on quiet cores, 1,000 gave 75 and 10,000
 # gave 78; beside a process that kept one of the cores busy 42, 35 and 13.
 SPINS = "1000"
@@ -51,13 +50,13 @@ def say(text: str) -> None:
 
 
 def set_wait_policy() -> None:
-    """Lets idle threads spin for some microseconds and then sleep; call it before torch is
-    imported, which reads the settings once.
+    """Lets idle threads spin for an instant and then sleep; call it before torch is imported,
+    which reads the settings once.
 
-    By default OpenMP's threads spin for milliseconds. If other work keeps the cores busy, a
-    spinning thread takes the time slice of the thread that it waits for: RoBERTa of 4 x 256 then
-    made 5 steps a second on 2 cores instead of 58. If they sleep at once, waking them takes longer
-    than many a layer's work: 41 steps instead of 75 on cores that nothing else used.
+    By default OpenMP's threads spin for long. If other work keeps the cores busy, a spinning thread
+    takes the time slice of the thread that it waits for: with 100,000 turns RoBERTa of 4 x 256 made
+    5 steps a second on 2 cores beside a busy process, 58 with none. If threads sleep at once,
+    waking them takes time: 41 steps instead of 75 on cores that nothing else used.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # the standard's variable

@@ -46,6 +46,8 @@ def main(flags: Namespace) -> None:
         check_output(output)
     if flags.input not in (None, STDIN):
         table_format(Path(flags.input))  # a missing file is known before the model is loaded
+    files = [flags.input or STDIN]
+    check_options(files, prefix="--", encoding=flags.encoding, sheet=flags.sheet)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     predictor = predictor_of(flags)
     logger.info("%s on %s: %s", predictor.task.name, predictor.device, predictor.kind)
@@ -165,9 +167,8 @@ class Predicting:
             yield {column: row[own] if own in row else None for column, own in mapping.items()}
 
     def _table(self) -> Iterable[tuple[int, Row]]:
-        name, encoding, sheet = self.flags.input or STDIN, self.flags.encoding, self.flags.sheet
-        check_options([name], prefix="--", encoding=encoding, sheet=sheet)
-        return read_table(name, encoding=encoding, sheet=sheet)
+        flags = self.flags
+        return read_table(flags.input or STDIN, encoding=flags.encoding, sheet=flags.sheet)
 
     def _show(self) -> None:
         """Moves the bar; without a terminal, a line now and then."""

@@ -7,7 +7,7 @@ import pytest
 from support.recipe_runs import run_folder, test, train
 
 from ke_t5.errors import UserError
-from ke_t5.own_data import OwnData
+from ke_t5.own_data import OwnData, load_own_data
 
 TINY = ("--task", "classification", "--sample", "--batch_size", 16)
 REVIEWS = [
@@ -31,6 +31,12 @@ def output(tmp_path_factory, cache_dir):
     more = ("--max_steps", 2, "--hf_path", "default")
     train(*TINY, "--train_file", file, *more, output=folder / "out", cache=cache_dir)
     return folder / "out"
+
+
+def test_a_sheet_of_a_file_without_sheets_is_refused(tmp_path):
+    file = write_csv(tmp_path / "reviews.csv", REVIEWS)
+    with pytest.raises(UserError, match="own_data.sheet '둘째': only a workbook .* has sheets"):
+        load_own_data("classification", files={"train": str(file)}, sheet="둘째")
 
 
 def test_labels_columns_and_files_are_stored(output):

@@ -121,6 +121,7 @@ def test_half_of_a_pair_of_surrogates_keeps_nothing_else_from_being_written(mode
         (("--hf_path", "a", "--text_pair", "가"), "--text and --text_pair: 0 and 1 texts; give"),
         (("--hf_path", "a", "--output", "b.xlsx"), "b.xlsx: its ending is none of .jsonl, .csv"),
         (("--hf_path", "a", "--input", "none.csv"), "none.csv: no such file"),
+        (("--hf_path", "a", "--sheet", "b"), "--sheet 'b': only a workbook .* has sheets; leave"),
         (("--hf_path", "none", "--text", "가"), "--hf_path 'none': "),
     ],
 )
