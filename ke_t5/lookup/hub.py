@@ -238,12 +238,10 @@ def _no_config(where: str) -> UserError:
 
 
 def _no_network(name: str, where: str, reason: str) -> UserError:
-    return UserError(
-        f"no folder, and {reason}",
-        where,
-        f"give a downloaded folder (`hf download {name}`), or --sample",
-        Exit.CHECKPOINT,
-    )
+    fix = f"give a downloaded folder (`hf download {name}`)"
+    if where.startswith(WHERE):  # --sample brings no trained model, as --hf_path names one
+        fix += ", or --sample"
+    return UserError(f"no folder, and {reason}", where, fix, Exit.CHECKPOINT)
 
 
 def saved_class(pretrained: Pretrained) -> str | None:
