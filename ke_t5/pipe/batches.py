@@ -132,7 +132,7 @@ class BatchPlan:
 
     @property
     def _epoch_rows(self) -> int:
-        if self.is_lazy and self.examples_per_epoch:
+        if self.examples_per_epoch:  # rounded shares: not always as many as there are examples
             return sum(per_epoch for _, per_epoch in self.examples_per_epoch)
         return len(self.input_lengths)
 

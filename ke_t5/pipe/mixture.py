@@ -51,10 +51,10 @@ class Mixture:
     """Several tasks that train one model. It has the attributes of a task that describe the model,
     which its members have in common.
 
-    An epoch has as many training examples as all members together; each member contributes the
-    fraction rate / sum of the rates, rounded, at least one example. A member passes through its
-    examples independently of the epochs: at the end of any epoch, the numbers of times that its
-    examples have been seen differ by at most one.
+    An epoch has as many training examples as all members together, but for rounding: each member
+    contributes the fraction rate / sum of the rates, rounded, at least one example. A member passes
+    through its examples independently of the epochs: at the end of any epoch, the numbers of times
+    that its examples have been seen differ by at most one.
 
     The members agree in `SHARED`. The best checkpoint is picked by the mean of the metrics that
     the members monitor.

@@ -229,6 +229,17 @@ def test_an_epoch_holds_its_share_of_every_member():
         assert [part.sum() for part in found] == [41, 33, 7]
 
 
+@pytest.mark.parametrize("shares", [(35, 35, 36), (36, 36, 36), (41, 33, 7)])
+@pytest.mark.parametrize("batch_size", [1, 3, 9, 53, 107])
+def test_steps_are_counted_as_batches_are_made(shares, batch_size):
+    """Rounded shares are not always as many examples as there are."""
+    one = plan(tuple(zip((90, 10, 7), shares, strict=True)), batch_size=batch_size, num_parts=1)
+    epochs = [one.epoch(epoch) for epoch in range(3)]
+    assert [one.num_batches(epoch) for epoch in range(3)] == [len(batches) for batches in epochs]
+    assert [counts(batches).sum() for batches in epochs] == [sum(shares)] * 3
+    assert one.num_steps(3) == sum(map(len, epochs))
+
+
 @pytest.mark.parametrize("num_epochs", [1, 2, 3, 7])
 def test_no_example_is_ahead_of_another_of_its_member_by_more_than_one(num_epochs):
     seen = sum(counts(plan().epoch(epoch)) for epoch in range(num_epochs))
