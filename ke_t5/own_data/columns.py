@@ -22,7 +22,7 @@ USUAL = {
 }
 # Names of the columns of choices: a word or none, and a number.
 _CHOICE = re.compile(
-    r"(?:choice|alternative|ending|option|answer|선택지|보기|선지)?[ _]?\d", re.IGNORECASE
+    r"(?:choice|alternative|ending|option|answer|선택지|보기|선지)?[ _]?(\d\d?)", re.IGNORECASE
 )
 _WORDS = {"text": "text", "text_pair": "second text", "label": "label"}
 TARGETS = "target summary answer output label 요약 정답 출력 답 번역 결과".split()
@@ -60,7 +60,19 @@ def chosen_columns(
     elif missing:
         what = f"which column is the {_WORDS[missing[0]]}? it has {listed(names)}"
         raise UserError(what, f"{path}:1", f"add {flag_of(missing[0])} NAME", Exit.DATA)
+    _require_distinct(path, columns)
     return {role: columns[role] for role in roles}
+
+
+def _require_distinct(path: Path, columns: Mapping[str, str]) -> None:
+    """Raises UserError for a column that has two roles: a model would read its own label."""
+    roles: dict[str, str] = {}
+    for role, name in columns.items():
+        other = roles.setdefault(name, role)
+        if other != role:
+            what = f"column {name!r:.60} cannot be both {_WORDS[other]} and {_WORDS[role]}"
+            fix = f"name another one by {flag_of(other)} or {flag_of(role)}"
+            raise UserError(what, f"{path}:1", fix, Exit.DATA)
 
 
 def chosen_choices(path: Path, names: Sequence[str], given: str | None) -> tuple[str, ...]:
@@ -71,7 +83,11 @@ def chosen_choices(path: Path, names: Sequence[str], given: str | None) -> tuple
             require_column(path, names, name, "choice")
     else:
         found = numbered_choices(names)
-    if len(set(found)) < 2:
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        where = f"{flag_of('choice')} {given!r:.60}"
+        raise UserError(f"names {twice!r:.60} twice", where, "name every choice once")
+    if len(found) < 2:
         what = f"which columns are the choices? it has {listed(names)}"
         raise UserError(what, f"{path}:1", "add --choice_columns NAME,NAME", Exit.DATA)
     return tuple(found)
@@ -79,7 +95,8 @@ def chosen_choices(path: Path, names: Sequence[str], given: str | None) -> tuple
 
 def numbered_choices(names: Iterable[str]) -> list[str]:
     """The columns that are named as choices are, in the order of their numbers."""
-    return sorted(filter(_CHOICE.fullmatch, names), key=lambda name: name[-1])
+    matches = filter(None, map(_CHOICE.fullmatch, names))
+    return [match[0] for match in sorted(matches, key=lambda match: int(match[1]))]
 
 
 def require_column(path: Path, names: Sequence[str], name: str, role: str) -> None:

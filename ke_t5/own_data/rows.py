@@ -5,7 +5,9 @@ Empty cells are counted to the end of the file, so that all of them can be fixed
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from typing import Any
 from ke_t5.errors import UserError
 from ke_t5.own_data.columns import flag_of, require_column
 from ke_t5.own_data.spec import OwnData
-from ke_t5.own_data.tagged import CONLL, tagged_rows
-from ke_t5.readers.encodings import encoding_of, report_once
+from ke_t5.own_data.tagged import CONLL, Note, tagged_rows
+from ke_t5.readers.encodings import encoding_of
 from ke_t5.readers.json_rows import json_rows, kind_of
 from ke_t5.readers.korquad import READING_COLUMNS, reading_row
 from ke_t5.readers.release import Row, files_below, records, take, take_optional
-from ke_t5.readers.streams import OWN_FILE, fault
+from ke_t5.readers.streams import HALF_OF_PAIR, OWN_FILE, UNPAIRED, fault
 from ke_t5.readers.table_files import read_table, table_format
 
 # The column with the line, or row of a workbook, on which a row begins.
@@ -44,6 +46,8 @@ JOINED = 4_000
 _TYPES = {"multilabel": ["string"], "regression": "float64", "similarity": "float64"}
 _SQUAD = "write SQuAD's form: data, paragraphs, qas, answers with text and answer_start"
 _WHOLE_FORMS = (".jsonl", ".ndjson", ".parquet")
+# How Python, not JSON, writes a list of texts.
+_PYTHON_LIST = re.compile(r"\[\s*'.*\]", re.DOTALL)
 
 
 def files_of(kind: str, path: Path) -> list[Path]:
@@ -87,10 +91,14 @@ def row_columns(own: OwnData) -> dict[str, Any]:
 
 
 class Empties:
-    """Rows with an empty cell: left out if that is wished, else an error when all are known."""
+    """Rows with an empty cell: left out if that is wished, else an error when all are known.
 
-    def __init__(self, path: Path, *, skip: bool) -> None:
-        self.path, self.skip = path, skip
+    Args:
+        note: takes the line that says how many were left out.
+    """
+
+    def __init__(self, path: Path, *, skip: bool, note: Note) -> None:
+        self.path, self.skip, self.note = path, skip, note
         self.first: tuple[int, str] | None = None
         self.count = 0
 
@@ -100,11 +108,12 @@ class Empties:
         self.count += 1
 
     def settle(self) -> None:
-        """Raises UserError for the first of the rows, or says how many were left out."""
+        """Raises UserError for the first of the rows, or notes how many were left out."""
         if self.first is None:
             return
         if self.skip:
-            report_once(f"{self.path}: {self.count} rows with an empty cell are left out")
+            rows = "1 row" if self.count == 1 else f"{self.count} rows"
+            self.note(f"{rows} with an empty cell left out")
             return
         line, column = self.first
         more = f" (and in {self.count - 1} more)" if self.count > 1 else ""
@@ -112,16 +121,20 @@ class Empties:
         raise fault(f"{self.path}:{line}", f"{column!r:.60} is empty{more}", fix)
 
 
-def own_rows(own: OwnData, path: Path, split: str) -> Iterator[Row]:
-    """Yields the rows of a file. In a test split labels may be missing: they are None then."""
+def own_rows(own: OwnData, path: Path, split: str, note: Note) -> Iterator[Row]:
+    """Yields the rows of a file. In a test split labels may be missing: they are None then.
+
+    Args:
+        note: takes each line about the whole file, such as how many rows were left out.
+    """
     if own.kind == "tagging":
-        yield from tagged_rows(own, path, is_labelled=split != "test")
+        yield from tagged_rows(own, path, is_labelled=split != "test", note=note)
     elif own.kind == "reading":
         yield from _reading_rows(own, path, is_labelled=split != "test")
     elif own.kind == "span_corruption_ko":
         yield from _joined_rows(own, path)
     else:
-        yield from _table_rows(own, path, is_labelled=split != "test")
+        yield from _table_rows(own, path, is_labelled=split != "test", note=note)
 
 
 def _joined_rows(own: OwnData, path: Path) -> Iterator[Row]:
@@ -151,8 +164,8 @@ def _free_texts(own: OwnData, path: Path) -> Iterator[tuple[int, str]]:
                 yield line, text
 
 
-def _table_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:
-    empties = Empties(path, skip=own.skip_empty)
+def _table_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> Iterator[Row]:
+    empties = Empties(path, skip=own.skip_empty, note=note)
     sources = {**own.columns, **choice_columns(own)}
     texts = (*roles_of(own)[:-1], *choice_columns(own))
     read_label = _LABEL_READERS.get(own.kind, _class_label)
@@ -177,6 +190,9 @@ def _table_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]
 
 
 def _is_empty(value: Any) -> bool:
+    """Whether a cell has no value; a number that is none (NaN) is how pandas writes that."""
+    if isinstance(value, float):
+        return math.isnan(value)
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -187,15 +203,23 @@ def _text(value: Any, role: str, where: str) -> str | None:
     if not isinstance(value, str):
         what = f"{kind_of(value)}, expected text ({flag_of(role)})"
         raise fault(where, what, "write the value in quotes, or name another column")
-    return value
+    return _readable(value, role, where)
+
+
+def _readable(text: str, role: str, where: str) -> str:
+    """The text; a UserError if it is one that no tokenizer reads."""
+    if HALF_OF_PAIR.search(text):
+        raise fault(where, f"the {role} {UNPAIRED}", "fix that row")
+    return text
 
 
 def _class_label(value: Any, own: OwnData, where: str) -> str:
     """A label as typed, but for spaces around it."""
-    if isinstance(value, dict | list):
+    if isinstance(value, dict | list | bytes):
         what = f"the label is {kind_of(value)}, expected a text or a number"
         raise fault(where, what, f"name another column by {flag_of('label')}")
-    return str(value).lower() if isinstance(value, bool) else str(value).strip()
+    text = str(value).lower() if isinstance(value, bool) else str(value).strip()
+    return _readable(text, "label", where)
 
 
 def _number(value: Any, own: OwnData, where: str) -> float:
@@ -210,11 +234,28 @@ def _number(value: Any, own: OwnData, where: str) -> float:
 
 
 def _label_set(value: Any, own: OwnData, where: str) -> list[str]:
-    """The labels of a cell between separators, or of a list of JSON."""
-    values = value if isinstance(value, list) else str(value).split(own.separator)
+    """The labels of a list of JSON, also one in the cell of a table, or between separators."""
+    values = value if isinstance(value, list) else _listed(str(value), where)
+    values = str(value).split(own.separator) if values is None else values
     return list(
         dict.fromkeys(_class_label(one, own, where) for one in values if not _is_empty(one))
     )
+
+
+def _listed(text: str, where: str) -> list[Any] | None:
+    """The list that a cell contains, None if it contains none.
+
+    Raises:
+        UserError: Python has written it, which `str` of a list does.
+    """
+    try:
+        value = json.loads(text) if text.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        value = None
+    if value is None and _PYTHON_LIST.fullmatch(text.strip()):
+        what = f"{text:.40} is a list of Python, not of JSON"
+        raise fault(where, what, "write labels between commas, or a list with double quotes")
+    return value
 
 
 def _whole_text(value: Any, own: OwnData, where: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ COLUMN_FLAGS = {role: f"{role}_column" for role in ("text", "text_pair", "label"
 FREE_TEXT = "free_text"
 # Of the second text of a choice, which need not have one.
 QUESTIONS = ("question", "질문")
+# How a file is read: a new file to be tested need not be written as those of the run were.
+OF_FILE = ("encoding", "sheet")
 ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values(), "choice_columns")
 
 
@@ -155,18 +158,27 @@ def own_data_for(
 
     Args:
         task: one of `KIND_OF`.
-        stored: see `stored_own_data`.
+        stored: what the run or export that is gone on with has stored; None for a new run.
 
     Raises:
         UserError: no file is given, a file has faults, or the flags contradict what is stored.
     """
     given = _given(flags, gin)
-    files = {split: given.pop(flag) for split, flag in FILE_FLAGS.items() if given.get(flag)}
+    files = {
+        split: os.path.expanduser(given.pop(flag))
+        for split, flag in FILE_FLAGS.items()
+        if given.get(flag)
+    }
     asked = {role: given.pop(flag) for role, flag in COLUMN_FLAGS.items() if given.get(flag)}
     options = {name: value for name, value in given.items() if value is not None}
     if stored is not None:
+        is_new_test = "test" in files and not hasattr(flags, "epochs")
+        of_file = {name: options.pop(name) for name in OF_FILE if is_new_test and name in options}
         _check_same(stored, asked, options, flags)
-        return stored.replace(task=task, files={**stored.files, **files})
+        if of_file:
+            encoding, sheet = map(of_file.get, OF_FILE)
+            check_options([files["test"]], prefix="own_data.", encoding=encoding, sheet=sheet)
+        return stored.replace(task=task, files={**stored.files, **files}, **of_file)
     if "train" not in files and (texts := _free_text(task, folders)):
         files["train"] = str(texts)
     if "train" not in files:

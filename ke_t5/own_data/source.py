@@ -6,15 +6,18 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.own_data.columns import flag_of
 from ke_t5.own_data.rows import LINE, files_of, own_rows, row_columns
 from ke_t5.own_data.spec import OwnData
+from ke_t5.own_data.tagged import found_joint
 from ke_t5.pipe.cache import Folders, hash_files, make_key, package_version
 from ke_t5.pipe.rows import Rows, stored_rows
 from ke_t5.pipe.sources import DataSource, unknown_split
+from ke_t5.readers.encodings import report_once
 from ke_t5.readers.streams import fault
 
 logger = logging.getLogger(__name__)
@@ -50,11 +53,17 @@ class OwnFiles(DataSource):
         paths = files_of(own.kind, path)
         hashes = hash_files(paths)
         settings = [own.kind, own.columns, own.encoding, own.sheet, own.separator, own.skip_empty]
-        settings += [list(own.choices)]
+        settings += [list(own.choices), own.joint]
         key = make_key([package_version(), split == "test", settings, path.suffix, *hashes])
         folder = folders.cache / "rows" / "own" / f"{split}-{key}"
         columns = row_columns(own)
-        rows = stored_rows(folder, columns, lambda: own_rows(own, path, split), origin=path.name)
+        notes: list[str] = []
+        rows = stored_rows(
+            folder, columns, lambda: own_rows(own, path, split, notes.append), origin=path.name,
+            notes=notes,
+        )  # fmt: skip
+        for note in rows.notes:
+            report_once(f"{path}: {note}")
         if not len(rows.dataset):
             raise fault(path, "no rows", "write rows into it")
         if own.labels:
@@ -76,7 +85,16 @@ def check_labels(own: OwnData, rows: Rows, split: str) -> None:
             where = f"{own.files[split]}:{line.as_py()}"
             others = f" (and {len(unknown) - 1} more such labels)" if len(unknown) > 1 else ""
             what = f"label {found[0]!r:.60} is not in the training data{others}"
-            raise UserError(what, where, suggestion(found[0], own.labels), Exit.DATA)
+            raise UserError(what, where, _known_label(found[0], own.labels), Exit.DATA)
+
+
+def _known_label(label: str, known: Sequence[str]) -> str:
+    """What to write in place of an unknown label. pandas writes 1 as 1.0 if another row has no
+    label."""
+    alike = label.removesuffix(".0") if label.endswith(".0") else f"{label}.0"
+    if alike in known:
+        return f"write {alike!r}, as the training file does"
+    return suggestion(label, known)
 
 
 def label_counts(own: OwnData, rows: Rows) -> dict[str, int]:
@@ -120,8 +138,11 @@ def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
     Raises:
         UserError: a file has invalid rows, or there are too few or too many labels.
     """
+    path = own.files["train"]
+    if own.kind == "tagging":
+        own = own.replace(joint=found_joint(own, Path(path)))
     rows = OwnFiles(own.replace(labels=()), name).rows("train", folders)
-    path, num_rows = own.files["train"], len(rows.dataset)
+    num_rows = len(rows.dataset)
     if own.kind == "reading":
         num_impossible = rows.dataset.data.column("is_impossible").to_pylist().count(True)
         logger.info(
@@ -148,7 +169,7 @@ def _keys(own: OwnData, counts: dict[str, int]) -> tuple[str, ...]:
         numbers = tuple(str(i) for i in range(first, first + size))
         if set(counts) <= set(numbers):
             return numbers
-    for letters in ("ABCDEFGHIJ"[:size], "abcdefghij"[:size], own.choices):
+    for letters in (ascii_uppercase[:size], ascii_lowercase[:size], own.choices):
         if set(counts) <= set(letters):
             return tuple(letters)
     wrong = next((label for label in counts if label not in own.choices), "")
@@ -171,6 +192,9 @@ def _check_number(own: OwnData, counts: dict[str, int], num_rows: int) -> None:
     if own.kind == "tagging" and not counts:
         fix = "tag entities by B- and I-, or name the column by --label_column"
         raise UserError("every tag is O", where, fix, Exit.DATA)
+    if own.kind == "multilabel" and not counts:
+        fix = "name the column of the labels by --label_column"
+        raise UserError("no row has a label", where, fix, Exit.DATA)
     if own.kind in ("classification", "pair_classification") and len(counts) < 2:
         what = f"all {num_rows} rows have the label {next(iter(counts))!r:.60}"
         raise UserError(what, where, "classes need two labels or more", Exit.DATA)

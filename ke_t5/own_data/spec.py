@@ -40,6 +40,7 @@ class OwnData:
         labels: the names of the classes, or the types of entities, in the order of their ids.
         choices: of choice: the names of the columns of the choices, in order; `labels` are what the
             label's column calls them then.
+        joint: of tagging: what stands between the tokens of a text; None if no file has said it.
         may_be_impossible: of reading: whether a question may have no answer.
         encoding, sheet: as `read_table` takes them.
         separator: of multilabel: what stands between the labels in a cell.
@@ -54,6 +55,7 @@ class OwnData:
     columns: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    joint: str | None = None
     may_be_impossible: bool = False
     encoding: str | None = None
     sheet: str | None = None

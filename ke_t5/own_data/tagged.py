@@ -3,31 +3,36 @@
     대한민국 B-LOC    {"문장": "대한민국의", "개체": [{"start": 0, "end": 4, "label": "LOC"}]}
     의 O              {"tokens": ["대한민국", "의"], "tags": ["S-LOC", "O"]}
 
-Tokens are joined by spaces, unless all of them are single characters. Tags may be of the schemes
-IOB1, IOB2 (BIO) and BIOES or BILOU; rows have IOB2, one tag for each character.
+Tokens are joined by spaces, unless all of them are single characters in the training file. Tags may
+be of the schemes IOB1, IOB2 (BIO) and BIOES or BILOU; rows have IOB2, one tag for each character.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ke_t5.own_data.columns import require_column
 from ke_t5.own_data.spec import OwnData
-from ke_t5.readers.encodings import encoding_of, report_once
+from ke_t5.readers.encodings import encoding_of
 from ke_t5.readers.json_rows import kind_of
 from ke_t5.readers.release import Row
-from ke_t5.readers.streams import fault, lines
+from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, fault, lines
 from ke_t5.readers.table_files import read_table, table_format
 from ke_t5.task import spans
 
+# Takes a line about a whole file, without its name.
+Note = Callable[[str], None]
 CONLL = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt", ".tsv")
 _ROWS = (".json", ".jsonl", ".ndjson", ".parquet")
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _BEGINS, _ENDS = "BSU", "ESLU"
+# What stands for the tag of a token that has none.
+_NO_TAG = ("-", "_", "")
+_EMPTY = "a token is empty"
 # Sentences by which it is decided whether tokens are characters.
 _PEEKED = 200
 
@@ -57,28 +62,44 @@ def conll_columns(path: Path, encoding: str | None) -> list[str]:
     return names
 
 
-def tagged_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:
-    """Yields `text`, `tags` (one per character, None without labels) and `line`."""
-    if is_conll(path):
-        sentences = _conll(own, path, is_labelled=is_labelled)
-    else:
-        sentences = _json(own, path, is_labelled=is_labelled)
-    sentences = iter(sentences)
-    first = list(itertools.islice(sentences, _PEEKED))
-    if not first:
-        raise fault(path, "the file has no sentences", "write a token and its tag on each line")
-    in_tokens = [one for one in first if isinstance(one, Sentence)]
-    joint = "" if all(len(token) == 1 for one in in_tokens for token in one.tokens) else " "
+def tagged_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> Iterator[Row]:
+    """Yields `text`, `tags` (one per character, None without labels) and `line`.
+
+    Args:
+        note: takes the line that says how many entities were repaired.
+    """
+    joint = found_joint(own, path, is_labelled=is_labelled) if own.joint is None else own.joint
     num_repaired = 0
-    for one in itertools.chain(first, sentences):
+    for one in _sentences(own, path, is_labelled=is_labelled):
         if not isinstance(one, Sentence):
             yield one
             continue
         tags, repaired = iob2_tags(one, path)
         num_repaired += repaired
-        yield {**_characters(one.tokens, tags, joint), "line": one.line}
+        yield {**_characters(one.tokens, tags, joint or ""), "line": one.line}
     if num_repaired:
-        report_once(f"{path}: {num_repaired} entities begin with I- or E-, read as B-")
+        note(f"{num_repaired} entities begin with I- or E-, read as B-")
+
+
+def found_joint(own: OwnData, path: Path, *, is_labelled: bool = True) -> str | None:
+    """What stands between the tokens of a file: "" if the first sentences are of single characters,
+    else a space; None if it has no tokens but texts."""
+    sentences = itertools.islice(_sentences(own, path, is_labelled=is_labelled), _PEEKED)
+    tokens = [token for one in sentences if isinstance(one, Sentence) for token in one.tokens]
+    if not tokens:
+        return None
+    return "" if all(len(token) == 1 for token in tokens) else " "
+
+
+def _sentences(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence | Row]:
+    """Yields the sentences of a file, as tokens or as rows; a UserError if there are none."""
+    read = _conll if is_conll(path) else _json
+    is_empty = True
+    for one in read(own, path, is_labelled=is_labelled):
+        is_empty = False
+        yield one
+    if is_empty:
+        raise fault(path, "the file has no sentences", "write a token and its tag on each line")
 
 
 def iob2_tags(sentence: Sentence, path: Path) -> tuple[list[str] | None, int]:
@@ -157,16 +178,18 @@ def _conll(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence]
         fields = _fields(line, separator)
         if not fields:
             if units:
-                yield _sentence(units)
+                yield _sentence(units, path, is_labelled=is_labelled)
             units = []
         elif not (_is_comment(line, fields) or (number == 1 and has_header)):
             if len(fields) != len(names):
                 what = f"expected {len(names)} columns as in the first line, found {len(fields)}"
                 fix = "write a token and its tag on each line, and an empty line after a sentence"
                 raise fault(f"{path}:{number}", what, fix)
+            if not fields[text]:
+                raise fault(f"{path}:{number}", _EMPTY, "write the token, or delete the line")
             units.append((number, fields[text], None if label is None else fields[label]))
     if units:
-        yield _sentence(units)
+        yield _sentence(units, path, is_labelled=is_labelled)
 
 
 def _place(own: OwnData, role: str, path: Path, names: Sequence[str]) -> int:
@@ -180,10 +203,20 @@ def _place_if_any(own: OwnData, names: Sequence[str]) -> int | None:
     return names.index(name) if name in names and name != own.columns["text"] else None
 
 
-def _sentence(units: Sequence[tuple[int, str, str | None]]) -> Sentence:
+def _sentence(
+    units: Sequence[tuple[int, str, str | None]], path: Path, *, is_labelled: bool
+) -> Sentence:
+    """The sentence of some lines; without labels if none of its tokens has a tag.
+
+    Raises:
+        UserError: a token without a tag in a labelled file, or beside tokens that have one.
+    """
     numbers, tokens, tags = zip(*units, strict=True)
-    is_labelled = not any(tag in (None, "-", "_", "") for tag in tags)
-    return Sentence(numbers[0], list(tokens), list(tags) if is_labelled else None, numbers)
+    bare = [number for number, _, tag in units if tag is None or tag in _NO_TAG]
+    if bare and (is_labelled or len(bare) < len(units)):
+        what, fix = "the token has no tag", "write O for a token outside all entities"
+        raise fault(f"{path}:{bare[0]}", what, fix)
+    return Sentence(numbers[0], list(tokens), None if bare else list(tags), numbers)
 
 
 # ------------------------------------------------------------------------------------------ rows
@@ -200,14 +233,37 @@ def _json(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence |
             what = f"{own.columns['label']!r:.40} is {kind_of(label)}, expected tags or entities"
             raise fault(where, what, "fix that row, or name another column by --label_column")
         if isinstance(text, str):
+            _check_token(text, where)
             yield {"text": text, "tags": _tags_of_text(text, label, where), "line": line}
             continue
-        if not all(isinstance(token, str) for token in text):
-            raise fault(where, "a token is not a text", "write the tokens in quotes")
+        for token in text:
+            _check_token(token, where)
         if label is not None and len(label) != len(text):
             what = f"the numbers of tokens and tags differ ({len(text)} and {len(label)})"
             raise fault(where, what, "give every token its tag")
         yield Sentence(line, text, label, [line] * len(text))
+
+
+def _check_token(token: Any, where: str) -> None:
+    """Raises UserError unless a token, or a whole text, can be read."""
+    if not isinstance(token, str):
+        raise fault(where, "a token is not a text", "write the tokens in quotes")
+    if not token:
+        raise fault(where, _EMPTY, "leave it out, and its tag")
+    if HALF_OF_PAIR.search(token):
+        raise fault(where, f"the text {UNPAIRED}", "fix that row")
+
+
+def _entity(value: Any) -> dict[str, Any]:
+    """A record of start, end and label.
+
+    Raises:
+        KeyError, TypeError: it is none.
+    """
+    label = value["label"]
+    if not isinstance(label, str | int) or not str(label).strip():
+        raise TypeError("label")
+    return {"start": value["start"], "end": value["end"], "label": str(label).strip()}
 
 
 def _tags_of_text(text: str, label: list | None, where: str) -> list[str] | None:
@@ -215,10 +271,7 @@ def _tags_of_text(text: str, label: list | None, where: str) -> list[str] | None
     if label is None:
         return None
     try:
-        entities = [
-            {"start": one["start"], "end": one["end"], "label": str(one["label"])} for one in label
-        ]
-        return spans.tags_from_entities(len(text), entities)
+        return spans.tags_from_entities(len(text), map(_entity, label))
     except (KeyError, TypeError):
         what, fix = "an entity is not a record of start, end and label", "write it as such"
     except ValueError as error:

@@ -35,12 +35,14 @@ class Rows:
 
     Attributes:
         provenance: {"files": {name: SHA-256}} or {"hub": name, "revision": commit}, {} if unknown.
+        notes: what was remarkable when the rows were read, a line each.
     """
 
     dataset: datasets.Dataset
     key: str
     origin: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def arrow_features(columns: Any) -> Any:
@@ -108,12 +110,22 @@ def _is_decomposed(array: Any, values: Sequence[Any]) -> bool:
 
 
 def stored_rows(
-    folder: Path, columns: Mapping[str, Any], rows: Callable[[], Iterable[Row]], *, origin: str
+    folder: Path,
+    columns: Mapping[str, Any],
+    rows: Callable[[], Iterable[Row]],
+    *,
+    origin: str,
+    notes: Sequence[str] = (),
 ) -> Rows:
-    """The rows cached in `folder`, written first if they are not there."""
+    """The rows cached in `folder`, written first if they are not there.
+
+    Args:
+        notes: what `rows` has noted when it is through; kept in the folder.
+    """
 
     def build(temporary: Path) -> dict[str, Any]:
-        return {**_store(temporary, columns, rows(), origin=origin), "origin": origin}
+        counts = _store(temporary, columns, rows(), origin=origin)
+        return {**counts, "origin": origin, "notes": list(notes)}
 
     return _opened(folder, build_once(folder, build), [*columns, ROW_ID])
 
@@ -180,7 +192,7 @@ def _opened(
         dataset = open_table(folder / DATA_FILE)
     else:
         dataset = datasets.Dataset.from_dict({name: [] for name in columns})
-    return Rows(dataset, folder.name, info["origin"])
+    return Rows(dataset, folder.name, info["origin"], notes=tuple(info.get("notes", ())))
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ke_t5.errors import UserError
-from ke_t5.readers.streams import fault, lines, listed, opened
+from ke_t5.readers.streams import UTF8, fault, lines, listed, opened
 
 # Characters read at a time: rows are a few hundred, so a piece has thousands.
 _PIECE = 1 << 18
@@ -116,7 +116,7 @@ class _Cursor:
 
 
 def json_rows(
-    path: Path, key: str | None = None, *, encoding: str = "utf-8-sig"
+    path: Path, key: str | None = None, *, encoding: str = UTF8
 ) -> Iterator[tuple[int, dict]]:
     """Yields (line where it begins, row) for every object of a list, in bounded memory.
 
@@ -203,7 +203,7 @@ def _elements_under(cursor: _Cursor, key: str) -> Iterator[tuple[int, object]]:
 
 
 def kind_of(value: object) -> str:
-    """The type of a JSON value, for messages."""
+    """The type of a value of JSON, or of Parquet, for messages."""
     kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     kinds |= {int: "a number", float: "a number", type(None): "null"}
-    return kinds[type(value)]
+    return kinds.get(type(value), f"a value of type {type(value).__name__}")

@@ -6,6 +6,8 @@ the texts contain other characters that `str.splitlines` would break at.
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from ke_t5.errors import Exit, UserError
 # A quoted field: what follows the closing quote is a tab or the end, quotes in it are doubled.
 _QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=\t|$)')
 
+# UTF-8 with or without a byte-order mark, as Python calls it.
+UTF8 = "utf-8-sig"
 CHARACTERS_AT_ONCE = 1 << 16
 OWN_FILE = "put the release's own file there"
 
@@ -30,18 +34,40 @@ def fault(where: str | Path, what: str, fix: str = OWN_FILE) -> UserError:
     return UserError(what, str(where), fix, Exit.DATA)
 
 
-@contextmanager
-def opened(path: Path, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
-    """The file as text. Raises UserError if it cannot be opened or is not in the encoding."""
+def text_encoding(name: str, where: str | Path) -> str:
+    """The encoding as `open` takes it; that of UTF-8 leaves a byte-order mark out.
+
+    Raises:
+        UserError: Python knows no such encoding of text.
+    """
     try:
-        with open(path, encoding=encoding, newline="\n") as file:
+        io.TextIOWrapper(io.BytesIO(), encoding=name)
+    except (LookupError, ValueError):
+        what, fix = f"unknown encoding {name!r:.40}", "give one such as cp949"
+        raise fault(where, what, fix) from None
+    return UTF8 if codecs.lookup(name).name == "utf-8" else name
+
+
+@contextmanager
+def opened(path: Path, encoding: str = UTF8, *, newline: str = "\n") -> Iterator[TextIO]:
+    """The file as text. Raises UserError if it cannot be opened or is not in the encoding.
+
+    Args:
+        newline: what ends a line, as `open` takes it.
+    """
+    known = text_encoding(encoding, path)
+    try:
+        with open(path, encoding=known, newline=newline) as file:
             yield file
     except OSError as error:
         raise fault(
             path, f"cannot be read ({error.strerror})", "check the file's path and permissions"
         ) from None
-    except UnicodeDecodeError:
-        raise _encoding_fault(path) from None
+    except UnicodeError:
+        if encoding == UTF8:
+            raise _encoding_fault(path) from None
+        fix = "give its own encoding, or none"
+        raise fault(path, f"not encoded in {encoding}", fix) from None
 
 
 def _encoding_fault(path: Path) -> UserError:
@@ -76,7 +102,7 @@ def _is_encoded(line: bytes, encoding: str) -> bool:
     return True
 
 
-def lines(path: Path, encoding: str = "utf-8-sig") -> Iterator[tuple[int, str]]:
+def lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
     """Yields (number from 1, line without its end). Raises UserError for an empty file."""
     number = 0
     with opened(path, encoding) as file:

@@ -15,14 +15,14 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ke_t5.errors import UserError, nearest
 from ke_t5.readers.encodings import encoding_of, report_once
 from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep, json_rows
-from ke_t5.readers.streams import fault, opened
+from ke_t5.readers.streams import UTF8, fault, opened, text_encoding
 
 Numbered = tuple[int, dict[str, Any]]
 
@@ -248,19 +248,9 @@ def _without_nul(lines: Iterable[str], path: Path | str) -> Iterator[str]:
         yield line
 
 
-@contextmanager
-def opened_text(path: Path, encoding: str) -> Iterator[Any]:
+def opened_text(path: Path, encoding: str) -> AbstractContextManager[TextIO]:
     """The file as text with its own line ends; a UserError if it is not in that encoding."""
-    try:
-        with open(path, encoding=encoding, newline="") as file:
-            yield file
-    except OSError as error:
-        fix = "check the file's path and permissions"
-        raise fault(path, f"cannot be read ({error.strerror})", fix) from None
-    except LookupError:
-        raise fault(path, f"unknown encoding {encoding!r:.40}", "give one such as cp949") from None
-    except UnicodeError:
-        raise fault(path, f"not encoded in {encoding}", "leave the encoding out") from None
+    return opened(path, encoding, newline="")
 
 
 # ------------------------------------------------------------------------------------ text, JSON
@@ -313,7 +303,8 @@ def _workbook(path: Path, encoding: str | None, sheet: str | None) -> Iterator[N
 
 
 def _standard_input(encoding: str | None) -> Iterator[Numbered]:
-    stream = io.TextIOWrapper(sys.stdin.buffer, encoding=encoding or "utf-8-sig", newline="")
+    known = text_encoding(encoding or UTF8, STDIN_NAME)
+    stream = io.TextIOWrapper(sys.stdin.buffer, encoding=known, newline="")
     try:
         yield from _input_rows(_without_nul(stream, STDIN_NAME))
     except UnicodeError:

@@ -69,7 +69,7 @@ def choices_of(task: Task) -> tuple[str, ...]:
     """The task's columns with its choices; () for another task."""
     if FORMS[task.form].answers == "choice" and task.labels is not None:
         return task.input_columns[-len(task.labels) :]
-    return tuple(name for name in task.input_columns if re.fullmatch(r"choice\d", name))
+    return tuple(name for name in task.input_columns if re.fullmatch(r"choice\d+", name))
 
 
 def _listed_choices(task: Task, row: Row) -> dict[str, str]:

@@ -214,10 +214,22 @@ def test_faults_of_files(write, tmp_path):
         write("x", "a.parquet"), "a.parquet: not a parquet file, or cut off; write it again"
     )
     check_fault(write('{"a": 1}\n{"a"', "a.jsonl"), "a.jsonl:2: not JSON (column 5: Expecting")
-    with pytest.raises(UserError, match="unknown encoding 'euc'; give one such as cp949"):
-        list(read_table(write(CSV), encoding="euc"))
-    with pytest.raises(UserError, match="not encoded in ascii; leave the encoding out"):
-        list(read_table(write(CSV), encoding="ascii"))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.json", "a.jsonl"])
+def test_a_given_encoding(write, name):
+    content = '{"글": "가"}\n' if "json" in name else "글\t값\n가\t나\n"
+    path = write(content, name)
+    for given in ("euc", "rot13"):
+        with pytest.raises(UserError, match=f"unknown encoding '{given}'; give one such as cp949"):
+            list(read_table(path, encoding=given))
+    for given in ("ascii", "cp949", "utf-16"):
+        with pytest.raises(UserError, match=f"{name}: not encoded in {given}; give its own"):
+            list(read_table(path, encoding=given))
+    marked = write(b"\xef\xbb\xbf" + content.encode(), f"marked_{name}")
+    for given in ("utf-8", "UTF8", "utf-8-sig"):
+        ((_, row),) = read_table(marked, encoding=given)
+        assert row["글"] == "가"
 
 
 def test_a_workbook_without_openpyxl(write, monkeypatch):

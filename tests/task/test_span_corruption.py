@@ -103,7 +103,7 @@ def lines(tmp_path_factory):
 
 def test_lines_are_joined_and_cut_to_rows(lines):
     own = load_own_data(NAME, files={"train": str(lines)})
-    rows = list(own_rows(own, lines, "train"))
+    rows = list(own_rows(own, lines, "train", [].append))
     assert all(0 < len(row["text"]) <= JOINED for row in rows) and len(rows) == 4
     assert " ".join(row["text"] for row in rows) == " ".join(lines.read_text().split())
     assert [row["line"] for row in rows][0] == 1

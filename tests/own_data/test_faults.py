@@ -1,0 +1,232 @@
+"""Faults of own files: each is an error with file and line, neither a crash nor a label."""
+
+import datetime
+import json
+import math
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ke_t5.config.flags import parse_test, parse_train
+from ke_t5.config.gin_config import clear, configure
+from ke_t5.errors import UserError
+from ke_t5.own_data import OwnData, load_own_data
+from ke_t5.own_data.columns import numbered_choices
+from ke_t5.own_data.rows import own_rows
+from ke_t5.own_data.settings import own_data_for
+from ke_t5.own_data.source import OwnFiles
+from ke_t5.own_data.tagged import found_joint
+from ke_t5.pipe import Folders
+
+
+@pytest.fixture
+def refusal(tmp_path, cache_dir):
+    """The error for a training file, without its folder."""
+
+    def refusal(task, content, name, **settings):
+        path = tmp_path / name
+        if isinstance(content, dict):
+            pq.write_table(pa.table(content), path)
+        else:
+            path.write_text(content, encoding="utf-8")
+        with pytest.raises(UserError) as caught:
+            load_own_data(task, cache=cache_dir, files={"train": str(path)}, **settings)
+        return str(caught.value).removeprefix("error: ").replace(f"{tmp_path}/", "")
+
+    return refusal
+
+
+def lines(*rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+EMPTY = (
+    "'label' is empty; fill it, or leave such rows out: --gin_param \"own_data.skip_empty=True\""
+)
+
+
+def test_a_number_that_is_none_is_no_label(refusal):
+    labels = pa.array([1.0, math.nan, 0.0])
+    found = refusal("classification", {"text": ["가", "나", "다"], "label": labels}, "a.parquet")
+    assert found == f"a.parquet:2: {EMPTY}"
+    rows = [{"text": "가", "label": math.nan}, {"text": "나", "label": 1}]
+    for task in ("classification", "regression"):
+        assert refusal(task, lines(*rows), "a.jsonl") == f"a.jsonl:1: {EMPTY}"
+
+
+@pytest.mark.parametrize(
+    "value", [datetime.datetime(2026, 1, 2), Decimal("1.5"), b"a"], ids=["time", "decimal", "bytes"]
+)
+def test_a_text_of_another_type(refusal, value):
+    table = {"text": pa.array([value, value]), "label": ["1", "2"]}
+    assert refusal("classification", table, "a.parquet") == (
+        f"a.parquet:1: a value of type {type(value).__name__}, expected text (--text_column); "
+        "write the value in quotes, or name another column"
+    )
+
+
+def test_bytes_are_no_label(refusal):
+    table = {"text": ["가", "나"], "label": pa.array([b"a", b"b"])}
+    assert refusal("classification", table, "a.parquet").startswith(
+        "a.parquet:1: the label is a value of type bytes, expected a text or a number; "
+    )
+
+
+def test_a_label_that_another_program_writes_as_a_fraction(tmp_path, cache_dir):
+    for known, given in (("1", "1.0"), ("1.0", "1")):
+        path = tmp_path / f"{known}.csv"
+        path.write_text(f"text,label\n가,{known}\n나,x\n")
+        test = tmp_path / "test.csv"
+        test.write_text(f"text,label\n다,{given}\n")
+        files = {"train": str(path), "test": str(test)}
+        own = load_own_data("classification", cache=cache_dir, files=files)
+        with pytest.raises(UserError, match=f"{given}.* write '{known}', as the training file"):
+            OwnFiles(own, "x").rows("test", Folders(None, cache_dir))
+
+
+def test_a_column_has_one_role(refusal):
+    csv = "가,나,다\n1,2,3\n4,5,6\n"
+    assert refusal("classification", csv, "a.csv", columns={"text": "가", "label": "가"}) == (
+        "a.csv:1: column '가' cannot be both text and label; "
+        "name another one by --text_column or --label_column"
+    )
+    columns = {"text": "가", "text_pair": "가", "label": "다"}
+    assert "both text and second text" in refusal("similarity", csv, "a.csv", columns=columns)
+    conll = "서울 NNP B-LC\n은 JX O\n"
+    found = refusal("tagging", conll, "a.conll", columns={"text": "3"})
+    assert found.startswith("a.conll:1: column '3' cannot be both text and label; ")
+    choices = {"choice_columns": "나,다,나", "columns": {"text": "가"}}
+    assert refusal("choice", csv, "a.csv", **choices) == (
+        "--choice_columns '나,다,나': names '나' twice; name every choice once"
+    )
+
+
+def test_choices_are_in_the_order_of_their_numbers(tmp_path, cache_dir):
+    names = [f"choice{number}" for number in range(10, 0, -1)]
+    assert numbered_choices([*names, "choices", "choice123"]) == names[::-1]
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,{','.join(names)},label\n가,{','.join(names)},J\n", encoding="utf-8")
+    own = load_own_data("choice", cache=cache_dir, files={"train": str(path)})
+    assert own.choices == tuple(names[::-1]) and own.labels == tuple("ABCDEFGHIJ")
+
+
+def test_lists_of_labels_in_cells(tmp_path, cache_dir, refusal):
+    path = tmp_path / "lists.csv"
+    path.write_text('text,label\n가,"[""a"", ""b""]"\n나,[]\n다,"[1]"\n라,[b]\n', encoding="utf-8")
+    own = load_own_data("multilabel", cache=cache_dir, files={"train": str(path)})
+    rows = own_rows(own, path, "train", [].append)
+    assert [row["label"] for row in rows] == [["a", "b"], [], ["1"], ["[b]"]]
+    assert refusal("multilabel", "text,label\n가,\"['a', 'b']\"\n", "a.csv") == (
+        "a.csv:2: ['a', 'b'] is a list of Python, not of JSON; "
+        "write labels between commas, or a list with double quotes"
+    )
+    empty = lines({"text": "가", "label": []}, {"text": "나", "label": []})
+    assert refusal("multilabel", empty, "a.jsonl") == (
+        "a.jsonl, --label_column label: no row has a label; "
+        "name the column of the labels by --label_column"
+    )
+
+
+UNPAIRED = "contains an unpaired surrogate (\\ud800..\\udfff); fix that row"
+
+
+def test_half_a_character(refusal):
+    half = "가\ud800"
+    whole = {"text": "나", "label": "a"}
+    for row, name in (
+        ({"text": half, "label": "a"}, "text"),
+        ({"text": "가", "label": half}, "label"),
+    ):
+        found = refusal("classification", lines(whole, row), "a.jsonl")
+        assert found == f"a.jsonl:2: the {name} {UNPAIRED}"
+    for text, label in ((half, []), ([half], ["O"])):
+        found = refusal("tagging", lines({"text": text, "label": label}), "a.jsonl")
+        assert found == f"a.jsonl:1: the text {UNPAIRED}"
+
+
+NO_TAG = "the token has no tag; write O for a token outside all entities"
+
+
+@pytest.mark.parametrize("none", ["-", "_"])
+def test_a_token_without_a_tag(refusal, tmp_path, none):
+    content = f"서울 B-LC\n은 O\n\n부산 B-LC\n은 {none}\n"
+    assert refusal("tagging", content, "a.conll") == f"a.conll:5: {NO_TAG}"
+    own = OwnData("tagging", columns={"text": "1", "label": "2"}, labels=("LC",))
+    path = tmp_path / "test.conll"
+    path.write_text(f"서울 B-LC\n은 O\n\n부산 {none}\n은 {none}\n", encoding="utf-8")
+    tags = [row["tags"] for row in own_rows(own, path, "test", [].append)]
+    assert tags == [["B-LC", "I-LC", "O", "O"], None]
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=f"test.conll:5: {NO_TAG}"):
+        list(own_rows(own, path, "test", [].append))
+
+
+def test_tokens_of_every_split_are_joined_as_those_of_the_training_file(tmp_path, cache_dir):
+    files = {name: tmp_path / f"{name}.conll" for name in ("train", "test")}
+    paths = {name: str(path) for name, path in files.items()}
+    for rest, joint in (("서울 B-LC\n", " "), ("서 B-LC\n울 I-LC\n", "")):
+        files["train"].write_text(f"나 O\n는 O\n{rest}", encoding="utf-8")
+        files["test"].write_text("나 O\n는 O\n", encoding="utf-8")
+        own = load_own_data("tagging", cache=cache_dir, files=paths)
+        kept = OwnData.from_json(own.to_json(), "run.json")
+        rows = OwnFiles(kept, "x").rows("test", Folders(None, cache_dir))
+        assert rows.dataset["text"][0] == f"나{joint}는" and kept.joint == joint
+    texts = tmp_path / "a.jsonl"
+    texts.write_text(lines({"text": "가", "tags": []}, {"text": "나", "tags": []}))
+    own = OwnData("tagging", columns={"text": "text", "label": "tags"})
+    assert found_joint(own, texts) is None
+
+
+def test_an_empty_token(refusal):
+    row = {"tokens": ["", "서울"], "tags": ["O", "B-LC"]}
+    assert refusal("tagging", lines(row), "a.jsonl") == (
+        "a.jsonl:1: a token is empty; leave it out, and its tag"
+    )
+    assert refusal("tagging", "\tO\n서울\tB-LC\n", "a.tsv") == (
+        "a.tsv:1: a token is empty; write the token, or delete the line"
+    )
+
+
+@pytest.mark.parametrize("label", ["", " ", None, ["LC"]])
+def test_an_entity_without_a_type(refusal, label):
+    entity = {"start": 0, "end": 2, "label": label}
+    assert refusal("tagging", lines({"text": "서울", "entities": [entity]}), "a.jsonl") == (
+        "a.jsonl:1: an entity is not a record of start, end and label; write it as such"
+    )
+
+
+def asked(cache, stored, *params, parse=parse_test, words=()):
+    """The own data of a launch whose gin parameters are `params`."""
+    clear()
+    gin = configure([], params)
+    flags = parse(["--task", "classification", *words])
+    folders = Folders(None, cache)
+    return own_data_for("classification", flags, gin, folders=folders, stored=stored)
+
+
+def test_a_new_test_file_may_have_another_encoding_and_sheet(cache_dir):
+    stored = OwnData(
+        "classification", {"train": "a.csv"}, {"text": "글", "label": "값"}, encoding="cp949"
+    )
+    words = ("--test_file", "b.csv")
+    assert asked(cache_dir, stored, words=words).encoding == "cp949"
+    utf8, sheet = "own_data.encoding='utf-8'", "own_data.sheet='둘째'"
+    own = asked(cache_dir, stored, utf8, words=words)
+    assert own.encoding == "utf-8" and own.files == {"train": "a.csv", "test": "b.csv"}
+    own = asked(cache_dir, stored, sheet, words=("--test_file", "b.xlsx"))
+    assert (own.encoding, own.sheet) == ("cp949", "둘째")
+    with pytest.raises(UserError, match="own_data.sheet '둘째': only a workbook .* has sheets"):
+        asked(cache_dir, stored, sheet, words=words)
+    had = "own_data.encoding = 'utf-8': the run began with 'cp949'"
+    for parse, given in ((parse_test, ()), (parse_train, words)):
+        with pytest.raises(UserError, match=had):
+            asked(cache_dir, stored, utf8, parse=parse, words=given)
+
+
+def test_a_file_in_the_home_folder(tmp_path, cache_dir, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.csv").write_text("text,label\n가,1\n나,2\n", encoding="utf-8")
+    own = asked(cache_dir, None, "own_data.train_file='~/a.csv'", parse=parse_train)
+    assert own.files == {"train": str(tmp_path / "a.csv")} and own.labels == ("1", "2")
