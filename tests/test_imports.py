@@ -59,6 +59,7 @@ LINES = (
     "pipe.stored_splits",
     "models.vocabulary models.lora pipe.task pipe.losses task.decoders task.checks",
     "models.build pipe.prediction pipe.mixture task.forms task.choices task.qa.passages",
+    "pipe.scoring",
     "models.export pipe.evaluation task.tags task.structured task.coreference "
     "task.inputs task.targets train.static_shapes",
     "train.graphs",

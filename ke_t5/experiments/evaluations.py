@@ -13,7 +13,7 @@ from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.files import is_replaced, is_temporary
 from ke_t5.lookup.loader import choose_form
 from ke_t5.pipe import Evaluated, Mixture, Task, get_task
-from ke_t5.pipe.evaluation import compute_scores
+from ke_t5.pipe.scoring import compute_scores
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.predictions import read_predictions
 from ke_t5.recipes.results import PREDICTIONS, SCORES, read_evaluation

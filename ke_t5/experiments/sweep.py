@@ -28,7 +28,7 @@ from ke_t5.experiments.trials import (
 )
 from ke_t5.files import write_atomically, write_json
 from ke_t5.pipe import Mixture, Task, get_task
-from ke_t5.pipe.evaluation import best_score
+from ke_t5.pipe.scoring import best_score
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder, safe_name
 from ke_t5.recipes.prepare import set_up_logging

@@ -26,7 +26,7 @@ from ke_t5.config import flags as reader
 from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.files import is_replaced, is_temporary, write_json
 from ke_t5.pipe import Mixture, Task
-from ke_t5.pipe.evaluation import best_score
+from ke_t5.pipe.scoring import best_score
 from ke_t5.programs import CLONE, MODULE, is_one_command
 from ke_t5.report.run_files import METRICS
 

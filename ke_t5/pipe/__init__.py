@@ -2,11 +2,12 @@
 
 from ke_t5.pipe.batches import BatchPlan, get_batches
 from ke_t5.pipe.cache import Folders
-from ke_t5.pipe.evaluation import Evaluated, EvaluationHelper, evaluate
+from ke_t5.pipe.evaluation import evaluate
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.features import IGNORED, Feature
 from ke_t5.pipe.mixture import Mixture, MixtureRegistry, get_task, rate_num_examples
 from ke_t5.pipe.monitor import Monitor, greatest, least
+from ke_t5.pipe.prediction import EvaluationHelper
 from ke_t5.pipe.preprocessors import (
     append_eos,
     map_over_batches,
@@ -15,6 +16,7 @@ from ke_t5.pipe.preprocessors import (
     tokenize,
     trim,
 )
+from ke_t5.pipe.scoring import Evaluated
 from ke_t5.pipe.sources import (
     DataSource,
     FunctionDataSource,

@@ -69,7 +69,7 @@ AFTERWARDS = (
     "pipe.arguments", "pipe.batches", "pipe.decoding", "pipe.evaluation",
     "pipe.evaluation_batches", "pipe.generation", "pipe.model_inputs",
     "pipe.lazy_order", "pipe.lines", "pipe.mixture", "pipe.model_outputs", "pipe.monitor",
-    "pipe.prediction", "pipe.translation", "pipe.workers", "task.listing", "task.metrics",
+    "pipe.prediction", "pipe.scoring", "pipe.translation", "pipe.workers", "task.listing", "task.metrics",
     "task.release_check", "task.submission",
 )  # fmt: skip
 

@@ -21,8 +21,8 @@ from ke_t5.pipe import (
     evaluate,
     get_dataset,
 )
-from ke_t5.pipe.evaluation import best_score, score_prefix
 from ke_t5.pipe.mixture import MEAN
+from ke_t5.pipe.scoring import best_score, score_prefix
 from ke_t5.pipe.splits import default_split
 from ke_t5.recipes import console
 from ke_t5.recipes.token_health import check_tokens

@@ -9,7 +9,7 @@ from typing import Any
 from ke_t5.checkpoint.closing import Validation
 from ke_t5.checkpoint.folders import folder_name
 from ke_t5.pipe import EvaluationHelper, Mixture, Task
-from ke_t5.pipe.evaluation import best_score
+from ke_t5.pipe.scoring import best_score
 from ke_t5.recipes import results
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.task_splits import Evaluation, TaskSplit

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
-from ke_t5.pipe.evaluation import SCORE_PREFIXES
+from ke_t5.pipe.scoring import SCORE_PREFIXES
 from ke_t5.report import html, tables
 from ke_t5.report.html import Mark, Span
 from ke_t5.report.intervals import Bootstrap

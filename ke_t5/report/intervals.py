@@ -23,7 +23,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ke_t5.pipe import Evaluated, Task
-from ke_t5.pipe.evaluation import SCORE_PREFIXES
+from ke_t5.pipe.scoring import SCORE_PREFIXES
 from ke_t5.report import resamples
 from ke_t5.report.resamples import Resampled
 from ke_t5.task.metrics.metric import Metric

@@ -11,7 +11,7 @@ from typing import Any
 
 from ke_t5.files import write_atomically
 from ke_t5.pipe import Evaluated, Task
-from ke_t5.pipe.evaluation import SCORE_PREFIXES
+from ke_t5.pipe.scoring import SCORE_PREFIXES
 from ke_t5.report import error_analysis, figures, html, tables
 from ke_t5.report.intervals import LEVEL, Bootstrap
 from ke_t5.report.scores import score_table

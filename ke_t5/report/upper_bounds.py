@@ -7,8 +7,8 @@ import numpy as np
 
 from ke_t5.forms import FORMS
 from ke_t5.pipe import EvaluationHelper, Examples, Task
-from ke_t5.pipe.evaluation import score
 from ke_t5.pipe.model_outputs import RowOutput
+from ke_t5.pipe.scoring import score
 from ke_t5.report.scores import format_scores
 from ke_t5.task.coreference import ALONE, labelled_chains
 from ke_t5.task.coreference import UNREACHABLE as MENTIONS_UNREACHABLE

@@ -9,7 +9,7 @@ from scipy import stats
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.experiments import paired
 from ke_t5.pipe import Evaluated, TaskRegistry
-from ke_t5.pipe.evaluation import compute_scores
+from ke_t5.pipe.scoring import compute_scores
 from ke_t5.report import intervals
 
 

@@ -19,9 +19,9 @@ from support.toy_model import toy_model
 from ke_t5.distributed import Ranks, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.pipe import EvaluationHelper, evaluate, greatest, map_over_dataset
-from ke_t5.pipe.evaluation import best_score, compute_scores
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.model_inputs import model_inputs
+from ke_t5.pipe.scoring import best_score, compute_scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -152,7 +152,7 @@ def test_two_processes_find_what_one_finds(tmp_path):
 
 
 def test_answers_that_are_missing_or_doubled_are_our_own_fault(class_examples):
-    from ke_t5.pipe.evaluation import score
+    from ke_t5.pipe.scoring import score
 
     task, examples = class_examples(2)
     record = {"logits": [0.0, 1.0, 0.0]}
@@ -162,9 +162,9 @@ def test_answers_that_are_missing_or_doubled_are_our_own_fault(class_examples):
 
 
 def test_more_rows_than_are_read_at_once(class_examples, monkeypatch):
-    from ke_t5.pipe import evaluation
+    from ke_t5.pipe import scoring
 
-    monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(scoring, "ROWS_AT_ONCE", 4)
     task, examples = class_examples(17)
     found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=5)
     assert [line["gold"] for line in found.predictions] == [i % 3 for i in range(17)]
@@ -187,10 +187,10 @@ def texts_kept(tmp_path):
 
 
 def test_texts_stay_on_the_disk_until_they_are_asked_for(texts_kept, monkeypatch):
-    from ke_t5.pipe import evaluation
+    from ke_t5.pipe import scoring
     from ke_t5.pipe.examples import Examples
 
-    monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(scoring, "ROWS_AT_ONCE", 4)
     task, examples = texts_kept
     found = evaluate_on(1, EvaluationHelper(task), toy_model(), examples, batch_size=5)
     read, lazy_examples = [], Examples.lazy_examples

@@ -13,7 +13,7 @@ from scipy import stats
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.pipe import Evaluated, FunctionDataSource, Task, TaskRegistry
-from ke_t5.pipe.evaluation import compute_scores
+from ke_t5.pipe.scoring import compute_scores
 from ke_t5.recipes.predictions import from_lines, lines_of
 from ke_t5.report import intervals, resamples
 from ke_t5.report.intervals import bootstrap

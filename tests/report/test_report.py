@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ke_t5.pipe import Evaluated, FunctionDataSource, Task, greatest
-from ke_t5.pipe.evaluation import compute_scores
+from ke_t5.pipe.scoring import compute_scores
 from ke_t5.report import figures
 from ke_t5.report.intervals import Bootstrap, Interval, bootstrap
 from ke_t5.report.report import interval_notes, write_report

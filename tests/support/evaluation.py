@@ -9,7 +9,7 @@ import torch
 
 from ke_t5.distributed import Ranks
 from ke_t5.pipe import Evaluated, EvaluationHelper, Examples, Task, evaluate
-from ke_t5.pipe.evaluation import score
+from ke_t5.pipe.scoring import score
 from ke_t5.task.coreference import labelled_chains
 
 

@@ -194,9 +194,9 @@ def score_random_outputs(name: str, file: Path, cache: Path, copies: int = 1) ->
     import torch
 
     from ke_t5.pipe import EvaluationHelper, Folders, HFDataSource, get_task
-    from ke_t5.pipe.evaluation import score
     from ke_t5.pipe.evaluation_batches import evaluation_batches
     from ke_t5.pipe.model_outputs import REDUCERS
+    from ke_t5.pipe.scoring import score
 
     task = get_task(name)
     features = {

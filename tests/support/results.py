@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.pipe import TaskRegistry
-from ke_t5.pipe.evaluation import compute_scores
+from ke_t5.pipe.scoring import compute_scores
 
 
 def keep(folder, task, golds, said, texts, *, weights="step-00000010", split="validation"):

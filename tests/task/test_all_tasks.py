@@ -21,7 +21,7 @@ from support.toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 import ke_t5.task.task as table
 from ke_t5.errors import Exit
 from ke_t5.pipe import IGNORED, Examples, FunctionDataSource, MixtureRegistry, Task, TaskRegistry
-from ke_t5.pipe.evaluation import compute_scores
+from ke_t5.pipe.scoring import compute_scores
 from ke_t5.recipes.predictions import from_lines, lines_of
 from ke_t5.report.intervals import bootstrap
 

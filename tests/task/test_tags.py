@@ -16,7 +16,7 @@ from support.toys import BERT, ROWS, T5, character_tokenizer, save_tokenizers
 from ke_t5.forms import MODEL_FORMS
 from ke_t5.lookup import loader
 from ke_t5.pipe import IGNORED, EvaluationHelper, Examples, FunctionDataSource, Task, TaskRegistry
-from ke_t5.pipe.evaluation import score
+from ke_t5.pipe.scoring import score
 from ke_t5.task import spans, steps, tags
 from ke_t5.task.labels import KLUE_NER
 
