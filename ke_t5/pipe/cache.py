@@ -69,8 +69,8 @@ AFTERWARDS = (
     "pipe.arguments", "pipe.batches", "pipe.decoding", "pipe.evaluation",
     "pipe.evaluation_batches", "pipe.generation", "pipe.model_inputs",
     "pipe.lazy_order", "pipe.lines", "pipe.mixture", "pipe.model_outputs", "pipe.monitor",
-    "pipe.prediction", "pipe.scoring", "pipe.translation", "pipe.workers", "task.listing", "task.metrics",
-    "task.release_check", "task.submission",
+    "pipe.prediction", "pipe.scoring", "pipe.translation", "pipe.workers", "task.listing",
+    "task.metrics", "task.release_check", "task.submission",
 )  # fmt: skip
 
 
