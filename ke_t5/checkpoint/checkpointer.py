@@ -77,7 +77,8 @@ class Checkpointer:
         progress = load_checkpoint(
             checkpoint, model=state.module, optimizer=state.optimizer, is_checked=True
         )
-        state.step, state.rows = progress["step"], progress["rows"]
+        state.step = state.launch_step = progress["step"]
+        state.rows = progress["rows"]
         state.loss_sum = torch.tensor(_own_loss(progress, self.ranks), dtype=torch.float64)
         state.loss_steps = progress["loss_steps"]
         self.best, self.waited = progress["best"], progress["waited"]

@@ -245,9 +245,10 @@ def readable(path: Path) -> Iterator[None]:
         FileNotFoundError, safetensors.SafetensorError,
     ) as error:  # fmt: skip
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(
-            f"not what this program writes ({reason:.80})", str(path), FIX, Exit.CHECKPOINT
-        ) from error
+        what = f"not what this program writes ({reason:.80})"
+        if not path.exists():
+            what = "it was deleted meanwhile; does its training go on?"
+        raise UserError(what, str(path), FIX, Exit.CHECKPOINT) from error
 
 
 def read_progress(path: Path) -> dict:

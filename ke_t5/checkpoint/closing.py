@@ -21,10 +21,13 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, NotRequired, TypedDict
 
 from ke_t5.checkpoint.folders import read_pointer, write_pointer
+from ke_t5.errors import Exit, UserError
 from ke_t5.files import new_folder, remove_folder, remove_leftovers, write_json
+from ke_t5.seals import is_inside
 
 FOLDER, RECORD = "scheduled", "scheduled.json"
 
@@ -62,9 +65,30 @@ def set_aside(run: Path, evaluations: Iterable[Path], *, step: int) -> None:
 
 
 def closing_step(run: Path) -> int | None:
-    """The step of the closing validation whose results the run's folder holds, None without."""
-    record = run / FOLDER / RECORD
-    return json.loads(record.read_bytes())["closing"] if record.exists() else None
+    """The step of the closing validation whose results the run's folder holds, None without.
+
+    Raises:
+        UserError: what says so is damaged.
+    """
+    folder = run / FOLDER
+    return _read_record(folder)["closing"] if folder.exists() else None
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_bytes())
+        is_intact = (
+            type(record["closing"]) is int
+            and type(record["best"]) in (int, NoneType)
+            and all(is_inside(name) for name in record["evaluations"])
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        is_intact = False
+    if not is_intact:
+        fix = f"remove {folder}: the best checkpoint is looked up, and evaluated again"
+        raise UserError("the file is damaged", str(path), fix, Exit.CHECKPOINT)
+    return record
 
 
 def revert(run: Path) -> None:
@@ -73,7 +97,7 @@ def revert(run: Path) -> None:
     remove_leftovers(run, FOLDER)
     if not folder.exists():
         return
-    record = json.loads((folder / RECORD).read_bytes())
+    record = _read_record(folder)
     for name in record["evaluations"]:
         _restore(folder / "eval" / name, run / "eval" / name)
     if record["best"] is None:

@@ -38,14 +38,20 @@ def find_checkpoint(
     """
     if resume.mode is ResumeMode.AUTO:
         return _last_complete(weights, is_checked=is_checked)
-    if resume.path is None:
-        pointer = "best" if resume.mode is ResumeMode.BEST else "last"
-        path = _pointed(weights, pointer, f"--resume {resume}")
-    else:
-        path = _by_path(weights, resume.path)
-    if is_checked:
-        check_hashes(path)
+    path = _meant(weights, resume)
+    while is_checked and (fault := find_fault(path)):
+        checked, path = path, _meant(weights, resume)
+        if path == checked:  # else a training has deleted it, and there is a newer one
+            raise _damaged(path, fault)
     return path
+
+
+def _meant(weights: Path, resume: ResumeRequest) -> Path:
+    """The last checkpoint, the best, or the one at a path, whole or not."""
+    if resume.path is not None:
+        return _by_path(weights, resume.path)
+    pointer = "best" if resume.mode is ResumeMode.BEST else "last"
+    return _pointed(weights, pointer, f"--resume {resume}")
 
 
 def _last_complete(weights: Path, *, is_checked: bool) -> Path | None:
@@ -103,4 +109,8 @@ def _advice(weights: Path) -> str:
 def check_hashes(path: Path) -> None:
     """Raises UserError if a checkpoint is not as it was written."""
     if fault := find_fault(path):
-        raise UserError(fault, str(path), FIX, Exit.CHECKPOINT)
+        raise _damaged(path, fault)
+
+
+def _damaged(path: Path, fault: str) -> UserError:
+    return UserError(fault, str(path), FIX, Exit.CHECKPOINT)

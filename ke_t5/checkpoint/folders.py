@@ -187,6 +187,8 @@ def locate(path: Path) -> Path:
 def find_fault(folder: Path, name: str | None = None) -> str | None:
     """What is wrong with a checkpoint, beginning with the file's name; None if it is complete.
 
+    A training may replace it meanwhile; then it is the new one that counts.
+
     Args:
         name: what the folder is going to be called, if it does not have that name yet.
     """
@@ -199,7 +201,18 @@ def find_fault(folder: Path, name: str | None = None) -> str | None:
     match = NAME.fullmatch(name or folder.name)
     if match and int(match[2]) != step:
         return f"{MANIFEST} is for step {step}"
-    return first_fault(folder, manifest["files"])
+    fault = first_fault(folder, manifest["files"])
+    if fault is not None and _is_other(folder, manifest):
+        return find_fault(folder, name)
+    return fault
+
+
+def _is_other(folder: Path, manifest: Mapping[str, object]) -> bool:
+    """Whether a folder has another manifest by now, or is gone."""
+    try:
+        return read_manifest(folder) != manifest
+    except FileNotFoundError:
+        return True
 
 
 def write_pointer(weights: Path, pointer: str, step: int) -> None:

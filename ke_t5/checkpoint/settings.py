@@ -20,6 +20,9 @@ EARLIER = {
 GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"
 EARLY_STOPPING, MODEL_CODE = "fit.early_stopping", "code of the model"
+# Which flags say what data it is; of the data itself a checkpoint has a hash.
+TRAINING_DATA, VALIDATION_DATA = "training data", "validation data"
+DATA_FLAGS = {TRAINING_DATA: "--train_split", VALIDATION_DATA: "--valid_split, --eval_rows"}
 # A run may go on with another value of these, but not without a word.
 REPORTED = (EARLY_STOPPING, MODEL_CODE, CUDA_GRAPHS)
 
@@ -38,7 +41,9 @@ def check_unchanged(
         before = {**before, **{name: now[name] for name in (GLOBAL_BATCH, EARLIER_BATCHES)}}
     # Without the flag, older versions wrote null.
     before = {**EARLIER, **before, "--schedule": before.get("--schedule") or "constant"}
-    for name, value in now.items():
+    # Padding first: windows of batches follow from it.
+    for name in sorted(now, key=lambda name: name != PADDING):
+        value = now[name]
         if name == PRECISION and "auto" in (before.get(name), value):
             continue  # what it came to was kept elsewhere
         if name in before and before[name] != value and name not in REPORTED:
@@ -57,6 +62,12 @@ def check_unchanged(
             elif name == ORDER:
                 fix = "large data has another order since then: start a new run without --resume"
             what = _difference(name, before[name], value)
+            if name in DATA_FLAGS:
+                what = f"the {name} has changed since then"
+                fix = (
+                    f"resume with its files, {DATA_FLAGS[name]} and lengths, or start a new run "
+                    "without --resume"
+                )
             raise UserError(what, where, fix, Exit.CHECKPOINT)
 
 

@@ -101,7 +101,7 @@ def _config_of(folder: Path, where: str) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _no_config(where) from error
+        raise _of_a_run(folder, where) or _no_config(where) from error
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
         raise UserError(what, str(path), "download it again", Exit.CHECKPOINT) from error
@@ -235,6 +235,16 @@ def _no_config(where: str) -> UserError:
         "give the folder or hub name of a model in transformers' layout",
         Exit.CHECKPOINT,
     )
+
+
+def _of_a_run(folder: Path, where: str) -> UserError | None:
+    """The error for the folder of a training run, or of a checkpoint; None for another one."""
+    is_checkpoint = (folder / "progress.json").is_file()
+    if not is_checkpoint and not (folder / "weights").is_dir():
+        return None
+    kind = "a checkpoint of a run" if is_checkpoint else "the folder of a run"
+    fix = "export it first: ke-t5 export --run RUN --output MODEL (a test takes it by --resume)"
+    return UserError(f"it is {kind}, not of a model", where, fix, Exit.CHECKPOINT)
 
 
 def _no_network(name: str, where: str, reason: str) -> UserError:

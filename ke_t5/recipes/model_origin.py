@@ -43,6 +43,9 @@ def find_run(config: RunConfig) -> RunConfig | None:
         run = RunFolder.around(resume.path)
         if run is not None:
             announce_run_folder(run.path)
+            output, own = (one.path.resolve().parents[1] for one in (config.run, run))
+            if "output_dir" in config.given and output != own:
+                logger.warning("%s is not used: the run is in %s", config.given["output_dir"], own)
             return dataclasses.replace(config, run=run)
     if resume.mode is ResumeMode.AUTO and not config.run.has_checkpoint():
         return None
@@ -58,7 +61,11 @@ def from_run(config: RunConfig) -> RunConfig:
         if is_on_another_node():  # process 0 may well see it
             what = f"process {launched_rank()} on {os.uname().nodename} sees no run there"
             fix = f"put --output_dir on a disk that all nodes share, or {fix}"
-        raise UserError(what, f"--resume {config.resume} ({run.path})", fix, Exit.CHECKPOINT)
+        where = f"--resume {config.resume} ({run.path})"
+        if config.resume is not None and config.resume.path is not None:
+            what, where = f"no run is there, and none in {run.path}", f"--resume {config.resume}"
+            fix = "give the folder of a run, or of a checkpoint in one"
+        raise UserError(what, where, fix, Exit.CHECKPOINT)
     is_sealed = run.read_run().get("sealed", False)
     check_folder(run.model, where=f"--resume {config.resume}:", is_sealed=is_sealed)
     config = use_tokenizer(config, run.model, flag="--resume")

@@ -24,6 +24,8 @@ from ke_t5.checkpoint.settings import (
     PADDING,
     PRECISION,
     SCHEDULE,
+    TRAINING_DATA,
+    VALIDATION_DATA,
     WINDOW,
     WINDOW_UNIT,
     check_unchanged,
@@ -131,10 +133,10 @@ def fixed_settings(
         "--task": config.task.name,
         "--model_name": config.model.class_name,
         PREFIX: list(config.task.members[0].prefixes) or None,
-        "training data": train.content_hash(),
+        TRAINING_DATA: train.content_hash(),
         "training rows": len(train),
         "share of each task (rows, rows in an epoch)": plan.examples_per_epoch or None,
-        "validation data": "+".join(part.examples.content_hash() for part in valid),
+        VALIDATION_DATA: "+".join(part.examples.content_hash() for part in valid),
         "--seed": config.seed,
         GLOBAL_BATCH: plan.batch_size,
         EARLIER_BATCHES: [list(part) for part in plan.earlier] or None,
@@ -238,7 +240,10 @@ def check_schedule(
     checked = (*begun[:CHECKED_STEPS], *begun[CHECKED_STEPS:][-1:])
     changed = next((step for step in checked if before(step) != state.lr_multiplier(step)), None)
     where = config.given.get("epochs", f"{total} steps in all epochs")
-    made_for = f"the {name} schedule was made for {total_before} steps and now has {total}"
+    fix = "keep --epochs, or add"
+    if config.flags["allow_batch_change"]:
+        where, fix = "--allow_batch_change", "accept it:"
+    made_for = f"the {name} schedule of {total_before} steps now has {total}"
     if changed is None:
         if name != "constant":
             logger.warning("%s: %s; the rates of this launch are the same", where, made_for)
@@ -248,16 +253,10 @@ def check_schedule(
     # The rate of the last update if the two differ from there on, else the next planned one.
     old = before(changed - 1 if changed == state.step > 0 else changed)
     message = (
-        f"{made_for}: its learning rate goes from {peak * old:.3g} to "
+        f"{made_for}: its rate {peak * old:.3g} becomes "
         f"{peak * state.lr_multiplier(changed):.3g} at step {changed + 1}"
     )
     if allows_stretching():
         logger.warning("%s: %s", where, message)
         return
-    raise UserError(
-        message,
-        where,
-        "resume with the --epochs of the run, start a new run without --resume, or accept the new "
-        f"rate with --gin_param '{STRETCH}=True'",
-        Exit.CHECKPOINT,
-    )
+    raise UserError(message, where, f"{fix} --gin_param {STRETCH}=True", Exit.CHECKPOINT)

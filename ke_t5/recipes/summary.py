@@ -43,6 +43,16 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
         _precision(resolved_precision(settings, ranks.device)), ranks.device, ranks.threads,
         config.run.path,
     )  # fmt: skip
+    if not trainer.goes_on():
+        logger.info("nothing is left to train: %s", _why_over(trainer))
+
+
+def _why_over(trainer: Trainer) -> str:
+    step, num_steps = trainer.state.step, trainer.timetable.num_steps
+    if step >= num_steps:
+        return f"the run is at step {step}, and {counted(num_steps, 'step')} are asked for"
+    waited = counted(trainer.checkpointer.waited, "validation")
+    return f"{waited} without a better score (fit.early_stopping)"
 
 
 def _padding(padding: str, window: int) -> str:
@@ -63,7 +73,7 @@ def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> Non
     step, model_class = trainer.state.step, type(trainer.state.module)
     best = trainer.checkpointer.best_of_all()
     _print_scores(trainer.validator, step, best)
-    steps = counted(step, "step")
+    steps = counted(step - trainer.state.launch_step, "step")
     console.tell_more(f"{steps} in {seconds:.0f} s; results in {config.run.path}")
     best_name, last_name = _names_of_weights(config.run, config.resume, trainer.ranks)
     console.tell_more(

@@ -74,14 +74,19 @@ def short_name(weights: str) -> str:
 
 
 def weights_of_checkpoint(run: RunFolder, checkpoint: Path) -> Weights:
-    """The weights of a checkpoint, of this run or of another one."""
+    """The weights of a checkpoint, of this run or of another one; which one is the best is not
+    known if the file that names it is damaged, and a warning says so."""
     from ke_t5.checkpoint.folders import folder_name, read_pointer  # it imports torch
 
     if checkpoint.resolve().parent != run.weights.resolve():
         return Weights(str(checkpoint), checkpoint)
     name = checkpoint.name.removesuffix(".old")
     steps = (read_pointer(run.weights, pointer) for pointer in ("best", "last"))
-    best = next((step for step in steps if step is not None), None)
+    try:
+        best = next((step for step in steps if step is not None), None)
+    except UserError as error:
+        logger.warning("%s: %s; the results get a folder of their own", error.where, error.what)
+        best = None
     return Weights(name, is_best=best is not None and name == folder_name(best))
 
 

@@ -68,7 +68,7 @@ class NonFiniteGuard:
             raise UserError(
                 "the loss or its gradient is not finite; no weight was changed",
                 f"training at {place}",
-                "lower the learning rate or look at these rows, then resume",
+                "look at these rows, or start a new run with a lower learning rate",
                 Exit.DIVERGED,
             )
 
@@ -86,7 +86,7 @@ class NonFiniteGuard:
         raise UserError(
             f"{name} is not finite after this update; no checkpoint of it is saved",
             f"training at step {step}",
-            "lower the learning rate, then resume or start anew",
+            "start a new run with a lower learning rate",
             Exit.DIVERGED,
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from support.checkpoint_toys import FILES, Toy, assert_same_bits, find_checkpoint, flip, save
 
+from ke_t5.checkpoint import folders
 from ke_t5.checkpoint.checkpoints import load_checkpoint
 from ke_t5.errors import Exit, UserError
 
@@ -83,3 +85,42 @@ def test_damaged_pointer_is_told_and_auto_does_without(tmp_path, caplog):
         find_checkpoint(tmp_path, "true")
     assert find_checkpoint(tmp_path, "auto") == path
     assert "last.json: the file is damaged" in caplog.text
+
+
+def while_it_is_checked(monkeypatch, action):
+    """Does something once, between the reading of a manifest and that of the files."""
+    real, actions = folders.first_fault, [action]
+
+    def first_fault(folder, files):
+        while actions:
+            actions.pop()()
+        return real(folder, files)
+
+    monkeypatch.setattr(folders, "first_fault", first_fault)
+
+
+def test_a_checkpoint_that_a_training_replaces_meanwhile_is_not_damaged(tmp_path, monkeypatch):
+    path = save(tmp_path, 1, waited=0)
+    while_it_is_checked(monkeypatch, lambda: save(tmp_path, 1, waited=1))
+    assert find_checkpoint(tmp_path, "true") == path
+    assert load_checkpoint(path, model=Toy())["waited"] == 1
+
+
+def test_the_last_checkpoint_is_the_newer_one_if_a_training_deletes_it(tmp_path, monkeypatch):
+    old = save(tmp_path, 1)
+
+    def go_on():
+        save(tmp_path, 2)
+        shutil.rmtree(old)
+
+    while_it_is_checked(monkeypatch, go_on)
+    assert find_checkpoint(tmp_path, "true") == tmp_path / "step-00000002"
+
+
+def test_a_named_checkpoint_that_is_deleted_meanwhile_is_told(tmp_path, monkeypatch):
+    old = save(tmp_path, 1)
+    while_it_is_checked(monkeypatch, lambda: (save(tmp_path, 2), shutil.rmtree(old)))
+    with pytest.raises(UserError, match="no such checkpoint; available: step-00000002"):
+        find_checkpoint(tmp_path, "step-00000001")
+    with pytest.raises(UserError, match="step-00000001: it was deleted meanwhile; does its tr"):
+        load_checkpoint(old, model=Toy(), is_checked=True)

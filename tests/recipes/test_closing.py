@@ -9,6 +9,7 @@ import pytest
 from support.recipe_runs import SMALL, run_folder, scores, state_files, test, train
 
 from ke_t5.checkpoint import closing, folders, serialization
+from ke_t5.errors import Exit, UserError
 from ke_t5.recipes.validator import Validator
 from ke_t5.seals import MANIFEST, sealed
 
@@ -186,3 +187,23 @@ def test_the_table_says_its_step_and_shows_the_best_beside_the_last(run, cache_d
     assert "klue_tc validation[:31], step 8 (last) | best: step 4" in printed
     best = json.loads((run_folder(run) / "eval" / SPLIT / "scores.json").read_text())["scores"]
     assert f" | {best['accuracy']:8.3f}" in printed
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"closing": 6}', '{"closing": 6, "best": 4, "evaluations": ["../weights"]}', None],
+)
+def test_what_was_set_aside_may_be_removed_if_it_is_damaged(run, cache_dir, expected, content):
+    folder = run_folder(run) / "scheduled"
+    if content is None:
+        (folder / "scheduled.json").unlink()
+    else:
+        (folder / "scheduled.json").write_text(content)
+    fix = f"scheduled.json: the file is damaged; remove {folder}: "
+    with pytest.raises(UserError, match=fix) as caught:
+        go_on(run, cache_dir)
+    assert caught.value.exit_code == Exit.CHECKPOINT
+    if content == "{":  # the same from here on
+        shutil.rmtree(folder)
+        go_on(run, cache_dir)
+        assert state_files(run) == expected and best_step(run) == 4

@@ -13,7 +13,7 @@ from support.processes import Script, run_script
 from support.recipe_runs import SMALL, run_folder, test, train
 
 from ke_t5.checkpoint.settings import check_unchanged
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, shortened
 from ke_t5.pipe import Examples, evaluate
 from ke_t5.recipes import test as test_recipe
 from ke_t5.recipes.folders import RunFolder
@@ -57,9 +57,12 @@ def test_a_run_without_a_whole_checkpoint_never_goes_on_with_fresh_weights(run, 
     [
         (("--gin_param", "get_scheduler.warmup_ratio=0.5"), "get_scheduler .* was"),
         (("--warmup", "2"), "get_scheduler .* was"),
-        (("--valid_split", "validation[:30]"), "validation data was"),
-        (("--eval_rows", 9), "validation data was"),
-        (("--gin_param", "fit.padding='rows'"), "get_batches.window=1, or|fit.padding was 'none'"),
+        (
+            ("--valid_split", "validation[:30]"),
+            "the validation data has changed since then; resume",
+        ),
+        (("--eval_rows", 9), "with its files, --valid_split, --eval_rows and lengths, or start"),
+        (("--gin_param", "fit.padding='rows'"), "fit.padding was 'none' and is 'rows' now"),
         (("--gin_param", "get_batches.window=50"), "add --gin_param get_batches.window=1, or"),
         (
             ("--pass_only_model_io", "true"),
@@ -83,7 +86,7 @@ def test_what_changes_neither_weights_nor_judge_is_told_on_resuming(run, cache_d
 def test_a_longer_schedule_is_told_even_if_the_rates_are_the_same(run, cache_dir, capfd):
     words = (*TC, "--epochs", 4, "--schedule", "--resume", "true", "--max_steps", 8)
     train(*words, output=run, cache=cache_dir)
-    told = "--epochs 4: the linear schedule was made for 8 steps and now has 16; the rates of this"
+    told = "--epochs 4: the linear schedule of 8 steps now has 16; the rates of this launch are"
     assert told in capfd.readouterr().err
 
 
@@ -148,25 +151,56 @@ def test_changed_code_of_the_model_is_told_on_resuming(tmp_path, cache_dir):
 
 def test_a_schedule_is_stretched_only_where_that_is_asked_for(run, cache_dir, capfd):
     words = (*TC, "--epochs", 4, "--schedule", "--resume", "true")
-    change = "the linear schedule was made for 8 steps and now has 16: its learning rate goes from "
+    change = (
+        "the linear schedule of 8 steps now has 16: its rate 0.000143 becomes 0.000571 at step 9"
+    )
     with pytest.raises(UserError, match="--epochs 4: " + change) as caught:
         train(*words, output=run, cache=cache_dir)
-    assert "0.000143 to 0.000571 at step 9" in str(caught.value)
-    assert "accept the new rate with --gin_param 'resume_schedule.stretch=True'" in str(
-        caught.value
-    )
+    fix = "keep --epochs, or add --gin_param resume_schedule.stretch=True"
+    assert shortened(str(caught.value)) == f"error: --epochs 4: {change}; {fix}"
     assert caught.value.exit_code == Exit.CHECKPOINT
     before = (run_folder(run) / "metrics.jsonl").read_text()
     words += ("--gin_param", "resume_schedule.stretch=True", "--max_steps", 9)
     train(*words, output=run, cache=cache_dir)
-    assert f"--epochs 4: {change}0.000143 to 0.000571 at step 9" in capfd.readouterr().err
+    assert f"--epochs 4: {change}" in capfd.readouterr().err
     assert (run_folder(run) / "metrics.jsonl").read_text().startswith(before)
 
 
-def test_fewer_epochs_than_are_done_only_export(run, cache_dir):
+def test_a_schedule_that_another_batch_makes_shorter_is_told(run, cache_dir):
+    checkpoint = run_folder(run) / "weights" / "step-00000004"
+    words = (*TC, "--epochs", 2, "--schedule", "--resume", checkpoint, "--batch_size", 32)
+    told = "error: --allow_batch_change: the linear schedule of 8 steps now has 6: its rate "
+    with pytest.raises(UserError, match=told) as caught:
+        train(*words, "--allow_batch_change", output=run, cache=cache_dir)
+    assert str(caught.value).endswith("; accept it: --gin_param resume_schedule.stretch=True")
+
+
+def test_fewer_epochs_than_are_done_only_export(run, cache_dir, capfd):
     words = (*TC, "--epochs", 1, "--schedule", "--resume", "true", "--hf_path", run / "export")
     train(*words, output=run, cache=cache_dir)
     assert (run / "export" / "config.json").exists()
+    said = capfd.readouterr()
+    told = "nothing is left to train: the run is at step 8, and 4 steps are asked for"
+    assert told in said.err and "\n0 steps in " in said.out
+
+
+def test_a_run_that_stopped_early_says_so_when_it_is_resumed(tmp_path, cache_dir, capfd):
+    words = (*TC, "--learning_rate", 1e-12, "--gin_param", "fit.early_stopping=1", "--epochs", 3)
+    for resume in ((), ("--resume", "true")):
+        train(*words, *resume, output=tmp_path, cache=cache_dir)
+    assert (
+        "nothing is left to train: 1 validation without a better score (fit.early_stopping)"
+    ) in capfd.readouterr().err
+
+
+def test_an_output_folder_that_a_run_found_by_its_path_is_not_in_is_told(run, cache_dir, capfd):
+    folder = run_folder(run)
+    words = (*TC, "--epochs", 2, "--schedule", "--resume", folder, "--max_steps", 7)
+    for output, is_told in ((run, False), (run / "other", True)):
+        train(*words, output=output, cache=cache_dir)
+        told = f"--output_dir {output} is not used: the run is in {run}"
+        assert (told in capfd.readouterr().err) == is_told
+    assert not (run / "other").exists()
 
 
 @pytest.mark.parametrize(

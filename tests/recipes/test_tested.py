@@ -70,6 +70,22 @@ def test_other_weights_and_splits_get_folders_of_their_own(run, cache_dir, words
     assert contents(run).items() >= before.items()
 
 
+@pytest.mark.parametrize("pointer", ["best", "last"])
+def test_a_damaged_pointer_does_not_matter_to_a_test_that_does_without(
+    run, cache_dir, pointer, capfd
+):
+    weights = run_folder(run) / "weights"
+    (weights / "best.json").unlink()
+    (weights / f"{pointer}.json").write_text("[]")
+    before = contents(run)
+    test(*TEST, *SPLIT, "--resume", "step-00000008", output=run, cache=cache_dir)
+    test(*TEST, *SPLIT, "--resume", "auto", output=run, cache=cache_dir)
+    told = capfd.readouterr().err
+    assert told.count(f"{pointer}.json: the file is damaged; the results get a folder of") == 2
+    assert evaluations(run) == {"validation_31_", "klue_tc__validation_31___step-00000008"}
+    assert contents(run).items() >= before.items()
+
+
 def test_the_best_of_the_run_is_where_training_writes_it(run, cache_dir):
     before = read(run, "validation_31_")
     test(*TEST, *SPLIT, "--resume", "best", output=run, cache=cache_dir)
