@@ -25,7 +25,7 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
     Ranges of multiword tokens (1-2) and empty nodes (1.1) are skipped, and relations are cut at
     the colon, as the CoNLL 2018 evaluation does. `_` in a column is not a label.
     """
-    guid, words = "", []
+    guid, words, has_begun = "", [], False
     for number, line in lines(path):
         if line.startswith("#"):
             name, _, value = line[1:].partition("=")
@@ -37,11 +37,14 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
                 raise fault(f"{path}:{number}", what, "fix the tabs of that line")
             if not set("-.") & set(fields[0]):
                 words.append((number, fields))
+                has_begun = True
         elif words:
             yield _row(path, guid, words)
             guid, words = "", []
     if words:
         yield _row(path, guid, words)
+    elif not has_begun:
+        raise fault(path, "the file has no sentences")
 
 
 def _row(path: Path, guid: str, words: Sequence[Word]) -> Row:

@@ -19,13 +19,13 @@ _INLINE_MARK = re.compile(r"<([^<>]+):(?:PS|LC|OG|DT|TI|QT)>")
 
 
 class _Sentence(NamedTuple):
-    """The lines between two empty ones: the comment's line number and fields, (number, fields) of
-    each unit."""
+    """The lines between two empty ones: the comment's fields, (number, fields) of each unit, and
+    whether an empty line follows."""
 
-    line: int
     guid: str
     text: str
     units: list[tuple[int, list[str]]]
+    is_closed: bool = True
 
 
 def _sentences(
@@ -52,7 +52,7 @@ def _sentences(
             has_begun = True
             units.append((number, _fields(fields_of(line), num_fields, comment, path, number)))
     if units:
-        yield _sentence(path, comment, units)
+        yield _sentence(path, comment, units)._replace(is_closed=False)
     elif not has_begun:
         raise fault(path, "the file has no sentences")
     elif comment:
@@ -76,7 +76,7 @@ def _sentence(path: Path, comment: tuple[int, str] | None, units: list) -> _Sent
     guid, tab, text = text.partition("\t")
     if not tab:
         raise fault(f"{path}:{number}", "expected '## guid<TAB>sentence'", "fix that line")
-    return _Sentence(number, guid, text, units)
+    return _Sentence(guid, text, units)
 
 
 def _source(guid: str) -> str:
@@ -101,7 +101,10 @@ def ner_rows(path: Path, split: str) -> Iterator[Row]:
                 what = f"{tag!r} is not a tag, expected O, B-XX or I-XX"
                 raise fault(f"{path}:{number}", what, "fix that line")
         row = _ner_row(*zip(*(fields for _, fields in sentence.units), strict=True))
-        if row["text"] != _INLINE_MARK.sub(r"\1", sentence.text):
+        whole = _INLINE_MARK.sub(r"\1", sentence.text)
+        if not sentence.is_closed and row["text"] != whole and whole.startswith(row["text"]):
+            raise fault(f"{path}:{sentence.units[-1][0]}", "the file ends within a sentence")
+        if row["text"] != whole:
             num_different, first_different = num_different + 1, first_different or sentence.guid
         yield {**row, "guid": sentence.guid, "source": _source(sentence.guid)}
     if num_different:
@@ -121,7 +124,8 @@ def _ner_row(characters: tuple[str, ...], tags: tuple[str, ...]) -> Row:
 
 def ner_hub_rows(row: Row) -> Iterator[Row]:
     """The hub's row; it has neither guid nor source, and its `sentence` has marks."""
-    yield _ner_row(tuple(row["tokens"]), tuple(row["ner_tags"]))
+    columns = (take(row, name, list, "klue/klue ner") for name in ("tokens", "ner_tags"))
+    yield _ner_row(*map(tuple, columns))
 
 
 def dp_rows(path: Path, split: str) -> Iterator[Row]:

@@ -40,10 +40,10 @@ def _rows(files: Sequence[Path]) -> Iterator[Row]:
             title = take_optional(page, "title", str, where)
             context = take(page, "context", str, where)
             for question in take(page, "qas", list, where):
-                flat = {**question, "title": title, "context": context}
-                row = _row(flat, where)
+                guid = take(question, "id", str, where)
+                row = _row({**question, "title": title, "context": context}, where)
                 if row is None:
-                    num_wrong, first_wrong = num_wrong + 1, first_wrong or question["id"]
+                    num_wrong, first_wrong = num_wrong + 1, first_wrong or guid
                 else:
                     yield row
     if num_wrong:

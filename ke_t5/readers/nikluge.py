@@ -9,6 +9,7 @@ rows that the READMEs of NIKL's baselines and of participants show; none was fou
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from ke_t5.readers.json_rows import json_rows
-from ke_t5.readers.release import RawSplit, Release, Row, files_below, raw_splits, take
+from ke_t5.readers.release import (
+    RawSplit,
+    Release,
+    Row,
+    check_texts,
+    files_below,
+    raw_splits,
+    take,
+    take_optional,
+)
 from ke_t5.readers.streams import fault
 
 _FOLDERS = ("nikluge", "NIKL/nikluge")
@@ -30,26 +40,36 @@ _YEAR_OF_KOREAN = "2024"
 ToColumns = Callable[[Any, Any, str], Row]
 
 
-def _as(value: Any, kind: type, where: str) -> Any:
-    """The input or output, which must be of that type."""
-    return take({"the input or output": value}, "the input or output", kind, where)
+def _input(given: Any, kind: type, where: str, name: str = "input") -> Any:
+    """The input, which must be of that type."""
+    return take({name: given}, name, kind, where)
+
+
+def _output(output: Any, kind: type, where: str, name: str = "output") -> Any:
+    """The output, which must be of that type; None without a label."""
+    return None if output is None else take({name: output}, name, kind, where)
 
 
 def _ea(given: Any, output: Any, where: str) -> Row:
     """An emotion of a target, or of the text as a whole; emotions are "True" or "False"."""
-    target = given.get("target") or {}
-    names = None
-    if output is not None:
-        names = [name for name, value in _as(output, dict, where).items() if str(value) == "True"]
+    given = _input(given, dict, where)
+    target = take_optional(given, "target", dict, where) or {}
+    emotions = _output(output, dict, where)
+    for name, value in (emotions or {}).items():
+        if str(value) not in ("True", "False"):
+            raise fault(where, f"{name!r} is {value!r:.40}, expected True or False", "fix that row")
     return {
         "text": take(given, "form", str, where),
-        "target": target.get("form") or "",
-        "label": names,
+        "target": take_optional(target, "form", str, where) or "",
+        "label": None
+        if emotions is None
+        else [name for name, value in emotions.items() if str(value) == "True"],
     }
 
 
 def _binary(given: Any, output: Any, where: str) -> Row:
-    text = take(given, "form", str, where) if isinstance(given, dict) else _as(given, str, where)
+    is_record = isinstance(given, dict)
+    text = take(given, "form", str, where) if is_record else _input(given, str, where)
     if str(output) not in ("0", "1", "None"):
         raise fault(where, f"output {output!r:.40}, expected 0 or 1", "fix that row")
     return {"text": text, "label": None if output is None else str(output)}
@@ -60,78 +80,112 @@ def _iau(given: Any, output: Any, where: str) -> Row:
     if output not in ("NEGATIVE", "POSITIVE", None):
         what = f"output {output!r:.40}, expected NEGATIVE or POSITIVE"
         raise fault(where, what, "fix that row")
-    return {"text": _as(given, str, where), "label": output}
+    return {"text": _input(given, str, where), "label": output}
 
 
 def _sa(given: Any, output: Any, where: str) -> Row:
     """Pairs of an entity's aspect and a polarity, each once; their places are left out."""
-    labels = None
+    text, labels = _input(given, str, where, "sentence_form"), None
     if output is not None:
-        labels = list(dict.fromkeys(f"{one[0]}#{one[-1]}" for one in _as(output, list, where)))
-    return {"text": _as(given, str, where), "label": labels}
+        pairs = [_pair(one, where) for one in _output(output, list, where, "annotation")]
+        labels = list(dict.fromkeys(pairs))
+    return {"text": text, "label": labels}
+
+
+def _pair(annotated: Any, where: str) -> str:
+    """An entity's aspect and a polarity, the first and the last of a list."""
+    ends = (annotated[0], annotated[-1]) if isinstance(annotated, list) and annotated else (None,)
+    if not all(isinstance(end, str) for end in ends) or len(annotated) < 2:
+        what = f"annotation {annotated!r:.60}, expected a list from an aspect to a polarity"
+        raise fault(where, what, "fix that row")
+    return "#".join(ends)
 
 
 def _nli(given: Any, output: Any, where: str) -> Row:
     """How certain a statement is: the mean, if there are several numbers."""
-    numbers = output if isinstance(output, list) else [output]
-    score = None if output is None else sum(float(n) for n in numbers) / max(1, len(numbers))
+    given, score = _input(given, dict, where), None
+    if output is not None:
+        numbers = output if isinstance(output, list) else [output]
+        try:
+            score = math.fsum(map(float, numbers)) / len(numbers)
+        except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+            score = math.nan
+        if not math.isfinite(score):
+            what = f"output {output!r:.40}, expected a number or a list of numbers"
+            raise fault(where, what, "fix that row")
     return {**{name: take(given, name, str, where) for name in ("context", "prompt")},
             "score": score}  # fmt: skip
 
 
 def _sc(given: Any, output: Any, where: str) -> Row:
     """The sentence between two others."""
+    given = _input(given, dict, where)
     return {**{name: take(given, name, str, where) for name in ("sentence1", "sentence3")},
-            "summary": output}  # fmt: skip
+            "summary": _output(output, str, where)}  # fmt: skip
 
 
 def table_text(given: Row, where: str) -> str:
     """The titles of a table and its cells, row by row; a header's cell is in brackets, and the
     cells that the text is to be about (`highlighted_cells`: column, row) are between asterisks."""
-    about = given.get("metadata") or {}
-    chosen = {tuple(place) for place in about.get("highlighted_cells") or ()}
+    about = take_optional(given, "metadata", dict, where) or {}
+    chosen = take_optional(about, "highlighted_cells", list, where) or []
     rows: dict[int, list[str]] = {}
     for cell in take(given, "table", list, where):
-        value = str(cell.get("value", "")).strip()
+        row, column = (take_optional(cell, name, int, where) for name in ("row", "col"))
+        value = "" if cell.get("value") is None else str(cell["value"]).strip()
         value = f"[{value}]" if cell.get("is_header") else value
-        is_chosen = (cell.get("col"), cell.get("row")) in chosen
-        rows.setdefault(cell.get("row") or 0, []).append(f"*{value}*" if is_chosen else value)
+        value = f"*{value}*" if [column, row] in chosen else value
+        rows.setdefault(row or 0, []).append(value)
+    titles = [take_optional(about, name, str, where) for name in ("title", "table_title")]
     lines = [" | ".join(cells) for _, cells in sorted(rows.items())]
-    return " / ".join(filter(None, [about.get("title"), about.get("table_title"), *lines]))
+    return " / ".join(filter(None, [*titles, *lines]))
 
 
 def _gtps(given: Any, output: Any, where: str) -> Row:
     """The first of the texts is the target."""
-    texts = output if isinstance(output, list) else [output]
-    return {"table": table_text(given, where), "summary": texts[0] if texts else None}
+    if isinstance(output, list):
+        check_texts(output, "output", where)
+        if not output:
+            raise fault(where, "no text in 'output'", "fix that row")
+        output = output[0]
+    table = table_text(_input(given, dict, where), where)
+    return {"table": table, "summary": _output(output, str, where)}
 
 
-def _conversation(given: Row, where: str, ids: Any = None) -> str:
+def _conversation(given: Row, where: str, ids: list | None = None) -> str:
     """The utterances with their speakers, or those of the ids."""
-    return " ".join(
-        f"{one.get('speaker')}: {take(one, 'utterance', str, where)}"
+    utterances = [
+        (take(one, "utterance", str, where), one)
         for one in take(given, "conversation", list, where)
+    ]
+    return " ".join(
+        f"{one.get('speaker')}: {utterance}"
+        for utterance, one in utterances
         if ids is None or one.get("utterance_id") in ids
     )
 
 
 def _cci(given: Any, output: Any, where: str) -> Row:
     """Which of three inferences follows from the utterances referred to."""
+    given = _input(given, dict, where)
     return {
         "conversation": _conversation(given, where),
         "reference": _conversation(given, where, take(given, "reference_id", list, where)),
         "category": take(given, "category", str, where),
         **{f"choice{i}": take(given, f"inference_{i}", str, where) for i in (1, 2, 3)},
-        "label": output,
+        "label": _output(output, str, where),
     }
 
 
 def _dcs(given: Any, output: Any, where: str) -> Row:
-    keywords = given.get("subject_keyword") or ""
+    given = _input(given, dict, where)
+    keywords = given.get("subject_keyword") or []
+    keywords = keywords if isinstance(keywords, list) else [keywords]
+    check_texts(keywords, "subject_keyword", where)
     return {
         "conversation": _conversation(given, where),
-        "keyword": ", ".join(keywords) if isinstance(keywords, list) else keywords,
-        "summary": output,
+        "keyword": ", ".join(keywords),
+        "summary": _output(output, str, where),
     }
 
 

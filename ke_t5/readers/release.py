@@ -164,7 +164,8 @@ def check_texts(values: list, name: str, where: str) -> None:
 
 def take_optional(row: Row, name: str, kind: type[T], where: str) -> T | None:
     """`row[name]` as `take` gives it, None if it is missing or null."""
-    return None if row.get(name) is None else take(row, name, kind, where)
+    is_missing = isinstance(row, dict) and row.get(name) is None
+    return None if is_missing else take(row, name, kind, where)
 
 
 def take_label(row: Row, name: str, kind: type[T], where: str, is_labelled: bool) -> T | None:

@@ -140,7 +140,8 @@ def tab_lines(
             the start of a field is quoted, quotes are ordinary characters, as in most releases.
 
     Raises:
-        UserError: a line with more or fewer fields, or an empty line that is not at the end.
+        UserError: a line with more or fewer fields, an empty line that is not at the end, or no
+            other line.
     """
     empty = 0
     for number, line in lines(path):
@@ -155,6 +156,8 @@ def tab_lines(
             what = f"{len(fields)} fields between tabs, expected {num_fields}"
             raise fault(f"{path}:{number}", what, "fix the tabs of that line")
         yield number, fields
+    if empty == 1:
+        raise fault(path, "the file is empty")
 
 
 def _unquoted(line: str, where: str) -> list[str]:
@@ -188,10 +191,7 @@ def table(
         UserError: a header without one of `columns`, no row, or a fault of `tab_lines`.
     """
     rows = tab_lines(path, quoted=quoted)
-    first = next(rows, None)
-    if first is None:
-        raise fault(path, "the file is empty")
-    names = first[1]
+    _, names = next(rows)
     if not set(columns) <= set(names):
         what = f"the header has {listed(names)}, expected {listed(columns)}"
         raise fault(f"{path}:1", what)

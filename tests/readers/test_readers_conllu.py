@@ -66,3 +66,10 @@ def test_the_hub_has_ranges_among_the_words():
 def test_a_fault_is_named_by_its_line(tmp_path, text, message):
     put(tmp_path, "UD/ko_gsd-ud-train.conllu", text)
     assert refusal(GSD, tmp_path) == f"UD/ko_gsd-ud-train.conllu:{message}"
+
+
+@pytest.mark.parametrize("text", ["\n", "# sent_id = s1\n\n"])
+def test_a_file_without_a_sentence_is_refused(tmp_path, text):
+    put(tmp_path, "UD/ko_gsd-ud-train.conllu", text)
+    message = "the file has no sentences; put the release's own file there"
+    assert refusal(GSD, tmp_path) == f"UD/ko_gsd-ud-train.conllu: {message}"

@@ -97,6 +97,14 @@ def test_ner_faults_name_the_line(tmp_path, body, message):
     assert refusal(klue.NER, folder) == f"klue-ner-v1.1_train.tsv:{message}"
 
 
+def test_a_file_of_ner_that_is_cut_off_is_refused(tmp_path):
+    cut = NER_TEXT.partition("릉\tI-LC")[0]
+    for end in ("", "\n"):
+        folder = put(tmp_path, "klue-ner-v1.1_train.tsv", cut.strip() + end)
+        message = "klue-ner-v1.1_train.tsv:5: the file ends within a sentence; put the release's"
+        assert refusal(klue.NER, folder).startswith(message)
+
+
 def test_ner_files_without_a_sentence_are_refused(tmp_path):
     folder = put(tmp_path, "klue-ner-v1.1_train.tsv", NER_HEAD)
     message = "klue-ner-v1.1_train.tsv: the file has no sentences; put the release's own file there"

@@ -155,6 +155,27 @@ def test_a_fault_is_named(tmp_path, raw, message):
 
 
 @pytest.mark.parametrize(
+    ("release", "given", "output", "message"),
+    [
+        (nikluge.EA, "가", {}, "'input' is a string, expected an object"),
+        (nikluge.EA, {"form": "가"}, {"joy": "yes"}, "'joy' is 'yes', expected True or False"),
+        (nikluge.NLI, {}, "x", "output 'x', expected a number or a list of numbers"),
+        (nikluge.NLI, {}, [], "output [], expected a number or a list of numbers"),
+        (nikluge.SA, "가", ["나"], "annotation '나', expected a list from an aspect to a polarity"),
+        (nikluge.SA, "가", [["나"]], "annotation ['나'], expected a list from an aspect to a"),
+        (nikluge.GTPS, {"table": []}, [], "no text in 'output'"),
+        (nikluge.GTPS, {"table": []}, [1], "'an entry of output' is a number, expected a string"),
+        (nikluge.DCS, {"conversation": []}, 1.5, "'output' is a number, expected a string"),
+    ],
+)
+def test_a_label_of_another_kind_is_refused(tmp_path, release, given, output, message):
+    task = release.name.removeprefix("nikluge_")
+    raw = {"id": "1", "input": given, "output": output}
+    put(tmp_path, f"nikluge/nikluge-{task}-2022-train.jsonl", json.dumps(raw) + "\n")
+    assert f"-train.jsonl:1: {message}" in refusal(release, tmp_path)
+
+
+@pytest.mark.parametrize(
     ("task", "predictions", "outputs"),
     [
         ("nikluge_au", ["insulting", None], [1, 0]),

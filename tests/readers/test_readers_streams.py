@@ -144,6 +144,12 @@ def test_tables_name_file_and_line(write, content, message):
     assert refusal(table, write(content), ("id", "text")) == message
 
 
+@pytest.mark.parametrize("content", ["\n", "\n\n", "\r\n"])
+def test_a_file_of_empty_lines_has_no_rows(write, content):
+    message = "file.txt: the file is empty; put the release's own file there"
+    assert refusal(tab_lines, write(content)) == message
+
+
 def test_empty_lines_at_the_end_are_no_rows(write):
     assert list(tab_lines(write("0\t가\n\n\n"), 2)) == [(1, ["0", "가"])]
 
