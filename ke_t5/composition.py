@@ -46,6 +46,21 @@ def compose(text: str) -> str:
     return _DECOMPOSED.sub(lambda match: unicodedata.normalize("NFC", match.group()), text)
 
 
+def decomposed_places(text: str) -> list[int]:
+    """Where each character of the composed text begins in the text itself, and where it ends.
+
+    >>> decomposed_places("\u1112\u1161\u11ab1")
+    [0, 3, 4]
+    """
+    places: list[int] = []
+    done = 0
+    for match in _DECOMPOSED.finditer(text):
+        size = len(unicodedata.normalize("NFC", match.group()))
+        places += [*range(done, match.start() + 1), *range(match.end() - size + 1, match.end())]
+        done = match.end()
+    return [*places, *range(done, len(text) + 1)]
+
+
 def look_alike(one: str, other: str) -> bool:
     """Whether two texts look the same: they differ only in composition, width, white space or
     invisible characters."""

@@ -10,7 +10,7 @@ import pytest
 from support.helpers import folders
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
-from ke_t5.composition import compose, compose_row
+from ke_t5.composition import compose, compose_row, decomposed_places
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import Folders, FunctionDataSource, HFDataSource, TaskRegistry
 from ke_t5.readers.release import text_at
@@ -45,6 +45,20 @@ def test_compose_undoes_nfd(text):
 @pytest.mark.parametrize("text", ["\uf914 \u212b", "\u1102\u119e", " \u0301", "각\u11ab"])
 def test_compose_leaves_what_is_not_decomposed(text):
     assert compose(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("가 나", [0, 1, 2, 3]),
+        (nfd("각") + "1" + nfd("가"), [0, 3, 4, 6]),
+        ("e\u0301\u0301.", [0, 2, 3, 4]),  # the second accent has no composed form
+        ("", [0]),
+    ],
+)
+def test_places_in_the_composed_text_are_found_in_the_decomposed_one(text, places):
+    assert decomposed_places(text) == places
+    assert len(places) == len(compose(text)) + 1
 
 
 def test_every_position_moves_with_its_text():

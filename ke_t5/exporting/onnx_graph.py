@@ -23,7 +23,7 @@ import torch
 from ke_t5.errors import Exit, UserError
 from ke_t5.extras import require_extra
 from ke_t5.forms import FORMS
-from ke_t5.models.export import takes_segments
+from ke_t5.lookup.families import takes_segments
 from ke_t5.seals import class_title
 
 if TYPE_CHECKING:

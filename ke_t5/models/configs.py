@@ -149,13 +149,18 @@ class T5CoreferenceConfig(T5EncoderConfig):
 
 
 class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
-    """A head in front of any encoder, whose own configuration is `backbone`."""
+    """A head in front of any encoder, whose own configuration is `backbone`.
+
+    `reads_segments` tells an encoder with segments which token is of which text of a pair. Models
+    of earlier versions were trained without.
+    """
 
     model_type = "ke_t5_any_encoder"
     sub_configs = {"backbone": AutoConfig}  # pyright: ignore[reportAssignmentType]
     made_for: ClassVar[str] = "a stand-alone encoder of transformers"
 
     backbone: dict | PreTrainedConfig | None = None
+    reads_segments: bool = False
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -208,7 +213,8 @@ class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
             return {**config, "model_type": cls.model_type}
         shared = ("pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_class")
         values = {key: config[key] for key in shared if key in config}
-        return {**values, "model_type": cls.model_type, "backbone": config}
+        fresh = {"backbone": config, "reads_segments": True}
+        return {**values, "model_type": cls.model_type, **fresh}
 
 
 class AnyMeanSequenceConfig(EncoderConfig):

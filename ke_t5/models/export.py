@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.files import new_folder
+from ke_t5.lookup.families import takes_segments
 from ke_t5.lookup.hub import check_replaceable
 from ke_t5.lookup.task_record import TaskRecord
 from ke_t5.models.build import quiet
@@ -82,7 +82,7 @@ def _write_tying(model: PreTrainedModel, path: Path) -> None:
 
 
 def _leave_out_segments(model: PreTrainedModel, path: Path) -> None:
-    """Lets the tokenizer make no segment ids if the model has but one segment, or none.
+    """Lets the tokenizer make no segment ids if the model was trained without.
 
     KLUE's RoBERTa has a BERT tokenizer: its second segment is out of the embedding's range.
     """
@@ -92,14 +92,6 @@ def _leave_out_segments(model: PreTrainedModel, path: Path) -> None:
     settings["model_input_names"] = ["input_ids", "attention_mask"]
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def takes_segments(model: PreTrainedModel) -> bool:
-    """Whether a second segment means anything to the model, or to the encoder under our head."""
-    body = getattr(model, "backbone", model)
-    if getattr(body.config, "type_vocab_size", 2) < 2:
-        return False
-    return "token_type_ids" in inspect.signature(body.forward).parameters
 
 
 def _check_copy(model: PreTrainedModel, temporary: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ke_t5.lookup.families import takes_segments
 from ke_t5.pipe.model_outputs import Arrays
 
 if TYPE_CHECKING:
@@ -33,14 +34,13 @@ def host_inputs(
 ) -> dict[str, torch.Tensor]:
     """The same tensors on the host, from where they are copied to `device`.
 
-    Only `token_type_ids` may be dropped: klue/roberta-* combine a BERT tokenizer with a model of
-    one token type, for which a second segment id would be out of range.
+    Only `token_type_ids` may be dropped (see `takes_segments`).
     """
     import torch
 
     inputs = {}
     for name, array in batch.items():
-        if name == "token_type_ids" and not _takes_segments(model):
+        if name == "token_type_ids" and not takes_segments(model):
             continue
         dtype = np.float32 if array.dtype.kind == "f" else np.int64
         tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=dtype))
@@ -57,13 +57,3 @@ def without_cache(model: torch.nn.Module) -> dict[str, bool]:
     is_generator = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
     takes_it = is_generator and "use_cache" in inspect.signature(model.forward).parameters
     return {"use_cache": False} if takes_it else {}
-
-
-def _takes_segments(model: torch.nn.Module) -> bool:
-    if getattr(model.config, "type_vocab_size", 0) < 2:
-        return False
-    parameters = inspect.signature(model.forward).parameters.values()
-    return any(
-        parameter.name == "token_type_ids" or parameter.kind == inspect.Parameter.VAR_KEYWORD
-        for parameter in parameters
-    )

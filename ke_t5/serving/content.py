@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ke_t5.composition import decomposed_places
 from ke_t5.forms import FORMS
 from ke_t5.pipe.task import Task
 from ke_t5.serving.rows import choices_of
@@ -15,6 +16,8 @@ from ke_t5.task import decoders, spans, text, written_chains
 Content = dict[str, Any]
 # Decimals of probabilities and numbers: more is noise of the hardware.
 DECIMALS = 6
+# The kinds of prediction that name characters of a text.
+WITH_PLACES = ("entities", "answer", "chains")
 
 # What reads a model's text -> the kind of what it reads.
 _READERS: dict[Callable, str] = {
@@ -75,6 +78,22 @@ def content_of(
     if FORMS[task.form].generates and "score" in line:
         content["score"] = round(line["score"], DECIMALS)
     return content
+
+
+def as_given(content: Content, text: str) -> Content:
+    """The content with the places of its parts in a text that was composed before it was read."""
+    places = decomposed_places(text)
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(item) for item in value]
+        if not isinstance(value, dict) or value.get("start") is None:
+            return value
+        start, end = places[value["start"]], places[value["end"]]
+        name = "answer" if "answer" in value else "text"
+        return {**value, name: text[start:end], "start": start, "end": end}
+
+    return moved({name: moved(value) for name, value in content.items()})
 
 
 def _label(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) -> Content:

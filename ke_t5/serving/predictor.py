@@ -20,8 +20,8 @@ from ke_t5.pipe import EvaluationHelper, Examples, Task, evaluate
 from ke_t5.pipe.evaluation import engine_ready
 from ke_t5.pipe.preparation import Preparation, prepare_rows
 from ke_t5.pipe.rows import ROW_ID
-from ke_t5.serving.content import content_of, kind_of
-from ke_t5.serving.rows import FIX, unlabelled
+from ke_t5.serving.content import WITH_PLACES, as_given, content_of, kind_of
+from ke_t5.serving.rows import FIX, decomposed_text, unlabelled
 from ke_t5.train.settings import FitSettings, autocast
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Predictor:
         examples, faults = self._examples(list(known.values()))
         predictions |= {number: Prediction(error=error) for number, error in faults.items()}
         if examples is not None:
-            predictions |= self._predicted(examples, known)
+            predictions |= self._predicted(examples, known, rows)
         return [predictions[number] for number in range(len(rows))]
 
     def _examples(self, rows: list[dict]) -> tuple[Examples | None, dict[int, UserError]]:
@@ -162,7 +162,9 @@ class Predictor:
         steps, features, keep = task.preprocessors, task.output_features, task.keep
         return Preparation(task.name, "rows", steps, features, keep, self.lengths)
 
-    def _predicted(self, examples: Examples, rows: Mapping[int, Row]) -> dict[int, Prediction]:
+    def _predicted(
+        self, examples: Examples, rows: Mapping[int, Row], given: Sequence[Row]
+    ) -> dict[int, Prediction]:
         precision = partial(autocast, self._fit, self.device)
         if self._engine is None:  # the weights never change: an engine converts them once
             self._engine = ExitStack()
@@ -175,13 +177,15 @@ class Predictor:
             ranks=self._ranks,
             autocast=precision,
         )
-        pairs = zip(evaluated.predictions, evaluated.row_scores, strict=True)
-        return {
-            line["id"]: Prediction(
-                line["prediction"], content_of(self.task, rows[line["id"]], line, scores)
-            )
-            for line, scores in pairs
-        }
+        predictions = {}
+        for line, scores in zip(evaluated.predictions, evaluated.row_scores, strict=True):
+            number = line["id"]
+            content = content_of(self.task, rows[number], line, scores)
+            if self.kind in WITH_PLACES:
+                text = decomposed_text(self.task, given[number])
+                content = content if text is None else as_given(content, text)
+            predictions[number] = Prediction(line["prediction"], content)
+        return predictions
 
 
 def at_place(error: UserError, place: str) -> UserError:

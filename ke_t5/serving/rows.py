@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ke_t5.composition import compose
+from ke_t5.composition import compose, compose_row, is_decomposed
 from ke_t5.errors import Exit, UserError
 from ke_t5.forms import FORMS
 from ke_t5.own_data import own_data_of
@@ -44,7 +44,8 @@ def _unlabelled(task: Task, row: Row) -> dict[str, Any]:
     values = {name: _value(task, name, row) for name in task.input_columns}
     for role in ("subject", "object"):
         if role in values and values.get("sentence") is not None:
-            values[role] = _entity(values["sentence"], values[role], role)
+            place = _moved(row["sentence"], role, values[role])
+            values[role] = _entity(values["sentence"], place, role)
     return {**values, **_no_label(task)}
 
 
@@ -63,6 +64,12 @@ def other_names(task: Task, known: Iterable[str]) -> dict[str, str]:
     wanted, numbered = choices_of(task), numbered_choices(map(str, known))
     by_number = dict(zip(wanted, numbered, strict=True)) if len(wanted) == len(numbered) else {}
     return {**by_number, **{name: theirs for name, theirs in trained_on.items() if theirs}}
+
+
+def decomposed_text(task: Task, row: Row) -> str | None:
+    """The text in which a prediction has places, as it was given; None if it is composed."""
+    text = _renamed(task, row).get("context" if FORMS[task.form].reads_passages else "text")
+    return text if isinstance(text, str) and is_decomposed(text) else None
 
 
 def choices_of(task: Task) -> tuple[str, ...]:
@@ -170,6 +177,13 @@ _STRUCTURED: dict[str, Callable[[Any], Any]] = {
     "subject": _record,
     "object": _record,
 }
+
+
+def _moved(sentence: str, role: str, value: Any) -> Any:
+    """An entity whose place is counted in a sentence, with its place in the composed one."""
+    if not isinstance(value, Mapping):
+        return value
+    return compose_row({"sentence": sentence, role: dict(value)}, "row")[role]
 
 
 def _entity(sentence: str, value: Any, role: str) -> Any:

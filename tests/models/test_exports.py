@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from support.model_folders import NAMES, build, make_tokenizer
@@ -17,6 +18,8 @@ from transformers import (
     BertTokenizer,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
     pipeline,
@@ -26,6 +29,7 @@ from ke_t5.errors import UserError
 from ke_t5.lookup.loader import load_model
 from ke_t5.models.build import quiet
 from ke_t5.models.export import export
+from ke_t5.pipe.model_inputs import model_inputs
 
 SIZES = dict(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
              intermediate_size=8, max_position_embeddings=40, pad_token_id=0)  # fmt: skip
@@ -38,9 +42,10 @@ def bert_tokenizer(folder):
     return BertTokenizer(str(folder / "vocab.txt"))
 
 
-def mean_of(backbone):
+def mean_of(backbone, **changes):
     model_class = load_model("EncoderForSequenceClassificationMean")
-    return model_class(model_class.config_class(backbone=backbone.to_dict()))
+    config = model_class.config_class.converted(backbone.to_dict())
+    return model_class(model_class.config_class(**{**config, **changes}))
 
 
 @pytest.mark.parametrize(
@@ -52,14 +57,23 @@ def mean_of(backbone):
             DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=1)), False),
         (lambda: BertForSequenceClassification(BertConfig(**SIZES)), True),
         (lambda: mean_of(BertConfig(**SIZES)), True),
+        # As in a folder of an earlier version, whose model was trained without.
+        (lambda: mean_of(BertConfig(**SIZES), reads_segments=False), False),
+        # It has an argument for segments, but no number of them.
+        (lambda: GPT2ForSequenceClassification(
+            GPT2Config(vocab_size=30, n_embd=8, n_layer=1, n_head=1, pad_token_id=0)), False),
     ],
 )  # fmt: skip
 def test_a_pair_goes_through_every_export(tmp_path, make, has_segments):
     torch.manual_seed(0)
-    folder = export(make().eval(), bert_tokenizer(tmp_path), tmp_path / "hf", card="")
+    model = make().eval()
+    folder = export(model, bert_tokenizer(tmp_path), tmp_path / "hf", card="")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     inputs = tokenizer("가 나", "다 라", return_tensors="pt")
     assert ("token_type_ids" in inputs) == has_segments
+    columns = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), np.ones((1, 2)))
+    trained_with = model_inputs(model, columns, torch.device("cpu"))
+    assert ("token_type_ids" in trained_with) == has_segments
     AutoModelForSequenceClassification.from_pretrained(folder)(**inputs)
     (answer,) = pipeline("text-classification", model=str(folder))(
         [{"text": "가", "text_pair": "다"}]

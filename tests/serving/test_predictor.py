@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 
 import pytest
 from support.trained_models import MODELS, NUM_ROWS
@@ -115,6 +116,40 @@ def test_decomposed_text_is_read_as_composed(models):
     predictor = load_predictor(models.export("klue_tc"))
     one, other = predictor([{"title": "한글"}, {"title": "\u1112\u1161\u11ab\u1100\u1173\u11af"}])
     assert one == other
+
+
+def test_places_are_those_of_the_decomposed_text(models):
+    """File tools of macOS write it so; the answers stand beside the text as it was given."""
+    predictor = load_predictor(models.export("klue_ner"))
+    rows = models.rows(predictor.task)
+    given = [{"text": unicodedata.normalize("NFD", row["text"])} for row in rows]
+    found = 0
+    for row, one, composed in zip(given, predictor(given), predictor(rows), strict=True):
+        assert one.value == composed.value
+        for entity, other in zip(
+            one.content["entities"], composed.content["entities"], strict=True
+        ):
+            assert row["text"][entity["start"] : entity["end"]] == entity["text"]
+            assert unicodedata.normalize("NFC", entity["text"]) == other["text"]
+            found += entity["end"] > other["end"]
+    assert found
+
+
+def test_an_entity_pair_is_counted_in_the_decomposed_sentence(models):
+    predictor = load_predictor(models.export("klue_re_tk_idx"))
+    sentence, words = "김철수는 서울에서 태어났다", {"subject": "김철수", "object": "서울"}
+
+    def row(form):
+        text = unicodedata.normalize(form, sentence)
+        parts = {name: unicodedata.normalize(form, word) for name, word in words.items()}
+        places = {name: (text.index(part), len(part)) for name, part in parts.items()}
+        return {
+            "sentence": text,
+            **{n: {"start": start, "end": start + size} for n, (start, size) in places.items()},
+        }
+
+    composed, decomposed = predictor([row("NFC"), row("NFD")])
+    assert composed == decomposed and composed.error is None
 
 
 def test_a_folder_without_a_record_needs_the_tasks_name(models, tmp_path):
