@@ -94,11 +94,12 @@ def _sa(given: Any, output: Any, where: str) -> Row:
 
 def _pair(annotated: Any, where: str) -> str:
     """An entity's aspect and a polarity, the first and the last of a list."""
-    ends = (annotated[0], annotated[-1]) if isinstance(annotated, list) and annotated else (None,)
-    if not all(isinstance(end, str) for end in ends) or len(annotated) < 2:
-        what = f"annotation {annotated!r:.60}, expected a list from an aspect to a polarity"
-        raise fault(where, what, "fix that row")
-    return "#".join(ends)
+    if isinstance(annotated, list) and len(annotated) > 1:
+        aspect, polarity = annotated[0], annotated[-1]
+        if isinstance(aspect, str) and isinstance(polarity, str):
+            return f"{aspect}#{polarity}"
+    what = f"annotation {annotated!r:.60}, expected a list from an aspect to a polarity"
+    raise fault(where, what, "fix that row")
 
 
 def _nli(given: Any, output: Any, where: str) -> Row:
