@@ -80,7 +80,7 @@ def _parquet_fault(file: Path) -> UserError | None:
 
     try:
         num_rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
-    except (OSError, ValueError):
+    except (OSError, ValueError, pyarrow.ArrowException):
         return fault(file, "not a parquet file, or cut off", "write it again")
     return None if num_rows else fault(file, "the file has no rows", "write rows into it")
 

@@ -226,16 +226,20 @@ def sniffed_delimiter(path: Path, encoding: str) -> str:
 def _is_quoted(path: Path, encoding: str) -> bool:
     """Whether the quotes in a tab-separated file are a spreadsheet's, which encloses every cell
     with quotes in it. In most published corpora they are characters of the text."""
-    pending, has_quotes = "", False
+    pending: list[str] = []
+    num_quotes = num_characters = 0
+    has_quotes = False
     with opened_text(path, encoding) as file:
         for line in file:
-            has_quotes = has_quotes or '"' in line
-            pending += line
-            if pending.count('"') % 2 and len(pending) < _LONGEST_CELL:
+            pending.append(line)
+            num_quotes += line.count('"')
+            num_characters += len(line)
+            has_quotes = has_quotes or num_quotes > 0
+            if num_quotes % 2 and num_characters < _LONGEST_CELL:
                 continue  # a cell goes on in the next line
-            if '"' in pending and not _SPREADSHEET.fullmatch(pending):
+            if num_quotes and not _SPREADSHEET.fullmatch("".join(pending)):
                 break
-            pending = ""
+            pending, num_quotes, num_characters = [], 0, 0
     if pending:
         report_once(f"{path}: its double quotes are read as characters of the text")
     return has_quotes and not pending
@@ -289,7 +293,7 @@ def _parquet(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Nu
         numbers = itertools.count(1)
         for batch in file.iter_batches(batch_size=1000):
             yield from zip(numbers, batch.to_pylist(), strict=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, pyarrow.ArrowException):
         raise fault(path, "not a parquet file, or cut off", "write it again") from None
     if file.metadata.num_rows == 0:
         raise fault(path, "the file has no rows", "write rows into it")

@@ -6,6 +6,7 @@ import datetime
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from ke_t5.readers.streams import fault
 
 # Old workbooks and those with a password are files of this kind.
 _OLE = b"\xd0\xcf\x11\xe0"
+# What reading a damaged one raises: of the archive, of a packed file in it, of its XML.
+_DAMAGE = (
+    OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, SyntaxError, KeyError,
+    ValueError,
+)  # fmt: skip
 
 
 def workbook_records(path: Path, sheet: str | None = None) -> Iterator[tuple[int, list[str]]]:
@@ -29,16 +35,14 @@ def workbook_records(path: Path, sheet: str | None = None) -> Iterator[tuple[int
         if file.read(4) == _OLE:
             what = "a workbook of the old kind, or with a password"
             raise fault(path, what, "save it as .xlsx without one")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of styles that it does not know
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-            yield from _records(book, path, sheet)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, SyntaxError):
-        raise fault(path, "not an Excel workbook, or cut off", "save it as .xlsx again") from None
-    finally:
-        if "book" in locals():
-            book.close()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of styles that it does not know
+                book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+                yield from _records(book, path, sheet)
+        except _DAMAGE:
+            what = "not an Excel workbook, or cut off"
+            raise fault(path, what, "save it as .xlsx again") from None
 
 
 def _library() -> Any:
