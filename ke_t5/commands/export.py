@@ -60,12 +60,18 @@ def main(flags: Namespace) -> None:
         raise UserError(what, "--run and --hf_path", "give one of them")
     if flags.resume and not flags.run:
         raise UserError("an export has no checkpoints", "--resume", "leave it out, or give --run")
+    if flags.public and not flags.push_to_hub:
+        what, fix = "nothing is pushed that could be public", "add --push_to_hub NAME"
+        raise UserError(what, "--public", fix)
     others = ("safetensors_dtype", "onnx", "ctranslate2")
     given = [f"--{name}" for name in others if getattr(flags, name)]
     if flags.adapter and given:
         what = "adapters are not a model that could be exported so"
         raise UserError(what, f"--adapter and {given[0]}", "give one of them")
 
-    from ke_t5.exporting.export import main
+    from ke_t5.exporting.export import main, target_of
+    from ke_t5.recipes.folders import check_can_write
 
-    main(flags)
+    target = target_of(flags)
+    check_can_write(target.parent, where=f"--output {target}")
+    main(flags, target)

@@ -125,8 +125,12 @@ def resume(value: str) -> ResumeRequest | None:
     return ResumeRequest.parse(folded if folded in ("auto", "best") else path(value))
 
 
-def hf_path(value: str) -> str:
-    return "default" if text(value).lower() in (*YES, "default") else path(value)
+def hf_path(value: str) -> str | None:
+    """A folder, "default" for the run's own, None for no export."""
+    folded = text(value).lower()
+    if folded in NO:
+        return None
+    return "default" if folded in (*YES, "default") else path(value)
 
 
 def num_processes(value: str) -> int | str:

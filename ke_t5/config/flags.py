@@ -226,6 +226,9 @@ def parse(
         take(flag, name, value, flags, problems)
     if script == TRAIN and flags.push_to_hub and not flags.hf_path:
         flags.hf_path = "default"
+    if script == TRAIN and flags.public and not flags.push_to_hub:
+        what, fix = "nothing is pushed that could be public", "add --push_to_hub NAME"
+        problems.append(UserError(what, "--public", fix))
     if script == TEST and flags.resume and flags.hf_path:
         two = "--resume and --hf_path"
         problems.append(UserError("both say which weights to test", two, "give one of them"))

@@ -21,7 +21,7 @@ from ke_t5.lookup.loader import import_module, see_current_folder
 from ke_t5.lookup.lora import read_lora
 from ke_t5.report.model_card import CardFacts, card_of, with_sections
 from ke_t5.seals import CARD, MANIFEST, seal_folder
-from ke_t5.serving.loading import Found, find_model, load_predictor, run_facts
+from ke_t5.serving.loading import Found, find_model, load_predictor, place_of, run_facts
 from ke_t5.task.inputs import input_form
 from ke_t5.task.utils import get_vocabulary
 
@@ -34,21 +34,20 @@ if TYPE_CHECKING:
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def main(flags: Namespace) -> None:
-    """Writes the folder, and prints its path."""
+def main(flags: Namespace, target: Path) -> None:
+    """Writes the folder `target`, and prints its path."""
     see_current_folder()
     for module in flags.module_import:
         import_module(module, where="--module_import")
-    source = Path(flags.run or flags.hf_path)
-    target = target_of(flags, source)
-    check_replaceable(target)
     if flags.push_to_hub:
         check_push(flags.push_to_hub)
-    found = find_model(source)
+    flag = "--run" if flags.run else "--hf_path"
+    source = Path(flags.run or flags.hf_path)
+    found = find_model(source, flag=flag)
     resume = _resume_of(found, flags.resume)
     predictor = load_predictor(
         source, task=flags.task, model_name=flags.model_name, resume=resume, device="cpu",
-        precision="fp32",
+        precision="fp32", flag=flag,
     )  # fmt: skip
     model, form = predictor.model, predictor.task.form
     if flags.onnx:
@@ -68,7 +67,7 @@ def main(flags: Namespace) -> None:
         sys.stdout.write(f"pushed to {address}\n")
 
 
-def target_of(flags: Namespace, source: Path) -> Path:
+def target_of(flags: Namespace) -> Path:
     """The folder to write: `--output`, or as `--hf_path default` of a training, `hf` of the run.
 
     Raises:
@@ -76,6 +75,7 @@ def target_of(flags: Namespace, source: Path) -> Path:
     """
     if flags.output is None and flags.hf_path:
         raise UserError("no folder to write", "ke-t5 export", "add --output DIR")
+    source = Path(flags.run or flags.hf_path)
     target = Path(flags.output) if flags.output else source / "hf"
     if source.resolve().is_relative_to(target.resolve()):
         what = "the model to export is in it"
@@ -88,6 +88,7 @@ def target_of(flags: Namespace, source: Path) -> Path:
         what = "it contains a model that was not exported by ke_t5"
     if what is not None:
         raise UserError(what, f"--output {target}", "choose a new folder", Exit.CHECKPOINT)
+    check_replaceable(target, flag="--output")
     return target
 
 
@@ -97,7 +98,7 @@ def _has_model(folder: Path) -> bool:
 
 def _resume_of(found: Found, given: ResumeRequest | None) -> ResumeRequest | None:
     if found.run is None:
-        return None
+        return given
     return given or (BEST if (found.run / "weights" / "best.json").exists() else LAST)
 
 
@@ -165,7 +166,7 @@ def _write_adapter(found: Found, model: PreTrainedModel, target: Path, *, card: 
 
     if found.run is None or read_lora(found.folder) is None:
         what, fix = "it was not trained with --lora", "leave --adapter out"
-        raise UserError(what, f"{found.where} {found.run or found.folder}", fix, Exit.CHECKPOINT)
+        raise UserError(what, place_of(found), fix, Exit.CHECKPOINT)
     base = run_facts(found.run).get("pre_trained_model")
     with new_folder(target, is_durable=True) as folder:
         write_adapter(model, folder, base=base)

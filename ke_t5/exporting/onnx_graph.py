@@ -46,7 +46,7 @@ CARD = """
 outputs differ from those of the model by {worst:.0e} at most.
 
 ```python
-import onnxruntime
+{numpy}import onnxruntime
 from transformers import AutoTokenizer
 
 folder = "this folder"
@@ -55,9 +55,23 @@ session = onnxruntime.InferenceSession(f"{{folder}}/{file}")
 names = {{one.name for one in session.get_inputs()}}
 rows = tokenizer(["한 문장입니다.", "또 다른 문장"], padding=True, return_tensors="np")
 inputs = {{name: rows[name].astype("int64") for name in names & rows.keys()}}
-print(session.run(None, inputs)[0])
+{more}print(session.run(None, inputs)[0])
 ```
 """
+# Lines of that code for graphs with other inputs.
+OF_CHOICES = """\
+inputs = {name: array[None] for name, array in inputs.items()}  # the choices of one row
+"""
+OF_TOKENS = {
+    "entity_token_idx": """\
+# The first token and the end (exclusive) of the subject and of the object, for both rows.
+inputs["entity_token_idx"] = np.array([[[0, 1], [1, 2]]] * 2)
+""",
+    "word_token_idx": """\
+# The first and the last token of each word, for both rows; [-1, -1] is no word.
+inputs["word_token_idx"] = np.array([[[0, 0], [1, 1]]] * 2)
+""",
+}
 
 
 class _Plain(torch.nn.Module):
@@ -122,8 +136,18 @@ def write_onnx(
     worst = worst_difference(model, path, inputs, outputs, form=form)
     if not worst <= TOLERANCE:
         raise _refused(model, f"its outputs differ by {worst:.1e}, more than {TOLERANCE:g}")
+    return _section(inputs, outputs, form, worst)
+
+
+def _section(inputs: tuple[str, ...], outputs: tuple[str, ...], form: str, worst: float) -> str:
+    """What the card says of a graph."""
     names = [", ".join(f"`{name}`" for name in some) for some in (inputs, outputs)]
-    return CARD.format(file=FILE, inputs=names[0], outputs=names[1], worst=max(worst, 1e-9))
+    of_tokens = "".join(OF_TOKENS[name] for name in inputs if name in OF_TOKENS)
+    return CARD.format(
+        file=FILE, inputs=names[0], outputs=names[1], worst=max(worst, 1e-9),
+        numpy="import numpy as np\n" if of_tokens else "",
+        more=(OF_CHOICES if FORMS[form].has_choices else "") + of_tokens,
+    )  # fmt: skip
 
 
 def worst_difference(

@@ -37,7 +37,8 @@ folder = "this folder"
 tokenizer = AutoTokenizer.from_pretrained(folder)
 translator = ctranslate2.Translator(f"{folder}/ctranslate2")
 tokens = tokenizer.convert_ids_to_tokens(tokenizer("한 문장입니다.")["input_ids"])
-answer = translator.translate_batch([tokens], beam_size=1)[0].hypotheses[0]
+options = {"beam_size": 1, "min_decoding_length": 0, "max_input_length": 0}  # as the model
+answer = translator.translate_batch([tokens], **options)[0].hypotheses[0]
 print(tokenizer.decode(tokenizer.convert_tokens_to_ids(answer), skip_special_tokens=True))
 ```
 """
@@ -74,8 +75,9 @@ def write_ctranslate2(
     for text in TEXTS:
         ids = _own_answer(model, tokenizer, text)
         tokens = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+        # By default CTranslate2 writes a token at least, where the model may answer nothing.
         (result,) = translator.translate_batch(
-            [tokens], beam_size=1, max_decoding_length=LONGEST_ANSWER
+            [tokens], beam_size=1, max_decoding_length=LONGEST_ANSWER, min_decoding_length=0
         )
         found: Any = tokenizer.convert_tokens_to_ids(result.hypotheses[0])
         if found != ids:

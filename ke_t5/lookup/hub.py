@@ -142,8 +142,12 @@ def code_named_in(config: object, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, config
 
 
-def check_replaceable(folder: Path) -> None:
-    """Raises UserError if the folder contains something other than an export."""
+def check_replaceable(folder: Path, *, flag: str = "--hf_path") -> None:
+    """Raises UserError if the folder contains something other than an export.
+
+    Args:
+        flag: the one that names the folder.
+    """
     names = ("config.json", ADAPTER)
     if not folder.exists() or any((folder / name).is_file() for name in names):
         return
@@ -151,7 +155,7 @@ def check_replaceable(folder: Path) -> None:
         return
     raise UserError(
         "it exists and is not an exported model",
-        f"--hf_path {folder}",
+        f"{flag} {folder}",
         "choose a new folder",
         Exit.CHECKPOINT,
     )

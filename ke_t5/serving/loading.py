@@ -69,6 +69,7 @@ def load_predictor(
     device: str | None = None,
     batch_size: int | None = None,
     precision: str = "auto",
+    flag: str = "--hf_path",
 ) -> Predictor:
     """The model of an exported folder or a run, which answers for rows.
 
@@ -79,13 +80,18 @@ def load_predictor(
         device: "cpu", "cuda", "cuda:1"; default: a GPU if there is one.
         batch_size: rows per batch; default: the task's own.
         precision: "fp32", "bf16", or "auto": bf16 if the GPU has it.
+        flag: the one that names the folder, for messages.
 
     Raises:
-        UserError: no model, another task than the model's, or no such device.
+        UserError: no model, another task than the model's, no such device, or a checkpoint of an
+            export is asked for.
     """
     from torch import nn
 
-    found = find_model(folder)
+    found = find_model(folder, flag=flag)
+    if resume is not None and found.run is None:
+        what, fix = f"{folder} is an export, which has no checkpoints", "leave it out"
+        raise UserError(what, "--resume", fix)
     known = find_task(found, task)
     pretrained = find_pretrained(found.folder, where=found.where)
     if found.run is None:
@@ -120,8 +126,11 @@ def load_predictor(
 # ---------------------------------------------------------------------------------- what is there
 
 
-def find_model(folder: str | Path) -> Found:
+def find_model(folder: str | Path, *, flag: str = "--hf_path") -> Found:
     """The export or the run in a folder, its small files checked.
+
+    Args:
+        flag: the one that names the folder, for messages.
 
     Raises:
         UserError: it is neither.
@@ -136,9 +145,9 @@ def find_model(folder: str | Path) -> Found:
         runs = sorted(path.parent.parent for path in folder.glob("*/*/model/config.json"))
         fix = f"did you mean {runs[0]}?" if runs else "give an exported folder, or a run's"
         what = "neither an export nor a run"
-        raise UserError(what, f"--hf_path {folder}", fix, Exit.CHECKPOINT)
-    find_pretrained(folder, where="--hf_path")  # raises if there is nothing, or it was changed
-    return Found(folder, None, "--hf_path", read_record(folder))
+        raise UserError(what, f"{flag} {folder}", fix, Exit.CHECKPOINT)
+    find_pretrained(folder, where=flag)  # raises if there is nothing, or it was changed
+    return Found(folder, None, flag, read_record(folder))
 
 
 def run_facts(run: Path) -> dict[str, Any]:
@@ -162,7 +171,7 @@ def find_task(found: Found, name: str | None) -> Task:
     name = name or (record.task if record else None) or _older_name(found)
     if name is None:
         what = "does not say which task it was trained on"
-        raise UserError(what, _place(found), "add --task NAME", Exit.CHECKPOINT)
+        raise UserError(what, place_of(found), "add --task NAME", Exit.CHECKPOINT)
     is_known = name in {*TaskRegistry.names(), *MixtureRegistry.names()}
     if not is_known and record and record.task == name and record.modules:
         fix = f"add --module_import {' --module_import '.join(record.modules)}"
@@ -184,7 +193,8 @@ def _older_name(found: Found) -> str | None:
     return names[0] if len(names) == 1 and names[0] in TaskRegistry.names() else None
 
 
-def _place(found: Found) -> str:
+def place_of(found: Found) -> str:
+    """The flag and the folder by which the user has named a model."""
     return found.where if found.run else f"{found.where} {found.folder}"
 
 
@@ -208,7 +218,7 @@ def _model_name(found: Found, pretrained: Pretrained, task: Task, given: str | N
     if not is_ours:
         what = "its model class is neither ours nor transformers'"
         fix = f"add --model_name {name} if you trust that code"
-        raise UserError(what, _place(found), fix, Exit.CHECKPOINT)
+        raise UserError(what, place_of(found), fix, Exit.CHECKPOINT)
     return name
 
 
@@ -234,7 +244,7 @@ def bind_tokenizer(found: Found, pretrained: Pretrained) -> None:
     """Makes the folder's tokenizer the one of the tasks, and fits it to the model."""
     register_type(pretrained.config["model_type"])
     Configuration.of([]).with_binding(VOCABULARY, str(found.folder), found.where)
-    for line in fit_tokenizer(get_vocabulary(), pretrained.config, where=_place(found)):
+    for line in fit_tokenizer(get_vocabulary(), pretrained.config, where=place_of(found)):
         logger.info(line)
 
 

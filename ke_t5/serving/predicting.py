@@ -70,6 +70,7 @@ def predictor_of(flags: Namespace) -> Predictor:
         device=flags.device,
         batch_size=flags.batch_size,
         precision=flags.precision,
+        flag="--hf_path" if flags.hf_path else "--run",
     )
 
 

@@ -47,6 +47,20 @@ def test_defaults_leave_the_rest_to_the_task():
     assert "~" not in flags.hf_cache_dir
 
 
+def test_a_word_that_is_no_folder():
+    for word, expected in (("false", None), ("No", None), ("true", "default"), ("./no", "./no")):
+        assert parse_train(["--hf_path", word]).hf_path == expected
+        assert parse_test(["--hf_path", word]).hf_path == expected
+
+
+def test_a_repository_is_public_only_if_there_is_one():
+    assert fault(parse_train, "--public") == (
+        "error: --public: nothing is pushed that could be public; add --push_to_hub NAME"
+    )
+    assert parse_train(["--public", "false"]).public is False
+    assert parse_train(["--public", "--push_to_hub", "a/b"]).public is True
+
+
 @pytest.mark.parametrize(
     ("word", "expected"), [("100", 100), ("1", 1), ("1e2", 100), ("0.1", 0.1), ("0", 0), ("0.0", 0)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -28,7 +29,9 @@ from ke_t5.models.models import (
     T5EncoderForCharacterTagging,
     T5EncoderForDependencyParsing,
     T5EncoderForEntityRecognitionWithCRF,
+    T5EncoderForMultipleChoice,
     T5EncoderForSequenceClassificationMean,
+    T5EncoderForSequenceClassificationMeanSubmeanObjmean,
 )
 from ke_t5.sample import sample_model_dir
 from ke_t5.seals import MARK, check_folder
@@ -133,6 +136,37 @@ def test_heads_with_other_inputs_and_outputs(make, tmp_path):
     assert outputs in card and (tmp_path / FILE).is_file()
 
 
+def run_code(card, folder, monkeypatch):
+    """Runs the code of a card in its folder; returns what it prints."""
+    printed = []
+    monkeypatch.setattr("builtins.print", printed.append)
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    exec(code.replace('"this folder"', repr(str(folder))), {})
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("model_class", "form"),
+    [
+        (T5EncoderForMultipleChoice, "multiple_choice"),
+        (T5EncoderForDependencyParsing, "dependency_parsing"),
+        (
+            T5EncoderForSequenceClassificationMeanSubmeanObjmean,
+            "entity_pair_classification",
+        ),
+    ],
+)
+def test_the_code_of_a_card_feeds_its_graph(model_class, form, cache_dir, tmp_path, monkeypatch):
+    tokenizer = AutoTokenizer.from_pretrained(sample_model_dir(cache_dir, "t5"))
+    tokenizer.save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    model = model_class(model_class.config_class(**{**T5, "vocab_size": len(tokenizer)}))
+    columns = ["input_ids", "attention_mask"]
+    card = write_onnx(model.eval(), form, tmp_path, columns_of_tokenizer=columns)
+    (values,) = run_code(card, tmp_path, monkeypatch)
+    assert np.isfinite(values).all() and len(values) == (1 if form == "multiple_choice" else 2)
+
+
 def test_models_that_are_no_graph_are_refused(monkeypatch):
     crf = T5EncoderForEntityRecognitionWithCRF(T5EncoderConfig(**T5))
     with pytest.raises(UserError, match="--onnx: the search of .*'s CRF has no ONNX graph; train"):
@@ -158,6 +192,22 @@ def test_weights_too_large_for_a_type_are_refused():
     torch.nn.init.constant_(model.classifier.weight, 1e6)
     with pytest.raises(UserError, match="--safetensors_dtype fp16: a weight is too large for it"):
         narrow(model, "fp16")
+
+
+def test_a_translator_may_answer_nothing(cache_dir, tmp_path, monkeypatch):
+    folder = sample_model_dir(cache_dir, "t5")
+    model = T5ForConditionalGeneration(
+        T5ForConditionalGeneration.config_class.from_pretrained(folder)
+    ).eval()
+    with torch.no_grad():  # after the token that begins, a decoder's own, the end is the likeliest
+        model.get_input_embeddings().weight[model.config.decoder_start_token_id, 0] = 1000.0
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[model.config.eos_token_id, 0] = 1.0
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    card = write_ctranslate2(model, tokenizer, tmp_path)
+    assert run_code(card, tmp_path, monkeypatch) == [""]
 
 
 def test_a_translator_answers_as_the_model(cache_dir, tmp_path, monkeypatch):
@@ -188,6 +238,8 @@ def test_a_translator_answers_as_the_model(cache_dir, tmp_path, monkeypatch):
         (["--hf_path", "a/b", "--output", "a"], "--output a: the model to export is in it; choose"),
         (["--run", "a", "--output", "a/model"], "--output a/model: it is inside the model to exp"),
         (["--run", "a", "--safetensors_dtype", "int8"], "--safetensors_dtype: invalid choice"),
+        (["--run", "a", "--public"], "--public: nothing is pushed that could be public; add --pus"),
+        (["--run", "a", "--output", "/proc/x"], "--output /proc/x: nothing can be written there"),
     ],
 )
 def test_flags_that_contradict_each_other(words, line):
@@ -202,6 +254,24 @@ def test_the_model_of_somebody_else_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match="it contains a model that was not exported by ke_t5; choo"):
         cli._main(["export", "--run", "a", "--output", str(tmp_path)])
     assert (tmp_path / "config.json").read_text() == "{}"
+
+
+def test_errors_name_the_flag_that_was_given(tmp_path, finished_run):
+    def refusal(*words):
+        with pytest.raises(UserError) as caught:
+            cli._main(["export", *map(str, words)])
+        return str(caught.value)
+
+    (tmp_path / "notes.txt").write_text("mine")
+    here = tmp_path.parent
+    assert f"--output {tmp_path}: it exists and is not an exported model; choose" in refusal(
+        "--run", run_folder(finished_run), "--output", tmp_path
+    )
+    missing = refusal("--run", here / "nothing", "--output", tmp_path / "new")
+    assert f"--run '{here / 'nothing'}': there is no such folder" in missing
+    export = run_folder(finished_run) / "hf"
+    words = ("--run", export, "--resume", "best", "--output", tmp_path / "new")
+    assert "is an export, which has no checkpoints; leave it out" in refusal(*words)
 
 
 def test_a_training_shares_its_export_and_its_numbers(cache_dir, tmp_path, monkeypatch, capfd):

@@ -112,6 +112,7 @@ def test_export_refuses_what_does_not_go_together(finished, finished_run, tmp_pa
         "error: --adapter and --onnx: adapters are not a model that could be exported so; "
         "give one of them"
     )
-    with pytest.raises(UserError, match="it was not trained with --lora; leave --adapter out"):
+    line = r"--run \S+: it was not trained with --lora; leave --adapter out"
+    with pytest.raises(UserError, match=line):
         words = ["--run", str(run_folder(finished_run)), "--adapter"]
         cli._main(["export", *words, "--output", str(tmp_path / "b")])
