@@ -27,6 +27,7 @@ from ke_t5.registry import check_plain
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
 
 # What errors of the steps of `preprocessors` name themselves.
 STEPS = ("rekey", "tokenize")
@@ -108,14 +109,14 @@ def prepare(preparation: Preparation, rows: Rows, folders: Folders) -> Prepared 
     def build(temporary: Path) -> dict[str, Any]:
         num_rows = len(rows.dataset)
         logger.info("%s %s: preparing %d rows", preparation.task, preparation.split, num_rows)
-        with _few_collections():
-            examples = _write(preparation, rows.dataset, file=temporary / DATA_FILE, key=key)
+        with _few_collections(), _over_dataset(preparation, rows.dataset, key) as dataset:
+            examples = _write(preparation, dataset, file=temporary / DATA_FILE, key=key)
         info = {"rows": len(rows.dataset), "rows_key": rows.key}
         if examples is None:
             return {**info, "examples": 0}
         table = examples.data
         names = [name for name in preparation.output_features if name in table.column_names]
-        save_array(temporary / IDS_FILE, table.column(ROW_ID).to_numpy())
+        save_array(temporary / IDS_FILE, _ids(table, num_rows, where=preparation.where))
         columns = write_columns(temporary, table, names)
         return {**info, "examples": len(examples), COLUMNS: columns}
 
@@ -181,16 +182,59 @@ def _few_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
+def _ids(table: Any, num_rows: int, *, where: str) -> np.ndarray:
+    """`_id` of each example; a UserError for one that none of the split's rows has."""
+    column = table.column(ROW_ID)
+    ids = column.to_numpy()
+    if column.null_count or ids.min() < 0 or ids.max() >= num_rows:
+        what = f"the preprocessors return examples whose {ROW_ID!r} is none of the split's rows"
+        raise UserError(what, where, f"give each the {ROW_ID!r} of a row", Exit.DATA)
+    return ids
+
+
+@contextmanager
+def _over_dataset(
+    preparation: Preparation, dataset: datasets.Dataset, key: str
+) -> Iterator[datasets.Dataset]:
+    """A context with the rows after the steps that need a data set.
+
+    datasets keeps what such a step makes in files beside the rows, and takes it from there if the
+    fingerprint of the rows and the names of the step's functions are the same, whatever these
+    compute by now. With the examples' key as the fingerprint it finds nothing; its files in our
+    folder of rows are removed on exit.
+    """
+    import datasets
+
+    steps = preparation.steps()[0]
+    if not steps:
+        yield dataset
+        return
+    folders = {Path(file["filename"]).parent for file in dataset.cache_files}
+    own = [folder for folder in folders if (folder / DATA_FILE).exists()]
+    made: set[Path] = set()
+    dataset = datasets.Dataset(
+        dataset.data, info=dataset.info, split=dataset.split, fingerprint=key
+    )
+    try:
+        for step in steps:
+            dataset = step(dataset)
+            made |= {Path(file["filename"]) for file in dataset.cache_files}
+        yield dataset
+    finally:
+        for file in made:
+            if file.parent in own and file.name != DATA_FILE:
+                file.unlink(missing_ok=True)
+
+
 def _write(
     preparation: Preparation, dataset: datasets.Dataset, *, file: Path, key: str
 ) -> datasets.Dataset | None:
-    """Writes the examples to `file` and returns them, None if there are none."""
+    """Writes the examples of rows to `file` and returns them, None if there are none; the steps
+    that need a data set have run."""
     import datasets
     from datasets.utils import tqdm
 
-    over_dataset, over_batches = preparation.steps()
-    for step in over_dataset:
-        dataset = step(dataset)
+    _, over_batches = preparation.steps()
     run, features = run_steps(over_batches), dataset.features
     finish = _finisher(preparation, lambda batch: run(with_names(batch, features)))
     finish = _naming_rows(finish, dataset, where=preparation.where)

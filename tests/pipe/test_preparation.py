@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from functools import partial
 from pathlib import Path
 
+import datasets
 import gin
 import pytest
 from support.helpers import folders, task_on, toy_tokenizer
@@ -183,3 +186,67 @@ def test_shared_steps_name_task_and_row(tmp_path):
         task = Task("mine", source, [step], features)
         with pytest.raises(UserError, match=message):
             task.get_dataset("train", folders=Folders(None, tmp_path))
+
+
+MODULE = """
+from ke_t5.pipe import map_over_dataset
+
+ENDING = {ending!r}
+
+
+@map_over_dataset
+def mark(example):
+    return {{**example, "text": example["text"] + ENDING}}
+
+
+def mark_all(dataset):
+    return dataset.map(mark.example_function)
+
+
+def keep_all(dataset):
+    return dataset.filter(lambda row: True)
+"""
+
+
+@pytest.mark.parametrize("names", [("mark", "keep_all"), ("mark_all",)])
+def test_a_step_that_needs_a_data_set_is_not_taken_from_the_files_of_datasets(
+    tmp_path, monkeypatch, names
+):
+    """Which know a function by its name: the rows of before its change would be used."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for ending in (" 하나", " 둘"):
+        (tmp_path / "marking.py").write_text(MODULE.format(ending=ending), encoding="utf-8")
+        module = importlib.import_module("marking")
+        steps = [getattr(module, name) for name in names]
+        examples = get(tmp_path, *steps, TOKENIZE, take_label, keep={"text": "string"})
+        assert examples.example(0)["text"] == f"가 나 다{ending}"
+        del sys.modules["marking"]
+    assert not list((tmp_path / "cache" / "rows").rglob("cache-*"))
+
+
+def test_files_that_a_step_reads_from_other_folders_are_left(tmp_path):
+    other = datasets.Dataset.from_dict({"text": ["하나"], "label": [1], "_id": [5]})
+    other.save_to_disk(tmp_path / "other")
+
+    def add(dataset):
+        more = datasets.load_from_disk(tmp_path / "other").cast(dataset.features)
+        return datasets.concatenate_datasets([dataset, more])
+
+    before = sorted((tmp_path / "other").iterdir())
+    assert len(get(tmp_path, add, TOKENIZE, take_label)) == 7
+    assert sorted(set((tmp_path / "other").iterdir()) & set(before)) == before
+
+
+@pytest.mark.parametrize("row_id", [None, -1, 6])
+def test_an_example_of_no_row_is_refused(tmp_path, row_id):
+    """It would be in no slice of the split."""
+
+    def add(dataset):
+        more = {"text": ["하나"], "label": [1], "_id": [row_id]}
+        more = datasets.Dataset.from_dict(more, features=dataset.features)
+        return datasets.concatenate_datasets([dataset, more])
+
+    message = "task 'toy', split 'train': the preprocessors return examples whose '_id' is none of"
+    with pytest.raises(UserError, match=message):
+        get(tmp_path, add, TOKENIZE, take_label)
