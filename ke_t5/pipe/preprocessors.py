@@ -114,8 +114,8 @@ def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
     """One batch function that runs the mapped `steps` in turn; it returns {} if a step drops all
     rows.
 
-    Steps that keep the number of rows also keep `_id` and the counts of what was lost (columns
-    named `lost:...`).
+    The counts of what was lost (columns named `lost:...`) are kept, by `_id` if a step returns it;
+    so is `_id` by steps that keep the number of rows.
     """
 
     def run(batch: Batch) -> Batch:
@@ -125,13 +125,31 @@ def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
             num_left = len(next(iter(result.values()), []))
             if num_left == 0:
                 return {}
-            if num_left == num_rows:
-                kept = [name for name in batch if name == ROW_ID or name.startswith((LOST, OF))]
-                result = {**{name: batch[name] for name in kept}, **result}
+            counts = {n: column for n, column in batch.items() if n.startswith((LOST, OF))}
+            ids = batch.get(ROW_ID)
+            if ids is not None and result.get(ROW_ID, ids) != ids:
+                result = {**_by_row(counts, ids, result[ROW_ID]), **result}
+            elif num_left == num_rows:
+                own = {} if ids is None else {ROW_ID: ids}
+                result = {**own, **counts, **result}
             batch = result
         return batch
 
     return run
+
+
+def _by_row(counts: Batch, ids: Sequence[int], new_ids: Sequence[int]) -> Batch:
+    """The counts of rows with these ids for examples with others; those of a row are at the first
+    of its examples.
+
+    >>> _by_row({"lost:a": [1, 0, 1]}, [4, 5, 6], [4, 6, 6])
+    {'lost:a': [1, 1, 0]}
+    """
+    sums: dict[str, dict[int, int]] = {name: {} for name in counts}
+    for name, column in counts.items():
+        for row, count in zip(ids, column, strict=True):
+            sums[name][row] = sums[name].get(row, 0) + count
+    return {name: [of_row.pop(row, 0) for row in new_ids] for name, of_row in sums.items()}
 
 
 # ------------------------------------------------------------------ steps shared by many tasks

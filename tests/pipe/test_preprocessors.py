@@ -118,6 +118,36 @@ def test_lost_counts_survive_into_the_examples(tmp_path):
     assert examples.lost() == {"inputs cut at 4 tokens": (1, 2)}
 
 
+def test_what_was_lost_of_rows_is_kept_by_a_step_that_drops_some_of_them(tmp_path):
+    """In one batch of rows it drops none, in another some."""
+
+    @map_over_batches
+    def without_unknown(batch):
+        kept = [i for i, label in enumerate(batch["label"]) if label < 3]
+        columns = {"input_ids": "input_ids", "labels": "label", "_id": "_id"}
+        return {new: [batch[old][i] for i in kept] for new, old in columns.items()}
+
+    rows = [{"text": "가 나 다 라" if i % 2 else "가", "label": i % 3} for i in range(1000)]
+    rows += [{"text": "가 나 다 라", "label": label} for label in (3, 0, 3)]
+    steps = [partial(tokenize, source="text", limit="inputs"), without_unknown]
+    examples = task_on(rows, steps).get_dataset(
+        "train", folders=folders(tmp_path), sequence_length={"inputs": 4}
+    )
+    assert len(examples) == 1001
+    assert examples.lost() == {"inputs cut at 4 tokens": (501, 1001)}
+
+
+def test_what_was_lost_of_a_row_is_at_the_first_of_its_windows():
+    @map_over_batches
+    def windows(batch):
+        return {"text": ["가", "나", "다"], "_id": [7, 9, 9]}
+
+    batch = {"text": ["가", "하", "나 다"], "_id": [7, 8, 9]}
+    batch |= {"lost:words": [1, 1, 4], "of:words": [5, 2, 6]}
+    made = run_steps([windows])(batch)
+    assert made["lost:words"] == [1, 4, 0] and made["of:words"] == [5, 6, 0]
+
+
 @map_over_dataset
 def label_as_labels(example):
     return {**example, "labels": example["label"]}
