@@ -6,6 +6,7 @@ results of the best one, is handed over with it, and `wait` is called before a l
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ke_t5.train.loop import TrainState
 
 
-# How long the other ranks wait for rank 0 to write, if a launch is stopped.
+# How long ranks that cannot see what rank 0 writes wait for it, if a launch is stopped.
 PATIENCE_SECONDS = 30.0
 
 
@@ -210,7 +211,9 @@ class Checkpointer:
             UserError: it cannot be written.
         """
         self._wait_for_writer()
-        end = time.monotonic() + PATIENCE_SECONDS
+        # If rank 0 dies or stalls meanwhile, the launch is ended.
+        patience = math.inf if self.ranks.has_one_disk else PATIENCE_SECONDS
+        end = time.monotonic() + patience
         with heartbeat.waiting():
             while not self._is_written() and time.monotonic() < end:
                 time.sleep(0.05)

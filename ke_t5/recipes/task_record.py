@@ -20,7 +20,7 @@ from ke_t5.pipe.task import dataset_settings
 from ke_t5.recipes import results
 from ke_t5.recipes.record import versions
 from ke_t5.recipes.task_splits import TaskSplit
-from ke_t5.seals import MANIFEST, class_title, seal_folder
+from ke_t5.seals import class_title, seal_folder
 from ke_t5.task.thresholds import is_usable, tuned_thresholds, with_thresholds
 
 logger = logging.getLogger(__name__)
@@ -93,9 +93,7 @@ def keep_thresholds(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
         for name, member in record.members.items()
     }
     with new_folder(config.run.model, is_durable=True) as folder:
-        for file in config.run.model.iterdir():
-            if file.name != MANIFEST:
-                shutil.copy(file, folder)
+        shutil.copytree(config.run.model, folder, dirs_exist_ok=True)
         dataclasses.replace(record, members=members).write(folder)
         seal_folder(folder, model_class=record.model_class)
 

@@ -19,7 +19,7 @@ from ke_t5.config.resume import BEST, LAST, ResumeRequest
 ALONE = SimpleNamespace(
     is_main=True, device=torch.device("cpu"), mean=lambda value: value,
     broadcast=lambda value: value, barrier=lambda: None, gather=lambda value: [value],
-    rank=0, size=1,
+    rank=0, size=1, has_one_disk=True,
 )  # fmt: skip
 
 
@@ -136,15 +136,24 @@ def test_results_follow_their_checkpoint(tmp_path):
 
 
 def test_another_rank_waits_until_the_checkpoint_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("ke_t5.checkpoint.checkpointer.PATIENCE_SECONDS", 60)
+    monkeypatch.setattr("ke_t5.checkpoint.checkpointer.PATIENCE_SECONDS", 0)
     main, other = checkpointer(tmp_path, step=3), checkpointer(tmp_path, step=3)
     other.ranks = SimpleNamespace(**vars(ALONE) | {"is_main": False})
     other.wait()  # it has saved nothing
     other.save()
     threading.Timer(0.1, main.save).start()
-    other.wait()
+    other.wait()  # as long as it takes
     assert pointed(tmp_path, "last") == 3
     main.settle()
+
+
+def test_a_rank_that_cannot_see_the_checkpoint_waits_for_some_time_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("ke_t5.checkpoint.checkpointer.PATIENCE_SECONDS", 0.01)
+    other = checkpointer(tmp_path, step=3)
+    other.ranks = SimpleNamespace(**vars(ALONE) | {"is_main": False, "has_one_disk": False})
+    other.save()
+    other.wait()
+    assert not (tmp_path / "weights").exists()
 
 
 def test_hashes_are_checked_by_the_one_rank_that_looks_for_the_checkpoint(tmp_path, monkeypatch):
