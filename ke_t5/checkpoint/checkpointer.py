@@ -47,7 +47,8 @@ class Checkpointer:
         waited: validations of the schedule since then.
         closing: the validation off the schedule that ended the run (see `closing`), None without.
         validated_at, saved_at: steps of the last validation and of the last checkpoint, -1 before.
-        is_unvalidated: whether the step of the checkpoint that was loaded was not.
+        loaded: the checkpoint that was loaded, None without; is_unvalidated: whether its step was
+            not validated.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Checkpointer:
         self.best: Validation | None = None
         self.closing: Validation | None = None
         self.waited, self.validated_at, self.saved_at = 0, -1, -1
+        self.loaded: Path | None = None
         self.is_unvalidated = False
         self._saved_validation = -1  # what `validated_at` is in the last checkpoint
         self._written_at = -1  # the step of the last checkpoint of this launch
@@ -88,6 +90,7 @@ class Checkpointer:
         self.is_unvalidated = progress.get("validated", state.step) != state.step
         self.saved_at, self._saved_validation = state.step, self.validated_at
         self.closing = progress.get("closing") if closed_at == state.step else None
+        self.loaded = checkpoint
         return progress
 
     def remove_older(self, checkpoint: Path) -> None:

@@ -10,6 +10,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.files import remove_leftovers
 from ke_t5.launchers import launched_rank
 from ke_t5.lookup.hub import check_replaceable
+from ke_t5.lookup.task_record import read_record
 from ke_t5.recipes.folders import check_can_write
 
 
@@ -32,13 +33,19 @@ def check_target(config: RunConfig, folder: Path) -> None:
         raise UserError(what, f"--hf_path {folder}", fix, Exit.CHECKPOINT)
     if folder == config.run.export or not (folder / "config.json").is_file():
         return
+    record = read_record(folder)
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    is_of_task = (
+        record.task == config.task.name
+        if record is not None  # exports of the first versions have none
+        else re.search(rf"(?<![\w]){re.escape(config.task.name)}(?![\w])", text) is not None
+    )
     if folder.resolve() == Path(config.model.pre_trained_model).resolve():
         what = "the run starts from this model"
-    elif "ke_t5" not in text:
+    elif record is None and "ke_t5" not in text:
         what = "it contains a model that was not exported by ke_t5"
-    elif not re.search(rf"(?<![\w]){re.escape(config.task.name)}(?![\w])", text):
+    elif not is_of_task:
         what = f"it contains an export of a task other than {config.task.name}"
     else:
         return

@@ -28,9 +28,11 @@ def restore_results(trainer: Trainer) -> None:
     logger.info("eval/ has no results of %s: it is evaluated again", folder_name(step))
     if step == trainer.state.step:
         _evaluate(trainer, step)
-    elif _load(trainer, weights, step):
+    elif _load(trainer, locate(weights / folder_name(step))):
         _evaluate(trainer, step)
-        _load(trainer, weights, trainer.state.step)
+        # By its own path: a checkpoint outside of weights/ may be resumed, too.
+        assert trainer.checkpointer.loaded is not None
+        load_checkpoint(trainer.checkpointer.loaded, model=trainer.state.module, is_checked=True)
 
 
 def _are_missing(trainer: Trainer, step: int) -> bool:
@@ -45,9 +47,8 @@ def _evaluate(trainer: Trainer, step: int) -> None:
     trainer.validator.last = None  # the summary shows validations of this launch
 
 
-def _load(trainer: Trainer, weights: Path, step: int) -> bool:
+def _load(trainer: Trainer, path: Path) -> bool:
     """Loads the model's weights only; False, with a warning, if that checkpoint is damaged."""
-    path = locate(weights / folder_name(step))
     if fault := trainer.ranks.broadcast(find_fault(path) if trainer.ranks.is_main else None):
         logger.warning("%s is damaged (%s): its results are not restored", path, fault)
         return False

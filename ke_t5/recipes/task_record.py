@@ -58,7 +58,8 @@ def task_record(config: RunConfig, model_class: type) -> TaskRecord:
 
 
 def thresholds_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """Task -> {"split": on which they were tuned, "values": label -> threshold} of a folder."""
+    """Task -> {"split": on which they were tuned, "weights": the checkpoint for which they were,
+    "values": label -> threshold} of a folder."""
     record = read_record(folder)
     members = record.members if record else {}
     found = {name: member.get("thresholds") for name, member in members.items()}
@@ -67,35 +68,50 @@ def thresholds_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 def keep_thresholds(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
     """Tunes the thresholds that gin asks for on the predictions of the best checkpoint, which are
-    in the run's folder, and writes them into the run's `model/`.
+    in the run's folder, and writes them into the run's `model/`; removes those that an earlier
+    launch has tuned for another checkpoint.
 
     Args:
         parts: those that were validated.
     """
-    tuned: dict[str, dict[str, Any]] = {}
-    for part in parts:
-        how, folder = config.generation[part.task.name].threshold, config.run.evaluation(part.name)
-        if how is None or not (folder / results.SCORES).exists():
-            continue
-        evaluated = results.read_evaluation(folder)
-        if len(evaluated.row_scores) != len(evaluated.predictions):
-            logger.warning("%s has no probabilities: no threshold is tuned", folder)
-            continue
-        values = tuned_thresholds(part.task, evaluated, per_label=how == "per_label")
-        tuned[part.task.name] = {"split": part.split, "values": values}
-        shown = ", ".join(f"{value:.2f}" for value in dict.fromkeys(values.values()))
-        logger.info("%s: thresholds tuned on %s: %s", part.task.name, part.split, shown)
     record = read_record(config.run.model)
-    if not tuned or record is None:
+    if record is None:
         return
-    members = {
-        name: {**member, "thresholds": tuned[name]} if name in tuned else member
-        for name, member in record.members.items()
-    }
+    members = dict(record.members)
+    for part in parts:
+        name, folder = part.task.name, config.run.evaluation(part.name)
+        weights, member = results.weights_of(folder), dict(members[name])
+        known = member.pop("thresholds", None)
+        how = config.generation[name].threshold
+        if weights is not None and how is not None:
+            known = _tuned(part, folder, per_label=how == "per_label") or known
+        elif known and known.get("weights") not in (None, weights):
+            logger.warning(
+                "%s: thresholds that were tuned for %s are removed: the best checkpoint is %s now; "
+                "EvaluationHelper.threshold tunes others",
+                name, known["weights"], weights,
+            )  # fmt: skip
+            known = None
+        members[name] = member if known is None else {**member, "thresholds": known}
+    if members == record.members:
+        return
     with new_folder(config.run.model, is_durable=True) as folder:
         shutil.copytree(config.run.model, folder, dirs_exist_ok=True)
         dataclasses.replace(record, members=members).write(folder)
         seal_folder(folder, model_class=record.model_class)
+
+
+def _tuned(part: TaskSplit, folder: Path, *, per_label: bool) -> dict[str, Any] | None:
+    """Thresholds tuned on the predictions in a folder, with the split and the weights that these
+    are of; None if they have no probabilities."""
+    evaluated = results.read_evaluation(folder)
+    if len(evaluated.row_scores) != len(evaluated.predictions):
+        logger.warning("%s has no probabilities: no threshold is tuned", folder)
+        return None
+    values = tuned_thresholds(part.task, evaluated, per_label=per_label)
+    shown = ", ".join(f"{value:.2f}" for value in dict.fromkeys(values.values()))
+    logger.info("%s: thresholds tuned on %s: %s", part.task.name, part.split, shown)
+    return {"split": part.split, "weights": results.weights_of(folder), "values": values}
 
 
 def cut_as_tuned(config: RunConfig) -> RunConfig:

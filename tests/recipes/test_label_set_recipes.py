@@ -13,6 +13,7 @@ from support.recipe_runs import run_folder, scores, test, train
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import Evaluated, EvaluationHelper, Monitor, get_task
+from ke_t5.seals import seal_folder
 from ke_t5.serving.loading import load_predictor
 from ke_t5.task.labels import KMHAS
 from ke_t5.task.metrics import label_sets
@@ -110,6 +111,28 @@ def test_thresholds_are_not_used_on_the_split_they_were_tuned_on(tuned_run, cach
     words = (*KMHAS_RUN[:5], "--test_split", "validation[:25]", "--hf_path", "default")
     test(*words, output=tuned_run, cache=cache_dir)
     assert scores(tuned_run, "kmhas__validation_25___hf")["scores"] == before
+
+
+def test_thresholds_of_another_best_are_removed(tuned_run, tmp_path, cache_dir, capfd):
+    path = tmp_path / "out"
+    shutil.copytree(tuned_run, path)
+    model = run_folder(path) / "model"
+    (model / "templates").mkdir()  # as some tokenizers have one
+    (model / "templates" / "tool.jinja").write_text("")
+    seal_folder(model)
+    words = (*KMHAS_RUN, *SHORT, "--resume", "true")
+    train(*words, output=path, cache=cache_dir)  # the best is the same
+    record = json.loads((model / "ke_t5.json").read_text())
+    known = record["members"]["kmhas"]["thresholds"]
+    assert known["weights"] == scores(path, "validation_25_")["weights"]
+    known["weights"] = "step-00000001"
+    (model / "ke_t5.json").write_text(json.dumps(record))
+    seal_folder(model)
+    train(*words, output=path, cache=cache_dir)
+    told = " ".join(capfd.readouterr().err.split())
+    assert "tuned for step-00000001 are removed: the best checkpoint is step-" in told
+    assert "thresholds" not in json.loads((model / "ke_t5.json").read_text())["members"]["kmhas"]
+    assert (model / "templates" / "tool.jinja").exists()
 
 
 def test_a_predictor_and_the_card_use_the_tuned_thresholds(tuned_run):

@@ -60,6 +60,21 @@ def test_a_resumed_run_has_the_results_of_its_best(run, whole, cache_dir, damage
     assert page.read_bytes() == (run_folder(whole) / "eval" / SPLIT / "report.html").read_bytes()
 
 
+def test_a_run_resumed_from_a_copy_goes_on_with_the_weights_of_that(
+    run, whole, tmp_path, cache_dir
+):
+    """The best is evaluated again before; the copy is the only checkpoint of its step."""
+    shutil.copytree(whole, tmp_path / "other")
+    folder, other = run_folder(run), run_folder(tmp_path / "other")
+    shutil.move(folder / "weights" / "step-00000008", folder / "kept" / "step-00000008")
+    of_another(folder / "eval" / SPLIT)
+    words = (*WORDS, "--epochs", 3, "--gin_param", "resume_schedule.stretch=True", "--max_steps", 9)
+    train(*words, "--resume", folder / "kept" / "step-00000008", output=run, cache=cache_dir)
+    train(*words, "--resume", "true", output=tmp_path / "other", cache=cache_dir)
+    file = "weights/step-00000009/model.safetensors"
+    assert (folder / file).read_bytes() == (other / file).read_bytes()
+
+
 def test_a_resumed_run_names_its_best(run, whole, cache_dir):
     """As after a kill between a checkpoint's name and best.json."""
     (run_folder(run) / "weights" / "best.json").unlink()

@@ -11,6 +11,7 @@ from support.recipe_runs import SMALL, run_folder, test, train
 
 from ke_t5.config.flags import parse_test
 from ke_t5.errors import Exit, UserError
+from ke_t5.lookup.task_record import TaskRecord
 from ke_t5.recipes.export_target import check_target
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.submissions import keep_older
@@ -162,20 +163,24 @@ def test_a_model_of_another_task_with_equal_labels_is_reported(tmp_path, cache_d
 
 
 @pytest.mark.parametrize(
-    ("card", "task", "message"),
+    ("card", "recorded", "task", "message"),
     [
-        (None, "klue_tc", "not exported by ke_t5"),
-        ("# Somebody's model", "klue_tc", "not exported by ke_t5"),
-        ("# A model for klue_tc_gen, with ke_t5", "klue_tc", "a task other than klue_tc"),
-        ("# A model for klue_tc, with ke_t5", "klue_tc", None),
+        (None, None, "klue_tc", "not exported by ke_t5"),
+        ("# Somebody's model", None, "klue_tc", "not exported by ke_t5"),
+        ("# A model for klue_tc_gen, with ke_t5", None, "klue_tc", "a task other than klue_tc"),
+        ("# A model for klue_tc, with ke_t5", None, "klue_tc", None),
+        ("text-classification with ke_t5", "klue_tc", "classification", "a task other than class"),
+        (None, "klue_tc", "klue_tc", None),
     ],
 )
-def test_an_export_replaces_only_an_older_one_of_its_task(tmp_path, card, task, message):
+def test_an_export_replaces_only_an_older_one_of_its_task(tmp_path, card, recorded, task, message):
     folder = tmp_path / "hf"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     if card is not None:
         (folder / "README.md").write_text(card)
+    if recorded is not None:
+        TaskRecord(recorded, "sequence_classification", "module:Class", {}).write(folder)
     config = SimpleNamespace(
         run=RunFolder(tmp_path / "run"), task=SimpleNamespace(name=task),
         model=SimpleNamespace(pre_trained_model="elsewhere"),
