@@ -121,7 +121,7 @@ def model_forms(model_class: type) -> tuple[str, ...] | None:
     """
     declared = getattr(model_class, "task_forms", None)
     if declared is not None:
-        return tuple(declared)
+        return (declared,) if isinstance(declared, str) else tuple(declared)
     tables = importlib.import_module("transformers.models.auto.modeling_auto")
     for base in model_class.__mro__:
         forms = tuple(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.config.annotations import fits, shown
@@ -203,6 +203,17 @@ def idle_arguments(model: GenerativeModel, arguments: Mapping[str, Any]) -> list
         if arguments.get(total) is not None and arguments.get(new) is not None:
             lines.append(f"{total}: no effect with {new}")
     return lines
+
+
+def check_training_columns(model: Model, columns: Iterable[str]) -> None:
+    """Raises UserError for a model whose forward cannot be given these columns of a batch."""
+    forward: Callable = model.forward
+    known = known_names(model, forward)
+    missing = [name for name in columns if known is not None and name not in known]
+    if missing:
+        what = f"{class_of(model).__name__}.forward has no argument {missing[0]!r}"
+        fix = "add it: a training gives the model the column of that name"
+        raise UserError(what, "--model_name", fix)
 
 
 def with_limit(arguments: Mapping[str, Any], limit: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a mean loss is a mean over, and the loss in a model's output.
 
-torch is imported for types only.
+torch is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -54,12 +54,19 @@ def find_loss(output: object) -> torch.Tensor | None:
 
 
 def loss_of(output: object) -> torch.Tensor:
-    """The loss in a model's output; a UserError if it gave none."""
+    """The loss in a model's output; a UserError if it gave none that can be trained with."""
+    import torch
+
     loss = find_loss(output)
-    if loss is None:
-        raise UserError(
-            f"its forward returned no loss ({type(output).__name__})",
-            "--model_name",
-            "return a Hugging Face output with `loss` when `labels` are given",
-        )
-    return loss
+    fix = "return a Hugging Face output with `loss` when `labels` are given"
+    if not isinstance(loss, torch.Tensor):
+        what = f"no loss ({type(output).__name__})"
+        if loss is not None:
+            what = f"a loss that is no tensor ({type(loss).__name__})"
+    elif loss.dim():
+        what, fix = f"a loss of shape {list(loss.shape)}", "return its mean over the batch"
+    elif torch.is_grad_enabled() and not loss.requires_grad:
+        what, fix = "a loss without a gradient", "compute it from the logits, not detached"
+    else:
+        return loss
+    raise UserError(f"its forward returned {what}", "--model_name", fix)

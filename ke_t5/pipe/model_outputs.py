@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ke_t5.errors import UserError
 from ke_t5.forms import FORMS
 
 RowOutput = dict[str, Any]
@@ -121,3 +122,40 @@ def _chains(spans: list[list[int]], antecedents: list[int]) -> list[list[list[in
 REDUCERS: dict[str, Callable[[Any, Arrays], list[RowOutput]]] = {
     name: globals()[form.reducer] for name, form in FORMS.items() if form.reducer
 }
+
+# Form -> what its reducer reads, if that is not the logits of the labels.
+READS = {
+    "question_answering": ("start_logits", "end_logits"),
+    "dependency_parsing": ("head_logits", "relation_logits"),
+    "coreference_resolution": ("antecedent_logits", "mention_spans"),
+}
+
+
+def reduced(output: Any, batch: Arrays, form: str, *, num_labels: int | None) -> list[RowOutput]:
+    """What decoding needs of each row of an output.
+
+    Args:
+        num_labels: of the task; None if they are not known.
+
+    Raises:
+        UserError: it is not the output of a head for the form, or for so many labels.
+    """
+    num_rows = len(next(iter(batch.values())))
+    for name in READS.get(form, ("logits",)):
+        logits = getattr(output, name, None)
+        if logits is None:
+            fix = f"return a Hugging Face output with `{name}`"
+            raise _unusable(f"no {name} ({type(output).__name__})", fix)
+        if len(logits) != num_rows:
+            what = f"{name} for another number of rows ({len(logits)}, not {num_rows})"
+            raise _unusable(what, "return those of every row of the batch")
+        if form in READS or num_labels is None or isinstance(logits, list):  # of tags
+            continue
+        if logits.size(-1) != num_labels:
+            what = f"logits of {logits.size(-1)} labels for a task of {num_labels}"
+            raise _unusable(what, "give its last layer config.num_labels outputs")
+    return REDUCERS[form](output, batch)
+
+
+def _unusable(what: str, fix: str) -> UserError:
+    return UserError(f"its forward returned {what}", "--model_name", fix)

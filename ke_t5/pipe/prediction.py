@@ -25,7 +25,7 @@ from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import find_loss
 from ke_t5.pipe.masks import MASK, known_mask
 from ke_t5.pipe.model_inputs import GOLD_COLUMNS, model_inputs
-from ke_t5.pipe.model_outputs import REDUCERS, Arrays, RowOutput, likeliest_tokens
+from ke_t5.pipe.model_outputs import Arrays, RowOutput, likeliest_tokens, reduced
 from ke_t5.pipe.task import Task
 
 if TYPE_CHECKING:
@@ -302,7 +302,9 @@ class EvaluationHelper:
         if self.is_seq2seq:
             sequences = getattr(output, "sequences", output)
             return self._text_outputs(sequences, len(arrays["input_ids"]))
-        return REDUCERS[self.task.form](output, arrays)
+        labels = self.task.labels
+        num_labels = None if labels is None else len(labels)
+        return reduced(output, arrays, self.task.form, num_labels=num_labels)
 
     def _inputs(
         self,

@@ -19,6 +19,7 @@ from ke_t5.garbage import collect_as_usual
 from ke_t5.launchers import is_restart, launch_name
 from ke_t5.lookup.lora import write_lora
 from ke_t5.pipe import Examples
+from ke_t5.pipe.arguments import check_training_columns
 from ke_t5.recipes import console
 from ke_t5.recipes.disks import check_one_disk
 from ke_t5.recipes.early_checks import (
@@ -54,6 +55,7 @@ from ke_t5.train.trackers import Tracking
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from ke_t5.pipe import BatchPlan
     from ke_t5.recipes.trainer import Trainer
@@ -130,22 +132,13 @@ def build_state(
     # These import torch and transformers, which everything before has spared.
     from ke_t5.recipes.batch_change import plan_of_run
     from ke_t5.recipes.graphs import choose_graphs
-    from ke_t5.recipes.head_start import start_at_regression
-    from ke_t5.recipes.modelling import (
-        build_divided,
-        build_model,
-        start_at_mean,
-        with_optimizer,
-    )
+    from ke_t5.recipes.modelling import with_optimizer
     from ke_t5.recipes.padding import choose_padding
     from ke_t5.recipes.precision import choose_precision
     from ke_t5.train.compilation import compile_layers
     from ke_t5.train.loop import TrainState, count_steps
 
-    is_divided = config.is_sharded and ranks.size > 1
-    module = (build_divided if is_divided else build_model)(config, ranks)
-    start_at_mean(config, module, data.train)
-    start_at_regression(config, module, data.train, ranks)
+    module = _starting_model(config, data, ranks)
     config = choose_precision(config, module, ranks)
     config, unpadding = choose_padding(config, module, data.train, ranks)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
@@ -167,6 +160,21 @@ def build_state(
     if config.fit.compile:  # the layers, now that they are wrapped
         compile_layers(module)
     return config, state, plan
+
+
+def _starting_model(config: RunConfig, data: TrainingData, ranks: Ranks) -> PreTrainedModel:
+    """The model with the weights that the training begins with."""
+    from ke_t5.recipes.head_start import start_at_regression
+    from ke_t5.recipes.modelling import build_divided, build_model, start_at_mean
+
+    is_divided = config.is_sharded and ranks.size > 1
+    module = (build_divided if is_divided else build_model)(config, ranks)
+    for task in config.task.members:
+        features = task.output_features.items()
+        check_training_columns(module, [name for name, one in features if one.required])
+    start_at_mean(config, module, data.train)
+    start_at_regression(config, module, data.train, ranks)
+    return module
 
 
 def _distributed(

@@ -182,6 +182,8 @@ def test_a_users_class_goes_by_its_own_word_its_base_or_passes():
     assert loader.check_form(derived, "token_classification") == "token_classification"
     with pytest.raises(UserError, match="the task needs one for seq2seq"):
         loader.check_form(derived, "seq2seq")
+    declared.task_forms = "seq2seq"  # a text is one form, not one for each letter
+    assert loader.check_form(declared, "seq2seq") == "seq2seq"
     assert loader.check_form(declared, "seq2seq") == "seq2seq"
     assert loader.check_form(unknown, "seq2seq") == "seq2seq"
 
