@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
+from ke_t5.errors import UserError
 from ke_t5.models.heads import Head, exact
 
 
@@ -58,6 +59,9 @@ class CoreferenceHead(Head):
 
     def add_head(self) -> None:
         width, space = self.config.hidden_size, self.config.mention_width
+        if not self.config.mentions_per_token > 0:
+            what = f"is {self.config.mentions_per_token}"
+            raise UserError(what, "mentions_per_token", "give a number above 0, such as 0.4")
         self.dropout = nn.Dropout(self.config.dropout_rate)
         self.mention_start = nn.Linear(width, space)
         self.mention_end = nn.Linear(width, space)

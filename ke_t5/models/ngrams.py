@@ -9,6 +9,7 @@ Shape letters: B rows, S ids of a text, N lengths of n-grams, D width, H attenti
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -146,6 +147,23 @@ class NgramReader(nn.Module):
         return torch.cat([largest, mean, attended.flatten(1)], -1)
 
 
+def _check(config: HashedNgramConfig) -> None:
+    """Raises UserError for values that make no model together."""
+    weights = config.class_weights
+    if weights is not None:
+        where = "class_weights"
+        if not all(isinstance(one, int | float) and 0 <= one < math.inf for one in weights):
+            raise UserError(f"is {weights!r:.60}", where, "give a list of numbers, 0 or more")
+        if len(weights) != config.num_labels:
+            what = f"{len(weights)} numbers for {config.num_labels} classes"
+            raise UserError(what, where, "give one per class, in their ids' order")
+    if config.kernel_size % 2 == 0:
+        raise UserError(f"is {config.kernel_size}", "kernel_size", "give an odd number")
+    if config.hidden_size % config.num_heads:
+        what = f"is {config.num_heads}, the hidden_size {config.hidden_size}"
+        raise UserError(what, "num_heads", "give a number by which the size can be divided")
+
+
 class HashedNgramForSequenceClassification(PreTrainedModel):
     """A class, or a number, for a text, by readers of hashed n-grams that vote."""
 
@@ -153,10 +171,7 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: HashedNgramConfig) -> None:
         super().__init__(config)
-        weights = config.class_weights
-        if weights is not None and len(weights) != config.num_labels:
-            what = f"{len(weights)} numbers for {config.num_labels} classes"
-            raise UserError(what, "class_weights", "give one per class, in their ids' order")
+        _check(config)
         self._class_weights: Tensor | None = None
         self.readers = nn.ModuleList(NgramReader(config, i) for i in range(config.num_readers))
         self.post_init()
@@ -190,6 +205,9 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
         weights = self.config.class_weights
         if weights is None:
             return sequence_loss(logits, labels, self.config.problem_type)
+        if self.config.problem_type not in (None, "single_label_classification"):
+            what = f"is set for a task of {self.config.problem_type.replace('_', ' ')}"
+            raise UserError(what, "class_weights", "leave it out: they weigh one class per text")
         if self._class_weights is None or self._class_weights.device != logits.device:
             # Once, for a copy to a GPU waits for it.
             self._class_weights = torch.tensor(weights, dtype=torch.float32, device=logits.device)

@@ -26,9 +26,16 @@ def render_input(task: str | Task, row: Mapping[str, Any], tokenizer: Any) -> An
         tokenizer: the model's; one without a separator gets the fields with their names.
 
     Raises:
-        ValueError: the task's inputs are not made of fields alone.
+        ValueError: the task's inputs are not made of fields alone, or not of those of the row.
     """
     task = TaskRegistry.get(task) if isinstance(task, str) else task
+    try:
+        return _rendered(task, row, tokenizer)
+    except KeyError as error:
+        raise ValueError(f"{task.name} reads {error}, which the row does not have") from None
+
+
+def _rendered(task: Task, row: Mapping[str, Any], tokenizer: Any) -> Any:
     for step in task.preprocessors:
         if isinstance(step, functools.partial) and step.func is steps.add_inputs:
             prefix = step.keywords.get("prefix", "")
@@ -53,7 +60,7 @@ def input_form(task: Task, tokenizer: Any) -> Any:
     """`render_input` with `{field}` in place of each value; None if a row is not a set of texts."""
     try:
         return render_input(task, _Fields(), tokenizer)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         return None
 
 

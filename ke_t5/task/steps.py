@@ -86,10 +86,15 @@ def fast_tokenizer(features: Features) -> Any:
 def encode_with_offsets(
     tokenizer: Any, texts: list[str], limit: int
 ) -> tuple[list[list[int]], list[Offsets], list[int]]:
-    """Token ids cut at `limit`, the characters of each token, and 1 for each text that was cut."""
-    encoded = tokenizer(
-        texts, truncation=True, max_length=limit, return_offsets_mapping=True, verbose=False
-    )
+    """Token ids cut at `limit`, the characters of each token, and 1 for each text that was cut: at
+    its end, whatever the tokenizer's side, because places are counted from the start."""
+    side, tokenizer.truncation_side = tokenizer.truncation_side, "right"
+    try:
+        encoded = tokenizer(
+            texts, truncation=True, max_length=limit, return_offsets_mapping=True, verbose=False
+        )
+    finally:
+        tokenizer.truncation_side = side
     offsets = [[list(pair) for pair in pairs] for pairs in encoded["offset_mapping"]]
     num_cut = [int(bool(encoding.overflowing)) for encoding in encoded.encodings]
     return encoded["input_ids"], offsets, num_cut

@@ -10,6 +10,7 @@ import torch
 from support.our_models import make_model
 from torch.nn import functional
 
+from ke_t5.errors import UserError
 from ke_t5.models.coreference_heads import antecedent_loss
 from ke_t5.pipe.model_outputs import mention_chains
 
@@ -119,6 +120,8 @@ def test_a_document_beside_a_longer_one_is_the_same(name):
 def test_no_more_mentions_are_kept_than_said():
     model = make_model(NAMES[0], max_mentions=3, mentions_per_token=5.0)
     assert model(**batch_of([[9, 9]])).mention_spans.shape == (1, 3, 2)
+    with pytest.raises(UserError, match="mentions_per_token: is 0.0; give a number above 0"):
+        make_model(NAMES[0], mentions_per_token=0.0)
 
 
 def test_gold_mentions_are_kept_while_training_and_not_otherwise():

@@ -131,8 +131,31 @@ def test_class_weights_multiply_the_loss_of_their_rows():
     losses = [plain(ids[i : i + 1], labels=labels[i : i + 1]).loss for i in (0, 1)]
     expected = (0.5 * losses[0] + 3.0 * losses[1]) / 2
     torch.testing.assert_close(weighted(ids, labels=labels).loss, expected)
-    with pytest.raises(UserError, match="2 numbers for 3 classes"):
-        make_model(class_weights=[1.0, 2.0])
+
+
+def test_class_weights_are_not_those_of_any_number_of_labels():
+    """The loss was that of one label per text."""
+    model = make_model(class_weights=[3.0, 1.0, 0.5], problem_type="multi_label_classification")
+    ids, labels = torch.tensor([[5, 6]]), torch.tensor([[1.0, 0.0, 1.0]])
+    with pytest.raises(UserError, match="class_weights: is set for a task of multi label"):
+        model(ids, labels=labels)
+    assert model(ids).logits.shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"class_weights": [1.0, 2.0]}, "class_weights: 2 numbers for 3 classes"),
+        ({"class_weights": [1.0, -2.0, 1.0]}, r"class_weights: is \[1.0, -2.0, 1.0\]"),
+        ({"class_weights": [1.0, float("nan"), 1.0]}, r"class_weights: is \[1.0, nan, 1.0\]"),
+        ({"class_weights": "abc"}, "class_weights: is 'abc'"),
+        ({"kernel_size": 4}, "kernel_size: is 4; give an odd number"),
+        ({"num_heads": 3}, "num_heads: is 3, the hidden_size 16"),
+    ],
+)
+def test_settings_that_make_no_model_are_refused(settings, problem):
+    with pytest.raises(UserError, match=problem):
+        make_model(**settings)
 
 
 def test_nothing_but_spaces_is_a_text_too():

@@ -164,6 +164,15 @@ def test_entities_of_characters_that_were_cut_off_are_lost_and_missed(build):
     assert evaluated.predictions[0]["prediction"] == ["B-LC", "I-LC", *["O"] * 4]
 
 
+def test_texts_with_places_are_cut_at_their_end_whatever_the_tokenizer_says(monkeypatch):
+    tokenizer, texts = character_tokenizer(BERT), ["가나다라마", "가"]
+    expected = steps.encode_with_offsets(tokenizer, texts, 4)
+    monkeypatch.setattr(tokenizer, "truncation_side", "left")
+    assert steps.encode_with_offsets(tokenizer, texts, 4) == expected
+    assert expected[1][0] == [[0, 0], [0, 1], [1, 2], [0, 0]] and expected[2] == [1, 0]
+    assert tokenizer.truncation_side == "left"
+
+
 @pytest.mark.parametrize("text", ["", " ", "\u200b"])
 def test_a_text_of_nothing_is_an_example(text, build):
     row = {"guid": "n", "source": "s", "text": text, "tags": ["O"] * len(text)}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 from support.toys import T5, character_tokenizer, examples_on, save_tokenizers
 
+from ke_t5.pipe import TaskRegistry
 from ke_t5.task.coreference import in_order
+from ke_t5.task.inputs import input_form, render_input
 from ke_t5.task.written_chains import (
     decode_windows,
     marked,
@@ -158,3 +161,10 @@ def test_marks_are_read_strictly_inside_out():
         {1: [(0, 1), (2, 3)], 2: [(2, 5)]},
     )
     assert read_marks("가 [나] [3]") == ("가[나[3", {})
+
+
+def test_a_windows_input_is_not_made_of_the_row():
+    tokenizer = SimpleNamespace(sep_token=None)
+    with pytest.raises(ValueError, match="nikl_cr_gen reads 'window_text', which the row does not"):
+        render_input("nikl_cr_gen", {"text": "그는 웃었다."}, tokenizer)
+    assert input_form(TaskRegistry.get("nikl_cr_gen"), tokenizer) == "nikl_cr text: {window_text}"
