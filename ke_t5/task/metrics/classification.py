@@ -24,7 +24,7 @@ from ke_t5.task.metrics.statistics import (
 )
 
 UNREAD = object()  # the class of a prediction of None, for metrics that make it one
-UNREAD_NUMBER = -1.0  # for an unread number, as in T5: below every scale in use (0..5)
+UNREAD_NUMBER = -1.0  # for an unread number, as in T5: below the scale of 0 to 5 of sentence pairs
 
 # -------------------------------------------------------------------------------------- classes
 
