@@ -123,11 +123,11 @@ REDUCERS: dict[str, Callable[[Any, Arrays], list[RowOutput]]] = {
     name: globals()[form.reducer] for name, form in FORMS.items() if form.reducer
 }
 
-# Form -> what its reducer reads, if that is not the logits of the labels.
+# What a reducer reads, if that is not the logits of the labels.
 READS = {
-    "question_answering": ("start_logits", "end_logits"),
-    "dependency_parsing": ("head_logits", "relation_logits"),
-    "coreference_resolution": ("antecedent_logits", "mention_spans"),
+    span_logits: ("start_logits", "end_logits"),
+    trees: ("head_logits", "relation_logits"),
+    mention_chains: ("antecedent_logits", "mention_spans"),
 }
 
 
@@ -140,8 +140,8 @@ def reduced(output: Any, batch: Arrays, form: str, *, num_labels: int | None) ->
     Raises:
         UserError: it is not the output of a head for the form, or for so many labels.
     """
-    num_rows = len(next(iter(batch.values())))
-    for name in READS.get(form, ("logits",)):
+    reducer, num_rows = REDUCERS[form], len(next(iter(batch.values())))
+    for name in READS.get(reducer, ("logits",)):
         logits = getattr(output, name, None)
         if logits is None:
             fix = f"return a Hugging Face output with `{name}`"
@@ -149,12 +149,12 @@ def reduced(output: Any, batch: Arrays, form: str, *, num_labels: int | None) ->
         if len(logits) != num_rows:
             what = f"{name} for another number of rows ({len(logits)}, not {num_rows})"
             raise _unusable(what, "return those of every row of the batch")
-        if form in READS or num_labels is None or isinstance(logits, list):  # of tags
+        if reducer in READS or num_labels is None or isinstance(logits, list):  # of tags
             continue
         if logits.size(-1) != num_labels:
             what = f"logits of {logits.size(-1)} labels for a task of {num_labels}"
             raise _unusable(what, "give its last layer config.num_labels outputs")
-    return REDUCERS[form](output, batch)
+    return reducer(output, batch)
 
 
 def _unusable(what: str, fix: str) -> UserError:
