@@ -86,9 +86,10 @@ class Configuration:
             place: who says so: a flag as given ("--learning_rate 3e-4").
         """
         before = self.binding(name)
-        if before is None or before.value == value:
+        bound = self.value(name)
+        if before is None or bound == value:
             return None
-        return f"{place} is used, not {before.place}: {before.name} = {before.value!r}"
+        return f"{place} is used, not {before.place}: {before.name} = {bound!r}"
 
     def with_binding(self, name: str, value: object, place: str) -> Configuration:
         """The same with what the run itself binds, over what a file said, in gin too; a different

@@ -42,6 +42,13 @@ class Range:
         return " and ".join(parts) or "a finite number"
 
 
+def _is_given(value: str) -> None:
+    """Raises ValueError for a text without characters."""
+    if not value:
+        raise ValueError(f"is {value!r}; give a text, or leave it out")
+
+
+Text = Annotated[str, _is_given]
 Finite = Annotated[float, Range()]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(least=0)]

@@ -323,10 +323,12 @@ def _schedule(flags: Namespace, gin: Configuration) -> ScheduleConfig:
         warmup_ratio=first_set(share, default=bound.warmup_ratio),
         warmup_steps=None if share is not None else first_set(steps, default=bound.warmup_steps),
     )
-    used = {WARMUP_RATIO: settings.warmup_ratio, WARMUP_STEPS: settings.warmup_steps}
+    ratio = settings.warmup_ratio if settings.warmup_steps is None else None
+    used = {WARMUP_RATIO: ratio, WARMUP_STEPS: settings.warmup_steps}
+    beaten_by = flags.given.get("warmup", WARMUP_STEPS)
     for parameter, value in used.items():
-        note = gin.conflict(parameter, value, flags.given.get("warmup", ""))
-        if warmup is not None and note is not None:
+        note = gin.conflict(parameter, value, beaten_by)
+        if note is not None:
             logger.warning(note)
     if warmup and name in (None, "constant"):
         name = "constant_with_warmup"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 WHERE = "model.config"
+# The encoder's configuration within that of a head for any encoder.
+BACKBONE = "backbone"
 
 # The task says these.
 OF_TASK = ("id2label", "label2id", "num_labels", "problem_type")
@@ -29,30 +31,35 @@ def get_model_config(config: dict | None = None) -> dict[str, Any]:
 
 
 def change_config(config: PreTrainedConfig, values: Mapping[str, Any]) -> None:
-    """Sets these values in a configuration.
+    """Sets these values in a configuration: that of a head for any encoder, or its encoder's.
 
     Raises:
-        UserError: it has no such name, or there is a value of another type.
+        UserError: neither has such a name, or there is a value of another type.
     """
-    known = config.to_dict()
+    backbone: Any = getattr(config, BACKBONE, None)
+    parts = [config] if backbone is None else [config, backbone]
+    known = {name: part for part in reversed(parts) for name in part.to_dict() if name != BACKBONE}
     for name, value in values.items():
         if name not in known:
-            raise UserError(
-                f"{type(config).__name__} has no {name!r}", WHERE, suggestion(name, known)
-            )
-        before = known[name]
+            titles = " with ".join(type(part).__name__ for part in parts)
+            raise UserError(f"{titles} has no {name!r}", WHERE, suggestion(name, known))
+        before = known[name].to_dict()[name]
         kinds = (int, float) if type(before) is float else (type(before),)
         if before is not None and type(value) not in kinds:
             raise UserError(
                 f"{name!r} must be like {before!r}, not {value!r}", WHERE, "mind the quotes"
             )
         _check_number(name, before, value)
-        setattr(config, name, value)
+        setattr(known[name], name, value)
 
 
 def _check_number(name: str, before: object, value: object) -> None:
-    """Raises UserError for a size below 1 or a probability that is none."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or name.endswith("_id"):
+    """Raises UserError for a size below 1, an id below 0, or a probability that is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    if name.endswith("_id"):
+        if value < 0:
+            raise UserError(f"{name!r} is {value!r}", WHERE, "give the id of a token")
         return
     is_probability = any(word in name for word in ("dropout", "_prob"))
     if is_probability and not 0 <= value <= 1:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ke_t5.config.configurable import configurable
 from ke_t5.config.precedence import first_set
+from ke_t5.config.ranges import Text
 from ke_t5.errors import Exit, UserError
 from ke_t5.own_data.columns import chosen_choices, chosen_columns, flag_of, require_column
 from ke_t5.own_data.rows import ROLES, files_of
@@ -39,16 +40,16 @@ ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values(), "choice_columns")
 @configurable("own_data", module="ke_t5.own_data")
 def own_data_settings(
     *,
-    train_file: str | None = None,
-    valid_file: str | None = None,
-    test_file: str | None = None,
-    text_column: str | None = None,
-    text_pair_column: str | None = None,
-    label_column: str | None = None,
-    choice_columns: str | None = None,
-    encoding: str | None = None,
-    sheet: str | None = None,
-    separator: str | None = None,
+    train_file: Text | None = None,
+    valid_file: Text | None = None,
+    test_file: Text | None = None,
+    text_column: Text | None = None,
+    text_pair_column: Text | None = None,
+    label_column: Text | None = None,
+    choice_columns: Text | None = None,
+    encoding: Text | None = None,
+    sheet: Text | None = None,
+    separator: Text | None = None,
     skip_empty: bool | None = None,
 ) -> dict[str, Any]:
     """What gin binds of `own_data`: name -> value, None for what it leaves open.

@@ -100,6 +100,32 @@ def test_a_flag_that_beats_gin_is_reported(caplog):
 
 
 @pytest.mark.parametrize(
+    ("words", "params", "place"),
+    [
+        (("--warmup", "7"), ["get_scheduler.warmup_ratio=0.2"], "--warmup 7"),
+        (("--warmup", "0"), ["get_scheduler.warmup_ratio=0.2"], "--warmup 0"),
+        (
+            (),
+            ["get_scheduler.warmup_ratio=0.2", "get_scheduler.warmup_steps=9"],
+            "get_scheduler.warmup_steps",
+        ),
+    ],
+)
+def test_steps_that_beat_a_share_in_gin_are_reported(caplog, words, params, place):
+    config_of(*words, params=params)
+    assert caplog.messages == [
+        f"{place} is used, not --gin_param 'get_scheduler.warmup_ratio=0.2': "
+        "get_scheduler.warmup_ratio = 0.2"
+    ]
+
+
+def test_a_macro_is_compared_by_its_value(caplog):
+    for rate, told in (("1e-4", []), ("1e-3", ["AdamW.lr = 0.0001"])):
+        config_of("--lr", rate, params=["AdamW.lr=%RATE", "RATE=1e-4"])
+        assert [line.rpartition(": ")[2] for line in caplog.messages] == told
+
+
+@pytest.mark.parametrize(
     ("words", "changes"),
     [
         ((), False),

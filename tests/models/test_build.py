@@ -54,6 +54,21 @@ def test_a_user_changes_the_configuration(v11):
         get_model_config({"dropout_rate": 0.2, "id2label": {}})
 
 
+def test_a_user_changes_the_configuration_of_an_encoder_under_our_head(bert):
+    name = "EncoderForSequenceClassificationMean"
+    model, _ = build(name, bert, model_config={"hidden_dropout_prob": 0.3})
+    assert model.config.backbone.hidden_dropout_prob == 0.3
+    assert model.backbone.embeddings.dropout.p == 0.3
+    for config, message in (
+        ({"hidden_dropout_pro": 0.3}, "has no 'hidden_dropout_pro'; did you mean 'hidden_dropout"),
+        ({"hidden_dropout_prob": 2}, "'hidden_dropout_prob' is 2; give a number from 0 to 1"),
+        ({"pad_token_id": -5}, "'pad_token_id' is -5; give the id of a token"),
+        ({"backbone": {}}, "AnyMeanSequenceConfig with BertConfig has no 'backbone'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build(name, bert, model_config=config)
+
+
 def test_nothing_is_said_of_a_decoder(v11, tmp_path, capfd):
     whole, _ = build("transformers:T5ForConditionalGeneration", v11, from_scratch=True)
     export(whole, make_tokenizer(), tmp_path / "whole", card="")

@@ -225,6 +225,12 @@ def test_a_new_test_file_may_have_another_encoding_and_sheet(cache_dir):
             asked(cache_dir, stored, utf8, parse=parse, words=given)
 
 
+@pytest.mark.parametrize("name", ["text_column", "separator", "encoding", "train_file"])
+def test_an_empty_text_in_gin(name):
+    with pytest.raises(UserError, match=f"own_data.{name} is ''; give a text, or leave it out"):
+        configure([], [f"own_data.{name}=''"])
+
+
 def test_a_file_in_the_home_folder(tmp_path, cache_dir, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.csv").write_text("text,label\n가,1\n나,2\n", encoding="utf-8")
