@@ -13,6 +13,7 @@ from ke_t5.forms import FORMS
 
 RowOutput = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
+Reducer = Callable[[Any, Arrays], list[RowOutput]]
 
 
 # Of a row's start and end logits, those that an answer can come from: the official KLUE-MRC
@@ -119,12 +120,12 @@ def _chains(spans: list[list[int]], antecedents: list[int]) -> list[list[list[in
     return list({id(chain): chain for chain in chain_of.values()}.values())
 
 
-REDUCERS: dict[str, Callable[[Any, Arrays], list[RowOutput]]] = {
+REDUCERS: dict[str, Reducer] = {
     name: globals()[form.reducer] for name, form in FORMS.items() if form.reducer
 }
 
 # What a reducer reads, if that is not the logits of the labels.
-READS = {
+READS: dict[Reducer, tuple[str, ...]] = {
     span_logits: ("start_logits", "end_logits"),
     trees: ("head_logits", "relation_logits"),
     mention_chains: ("antecedent_logits", "mention_spans"),
