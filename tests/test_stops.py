@@ -135,6 +135,7 @@ def test_a_process_that_ends_after_a_stop_does_not_wait_for_its_threads(tmp_path
 
 def test_what_ends_a_forked_child_does_not_end_its_parent(tmp_path):
     body = """
+    warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: it has threads
     child = os.fork()
     if not child:
         time.sleep(600)

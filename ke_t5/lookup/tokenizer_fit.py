@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ def read_config(raw_config: Mapping[str, Any], where: str) -> PreTrainedConfig:
     is_known = raw_config["model_type"] in transformers.CONFIG_MAPPING
     make = transformers.AutoConfig.for_model if is_known else transformers.PreTrainedConfig
     try:
-        return make(**raw_config)
+        return make(**copy.deepcopy(dict(raw_config)))  # some take parts out of it
     except Exception as error:  # each family checks its values in its own way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         named = re.search(r"Field '\w+' expected \w+, got \w+ \(value: .{0,20}", reason)

@@ -71,6 +71,8 @@ def _load(name: str) -> Any:
         is_told = isinstance(error, OSError | ValueError)
         reason = first_line if is_told else f"{type(error).__name__}: {first_line}"
         fix = "check the name or the folder's files"
+        if "precompiled_charsmap" in first_line:
+            fix = "its SentencePiece model does not normalize: use transformers 5.20 or newer"
         what = f"cannot be loaded ({reason:.90})"
         raise UserError(what, where, fix, Exit.CHECKPOINT) from error
 

@@ -11,7 +11,7 @@ import transformers
 from support.tokenizer_toys import byte_level, fast, with_marks, word_pieces
 
 from ke_t5.errors import UserError
-from ke_t5.lookup.tokenizer_fit import fit_tokenizer, position_limit
+from ke_t5.lookup.tokenizer_fit import fit_tokenizer, position_limit, read_config
 from ke_t5.models.vocabulary import fit_config, fit_generation
 from ke_t5.pipe.generation import drop_model_values
 from ke_t5.task.tokenizer_files import load_tokenizer
@@ -78,7 +78,7 @@ def test_the_separator_can_be_the_end_mark_and_without_any_the_model_is_refused(
     bert = fast(with_marks(byte_level(("[PAD]", "[SEP]", "[CLS]")), "[CLS] $A [SEP]", "$A $B"),
                 pad_token="[PAD]", sep_token="[SEP]", cls_token="[CLS]")  # fmt: skip
     encoder = {"model_type": "bert", **ONE_LAYER}
-    both = {"model_type": "encoder-decoder", "encoder": encoder, "decoder": encoder}
+    both = {"model_type": "encoder-decoder", "encoder": encoder, "decoder": dict(encoder)}
     assert not [line for line in fit(bert, both) if "added" in line]
     config = transformers.EncoderDecoderConfig(**both)
     assert "the tokenizer writes 1, which is used" in fit_config(config, bert)[0]
@@ -86,6 +86,18 @@ def test_the_separator_can_be_the_end_mark_and_without_any_the_model_is_refused(
     bare = fast(byte_level(("<pad>",)), pad_token="<pad>")
     with pytest.raises(UserError, match="has no end token, so that a model would never stop"):
         fit(bare, {"model_type": "bart", "eos_token_id": None})
+
+
+def test_a_configuration_is_left_as_it_was_read(monkeypatch):
+    """transformers 5.17 takes the types out of the parts of an encoder-decoder."""
+
+    def take_apart(model_type, **values):
+        return transformers.BertConfig(hidden_size=values["encoder"].pop("hidden_size"))
+
+    monkeypatch.setattr(transformers.AutoConfig, "for_model", take_apart)
+    raw = {"model_type": "encoder-decoder", "encoder": {"hidden_size": 8}}
+    assert read_config(raw, "x").hidden_size == 8
+    assert raw["encoder"] == {"hidden_size": 8}
 
 
 def test_generation_stops_at_the_mark_that_the_tokenizer_writes():

@@ -11,7 +11,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAUNCH_NAMES = ("RANK", "WORLD_SIZE", "TORCHELASTIC_ERROR_FILE", "TORCHELASTIC_RUN_ID")
 PROGRAM = """
-import os, sys, time
+import os, sys, time, warnings
 from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.failure import announce_run_folder, run_and_exit
 

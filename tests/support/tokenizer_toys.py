@@ -83,6 +83,11 @@ def fast(backend: Tokenizer, **settings: Any) -> Any:
     )
 
 
+# Normalization by a trie without a branch: no text is changed. A model without rules could not be
+# read by transformers before 5.20.
+NO_RULES = struct.pack("<257I", 1024, 1 << 10, *[0] * 255) + b"\0"
+
+
 def sentencepiece_model(pieces: tuple[tuple[str, float], ...]) -> bytes:
     """A SentencePiece model file (unigrams); a piece with score 0 is a mark."""
     whole = b""
@@ -95,7 +100,7 @@ def sentencepiece_model(pieces: tuple[tuple[str, float], ...]) -> bytes:
     spec = _number(3, 1) + _number(40, names.index("unk"))
     for field, mark in ((41, "s"), (42, "/s"), (43, "pad")):
         spec += _number(field, names.index(mark) if mark in names else -1)
-    normalizer = _text(1, "identity")
+    normalizer = _text(1, "none") + b"\x12" + _varint(len(NO_RULES)) + NO_RULES
     for field, body in ((2, spec), (3, normalizer)):
         whole += _varint(field << 3 | 2) + _varint(len(body)) + body
     return whole

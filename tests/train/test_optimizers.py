@@ -196,13 +196,13 @@ def test_unknown_parameter_is_refused_by_gin():
 
 
 def test_users_own_optimizer_is_taken():
-    class Lion(torch.optim.SGD):
+    class UsersOwn(torch.optim.SGD):
         pass
 
-    registered = gin.external_configurable(Lion, module="tests.users_own")
-    gin.parse_config("get_optimizer.optimizer_cls=@Lion\nLion.lr=0.25")
+    registered = gin.external_configurable(UsersOwn, module="tests.users_own")
+    gin.parse_config("get_optimizer.optimizer_cls=@UsersOwn\nUsersOwn.lr=0.25")
     optimizer = get_optimizer()(Toy())
-    assert isinstance(optimizer, Lion) and registered
+    assert isinstance(optimizer, UsersOwn) and registered
     assert optimizer.param_groups[0]["lr"] == 0.25
 
 
