@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ke_t5.composition import MARKS, compose_row, is_decomposed
 from ke_t5.pipe.arrow_files import new_table, plain_array
-from ke_t5.pipe.cache import DATA_FILE, build_once, make_key
+from ke_t5.pipe.cache import DATA_FILE, build_once, make_key, package_version
 from ke_t5.pipe.code import Stamp, stamp_of
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def composed_table(table: datasets.Dataset, origin: str) -> tuple[datasets.Datas
         lambda row, i: {**compose_row(row, f"{origin}, row {i}")},
         with_indices=True,
         features=table.features,
-        new_fingerprint=make_key([table._fingerprint, "composed"]),
+        new_fingerprint=make_key([table._fingerprint, "composed", package_version()]),
     )
     return composed, sum(before != after for before, after in zip(table, composed, strict=True))
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 CONVERTED = "refs/convert/parquet"
 _SCRIPT = "scripts are no longer supported"
-_DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet")
+_SEPARATED = (".csv", ".tsv", ".txt")
+_DATA_FILES = (*_SEPARATED, ".json", ".jsonl", ".parquet")
 
 
 def load(function: Callable, path: str, config: str | None, **settings: Any) -> Any:
@@ -174,6 +175,10 @@ def misread(table: datasets.Dataset, where: str, files: Sequence[Path]) -> UserE
         if name.endswith(".1") and name[:-2] in table.column_names and _are_tables(files):
             what, fix = f"its header has {name[:-2]!r:.40} twice", "rename one of the columns"
             return UserError(what, where, fix, Exit.DATA)
+    # What pandas makes of the cells of a row that has more than the header is named like this.
+    header = [name for name in table.column_names if not name.startswith("__index_level_")]
+    if len(header) == 1 and all(file.suffix in _SEPARATED for file in files):
+        name = header[0]
         for sep, shown in (("\t", "\\t"), (";", ";")):
             if sep in name:
                 what = f"its header has a single column, {name!r:.60}"

@@ -18,6 +18,7 @@ from ke_t5.models import build
 from ke_t5.pipe import HFDataSource, ReleaseSource, sources, tables
 from ke_t5.pipe.cache import Folders
 from ke_t5.pipe.preprocessors import require_columns
+from ke_t5.pipe.rows import composed_table
 from ke_t5.readers.kor_corpora import KHSD, NSMC, QPAIR
 from ke_t5.readers.korquad import KORQUAD
 from ke_t5.task import utils
@@ -303,6 +304,26 @@ def test_a_table_between_tabs_is_not_read_as_one_column(tmp_path, sep, shown):
         HFDataSource("csv", data_files=files).rows("train", folders)
     found = HFDataSource("csv", data_files=files, sep=sep).rows("train", folders).dataset
     assert found["a"][:] == [a for a, _ in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", '{"질문;답": "가"}\n'), ("a.csv", "질문;답,값\n가,1\n")],
+)
+def test_a_name_of_a_column_may_have_a_semicolon(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    builder = BUILDERS[name.rpartition(".")[2]]
+    source = HFDataSource(builder, data_files={"train": str(tmp_path / name)})
+    rows = source.rows("train", Folders(None, tmp_path / "cache")).dataset
+    assert rows["질문;답"][:] == ["가"]
+
+
+def test_a_table_is_composed_anew_by_other_code(monkeypatch):
+    table = datasets.Dataset.from_dict({"글": ["\u1112\u1161\u11ab"]})
+    before, number = composed_table(table, "hub")
+    assert before["글"][:] == ["한"] and number == 1
+    monkeypatch.setattr("ke_t5.pipe.rows.package_version", lambda: "other")
+    assert composed_table(table, "hub")[0]._fingerprint != before._fingerprint
 
 
 def test_a_byte_order_mark_is_no_letter_of_the_first_text(tmp_path):
