@@ -285,7 +285,7 @@ class HFDataSource(DataSource):
             **(ONLY_EMPTY_IS_MISSING if self.path == "csv" else {}),
         )
         where = f"data set {self.path!r}"
-        problem = tables.misread(table, where, self._data_files())
+        problem = tables.misread(table, where, self._data_files(), self._options)
         if problem is not None:
             raise problem
         if ROW_ID in table.column_names:

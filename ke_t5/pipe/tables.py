@@ -161,8 +161,14 @@ def _are_tables(files: Iterable[Path]) -> bool:
     return any(file.suffix in (".csv", ".tsv") for file in files)
 
 
-def misread(table: datasets.Dataset, where: str, files: Sequence[Path]) -> UserError | None:
-    """The error for a table whose content shows that these files were read wrongly, or None."""
+def misread(
+    table: datasets.Dataset, where: str, files: Sequence[Path], options: Mapping[str, Any]
+) -> UserError | None:
+    """The error for a table whose content shows that these files were read wrongly, or None.
+
+    Args:
+        options: of the builder.
+    """
     json_files = [file for file in files if file.suffix.startswith(".json")]
     if json_files:
         try:
@@ -175,18 +181,34 @@ def misread(table: datasets.Dataset, where: str, files: Sequence[Path]) -> UserE
         if name.endswith(".1") and name[:-2] in table.column_names and _are_tables(files):
             what, fix = f"its header has {name[:-2]!r:.40} twice", "rename one of the columns"
             return UserError(what, where, fix, Exit.DATA)
-    # What pandas makes of the cells of a row that has more than the header is named like this.
-    header = [name for name in table.column_names if not name.startswith("__index_level_")]
-    if len(header) == 1 and all(file.suffix in _SEPARATED for file in files):
-        name = header[0]
-        for sep, shown in (("\t", "\\t"), (";", ";")):
-            if sep in name:
-                what = f"its header has a single column, {name!r:.60}"
-                fix = f'pass sep="{shown}" to HFDataSource'
-                return UserError(what, where, fix, Exit.DATA)
+    if all(file.suffix in _SEPARATED for file in files):
+        problem = _uneven(table.column_names, is_index="index_col" in options or not files)
+        if problem is not None:
+            return UserError(problem[0], where, problem[1], Exit.DATA)
     first = table[0] if len(table) else {}
     values = [*first, *(value for value in first.values() if isinstance(value, str))]
     if any(value.startswith(BYTE_ORDER_MARK) for value in values):
         fix = 'pass encoding="utf-8-sig" to HFDataSource'
         return UserError("its first text starts with a byte-order mark", where, fix, Exit.DATA)
     return None
+
+
+def _uneven(names: Sequence[str], *, is_index: bool) -> tuple[str, str] | None:
+    """What the columns of a table say of its separator and its header, and the fix; None for
+    nothing.
+
+    Of rows with more cells than the header pandas takes the first ones as an index, and each other
+    cell for that of the column before.
+
+    Args:
+        is_index: whether the table may have an index.
+    """
+    header = [name for name in names if not name.startswith("__index_level_")]
+    for sep, shown in (("\t", "\\t"), (";", ";")):
+        if len(header) == 1 and sep in header[0]:
+            what = f"its header has a single column, {header[0]!r:.60}"
+            return what, f'pass sep="{shown}" to HFDataSource'
+    if len(header) == len(names) or is_index:
+        return None
+    fix = "name every column, and remove separators at the ends of rows"
+    return "its rows have more cells than the header", fix

@@ -318,6 +318,19 @@ def test_a_name_of_a_column_may_have_a_semicolon(tmp_path, name, content):
     assert rows["질문;답"][:] == ["가"]
 
 
+@pytest.mark.parametrize("rows", ["가,1,나\n다,2,라\n", "가,1,\n다,2,\n"])
+def test_rows_with_more_cells_than_the_header_are_refused(tmp_path, rows):
+    """pandas would take the first cell for an index, and the second for the first column's."""
+    (tmp_path / "a.csv").write_text(f"글,값\n{rows}", encoding="utf-8")
+    folders, files = Folders(None, tmp_path / "cache"), {"train": str(tmp_path / "a.csv")}
+    with pytest.raises(UserError, match="its rows have more cells than the header; name every"):
+        HFDataSource("csv", data_files=files).rows("train", folders)
+    named = HFDataSource("csv", data_files=files, names=["글", "값", "더"], skiprows=1)
+    assert named.rows("train", folders).dataset["글"][:] == ["가", "다"]
+    own = HFDataSource("csv", data_files=files, index_col=0)  # asked for
+    assert own.rows("train", folders).dataset["글"][:] == [1, 2]
+
+
 def test_a_table_is_composed_anew_by_other_code(monkeypatch):
     table = datasets.Dataset.from_dict({"글": ["\u1112\u1161\u11ab"]})
     before, number = composed_table(table, "hub")
