@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 LONGEST_LINE = 200  # of what a program says on one line
+# The end of the fix for what ends a launch: a test begins anew, a training goes on.
+START_AGAIN = "then start again (a training: --resume auto)"
 
 
 class Exit(IntEnum):

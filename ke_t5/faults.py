@@ -10,7 +10,7 @@ import errno
 import os
 import re
 
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import START_AGAIN, Exit, UserError
 
 OUT_OF_MEMORY = "out of memory|allocate memory|not enough memory|status_alloc_failed"
 DISK_FULL = "no space left on device|disk quota exceeded|os error 28"
@@ -77,10 +77,10 @@ def _process_fault(text: str, rank: int) -> UserError | None:
     where = f"process {rank}"
     if re.search(CONNECTION_LOST, text):
         what = "another process of this run is gone (killed, or out of memory?)"
-        fix = "look at the machine's log, then continue with --resume auto"
+        fix = f"look at the machine's log, {START_AGAIN}"
         return UserError(what, where, fix, Exit.MACHINE)
     if re.search(UNREACHABLE, text):
         what = "another process of this run cannot be reached"
-        fix = "look at the messages of the other nodes, then start again (--resume auto)"
+        fix = f"look at the messages of the other nodes, {START_AGAIN}"
         return UserError(what, where, fix, Exit.MACHINE)
     return None

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from ke_t5 import processes, stops
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import START_AGAIN, Exit, UserError
 from ke_t5.launchers import is_store_of_launcher
 from ke_t5.processes import CpuMeter, Idleness, ProcessId
 from ke_t5.rendezvous import STALL_SECONDS, FaultElsewhere, gone, stalled
@@ -248,7 +248,7 @@ class Watch:
         if not is_store_of_launcher():
             return gone(0, self.facts[0]["host"], self._last_phase(0))
         what = "the launcher is gone: its key-value store does not answer"
-        fix = "look at the machine's log, then continue with --resume auto"
+        fix = f"look at the machine's log, {START_AGAIN}"
         return UserError(what, f"process {self.rank}", fix, Exit.MACHINE)
 
     def _find_stall(self) -> UserError | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_t5 import processes, stops
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import START_AGAIN, Exit, UserError
 from ke_t5.files import write_atomically
 from ke_t5.launchers import (
     is_store_of_launcher,
@@ -75,7 +75,7 @@ class _Met:
 
 def gone(rank: int, host: str, during: str) -> UserError:
     """The error for a process that has ended without a word."""
-    fix = "look at the machine's log, then continue with --resume auto"
+    fix = f"look at the machine's log, {START_AGAIN}"
     what = f"is gone (killed, or out of memory?), last seen {during}"
     return UserError(what, f"process {rank} on {host}", fix, Exit.MACHINE)
 
@@ -84,7 +84,7 @@ def stalled(
     rank: int, host: str, seconds: float, during: str, *, done: str = "nothing"
 ) -> UserError:
     """The error for a process that does not get ahead."""
-    fix = "look at the machine, then continue with --resume auto (longer: --stall_timeout)"
+    fix = f"look at the machine, {START_AGAIN}, perhaps with a longer --stall_timeout"
     what = f"has stalled: {done} for {seconds:.0f} s, {during}"
     return UserError(what, f"process {rank} on {host}", fix, Exit.MACHINE)
 
@@ -297,5 +297,5 @@ def _wait_for_port(host: str, port: int, seconds: float, absent: _Absent | None)
 
 
 def _no_store(what: str) -> UserError:
-    fix = "look at the messages of the other nodes, then start again (a training: --resume auto)"
+    fix = f"look at the messages of the other nodes, {START_AGAIN}"
     return UserError(what, f"process {os.environ.get('RANK', '0')}", fix, Exit.MACHINE)

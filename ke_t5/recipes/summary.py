@@ -76,9 +76,13 @@ def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> Non
     steps = counted(step - trainer.state.launch_step, "step")
     console.tell_more(f"{steps} in {seconds:.0f} s; results in {config.run.path}")
     best_name, last_name = _names_of_weights(config.run, config.resume, trainer.ranks)
+    flags = config.flags
+    if config.resume is not None and config.resume.path is not None:  # it says where the run is
+        given = {name: words for name, words in flags["given"].items() if name != "output_dir"}
+        flags = {**flags, "given": given}
     console.tell_more(
         console.next_commands(
-            config.flags,
+            flags,
             valid_splits=config.splits.validation,
             launcher=launcher(trainer.ranks),
             best=best_name,

@@ -198,8 +198,9 @@ def test_an_output_folder_that_a_run_found_by_its_path_is_not_in_is_told(run, ca
     words = (*TC, "--epochs", 2, "--schedule", "--resume", folder, "--max_steps", 7)
     for output, is_told in ((run, False), (run / "other", True)):
         train(*words, output=output, cache=cache_dir)
-        told = f"--output_dir {output} is not used: the run is in {run}"
-        assert (told in capfd.readouterr().err) == is_told
+        told, said = f"--output_dir {output} is not used: the run is in {run}", capfd.readouterr()
+        assert (told in said.err) == is_told
+        assert f"--resume {folder}" in said.out and "--output_dir" not in said.out
     assert not (run / "other").exists()
 
 

@@ -107,7 +107,7 @@ def test_a_process_alone_is_watched_if_asked_for(kind, tmp_path, cache_dir):
     start, code = expected(kind, "backward", 0)
     last = done.stderr.splitlines()[-1]
     assert done.returncode == code and last.startswith(start), done.stderr
-    assert " s, training; look at the machine, then continue with --resume auto" in last
+    assert " s, training; look at the machine, then start again (a training: --resume auto)" in last
     (file,) = tmp_path.glob("out/*/*/error.json")
     assert json.loads(file.read_text())["message"] == last
 
