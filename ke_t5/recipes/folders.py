@@ -34,6 +34,7 @@ from ke_t5.pipe.cache import default_data_dir
 logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 120
+LONGEST_COMPONENT = 255  # bytes of a name, on almost all file systems; a syllable has three
 
 
 def safe_name(name: str) -> str:
@@ -154,6 +155,8 @@ class RunFolder:
         model = safe_name(model)
         # The end of a long path says more; the class stays, or two classes would share a folder.
         origin = safe_name(pre_trained_model)[-max(1, LONGEST_NAME - len(model) - 1) :]
+        most = max(1, LONGEST_COMPONENT - len(model.encode()) - 1)
+        origin = origin.encode()[-most:].decode(errors="ignore")
         return cls(Path(output_dir, f"{model}_{origin}", safe_name(task)))
 
     @classmethod

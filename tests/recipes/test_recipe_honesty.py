@@ -236,6 +236,13 @@ def test_a_long_path_leaves_the_name_of_the_class_in_the_runs_folder():
     assert name.startswith("SomeModel_") and name.endswith("away_tail") and len(name) == 120
 
 
+def test_a_long_path_in_korean_gives_a_folder_that_can_be_made(tmp_path):
+    run = RunFolder.of(str(tmp_path), "SomeModel", "/모델" * 60 + "/끝", "klue_tc")
+    run.path.mkdir(parents=True)
+    name = run.path.parent.name
+    assert name.startswith("SomeModel_") and name.endswith("모델_끝") and len(name.encode()) > 250
+
+
 def test_what_cannot_be_built_moves_no_older_run_aside(run, cache_dir):
     with pytest.raises(UserError, match="has no 'dropuot'"):
         train(*TC, "--gin_param", "model.config={'dropuot': 1}", output=run, cache=cache_dir)
