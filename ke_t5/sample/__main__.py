@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import filecmp
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,24 @@ from ke_t5.sample import sample_model_dir, write_releases
 from ke_t5.sample.cache import CHECKSUMS
 
 MODELS = ("t5", "roberta", "bert", "electra")
+
+
+def _write(folder: Path) -> None:
+    """Writes everything into a folder, or nothing.
+
+    Raises:
+        UserError: a file of another content is in the way, such as that of a real release.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary)
+        write_releases(made / "data")
+        _write_models(made / "models")
+        for file in sorted(path for path in made.rglob("*") if path.is_file()):
+            target = folder / file.relative_to(made)
+            if target.exists() and not filecmp.cmp(file, target, shallow=False):
+                what = "it is there already, and is not the sample's"
+                raise UserError(what, str(target), "name a new folder", Exit.DATA)
+        shutil.copytree(made, folder, dirs_exist_ok=True)
 
 
 def _write_models(folder: Path) -> None:
@@ -39,8 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", metavar="DIR", type=Path)
     folder = parser.parse_args(arguments).folder
     try:
-        write_releases(folder / "data")
-        _write_models(folder / "models")
+        _write(folder)
     except OSError as error:
         fault = UserError(str(error), str(folder), "name a writable folder", Exit.MACHINE)
         sys.stderr.write(f"{fault}\n")

@@ -114,6 +114,21 @@ def test_command_writes_the_same_releases_and_models_and_says_where(
     assert "models/roberta: config.json, tokenizer.json, tokenizer_config.json" in shown
     assert digest(tmp_path / "data") == digest(sample_data)
     assert digest(tmp_path / "models" / "t5") == digest(sample_model_dir(cache_dir, "t5"))
+    assert main([str(tmp_path)]) == 0  # over its own files
+
+
+def test_command_leaves_a_real_release_alone(tmp_path: Path, capsys: pytest.CaptureFixture):
+    from ke_t5.sample.__main__ import main
+
+    real = tmp_path / "data/klue_benchmark/ynat-v1.1/ynat-v1.1_train.json"
+    real.parent.mkdir(parents=True)
+    real.write_text("[]")
+    assert main([str(tmp_path)]) == Exit.DATA
+    assert capsys.readouterr().err == (
+        f"error: {real}: it is there already, and is not the sample's; name a new folder\n"
+    )
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [real]
+    assert real.read_text() == "[]"
 
 
 def test_command_says_in_one_line_what_cannot_be_written(
