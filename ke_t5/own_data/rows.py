@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ke_t5.errors import UserError
 from ke_t5.own_data.columns import flag_of, require_column
 from ke_t5.own_data.spec import OwnData
 from ke_t5.own_data.tagged import CONLL, Note, tagged_rows
@@ -20,7 +19,7 @@ from ke_t5.readers.encodings import encoding_of
 from ke_t5.readers.json_rows import json_rows, kind_of
 from ke_t5.readers.korquad import READING_COLUMNS, reading_row
 from ke_t5.readers.release import Row, files_below, records, take, take_optional
-from ke_t5.readers.streams import HALF_OF_PAIR, OWN_FILE, UNPAIRED, fault
+from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, advice_for_own_files, fault
 from ke_t5.readers.table_files import read_table, table_format
 
 # The column with the line, or row of a workbook, on which a row begins.
@@ -130,7 +129,8 @@ def own_rows(own: OwnData, path: Path, split: str, note: Note) -> Iterator[Row]:
     if own.kind == "tagging":
         yield from tagged_rows(own, path, is_labelled=split != "test", note=note)
     elif own.kind == "reading":
-        yield from _reading_rows(own, path, is_labelled=split != "test")
+        with advice_for_own_files(_SQUAD):
+            yield from _reading_rows(own, path, is_labelled=split != "test")
     elif own.kind == "span_corruption_ko":
         yield from _joined_rows(own, path)
     else:
@@ -278,33 +278,28 @@ def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Ro
         raise fault(path, f"reading does not read {suffix} files", _SQUAD)
     if suffix in _WHOLE_FORMS:
         for line, row in read_table(path, encoding=own.encoding):
-            flat = {"id": str(line), **row, "answers": records(row.get("answers"))}
-            yield _question(flat, f"{path}:{line}", line, is_labelled)
+            flat = {**row, "answers": records(row.get("answers"))}
+            yield _question(flat, f"{path}:{line}", line, is_labelled, number=line)
         return
     encoding = own.encoding or encoding_of(path)
     number = 0
-    for line, article in _articles(path, encoding):
+    for line, article in json_rows(path, "data", encoding=encoding):
         where = f"{path}:{line}"
         title = take_optional(article, "title", str, where)
         for paragraph in take(article, "paragraphs", list, where):
             context = take(paragraph, "context", str, where)
             for question in take(paragraph, "qas", list, where):
                 number += 1
-                flat = {"id": str(number), **question, "title": title, "context": context}
-                yield _question(flat, where, line, is_labelled)
+                if not isinstance(question, dict):
+                    raise fault(where, f"a question is {kind_of(question)}", _SQUAD)
+                flat = {**question, "title": title, "context": context}
+                yield _question(flat, where, line, is_labelled, number=number)
 
 
-def _articles(path: Path, encoding: str) -> Iterator[tuple[int, Row]]:
-    """The articles of a file in SQuAD's form; a UserError for another form."""
-    try:
-        yield from json_rows(path, "data", encoding=encoding)
-    except UserError as error:
-        fix = _SQUAD if error.fix == OWN_FILE else error.fix
-        raise fault(error.where, error.what, fix) from None
-
-
-def _question(flat: Row, where: str, line: int, is_labelled: bool) -> Row:
-    guid = str(flat.get("guid") or flat["id"])
+def _question(flat: Row, where: str, line: int, is_labelled: bool, *, number: int) -> Row:
+    """The row of a question, which is called by its number if it has no id."""
+    ids = (flat.get("guid"), flat.get("id"), number)
+    guid = next(str(one) for one in ids if one not in (None, ""))
     row = reading_row({**flat, "guid": guid}, f"{where}, question {guid}", is_labelled)
     for name in ("question", "context"):
         if not row[name].strip():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
@@ -77,15 +77,22 @@ def check_labels(own: OwnData, rows: Rows, split: str) -> None:
     unknown = [label for label in label_counts(own, rows) if label not in known]
     if not unknown:
         return
+    label, line = _first_unknown(own, rows, known)
+    others = f" (and {len(unknown) - 1} more such labels)" if len(unknown) > 1 else ""
+    what = f"label {label!r:.60} is not in the training data{others}"
+    where = f"{own.files[split]}:{line}"
+    raise UserError(what, where, _known_label(label, own.labels), Exit.DATA)
+
+
+def _first_unknown(own: OwnData, rows: Rows, known: Collection[str]) -> tuple[str, int]:
+    """The first label of the rows, which have one, that is not among the known, and its line."""
     column = rows.dataset.data.column("tags" if own.kind == "tagging" else "label")
-    lines = rows.dataset.data.column(LINE)
-    for value, line in zip(column, lines, strict=True):
-        found = [label for label in _labels_of(own, value.as_py()) if label not in known]
-        if found:
-            where = f"{own.files[split]}:{line.as_py()}"
-            others = f" (and {len(unknown) - 1} more such labels)" if len(unknown) > 1 else ""
-            what = f"label {found[0]!r:.60} is not in the training data{others}"
-            raise UserError(what, where, _known_label(found[0], own.labels), Exit.DATA)
+    return next(
+        (label, line.as_py())
+        for value, line in zip(column, rows.dataset.data.column(LINE), strict=True)
+        for label in _labels_of(own, value.as_py())
+        if label not in known
+    )
 
 
 def _known_label(label: str, known: Sequence[str]) -> str:
@@ -155,27 +162,28 @@ def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
     counts = label_counts(own, rows)
     if own.kind == "choice":
         logger.info("%s: %d rows; choices: %s", path, num_rows, _shown(counts))
-        return own.replace(labels=_keys(own, counts))
+        return own.replace(labels=_keys(own, rows, counts))
     _check_number(own, counts, num_rows)
     what = "entities" if own.kind == "tagging" else "labels"
     logger.info("%s: %d rows; %s: %s", path, num_rows, what, _shown(counts))
     return own.replace(labels=sorted_labels(counts))
 
 
-def _keys(own: OwnData, counts: dict[str, int]) -> tuple[str, ...]:
+def _keys(own: OwnData, rows: Rows, counts: dict[str, int]) -> tuple[str, ...]:
     """How the label's column calls the choices: by number from 1 or 0, letter, or column."""
     size = len(own.choices)
-    for first in (1, 0):
-        numbers = tuple(str(i) for i in range(first, first + size))
-        if set(counts) <= set(numbers):
-            return numbers
-    for letters in (ascii_uppercase[:size], ascii_lowercase[:size], own.choices):
-        if set(counts) <= set(letters):
-            return tuple(letters)
-    wrong = next((label for label in counts if label not in own.choices), "")
-    where = f"{own.files['train']}, {flag_of('label')} {own.columns['label']}"
+    numbers = [tuple(str(i) for i in range(first, first + size)) for first in (1, 0)]
+    letters = tuple(ascii_uppercase[:size]), tuple(ascii_lowercase[:size])
+    # The first one that most rows fit.
+    keys = max(
+        (*numbers, *letters, own.choices), key=lambda keys: sum(counts.get(key, 0) for key in keys)
+    )
+    if set(counts) <= set(keys):
+        return keys
+    wrong, line = _first_unknown(own, rows, keys)
+    what = f"{wrong!r:.60} is none of {size} choices ({flag_of('label')} {own.columns['label']})"
     fix = "write the number of the right choice, from 1, or the name of its column"
-    raise UserError(f"{wrong!r:.60} is none of {size} choices", where, fix, Exit.DATA)
+    raise UserError(what, f"{own.files['train']}:{line}", fix, Exit.DATA)
 
 
 def _shown(counts: dict[str, int]) -> str:

@@ -70,6 +70,17 @@ def opened(path: Path, encoding: str = UTF8, *, newline: str = "\n") -> Iterator
         raise fault(path, f"not encoded in {encoding}", fix) from None
 
 
+@contextmanager
+def advice_for_own_files(fix: str) -> Iterator[None]:
+    """Gives errors that advise a release's own file another advice: the file is the user's."""
+    try:
+        yield
+    except UserError as error:
+        if error.fix != OWN_FILE:
+            raise
+        raise UserError(error.what, error.where, fix, error.exit_code) from None
+
+
 def _encoding_fault(path: Path) -> UserError:
     """The error for a file that is not UTF-8, with the encoding that it seems to have."""
     only_ascii = True

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from ke_t5.errors import UserError, nearest
 from ke_t5.readers.encodings import encoding_of, report_once
 from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep, json_rows
-from ke_t5.readers.streams import UTF8, fault, opened, text_encoding
+from ke_t5.readers.streams import UTF8, advice_for_own_files, fault, opened, text_encoding
 
 Numbered = tuple[int, dict[str, Any]]
 
@@ -282,7 +282,8 @@ def _json(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbe
         start = file.read(1 << 12).lstrip("\ufeff \t\r\n")
     # {"data": [...]} is a list of rows with its name; an object on one line is JSON lines.
     named = re.match(r'\{\s*"(data|rows)"\s*:\s*\[\s*\{', start)
-    yield from json_rows(path, named.group(1) if named else None, encoding=encoding)
+    with advice_for_own_files("write a list of objects, or an object on each line"):
+        yield from json_rows(path, named.group(1) if named else None, encoding=encoding)
 
 
 def _parquet(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:

@@ -146,6 +146,33 @@ def test_half_a_character(refusal):
         assert found == f"a.jsonl:1: the text {UNPAIRED}"
 
 
+def test_advice_is_for_an_own_file(refusal, tmp_path):
+    assert refusal("classification", '{\n"text": "가"\n}', "a.json") == (
+        "a.json: the top level is an object, expected a list of rows; "
+        "write a list of objects, or an object on each line"
+    )
+    answer = {"question": "무엇?", "answers": [{"text": "서울"}]}
+    article = {"paragraphs": [{"context": "서울", "qas": [answer]}]}
+    assert refusal("reading", json.dumps({"data": [article]}), "a.json") == (
+        "a.json:1, question 1: no 'answer_start'; the row has 'text'; "
+        "write SQuAD's form: data, paragraphs, qas, answers with text and answer_start"
+    )
+    article["paragraphs"][0]["qas"] = ["무엇?"]
+    assert "a.json:1: a question is a string; write SQuAD's form" in refusal(
+        "reading", json.dumps({"data": [article]}), "a.json"
+    )
+
+
+def test_a_question_without_an_id_has_its_number(tmp_path):
+    answer = {"question": "무엇?", "answers": [{"text": "서울", "answer_start": 0}]}
+    questions = [answer, {**answer, "id": None}, {**answer, "id": ""}, {**answer, "id": 0}]
+    article = {"paragraphs": [{"context": "서울", "qas": questions}]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"data": [article]}))
+    rows = own_rows(OwnData("reading"), path, "train", [].append)
+    assert [row["guid"] for row in rows] == ["1", "2", "3", "0"]
+
+
 NO_TAG = "the token has no tag; write O for a token outside all entities"
 
 

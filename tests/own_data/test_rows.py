@@ -272,9 +272,11 @@ def test_what_is_wrong_with_choices(write, cache_dir):
         "add --choice_columns NAME,NAME"
     )
     assert refusal("글,가,나,답\n1,2,3,5\n", choice_columns="가,나", columns={"text": "글"}) == (
-        "a.csv, --label_column 답: '5' is none of 2 choices; "
+        "a.csv:2: '5' is none of 2 choices (--label_column 답); "
         "write the number of the right choice, from 1, or the name of its column"
     )
+    csv = "글,보기1,보기2,답\nㄱ,ㄴ,ㄷ,1\nㄱ,ㄴ,ㄷ,2\nㄱ,ㄴ,ㄷ,3\n"
+    assert refusal(csv).startswith("a.csv:4: '3' is none of 2 choices (--label_column 답); ")
     assert refusal("글,가,나,답\n1,2,3,5\n", choice_columns="가,다").startswith(
         "a.csv:1: no column '다' (--choice_columns); "
     )
