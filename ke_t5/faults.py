@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from pathlib import Path
 
 from ke_t5.errors import START_AGAIN, Exit, UserError
 
@@ -17,6 +18,8 @@ DISK_FULL = "no space left on device|disk quota exceeded|os error 28"
 FILE_TOO_LARGE = r"file too large|os error 27\b"
 CONNECTION_LOST = "connection (closed|reset) by peer|remote process exited|broken pipe"
 UNREACHABLE = "connection refused|timed? ?out|connectfullmesh|failed to connect|no route to host"
+TAKEN = dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file has the name of a folder")
+TAKEN[errno.EISDIR] = "a folder has the name of a file"
 PORT_TAKEN = "eaddrinuse|address already in use"
 
 
@@ -27,7 +30,7 @@ def machine_fault(
     port. None if the exception is of another kind.
 
     Args:
-        folder: named if the disk is full and the exception has no file name.
+        folder: the run's; named if the disk is full and the exception has no file name.
     """
     if isinstance(error, UserError) or not isinstance(error, Exception):
         return None
@@ -50,6 +53,11 @@ def machine_fault(
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         fix = "check its owner and permissions, or choose another folder"
         return UserError(os.strerror(number).lower(), place, fix, Exit.MACHINE)
+    if number in TAKEN and folder is not None:
+        taken = Path(getattr(error, "filename2", None) or place)
+        if taken.is_relative_to(str(folder)):
+            taken = next((one for one in (taken, *taken.parents) if one.exists()), taken)
+            return UserError(TAKEN[number], str(taken), "move it away", Exit.MACHINE)
     if "RuntimeError" in names and num_processes > 1:
         fault = _process_fault(text, rank)
         if fault:

@@ -229,6 +229,26 @@ def test_fault_of_the_machine(error, line):
 
 
 @pytest.mark.parametrize(
+    ("action", "what"),
+    [
+        (lambda out: (out / "eval" / "x.tmp-1").mkdir(), "eval: a file has the name of a folder"),
+        (lambda out: (out / "eval").mkdir(), "eval: a file has the name of a folder"),
+        (lambda out: os.replace(out / "eval", out / "logs"), "logs: a folder has the name of a f"),
+    ],
+)
+def test_a_name_in_the_runs_folder_that_is_taken_is_no_bug(action, what, tmp_path, monkeypatch):
+    (tmp_path / "eval").write_text("")
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(OSError) as caught:
+        action(tmp_path)
+    assert "move it away" not in failure.ending_of(caught.value).line  # it may be a bug of ours
+    monkeypatch.setattr(failure._Run, "folder", tmp_path)
+    ending = failure.ending_of(caught.value)
+    assert ending.code == Exit.MACHINE and ending.line.endswith("; move it away")
+    assert f"/{what}" in ending.line
+
+
+@pytest.mark.parametrize(
     "text", ["[pair.cc:534] Connection closed by peer [127.0.0.1]:1234", "Remote process exited or"]
 )
 def test_a_process_that_is_gone_is_no_bug(text, monkeypatch):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.files import new_folder, write_json
 from ke_t5.pipe import Evaluated, EvaluationHelper, Mixture, Task
@@ -117,6 +118,21 @@ def read_evaluation(folder: Path) -> Evaluated:
     )
 
 
+def own_evaluation(folder: Path) -> Evaluated:
+    """As `read_evaluation`, of the best checkpoint of a run that is at hand.
+
+    Raises:
+        UserError: exit 4, a file is damaged.
+    """
+    try:
+        return read_evaluation(folder)
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RecursionError, FileNotFoundError
+    ) as error:  # fmt: skip
+        fix = "remove the folder, then --resume true evaluates again"
+        raise UserError("a file in it is damaged", str(folder), fix, Exit.CHECKPOINT) from error
+
+
 def _read_scores(folder: Path) -> dict[str, Any]:
     return json.loads((folder / SCORES).read_text(encoding="utf-8"))
 
@@ -135,7 +151,7 @@ def report_validation(
     """
     if not (folder / SCORES).exists() or (folder / REPORT).exists():
         return
-    evaluated = read_evaluation(folder)
+    evaluated = own_evaluation(folder)
     all_facts = facts_of(helper, part, weights=_read_scores(folder)["weights"], **facts)
     title = f"{part.task.name} {part.split}, validated in training"
     intervals = bootstrap(part.task, evaluated)

@@ -104,7 +104,7 @@ def keep_thresholds(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
 def _tuned(part: TaskSplit, folder: Path, *, per_label: bool) -> dict[str, Any] | None:
     """Thresholds tuned on the predictions in a folder, with the split and the weights that these
     are of; None if they have no probabilities."""
-    evaluated = results.read_evaluation(folder)
+    evaluated = results.own_evaluation(folder)
     if len(evaluated.row_scores) != len(evaluated.predictions):
         logger.warning("%s has no probabilities: no threshold is tuned", folder)
         return None

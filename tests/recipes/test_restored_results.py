@@ -9,6 +9,7 @@ import pytest
 from support.checkpoint_toys import flip
 from support.recipe_runs import SMALL, run_folder, state_files, train
 
+from ke_t5.errors import UserError
 from ke_t5.recipes import results
 from ke_t5.recipes.validator import Validator
 
@@ -104,6 +105,18 @@ def test_a_damaged_best_is_reported(run, cache_dir, capfd):
     flip(run_folder(run) / "weights" / best / "model.safetensors")
     resume(run, cache_dir)
     assert "step-00000004 is damaged (model.safetensors is damaged" in capfd.readouterr().err
+
+
+def test_damaged_predictions_are_told_and_made_again(run, whole, cache_dir):
+    folder = run_folder(run) / "eval" / SPLIT
+    (folder / "report.html").unlink()
+    (folder / "predictions.jsonl").write_text("{")
+    told = f"{folder}: a file in it is damaged; remove the folder, then --resume true evaluates"
+    with pytest.raises(UserError, match=told):
+        resume(run, cache_dir)
+    shutil.rmtree(folder)
+    resume(run, cache_dir)
+    assert state_files(run) == state_files(whole)
 
 
 def test_results_are_replaced_as_a_whole(run, monkeypatch):
