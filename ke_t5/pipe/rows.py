@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ke_t5.composition import MARKS, compose_row, is_decomposed
+from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.arrow_files import new_table, plain_array
 from ke_t5.pipe.cache import DATA_FILE, build_once, make_key, package_version
 from ke_t5.pipe.code import Stamp, stamp_of
+from ke_t5.readers.streams import listed
 
 if TYPE_CHECKING:
     import datasets
@@ -58,6 +60,19 @@ def arrow_features(columns: Any) -> Any:
     if isinstance(columns, (list, tuple)):
         return datasets.List(arrow_features(columns[0]))
     return {name: arrow_features(schema) for name, schema in columns.items()}
+
+
+def check_names(row: Any, columns: Mapping[str, Any], where: str) -> None:
+    """Raises UserError unless a row is a record; and if it lacks a column and has one of another
+    name: what is only missing is an unknown value."""
+    if not isinstance(row, Mapping):
+        fix = "return a dict for each row"
+        raise UserError(f"found {type(row).__name__}, expected a dict", where, fix, Exit.DATA)
+    missing, others = columns.keys() - row.keys(), row.keys() - columns.keys()
+    if missing and others:
+        there, wanted = (listed(sorted(map(str, names)), 3) for names in (others, missing))
+        what = f"it has {there}, but no {wanted}"
+        raise UserError(what, where, "name its columns as in columns=", Exit.DATA)
 
 
 def _store(

@@ -27,6 +27,7 @@ from ke_t5.pipe.rows import (
     ROW_ID,
     Row,
     Rows,
+    check_names,
     composed_table,
     report_composed,
     stored_rows,
@@ -373,7 +374,10 @@ class FunctionDataSource(DataSource):
         # The rows are hashed, then stored, and the function may give others if it is asked again.
         with tempfile.SpooledTemporaryFile(SPOOLED_BYTES, dir=str(folders.cache)) as spool:
             digest = hashlib.sha256()
-            for row in self.function(split):
+            for number, row in enumerate(self.function(split)):
+                check_names(
+                    row, self.columns, f"data source {self.name!r}, row {number} of {split}"
+                )
                 digest.update(make_key(row).encode())
                 pickle.dump(row, spool)
             parts = [package_version(), self.name, split, digest.hexdigest(), dict(self.columns)]

@@ -260,6 +260,26 @@ def test_a_folder_named_data_is_looked_into_and_told(tmp_path, monkeypatch, capl
     assert not caplog.text
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "가", "lable": 1}, "it has 'lable', but no 'label'; name its columns as in col"),
+        ({1: 2}, "it has '1', but no 'label', 'text'; name its columns"),
+        (["가", 1], "found list, expected a dict; return a dict for each row"),
+    ],
+)
+def test_a_row_of_a_function_has_the_names_of_its_columns(tmp_path, row, message):
+    rows = [{"text": "가", "label": 0, "note": ""}, {"text": "나"}, row]
+    columns = {"text": "string", "label": "int32"}
+    source = FunctionDataSource(lambda split: rows, ["train"], columns, name="mine")
+    with pytest.raises(UserError, match=f"data source 'mine', row 2 of train: {message}") as caught:
+        source.rows("train", Folders(None, tmp_path))
+    assert caught.value.exit_code is Exit.DATA
+    rows.pop()
+    found = source.rows("train", Folders(None, tmp_path)).dataset
+    assert found["label"][:] == [0, None]  # an unknown value; what no column has is left out
+
+
 def test_rows_of_a_function_are_taken_one_by_one_and_once(tmp_path):
     class Row(dict):
         alive = 0
