@@ -18,7 +18,7 @@ from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
 from ke_t5.files import new_folder
 from ke_t5.lookup.hub import ADAPTER, check_replaceable
 from ke_t5.lookup.loader import import_module, see_current_folder
-from ke_t5.lookup.lora import read_lora
+from ke_t5.lookup.lora import read_base, read_lora
 from ke_t5.report.model_card import CardFacts, card_of, with_sections
 from ke_t5.seals import CARD, MANIFEST, seal_folder
 from ke_t5.serving.loading import Found, find_model, load_predictor, place_of, run_facts
@@ -84,12 +84,23 @@ def target_of(flags: Namespace) -> Path:
     what = None
     if target.resolve().is_relative_to(source.resolve()) and not is_default:
         what = "it is inside the model to export"
+    elif flags.run and _starts_from(source, target):
+        what = "the run starts from this model"
     elif _has_model(target) and not (target / MANIFEST).is_file():
         what = "it contains a model that was not exported by ke_t5"
     if what is not None:
         raise UserError(what, f"--output {target}", "choose a new folder", Exit.CHECKPOINT)
     check_replaceable(target, flag="--output")
     return target
+
+
+def _starts_from(run: Path, folder: Path) -> bool:
+    """Whether a folder has the pre-trained model of a run; with adapters, its frozen weights."""
+    names = (run_facts(run).get("pre_trained_model"), read_base(run / "model"))
+    return any(
+        isinstance(name, str) and Path(name).expanduser().resolve() == folder.resolve()
+        for name in names
+    )
 
 
 def _has_model(folder: Path) -> bool:

@@ -23,6 +23,7 @@ from ke_t5.exporting import onnx_graph, translator
 from ke_t5.exporting.export import narrow
 from ke_t5.exporting.onnx_graph import FILE, check_onnx, write_onnx
 from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
+from ke_t5.lookup.lora import LoraSettings, write_lora
 from ke_t5.lookup.task_record import read_record
 from ke_t5.models.configs import T5EncoderConfig
 from ke_t5.models.models import (
@@ -254,6 +255,23 @@ def test_the_model_of_somebody_else_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match="it contains a model that was not exported by ke_t5; choo"):
         cli._main(["export", "--run", "a", "--output", str(tmp_path)])
     assert (tmp_path / "config.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("has_adapters", [False, True])
+def test_the_model_that_a_run_starts_from_is_not_replaced(tmp_path, has_adapters):
+    base, run = tmp_path / "base", tmp_path / "run"
+    for folder in (base, run / "model"):
+        folder.mkdir(parents=True)
+    for name in ("config.json", "MANIFEST.json"):
+        (base / name).write_text("{}")
+    (run / "run.json").write_text(json.dumps({"pre_trained_model": "elsewhere/base"}))
+    if has_adapters:
+        write_lora(LoraSettings(8, 16.0, 0.05), run / "model", base=str(base))
+    else:
+        (run / "run.json").write_text(json.dumps({"pre_trained_model": str(base)}))
+    with pytest.raises(UserError, match=f"--output {base}: the run starts from this model; choose"):
+        cli._main(["export", "--run", str(run), "--output", str(base)])
+    assert (base / "config.json").read_text() == "{}"
 
 
 def test_errors_name_the_flag_that_was_given(tmp_path, finished_run):
