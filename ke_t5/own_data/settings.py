@@ -16,7 +16,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.own_data.columns import chosen_choices, chosen_columns, flag_of, require_column
 from ke_t5.own_data.rows import ROLES, files_of
 from ke_t5.own_data.source import FLAGS, with_labels
-from ke_t5.own_data.spec import OwnData
+from ke_t5.own_data.spec import SEPARATOR, OwnData
 from ke_t5.own_data.tagged import conll_columns, is_conll
 from ke_t5.pipe.cache import Folders, default_cache_dir
 from ke_t5.readers.table_files import check_options, columns
@@ -88,6 +88,9 @@ def load_own_data(
     """
     own = OwnData(task, dict(files), **options)
     check_options(files.values(), prefix="own_data.", encoding=own.encoding, sheet=own.sheet)
+    if own.separator != SEPARATOR and own.kind != "multilabel":
+        what, where = f"{own.task} has one label a row", f"own_data.separator {own.separator!r:.40}"
+        raise UserError(what, where, "leave it out, or use --task multilabel")
     own = _with_columns(own, dict(columns or {}), choice_columns)
     folders = Folders(None, cache or default_cache_dir())
     return with_labels(own, folders, name=task)

@@ -24,6 +24,7 @@ TASKS = {
     "span_corruption_ko": ("span_corruption_ko",),
 }
 KIND_OF = {task: kind for kind, tasks in TASKS.items() for task in tasks}
+SEPARATOR = ","
 SPLITS = ("train", "validation", "test")
 
 
@@ -59,7 +60,7 @@ class OwnData:
     may_be_impossible: bool = False
     encoding: str | None = None
     sheet: str | None = None
-    separator: str = ","
+    separator: str = SEPARATOR
     skip_empty: bool = False
     name: str = ""
 

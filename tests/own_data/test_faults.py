@@ -252,6 +252,13 @@ def test_a_new_test_file_may_have_another_encoding_and_sheet(cache_dir):
             asked(cache_dir, stored, utf8, parse=parse, words=given)
 
 
+def test_a_separator_is_for_several_labels(refusal):
+    assert refusal("classification", "text,label\n가,a\n나,b\n", "a.csv", separator="|") == (
+        "own_data.separator '|': classification has one label a row; "
+        "leave it out, or use --task multilabel"
+    )
+
+
 @pytest.mark.parametrize("name", ["text_column", "separator", "encoding", "train_file"])
 def test_an_empty_text_in_gin(name):
     with pytest.raises(UserError, match=f"own_data.{name} is ''; give a text, or leave it out"):
