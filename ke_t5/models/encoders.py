@@ -101,13 +101,13 @@ class EncoderWithHead(Head):
     ) -> tuple[Tensor, Tensor, BaseModelOutput]:
         arguments = {key: value for key, value in kwargs.items() if value is not None}
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **arguments)
-        if isinstance(output, Seq2SeqModelOutput):
-            output = BaseModelOutput(
-                last_hidden_state=output.last_hidden_state,
-                hidden_states=output.decoder_hidden_states,
-                attentions=output.decoder_attentions,
-            )
-        return _encoded(output, attention_mask)
+        of = "decoder_" if isinstance(output, Seq2SeqModelOutput) else ""
+        plain = BaseModelOutput(
+            last_hidden_state=output[0],
+            hidden_states=getattr(output, f"{of}hidden_states", None),
+            attentions=getattr(output, f"{of}attentions", None),  # Mamba has none
+        )
+        return _encoded(plain, attention_mask)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -149,7 +149,8 @@ def _backbone_class(config: EncoderConfig) -> type[PreTrainedModel]:
         return getattr(transformers, ENCODER_CLASSES[name])
     if backbone.is_encoder_decoder and name not in READ_BY_DECODER:
         raise ValueError(f"{name} has no encoder that can be used alone")
-    return models[kind]
+    known = models[kind]  # of Funnel both, with its decoder and without
+    return known[0] if isinstance(known, tuple) else known
 
 
 def _backbone(config: EncoderConfig) -> PreTrainedModel:

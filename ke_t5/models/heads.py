@@ -23,6 +23,7 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils.generic import can_return_tuple
 
+from ke_t5.errors import UserError
 from ke_t5.forms import IGNORED
 from ke_t5.models.poolings import LayerMix, Pooler, TokenAttention, mean_over_tokens, span_mean
 
@@ -167,8 +168,12 @@ class SequenceHeadOnLayers(SequenceHead):
         self, *, output_hidden_states: bool | None = None, **kwargs: Any
     ) -> tuple[Tensor, Tensor, BaseModelOutput]:
         _, mask, output = super().encode(output_hidden_states=True, **kwargs)
-        assert output.hidden_states is not None
-        hidden = self.layer_mix(output.hidden_states)
+        layers, expected = output.hidden_states or (), self.config.number_of_hidden_states
+        if len(layers) != expected:
+            what = f"the encoder returns the states of {len(layers)} layers, not of {expected}"
+            fix = "choose EncoderForSequenceClassificationMean, which reads the last one"
+            raise UserError(what, f"--model_name {type(self).__name__}", fix)
+        hidden = self.layer_mix(layers)
         if not output_hidden_states:
             output.hidden_states = None
         return hidden, mask, output

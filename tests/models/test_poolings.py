@@ -11,13 +11,16 @@ from support.our_models import BERT_SIZES
 from transformers import (
     AutoModelForSequenceClassification,
     BartConfig,
+    FunnelConfig,
     Gemma3TextConfig,
+    MambaConfig,
     ModernBertConfig,
     Qwen3Config,
     T5Config,
     XLMRobertaConfig,
 )
 
+from ke_t5.errors import UserError
 from ke_t5.lookup.loader import load_model
 from ke_t5.models import poolings
 from ke_t5.models.unpadding import Unpadding
@@ -35,6 +38,9 @@ BACKBONES = {
         vocab_size=40, d_model=16, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
         max_position_embeddings=40, pad_token_id=0,
+    ),
+    "Mamba": lambda: MambaConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=2, state_size=4, pad_token_id=0
     ),
     "T5": lambda: T5Config(
         vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_decoder_layers=1, num_heads=4
@@ -84,8 +90,8 @@ def test_padding_is_not_read_and_everything_learns(kind, pooling, tmp_path):
     # A key's bias shifts all scores of a query alike; the first token of a decoder sees itself
     # alone, whatever its scores are.
     without = r"(key|k_proj)\.bias$"
-    if pooling == "First" and kind in ("Qwen3", "BART"):
-        without += r"|self_attn\.[qk]_(proj|norm)\."
+    if pooling == "First" and kind in ("Qwen3", "BART", "Mamba"):
+        without += r"|self_attn\.[qk]_(proj|norm)\.|mixer\.A_log$"
     assert not {name for name in silent if not re.search(without, name)}
 
     model.eval().save_pretrained(tmp_path)
@@ -116,6 +122,25 @@ def test_numbers_pairs_and_several_labels_are_learned(pooling, problem, labels, 
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 2
+
+
+def funnel_of(pooling):
+    """A model on kykim/funnel-kor-base's architecture: two classes for one configuration."""
+    model_class = load_model(f"EncoderForSequenceClassification{pooling}")
+    sizes = dict(d_model=16, block_sizes=[1, 1], n_head=2, d_head=8, d_inner=16)
+    backbone = FunnelConfig(vocab_size=40, num_decoder_layers=1, **sizes)
+    return model_class(model_class.config_class(backbone=backbone.to_dict())).eval()
+
+
+def test_a_head_reads_the_top_of_the_decoder_of_funnel():
+    model = funnel_of("Mean")
+    assert type(model.backbone).__name__ == "FunnelModel"
+    assert model(**batch()).logits.shape == (2, 2)
+
+
+def test_layers_that_are_not_those_of_the_configuration_are_refused():
+    with pytest.raises(UserError, match="returns the states of 5 layers, not of 3; choose Enc"):
+        funnel_of("Layers")(**batch())
 
 
 def test_attention_begins_as_the_mean_and_follows_its_query():
