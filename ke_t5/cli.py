@@ -18,7 +18,7 @@ from ke_t5.commands.completion import complete
 from ke_t5.commands.launch import launch
 from ke_t5.commands.table import COMMANDS, Command
 from ke_t5.config.flags import parse_test, parse_train, wants_traceback
-from ke_t5.distributed import say, set_wait_policy
+from ke_t5.distributed import say
 from ke_t5.errors import UserError, shortened, suggestion
 from ke_t5.failure import run_and_exit
 from ke_t5.garbage import collect_rarely
@@ -26,6 +26,7 @@ from ke_t5.launchers import adopt_launcher, launched_rank
 from ke_t5.programs import COMMAND_NAMES, MODULE, ONE_COMMAND
 from ke_t5.rendezvous import post_fault, sign_in
 from ke_t5.standard_streams import tick
+from ke_t5.threads import set_wait_policy
 
 # These may be started by a launcher, a process per GPU.
 LAUNCHED = tuple(COMMAND_NAMES.values())

@@ -1,4 +1,4 @@
-"""Ranks: the processes of a run, what they agree on, and how many threads each one uses.
+"""Ranks: the processes of a run, and what they agree on.
 
 torch is imported inside the functions: flags, gin and data are checked before it is needed.
 """
@@ -6,7 +6,6 @@ torch is imported inside the functions: flags, gin and data are checked before i
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import random
 import sys
@@ -20,11 +19,10 @@ from ke_t5 import heartbeat, stops
 from ke_t5.errors import Exit, UserError
 from ke_t5.launchers import launched_processes, launched_rank
 from ke_t5.rendezvous import STALL_SECONDS, identity, meet, open_store
+from ke_t5.threads import threads_per_process
 
 if TYPE_CHECKING:
     import torch
-
-logger = logging.getLogger(__name__)
 
 # For a batch, whatever the number of processes: a matrix product then adds up in the same order,
 # and 1, 2 and 3 processes compute the same scores to the last digit. The other threads compute
@@ -37,31 +35,12 @@ MOST_BATCHES_AT_ONCE = 16
 PATIENCE = timedelta(minutes=30)
 WRITERS, WRITERS_PATIENCE = "writers of checkpoints", timedelta(days=1)  # by a slow disk
 
-# Turns of GNU OpenMP's loop: 600 gave 67 steps a second on quiet cores, 1,000 gave 75 and 10,000
-# gave 78; beside a process that kept one of the cores busy 42, 35 and 13.
-SPINS = "1000"
-
 
 def say(text: str) -> None:
     """Writes a line to stderr on rank 0 at once: for use before logging is set up."""
     if launched_rank() == 0:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
-
-
-def set_wait_policy() -> None:
-    """Lets idle threads spin for an instant and then sleep; call it before torch is imported,
-    which reads the settings once.
-
-    By default OpenMP's threads spin for long. If other work keeps the cores busy, a spinning thread
-    takes the time slice of the thread that it waits for: with 100,000 turns RoBERTa of 4 x 256 made
-    5 steps a second on 2 cores beside a busy process, 58 with none. If threads sleep at once,
-    waking them takes time: 41 steps instead of 75 on cores that nothing else used.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # the standard's variable
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's and LLVM's
 
 
 @dataclass
@@ -282,33 +261,6 @@ def seed_generators(*numbers: int) -> None:
     np.random.seed(mixed)
 
 
-def _threads_per_process(local_size: int) -> int:
-    """OMP_NUM_THREADS if the machine has that many cores for every process; otherwise an equal
-    share of the cores, with a warning.
-
-    A 1 for several processes is ignored: torchrun sets it if the user does not.
-    """
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        cores = os.cpu_count() or 1
-    threads = max(1, cores // local_size)
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if not asked.isdigit() or int(asked) == 0 or (asked == "1" and local_size > 1):
-        return threads
-    if int(asked) <= threads:
-        return int(asked)
-    logger.warning(
-        "OMP_NUM_THREADS=%s x %d processes is more than the %d cores (3-5 times slower); "
-        "using %d thread(s) per process",
-        asked,
-        local_size,
-        cores,
-        threads,
-    )
-    return threads
-
-
 def _pick_device(local_rank: int, local_size: int) -> torch.device:
     import torch
 
@@ -359,7 +311,7 @@ def session(*, stall_timeout: float | None = None, **facts: Any) -> Iterator[Ran
     seconds = stall_timeout or STALL_SECONDS
     alone = None, [{**facts, **identity()}]
     store, known = meet(facts, stall_timeout=seconds) if size > 1 else alone
-    ranks = Ranks(launched_rank(), size, device, _threads_per_process(local_size), known)
+    ranks = Ranks(launched_rank(), size, device, threads_per_process(local_size), known)
     torch.set_num_threads(ranks.threads)
     with (
         stops.listening(),

@@ -14,14 +14,13 @@ from support.processes import run_on_ranks
 from ke_t5 import stops
 from ke_t5.distributed import (
     _pick_device,
-    _threads_per_process,
     no_sync,
     say,
     seed_generators,
     session,
-    set_wait_policy,
 )
 from ke_t5.errors import Exit, UserError
+from ke_t5.threads import set_wait_policy, threads_per_process
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def test_threads_are_those_asked_for_else_the_cores_shared_out(
     monkeypatch, caplog, asked, local_size, expected
 ):
     eight_cores(monkeypatch, asked)
-    assert _threads_per_process(local_size) == expected
+    assert threads_per_process(local_size) == expected
     assert not caplog.messages
 
 
@@ -59,7 +58,7 @@ def test_more_threads_than_cores_are_refused_and_told(
     monkeypatch, caplog, asked, local_size, expected
 ):
     eight_cores(monkeypatch, asked)
-    assert _threads_per_process(local_size) == expected
+    assert threads_per_process(local_size) == expected
     (message,) = caplog.messages
     assert message.startswith(f"OMP_NUM_THREADS={asked} x {local_size} processes is more than")
 

@@ -18,9 +18,9 @@ from ke_t5.commands.table import COMMANDS
 
 LINES = (
     "frozen_weights",
-    "terminal errors files fault_points garbage programs standard_streams processes config.resume "
-    "config.spellings config.annotations config.gin_syntax config.configurable config.precedence "
-    "sharding forms lookup.families models.poolings models.dropout models.kept_gradients "
+    "terminal errors files fault_points garbage programs standard_streams processes threads "
+    "config.resume config.spellings config.annotations config.gin_syntax config.configurable "
+    "config.precedence sharding forms lookup.families models.poolings models.dropout models.kept_gradients "
     "pipe.lazy_order pipe.lines pipe.windows "
     "checkpoint.names",
     "pipe.code",
