@@ -71,11 +71,12 @@ def _records(book: Any, path: Path, sheet: str | None) -> Iterator[tuple[int, li
 
 
 def cell_text(cell: Any) -> str:
-    """A cell as Excel shows it.
+    """A cell as Excel shows it, but for what a format of numbers would round off.
 
     1, "001", 1.5             ->  "1", "001", "1.5"
     1 in the format 000       ->  "001"
     1 in the format 0.0       ->  "1.0"
+    3.456 in the format 0.0   ->  "3.456"
     a date                    ->  "2024-05-01"
     """
     value = cell.value
@@ -87,9 +88,12 @@ def cell_text(cell: Any) -> str:
         form = str(getattr(cell, "number_format", "") or "")
         if re.fullmatch("0{2,}", form) and value == int(value):
             return str(int(value)).zfill(len(form))
+        exact = float(f"{value:.15g}")  # as many digits as Excel has
         if decimals := re.fullmatch(r"[#,]*0\.(0+)", form):
-            return f"{value:.{len(decimals.group(1))}f}"
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+            shown = f"{value:.{len(decimals.group(1))}f}"
+            if float(shown) == exact:  # else the format hides a part of the number
+                return shown
+        return str(int(value)) if value == int(value) else str(exact)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         return value.date().isoformat()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

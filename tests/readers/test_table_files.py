@@ -7,6 +7,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from ke_t5.errors import LONGEST_LINE, Exit, UserError
 from ke_t5.pipe.file_faults import file_fault
 from ke_t5.readers.encodings import report_once
 from ke_t5.readers.table_files import check_options, columns, read_table
+from ke_t5.readers.workbooks import cell_text
 
 HEADER, ROWS = ["문장", "평점"], [["정말 좋았다", "001"], ["음, 별로", "1.0"], ['"최고"라며', ""]]
 RECORDS = [dict(zip(HEADER, row, strict=True)) for row in ROWS]
@@ -131,6 +133,21 @@ def test_numbers_of_a_workbook_are_as_shown(tmp_path):
     assert list(read_table(path, sheet="둘째")) == [(2, {"하나": "값"})]
     with pytest.raises(UserError, match="no sheet '두째'; did you mean '둘째'"):
         list(read_table(path, sheet="두째"))
+
+
+@pytest.mark.parametrize(
+    ("number", "form", "text"),
+    [
+        (3.456, "0.0", "3.456"),
+        (0.1 + 0.2, "0.0", "0.3"),
+        (0.1 + 0.2, "General", "0.3"),
+        (1234.5, "#,##0.00", "1234.50"),
+        (2.0, "General", "2"),
+        (12345678901234567, "General", "12345678901234567"),
+    ],
+)
+def test_a_format_of_a_workbook_pads_numbers_but_rounds_none(number, form, text):
+    assert cell_text(SimpleNamespace(value=number, number_format=form)) == text
 
 
 def test_quotes_of_a_corpus_and_of_a_spreadsheet(write, said):
