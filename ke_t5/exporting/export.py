@@ -19,6 +19,7 @@ from ke_t5.files import new_folder
 from ke_t5.lookup.hub import ADAPTER, check_replaceable
 from ke_t5.lookup.loader import import_module, see_current_folder
 from ke_t5.lookup.lora import read_base, read_lora
+from ke_t5.lookup.task_record import read_record
 from ke_t5.report.model_card import CardFacts, card_of, with_sections
 from ke_t5.seals import CARD, MANIFEST, seal_folder
 from ke_t5.serving.loading import Found, find_model, load_predictor, place_of, run_facts
@@ -88,6 +89,8 @@ def target_of(flags: Namespace) -> Path:
         what = "the run starts from this model"
     elif _has_model(target) and not (target / MANIFEST).is_file():
         what = "it contains a model that was not exported by ke_t5"
+    elif not is_default and _task_of(target) not in (None, _task_of(source)):
+        what = f"it contains an export of {_task_of(target)}"
     if what is not None:
         raise UserError(what, f"--output {target}", "choose a new folder", Exit.CHECKPOINT)
     check_replaceable(target, flag="--output")
@@ -101,6 +104,12 @@ def _starts_from(run: Path, folder: Path) -> bool:
         isinstance(name, str) and Path(name).expanduser().resolve() == folder.resolve()
         for name in names
     )
+
+
+def _task_of(folder: Path) -> str | None:
+    """The task of a run's folder or of an export; None if neither says it."""
+    record = read_record(folder)
+    return record.task if record else run_facts(folder).get("task")
 
 
 def _has_model(folder: Path) -> bool:

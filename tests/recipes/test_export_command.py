@@ -24,7 +24,7 @@ from ke_t5.exporting.export import narrow
 from ke_t5.exporting.onnx_graph import FILE, check_onnx, write_onnx
 from ke_t5.exporting.translator import check_ctranslate2, write_ctranslate2
 from ke_t5.lookup.lora import LoraSettings, write_lora
-from ke_t5.lookup.task_record import read_record
+from ke_t5.lookup.task_record import TaskRecord, read_record
 from ke_t5.models.configs import T5EncoderConfig
 from ke_t5.models.models import (
     T5EncoderForCharacterTagging,
@@ -272,6 +272,21 @@ def test_the_model_that_a_run_starts_from_is_not_replaced(tmp_path, has_adapters
     with pytest.raises(UserError, match=f"--output {base}: the run starts from this model; choose"):
         cli._main(["export", "--run", str(run), "--output", str(base)])
     assert (base / "config.json").read_text() == "{}"
+
+
+def test_an_export_of_another_task_is_not_replaced(tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    for folder, task in ((run, "klue_tc"), (other, "klue_nli")):
+        folder.mkdir()
+        TaskRecord(task, "sequence_classification", "module:Class", {}).write(folder)
+        for name in ("config.json", "MANIFEST.json"):
+            (folder / name).write_text("{}")
+    with pytest.raises(UserError, match=f"--output {other}: it contains an export of klue_nli; "):
+        cli._main(["export", "--hf_path", str(run), "--output", str(other)])
+    (run / "ke_t5.json").unlink()
+    (run / "run.json").write_text(json.dumps({"task": "klue_nli"}))
+    with pytest.raises(UserError, match="--run .*: MANIFEST.json is damaged"):  # the target is free
+        cli._main(["export", "--run", str(run), "--output", str(other)])
 
 
 def test_errors_name_the_flag_that_was_given(tmp_path, finished_run):
