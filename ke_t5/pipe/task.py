@@ -20,7 +20,7 @@ from ke_t5.pipe.preparation import Preparation, prepare
 from ke_t5.pipe.preprocessors import Example
 from ke_t5.pipe.rows import Rows
 from ke_t5.pipe.sources import DataSource
-from ke_t5.pipe.splits import resolve_split
+from ke_t5.pipe.splits import HELD_IN, HELD_OUT, resolve_split
 from ke_t5.pipe.stored_splits import stored_examples
 from ke_t5.registry import Registry, check_plain
 
@@ -196,12 +196,13 @@ class Task:
         examples = by_slice[0] if len(by_slice) == 1 else Examples.concatenate(by_slice)
         if len(examples) == 0:
             counts = ", ".join(f"{name}: {len(ids)} rows" for name, ids, _ in slices)
+            fix = "choose a slice with rows"
+            if split in (HELD_IN, HELD_OUT):
+                fix = "give more rows, or some to validate on (--valid_file or --valid_split)"
             raise UserError(
                 f"contains no examples ({counts})",
-                f"split {split!r} of task {self.name!r}",
-                "choose a slice with rows",
-                Exit.DATA,
-            )
+                f"split {split!r} of task {self.name!r}", fix, Exit.DATA,
+            )  # fmt: skip
         return examples
 
     def _examples(
