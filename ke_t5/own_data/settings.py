@@ -186,8 +186,11 @@ def own_data_for(
     if "train" not in files and (texts := _free_text(task, folders)):
         files["train"] = str(texts)
     if "train" not in files:
-        what = "its data is a file of yours, and none is given"
-        raise UserError(what, f"--task {flags.task}", "add --train_file FILE")
+        what, fix = "its data is a file of yours, and none is given", "add --train_file FILE"
+        if not hasattr(flags, "epochs"):  # a test, of which only the training knows the labels
+            what = "neither its training nor an export of it is given"
+            fix = "add --hf_path EXPORT, or --output_dir as in the training"
+        raise UserError(what, f"--task {flags.task}", fix)
     return load_own_data(task, cache=folders.cache, files=files, columns=asked, **options)
 
 

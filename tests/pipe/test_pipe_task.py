@@ -101,6 +101,13 @@ def test_a_source_without_validation_is_cut_by_group(tmp_path):
     assert 16 <= len(held) <= 64
 
 
+def test_too_few_rows_to_hold_some_out(tmp_path):
+    task = task_on([{"text": "가 나", "label": 0}] * 2, STEPS, group="text")
+    assert len(task.get_dataset(HELD_IN, folders=folders(tmp_path))) == 2
+    with pytest.raises(UserError, match=r"give more rows, or some to validate on \(--valid_file"):
+        task.get_dataset(HELD_OUT, folders=folders(tmp_path))
+
+
 def test_default_split_names_the_flag_where_there_is_no_training_data(tmp_path):
     task = task_on(ROWS, STEPS, splits=["validation"])
     cut = r"--train_split 'validation\[:80%\]' --valid_split 'validation\[80%:\]'"
