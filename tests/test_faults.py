@@ -1,4 +1,4 @@
-"""Faults of the machine are no bugs of ours: one line, and exit code 5."""
+"""Faults of the machine are not bugs of ours: one line, and exit code 5."""
 
 import errno
 import os

@@ -68,7 +68,7 @@ OF_TOKENS = {
 inputs["entity_token_idx"] = np.array([[[0, 1], [1, 2]]] * 2)
 """,
     "word_token_idx": """\
-# The first and the last token of each word, for both rows; [-1, -1] is no word.
+# The first and the last token of each word, for both rows; [-1, -1] is not a word.
 inputs["word_token_idx"] = np.array([[[0, 0], [1, 1]]] * 2)
 """,
 }

@@ -62,7 +62,7 @@ def loss_of(output: object) -> torch.Tensor:
     if not isinstance(loss, torch.Tensor):
         what = f"no loss ({type(output).__name__})"
         if loss is not None:
-            what = f"a loss that is no tensor ({type(loss).__name__})"
+            what = f"a loss that is not a tensor ({type(loss).__name__})"
     elif loss.dim():
         what, fix = f"a loss of shape {list(loss.shape)}", "return its mean over the batch"
     elif torch.is_grad_enabled() and not loss.requires_grad:

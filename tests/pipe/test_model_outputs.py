@@ -52,7 +52,7 @@ def test_another_output_is_one_line(form, output, reason):
     ("loss", "reason"),
     [
         (None, r"no loss \(SimpleNamespace\)"),
-        (0.5, r"a loss that is no tensor \(float\)"),
+        (0.5, r"a loss that is not a tensor \(float\)"),
         (torch.ones(2, requires_grad=True), r"a loss of shape \[2\]"),
         (torch.tensor(1.0), "a loss without a gradient"),
     ],
