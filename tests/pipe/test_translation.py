@@ -165,7 +165,7 @@ def test_a_predictor_converts_its_weights_once(built, models, monkeypatch):
     )
     windows = [examples.some_rows(20), examples]
     rows = {number: {} for number in examples.ids.tolist()}
-    found = [predictor._predicted(window, rows) for window in windows]
+    found = [predictor._predicted(window, rows, [*rows.values()]) for window in windows]
     assert converted == [1]
     wanted = [line["prediction"] for line in lines(models["t5"], built, BEAMS)]
     assert [found[1][number].value for number in sorted(found[1])] == wanted
