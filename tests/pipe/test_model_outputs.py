@@ -76,3 +76,16 @@ def test_a_forward_without_a_column_of_the_training_is_one_line():
     check_training_columns(Model(), ["input_ids", "attention_mask"])
     with pytest.raises(UserError, match=r"--model_name: Model\.forward has no argument 'labels'"):
         check_training_columns(Model(), ["input_ids", "labels"])
+
+
+def test_a_forward_that_takes_any_column_is_tried():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = torch.nn.Linear(1, 1)
+            self.encoder.config = None  # as encoders have
+
+        def forward(self, *arguments, **options):
+            return self.encoder(*arguments, **options)
+
+    check_training_columns(Model(), ["input_ids", "labels"])
