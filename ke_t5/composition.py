@@ -47,7 +47,7 @@ def compose(text: str) -> str:
 
 
 def decomposed_places(text: str) -> list[int]:
-    """Where each character of the composed text begins in the text itself, and where it ends.
+    """Where each character of the composed text begins in the text itself, and where the text ends.
 
     >>> decomposed_places("\u1112\u1161\u11ab1")
     [0, 3, 4]

@@ -32,6 +32,8 @@ COLUMN_FLAGS = {role: f"{role}_column" for role in ("text", "text_pair", "label"
 FREE_TEXT = "free_text"
 # Of the second text of a choice, which need not have one.
 QUESTIONS = ("question", "질문")
+# Kinds with one text -> those with two and the same labels.
+OF_PAIRS = {"classification": "pair_classification", "regression": "similarity"}
 # How a file is read: a new file to be tested need not be written as those of the run were.
 OF_FILE = ("encoding", "sheet")
 ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values(), "choice_columns")
@@ -131,7 +133,10 @@ def _columns_of(own: OwnData, given: dict[str, str], but: Sequence[str] = ()) ->
     extra = [role for role in given if role not in roles]
     if extra:
         what = f"{own.task} has no such column" if roles else f"{own.task} has columns of its own"
-        raise UserError(what, f"{flag_of(extra[0])} {given[extra[0]]!r:.60}", "leave it out")
+        fix = "leave it out"
+        if extra[0] == "text_pair" and own.kind in OF_PAIRS:
+            fix += f", or use --task {own.task.replace(own.kind, OF_PAIRS[own.kind])}"
+        raise UserError(what, f"{flag_of(extra[0])} {given[extra[0]]!r:.60}", fix)
     if not roles:
         return {}
     if own.kind == "tagging" and is_conll(path):

@@ -258,7 +258,7 @@ def _entity(value: Any) -> dict[str, Any]:
     """A record of start, end and label.
 
     Raises:
-        KeyError, TypeError: it is none.
+        KeyError, TypeError: it is not one.
     """
     label = value["label"]
     if not isinstance(label, str | int) or not str(label).strip():

@@ -169,7 +169,7 @@ def test_files_that_are_no_tokenizer(tmp_path, files, place, reason):
 
 
 def test_a_vocabulary_that_older_transformers_cannot_read(tmp_path, monkeypatch):
-    """Before 5.20 those of SentencePiece without rules of normalization, as umT5's."""
+    """Before 5.20 those of SentencePiece without rules of normalization."""
 
     def refuse(_name):
         raise Exception("Error while attempting to build Precompiled normalizer: Cannot parse "
