@@ -9,8 +9,7 @@ from pathlib import Path
 from benchmarks.rows import Runs, Setting
 from benchmarks.startup import ROOT, started
 
-ACCUMULATED = 4
-GLOBAL_BATCH = 128
+GLOBAL_BATCH, PART = 128, 32  # rows of an update, and of a forward pass
 ONE_THREAD, ALL_THREADS = "one process, one thread", "one process, all threads"
 
 
@@ -46,16 +45,16 @@ def small_encoder(setting: Setting, folder: Path) -> Path:
 def train(setting: Setting, encoder: Path, folder: Path, *, name: str) -> None:
     """Some global batches by the command, the last one without a validation."""
     num_processes = 2 if name == "ours" else 1
-    size = GLOBAL_BATCH // ACCUMULATED // num_processes
+    accumulated = GLOBAL_BATCH // PART // num_processes
     script = [str(ROOT / "train_ddp.py")]
     if num_processes > 1:
         script = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *script]
     words = [
         *script, "--task", "kor_3i4k", "--from_scratch", "--pre_trained_model", str(encoder),
         "--hf_data_dir", str(setting.data), "--hf_cache_dir", str(folder.parent / "cache"),
-        "--output_dir", str(folder), "--batch_size", str(size), "--print_freq", "10",
+        "--output_dir", str(folder), "--batch_size", str(PART), "--print_freq", "10",
         "--max_steps", str(20 + setting.amount(60)), "--eval_rows", "64",
-        "--gin_param", f"fit.accumulate={ACCUMULATED}", "--gin_param", "fit.precision='fp32'",
+        "--gin_param", f"fit.accumulate={accumulated}", "--gin_param", "fit.precision='fp32'",
     ]  # fmt: skip
     variables = {} if name == ALL_THREADS else {"OMP_NUM_THREADS": "1"}
     started(words, variables=variables)
