@@ -5,11 +5,10 @@ torch is imported inside the functions: flags, gin and data are checked before i
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -114,13 +113,24 @@ class Ranks:
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over ranks of a tensor of one number."""
         if self.size > 1:
-            import torch.distributed as dist
-
             value = value.clone()
-            with heartbeat.waiting():
-                dist.all_reduce(value)
-            value /= self.size
+            self.mean_(value)
         return value
+
+    def mean_(self, values: torch.Tensor) -> None:
+        """Sets each value to the mean over ranks."""
+        import torch.distributed as dist
+
+        with heartbeat.waiting():
+            dist.all_reduce(values)
+        values /= self.size
+
+    def maximum_(self, values: torch.Tensor) -> None:
+        """Sets each value to the largest of all ranks."""
+        import torch.distributed as dist
+
+        with heartbeat.waiting():
+            dist.all_reduce(values, op=dist.ReduceOp.MAX)
 
     def least(self, number: int) -> int:
         """The least of the numbers of all ranks."""
@@ -183,33 +193,27 @@ class Ranks:
             yield True
 
     def wrap(
-        self, model: torch.nn.Module, *, find_unused_parameters: bool, compresses: bool = False
+        self,
+        model: torch.nn.Module,
+        *,
+        find_unused_parameters: bool,
+        compresses: bool = False,
+        apart: Sequence[torch.nn.Parameter] = (),
     ) -> torch.nn.Module:
         """The model for training: wrapped in DistributedDataParallel if there are several
-        processes, which exchange gradients in bf16 if it `compresses`."""
+        processes.
+
+        Args:
+            compresses: whether gradients are exchanged in bf16.
+            apart: parameters whose gradients somebody else exchanges.
+        """
         if self.size == 1:
             return model
-        from torch.nn.parallel import DistributedDataParallel
+        from ke_t5.data_parallel import wrap
 
-        # The buffers of these models are constants; torch 2.13 has a new name for not sending them.
-        parameters = inspect.signature(DistributedDataParallel).parameters
-        new_name = "forward_sync_buffers" in parameters
-        options: dict[str, Any] = {
-            "device_ids": [self.device.index] if self.device.type == "cuda" else None,
-            "forward_sync_buffers" if new_name else "broadcast_buffers": False,
-            "find_unused_parameters": find_unused_parameters,
-            "gradient_as_bucket_view": True,
-        }
+        options = {"find_unused_parameters": find_unused_parameters, "compresses": compresses}
         with heartbeat.waiting():
-            wrapped = DistributedDataParallel(model, **options)
-        if compresses:
-            from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-
-            # By its own name DDP refuses it on a CPU, where gloo has it too.
-            wrapped.register_comm_hook(
-                None, lambda state, bucket: bf16_compress_hook(state, bucket)
-            )
-        return wrapped
+            return wrap(model, self.device, apart=apart, **options)
 
     @contextmanager
     def evaluation_threads(self) -> Iterator[int]:

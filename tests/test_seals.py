@@ -130,7 +130,8 @@ SEAL = {"size": 0, "sha256": ""}
 @pytest.mark.parametrize(
     "files",
     [{}, [], None, "x", {"../x": SEAL}, {"/etc/passwd": SEAL}, {"a\0b": SEAL}, {"a/../../b": SEAL},
-     {"..\\x": SEAL}, {"C:x": SEAL}, {"": SEAL}, {"x": []}, {"x": {"size": "0", "sha256": ""}}],
+     {"..\\x": SEAL}, {"C:x": SEAL}, {"": SEAL}, {"x": []}, {"x": {"size": "0", "sha256": ""}},
+     {"x": {"size": 0, "md5": ""}}],
 )  # fmt: skip
 def test_a_manifest_of_other_folders_is_damaged(folder, files):
     resealed(folder, files=files)
@@ -158,3 +159,16 @@ def test_only_the_folder_of_a_model_is_sealed(tmp_path, capsys):
     shutil.rmtree(tmp_path)
     assert seals.main([str(tmp_path)]) == seals.main([]) == Exit.FLAGS
     assert "give the folder of a model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "title"), seals.TITLES.items())
+def test_each_hash_detects_a_changed_file(tmp_path, name, title):
+    content = b"weights" * 1000
+    (tmp_path / "model.safetensors").write_bytes(content)
+    digest = seals.new_hash(name)
+    digest.update(content)
+    files = {"model.safetensors": {"size": len(content), name: digest.hexdigest()}}
+    assert seals.first_fault(tmp_path, files) is None
+    (tmp_path / "model.safetensors").write_bytes(content[:-1] + b"S")
+    fault = seals.first_fault(tmp_path, files)
+    assert fault == f"model.safetensors is damaged (its {title} differs)"

@@ -2,7 +2,7 @@
 
     weights/step-00000240/   model.safetensors, model.json (tied names; the hash of frozen weights
                              that are left out), optimizer.safetensors, optimizer.json,
-                             progress.json, MANIFEST.json (sizes and SHA-256); of divided weights
+                             progress.json, MANIFEST.json (sizes and hashes); of divided weights
                              `shard-...safetensors` of each process for the tensors of both
     weights/last.json        {"pointer": "last", "snapshot": "step-00000240", "step": 240}
     weights/best.json        the same for the best one, once a run has said which that is

@@ -135,7 +135,7 @@ def _add(
     shards = sorted(name for name in seals if name not in contents)
     seals = {name: seals[name] for name in (*shards, *contents)}
     # Last, so that a folder with a manifest has all that it lists.
-    content = sealed({"format": 1, "step": step, "files": seals})
+    content = sealed({"format": 2, "step": step, "files": seals})
     serialization.write_json(folder / MANIFEST, content)
     sync_folder(folder)
     return seals

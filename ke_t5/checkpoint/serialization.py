@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -18,7 +17,7 @@ from torch.optim import Optimizer
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.frozen_weights import base_of, kept_state
-from ke_t5.seals import json_bytes
+from ke_t5.seals import XXH3, json_bytes, new_hash
 from ke_t5.sharding import is_sharded, like, load_shards
 
 # torch dtype -> its name in a safetensors header.
@@ -47,7 +46,7 @@ class HashedFile:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb")
-        self._hash = hashlib.sha256()
+        self._hash = new_hash(XXH3)
         self._size = 0
 
     def write(self, content: bytes | memoryview) -> None:
@@ -57,8 +56,8 @@ class HashedFile:
         self._size += len(content)
 
     def seal(self) -> dict:
-        """The `size` in bytes and `sha256` of all that was written."""
-        return {"size": self._size, "sha256": self._hash.hexdigest()}
+        """The `size` in bytes and the hash of all that was written."""
+        return {"size": self._size, XXH3: self._hash.hexdigest()}
 
     def __enter__(self) -> HashedFile:
         return self

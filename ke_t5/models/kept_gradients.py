@@ -5,6 +5,8 @@ tokens, and scales all of it to clip it: for 250,002 x 384 that is 0.4 GB, sever
 memory that is new, every page costs more than what is computed there. Here it is kept, and only the
 rows that were or become other than zero are written. Its values are the same bits, but for the
 order of sums where a table has another use: in the layer of logits, or if it is read twice.
+
+Several processes exchange those rows, too, rather than 0.4 GB of zeros.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,16 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 LARGE = 1 << 20
 # Embeddings of transformers that scale their vectors by `embed_scale`.
 SCALED = ("BartScaledWordEmbedding", "MBartScaledWordEmbedding")
+
+
+class Exchange(Protocol):
+    """What all processes call together."""
+
+    def maximum_(self, values: Tensor) -> None:
+        """Sets each value to the largest of all processes."""
+
+    def mean_(self, values: Tensor) -> None:
+        """Sets each value to the mean over all processes."""
 
 
 class KeptGradient:
@@ -100,6 +112,32 @@ class KeptGradient:
         if not (is_known and self.is_sparse):
             self.rows = None
 
+    def exchange(self, ranks: Exchange) -> None:
+        """Makes it the mean over processes; all of them call it, with a gradient or without."""
+        size, width = self.weight.shape
+        # At the end whether there is a gradient at all.
+        is_touched = torch.zeros(size + 1, dtype=torch.uint8)
+        if self.weight.grad is not None:
+            is_touched[size] = 1
+            is_touched[slice(None) if self.rows is None else self.rows] = 1
+        ranks.maximum_(is_touched)
+        if not is_touched[size]:
+            return
+        if self.weight.grad is None:  # zeros
+            no_ids = torch.zeros(0, dtype=torch.int64)
+            self.add(no_ids, self.weight.new_zeros(0, width))
+            self.finish(self.weight)
+        gradient = cast(Tensor, self.weight.grad)
+        rows = is_touched[:size].nonzero().flatten()
+        if len(rows) == size:
+            self.rows = None
+            ranks.mean_(gradient)
+            return
+        values = gradient.index_select(0, rows)
+        ranks.mean_(values)
+        gradient.index_copy_(0, rows, values)
+        self.rows = rows
+
 
 def _sums(ids: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and, for each, the sum of its gradients."""
@@ -131,9 +169,9 @@ class KeptGradients:
     """What computes and clips the gradient of a model.
 
     Args:
-        model: on a CPU, computed by one process if it has no head: several exchange whole
-            gradients.
-        head: the layer of logits whose loss leaves the gradient of its weight here.
+        model: on a CPU.
+        head: the layer of logits whose loss leaves the gradient of its weight here; no gradient is
+            kept apart then.
     """
 
     def __init__(self, model: nn.Module, head: nn.Linear | None = None) -> None:
@@ -157,6 +195,17 @@ class KeptGradients:
     def of(self, weight: Tensor) -> KeptGradient | None:
         """The gradient of a weight; None if it is not trained, or left to torch."""
         return self._of.get(id(weight))
+
+    @property
+    def apart(self) -> list[nn.Parameter]:
+        """The weights whose gradients `exchange` cares for, in the order of the model's."""
+        return [one.weight for one in self._of.values() if one.is_sparse]
+
+    def exchange(self, ranks: Exchange) -> None:
+        """Makes the gradients that are kept apart the means over processes."""
+        for gradient in self._of.values():
+            if gradient.is_sparse:
+                gradient.exchange(ranks)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -192,6 +241,12 @@ class KeptGradients:
         for key, values in taken.items():
             gradients[key].index_copy_(0, some[key], values)
         return norm
+
+
+def keep_gradients(model: nn.Module, *, is_compiled: bool) -> KeptGradients | None:
+    """What computes the model's gradients; None if that is left to torch, as on a GPU."""
+    is_on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    return KeptGradients(model) if is_on_cpu and not is_compiled else None
 
 
 def _lookup(part: nn.Embedding, gradient: KeptGradient) -> Any:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from ke_t5.models.kept_gradients import KeptGradients
     from ke_t5.pipe import BatchPlan
     from ke_t5.recipes.trainer import Trainer
     from ke_t5.train.loop import TrainState
@@ -146,7 +147,7 @@ def build_state(
     num_steps = count_steps(plan, config.loop.epochs)
     graphs = choose_graphs(config, module, data.train, plan=plan, ranks=ranks, unpadding=unpadding)
     # Before the optimizer: shards are other parameters.
-    model = _distributed(config, module, data.train, ranks)
+    model, gradients = _distributed(config, module, data.train, ranks)
     config, optimizer = with_optimizer(config, module, num_steps)
     collect_as_usual()
     state = TrainState(
@@ -156,6 +157,7 @@ def build_state(
         lr_multiplier=get_scheduler(config.schedule.in_force, num_steps, config.schedule.settings),
         unpadding=unpadding,
         graphs=graphs,
+        gradients=gradients,
     )
     if config.fit.compile:  # the layers, now that they are wrapped
         compile_layers(module)
@@ -179,18 +181,27 @@ def _starting_model(config: RunConfig, data: TrainingData, ranks: Ranks) -> PreT
 
 def _distributed(
     config: RunConfig, module: torch.nn.Module, examples: Examples, ranks: Ranks
-) -> torch.nn.Module:
-    """The module as it computes gradients: sharded, in DistributedDataParallel, or itself."""
+) -> tuple[torch.nn.Module, KeptGradients | None]:
+    """The module as it computes gradients, sharded, in DistributedDataParallel, or itself, and who
+    exchanges those that DistributedDataParallel does not."""
+    from ke_t5.models.kept_gradients import keep_gradients
+    from ke_t5.models.vocabulary_loss import find_vocabulary_loss
     from ke_t5.train.loop import has_unused_parameters
 
     if config.is_sharded:
-        return ranks.shard(module)
-    return ranks.wrap(
+        return ranks.shard(module), None
+    if ranks.size == 1:
+        return module, None
+    gradients = None
+    if find_vocabulary_loss(module) is None:
+        gradients = keep_gradients(module, is_compiled=config.fit.compile)
+    model = ranks.wrap(
         module,
-        find_unused_parameters=ranks.size > 1
-        and has_unused_parameters(module, examples, ranks.device),
+        find_unused_parameters=has_unused_parameters(module, examples, ranks.device),
         compresses=config.fit.compress_gradients,
+        apart=[] if gradients is None else gradients.apart,
     )
+    return model, gradients
 
 
 def trainer_of(

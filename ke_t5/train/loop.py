@@ -22,7 +22,7 @@ from ke_t5 import heartbeat
 from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
-from ke_t5.models.kept_gradients import KeptGradients
+from ke_t5.models.kept_gradients import KeptGradients, keep_gradients
 from ke_t5.models.unpadding import Unpadding, losses_agree
 from ke_t5.models.vocabulary_loss import VocabularyLoss, find_vocabulary_loss
 from ke_t5.pipe.batches import BatchPlan, micro_batches
@@ -210,8 +210,8 @@ def fit(
     steps = _device_step(state, settings, ranks.device)
     if state.vocabulary_loss is not None:
         state.gradients = state.vocabulary_loss.gradients
-    elif ranks.size == 1 and ranks.device.type == "cpu" and not settings.compile:
-        state.gradients = KeptGradients(state.module)
+    elif ranks.size == 1:
+        state.gradients = keep_gradients(state.module, is_compiled=settings.compile)
     fault_point("train.before_first_step")
     for epoch, is_last, batch, parts in heartbeat.beating(_prefetch(batches, load, workers)):
         state.optimizer.zero_grad(set_to_none=True)
@@ -312,6 +312,8 @@ def _gradient(
         with nullcontext() if number == len(parts) else no_sync(state.model):
             weight = count * ranks.size / total
             loss += _backward(state, columns, weight, settings, ranks.device)
+    if ranks.size > 1 and state.gradients is not None:
+        state.gradients.exchange(ranks)
     return loss
 
 

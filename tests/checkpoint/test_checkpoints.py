@@ -8,7 +8,17 @@ import os
 
 import pytest
 import torch
-from support.checkpoint_toys import FILES, Toy, assert_same_bits, make, names, save, train
+from support.checkpoint_toys import (
+    FILES,
+    Toy,
+    assert_same_bits,
+    flip,
+    make,
+    names,
+    reseal,
+    save,
+    train,
+)
 from torch import nn
 
 from ke_t5.checkpoint import serialization
@@ -241,3 +251,17 @@ def test_tensors_damaged_in_the_meantime_are_written_again(tmp_path):
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     _save_again(tmp_path, toy, optimizer)
     assert find_fault(path) is None
+
+
+def test_a_checkpoint_with_the_hashes_of_before_is_read_and_saved_again(tmp_path):
+    toy, optimizer = make()
+    path = save_checkpoint(
+        tmp_path, model=toy, optimizer=optimizer, progress={"step": 3}, is_best=False
+    )
+    reseal(path)  # with SHA-256
+    assert find_fault(path) is None and load_checkpoint(path, model=toy)["step"] == 3
+    _save_again(tmp_path, toy, optimizer)
+    files = json.loads((path / "MANIFEST.json").read_bytes())["files"]
+    assert "sha256" in files["model.safetensors"] and "xxh3_128" in files["progress.json"]
+    flip(path / "model.safetensors")
+    assert find_fault(path) == "model.safetensors is damaged (its SHA-256 differs)"

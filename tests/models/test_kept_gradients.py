@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from support.processes import run_on_ranks
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -113,3 +114,48 @@ def test_embeddings_that_do_more_are_left_to_torch(change, expected):
 def test_an_embedding_that_is_small_is_left_to_torch(monkeypatch):
     monkeypatch.setattr(kept_gradients, "LARGE", 81)
     assert KeptGradients(Reader(reads_weight=False))._of == {}
+
+
+def exchanged(ranks, reads_weight):
+    """The first embedding's mean gradient of each step, and that of all ids by one process."""
+    kept_gradients.LARGE = 1  # of this process
+    torch.manual_seed(ranks.rank)
+    model = Reader(reads_weight=reads_weight)
+    gradients = KeptGradients(model)
+    wrapped = ranks.wrap(model, find_unused_parameters=False, apart=gradients.apart)
+    whole, found = copy.deepcopy(model), []
+    for step, parts in enumerate(STEPS):
+        for one in (wrapped, whole):
+            one.zero_grad(set_to_none=True)
+        with gradients.kept():
+            wrapped(torch.tensor(parts[ranks.rank])).backward()
+        if step == 1 and ranks.rank == 1:
+            model.first.weight.grad = None
+        gradients.exchange(ranks)
+        for rank, ids in enumerate(map(torch.tensor, parts)):
+            if step == 1 and rank == 1:
+                before = whole.first.weight.grad.clone()
+            (whole(ids) / 2).backward()
+            if step == 1 and rank == 1:
+                whole.first.weight.grad = before
+        names = [name for name, one in model.named_parameters() if one.grad is not None]
+        assert len(names) == 4
+        rows = gradients.of(model.first.weight).rows
+        found.append([
+            None if rows is None else rows.tolist(),
+            *(
+                (one.grad - other.grad).abs().max().item()
+                for one, other in zip(model.parameters(), whole.parameters(), strict=True)
+            ),
+        ])  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("reads_weight", [False, True])
+def test_processes_exchange_the_rows_of_their_tokens(reads_weight):
+    by_rank = run_on_ranks(exchanged, 2, reads_weight)
+    assert by_rank[0] == by_rank[1]
+    for (rows, *differences), parts in zip(by_rank[0], STEPS, strict=True):
+        tokens = sorted({*parts[0], *parts[1]} - {1})  # the padding
+        assert rows == (None if reads_weight else tokens)
+        assert max(differences) < 1e-6

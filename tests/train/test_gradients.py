@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from support.helpers import WORDS
 from support.processes import run_on_ranks
 from support.training import examples_in, examples_of_form, one_rank
 
+from ke_t5.models import kept_gradients
+from ke_t5.models.kept_gradients import keep_gradients
 from ke_t5.models.unpadding import Unpadding
+from ke_t5.models.vocabulary_loss import find_vocabulary_loss
 from ke_t5.pipe import get_batches
 from ke_t5.train.loop import TrainState, fit, has_unused_parameters
 from ke_t5.train.settings import get_fit_settings, recompute_activations
@@ -93,11 +97,12 @@ RUNS = [
     ),
     *({"name": name, "rows": rows} for name in (*MODELS, *OF_FORMS) for rows in (4, 12)),
     *({"name": name, "unpads": True} for name in (*MODELS, *OF_FORMS)),
+    *({"name": name, "keeps": True} for name in (*MODELS, *OF_FORMS)),
 ]
 
 
 def first_gradient(
-    ranks, path, *, name, rows=12, checkpointing=False, precision="fp32", unpads=False
+    ranks, path, *, name, rows=12, checkpointing=False, precision="fp32", unpads=False, keeps=False
 ) -> tuple[list[float], float, int]:
     """The gradient as one vector, the loss, and how often a layer was computed."""
     torch.set_num_threads(1)
@@ -115,10 +120,17 @@ def first_gradient(
     if checkpointing:
         recompute_activations(model)
     unused = ranks.size > 1 and has_unused_parameters(model, examples, ranks.device)
+    kept = None
+    if keeps and find_vocabulary_loss(model) is None:
+        with mock.patch.object(kept_gradients, "LARGE", 1):
+            kept = keep_gradients(model, is_compiled=False)
+        assert kept is not None and kept.apart
+    wrapped = ranks.wrap(
+        model, find_unused_parameters=unused, apart=[] if kept is None else kept.apart
+    )
     state = TrainState(
-        ranks.wrap(model, find_unused_parameters=unused), model,
-        torch.optim.SGD(model.parameters(), lr=0.0), lambda step: 1.0,
-        unpadding=Unpadding(model) if unpads else None,
+        wrapped, model, torch.optim.SGD(model.parameters(), lr=0.0), lambda step: 1.0,
+        unpadding=Unpadding(model) if unpads else None, gradients=kept,
     )  # fmt: skip
     plan = get_batches(
         examples.lengths("input_ids"), batch_size=rows // ranks.size, num_parts=ranks.size, seed=3
