@@ -7,6 +7,7 @@ from collections import Counter
 from difflib import SequenceMatcher
 
 import pytest
+from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu import corpus_bleu
 
 from ke_t5.task.metrics import bleu, dialogue_state, klue_mrc, korquad, rouge
@@ -233,3 +234,23 @@ def test_exact_match_is_of_words():
     assert exact_match(gold, [" 한달 동안 온 것", "한달동안 온 것", None, ""]) == {
         "exact_match": 25.0
     }
+
+
+class Syllables:
+    @staticmethod
+    def tokenize(text):
+        return [character for character in text if character.strip()]
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 90])
+def test_rouge_is_that_of_rouge_score(length):
+    draw = random.Random(length)
+    pairs = [
+        ["".join(draw.choices("가나다라 ", k=draw.randint(0, length))) for _ in range(2)]
+        for _ in range(50)
+    ]
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=Syllables)
+    for target, prediction in pairs:
+        found = rouge([target], [prediction])
+        for kind, score in scorer.score(target, prediction).items():
+            assert found[f"{kind}[syllable]"] == 100 * score.fmeasure

