@@ -34,6 +34,8 @@ FREE_TEXT = "free_text"
 QUESTIONS = ("question", "질문")
 # Kinds with one text -> those with two and the same labels.
 OF_PAIRS = {"classification": "pair_classification", "regression": "similarity"}
+# Kinds whose files are not tables of a text and a label in each row.
+UNSKIPPED = ("tagging", "reading", "span_corruption_ko")
 # How a file is read: a new file to be tested need not be written as those of the run were.
 OF_FILE = ("encoding", "sheet")
 ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values(), "choice_columns")
@@ -61,7 +63,8 @@ def own_data_settings(
         encoding: of text files, as Python calls it; default: detected.
         sheet: of a workbook; default: the first.
         separator: of multilabel: what stands between the labels in a cell; default: a comma.
-        skip_empty: leave out rows without a text or label, which are an error otherwise.
+        skip_empty: leave out rows without a text or label, which are an error otherwise; not of
+            tagging, reading and span_corruption_ko.
     """
     return dict(locals())
 
@@ -93,6 +96,9 @@ def load_own_data(
     if own.separator != SEPARATOR and own.kind != "multilabel":
         what, where = f"{own.task} has one label a row", f"own_data.separator {own.separator!r:.40}"
         raise UserError(what, where, "leave it out, or use --task multilabel")
+    if own.skip_empty and own.kind in UNSKIPPED:
+        what = f"{own.task} leaves out no rows with an empty cell"
+        raise UserError(what, "own_data.skip_empty True", "leave it out")
     own = _with_columns(own, dict(columns or {}), choice_columns)
     folders = Folders(None, cache or default_cache_dir())
     return with_labels(own, folders, name=task)

@@ -63,10 +63,10 @@ def loss_of(output: object) -> torch.Tensor:
         what = f"no loss ({type(output).__name__})"
         if loss is not None:
             what = f"a loss that is not a tensor ({type(loss).__name__})"
-    elif loss.dim():
+    elif loss.numel() != 1:
         what, fix = f"a loss of shape {list(loss.shape)}", "return its mean over the batch"
     elif torch.is_grad_enabled() and not loss.requires_grad:
         what, fix = "a loss without a gradient", "compute it from the logits, not detached"
     else:
-        return loss
+        return loss.reshape(()) if loss.dim() else loss
     raise UserError(f"its forward returned {what}", "--model_name", fix)

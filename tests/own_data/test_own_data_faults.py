@@ -259,6 +259,12 @@ def test_a_separator_is_for_several_labels(refusal):
     )
 
 
+def test_rows_with_empty_cells_are_left_out_of_tables_only(refusal):
+    assert refusal("tagging", "가 B-PS\n나 O\n", "a.conll", skip_empty=True) == (
+        "own_data.skip_empty True: tagging leaves out no rows with an empty cell; leave it out"
+    )
+
+
 @pytest.mark.parametrize("name", ["text_column", "separator", "encoding", "train_file"])
 def test_an_empty_text_in_gin(name):
     with pytest.raises(UserError, match=f"own_data.{name} is ''; give a text, or leave it out"):

@@ -68,6 +68,11 @@ def test_a_loss_needs_no_gradient_where_none_is_recorded():
         assert loss_of({"loss": loss}) is loss
 
 
+def test_a_loss_of_one_number_in_brackets_is_that_number():
+    loss = loss_of({"loss": torch.ones(1, requires_grad=True)})
+    assert loss.shape == () and loss.requires_grad
+
+
 def test_a_forward_without_a_column_of_the_training_is_one_line():
     class Model(torch.nn.Module):
         def forward(self, input_ids, attention_mask):
