@@ -55,5 +55,5 @@ GIN = {
     "tokenizer": "get_vocabulary.vocab_name='DIR'",
     "tokenizer_name": "get_vocabulary.vocab_name='DIR'",
     "num_beams": "EvaluationHelper.model_kwargs={'num_beams': 4}",
-    "dropout": "model.config={'hidden_dropout_prob': 0.1}",
+    "dropout": "model.dropout=0.1",
 }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.config.configurable import configurable
+from ke_t5.config.ranges import Fraction, check_values
 from ke_t5.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-WHERE = "model.config"
+WHERE, DROPOUT = "model.config", "model.dropout"
 # The encoder's configuration within that of a head for any encoder.
 BACKBONE = "backbone"
 
@@ -20,23 +21,34 @@ OF_TASK = ("id2label", "label2id", "num_labels", "problem_type")
 
 
 @configurable("model", module="ke_t5.models.settings")
-def get_model_config(config: dict | None = None) -> dict[str, Any]:
-    """The values bound to `model.config`, by the names of the model's configuration: dropout_rate,
-    crf_iob2, character_crf and so on; {} for none."""
+def get_model_config(config: dict | None = None, dropout: Fraction | None = None) -> dict[str, Any]:
+    """What is changed in the model's configuration, for `change_config`; {} for nothing.
+
+    Args:
+        config: by the names of the model's configuration: dropout_rate, crf_iob2, character_crf and
+            so on.
+        dropout: of all that its configuration calls a dropout, but for those that `config` names.
+    """
+    check_values("model", get_model_config, locals())
     config = dict(config or {})
     taken = [name for name in config if name in OF_TASK]
     if taken:
         raise UserError(f"{taken[0]!r} is what the task says", WHERE, "leave it out")
-    return config
+    return config if dropout is None else {DROPOUT: dropout, **config}
 
 
 def change_config(config: PreTrainedConfig, values: Mapping[str, Any]) -> None:
     """Sets these values in a configuration: that of a head for any encoder, or its encoder's.
 
+    Args:
+        values: by name; `DROPOUT` is the value of all dropouts that have one.
+
     Raises:
         UserError: neither has such a name, or there is a value of another type.
     """
-    backbone: Any = getattr(config, BACKBONE, None)
+    values, backbone = dict(values), getattr(config, BACKBONE, None)
+    if (dropout := values.pop(DROPOUT, None)) is not None:
+        _set_dropouts(config, dropout)
     parts = [config] if backbone is None else [config, backbone]
     known = {name: part for part in reversed(parts) for name in part.to_dict() if name != BACKBONE}
     for name, value in values.items():
@@ -51,6 +63,26 @@ def change_config(config: PreTrainedConfig, values: Mapping[str, Any]) -> None:
             )
         _check_number(name, before, value)
         setattr(known[name], name, value)
+
+
+def _set_dropouts(config: PreTrainedConfig, dropout: float) -> None:
+    found = False
+    for part in _parts(config):
+        for name, value in part.to_dict().items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and ("dropout" in name or name.endswith("pdrop")):
+                setattr(part, name, float(dropout))
+                found = True
+    if dropout and not found:
+        raise UserError(f"{type(config).__name__} has no dropout", DROPOUT, "leave it out")
+
+
+def _parts(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
+    """A configuration and those in it."""
+    yield config
+    for name in {BACKBONE, *config.sub_configs}:
+        if (part := getattr(config, name, None)) is not None:
+            yield from _parts(part)
 
 
 def _check_number(name: str, before: object, value: object) -> None:
