@@ -170,8 +170,7 @@ class KeptGradients:
 
     Args:
         model: on a CPU.
-        head: the layer of logits whose loss leaves the gradient of its weight here; no gradient is
-            kept apart then.
+        head: the layer of logits whose loss leaves the gradient of its weight here.
     """
 
     def __init__(self, model: nn.Module, head: nn.Linear | None = None) -> None:
@@ -188,7 +187,7 @@ class KeptGradients:
             if all(part is head or _is_plain(part, least) for part in parts)
         }
         self._of = {
-            id(weight): KeptGradient(weight, is_sparse=head is None)
+            id(weight): KeptGradient(weight, is_sparse=head is None or weight is not head.weight)
             for weight in self._parameters if weight.requires_grad and id(weight) in self._parts
         }  # fmt: skip
 

@@ -192,9 +192,8 @@ def _distributed(
         return ranks.shard(module), None
     if ranks.size == 1:
         return module, None
-    gradients = None
-    if find_vocabulary_loss(module) is None:
-        gradients = keep_gradients(module, is_compiled=config.fit.compile)
+    loss = find_vocabulary_loss(module)
+    gradients = loss.gradients if loss else keep_gradients(module, is_compiled=config.fit.compile)
     model = ranks.wrap(
         module,
         find_unused_parameters=has_unused_parameters(module, examples, ranks.device),

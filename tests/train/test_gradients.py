@@ -114,6 +114,8 @@ def first_gradient(
         model = model.double() if name.endswith("chooser") else model
         examples = examples_of_form(path, form)
     elif name == "t5_writer":
+        if keeps:  # a table that is only looked up
+            model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
         examples = written_examples(path / "texts")[1].labelled()
     else:
         examples = examples_in(path, per_token=name.endswith("tagger"))
@@ -121,9 +123,14 @@ def first_gradient(
         recompute_activations(model)
     unused = ranks.size > 1 and has_unused_parameters(model, examples, ranks.device)
     kept = None
-    if keeps and find_vocabulary_loss(model) is None:
+    if keeps:
+        vocabulary_loss = find_vocabulary_loss(model)
         with mock.patch.object(kept_gradients, "LARGE", 1):
-            kept = keep_gradients(model, is_compiled=False)
+            kept = (
+                vocabulary_loss.gradients
+                if vocabulary_loss
+                else keep_gradients(model, is_compiled=False)
+            )
         assert kept is not None and kept.apart
     wrapped = ranks.wrap(
         model, find_unused_parameters=unused, apart=[] if kept is None else kept.apart
