@@ -25,7 +25,7 @@ def wrap(
 
     Args:
         compresses: whether gradients are exchanged in bf16.
-        apart: parameters whose gradients somebody else exchanges.
+        apart: parameters whose gradients the caller exchanges.
     """
     if apart:
         _leave_apart(model, apart)
@@ -46,7 +46,7 @@ def wrap(
 
 
 def _leave_apart(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
-    """Tells DistributedDataParallel not to care for them, and sends rank 0's to all, as it does."""
+    """Tells DistributedDataParallel to ignore them, and sends rank 0's to all, as it would."""
     keys = {id(parameter) for parameter in parameters}
     named = model.named_parameters(remove_duplicate=False)
     names = [name for name, parameter in named if id(parameter) in keys]

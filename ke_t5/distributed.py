@@ -205,7 +205,7 @@ class Ranks:
 
         Args:
             compresses: whether gradients are exchanged in bf16.
-            apart: parameters whose gradients somebody else exchanges.
+            apart: parameters whose gradients the caller exchanges.
         """
         if self.size == 1:
             return model

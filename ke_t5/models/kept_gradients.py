@@ -40,6 +40,9 @@ class Exchange(Protocol):
 class KeptGradient:
     """The gradient of a weight [V, D] that embeddings look up.
 
+    Args:
+        is_sparse: whether nothing else reads the weight, as far as is known before a pass.
+
     Attributes:
         rows: those of the gradient that may not be zero; None if any may not be, because something
             else than the embeddings has added to it.
@@ -197,7 +200,7 @@ class KeptGradients:
 
     @property
     def apart(self) -> list[nn.Parameter]:
-        """The weights whose gradients `exchange` cares for, in the order of the model's."""
+        """The weights whose gradients `exchange` exchanges, in the order of the model's."""
         return [one.weight for one in self._of.values() if one.is_sparse]
 
     def exchange(self, ranks: Exchange) -> None:
