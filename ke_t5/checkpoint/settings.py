@@ -20,11 +20,12 @@ EARLIER = {
 GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"
 EARLY_STOPPING, MODEL_CODE = "fit.early_stopping", "code of the model"
+EVAL_EVERY = "--eval_every"
 # Which flags say what data it is; of the data itself a checkpoint has a hash.
 TRAINING_DATA, VALIDATION_DATA = "training data", "validation data"
 DATA_FLAGS = {TRAINING_DATA: "--train_split", VALIDATION_DATA: "--valid_split, --eval_rows"}
 # A run may go on with another value of these, but not without a word.
-REPORTED = (EARLY_STOPPING, MODEL_CODE, CUDA_GRAPHS)
+REPORTED = (EARLY_STOPPING, EVAL_EVERY, MODEL_CODE, CUDA_GRAPHS)
 
 
 def check_unchanged(

@@ -16,6 +16,7 @@ from ke_t5.checkpoint.settings import (
     CUDA_GRAPHS,
     EARLIER_BATCHES,
     EARLY_STOPPING,
+    EVAL_EVERY,
     GLOBAL_BATCH,
     HEAD_START,
     LAID_OUT,
@@ -122,13 +123,7 @@ def fixed_settings(
     helpers: Sequence[EvaluationHelper],
 ) -> dict[str, Any]:
     """Flag or gin name -> value of all that weights, order or the choice of the best depend on."""
-    groups = state.optimizer.param_groups
-    rates = [group.get("initial_lr", group["lr"]) for group in groups]
-    optimizer = {
-        f"{type(state.optimizer).__name__}.{name}": value
-        for name, value in groups[0].items()
-        if isinstance(value, (int, float, str, tuple)) and name not in ("lr", "initial_lr")
-    }
+    best = config.task.best
     return {
         "--task": config.task.name,
         "--model_name": config.model.class_name,
@@ -144,7 +139,6 @@ def fixed_settings(
         WINDOW_UNIT: _unit(plan),
         WINDOW: plan.window,
         ORDER: BY_WINDOW if plan.is_lazy else LAID_OUT,
-        "learning rate": max((rate for rate in rates if rate is not None), default=0),
         **schedule_of(config),
         "model.config": config.model.changes or None,
         "lora": dataclasses.asdict(lora) if (lora := lora_of(config)) else None,
@@ -155,11 +149,26 @@ def fixed_settings(
         HEAD_START: config.fit.head_start,
         "fit.clip_norm": config.fit.clip_norm,
         EARLY_STOPPING: config.fit.early_stopping,
+        EVAL_EVERY: config.loop.validate_every,
+        "monitor of the best checkpoint": (best.metric, best.mode) if best else None,
         "--pass_only_model_io": config.data.model_columns_only,
         **prediction_of(helpers),
         MODEL_CODE: code_of_model(state.module),
-        **optimizer,
+        **optimizer_of(state),
     }
+
+
+def optimizer_of(state: TrainState) -> dict[str, Any]:
+    """The part of `fixed_settings` that describes the optimizer."""
+    groups = state.optimizer.param_groups
+    rates = [group.get("initial_lr", group["lr"]) for group in groups]
+    options = {
+        f"{type(state.optimizer).__name__}.{name}": value
+        for name, value in groups[0].items()
+        if isinstance(value, (int, float, str, tuple)) and name not in ("lr", "initial_lr")
+    }
+    peak = max((rate for rate in rates if rate is not None), default=0)
+    return {"learning rate": peak, **options}
 
 
 def _unit(plan: BatchPlan) -> str:

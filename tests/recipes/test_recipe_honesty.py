@@ -14,7 +14,7 @@ from support.recipe_runs import SMALL, run_folder, test, train
 
 from ke_t5.checkpoint.settings import check_unchanged
 from ke_t5.errors import Exit, UserError, shortened
-from ke_t5.pipe import Examples, evaluate
+from ke_t5.pipe import Examples, Monitor, TaskRegistry, evaluate
 from ke_t5.recipes import test as test_recipe
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.validator import Validator
@@ -76,11 +76,32 @@ def test_a_resumed_run_may_not_change_its_schedule_or_its_judge(run, cache_dir, 
         train(*words, output=run, cache=cache_dir)
 
 
-def test_what_changes_neither_weights_nor_judge_is_told_on_resuming(run, cache_dir, capfd):
+def test_a_resumed_run_may_not_be_compared_by_another_metric(run, cache_dir):
+    task = TaskRegistry.get("klue_tc")
+    other = dataclasses.replace(task, best=Monitor("accuracy"))
     words = (*TC, "--epochs", 2, "--schedule", "--resume", "true")
-    words += ("--gin_param", "fit.early_stopping=3")
+    told = r"monitor of the best checkpoint was \('macro_f1', 'max'\) and is \('accuracy', 'max'\)"
+    with (
+        TaskRegistry.registry.temporary("klue_tc", other),
+        pytest.raises(UserError, match=told) as caught,
+    ):
+        train(*words, output=run, cache=cache_dir)
+    assert caught.value.exit_code == Exit.CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("--gin_param", "fit.early_stopping=3"), "fit.early_stopping was None and is 3 now"),
+        (("--eval_every", 3), "--eval_every was None and is 3 now"),
+    ],
+)
+def test_when_the_run_validates_and_ends_may_change_but_is_reported(
+    run, cache_dir, capfd, change, told
+):
+    words = (*TC, "--epochs", 2, "--schedule", "--resume", "true", *change)
     train(*words, output=run, cache=cache_dir)
-    assert "--resume true: fit.early_stopping was None and is 3 now" in capfd.readouterr().err
+    assert f"--resume true: {told}" in capfd.readouterr().err
 
 
 def test_a_longer_schedule_is_told_even_if_the_rates_are_the_same(run, cache_dir, capfd):
