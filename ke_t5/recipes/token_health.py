@@ -166,7 +166,7 @@ def sampled_texts(task: Task, examples: Examples, *, is_target: bool) -> list[st
 def sample_of(tokenizer: Any, texts: Sequence[str]) -> Sample:
     """What the tokenizer makes of these texts."""
     ids = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    decoded = [compose(tokenizer.decode(row, skip_special_tokens=True)) for row in ids]
+    decoded = [compose(tokenizer.decode(row)) for row in ids]
     before = [len(_HANGUL.findall(text)) for text in texts]
     after = [len(_HANGUL.findall(text)) for text in decoded]
     losses = [max(0, b - a) for b, a in zip(before, after, strict=True)]

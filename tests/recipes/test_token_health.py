@@ -77,6 +77,12 @@ def said(caplog):
     ]
 
 
+def test_special_tokens_that_the_text_contains_come_back(tmp_path):
+    """Such as `<extra_id_0>` in the inputs of span corruption."""
+    tokenizer = bert(tmp_path / "bert", do_lower_case=False)
+    assert sample_of(tokenizer, ["정말 [MASK] 좋았다", "경제가 모른다"]).num_whole == 1
+
+
 def test_a_good_tokenizer_gets_one_line(tmp_path, said):
     check(bert(tmp_path / "model", do_lower_case=False), tmp_path, with_target=True)
     assert said() == [
