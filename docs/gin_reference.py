@@ -1,7 +1,7 @@
 """Writes the gin reference in both languages: `python docs/gin_reference.py`.
 
-Everything in it is read from the code: names, types, ranges and defaults from the functions that
-gin may bind, meanings from their docstrings. tests/test_docs_site.py fails if a page is outdated.
+Everything comes from the code: names, types, ranges and defaults from the functions that gin may
+bind, meanings from their docstrings. tests/test_docs_site.py fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ HEADS = {
     ),
     "en": (
         "# gin reference",
-        "Everything that gin may bind. This page is made from the code. "
-        "[gin](gin.md) says how to use it.",
+        "Everything that gin can set, generated from the code. "
+        "[gin](gin.md) explains how to use it.",
         "| parameter | value | default | meaning |",
     ),
 }
@@ -49,16 +49,17 @@ def page(language: str) -> str:
 
 
 def first_lines(function) -> str:
-    """What the docstring says before its sections, or that of the settings it returns."""
+    """The docstring's text above its sections, or that of the settings class it returns."""
     text = inspect.getdoc(settings_of(function) or function) or ""
     return " ".join(re.split(r"\n\n(?:Args|Attributes):", text)[0].split())
 
 
 def settings_of(function) -> type | None:
-    """The class of ours in which a function returns what is bound."""
+    """Our settings class that a function returns, if it returns one."""
     returned = str(inspect.signature(function).return_annotation)
     settings = getattr(sys.modules[function.__module__], returned, None)
-    return settings if inspect.isclass(settings) else None
+    is_ours = inspect.isclass(settings) and settings.__module__.startswith("ke_t5.")
+    return settings if is_ours else None
 
 
 def table(thing, head: str) -> str:
@@ -90,7 +91,7 @@ def values_of(function, name: str) -> str:
 
 
 def meanings_of(function) -> dict[str, str]:
-    """Parameter -> what the docstring says of it, or that of the settings it returns."""
+    """The meaning of each parameter, from the docstring or that of the settings class."""
     texts = [inspect.getdoc(each) or "" for each in (function, settings_of(function)) if each]
     found = {name: " ".join(text.split()) for each in texts for name, text in ENTRY.findall(each)}
     return {name: text.replace("|", "\\|") for name, text in found.items()}

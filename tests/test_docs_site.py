@@ -29,6 +29,13 @@ def test_the_gin_reference_is_up_to_date(generator, language):
     assert path.read_text(encoding="utf-8") == generator.page(language)
 
 
+def test_each_section_of_the_gin_reference_describes_its_own_function(generator):
+    sections = generator.page("en").split("\n## ")[1:]
+    leads = {section.splitlines()[0]: section.split("\n\n")[1] for section in sections}
+    assert all(leads.values())
+    assert leads["get_vocabulary"].startswith("The tokenizer")
+
+
 def test_it_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
     variables = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}

@@ -70,6 +70,7 @@ class OptimizerConfig:
 def _optimizer_class(
     optimizer_cls: Callable[..., Any] = optimizers.AdamW,
 ) -> Callable[..., Any]:
+    """The class of the optimizer, or a function that makes one."""
     return optimizer_cls
 
 
