@@ -1,7 +1,7 @@
 """Universal Dependencies for Korean: GSD, Kaist and KSL, as CoNLL-U.
 
-Tried on the files of GSD and Kaist (v2), and on sentences of KSL's dev file; the hub's copies are
-untested here.
+Tested on the files of GSD and Kaist (v2), and on sentences of KSL's development file; the hub's
+copies are untested.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Word = tuple[int, list[str]]
 def conllu_rows(path: Path, split: str) -> Iterator[Row]:
     """Yields a row for each sentence.
 
-    Ranges of multiword tokens (1-2) and empty nodes (1.1) are skipped, and relations are cut at
-    the colon, as the CoNLL 2018 evaluation does. `_` in a column is not a label.
+    Multiword tokens (1-2) and empty nodes (1.1) are skipped, and subtypes of relations (after the
+    colon) are dropped, as in the CoNLL 2018 evaluation. `_` is a missing label.
     """
     guid, words, has_begun = "", [], False
     for number, line in lines(path):
@@ -33,8 +33,8 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
         elif line:
             fields = line.split("\t")
             if len(fields) != 10:
-                what = f"{len(fields)} fields between tabs, expected 10"
-                raise fault(f"{path}:{number}", what, "fix the tabs of that line")
+                what = f"{len(fields)} tab-separated fields, expected 10"
+                raise fault(f"{path}:{number}", what, "fix the tabs on that line")
             if not set("-.") & set(fields[0]):
                 words.append((number, fields))
                 has_begun = True
@@ -64,7 +64,7 @@ def _row(path: Path, guid: str, words: Sequence[Word]) -> Row:
 def _columns(
     guid: str | None, words: Sequence, tags: Sequence, heads: Sequence, relations: Sequence
 ) -> Row:
-    """The row of a sentence."""
+    """The row of a sentence; heads and relations, or tags, are None if any of them is missing."""
     has_tree = not {*heads, *relations} & {*_NOTHING}
     has_tags = not {*tags} & {*_NOTHING}
     return {
@@ -78,7 +78,7 @@ def _columns(
 
 
 def word_tags(words: Sequence[str], tags: Sequence[str]) -> list[str]:
-    """A tag for each character of the words joined by spaces.
+    """A tag for each character of the space-separated words.
 
     >>> word_tags(["나는", "간다"], ["PRON", "VERB"])
     ['B-PRON', 'I-PRON', 'O', 'B-VERB', 'I-VERB']

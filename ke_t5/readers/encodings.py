@@ -1,4 +1,4 @@
-"""The encoding of a text file that somebody's office program has written."""
+"""Detects the encoding of text files, such as those that office programs write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ke_t5.readers.streams import fault
 
 logger = logging.getLogger(__name__)
 
-# The longer marks first: UTF-32's begins with UTF-16's.
+# Longer marks first: UTF-32's starts with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
@@ -26,19 +26,19 @@ NAMES = {
 _COMMON = re.compile("[\t\n\r -~\u1100-\u11ff\u2000-\u206f\u3000-\u318f\uac00-\ud7a3]")
 _PIECE = 1 << 20
 _HEAD = 1 << 16
-# Of the characters outside ASCII that a damaged UTF-8 file has, fewer are broken than this share;
-# in CP949 read as UTF-8 most are.
+# In a damaged UTF-8 file, fewer of the non-ASCII characters than this share are broken; in CP949
+# read as UTF-8, most are.
 _DAMAGED = 0.2
 
 
 def encoding_of(path: Path) -> str:
-    """The encoding of a text file, as Python calls it; any but plain UTF-8 is reported.
+    """Python's name for a text file's encoding; any other than UTF-8 is logged.
 
-    It is the one that the byte-order mark says, else UTF-8 or CP949, in which the whole file must
-    be.
+    A byte-order mark decides. Without one, the file is UTF-16 if it looks like it, otherwise
+    UTF-8 or CP949. The whole file must be in that encoding.
 
     Raises:
-        UserError: neither, with the first line that is not.
+        UserError: it is not; names the first line that is wrong.
     """
     stamp = path.stat()
     encoding = _detected(path, stamp.st_mtime_ns, stamp.st_size)
@@ -49,7 +49,7 @@ def encoding_of(path: Path) -> str:
 
 @functools.cache
 def report_once(line: str) -> None:
-    """Logs a line, once per process: a file is opened several times."""
+    """Logs a line once per process, as a file is opened several times."""
     logger.info("%s", line)
 
 
@@ -75,7 +75,7 @@ def _detected(path: Path, _changed: int, _size: int) -> str:
 
 
 def _checked(path: Path, encoding: str) -> str:
-    """The encoding, if the whole file is in it."""
+    """The encoding; a UserError unless the whole file is in it."""
     broken = _first_fault(path, encoding)
     if broken is None:
         return encoding
@@ -84,19 +84,19 @@ def _checked(path: Path, encoding: str) -> str:
 
 
 def _utf16(head: bytes) -> str | None:
-    """The UTF-16 that a file without a mark begins with; None if it makes no sense as such."""
+    """The byte order of UTF-16 without a mark; None if the text does not look like UTF-16."""
     even = head[: len(head) // 2 * 2]
     for name in ("utf-16-le", "utf-16-be"):
         text = even.decode(name, errors="replace")
-        # Read in the wrong order, or from another encoding, it is Chinese or no text at all.
+        # In the wrong byte order, or from another encoding, it is Chinese or not even text.
         if "\n" in text and len(_COMMON.findall(text)) > 0.7 * len(text):
             return name
     return None
 
 
 def _first_fault(path: Path, encoding: str) -> tuple[int, bytes] | None:
-    """The line of the first bytes that are not in the encoding, and a piece around them; None for
-    none."""
+    """The line of the first invalid bytes, and the piece of the file that has them; None if all
+    are valid."""
     decoder = codecs.getincrementaldecoder(encoding)()
     line = 1
     for piece, is_last in _pieces(path):
@@ -109,7 +109,7 @@ def _first_fault(path: Path, encoding: str) -> tuple[int, bytes] | None:
 
 
 def _pieces(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """The bytes of a file in pieces, and whether a piece is the last."""
+    """Yields (bytes, whether they are the last) of consecutive pieces of a file."""
     with open(path, "rb") as file:
         piece = file.read(_PIECE)
         while True:

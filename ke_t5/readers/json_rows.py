@@ -1,4 +1,4 @@
-"""Rows of a JSON file, streamed: a corpus of gigabytes is never in memory as a whole."""
+"""Streams the rows of a JSON file: a corpus of gigabytes is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import TextIO
 from ke_t5.errors import UserError
 from ke_t5.readers.streams import UTF8, fault, lines, listed, opened
 
-# Characters read at a time: rows are a few hundred, so a piece has thousands.
+# Characters read at a time: about a thousand rows of a few hundred characters.
 _PIECE = 1 << 18
-# An error this near the end of a piece (an escape, a literal, a number cut in two) may be fixed
-# by the next piece.
+# An error this close to the end of a piece (a split escape, literal or number) may vanish with the
+# next piece.
 _CUT = 16
 _BLANK = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 _FIX = "fix that line, or take the file from its source again"
-# How deeply Python's decoder follows brackets depends on its version; a recursive function that
-# meets the value later may follow them less far.
+# The depth that Python's decoder accepts depends on its version, and recursive functions that
+# process the value later may accept less.
 DEEPEST = 100
 TOO_DEEP = f"brackets nested more than {DEEPEST} deep"
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]', re.DOTALL)
 
 
 def is_too_deep(text: str) -> bool:
-    """Whether a JSON text nests lists and objects more deeply than rows do."""
+    """Whether a JSON text nests lists and objects more than `DEEPEST` levels deep."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
     depth = 0
@@ -40,7 +40,7 @@ def is_too_deep(text: str) -> bool:
 
 
 class _Cursor:
-    """A place in a JSON text that is read in pieces; `line` and `column` count from 1."""
+    """A position in a JSON text that is read in pieces; `line` and `column` start at 1."""
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self.path = path
@@ -49,7 +49,7 @@ class _Cursor:
         self._text, self._at = "", 0
 
     def peek(self) -> str:
-        """The next character that is not blank, to which the cursor moves; "" at the end."""
+        """Skips white space and returns the next character, "" at the end."""
         while True:
             if blank := _BLANK.match(self._text, self._at):
                 self._move(blank.end())
@@ -59,7 +59,7 @@ class _Cursor:
                 return ""
 
     def step(self, expected: str) -> str:
-        """Steps over the next character, which must be one of `expected`, and returns it."""
+        """Consumes the next character, which must be one of `expected`, and returns it."""
         character = self.peek()
         if not character or character not in expected:
             wanted = " or ".join(map(repr, expected))
@@ -70,14 +70,14 @@ class _Cursor:
         return character
 
     def value(self) -> object:
-        """The value that begins at the next character; the cursor moves behind it."""
+        """Consumes the next value and returns it."""
         self.peek()
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 place, is_cut = error.pos - self._at, len(self._text) - error.pos <= _CUT
-                # A string without an end is reported where it begins, however far that is.
+                # An unterminated string is reported at its start, however far back that is.
                 is_cut = is_cut or error.msg.startswith("Unterminated string")
                 if not (is_cut and self._read_on()):
                     self._move(self._at + place)
@@ -87,18 +87,18 @@ class _Cursor:
             else:
                 if is_too_deep(self._text[self._at : end]):
                     raise self.broken(TOO_DEEP)
-                # A number that touches the end of the piece might go on in the next.
+                # A number at the end of the piece may continue in the next.
                 if end < len(self._text) or not self._read_on():
                     self._move(end)
                     return value
 
     def broken(self, what: str) -> UserError:
-        """The error for a text that stops being JSON at the cursor."""
+        """The error for a text that is not valid JSON at the cursor."""
         what = f"not JSON (column {self.column}: {what})"
         return fault(f"{self.path}:{self.line}", what, _FIX)
 
     def _read_on(self) -> bool:
-        """Reads a piece as long as what is left, so that a long value is scanned few times."""
+        """Reads a piece at least as long as the rest, so that long values are rescanned rarely."""
         left = self._text[self._at :]
         piece = self._file.read(max(_PIECE, len(left)))
         if piece:
@@ -203,7 +203,7 @@ def _elements_under(cursor: _Cursor, key: str) -> Iterator[tuple[int, object]]:
 
 
 def kind_of(value: object) -> str:
-    """The type of a value of JSON, or of Parquet, for messages."""
+    """The type of a JSON or Parquet value, for messages."""
     kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     kinds |= {int: "a number", float: "a number", type(None): "null"}
     return kinds.get(type(value), f"a value of type {type(value).__name__}")

@@ -1,8 +1,8 @@
 """KLUE: raw releases v1.1 and v1, and the same rows from the hub.
 
 Peculiarities of a task's files are described at its reader. The splits are train, validation (dev
-in the files' names) and, if there is a file without labels, test. The text is that of the files:
-v1.1 of NER is NFKC-normalised, v1 and the hub are not.
+in file names) and, if there is a file without labels, test. Texts are not changed: NER is
+NFKC-normalized in v1.1, but not in v1 and on the hub.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _release(
     suffix: str = "json",
     group: str | None = None,
 ) -> Release:
-    """A task's release, by `to_rows` if raw rows and the hub's have the same shape."""
+    """A task's release; `to_rows` suffices if raw rows and the hub's have the same structure."""
     if to_rows is not None:
         rows = rows or partial(_read, to_rows=to_rows)
         hub_rows = hub_rows or partial(_hub_rows, config=config, to_rows=to_rows)
@@ -103,7 +103,8 @@ def _ynat(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
 
 
 def _sts(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
-    """`label` is `real-label` (the mean of the votes, 0 to 5) to one decimal; binary is >= 3."""
+    """Yields the row; `label` is `real-label` (the mean vote, 0 to 5) rounded to one decimal, and
+    the binary label is whether that is at least 3."""
     labels = take_label(raw, "labels", dict, where, is_labelled)
     if labels is None:
         labels, is_labelled = {}, False
@@ -126,7 +127,7 @@ def _score(labels: Row, name: str, where: str, is_labelled: bool) -> float | Non
 
 
 def _binary_label(labels: Row, where: str, is_labelled: bool) -> str | None:
-    """The hub names the classes, the files number them."""
+    """The binary label as "0" or "1": the files have numbers, the hub has names."""
     value = labels.get("binary-label")
     if isinstance(value, str) and value in ("negative", "positive"):
         return str(int(value == "positive"))
@@ -137,7 +138,8 @@ def _binary_label(labels: Row, where: str, is_labelled: bool) -> str | None:
 
 
 def _nli(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
-    """The development file says `source`, the training file `genre`; the hub says `label`."""
+    """Yields the row; the source is `source` in the development file and `genre` in the training
+    file, and the label is `label` on the hub."""
     source = "genre" if "genre" in raw else "source"
     label = "label" if "label" in raw and "gold_label" not in raw else "gold_label"
     yield {
@@ -150,7 +152,7 @@ def _nli(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
 
 
 def _re(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
-    """Spans become half-open here: KLUE's `end_idx` is the last character itself."""
+    """Yields the row with half-open spans: KLUE's `end_idx` is inclusive."""
     sentence = take(raw, "sentence", str, where)
     yield {
         "guid": take(raw, "guid", str, where),
@@ -172,7 +174,7 @@ def _entity(raw: Row, name: str, sentence: str, where: str) -> Row:
 
 
 def _wos(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
-    """A row for every user turn; `turn` counts them from 0, `state` is the whole state so far."""
+    """Yields a row per user turn, numbered from 0 in `turn`; `state` is cumulative."""
     guid = take(raw, "guid", str, where)
     history, num_user_turns = [], 0
     for turn in take(raw, "dialogue", list, where):
@@ -193,7 +195,8 @@ def _wos(raw: Row, where: str, is_labelled: bool) -> Iterator[Row]:
 
 
 def _mrc_hub_rows(row: Row) -> Iterator[Row]:
-    """The hub puts plausible answers among the answers; `reading_row` separates them."""
+    """Yields the row; `reading_row` separates the plausible answers, which the hub merges with
+    the answers."""
     flat = {**row, "answers": records(row.get("answers"))}
     yield reading_row(flat, f"klue/klue mrc, question {row.get('guid')}", True)
 
@@ -233,7 +236,7 @@ NER = _release(
     rows=ner_rows,
     hub_rows=ner_hub_rows,
 )
-# A sentence may come with several pairs of entities.
+# A sentence may occur with several pairs of entities.
 RE = _release(
     "klue_re",
     {

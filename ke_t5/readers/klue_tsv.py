@@ -1,4 +1,5 @@
-"""KLUE's files with one unit per line: NER (a character and its tag), DP (a word in six fields)."""
+"""KLUE's files with a token per line: NER (a character and its tag) and DP (a word in six
+fields)."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _INLINE_MARK = re.compile(r"<([^<>]+):(?:PS|LC|OG|DT|TI|QT)>")
 
 
 class _Sentence(NamedTuple):
-    """The lines between two empty ones: the comment's fields, (number, fields) of each unit, and
-    whether an empty line follows."""
+    """A block of lines: the fields of its comment, (line number, fields) of each token, and
+    whether an empty line follows it."""
 
     guid: str
     text: str
@@ -31,10 +32,10 @@ class _Sentence(NamedTuple):
 def _sentences(
     path: Path, num_fields: int, fields_of: Callable[[str], list[str]]
 ) -> Iterator[_Sentence]:
-    """Yields the sentences of a file that begins with `## ` comments about itself.
+    """Yields the sentences of a file that starts with `## ` comments about the format.
 
     The last comment before a sentence is `## guid<TAB>sentence`. The empty line after the last
-    sentence may be missing. Lines are not stripped: a space has its own line in NER.
+    sentence may be missing. Lines are not stripped, as a space is a token of NER.
     """
     comment, units, has_begun = None, [], False
     for number, line in lines(path):
@@ -65,8 +66,8 @@ def _fields(
     if comment is None:
         raise fault(f"{path}:{number}", "expected a line '## guid<TAB>sentence' before it")
     if len(fields) != num_fields:
-        what = f"{len(fields)} fields between tabs, expected {num_fields}"
-        raise fault(f"{path}:{number}", what, "fix the tabs of that line")
+        what = f"{len(fields)} tab-separated fields, expected {num_fields}"
+        raise fault(f"{path}:{number}", what, "fix the tabs on that line")
     return fields
 
 
@@ -80,16 +81,16 @@ def _sentence(path: Path, comment: tuple[int, str] | None, units: list) -> _Sent
 
 
 def _source(guid: str) -> str:
-    """The last part of a guid: NER's development guids have a hyphen before it."""
+    """The last part of a guid, which a hyphen precedes in NER's development file."""
     return re.split("[-_]", guid)[-1]
 
 
 def ner_rows(path: Path, split: str) -> Iterator[Row]:
-    """Yields KLUE-NER's rows; `text` is the characters joined. Without labels (split test) a tag
-    may be `-`; then all tags of the sentence are None.
+    """Yields KLUE-NER's rows; `text` is the concatenated characters.
 
-    One training sentence differs from the sentence in its comment (klue-ner-v1_train_01212_nsmc);
-    it is kept, and such sentences are counted in the log.
+    In the test split a tag may be `-`; `tags` is then None for the sentence. One training sentence
+    differs from its comment (klue-ner-v1_train_01212_nsmc); such sentences are kept, and counted
+    in the log.
     """
     num_different, first_different = 0, ""
     for sentence in _sentences(path, 2, lambda line: line.rsplit("\t", 1)):
@@ -123,13 +124,13 @@ def _ner_row(characters: tuple[str, ...], tags: tuple[str, ...]) -> Row:
 
 
 def ner_hub_rows(row: Row) -> Iterator[Row]:
-    """The hub's row; it has neither guid nor source, and its `sentence` has marks."""
+    """Yields the hub's row, which has no guid or source and marks the entities in `sentence`."""
     columns = (take(row, name, list, "klue/klue ner") for name in ("tokens", "ner_tags"))
     yield _ner_row(*map(tuple, columns))
 
 
 def dp_rows(path: Path, split: str) -> Iterator[Row]:
-    """Yields KLUE-DP's rows. Without labels (split test) heads and relations may be `-`."""
+    """Yields KLUE-DP's rows; in the test split, heads and relations may be `-`."""
     for sentence in _sentences(path, 6, lambda line: line.split("\t")):
         for index, (number, fields) in enumerate(sentence.units, 1):
             if fields[0] != str(index):
@@ -159,7 +160,7 @@ def _check_head(head: str, num_words: int, where: str, is_labelled: bool) -> Non
 
 
 def dp_hub_rows(row: Row) -> Iterator[Row]:
-    """The hub's row; it has neither guid nor source."""
+    """Yields the hub's row, which has no guid or source."""
     where = "klue/klue dp"
     yield {
         "guid": None,

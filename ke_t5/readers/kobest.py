@@ -1,8 +1,7 @@
 """KoBEST: BoolQ, COPA, HellaSwag, SentiNeg and WiC.
 
-Tab-separated tables without quoting, whose columns stand in another order in each part of
-SentiNeg, and whose truth values are written in mixed case. The hub's copy is known from its card
-and untested here.
+Tab-separated tables without quoting. The order of SentiNeg's columns differs between its splits,
+and the case of truth values varies. The hub's copy is known from its card and untested here.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ def _rows(
     """Yields the rows of a table.
 
     Args:
-        columns: our name -> the file's.
-        label: the file's column of the label.
-        to_key: a value of that column -> ours, one of `known`.
-        shown: the values of that column for messages, if they are not `known`.
+        columns: our column -> the file's.
+        label: the file's label column.
+        to_key: converts a value of that column to one of `known`.
+        shown: the values of that column, for messages; default: `known`.
     """
     for line, raw in table(path, (*columns.values(), label)):
         value = to_key(raw[label])
@@ -44,12 +43,12 @@ def _rows(
 
 
 def _truth(value: str) -> str:
-    """ "1" or "0" for a truth value in any case; anything else as it is."""
+    """ "1" or "0" for a truth value, ignoring case; other values are returned unchanged."""
     return _TRUTH.get(value.lower(), value)
 
 
 def _hub_choices(row: Row, **columns: str) -> Iterator[Row]:
-    """Yields the hub's row, whose choices are counted from 0, with the numbers of the files."""
+    """Yields the hub's row with choices numbered from 1, as in the files, instead of 0."""
     for ours in hub_rows(row, **columns):
         label = ours["label"]
         yield {**ours, "label": None if label is None else str(int(label) + 1)}
@@ -64,11 +63,12 @@ def _release(
     to_rows: Callable[..., Iterator[Row]] = hub_rows,
     **labels: object,
 ) -> Release:
-    """One of the five.
+    """The release of one of the five tasks.
 
     Args:
-        columns: our texts -> those of the files; `hub`: -> those of the hub.
-        labels: as `_rows` has them.
+        columns: our text column -> the files'.
+        hub: our text column -> the hub's.
+        labels: arguments of `_rows`.
     """
     return Release(
         name=f"kobest_{name}",
@@ -121,11 +121,11 @@ HELLASWAG = _release(
     label="label",
     known=("0", "1", "2", "3"),
 )
-# The texts of the test part are negated; its column Label is of these.
+# The texts of the test split are negated; `Label` is the label of the negated text.
 SENTINEG = _release(
     "sentineg", "SentiNeg", {"text": "Text"}, {"text": "sentence"}, label="Label", known=("0", "1")
 )
-# The word in question stands in brackets in both sentences.
+# The target word is in brackets in both sentences.
 WIC = _release(
     "wic",
     "WiC",

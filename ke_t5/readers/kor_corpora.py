@@ -1,6 +1,6 @@
-"""3i4K, NSMC, KorNLI, KorSTS, Korean hate speech (KHSD) and question pairs (QPair).
+"""3i4K, NSMC, KorNLI, KorSTS, Korean hate speech (KHSD), question pairs (QPair) and sae4K.
 
-All are tab-separated tables; except in QPair, quotes are plain characters. The hub's
+All are tab-separated tables; except in QPair, quotes are part of the text. The hub's
 `wicho/kor_3i4k`, `kakaobrain/kor_nli`, `dkoterwa/kor-sts`, `inmoonlight/kor_hate` and
 `songys/kor_qpair` are known from other projects and untested here.
 """
@@ -27,7 +27,7 @@ from ke_t5.readers.streams import OWN_FILE, fault, listed, tab_lines, table
 _INTENTIONS = tuple("0123456")
 _BINARY = ("0", "1")
 _NLI_LABELS = ("entailment", "neutral", "contradiction")
-# Column of KHSD -> its values.
+# Columns of KHSD -> their values.
 _HATE = {
     "hate": ("hate", "offensive", "none"),
     "bias": ("none", "gender", "others"),
@@ -36,7 +36,7 @@ _HATE = {
 
 
 def one_of(value: str, names: Sequence[str], column: str, where: str) -> str:
-    """The value, which must be one of the names."""
+    """The value; a UserError unless it is one of the names."""
     if value not in names:
         what = f"{column} {value!r}, expected one of {', '.join(names)}"
         raise fault(where, what, f"fix that line, or {OWN_FILE}")
@@ -44,7 +44,8 @@ def one_of(value: str, names: Sequence[str], column: str, where: str) -> str:
 
 
 def hub_rows(row: Row, **columns: str) -> Iterator[Row]:
-    """Yields the hub's row under our names (ours=theirs); class numbers become text, -1 None."""
+    """Yields the hub's row with our column names (ours=theirs); class numbers become strings, and
+    -1 becomes None."""
     missing = [theirs for theirs in columns.values() if theirs not in row]
     if missing:
         raise fault("a row of the hub", f"no {listed(missing)}, only {listed(row)}", OWN_FILE)
@@ -54,12 +55,12 @@ def hub_rows(row: Row, **columns: str) -> Iterator[Row]:
     yield ours
 
 
-# 3i4K: no header. The training file is the authors' training part and then their validation part
-# (49,622 and 5,512 lines), each ordered by class.
+# 3i4K: no header. The training file has the authors' training part followed by their validation
+# part (49,622 and 5,512 lines), each sorted by class.
 
 
 def _intention_rows(path: Path, first_line: int = 1, end_line: int | None = None) -> Iterator[Row]:
-    """Yields the rows of lines `first_line` up to, but without, `end_line`."""
+    """Yields the rows of lines `first_line` (inclusive) to `end_line` (exclusive)."""
     file = str(path)
     for number, (label, text) in tab_lines(path, 2):
         if end_line is not None and number >= end_line:
@@ -71,8 +72,10 @@ def _intention_rows(path: Path, first_line: int = 1, end_line: int | None = None
 
 @lru_cache(maxsize=16)
 def _second_run(path: Path, _stamp: Stamp) -> int | None:
-    """The line at which the order of the classes restarts; None unless it does so exactly once
-    (read once per process while the file does not change)."""
+    """The line at which the sorted classes start over; None unless that happens exactly once.
+
+    Cached until the file changes.
+    """
     restarts, last = [], ""
     for number, (label, _) in tab_lines(path, 2):
         if label < last:
@@ -82,7 +85,7 @@ def _second_run(path: Path, _stamp: Stamp) -> int | None:
 
 
 def _find_3i4k(data_dir: Path) -> dict[str, RawSplit]:
-    """The authors' parts; without a boundary in the training file all of it is train."""
+    """The authors' splits; a training file without the boundary is train as a whole."""
     names = [f"{root}/{part}train_val_test" for root in ("3i4k", "3i4K") for part in ("", "data/")]
     folders = (*names, "data/train_val_test", "train_val_test", "3i4k", "3i4K", ".")
     paths = first_found(data_dir, folders, {"train": "fci_train_val.txt", "test": "fci_test.txt"})
@@ -127,13 +130,13 @@ def found_splits(
     rows: Callable[[Path, str], Iterator[Row]],
     is_direct: bool = True,
 ) -> dict[str, RawSplit]:
-    """The splits whose files (`names`) are in the first of `folders` with any of them."""
+    """The splits whose files (`names`) are in the first of `folders` that has any."""
     places = folders_under(data_dir, folders, is_direct=is_direct)
     return raw_splits(first_found(data_dir, places, names), rows)
 
 
 def _nsmc_rows(path: Path, split: str) -> Iterator[Row]:
-    """A few documents are empty; they are kept."""
+    """Yields the rows, including a few with an empty document."""
     file = str(path)
     for line, raw in table(path, ("id", "document", "label")):
         label = one_of(raw["label"], _BINARY, "label", f"{file}:{line}")
@@ -171,7 +174,7 @@ def _kornli_rows(paths: Sequence[Path]) -> Iterator[Row]:
 
 
 def _find_kornli(data_dir: Path) -> dict[str, RawSplit]:
-    """Train is MultiNLI and then SNLI, if present."""
+    """The splits; train is MultiNLI followed by SNLI, as far as they are present."""
     names = {
         "multinli": "multinli.train.ko.tsv",
         "snli": "snli_1.0_train.ko.tsv",
@@ -227,7 +230,7 @@ def _korsts_rows(path: Path, split: str) -> Iterator[Row]:
         }
 
 
-# The older copy on the hub, `kor_nlu`, merges rows at quotes and has no owner's name; this one
+# The older copy on the hub, `kor_nlu`, merges rows at quotes and is in no namespace; this one
 # lacks about 100 of the 8,628 rows.
 KORSTS = Release(
     name="korsts",
@@ -286,7 +289,8 @@ KHSD = Release(
 
 
 def _qpair_rows(path: Path, split: str) -> Iterator[Row]:
-    """Label 0 is for the same meaning, 1 for different ones, in spite of the column's name."""
+    """Yields the rows; label 0 is the same meaning and 1 a different one, despite the column's
+    name."""
     for line, raw in table(path, ("question1", "question2", "is_duplicate"), quoted=True):
         label = one_of(raw["is_duplicate"], _BINARY, "is_duplicate", f"{path}:{line}")
         yield {"question1": raw["question1"], "question2": raw["question2"], "label": label}
@@ -317,8 +321,8 @@ QPAIR = Release(
 )
 
 
-# sae4K: no header. Several utterances, such as ten wordings of one request, have one phrase. The
-# types are those of 3i4K: three of questions, then three of commands.
+# sae4K: no header. Several utterances, such as ten paraphrases of a request, share a phrase. The
+# types are three of questions, then three of commands.
 _SAE4K_TYPES = tuple("012345")
 
 

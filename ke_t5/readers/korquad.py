@@ -1,4 +1,4 @@
-"""KorQuAD 1.0, and the shape that it shares with KLUE-MRC: articles, paragraphs, questions."""
+"""KorQuAD 1.0, and SQuAD's format, which KLUE-MRC has too: articles, paragraphs, questions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ READING_COLUMNS = {
 
 
 def reading_rows(path: Path, split: str, *, id_key: str) -> Iterator[Row]:
-    """Yields a row for every question of a file in SQuAD's shape; `id_key` names its id."""
+    """Yields a row for each question of a file in SQuAD's format; `id_key` is the key of its id."""
     for line, article in json_rows(path, "data"):
         where = f"{path}:{line}"
         title = take_optional(article, "title", str, where)
@@ -47,14 +47,14 @@ def reading_rows(path: Path, split: str, *, id_key: str) -> Iterator[Row]:
 
 
 def reading_row(flat: Row, where: str, is_labelled: bool) -> Row:
-    """The row of a question that includes its context.
+    """The row of a question, given as a record that includes its context.
 
-    An impossible question has no answers: those given are only plausible, and their
-    offsets are kept but never checked (a quarter of KLUE's do not fit). Other answers must be in
-    the context at their offsets. Without labels `answers` may be missing and is None.
+    The answers of an impossible question are only plausible; their offsets are kept but not
+    checked (a quarter of KLUE's are wrong). Other answers must be in the context at their offsets.
+    Without labels, `answers` may be missing and is then None.
 
     Raises:
-        UserError: a span that is not its text, an answerable question without an answer.
+        UserError: an answer is not at its offset, or an answerable question has no answer.
     """
     context = take(flat, "context", str, where)
     is_impossible = take_optional(flat, "is_impossible", bool, where) or False

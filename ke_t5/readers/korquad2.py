@@ -1,7 +1,7 @@
-"""KorQuAD 2.1: whole pages of Wikipedia with their HTML, and one answer for each question.
+"""KorQuAD 2.1: whole Wikipedia pages in HTML, with one answer per question.
 
-The reader follows descriptions: no file was available, and the hub's copy is untested. A context
-keeps its tags, and an answer may be a table.
+The reader follows descriptions, as no file was available; the hub's copy is untested. Contexts
+keep their HTML tags, and an answer may be a table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ROOT = "KorQuAD_2.1"
 
 
 def _rows(files: Sequence[Path]) -> Iterator[Row]:
-    """Yields the questions; those whose answer is not where it is said to be are left out."""
+    """Yields the questions, without those whose answer is not at its offset."""
     num_wrong, first_wrong = 0, ""
     for path in files:
         for line, page in json_rows(path, "data"):
@@ -47,7 +47,7 @@ def _rows(files: Sequence[Path]) -> Iterator[Row]:
                 else:
                     yield row
     if num_wrong:
-        message = "%s: %d questions are left out: their answers are not in place (first: %s)"
+        message = "%s: %d questions left out: their answers are not at their offsets (first: %s)"
         logger.warning(message, files[0].parent, num_wrong, first_wrong)
 
 
@@ -80,7 +80,7 @@ def _hub_rows(row: Row) -> Iterator[Row]:
 
 
 def _find(data_dir: Path) -> dict[str, RawSplit]:
-    """The shards of each part: those whose name or folder has its name."""
+    """The splits' shards, by the name of their file or folder."""
     for folder in folders_under(data_dir, _FOLDERS, is_direct=False):
         shards = [path for path in files_below(data_dir / folder) if path.suffix == ".json"]
         found = {

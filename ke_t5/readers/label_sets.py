@@ -1,7 +1,7 @@
 """K-MHaS and KOTE: comments with any number of labels.
 
-Both are tab-separated, with a text in double quotes where a spreadsheet would put them, and labels
-as numbers between commas. The hub's copies are known from their cards and untested here.
+Both are tab-separated and quoted as by a spreadsheet, with labels as comma-separated numbers. The
+hub's copies are known from their cards and untested here.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _KOTE_LABELS = tuple(map(str, range(44)))
 
 
 def _numbers(field: str, known: Sequence[str], column: str, where: str) -> list[str]:
-    """The labels of a row, each once."""
+    """The distinct labels of a row."""
     numbers = [one_of(part.strip(), known, column, where) for part in field.split(",")]
     return list(dict.fromkeys(numbers))
 
 
 def _hub_sets(row: Row, **columns: str) -> Iterator[Row]:
-    """Yields the hub's row under our names; class numbers become text."""
+    """Yields the hub's row with our column names; class numbers become strings."""
     for ours in hub_rows(row, **columns):
         labels = ours["label"]
         yield {**ours, "label": None if labels is None else [str(number) for number in labels]}
@@ -62,7 +62,7 @@ KMHAS = Release(
 
 
 def _kote_rows(path: Path, split: str) -> Iterator[Row]:
-    """There is no header."""
+    """Yields the rows of a file without a header."""
     for line, (number, text, labels) in tab_lines(path, 3, quoted=True):
         where = f"{path}:{line}"
         yield {"id": number, "text": text, "label": _numbers(labels, _KOTE_LABELS, "label", where)}

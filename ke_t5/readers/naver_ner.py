@@ -1,8 +1,8 @@
 """The entities of the NAVER NLP Challenge 2018: a sentence and a tag for each of its words.
 
-The files are those of KoELECTRA (81,000 and 9,000 of the 90,000 sentences), tried on their text. A
-word with its particle is one unit ("LG에" is ORG-B), so scores are of whole words. Some I tags
-continue nothing; they are kept, and strict IOB2 does not count them.
+The files are KoELECTRA's (81,000 and 9,000 of the 90,000 sentences), on which the reader was
+tested. A word is tagged together with its particle ("LG에" is ORG-B), so scores are of whole words.
+Some I tags continue no entity; they are kept, and strict IOB2 does not count them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ke_t5.readers.streams import fault, tab_lines
 
 
 def character_tags(words: Sequence[str], tags: Sequence[str]) -> list[str]:
-    """A tag for each character of the words joined by spaces, from tags such as "PER-B".
+    """A tag for each character of the space-separated words, from tags such as "PER-B".
 
     >>> character_tags(["두", "번", "봤다"], ["NUM-B", "NUM-I", "O"])
     ['B-NUM', 'I-NUM', 'I-NUM', 'O', 'O', 'O']

@@ -1,11 +1,11 @@
 """NIKL (모두의 말뭉치): named entities 2019 and 2020, summaries, acceptability.
 
 The files are laid out as in AIRC-KETI/Korean-Copora, below `NIKL/v1.0`. The corpora may not be
-redistributed and are not on any public hub; these readers were written after public ones.
+redistributed and are not on any public hub; these readers follow public ones.
 
-The corpora come in one piece, called train. The `_split` releases cut it by the hash of Korean-
-Copora's `.split` configurations, so that scores compare: by sentence for entities (a document's
-sentences are in all splits), by document and kind for summaries.
+The corpora have a single split, train. The `_split` releases divide it by the hash of Korean-
+Copora's `.split` configurations, so that scores are comparable: by sentence for entities (a
+document's sentences are spread over all splits), by document and kind for summaries.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _LICENCE = "NIKL agreement, not to be passed on"
 
 
 def json_files(data_dir: Path, corpus: str) -> Paths:
-    """The corpus's files (.json or .JSON) by path, sub-folders included, from the first folder
-    with any."""
+    """The corpus's files (.json or .JSON) in order, including subfolders, from the first folder
+    that has any."""
     names = (f"NIKL/v1.0/{corpus}", f"v1.0/{corpus}", corpus)
     for name in folders_under(data_dir, names, is_direct=False):
         files = files_below(data_dir / name)
@@ -58,7 +58,7 @@ def json_files(data_dir: Path, corpus: str) -> Paths:
 
 
 def nikl_release(name: str, columns: Mapping[str, object], **parts: Any) -> Release:
-    """A release of NIKL: all have one home and one licence."""
+    """A release of NIKL, with the home page and licence that all of them share."""
     return Release(name=name, columns=columns, home=_HOME, licence=_LICENCE, **parts)
 
 
@@ -66,7 +66,7 @@ def nikl_release(name: str, columns: Mapping[str, object], **parts: Any) -> Rele
 
 
 def _sentences(files: Paths, split: str | None) -> Iterator[Row]:
-    """Yields the sentences of one hash split, or all; of a repeated id the first."""
+    """Yields the sentences of one hash split, or all; only the first of a repeated id."""
     keys, num_empty, num_repeated = set(), 0, 0
     for path in files:
         for line, document in json_rows(path, "document"):
@@ -88,7 +88,7 @@ def _sentences(files: Paths, split: str | None) -> Iterator[Row]:
 
 
 def _entities(sentence: Row, text: str, where: str) -> list[Row]:
-    """The entities under `NE`, or under `ne` as NE 2020 v1.0 has it; `end` is exclusive there."""
+    """The entities under `NE`, or `ne` in NE 2020 v1.0; the corpus's `end` is exclusive."""
     entities = []
     for entity in take(sentence, "ne" if "ne" in sentence else "NE", list, where):
         start, end = take(entity, "begin", int, where), take(entity, "end", int, where)
@@ -127,8 +127,8 @@ NE2020 = _entity_release("nikl_ne2020", "NE_2020", is_split=False)
 NE2020_SPLIT = _entity_release("nikl_ne2020_split", "NE_2020", is_split=True)
 
 
-# Summaries: NIKL_SC.json has the ids and the summaries, the newspaper corpus has the articles, as
-# <the part of the id before the first dot>.json.
+# Summaries: NIKL_SC.json has the ids and the summaries; the newspaper corpus has the articles, in
+# files named after the id's part before the first dot.
 
 
 def _stem(document_id: str) -> str:
@@ -136,7 +136,7 @@ def _stem(document_id: str) -> str:
 
 
 def _article(document: Row, where: str) -> str:
-    """The paragraphs in one line, each closed by a full stop unless a punctuation mark ends it.
+    """The paragraphs in one line; those without final punctuation get a full stop.
 
     >>> _article({"paragraph": [{"form": "제목 "}, {"form": ""}, {"form": "끝났다."}]}, "")
     '제목. 끝났다.'
@@ -152,14 +152,14 @@ def _article(document: Row, where: str) -> str:
 
 @lru_cache(maxsize=1)
 def _document_ids(sources: Paths, stamps: Stamps) -> frozenset[str]:
-    """The ids of all summarised documents. `stamps`: see `_articles`."""
+    """The ids of all summarized documents. For `stamps` see `_articles`."""
     rows = ((path, line, row) for path in sources for line, row in json_rows(path, "data"))
     return frozenset(take(row, "document_id", str, f"{path}:{line}") for path, line, row in rows)
 
 
 @lru_cache(maxsize=1)
 def _articles(sources: Paths, newspapers: Paths, stamps: Stamps) -> Mapping[str, str]:
-    """document_id -> article for all summarised documents, by one pass over their newspapers.
+    """document_id -> article for all summarized documents, in one pass over their newspapers.
 
     The splits of a corpus and its two kinds of summaries are read one after the other, so the last
     result is cached until the files' `stamps` (modification times) change.
@@ -189,10 +189,10 @@ def _stamps(files: Paths) -> Stamps:
 
 
 def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) -> Iterator[Row]:
-    """Yields document, article and the sentences under `kind`, joined; None if there are none.
+    """Yields id, article and summary: the concatenated sentences under `kind`, None without any.
 
-    Documents without an article are left out, repeated ones given once. A hash split hashes the
-    hash of id and kind, as Korean-Copora does.
+    Documents without an article are left out, and repeated ones yielded once. The key of a hash
+    split is itself a hash of id and kind, as in Korean-Copora.
     """
     articles = _articles(sources, newspapers, _stamps(sources + newspapers))
     ids, num_repeated = set(), 0
@@ -216,7 +216,7 @@ def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) 
 
 
 def _find_summaries(data_dir: Path, *, kind: str, is_split: bool) -> dict[str, RawSplit]:
-    """The splits of the summaries; of the newspapers only the files with an article."""
+    """The splits of the summaries, which depend only on newspaper files that have an article."""
     sources = json_files(data_dir, "SUMMARIZATION")
     try:
         stems = {_stem(key) for key in _document_ids(sources, _stamps(sources))}
@@ -252,11 +252,11 @@ SUMMARY_TOPIC = _summary_release("nikl_summary_topic", _PICKED, is_split=False)
 SUMMARY_TOPIC_SPLIT = _summary_release("nikl_summary_topic_split", _PICKED, is_split=True)
 
 
-# Acceptability. The test split is the out-of-domain part.
+# Acceptability. The test split is the out-of-domain development set.
 
 
 def _acceptability_rows(path: Path, split: str) -> Iterator[Row]:
-    """`idx` counts a file's rows from 0."""
+    """Yields the rows; `idx` is a row's number in its file, from 0."""
     columns = ("source", "acceptability_label", "source_annotation", "sentence")
     for index, (line, raw) in enumerate(table(path, columns)):
         label = raw["acceptability_label"]

@@ -1,9 +1,9 @@
 """NIKL coreference 2020: the mentions of each sentence, the antecedents of each mention, and the
 chains of each document.
 
-A document of the corpus lists its sentences, and under `CR` its chains; a mention names its
-sentence and the characters there. Written after a public reader (AIRC-KETI/Korean-Copora,
-cr.2020.v1.0), which drops the rest of a file at the first mention of an unknown sentence.
+A document of the corpus lists its sentences and, under `CR`, its chains; a mention consists of a
+sentence id and character offsets. The reader follows a public one (AIRC-KETI/Korean-Copora,
+cr.2020.v1.0), which drops the rest of a file at the first mention in an unknown sentence.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 Paths = tuple[Path, ...]
 Sentences = Mapping[str, str]
 
-# Characters of its sentence that a question has on either side of its mention: with it, they are
-# fewer tokens than a question may have.
+# Characters of context on either side of a question's mention, few enough that the question is
+# not truncated.
 _AROUND = 28
 
 
 class Mention(NamedTuple):
-    """Characters `start` to `end` (exclusive) of the sentence at a place of the document."""
+    """Characters `start` to `end` (exclusive) of the document's sentence number `sentence`."""
 
     sentence: int
     start: int
@@ -47,7 +47,8 @@ Document = tuple[str, Sentences, Chains]
 
 
 def _documents(files: Paths) -> Iterator[Document]:
-    """Yields id, sentences (id -> text) and chains of each document; of a repeated id the first."""
+    """Yields (id, sentences as id -> text, chains) of each document; only the first of a repeated
+    id."""
     keys: set[str] = set()
     num_repeated, left_out = 0, Counter()
     for path in files:
@@ -73,16 +74,16 @@ def _sentences(document: Row, where: str) -> dict[str, str]:
         key = take(sentence, "id", str, where)
         if key in sentences:
             fix = "give each sentence an id of its own"
-            raise fault(where, f"sentence {key} is there twice", fix)
+            raise fault(where, f"sentence {key} occurs twice", fix)
         sentences[key] = take(sentence, "form", str, f"{where}, sentence {key}")
     return sentences
 
 
 def _chains(document: Row, sentences: Sentences, where: str, left_out: Counter[str]) -> Chains:
-    """The chains, each in the order of the text; a mention is in the first one that names it.
+    """The chains, each in the order of the text; a mention belongs to the first that lists it.
 
     Args:
-        left_out: why mentions are left out -> how many are; they are added.
+        left_out: the number of mentions left out by reason, which is updated.
     """
     places = {key: place for place, key in enumerate(sentences)}
     chains, known = [], set()
@@ -107,8 +108,8 @@ def _chains(document: Row, sentences: Sentences, where: str, left_out: Counter[s
 
 
 def _mention_rows(files: Paths) -> Iterator[Row]:
-    """Yields the sentences with their mentions as entities; of mentions that overlap, the first
-    and longest, because a character has one tag."""
+    """Yields the sentences with their mentions as entities; of overlapping mentions only the first
+    and longest, since a character has a single tag."""
     num_inner = 0
     for document, sentences, chains in _documents(files):
         found: dict[int, list[Mention]] = {}
@@ -135,8 +136,8 @@ def _outer_first(mention: Mention) -> tuple[int, int, int]:
 
 
 def _document_rows(files: Paths) -> Iterator[Row]:
-    """Yields each document: its sentences as lines of one text, and its chains in the order of
-    their first mentions."""
+    """Yields each document: its sentences as the lines of a text, and its chains ordered by their
+    first mentions."""
     for document, sentences, chains in _documents(files):
         texts = list(sentences.values())
         begins = list(accumulate((len(text) + 1 for text in texts), initial=0))
@@ -148,7 +149,7 @@ def _document_rows(files: Paths) -> Iterator[Row]:
 
 
 def _placed(chains: Chains, begins: list[int]) -> list[list[dict[str, int]]]:
-    """The chains with the places of their mentions in the whole text."""
+    """The chains with the offsets of their mentions in the document's text."""
     return [
         [
             {"start": begins[place] + start, "end": begins[place] + end}
@@ -159,8 +160,8 @@ def _placed(chains: Chains, begins: list[int]) -> list[list[dict[str, int]]]:
 
 
 def _antecedent_rows(files: Paths) -> Iterator[Row]:
-    """Yields each mention that has an antecedent: the text in front of it, and in this text the
-    earlier mentions of its chain, the nearest first."""
+    """Yields each mention that has an antecedent, with the text before it as context and the
+    earlier mentions of its chain as answers, nearest first."""
     for document, sentences, chains in _documents(files):
         keys, texts = list(sentences), list(sentences.values())
         whole = " ".join(filter(None, texts))
@@ -186,14 +187,14 @@ def _antecedent_rows(files: Paths) -> Iterator[Row]:
 
 
 def marked(sentence: str, start: int, end: int) -> str:
-    """A mention between asterisks in the words around it.
+    """A mention in asterisks, with the words around it.
 
     >>> marked("민수가 왔다. 그는 웃었다.", 8, 9)
     '민수가 왔다. *그*는 웃었다.'
     """
     first, last = max(0, start - _AROUND), min(len(sentence), end + _AROUND)
     left, right = sentence[first:start], sentence[end:last]
-    if first:  # not a part of a word
+    if first:  # drop a partial word
         left = left.partition(" ")[2]
     if last < len(sentence):
         right = right.rpartition(" ")[0]

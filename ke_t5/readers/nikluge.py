@@ -1,8 +1,8 @@
-"""The yearly contest of NIKL (인공지능의 한국어 능력 평가): one form for all of its tasks.
+"""NIKL's yearly contest (인공지능의 한국어 능력 평가), whose tasks share a file format.
 
-A file has objects {"id", "input", "output"}, as JSON lines or as one list; sentiment in 2022 has
-`sentence_form` and `annotation` instead. The files may not be passed on: these readers follow the
-rows that the READMEs of NIKL's baselines and of participants show; none was found for `nli`.
+A file has objects {"id", "input", "output"}, as JSON lines or a list; sentiment in 2022 has
+`sentence_form` and `annotation` instead. The files may not be redistributed: these readers follow
+the examples in the READMEs of NIKL's baselines and of participants; none was found for `nli`.
 `raw` is the object itself, which a submission repeats with its output filled in.
 """
 
@@ -32,11 +32,11 @@ from ke_t5.readers.streams import fault
 
 _FOLDERS = ("nikluge", "NIKL/nikluge")
 _PARTS = {"train": "train", "dev": "validation", "test": "test"}
-# How the files of 2024 are called, which have no year.
+# The names of the files of 2024, which have no year.
 _KOREAN = {"cci": "대화맥락추론", "dcs": "일상대화요약"}
 _YEAR_OF_KOREAN = "2024"
 
-# input, output (None without a label), their place -> columns
+# input, output (None without a label), their location -> columns
 ToColumns = Callable[[Any, Any, str], Row]
 
 
@@ -51,7 +51,7 @@ def _output(output: Any, kind: type, where: str, name: str = "output") -> Any:
 
 
 def _ea(given: Any, output: Any, where: str) -> Row:
-    """An emotion of a target, or of the text as a whole; emotions are "True" or "False"."""
+    """Emotions towards a target, or of the whole text; each is "True" or "False"."""
     given = _input(given, dict, where)
     target = take_optional(given, "target", dict, where) or {}
     emotions = _output(output, dict, where)
@@ -76,7 +76,7 @@ def _binary(given: Any, output: Any, where: str) -> Row:
 
 
 def _iau(given: Any, output: Any, where: str) -> Row:
-    """An improper utterance, which may be meant well."""
+    """Whether an inappropriate utterance is well-meant."""
     if output not in ("NEGATIVE", "POSITIVE", None):
         what = f"output {output!r:.40}, expected NEGATIVE or POSITIVE"
         raise fault(where, what, "fix that row")
@@ -84,7 +84,7 @@ def _iau(given: Any, output: Any, where: str) -> Row:
 
 
 def _sa(given: Any, output: Any, where: str) -> Row:
-    """Pairs of an entity's aspect and a polarity, each once; their places are left out."""
+    """The distinct pairs of an entity's aspect and a polarity, without their offsets."""
     text, labels = _input(given, str, where, "sentence_form"), None
     if output is not None:
         pairs = [_pair(one, where) for one in _output(output, list, where, "annotation")]
@@ -93,7 +93,7 @@ def _sa(given: Any, output: Any, where: str) -> Row:
 
 
 def _pair(annotated: Any, where: str) -> str:
-    """An entity's aspect and a polarity, the first and the last of a list."""
+    """An entity's aspect and a polarity, the first and last items of a list."""
     if isinstance(annotated, list) and len(annotated) > 1:
         aspect, polarity = annotated[0], annotated[-1]
         if isinstance(aspect, str) and isinstance(polarity, str):
@@ -103,7 +103,7 @@ def _pair(annotated: Any, where: str) -> str:
 
 
 def _nli(given: Any, output: Any, where: str) -> Row:
-    """How certain a statement is: the mean, if there are several numbers."""
+    """The certainty of a statement, averaged if there are several numbers."""
     given, score = _input(given, dict, where), None
     if output is not None:
         numbers = output if isinstance(output, list) else [output]
@@ -119,15 +119,15 @@ def _nli(given: Any, output: Any, where: str) -> Row:
 
 
 def _sc(given: Any, output: Any, where: str) -> Row:
-    """The sentence between two others."""
+    """The missing sentence between two others."""
     given = _input(given, dict, where)
     return {**{name: take(given, name, str, where) for name in ("sentence1", "sentence3")},
             "summary": _output(output, str, where)}  # fmt: skip
 
 
 def table_text(given: Row, where: str) -> str:
-    """The titles of a table and its cells, row by row; a header's cell is in brackets, and the
-    cells that the text is to be about (`highlighted_cells`: column, row) are between asterisks."""
+    """The titles of a table and its cells, row by row; header cells are in brackets, and cells that
+    the text is about (`highlighted_cells`: column, row) in asterisks."""
     about = take_optional(given, "metadata", dict, where) or {}
     chosen = take_optional(about, "highlighted_cells", list, where) or []
     rows: dict[int, list[str]] = {}
@@ -154,7 +154,7 @@ def _gtps(given: Any, output: Any, where: str) -> Row:
 
 
 def _conversation(given: Row, where: str, ids: list | None = None) -> str:
-    """The utterances with their speakers, or those of the ids."""
+    """The utterances with their speakers, optionally only those with the given ids."""
     utterances = [
         (take(one, "utterance", str, where), one)
         for one in take(given, "conversation", list, where)
@@ -167,7 +167,7 @@ def _conversation(given: Row, where: str, ids: list | None = None) -> str:
 
 
 def _cci(given: Any, output: Any, where: str) -> Row:
-    """Which of three inferences follows from the utterances referred to."""
+    """Which of three inferences follows from the referenced utterances."""
     given = _input(given, dict, where)
     return {
         "conversation": _conversation(given, where),
@@ -202,15 +202,17 @@ def _rows(path: Path, split: str, *, to_columns: ToColumns) -> Iterator[Row]:
         if output is None and split != "test":
             raise fault(where, "no 'output'", "fix that row")
         if not isinstance(given, dict | str):
-            raise fault(where, "'input' is neither an object nor a text", "fix that row")
+            raise fault(where, "'input' is neither an object nor a string", "fix that row")
         guid = take(raw, "id", str, where)
         columns = to_columns(given, output, where)
         yield {"guid": guid, "raw": json.dumps(raw, ensure_ascii=False), **columns}
 
 
 def _find(data_dir: Path, *, task: str, to_columns: ToColumns) -> dict[str, RawSplit]:
-    """The parts of the latest year, wherever they are below the contest's folder. Names have task
-    and year in either order, or are Korean."""
+    """The splits of the latest year, anywhere below the contest's folder.
+
+    File names have task and year in either order, or are Korean.
+    """
     names = (rf"nikluge-{task}-(\d{{4}})", rf"nikluge-(\d{{4}})-{task}", _KOREAN.get(task, "(?!)"))
     name = re.compile(rf"(?:{'|'.join(names)})[-_](train|dev|test)\.jsonl?", re.IGNORECASE)
     for folder in _FOLDERS:

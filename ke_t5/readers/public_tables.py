@@ -1,7 +1,7 @@
 """APEACH, KOLD, K-HATERS, KorFin-ASC, PAWS-X and MASSIVE: a table per split, in a common format.
 
-APEACH and PAWS-X were tried on the text of the authors' files; the others are known from their
-cards. The hub's copies are untested here.
+The readers of APEACH and PAWS-X were tested on the authors' files, the others only follow the data
+sets' cards. The copies on the hub are untested.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from ke_t5.readers.table_files import read_table
 
 logger = logging.getLogger(__name__)
 
-# The endings of a table that somebody has saved, in the order in which they are looked for.
+# The formats that a table may be saved in, in the order of the search.
 _ENDINGS = ("tsv", "csv", "jsonl", "json", "parquet")
 _ALL = {"train": "train", "validation": "validation", "test": "test"}
 
-# row of a file or of the hub, its place -> our row; None for one that is left out
+# row of a file or of the hub, its location -> our row; None to skip it
 ToRow = Callable[[Mapping[str, Any], str], Row | None]
 
 
@@ -59,7 +59,7 @@ def _hub_row(raw: Row, *, to_row: ToRow, path: str) -> Iterator[Row]:
 def _find(
     data_dir: Path, *, folders: tuple[str, ...], stems: Mapping[str, str], to_row: ToRow
 ) -> dict[str, RawSplit]:
-    """The splits in the first folder with a file of one of the stems in one of the endings."""
+    """The splits in the first folder that has one of the stems in one of the formats."""
     for folder in folders_under(data_dir, folders, is_direct=False):
         for ending in _ENDINGS:
             names = {split: f"{stem}.{ending}" for split, stem in stems.items()}
@@ -81,10 +81,11 @@ def _release(
     splits: Mapping[str, str] = _ALL,
     **facts: Any,
 ) -> Release:
-    """A release whose files and hub have the same columns.
+    """A release whose files and copy on the hub have the same columns.
 
     Args:
-        stems: split -> a file's name without its ending; `ending` is the authors'.
+        stems: split -> the file's name without its suffix.
+        ending: the suffix of the authors' files.
         splits: our split -> the hub's.
     """
     return Release(
@@ -102,7 +103,8 @@ def _release(
     )
 
 
-# APEACH: the crowd's sentences are the test; training is Korean Hate Speech with two classes.
+# APEACH: the crowd-sourced sentences are the test split; the training split is Korean Hate Speech
+# with two classes.
 
 _APEACH_LABELS = ("Default", "Spoiled")
 
@@ -118,7 +120,7 @@ def _two_classes(rows: Callable[[], Iterator[Row]]) -> Iterator[Row]:
 
 
 def _find_apeach(data_dir: Path) -> dict[str, RawSplit]:
-    """The test below `APEACH`, and the training and validation parts of Korean Hate Speech."""
+    """The test split below `APEACH`, with train and validation of Korean Hate Speech."""
     found = _find(
         data_dir, folders=("APEACH", "APEACH/APEACH"), stems={"test": "test"}, to_row=_apeach_row
     )
@@ -146,7 +148,7 @@ APEACH = Release(
 )
 
 
-# KOLD: comments below the title of an article or a video; `OFF` is whether they offend.
+# KOLD: comments on an article or a video, with its title; `OFF` is whether they are offensive.
 
 
 def _kold_rows(path: Path, split: str) -> Iterator[Row]:
@@ -176,7 +178,7 @@ KOLD = Release(
 )
 
 
-# K-HATERS: the earlier files call the two levels of hate 1_hate and 2_hate.
+# K-HATERS: earlier files name the two levels of hate 1_hate and 2_hate.
 
 _KHATERS_LABELS = ("normal", "offensive", "L1_hate", "L2_hate")
 _EARLIER = {"1_hate": "L1_hate", "2_hate": "L2_hate"}
@@ -201,7 +203,7 @@ KHATERS = _release(
 )
 
 
-# KorFin-ASC: how a headline speaks of one firm in it; a headline comes once for each firm.
+# KorFin-ASC: the sentiment of a headline towards a firm; a headline is repeated for each firm.
 
 _FEELINGS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
 
@@ -227,7 +229,7 @@ KORFIN = _release(
 )
 
 
-# PAWS-X: "NS" is a sentence without a translation; the paper's 1,965 and 1,972 rows have none.
+# PAWS-X: "NS" marks a sentence without a translation; the paper's 1,965 and 1,972 rows have none.
 
 
 def _paws_row(raw: Mapping[str, Any], where: str) -> Row | None:
@@ -252,14 +254,14 @@ PAWS_X = _release(
 )
 
 
-# MASSIVE: all partitions in one file; slots stand in the text as "[date : 내일]".
+# MASSIVE: all partitions are in one file, and slots are marked in the text as "[date : 내일]".
 
 _SLOT = re.compile(r"\[\s*([a-z_]+)\s*:\s*(.*?)\s*\]")
 _PARTITIONS = {"train": "train", "validation": "dev", "test": "test"}
 
 
 def slots_of(annotated: str) -> tuple[str, list[str]]:
-    """The text without its marks, and a tag for each character.
+    """The text without slot marks, and a tag for each character.
 
     >>> slots_of("[date : 내일] 깨워")
     ('내일 깨워', ['B-date', 'I-date', 'O', 'O', 'O'])

@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 SPLITS = ("train", "validation", "test")
 
-# What a column must be, for messages.
+# The names of types in messages.
 _KINDS = {str: "a string", int: "an integer", float: "a number", bool: "a boolean"}
 _KINDS |= {list: "a list", dict: "an object"}
 
 _MACOS, _DEEPEST = "__MACOSX", 8
 
-_INT32 = 2**31  # the columns of whole numbers are int32
+_INT32 = 2**31  # integer columns are int32
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class RawSplit:
     """One split of a raw release.
 
     Attributes:
-        files: all that its content depends on.
+        files: all files that the rows depend on.
         rows: streams the rows; an invalid row raises a UserError (Exit.DATA) with file and line.
-        unneeded: files that were inspected and contain nothing for it.
+        unneeded: files that were inspected and have nothing for this split.
     """
 
     files: tuple[Path, ...]
@@ -45,14 +45,14 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class Hub:
-    """Where the hub serves the release as plain tables.
+    """A release's copy on the hub, as plain tables.
 
     Attributes:
         splits: our split -> a split expression of `datasets`, such as "train[:90%]".
-        to_rows: a row of the hub -> our rows (a dialogue gives one a turn).
-        class_names: the caller has turned class numbers into names (None for -1, nested ones too);
-            otherwise they come as numbers.
-        configs: our split -> the configurations that make it up, in order, if not `config`.
+        to_rows: converts a row of the hub to our rows (a dialogue yields one per turn).
+        class_names: whether the caller converts class numbers, nested ones too, to names (-1 to
+            None) before `to_rows`.
+        configs: our split -> the configurations to concatenate; default: `config` alone.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Hub:
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def configs_of(self, split: str) -> tuple[str | None, ...]:
-        """The configurations whose rows, in this order, are the split."""
+        """The configurations that make up the split, in order."""
         return self.configs.get(split, (self.config,))
 
 
@@ -72,12 +72,13 @@ class Release:
     """A benchmark's data as the authors publish them.
 
     Attributes:
-        columns: column -> its type: "string", "int32", "float64", "bool", [a type] for a list,
-            {name: type} for a record. An unknown value is None.
-        find: the splits below a folder, {} if there are none; only `rows` opens the files.
+        columns: column -> its type: "string", "int32", "float64", "bool", [type] for a list,
+            {name: type} for a record. Unknown values are None.
+        find: finds the splits below a folder, {} if there are none; invalid files are only
+            reported when their rows are read.
         layout: where the files belong, relative to that folder.
         home: where the release can be downloaded.
-        group: the column whose equal values must stay in one split.
+        group: a column; rows with equal values in it must stay in one split.
     """
 
     name: str
@@ -91,9 +92,9 @@ class Release:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The files below a folder, sorted, without hidden ones and what macOS adds to archives."""
+    """Yields the files below a folder in order, without hidden files and macOS's metadata."""
     for parent, folders, names in os.walk(folder, followlinks=True):
-        is_deep = len(Path(parent).relative_to(folder).parts) >= _DEEPEST  # links in a circle
+        is_deep = len(Path(parent).relative_to(folder).parts) >= _DEEPEST  # cyclic links
         folders[:] = [] if is_deep else sorted(n for n in folders if n[0] != "." and n != _MACOS)
         yield from (Path(parent, name) for name in sorted(names) if name[0] != ".")
 
@@ -101,9 +102,9 @@ def files_below(folder: Path) -> Iterator[Path]:
 def first_found(
     data_dir: Path, folders: Iterable[str], names: Mapping[str, str]
 ) -> dict[str, Path]:
-    """split -> file, from the first of `folders` with any of them; "." is `data_dir` itself.
+    """split -> file, from the first of `folders` that has any; "." is `data_dir` itself.
 
-    Splits are never combined from two folders, which may contain two versions.
+    Splits are never taken from two folders, which may contain different versions.
     """
     for folder in folders:
         paths = {split: data_dir / folder / name for split, name in names.items()}
@@ -116,11 +117,11 @@ def first_found(
 def folders_under(
     data_dir: Path, names: Iterable[str], *, is_direct: bool = True
 ) -> tuple[str, ...]:
-    """The folders to look in: `names`, and `data_dir` itself.
+    """The folders to search: `names`, then `data_dir` itself.
 
     Args:
-        is_direct: `data_dir` itself counts whatever its name; otherwise only if its own path ends
-            in one of `names` (for generic file names such as train.txt).
+        is_direct: whether to search `data_dir` whatever its name; otherwise its path must end in
+            one of `names` (for generic file names such as train.txt).
     """
     names = tuple(names)
     endings = tuple(Path(name).parts for name in names)
@@ -133,12 +134,12 @@ def folders_under(
 def raw_splits(
     files: Mapping[str, Path], rows: Callable[[Path, str], Iterator[Row]]
 ) -> dict[str, RawSplit]:
-    """One RawSplit for each file, read by `rows(path, split)`."""
+    """A RawSplit for each file, with the rows of `rows(path, split)`."""
     return {split: RawSplit((path,), partial(rows, path, split)) for split, path in files.items()}
 
 
 def take(row: Row, name: str, kind: type[T], where: str) -> T:
-    """`row[name]`, which must exist and have that type (an integer is accepted for a float)."""
+    """`row[name]`; a UserError unless it exists and is a `kind` (floats may be integers)."""
     if not isinstance(row, dict):
         raise fault(where, f"found {kind_of(row)}, expected an object with {name!r}")
     if name not in row:
@@ -157,26 +158,26 @@ def take(row: Row, name: str, kind: type[T], where: str) -> T:
 
 
 def check_texts(values: list, name: str, where: str) -> None:
-    """Raises UserError unless all values of the list under `name` are texts."""
+    """Raises UserError unless all values, those of the list `name`, are strings."""
     for value in values:
         take({f"an entry of {name}": value}, f"an entry of {name}", str, where)
 
 
 def take_optional(row: Row, name: str, kind: type[T], where: str) -> T | None:
-    """`row[name]` as `take` gives it, None if it is missing or null."""
+    """Like `take`, but None if the value is missing or null."""
     is_missing = isinstance(row, dict) and row.get(name) is None
     return None if is_missing else take(row, name, kind, where)
 
 
 def take_label(row: Row, name: str, kind: type[T], where: str, is_labelled: bool) -> T | None:
-    """A label: None if it is null or, in a split without labels, missing."""
+    """Like `take_optional`, but a label may be missing only in a split without labels."""
     if name not in row and is_labelled:
         return take(row, name, kind, where)
     return take_optional(row, name, kind, where)
 
 
 def records(value: object) -> object:
-    """A list of records, even if the hub has a record of lists; other values unchanged.
+    """The hub's record of lists as a list of records; other values are returned unchanged.
 
     >>> records({"text": ["a", "b"], "start": [1, 2]})
     [{'text': 'a', 'start': 1}, {'text': 'b', 'start': 2}]
@@ -204,7 +205,7 @@ def text_at(text: str, start: int, end: int, expected: str, where: str) -> None:
 
 
 def hash_split(key: str) -> str:
-    """The split that a key belongs to by its MD5, for corpora published in one piece.
+    """The split that a key's MD5 hash assigns it to, for corpora published as a single split.
 
     The last decimal digit of the hash: 0 is validation, 1 is test, the others train, as in the
     `.split` configurations of AIRC-KETI/Korean-Copora.

@@ -1,7 +1,7 @@
-"""Lines and tables of a file, streamed, each row with the number of its line.
+"""Streams the lines and rows of text files, with line numbers.
 
-UTF-8 with or without a byte-order mark, line ends of Unix or Windows. Only a line feed ends a line:
-the texts contain other characters that `str.splitlines` would break at.
+Files are UTF-8 with or without a byte-order mark, with Unix or Windows line endings. Only a line
+feed ends a line: texts contain other characters that `str.splitlines` would split at.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import TextIO
 
 from ke_t5.errors import Exit, UserError
 
-# A quoted field: what follows the closing quote is a tab or the end, quotes in it are doubled.
+# A quoted field, followed by a tab or the end of the line; quotes inside are doubled.
 _QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=\t|$)')
 
-# UTF-8 with or without a byte-order mark, as Python calls it.
+# Python's name for UTF-8 with or without a byte-order mark.
 UTF8 = "utf-8-sig"
 CHARACTERS_AT_ONCE = 1 << 16
 OWN_FILE = "put the release's own file there"
 
-# JSON can encode a surrogate without its pair, which UTF-8 cannot.
+# JSON can escape a lone surrogate, which UTF-8 cannot encode.
 HALF_OF_PAIR = re.compile("[\ud800-\udfff]")
 UNPAIRED = "contains an unpaired surrogate (\\ud800..\\udfff)"
 
@@ -35,10 +35,10 @@ def fault(where: str | Path, what: str, fix: str = OWN_FILE) -> UserError:
 
 
 def text_encoding(name: str, where: str | Path) -> str:
-    """The encoding as `open` takes it; that of UTF-8 leaves a byte-order mark out.
+    """The encoding to pass to `open`; for UTF-8, the one that skips a byte-order mark.
 
     Raises:
-        UserError: Python knows no such encoding of text.
+        UserError: Python has no such text encoding.
     """
     try:
         io.TextIOWrapper(io.BytesIO(), encoding=name)
@@ -50,10 +50,10 @@ def text_encoding(name: str, where: str | Path) -> str:
 
 @contextmanager
 def opened(path: Path, encoding: str = UTF8, *, newline: str = "\n") -> Iterator[TextIO]:
-    """The file as text. Raises UserError if it cannot be opened or is not in the encoding.
+    """Opens a text file. Raises UserError if it cannot be opened or decoded.
 
     Args:
-        newline: what ends a line, as `open` takes it.
+        newline: as for `open`.
     """
     known = text_encoding(encoding, path)
     try:
@@ -72,7 +72,7 @@ def opened(path: Path, encoding: str = UTF8, *, newline: str = "\n") -> Iterator
 
 @contextmanager
 def advice_for_own_files(fix: str) -> Iterator[None]:
-    """Gives errors that advise a release's own file another advice: the file is the user's."""
+    """Replaces the advice to use the release's own file by `fix`, for files of the user's own."""
     try:
         yield
     except UserError as error:
@@ -82,7 +82,7 @@ def advice_for_own_files(fix: str) -> Iterator[None]:
 
 
 def _encoding_fault(path: Path) -> UserError:
-    """The error for a file that is not UTF-8, with the encoding that it seems to have."""
+    """The error for a file that is not UTF-8, with its likely encoding."""
     only_ascii = True
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
@@ -114,7 +114,7 @@ def _is_encoded(line: bytes, encoding: str) -> bool:
 
 
 def lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
-    """Yields (number from 1, line without its end). Raises UserError for an empty file."""
+    """Yields (line number, line without its ending). Raises UserError for an empty file."""
     number = 0
     with opened(path, encoding) as file:
         for some in _lines_at_once(file):
@@ -126,10 +126,10 @@ def lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
 
 
 def _lines_at_once(file: TextIO) -> Iterator[list[str]]:
-    """The lines of a file without their line feeds, some at a time."""
+    """Yields lists of consecutive lines without their line feeds."""
     begun: list[str] = []
     while text := file.read(CHARACTERS_AT_ONCE):
-        if "\n" not in text:  # nor is such a line copied over and over
+        if "\n" not in text:  # joined only once, so that a long line costs linear time
             begun.append(text)
             continue
         first, *others = text.split("\n")
@@ -143,16 +143,17 @@ def _lines_at_once(file: TextIO) -> Iterator[list[str]]:
 def tab_lines(
     path: Path, num_fields: int | None = None, *, quoted: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line number, the fields between tabs).
+    """Yields (line number, tab-separated fields).
 
     Args:
-        num_fields: the number that every line must have; default: that of the first line.
-        quoted: a whole field may be in double quotes (never across lines). Otherwise, and if only
-            the start of a field is quoted, quotes are ordinary characters, as in most releases.
+        num_fields: the number of fields in every line; default: that of the first line.
+        quoted: whether a whole field may be in double quotes (never across lines). Otherwise, and
+            if only the start of a field is quoted, quotes are part of the text, as in most
+            releases.
 
     Raises:
-        UserError: a line with more or fewer fields, an empty line that is not at the end, or no
-            other line.
+        UserError: a line has more or fewer fields, an empty line is not at the end, or all lines
+            are empty.
     """
     empty = 0
     for number, line in lines(path):
@@ -164,15 +165,15 @@ def tab_lines(
         fields = _unquoted(line, f"{path}:{number}") if quoted else line.split("\t")
         num_fields = num_fields or len(fields)
         if len(fields) != num_fields:
-            what = f"{len(fields)} fields between tabs, expected {num_fields}"
-            raise fault(f"{path}:{number}", what, "fix the tabs of that line")
+            what = f"{len(fields)} tab-separated fields, expected {num_fields}"
+            raise fault(f"{path}:{number}", what, "fix the tabs on that line")
         yield number, fields
     if empty == 1:
         raise fault(path, "the file is empty")
 
 
 def _unquoted(line: str, where: str) -> list[str]:
-    """The fields between tabs, quoted or not.
+    """The tab-separated fields of a line, without their quotes.
 
     >>> _unquoted('"a ""b""\tc"\t"d" e', "")
     ['a "b"\tc', '"d" e']
@@ -196,10 +197,10 @@ def _unquoted(line: str, where: str) -> list[str]:
 def table(
     path: Path, columns: Sequence[str], *, quoted: bool = False
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields (line number, row) of a file of tab-separated values whose first line names columns.
+    """Yields (line number, row) of a tab-separated file with a header.
 
     Raises:
-        UserError: a header without one of `columns`, no row, or a fault of `tab_lines`.
+        UserError: the header lacks one of `columns`, there are no rows, or as for `tab_lines`.
     """
     rows = tab_lines(path, quoted=quoted)
     _, names = next(rows)
@@ -214,7 +215,7 @@ def table(
 
 
 def listed(names: Iterable[str], longest_list: int = 8) -> str:
-    """Names in quotes, for messages; the long ones and a long list cut short."""
+    """Quoted names for messages; long names and long lists are shortened."""
     names = [name if len(name) <= 40 else f"{name[:40]}..." for name in names]
     shown = ", ".join(map(repr, names[:longest_list]))
     return f"{shown} and more" if len(names) > longest_list else shown or "nothing"

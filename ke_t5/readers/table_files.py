@@ -1,9 +1,9 @@
-"""Tables in files of any common format, read row by row with the number of each row's line.
+"""Reads tables of all common file formats row by row, with line numbers.
 
     read_table(Path("reviews.csv"))    (2, {"문장": "재미있다", "평점": "1.0"}), ...
 
-Cells of text formats and workbooks are texts, as typed: "001" and "1.0" stay what they are, an
-empty cell is "". JSON and Parquet keep their own types; None is a missing value there.
+Cells of text files and workbooks are strings as typed ("001", "1.0"), and empty cells are "".
+Values of JSON and Parquet keep their types, and missing values are None.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ke_t5.readers.streams import UTF8, advice_for_own_files, fault, opened, tex
 Numbered = tuple[int, dict[str, Any]]
 
 STDIN, STDIN_NAME = "-", "standard input"
-# What a file of lines without columns calls its only one.
+# The name of the only column of a file of plain lines.
 TEXT_COLUMN = "text"
 DELIMITERS = (",", "\t", ";", "|")
 WORKBOOKS = (".xlsx", ".xlsm")
@@ -35,7 +35,7 @@ _NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _SNIFFED_ROWS = 50
 _CELL = r'(?:"(?:[^"]|"")*"|[^"\t]*)'
 _SPREADSHEET = re.compile(rf"{_CELL}(?:\t{_CELL})*[\r\n]*")
-# Of a cell: an unclosed quote swallows what follows it.
+# Characters of a cell: an unclosed quote swallows all that follows.
 _LONGEST_CELL = 1 << 24
 
 
@@ -44,13 +44,14 @@ def read_table(
 ) -> Iterator[Numbered]:
     """Yields (line or row number as an editor shows it, cells by column name).
 
-    The name's ending decides the format: .csv, .tsv, .txt (tab-separated with a header if the first
-    line has a tab, else a text per line, column "text"), .json, .jsonl, .xlsx or .parquet. "-" is
-    standard input: JSON lines if it begins with a brace, else a text per line.
+    The file's suffix decides the format: .csv, .tsv, .txt (tab-separated with a header if the first
+    line has a tab, otherwise a text per line, in a column "text"), .json, .jsonl, .xlsx or
+    .parquet. "-" is standard input: JSON lines if it starts with a brace, otherwise a text per
+    line.
 
     Args:
-        encoding: of a text file; default: detected, and reported unless it is UTF-8.
-        sheet: of a workbook; default: the first.
+        encoding: encoding of a text file; default: detected, and logged unless it is UTF-8.
+        sheet: sheet of a workbook; default: the first.
 
     Raises:
         UserError: exit 3, with file and line.
@@ -64,24 +65,24 @@ def read_table(
 def check_options(
     files: Iterable[str | Path], *, prefix: str, encoding: str | None, sheet: str | None
 ) -> None:
-    """Raises UserError for an encoding or a sheet that none of these files has.
+    """Raises UserError for an encoding or a sheet that applies to none of these files.
 
     Args:
-        prefix: of the options' names, such as "--".
+        prefix: the prefix of the options' names, such as "--".
     """
     suffixes = {Path(file).suffix.lower() for file in files}
     if sheet is not None and not suffixes & set(WORKBOOKS):
         what, where = "only a workbook (.xlsx) has sheets", f"{prefix}sheet {sheet!r:.40}"
         raise UserError(what, where, "leave it out")
     if encoding is not None and suffixes <= {*WORKBOOKS, ".parquet"}:
-        what = "workbooks and Parquet files have no encoding of their own"
+        what = "workbooks and Parquet files have no text encoding"
         raise UserError(what, f"{prefix}encoding {encoding!r:.40}", "leave it out")
 
 
 def columns(
     path: str | Path, *, encoding: str | None = None, sheet: str | None = None
 ) -> list[str]:
-    """The names of the columns, of JSON those of the first row; a UserError for no row."""
+    """The names of the columns, for JSON those of the first row; a UserError without rows."""
     first = next(iter(read_table(path, encoding=encoding, sheet=sheet)), None)
     if first is None:
         raise fault(path, "no rows below the header", "write rows into it")
@@ -89,10 +90,10 @@ def columns(
 
 
 def table_format(path: Path, also: Sequence[str] = ()) -> str:
-    """The ending that says how a file is read; a UserError for a file that is none or missing.
+    """The suffix that decides how a file is read; a UserError if it is missing or not a table.
 
     Args:
-        also: endings that the caller knows how to read.
+        also: further suffixes that the caller can read.
     """
     suffix = path.suffix.lower()
     if path.is_dir():
@@ -103,10 +104,10 @@ def table_format(path: Path, also: Sequence[str] = ()) -> str:
         fix = f"did you mean {', '.join(map(repr, near))}?" if near else "check its path"
         raise fault(path, "no such file", fix)
     if suffix not in (*_FORMATS, *also):
-        what = f"the ending {suffix!r} is not that of a table" if suffix else "no ending"
+        what = f"{suffix!r} is not a table format" if suffix else "the name has no suffix"
         fix = f"save it as one of {', '.join(SUFFIXES)}"
         if suffix == ".xls":
-            what, fix = "a workbook of the old kind (.xls)", "save it as .xlsx or CSV"
+            what, fix = "the old workbook format (.xls)", "save it as .xlsx or CSV"
         raise fault(path, what, fix)
     if path.stat().st_size == 0:
         raise fault(path, "the file is empty", "write rows into it")
@@ -130,10 +131,10 @@ def _separated(path: Path, encoding: str | None, sheet: str | None) -> Iterator[
 def named_rows(
     path: Path, records: Iterable[tuple[int, list[str]]], *, fix: str
 ) -> Iterator[Numbered]:
-    """The records below a header as rows by column name; empty ones are left out.
+    """Yields (line, cells by column name) of the records below the header.
 
     Args:
-        fix: of a row with more or fewer cells than the header.
+        fix: advice for a row with more or fewer cells than the header.
     """
     records = iter(records)
     line, header = next(records, (1, []))
@@ -150,8 +151,8 @@ def named_rows(
 
 
 def _checked_header(path: Path, line: int, header: Sequence[str]) -> list[str]:
-    """The names of the columns; a UserError for two of one name. Columns without one are left
-    out, and reported."""
+    """The names of the columns, "" for a column without one, which is logged; a UserError for
+    duplicates."""
     names = [name.strip() for name in header]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
@@ -169,7 +170,7 @@ def _checked_header(path: Path, line: int, header: Sequence[str]) -> list[str]:
 def _records(
     path: Path, encoding: str, delimiter: str, *, is_quoted: bool
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line on which it begins, cells) of the records that are not empty."""
+    """Yields (first line, cells) of each non-empty record."""
     if csv.field_size_limit() < _LONGEST_CELL:
         csv.field_size_limit(_LONGEST_CELL)
     quoting = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
@@ -188,21 +189,22 @@ def _records(
 
 
 def _broken_record(path: Path, line: int, reason: str) -> Exception:
-    """The error for what the csv module says of a record that begins on a line."""
+    """The error for a record that starts on `line` and that the csv module rejects."""
     if "unexpected end" in reason or "field larger" in reason:
         what = "double quotes that begin on this line or below are not closed"
     elif "expected after" in reason:
-        what = "a quoted cell goes on behind its closing quote"
+        what = "text follows the closing quote of a cell"
     else:
-        what = f"no separated values ({reason})"
+        what = f"not separated values ({reason})"
     return fault(f"{path}:{line}", what, 'close them, or double quotes inside a cell ("")')
 
 
 def sniffed_delimiter(path: Path, encoding: str) -> str:
-    """The delimiter of a table: the first of `DELIMITERS` with two columns or more and as many in
-    every row, else the one with the most columns in the header, else the ending's own.
+    """The delimiter of a table.
 
-    In a .tsv or .txt a tab in the header decides.
+    In a .tsv or .txt file, it is a tab if the header has one. Otherwise it is the first of
+    `DELIMITERS` by which all rows have the same number of columns, at least two; failing that, the
+    one with the most columns in the header, or the default of the suffix.
     """
     own = "," if path.suffix.lower() == ".csv" else "\t"
     with opened_text(path, encoding) as file:
@@ -224,8 +226,8 @@ def sniffed_delimiter(path: Path, encoding: str) -> str:
 
 
 def _is_quoted(path: Path, encoding: str) -> bool:
-    """Whether the quotes in a tab-separated file are a spreadsheet's, which encloses every cell
-    with quotes in it. In most published corpora they are characters of the text."""
+    """Whether a tab-separated file is quoted as by a spreadsheet, which encloses every cell that
+    contains quotes; in most published corpora, quotes are part of the text."""
     pending: list[str] = []
     num_quotes = num_characters = 0
     has_quotes = False
@@ -236,7 +238,7 @@ def _is_quoted(path: Path, encoding: str) -> bool:
             num_characters += len(line)
             has_quotes = has_quotes or num_quotes > 0
             if num_quotes % 2 and num_characters < _LONGEST_CELL:
-                continue  # a cell goes on in the next line
+                continue  # a cell continues on the next line
             if num_quotes and not _SPREADSHEET.fullmatch("".join(pending)):
                 break
             pending, num_quotes, num_characters = [], 0, 0
@@ -253,7 +255,7 @@ def _without_nul(lines: Iterable[str], path: Path | str) -> Iterator[str]:
 
 
 def opened_text(path: Path, encoding: str) -> AbstractContextManager[TextIO]:
-    """The file as text with its own line ends; a UserError if it is not in that encoding."""
+    """Opens a text file and keeps its line endings; a UserError if it cannot be decoded."""
     return opened(path, encoding, newline="")
 
 
@@ -280,7 +282,7 @@ def _json(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbe
     encoding = encoding or encoding_of(path)
     with opened(path, encoding) as file:
         start = file.read(1 << 12).lstrip("\ufeff \t\r\n")
-    # {"data": [...]} is a list of rows with its name; an object on one line is JSON lines.
+    # {"data": [{...}]} is a named list of rows; any other object is a line of JSON lines.
     named = re.match(r'\{\s*"(data|rows)"\s*:\s*\[\s*\{', start)
     with advice_for_own_files("write a list of objects, or an object on each line"):
         yield from json_rows(path, named.group(1) if named else None, encoding=encoding)

@@ -1,4 +1,4 @@
-"""Files of a release that are not read: they are reported, as they may contain a split."""
+"""Warnings about files of a release that are not read, as they may contain a split."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ke_t5.readers.release import RawSplit, Release, files_below
 
 logger = logging.getLogger(__name__)
 
-# Suffixes of data files, names of files that could be anybody's, and files beside the data: KLUE's
-# lists, which no reader needs, and documentation.
+# Suffixes of data files, file names that say nothing about the release, and files that accompany
+# the data: documentation, and KLUE's lists, which no reader needs.
 _DATA_SUFFIXES = frozenset(
     ".json .jsonl .tsv .csv .txt .xlsx .parquet .conllu .zip .gz .bz2 .xz .tar .tgz .7z".split()
 )
@@ -25,8 +25,7 @@ _AUXILIARY = frozenset("relation_list ontology readme license licence copying".s
 def warn_about_unread_files(
     release: Release, splits: Mapping[str, RawSplit], data_dir: Path
 ) -> None:
-    """Names, in one line and once per process, the files that look like the release's and are
-    not read."""
+    """Warns, once per process, about files that look like the release's but are not read."""
     unread = [
         path.relative_to(data_dir).as_posix() for path in unread_files(release, splits, data_dir)
     ]
@@ -36,8 +35,8 @@ def warn_about_unread_files(
 
 
 def near_misses(release: Release, data_dir: Path | None) -> str:
-    """ " (found ...)" with the files of the release's names that are in other places or packed,
-    if nothing of it could be read; "" for none."""
+    """For a release that was not found, " (found ...)" with misplaced or compressed files that
+    have its files' names; "" if there are none."""
     if data_dir is None or not data_dir.is_dir():
         return ""
     names = [path.relative_to(data_dir).as_posix() for path in unread_files(release, {}, data_dir)]
@@ -54,8 +53,8 @@ def _warn_once(line: str) -> None:
 
 
 def unread_files(release: Release, splits: Mapping[str, RawSplit], data_dir: Path) -> list[Path]:
-    """Files that look like the release's and belong to none of its splits: any data
-    beside or below the files that are read, and files with its names anywhere below `data_dir`."""
+    """Files that look like the release's but belong to none of its splits: data files beside or
+    below those that are read, and files of the same names anywhere below `data_dir`."""
     read = {path for split in splits.values() for path in (*split.files, *split.unneeded)}
     folders = {path.parent for path in read}
     tops = [one for one in folders if not any(other in one.parents for other in folders)]

@@ -1,4 +1,4 @@
-"""Workbooks of Excel, row by row, their cells as texts that look as they do in Excel."""
+"""Reads Excel workbooks row by row, with each cell as the text that Excel shows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.readers.encodings import report_once
 from ke_t5.readers.streams import fault
 
-# Old workbooks and those with a password are files of this kind.
+# The signature of .xls files and of workbooks with a password.
 _OLE = b"\xd0\xcf\x11\xe0"
-# What reading a damaged one raises: of the archive, of a packed file in it, of its XML.
+# Raised for a damaged workbook: its archive, a compressed file in it, or its XML.
 _DAMAGE = (
     OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, SyntaxError, KeyError,
     ValueError,
@@ -25,19 +25,19 @@ _DAMAGE = (
 
 
 def workbook_records(path: Path, sheet: str | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Yields (row number, cells) of the rows of a sheet that are not empty, as long as the first.
+    """Yields (row number, cells) of a sheet's non-empty rows, padded to the length of the first.
 
     Args:
-        sheet: its name; default: the first, which is reported if there are more.
+        sheet: the sheet's name; default: the first sheet, which is logged if there are more.
     """
     openpyxl = _library()
     with open(path, "rb") as file:
         if file.read(4) == _OLE:
-            what = "a workbook of the old kind, or with a password"
-            raise fault(path, what, "save it as .xlsx without one")
+            what = "an old (.xls) or password-protected workbook"
+            raise fault(path, what, "save it as .xlsx without a password")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of styles that it does not know
+                warnings.simplefilter("ignore")  # about styles that openpyxl does not know
                 book = openpyxl.load_workbook(file, read_only=True, data_only=True)
                 yield from _records(book, path, sheet)
         except _DAMAGE:
@@ -59,7 +59,7 @@ def _records(book: Any, path: Path, sheet: str | None) -> Iterator[tuple[int, li
     if sheet is not None and sheet not in names:
         raise fault(path, f"no sheet {sheet!r:.60}", suggestion(sheet, names))
     if sheet is None and len(names) > 1:
-        report_once(f"{path}: its first sheet {names[0]!r} of {len(names)} is read")
+        report_once(f"{path}: reading {names[0]!r}, the first of {len(names)} sheets")
     width = None
     for number, row in enumerate(book[sheet or names[0]].iter_rows(), 1):
         cells = [cell_text(cell) for cell in row]
@@ -71,7 +71,7 @@ def _records(book: Any, path: Path, sheet: str | None) -> Iterator[tuple[int, li
 
 
 def cell_text(cell: Any) -> str:
-    """A cell as Excel shows it, but for what a format of numbers would round off.
+    """A cell's text as Excel shows it, except that numbers are not rounded.
 
     1, "001", 1.5             ->  "1", "001", "1.5"
     1 in the format 000       ->  "001"
@@ -91,7 +91,7 @@ def cell_text(cell: Any) -> str:
         exact = float(f"{value:.15g}")  # as many digits as Excel has
         if decimals := re.fullmatch(r"[#,]*0\.(0+)", form):
             shown = f"{value:.{len(decimals.group(1))}f}"
-            if float(shown) == exact:  # else the format hides a part of the number
+            if float(shown) == exact:  # otherwise the format rounds the number
                 return shown
         return str(int(value)) if value == int(value) else str(exact)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():

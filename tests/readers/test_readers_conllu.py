@@ -57,7 +57,7 @@ def test_the_hub_has_ranges_among_the_words():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1\t가\n", "1: 2 fields between tabs, expected 10; fix the tabs of that line"),
+        ("1\t가\n", "1: 2 tab-separated fields, expected 10; fix the tabs on that line"),
         (line(2, "가", "NOUN", 0, "root"), "1: word number '2', expected 1; fix that line"),
         (line(1, " ", "NOUN", 0, "root"), "1: a word without a form; fix that line"),
         (line(1, "가", "NOUN", 2, "root"), "1: head '2', expected 0 to 1; fix that line"),

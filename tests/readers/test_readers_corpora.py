@@ -65,7 +65,7 @@ def test_3i4k_partial_releases(tmp_path):
             "2: label '7', expected one of 0, 1, 2, 3, 4, 5, 6; "
             "fix that line, or put the release's own file there",
         ),
-        ("0\t가\n0 나\n", "2: 1 fields between tabs, expected 2; fix the tabs of that line"),
+        ("0\t가\n0 나\n", "2: 1 tab-separated fields, expected 2; fix the tabs on that line"),
     ],
 )
 def test_3i4k_faults_wait_until_rows_are_read(tmp_path, text, message):

@@ -67,7 +67,7 @@ def test_ner_from_the_hub_has_the_text_of_the_tokens():
     [
         (
             "## g_nsmc\t가\n가 O\n",
-            "5: 1 fields between tabs, expected 2; fix the tabs of that line",
+            "5: 1 tab-separated fields, expected 2; fix the tabs on that line",
         ),
         (
             "## g_nsmc\t가나\n가나\tO\n",
@@ -175,7 +175,7 @@ def test_dp_without_labels(tmp_path):
         (
             "\tVV+EP+EF+SF",
             "",
-            "5: 5 fields between tabs, expected 6; fix the tabs of that line",
+            "5: 5 tab-separated fields, expected 6; fix the tabs on that line",
         ),
     ],
 )

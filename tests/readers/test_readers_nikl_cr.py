@@ -123,7 +123,7 @@ def test_what_cannot_be_placed_is_left_out_and_reported(tmp_path, caplog):
         ),
         (
             {"sentence": 2 * [{"id": f"{NAME}.1.1", "form": "강릉"}]},
-            f": sentence {NAME}.1.1 is there twice; give each sentence an id of its own",
+            f": sentence {NAME}.1.1 occurs twice; give each sentence an id of its own",
         ),
         ({"CR": None}, ": 'CR' is null, expected a list; fix that row"),
     ],

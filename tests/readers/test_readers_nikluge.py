@@ -145,7 +145,7 @@ def test_how_an_utterance_is_meant_is_one_of_two_words(tmp_path, output):
     [
         ({"id": "1", "output": 1}, "no 'input' and no 'sentence_form'; fix that row"),
         ({"id": "1", "input": "가"}, "no 'output'; fix that row"),
-        ({"id": "1", "input": 3, "output": 1}, "'input' is neither an object nor a text; fix"),
+        ({"id": "1", "input": 3, "output": 1}, "'input' is neither an object nor a string; fix"),
         ({"id": "1", "input": "가", "output": 2}, "output 2, expected 0 or 1; fix that row"),
     ],
 )

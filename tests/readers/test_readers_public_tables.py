@@ -130,7 +130,7 @@ def test_pages_are_read_from_all_shards_and_answers_out_of_place_left_out(tmp_pa
         [{"text": "<p>서울은 수도</p>", "start": 0}],
     ]
     assert list(KORQUAD2.find(tmp_path)) == ["train"]
-    assert "2 questions are left out: their answers are not in place (first: q0)" in caplog.text
+    assert "2 questions left out: their answers are not at their offsets (first: q0)" in caplog.text
     flat = {**page(("서울", 3)), "id": "q", "question": "?", "answer": None}
     (row,) = hub_rows(KORQUAD2, flat)
     assert row["answers"] is None and row["guid"] == "q"

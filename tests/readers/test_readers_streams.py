@@ -120,11 +120,11 @@ def test_quoted_tables_undo_quotes_line_by_line(write):
     [
         (
             "id\ttext\n1\t가\n2\n",
-            "file.txt:3: 1 fields between tabs, expected 2; fix the tabs of that line",
+            "file.txt:3: 1 tab-separated fields, expected 2; fix the tabs on that line",
         ),
         (
             "id\ttext\n1\t가\t나\n",
-            "file.txt:2: 3 fields between tabs, expected 2; fix the tabs of that line",
+            "file.txt:2: 3 tab-separated fields, expected 2; fix the tabs on that line",
         ),
         ("id\ttext\n1\t가\n\n2\t나\n", "file.txt:3: an empty line between rows; delete it"),
         (

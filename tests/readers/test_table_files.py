@@ -209,7 +209,7 @@ FAULTS = {
         'a,b\n1,2\n"3,4\n5,6\n',
         "a.csv:3: double quotes that begin on this line or below",
     ),
-    "behind quotes": ('a,b\n"1"x,2\n', "a.csv:2: a quoted cell goes on behind its closing quote"),
+    "behind quotes": ('a,b\n"1"x,2\n', "a.csv:2: text follows the closing quote of a cell"),
     "damaged": (CSV.encode() + b"\xff\n", "a.csv:5: the line has bytes that are neither UTF-8 nor"),
     "cut off": (CSV.encode("utf-16")[:-1], "a.csv:4: the line has bytes that are not UTF-16; save"),
 }
@@ -233,11 +233,11 @@ def test_faults_of_files(write, tmp_path):
     check_fault(tmp_path / "review.csv", "review.csv: no such file; did you mean 'reviews.csv'?")
     check_fault(tmp_path / "b" / "a.csv", "a.csv: no such file; check its path")
     check_fault(tmp_path, f"{tmp_path.name}: a folder, not a file; name the file")
-    check_fault(write("x", "a.hwp"), "a.hwp: the ending '.hwp' is not that of a table; save it as")
-    check_fault(write("x", "a.xls"), "a.xls: a workbook of the old kind (.xls); save it as .xlsx")
+    check_fault(write("x", "a.hwp"), "a.hwp: '.hwp' is not a table format; save it as")
+    check_fault(write("x", "a.xls"), "a.xls: the old workbook format (.xls); save it as .xlsx")
     check_fault(write("x", "a.xlsx"), "a.xlsx: not an Excel workbook, or cut off; save it as .xlsx")
     locked = write(b"\xd0\xcf\x11\xe0" + bytes(600), "b.xlsx")
-    check_fault(locked, "b.xlsx: a workbook of the old kind, or with a password; save it as")
+    check_fault(locked, "b.xlsx: an old (.xls) or password-protected workbook; save it as")
     check_fault(
         write("x", "a.parquet"), "a.parquet: not a parquet file, or cut off; write it again"
     )
