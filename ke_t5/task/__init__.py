@@ -1,1 +1,1 @@
-"""The Korean benchmarks: labels, text forms, spans, official metrics, and the table of tasks."""
+"""The Korean benchmarks: labels, text formats, spans, official metrics and the table of tasks."""

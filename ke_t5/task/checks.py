@@ -1,7 +1,7 @@
-"""Row checks: what the rows of a family of tasks must contain, before a tokenizer is loaded.
+"""Row checks: the requirements of each family of tasks, checked before a tokenizer is loaded.
 
-Each is `check(dataset, where, ...)` over a split's Arrow columns, fast enough for every start, and
-raises UserError with the row.
+Each is a function `check(dataset, where, ...)` of a split's Arrow columns, fast enough to run at
+every start, which raises a UserError that names the row.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, column: str) -> None:
-    """Refuses a value that is not a label.
+    """Rejects values that are not labels.
 
     Args:
-        column: a column of labels, of lists of them ("tags"), or a field of a list of records
-            ("entities.label"). None is an unlabelled row.
+        column: a column of labels, of lists of labels ("tags"), or a field in a list of records
+            ("entities.label"). None marks an unlabelled row.
     """
     name, _, field = column.partition(".")
     has_types(dataset, where, columns={name: _type_of_labels(dataset, name, field)})
@@ -47,7 +47,7 @@ def known_labels(dataset: datasets.Dataset, where: str, *, labels: Labels, colum
 
 
 def _type_of_labels(dataset: datasets.Dataset, name: str, field: str) -> Any:
-    """The type of a column of labels, of lists of them, or of records with a field of them."""
+    """The schema of a column of labels, of lists of labels, or of records with a label field."""
     if field:
         return [{field: "label"}]
     is_list = name in dataset.column_names and hasattr(dataset.features[name], "feature")
@@ -55,7 +55,7 @@ def _type_of_labels(dataset: datasets.Dataset, name: str, field: str) -> Any:
 
 
 def _is_mixed(column: Any) -> bool:
-    """Whether a column is JSON whose rows differ in type, of which Arrow knows the text only."""
+    """Whether a column holds JSON values of different types, which Arrow stores as text."""
     import pyarrow as pa
 
     return isinstance(column.type, pa.BaseExtensionType)
@@ -68,7 +68,7 @@ def _unique(values: Any) -> list:
 
 
 def _values_of(column: Any, field: str) -> Any:
-    """The values of a column, lists opened, or a field of its records."""
+    """The values of a column with its lists flattened, or those of a field of its records."""
     import pyarrow as pa
 
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
@@ -77,14 +77,14 @@ def _values_of(column: Any, field: str) -> Any:
 
 
 def _has(row: Any, field: str, value: Any) -> bool:
-    """Whether a row of a column has that value, as `_values_of` gives them."""
+    """Whether a row of a column has that value, as returned by `_values_of`."""
     items = row if isinstance(row, list) else [] if field and row is None else [row]
-    # By what they look like: NaN is not NaN.
+    # Compared by repr: NaN is not equal to itself.
     return repr(value) in [repr(item[field] if field else item) for item in items]
 
 
 def _unknown_label(value: Any, where: str, *, labels: Labels, column: str) -> UserError:
-    """The error for a value that is not a label; it never suggests the same letters as a fix."""
+    """The error for a value that is not a label; a lookalike label is given by its code points."""
     what = f"{column} {value!r:.60} is not in the list"
     fix = suggestion(str(value), map(str, labels.keys))
     for key in map(str, labels.keys):
@@ -97,8 +97,10 @@ def _unknown_label(value: Any, where: str, *, labels: Labels, column: str) -> Us
 def has_texts(
     dataset: datasets.Dataset, where: str, *, columns: Sequence[str], may_be_blank: bool = True
 ) -> None:
-    """Refuses a text that is missing, or, unless it may be, blank: no model could say anything.
-    Numbers are not texts: a CSV in which every cell is a number comes so."""
+    """Rejects missing texts, and blank ones unless `may_be_blank`.
+
+    Numbers are not text: a CSV column that contains nothing else has a numeric type.
+    """
     import pyarrow as pa
 
     pc = _compute()
@@ -121,16 +123,17 @@ def has_texts(
 
 
 def has_columns(dataset: datasets.Dataset, where: str, *, columns: Sequence[str]) -> None:
-    """Refuses rows without one of these columns."""
+    """Rejects a data set that lacks one of these columns."""
     require_columns(columns, dataset.column_names, whose=where)
 
 
 def has_equal_lengths(
     dataset: datasets.Dataset, where: str, *, columns: Sequence[str], text: str | None = None
 ) -> None:
-    """Refuses a row whose lists differ in length, or from its number of characters of `text`.
+    """Rejects rows whose lists differ in length, or do not have one item per character of `text`.
 
-    The first of `columns` must not be empty; the others may be None, as in unlabelled rows.
+    Without `text`, the first of `columns` must not be empty. The others may be None, as in
+    unlabelled rows.
     """
     pc = _compute()
 
@@ -147,7 +150,7 @@ def has_equal_lengths(
 
 
 def _compute() -> Any:
-    """Arrow's functions, which its stubs do not list."""
+    """Arrow's compute functions, which are missing from its stubs."""
     import pyarrow.compute
 
     return pyarrow.compute
@@ -159,9 +162,9 @@ def _column(dataset: datasets.Dataset, name: str, where: str) -> Any:
 
 
 def _refuse(bad: Any, what: str, where: str) -> None:
-    """Raises UserError for the first row for which `bad` is true."""
+    """Raises UserError for the first row where `bad` is true."""
     pc = _compute()
 
     if pc.any(bad).as_py():
         row = bad.to_pylist().index(True)
-        raise UserError(what, f"{where}, row {row}", "fix that row or leave it out", Exit.DATA)
+        raise UserError(what, f"{where}, row {row}", "fix or remove that row", Exit.DATA)

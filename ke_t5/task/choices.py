@@ -1,4 +1,4 @@
-"""Multiple choice: from a row with several alternatives to one text for each of them."""
+"""Multiple choice: turns a row with several alternatives into one text per alternative."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ke_t5.task import steps, text
 from ke_t5.task.labels import Labels
 from ke_t5.task.utils import get_vocabulary
 
-# What the model sees: a token of each choice at each place.
+# Each position holds one token per choice.
 FEATURES = {
     "input_ids": Feature(get_vocabulary, rank=2, pad=None),
     "token_type_ids": Feature(rank=2, required=False),
@@ -32,10 +32,10 @@ ALIKE = "rows with choices that are the same tokens"
 
 
 def numbers(choices: Sequence[str], keys: Sequence[str] = ()) -> Labels:
-    """The choices' numbers, from 1, as labels.
+    """Labels that number the choices from 1.
 
     Args:
-        keys: how the rows' label column names them, if not so.
+        keys: the values in the rows' label column; default: the same numbers.
     """
     return Labels(tuple(str(i) for i, _ in enumerate(choices, 1)), keys=tuple(keys))
 
@@ -43,7 +43,7 @@ def numbers(choices: Sequence[str], keys: Sequence[str] = ()) -> Labels:
 def choice_segments(
     row: text.Row, *, fields: Mapping[str, str], choice: str, named: bool = True
 ) -> list[str]:
-    """The text with one choice: with their names, or as two segments.
+    """The text with one choice: one segment with the names of the fields, or two without them.
 
     >>> row = {"premise": "비가 온다.", "question": "결과", "choice1": "젖는다."}
     >>> fields = {"premise": "premise", "question": "question"}
@@ -65,7 +65,7 @@ def all_choices(
     prefix: str = "",
     named: bool = True,
 ) -> list[str]:
-    """The text with all choices by their numbers, for a model that writes one of these."""
+    """The text followed by the numbered choices, for a model that writes one of the numbers."""
     numbered = {str(i): choice for i, choice in enumerate(choices, 1)}
     return [text.join_fields(row, {**fields, **numbered}, prefix=prefix)]
 
@@ -80,9 +80,9 @@ def add_choices(
     sequence_length: steps.Lengths,
     text_prefixes: Sequence[str] = (),
 ) -> Batch:
-    """Adds `input_ids` (and segment ids), the tokens of each choice with the text, and `text`.
+    """Adds `input_ids` (and segment ids), the tokens of the text with each choice, and `text`.
 
-    Each choice has the length that `inputs` says; rows of which two choices became the same tokens
+    The limit of `inputs` applies to each choice. Rows in which two choices have the same tokens
     are counted.
     """
     tokenizer = output_features["input_ids"].load_tokenizer()
@@ -112,7 +112,7 @@ def add_choices(
 
 
 def side_by_side(sequences: Sequence[Sequence[int]], filler: int) -> list[list[int]]:
-    """One number of each sequence at each place.
+    """The sequences transposed: for each position, the item of every sequence.
 
     >>> side_by_side([[5, 6, 7], [8]], -100)
     [[5, 8], [6, -100], [7, -100]]
@@ -121,13 +121,13 @@ def side_by_side(sequences: Sequence[Sequence[int]], filler: int) -> list[list[i
 
 
 def shown(row: Example, *, fields: Mapping[str, str], choices: Sequence[str]) -> str:
-    """The text and the choices for people."""
+    """The text and the numbered choices, for display."""
     numbered = [f"{i}: {row[choice]}" for i, choice in enumerate(choices, 1)]
     return " | ".join([*(row[column] for column in fields.values()), *numbered])
 
 
 def displayed(example: Example) -> str:
-    """The kept text; of the model's columns alone, the first choice's tokens."""
+    """The kept text; given only the model's columns, the decoded tokens of the first choice."""
     if "text" in example:
         return example["text"]
     ids = [places[0] for places in example["input_ids"] if places[0] != IGNORED]

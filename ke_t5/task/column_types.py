@@ -1,8 +1,8 @@
-"""Types of columns: what the rows of a task must contain, in plain words.
+"""Column types: schemas that the rows of a task must match, and their names in error messages.
 
-A schema is "text", "number", "integer", "truth value" or "label" (of the last, whatever can be
-one), a list with the schema of its items, or a dict with those of a record's fields. A value
-may be None, which is an unlabelled row; what is inside a value may not.
+A schema is "text", "number", "integer", "truth value" or "label" (a text or any number), a
+one-item list with the schema of the items, or a dict with the schema of each field of a record.
+A value may be None (an unlabelled row), but must not contain None.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 def has_types(dataset: datasets.Dataset, where: str, *, columns: Mapping[str, Any]) -> None:
-    """Refuses a value that is not of its column's type, and a column that is missing.
+    """Rejects missing columns, and values that do not match the schema of their column.
 
     Args:
-        columns: column -> schema.
+        columns: the schema of each column.
     """
     require_columns(list(columns), dataset.column_names, whose=where)
     for name, schema in columns.items():
         column = dataset.data.column(name)
         if _fits(column.type, schema) and not any(_has_gaps(c, schema) for c in column.chunks):
             continue
-        # Only now is every value looked at: the library has more types than are known here.
+        # Slow path: `datasets` has column types that `_fits` does not know.
         for row, value in enumerate(dataset[name]):
             if not (value is None or is_of(value, schema)):
                 what = f"column {name!r} contains {value!r:.40}, expected {words(schema)}"
@@ -37,7 +37,7 @@ def has_types(dataset: datasets.Dataset, where: str, *, columns: Mapping[str, An
 
 
 def is_of(value: Any, schema: Any) -> bool:
-    """Whether a value is of that type.
+    """Whether a value matches a schema.
 
     >>> is_of(["O", None], ["text"]), is_of({"start": 1, "id": 7}, {"start": "integer"})
     (False, True)
@@ -77,7 +77,7 @@ def words(schema: Any) -> str:
 
 
 def _fits(kind: Any, schema: Any) -> bool:
-    """Whether all values of an Arrow type are of that schema, as far as the type says."""
+    """Whether an Arrow type matches a schema, nulls aside."""
     import pyarrow as pa
 
     if pa.types.is_null(kind):
@@ -102,7 +102,7 @@ def _fits(kind: Any, schema: Any) -> bool:
 
 
 def _has_gaps(array: Any, schema: Any) -> bool:
-    """Whether a null is inside the lists or records of an Arrow array."""
+    """Whether the lists or records of an Arrow array contain a null."""
     import pyarrow as pa
 
     if pa.types.is_null(array.type):

@@ -1,4 +1,4 @@
-"""Submissions to NIKL's yearly contest: the test's own objects with their output filled in.
+"""Submissions to NIKL's yearly contest: the objects of the test file with their output filled in.
 
 {"id": "nikluge-au-2022-test-000001", "input": "...", "output": 1}
 """
@@ -20,7 +20,7 @@ def _emotions(names: Sequence[str]) -> dict[str, str]:
 
 
 def _aspects(names: Sequence[str]) -> list[list]:
-    """The places are not predicted: they are those of no target."""
+    """The annotations; targets are not predicted, so their position is that of no target."""
     return [[*_split(name)] for name in names]
 
 
@@ -32,7 +32,7 @@ def _split(name: str) -> tuple[str, list, str]:
 def _objects(
     rows: Sequence[str], predictions: Sequence, scores: object, *, to_output: Callable, unread: Any
 ) -> list[str]:
-    """A line for each object of the test."""
+    """One JSON line per object of the test file."""
     lines = []
     for row, prediction in zip(rows, predictions, strict=True):
         content = json.loads(row)
@@ -42,7 +42,7 @@ def _objects(
     return lines
 
 
-# Format -> the output for a prediction, and for one that could not be read.
+# Format -> a function from prediction to output, and the output for an unparsable prediction.
 _OUTPUTS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "nikluge_ea": (_emotions, _emotions(())),
     "nikluge_au": (INSULTING.index, 0),

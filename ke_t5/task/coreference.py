@@ -1,4 +1,4 @@
-"""Coreference: documents of any length to windows of whole sentences, and chains of mentions."""
+"""Coreference: splits documents into windows of whole sentences, and decodes chains of mentions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ke_t5.task.forms import register
 from ke_t5.task.metrics.metric import Metric
 from ke_t5.task.utils import get_vocabulary
 
-Chains = list[list[list[int]]]  # of mentions [start, end)
+Chains = list[list[list[int]]]  # each a list of mentions [start, end), in characters
 
 CHAIN_COLUMNS = {"chains": [[{"start": "integer", "end": "integer"}]]}
 ROW_CHECKS = (
@@ -41,10 +41,10 @@ ALONE = "mentions are alone in their chain, which is never predicted"
 
 
 def chains_of(row: Example) -> Chains | None:
-    """The chains of a row, in the order of their first mentions; None without a label.
+    """The chains of a row, ordered by their first mentions; None if it is unlabelled.
 
     Raises:
-        ValueError: a mention is not in the text, or in two chains.
+        ValueError: a mention is outside the text, or in two chains.
     """
     if row["chains"] is None:
         return None
@@ -67,12 +67,13 @@ def chains_of(row: Example) -> Chains | None:
 
 @dataclass
 class Document:
-    """A document's tokens, the windows end to end.
+    """The concatenated windows of a document.
 
     Attributes:
-        offsets: the characters of each token, [0, 0] of special ones.
-        sentences: the number of each token's sentence, -1 of special ones.
-        lengths: of the windows.
+        ids: token ids.
+        offsets: [start, end) in characters of each token; [0, 0] for special tokens.
+        sentences: the index of each token's sentence; -1 for special tokens.
+        lengths: the number of tokens of each window.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -83,32 +84,35 @@ class Document:
     def add(
         self, ids: list[int], offsets: list[list[int]] | None = None, *, sentence: int = -1
     ) -> None:
-        """Adds tokens of a sentence, or special ones."""
+        """Appends the tokens of a sentence, or special tokens."""
         self.ids += ids
         self.offsets += [[0, 0]] * len(ids) if offsets is None else offsets
         self.sentences += [sentence] * len(ids)
 
     @cached_property
     def _places(self) -> tuple[list[int], list[int], list[int]]:
-        """The tokens of the text: their numbers, and the characters where they start and end."""
+        """Index, first character and end of each token that is part of the text."""
         places = [(i, *pair) for i, pair in enumerate(self.offsets) if pair[1] > pair[0]]
-        numbers, starts, ends = ([place[i] for place in places] for i in range(3))
-        return numbers, starts, ends
+        indices, starts, ends = ([place[i] for place in places] for i in range(3))
+        return indices, starts, ends
 
     def place_of(self, start: int, end: int) -> tuple[int, int] | None:
-        """First and last token of a mention; None if there are none, or if they are of several
-        sentences or windows."""
-        numbers, starts, ends = self._places
+        """First and last token of a mention; None if it has no token, or spans several sentences
+        or windows."""
+        indices, starts, ends = self._places
         first, last = bisect_right(ends, start), bisect_left(starts, end) - 1
         if first > last:
             return None
-        first, last = numbers[first], numbers[last]
+        first, last = indices[first], indices[last]
         return (first, last) if self.sentences[first] == self.sentences[last] else None
 
 
 def documents(tokenizer: Any, texts: Sequence[str], limit: int) -> list[Document]:
-    """The documents in windows of at most `limit` tokens. A line of a text is a sentence; windows
-    are filled with whole sentences, and one that is longer than a window is cut into parts."""
+    """Tokenizes documents into windows of at most `limit` tokens.
+
+    Each line of a text is a sentence. Windows hold whole sentences; a sentence that is longer than
+    a window is split.
+    """
     check_room(tokenizer, limit, pair=False, num_text=1)
     head, tail = special_tokens(tokenizer)
     room = limit - len(head) - len(tail)
@@ -131,7 +135,7 @@ def documents(tokenizer: Any, texts: Sequence[str], limit: int) -> list[Document
 
 
 def lines_of(text: str) -> Iterator[spans.Span]:
-    """Yields the characters of each line that is not blank."""
+    """Yields the span of each line that is not blank."""
     start = 0
     for line in text.split("\n"):
         if line.strip():
@@ -140,7 +144,7 @@ def lines_of(text: str) -> Iterator[spans.Span]:
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """What a tokenizer puts in front of a text, and behind it."""
+    """The special tokens that a tokenizer adds before and after a text."""
     inner = tokenizer("가", add_special_tokens=False, verbose=False)["input_ids"]
     whole = tokenizer("가", verbose=False)["input_ids"]
     start = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
@@ -153,7 +157,7 @@ def _document(
     tail: list[int],
     room: int,
 ) -> Document:
-    """The windows of a document, of sentences (or parts of them) of at most `room` tokens."""
+    """A document from its sentences (or parts of sentences) of at most `room` tokens each."""
     windows: list[list[int]] = [[]]
     left = room
     for number, (ids, _) in enumerate(parts):
@@ -178,10 +182,10 @@ def add_document(
     batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
 ) -> Batch:
     """Adds `input_ids` and `sentence_ids` of the windows, `window_lengths`, `offsets` in the text,
-    `labels` (first token, last token, chain of each gold mention) and `gold`.
+    `labels` (first token, last token and chain of each gold mention) and `gold`.
 
-    A mention that is not a run of whole tokens is taught as the tokens that it touches; if these
-    are of two windows, not at all.
+    A mention that begins or ends inside a token is labelled with all tokens it overlaps, and has
+    no label if these belong to two sentences or windows.
     """
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
@@ -207,7 +211,7 @@ def add_document(
 def _labels(
     text: str, gold: Chains | None, document: Document
 ) -> tuple[list[list[int]], dict[str, int]]:
-    """[first, last, chain] of the gold mentions, and what of them is out of reach."""
+    """[first, last, chain] of each gold mention, and counts of those that cannot be predicted."""
     places: dict[tuple[int, int], int] = {}
     num_exact = 0
     for number, chain in enumerate(gold or []):
@@ -228,7 +232,7 @@ def _labels(
     }
     if gold is None:
         return [[IGNORED] * 3], counts
-    # A document without mentions has a label all the same: its last token, which is not a word.
+    # Documents without mentions are labelled with their last token, a special token.
     last = len(document.ids) - 1
     return [[*place, chain] for place, chain in places.items()] or [[last, last, 0]], counts
 
@@ -237,7 +241,7 @@ def _labels(
 
 
 def decode_chains(outputs: RowOutputs, examples: Examples) -> tuple[Chains, None]:
-    """The chains as characters of the text; of tokens where only the model's columns are there."""
+    """The chains in characters of the text; in tokens, given only the model's columns."""
     example, chains = examples[0], outputs[0]["chains"]
     if "offsets" not in example:
         return in_order([[first, last + 1] for first, last in chain] for chain in chains), None
@@ -255,12 +259,12 @@ def decode_chains(outputs: RowOutputs, examples: Examples) -> tuple[Chains, None
 
 
 def in_order(chains: Any) -> Chains:
-    """The chains of two or more mentions, in the order of the text."""
+    """The chains of two or more mentions, sorted by position."""
     return sorted(sorted(chain) for chain in chains if len(chain) > 1)
 
 
 def labelled_chains(labels: Sequence[Sequence[int]]) -> list[list[list[int]]]:
-    """The chains of the gold mentions [first, last, chain], whose tokens are [first, last]."""
+    """The chains of token spans [first, last] from gold mentions [first, last, chain]."""
     chains: dict[int, list[list[int]]] = {}
     for first, last, chain in labels:
         chains.setdefault(chain, []).append([first, last])
@@ -268,7 +272,7 @@ def labelled_chains(labels: Sequence[Sequence[int]]) -> list[list[list[int]]]:
 
 
 def gold_chains(example: Example) -> Chains | None:
-    """The gold chains; of the model's columns alone, as tokens."""
+    """The gold chains; in tokens, given only the model's columns."""
     if "gold" in example:
         return example["gold"]
     if example["labels"][0][0] == IGNORED:
@@ -285,7 +289,7 @@ def coreference(
     best: Monitor,
     defaults: Defaults,
 ) -> None:
-    """Registers `name`: which mentions of a document speak of the same thing."""
+    """Registers `name`: which mentions of a document refer to the same thing."""
     register(
         name,
         source,

@@ -1,8 +1,8 @@
-"""From what a model said back to the terms of the gold, and the gold of an example.
+"""Decoders from model outputs to predictions, and functions that return the gold of an example.
 
-Decoders are `(outputs, examples) -> (prediction, scores)` (see `pipe.task.Task`). Where a batch
-contains only the model's columns (`--pass_only_model_io`), the gold is read from the labels as
-far as they say it: text, classes, numbers, tags per token, trees.
+Decoders are functions `(outputs, examples) -> (prediction, scores)` (see `pipe.task.Task`). If a
+batch contains only the model's columns (`--pass_only_model_io`), the gold is recovered from the
+labels as far as possible: text, classes, numbers, tags per token, trees.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Examples = list[Example]
 
 
 def input_text(example: Example) -> str:
-    """The text a model was given, from the tokens if it was not kept."""
+    """The text of an example's input, decoded from its tokens if it was not kept."""
     if "text" in example:
         return example["text"]
     return get_vocabulary().decode(example["input_ids"], skip_special_tokens=True)
 
 
 def gold_of(example: Example, *, from_labels: Callable[[Any], Any]) -> Any:
-    """The kept gold; from the model's `labels` if a batch contains nothing else."""
+    """The kept gold; given only the model's columns, the gold recovered from `labels`."""
     if "gold" in example:
         return example["gold"]
     return from_labels(example["labels"])
@@ -41,7 +41,7 @@ def gold_of(example: Example, *, from_labels: Callable[[Any], Any]) -> Any:
 def decode_label(
     outputs: RowOutputs, examples: Examples, *, labels: Labels
 ) -> tuple[str, list[float]]:
-    """The likeliest label's name and the probability of each."""
+    """The name of the most probable label, and the probability of each label."""
     logits = outputs[0]["logits"]
     highest = max(logits)
     weights = [math.exp(logit - highest) for logit in logits]
@@ -50,7 +50,7 @@ def decode_label(
 
 
 def name_from_id(label: int, *, labels: Labels) -> str | None:
-    """The name of a label id, None for `IGNORED`."""
+    """The name of a label id; None for `IGNORED`."""
     return None if label == IGNORED else labels.names[label]
 
 
@@ -61,7 +61,7 @@ def decode_label_set(
     labels: Labels,
     thresholds: Sequence[float] | None = None,
 ) -> tuple[list[str], list[float]]:
-    """The names of the labels that are likelier than not, or than their thresholds, and the
+    """The names of the labels whose probability reaches their threshold (default: 0.5), and the
     probability of each label."""
     logits = outputs[0]["logits"]
     found = [_sigmoid(logit) for logit in logits]
@@ -73,25 +73,25 @@ def decode_label_set(
 
 
 def _sigmoid(logit: float) -> float:
-    """The probability of a logit; small ones overflow nothing."""
+    """The probability of a logit, without overflow for large negative ones."""
     power = math.exp(-abs(logit))
     return 1 / (1 + power) if logit >= 0 else power / (1 + power)
 
 
 def names_from_marks(marks: Sequence[float], *, labels: Labels) -> list[str] | None:
-    """The names of the labels marked with 1, None for a row without a gold (NaN)."""
+    """The names of the labels marked with 1; None for an unlabelled row (NaN)."""
     if math.isnan(marks[0]):
         return None
     return [name for name, mark in zip(labels.names, marks, strict=True) if mark]
 
 
 def decode_number(outputs: RowOutputs, examples: Examples) -> tuple[float, None]:
-    """The number that a regression gave."""
+    """The number predicted by a regression."""
     return outputs[0]["logits"][0], None
 
 
 def number_or_none(value: float) -> float | None:
-    """A regression's label, None for NaN."""
+    """The label of a regression; None for NaN."""
     return None if math.isnan(value) else float(value)
 
 
@@ -101,30 +101,30 @@ def number_or_none(value: float) -> float | None:
 def decode_text(
     outputs: RowOutputs, examples: Examples, *, read: Callable[[str], Any]
 ) -> tuple[Any, None]:
-    """What `read` returns for the written text, None if it could not be read."""
+    """The result of `read` for the generated text; None if it is unparsable."""
     return read(outputs[0]["sequences"][0]), None
 
 
 def read_tokens(ids: Sequence[int], *, read: Callable[[str], Any]) -> Any:
-    """What `read` makes of a target's tokens, None for a row without one."""
+    """The result of `read` for the tokens of a target; None for an unlabelled row."""
     if ids[0] == IGNORED:
         return None
     return read(get_vocabulary().decode(ids, skip_special_tokens=True))
 
 
 def read_label(written: str, *, labels: Labels) -> str | None:
-    """The name of the label whose word this is."""
+    """The name of the label with this word; None if there is none."""
     key = text.text_to_label(labels, written)
     return None if key is None else labels.names[labels.keys.index(key)]
 
 
 def read_label_set(written: str, *, labels: Labels) -> list[str] | None:
-    """The names of the labels whose words these are, None if a part is not a label."""
+    """The names of the labels with these words; None if a part is not a label."""
     ids = text.text_to_label_set(labels, written)
     return None if ids is None else [labels.names[i] for i in ids]
 
 
 def read_references(written: str) -> list[str]:
-    """The answers to a question by its target text: one, or none if it is impossible."""
+    """The answers of a question from its target text: one, or none if it is impossible."""
     answer = text.text_to_answer(written)
     return [answer] if answer else []

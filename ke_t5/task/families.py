@@ -1,6 +1,6 @@
 """Families of tasks: one function per family registers a benchmark in all its forms.
 
-Tasks are data (see `task.py`); a new benchmark of a known family is a line there and a reader.
+Tasks are data (see `task.py`): a new benchmark of a known family is a reader and a row there.
 Families with more structure are in `structured.py`.
 """
 
@@ -28,9 +28,9 @@ from ke_t5.task.metrics.multilabel import label_sets
 from ke_t5.task.qa import passages
 from ke_t5.task.targets import GREEDY, label_words, number_words, written_label_sets
 
-# Tokens that a model may write for an answer.
+# The maximum number of generated tokens of an answer.
 ANSWER_LENGTH = 64
-# T5's settings for summaries; the penalty on repeated runs keeps weak models from going in circles.
+# T5's settings for summaries; no_repeat_ngram_size keeps weak models from looping.
 SUMMARIZING = {
     "max_new_tokens": 256, "num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 3,
 }  # fmt: skip
@@ -56,10 +56,10 @@ def classification(
     """Registers `name` (label ids for an encoder) and `name_gen` (label words for T5).
 
     Args:
-        fields: name in KE-T5's text form -> column; two of them are a pair.
-        render: how a row becomes segments, if not from its fields.
+        fields: name in KE-T5's text format -> column; two fields are a pair.
+        render: a function from row to segments; default: the fields.
         input_columns: the columns that `render` reads.
-        generative_metrics: if they differ (text has no probabilities).
+        generative_metrics: metrics of `name_gen` (text has no probabilities); default: `metrics`.
     """
     texts = tuple(fields.values()) if fields else ("sentence",)
     render = render or partial(steps.field_segments, fields=fields or {})
@@ -93,11 +93,11 @@ def multilabel(
     generative: bool = True,
     defaults: Defaults,
 ) -> None:
-    """Registers `name` (any number of labels for a text or a pair, each by its own probability)
+    """Registers `name` (any number of labels for a text or a pair, each with its own probability)
     and `name_gen` (their words).
 
     Args:
-        column: of lists of labels, maybe empty; None for an unlabelled row.
+        column: a column of lists of labels, which may be empty; None marks an unlabelled row.
         best: one of the scores of `metrics.label_sets`.
     """
     render = partial(steps.field_segments, fields=fields)
@@ -152,10 +152,10 @@ def choice(
     """Registers `name` (which of several texts goes with a text) and `name_gen` (its number).
 
     Args:
-        fields: of what all choices share: name in KE-T5's text form -> column.
+        fields: the text shared by all choices: name in KE-T5's text format -> column.
         choices: the columns of the choices, two or more.
-        column: of the right one: its number from 1, or one of `keys`.
-        keys: how that column names the choices, in order.
+        column: the column of the right choice: its number from 1, or one of `keys`.
+        keys: the values of that column, one per choice.
     """
     of_row = {"labels": numbers(choices, keys), "column": column}
     of_text = {"fields": fields, "choices": tuple(choices)}
@@ -240,12 +240,12 @@ def tagging(
     column: str = "tags",
     defaults: Defaults,
 ) -> None:
-    """Registers `name`: tags of tokens, or of characters for models of that kind; either way the
-    scores are per character.
+    """Registers `name`: tags of tokens, or of characters for models that tag characters; scores
+    are per character in both cases.
 
     Args:
         labels: the tags, IOB2.
-        column: the rows' column beside `text`: "tags" (one per character) or "entities".
+        column: the rows' label column: "tags" (one per character) or "entities".
     """
     register(
         name,
@@ -288,13 +288,13 @@ def reading(
     defaults: Defaults,
 ) -> None:
     """Registers `name` (start and end of the answer), `name_gen` (the answer as text) and
-    `name_gen_context_free` (as text, without the passage).
+    `name_gen_context_free` (the answer as text, without the passage).
 
     Args:
-        may_be_impossible: whether a model may say that there is no answer.
+        may_be_impossible: whether a model may predict that there is no answer.
         window_length: tokens of a window, question included.
-        tail: the last characters of the passage, which are all that a generative model is given;
-            a question of this kind has no form without its passage.
+        tail: how many characters at the end of the passage a generative model is given; default:
+            all. With a tail, `name_gen_context_free` is not registered.
     """
     row_checks = (
         partial(checks.has_texts, columns=("question", "context"), may_be_blank=False),
@@ -326,7 +326,7 @@ def reading(
 
 
 def _register_windows(name: str, source: DataSource, **settings: Any) -> None:
-    """Registers the extractive form of reading."""
+    """Registers the extractive form of a reading task."""
     keep = {"question": "string", "context": "string", "gold": ["string"]}
     register(
         name,
@@ -347,7 +347,7 @@ def _register_windows(name: str, source: DataSource, **settings: Any) -> None:
 
 
 def summary_of(row: Example) -> str | None:
-    """A row's summary."""
+    """The summary of a row."""
     return row["summary"]
 
 
@@ -370,10 +370,10 @@ def summarization(
     best: Monitor,
     defaults: Defaults,
 ) -> None:
-    """Registers `name`: an article's summary, written.
+    """Registers `name`: generation of an article's summary.
 
     Args:
-        kind: "summary" or "topic", what the input asks for.
+        kind: the requested kind of summary, "summary" or "topic".
     """
     register_generative(
         name,

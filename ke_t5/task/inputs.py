@@ -1,4 +1,4 @@
-"""The text that a task's model reads, made of a row's fields: as in training, for a pipeline."""
+"""The input text of a row, rendered as in training, for use with a pipeline."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ke_t5.task import choices, steps
 
 
 def render_input(task: str | Task, row: Mapping[str, Any], tokenizer: Any) -> Any:
-    """A row's input as `pipeline` and a tokenizer take it.
+    """The input of a row, in the format that `pipeline` and tokenizers accept.
 
         klue_nli, T5         ->  "premise: 비가 온다. hypothesis: 젖는다."
         klue_nli_gen         ->  "klue_nli premise: 비가 온다. hypothesis: 젖는다."
         klue_nli, BERT       ->  {"text": "비가 온다.", "text_pair": "젖는다."}
 
-    Of choices it is a list: an input for each.
+    For multiple choice, a list with one input per choice.
 
     Args:
         task: a registered task, or its name.
-        row: the fields by the names of the task's release.
-        tokenizer: the model's; one without a separator gets the fields with their names.
+        row: the fields, named as in the task's release.
+        tokenizer: the model's tokenizer; if it has no separator, the fields are named in the text.
 
     Raises:
-        ValueError: the task's inputs are not made of fields alone, or not of those of the row.
+        ValueError: the task's inputs need more than the fields of a row, or a field is missing.
     """
     task = TaskRegistry.get(task) if isinstance(task, str) else task
     try:
@@ -52,12 +52,12 @@ def _rendered(task: Task, row: Mapping[str, Any], tokenizer: Any) -> Any:
 
 
 def _joined(parts: list[str]) -> str | dict[str, str]:
-    """The only segment, or both by the names that a pipeline has for them."""
+    """The only segment, or both under the names that a pipeline uses."""
     return parts[0] if len(parts) == 1 else dict(text=parts[0], text_pair=parts[1])
 
 
 def input_form(task: Task, tokenizer: Any) -> Any:
-    """`render_input` with `{field}` in place of each value; None if a row is not a set of texts."""
+    """`render_input` with `{field}` for each value; None if the fields are not all texts."""
     try:
         return render_input(task, _Fields(), tokenizer)
     except (ValueError, TypeError, AttributeError):
@@ -65,7 +65,7 @@ def input_form(task: Task, tokenizer: Any) -> Any:
 
 
 class _Fields(dict):
-    """A row whose every field is its own name in braces."""
+    """A row in which the value of every field is its name in braces."""
 
     def __missing__(self, name: str) -> str:
         return f"{{{name}}}"

@@ -1,7 +1,7 @@
-"""The labels of every benchmark in the order that fixes their ids, with the source of the order.
+"""The labels of every benchmark in the order of their ids, with the source of that order.
 
-A model's ids mean nothing without this order, and the published orders of one benchmark differ:
-each constant names the one it follows. `HUB` is the class order of the data sets hub's own copy.
+A model's ids are meaningless without this order, and benchmarks have been published with different
+ones: each constant names its source. `HUB` is the class order of the copy on the hub.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ke_t5.task.contest import EMOTIONS, INSULTING, MEANT
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of one task; position is id.
+    """The classes of one task; the position of a class is its id.
 
     Args:
         names: id -> name, as exported to `id2label`.
-        keys: id -> the value in the rows' label column (texts or whole numbers, which may come as
-            the one or the other); default: the names.
+        keys: id -> value in the rows' label column (texts or integers, which are interchangeable:
+            "1" and 1); default: the names.
         words: id -> target text of the generative form; default: the names.
-        glosses: id -> the name in English, for Korean names.
+        glosses: id -> English name, for Korean names.
 
     Raises:
-        ValueError: the columns differ in length, or a name, key or word comes twice.
+        ValueError: the arguments differ in length, or a name, key or word is repeated.
 
     >>> sentiment = Labels(("negative", "positive"), keys=("0", "1"))
     >>> sentiment.id_of("1"), sentiment.id_of(None)
@@ -43,7 +43,7 @@ class Labels:
     def __post_init__(self) -> None:
         for column in ("names", "keys", "words"):
             values = tuple(getattr(self, column)) or tuple(self.names)
-            # Rows are composed on reading (NFC), whatever form a label was typed in.
+            # Rows are normalized to NFC when they are read, and so are labels.
             values = tuple(compose(v) if isinstance(v, str) else v for v in values)
             object.__setattr__(self, column, values)
         for column in ("names", "keys", "words", "glosses"):
@@ -54,7 +54,7 @@ class Labels:
                 raise ValueError(f"{column}: got {len(values)}, expected {len(self.names)}")
             if column != "glosses" and len(set(values)) != len(values):
                 raise ValueError(f"{column}: a value comes twice in {values}")
-        # Of a class of a data set the name decides before its number, which is of another order.
+        # Exact keys win over their text forms.
         ids: dict[Hashable, int] = {}
         for i, key in [*enumerate(self.keys), *enumerate(map(str, self.keys))]:
             ids.setdefault(key, i)
@@ -64,7 +64,7 @@ class Labels:
         return len(self.names)
 
     def id_of(self, key: Hashable | None) -> int | None:
-        """The id of a row's label, None for an unlabelled row (None, or a class number below 0).
+        """The id of a row's label; None for an unlabelled row (None, or a class number below 0).
 
         >>> Labels(("no", "yes"), keys=("0", "1")).id_of(1.0)
         1
@@ -72,13 +72,14 @@ class Labels:
         1
 
         Raises:
-            KeyError: `key` is not a label of this list; callers add the row.
+            KeyError: `key` is not one of the labels; callers add the row.
         """
         if key is None:
             return None
         if isinstance(key, ClassNumber):
             if key < 0:
                 return None
+            # The name decides: a data set may number its classes in another order.
             by_name: dict[Hashable, int] = {name: i for i, name in enumerate(self.names)}
             for ids in (self._ids, by_name):
                 if key.name in ids:
@@ -90,7 +91,7 @@ class Labels:
 
 
 def iob2(types: Iterable[str], *, outside_first: bool = True) -> tuple[str, ...]:
-    """The IOB2 tags of the entity types: B- and I- of each in turn, O in front or at the end.
+    """The IOB2 tags of the entity types: B- and I- of each type, with O first or last.
 
     >>> iob2(["PS", "LC"])
     ('O', 'B-PS', 'I-PS', 'B-LC', 'I-LC')
@@ -99,8 +100,8 @@ def iob2(types: Iterable[str], *, outside_first: bool = True) -> tuple[str, ...]
     return ("O", *tags) if outside_first else (*tags, "O")
 
 
-# KLUE YNAT. HUB order (sorted); the official baseline has another, see submission.py.
-# An annotator's "해당없음" is not a class of the released labels.
+# KLUE YNAT. HUB order (sorted); the official baseline has a different one, see submission.py.
+# "해당없음" is an option of the annotators, not a class of the released labels.
 KLUE_TC = Labels(
     ("IT과학", "경제", "사회", "생활문화", "세계", "스포츠", "정치"),
     glosses=("IT/science", "economy", "society", "culture", "world", "sports", "politics"),
@@ -167,8 +168,8 @@ UD_POS = Labels(
     )
 )
 
-# 3i4K: file labels 0..6, names from the authors' README. The last target word is spelled as in the
-# hub's class names and in the earlier KE-T5 tasks, which existing models write.
+# 3i4K: file labels 0..6, names from the authors' README. The last target word keeps the spelling of
+# the hub's class names and of the earlier KE-T5 tasks, which existing models generate.
 KOR_3I4K = Labels(
     (
         "fragment",
@@ -217,7 +218,7 @@ PAWS_X = Labels(("different", "paraphrase"), keys=("0", "1"))
 KOBEST_TRUTH = Labels(("False", "True"), keys=("0", "1"))
 KOBEST_SENTIMENT = Labels(("negative", "positive"), keys=("0", "1"))
 
-# K-MHaS: file labels 0..8 in the order of the authors' README; the last stands alone.
+# K-MHaS: file labels 0..8 in the order of the authors' README; the last excludes the others.
 KMHAS = Labels(
     tuple(
         "출신차별 외모차별 정치성향차별 혐오욕설 연령차별 성차별 인종차별 종교차별 "
@@ -253,8 +254,7 @@ KOTE = Labels(
     ),
 )  # fmt: skip
 
-# Question pairs: 0 = duplicated, 1 = not_duplicate, although the column is called is_duplicate:
-# equal questions have 0 in the files.
+# Question pairs: 0 = duplicated, 1 = not_duplicate, although the column is called is_duplicate.
 QPAIR = Labels(("duplicated", "not_duplicate"), keys=("0", "1"))
 
 # NIKL NE 1.0 (2019): 15 types, IOB2 order of the earlier KE-T5 tasks, O first.
@@ -264,7 +264,7 @@ NIKL_MENTION = Labels(iob2(("MENTION",)))  # coreference
 
 
 def _fine_types(table: str) -> tuple[str, ...]:
-    """`GROUP: A B` lines as ("GROUP_A", "GROUP_B"); an indented line goes on with its group."""
+    """("GROUP_A", "GROUP_B") from lines `GROUP: A B`; an indented line continues its group."""
     types, group = [], ""
     for word in table.split():
         if word.endswith(":"):
@@ -274,8 +274,8 @@ def _fine_types(table: str) -> tuple[str, ...]:
     return tuple(types)
 
 
-# NIKL NE 2020: 150 fine types in the order of the KETI readers (Korean-Copora, nikl.py). The group
-# cut to two letters is the type of 2019. The list equals the official tag set.
+# NIKL NE 2020: 150 fine types in the order of the KETI readers (Korean-Copora, nikl.py), equal to
+# the official tag set. The first two letters are the type of 2019.
 NIKL_NER2020_TYPES = _fine_types(
     """
     PS: NAME CHARACTER PET
@@ -345,8 +345,8 @@ MASSIVE_SLOTS = Labels(
     )
 )
 
-# NIKL's contest (nikluge): eight emotions in the order of the files, insults as 0 and 1, how
-# improper utterances are meant, and every pair of an entity's aspect and a polarity.
+# NIKL's contest (nikluge): eight emotions in the order of the files, insults as 0 and 1, the
+# intention of improper utterances, and every combination of entity, aspect and polarity.
 NIKLUGE_EMOTIONS = Labels(EMOTIONS)
 NIKLUGE_INSULTS = Labels(INSULTING, keys=("0", "1"))
 NIKLUGE_MEANT = Labels(MEANT, keys=("NEGATIVE", "POSITIVE"))

@@ -1,4 +1,4 @@
-"""The printed table of tasks: where their data is, and what is known of it.
+"""The printed table of tasks, with the place, licence and home page of their data.
 
 `python -m ke_t5.task.task` runs `main` here.
 """
@@ -16,7 +16,7 @@ from ke_t5.pipe.mixture import Mixture, MixtureRegistry
 from ke_t5.pipe.task import Task, TaskRegistry
 from ke_t5.task.release_check import faults_of
 
-# Releases whose readers were written from descriptions: no real file was at hand.
+# Releases whose readers were written from descriptions, without access to the real files.
 UNCHECKED = (
     "nikl_ne", "nikl_cola", "nikl_summary_summary", "nikl_summary_topic", "nikl_cr_mentions",
     "nikl_cr_antecedents", "nikl_cr_documents", "kold", "khaters",
@@ -26,12 +26,12 @@ UNCHECKED = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the tables of tasks, with the place or source of their data, and of mixtures."""
+    """Prints the tables of tasks and mixtures, or with --check the faults of the releases."""
     parser = argparse.ArgumentParser(
         prog="python -m ke_t5.task.task", description="Lists all tasks and where their data is."
     )
     parser.add_argument("--hf_data_dir", type=Path, help="raw releases (default: ./data)")
-    check = "reads the releases that are there and names their known faults, with the rows"
+    check = "read the releases that are found, and list their known faults with the rows"
     parser.add_argument("--check", action="store_true", help=check)
     arguments = parser.parse_args(argv)
     folder = arguments.hf_data_dir or default_data_dir()
@@ -52,13 +52,13 @@ def check_lines(folders: Folders) -> Iterator[str]:
         if getattr(source, "release", None) is not None and source.find(folders):
             releases.setdefault(source.name.removesuffix("_split"), source.release)
     for release in releases.values():
-        assert folders.data is not None, "else nothing is found"
+        assert folders.data is not None, "releases were found in it"
         yield from faults_of(release, folders.data)
     yield f"{len(releases)} releases read: {', '.join(releases) or 'none found'}"
 
 
 def table_lines(folders: Folders) -> list[str]:
-    """The tables of all registered tasks and mixtures, and what their marks mean."""
+    """The tables of all registered tasks and mixtures, with a legend."""
     header = ("task", "form", "best by", "source", "data", "licence", "where to get it")
     tasks = map(TaskRegistry.get, TaskRegistry.names())
     lines = columns([header, *(table_row(task, folders) for task in tasks)])
@@ -69,7 +69,7 @@ def table_lines(folders: Folders) -> list[str]:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the cells of each column below each other."""
+    """Lines of cells that are aligned in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -78,13 +78,13 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def mixture_row(mixture: Mixture) -> tuple[str, ...]:
-    """The cells of one mixture."""
+    """The cells of a mixture."""
     best = mixture.best.metric if mixture.best else "-"
     return mixture.name, mixture.form, best, ", ".join(task.name for task in mixture.members)
 
 
 def table_row(task: Task, folders: Folders) -> tuple[str, ...]:
-    """The cells of one task."""
+    """The cells of a task."""
     source: Any = task.source
     best = task.best.metric if task.best else "-"
     release = getattr(source, "release", None)

@@ -1,4 +1,4 @@
-"""The mixtures of our tasks, to compare with the benchmarks' papers."""
+"""The mixtures of our tasks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ke_t5.pipe.mixture import MixtureRegistry, rate_num_examples
 
 
 def register_mixtures() -> None:
-    """Registers what trains one model on several tasks."""
-    # A limit, as T5 had it: the largest task is not to drown the smallest.
+    """Registers the mixtures."""
+    # Capped as in T5, so that the largest task does not dominate.
     MixtureRegistry.add(
         "klue_gen",
         ["klue_tc_gen", "klue_nli_gen", "klue_sts_gen", "klue_re_gen"],

@@ -1,14 +1,14 @@
-"""The known faults of releases, in the files of a folder: `python -m ke_t5.task.task --check`.
+"""Known faults of the releases in a folder: `python -m ke_t5.task.task --check`.
 
-Readers keep such rows as they are; they are named here, never repaired.
+Readers keep faulty rows as they are; they are reported here, never repaired.
 
 | release | fault | source |
 |---|---|---|
 | klue_ner | ill-formed rows; entities that begin on a space | KLUE, pull request 39 |
-| klue_dp | words that are not the sentence's: a spreadsheet's `#NAME?`, turned numbers | issue 36 |
+| klue_dp | words that differ from the sentence: `#NAME?`, altered numbers | KLUE, issue 36 |
 | klue_mrc | plausible answers that are not at their offset | |
 | nsmc | reviews without a text | |
-| any | what its reader reports or refuses | |
+| any | messages and errors of its reader | |
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CHECKS: Mapping[str, Callable[[Row], Iterator[str]]] = {
 
 
 class _Messages(logging.Handler):
-    """What readers report, as lines."""
+    """Collects the messages of readers."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -67,7 +67,7 @@ class _Messages(logging.Handler):
 
 
 def faults_of(release: Release, data_dir: Path) -> Iterator[str]:
-    """A line for each fault that the files of a release below the folder have, with its rows."""
+    """Yields a line with the rows of each fault in the files of a release below the folder."""
     for name, split in release.find(data_dir).items():
         for line in _faults_of_split(release, split):
             yield f"{release.name} {name}: {line}"

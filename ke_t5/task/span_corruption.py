@@ -1,8 +1,8 @@
-"""T5's objective: spans of a text are hidden behind sentinels, and the model writes what they hid.
+"""T5's span corruption: spans of a text are replaced by sentinels, and the model predicts them.
 
-As in T5's `span_corruption` (Raffel et al., 2020): 15 % of the tokens in spans of 3 on average, cut
-by random segmentation; `<extra_id_0>` stands for the first span. The noise of a segment follows
-from its tokens: it is the same in every epoch and on every machine.
+As in T5's `span_corruption` (Raffel et al., 2020), 15 % of the tokens are masked, in spans of 3 on
+average that are drawn by random segmentation; `<extra_id_0>` stands for the first span. The noise
+of a segment is seeded by its tokens, so it is the same in every epoch and on every machine.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ LENGTHS = "get_dataset.sequence_length"
 
 
 def lengths_of(num_tokens: int) -> tuple[int, int]:
-    """The lengths of input and target of a text of so many tokens, end tokens included."""
+    """The lengths of input and target, end tokens included, for a text of `num_tokens` tokens."""
     num_noise = round(num_tokens * DENSITY)
     num_spans = round(num_noise / SPAN_LENGTH)
     return num_tokens - num_noise + num_spans + 1, num_noise + num_spans + 1
 
 
 def segment_length(limit: int) -> int:
-    """How many tokens a text may have for its input to fit into `limit`.
+    """The largest number of tokens of a text whose input fits into `limit` tokens.
 
     >>> segment_length(512), lengths_of(568)
     (568, (512, 114))
@@ -50,7 +50,7 @@ def segment_length(limit: int) -> int:
 
 
 def noise_mask(length: int, generator: np.random.Generator) -> np.ndarray:
-    """Which of the tokens are hidden (T5's `random_spans_noise_mask`): never the first one."""
+    """[length] bool, true for masked tokens (T5's `random_spans_noise_mask`); never the first."""
     num_noise = min(max(round(length * DENSITY), 1), length - 1)
     num_spans = max(round(num_noise / SPAN_LENGTH), 1)
     lengths = [_segments(n, num_spans, generator) for n in (num_noise, length - num_noise)]
@@ -61,7 +61,7 @@ def noise_mask(length: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _segments(num_items: int, num_segments: int, generator: np.random.Generator) -> np.ndarray:
-    """The lengths of that many segments, each 1 or more, of which every choice is as likely."""
+    """Lengths of `num_segments` segments of 1 or more items, uniform over all segmentations."""
     begins = generator.permutation(np.arange(num_items - 1) < num_segments - 1)
     return np.bincount(np.cumsum(np.concatenate([[0], begins])))
 
@@ -69,7 +69,7 @@ def _segments(num_items: int, num_segments: int, generator: np.random.Generator)
 def corrupted(
     ids: Sequence[int], mask: np.ndarray, sentinels: Sequence[int]
 ) -> tuple[list[int], list[int]]:
-    """The tokens with a sentinel for each hidden span, and each span after its sentinel.
+    """The tokens with a sentinel in place of each masked span, and each span after its sentinel.
 
     >>> corrupted([5, 6, 7, 8, 9], np.array([0, 1, 1, 0, 1], dtype=bool), [99, 98])
     ([5, 99, 8, 98], [99, 6, 7, 98, 9])
@@ -77,13 +77,13 @@ def corrupted(
     inputs: list[int] = []
     targets: list[int] = []
     num_spans, before = 0, False
-    for token, is_hidden in zip(ids, mask.tolist(), strict=True):
-        if is_hidden and not before:
+    for token, is_masked in zip(ids, mask.tolist(), strict=True):
+        if is_masked and not before:
             inputs.append(sentinels[num_spans])
             targets.append(sentinels[num_spans])
             num_spans += 1
-        (targets if is_hidden else inputs).append(token)
-        before = is_hidden
+        (targets if is_masked else inputs).append(token)
+        before = is_masked
     return inputs, targets
 
 
@@ -91,7 +91,7 @@ def sentinels_of(tokenizer: Any, *, inputs: int, targets: int) -> list[int]:
     """The ids of `<extra_id_0>` and those after it.
 
     Raises:
-        UserError: the vocabulary has none, or the lengths do not allow for the spans.
+        UserError: the vocabulary lacks sentinels, or the lengths do not fit the spans.
     """
     names = [f"<extra_id_{i}>" for i in range(NUM_SENTINELS)]
     ids = [tokenizer.convert_tokens_to_ids(name) for name in names]
@@ -112,8 +112,8 @@ def sentinels_of(tokenizer: Any, *, inputs: int, targets: int) -> list[int]:
 
 @map_over_batches
 def add_corrupted(batch: Batch, *, output_features: Features, sequence_length: Lengths) -> Batch:
-    """The segments of each row's text: `input_ids` with sentinels, `labels`, the input as `text`,
-    and the tokens of all targets of the row as `gold`."""
+    """One example per segment of a row's text: `input_ids` with sentinels, `labels`, the input as
+    `text`, and the tokens of all targets of the row as `gold`."""
     tokenizer = output_features["input_ids"].load_tokenizer()
     limits = {
         name: length_limit(sequence_length, name, tokenizer) for name in ("inputs", "targets")
@@ -136,7 +136,7 @@ def add_corrupted(batch: Batch, *, output_features: Features, sequence_length: L
 
 
 def _pair(ids: Sequence[int], sentinels: Sequence[int]) -> tuple[list[int], list[int]] | None:
-    """The corrupted segment; None for one token, of which nothing can be hidden."""
+    """Input and target of a segment; None for a single token, which cannot be masked."""
     if len(ids) < 2:
         return None
     seed = zlib.crc32(np.asarray(ids, dtype="<i4").tobytes())
@@ -149,15 +149,15 @@ def gold_tokens(example: Example) -> list[str]:
 
 
 def decode_tokens(outputs: list[dict], examples: list[Example]) -> tuple[list[str], None]:
-    """The likeliest token at each place of the targets, of generated text its words."""
+    """The most probable token at each target position; for generated text, its words."""
     tokens = [token for one in outputs for token in one.get("tokens", one["sequences"][0].split())]
     return tokens, None
 
 
 def span_corruption(name: str, source: DataSource) -> Task:
-    """Registers `name`: free text, in the column `text`, with spans to be filled in.
+    """Registers `name`: span corruption of free text, in the column `text`.
 
-    Its predictions are teacher-forced: how many of the hidden tokens are the likeliest ones.
+    Predictions are teacher-forced; the score is the share of target tokens predicted right.
     """
     return register(
         name,

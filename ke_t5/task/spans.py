@@ -1,11 +1,11 @@
-"""Entities, tags, tokens and windows: how spans of characters meet the tokens of a model.
+"""Entities, tags, tokens and windows: conversion between character spans and tokens.
 
-A span is half-open and counts characters of the text that the tokenizer was given. `offsets` are
-what fast tokenizers return: one (start, end) per token; (0, 0), or None, for a token without a
-character of this text (special tokens, the other segment of a pair). A token's range may
-begin with the space before it, and two tokens may share a character (pieces of a normalised
-character, a lone sentencepiece space in front of an unknown word). All of it holds for decomposed
-Hangul (NFD) too, as long as text, spans and offsets speak of one string: compose all or none.
+Spans are half-open and count characters of the text that was tokenized. `offsets` are those of
+fast tokenizers: one (start, end) per token; (0, 0) or None for a token without characters of this
+text (special tokens, the other segment of a pair). A token may begin with the space before it, and
+two tokens may share a character (pieces of a normalised character, a separate sentencepiece space
+before an unknown word). Decomposed Hangul (NFD) works too, as long as text, spans and offsets refer
+to the same string: compose all of them or none.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def tags_from_entities(length: int, entities: Iterable[Mapping[str, Any]]) -> li
 
 
 def entity_spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
-    """(start, end, type) of each entity, by strict IOB2: an I- that goes on from no B- or I- of
-    its own type belongs to no entity, which is how the official KLUE score reads tags."""
+    """(start, end, type) of each entity, in strict IOB2: an I- that does not follow a B- or I- of
+    its type belongs to no entity, as in the official KLUE score."""
     spans: list[tuple[int, int, str]] = []
     start, label = -1, ""
     for i, tag in enumerate(tags):
@@ -57,10 +57,10 @@ def entity_spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
 
 
 def drop_spaces(text: str, tags: Sequence[str]) -> list[str]:
-    """The tags of all characters but spaces (U+0020 only): what the official KLUE-NER scores see.
+    """The tags of all characters except spaces (U+0020), on which KLUE-NER is officially scored.
 
-    An entity that begins on a space loses its B- and with it, in strict IOB2, itself: so it is in
-    the official program (2 of 14,257 entities of the dev set).
+    An entity that begins on a space loses its B- and is therefore dropped (strict IOB2), as in the
+    official program (2 of 14,257 entities of the dev set).
     """
     return [tag for character, tag in zip(text, tags, strict=True) if character != " "]
 
@@ -69,10 +69,10 @@ def drop_spaces(text: str, tags: Sequence[str]) -> list[str]:
 
 
 def token_tags(char_tags: Sequence[str], offsets: Offsets, text: str) -> list[str | None]:
-    """One tag per token: that of its first character that is not a space; None for no characters.
+    """One tag per token, that of its first visible character; None for a token without characters.
 
-    A token of nothing but spaces has its first space's tag. A token that begins on the character
-    that the token before began on goes on with its entity: I-, not a second B-.
+    A token of spaces only gets the tag of the first one. A token that begins on the same character
+    as the token before it continues the entity: I-, not a second B-.
 
     >>> token_tags(["B-PS", "I-PS", "O"], [(0, 2), (2, 3), (0, 0)], "길동은")
     ['B-PS', 'O', None]
@@ -91,15 +91,14 @@ def token_tags(char_tags: Sequence[str], offsets: Offsets, text: str) -> list[st
 
 
 def character_tags(token_tags: Sequence[str | None], offsets: Offsets, text: str) -> list[str]:
-    """One tag per character of the text, from one tag per token, as the official baseline does:
-    the token's first visible character has the token's tag, its others go on with I-.
+    """One tag per character of the text, from one tag per token, as in the official baseline:
+    the first visible character of a token gets its tag, the others continue it with I-.
 
-    Where two tokens claim a character, the first has it, and the second goes on from there.
-    Spaces at a token's ends, and characters that no token covers (spaces, what normalisation
-    removed, what was cut off), are inside an entity only if it goes on behind them: I- between
-    a B- or I- and an I- of one type, else O. So an entity never ends in a space, two entities
-    never melt together, and what was cut off is O and counts as missed. The official score drops
-    the spaces (`drop_spaces`) and does not depend on this.
+    A character shared by two tokens gets the tag of the first one. Spaces at the ends of a token,
+    and characters outside all tokens (spaces, characters removed by normalisation or truncation),
+    are I- between a B- or I- and an I- of the same type, and O otherwise. So entities never end in
+    a space and are never merged, and entities that were cut off count as missed. The official
+    score drops spaces (`drop_spaces`) and does not depend on this.
 
     >>> character_tags(["B-LC", "I-LC", "O"], [(0, 2), (3, 4), (4, 5)], "서울 시는")
     ['B-LC', 'I-LC', 'I-LC', 'I-LC', 'O']
@@ -122,7 +121,7 @@ def character_tags(token_tags: Sequence[str | None], offsets: Offsets, text: str
 
 
 def _first_visible(text: str, start: int, end: int) -> int:
-    """The first character of start..end that is not white space, `start` if all are."""
+    """The first character of start..end that is not white space; `start` if there is none."""
     for i in range(start, end):
         if not text[i].isspace():
             return i
@@ -130,7 +129,7 @@ def _first_visible(text: str, start: int, end: int) -> int:
 
 
 def _fill_gaps(tags: list[str | None]) -> list[str]:
-    next_tags: list[str | None] = []  # the first tag at or after each place
+    next_tags: list[str | None] = []  # the first tag at or after each position
     for tag in reversed(tags):
         next_tags.append(tag or (next_tags[-1] if next_tags else None))
     filled: list[str] = []
@@ -144,8 +143,8 @@ def _fill_gaps(tags: list[str | None]) -> list[str]:
 
 
 def unreachable_entities(text: str, char_tags: Sequence[str], offsets: Offsets) -> int:
-    """How many gold entities are lost although every token is tagged right: those that share a
-    token with a neighbour (a particle, mostly) or were cut off. Spaces aside, as in the score."""
+    """The number of gold entities that no token tags can represent: they share a token with a
+    neighbour (mostly a particle) or were cut off. Spaces are ignored, as in the official score."""
     gold = entity_spans(drop_spaces(text, char_tags))
     if not gold:
         return 0
@@ -158,13 +157,13 @@ def unreachable_entities(text: str, char_tags: Sequence[str], offsets: Offsets) 
 
 
 def character_tokens(text: str, offsets: Offsets, *, is_cut: bool = False) -> list[int]:
-    """The token of each character, so that a tagger of characters can say where an entity begins or
-    ends inside a token. Where the text was cut, only up to the end of its last token.
+    """The token of each character, for models that tag characters, whose entities may begin and end
+    inside a token. If the text was truncated, only up to the end of its last token.
 
-    White space, and a character that normalisation removed, has its left neighbour's token; in
-    front of the first visible character it has that one's, and token 0 if none is visible. Of
-    several tokens that claim a character the last has it: a lone sentencepiece space claims the
-    first character of the unknown word behind it.
+    White space, and characters removed by normalisation, get the token of their left neighbour;
+    before the first visible character they get its token, or token 0 if none is visible. A
+    character in several tokens gets the last one: a separate sentencepiece space also covers the
+    first character of the unknown word after it.
 
     >>> character_tokens("서울 시는", [(0, 2), (2, 4), (4, 5), (0, 0)])
     [0, 0, 0, 1, 2]
@@ -191,8 +190,8 @@ def character_tokens(text: str, offsets: Offsets, *, is_cut: bool = False) -> li
 
 
 def token_span(offsets: Offsets, start: int, end: int) -> Span | None:
-    """The tokens (half-open) of the characters start..end, None if they are not all
-    between the first and the last token: cut off, or in another window.
+    """The tokens (half-open) of the characters start..end; None if some of these are before the
+    first or after the last token (truncated, or in another window).
 
     >>> token_span([None, (0, 2), (2, 3), (4, 6), None], 2, 5)
     (2, 4)
@@ -205,8 +204,8 @@ def token_span(offsets: Offsets, start: int, end: int) -> Span | None:
 
 
 def character_span(text: str, offsets: Offsets, first: int, last: int) -> Span:
-    """The characters (half-open) of the tokens first..last (half-open), without the spaces at
-    their ends. A span is reachable if this returns it for its `token_span`."""
+    """The characters (half-open) of the tokens first..last (half-open), without surrounding
+    spaces. A span can be predicted if this returns it for its `token_span`."""
     ranges = [offset for offset in offsets[first:last] if offset is not None]
     start, end = ranges[0][0], max(offset[1] for offset in ranges)
     while start < end and text[start].isspace():
@@ -217,14 +216,14 @@ def character_span(text: str, offsets: Offsets, first: int, last: int) -> Span:
 
 
 def windows(length: int, *, size: int, stride: int) -> list[Span]:
-    """The windows (half-open) over `length` tokens: `stride` from one's begin to the next one's,
-    at most `size` long, until the last token is in one. No tokens: one empty window.
+    """Windows (half-open) of at most `size` tokens that start every `stride` tokens and cover
+    `length` tokens; one empty window if there are none.
 
     >>> windows(10, size=6, stride=3)
     [(0, 6), (3, 9), (6, 10)]
 
     Raises:
-        ValueError: tokens would be in no window, or there is no room for any.
+        ValueError: the stride is not positive, or larger than a window.
     """
     if not 0 < stride <= size:
         raise ValueError(f"stride {stride}: expected 1 to the window's size of {size} tokens")

@@ -1,4 +1,4 @@
-"""Kinds of task that need more than a text and a label: spans of entities, words, dialogues."""
+"""Families of tasks with more than a text and a label: entity spans, words, dialogues."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def add_entity_tokens(
     batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths
 ) -> Batch:
     """Adds `input_ids` of the sentence with both entities marked, its `text`, and
-    `entity_token_idx`: [2, 2], first and end (exclusive) token of subject and object without their
-    marks; [0, 0], no token at all, for an entity that was cut off, which is counted."""
+    `entity_token_idx`: [2, 2], the tokens (half-open) of subject and object without their marks.
+
+    An entity that was cut off gets the empty span [0, 0], and is counted.
+    """
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
     is_named = tokenizer.sep_token is None
@@ -68,7 +70,7 @@ def entity_pairs(
     best: Monitor,
     defaults: Defaults,
 ) -> None:
-    """Registers `name`: the relation of two entities whose tokens the model is given."""
+    """Registers `name`: the relation of two entities, whose tokens are inputs of the model."""
     of_row = {"labels": labels, "column": "label"}
     register_classes(
         name,
@@ -104,8 +106,8 @@ def add_words(
     token of each word), `labels` (the head of each word: 0 the root, j the j-th word) and
     `relation_labels` (ids).
 
-    Words that were cut off are left out and counted; a word whose head was has neither label, as
-    no model could name it. `gold_heads` and `gold_relations` have them all.
+    Words that were cut off are omitted and counted. A word whose head was cut off has neither
+    label, because the head cannot be predicted. `gold_heads` and `gold_relations` are complete.
     """
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
@@ -133,10 +135,10 @@ def add_words(
 
 
 def word_tokens(words: Sequence[str], offsets: spans.Offsets, *, is_cut: bool) -> list[list[int]]:
-    """[first, last] token (inclusive) of each word of the words joined by spaces.
+    """[first, last] token (inclusive) of each word, from the offsets of the words joined by spaces.
 
-    A word of which normalisation left nothing has its left neighbour's last token. Where the text
-    was cut, the words that are not whole are left out.
+    A word that normalisation removed gets the last token of its left neighbour. If the text was
+    truncated, incomplete words are omitted.
 
     >>> word_tokens(["나는", "간다"], [(0, 1), (1, 2), (3, 5), (0, 0)], is_cut=False)
     [[0, 1], [2, 2]]
@@ -157,8 +159,8 @@ def word_tokens(words: Sequence[str], offsets: spans.Offsets, *, is_cut: bool) -
 
 
 def _tree_labels(row: Example, words: Sequence, *, labels: Labels) -> tuple[list[int], list[int]]:
-    """Heads and relation ids of the first words, as many as `words`; `IGNORED` for both of a word
-    whose head is not among them, and of all words without a gold tree."""
+    """Heads and relation ids of the first `len(words)` words; `IGNORED` for words whose head is not
+    among these, and for all words of an unlabelled row."""
     num_words = len(words)
     heads, relations = [IGNORED] * num_words, [IGNORED] * num_words
     if row["heads"] is not None:
@@ -175,8 +177,8 @@ def _tree_labels(row: Example, words: Sequence, *, labels: Labels) -> tuple[list
 def decode_tree(
     outputs: RowOutputs, examples: Examples, *, labels: Labels
 ) -> tuple[dict[str, list], None]:
-    """A head and a relation for each word, None for both of a word that was cut off. Where only
-    the model's columns are there: for each word with a label."""
+    """A head and a relation for each word, None for words that were cut off; given only the
+    model's columns, for each word with a label."""
     output, example = outputs[0], examples[0]
     tree = zip(output["heads"], (labels.names[i] for i in output["relations"]), strict=True)
     if "words" in example:
@@ -187,7 +189,7 @@ def decode_tree(
 
 
 def gold_tree(example: Example, *, labels: Labels) -> dict[str, list] | None:
-    """The gold head and relation of each word, None without a gold tree."""
+    """The gold head and relation of each word; None for an unlabelled row."""
     if "gold_heads" in example:
         heads, relations = example["gold_heads"], example["gold_relations"]
         return None if heads is None else {"heads": heads, "relations": relations}
@@ -201,7 +203,7 @@ def _tree(words: Sequence[tuple]) -> dict[str, list]:
 
 
 def words_joined(example: Example) -> str:
-    """A sentence for people."""
+    """The words of a sentence joined by spaces, for display."""
     return " ".join(example["words"]) if "words" in example else decoders.input_text(example)
 
 
@@ -214,7 +216,7 @@ def dependencies(
     best: Monitor,
     defaults: Defaults,
 ) -> None:
-    """Registers `name`: the head of each word and their relation."""
+    """Registers `name`: the head of each word and the relation to it."""
     register(
         name,
         source,
@@ -250,12 +252,12 @@ STATE_LENGTH = 256
 
 
 def state_of(row: Example) -> list[str] | None:
-    """A row's state, as it can be written: runs of white space are one space."""
+    """The state of a row with runs of white space collapsed, as in the written form."""
     return None if row["state"] is None else [text.squeeze(entry) for entry in row["state"]]
 
 
 def state_word(row: Example) -> str | None:
-    """What a generative model is to write."""
+    """The target text of a row; None if it is unlabelled."""
     return None if row["state"] is None else text.state_to_text(row["state"])
 
 
@@ -267,7 +269,7 @@ def dialogue_states(
     best: Monitor,
     defaults: Defaults,
 ) -> None:
-    """Registers `name_gen`: the dialogue state after a user's turn, written from the dialogue."""
+    """Registers `name_gen`: the dialogue state after a user's turn, generated as text."""
     states = TextTarget(
         write=state_word,
         gold=state_of,

@@ -2,26 +2,26 @@
 
 KorQuAD (checked with its evaluate-v1.0.py): one JSON object, question id -> answer.
 
-KLUE: its leaderboard took a model with an `inference.py` that wrote `output.csv` beside the hidden
+KLUE: its leaderboard took a model with an `inference.py` that wrote `output.csv` for the hidden
 test set, and has been closed since 2024 (github.com/KLUE-benchmark/KLUE, issues 37 and 46). The
-formats below are those that published copies of the KLUE team's inference programs write, in the
-order of the test set; the server that read them is not public, so none is checked against it:
+formats below are those of published copies of the KLUE team's inference programs, in the order of
+the test set. The server that read them is not public, so they are not checked against it.
 
-| format | a line, or the file |
+| format | each line, or the file |
 |---|---|
 | klue_nli | the class id: 0 entailment, 1 contradiction, 2 neutral |
 | klue_sts | the score |
 | klue_re | the class id, a tab, the 30 probabilities separated by spaces |
-| klue_ner | comma-separated tag ids of a sentence: [CLS], each character but spaces, the end |
+| klue_ner | comma-separated tag ids of a sentence: [CLS], each character except spaces, [SEP] |
 | klue_dp | per word: the head (0 = root), a space, the relation's id |
 | klue_mrc | one JSON object, guid -> answer, "" for no answer |
 | klue_dst | a JSON list of {"guid", "pred": ["domain-slot-value", ...]}, one per user turn |
-| nikluge_... | the test's own objects, a line each, with their output filled in (`contest.py`) |
-| klue_tc | the class id. No copy of this program was found: written by analogy with klue_nli |
-| kobest_*, kmhas, kote | the labels as the release's own column has them, several between commas |
+| nikluge_... | the objects of the test file, one per line, with their output (`contest.py`) |
+| klue_tc | the class id. No copy of this program was found; the format follows klue_nli |
+| kobest_*, kmhas, kote | the labels as in the column of the release, separated by commas |
 
-Ids are the positions in the official baseline's own label lists, which are not those of the hub.
-A prediction of None (unparsable) is written as what is never right: -1, or an empty answer.
+Ids are positions in the label lists of the official baseline, which differ from those of the hub.
+An unparsable prediction (None) is written as a value that is always wrong: -1, or an empty answer.
 """
 
 from __future__ import annotations
@@ -103,15 +103,15 @@ def _answers(guids: Sequence[str], predictions: Sequence, scores: None) -> Lines
         raise UserError(
             f"{count} rows have the id {guid!r:.60}",
             "--submission",
-            "give each row an id of its own: there is one answer for each",
+            "give each row its own id: the file has one answer per id",
             Exit.DATA,
         )
     return [json.dumps(answers, ensure_ascii=False, indent=4)]
 
 
 def _labels_of_release(labels: Labels) -> Callable[..., Lines]:
-    """As the label column of the release: no board takes these, but whoever has the file can join
-    them line by line."""
+    """Lines as in the label column of the release, to be joined with its file line by line; there
+    is no leaderboard that accepts them."""
     keys = {None: str(UNREAD), **dict(zip(labels.names, labels.keys or labels.names, strict=True))}
 
     def lines(guids: Sequence[str], predictions: Sequence, scores: object) -> Lines:
@@ -154,13 +154,13 @@ FORMATS: Mapping[str, Callable[..., Lines]] = {
 
 
 def format_of(task: str) -> str:
-    """The submission format of a task: the longest format name that the task's name begins with.
+    """The submission format of a task: the longest format name that its name starts with.
 
     >>> format_of("klue_re_tk_idx"), format_of("korquad_gen_context_free")
     ('klue_re', 'korquad')
 
     Raises:
-        UserError: the task has no submission format, or its model lacks probabilities.
+        UserError: the task has no submission format, or its model no probabilities.
     """
     names = [name for name in FORMATS if task == name or task.startswith(f"{name}_")]
     if not names or task == "klue_sts_binary":
@@ -184,14 +184,14 @@ def write_submission(
     """Writes the predictions, in the order of the split, and returns the file.
 
     Args:
-        name: of the format, one of `FORMATS`.
+        name: name of the format, one of `FORMATS`.
         ids: the rows' guids (KorQuAD: question ids; nikluge: the raw objects).
-        predictions: labels by name; numbers; for klue_ner one tag per character but spaces
+        predictions: names of labels; numbers; for klue_ner one tag per character except spaces
             (`spans.drop_spaces`); for klue_dp {"heads", "relations"}; answers; states.
         scores: probabilities, [rows, 30], for klue_re.
 
     Raises:
-        UserError: the format is unknown, or klue_re without scores.
+        UserError: the format is unknown, or scores are missing for klue_re.
         ValueError: the columns differ in length.
     """
     if name not in FORMATS:

@@ -1,7 +1,7 @@
-"""Tags: from rows to examples and from predictions back, for models that tag tokens or characters.
+"""Tagging: preprocessors and decoders for models that tag tokens or characters.
 
-Either way the scores are per character (`spans.py` has how tokens and characters meet). Where a
-batch contains only the model's columns (`--pass_only_model_io`), what has a label is scored.
+Scores are per character in both cases (`spans.py` converts between tokens and characters). If a
+batch contains only the model's columns (`--pass_only_model_io`), positions with a label are scored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Tags = Sequence[str]
 
 
 def tag_checks(labels: Labels, column: str) -> tuple[Callable, ...]:
-    """The row checks of tags (one per character) or of entities."""
+    """The row checks for a column of tags (one per character) or of entities."""
     has_text = partial(checks.has_texts, columns=("text",))
     if column == "tags":
         are_tags = partial(has_types, columns={"tags": ["label"]})
@@ -42,7 +42,7 @@ def tag_checks(labels: Labels, column: str) -> tuple[Callable, ...]:
 
 
 def tags_of(row: Example) -> Tags | None:
-    """A row's tags, one per character, None without a label."""
+    """The tags of a row, one per character; None if it is unlabelled."""
     if "tags" in row:
         return row["tags"] and [_name(tag) for tag in row["tags"]]
     if row["entities"] is None:
@@ -52,12 +52,12 @@ def tags_of(row: Example) -> Tags | None:
 
 
 def _name(label: Any) -> Any:
-    """A label's name, if the data set gives its number."""
+    """The name of a label, which may be a class number."""
     return getattr(label, "name", label)
 
 
 def num_entities(text: str, tags: Tags | None) -> int:
-    """How many entities the official score sees."""
+    """The number of entities in the official score."""
     return 0 if tags is None else len(spans.entity_spans(spans.drop_spaces(text, tags)))
 
 
@@ -73,7 +73,7 @@ def add_token_tags(
     sequence_length: steps.Lengths,
 ) -> Batch:
     """Adds `input_ids` of the raw text, `labels` (a tag id per token), `offsets`, and `gold` (a tag
-    per character); entities that one tag per token cannot give back are counted."""
+    per character); entities that one tag per token cannot represent are counted."""
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
     texts, gold = batch["text"], steps.for_each_row(batch, tags_of)
@@ -108,8 +108,8 @@ def add_character_tags(
     sequence_length: steps.Lengths,
 ) -> Batch:
     """Adds `input_ids` of the raw text, `character_token_idx` (the token of each character) and
-    `labels` (its tag id) as far as the text was not cut off, `offsets` of the tokens, and `gold` (a
-    tag per character); entities that were cut off, or in two, are counted."""
+    `labels` (its tag id) up to the end of the truncated text, `offsets` of the tokens, and `gold`
+    (a tag per character); entities that were cut off, wholly or partly, are counted."""
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
     texts, gold = batch["text"], steps.for_each_row(batch, tags_of)
@@ -118,7 +118,7 @@ def add_character_tags(
     for text, tags, pairs, cut in zip(texts, gold, offsets, num_cut, strict=True):
         places = spans.character_tokens(text, pairs, is_cut=bool(cut))
         known = [None] * len(places) if tags is None else tags[: len(places)]
-        # A model needs one character at least: an empty text has one without a label.
+        # Models need at least one character: an empty text gets one without a label.
         tokens.append(places or [0])
         ids_of_row = [IGNORED if tag is None else labels.id_of(tag) for tag in known]
         tag_ids.append(ids_of_row or [IGNORED])
@@ -137,7 +137,7 @@ def add_character_tags(
 
 
 def _num_cut_off(text: str, tags: Tags | None, length: int) -> int:
-    """How many entities do not end within the first `length` characters."""
+    """The number of entities that do not end within the first `length` characters."""
     if tags is None or length >= len(text):
         return 0
     num_visible = len(spans.drop_spaces(text[:length], tags[:length]))
@@ -152,33 +152,34 @@ class CharacterTags(list):
     """Tags of the visible characters, one list per sentence.
 
     Attributes:
-        tokens: the tags of the tokens that they belong to, None for a token of no character.
+        tokens: the tags of the tokens, None for a token without characters.
     """
 
     tokens: list[str | None]
 
     @classmethod
     def of(cls, example: Example, tags: Tags, tokens: list[str | None]) -> CharacterTags:
-        """The tags of the example's characters without its spaces, with those of its tokens."""
+        """The tags of an example from those of all characters, spaces included, and its tokens."""
         return cls.shared(spans.drop_spaces(example["text"], tags), tokens)
 
     @classmethod
     def shared(cls, tags: Tags, tokens: Iterable[str | None]) -> CharacterTags:
-        """These tags, equal ones as one object: read from a file, each is another, of 60 bytes."""
+        """Tags with interned strings: read from a file, each would take 60 bytes of its own."""
         character_tags = cls(map(sys.intern, tags))
         character_tags.tokens = [tag and sys.intern(tag) for tag in tokens]
         return character_tags
 
     @classmethod
     def of_characters(cls, example: Example, tags: Tags) -> CharacterTags:
-        """The same without a model's tags: each has its first character's tag."""
+        """The tags of an example from those of its characters; tokens get that of their first."""
         return cls.of(example, tags, spans.token_tags(tags, example["offsets"], example["text"]))
 
 
 def decode_tags(
     outputs: RowOutputs, examples: Examples, *, labels: Labels
 ) -> tuple[list[str], None]:
-    """A tag per visible character, from a tag id per token; per token if nothing was kept."""
+    """A tag per visible character, from a tag id per token; per token, given only the model's
+    columns."""
     named, example = [labels.names[tag] for tag in outputs[0]["tags"]], examples[0]
     if "offsets" not in example:
         return _labelled(named, example), None
@@ -189,8 +190,8 @@ def decode_tags(
 def decode_character_tags(
     outputs: RowOutputs, examples: Examples, *, labels: Labels
 ) -> tuple[list[str], None]:
-    """A tag per visible character, from a tag id per character; O for those that were cut off. A
-    space has its own tag if nothing was kept."""
+    """A tag per visible character, from a tag id per character; O for those that were cut off.
+    Given only the model's columns, spaces have tags too."""
     named, example = [labels.names[tag] for tag in outputs[0]["tags"]], examples[0]
     if "offsets" not in example:
         return _labelled(named, example), None
@@ -204,7 +205,7 @@ def _labelled(tags: Tags, example: Example) -> list[str]:
 
 
 def gold_tags(example: Example, *, labels: Labels) -> list[str] | None:
-    """A tag per visible character; from the labels if nothing was kept."""
+    """A tag per visible character; given only the model's columns, the tags of its labels."""
     if "gold" not in example:
         return [labels.names[tag] for tag in example["labels"] if tag != IGNORED] or None
     if example["gold"] is None:
@@ -216,7 +217,7 @@ def gold_tags(example: Example, *, labels: Labels) -> list[str] | None:
 
 
 def of_tokens(labels: Labels) -> dict[str, Any]:
-    """How a task is served by models that tag tokens, and by those that tag characters."""
+    """The fields of a task for models that tag tokens, with a variant for those of characters."""
     return {
         "form": "token_classification",
         "labels": labels.names,
@@ -229,7 +230,7 @@ def of_tokens(labels: Labels) -> dict[str, Any]:
 
 
 def of_characters(labels: Labels) -> dict[str, Any]:
-    """The fields that differ if the model tags characters."""
+    """The fields that differ for models that tag characters."""
     return {
         "preprocessors": (partial(add_character_tags, labels=labels),),
         "output_features": {

@@ -1,4 +1,4 @@
-"""What generative models are to write for a row's label, labels or number."""
+"""Target texts of generative models for a label, a set of labels or a number."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from ke_t5.task import decoders, steps, text
 from ke_t5.task.forms import TextTarget
 from ke_t5.task.labels import Labels
 
-# Tokens that a model may write for the name of a label, a number, names of labels.
+# The maximum number of generated tokens of a label, a number and a set of labels.
 NAME_LENGTH, NUMBER_LENGTH, SET_LENGTH = 32, 8, 128
 GREEDY = {"num_beams": 1}
 
 
 def label_name(row: Example, *, labels: Labels, column: str) -> str | None:
-    """The name of a row's label."""
+    """The name of a row's label; None for an unlabelled row."""
     label = labels.id_of(row[column])
     return None if label is None else labels.names[label]
 
 
 def label_word(row: Example, *, labels: Labels, column: str) -> str | None:
-    """What a generative model is to write for a row's label."""
+    """The target text of a row's label; None for an unlabelled row."""
     label = labels.id_of(row[column])
     return None if label is None else labels.words[label]
 
 
 def label_words(labels: Labels, column: str) -> TextTarget:
-    """The labels of a column as words."""
+    """Target texts for a column of labels."""
     return TextTarget(
         write=partial(label_word, labels=labels, column=column),
         gold=partial(label_name, labels=labels, column=column),
@@ -38,19 +38,23 @@ def label_words(labels: Labels, column: str) -> TextTarget:
 
 
 def label_set_names(row: Example, *, labels: Labels, column: str) -> list[str] | None:
-    """The names of a row's labels."""
+    """The names of a row's labels; None for an unlabelled row."""
     ids = steps.label_set_of(row, labels=labels, column=column)
     return None if ids is None else [labels.names[i] for i in ids]
 
 
 def label_set_words(row: Example, *, labels: Labels, column: str) -> str | None:
-    """What a generative model is to write for a row's labels."""
+    """The target text of a row's labels; None for an unlabelled row."""
     ids = steps.label_set_of(row, labels=labels, column=column)
     return None if ids is None else text.label_set_to_text(labels, ids)
 
 
 def written_label_sets(labels: Labels, column: str) -> TextTarget:
-    """The lists of labels of a column as words with separators; a ValueError if none fits."""
+    """Target texts for a column of lists of labels.
+
+    Raises:
+        ValueError: the labels contain every separator.
+    """
     text.label_separator(labels)
     of_row = {"labels": labels, "column": column}
     return TextTarget(
@@ -63,17 +67,17 @@ def written_label_sets(labels: Labels, column: str) -> TextTarget:
 
 
 def number_of(row: Example, *, column: str) -> float | None:
-    """A row's score."""
+    """The number of a row; None for an unlabelled row."""
     return row[column]
 
 
 def number_word(row: Example, *, column: str) -> str | None:
-    """What a generative model is to write for a row's score."""
+    """The target text of a row's number; None for an unlabelled row."""
     return None if row[column] is None else text.number_to_text(row[column])
 
 
 def number_words(column: str) -> TextTarget:
-    """The scores of a column in digits."""
+    """Target texts for a column of numbers."""
     return TextTarget(
         write=partial(number_word, column=column),
         gold=partial(number_of, column=column),

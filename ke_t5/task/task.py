@@ -1,59 +1,58 @@
-"""The table of tasks, to compare with the benchmarks' papers; `python -m ke_t5.task.task` prints it
-with the source of each one's data.
+"""The table of tasks; `python -m ke_t5.task.task` prints it with the source of the data.
 
-| tasks | rows | what is predicted |
+| tasks | rows | prediction |
 |---|---|---|
 | klue_tc | KLUE YNAT | topic of a headline |
 | klue_nli, kornli | KLUE NLI, KorNLI | inference between two sentences |
-| klue_sts, korsts | KLUE STS, KorSTS | how alike two sentences are, 0 to 5 |
-| klue_re | KLUE RE | relation of two entities, which are marked |
+| klue_sts, korsts | KLUE STS, KorSTS | similarity of two sentences, 0 to 5 |
+| klue_re | KLUE RE | relation of two marked entities |
 | klue_ner | KLUE NER | entities |
 | klue_mrc, korquad | KLUE MRC, KorQuAD 1.0 | answer in a passage |
-| korquad2 | KorQuAD 2.1 | answer in a whole page of HTML |
+| korquad2 | KorQuAD 2.1 | answer in an HTML page |
 | nikluge_ea, nikluge_sa | NIKL's contest | emotions; aspects with their polarity |
 | nikluge_au | NIKL's contest | whether an utterance insults |
-| nikluge_iau | NIKL's contest | whether an improper utterance is meant well |
-| nikluge_nli | NIKL's contest | how certain a statement is |
+| nikluge_iau | NIKL's contest | intention of an improper utterance |
+| nikluge_nli | NIKL's contest | certainty of a statement |
 | nikluge_cci | NIKL's contest | which of three inferences follows |
 | nikluge_sc_gen, nikluge_gtps_gen, nikluge_dcs_gen | NIKL's contest | a text |
-| sae4k_gen | sae4K | what a question or command is about |
+| sae4k_gen | sae4K | core of a question or command |
 | klue_dp | KLUE DP | dependency tree |
 | ud_ko_gsd_dp, ud_ko_kaist_dp, ud_ko_ksl_dp | UD Korean GSD, Kaist, KSL | dependency tree |
 | ud_ko_gsd_pos, ud_ko_kaist_pos, ud_ko_ksl_pos | the same | part of speech of each word |
 | klue_dst_gen | KLUE WoS | state of a dialogue |
 | nikl_ner, nikl_ner2020 | NIKL NE, NE 2020 | entities of 15 and of 150 types |
-| nikl_cr | NIKL CR 2020 | mentions of a document, and their chains |
+| nikl_cr | NIKL CR 2020 | coreference chains of a document |
 | nikl_cr_span_extraction | the same | mentions |
 | nikl_cr_coref_span_prediction | the same | an earlier mention of the same chain |
 | nikl_cola | NIKL CoLA | whether a sentence is acceptable |
 | nikl_summarization_summary, _topic | NIKL SUMMARIZATION | summary |
 | kor_3i4k, nsmc, qpair | 3i4K, NSMC, question pairs | class |
-| khsd, khsd_bias, khsd_gender | Korean hate speech | hate; bias; whether it is of gender |
-| apeach, kold, khaters | APEACH, KOLD, K-HATERS | whether, and how much, a comment offends |
-| korfin_asc | KorFin-ASC | how a headline speaks of a firm |
+| khsd, khsd_bias, khsd_gender | Korean hate speech | hate; bias; gender bias |
+| apeach, kold, khaters | APEACH, KOLD, K-HATERS | offensiveness of a comment |
+| korfin_asc | KorFin-ASC | sentiment of a headline towards a firm |
 | paws_x_ko | PAWS-X | whether two sentences mean the same |
-| massive_ko_intent, massive_ko_slots | MASSIVE | what an utterance asks for; its slots |
+| massive_ko_intent, massive_ko_slots | MASSIVE | intent of an utterance; its slots |
 | naver_ner | NAVER NLP Challenge | entities of 14 types |
 | kobest_boolq, kobest_wic, kobest_sentineg | KoBEST | class of a pair or a text |
 | kobest_copa, kobest_hellaswag | KoBEST | which of several texts follows |
 | kmhas, kote | K-MHaS, KOTE | any number of labels: kinds of hate speech, emotions |
 
-A plain name is for encoders. Suffixes:
+Names without a suffix are for encoders. Suffixes:
 
 | suffix | meaning |
 |---|---|
-| _gen | the answer is written, by T5 (tagging and trees have no such form) |
+| _gen | the answer is generated, by T5 (not for tagging and trees) |
 | _gen_context_free | a question is answered without its passage |
 | _binary | klue_sts as two classes |
-| _tk_idx | klue_re for models with an entity-pair head, which are given the entities' tokens |
-| _split | NIKL's one part cut into train, validation and test by a hash |
+| _tk_idx | klue_re for models with an entity-pair head, whose inputs include the entities' tokens |
+| _split | NIKL's single file, split into train, validation and test by a hash |
 
-| mixture | one model for |
+| mixture | tasks |
 |---|---|
 | klue_gen | klue_tc_gen, klue_nli_gen, klue_sts_gen, klue_re_gen |
 | kobest_gen | kobest_boolq_gen and the other four |
 
-The first metric of a row picks the best checkpoint, of a mixture the mean of its tasks' first ones.
+The first metric of a task selects the best checkpoint; for a mixture, the mean of these metrics.
 Epochs and batch sizes are those of KLUE-baseline (run_all.sh) if it has the task.
 """
 
@@ -111,7 +110,7 @@ WRITTEN_RELATION = (RELATION[0], ACCURACY)  # text has no probabilities
 ENTITIES = (metrics.entity_f1_micro, metrics.entity_f1, metrics.token_accuracy)
 SUMMARY = (metrics.rouge, metrics.bleu)
 
-# name, release, fields of the text, labels, metrics, what picks the best, epochs
+# name, release, fields of the text, labels, metrics, monitor, epochs
 CLASSIFICATION = (
     ("klue_tc", klue.YNAT, TITLE, labels.KLUE_TC, (MACRO_F1, ACCURACY), "macro_f1", 4),
     ("klue_nli", klue.NLI, PREMISE, labels.KLUE_NLI, (ACCURACY,), "accuracy", 5),
@@ -144,10 +143,10 @@ CLASSIFICATION = (
      10),
 )  # fmt: skip
 
-# What the column of the label is called, if not `label`.
+# The label column of a task, if it is not `label`.
 COLUMNS = {"khsd_bias": "bias", "khsd_gender": "gender", "massive_ko_intent": "intent"}
 
-# name, release, fields of the text, number of choices, their names in the label column, epochs
+# name, release, fields of the text, number of choices, values of the label column, epochs
 CHOICE = (
     ("kobest_copa", kobest.COPA, {"premise": "premise", "question": "question"}, 2, "12", 10),
     ("kobest_hellaswag", kobest.HELLASWAG, {"context": "context"}, 4, "0123", 10),
@@ -155,7 +154,7 @@ CHOICE = (
      3, tuple(f"inference_{i}" for i in (1, 2, 3)), 10),
 )  # fmt: skip
 
-# name, release, fields of the text, labels, what picks the best, epochs
+# name, release, fields of the text, labels, monitor, epochs
 MULTILABEL = (
     ("kmhas", label_sets.KMHAS, SENTENCE, labels.KMHAS, "micro_f1", 4),
     ("kote", label_sets.KOTE, SENTENCE, labels.KOTE, "macro_f1", 4),
@@ -164,7 +163,7 @@ MULTILABEL = (
     ("nikluge_sa", nikluge.SA, TEXT, labels.NIKLUGE_ASPECTS, "micro_f1", 10),
 )  # fmt: skip
 
-# name, release, fields of the text, column of the score, metrics, what picks the best
+# name, release, fields of the text, label column, metrics, monitor
 SIMILARITY = (
     ("klue_sts", klue.STS, SENTENCES, "real_label",
      (metrics.pearson, metrics.f1_at_3, metrics.spearman), "pearson"),
@@ -174,7 +173,7 @@ SIMILARITY = (
      (metrics.pearson, metrics.mean_squared_error), "pearson"),
 )  # fmt: skip
 
-# name, release, labels, their column, metrics, what picks the best
+# name, release, labels, label column, metrics, monitor
 TAGGING = (
     ("klue_ner", klue.NER, labels.KLUE_NER, "tags",
      (metrics.entity_f1, metrics.character_f1), "entity_f1"),
@@ -197,7 +196,7 @@ TREEBANKS = (
     ("ud_ko_ksl", conllu.KSL),
 )
 
-# name, release, metric (exact match picks the best), whether a question may have no answer,
+# name, release, metric (exact match is the monitor), whether a question may have no answer,
 # tokens of a window
 READING = (
     ("klue_mrc", klue.MRC, metrics.klue_mrc, True, 510),
@@ -206,7 +205,7 @@ READING = (
     ("nikl_cr_coref_span_prediction", nikl_cr.ANTECEDENTS, metrics.korquad, False, 510),
 )
 
-# name, release, what the input asks for
+# name, release, kind of summary
 SUMMARIZATION = (
     ("nikl_summarization_summary", nikl.SUMMARY_SUMMARY, "summary"),
     ("nikl_summarization_summary_split", nikl.SUMMARY_SUMMARY_SPLIT, "summary"),
@@ -214,7 +213,7 @@ SUMMARIZATION = (
     ("nikl_summarization_topic_split", nikl.SUMMARY_TOPIC_SPLIT, "topic"),
 )
 
-# name, release, fields of the text, column of what is written, metrics, tokens that are generated
+# name, release, fields of the text, target column, metrics, maximum number of generated tokens
 WRITING = (
     ("sae4k_gen", kor_corpora.SAE4K, ("utterance",), "phrase",
      (metrics.rouge, metrics.exact_match), 64),
@@ -225,7 +224,7 @@ WRITING = (
 
 
 def register_all() -> None:
-    """Registers every task of the tables above, and those that are the only one of their kind."""
+    """Registers the tasks of the tables above, and those that are one of a kind."""
     for name, release, fields, names, scores, best, epochs in CLASSIFICATION:
         families.classification(
             name,
@@ -299,7 +298,7 @@ def register_all() -> None:
 
 
 def register_texts() -> None:
-    """Registers reading and summarization."""
+    """Registers reading, summarization and other generation of text."""
     for name, release, score, may_be_impossible, length in READING:
         families.reading(
             name,
@@ -335,7 +334,7 @@ def register_texts() -> None:
 
 
 def register_single_ones() -> None:
-    """Registers what KLUE alone has, and coreference."""
+    """Registers the tasks that only KLUE has, and coreference."""
     families.classification(
         "klue_sts_binary",
         ReleaseSource(klue.STS),
@@ -387,8 +386,8 @@ def register_single_ones() -> None:
 
 
 if __name__ == "__main__":
-    # Run with -m, this file is another module than the one that others import: that one
-    # registers the tasks and prints them, or every name would be registered twice.
+    # With -m this file is the module `__main__`. The imported module registers the tasks and prints
+    # them; otherwise every name would be registered twice.
     from ke_t5.task.task import main as listing
 
     run_and_exit(partial(listing, sys.argv[1:]))

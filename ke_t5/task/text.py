@@ -1,10 +1,10 @@
-"""What a model reads and writes: rows as text and back.
+"""Text formats: rows to input and target texts, and generated texts back to predictions.
 
-The forms are those of KE-T5, so that models trained on them keep their meaning: a generative input
-begins with the task's name (the `prefix`), an encoder's input is the same without it. What belongs
-together stands together: beside each function that writes a target is the one that reads a model's
-output. Reading is strict: white space aside, an output is one of the texts that the writer can
-write, or it is None, which counts as a wrong answer (`unparsable`).
+The formats are those of KE-T5, so that models trained with them remain usable: a generative input
+starts with the task's name (the `prefix`), an encoder's input is the same without it. Each function
+that writes a target is followed by the one that parses a model's output. Parsing is strict: white
+space aside, an output must be a text that the writer can produce; otherwise it is None, which
+counts as a wrong answer (`unparsable`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 IMPOSSIBLE = "impossible"  # the target of a question without an answer
-EMPTY_STATE = "none"  # the target of a dialogue turn that has not asked for anything yet
-SLOT_SEPARATOR = " | "  # in no slot value of the WoS ontology, as ", " and "=" are
+EMPTY_STATE = "none"  # the target of an empty dialogue state
+SLOT_SEPARATOR = " | "  # occurs in no slot value of the WoS ontology, unlike ", " and "="
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
-# What `relation` reads of a row.
+# The columns that `relation` reads.
 RELATION_COLUMNS = ("sentence", "subject", "object")
 
 Row = Mapping[str, Any]
@@ -28,7 +28,7 @@ Span = tuple[int, int]
 
 
 class LabelWords(Protocol):
-    """What is read of a task's labels here: the rows' label values and the text of each."""
+    """The attributes of labels that are used here: the values in the rows, and their texts."""
 
     @property
     def keys(self) -> tuple[Hashable, ...]: ...
@@ -38,7 +38,7 @@ class LabelWords(Protocol):
 
 
 def squeeze(text: str) -> str:
-    """The text with each run of white space as one space, and none at its ends."""
+    """The text with runs of white space collapsed to one space, and stripped."""
     return " ".join(text.split())
 
 
@@ -51,9 +51,9 @@ def join_fields(
     """The fields of a row as one text.
 
     Args:
-        fields: the columns in order, or {name in the text: column} if the two differ.
-        prefix: the task's name for a generative model; none for an encoder.
-        named: whether each field is introduced by its name.
+        fields: the columns in order, or {name in the text: column}.
+        prefix: the task's name for a generative model; empty for an encoder.
+        named: whether each field follows its name.
 
     >>> row = {"premise": "비가 온다.", "hypothesis": "젖는다."}
     >>> join_fields(row, ["premise", "hypothesis"], prefix="klue_nli")
@@ -72,9 +72,9 @@ def summarize(row: Row, *, kind: str) -> str:
 
 
 def question(row: Row, *, prefix: str = "", with_context: bool = True) -> str:
-    """A question with its passage, or without: then the model must know the answer by heart.
+    """A question, with or without its passage (trivia).
 
-    With the passage, the text ends with it, so an offset in the passage is moved by
+    The passage is at the end of the text, so its offsets are shifted by
     `len(text) - len(row["context"])`.
 
     >>> row = {"question": "수도는?", "context": "서울은 수도이다."}
@@ -89,7 +89,7 @@ def question(row: Row, *, prefix: str = "", with_context: bool = True) -> str:
 
 
 def dialogue(row: Row, *, prefix: str = "") -> str:
-    """The turns of a dialogue, the newest first: what is cut off at the end is the oldest.
+    """The turns of a dialogue, newest first, so that the oldest ones are truncated.
 
     >>> history = [{"role": "user", "text": "숙소요."}, {"role": "sys", "text": "어디요?"}]
     >>> dialogue({"history": history}, prefix="klue_dst")
@@ -101,8 +101,8 @@ def dialogue(row: Row, *, prefix: str = "") -> str:
 
 @dataclass(frozen=True)
 class Marked:
-    """A text in which two entities are marked, and the new positions of their words (half-open
-    characters, without the marks)."""
+    """A text with two marked entities, and their new spans (half-open characters, without the
+    marks)."""
 
     text: str
     subject: Span
@@ -114,8 +114,8 @@ def mark_entities(
 ) -> Marked:
     """The sentence with `*subject*` and `#object#`; entities are {"start", "end"[, "word"]}.
 
-    The entities may touch, nest, cross or be the same: all marks are inserted at once,
-    by position. Where several meet, the inner entity closes first and the outer one opens first.
+    The entities may touch, nest, cross or be the same: all marks are inserted at once, by position.
+    At the same position, the inner entity closes first and the outer one opens first.
 
     >>> mark_entities("(주)에이의 C++", {"start": 0, "end": 5}, {"start": 7, "end": 10}).text
     '*(주)에이*의 #C++#'
@@ -126,7 +126,7 @@ def mark_entities(
         ValueError: a span is empty, outside the sentence, or does not contain its word.
     """
     spans = [_checked_span(sentence, subject, "subject"), _checked_span(sentence, object, "object")]
-    # (position, opens, what decides between marks at one position, entity, mark)
+    # (position, opens, tie-breaker for marks at one position, entity, mark)
     insertions = sorted(
         event
         for entity, (start, end) in enumerate(spans)
@@ -157,7 +157,7 @@ def _checked_span(sentence: str, entity: Row, role: str) -> Span:
 
 
 def relation(row: Row, *, prefix: str = "", named: bool = True) -> Marked:
-    """A row with sentence, subject and object as `klue_re text: ...` with both entities marked."""
+    """The text `klue_re text: ...` of a row's sentence with subject and object marked."""
     marked = mark_entities(row["sentence"], row["subject"], row["object"])
     text = join_fields({"text": marked.text}, ["text"], prefix=prefix, named=named)
     shift = len(text) - len(marked.text)
@@ -169,7 +169,7 @@ def relation(row: Row, *, prefix: str = "", named: bool = True) -> Marked:
 
 
 def text_to_label(labels: LabelWords, text: str) -> Hashable | None:
-    """The label (key) whose text a model wrote, None if it is not a label's.
+    """The label (key) with the generated text; None if there is none.
 
     >>> from ke_t5.task.labels import NSMC
     >>> text_to_label(NSMC, " positive "), text_to_label(NSMC, "positively")
@@ -183,10 +183,10 @@ def text_to_label(labels: LabelWords, text: str) -> Hashable | None:
 
 
 def label_separator(labels: LabelWords) -> str:
-    """What stands between the words of a set of labels: the first separator that is in no word.
+    """The separator between the words of a set of labels: the first candidate that is in no word.
 
     Raises:
-        ValueError: each of them is in a word.
+        ValueError: the words contain every candidate.
     """
     for separator in (", ", " | ", " ; "):
         if not any(separator.strip() in word for word in labels.words):
@@ -195,7 +195,7 @@ def label_separator(labels: LabelWords) -> str:
 
 
 def no_label_word(labels: LabelWords) -> str:
-    """What a model is to write for a row with none of the labels: a word that no label has."""
+    """The target text of a row with none of the labels, different from every label."""
     word = "none"
     while word in map(squeeze, labels.words):
         word = f"no {word}"
@@ -214,7 +214,7 @@ def label_set_to_text(labels: LabelWords, names: Sequence[int]) -> str:
 
 
 def text_to_label_set(labels: LabelWords, text: str) -> list[int] | None:
-    """The label ids that a model wrote, in the labels' order; None if a part is not a label.
+    """The sorted label ids of a generated text; None if a part is not a label.
 
     >>> from ke_t5.task.labels import NSMC
     >>> text_to_label_set(NSMC, "positive,negative"), text_to_label_set(NSMC, "none")
@@ -237,24 +237,24 @@ def number_to_text(value: float) -> str:
 
 
 def text_to_number(text: str) -> float | None:
-    """The number that a model wrote in digits ('3.4', '3'), None for anything else ('nan')."""
+    """The number in a generated text of digits ('3.4', '3'); None for anything else ('nan')."""
     wanted = squeeze(text)
     return float(wanted) if _NUMBER.fullmatch(wanted) else None
 
 
 def answer_to_text(row: Row) -> str:
-    """The target of a question: its first answer as written in the passage, or `impossible`."""
+    """The target text of a question: its first answer, or `impossible`."""
     return IMPOSSIBLE if row["is_impossible"] or not row["answers"] else row["answers"][0]["text"]
 
 
 def text_to_answer(text: str) -> str:
-    """The answer that a model wrote; `impossible` is the empty answer, as the metrics want it."""
+    """The answer in a generated text; empty for `impossible`, as the metrics expect."""
     answer = text.strip()
     return "" if answer == IMPOSSIBLE else answer
 
 
 def state_to_text(state: Sequence[str]) -> str:
-    """A dialogue state, strings "domain-slot-value", as one text.
+    """The text of a dialogue state, a list of "domain-slot-value" strings.
 
     >>> state_to_text(["식당-지역-서울 동쪽", "식당-종류-일식당"])
     '식당-지역-서울 동쪽 | 식당-종류-일식당'
@@ -262,7 +262,7 @@ def state_to_text(state: Sequence[str]) -> str:
     'none'
 
     Raises:
-        ValueError: an entry contains the separator, so it could not be read back.
+        ValueError: an entry contains the separator, so it could not be parsed again.
     """
     for entry in state:
         if SLOT_SEPARATOR.strip() in entry:
@@ -271,9 +271,9 @@ def state_to_text(state: Sequence[str]) -> str:
 
 
 def text_to_state(text: str) -> list[str]:
-    """The state that a model wrote, each entry once (a state is a set), in its order.
+    """The entries of the state in a generated text, in order and without duplicates.
 
-    An entry that is not a "domain-slot-value" is kept, and counts as wrong.
+    Entries that are not "domain-slot-value" are kept, and count as wrong.
     """
     entries = [squeeze(entry) for entry in text.split(SLOT_SEPARATOR.strip())]
     if entries == [EMPTY_STATE]:

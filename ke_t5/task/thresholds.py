@@ -1,7 +1,7 @@
-"""From which probability on a label of a multi-label task is predicted.
+"""Decision thresholds of multi-label tasks, tuned on the validation split.
 
-Tuned on the validation split, on the grid of `GRID`: of equally good thresholds the one nearest to
-0.5. One threshold for all labels maximizes the task's own score; one for each label its own F1.
+The thresholds are chosen from `GRID`; of equally good ones, the closest to 0.5. A threshold for all
+labels maximizes the score of the task, a threshold per label the F1 of that label.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ GRID = np.arange(1, 100) / 100
 
 
 def tuned_thresholds(task: Task, evaluated: Evaluated, *, per_label: bool) -> dict[str, float]:
-    """Label -> threshold, from an evaluation whose rows have their probabilities.
+    """Label -> threshold, from an evaluation with the probabilities of each row.
 
     Args:
-        per_label: whether each label gets its own; one without a gold row keeps 0.5.
+        per_label: whether to tune each label separately; labels without a gold row keep 0.5.
     """
     labels = list(task.labels or ())
     rows = [
@@ -45,19 +45,19 @@ def tuned_thresholds(task: Task, evaluated: Evaluated, *, per_label: bool) -> di
 
 
 def _nearest(scores: np.ndarray) -> float:
-    """Of the thresholds with the best score, the one nearest to 0.5."""
+    """The threshold with the best score; of several, the closest to 0.5."""
     best = GRID[scores >= scores.max() - 1e-12]
     return float(best[np.abs(best - 0.5).argmin()])
 
 
 def _f1(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The F1 of each label; 0 for one that occurs on neither side."""
+    """The F1 of each label; 0 for a label in neither gold nor predictions."""
     hits = (gold & predicted).sum(0)
     return 2 * hits / np.maximum(gold.sum(0) + predicted.sum(0), 1)
 
 
 def _score(name: str, gold: np.ndarray, predicted: np.ndarray) -> float:
-    """A score of `metrics.label_sets` as a share: of a hundred candidates, so by arrays."""
+    """A score of `metrics.label_sets` (0..1), vectorized because there are many candidates."""
     if name == "exact_match":
         return float((gold == predicted).all(1).mean())
     if name == "hamming_score":
@@ -71,7 +71,7 @@ def _score(name: str, gold: np.ndarray, predicted: np.ndarray) -> float:
 def with_thresholds(
     task: Task | Mixture, of_tasks: Mapping[str, Mapping[str, float]]
 ) -> Task | Mixture:
-    """The task, or the mixture's tasks, predicting labels from these probabilities on.
+    """The task or mixture with these decision thresholds.
 
     Args:
         of_tasks: task -> label -> threshold.
@@ -83,7 +83,7 @@ def with_thresholds(
 
 
 def task_with_thresholds(task: Task, values: Mapping[str, float] | None) -> Task:
-    """The task, predicting labels from these probabilities on, if they are of its labels."""
+    """The task with these decision thresholds; unchanged if they are not valid for its labels."""
     if values is None or task.decode is None or not is_usable(task, values):
         return task
     cuts = tuple(values[label] for label in task.labels or ())
@@ -92,7 +92,7 @@ def task_with_thresholds(task: Task, values: Mapping[str, float] | None) -> Task
 
 
 def is_usable(task: Task, values: object) -> bool:
-    """Whether these are thresholds of the task's labels."""
+    """Whether these are valid thresholds for all labels of the task."""
     if task.problem_type != "multi_label_classification" or not isinstance(values, Mapping):
         return False
     numbers = [values.get(label) for label in task.labels or ()]

@@ -1,8 +1,8 @@
-"""A tokenizer as its files say: `tokenizer.json` is what the model was trained with.
+"""Loading tokenizers with the rules of their `tokenizer.json`, which the model was trained with.
 
-transformers 5 builds many tokenizers anew from the vocabulary and the rules of the class that
-`tokenizer_config.json` names. If these are not the rules of `tokenizer.json` (pko-t5: byte-level
-BPE under the name T5TokenizerFast), that fails or gives other tokens.
+transformers 5 rebuilds many tokenizers from their vocabulary and the rules of the class named in
+`tokenizer_config.json`. If these rules differ from `tokenizer.json` (pko-t5: byte-level BPE under
+the name T5TokenizerFast), this fails or produces different tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ke_t5.errors import Exit, UserError
 logger = logging.getLogger(__name__)
 
 _SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model")
-_MOST_EXTRA_IDS = 10_000  # T5 has 100; each is a token of its own
+_MOST_EXTRA_IDS = 10_000  # T5 has 100; each of them becomes a token
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
             "mask_token")  # fmt: skip
@@ -28,9 +28,9 @@ _PROBE = "대한민국의 수도는 서울이다. KT&G, 2024년 3분기 실적 (
 
 
 def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a folder or hub name, with the tokens that its `tokenizer.json` gives.
+    """The tokenizer of a folder or hub name, with the same tokens as its `tokenizer.json`.
 
-    Raises what `AutoTokenizer` raises if there is no `tokenizer.json` to fall back on.
+    Raises the error of `AutoTokenizer` if there is no `tokenizer.json` to fall back on.
     """
     from transformers import AutoTokenizer
 
@@ -60,10 +60,10 @@ def load_tokenizer(name: str) -> Any:
 
 
 def check_tokenizer_files(folder: Path, *, is_broken: bool = False) -> None:
-    """Raises UserError for the first file of a folder's tokenizer that cannot be one.
+    """Raises UserError for the first invalid file of a folder's tokenizer.
 
     Args:
-        is_broken: the tokenizer could not be loaded, so that all files are read.
+        is_broken: the tokenizer could not be loaded: read and check every file.
     """
     for file in _files_in(folder):
         reason = _fault_of(file, is_broken=is_broken)
@@ -76,13 +76,13 @@ def _files_in(folder: Path) -> Iterator[Path]:
     names = ("tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
     yield from (folder / name for name in names if (folder / name).is_file())
     path = folder / "tokenizer.json"
-    if not (path.is_file() and path.stat().st_size):  # else the others are not read
+    if not (path.is_file() and path.stat().st_size):  # otherwise these are not used
         names = ("vocab.txt", *_SENTENCEPIECE)
         yield from (folder / name for name in names if (folder / name).is_file())
 
 
 def _fault_of(file: Path, *, is_broken: bool) -> str | None:
-    """What is wrong with a file of a tokenizer, None if nothing is known to be."""
+    """The fault of a file of a tokenizer; None if none is found."""
     if file.suffix != ".json" and not file.stat().st_size:
         return "is empty"
     if file.name == "tokenizer_config.json":
@@ -113,7 +113,7 @@ def _is_sentencepiece(file: Path) -> bool:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """The object in a file, {} if there is none."""
+    """The JSON object in a file; {} if there is none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -122,13 +122,13 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def named_class(folder: Path) -> str | None:
-    """The class that a folder's `tokenizer_config.json` names, None for none."""
+    """The class named in a folder's `tokenizer_config.json`; None if there is none."""
     return _read_json(folder / "tokenizer_config.json").get("tokenizer_class")
 
 
 def _of_named_class(name: str) -> Any:
-    """The tokenizer by the class that its folder names where AutoTokenizer takes another (umT5
-    with a SentencePiece model alone); None if that does not load it either."""
+    """The tokenizer loaded with the class named in its folder, if AutoTokenizer uses a different
+    one (umT5 with only a SentencePiece model); None if that fails too."""
     tokenizer_class = _class_of_transformers(named_class(Path(name)))
     try:
         if tokenizer_class is None:
@@ -139,7 +139,7 @@ def _of_named_class(name: str) -> Any:
 
 
 def _class_of_transformers(name: object) -> Any:
-    """The tokenizer class of that name; None if there is none, or if it is something else."""
+    """The tokenizer class of transformers with that name; None if there is none."""
     import transformers
 
     tokenizer_class = getattr(transformers, name, None) if isinstance(name, str) else None
@@ -165,7 +165,7 @@ def _json_file(name: str) -> Path | None:
 
 
 def _gives_its_tokens(tokenizer: Any, path: Path) -> bool:
-    """Whether a loaded tokenizer has the tokens of the file, or at least no more unknown ones."""
+    """Whether a loaded tokenizer produces the tokens of the file, or fewer unknown ones."""
     from tokenizers import Tokenizer
 
     try:
@@ -178,7 +178,7 @@ def _gives_its_tokens(tokenizer: Any, path: Path) -> bool:
 
 
 def _as_written(name: str, path: Path, like: Any) -> Any:
-    """The file's tokenizer, with the special tokens of `like` or of the class that is named."""
+    """The tokenizer of the file, with the special tokens of `like` or of the configured class."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(name, trust_remote_code=False)
@@ -191,7 +191,7 @@ def _as_written(name: str, path: Path, like: Any) -> Any:
 
 
 def _defaults(path: Path) -> dict[str, str]:
-    """The special tokens that the class in `tokenizer_config.json` has by default."""
+    """The default special tokens of the class named in `tokenizer_config.json`."""
     tokenizer_class = _class_of_transformers(named_class(path.parent))
     if tokenizer_class is None:
         return {}

@@ -1,4 +1,4 @@
-"""What tasks share: the vocabulary of this run."""
+"""The vocabulary of the run, shared by all tasks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ TOKENIZER_FILES = (
     "tokenizer.json", "spiece.model", "vocab.txt", "vocab.json", "sentencepiece.bpe.model",
     "spm.model", "tokenizer.model",
 )  # fmt: skip
-# Characters that hardly any vocabulary has: one without an unknown token fails only over them.
+# Rare characters, on which a tokenizer without an unknown token fails.
 UNKNOWN = "가\u1c60\U0001f9ff"
-# Their ids are the text's bytes or characters.
+# Tokenizers whose ids are bytes or characters.
 WITHOUT_FILES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
 @configurable(module="ke_t5.task.utils")
 def get_vocabulary(vocab_name: str = DEFAULT_VOCABULARY) -> Any:
-    """The tokenizer of that hub name or folder, loaded once per process.
+    """The tokenizer of a hub name or folder, loaded once per process.
 
     The recipes bind `vocab_name` to `--pre_trained_model` if gin does not.
     """
@@ -34,7 +34,7 @@ def get_vocabulary(vocab_name: str = DEFAULT_VOCABULARY) -> Any:
 
 @functools.cache
 def _load(name: str) -> Any:
-    """A tokenizer; a UserError if the folder contains none or the hub does not answer."""
+    """The tokenizer; a UserError if it cannot be loaded."""
     where = f"tokenizer {name!r}"
     folder = Path(name)
     if folder.is_dir():
@@ -78,7 +78,7 @@ def _load(name: str) -> Any:
 
 
 def _is_cached(name: str) -> bool:
-    """Whether the hub's library has this name's tokenizer in its cache."""
+    """Whether the tokenizer of this hub name is in the cache of huggingface_hub."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

@@ -1,4 +1,4 @@
-"""The family of tasks in which any text is answered with any text."""
+"""The family of free text generation tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ke_t5.task.metrics.metric import Metric
 
 
 def text_of(row: Example, *, column: str) -> str | None:
-    """A row's text in a column."""
+    """The text in a column of a row."""
     return row[column]
 
 
@@ -34,12 +34,12 @@ def text_to_text(
     generate: Mapping[str, Any] | None = None,
     defaults: Defaults,
 ) -> None:
-    """Registers `name`: any text for a text, written.
+    """Registers `name`: generation of a text from a text.
 
     Args:
         fields: name in the input -> column.
-        column: of the text that is to be written.
-        generate: arguments of `generate`, `max_new_tokens` among them; default: for summaries.
+        column: the column of the target text.
+        generate: arguments of `generate`, including `max_new_tokens`; default: those of summaries.
     """
     write = partial(text_of, column=column)
     answers = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Coreference as text: windows of a document with their chains in brackets, and back.
+"""Coreference as text: windows of a document with their mentions in numbered brackets.
 
 [1 민수]는 [2 서울]에 산다. [1 그]는 [2 그곳]을 좋아한다.
 """
@@ -25,24 +25,26 @@ from ke_t5.task.forms import TEXT_TARGET, register
 from ke_t5.task.metrics.metric import Metric
 from ke_t5.task.spans import Span
 
-# Tokens of an input, and of a target, which is longer by its marks.
+# Maximum tokens; a target is longer than its input by the marks.
 LENGTHS = {"inputs": 384, "targets": 512}
-# The share of a target's tokens that the text may take; the others are for the marks.
+# The share of a target's tokens that is available for text; the rest is for the marks.
 SHARE = 0.6
-# Brackets of a text are not marks.
+# Brackets in the text are replaced, so that they are not taken for marks.
 _PLAIN = str.maketrans("[]", "()")
 _MARK = re.compile(r"\[\s*(\d+)\s|\]")
 BROKEN = "chains are not those of any window, nor linked by a mention in two of them"
 
-Found = dict[int, list[Span]]  # number of a chain -> its mentions
+Found = dict[int, list[Span]]  # chain number -> mentions
 
 
 # ------------------------------------------------------------------------------------- windows
 
 
 def windows_of(tokenizer: Any, text: str, room: int) -> list[Span]:
-    """The characters of the windows, of whole lines, or of parts of those that are longer
-    than `room` tokens; each begins in the middle of the one before it."""
+    """Overlapping windows (half-open characters) of at most `room` tokens, made of whole lines.
+
+    Each window repeats the second half of the one before it. Longer lines are split.
+    """
     pieces: list[tuple[int, int, int]] = []  # start, end, number of tokens
     for start, end in lines_of(text):
         encoded = tokenizer(
@@ -62,7 +64,7 @@ def windows_of(tokenizer: Any, text: str, room: int) -> list[Span]:
         found.append((pieces[first][0], pieces[last][1]))
         if last + 1 == len(pieces):
             break
-        # Half of a window comes again, or less if the next line would not fit beside it.
+        # Repeat half of the window, or less if the next line would not fit otherwise.
         following, left = first + 1, size - pieces[first][2]
         most = min(size / 2, room - pieces[last + 1][2])
         while following <= last and left > most:
@@ -73,8 +75,8 @@ def windows_of(tokenizer: Any, text: str, room: int) -> list[Span]:
 
 
 def window_chains(gold: Chains, window: Span) -> Found:
-    """The chains of two or more mentions in a window, numbered in their order; a mention that
-    crosses an earlier one is left out."""
+    """The chains with two or more mentions in a window, numbered by position; a mention that
+    crosses an earlier one is dropped."""
     start, end = window
     mentions = sorted(
         (first, -last, number)
@@ -96,7 +98,7 @@ def window_chains(gold: Chains, window: Span) -> Found:
 
 
 def marked(text: str, window: Span, chains: Found) -> str:
-    """The text of a window on one line, with its mentions in brackets.
+    """The text of a window as one line, with the mentions in numbered brackets.
 
     >>> marked("나는 나다", (0, 5), {1: [(0, 1), (3, 4)]})
     '[1 나]는 [1 나]다'
@@ -120,7 +122,7 @@ def marked(text: str, window: Span, chains: Found) -> str:
 def add_windows(
     batch: Batch, *, output_features: steps.Features, sequence_length: steps.Lengths, prefix: str
 ) -> Batch:
-    """One example per window: `window_text`, `marked` (None without a label), `window` (its
+    """One example per window: `window_text`, `marked` (None if unlabelled), `window` (half-open
     characters), and in the first one `document` and `gold`."""
     tokenizer = steps.fast_tokenizer(output_features)
     limits = (length_limit(sequence_length, key, tokenizer) for key in ("inputs", "targets"))
@@ -152,7 +154,7 @@ def add_windows(
 
 
 def marked_text(row: Example) -> str | None:
-    """What a generative model is to write."""
+    """The target text of a window; None if it is unlabelled."""
     return row["marked"]
 
 
@@ -160,8 +162,9 @@ def marked_text(row: Example) -> str | None:
 
 
 def read_marks(written: str) -> tuple[str, Found]:
-    """The characters of a written text but white space and marks, and the mentions among them. A
-    bracket without its partner is none; nothing is refused.
+    """The characters of a generated text without white space and marks, and the mentions in it.
+
+    Unmatched brackets are ignored; any text is accepted.
 
     >>> read_marks("[1 나]는 [2 [1 나]의 집]다]")
     ('나는나의집다', {1: [(0, 1), (2, 3)], 2: [(2, 5)]})
@@ -176,7 +179,7 @@ def read_marks(written: str) -> tuple[str, Found]:
             break
         place = mark.end()
         if mark[1]:
-            # A number of thousands of digits is not a number to Python.
+            # Python refuses to convert numbers of thousands of digits.
             open_marks.append((int(mark[1][-9:]), len(plain)))
         elif open_marks:
             number, start = open_marks.pop()
@@ -186,8 +189,11 @@ def read_marks(written: str) -> tuple[str, Found]:
 
 
 def placed(written: str, text: str, window: Span) -> Found:
-    """The mentions of a written window as characters of the document. Where the model has written
-    other text, those count whose first and last characters are found again."""
+    """The mentions of a generated window as spans of the document.
+
+    If the generated text differs from the window, mentions are kept if their first and last
+    characters are aligned with it.
+    """
     plain, found = read_marks(written)
     places = [i for i in range(*window) if not text[i].isspace()]
     source = "".join(text[i] for i in places).translate(_PLAIN)
@@ -209,7 +215,7 @@ def placed(written: str, text: str, window: Span) -> Found:
 
 
 def merged(windows: Iterable[Found]) -> Chains:
-    """The chains of all windows; those that share a mention are one."""
+    """The chains of all windows, merged if they share a mention."""
     chains: list[set[Span]] = []
     for found in windows:
         for mentions in found.values():
@@ -224,8 +230,8 @@ def merged(windows: Iterable[Found]) -> Chains:
 def decode_windows(
     outputs: RowOutputs, examples: Examples, *, read: Any = read_marks
 ) -> tuple[Chains, None]:
-    """The chains of a document; of the model's columns alone, those of the first window that has
-    any, as characters of what was written."""
+    """The chains of a document; given only the model's columns, those of the first window with gold
+    chains, in characters of the generated text."""
     written = [output["sequences"][0] for output in outputs]
     if "document" not in examples[0]:
         golds = [bool(gold_chains(example)) for example in examples]
@@ -241,7 +247,7 @@ def _chains_in(written: str) -> Chains:
 
 
 def gold_chains(example: Example) -> Chains | None:
-    """The gold chains; of the model's columns alone, those in its target."""
+    """The gold chains; given only the model's columns, those in the target."""
     if "gold" in example:
         return example["gold"]
     if example["labels"][0] == IGNORED:
@@ -250,7 +256,7 @@ def gold_chains(example: Example) -> Chains | None:
 
 
 def document_text(example: Example) -> str:
-    """A row for people, by its first window."""
+    """The document of an example's row, for display."""
     return example["document"] if "document" in example else input_text(example)
 
 
@@ -262,7 +268,7 @@ def written_coreference(
     best: Monitor,
     defaults: Defaults,
 ) -> None:
-    """Registers `name_gen`: a document's windows, written again with their chains in brackets."""
+    """Registers `name_gen`: generation of a document's windows with their mentions in brackets."""
     num_generated = LENGTHS["targets"]
     register(
         f"{name}_gen",

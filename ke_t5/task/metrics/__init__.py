@@ -1,14 +1,13 @@
 """Every metric of the package, by name.
 
-Every metric is `f(targets, predictions[, scores]) -> {name: value x 100}` over a whole split, never
-over a batch. A target of None is an unlabelled row, which is left out; a prediction of None could
-not be read, and is wrong without becoming another class. NaN means that the definition gives no
-number. Each number equals the official program's of that name; docstrings say which program
-that is, or that there is none.
+A metric is `f(targets, predictions[, scores]) -> {name: value x 100}` over a whole split, never
+over a batch. A target of None is an unlabelled row, which is ignored; a prediction of None is
+unparsable: it is wrong, but not a class of its own. NaN means that the score is undefined. Scores
+equal those of the official program; the docstrings name it, or say that there is none.
 
 A metric is defined once, by the statistics of its rows (`@metric`, `metrics.statistics`), from
-which its scores, their intervals and the tables of a report are all made. Libraries are imported
-where they are used: they take seconds.
+which its scores, their intervals and the tables of a report are computed. Libraries are imported
+in the functions that use them, because this takes seconds.
 """
 
 from ke_t5.task.metrics.classification import (

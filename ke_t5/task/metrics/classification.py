@@ -23,8 +23,8 @@ from ke_t5.task.metrics.statistics import (
     share,
 )
 
-UNREAD = object()  # the class of a prediction of None, for metrics that make it one
-UNREAD_NUMBER = -1.0  # for an unread number, as in T5: below the scale of 0 to 5 of sentence pairs
+UNREAD = object()  # the class of unparsable predictions, for metrics that need one
+UNREAD_NUMBER = -1.0  # replaces unparsable numbers, as in T5: below the 0-to-5 scale of STS
 
 # -------------------------------------------------------------------------------------- classes
 
@@ -36,13 +36,13 @@ def _pairs(targets: Iterable, predictions: Iterable) -> list[Pairs]:
 
 @metric("accuracy")
 def accuracy(targets: Sequence[Hashable], predictions: Sequence[Hashable]) -> dict[str, Mean]:
-    """The share of right labels. Source: KLUE-baseline, klue_nli_acc."""
+    """The share of correct labels. Source: KLUE-baseline, klue_nli_acc."""
     hits = [t == p for t, p in zip(targets, predictions, strict=True)]
     return {"accuracy": Mean(hits, share)}
 
 
 def labels_by_class(targets: Sequence[Hashable], predictions: Sequence[Hashable]) -> ClassCounts:
-    """The mean F1 of the classes."""
+    """The macro F1 of the classes."""
     return macro_f1_of(_pairs(targets, predictions))
 
 
@@ -52,18 +52,18 @@ def macro_f1(
 ) -> dict[str, ClassCounts]:
     """The mean F1 of the classes. Source: KLUE-baseline, ynat_macro_f1 (scikit-learn's f1_score).
 
-    The classes averaged are those of the gold or predicted labels: one in neither is left out, one
-    that is only predicted counts 0. None is a miss of the gold class and not a class.
+    The mean is over the classes in gold or predictions; a class that is only predicted counts 0.
+    None is a miss of the gold class, not a class of its own.
     """
     return {"macro_f1": labels_by_class(targets, predictions)}
 
 
 def f1_of(positive: Hashable) -> Metric:
-    """The metric `f1` of one class, 0 if it is neither in gold nor predicted."""
+    """The metric `f1` of one class; 0 if it is in neither gold nor predictions."""
 
     @metric("f1")
     def f1(targets: Sequence[Hashable], predictions: Sequence[Hashable]) -> dict[str, ClassCounts]:
-        """The F1 of one class, as scikit-learn computes it."""
+        """The F1 of one class, as in scikit-learn."""
         return {"f1": ClassCounts(_pairs(targets, predictions), micro, [positive])}
 
     return f1
@@ -73,30 +73,29 @@ def f1_of(positive: Hashable) -> Metric:
 def matthews(
     targets: Sequence[Hashable], predictions: Sequence[Hashable]
 ) -> dict[str, ClassCounts]:
-    """Matthews correlation as scikit-learn computes it, x 100: -100 to 100; 0 if either side is
-    constant.
+    """Matthews correlation as in scikit-learn, x 100: -100 to 100; 0 if either side is constant.
 
-    The NIKL CoLA sources name no program; KE-T5 reports this one. None is one more predicted value,
-    as in KE-T5: this score averages over no classes but correlates two columns, so leaving None out
-    or giving it a label would reward it, and another value that is never right does not.
+    NIKL CoLA has no official program; KE-T5 reports this score. None is an additional class, as in
+    KE-T5: the score correlates two columns, so that ignoring None or giving it a label would reward
+    unparsable output, which a class that is always wrong does not.
     """
     pairs = _pairs(targets, [UNREAD if label is None else label for label in predictions])
     return {"matthews_correlation": ClassCounts(pairs, matthews_of, classes_of(pairs))}
 
 
 def micro_f1_without(excluded: Hashable) -> Metric:
-    """The metric `micro_f1` over all classes but one (for KLUE-RE: "no_relation").
+    """The metric `micro_f1` over all classes except one (for KLUE-RE: "no_relation").
 
     Source: KLUE-baseline, klue_re_micro_f1. A relation predicted for an example of the excluded
-    class is a false alarm, the excluded class predicted for a relation a miss; all of the excluded
-    class on both sides gives 0.
+    class is a false alarm; the excluded class predicted for a relation is a miss. If only the
+    excluded class occurs, the score is 0.
     """
 
     @metric("micro_f1")
     def micro_f1(
         targets: Sequence[Hashable], predictions: Sequence[Hashable]
     ) -> dict[str, ClassCounts]:
-        """Micro F1 over all classes but the excluded one."""
+        """Micro F1 over all classes except the excluded one."""
         pairs = _pairs(targets, predictions)
         classes = [name for name in classes_of(pairs) if name != excluded]
         return {"micro_f1": ClassCounts(pairs, micro, classes)}
@@ -108,16 +107,16 @@ def micro_f1_without(excluded: Hashable) -> Metric:
 def auprc(
     targets: Sequence[str | int], predictions: Sequence, scores: Sequence[Sequence[float]]
 ) -> dict[str, Areas]:
-    """Area under the precision-recall curve, mean over the classes, each against the rest.
+    """Area under the precision-recall curve, one class against the rest, mean over the classes.
 
     Source: KLUE-baseline, klue_re_auprc, with scikit-learn >= 1: trapezoids under (recall,
-    precision), no_relation included, every class with one weight; a class without a positive
-    example gives 0.5 (with the 0.24 that the baseline pins, the whole score is NaN).
+    precision), no_relation included, all classes with equal weight; a class without a positive
+    example scores 0.5 (with scikit-learn 0.24, as pinned by the baseline, the score is NaN).
 
     Args:
         targets: relation names of KLUE-RE, or class ids.
-        predictions: not looked at.
-        scores: probabilities after softmax, [rows, classes]; ranks over rows need them so.
+        predictions: ignored.
+        scores: probabilities, [rows, classes]; logits would not be comparable between rows.
     """
     probabilities = np.asarray(scores, dtype=np.float64).T
     gold = np.array([KLUE_RE.id_of(t) if isinstance(t, str) else int(t) for t in targets])
@@ -141,7 +140,7 @@ def _mean_error(sums: np.ndarray) -> np.ndarray:
 def mean_squared_error(
     targets: Sequence[float], predictions: Sequence[float | None]
 ) -> dict[str, Sums]:
-    """The mean of the squared differences, not x 100: 0 is the best. An unread number is 0."""
+    """The mean squared error, not x 100; 0 is best. An unparsable number counts as 0."""
     errors = [((p or 0.0) - t) ** 2 for t, p in zip(targets, predictions, strict=True)]
     rows = np.array([[error, 1.0] for error in errors])
     return {"mean_squared_error": Sums(rows, _mean_error)}
@@ -151,9 +150,9 @@ def mean_squared_error(
 def pearson(
     targets: Sequence[float], predictions: Sequence[float | None]
 ) -> dict[str, Correlation]:
-    """Pearson's r, x 100. Source: KLUE-baseline, klue_sts_pearsonr (scipy, nothing is clipped).
+    """Pearson's r, x 100. Source: KLUE-baseline, klue_sts_pearsonr (scipy, without clipping).
 
-    NaN if either side is constant, or there is one row. None counts as -1, as in T5.
+    NaN if either side is constant, or for a single row. None counts as -1, as in T5.
     """
     return {"pearson": Correlation(_numbers(targets), _numbers(predictions))}
 
@@ -162,7 +161,7 @@ def pearson(
 def spearman(
     targets: Sequence[float], predictions: Sequence[float | None]
 ) -> dict[str, RankCorrelation]:
-    """Spearman's rank correlation by scipy, x 100: what KorSTS reports. NaN and None as above."""
+    """Spearman's rank correlation by scipy, x 100, as for KorSTS. NaN and None as in `pearson`."""
     return {"spearman": RankCorrelation(_numbers(targets), _numbers(predictions))}
 
 
@@ -170,9 +169,9 @@ def spearman(
 def f1_at_3(
     targets: Sequence[float], predictions: Sequence[float | None]
 ) -> dict[str, ClassCounts]:
-    """F1 of "alike": both sides cut at >= 3. Source: KLUE-baseline, klue_sts_f1.
+    """F1 of "similar", a score of 3 or more. Source: KLUE-baseline, klue_sts_f1.
 
-    0 if nothing is alike on either side. None is never alike: a miss if the gold is.
+    0 if no pair is similar on either side. None is not similar.
     """
     pairs = _pairs(*((_numbers(column) >= 3).tolist() for column in (targets, predictions)))
     return {"f1": ClassCounts(pairs, micro, [True])}

@@ -1,4 +1,4 @@
-"""Scores of coreference: chains of mentions of a document against the gold ones."""
+"""Scores of coreference: chains of mentions against the gold chains of a document."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from ke_t5.task.metrics.statistics import Sums
 Mention = Sequence[int]  # start, end
 Chains = Sequence[Sequence[Mention]]
 
-# The columns of a row's counts: of each measure the numerator and the denominator of its precision,
-# then those of its recall.
+# Columns of a row's counts: numerator and denominator of the precision, then of the recall, of each
+# measure.
 MEASURES = ("muc", "b_cubed", "ceaf_e", "lea", "mentions")
 _WIDTH = 4
 
 
 @metric("conll_f1", "lea_f1", "muc_f1", "b_cubed_f1", "ceaf_e_f1", "mention_f1")
 def coreference(targets: Sequence[Chains], predictions: Sequence[Chains | None]) -> dict[str, Sums]:
-    """F1 of mention chains, one row per document; counts are added over the documents.
+    """F1 of mention chains, one row per document; counts are summed over the documents.
 
-    * `muc_f1`: links (Vilain et al. 1995). A chain of n mentions has n - 1, of which those are
-      missing that would join the parts in which the other side has it.
+    * `muc_f1`: links (Vilain et al. 1995). A chain of n mentions has n - 1 links; if the other side
+      splits it into p parts, p - 1 of them are missing.
     * `b_cubed_f1`: per mention, the share of its chain that is in its chain on the other side
-      (Bagga and Baldwin 1998); a mention that the other side lacks has none.
+      (Bagga and Baldwin 1998); 0 for a mention that the other side lacks.
     * `ceaf_e_f1`: 2 |K and R| / (|K| + |R|) summed over the best one-to-one assignment of chains,
-      per chain (Luo 2005, its phi 4).
+      per chain (Luo 2005, phi 4).
     * `conll_f1`: the mean of these three (CoNLL 2011 and 2012).
-    * `lea_f1`: the share of a chain's links between any two of its mentions that the other side
-      has, weighted by the chain's mentions (Moosavi and Strube 2016). A chain of one mention has a
-      link to itself, found if the mention is alone on the other side too.
-    * `mention_f1`: the mentions, whatever their chain.
+    * `lea_f1`: the share of the links between any two mentions of a chain that the other side has,
+      weighted by the chain's mentions (Moosavi and Strube 2016). A chain of one mention has a link
+      to itself, found if the mention is alone on the other side too.
+    * `mention_f1`: the mentions, regardless of their chain.
 
-    They are those of the reference scorer (Pradhan et al. 2014, version 8.01) and, LEA included, of
-    its successor in Python (ns-moosavi/coval). As there, chains of one mention count wherever a
-    measure knows them (MUC does not), and precision, recall or F1 without anything to count is 0.
-    Compared on 600 random documents, alone and in groups of ten, and on edge cases: MUC, B-cubed,
-    CEAF-e and mentions with scorer.pl 8.01 (all groups, 100 documents; it cuts off after two
-    decimals), MUC, B-cubed and CEAF-e with scorch 0.2.0, neleval 3.1.1 and coreference 0.0.3, LEA
-    with `lea` of coval (commit 6de3913). No difference was found. Programs that skip chains of one
-    mention in LEA, such as coreference 0.0.3, differ where there are any.
+    Scores equal those of the reference scorer (Pradhan et al. 2014, version 8.01) and, including
+    LEA, of its successor in Python (ns-moosavi/coval). As there, chains of one mention count in all
+    measures that allow them (all but MUC), and undefined precision, recall and F1 are 0. Compared
+    on 600 random documents, alone and in groups of ten, and on edge cases: MUC, B-cubed, CEAF-e and
+    mentions with scorer.pl 8.01 (all groups, 100 documents; it truncates to two decimals), MUC,
+    B-cubed and CEAF-e with scorch 0.2.0, neleval 3.1.1 and coreference 0.0.3, LEA with `lea` of
+    coval (commit 6de3913), without any difference. Programs that skip chains of one mention in LEA,
+    such as coreference 0.0.3, differ if there are any.
 
     Args:
-        targets, predictions: chains of mentions (start, end). None for a prediction: no chain.
+        targets, predictions: chains of mentions (start, end). A prediction of None has no chains.
 
     Raises:
         ValueError: a mention is in two chains of one side.
@@ -64,8 +64,7 @@ def coreference(targets: Sequence[Chains], predictions: Sequence[Chains | None])
 
 
 def counts_of_rows(targets: Sequence[Chains], predictions: Sequence[Chains | None]) -> np.ndarray:
-    """[rows, 4 M]: of each of `MEASURES` what is found of how much in the prediction, then of how
-    much in the gold."""
+    """[rows, 4 M]: numerator and denominator of precision and recall for each of `MEASURES`."""
     rows = [
         _counts(_Side.of(gold, row), _Side.of(predicted or (), row))
         for row, (gold, predicted) in enumerate(zip(targets, predictions, strict=True))
@@ -74,7 +73,7 @@ def counts_of_rows(targets: Sequence[Chains], predictions: Sequence[Chains | Non
 
 
 def _mean_f1(sums: np.ndarray) -> np.ndarray:
-    """[..., 4 M] -> [...]: the mean of the F1 x 100 of M measures; what divides by 0 is 0."""
+    """[..., 4 M] -> [...]: the mean of the F1 x 100 of M measures; 0 / 0 is 0."""
     counts = sums.reshape(*sums.shape[:-1], sums.shape[-1] // _WIDTH, 2, 2)
     ratios = np.divide(*np.moveaxis(counts, -1, 0), where=counts[..., 1] > 0,
                        out=np.zeros(counts.shape[:-1]))  # fmt: skip
@@ -91,7 +90,7 @@ class _Side(NamedTuple):
 
     @classmethod
     def of(cls, chains: Chains, row: int) -> _Side:
-        """A mention that a chain names twice counts once; a chain without any is none."""
+        """The side with these chains; repeated mentions count once, empty chains are ignored."""
         sets = [{tuple(mention) for mention in chain} for chain in chains if chain]
         chain_of: dict[tuple[int, ...], int] = {}
         for number, mentions in enumerate(sets):
@@ -102,7 +101,7 @@ class _Side(NamedTuple):
         return cls([len(mentions) for mentions in sets], chain_of)
 
     def parts(self, other: _Side) -> list[Counter[int]]:
-        """For each chain: of how many of its mentions which chain of the other side is."""
+        """For each chain, the number of its mentions in each chain of the other side."""
         parts: list[Counter[int]] = [Counter() for _ in self.sizes]
         for mention, number in self.chain_of.items():
             if mention in other.chain_of:
@@ -111,7 +110,7 @@ class _Side(NamedTuple):
 
 
 def _counts(gold: _Side, predicted: _Side) -> list[float]:
-    """A row's counts, see `MEASURES`."""
+    """The counts of a row, see `MEASURES`."""
     similarity = _best_similarity(gold, predicted)
     of_predicted, of_gold = _shares(predicted, gold), _shares(gold, predicted)
     of_predicted["ceaf_e"] = similarity, len(predicted.sizes)
@@ -120,7 +119,7 @@ def _counts(gold: _Side, predicted: _Side) -> list[float]:
 
 
 def _shares(side: _Side, other: _Side) -> dict[str, tuple[float, float]]:
-    """(found, all) of what one side has and the other should, for each measure but CEAF."""
+    """(matched, total) of one side's items for each measure except CEAF."""
     links = correct = resolved = 0.0
     parts = side.parts(other)
     for size, part in zip(side.sizes, parts, strict=True):

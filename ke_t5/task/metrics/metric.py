@@ -1,4 +1,4 @@
-"""A metric: a function from rows to statistics, and a call from rows to scores."""
+"""Metrics: functions from rows to statistics, which are called to compute scores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Metric:
     """`metric(targets, predictions[, scores])` -> {name: value x 100} over a whole split.
 
     Attributes:
-        statistics: the same of labelled rows -> {name: statistic}, from which their scores, the
-            intervals, the tables per class and the worst rows are made.
-        names: what each score is called.
+        statistics: (targets, predictions[, scores]) of labelled rows -> {name: statistic}, from
+            which scores, intervals, the tables per class and the worst rows are computed.
+        names: the names of the scores.
     """
 
     __name__: str
@@ -34,8 +34,8 @@ class Metric:
     def __call__(
         self, targets: Sequence, predictions: Sequence, scores: Sequence | None = None
     ) -> Scores:
-        """The scores; rows whose target is None (hidden test sets) are left out, and if no row
-        remains, each score is NaN.
+        """The scores; rows with a target of None (hidden test sets) are ignored, and all scores are
+        NaN if there are no others.
 
         Raises:
             ValueError: targets, predictions and scores differ in number.
@@ -52,10 +52,10 @@ class Metric:
         return {name: one.total() for name, one in self.statistics(*columns).items()}
 
     def __reduce__(self) -> str:
-        """Pickled and copied by name, as a function is."""
+        """Pickled and copied by name, like a function."""
         return self.__qualname__
 
 
 def metric(*names: str) -> Callable[[Callable[..., Mapping[str, Statistic]]], Metric]:
-    """A decorator: the metric of a function that makes the statistics called `names`."""
+    """A decorator that makes a metric of a function that returns the statistics `names`."""
     return lambda statistics: Metric(statistics, names)

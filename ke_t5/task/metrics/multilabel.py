@@ -1,4 +1,4 @@
-"""Scores of sets of labels, of which a row has any number, over a whole split."""
+"""Scores of multi-label classification over a whole split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LabelSet = Sequence[str]
 
 
 def _pairs(gold: LabelSet, predicted: LabelSet | None) -> Pairs:
-    """(label, label) for a hit, and None in the other place for a miss or a false alarm."""
+    """(label, label) for a hit, (label, None) for a miss, (None, label) for a false alarm."""
     found = set(predicted or ())
     sides = [(label, label if label in found else None) for label in gold]
     return [*sides, *((None, label) for label in predicted or () if label not in gold)]
@@ -28,7 +28,7 @@ def _pairs(gold: LabelSet, predicted: LabelSet | None) -> Pairs:
 def label_sets_by_class(
     targets: Sequence[LabelSet], predictions: Sequence[LabelSet | None]
 ) -> ClassCounts:
-    """The mean F1 of the labels."""
+    """The macro F1 of the labels."""
     rows = [_pairs(*both) for both in zip(targets, predictions, strict=True)]
     return macro_f1_of(rows)
 
@@ -37,12 +37,12 @@ def label_sets(num_labels: int) -> Metric:
     """The metric of sets of labels, each a list of names without repetition.
 
     `micro_f1` and `macro_f1` are scikit-learn's over the labels that occur in gold or predictions;
-    `exact_match` is the share of rows whose set is right (its `accuracy_score`); `hamming_score` is
-    the share of right decisions (1 - its `hamming_loss`). None counts as a set that is wrong, of
-    which nothing is known: no label of it is predicted, and every decision is wrong.
+    `exact_match` is the share of rows with the right set (its `accuracy_score`); `hamming_score` is
+    the share of right decisions (1 - its `hamming_loss`). For a prediction of None, no label is
+    predicted, and every decision is wrong.
 
     Args:
-        num_labels: of the task, whether they occur or not.
+        num_labels: the number of labels of the task, including those that do not occur.
     """
 
     @metric("micro_f1", "macro_f1", "exact_match", "hamming_score")

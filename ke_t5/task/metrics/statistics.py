@@ -1,9 +1,9 @@
-"""What a score is made of: statistics of each row, and a score of their sums.
+"""Statistics: scores as functions of sums over rows, for confidence intervals by resampling.
 
-A statistic gives the corpus score (`total()`) and the scores of many draws of the rows at once:
-called with [D, N], how often each of N rows is in each of D draws, it returns [D] scores x 100, NaN
-if a draw has none. Three scores are not functions of sums over rows (both correlations, in the last
-digit, and the area under the precision-recall curve): their libraries give the corpus score.
+A statistic computes the score of all rows (`total()`) and the scores of many resamples at once:
+called with counts [D, N] of N rows in D draws, it returns [D] scores x 100, NaN if undefined. Both
+correlations (in the last digit) and the area under the precision-recall curve are not functions of
+sums over rows: their `total()` is computed by their libraries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Support = Mapping[Hashable, int]
 
 
 class Statistic(abc.ABC):
-    """See above."""
+    """Statistics of rows, and the score computed from them."""
 
     @abc.abstractmethod
     def total(self) -> float:
@@ -34,14 +34,14 @@ class Statistic(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, draws: np.ndarray) -> np.ndarray:
-        """[D] scores of [D, N] draws."""
+        """[D] scores x 100 of [D, N] draws."""
 
     @abc.abstractmethod
     def take(self, rows: np.ndarray) -> Statistic:
-        """The statistic of some of the rows."""
+        """The statistic of the rows with these indices."""
 
     def support(self) -> Support | None:
-        """The rows with each class that the score is a mean over; None if it is not such a mean."""
+        """The number of rows with each class; None if the score is not a mean over classes."""
         return None
 
 
@@ -50,13 +50,18 @@ class Statistic(abc.ABC):
 
 @dataclass(frozen=True)
 class Sums(Statistic):
-    """`score` of the sums, [..., K] -> [...], of `rows` [N, K]."""
+    """A score of column sums.
+
+    Attributes:
+        rows: [N, K] numbers of each row.
+        score: [..., K] sums -> [...] scores.
+    """
 
     rows: np.ndarray
     score: Score
 
     def total(self) -> float:
-        # Each column in one piece: numpy adds it in pairs, as it does for the mean of a list.
+        # Contiguous columns are added pairwise, as numpy does for the mean of a list.
         return float(self.score(np.ascontiguousarray(self.rows.T).sum(-1)))
 
     def __call__(self, draws: np.ndarray) -> np.ndarray:
@@ -72,7 +77,7 @@ def mean(sums: np.ndarray) -> np.ndarray:
 
 
 def share(sums: np.ndarray) -> np.ndarray:
-    """Percent from (hits, count): 29 of 100 are exactly 29.0, which they are not as a `mean`."""
+    """Percent from (hits, count), rounded once: 29 of 100 is exactly 29.0, unlike with `mean`."""
     return _ratio(100.0 * sums[..., 0], sums[..., 1])
 
 
@@ -91,7 +96,7 @@ class Mean(Sums):
 
     @property
     def values(self) -> np.ndarray:
-        """[N] the score of each row alone."""
+        """[N] the score of each single row."""
         return self.score(self.rows)
 
     @property
@@ -107,8 +112,8 @@ class Mean(Sums):
 
 
 def counts_of(rows: Sequence[Iterable[tuple]], classes: Sequence[Hashable]) -> np.ndarray:
-    """[N, 3 C]: how often each class is hit, is gold and is predicted in each row's (gold,
-    predicted) pairs; what is not among the classes, such as None, is not counted."""
+    """[N, 3 C]: the numbers of hits, golds and predictions of each class in each row's (gold,
+    predicted) pairs; values that are not in `classes`, such as None, are not counted."""
     ids = {name: i for i, name in enumerate(classes)}
     counts = np.zeros((len(rows), 3, len(ids)))
     for row, pairs in enumerate(rows):
@@ -123,20 +128,21 @@ def counts_of(rows: Sequence[Iterable[tuple]], classes: Sequence[Hashable]) -> n
 
 
 def classes_of(rows: Sequence[Pairs]) -> list[Hashable]:
-    """All classes of the pairs but None, those of the gold first, in order of appearance."""
+    """All classes of the pairs except None, in order of appearance, gold before predicted."""
     names = dict.fromkeys(pair[side] for side in (0, 1) for row in rows for pair in row)
     return [name for name in names if name is not None]
 
 
 @dataclass(frozen=True)
 class ClassCounts(Statistic):
-    """A score of how often each class is hit, is gold and is predicted.
+    """A score of the numbers of hits, golds and predictions of each class.
 
     Attributes:
-        pairs: of each row its (gold, predicted) pairs, None for nothing on that side.
-        score: [..., 3 C] sums of `counts_of` -> [...].
-        classes: those that are counted.
-        averages: whether the score is a mean over the classes: over those that occur, or over all.
+        pairs: the (gold, predicted) pairs of each row; None for a missing side.
+        score: [..., 3 C] sums of `counts_of` -> [...] scores.
+        classes: the classes that are counted.
+        averages: the classes that the score is a mean over: "all", those "occurring", or "none" if
+            it is not such a mean.
     """
 
     pairs: Sequence[Pairs]
@@ -146,7 +152,7 @@ class ClassCounts(Statistic):
 
     @functools.cached_property
     def rows(self) -> np.ndarray:
-        """[N, 3 C] counts; large if there are many classes, and only draws need them."""
+        """[N, 3 C] counts of each row; large for many classes, and only needed for draws."""
         return counts_of(self.pairs, self.classes)
 
     @property
@@ -164,7 +170,7 @@ class ClassCounts(Statistic):
         return replace(self, pairs=[self.pairs[row] for row in rows.tolist()])
 
     def support(self) -> Support | None:
-        """Rows with a gold of the class; of a class without any, rows where it is predicted."""
+        """Rows with the class in gold; for classes that are never gold, rows that predict them."""
         if self.averages == "none":
             return None
         num_rows = (self.rows.reshape(len(self.rows), 3, -1) > 0).sum(0)
@@ -184,7 +190,7 @@ def by_class(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def f1_of_counts(
     hits: np.ndarray, gold: np.ndarray, predicted: np.ndarray, *, absent: float
 ) -> np.ndarray:
-    """F1 (0..1) as scikit-learn computes it, `absent` for what is neither gold nor predicted."""
+    """F1 (0..1) as in scikit-learn; `absent` for classes that are neither gold nor predicted."""
     total = gold + predicted
     return np.where(total > 0, 2 * hits / np.maximum(total, 1), absent)
 
@@ -192,7 +198,7 @@ def f1_of_counts(
 def f1_of_ratios(
     hits: np.ndarray, gold: np.ndarray, predicted: np.ndarray, *, absent: float
 ) -> np.ndarray:
-    """The same by way of precision and recall, as seqeval computes it: other last digits."""
+    """F1 (0..1) from precision and recall, as in seqeval: differs in the last digits."""
     precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(gold, 1)
     total = precision + recall
     f1 = 2 * precision * recall / np.where(total > 0, total, 1)
@@ -200,26 +206,26 @@ def f1_of_ratios(
 
 
 def macro(sums: np.ndarray, *, f1: Callable[..., np.ndarray] = f1_of_counts) -> np.ndarray:
-    """Mean F1 x 100 of the classes that occur, NaN if none does."""
+    """Mean F1 x 100 of the classes that occur; NaN if none does."""
     scores = f1(*by_class(sums), absent=math.nan)
     occurs = np.isfinite(scores)
     return _ratio(np.where(occurs, scores, 0.0).sum(-1), occurs.sum(-1)) * 100.0
 
 
 def macro_of_all(sums: np.ndarray) -> np.ndarray:
-    """Mean F1 x 100 of all classes; one that does not occur counts as 100."""
+    """Mean F1 x 100 of all classes; classes that do not occur count as 100."""
     return f1_of_counts(*by_class(sums), absent=1.0).mean(-1) * 100.0
 
 
 def micro(
     sums: np.ndarray, *, f1: Callable[..., np.ndarray] = f1_of_counts, absent: float = 0.0
 ) -> np.ndarray:
-    """F1 x 100 of all classes together, `absent` if none occurs."""
+    """F1 x 100 of all classes together; 100 x `absent` if none occurs."""
     return f1(*(counts.sum(-1) for counts in by_class(sums)), absent=absent) * 100.0
 
 
 def matthews_of(sums: np.ndarray) -> np.ndarray:
-    """Matthews correlation x 100; 0 if one side is constant. As scikit-learn computes it."""
+    """Matthews correlation x 100 as in scikit-learn; 0 if one side is constant."""
     hits, gold, predicted = by_class(sums)
     total = gold.sum(-1)
     product = hits.sum(-1) * total - (gold * predicted).sum(-1)
@@ -228,7 +234,7 @@ def matthews_of(sums: np.ndarray) -> np.ndarray:
 
 
 def macro_f1_of(rows: Sequence[Pairs]) -> ClassCounts:
-    """The mean F1 of all classes that occur."""
+    """The statistic of the mean F1 of all classes that occur."""
     return ClassCounts(rows, macro, classes_of(rows), averages="occurring")
 
 
@@ -248,12 +254,11 @@ class Correlation(Statistic):
         return pearsonr
 
     def _columns(self, draws: np.ndarray) -> Iterable[np.ndarray]:
-        """Both columns, [D, N] or [N]: around their means and in their own scale, so that no digits
-        are lost."""
+        """Both columns, [D, N] or [N], standardized so that no digits are lost."""
         return ((x - x.mean()) / (x.std() or 1.0) for x in (self.first, self.second))
 
     def total(self) -> float:
-        # Of two rows, scipy before 1.15 gives 0.
+        # For two rows, scipy before 1.15 returns 0.
         if len(self.first) < 2 or any(np.ptp(x) == 0 for x in (self.first, self.second)):
             return math.nan
         with warnings.catch_warnings():
@@ -271,14 +276,14 @@ class Correlation(Statistic):
         size = squares[0] * squares[1]
         with np.errstate(invalid="ignore", divide="ignore"):
             scores = np.clip(100 * product / np.sqrt(size), -100, 100)
-        return np.where(size > 1e-18, scores, np.nan)  # constant but for rounding
+        return np.where(size > 1e-18, scores, np.nan)  # constant up to rounding
 
     def take(self, rows: np.ndarray) -> Correlation:
         return replace(self, first=self.first[rows], second=self.second[rows])
 
 
 class RankCorrelation(Correlation):
-    """Spearman's: the correlation of ranks; equal numbers have their mean rank."""
+    """Spearman's rank correlation; equal numbers get their mean rank."""
 
     def _library(self) -> Callable[..., Any]:
         from scipy.stats import spearmanr
@@ -290,7 +295,7 @@ class RankCorrelation(Correlation):
 
 
 def _mean_ranks(values: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """[D, N]: the rank of each row among those drawn."""
+    """[D, N]: the mean rank of each row in each draw."""
     _, place = np.unique(values, return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
@@ -304,9 +309,9 @@ class Areas(Statistic):
     """The mean area under the precision-recall curves of C classes, x 100.
 
     Attributes:
-        gold: [N] ids.
+        gold: [N] class ids.
         probabilities: [C, N].
-        names: of the classes.
+        names: names of the classes.
     """
 
     gold: np.ndarray
@@ -320,7 +325,7 @@ class Areas(Statistic):
             return math.nan
         areas = []
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # no positive example: recall is set to 1
+            warnings.simplefilter("ignore")  # without a positive example, recall is set to 1
             for label, column in enumerate(self.probabilities):
                 precision, recall, _ = precision_recall_curve(self.gold == label, column)
                 areas.append(auc(recall, precision))
@@ -328,18 +333,18 @@ class Areas(Statistic):
 
     @functools.cached_property
     def order(self) -> np.ndarray:
-        """[C, N] rows by falling probability."""
+        """[C, N] rows by decreasing probability."""
         return np.argsort(-self.probabilities, axis=1, kind="stable")
 
     @functools.cached_property
     def is_class(self) -> np.ndarray:
-        """[C, N] whether these rows are of the class."""
+        """[C, N] whether the gold of these rows is the class."""
         return self.gold[self.order] == np.arange(len(self.order))[:, None]
 
     @functools.cached_property
     def ends(self) -> np.ndarray | None:
-        """[C, N] the last position with the same probability (only there is a threshold); None if
-        all probabilities differ."""
+        """[C, N] the last position with the same probability, where the threshold is; None if all
+        probabilities differ."""
         ordered = np.take_along_axis(self.probabilities, self.order, 1)
         is_end = np.ones(ordered.shape, dtype=bool)
         is_end[:, :-1] = ordered[:, :-1] != ordered[:, 1:]
@@ -352,7 +357,7 @@ class Areas(Statistic):
         return Areas(self.gold[rows], self.probabilities[:, rows], self.names)
 
     def support(self) -> Support:
-        """Rows with a gold of each class; one without any would count as half an area."""
+        """Rows with each class in gold; a class without any would count as an area of 0.5."""
         counts = np.bincount(self.gold, minlength=len(self.names)).tolist()
         return dict(zip(self.names, counts, strict=True))
 
@@ -365,7 +370,7 @@ class Areas(Statistic):
         hits = np.cumsum(counts * self.is_class, axis=1)
         if self.ends is not None:
             hits, num_rows = (np.take_along_axis(x, self.ends, 1) for x in (hits, num_rows))
-        # The curve begins at recall 0 and precision 1, and stays there while nothing is drawn.
+        # The curve starts at recall 0 and precision 1, and stays there until a row is drawn.
         precision = np.where(num_rows > 0, hits / np.maximum(num_rows, 1), 1.0)
         widths = np.diff(hits, axis=1, prepend=0.0)
         heights = (precision + np.concatenate([np.ones((len(hits), 1)), precision[:, :-1]], 1)) / 2

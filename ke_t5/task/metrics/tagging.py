@@ -33,7 +33,7 @@ Tree = Mapping[str, Sequence[Any]]
 
 
 def _tag_columns(targets: Sequence, predictions: Sequence) -> tuple[list, list]:
-    """Both columns as lists of tag lists; an unread prediction is all O."""
+    """Both columns as lists of tag lists; an unparsable prediction (None) is all O."""
     gold = [_as_list(tags) for tags in targets]
     predicted = [
         ["O"] * len(tags) if prediction is None else _as_list(prediction)
@@ -50,8 +50,8 @@ def _as_list(tags: Sequence) -> list:
 
 
 def entity_pairs(gold: Sequence[str], predicted: Sequence[str] | None) -> Pairs:
-    """(gold type, predicted type) of each entity on either side, in strict IOB2; None if it is
-    on one side only."""
+    """(gold type, predicted type) of each entity on either side, in strict IOB2; None for the side
+    that lacks it."""
     wanted, guessed = ({*entity_spans(tags or ())} for tags in (gold, predicted))
     return [
         (entity[2] if entity in wanted else None, entity[2] if entity in guessed else None)
@@ -60,7 +60,7 @@ def entity_pairs(gold: Sequence[str], predicted: Sequence[str] | None) -> Pairs:
 
 
 def entities_by_type(targets: Sequence, predictions: Sequence) -> ClassCounts:
-    """The mean F1 of the entity types, in seqeval's order."""
+    """The macro F1 of the entity types, in seqeval's order."""
     rows = [entity_pairs(*tags) for tags in zip(targets, predictions, strict=True)]
     types = sorted(map(str, classes_of(rows)))
     return ClassCounts(rows, partial(macro, f1=f1_of_ratios), types, averages="occurring")
@@ -70,15 +70,15 @@ def entities_by_type(targets: Sequence, predictions: Sequence) -> ClassCounts:
 def entity_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dict[str, ClassCounts]:
     """Mean over entity types of the F1 of exact spans, in strict IOB2.
 
-    Source: KLUE-baseline, klue_ner_entity_macro_f1 (seqeval). It puts all sentences in one
-    sequence with O between them, which gives the same number.
+    Source: KLUE-baseline, klue_ner_entity_macro_f1 (seqeval). It concatenates all sentences with O
+    between them, which gives the same number.
 
     Args:
-        targets, predictions: tags per character, one list per sentence; for KLUE-NER without the
+        targets, predictions: tags per character, one list per sentence; for KLUE-NER without
             spaces (`spans.drop_spaces`).
 
-    Edge cases: an I- that continues nothing is not an entity; the types averaged are those in
-    gold or predictions; no entity on either side gives NaN.
+    Edge cases: an I- that does not continue an entity is ignored; the mean is over the types in
+    gold or predictions; without any entity the score is NaN.
     """
     return {"entity_f1": entities_by_type(*_tag_columns(targets, predictions))}
 
@@ -87,8 +87,10 @@ def entity_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dict[s
 def entity_f1_micro(
     targets: Sequence[Sequence[str]], predictions: Sequence
 ) -> dict[str, ClassCounts]:
-    """F1 of exact entities of all types together, in strict IOB2 (seqeval). No official program
-    uses it; the NIKL entity corpora come with none. Tags and edge cases as in `entity_f1`."""
+    """F1 of exact entities of all types together, in strict IOB2 (seqeval).
+
+    The NIKL entity corpora have no official program. Tags and edge cases as in `entity_f1`.
+    """
     score = partial(micro, f1=f1_of_ratios, absent=math.nan)
     counts = entities_by_type(*_tag_columns(targets, predictions))
     return {"entity_f1_micro": replace(counts, score=score, averages="none")}
@@ -98,16 +100,16 @@ def entity_f1_micro(
 def character_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dict[str, ClassCounts]:
     """Mean F1 of KLUE-NER's 13 character tags, and of the 12 without O.
 
-    Source: KLUE-baseline, klue_ner_char_macro_f1. Its docstring and the paper leave O out, its code
-    (and so every published number) does not: `character_f1` is the code's, the other is the honest
-    one. As there, each sentence brings two positions more, before and after it, which are O on
-    both sides here, and a tag in neither gold nor predictions counts as 100.
+    Source: KLUE-baseline, klue_ner_char_macro_f1. Its docstring and the paper exclude O, but its
+    code (and so every published number) includes it: `character_f1` follows the code,
+    `character_f1_without_o` the paper. As there, each sentence has two more positions, before and
+    after it, which are always O, and a tag in neither gold nor predictions counts as 100.
 
     Args:
-        targets, predictions: as for `entity_f1`, spaces dropped.
+        targets, predictions: as for `entity_f1`, without spaces.
 
     Raises:
-        KeyError: a tag that KLUE-NER does not have.
+        KeyError: a tag is not one of KLUE-NER.
     """
     columns = _tag_columns(targets, predictions)
     unknown = {tag for side in columns for tags in side for tag in tags} - set(KLUE_NER.names)
@@ -126,9 +128,12 @@ def character_f1(targets: Sequence[Sequence[str]], predictions: Sequence) -> dic
 
 @metric("token_accuracy")
 def token_accuracy(targets: Sequence[Sequence], predictions: Sequence) -> dict[str, Sums]:
-    """The share of right tags over the positions whose gold tag is not None (padding, special
-    tokens); NaN if there is none. A prediction may be None: all its positions are wrong. Of tags
-    per character with those of their tokens (`tags.CharacterTags`), the tokens are scored."""
+    """The share of right tags at positions whose gold tag is not None (padding, special tokens);
+    NaN if there are none.
+
+    All positions of a prediction of None are wrong. For character tags with the tags of their
+    tokens (`tags.CharacterTags`), the tokens are scored.
+    """
     rows = []
     for gold, predicted in zip(targets, predictions, strict=True):
         tags, guesses = (getattr(side, "tokens", side) for side in (gold, predicted))
@@ -140,8 +145,10 @@ def token_accuracy(targets: Sequence[Sequence], predictions: Sequence) -> dict[s
 
 @metric("accuracy")
 def word_accuracy(targets: Sequence[Sequence[str]], predictions: Sequence) -> dict[str, Sums]:
-    """The share of words whose first character has the right type, where each word is a span in
-    IOB2 (conll18_ud_eval.py's UPOS, where the words are given)."""
+    """The share of words whose first character has the right type; each word is a span in IOB2.
+
+    Equals UPOS of conll18_ud_eval.py if the words are given.
+    """
     rows = []
     for gold, predicted in zip(*_tag_columns(targets, predictions), strict=True):
         words = [(tag[2:], other[2:]) for tag, other in zip(gold, predicted, strict=True)
@@ -156,8 +163,8 @@ WRONG_HEAD, RARE = "wrong head", "rare"
 
 
 def tree_words(gold: Tree, predicted: Tree | None) -> list[tuple]:
-    """(head, relation, predicted head, predicted relation) of each word, None if nothing was
-    predicted."""
+    """(head, relation, predicted head, predicted relation) of each word; None for missing
+    predictions."""
     nothing = [None] * len(gold["heads"])
     tree = predicted or {"heads": nothing, "relations": nothing}
     columns = gold["heads"], gold["relations"], tree["heads"], tree["relations"]
@@ -170,13 +177,13 @@ def klue_dp(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict
 
     Source: KLUE-baseline, klue_dp_uas_macro_f1 and klue_dp_las_macro_f1.
 
-    * `uas`: macro F1 with the heads' positions as classes (0 = root), so that the rare far
-      position 30 weighs as much as 1.
-    * `las`: macro F1 over relations, where those from index 15 of KLUE_DP on are one class in gold
-      and predictions, and a word with a wrong head gets a predicted class that
-      counts with F1 0: a single wrong head takes 6 points if all 16 classes occur.
-    * `uas_accuracy`, `las_accuracy`: the plain shares of words with the right head, and with the
-      right head and relation, nothing merged.
+    * `uas`: macro F1 with the heads' positions as classes (0 = root), so that the rare position 30
+      has the same weight as 1.
+    * `las`: macro F1 over relations, with those from index 15 of KLUE_DP merged into one class.
+      Words with a wrong head are predicted as an additional class, whose F1 is 0: a single wrong
+      head costs 6 points if all 16 classes occur.
+    * `uas_accuracy`, `las_accuracy`: the shares of words with the right head, and with the right
+      head and (unmerged) relation.
 
     Args:
         targets, predictions: {"heads": one int per word, "relations": one str per word}. A head of
@@ -207,15 +214,15 @@ def klue_dp(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict
 def attachment(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> dict[str, Statistic]:
     """The share of words with the right head, and with the right head and relation.
 
-    Source: conll18_ud_eval.py of the CoNLL 2018 shared task, whose F1 is this share where the words
-    are given. It ignores relations' subtypes, which our rows do not have; punctuation counts.
+    Source: conll18_ud_eval.py of the CoNLL 2018 shared task, whose F1 is this share if the words
+    are given. It ignores subtypes of relations, which our rows do not have; punctuation counts.
     """
     counts = klue_dp.statistics(targets, predictions)
     return {"uas": counts["uas_accuracy"], "las": counts["las_accuracy"]}
 
 
 def relations_by_type(targets: Sequence[Tree], predictions: Sequence[Tree | None]) -> ClassCounts:
-    """The mean F1 of relations, none of them merged, which count only with the right head."""
+    """The macro F1 of the unmerged relations; a hit requires the right head."""
     rows = [
         [
             pair

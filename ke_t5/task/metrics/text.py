@@ -18,8 +18,8 @@ from ke_t5.task.metrics.statistics import Mean, Statistic, Sums, f1_of_counts
 
 # ----------------------------------------------------------------------------------- KLUE-MRC
 
-# The official normaliser means to blank out quotes and brackets, but a misplaced bracket makes its
-# pattern match one of them only if a fixed run of others follows. Scores depend on it.
+# The official normaliser is meant to remove quotes and brackets, but because of a misplaced bracket
+# its pattern only matches one of them before a fixed sequence of others. Scores depend on this.
 _KLUE_MRC_MEANT_AS_SYMBOLS = re.compile(r"""['"《》<>〈〉]\(\)\‘\’""")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -30,10 +30,10 @@ def _normalize_klue_mrc(answer: str) -> str:
 
 
 def _common_run_f1(prediction: str, reference: str) -> float:
-    """F1 of the longest run of characters that both share, over their lengths (0..1).
+    """F1 of the longest common substring (0..1).
 
-    difflib's junk rule stays on, as in the official program: in a reference of 200 or more
-    characters the frequent ones are ignored.
+    As in the official program, difflib's junk heuristic is enabled: in references of 200 or more
+    characters, frequent characters are ignored.
     """
     if not reference:
         return float(not prediction)
@@ -53,14 +53,14 @@ def klue_mrc(
     """Exact match and the "ROUGE-W" of KLUE-MRC: best over the references, mean over questions.
 
     Source: KLUE-baseline, klue_mrc_em and klue_mrc_rouge_w. Its ROUGE-W is not a weighted
-    longest common subsequence but the F1 of the longest common run of characters, spaces included.
+    longest common subsequence but the F1 of the longest common substring, spaces included.
 
     Args:
-        targets: the references of each question; none for a question without an answer, whose only
-            right answer is the empty one.
+        targets: the references of each question; empty for a question without an answer, whose
+            only right answer is "".
         predictions: the answers; "" means no answer, None is always wrong.
 
-    Edge cases: case and ASCII punctuation do not count, quotes such as 《》‘’ do.
+    Edge cases: case and ASCII punctuation are ignored, quotes such as 《》‘’ are not.
     """
     exact, rouge_w = [], []
     for references, prediction in zip(targets, predictions, strict=True):
@@ -86,7 +86,7 @@ def _normalize_korquad(answer: str) -> str:
 
 
 def _character_f1(prediction: str, reference: str) -> float:
-    """F1 of the characters that two normalised answers share, spaces left out (0..1)."""
+    """F1 of the characters of two normalised answers, without spaces (0..1)."""
     ours = collections.Counter(prediction.replace(" ", ""))
     theirs = collections.Counter(reference.replace(" ", ""))
     num_same = sum((ours & theirs).values())
@@ -102,7 +102,7 @@ def korquad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None])
 
     Source: korquad.github.io, evaluate-v1.0.py.
 
-    Edge cases: None (no output) counts 0 as the official program counts a missing id; if both
+    Edge cases: None (no output) scores 0, like a missing id in the official program; if both
     answers are empty after normalisation, exact match is 1 and F1 is 0.
     """
     exact, f1 = [], []
@@ -115,12 +115,12 @@ def korquad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None])
     return {"exact_match": Mean(exact), "f1": Mean(f1)}
 
 
-# Their text is not that of the page.
+# Elements whose content is not text of the page.
 _UNSEEN = ("script", "style", "template")
 
 
 class _Text(HTMLParser):
-    """The text of HTML, as BeautifulSoup's `get_text` gives it."""
+    """Collects the text of HTML, like BeautifulSoup's `get_text`."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -158,9 +158,9 @@ def _normalize_korquad2(answer: str) -> str:
 def korquad2(
     targets: Sequence[Sequence[str]], predictions: Sequence[str | None]
 ) -> Mapping[str, Statistic]:
-    """Exact match and character F1 of KorQuAD 2.1: as `korquad`, of texts without HTML and spaces.
+    """Exact match and character F1 of KorQuAD 2.1: `korquad` without HTML tags and spaces.
 
-    Source: korquad.github.io, evaluate-2.0.py, by its description.
+    Source: the description of korquad.github.io's evaluate-2.0.py.
     """
     clean = [[_normalize_korquad2(text) for text in references] for references in targets]
     answers = [None if text is None else _normalize_korquad2(text) for text in predictions]
@@ -169,7 +169,7 @@ def korquad2(
 
 @metric("exact_match")
 def exact_match(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str, Mean]:
-    """The share of texts that are the target, runs of white space and composition (NFC) aside."""
+    """The share of texts that equal the target, after NFC and collapsing white space."""
     pairs = zip(targets, predictions, strict=True)
     return {
         "exact_match": Mean(
@@ -182,7 +182,7 @@ def exact_match(targets: Sequence[str], predictions: Sequence[str | None]) -> di
 
 
 def _turn_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    """F1 of one turn's slots, duplicates counted as often as they come (0..1)."""
+    """F1 of the slots of a turn, duplicates included (0..1)."""
     if not gold:
         return float(not predicted)
     hits = sum(slot in predicted for slot in gold)
@@ -198,13 +198,13 @@ def dialogue_state(
 ) -> dict[str, Statistic]:
     """Scores of dialogue states, one list of "domain-slot-value" per user turn.
 
-    * `joint_goal_accuracy`: turns whose state is right as a set; two empty states are equal.
-    * `slot_f1`: what the official program calls micro F1: the mean over turns of each turn's F1,
-      a turn without gold slots counts 1 for an empty prediction and 0 otherwise.
-    * `slot_micro_f1`: hits, false alarms and misses summed over all turns, 0 without any slot.
+    * `joint_goal_accuracy`: the share of turns with the right set of slots; empty states match.
+    * `slot_f1`: the mean F1 of the turns, which the official program calls micro F1; a turn without
+      gold slots scores 1 for an empty prediction and 0 otherwise.
+    * `slot_micro_f1`: F1 of hits, false alarms and misses summed over all turns; 0 without slots.
 
     Source: KLUE-baseline, wos_jga, wos_slot_micro_f1 and compute_prf_for_wos. Values are compared
-    verbatim. None is wrong, for an empty gold state too.
+    verbatim. None is always wrong, even for an empty gold state.
     """
     joint, per_turn, counts = [], [], []
     for gold, predicted in zip(targets, predictions, strict=True):
@@ -220,7 +220,7 @@ def dialogue_state(
 
 
 def _micro_f1(sums: np.ndarray) -> np.ndarray:
-    """F1 x 100 from (hits, gold, predicted), 0 if there is neither."""
+    """F1 x 100 from (hits, gold, predicted); 0 if there are no slots."""
     return f1_of_counts(*np.moveaxis(sums, -1, 0), absent=0.0) * 100.0
 
 
@@ -237,9 +237,9 @@ def _eojeols(text: str) -> list[str]:
     return unicodedata.normalize("NFC", text).split()
 
 
-@functools.cache  # loading its model takes longer than many a split
+@functools.cache  # loading the model often takes longer than scoring
 def _kiwi_morphemes() -> Callable[[str], list[str]] | None:
-    """kiwipiepy's analyser, None if it is not installed."""
+    """kiwipiepy's analyser; None if it is not installed."""
     try:
         from kiwipiepy import Kiwi  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -248,12 +248,12 @@ def _kiwi_morphemes() -> Callable[[str], list[str]] | None:
     return lambda text: [token.form for token in kiwi.tokenize(text)]
 
 
-class _AsItIs:
-    """A tokenizer for rouge_score that is given units."""
+class _Pretokenized:
+    """A tokenizer for rouge_score whose input is tokenized already."""
 
     @staticmethod
     def tokenize(units: list[str]) -> list[str]:
-        """The same."""
+        """The units, unchanged."""
         return units
 
 
@@ -261,15 +261,16 @@ _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
 def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
-    """Its length, by Hyyrö, Bit-parallel LCS-length computation revisited, 2004.
+    """The length of the longest common subsequence (Hyyrö, Bit-parallel LCS-length computation
+    revisited, 2004).
 
     rouge_score fills a table of all pairs of units: 64 ms for two summaries of 500 syllables. Here
-    a row of that table is the bits of one number, and the next row takes an addition: 0.25 ms.
+    each row of that table is the bits of an integer, computed by one addition: 0.25 ms.
     """
     places: dict[str, int] = {}
     for number, unit in enumerate(one):
         places[unit] = places.get(unit, 0) | 1 << number
-    # Bit i is zero if the row grows by one at unit i.
+    # Bit i is zero if the length increases at unit i.
     every = bits = (1 << len(one)) - 1
     for unit in other:
         matches = bits & places.get(unit, 0)
@@ -288,16 +289,16 @@ def _rouge_l(target: list[str], prediction: list[str]) -> float:
 
 @metric(*(f"{kind}[{unit}]" for unit in ("syllable", "eojeol") for kind in _ROUGE))
 def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str, Mean]:
-    """ROUGE-1, -2 and -L (F1, mean over summaries) under each tokenizer, which the name states.
+    """ROUGE-1, -2 and -L (F1, mean over summaries), with the tokenizer in the name of the score.
 
-    `[syllable]` counts characters without white space, `[eojeol]` words between white space, and
+    `[syllable]` counts characters except white space, `[eojeol]` words between white space, and
     `[kiwi]` morphemes if kiwipiepy is installed. rouge_score's own tokenizer keeps only Latin
-    letters and digits, so that two equal Korean texts score 0: scores made with it (KE-T5's
-    published ones) are not comparable. There is no official program for the NIKL summaries.
+    letters and digits, so that equal Korean texts score 0: scores made with it (those published for
+    KE-T5) are not comparable. There is no official program for the NIKL summaries.
 
-    Edge cases: the score is a plain mean, no bootstrap median, so it is the same each time; ROUGE-L
-    takes the summary as one sentence; an empty reference or prediction (None too) scores 0; a text
-    of one unit has no pair of them, so that ROUGE-2 is 0 for equal ones too.
+    Edge cases: the score is a plain mean, not a bootstrap median, and therefore reproducible;
+    ROUGE-L treats the summary as one sentence; an empty or missing text scores 0; a text of one
+    unit has no bigrams, so that ROUGE-2 is 0 even for equal texts.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
@@ -306,7 +307,7 @@ def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str
     for unit, tokenize in units.items():
         if tokenize is None:
             continue
-        scorer = RougeScorer(list(_ROUGE[:2]), tokenizer=_AsItIs)
+        scorer = RougeScorer(list(_ROUGE[:2]), tokenizer=_Pretokenized)
         values: dict[str, list[float]] = {kind: [] for kind in _ROUGE}
         for target, prediction in zip(targets, predictions, strict=True):
             units_of_both = tokenize(target), tokenize(prediction or "")
@@ -319,14 +320,14 @@ def rouge(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str
 
 @metric("bleu[intl]")
 def bleu(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str, Sums]:
-    """BLEU of the whole split by sacrebleu, its `intl` tokenizer (words and punctuation marks).
+    """BLEU of the whole split by sacrebleu with its `intl` tokenizer (words and punctuation marks).
 
-    These are the settings of T5 and KE-T5 (exponential smoothing, case-sensitive). Edge case: a
-    split without any run of four words scores 0.
+    The settings are those of T5 and KE-T5 (exponential smoothing, case-sensitive). Edge case: a
+    split without any 4-gram scores 0.
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    # force: no advice on standard error about texts that are tokenized already.
+    # force: no warning on standard error about tokenized texts.
     scorer = BLEU(tokenize="intl", force=True)
     rows = []
     for target, prediction in zip(targets, predictions, strict=True):
@@ -336,7 +337,7 @@ def bleu(targets: Sequence[str], predictions: Sequence[str | None]) -> dict[str,
 
 
 def _bleu(sums: np.ndarray) -> np.ndarray:
-    """BLEU from (words predicted, words of the reference, hits of n-grams, n-grams predicted)."""
+    """BLEU from (predicted words, reference words, matching n-grams, predicted n-grams)."""
     from sacrebleu.metrics.bleu import BLEU
 
     scores = []

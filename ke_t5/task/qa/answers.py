@@ -1,4 +1,4 @@
-"""Answers to questions from start and end scores over the windows of a passage."""
+"""Answers from start and end scores over the windows of a passage."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_ANSWER_TOKENS = 30
 
 @dataclass(frozen=True)
 class Window:
-    """A model's scores of one window.
+    """A model's scores for one window.
 
     Args:
         start_logits, end_logits: one score per token, [tokens]; the end is the answer's last token.
-        offsets: the tokens' characters in the whole passage, None for tokens that are not in it.
-        may_start: whether an answer may start at a token, [tokens]; None: at any.
+        offsets: the tokens' characters in the whole passage; None for tokens outside it.
+        may_start: whether an answer may start at a token, [tokens]; default: at any token.
     """
 
     start_logits: Sequence[float] | np.ndarray
@@ -33,7 +33,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Answer:
-    """A span of the passage (half-open characters) with the sum of its two scores."""
+    """A span of the passage (half-open characters) with the sum of its start and end scores."""
 
     text: str
     start: int
@@ -48,11 +48,11 @@ def best_answers(
     num_best: int = NUM_BEST,
     max_answer_tokens: int = MAX_ANSWER_TOKENS,
 ) -> list[Answer]:
-    """At most `num_best` answers over all windows, best first, each text once.
+    """At most `num_best` answers over all windows, best first, with distinct texts.
 
-    In each window the `num_best` best starts meet the `num_best` best ends; a pair counts if both
-    tokens are in the passage, in order, at most `max_answer_tokens` tokens long, and if the answer
-    may start there (see `max_context`).
+    In each window, the `num_best` best starts are combined with the `num_best` best ends. A pair is
+    valid if both tokens are in the passage and in order, the answer has at most `max_answer_tokens`
+    tokens, and it may start there (see `max_context`).
     """
     candidates = []
     for window in windows:
@@ -78,12 +78,12 @@ def best_answers(
 
 
 def max_context(windows: Sequence[Span]) -> list[np.ndarray]:
-    """Per window, which of its tokens have more context there than in any other window. Only there
-    do the official programs let an answer start at that token.
+    """For each window, which of its tokens have their maximum context there. In the official
+    programs, an answer may only start at a token in that window.
 
-    Context is the distance to the nearer end of the window, and a hundredth of the window's length;
-    of equal windows the first has it. Source: `_check_is_max_context` of BERT's run_squad, which
-    KLUE-baseline has from transformers.
+    Context is the distance to the nearer end of the window plus a hundredth of its length; the
+    first of equal windows wins. Source: `_check_is_max_context` of BERT's run_squad, which
+    KLUE-baseline uses by way of transformers.
 
     Args:
         windows: tokens of the passage, half-open.
@@ -100,7 +100,7 @@ def max_context(windows: Sequence[Span]) -> list[np.ndarray]:
 
 
 def null_score(windows: Sequence[Window], *, null_position: int = 0) -> float:
-    """How sure a model is that there is no answer: the lowest score of "no" over the windows."""
+    """The score of "no answer": the lowest score of the null position over the windows."""
     return min(
         float(window.start_logits[null_position]) + float(window.end_logits[null_position])
         for window in windows
@@ -108,7 +108,7 @@ def null_score(windows: Sequence[Window], *, null_position: int = 0) -> float:
 
 
 class AnswerText(str):
-    """The text of an answer, "" for none, which knows where it is in the passage.
+    """The text of an answer ("" for none) with its position in the passage.
 
     Attributes:
         span: half-open characters; None for no answer.
@@ -137,7 +137,7 @@ def best_answer(
     Args:
         null_position: the token whose scores mean "no answer" ([CLS]); None if every question
             has an answer.
-        null_threshold: "no answer" must be better than the best answer by more than this.
+        null_threshold: the margin by which "no answer" must exceed the best answer.
         options: as for `best_answers`.
     """
     answers = best_answers(context, windows, **options)
@@ -151,5 +151,5 @@ def best_answer(
 
 
 def _best(logits: Sequence[float] | np.ndarray, num_best: int) -> np.ndarray:
-    """Positions of the highest scores, highest first, of equal ones the earlier."""
+    """Positions of the highest scores, in decreasing order; ties in order of position."""
     return np.argsort(-np.asarray(logits, dtype=np.float64), kind="stable")[:num_best]

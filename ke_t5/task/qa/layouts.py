@@ -1,4 +1,4 @@
-"""The positions of question and passage among the tokens of their untruncated encoding."""
+"""The positions of question and passage in the tokens of their untruncated encoding."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ QUESTION_TOKENS = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of an untruncated encoding, as positions of its tokens.
+    """The parts of an untruncated encoding, as positions of tokens.
 
     Attributes:
-        head: what precedes the passage in every window, with the question cut to its limit.
-        passage, tail: the tokens of the passage, and the special tokens after it.
+        head: the tokens before the passage in every window, with the question truncated.
+        passage: the tokens of the passage.
+        tail: the special tokens after the passage.
         characters: [start, end] in the passage of each of its tokens.
+        is_question_cut: whether the question was truncated.
     """
 
     head: list[int]
@@ -31,7 +33,7 @@ class Layout:
 
 
 def layout(kinds: Sequence[int | None], characters: list[list[int]]) -> Layout:
-    """The layout of tokens of these kinds: 0 question, 1 passage, None neither."""
+    """The layout of tokens by their kind: 0 for the question, 1 for the passage, None otherwise."""
     passage = [i for i, kind in enumerate(kinds) if kind == 1]
     border = passage[0] if passage else len(kinds)
     question = [i for i in range(border) if kinds[i] == 0]
@@ -46,7 +48,7 @@ def layout(kinds: Sequence[int | None], characters: list[list[int]]) -> Layout:
 
 
 def pair_layouts(tokenizer: Any, rows: Sequence[Example]) -> tuple[dict, list[Layout]]:
-    """Question and passage as two segments, for a tokenizer with a separator."""
+    """Encodings and layouts of question and passage as two segments, if there is a separator."""
     columns = [row["question"] for row in rows], [row["context"] for row in rows]
     encoded = tokenizer(*columns, return_offsets_mapping=True, verbose=False)
     offsets = encoded["offset_mapping"]
@@ -57,7 +59,7 @@ def pair_layouts(tokenizer: Any, rows: Sequence[Example]) -> tuple[dict, list[La
 
 
 def text_layouts(tokenizer: Any, rows: Sequence[Example]) -> tuple[dict, list[Layout]]:
-    """`question: Q context: C` as one text, for T5."""
+    """Encodings and layouts of `question: Q context: C` as one text, for T5."""
     texts = [text.question(row) for row in rows]
     encoded = tokenizer(texts, return_offsets_mapping=True, verbose=False)
     layouts = []

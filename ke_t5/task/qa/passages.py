@@ -1,4 +1,4 @@
-"""Answers in passages: windows over passages that are longer than the model, and back."""
+"""Answers in passages: splits long passages into windows, and decodes answers from them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ ANSWER_COLUMNS = {
 }
 STRIDE = 128  # the official KLUE-MRC setting (KLUE-baseline, run_all.sh)
 
-# "No answer here" is token 0: [CLS] if the tokenizer has one. T5's has none: there it is the first
-# piece of "question:", which every input begins with and no answer can contain; transformers'
-# own scripts and pipeline take token 0 as well.
+# "No answer" is token 0: [CLS] if the tokenizer has one. For T5 it is the first piece of
+# "question:", which every input starts with and no answer contains. The scripts and the pipeline of
+# transformers use token 0 as well.
 NULL_POSITION = 0
 
 UNREACHABLE = (
@@ -46,8 +46,7 @@ CUT_OFF = "answers are in the part of the passage that was cut off"
 
 
 def references(row: Example) -> list[str] | None:
-    """All answers that count as right, each once; [] if there is no answer, None if it is
-    unknown."""
+    """All correct answers without duplicates; [] if there is no answer, None if it is unknown."""
     if row["is_impossible"]:
         return []
     if not row["answers"]:
@@ -56,7 +55,7 @@ def references(row: Example) -> list[str] | None:
 
 
 def check_answers(row: Example) -> None:
-    """Raises ValueError unless the right answers of a row are where they are said to be."""
+    """Raises ValueError unless the answers of a row are found at their offsets."""
     for answer in () if row["is_impossible"] else row["answers"] or ():
         text, start = answer["text"], answer["start"]
         found = row["context"][start : start + len(text)] if start >= 0 else ""
@@ -65,7 +64,7 @@ def check_answers(row: Example) -> None:
 
 
 def answer_word(row: Example) -> str | None:
-    """What a generative model is to write."""
+    """The target text of a row; None if it is unlabelled."""
     check_answers(row)
     return None if references(row) is None else text.answer_to_text(row)
 
@@ -81,9 +80,9 @@ def add_windows(
     (the last token of the answer), `offsets` (characters of the passage, [0, 0] outside it) and
     `may_start` (whether an answer may start at a token, see `answers.max_context`).
 
-    The target is the first answer of the row; a window without all of it has the null
-    position, an unlabelled row `IGNORED`. What decoding and counts need of the row is in its first
-    window only: passages are long.
+    The target is the first answer of the row; the null position if the window does not contain all
+    of it; `IGNORED` for an unlabelled row. To save space, the columns for decoding and counts are
+    only filled in the first window of a row.
     """
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
@@ -161,19 +160,22 @@ def _window(
 
 @dataclass(frozen=True)
 class _Place:
-    """The tokens (half-open, counted in the passage) of an answer; whether they are it exactly and
-    not too many."""
+    """The tokens (half-open, counted in the passage) of an answer.
+
+    Attributes:
+        is_exact: whether they decode to exactly this answer, and are not too many.
+    """
 
     first: int
     end: int
     is_exact: bool
 
     def is_in(self, window: spans.Span) -> bool:
-        """Whether all of it is in a window."""
+        """Whether the whole answer is in a window."""
         return window[0] <= self.first and self.end <= window[1]
 
     def is_reachable(self, windows: Sequence[spans.Span], masks: Sequence[np.ndarray]) -> bool:
-        """Whether all of it is in the window that it may start in (see `answers.max_context`)."""
+        """Whether the whole answer is in a window where it may start, see `answers.max_context`."""
         return any(
             self.is_in(window) and mask[self.first - window[0]]
             for window, mask in zip(windows, masks, strict=True)
@@ -220,10 +222,10 @@ def decode_answer(
 
 
 def _best_tokens(outputs: RowOutputs, examples: Examples, null_position: int | None) -> str:
-    """The best answer by its tokens alone, which may be in the question too; "" for none."""
+    """The best answer, given only the model's columns; may be in the question; "" for none."""
     windows, candidates = [], []
     for output, example in zip(outputs, examples, strict=True):
-        # A placeholder passage of one character per token: its positions are the tokens'.
+        # A placeholder passage with one character per token, so that offsets are token positions.
         tokens = example["input_ids"]
         places = [[i, i + 1] for i in range(len(tokens))]
         places[NULL_POSITION] = list(spans.NOWHERE)
@@ -244,8 +246,8 @@ def _decoded(tokens: Sequence[int]) -> str:
 
 
 def gold_references(example: Example) -> list[str] | None:
-    """All right answers of a row, by its first window; without kept columns, the one in the
-    window, [] if there is none."""
+    """All correct answers of a row, from its first window; given only the model's columns, the
+    answer in the window, [] if there is none."""
     if "gold" in example:
         return example["gold"]
     start, last = example["start_positions"], example["end_positions"]
@@ -255,7 +257,7 @@ def gold_references(example: Example) -> list[str] | None:
 
 
 def question_and_passage(example: Example) -> str:
-    """A row for people, by its first window."""
+    """The question and passage of a row, from its first window, for display."""
     if "question" not in example:
         return input_text(example)
     return f"{example['question']} | {example['context']}"
@@ -273,9 +275,11 @@ def count_answers_cut_off(
     tail: int | None = None,
     text_prefixes: Sequence[str] = (),
 ) -> Batch:
-    """Counts the questions whose every answer was cut off with the end of the passage, with which
-    the inputs end, or is before its last `tail` characters. With a tokenizer without offsets they
-    are not counted."""
+    """Counts the questions of which every answer is in the truncated end of the passage, or before
+    its last `tail` characters.
+
+    Without offsets (slow tokenizers) they are not counted.
+    """
     tokenizer = output_features["input_ids"].load_tokenizer()
     if not tokenizer.is_fast:
         return batch
