@@ -20,7 +20,7 @@ from ke_t5.task import checks
 from ke_t5.task.text import RELATION_COLUMNS
 
 Row = Mapping[str, Any]
-FIX = "fix that row or leave it out"
+FIX = "fix or remove that row"
 ROLES = ("user", "sys")  # of a dialogue's turns, in turn
 CHOICES = "choices"  # a column with a list of them
 

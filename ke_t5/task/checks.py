@@ -143,10 +143,10 @@ def has_equal_lengths(
         _refuse(pc.equal(first, 0), f"column {columns[0]!r} is empty", where)
         expected, whose = first, f"column {columns[0]!r}"
     else:
-        expected, whose = pc.utf8_length(_column(dataset, text, where)), f"the characters of {text}"
+        expected, whose = pc.utf8_length(_column(dataset, text, where)), f"column {text!r}"
     for name, column in zip(columns, lists, strict=True):
         differs = pc.fill_null(pc.not_equal(pc.list_value_length(column), expected), False)
-        _refuse(differs, f"column {name!r} differs in number from {whose}", where)
+        _refuse(differs, f"column {name!r} differs in length from {whose}", where)
 
 
 def _compute() -> Any:

@@ -54,7 +54,7 @@ def chains_of(row: Example) -> Chains | None:
         places = {(mention["start"], mention["end"]) for mention in chain}
         for start, end in places:
             if not 0 <= start < end <= len(text):
-                raise ValueError(f"a mention is at {start} to {end}, the text has {len(text)}")
+                raise ValueError(f"mention {start}..{end}: empty or outside 0..{len(text)}")
             if (start, end) in known:
                 raise ValueError(f"the mention {text[start:end]!r:.40} is in two chains")
         known |= places

@@ -53,7 +53,7 @@ class Labels:
             if len(values) != len(self.names):
                 raise ValueError(f"{column}: got {len(values)}, expected {len(self.names)}")
             if column != "glosses" and len(set(values)) != len(values):
-                raise ValueError(f"{column}: a value comes twice in {values}")
+                raise ValueError(f"{column}: repeated value in {values}")
         # Exact keys win over their text forms.
         ids: dict[Hashable, int] = {}
         for i, key in [*enumerate(self.keys), *enumerate(map(str, self.keys))]:

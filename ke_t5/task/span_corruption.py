@@ -102,11 +102,11 @@ def sentinels_of(tokenizer: Any, *, inputs: int, targets: int) -> list[int]:
     num_tokens = segment_length(inputs)
     num_spans = round(round(num_tokens * DENSITY) / SPAN_LENGTH)
     if num_tokens < 8 or num_spans > NUM_SENTINELS:
-        what = f"inputs of {inputs} tokens have {num_spans} spans, 1 to {NUM_SENTINELS} are needed"
-        raise UserError(what, LENGTHS, "choose another length of inputs, such as 512")
+        what = f"inputs of {inputs} tokens have {num_spans} spans, expected 1 to {NUM_SENTINELS}"
+        raise UserError(what, LENGTHS, "set inputs to another length, such as 512")
     if lengths_of(num_tokens)[1] > targets:
         what = f"targets of {targets} tokens are too short for inputs of {inputs}"
-        raise UserError(what, LENGTHS, f"allow for {lengths_of(num_tokens)[1]}")
+        raise UserError(what, LENGTHS, f"set targets to {lengths_of(num_tokens)[1]} or more")
     return ids
 
 

@@ -75,7 +75,7 @@ def fast_tokenizer(features: Features) -> Any:
     tokenizer = features["input_ids"].load_tokenizer()
     if not tokenizer.is_fast:
         raise UserError(
-            f"{type(tokenizer).__name__} gives no character offsets, which this task needs",
+            f"{type(tokenizer).__name__} provides no character offsets, which this task needs",
             "--pre_trained_model",
             "use a folder with a tokenizer.json (a fast tokenizer)",
             Exit.DATA,

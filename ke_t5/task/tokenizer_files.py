@@ -44,14 +44,14 @@ def load_tokenizer(name: str) -> Any:
                 raise
             return named
         logger.info(
-            "tokenizer %s: its class does not fit tokenizer.json, which is used as it is (%s)",
+            "tokenizer %s: its class does not fit tokenizer.json, which is used instead (%s)",
             name,
             str(error).strip().split("\n")[0],
         )
         return _as_written(name, path, None)
     if path is not None and not _gives_its_tokens(tokenizer, path):
         logger.info(
-            "tokenizer %s: %s gives other tokens than tokenizer.json, which is used as it is",
+            "tokenizer %s: %s produces other tokens than tokenizer.json, which is used instead",
             name,
             type(tokenizer).__name__,
         )

@@ -44,7 +44,7 @@ def _load(name: str) -> Any:
             raise UserError(
                 f"the folder contains no tokenizer (none of {', '.join(TOKENIZER_FILES[:3])}, ...)",
                 where,
-                "name a folder that save_pretrained of a tokenizer has written",
+                "name a folder written by a tokenizer's save_pretrained",
                 Exit.CHECKPOINT,
             )
         check_tokenizer_files(folder)

@@ -124,7 +124,7 @@ def expected_class(name, task):
 REFUSED = {
     **{(name, "klue_tc_gen"): "cannot generate, but the task needs an encoder-decoder"
        for name in ENCODERS | DECODERS},
-    **{("ByT5", task): "ByT5Tokenizer gives no character offsets"
+    **{("ByT5", task): "ByT5Tokenizer provides no character offsets"
        for task in ("klue_ner", "klue_mrc", "klue_dp")},
 }  # fmt: skip
 

@@ -115,15 +115,15 @@ def test_spans_that_are_the_same_characters_are_one_mention():
 @pytest.mark.parametrize(
     ("chains", "message"),
     [
-        ([[{"start": 3, "end": 99}]], "a mention is at 3 to 99, the text has 21"),
-        ([[{"start": 3, "end": 3}]], "a mention is at 3 to 3"),
+        ([[{"start": 3, "end": 99}]], r"mention 3\.\.99: empty or outside 0\.\.21"),
+        ([[{"start": 3, "end": 3}]], r"mention 3\.\.3: empty"),
         ([[{"start": 0, "end": 1}], [{"start": 0, "end": 1}]], "the mention '나' is in two chains"),
     ],
 )
 def test_faults_name_the_row(build, chains, message):
     with pytest.raises(ValueError, match=message):
         chains_of(row(chains=chains))
-    with pytest.raises(UserError, match=rf"row 0 \(a\): {message}.*; fix that row or leave"):
+    with pytest.raises(UserError, match=rf"row 0 \(a\): {message}.*; fix or remove that row"):
         build(row(chains=chains))
 
 

@@ -194,12 +194,14 @@ def test_overlapping_entities_name_the_row(build):
         ("klue_tc", changed("klue_ynat", title="가\0"), "column 'title' contains a NUL character"),
         ("klue_re_gen", changed("klue_re", label="per:tittle"), "did you mean 'per:title'"),
         ("klue_ner", changed("klue_ner", tags=["B-XX", *["O"] * 7]), "row 1: tags 'B-XX' is not"),
-        ("klue_ner", changed("klue_ner", tags=["O"]), "row 1: column 'tags' differs in number"),
+        ("klue_ner", changed("klue_ner", tags=["O"]),
+         "row 1: column 'tags' differs in length from column 'text'"),
         ("nikl_ner", changed("nikl_ne", entities=[{"start": 0, "end": 1, "label": "PP"}]),
          "row 1: entities.label 'PP' is not in the list"),
         ("klue_dp", changed("klue_dp", words=[], heads=[], relations=[]),
          "row 1: column 'words' is empty"),
-        ("klue_dp", changed("klue_dp", heads=[3, 0]), "row 1: column 'heads' differs in number"),
+        ("klue_dp", changed("klue_dp", heads=[3, 0]),
+         "row 1: column 'heads' differs in length from column 'words'"),
         ("klue_dp", changed("klue_dp", relations=["NP", "NP", "XP"]), "relations 'XP' is not in"),
         ("klue_mrc", changed("klue_mrc", context=" \n"),
          "row 1: column 'context' contains no text"),
@@ -228,7 +230,7 @@ def test_a_source_without_the_column_says_what_it_has(build, tmp_path):
 def test_a_tokenizer_without_offsets_is_one_line():
     slow = SimpleNamespace(is_fast=False)
     features = {"input_ids": Feature(lambda: slow)}
-    with pytest.raises(UserError, match="SimpleNamespace gives no character offsets"):
+    with pytest.raises(UserError, match="SimpleNamespace provides no character offsets"):
         passages.add_windows.batch_function({}, output_features=features, sequence_length={})
 
 
@@ -279,6 +281,6 @@ def test_one_labelled_regression_row_scores_nan_and_not_an_error(build):
 @pytest.mark.parametrize("score", [1e39, -1e39, float("inf"), "높음", True])
 def test_a_score_that_is_no_number_is_refused(score):
     batch = {"score": [1.0, score], "_id": [7, 8]}
-    message = r"row 8: score .* is not a number that fits in 32 bits; fix that row or leave it out"
+    message = r"row 8: score .* is not a number that fits in 32 bits; fix or remove that row"
     with pytest.raises(UserError, match=message):
         steps.add_numbers.batch_function(batch, column="score")

@@ -24,9 +24,9 @@ def test_id_of_goes_by_key_and_knows_unlabelled_rows():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"names": ("a", "a")}, "names: a value comes twice"),
+        ({"names": ("a", "a")}, "names: repeated value"),
         ({"names": ("a", "b"), "keys": ("0",)}, "keys: got 1, expected 2"),
-        ({"names": ("a", "b"), "words": ("x", "x")}, "words: a value comes twice"),
+        ({"names": ("a", "b"), "words": ("x", "x")}, "words: repeated value"),
         ({"names": ("a",), "glosses": ("x", "y")}, "glosses: got 2, expected 1"),
     ],
 )

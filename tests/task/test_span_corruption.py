@@ -79,9 +79,14 @@ class Tokenizer:
     [
         (0, 512, 114, "Tokenizer has no tokens <extra_id_0> to <extra_id_99>; use a T5 that has"),
         (99, 512, 114, "Tokenizer has no tokens <extra_id_0> to <extra_id_99>; use a T5 that has"),
-        (100, 2048, 512, "inputs of 2048 tokens have 114 spans, 1 to 100 are needed; choose"),
-        (100, 4, 512, "inputs of 4 tokens have 0 spans, 1 to 100 are needed; choose another"),
-        (100, 512, 113, "targets of 113 tokens are too short for inputs of 512; allow for 114"),
+        (100, 2048, 512, "inputs of 2048 tokens have 114 spans, expected 1 to 100; set inputs"),
+        (100, 4, 512, "inputs of 4 tokens have 0 spans, expected 1 to 100; set inputs"),
+        (
+            100,
+            512,
+            113,
+            "targets of 113 tokens are too short for inputs of 512; set targets to 114 or more",
+        ),
     ],
 )
 def test_what_cannot_be_corrupted_is_refused(count, inputs, targets, line):

@@ -91,7 +91,7 @@ def test_predictions_of_tokens_are_no_submission(tmp_path, task, form):
 
 @pytest.mark.parametrize("form", ["korquad", "klue_mrc"])
 def test_an_id_that_comes_twice_is_refused(tmp_path, form):
-    what = "error: --submission: 2 rows have the id 'q1'; give each row an id of its own"
+    what = "error: --submission: 2 rows have the id 'q1'; give each row its own id"
     with pytest.raises(UserError, match=f"^{what}") as told:
         write_submission(form, tmp_path / "out.json", ["q0", "q1", "q1"], ["가", "나", "다"])
     assert told.value.exit_code == Exit.DATA and not (tmp_path / "out.json").exists()
