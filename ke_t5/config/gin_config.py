@@ -106,8 +106,12 @@ class Configuration:
         notes = self.notes if note is None else (*self.notes, note)
         return Configuration(MappingProxyType({**self.bindings, key: binding}), notes)
 
-    def unread(self) -> list[str]:
-        """A line for each binding of the user that nothing in this run has read so far."""
+    def unread(self, *, ignored: str = "") -> list[str]:
+        """A line for each binding of the user that nothing in this run has read so far.
+
+        Args:
+            ignored: the short name of a configurable whose bindings need not be read.
+        """
         calls = gin_bindings.operative()
         lines = []
         for key, binding in self.bindings.items():
@@ -118,7 +122,8 @@ class Configuration:
                 for (inside, called), values in calls.items()
                 for prefix in (f"{scope}/" if scope else "",)
             )
-            if not read and binding.source != "run":
+            is_ignored = binding.source == "run" or complete.rpartition(".")[2] == ignored
+            if not read and not is_ignored:
                 lines.append(
                     f"{binding.place}: {binding.name!r} is set but this run never reads it"
                 )

@@ -211,7 +211,8 @@ def keep(
     if isinstance(config.task, Mixture):
         split = config.splits.title("test")
         results.write_mixture(places.of_mixture(split), split, evaluation, origin)
-    for line in config.gin.unread():
+    # A training's gin file sets its optimizer as well.
+    for line in config.gin.unread(ignored=config.optimizer.name):
         logger.warning(line)
     return folders
 

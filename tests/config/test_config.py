@@ -85,6 +85,7 @@ def test_an_argument_of_the_caller_leaves_a_binding_unread():
     settings = configured("ToyAdam.lr=1")
     ToyAdam(None, lr=2)
     assert settings.unread() == ["a.gin:1: 'ToyAdam.lr' is set but this run never reads it"]
+    assert settings.unread(ignored="ToyAdam") == []
 
 
 def test_the_run_binds_over_files_and_tells_a_conflict():

@@ -236,6 +236,14 @@ def test_a_binding_that_the_run_never_reads_is_told(tmp_path, cache_dir, capfd):
     assert "'SGD.lr' is set but this run never reads it" in capfd.readouterr().err
 
 
+def test_a_test_with_the_training_s_gin_file_does_not_report_its_optimizer(run, cache_dir, capfd):
+    words = ("--task", "klue_tc", "--sample", "--test_split", "validation[:9]")
+    bindings = ("--gin_param", "AdamW.betas=(0.9, 0.98)", "--gin_param", "SGD.lr=0.5")
+    test(*words, *bindings, output=run, cache=cache_dir)
+    errors = capfd.readouterr().err
+    assert errors.count("never reads it") == errors.count("'SGD.lr' is set but") == 1
+
+
 # ------------------------------------------------------------------------------- stops and kills
 
 
