@@ -278,6 +278,7 @@ def _check_pulls(pulls: np.ndarray, needed: int) -> None:
     fewest = counts[side]
     if fewest < needed:
         count = f"{fewest} row{'s' * (fewest != 1)}" if fewest else "no row"
+        side = side if any(counts.values()) else "up or down"
         raise NoInterval(f"{count} pulled it {side}, {needed} are needed")
 
 
