@@ -1,4 +1,4 @@
-"""seqio's idea on Hugging Face datasets: a registry of tasks that give preprocessed examples."""
+"""seqio's idea on Hugging Face datasets: a registry of tasks that produce examples."""
 
 from ke_t5.pipe.batches import BatchPlan, get_batches
 from ke_t5.pipe.cache import Folders

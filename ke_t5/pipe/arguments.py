@@ -1,6 +1,6 @@
 """Arguments of a model's methods: which exist, and which can be combined.
 
-What transformers only warns about, once per batch, is an error here or reported once.
+Combinations that transformers only warns about, once per batch, are errors or reported once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         def can_generate(cls) -> bool: ...
         def generate(self, **arguments: Any) -> Any: ...
 
-    # A model or, before it is built, its class.
+    # A model, or its class before the model is built.
     Model = torch.nn.Module | type[torch.nn.Module]
     Generative = GenerativeModel | type[GenerativeModel]
 
@@ -44,9 +44,9 @@ HUB_ONLY = (
 SAMPLING_ONLY = (
     "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
-# Name -> values without an effect.
+# Name -> values that have no effect.
 BEAMS_ONLY = {"length_penalty": (None, 1.0), "early_stopping": (None, False)}
-# Values that transformers refuses only when it generates, or that generate nothing.
+# Valid values; transformers rejects others only during generation, or generates nothing.
 RANGES = {
     "num_beams": Count, "num_return_sequences": Count, "max_new_tokens": Count,
     "max_length": Count, "min_new_tokens": CountOrZero, "min_length": CountOrZero,
@@ -65,9 +65,9 @@ def class_of(model: Model) -> type:
 
 
 def argument_names(function: Callable) -> set[str] | None:
-    """The names that a function takes as keywords; None if it takes any.
+    """The keywords that a function accepts; None if it accepts any.
 
-    Typed keywords (`**kwargs: Unpack[TransformersKwargs]`) are those of their type.
+    `**kwargs: Unpack[TransformersKwargs]` stands for the keys of that type.
     """
     names: set[str] = set()
     for parameter in inspect.signature(function).parameters.values():
@@ -82,9 +82,9 @@ def argument_names(function: Callable) -> set[str] | None:
 
 
 def known_names(model: Model, method: Callable) -> set[str] | None:
-    """The names that a model's method takes; None if it takes any, or if a class does not show it.
+    """The keywords that a model's method accepts; None if it accepts any or the class cannot tell.
 
-    A head passes the keywords that it does not know on to its encoder.
+    A head passes keywords that it does not know on to its encoder.
     """
     names = argument_names(method)
     if names is not None or isinstance(model, type):
@@ -106,7 +106,7 @@ def required_names(function: Callable) -> set[str]:
 
 
 def generation_names(model: Generative) -> set[str]:
-    """The names that `model.generate` takes: its own, those of GenerationConfig and of forward."""
+    """The keywords of `model.generate`: its own and those of GenerationConfig and `forward`."""
     from transformers import GenerationConfig
 
     names = set(inspect.signature(model.generate).parameters) - {"self", "kwargs", "inputs"}
@@ -116,7 +116,7 @@ def generation_names(model: Generative) -> set[str]:
 
 
 def check_arguments(model: Generative, arguments: Mapping[str, Any]) -> None:
-    """Raises UserError for an argument that `model.generate` lacks or cannot support here."""
+    """Raises UserError for arguments that `model.generate` lacks or that cannot be combined."""
     for name in HUB_ONLY:
         value = arguments.get(name)
         if value and not (name == "num_beam_groups" and value == 1):
@@ -178,7 +178,7 @@ def _check_lengths(arguments: Mapping[str, Any]) -> None:
 def effective_value(
     model: Generative, arguments: Mapping[str, Any], name: str, default: Any
 ) -> Any:
-    """An argument's value: as given, else from the model's generation_config, else the default."""
+    """The given value of an argument, or that of the model's generation_config, or the default."""
     for value in (
         arguments.get(name),
         getattr(getattr(model, "generation_config", None), name, None),
@@ -189,7 +189,7 @@ def effective_value(
 
 
 def idle_arguments(model: GenerativeModel, arguments: Mapping[str, Any]) -> list[str]:
-    """A line for each group of arguments that have no effect in combination with the others."""
+    """A line for each group of arguments that the other arguments make ineffective."""
     lines = []
     if not effective_value(model, arguments, "do_sample", False):
         idle = [name for name in SAMPLING_ONLY if arguments.get(name) is not None]
@@ -206,12 +206,12 @@ def idle_arguments(model: GenerativeModel, arguments: Mapping[str, Any]) -> list
 
 
 def check_training_columns(model: Model, columns: Iterable[str]) -> None:
-    """Raises UserError for a model whose forward cannot be given these columns of a batch."""
-    known = argument_names(model.forward)  # of a class that takes any, nothing can be said
+    """Raises UserError if the model's forward does not accept these columns of a batch."""
+    known = argument_names(model.forward)
     missing = [name for name in columns if known is not None and name not in known]
     if missing:
         what = f"{class_of(model).__name__}.forward has no argument {missing[0]!r}"
-        fix = "add it: a training gives the model the column of that name"
+        fix = "add it: training passes the model the column of that name"
         raise UserError(what, "--model_name", fix)
 
 
@@ -223,7 +223,7 @@ def with_limit(arguments: Mapping[str, Any], limit: int) -> dict[str, Any]:
 
 
 def position_limit(model: GenerativeModel) -> int | None:
-    """How many new tokens the model's decoder has positions for; None if it has no limit."""
+    """The number of new tokens for which the decoder has positions; None if it has no limit."""
     decoder: Any = getattr(model.config, "decoder", None)
     is_composed = hasattr(decoder, "model_type")
     config = decoder if is_composed else model.config
@@ -232,6 +232,6 @@ def position_limit(model: GenerativeModel) -> int | None:
     limit = next((one for one in limits if isinstance(one, int) and one > 0), None)
     if limit is None:
         return None
-    # A RoBERTa counts positions from its pad id on; the start token has a position too.
+    # RoBERTa's positions start after the pad id; the start token takes one too.
     offset = (config.pad_token_id or 0) + 1 if is_composed else 0
     return limit - offset - 1

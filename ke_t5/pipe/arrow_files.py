@@ -1,7 +1,7 @@
-"""Arrow files, written from batches of Python's values.
+"""Arrow files, written from batches of Python values.
 
-datasets finds out the type of each value and converts it; values that are of the type of their
-column already go to Arrow as they are, four times as fast. What is stored is the same.
+datasets infers the type of each value and converts it. Values that already have their column's type
+go straight to Arrow, four times as fast; the stored data are the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Arrow's types whose values are of one type in Python.
+# Arrow type -> the Python type of its values.
 PYTHON = {
     "string": str, "int64": int, "int32": int, "double": float, "float": float, "bool": bool,
 }  # fmt: skip
@@ -21,7 +21,10 @@ PYTHON = {
 
 @contextmanager
 def in_background(append: Callable[[Any], None]) -> Iterator[Callable[[Any], None]]:
-    """The same function, which returns at once: a thread works on its last argument meanwhile."""
+    """Yields an `append` that returns at once: a thread runs one call at a time.
+
+    An exception is raised by the next call or on exit.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="append") as pool:
         running: list[Future] = []
 
@@ -39,13 +42,13 @@ def in_background(append: Callable[[Any], None]) -> Iterator[Callable[[Any], Non
 def new_table(
     file: Any, features: Any, *, fingerprint: str | None = None
 ) -> Iterator[Callable[[Any], None]]:
-    """A function that appends a batch to the file: columns of values, of Arrow's arrays of them or
-    of what has a method `to_arrow(type)`; or what `packed` has made of these.
+    """Yields a function that appends a batch to the file: its columns as Python values, Arrow
+    arrays or objects with a method `to_arrow(type)`, or the bytes that `packed` made of them.
 
     Args:
-        file: a path, or a stream of Arrow's.
-        features: datasets' types of the columns.
-        fingerprint: that the data set of the file is to have.
+        file: a path or an Arrow stream.
+        features: the columns' types, from datasets.
+        fingerprint: the fingerprint of the resulting data set.
     """
     import pyarrow as pa
     from datasets.arrow_writer import ArrowWriter
@@ -71,7 +74,7 @@ def new_table(
 
 
 def packed(batch: Mapping[str, Any], features: Any) -> bytes:
-    """A batch as bytes, which another process can append."""
+    """A batch as bytes, for another process to append."""
     import pyarrow as pa
 
     stream = pa.BufferOutputStream()
@@ -81,8 +84,8 @@ def packed(batch: Mapping[str, Any], features: Any) -> bytes:
 
 
 def plain_array(values: Any, kind: Any) -> Any:
-    """The values as an Arrow array of that type if each is None or exactly of Python's type for it;
-    None if not, or if one does not fit."""
+    """The values as an Arrow array of type `kind`; None unless each is None or has exactly the
+    matching Python type, and fits."""
     import pyarrow as pa
 
     if isinstance(values, pa.Array):
@@ -93,7 +96,7 @@ def plain_array(values: Any, kind: Any) -> Any:
         return None
     try:
         return pa.array(values, kind)
-    except (ValueError, OverflowError):  # half of a pair of surrogates, a large number
+    except (ValueError, OverflowError):  # an unpaired surrogate, a number that is too large
         return None
 
 

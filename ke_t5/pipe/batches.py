@@ -3,8 +3,8 @@
 The order is a pure function of (seed, epoch): a permutation (in a mixture, of the examples that
 each member contributes to the epoch) is cut into global batches, and row j of a global batch goes
 to rank j mod R. It depends neither on workers nor on ranks, so a resumed run needs one integer, and
-any number of processes sees the same global batches. Above `LAZY_ABOVE` rows the permutation is not
-laid out but computed where it is asked for (`lazy_order`).
+any number of processes sees the same global batches. Above `LAZY_ABOVE` rows the permutation is
+computed on demand rather than stored (`lazy_order`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ke_t5.pipe.lazy_order import LazyEpoch, permuted, without
 # accuracy, windows of 8 do not (benchmarks/RESULTS_WINDOWS.md). 1 is random order.
 WINDOW_BATCHES = 8
 
-# Rows of an epoch from which on its order is drawn window by window: a layout in memory takes 20
-# bytes a row. Another number would change the order of runs that are resumed.
+# Above this many rows an epoch's order is drawn window by window: stored, it takes 20 bytes a row.
+# Changing the number changes the order of resumed runs.
 LAZY_ABOVE = 1 << 22
 
-# Padded tokens of a batch whose real ones are counted, as a multiple of these: states of the last
-# layer are padded for the head.
+# Without padding, a batch may have up to this many times its token budget after padding: the last
+# layer's states are padded for the head.
 MOST_PADDED = 16
 
 # Batches whose padding is counted for the report.
@@ -49,15 +49,16 @@ class BatchPlan:
         input_lengths: [N] tokens.
         target_lengths: [N] tokens that the decoder sees; zeros without a decoder.
         batch_size: rows of a global batch (per process x processes x accumulation).
-        batch_tokens: tokens of a global batch instead of rows, or None.
-        seed: of the run.
-        examples_per_epoch: of a mixture, (examples, examples per epoch) of each member; the
-            members' examples follow one another.
+        batch_tokens: token budget of a global batch, which replaces `batch_size`, or None.
+        seed: the run's seed.
+        examples_per_epoch: (examples, examples per epoch) of each member of a mixture; the
+            members' examples are concatenated.
         window: batches in a window that is sorted by length; 1 is random order.
-        earlier: (updates, batch_size) until which the run had other batches, if it was resumed
-            with another batch size. What is left of the epoch then is cut anew: each row comes once
-            per epoch all the same. Not with `batch_tokens`.
-        is_padded: whether the rows of a batch are padded; `batch_tokens` are real ones otherwise.
+        earlier: (last update, batch_size) of each earlier batch size of a resumed run. The rest of
+            the epoch in which it changed is cut again: each row still comes once per epoch. Not
+            with `batch_tokens`.
+        is_padded: whether the rows of a batch are padded; if not, `batch_tokens` counts real
+            tokens only.
     """
 
     input_lengths: np.ndarray | RowNumbers
@@ -76,13 +77,13 @@ class BatchPlan:
     )
 
     def num_batches(self, epoch: int) -> int:
-        """How many global batches this epoch has; constant time without `batch_tokens`."""
+        """The number of global batches in this epoch; constant time without `batch_tokens`."""
         if self.batch_tokens is None:
             return sum(count for _, count in self._parts(epoch))
         return len(self.epoch(epoch))
 
     def num_steps(self, num_epochs: int) -> int:
-        """How many global batches these epochs have."""
+        """The number of global batches in the first `num_epochs` epochs."""
         if self.batch_tokens is not None:
             return sum(map(self.num_batches, range(num_epochs)))
         begun = min(num_epochs, len(self._earlier_parts))
@@ -92,8 +93,8 @@ class BatchPlan:
 
     @property
     def is_lazy(self) -> bool:
-        """Whether epochs are drawn window by window; never by tokens, whose windows depend on all
-        before them."""
+        """Whether epochs are drawn window by window; never with a token budget, with which each
+        window depends on all before it."""
         return self.batch_tokens is None and len(self.input_lengths) > LAZY_ABOVE
 
     def epoch(self, epoch: int) -> Sequence[np.ndarray]:
@@ -115,7 +116,7 @@ class BatchPlan:
         return self._by_tokens[epoch]
 
     def padding(self) -> float:
-        """The share of padding in the tokens that are computed, in the first batches of a run."""
+        """The fraction of the computed tokens that is padding, in the first batches of a run."""
         real = computed = 0
         for batch in itertools.islice(self.epoch(0) if self.is_padded else (), COUNTED_BATCHES):
             for lengths in (self.input_lengths[batch], self.target_lengths[batch]):
@@ -124,8 +125,8 @@ class BatchPlan:
         return 1 - real / computed if computed else 0.0
 
     def _parts(self, epoch: int) -> list[tuple[int, int]]:
-        """(batch size, number of batches) of each part of an epoch: one, unless the batch size was
-        changed in it."""
+        """(batch size, number of batches) of each part of an epoch: a single part unless the batch
+        size changed within it."""
         if epoch < len(self._earlier_parts):
             return self._earlier_parts[epoch]
         return [(self.batch_size, -(-self._epoch_rows // self.batch_size))]
@@ -138,7 +139,7 @@ class BatchPlan:
 
     @functools.cached_property
     def _earlier_parts(self) -> list[list[tuple[int, int]]]:
-        """The parts of the epochs that began before the batch size was what it is now."""
+        """The parts of the epochs that began with an earlier batch size."""
         epochs, step, left = [], 0, 0
         for end, size in self.earlier:
             while step < end:
@@ -172,7 +173,7 @@ class BatchPlan:
         """The batches of each window, sorted by length.
 
         Args:
-            size: rows of a batch, unless they are counted by tokens.
+            size: rows per batch; ignored with a token budget.
         """
         if self.batch_tokens is None:
             for start in range(0, len(order), size * self.window):
@@ -192,15 +193,16 @@ class BatchPlan:
         return np.lexsort((self.input_lengths[pool], buckets))
 
     def _epoch_positions(self, epoch: int) -> np.ndarray:
-        """The positions of an epoch: all, or for each member of a mixture the next ones of its
-        passes, each pass a permutation of (seed, member, pass)."""
+        """The positions of an epoch before it is shuffled: all, or in a mixture the next ones of
+        each member, which passes through permutations of its own, seeded by (seed, pass, member).
+        """
         if not self.examples_per_epoch:
             return np.arange(len(self.input_lengths))
         positions, start = [], 0
         for member, (size, per_epoch) in enumerate(self.examples_per_epoch):
             begin, end = epoch * per_epoch, (epoch + 1) * per_epoch
             passes = [
-                # numpy reads [seed, epoch] as [seed, epoch, 0]: members are counted from 1.
+                # To numpy the seeds [a, b] and [a, b, 0] are the same: members count from 1.
                 np.random.default_rng([self.seed, number, member + 1]).permutation(size)
                 for number in range(begin // size, -(-end // size))
             ]
@@ -210,8 +212,7 @@ class BatchPlan:
         return np.concatenate(positions)
 
     def _lazy_positions(self, epoch: int, places: np.ndarray) -> np.ndarray:
-        """The positions at these places of an epoch before it is shuffled; see `_epoch_positions`,
-        whose passes are permutations of another kind."""
+        """Like `_epoch_positions`, at these places only, with permutations of another kind."""
         if not self.examples_per_epoch:
             return places
         sizes, quotas = np.array(self.examples_per_epoch).T
@@ -233,18 +234,18 @@ class BatchPlan:
     def _largest_window(self, order: np.ndarray) -> list[np.ndarray]:
         """The batches of the longest head of `order` that makes at most `window` of them.
 
-        Sorted rows that are cut greedily make the fewest batches possible, so fewer rows never make
+        Cutting sorted rows greedily makes the fewest batches possible, so fewer rows never make
         more batches, and the head's length can be bisected.
         """
         assert self.batch_tokens is not None
-        # Rows cost no less than their tokens without padding.
+        # A row costs at least its real tokens.
         budget = self.batch_tokens * self.window
         longest = order[: max(budget, self.window)]
         costs = np.cumsum(self.input_lengths[longest] + self.target_lengths[longest])
         limit = max(self.window, int(np.searchsorted(costs, budget, side="right")))
         head = order[:limit]
         ranks = self._by_length(head)
-        low, high = min(self.window, len(head)), len(head)  # `low` rows fit, as a batch each
+        low, high = min(self.window, len(head)), len(head)  # `low` rows fit: one per batch
         while low < high:
             middle = (low + high + 1) // 2
             if len(self._cut(head[ranks[ranks < middle]])) <= self.window:
@@ -254,13 +255,13 @@ class BatchPlan:
         return self._cut(head[ranks[ranks < low]])
 
     def _cut(self, pool: np.ndarray) -> list[np.ndarray]:
-        """A sorted pool cut into batches of at most `batch_tokens` tokens; a longer row makes
-        one by itself."""
+        """A sorted pool cut into batches of at most `batch_tokens` tokens; a row that exceeds them
+        is a batch by itself."""
         assert self.batch_tokens is not None
         inputs, targets = self.input_lengths[pool], self.target_lengths[pool]
         batches, start = [], 0
         while start < len(pool):
-            # The batch's width is never below its first row's.
+            # The batch is at least as wide as its first row.
             limit = self.batch_tokens // max(1, int(inputs[start] + targets[start])) + 1
             head = slice(start, start + limit)
             widths = np.maximum.accumulate(inputs[head]) + np.maximum.accumulate(targets[head])
@@ -277,13 +278,13 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What gin says of training batches.
+    """The gin settings of training batches.
 
     Attributes:
-        batch_tokens: tokens per process and micro-batch, instead of rows; padded ones if rows are
-            padded (`fit.padding`).
-        window: batches in a window that is sorted by length; 1 is random order, which is the
-            default without padding (`fit.padding`).
+        batch_tokens: token budget per process and micro-batch, which replaces the batch size; it
+            includes padding unless `fit.padding` is off.
+        window: batches in a window that is sorted by length; 1 is random order, the default
+            without padding.
     """
 
     batch_tokens: int | None = None
@@ -319,9 +320,9 @@ def get_batches(
         target_lengths: [N] tokens of each target, for sequence-to-sequence models.
         batch_size: rows per process and micro-batch.
         num_parts: processes x accumulated micro-batches; a global batch is larger by this factor.
-        seed: of the run.
-        examples_per_epoch: of a mixture, as in `BatchPlan`.
-        batch_tokens, window: see `BatchSettings`; None for gin's.
+        seed: the run's seed.
+        examples_per_epoch: see `BatchPlan`.
+        batch_tokens, window: see `BatchSettings`; None: gin's values.
         is_padded: as in `BatchPlan`.
     """
     arguments = {"batch_tokens": batch_tokens, "window": window}
@@ -346,7 +347,7 @@ def get_batches(
 def micro_batches(
     batch: np.ndarray, *, rank: int, num_ranks: int, accumulation: int
 ) -> list[np.ndarray]:
-    """The rows of a global batch that one rank computes: `accumulation` arrays, some maybe empty.
+    """The rows of a global batch that one rank computes: `accumulation` arrays, possibly empty.
 
     >>> [rows.tolist() for rows in micro_batches(np.arange(7), rank=0, num_ranks=2, accumulation=2)]
     [[0, 2], [4, 6]]

@@ -48,7 +48,7 @@ def default_data_dir() -> Path | None:
 
 
 def make_key(parts: Any) -> str:
-    """A hash of 32 hex digits over `parts`, which `describe` turns into JSON."""
+    """A hash of 32 hex digits over `describe(parts)`."""
     text = json.dumps(describe(parts), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
@@ -64,7 +64,7 @@ def hash_files(paths: Iterable[Path]) -> list[str]:
     return [_hash_file(path, stamp_of(path)) for path in paths]
 
 
-# Modules and packages that run only once there are examples: a change there makes no others.
+# Modules and packages that run after the examples are made: changing them leaves these unchanged.
 AFTERWARDS = (
     "pipe.arguments", "pipe.batches", "pipe.decoding", "pipe.evaluation",
     "pipe.evaluation_batches", "pipe.generation", "pipe.model_inputs",
@@ -81,7 +81,7 @@ def runs_afterwards(module: str) -> bool:
 
 @functools.cache
 def package_version() -> str:
-    """A hash over the code of this package that makes examples; comments do not count."""
+    """A hash over this package's code that makes examples, without comments."""
     root = Path(__file__).resolve().parents[1]
     files = [
         path
@@ -93,17 +93,20 @@ def package_version() -> str:
 
 
 def describe(thing: Any) -> Any:
-    """`thing` as JSON data that is equal exactly if it computes the same.
+    """JSON data that identify what `thing` computes.
 
     Functions and classes are described by their names, the code of their modules (see
     `code.reached_code`) and their closures; partials, dataclasses and other objects by their
-    parts. Anything without a stable description raises ValueError.
+    parts.
+
+    Raises:
+        ValueError: an object has no stable description.
     """
     return _describe(thing, ())
 
 
 def code_of(thing: Any) -> list[Any]:
-    """The user's modules that `thing`, a function or a partial of one, runs."""
+    """The code of the user's modules that a function or partial runs (see `code.reached_code`)."""
     names = {name for function in _functions(thing) for name in _module_names(function)}
     package = __name__.partition(".")[0]
     return [reached_code(name) for name in sorted(names) if name.partition(".")[0] != package]
@@ -118,7 +121,7 @@ def _functions(thing: Any) -> Iterator[Callable]:
 
 
 def _describe(thing: Any, around: tuple[int, ...]) -> Any:
-    """`describe`, inside the things with the ids `around`."""
+    """`describe` for a part of the objects with the ids `around`."""
     cls = type(thing)
     if cls in (type(None), str, int, float, bool):
         return thing
@@ -129,7 +132,7 @@ def _describe(thing: Any, around: tuple[int, ...]) -> Any:
     within = functools.partial(_describe, around=(*around, id(thing)))
     if cls is functools.partial:
         return ["partial", within(thing.func), within(thing.args), within(thing.keywords)]
-    if isinstance(thing, Mapping):  # in its order, which may define the ids of labels
+    if isinstance(thing, Mapping):  # in order: label ids may depend on it
         return ["mapping", cls.__qualname__, [[within(k), within(v)] for k, v in thing.items()]]
     if cls in (list, tuple):
         return [within(value) for value in thing]
@@ -145,7 +148,7 @@ def _describe(thing: Any, around: tuple[int, ...]) -> Any:
 
 
 def _describe_object(thing: Any, within: Callable[[Any], Any]) -> Any:
-    """An object by its class and its parts, as a copy of it would be made."""
+    """An object by its class and the parts that pickle would store."""
     if dataclasses.is_dataclass(thing):
         fields = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
         return [within(type(thing)), within(fields)]
@@ -153,7 +156,7 @@ def _describe_object(thing: Any, within: Callable[[Any], Any]) -> Any:
         return ["module", thing.__name__, reached_code(thing.__name__)]
     module = type(thing).__module__
     if module != "builtins" or inspect.isbuiltin(thing):
-        # Not its repr, which leaves out the middle of a long array or pattern.
+        # Not its repr, which abbreviates long arrays and patterns.
         with suppress(TypeError, AttributeError, RuntimeError):  # locks, open files
             reduce = copyreg.dispatch_table.get(type(thing))
             state = reduce(thing) if reduce else thing.__reduce_ex__(4)
@@ -198,7 +201,7 @@ def _content(cell: Any) -> Any:
 
 
 def _module_names(thing: Any) -> list[str]:
-    """The modules that a callable names and that define it: `functools.wraps` copies the name."""
+    """The modules that a callable names and that define it, two if `functools.wraps` was used."""
     globals_ = getattr(thing, "__globals__", {})
     names = {getattr(thing, "__module__", None), globals_.get("__name__")}
     if not hasattr(thing, "__globals__"):
@@ -207,8 +210,8 @@ def _module_names(thing: Any) -> list[str]:
 
 
 def _is_found_by_name(function: Callable) -> bool:
-    """Whether the module has this very function under its name, so that its source identifies it;
-    false for a lambda, and for one of two functions of one name."""
+    """Whether the function's name in its module leads to it, so that the module's source identifies
+    it; False for a lambda or a name that was redefined."""
     thing: Any = sys.modules.get(function.__module__)
     if not getattr(thing, "__file__", None):
         return False
@@ -220,7 +223,7 @@ def _is_found_by_name(function: Callable) -> bool:
 
 
 def _digest(code: CodeType) -> str:
-    """A hash of compiled code that does not depend on its place in the file."""
+    """A hash of compiled code, independent of its position in the file."""
     constants = [
         _digest(constant) if isinstance(constant, CodeType) else describe(constant)
         for constant in code.co_consts
@@ -230,8 +233,7 @@ def _digest(code: CodeType) -> str:
 
 
 def build_once(folder: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """The information stored with `folder`, which is built first if it does not exist or is
-    damaged.
+    """The content of the folder's `info.json`; a missing or damaged folder is built first.
 
     `build(temporary_folder)` writes the files and returns the content of `info.json`.
     """
@@ -251,12 +253,12 @@ def build_folder_once(
 ) -> None:
     """Makes `folder` if it does not exist: `build` fills a temporary one, which is then renamed.
 
-    One process builds while the others wait; the lock of a process that died is free at once, and
-    the incomplete folder that it left is removed.
+    One process builds while the others wait. If it dies, its lock is released and the incomplete
+    folder that it left is removed by the next.
 
     Args:
-        fault_of: what is wrong with the folder that is there: it is built anew, and a line says
-            so. None for nothing.
+        fault_of: says what is wrong with an existing folder, which is then reported and built
+            again; None for nothing.
     """
     from filelock import FileLock
 
@@ -268,8 +270,8 @@ def build_folder_once(
             fault = fault_of(folder)
             if fault is None:
                 return
-            # "Critical" is heard from every rank: only the one that builds knows.
-            logger.critical("%s: %s; building it anew", folder, fault)
+            # Only critical lines are logged on every rank, and only the builder has this one.
+            logger.critical("%s: %s; rebuilding it", folder, fault)
             remove_folder(folder)
         remove_leftovers(folder.parent, folder.name, is_alone=True)
         with new_folder(folder) as temporary:

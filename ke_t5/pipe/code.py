@@ -1,6 +1,6 @@
-"""Hashes of Python code: equal unless what it computes may differ.
+"""Hashes of Python code that change whenever the results of the code may change.
 
-Comments, docstrings, annotations' quotes and line breaks do not count; every statement does. The
+Comments, docstrings, the kind of quotes and line breaks do not count; every statement does. The
 hash of a user's module covers the user's modules that it imports, directly or not.
 """
 
@@ -30,15 +30,15 @@ _STANDARD = tuple(
 
 
 class Source(NamedTuple):
-    """One file of code: its hash and the imports that it contains (level, module, names)."""
+    """A source file: its hash and its imports as (level, module, names)."""
 
     hash: str
     imports: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
 
 
 class Module(NamedTuple):
-    """A module that was located without being run: its file, or None for a bare folder, and the
-    folders of its submodules."""
+    """A module that was located without being imported: its file (None for a namespace package)
+    and the folders of its submodules."""
 
     file: Path | None
     folders: tuple[str, ...] = ()
@@ -47,14 +47,14 @@ class Module(NamedTuple):
 def hash_code(files: Iterable[Path]) -> str:
     """One hash over the code of these files and their names.
 
-    Parsing this package takes a third of a second at every start. As long as no byte of its files
-    changes, the hash is read from a small file beside their bytecode.
+    Parsing this package takes a third of a second, so its hash is kept in a file beside the
+    bytecode until a byte of the sources changes.
     """
     files = list(files)
     if not all(path.is_relative_to(PACKAGE) for path in files):
         return _hash_code(files)
     kept = _kept_hash(files)
-    content = hashlib.sha256(sys.version.encode())  # which decides what a parsed file looks like
+    content = hashlib.sha256(sys.version.encode())  # syntax trees differ between versions
     for path in files:
         content.update(f"{path}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     key = content.hexdigest()
@@ -64,7 +64,7 @@ def hash_code(files: Iterable[Path]) -> str:
             return found
     found = _hash_code(files)
     if not sys.dont_write_bytecode:
-        with suppress(OSError):  # installed where nobody may write
+        with suppress(OSError):  # a read-only installation
             write_atomically(kept, f"{key} {found}")
     return found
 
@@ -75,14 +75,14 @@ def _hash_code(files: Iterable[Path]) -> str:
 
 
 def _kept_hash(files: Iterable[Path]) -> Path:
-    """Where the hash of these files is kept."""
+    """The file that keeps the hash of these files."""
     names = "\n".join(str(path.relative_to(PACKAGE)) for path in files)
     name = f"code-{hashlib.sha256(names.encode()).hexdigest()[:HASH_LENGTH]}"
     return Path(importlib.util.cache_from_source(__file__)).with_name(name)
 
 
 def read_source(path: Path) -> Source:
-    """The hash and the imports of a file (read once per process while it does not change)."""
+    """The hash and imports of a file (read once per process unless it changes)."""
     return _read(path, stamp_of(path))
 
 
@@ -94,7 +94,7 @@ def _read(path: Path, _stamp: Stamp) -> Source:
     except (SyntaxError, ValueError):  # an extension in C, or invalid Python
         return Source(hashlib.sha256(content).hexdigest()[:HASH_LENGTH])
     imports = tuple(_imports(tree))
-    if b"__doc__" not in content:  # else the docstrings are data
+    if b"__doc__" not in content:  # otherwise docstrings are data
         _drop_docstrings(tree)
     return Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:HASH_LENGTH], imports)
 
@@ -109,7 +109,7 @@ def _drop_docstrings(tree: ast.Module) -> None:
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """Every import of a module, those inside functions and `import_module("name")` included."""
+    """All imports of a module, including those in functions and `import_module("name")`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name, ()) for alias in node.names)
@@ -125,11 +125,10 @@ def _imports(tree: ast.Module) -> Iterator[tuple[int, str, tuple[str, ...]]]:
 
 
 def reached_code(name: str) -> list[tuple[str, str]]:
-    """(module, hash) of the module of that name and of the user's modules that it imports, in the
-    order of their names.
+    """(module, hash) of a module and of the user's modules that it imports, sorted by name.
 
-    Installed packages that these import have their versions in place of a hash. The standard
-    library and this package are not followed.
+    An installed package has its version in place of a hash. Imports of the standard library and of
+    this package are not followed.
     """
     hashes: dict[str, str] = {}
     visited: set[str] = set()
@@ -157,7 +156,7 @@ def reached_code(name: str) -> list[tuple[str, str]]:
 def _imported(
     importer: str, level: int, base: str, names: tuple[str, ...], *, is_package: bool
 ) -> list[str]:
-    """The names of all modules that an import may run."""
+    """The names of all modules that an import statement may run."""
     if level:
         parts = importer.split(".")
         kept = len(parts) - level + is_package
@@ -167,7 +166,7 @@ def _imported(
 
 
 def _parents(name: str) -> list[str]:
-    """The packages around a module.
+    """The packages that contain a module.
 
     >>> _parents("a.b.c")
     ['a', 'a.b']
@@ -177,7 +176,7 @@ def _parents(name: str) -> list[str]:
 
 
 def find_module(name: str) -> Module | None:
-    """The module of that name, located without importing it; None if it has no file or folder."""
+    """The named module, located without importing it; None if it has no file or folder."""
     loaded = sys.modules.get(name)
     if loaded is not None:
         file = getattr(loaded, "__file__", None)
@@ -212,8 +211,11 @@ def _existing(file: str | None, folders: tuple[str, ...]) -> Module | None:
 
 @functools.cache
 def installed_version(package: str) -> str:
-    """The version of an installed package and a hash over the list of its files, by the name that
-    it is imported by."""
+    """The version of an installed package and a hash over its list of files.
+
+    Args:
+        package: its name in imports.
+    """
     from importlib import metadata
 
     try:
@@ -229,7 +231,7 @@ def installed_version(package: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def is_users_own(file: Path) -> bool:
-    """Whether a file is neither installed, nor of Python's library, nor of this package."""
+    """Whether a file is the user's: not of an installed package, the standard library or ke_t5."""
     if file.is_relative_to(PACKAGE) or _INSTALLED & set(file.parts):
         return False
     return not any(file.is_relative_to(folder) for folder in _STANDARD)

@@ -1,5 +1,5 @@
-"""Columns of prepared examples in files of numpy's, which all processes of a machine map: one copy
-in memory, that of the system."""
+"""Columns of prepared examples as memory-mapped `.npy` files, of which all processes of a machine
+share one copy in memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from ke_t5.pipe.columns import VALUES_AT_ONCE, Column
 
-# Of whole numbers, narrowest first.
+# Integer types, narrowest first.
 WIDTHS = (np.uint16, np.int16, np.int32)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Writes an array in its shortest whole-number form, without a copy of it all."""
+    """Writes an array of integers in a type that is narrow but holds them, block by block."""
     low, high = (int(array.min()), int(array.max())) if len(array) else (0, 0)
     kinds = (np.uint16, np.uint32, np.int64)
     kind = next(kind for kind in kinds if _fits(low, high, kind))
@@ -27,7 +27,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 def _write_blocks(
     path: Path, kind: Any, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
 ) -> None:
-    """Writes an array that comes in blocks, as `np.save` writes one of that type."""
+    """Writes an array, given in blocks, in the format of `np.save`."""
     dtype = np.dtype(kind)
     with path.open("wb") as file:
         header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
@@ -37,13 +37,13 @@ def _write_blocks(
 
 
 def open_array(path: Path) -> np.ndarray:
-    """An array that is read from its file as it is used."""
-    # Not a numpy.memmap, each slice of which takes microseconds.
+    """The array in a file, memory-mapped."""
+    # As a plain array: slicing a numpy.memmap takes microseconds.
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 
 
 def write_columns(folder: Path, table: Any, names: Sequence[str]) -> list[dict[str, str]]:
-    """Writes these columns of an Arrow table; returns what `read_columns` needs to know."""
+    """Writes columns of an Arrow table; returns their names and types for `read_columns`."""
     return [
         {"name": name, "dtype": _write(folder, number, Column.from_arrow(table.column(name)))}
         for number, name in enumerate(names)
@@ -51,7 +51,7 @@ def write_columns(folder: Path, table: Any, names: Sequence[str]) -> list[dict[s
 
 
 def read_columns(folder: Path, columns: Sequence[Mapping[str, str]]) -> dict[str, Column]:
-    """The columns that were written to the folder, by name."""
+    """The columns that `write_columns` wrote to the folder, by name."""
     found = {}
     for number, column in enumerate(columns):
         offsets = _file(folder, number, "offsets")
@@ -64,7 +64,7 @@ def read_columns(folder: Path, columns: Sequence[Mapping[str, str]]) -> dict[str
 
 
 def _write(folder: Path, number: int, column: Column) -> str:
-    """Writes a column in the narrowest type that holds its values; returns the name of its own."""
+    """Writes a column in the narrowest type that holds its values; returns its original type."""
     kind = _narrowest(column)
     shape = (sum(map(len, column.chunks)), *column.chunks[0].shape[1:])
     _write_blocks(_file(folder, number, "values"), kind, shape, column.blocks())
@@ -74,7 +74,7 @@ def _write(folder: Path, number: int, column: Column) -> str:
 
 
 def _narrowest(column: Column) -> Any:
-    """The narrowest type for a column's sequences; numbers, which are few, keep their own."""
+    """The narrowest type for a column of sequences; numbers, which are few, keep their own type."""
     if column.offsets is None or column.dtype.kind != "i":
         return column.dtype
     bounds = [(int(block.min()), int(block.max())) for block in column.blocks() if block.size]

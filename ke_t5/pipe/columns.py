@@ -1,5 +1,5 @@
-"""Columns of examples: views into mapped files on disk, which the system reads as they are used,
-once for all processes, and may forget again."""
+"""Columns of examples: views into memory-mapped files, which are read on use, shared by all
+processes and evicted by the system when memory is short."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from ke_t5.forms import IGNORED
 
-# Sequences that are read together if all are needed.
+# Rows per block when a whole column is read.
 ROWS_AT_ONCE = 16_384
-# Values of a file that are read together.
+# Values per block when a whole file is read.
 VALUES_AT_ONCE = 1 << 22
-# Sequences of so many values on average are copied one by one: their indices would be longer.
+# From this mean length on, sequences are copied one by one: an index for each value costs more.
 LONG = 128
 
 
@@ -22,12 +22,11 @@ class Column:
     """A column of sequences, or of numbers.
 
     Args:
-        chunks: the values of some neighbouring rows each, flat: [values], or [values, width] for
-            sequences of rows of numbers (rank 2).
-        offsets: [N + 1] where each sequence begins among the values of all chunks; None for a
-            column of numbers.
+        chunks: the flat values of consecutive rows: [values], or [values, width] for rank 2.
+        offsets: [N + 1] where each sequence begins in the concatenated chunks; None for a column
+            of numbers.
         first_rows: the first row of each chunk.
-        dtype: of what is read; default: of the chunks, which may be narrower.
+        dtype: the type of returned values; default: that of the chunks, which may be narrower.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class Column:
         self.chunks, self.offsets = list(chunks), offsets
         self.dtype = np.dtype(dtype or self.chunks[0].dtype)
         self._first_rows = np.asarray(first_rows, dtype=np.int64)
-        # Where the values of each chunk begin among all.
+        # Where each chunk begins in the concatenated chunks.
         self._begins = None if offsets is None else offsets[self._first_rows]
 
     @classmethod
@@ -65,54 +64,54 @@ class Column:
 
     @property
     def num_rows(self) -> int:
-        """How many sequences or numbers there are."""
+        """The number of sequences or numbers."""
         return sum(map(len, self.chunks)) if self.offsets is None else len(self.offsets) - 1
 
     @property
     def values(self) -> np.ndarray:
-        """All values in one array: of a column of sequences, a copy of it all."""
+        """All values in one array; a copy if there are several chunks or their type is narrower."""
         chunks = self.chunks
         values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
         return values.astype(self.dtype, copy=False)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All values, some at a time."""
+        """All values, in blocks of `VALUES_AT_ONCE`."""
         for chunk in self.chunks:
             for start in range(0, len(chunk), VALUES_AT_ONCE):
                 yield chunk[start : start + VALUES_AT_ONCE].astype(self.dtype, copy=False)
 
     @property
     def width(self) -> int:
-        """Numbers at each place of a sequence: 1, or those of its rows."""
+        """Numbers per element of a sequence: the width of a row for rank 2, otherwise 1."""
         return self.chunks[0].shape[1] if self.chunks[0].ndim > 1 else 1
 
     def lengths(self) -> np.ndarray:
-        """Length of each sequence, 1 for numbers."""
+        """The length of each sequence; 1 for numbers."""
         return self.lengths_at(np.arange(self.num_rows))
 
     def lengths_at(self, places: np.ndarray) -> np.ndarray:
         """The lengths of the sequences at these places."""
         if self.offsets is None:
             return np.ones(len(places), dtype=np.int64)
-        places = np.asarray(places, dtype=np.int64)  # one that is stored may be the greatest
+        places = np.asarray(places, dtype=np.int64)  # + 1 may overflow the stored type
         return self.offsets[places + 1] - self.offsets[places]
 
     def sequences(self, places: np.ndarray) -> Iterator[np.ndarray]:
-        """The sequences at these places, as they are stored."""
+        """The sequences at these places, in the type in which they are stored."""
         assert self.offsets is not None and self._begins is not None
         places = np.asarray(places, dtype=np.int64)
         numbers = np.searchsorted(self._first_rows, places, side="right") - 1
         begins = self._begins[numbers]
         starts, ends = self.offsets[places] - begins, self.offsets[places + 1] - begins
         chunks = self.chunks
-        # Python's numbers: numpy's own are slow one by one.
+        # Python integers: numpy's are slow one by one.
         for number, start, end in zip(
             numbers.tolist(), starts.tolist(), ends.tolist(), strict=True
         ):
             yield chunks[number][start:end]
 
     def batch(self, places: np.ndarray, pad: int, *, side: str = "right") -> np.ndarray:
-        """The values at `places`: [B], or [B, longest(, width)] padded with `pad` on that side."""
+        """The values at these places: [B], or [B, longest(, width)] padded with `pad`."""
         if self.offsets is None:
             return self.values[places]
         lengths = self.lengths_at(places)
@@ -131,7 +130,7 @@ class Column:
         return padded
 
     def _are_gathered(self, lengths: np.ndarray) -> bool:
-        """Whether sequences of these lengths are best read by the indices of their values."""
+        """Whether sequences of these lengths are read faster with an index for each value."""
         return len(self.chunks) == 1 and int(lengths.sum()) < LONG * len(lengths)
 
     def _gathered(self, places: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -152,12 +151,12 @@ class Column:
         return found.astype(self.dtype, copy=False)
 
     def parts(self, places: np.ndarray) -> Iterator[np.ndarray]:
-        """The same, of some places at a time."""
+        """`of_places`, in blocks of `ROWS_AT_ONCE` places."""
         for start in range(0, len(places), ROWS_AT_ONCE):
             yield self.of_places(places[start : start + ROWS_AT_ONCE].astype(np.int64))
 
     def bytes_at(self, places: np.ndarray) -> Iterator[bytes]:
-        """The values at each of these places, as they are read."""
+        """The bytes of the values at each of these places, in the column's type."""
         for start in range(0, len(places), ROWS_AT_ONCE):
             some = places[start : start + ROWS_AT_ONCE].astype(np.int64)
             if self.offsets is None:
@@ -167,7 +166,7 @@ class Column:
                 yield values.astype(self.dtype, copy=False).tobytes()
 
     def counted(self) -> np.ndarray:
-        """Per row, how many values are neither `IGNORED` nor NaN."""
+        """The number of values in each row that are neither `IGNORED` nor NaN."""
         blocks = range(0, self.num_rows, ROWS_AT_ONCE)
         counts = [
             self.counted_at(np.arange(start, min(start + ROWS_AT_ONCE, self.num_rows)))
@@ -176,7 +175,7 @@ class Column:
         return np.concatenate([np.zeros(0, dtype=np.int64), *counts])
 
     def counted_at(self, places: np.ndarray) -> np.ndarray:
-        """The same of the rows at these places."""
+        """`counted` for the rows at these places."""
         values = _is_counted(self.of_places(places))
         if values.ndim > 1:
             values = np.any(values, axis=1)  # a row of numbers counts once
@@ -188,11 +187,11 @@ class Column:
 
 
 class RowNumbers:
-    """A number for each row, which is worked out when it is asked for: no array of all.
+    """A number for each row, computed on demand rather than stored.
 
     Args:
-        of_places: the numbers at some places of a column.
-        places: of the rows.
+        of_places: returns the numbers at places of a column.
+        places: the place of each row.
     """
 
     def __init__(self, of_places: Callable[[np.ndarray], np.ndarray], places: np.ndarray) -> None:
@@ -209,7 +208,7 @@ class RowNumbers:
         return np.concatenate(parts).astype(dtype or parts[0].dtype, copy=False)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The numbers, some at a time."""
+        """The numbers, in blocks of `ROWS_AT_ONCE`."""
         for start in range(0, len(self), ROWS_AT_ONCE):
             yield self[start : start + ROWS_AT_ONCE]
 

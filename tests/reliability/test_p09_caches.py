@@ -218,7 +218,7 @@ def test_a_damaged_file_is_built_anew_and_a_line_says_so(tmp_path, tally, is_ful
             file.unlink() if content is None else file.write_bytes(content)
             found = project.prepare()
             assert found["content"] == before["content"]
-            said = [line for line in found["said"].splitlines() if "building it anew" in line]
+            said = [line for line in found["said"].splitlines() if "rebuilding it" in line]
             assert len(said) == 1 and str(file.parent) in said[0] and file.name in said[0]
             assert file.read_bytes() == whole
             assert "building" not in project.prepare()["said"]
