@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def check_batch(
 
 def _check_values(batch: Mapping[str, list], name: str, feature: Feature, *, where: str) -> None:
     for place, value in enumerate(batch[name]):
-        problem = _problem(value, feature)
+        problem = _problem(value, feature, batch[name][0])
         if problem:
             row = batch["_id"][place] if "_id" in batch else place
             raise UserError(
@@ -143,12 +143,16 @@ def valid_numbers(values: list, feature: Feature) -> Numbers | None:
         numbers = np.array(values, dtype=np.int64)
     except OverflowError:
         return None
-    limit = feature.num_values
-    if limit is not None and len(numbers):
+    if len(numbers):
         low, high = numbers.min(), numbers.max()
-        if low < 0:
+        if feature.dtype.startswith("int"):
+            fitting = np.iinfo(cast(Any, feature.dtype))
+            if low < fitting.min or high > fitting.max:
+                return None
+        limit = feature.num_values
+        if limit is not None and low < 0:
             low = numbers[numbers != IGNORED].min(initial=0)
-        if low < 0 or high >= limit:
+        if limit is not None and (low < 0 or high >= limit):
             return None
     return Numbers(numbers, lengths)
 
@@ -162,31 +166,44 @@ def _missing(name: str, batch: Mapping[str, list], where: str) -> UserError:
     )
 
 
-def _problem(value: Any, feature: Feature) -> str | None:
-    """What is wrong with one value; None if it is valid."""
-    is_list = isinstance(value, (list, tuple)) or hasattr(value, "shape")
+def _problem(value: Any, feature: Feature, first: Any) -> str | None:
+    """What is wrong with one value, given the first of its batch; None if it is valid."""
+    is_list = isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) > 0
     if is_list != (feature.rank > 0):
         expected = "a sequence" if feature.rank else "one number"
         return f"contains {value!r:.40}, expected {expected}"
-    values: Any = value if is_list else [value]
-    if feature.rank == 2:
-        values = [number for row in values for number in row]
-    if len(values) == 0:
-        return "is an empty sequence"
+    is_whole = feature.dtype.startswith("int")
     try:
-        lowest, highest = min(values), max(values)
-        is_infinite = math.isinf(lowest) or math.isinf(highest)
-    except TypeError:  # texts, None, or nested lists
-        return f"contains {value!r:.40}, expected {feature.dtype}"
-    if feature.dtype.startswith("int") and (is_infinite or isinstance(highest, float)):
-        return f"contains {highest!r}, expected {feature.dtype}"
-    if is_infinite:
-        return "contains an infinite number"
-    limit = feature.num_values
-    if limit is None:
+        numbers = np.array(value)
+    except ValueError:  # rows of different widths
+        return f"contains {value!r:.40}, expected {_expected(feature)}"
+    if numbers.size == 0:
+        return "is an empty sequence"
+    if numbers.ndim != feature.rank or numbers.dtype.kind not in ("biu" if is_whole else "biuf"):
+        return f"contains {value!r:.40}, expected {_expected(feature)}"
+    if feature.rank == 2 and numbers.shape[1] != len(first[0]):
+        return f"contains rows of {numbers.shape[1]}, expected {len(first[0])} as in other examples"
+    return _outside(numbers, feature)
+
+
+def _expected(feature: Feature) -> str:
+    return "rows of one width" if feature.rank == 2 else feature.dtype
+
+
+def _outside(numbers: np.ndarray, feature: Feature) -> str | None:
+    """What is wrong with a number outside the feature's range; None if there is none."""
+    dtype: Any = feature.dtype
+    limits: Any = np.iinfo(dtype) if dtype.startswith("int") else np.finfo(dtype)
+    outside = numbers[(numbers < limits.min) | (numbers > limits.max)]
+    if outside.size:
+        number = outside[0].item()
+        is_infinite = math.isinf(number)
+        return (
+            "contains an infinite number" if is_infinite else f"contains {number}, expected {dtype}"
+        )
+    if feature.num_values is None:
         return None
-    if lowest == IGNORED:
-        lowest = min((number for number in values if number != IGNORED), default=0)
-    if highest >= limit or lowest < 0:
-        return f"contains {highest if highest >= limit else lowest}, expected 0 to {limit - 1}"
-    return None
+    is_label = (numbers >= 0) & (numbers < feature.num_values) | (numbers == IGNORED)
+    if is_label.all():
+        return None
+    return f"contains {numbers[~is_label][0].item()}, expected 0 to {feature.num_values - 1}"

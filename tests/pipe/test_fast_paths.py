@@ -58,7 +58,7 @@ def test_a_tokenizer_with_a_way_of_its_own_is_called():
 def test_a_column_that_is_valid_at_once_is_valid_row_by_row(value, limit, rank):
     feature = Feature(rank=rank, num_values=limit)
     column = [[1], value] if rank else [1, value]
-    problem = _problem(value, feature)
+    problem = _problem(value, feature, value)
     assert not (valid_numbers(column, feature) and problem)
     if problem is None:
         check_batch({"a": column}, {"a": feature}, [], where="here")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from functools import partial
 from pathlib import Path
 
 import datasets
 import gin
+import numpy as np
 import pytest
 from support.helpers import folders, task_on, toy_tokenizer
 
@@ -63,8 +65,15 @@ def get(path, *steps, rows=ROWS, sequence_length=None, **settings):
         ([0, None], {}, r"contains \[0, None\], expected int32"),
         ([[0], [1]], {}, r"contains \[\[0\], \[1\]\], expected int32"),
         (["가"], {}, r"contains \['가'\], expected int32"),
-        ([1, 2.5], {}, "contains 2.5, expected int32"),
+        ([1, 2.5], {}, r"contains \[1, 2.5\], expected int32"),
+        ([3, 0.5], {}, r"contains \[3, 0.5\], expected int32"),
+        (2**31, {"rank": 0}, "contains 2147483648, expected int32"),
+        ([0, 2**70], {}, r"contains \[0, 1180591620717411303424\], expected int32"),
         (float("-inf"), {"rank": 0, "dtype": "float32"}, "contains an infinite number"),
+        ([math.nan, math.inf], {"dtype": "float32"}, "contains an infinite number"),
+        (1e39, {"rank": 0, "dtype": "float32"}, r"contains 1e\+39, expected float32"),
+        ([1, 2], {"rank": 2}, r"contains \[1, 2\], expected rows of one width"),
+        ([[1, 2], [3]], {"rank": 2}, r"contains \[\[1, 2\], \[3\]\], expected rows of one width"),
         ([], {}, "is an empty sequence"),
         ([0, 3], {"num_values": 3}, "contains 3, expected 0 to 2"),
         ([0, -1], {"num_values": 3}, "contains -1, expected 0 to 2"),
@@ -77,6 +86,23 @@ def test_a_value_that_is_no_label_is_one_line(tmp_path, value, labels, message):
     with pytest.raises(UserError, match=f"row 0: column 'labels' {message}") as caught:
         get(tmp_path, TOKENIZE, step, output_features=features(**labels))
     assert caught.value.exit_code == Exit.DATA
+
+
+def test_rows_of_rank_2_have_one_width_in_all_examples(tmp_path):
+    @map_over_dataset
+    def widths(example):
+        return {**example, "labels": [[0] * (2 + example["label"])]}
+
+    message = "row 1: column 'labels' contains rows of 3, expected 2 as in other examples"
+    with pytest.raises(UserError, match=message):
+        get(tmp_path, TOKENIZE, widths, output_features=features(rank=2))
+
+
+@pytest.mark.parametrize(("value", "rank"), [(np.int64(2), 0), (np.array([0, 2]), 1)])
+def test_numbers_of_numpy_are_numbers(tmp_path, value, rank):
+    made = features(rank=rank, num_values=3)
+    examples = get(tmp_path, TOKENIZE, partial(label_with, value=value), output_features=made)
+    assert examples.example(0)["labels"] == value.tolist()
 
 
 @pytest.mark.parametrize("value", [[IGNORED, IGNORED], [IGNORED, 0, 2]])
