@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ke_t5.errors import Exit, UserError
+
 # Arrow type -> the Python type of its values.
 PYTHON = {
     "string": str, "int64": int, "int32": int, "double": float, "float": float, "bool": bool,
 }  # fmt: skip
+# Arrow's own errors are derived from these.
+CONVERSION_ERRORS = (TypeError, ValueError, OverflowError, NotImplementedError)
 
 
 @contextmanager
@@ -40,7 +44,7 @@ def in_background(append: Callable[[Any], None]) -> Iterator[Callable[[Any], Non
 
 @contextmanager
 def new_table(
-    file: Any, features: Any, *, fingerprint: str | None = None
+    file: Any, features: Any, *, where: str, fingerprint: str | None = None
 ) -> Iterator[Callable[[Any], None]]:
     """Yields a function that appends a batch to the file: its columns as Python values, Arrow
     arrays or objects with a method `to_arrow(type)`, or the bytes that `packed` made of them.
@@ -48,12 +52,18 @@ def new_table(
     Args:
         file: a path or an Arrow stream.
         features: the columns' types, from datasets.
+        where: the data's origin, for messages.
         fingerprint: the fingerprint of the resulting data set.
+
+    Raises:
+        UserError: a value is not of its column's type.
     """
     import pyarrow as pa
     from datasets.arrow_writer import ArrowWriter
 
     target: Any = {"path": str(file)} if isinstance(file, Path) else {"stream": file}
+    # By default a text among numbers would turn all values of the batch into JSON.
+    target |= {"on_mixed_types": None}
     with ArrowWriter(**target, features=features, fingerprint=fingerprint) as writer:
         schema = features.arrow_schema
         kinds = dict(zip(schema.names, schema.types, strict=True))
@@ -66,19 +76,49 @@ def new_table(
             found = {name: array for name, array in arrays.items() if array is not None}
             if found.keys() == kinds.keys() == batch.keys():
                 writer.write_table(pa.table(found, schema=schema))
-            else:
+                return
+            try:
                 writer.write_batch({**batch, **found})
+            except CONVERSION_ERRORS as error:
+                misfit = _misfit(batch, features, where)
+                if misfit is None:
+                    raise
+                raise misfit from error
 
         yield append
         writer.finalize()
 
 
-def packed(batch: Mapping[str, Any], features: Any) -> bytes:
-    """A batch as bytes, for another process to append."""
+def _misfit(batch: Mapping[str, Any], features: Any, where: str) -> UserError | None:
+    """The error for the first value that keeps a batch from being converted, if there is one."""
+    import pyarrow as pa
+    from datasets.arrow_writer import TypedSequence
+
+    kinds = dict(zip(features, features.arrow_schema.types, strict=True))
+    converters: list[Callable[[Any, str], Any]] = [
+        lambda value, name: pa.array(TypedSequence([value], type=features[name])),
+        # Each value can be converted, but not all together: those of another type are to blame.
+        lambda value, name: pa.array([value], kinds[name]),
+    ]
+    failed = [n for n in kinds if n in batch and plain_array(batch[n], kinds[n]) is None]
+    for convert, name in itertools.product(converters, failed):
+        for place, value in enumerate(batch[name]):
+            try:
+                convert(value, name)
+            except CONVERSION_ERRORS:
+                row = batch["_id"][place] if "_id" in batch else place
+                what = f"column {name!r} contains {value!r:.40}, expected {kinds[name]}"
+                fix = "give values of the column's type"
+                return UserError(what, f"{where}, row {row}", fix, Exit.DATA)
+    return None
+
+
+def packed(batch: Mapping[str, Any], features: Any, *, where: str) -> bytes:
+    """A batch as bytes, for another process to append; `where` as for `new_table`."""
     import pyarrow as pa
 
     stream = pa.BufferOutputStream()
-    with new_table(stream, features) as append:
+    with new_table(stream, features, where=where) as append:
         append(batch)
     return stream.getvalue().to_pybytes()
 

@@ -50,7 +50,8 @@ def default_data_dir() -> Path | None:
 def make_key(parts: Any) -> str:
     """A hash of 32 hex digits over `describe(parts)`."""
     text = json.dumps(describe(parts), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+    # An unpaired surrogate is reported when the row is stored.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:KEY_LENGTH]
 
 
 @functools.lru_cache(maxsize=1024)

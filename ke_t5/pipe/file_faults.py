@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -61,9 +62,16 @@ def _header_fault(files: Iterable[Path], options: Mapping[str, Any]) -> UserErro
             header, row = next(lines, ""), next(lines, "")
         if not row.strip():
             return fault(file, "no rows below the header", "write rows into it")
-        separator = options.get("sep") or ","
-        columns[file] = header.strip("\r\n").split(separator if len(separator) == 1 else ",")
+        separator = options.get("sep") or options.get("delimiter") or ","
+        columns[file] = _cells(header.strip("\r\n"), separator if len(separator) == 1 else ",")
     return None if {"names", "column_names"} & set(options) else _difference(columns)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    except csv.Error:  # a cell of more than 131,072 characters
+        return line.split(separator)
 
 
 def _difference(columns: Mapping[Path, Iterable[str]]) -> UserError | None:

@@ -235,9 +235,9 @@ def _write(
     from datasets.utils import tqdm
 
     _, over_batches = preparation.steps()
-    run, features = run_steps(over_batches), dataset.features
+    run, features, where = run_steps(over_batches), dataset.features, preparation.where
     finish = _finisher(preparation, lambda batch: run(with_names(batch, features)))
-    finish = _naming_rows(finish, dataset, where=preparation.where)
+    finish = _naming_rows(finish, dataset, where=where)
     starts = range(0, len(dataset), ROWS_AT_ONCE)
     columns = functools.partial(_columns, finish, dataset)
     bar = tqdm(desc=f"{preparation.task} {preparation.split}", total=len(dataset), unit=" examples")
@@ -248,12 +248,12 @@ def _write(
         if first is None:
             return None
         kinds = _arrow_features(preparation, first)
-        with new_table(file, kinds, fingerprint=key) as append:
+        with new_table(file, kinds, where=where, fingerprint=key) as append:
             append(first)
             bar.update(min(ROWS_AT_ONCE * (number + 1), len(dataset)))
             num_proc, rest = preparation.num_proc, starts[number + 1 :]
-            work = columns if num_proc == 1 else functools.partial(_packed, columns, kinds)
-            batches = in_order(work, rest, num_proc, where=preparation.where)
+            work = functools.partial(_packed, columns, kinds, where=where)
+            batches = in_order(columns if num_proc == 1 else work, rest, num_proc, where=where)
             # The tokenizer's library does not need Python's lock, so a batch is written meanwhile.
             with closing(batches), in_background(append) as append_later:
                 for batch in batches:
@@ -272,10 +272,10 @@ def _columns(
 
 
 def _packed(
-    columns: Callable[[int], dict[str, Any] | None], kinds: Any, start: int
+    columns: Callable[[int], dict[str, Any] | None], kinds: Any, start: int, *, where: str
 ) -> bytes | None:
     batch = columns(start)
-    return None if batch is None else packed(batch, kinds)
+    return None if batch is None else packed(batch, kinds, where=where)
 
 
 class Finished(NamedTuple):

@@ -87,7 +87,7 @@ def _store(
     kinds = dict(zip(features, features.arrow_schema.types, strict=True))
     kinds.pop(ROW_ID)
     remaining = iter(rows)
-    with new_table(folder / DATA_FILE, features) as append:
+    with new_table(folder / DATA_FILE, features, where=origin) as append:
         while some := list(itertools.islice(remaining, ROWS_AT_ONCE)):
             batch, num_changed = _composed_batch(some, kinds, origin=origin, first=num_rows)
             ids = range(num_rows, num_rows + len(some))

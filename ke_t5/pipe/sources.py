@@ -289,12 +289,11 @@ class HFDataSource(DataSource):
         problem = tables.misread(table, where, self._data_files(), self._options)
         if problem is not None:
             raise problem
+        table = tables.renamed(table, self._rename, where)
         if ROW_ID in table.column_names:
-            raise self._error(
-                f"has a column {ROW_ID!r}, a name reserved for the index of a row",
-                "return its rows from a FunctionDataSource, with that column renamed",
-            )
-        return tables.renamed(table, self._rename, where)
+            what = f"has a column {ROW_ID!r}, a name reserved for the index of a row"
+            raise self._error(what, "give it another name with rename=")
+        return table
 
     def _provenance(self, files: Sequence[Path]) -> dict[str, Any]:
         """SHA-256 of the local files, or the commit on the hub."""
@@ -371,10 +370,15 @@ class FunctionDataSource(DataSource):
         if split not in self._splits:
             raise unknown_split(split, self.name, self._splits)
         folders.cache.mkdir(parents=True, exist_ok=True)
-        # The rows are hashed, then stored, and the function may give others if it is asked again.
+        made = self.function(split)
+        if not isinstance(made, Iterable):
+            what = f"the function returned {type(made).__name__}, expected rows"
+            where = f"data source {self.name!r}, split {split!r}"
+            raise UserError(what, where, "return or yield a dict for each row", Exit.DATA)
+        # The rows are hashed first and then stored, but a second call may return others.
         with tempfile.SpooledTemporaryFile(SPOOLED_BYTES, dir=str(folders.cache)) as spool:
             digest = hashlib.sha256()
-            for number, row in enumerate(self.function(split)):
+            for number, row in enumerate(made):
                 check_names(
                     row, self.columns, f"data source {self.name!r}, row {number} of {split}"
                 )

@@ -16,6 +16,7 @@ from ke_t5.pipe.cache import Folders, build_once, make_key, package_version
 from ke_t5.pipe.column_files import open_array, save_array
 from ke_t5.pipe.rows import ROW_ID, Rows
 from ke_t5.pipe.sources import DataSource, unknown_split
+from ke_t5.readers.streams import listed
 
 # If a source has no validation split, a tenth of its training groups replaces it.
 SLICE = re.compile(
@@ -45,6 +46,11 @@ def resolve_split(
     known = source.splits(folders)
     if spec in (HELD_IN, HELD_OUT):
         rows = load_rows("train", folders)
+        names = [name for name in rows.dataset.column_names if name != ROW_ID]
+        if source.group and source.group not in names:
+            what = f"no column {source.group!r} to group by"
+            fix = f"the columns are {listed(names, 6)}"
+            raise UserError(what, f"{source.name}, split 'train'", fix, Exit.DATA)
         return [("train", _held(rows, source.group, folders, out=spec == HELD_OUT), 0)]
     names = [name.strip() for name in re.findall(r"(?:^|\+)\s*([^\[+]+)", spec)] or [spec]
     for name in names:
@@ -125,11 +131,11 @@ def _held(rows: Rows, group: str | None, folders: Folders, *, out: bool) -> np.n
 def _are_held_out(column: Any) -> np.ndarray:
     """For each value of an Arrow column, whether it hashes into the held-out tenth."""
     is_out = np.zeros(len(column), dtype=bool)
-    of_value: dict[Any, bool] = {}
+    of_value: dict[str, bool] = {}
     row = 0
     # Chunk by chunk, so that few rows are Python objects at once.
     for chunk in column.chunks:
-        for value in chunk.to_pylist():
+        for value in map(str, chunk.to_pylist()):
             found = of_value.get(value)
             if found is None:
                 found = _is_held_out(value)
@@ -140,8 +146,8 @@ def _are_held_out(column: Any) -> np.ndarray:
     return is_out
 
 
-def _is_held_out(value: Any) -> bool:
-    return int.from_bytes(hashlib.md5(str(value).encode()).digest(), "big") % 10 == 0
+def _is_held_out(value: str) -> bool:
+    return int.from_bytes(hashlib.md5(value.encode()).digest(), "big") % 10 == 0
 
 
 def num_common(

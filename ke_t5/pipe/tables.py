@@ -57,7 +57,8 @@ def unreadable(error: Exception, where: str, fix: str) -> Exception:
     is_response = getattr(cause, "response", None) is not None
     if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT) and not is_response:
         return cause
-    reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
+    lines = (str(cause).strip() or type(cause).__name__).splitlines()
+    reason = (" ".join(lines) if lines[0].rstrip().endswith(":") else lines[0]).rstrip(".")
     reason = reason if len(reason) <= 100 else f"{reason[:97]}..."
     return UserError(f"cannot be read ({reason})", where, fix, Exit.DATA)
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from datasets.arrow_writer import ArrowWriter
 
+from ke_t5.errors import Exit, UserError
 from ke_t5.pipe.arrow_files import new_table, plain_array
 from ke_t5.pipe.features import Feature, valid_numbers
 from ke_t5.pipe.rows import arrow_features, stored_rows
@@ -33,23 +34,45 @@ def test_a_batch_is_stored_as_datasets_stores_it(tmp_path, schema, batch):
     features = datasets.Features(arrow_features(schema))
 
     def theirs():
-        with ArrowWriter(path=str(tmp_path / "theirs.arrow"), features=features) as writer:
+        path = str(tmp_path / "theirs.arrow")
+        with ArrowWriter(path=path, features=features, on_mixed_types=None) as writer:
             writer.write_batch(batch)
             writer.finalize()
 
     def ours():
-        with new_table(tmp_path / "ours.arrow", features) as append:
+        with new_table(tmp_path / "ours.arrow", features, where="here") as append:
             append(batch)
 
     try:
         theirs()
     except Exception as error:
-        with pytest.raises(type(error)):
+        with pytest.raises((type(error), UserError)):
             ours()
         return
     ours()
     read = [(tmp_path / name).read_bytes() for name in ("ours.arrow", "theirs.arrow")]
     assert read[0] == read[1]
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "message"),
+    [
+        ("string", ["가", 5], "here, row 8: column 'a' contains 5, expected string"),
+        ("string", ["가", ["나"]], r"row 8: column 'a' contains \['나'\], expected string"),
+        ("string", ["가", "\ud800"], r"row 8: column 'a' contains '\\ud800', expected string"),
+        ("int32", [1, 2**31], "row 8: column 'a' contains 2147483648, expected int32"),
+        ("int32", [1, 0.5], "row 8: column 'a' contains 0.5, expected int32"),
+        (["string"], [["가"], "나"], r"row 8: column 'a' contains '나', expected list<.*string>"),
+        ({"b": "string"}, [{"b": "가"}, {"c": 1}], "{'c': 1}, expected struct<b: string>"),
+    ],
+)
+def test_the_first_value_of_another_type_is_named(tmp_path, schema, values, message):
+    features = datasets.Features(arrow_features({"a": schema, "_id": "int64"}))
+    batch = {"a": values, "_id": [7, 8]}
+    with pytest.raises(UserError, match=message) as caught:
+        with new_table(tmp_path / "ours.arrow", features, where="here") as append:
+            append(batch)
+    assert caught.value.exit_code == Exit.DATA
 
 
 @pytest.mark.parametrize("rank", [0, 1])

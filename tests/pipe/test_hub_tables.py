@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.error
+from pathlib import Path
 
 import datasets
 import pytest
@@ -329,6 +330,28 @@ def test_rows_with_more_cells_than_the_header_are_refused(tmp_path, rows):
     assert named.rows("train", folders).dataset["글"][:] == ["가", "다"]
     own = HFDataSource("csv", data_files=files, index_col=0)  # asked for
     assert own.rows("train", folders).dataset["글"][:] == [1, 2]
+
+
+@pytest.mark.parametrize("options", [{}, {"sep": ","}, {"delimiter": ","}])
+def test_headers_with_and_without_quotes_are_the_same(tmp_path, options):
+    files = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    for file, content in zip(files, ('"글","값"\n가,1\n', "글,값\n나,둘\n"), strict=True):
+        Path(file).write_text(content, encoding="utf-8")
+    source = HFDataSource("csv", data_files={"train": files}, **options)
+    message = "Schema at index 1 was different: .* 값: int64 vs .* 값: .*string"
+    with pytest.raises(UserError, match=message):
+        source.rows("train", Folders(None, tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("names", [{"글": "_id"}, {}])
+def test_no_column_has_the_name_of_the_index(tmp_path, names):
+    (tmp_path / "a.csv").write_text(f"{'글' if names else '_id'},값\n가,1\n", encoding="utf-8")
+    files, folders = {"train": str(tmp_path / "a.csv")}, Folders(None, tmp_path / "cache")
+    with pytest.raises(UserError, match="reserved for the index of a row; give it another name"):
+        HFDataSource("csv", data_files=files, rename=names).rows("train", folders)
+    if not names:
+        named = HFDataSource("csv", data_files=files, rename={"_id": "글"}).rows("train", folders)
+        assert named.dataset["글"][:] == ["가"]
 
 
 def test_a_table_is_composed_anew_by_other_code(monkeypatch):

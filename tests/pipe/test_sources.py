@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -278,6 +279,23 @@ def test_a_row_of_a_function_has_the_names_of_its_columns(tmp_path, row, message
     rows.pop()
     found = source.rows("train", Folders(None, tmp_path)).dataset
     assert found["label"][:] == [0, None]  # an unknown value; what no column has is left out
+
+
+@pytest.mark.parametrize("value", [5, ["나"], "\ud800"])
+def test_a_value_of_another_type_in_a_row_of_a_function_is_an_error(tmp_path, value):
+    rows = [{"text": "가"}, {"text": value}, {"text": "다"}]
+    source = FunctionDataSource(lambda split: rows, ["train"], {"text": "string"}, name="mine")
+    message = f"mine, row 1: column 'text' contains {value!r}, expected string"
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        source.rows("train", Folders(None, tmp_path))
+    assert caught.value.exit_code is Exit.DATA
+
+
+def test_a_function_that_returns_no_rows_at_all_is_an_error(tmp_path):
+    source = FunctionDataSource(lambda split: None, ["train"], {"text": "string"}, name="mine")
+    message = "data source 'mine', split 'train': the function returned NoneType, expected rows"
+    with pytest.raises(UserError, match=message):
+        source.rows("train", Folders(None, tmp_path))
 
 
 def test_rows_of_a_function_are_taken_one_by_one_and_once(tmp_path):

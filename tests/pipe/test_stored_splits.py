@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from support.helpers import folders, task_on
 
-from ke_t5.pipe import IGNORED, map_over_dataset, tokenize
+from ke_t5.errors import Exit, UserError
+from ke_t5.pipe import IGNORED, Folders, FunctionDataSource, map_over_dataset, tokenize
 from ke_t5.pipe import examples as examples_module
 from ke_t5.pipe.column_files import open_array, read_columns, save_array, write_columns
 from ke_t5.pipe.columns import Column, RowNumbers
-from ke_t5.pipe.splits import HELD_IN, HELD_OUT
+from ke_t5.pipe.splits import HELD_IN, HELD_OUT, resolve_split
 
 ROWS = [{"text": "가 나 " * (1 + i % 7), "label": i % 3} for i in range(400)]
 
@@ -30,6 +31,14 @@ def get(tmp_path, split, **settings):
     return task_on(ROWS, STEPS, **settings).get_dataset(
         split, folders=folders(tmp_path), sequence_length={"inputs": 8}
     )
+
+
+def held_out(tmp_path, rows, columns, **settings):
+    """The ids of the held-out rows."""
+    source = FunctionDataSource(lambda _: rows, ["train"], columns, name="mine", **settings)
+    place = Folders(None, tmp_path / "cache")
+    ((_, ids, _),) = resolve_split(HELD_OUT, source, place, source.rows)
+    return list(ids)
 
 
 @pytest.mark.parametrize("split", ["train", "train[10:37]", HELD_IN, HELD_OUT])
@@ -64,6 +73,17 @@ def test_rows_are_held_out_by_the_hash_of_their_group(tmp_path):
     assert get(tmp_path, HELD_OUT).ids.tolist() == [i for i in range(400) if is_out(i)]
     by_text = get(tmp_path, HELD_IN, group="text").ids.tolist()
     assert by_text == [i for i in range(400) if not is_out(ROWS[i]["text"])]
+
+
+def test_a_group_may_be_a_list_and_must_be_a_column(tmp_path):
+    rows = [{"text": "가", "tags": [f"{i // 2}"]} for i in range(40)]
+    columns = {"text": "string", "tags": ["string"]}
+    ids = held_out(tmp_path, rows, columns, group="tags")
+    assert ids and all(i ^ 1 in ids for i in ids)
+    message = "mine, split 'train': no column 'tag' to group by; the columns are 'text', 'tags'"
+    with pytest.raises(UserError, match=message) as caught:
+        held_out(tmp_path, rows, columns, group="tag")
+    assert caught.value.exit_code is Exit.DATA
 
 
 def test_a_second_start_works_nothing_out(tmp_path, monkeypatch):
