@@ -1,1 +1,1 @@
-"""What is known of a model before torch is imported: its class, its checkpoint, its tokenizer."""
+"""Looks up a model's class, checkpoint and tokenizer without importing torch."""

@@ -1,4 +1,4 @@
-"""The model class for a task's form if `--model_name` is not given, from the checkpoint."""
+"""Chooses the model class for a task's form from the checkpoint, without `--model_name`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Choice:
 
 
 def choose_model(form: str, pretrained: Pretrained, *, where: str = WHERE) -> Choice:
-    """The class for a task of that form on this checkpoint.
+    """The model class for a task of that form on this checkpoint.
 
-    In this order: the class that the checkpoint was saved with, if it serves the form; our T5
-    heads for T5 and mT5; our head for texts if the checkpoint has no trained pooler; the class in
-    transformers' Auto table; our head for any encoder.
+    In order of preference: the class that the checkpoint was saved with, if it supports the form;
+    our T5 heads for T5 and mT5; our text classifier if the checkpoint has no trained pooler; the
+    class in transformers' Auto table; our generic encoder head.
 
     Raises:
         UserError: neither transformers nor we have a class for it.
@@ -36,11 +36,11 @@ def choose_model(form: str, pretrained: Pretrained, *, where: str = WHERE) -> Ch
     row, model_type = FORMS[form], pretrained.config["model_type"]
     if row.generates and pretrained.config.get("is_encoder_decoder") is False:
         raise _no_class(form, pretrained, where)
-    heads = row.auto_class.removeprefix("AutoModel")  # how the names of transformers' classes end
+    suffix = row.auto_class.removeprefix("AutoModel")  # of the names of transformers' classes
     for saved in pretrained.config.get("architectures") or ():
         if form in MODEL_FORMS.get(saved, ()):
             return Choice(saved, "the checkpoint was saved with it")
-        if saved.endswith(heads) and saved == transformers_class(form, model_type):
+        if saved.endswith(suffix) and saved == transformers_class(form, model_type):
             return Choice(f"transformers:{saved}", "the checkpoint was saved with it")
     if model_type == "t5" or (not row.generates and _is_t5_encoder(pretrained.config)):
         return Choice(row.default_model, f"the default for {model_type!r}")
@@ -53,7 +53,7 @@ def choose_model(form: str, pretrained: Pretrained, *, where: str = WHERE) -> Ch
 
 
 def _listed_or_ours(form: str, pretrained: Pretrained, listed: str) -> Choice:
-    """transformers' class `listed`, unless its weights suit one of our heads better."""
+    """transformers' class `listed`, unless one of our heads suits the checkpoint better."""
     model_type = pretrained.config["model_type"]
     row = FORMS[form]
     ours = head_for_pooling(pretrained) if row.reads_pooler else None
@@ -66,7 +66,7 @@ def _listed_or_ours(form: str, pretrained: Pretrained, listed: str) -> Choice:
 def choose_listed(
     auto_class: str, form: str, pretrained: Pretrained, *, where: str = WHERE
 ) -> Choice:
-    """The class to which an Auto class of transformers (by its name) resolves for this checkpoint.
+    """The class to which the named Auto class of transformers resolves for this checkpoint.
 
     Raises:
         UserError: the Auto class is not for the task's form, or has no class for the checkpoint.
@@ -85,7 +85,7 @@ def choose_listed(
         raise UserError(
             f"transformers has no {auto_class} for model type {model_type!r}",
             f"{where} {pretrained.name}",
-            "leave --model_name out, which takes our own head if there is one",
+            "leave --model_name out: our own head is used if there is one",
             Exit.CHECKPOINT,
         )
     return Choice(f"transformers:{listed}", f"{auto_class} for {model_type!r}")
@@ -112,17 +112,16 @@ def _is_t5_encoder(config: dict) -> bool:
 
 
 def _has_backbone(config: dict) -> bool:
-    """Whether our heads for any encoder fit on a model with this configuration."""
+    """Whether our generic encoder heads support a model with this configuration."""
     model_type = config["model_type"]
     if model_type.startswith(OUR_PREFIX) or model_type in (*ENCODER_CLASSES, *READ_BY_DECODER):
         return True
     encoders = _tables().MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
-    is_both = config.get("is_encoder_decoder") or model_type in _tables_of_writers()
-    return model_type in encoders or (model_type in _tables().MODEL_MAPPING_NAMES and not is_both)
-
-
-def _tables_of_writers() -> dict:
-    return _tables().MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    seq2seq = _tables().MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    has_decoder = config.get("is_encoder_decoder") or model_type in seq2seq
+    return model_type in encoders or (
+        model_type in _tables().MODEL_MAPPING_NAMES and not has_decoder
+    )
 
 
 def _no_class(form: str, pretrained: Pretrained, where: str) -> UserError:

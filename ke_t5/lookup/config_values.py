@@ -1,7 +1,7 @@
-"""Values in a `config.json` with which a model cannot be made, or fails when it is used.
+"""Rejects values in a `config.json` with which a model cannot be built or used.
 
-transformers checks the types, not the numbers: BERT is built with -1 layers, and without token
-types it fails in its first forward pass.
+transformers checks types, but not ranges: BERT is built with -1 layers, and without token types it
+fails in its first forward pass.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _is_object(value: object) -> bool:
 
 
 def _is_filled(value: object) -> bool:
-    # transformers takes the sizes of a model of billions for what is not there.
+    # For missing entries transformers uses the sizes of a model with billions of parameters.
     return isinstance(value, dict) and bool(value)
 
 
@@ -33,19 +33,19 @@ _SIZES = frozenset((
     "max_position_embeddings", "n_positions", "n_ctx", "type_vocab_size",
     "relative_attention_max_distance",
 ))  # fmt: skip
-# Models that are trained without a decoder, and without token types, say 0 of them.
+# Exceptions to the minimum of 1: models without a decoder have 0 decoder layers.
 _LEAST = {
     "num_decoder_layers": 0,
     "decoder_layers": 0,
-    # T5 counts half of them for each direction, and half of those one by one.
+    # T5 uses half of them for each direction, and half of those for exact distances.
     "relative_attention_num_buckets": 4,
 }
 _WITHOUT_TOKEN_TYPES = ("deberta", "deberta-v2")
-_MOST_LAYERS = 1000  # no model has so many; a file that says more would be built for hours
-# Configurations of the parts of a model.
+_MOST_LAYERS = 1000  # no model has this many, and building one would take hours
+# Nested configurations.
 _PARTS = ("backbone", "text_config", "encoder", "decoder")
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
-# Not numbers: what is right, in code and in words.
+# Values that are not numbers: a check, and what the error asks for.
 _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(_PARTS, (_is_filled, "a JSON object with values")),
     "quantization_config": (_is_object, "a JSON object"),
@@ -56,29 +56,31 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
 
 
 def check_config_values(config: Mapping[str, Any], path: str) -> None:
-    """Raises UserError for the first value that no model can have; names the file and the value."""
-    for name, value, need in _impossible(config):
+    """Raises UserError for the first invalid value, with the file, the name and the value."""
+    for name, value, valid in _invalid_values(config):
         raise UserError(
-            f"{name} is {value!r:.40}", path, f"give {need}, or download it again", Exit.CHECKPOINT
+            f"{name} is {value!r:.40}", path, f"give {valid}, or download it again", Exit.CHECKPOINT
         )
 
 
-def _impossible(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object, str]]:
-    """(name, value, what is needed) of each impossible value, in nested configurations too."""
+def _invalid_values(
+    config: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, object, str]]:
+    """Yields (name, value, what would be valid), also for nested configurations."""
     for name, value in config.items():
         if name in _PARTS and isinstance(value, dict):
-            yield from _impossible(value, f"{prefix}{name}.")
-        need = _need(name, value, config)
-        if need is not None:
-            yield prefix + name, value, need
+            yield from _invalid_values(value, f"{prefix}{name}.")
+        valid = _valid_instead(name, value, config)
+        if valid is not None:
+            yield prefix + name, value, valid
 
 
-def _need(name: str, value: object, config: Mapping[str, Any]) -> str | None:
-    """What a value must be, None if it may be what it is. Types are left to transformers, unless
-    it does not check them."""
+def _valid_instead(name: str, value: object, config: Mapping[str, Any]) -> str | None:
+    """What would be valid in place of an invalid value; None if the value is valid. Checks only
+    those types that transformers does not."""
     if name in _KINDS and value is not None:
-        is_right, need = _KINDS[name]
-        return None if is_right(value) else need
+        is_valid, valid = _KINDS[name]
+        return None if is_valid(value) else valid
     if name == "decoder_start_token_id" and value is not None:
         size = config.get("vocab_size")
         is_id = isinstance(value, int) and 0 <= value and not (_is_number(size) and value >= size)
@@ -86,7 +88,7 @@ def _need(name: str, value: object, config: Mapping[str, Any]) -> str | None:
     if not _is_number(value):
         return None
     if name in _LAYERS and value > _MOST_LAYERS:
-        return f"{_MOST_LAYERS} at most"
+        return f"at most {_MOST_LAYERS}"
     is_share = "dropout" in name or name.endswith("_prob")
     if is_share and not 0 <= value <= 1:
         return "a number from 0 to 1"

@@ -1,27 +1,27 @@
-"""Families of models by `model_type`: which ones have an encoder that our heads can read."""
+"""Model families by `model_type`, and which of them have an encoder for our heads."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
-# Same parameters, other vocabulary: their encoders are T5's.
+# Same parameters, different vocabularies: both have T5's encoder.
 T5_TYPES = ("t5", "mt5")
-# Encoders of encoder-decoders that transformers has, but not in its table of text encoders.
+# Encoder classes of encoder-decoders that are missing from transformers' table of text encoders.
 ENCODER_CLASSES = {
     "longt5": "LongT5EncoderModel",
     "switch_transformers": "SwitchTransformersEncoderModel",
 }
-# Read by the top of the decoder, which sees the input itself, as BART's paper (section 3.2) does.
+# Heads use the decoder's last layer, and the decoder gets the input too (BART paper, section 3.2).
 READ_BY_DECODER = ("bart", "mbart", "plbart", "bigbird_pegasus")
-# What all model types of this package begin with.
+# The prefix of this package's model types.
 OUR_PREFIX = "ke_t5_"
 
 
 def takes_segments(model: Any) -> bool:
-    """Whether a model is told which token is of which text of a pair (`token_type_ids`).
+    """Whether a model takes segment ids (`token_type_ids`) for text pairs.
 
-    klue/roberta-* have a BERT tokenizer and one token type: a second segment is out of range.
+    klue/roberta-* have a BERT tokenizer but only one token type: segment 1 is out of range.
     """
     body = model
     if hasattr(model.config, "reads_segments"):  # a head of ours

@@ -1,4 +1,4 @@
-"""Where a pretrained model is: a folder, the hub, or what was downloaded before. No torch."""
+"""Finds pre-trained models: a folder, the hub, or the hub's cache. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ke_t5.seals import check_folder, is_inside, read_manifest
 
 WHERE = "--pre_trained_model"
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-ADAPTER = "adapter_config.json"  # of peft, beside weights that are not a model
+ADAPTER = "adapter_config.json"  # peft writes it beside adapter weights
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 INDEXES = (SAFE_WEIGHTS[1], PICKLED_WEIGHTS[1])
-# Below it, the restricted unpickler itself could be made to run code (CVE-2026-24747).
+# In older versions the restricted unpickler can be made to run code (CVE-2026-24747).
 SAFE_UNPICKLING = (2, 10)
 
 
@@ -30,10 +30,10 @@ SAFE_UNPICKLING = (2, 10)
 class Pretrained:
     """A model that exists, and the contents of its `config.json`.
 
-    Args:
+    Attributes:
         name: the folder or hub name, as `from_pretrained` takes it.
-        folder: where its files are; None for the hub.
-        local_only: read from the cache, without asking the hub.
+        folder: the folder with its files; None for a model on the hub.
+        local_only: whether the hub must not be asked: a folder, or a hub model read from the cache.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Pretrained:
 
 
 def find_pretrained(name: str | Path, *, where: str = WHERE) -> Pretrained:
-    """The model of that name; the hub is asked for a few seconds at most. As with peft, a file
-    `adapter_config.json` makes it an adapter.
+    """The model of that name; waits for the hub for a few seconds at most.
 
     Raises:
-        UserError: no such folder, no `config.json` in it, no such model, or no network; or the
-            folder is sealed (see `ke_t5.seals`), and was changed since.
+        UserError: no such folder, no `config.json` in it, no such model, or no network; an adapter
+            of peft (`adapter_config.json`); or a folder that was changed after it was sealed (see
+            `ke_t5.seals`).
     """
     name = os.fspath(name)
     folder = Path(name).expanduser()
@@ -129,8 +129,8 @@ def _is_text(value: object) -> bool:
 
 
 def code_named_in(config: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """What a configuration says of implementations that transformers would load from the hub:
-    `{"_attn_implementation": "owner/kernel"}`, in nested configurations too."""
+    """Yields (name, value) of each implementation that transformers would load from the hub, such
+    as `{"_attn_implementation": "owner/kernel"}`, also in nested configurations."""
     if isinstance(config, dict):
         for key, value in config.items():
             inner = key if key.endswith("_implementation") or not name else name
@@ -146,7 +146,7 @@ def check_replaceable(folder: Path, *, flag: str = "--hf_path") -> None:
     """Raises UserError if the folder contains something other than an export.
 
     Args:
-        flag: the one that names the folder.
+        flag: the flag that names the folder, for the error.
     """
     names = ("config.json", ADAPTER)
     if not folder.exists() or any((folder / name).is_file() for name in names):
@@ -162,8 +162,8 @@ def check_replaceable(folder: Path, *, flag: str = "--hf_path") -> None:
 
 
 def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
-    """Raises UserError if a folder contains no weights, or none that can be read safely, or others
-    than those that it was sealed with."""
+    """Raises UserError if a folder contains no weights, weights that cannot be read safely, or
+    weights that were changed after it was sealed."""
     if pretrained.folder is None:
         return
     check_folder(pretrained.folder, where=where)
@@ -179,7 +179,7 @@ def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
             "add --from_scratch true to start from its configuration with fresh weights",
             Exit.CHECKPOINT,
         )
-    torch = version("torch")  # asked of its package: importing it takes seconds
+    torch = version("torch")  # from its metadata: importing it takes seconds
     if tuple(int(part) for part in re.findall(r"\d+", torch)[:2]) < SAFE_UNPICKLING:
         raise UserError(
             f"its weights are pickled, and torch {torch} cannot read them safely",
@@ -190,7 +190,7 @@ def require_weights(pretrained: Pretrained, *, where: str = WHERE) -> None:
 
 
 def check_index(path: Path) -> None:
-    """Raises UserError if the index of weights in several files names one that is not beside it."""
+    """Raises UserError if an index of weights names a file that is not beside it."""
     fix = "download the model again"
     try:
         files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
@@ -207,7 +207,7 @@ def check_index(path: Path) -> None:
 
 
 def _refuse_adapter(folder: Path, where: str) -> None:
-    # With peft installed, transformers would load the model that the file names, from anywhere.
+    # With peft installed, transformers would load the model named in the file, from anywhere.
     if (folder / ADAPTER).exists():
         raise _is_adapter(f"{where} {folder}")
 
@@ -242,25 +242,25 @@ def _no_config(where: str) -> UserError:
 
 
 def _of_a_run(folder: Path, where: str) -> UserError | None:
-    """The error for the folder of a training run, or of a checkpoint; None for another one."""
+    """The error for the folder of a training run or of a checkpoint; None for any other folder."""
     is_checkpoint = (folder / "progress.json").is_file()
     if not is_checkpoint and not (folder / "weights").is_dir():
         return None
     kind = "a checkpoint of a run" if is_checkpoint else "the folder of a run"
-    fix = "export it first: ke-t5 export --run RUN --output MODEL (a test takes it by --resume)"
-    return UserError(f"it is {kind}, not of a model", where, fix, Exit.CHECKPOINT)
+    fix = "export it first: ke-t5 export --run RUN --output MODEL (to test it, use --resume)"
+    return UserError(f"it is {kind}, not a model", where, fix, Exit.CHECKPOINT)
 
 
 def _no_network(name: str, where: str, reason: str) -> UserError:
     fix = f"give a downloaded folder (`hf download {name}`)"
-    if where.startswith(WHERE):  # --sample brings no trained model, as --hf_path names one
+    if where.startswith(WHERE):  # --sample cannot replace the trained model of --hf_path
         fix += ", or --sample"
-    return UserError(f"no folder, and {reason}", where, fix, Exit.CHECKPOINT)
+    return UserError(f"not a folder, and {reason}", where, fix, Exit.CHECKPOINT)
 
 
 def saved_class(pretrained: Pretrained) -> str | None:
-    """The class that a folder of this package was saved by, as `--model_name` takes it; None for
-    models of others."""
+    """The class that saved a folder of this package, as `--model_name` takes it; None for a model
+    that was saved by another program."""
     if pretrained.folder is None:
         return None
     with suppress(FileNotFoundError):
@@ -275,6 +275,6 @@ def saved_class(pretrained: Pretrained) -> str | None:
 
 
 def has_own_head(raw_config: dict) -> bool:
-    """Whether a folder's configuration says that the head is not the embedding."""
-    # transformers 5 overwrites this value with true when it makes the configuration.
+    """Whether a folder's `config.json` says that the head is not tied to the embedding."""
+    # transformers 5 overwrites this value with true when it builds the configuration.
     return raw_config.get("tie_word_embeddings") is False

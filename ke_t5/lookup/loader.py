@@ -1,4 +1,4 @@
-"""Model classes by name, known without importing torch until one of them is needed.
+"""Model classes by name; torch is imported only when a class is loaded.
 
 transformers:RobertaForSequenceClassification                       module:Class
 ke_t5.models.models:t5_encoder_for_sequence_classification_mean     module:snake_case_class
@@ -114,7 +114,7 @@ def default_model_name(form: str) -> str:
 
 
 def model_forms(model_class: type) -> tuple[str, ...] | None:
-    """The task forms that a model class can serve, or None if that cannot be known.
+    """The task forms that a model class supports; None if they cannot be determined.
 
     Our classes and users' classes may declare them in `task_forms`; otherwise transformers'
     tables are searched for the class, or for its nearest base class.
@@ -136,50 +136,53 @@ def model_forms(model_class: type) -> tuple[str, ...] | None:
 
 
 def check_form(model_class: type, *forms: str) -> str:
-    """The first of a task's `forms` that the model class can serve.
+    """The first of a task's `forms` that the model class supports.
 
     Raises:
-        UserError: it can serve none of them. A user's class of unknown kind passes.
+        UserError: it supports none of them. A user's class with unknown forms is accepted.
     """
-    can = model_forms(model_class)
-    if can is None:
+    supported = model_forms(model_class)
+    if supported is None:
         return forms[0]
     for form in forms:
-        if form in can:
+        if form in supported:
             return form
-    kind = f"a model for {' and '.join(can)}" if can else "a model without a head for any task"
+    kind = "a model without a head for any task"
+    if supported:
+        kind = f"a model for {' and '.join(supported)}"
     raise UserError(
         f"{kind}, but the task needs one for {' or '.join(forms)}".replace("_", " "),
         f"--model_name {model_class.__name__}",
         f"choose {default_model_name(forms[0])!r}"
         if model_class.__module__.startswith(("transformers.", "ke_t5."))
-        else f"say task_forms = ({forms[0]!r},) in the class, if it can",
+        else f"declare task_forms = ({forms[0]!r},) in the class, if it supports that form",
     )
 
 
 def choose_form(name: str, *forms: str) -> str:
-    """Which of a task's `forms` the model of that name will serve, by its name if possible:
-    torch is imported only if there is a choice and the class is neither ours nor transformers'.
+    """The one of a task's `forms` that the named model is used for.
+
+    Torch is imported only if there is a choice and the class is neither ours nor transformers'.
 
     Raises:
-        UserError: an unknown name, or a user's class that can serve none of them.
+        UserError: an unknown name, or a user's class that supports none of them.
     """
     class_name = check_model_name(name)
     if len(forms) == 1 or name.startswith("transformers:"):
         return forms[0]
     target = name if ":" in name else _alias_target(name, f"--model_name {name!r}")
     if isinstance(target, str) and target.startswith("ke_t5.models.models:"):
-        # A class of another form is refused when it is loaded.
+        # A class of another form is rejected when it is loaded.
         own = MODEL_FORMS.get(class_name, ())
         return next((form for form in forms if form in own), forms[0])
     return check_form(load_model(name), *forms)
 
 
 def import_module(name: str, *, where: str) -> ModuleType:
-    """The module, imported from the current folder or from what is installed.
+    """Imports a module from the current folder or the installed packages.
 
     Raises:
-        UserError: there is no such module, or its own code fails (chained, for the log).
+        UserError: there is no such module, or its own code fails (chained for the log).
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise _unknown_module(name, where)
@@ -203,12 +206,12 @@ def _names_in(module: ModuleType) -> set[str]:
 
 @functools.cache
 def _lazy_names(module: ModuleType) -> frozenset[str]:
-    """The names that a module imports when they are asked for; listing them takes 0.2 s."""
+    """A module's names, with those that it imports lazily; listing them takes 0.2 s."""
     return frozenset(dir(module))
 
 
 def _match(attribute: str, known: Iterable[str], where: str, module_name: str) -> str:
-    """The one known name that equals `attribute`, exactly or underscores and case aside."""
+    """The known name equal to `attribute`, or the only one that differs in underscores and case."""
     known = set(known)
     if attribute in known:
         return attribute
@@ -217,7 +220,8 @@ def _match(attribute: str, known: Iterable[str], where: str, module_name: str) -
         return alike[0]
     if alike:
         names = ", ".join(map(repr, alike))
-        raise UserError(f"the name fits {names} of module {module_name!r}", where, "write it out")
+        what = f"the name matches {names} in module {module_name!r}"
+        raise UserError(what, where, "give the exact name")
     classes = [name for name in known if name[:1].isupper()]
     raise UserError(
         f"module {module_name!r} has no class {attribute!r}", where, suggestion(attribute, classes)
@@ -238,7 +242,7 @@ def _title(model_class: type) -> str:
 
 
 def _require_pretrained_model(model_class: object, where: str) -> None:
-    # By name, so that a registration does not have to import transformers by itself.
+    # By name, so that registering a class does not import transformers.
     bases = model_class.__mro__ if isinstance(model_class, type) else ()
     if any(
         base.__name__ == "PreTrainedModel" and base.__module__.startswith("transformers.")
@@ -254,8 +258,8 @@ def _require_pretrained_model(model_class: object, where: str) -> None:
 
 
 def see_current_folder() -> None:
-    """Lets modules in the current folder be found, as those on PYTHONPATH are."""
-    # `python train_ddp.py` puts the script's folder on the path, not the current one.
+    """Makes modules in the current folder importable, as those on PYTHONPATH are."""
+    # `python train_ddp.py` adds the script's folder to the path, not the current one.
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)

@@ -1,4 +1,4 @@
-"""LoRA: what gin's `lora` says, and what a run keeps of it beside its configuration. No torch."""
+"""LoRA settings: from gin's `lora`, and in the file that a run keeps. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ke_t5.config.ranges import Count, DecayRate, Positive, check_values
 from ke_t5.errors import Exit, UserError
 
 FILE = "lora.json"  # in a run's model/
-BASE = "base"  # in that file
+BASE = "base"  # a key of that file
 WHERE = "--lora"
 RANK = 8
-# peft's word for all linear layers of the body.
+# peft's name for all linear layers of the body.
 ALL_LINEAR = "all-linear"
 
 
@@ -27,11 +27,11 @@ class LoraSettings:
     """The adapters of a training.
 
     Attributes:
-        rank: of the two narrow matrices beside each layer.
-        alpha: their product counts alpha / rank times (default: twice the rank).
-        dropout: of what they read.
-        target_modules: ends of the names of the layers that get them, such as ("query", "value");
-            all linear layers of the body if there is none.
+        rank: rank of the two matrices that are added to each layer.
+        alpha: their product is scaled by alpha / rank (default: twice the rank).
+        dropout: dropout of the adapters' inputs.
+        target_modules: suffixes of the names of the layers to adapt, such as ("query", "value");
+            default: all linear layers of the body.
     """
 
     rank: int
@@ -47,8 +47,8 @@ def get_lora_settings(
     dropout: DecayRate = 0.05,
     target_modules: Sequence[str] | None = None,
 ) -> LoraSettings | None:
-    """Trains narrow matrices beside the layers of the body, which stays as it is; heads are trained
-    as a whole. `--lora` switches it on with a rank of 8, and so does a `rank` in gin."""
+    """Trains low-rank matrices beside the layers of the frozen body; heads are trained in full.
+    `--lora` enables it with a rank of 8, and so does any `rank` in gin."""
     check_values("lora", get_lora_settings, locals())
     if rank is None:
         return None
@@ -58,14 +58,14 @@ def get_lora_settings(
     return LoraSettings(rank, 2.0 * rank if alpha is None else float(alpha), dropout, tuple(names))
 
 
-def lora_settings(is_asked: bool) -> LoraSettings | None:
-    """What gin binds; its defaults if the flag asks for adapters; None for an ordinary training."""
+def lora_settings(is_requested: bool) -> LoraSettings | None:
+    """The adapters that gin binds, or the default ones if the flag is given; None without both."""
     bound = get_lora_settings()
-    return get_lora_settings(rank=RANK) if is_asked and bound is None else bound
+    return get_lora_settings(rank=RANK) if is_requested and bound is None else bound
 
 
 def check_lora(settings: LoraSettings | None) -> None:
-    """Raises UserError if adapters are wanted, but their library is not installed."""
+    """Raises UserError if there are adapters to train, but peft is not installed."""
     if settings is not None and find_spec("peft") is None:
         fix = 'run pip install "ke_t5[lora]"'
         raise UserError("peft is not installed", WHERE, fix, Exit.FLAGS)
@@ -75,7 +75,7 @@ def write_lora(settings: LoraSettings, folder: Path, *, base: str | None) -> Non
     """Writes the settings beside a run's configuration.
 
     Args:
-        base: the folder or hub name of the frozen weights; None if they are in the checkpoints.
+        base: the folder or hub name of the frozen weights; None if the checkpoints contain them.
     """
     if base is not None and Path(base).expanduser().is_dir():
         base = str(Path(base).expanduser().absolute())
@@ -84,20 +84,21 @@ def write_lora(settings: LoraSettings, folder: Path, *, base: str | None) -> Non
 
 
 def read_base(folder: str | Path) -> str | None:
-    """Where the frozen weights of a run are, by its `model/`; None if its checkpoints are whole.
+    """The folder or hub name of a run's frozen weights, from its `model/`; None if the checkpoints
+    contain them.
 
     Raises:
-        UserError: the file is not what this program writes.
+        UserError: the file is damaged.
     """
     is_there = read_lora(folder) is not None
     return json.loads((Path(folder) / FILE).read_bytes()).get(BASE) if is_there else None
 
 
 def read_lora(folder: str | Path) -> LoraSettings | None:
-    """The adapters of a run by its `model/`; None if it has none.
+    """The adapters of a run, from its `model/`; None if it has none.
 
     Raises:
-        UserError: the file is not what this program writes.
+        UserError: the file is damaged.
     """
     path = Path(folder) / FILE
     if not path.is_file():

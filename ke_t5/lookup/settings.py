@@ -1,4 +1,4 @@
-"""What a user changes in a model's configuration: bound by gin, before torch is imported."""
+"""The user's changes to a model's configuration: bound by gin, before torch is imported."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 WHERE, DROPOUT = "model.config", "model.dropout"
-# The encoder's configuration within that of a head for any encoder.
+# The encoder's configuration within that of our generic encoder head.
 BACKBONE = "backbone"
 
-# The task says these.
+# Set by the task.
 OF_TASK = ("id2label", "label2id", "num_labels", "problem_type")
 
 
 @configurable("model", module="ke_t5.models.settings")
 def get_model_config(config: dict | None = None, dropout: Fraction | None = None) -> dict[str, Any]:
-    """What is changed in the model's configuration, for `change_config`; {} for nothing.
+    """Changes to the model's configuration, for `change_config`; {} for none.
 
     Args:
-        config: by the names of the model's configuration: dropout_rate, crf_iob2, character_crf and
-            so on.
-        dropout: of all that its configuration calls a dropout, but for those that `config` names.
+        config: values by their names in the model's configuration: dropout_rate, crf_iob2,
+            character_crf and so on.
+        dropout: value of every dropout in the configuration, except those set in `config`.
     """
     check_values("model", get_model_config, locals())
     config = dict(config or {})
     taken = [name for name in config if name in OF_TASK]
     if taken:
-        raise UserError(f"{taken[0]!r} is what the task says", WHERE, "leave it out")
+        raise UserError(f"{taken[0]!r} is set by the task", WHERE, "leave it out")
     return config if dropout is None else {DROPOUT: dropout, **config}
 
 
 def change_config(config: PreTrainedConfig, values: Mapping[str, Any]) -> None:
-    """Sets these values in a configuration: that of a head for any encoder, or its encoder's.
+    """Sets values in a model's configuration, or in that of the encoder under one of our heads.
 
     Args:
-        values: by name; `DROPOUT` is the value of all dropouts that have one.
+        values: by name; `DROPOUT` sets every dropout.
 
     Raises:
-        UserError: neither has such a name, or there is a value of another type.
+        UserError: an unknown name, or a value of the wrong type or range.
     """
     values, backbone = dict(values), getattr(config, BACKBONE, None)
     if (dropout := values.pop(DROPOUT, None)) is not None:
@@ -78,7 +78,7 @@ def _set_dropouts(config: PreTrainedConfig, dropout: float) -> None:
 
 
 def _parts(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
-    """A configuration and those in it."""
+    """Yields a configuration and its nested configurations."""
     yield config
     for name in {BACKBONE, *config.sub_configs}:
         if (part := getattr(config, name, None)) is not None:
@@ -86,7 +86,7 @@ def _parts(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
 
 
 def _check_number(name: str, before: object, value: object) -> None:
-    """Raises UserError for a size below 1, an id below 0, or a probability that is none."""
+    """Raises UserError for a size below 1, an id below 0, or a probability not within [0, 1]."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     if name.endswith("_id"):

@@ -1,4 +1,4 @@
-"""What a module defines, read from its source: nothing is imported."""
+"""Finds a module and the names that it defines, from its source and without importing it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def find_spec(module_name: str) -> ModuleSpec | None:
-    """Where the module is, without importing its parent packages as importlib would."""
+    """The module's spec, found without importing its parent packages as importlib would."""
     top, *rest = module_name.split(".")
     try:
         spec = importlib.util.find_spec(top) if top else None
@@ -32,7 +32,7 @@ def names_in_source(spec: ModuleSpec) -> set[str] | None:
     try:
         tree = ast.parse(Path(spec.origin).read_bytes())
     except (OSError, SyntaxError, ValueError):
-        # The import reports it, with the line.
+        # The import reports the fault, with its line.
         return None
     names = set(_defined_names(tree.body))
     return None if names & {"*", "__getattr__"} else names

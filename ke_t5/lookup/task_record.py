@@ -1,6 +1,6 @@
-"""`ke_t5.json`: what an export, or a run's `model/`, says of the task that it was trained on.
+"""`ke_t5.json` in an export or a run's `model/`: the task that the model was trained on.
 
-With it a model answers without being told its task again. Folders of earlier versions have none.
+With this file a model can predict without `--task`. Folders of earlier versions have none.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ RECORD = "ke_t5.json"
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What is written about a task.
+    """The content of `ke_t5.json`.
 
     Attributes:
-        task: its name, or a mixture's.
+        task: the name of the task or mixture.
         form: see `ke_t5.forms`.
         model_class: module:Class.
-        members: task -> {"sequence_length": tokens, "generation": how predictions are made,
-            "prefix": before its texts, if any}; of a mixture all its tasks.
-        own_data: columns, labels and the like of a task made by flags; None for a registered one.
-        modules: those of the user that `--module_import` has named.
-        versions: of Python and the libraries.
+        members: task -> {"sequence_length": in tokens, "generation": how predictions are made,
+            "prefix": text before its inputs, if any}; one entry for each task of a mixture.
+        own_data: columns, labels and so on of the user's own data; None for a registered task.
+        modules: the user's modules, from `--module_import`.
+        versions: versions of Python and the libraries.
     """
 
     task: str
@@ -41,8 +41,7 @@ class TaskRecord:
     versions: Mapping[str, Any] = field(default_factory=dict)
 
     def prefix_of(self, task: str) -> tuple[str, ...]:
-        """What stands before the task's texts; of a task that is not among the members, what does
-        in the first of these."""
+        """The prefixes of a task's inputs; for a task that is not a member, the first member's."""
         first = next(iter(self.members.values()), {})
         return tuple(self.members.get(task, first).get("prefix") or ())
 
@@ -51,13 +50,13 @@ class TaskRecord:
         write_json(folder / RECORD, {"format": 1, **asdict(self)})
 
 
-# What must be there, and its type.
+# Keys that must be there, and their types.
 _REQUIRED = {"task": str, "form": str, "model_class": str, "members": dict}
 _OPTIONAL = {"own_data": dict, "modules": list, "versions": dict}
 
 
 def read_record(folder: Path) -> TaskRecord | None:
-    """What a folder says of its task; None if it is of an earlier version, or of somebody else.
+    """The task record of a folder; None for one of an earlier version or another program.
 
     Raises:
         UserError: the file is damaged.

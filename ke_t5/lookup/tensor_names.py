@@ -1,8 +1,8 @@
-"""The names of a checkpoint's tensors, and what they say about its pooler. No torch.
+"""The names of a checkpoint's tensors, and whether it has a trained pooler. Imports no torch.
 
-A classifier of transformers that reads the encoder's pooler (BERT's does) learns nothing for
-hundreds of updates if the checkpoint has none and the pooler is newly initialized: masked language
-models and many sentence encoders.
+A classifier of transformers that uses the encoder's pooler, as BERT's does, learns nothing for
+hundreds of updates if the pooler is newly initialized. Checkpoints of masked language models and
+of many sentence encoders have no pooler.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from ke_t5.hub import SECONDS_TO_ANSWER
 from ke_t5.lookup.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained
 
-# The types whose class for sequences reads a pooler that belongs to the encoder.
+# Model types whose sequence classifier uses the encoder's pooler.
 POOLED_TYPES = (
     "albert", "bert", "canine", "ernie", "fnet", "gte", "layoutlm", "luke", "megatron-bert",
     "mobilebert", "nomic_bert", "rembert", "roc_bert", "squeezebert",
 )  # fmt: skip
 
-# How sentence-transformers names the pooling that a model was trained with, and our head for it.
+# The names of poolings in sentence-transformers, and our head for each.
 POOLINGS = {
     "pooling_mode_mean_tokens": "EncoderForSequenceClassificationMean",
     "pooling_mode_cls_token": "EncoderForSequenceClassificationFirst",
@@ -32,10 +32,10 @@ POOLINGS = {
 
 
 def tensor_names(pretrained: Pretrained) -> set[str] | None:
-    """The names of the tensors in a checkpoint, of which only headers and indexes are read.
+    """The names of the tensors in a checkpoint; reads only headers and indexes.
 
-    None if they cannot be known: no weights there, no network, or an old pickle. Of a pickled
-    checkpoint the set contains other words, too.
+    None if they cannot be determined: no weights, no network, or an old pickle. For a pickled
+    checkpoint the set contains other strings, too.
     """
     for name in (*reversed(SAFE_WEIGHTS), *reversed(PICKLED_WEIGHTS)):
         if name in SAFE_WEIGHTS and _is_remote(pretrained, name):
@@ -49,9 +49,9 @@ def tensor_names(pretrained: Pretrained) -> set[str] | None:
         try:
             if name.endswith(".index.json"):
                 return set(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
-            return set(safetensors_header(path)) if name in SAFE_WEIGHTS else _pickled_words(path)
+            return set(safetensors_header(path)) if name in SAFE_WEIGHTS else _pickled_strings(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError):
-            return None  # loading the weights will name the file
+            return None  # loading the weights reports the damaged file
     return None
 
 
@@ -67,10 +67,10 @@ def safetensors_header(path: Path) -> dict[str, dict]:
 
 
 def head_for_pooling(pretrained: Pretrained) -> tuple[str, str] | None:
-    """(our head for a text, why) if the checkpoint has no trained pooler and transformers' class
-    would draw one; None if that class is right.
+    """(our text classifier, the reason) if transformers' class would initialize a pooler that the
+    checkpoint does not have; None if that class is suitable.
 
-    A model of sentence-transformers declares its pooling.
+    For a model of sentence-transformers, the classifier follows its declared pooling.
     """
     model_type = pretrained.config["model_type"]
     tables = importlib.import_module("transformers.models.auto.modeling_auto")
@@ -78,7 +78,7 @@ def head_for_pooling(pretrained: Pretrained) -> tuple[str, str] | None:
         return None
     pooling = _pooling_of(pretrained)
     if pooling is not None:
-        return pooling, "1_Pooling/config.json says that it is read so"
+        return pooling, "the pooling in 1_Pooling/config.json"
     names = tensor_names(pretrained)
     if names is None or has_pooler(names):
         return None
@@ -88,7 +88,7 @@ def head_for_pooling(pretrained: Pretrained) -> tuple[str, str] | None:
 
 
 def _pooling_of(pretrained: Pretrained) -> str | None:
-    """Our head for the pooling of a model of sentence-transformers, None for other models."""
+    """Our head for the pooling of a sentence-transformers model; None for other models."""
     path = file_of(pretrained, "1_Pooling/config.json")
     if path is None:
         return None
@@ -96,7 +96,7 @@ def _pooling_of(pretrained: Pretrained) -> str | None:
         modes = json.loads(path.read_text(encoding="utf-8"))
         heads = [head for mode, head in POOLINGS.items() if modes.get(mode)]
     except (OSError, ValueError, AttributeError):
-        return None  # only this default depends on it
+        return None  # it affects only this default
     return heads[0] if len(heads) == 1 else None
 
 
@@ -106,7 +106,7 @@ def has_pooler(names: set[str]) -> bool:
 
 
 def lacks_head(pretrained: Pretrained) -> bool:
-    """Whether a seq2seq checkpoint, whose head is its own, was saved without it."""
+    """Whether the folder of a seq2seq model with an untied head contains no head weights."""
     if pretrained.folder is None or not pretrained.config.get("is_encoder_decoder"):
         return False
     names = tensor_names(pretrained)
@@ -120,7 +120,7 @@ def _has_head(names: set[str]) -> bool:
 
 
 def _is_remote(pretrained: Pretrained, name: str) -> bool:
-    """Whether a file must be asked for at the hub."""
+    """Whether a file has to be downloaded from the hub."""
     return (
         pretrained.folder is None
         and not pretrained.local_only
@@ -136,7 +136,7 @@ def _cached(pretrained: Pretrained, name: str) -> Path | None:
 
 
 def _remote_names(pretrained: Pretrained) -> set[str] | None:
-    """The names in the safetensors files of the hub, of which only the headers are downloaded."""
+    """The tensor names of a model on the hub; only the safetensors headers are downloaded."""
     from huggingface_hub import get_safetensors_metadata
 
     try:
@@ -146,7 +146,7 @@ def _remote_names(pretrained: Pretrained) -> set[str] | None:
 
 
 def file_of(pretrained: Pretrained, name: str) -> Path | None:
-    """A file of the model, None if there is none; on the hub it is downloaded."""
+    """A file of the model, downloaded if it is on the hub; None if there is none."""
     if pretrained.folder is not None:
         path = pretrained.folder / name
         return path if path.is_file() else None
@@ -161,8 +161,8 @@ def file_of(pretrained: Pretrained, name: str) -> Path | None:
         return None
 
 
-def _pickled_words(path: Path) -> set[str] | None:
-    """The strings in a checkpoint of torch, the tensors' names among them; nothing is executed."""
+def _pickled_strings(path: Path) -> set[str] | None:
+    """All strings in a pickled checkpoint, tensor names included; nothing is executed."""
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""A tokenizer adjusted to its model: end token, padding, and max input length."""
+"""Adjusts a tokenizer to its model: end token, padding, and maximum input length."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from ke_t5.lookup.families import OUR_PREFIX
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-# Their positions are counted from the pad id on: position pad + 1 is the first token's.
+# The position of their first token is the pad id + 1.
 _COUNTED_FROM_PAD = (
     "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod", "roberta-prelayernorm",
     "longformer", "ibert", "data2vec-text", "luke", "mluke", "mpnet", "lilt",
 )  # fmt: skip
-# Their classifiers read the last position, whatever is there.
+# Their classifiers use the last position, even if it is padding.
 _READ_LAST = ("xlnet",)
-# A tokenizer without a limit reports a number of 30 digits.
+# A tokenizer without a limit reports a 30-digit number.
 _NO_LIMIT = 10**9
-# No input of our tasks is longer, so a limit above it is not reported.
+# No input of our tasks is longer, so a limit above this is not reported.
 _LONG = 4096
 
 
 def fit_tokenizer(tokenizer: Any, raw_config: Mapping[str, Any], *, where: str) -> list[str]:
-    """Changes the tokenizer so that what it makes suits the model; a line for each change that a
-    user should know. A second call changes nothing.
+    """Adjusts the tokenizer to the model; returns a line for each change that a user should know
+    about. A second call changes nothing.
 
     Args:
         raw_config: the model's `config.json`.
         where: the flag and the model, for errors.
 
     Raises:
-        UserError: no token can pad, or none can be the end token.
+        UserError: there is no token to pad with or to end texts with, the maximum length leaves no
+            room for text, or transformers rejects the configuration.
     """
     config = read_config(raw_config, where)
     lines = [*_fit_padding(tokenizer, config, where), *_fit_length(tokenizer, config)]
@@ -50,21 +51,21 @@ def fit_tokenizer(tokenizer: Any, raw_config: Mapping[str, Any], *, where: str) 
 
 
 def register_type(model_type: str) -> None:
-    """Makes transformers know a model type if it is one of ours, which imports torch."""
+    """Registers our model types with transformers if this is one of them; that imports torch."""
     if model_type.startswith(OUR_PREFIX):
         import ke_t5.models  # noqa: F401 - registers them
 
 
 def read_config(raw_config: Mapping[str, Any], where: str) -> PreTrainedConfig:
-    """The configuration of a model's `config.json`; a UserError if transformers refuses it."""
+    """The configuration in a model's `config.json`; raises UserError if transformers rejects it."""
     import transformers
 
     register_type(raw_config["model_type"])
-    # Only the user's class knows a user's own type.
+    # A user's own type is known only to the user's model class.
     is_known = raw_config["model_type"] in transformers.CONFIG_MAPPING
     make = transformers.AutoConfig.for_model if is_known else transformers.PreTrainedConfig
     try:
-        return make(**copy.deepcopy(dict(raw_config)))  # some take parts out of it
+        return make(**copy.deepcopy(dict(raw_config)))  # some classes remove entries
     except Exception as error:  # each family checks its values in its own way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         named = re.search(r"Field '\w+' expected \w+, got \w+ \(value: .{0,20}", reason)
@@ -85,7 +86,7 @@ def _backbone(config: PreTrainedConfig) -> PreTrainedConfig:
 
 def _fit_padding(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[str]:
     kind = _backbone(config).model_type
-    # On the right, positions are the same with and without padding.
+    # Padding on the right does not change the positions of the text.
     tokenizer.padding_side = "left" if kind in _READ_LAST else "right"
     if tokenizer.pad_token_id is not None:
         return []
@@ -108,7 +109,8 @@ def _fit_padding(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[s
 
 
 def position_limit(config: PreTrainedConfig) -> int | None:
-    """Tokens that a model has positions for; None if it has no limit (relative positions)."""
+    """The number of tokens that a model has positions for; None without a limit, as with relative
+    positions."""
     if getattr(config, "backbone", None) is not None:
         return position_limit(config.backbone)
     parts: list[Any] = [getattr(config, name, None) for name in ("encoder", "decoder")]
@@ -135,12 +137,12 @@ def _fit_length(tokenizer: Any, config: PreTrainedConfig) -> list[str]:
     if limit > _LONG:
         return []
     kind, named = _backbone(config).model_type, "no limit" if known > _NO_LIMIT else f"{known:,}"
-    return [f"inputs have at most {limit:,} tokens, the {kind} model's positions (the tokenizer "
-            f"says {named})"]  # fmt: skip
+    return [f"inputs are limited to {limit:,} tokens, the positions of the {kind} model (the "
+            f"tokenizer says {named})"]  # fmt: skip
 
 
 def _require_room(tokenizer: Any, length: object, name: str, *, file: str) -> None:
-    """Raises UserError for an input length that the special tokens of two texts use up."""
+    """Raises UserError for a maximum length that the special tokens of two texts use up."""
     marks = tokenizer.num_special_tokens_to_add(pair=True)
     is_number = isinstance(length, int | float) and not isinstance(length, bool)
     if is_number and length >= marks + 2:
@@ -185,8 +187,8 @@ def _fit_end(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[str]:
         return []
     if not ends:
         raise UserError(
-            f"the tokenizer {tokenizer.name_or_path!r} has no end token, so that a model would "
-            "never stop writing",
+            f"the tokenizer {tokenizer.name_or_path!r} has no end token, so a model would never "
+            "stop generating",
             where,
             "name one as eos_token in tokenizer_config.json",
             Exit.CHECKPOINT,
@@ -203,7 +205,7 @@ def _fit_end(tokenizer: Any, config: PreTrainedConfig, where: str) -> list[str]:
         raise UserError(
             f"{type(tokenizer).__name__} writes no end token and cannot be configured to",
             where,
-            "save it as a tokenizer.json that ends texts with it",
+            "save it as a tokenizer.json that ends texts with one",
             Exit.CHECKPOINT,
         )
     return [f"the tokenizer writes no end token: {token} is added to inputs and targets"]
@@ -229,7 +231,7 @@ def _append_fast(tokenizer: Any, token: str, token_id: int) -> None:
 
 
 def _ended(piece: Mapping[str, Any], token: str) -> list[Mapping[str, Any]]:
-    """A piece of a template, with the end token after it if it is a text."""
+    """A piece of a template, followed by the end token if it is a text."""
     if "Sequence" not in piece:
         return [piece]
     segment = piece["Sequence"]["type_id"]

@@ -18,7 +18,7 @@ FILE = "model/config.json"
         ({"hidden_size": 0}, "hidden_size is 0; give 1 or more"),
         ({"hidden_size": -16}, "hidden_size is -16; give 1 or more"),
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1; give 1 or more"),
-        ({"num_layers": 10**9}, "num_layers is 1000000000; give 1000 at most"),
+        ({"num_layers": 10**9}, "num_layers is 1000000000; give at most 1000"),
         ({"type_vocab_size": 0}, "type_vocab_size is 0; give 1 or more"),
         ({"num_decoder_layers": -1}, "num_decoder_layers is -1; give 0 or more"),
         ({"relative_attention_num_buckets": 0}, "relative_attention_num_buckets is 0; give 4 or"),

@@ -23,7 +23,7 @@ def test_the_command_of_a_download_can_be_copied(monkeypatch):
     hub.why_unreachable.cache_clear()
     line = shortened(str(caught.value))
     assert line == (
-        "error: --pre_trained_model 'KETI-AIR/ke-t5-base': no folder, and no answer from "
+        "error: --pre_trained_model 'KETI-AIR/ke-t5-base': not a folder, and no answer from "
         "huggingface.co (Name or service not known); give a downloaded folder "
         "(`hf download KETI-AIR/ke-t5-base`), or --sample"
     )

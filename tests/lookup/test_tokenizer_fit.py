@@ -84,7 +84,7 @@ def test_the_separator_can_be_the_end_mark_and_without_any_the_model_is_refused(
     assert "the tokenizer writes 1, which is used" in fit_config(config, bert)[0]
     assert (config.eos_token_id, config.decoder_start_token_id) == (1, 2)
     bare = fast(byte_level(("<pad>",)), pad_token="<pad>")
-    with pytest.raises(UserError, match="has no end token, so that a model would never stop"):
+    with pytest.raises(UserError, match="has no end token, so a model would never stop"):
         fit(bare, {"model_type": "bart", "eos_token_id": None})
 
 

@@ -50,7 +50,7 @@ def test_a_user_changes_the_configuration(v11):
     ):
         with pytest.raises(UserError, match=message):
             build(name, v11, model_config=config, **options)
-    with pytest.raises(UserError, match="model.config: 'id2label' is what the task says"):
+    with pytest.raises(UserError, match="model.config: 'id2label' is set by the task"):
         get_model_config({"dropout_rate": 0.2, "id2label": {}})
 
 
