@@ -170,7 +170,7 @@ def test_relative_positions_have_no_limit_and_the_tokenizers_own_stays():
     tokenizer = fast(byte_level(MARKS), **NAMES)
     config = {"model_type": "electra", "max_position_embeddings": 512}
     assert (
-        "at most 512 tokens, the electra model's positions (the tokenizer says no limit)"
+        "limited to 512 tokens, the positions of the electra model (the tokenizer says no limit)"
         in (fit(tokenizer, config)[0])
     )
     assert tokenizer.model_max_length == 512 and fit(tokenizer, config) == []
