@@ -249,7 +249,7 @@ def read_pointer(weights: Path, pointer: str) -> int | None:
         is_intact = content == serialization.json_bytes(_pointer(pointer, step))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         is_intact = False
     if not is_intact:
         fix = "name a checkpoint with --resume PATH, or use --resume auto"

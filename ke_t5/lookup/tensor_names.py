@@ -48,10 +48,10 @@ def tensor_names(pretrained: Pretrained) -> set[str] | None:
             continue
         try:
             if name.endswith(".index.json"):
-                return set(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+                return {*json.loads(path.read_text(encoding="utf-8"))["weight_map"].keys()}
             return set(safetensors_header(path)) if name in SAFE_WEIGHTS else _pickled_strings(path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError):
-            return None  # loading the weights reports the damaged file
+        except Exception:  # JSON, zip and pickle fail in many ways; loading the weights reports it
+            return None
     return None
 
 
@@ -95,7 +95,7 @@ def _pooling_of(pretrained: Pretrained) -> str | None:
     try:
         modes = json.loads(path.read_text(encoding="utf-8"))
         heads = [head for mode, head in POOLINGS.items() if modes.get(mode)]
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None  # it affects only this default
     return heads[0] if len(heads) == 1 else None
 

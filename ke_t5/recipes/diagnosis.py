@@ -120,9 +120,9 @@ def _memory() -> Finding:
 
 
 def _disk(what: str, folder: Path) -> Finding:
-    there = next(
-        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
-    )
+    # Not `Path.exists`, which raises PermissionError below a folder that may not be entered.
+    places = folder.absolute(), *folder.absolute().parents
+    there = next(place for place in places if os.path.exists(place))
     free = shutil.disk_usage(there).free
     text = f"{folder}: {free / GIGABYTE:.0f} GB free"
     if not there.is_dir() or not os.access(there, os.W_OK):

@@ -206,11 +206,12 @@ class RunFolder:
     def read_trained_rows(self, task: str) -> np.ndarray:
         """The content of that file."""
         file = self.trained_rows(task)
+        content = io.BytesIO(file.read_bytes())
         try:
-            hashes = np.load(file, allow_pickle=False)
+            hashes = np.lib.format.read_array(content, allow_pickle=False)
             if hashes.ndim != 2 or hashes.dtype != np.uint64 or hashes.shape[1] != 3:
                 raise ValueError(f"an array of {hashes.dtype} of shape {hashes.shape}")
-        except (ValueError, EOFError) as error:
+        except Exception as error:  # the header is Python's syntax, and fails in many ways
             raise UserError(
                 f"not hashes of rows ({error!s:.80})",
                 str(file),

@@ -65,7 +65,7 @@ def _name_of_run(flags: Namespace) -> str | None:
     if not flags.resume and (not _is_test(flags) or flags.hf_path or flags.from_scratch):
         return None
     runs = RunFolder.all_of(flags.output_dir, flags.pre_trained_model, flags.task)
-    names = {run.read_run()["model_name"] for run in runs}
+    names = {run.read_run().get("model_name") for run in runs}
     return names.pop() if len(names) == 1 else None
 
 

@@ -104,7 +104,7 @@ def weights_of(folder: Path) -> str | None:
     """The weights whose results the folder holds; None if it holds none."""
     try:
         return Path(_read_scores(folder)["weights"]).name
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -9,8 +9,10 @@ from ke_t5.config.run_config import RunConfig
 from ke_t5.errors import Exit, UserError
 from ke_t5.files import move_aside
 from ke_t5.forms import FORMS
+from ke_t5.launchers import launched_rank
 from ke_t5.pipe import Evaluated, Mixture, Task
 from ke_t5.recipes import console
+from ke_t5.recipes.folders import check_can_write
 from ke_t5.task.submission import format_of, write_submission
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ def submission_form(config: RunConfig) -> str | None:
             f"--submission {config.submission}",
             "create it first",
         )
+    if launched_rank() == 0:
+        check_can_write(folder, where=f"--submission {config.submission}")
     return form
 
 

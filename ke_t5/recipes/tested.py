@@ -160,9 +160,9 @@ def identity_of(folder: Path) -> dict[str, Any] | None:
     """Whose results a folder has, as its scores.json says; None if there are none."""
     try:
         content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        identity = _filled(content)
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
-    identity = _filled(content)
     if identity["weights_sha256"] is None and "/step-" in str(identity["weights"]):
         identity["weights"] = Path(identity["weights"]).name  # as earlier versions wrote it
     return identity

@@ -206,7 +206,7 @@ def _stays(line: bytes, end_step: int, end_scores: int) -> bool:
         values = json.loads(line)
         end = end_scores if "scores" in values else end_step
         return values["step"] < end and not values.get("closing")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections import namedtuple
 
@@ -92,6 +94,22 @@ def test_tokenizers(cache_dir, tmp_path):
     assert "does not cover Korean (none of its 7 tokens contains Hangul); use a Korean" in (
         diagnosis_of_english.text
     )
+
+
+def test_a_folder_below_one_that_may_not_be_entered(tmp_path, monkeypatch):
+    real_stat, real_access, closed = os.stat, os.access, tmp_path / "closed"
+    closed.mkdir()
+
+    def stat(path, *arguments, **options):
+        if str(path).startswith(f"{closed}/"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real_stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and real_access(path, mode))
+    finding = diagnosis._disk("runs", closed / "output")
+    expected = f"{closed / 'output'} cannot be written; choose another folder"
+    assert (finding.state, finding.text) == ("problem", expected)
 
 
 def test_a_torch_that_cannot_be_imported(monkeypatch):

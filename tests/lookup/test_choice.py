@@ -97,13 +97,17 @@ def test_an_auto_class_stands_for_the_class_in_its_table():
 
 @pytest.mark.parametrize(
     ("others", "expected"),
-    [((), "my:Tagger"), (("transformers:BertModel",), FORMS["token_classification"].default_model)],
+    [
+        ((), "my:Tagger"),
+        (("transformers:BertModel",), FORMS["token_classification"].default_model),
+        ((None,), FORMS["token_classification"].default_model),  # a record without a class
+    ],
 )
 def test_a_run_that_goes_on_is_found_without_its_class(tmp_path, others, expected):
     for number, name in enumerate(("my:Tagger", *others)):
         folder = tmp_path / f"class{number}_away" / "klue_ner"
-        begun = {"model_name": name, "pre_trained_model": "no/where", "task": "klue_ner"}
-        write_json(folder / "run.json", begun)
+        begun = {"pre_trained_model": "no/where", "task": "klue_ner"}
+        write_json(folder / "run.json", begun if name is None else {**begun, "model_name": name})
     words = ["--task", "klue_ner", "--pre_trained_model", "no/where", "--resume", "best"]
     flags = parse_train([*words, "--output_dir", str(tmp_path)])
     assert resolve_model_name(flags, "token_classification") == expected

@@ -55,6 +55,24 @@ def test_names_that_cannot_be_known(tmp_path):
     assert tensor_names(Pretrained("no/such", None, True, {"model_type": "bert"})) is None
 
 
+def test_damaged_files_have_no_names(tmp_path):
+    found = checkpoint(tmp_path / "zip", "bert", form="pytorch_model.bin")
+    path = tmp_path / "zip" / "pytorch_model.bin"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"word_embeddings", b"word_embeddingz", 1))  # a wrong CRC
+    assert tensor_names(found) is None
+    index, header = "model.safetensors.index.json", b"[" * 100_000
+    for number, text in enumerate(("[" * 100_000, '{"weight_map": [1]}')):
+        found = checkpoint(tmp_path / f"index{number}", "bert", form=index)
+        (found.folder / index).write_text(text)
+        assert tensor_names(found) is None and head_for_pooling(found) is None
+    (tmp_path / "zip" / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert tensor_names(Pretrained("x", tmp_path / "zip", True, {"model_type": "bert"})) is None
+    (tmp_path / "zip" / "1_Pooling").mkdir()
+    (tmp_path / "zip" / "1_Pooling" / "config.json").write_bytes(header)
+    assert head_for_pooling(Pretrained("x", tmp_path / "zip", True, {"model_type": "bert"})) is None
+
+
 def test_the_headers_on_the_hub_are_asked_for(monkeypatch):
     import huggingface_hub
 

@@ -44,6 +44,25 @@ def test_hashes_of_another_kind(tmp_path, array):
         RunFolder(tmp_path).read_trained_rows("klue_tc")
 
 
+def test_damaged_hashes(tmp_path):
+    file = RunFolder(tmp_path).trained_rows("klue_tc")
+    file.parent.mkdir()
+    np.save(file, np.zeros((4, 3), np.uint64))
+    whole = file.read_bytes()
+    np.savez(file.with_suffix(".npz"), np.zeros((4, 3), np.uint64))
+    damaged = [
+        whole[:-5],
+        whole.replace(b"{", b"(", 1),
+        whole.replace(b"(4, 3), }" + b" " * 14, b"(" + b"9" * 15 + b", 3), }"),
+        file.with_suffix(".npz").read_bytes(),
+    ]
+    for content in damaged:
+        assert content != whole
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="klue_tc.npy: not hashes of rows"):
+            RunFolder(tmp_path).read_trained_rows("klue_tc")
+
+
 def test_hashes_are_read_as_they_were_kept(tmp_path):
     hashes = np.arange(6, dtype=np.uint64).reshape(2, 3)
     run = RunFolder(tmp_path)

@@ -89,6 +89,13 @@ def test_predictions_of_tokens_are_no_submission(tmp_path, task, form):
         submission_form(config)
 
 
+def test_a_file_that_cannot_be_written_is_found_before_the_test():
+    data = SimpleNamespace(asked_splits={"test": None}, model_columns_only=False)
+    config = SimpleNamespace(submission="/proc/out", data=data, task=get_task("klue_tc"))
+    with pytest.raises(UserError, match="--submission /proc/out: nothing can be written there"):
+        submission_form(config)
+
+
 @pytest.mark.parametrize("form", ["korquad", "klue_mrc"])
 def test_an_id_that_comes_twice_is_refused(tmp_path, form):
     what = "error: --submission: 2 rows have the id 'q1'; give each row its own id"
