@@ -62,7 +62,7 @@ def main(flags: Namespace) -> None:
         raise UserError("both say what to predict", "--text and --input", "give one of them")
     given = [name for name in OF_TABLES if getattr(flags, name)]
     if flags.text and given:
-        raise UserError("is of a table", f"--text and --{given[0]}", "leave out one of them")
+        raise UserError("applies to tables only", f"--{given[0]}", "drop it, or --text")
     if flags.text_pair and len(flags.text_pair) != len(flags.text):
         numbers = f"{len(flags.text)} and {len(flags.text_pair)}"
         fix = "give as many of one as of the other"

@@ -1,4 +1,4 @@
-"""Requests that come together are answered together, by one thread that owns the model."""
+"""Batches concurrent requests for the one thread that owns the model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ke_t5.serving.predictor import Prediction, Predictor
 
 logger = logging.getLogger(__name__)
 
-# How long the first request of a batch waits for others.
+# How long an incomplete batch waits for another request.
 WAIT_SECONDS = 0.005
-# Requests that may wait; more are refused.
+# Requests in the queue; more are rejected.
 MOST_WAITING = 256
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 class Batcher:
-    """Answers requests from any thread, as many rows at once as a batch of the model has."""
+    """Answers requests from any thread, collected into batches of the model's size."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
@@ -30,10 +30,10 @@ class Batcher:
         threading.Thread(target=self._work, name="predict", daemon=True).start()
 
     def submit(self, rows: Rows) -> Future[list[Prediction]]:
-        """The future predictions of the rows, in order.
+        """Queues the rows; returns the future of their predictions, in order.
 
         Raises:
-            queue.Full: too many requests are waiting.
+            queue.Full: too many requests are queued.
         """
         future: Future[list[Prediction]] = Future()
         self._requests.put_nowait((rows, future))
@@ -49,13 +49,13 @@ class Batcher:
                 except queue.Empty:
                     break
                 num_rows += len(requests[-1][0])
-            # From here on a client that goes away cannot cancel its request.
-            self._answer([one for one in requests if one[1].set_running_or_notify_cancel()])
+            # From here on a disconnecting client can no longer cancel its request.
+            self._answer([pair for pair in requests if pair[1].set_running_or_notify_cancel()])
 
     def _answer(self, requests: list[tuple[Rows, Future]]) -> None:
-        """Answers the requests; one by one if they fail together, so that one fails alone."""
+        """Answers the requests as one batch; if that fails, each on its own."""
         try:
-            rows = [row for of_request, _ in requests for row in of_request]
+            rows = [row for request_rows, _ in requests for row in request_rows]
             predictions = list(self._predictor(rows, keep_errors=True))
         except Exception as error:
             if len(requests) == 1:
@@ -65,6 +65,7 @@ class Batcher:
                 self._answer([request])
             return
         start = 0
-        for of_request, future in requests:
-            future.set_result(predictions[start : start + len(of_request)])
-            start += len(of_request)
+        for request_rows, future in requests:
+            end = start + len(request_rows)
+            future.set_result(predictions[start:end])
+            start = end

@@ -1,5 +1,4 @@
-"""What a prediction says: the label with all probabilities, entities with offsets, an answer with
-its place, in words that JSON has."""
+"""Predictions as JSON: labels with probabilities, entities and answers with character offsets."""
 
 from __future__ import annotations
 
@@ -14,12 +13,12 @@ from ke_t5.serving.rows import choices_of
 from ke_t5.task import decoders, spans, text, written_chains
 
 Content = dict[str, Any]
-# Decimals of probabilities and numbers: more is noise of the hardware.
+# Decimals of probabilities and numbers; further ones differ between machines.
 DECIMALS = 6
-# The kinds of prediction that name characters of a text.
+# Kinds of prediction that contain character offsets.
 WITH_PLACES = ("entities", "answer", "chains")
 
-# What reads a model's text -> the kind of what it reads.
+# The function that parses a generated text -> the kind of prediction that it returns.
 _READERS: dict[Callable, str] = {
     decoders.read_label: "label",
     decoders.read_label_set: "labels",
@@ -31,8 +30,8 @@ _READERS: dict[Callable, str] = {
 
 
 def kind_of(task: Task) -> str:
-    """What a task's predictions are: "label", "labels", "choice", "value", "entities", "answer",
-    "tree", "chains", "state" or "text"."""
+    """The kind of a task's predictions: "label", "labels", "choice", "value", "entities",
+    "answer", "tree", "chains", "state" or "text"."""
     form = FORMS[task.form]
     if form.predicts_tags:
         return "entities"
@@ -50,26 +49,26 @@ def kind_of(task: Task) -> str:
 def content_of(
     task: Task, row: Mapping[str, Any], line: Mapping[str, Any], scores: Any = None
 ) -> Content:
-    """A prediction's content.
+    """The content of a prediction, by the kind of the task:
 
         label     {"label", "score", "probabilities": {label: probability}}
         labels    {"labels": [label], "probabilities": {label: probability}}
         choice    {"choice": number from 1, "text", "score", "probabilities": [probability]}
         value     {"value": number}
-        entities  {"entities": [{"text", "label", "start", "end"}]}, half-open characters
-        answer    {"answer", "start", "end"}, characters of the passage; "" and null for none
+        entities  {"entities": [{"text", "label", "start", "end"}]}, half-open character offsets
+        answer    {"answer", "start", "end"}, offsets in the passage; "" and null: no answer
         tree      {"words": [{"word", "head", "relation"}]}, head 0 is the root
-        chains    {"chains": [[{"text", "start", "end"}]]}, the mentions of each, as above
+        chains    {"chains": [[{"text", "start", "end"}]]}, a list of mentions for each chain
         state     {"state": ["domain-slot-value"]}
         text      {"text"}
 
-    What a model has written has no probabilities; "text" is then what it wrote, if that is another
-    thing than the prediction, which is null if it could not be read.
+    Generative models have no probabilities; their content adds the generated "text" if it differs
+    from the prediction, which is null if the text cannot be parsed.
 
     Args:
-        row: the columns of the task that the model has read.
-        line: what `predictions.jsonl` would say of it.
-        scores: what decoding returned beside the prediction.
+        row: the task's columns as the model has read them.
+        line: the row's line of `predictions.jsonl`.
+        scores: the scores that the decoder returned with the prediction.
     """
     kind, prediction = kind_of(task), line["prediction"]
     content = _MAKERS[kind](task, row, prediction, scores)
@@ -81,7 +80,7 @@ def content_of(
 
 
 def as_given(content: Content, text: str) -> Content:
-    """The content with the places of its parts in a text that was composed before it was read."""
+    """The content with offsets into the text as given, which was composed (NFC) for the model."""
     places = decomposed_places(text)
 
     def moved(value: Any) -> Any:
@@ -129,8 +128,8 @@ def _entities(task: Task, row: Mapping[str, Any], prediction: Any, scores: Any) 
     entities = []
     for first, end, label in spans.entity_spans(prediction):
         start, stop = places[first], places[end - 1] + 1
-        one = {"text": row["text"][start:stop], "label": label, "start": start, "end": stop}
-        entities.append(one)
+        found = {"text": row["text"][start:stop], "label": label, "start": start, "end": stop}
+        entities.append(found)
     return {"entities": entities}
 
 

@@ -1,7 +1,7 @@
-"""Loads what a training has left: an export, or a run with its best checkpoint, ready to predict.
+"""Loads an export, or a checkpoint of a run, for prediction.
 
-torch and transformers are imported inside the functions: what is wrong with the folder or the task
-is known before.
+torch and transformers are imported inside the functions, so that a wrong folder or task is reported
+before they load.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SEED = 42  # that of a test, for tasks whose generation samples
+SEED = 42  # as in a test, for tasks whose generation samples
 
 
 @dataclass(frozen=True)
 class Found:
-    """A trained model on the disk.
+    """A trained model on disk.
 
     Attributes:
-        folder: with configuration and tokenizer, of an export with the weights too.
+        folder: contains the configuration and the tokenizer; for an export, also the weights.
         run: the run's folder; None for an export.
-        where: the flag that names it.
-        record: what it says of its task; None from an earlier version.
+        where: the flag that names the model, for messages.
+        record: the folder's task record; None if an earlier version wrote the folder.
     """
 
     folder: Path
@@ -71,26 +71,27 @@ def load_predictor(
     precision: str = "auto",
     flag: str = "--hf_path",
 ) -> Predictor:
-    """The model of an exported folder or a run, which answers for rows.
+    """The predictor of an exported folder or a run.
 
     Args:
-        task: its name; default: what the folder says.
-        model_name: as the flag of a training; default: the class that the weights were saved by.
-        resume: which checkpoint of a run; default: the best, or the last without one.
+        task: the task's name; default: the one recorded in the folder.
+        model_name: the model class, as for `--model_name`; default: the class that saved the
+            weights.
+        resume: the checkpoint of a run; default: the best one, or the last if there is no best.
         device: "cpu", "cuda", "cuda:1"; default: a GPU if there is one.
-        batch_size: rows per batch; default: the task's own.
-        precision: "fp32", "bf16", or "auto": bf16 if the GPU has it.
-        flag: the one that names the folder, for messages.
+        batch_size: rows per batch; default: the task's.
+        precision: "fp32", "bf16", or "auto": bf16 if the GPU supports it.
+        flag: the flag that names the folder, for messages.
 
     Raises:
-        UserError: no model, another task than the model's, no such device, or a checkpoint of an
-            export is asked for.
+        UserError: no model, a task that the model was not trained on, an unknown device, or
+            `resume` with an export.
     """
     from torch import nn
 
     found = find_model(folder, flag=flag)
     if resume is not None and found.run is None:
-        what, fix = f"{folder} is an export, which has no checkpoints", "leave it out"
+        what, fix = f"{folder} is an export, which has no checkpoints", "drop --resume"
         raise UserError(what, "--resume", fix)
     known = find_task(found, task)
     pretrained = find_pretrained(found.folder, where=found.where)
@@ -123,17 +124,17 @@ def load_predictor(
     )
 
 
-# ---------------------------------------------------------------------------------- what is there
+# ------------------------------------------------------------------------- the folder and its task
 
 
 def find_model(folder: str | Path, *, flag: str = "--hf_path") -> Found:
-    """The export or the run in a folder, its small files checked.
+    """The export or the run in a folder; the checksums of its small files are verified.
 
     Args:
-        flag: the one that names the folder, for messages.
+        flag: the flag that names the folder, for messages.
 
     Raises:
-        UserError: it is neither.
+        UserError: the folder is neither, or its files were changed.
     """
     folder = Path(folder).expanduser()
     if (folder / "model" / "config.json").is_file():
@@ -146,12 +147,12 @@ def find_model(folder: str | Path, *, flag: str = "--hf_path") -> Found:
         fix = f"did you mean {runs[0]}?" if runs else "give an exported folder, or a run's"
         what = "neither an export nor a run"
         raise UserError(what, f"{flag} {folder}", fix, Exit.CHECKPOINT)
-    find_pretrained(folder, where=flag)  # raises if there is nothing, or it was changed
+    find_pretrained(folder, where=flag)  # raises if there is no model, or it was changed
     return Found(folder, None, flag, read_record(folder))
 
 
 def run_facts(run: Path) -> dict[str, Any]:
-    """What a run's `run.json` says; {} if it cannot be read."""
+    """The content of a run's `run.json`; {} if it cannot be read."""
     try:
         facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -160,10 +161,10 @@ def run_facts(run: Path) -> dict[str, Any]:
 
 
 def find_task(found: Found, name: str | None) -> Task:
-    """The task of that name, or the one that the model was trained on.
+    """The task of that name; by default the one that the model was trained on.
 
     Raises:
-        UserError: nobody says which, it is not registered, or it is a mixture of several.
+        UserError: the task is not recorded, not registered, or a mixture.
     """
     record = found.record
     if record and record.own_data and name in (None, record.task):
@@ -175,7 +176,7 @@ def find_task(found: Found, name: str | None) -> Task:
     is_known = name in {*TaskRegistry.names(), *MixtureRegistry.names()}
     if not is_known and record and record.task == name and record.modules:
         fix = f"add --module_import {' --module_import '.join(record.modules)}"
-        raise UserError("a task of the user's own", f"--task {name}", fix)
+        raise UserError("defined in a module that is not imported", f"--task {name}", fix)
     task = get_task(name)
     if isinstance(task, Mixture):
         members = ", ".join(member.name for member in task.members)
@@ -184,7 +185,7 @@ def find_task(found: Found, name: str | None) -> Task:
 
 
 def _older_name(found: Found) -> str | None:
-    """The task as folders of earlier versions say it; None if they do not."""
+    """The task's name in a folder that an earlier version wrote; None if it has none."""
     if found.run is not None:
         name = run_facts(found.run).get("task")
         return name if isinstance(name, str) else None
@@ -194,7 +195,7 @@ def _older_name(found: Found) -> str | None:
 
 
 def place_of(found: Found) -> str:
-    """The flag and the folder by which the user has named a model."""
+    """The flag and the folder with which the user named the model."""
     return found.where if found.run else f"{found.where} {found.folder}"
 
 
@@ -202,10 +203,10 @@ def place_of(found: Found) -> str:
 
 
 def _model_name(found: Found, pretrained: Pretrained, task: Task, given: str | None) -> str:
-    """The name of the class, as `load_model` takes it.
+    """The name of the model class, as `load_model` expects it.
 
     Raises:
-        UserError: the weights were saved by another class than the one that is known here.
+        UserError: the class that saved the weights is neither ours nor transformers'.
     """
     if given is not None:
         return given
@@ -234,14 +235,14 @@ def check_labels(pretrained: Pretrained, task: Task) -> None:
         return
     known = [names[key] for key in sorted(names, key=int)]
     if known != list(task.labels):
-        what = f"the model answers {', '.join(map(str, known[:4]))}, {task.name} has "
+        what = f"the model's labels are {', '.join(map(str, known[:4]))}, the task's "
         what += ", ".join(task.labels[:4])
-        fix = "name the task that it was trained on"
+        fix = "name the task that the model was trained on"
         raise UserError(what, f"--task {task.name}", fix, Exit.CHECKPOINT)
 
 
 def bind_tokenizer(found: Found, pretrained: Pretrained) -> None:
-    """Makes the folder's tokenizer the one of the tasks, and fits it to the model."""
+    """Binds the folder's tokenizer as the vocabulary of the tasks, and fits it to the model."""
     register_type(pretrained.config["model_type"])
     Configuration.of([]).with_binding(VOCABULARY, str(found.folder), found.where)
     for line in fit_tokenizer(get_vocabulary(), pretrained.config, where=place_of(found)):
@@ -281,7 +282,7 @@ def _built(found: Found, task: Task, name: str) -> PreTrainedModel:
 
 
 def _add_adapters(model: PreTrainedModel, found: Found, base: str | None) -> None:
-    """Gives the model the adapters of a run that has any."""
+    """Adds the adapters of a run that was trained with `--lora`."""
     lora = read_lora(found.folder)
     if lora is None:
         return
@@ -296,7 +297,7 @@ def _add_adapters(model: PreTrainedModel, found: Found, base: str | None) -> Non
 def _load_weights(
     model: PreTrainedModel, found: Found, resume: ResumeRequest | None
 ) -> PreTrainedModel:
-    """The model with the weights of a run's checkpoint; an export has brought its own."""
+    """The model with the weights of a run's checkpoint; an export's weights are loaded already."""
     if found.run is None:
         return model
     from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint

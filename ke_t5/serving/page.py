@@ -1,4 +1,4 @@
-"""The page on which one tries a model: fields for the task's columns, the answer in its form."""
+"""The demo page of a model: an input field for each column of the task, and the prediction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-# Read when gradio is imported: nothing is reported to anybody.
+# Read when gradio is imported: it must not send usage statistics.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
@@ -23,7 +23,7 @@ from ke_t5.serving.server import Limits, checked_rows
 
 Content = Mapping[str, Any]
 
-# Those of the system: none is fetched from another host.
+# System fonts: none is fetched from another host.
 FONTS = ["Pretendard", "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", "sans-serif"]
 TITLES = {
     "title": "제목", "text": "글", "text_pair": "짝이 되는 글", "sentence": "문장",
@@ -48,7 +48,7 @@ OF_CHOICES = {
     "choice3": "밥을 먹었다.", "choice4": "문을 닫았다.",
 }  # fmt: skip
 ANSWER: dict[str, Any] = {"elem_id": "answer", "elem_classes": "answer"}
-MOST_SHOWN = 10  # labels with bars
+MOST_SHOWN = 10  # labels with a bar
 UNREADABLE = "(모델이 쓴 것이 답이 아닙니다)"
 COLORS = ["#4f46e5", "#dc2626", "#15803d", "#b45309", "#9333ea", "#0e7490", "#c2410c", "#be185d"]
 CSS = """
@@ -59,7 +59,7 @@ CSS = """
 
 
 def make_page(predictor: Predictor, batcher: Batcher, limits: Limits) -> gr.Blocks:
-    """The page of a model."""
+    """The demo page of a model."""
     task, columns = predictor.task, predictor.task.input_columns or ("text",)
     outputs = _outputs(predictor)
 
@@ -71,15 +71,15 @@ def make_page(predictor: Predictor, batcher: Batcher, limits: Limits) -> gr.Bloc
                 raise gr.Error(what, title="입력", print_exception=False)
         try:
             checked_rows([row], limits)
-            (one,) = batcher.submit([row]).result()
+            (prediction,) = batcher.submit([row]).result()
         except HTTPException as error:
             raise gr.Error(str(error.detail), print_exception=False) from None
         except queue.Full:
             raise gr.Error("잠시 뒤에 다시 눌러 주세요.", print_exception=False) from None
-        if one.error is not None:
-            raise gr.Error(one.error.what, print_exception=False)
-        shown = SHOWN[predictor.kind](one.content, row)
-        return (*shown, json.dumps(one.content, ensure_ascii=False, indent=1))
+        if prediction.error is not None:
+            raise gr.Error(prediction.error.what, print_exception=False)
+        shown = SHOWN[predictor.kind](prediction.content, row)
+        return (*shown, json.dumps(prediction.content, ensure_ascii=False, indent=1))
 
     with gr.Blocks(title=f"ke_t5 · {task.name}", analytics_enabled=False) as page:
         gr.Markdown(f"# {task.name}\n`POST /predict` · `GET /health` · {predictor.device}")
@@ -88,14 +88,14 @@ def make_page(predictor: Predictor, batcher: Batcher, limits: Limits) -> gr.Bloc
                 fields = [_field(name) for name in columns]
                 button = gr.Button("예측", variant="primary", elem_id="predict")
             with gr.Column():
-                made = [make() for make in outputs]
+                shown_in = [make() for make in outputs]
                 with gr.Accordion("JSON", open=False):
-                    made.append(gr.Code(language="json", show_label=False))
+                    shown_in.append(gr.Code(language="json", show_label=False))
         texts = OF_CHOICES if predictor.kind == "choice" else EXAMPLES
         if all(name in texts for name in columns):
             gr.Examples([[texts[name] for name in columns]], fields, label="예")
         events = [button.click, *(field.submit for field in fields)]
-        gr.on(events, answer, fields, made, api_visibility="private", show_progress="minimal")
+        gr.on(events, answer, fields, shown_in, api_visibility="private", show_progress="minimal")
     return page
 
 
@@ -124,7 +124,7 @@ def _probabilities() -> gr.Label:
 
 
 def _marked(labels: Sequence[str]) -> gr.HighlightedText:
-    """A text with its entities; each label has its colour, whatever else a text has."""
+    """A text with its entities; a label has the same colour in every text."""
     colors = dict(zip(labels, itertools.cycle(COLORS), strict=False))
     return gr.HighlightedText(label="표시한 글", color_map=colors, combine_adjacent=False, **ANSWER)
 
@@ -143,7 +143,7 @@ def _tree() -> gr.Dataframe:
 
 
 def _outputs(predictor: Predictor) -> list[Callable[[], Any]]:
-    """What makes the fields of an answer."""
+    """The functions that create the components of an answer."""
     is_passage = predictor.kind == "answer" and "context" in predictor.task.input_columns
     if predictor.kind == "answer":
         return [_words, _passage] if is_passage else [_words, lambda: gr.State(None)]

@@ -1,4 +1,4 @@
-"""`ke-t5 predict` from top to bottom: rows in, predictions out, a window at a time."""
+"""`ke-t5 predict` from top to bottom: reads rows, predicts them in windows, writes the result."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
-# What is written of a row: its place, its columns, and its prediction's content or its fault.
+# A row with its place, its columns, and the content of its prediction or an error.
 Answer = tuple[str, Row, Mapping[str, Any] | None, str | None]
 REPORT_SECONDS = 10.0
-MOST_FAULTS = 5  # of those that are shown one by one
-MOST_LABELS = 50  # that get a column each
+MOST_FAULTS = 5  # errors that are logged one by one
+MOST_LABELS = 50  # labels that get a column each
 
 
 def main(flags: Namespace) -> None:
-    """Predicts what the flags name, and says how fast it went."""
+    """Predicts the rows that the flags name, and logs the speed."""
     set_up_logging(debug=flags.debug)
     output = None if flags.output is None else Path(flags.output)
     if output is not None:
         check_output(output)
     if flags.input not in (None, STDIN):
-        table_format(Path(flags.input))  # a missing file is known before the model is loaded
+        table_format(Path(flags.input))  # a missing file is reported before the model is loaded
     files = [flags.input or STDIN]
     check_options(files, prefix="--", encoding=flags.encoding, sheet=flags.sheet)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
@@ -60,7 +60,7 @@ def main(flags: Namespace) -> None:
 
 
 def predictor_of(flags: Namespace) -> Predictor:
-    """The model that the flags of `commands.trained_model` name, its user's modules imported."""
+    """The model that the flags of `commands.trained_model` name; imports the user's modules."""
     import_modules(flags.module_import)
     return load_predictor(
         flags.hf_path or flags.run,
@@ -75,7 +75,7 @@ def predictor_of(flags: Namespace) -> Predictor:
 
 
 def check_output(output: Path) -> None:
-    """Raises UserError for a file that cannot be written; removes what killed processes left."""
+    """Raises UserError for a file that cannot be written; removes leftovers of killed processes."""
     check_suffix(output)
     check_can_write(output.parent, where=f"--output {output}")
     remove_leftovers(output.parent, output.name)
@@ -85,7 +85,7 @@ class Predicting:
     """One pass over the rows.
 
     Args:
-        output: the file; None for JSON lines.
+        output: the file to write; None: JSON lines on standard output.
     """
 
     def __init__(self, predictor: Predictor, flags: Namespace, output: Path | None) -> None:
@@ -93,13 +93,13 @@ class Predicting:
         self.num_rows = self.num_faults = 0
         self._started = self._shown = time.monotonic()
         is_one = bool(flags.text)
-        # `disable=None` is tqdm's word for "unless standard error is a terminal".
+        # With `disable=None` tqdm shows the bar on a terminal only.
         self._bar = tqdm(
             desc="predict", unit=" rows", disable=True if is_one else None, dynamic_ncols=True
         )
 
     def lines(self) -> Iterator[str]:
-        """The text of each row with its prediction, a header first if there is one."""
+        """Yields the line of each row; for CSV and TSV, the first one with the header."""
         suffix = ".jsonl" if self.output is None else self.output.suffix.lower()
         labels = self.predictor.task.labels or ()
         has_probabilities = self.predictor.kind in ("label", "labels")
@@ -108,7 +108,7 @@ class Predicting:
         return lines_of(self.answers(), suffix, labels=labels, has_errors=has_errors)
 
     def print_lines(self) -> None:
-        """Writes the lines to standard output until nobody reads them any more."""
+        """Writes the lines to standard output until its reader closes it."""
         for line in self.lines():
             sys.stdout.write(line)
             if self._is_window_over():
@@ -121,10 +121,10 @@ class Predicting:
         return self.num_rows % self.predictor.window == 0
 
     def answers(self) -> Iterator[Answer]:
-        """Each row with its place and its prediction's content, or its fault if these are kept.
+        """Yields each row with its prediction; with `--on_error skip`, errors instead of raising.
 
         Raises:
-            UserError: with the file and the line of a row at fault.
+            UserError: a row cannot be predicted, with its file and line.
         """
         waiting: deque[tuple[str, Row]] = deque()
         predictions = self.predictor(self._inputs(waiting), keep_errors=True)
@@ -142,12 +142,12 @@ class Predicting:
             if self.num_faults <= MOST_FAULTS:
                 logger.warning("%s: %s", where, prediction.error.what)
             yield where, row, None, prediction.error.what
-        if self.num_rows == 0:  # before a file is replaced
+        if self.num_rows == 0:  # raised before the output is replaced
             name = self.flags.input or STDIN_NAME
             raise UserError("contains no rows", name, "write rows into it", Exit.DATA)
 
     def _inputs(self, waiting: deque[tuple[str, Row]]) -> Iterator[Row]:
-        """The columns of the task for each row, which then waits for its prediction."""
+        """Yields the task's columns of each row, and appends the row to `waiting`."""
         task, flags = self.predictor.task, self.flags
         if flags.text:
             for number, text in enumerate(flags.text):
@@ -172,7 +172,7 @@ class Predicting:
         return read_table(flags.input or STDIN, encoding=flags.encoding, sheet=flags.sheet)
 
     def _show(self) -> None:
-        """Moves the bar; without a terminal, a line now and then."""
+        """Advances the progress bar; without a terminal, logs a line from time to time."""
         self._bar.update()
         now = time.monotonic()
         if self._bar.disable and now - self._shown > REPORT_SECONDS:
@@ -181,7 +181,7 @@ class Predicting:
             logger.info("%d rows, %.1f a second", self.num_rows, rate)
 
     def finish(self) -> None:
-        """Says how many rows there were, how fast they went, and where the result is."""
+        """Logs how many rows were predicted, the speed, and the output file."""
         self._bar.close()
         seconds = max(time.monotonic() - self._started, 1e-9)
         faults = f", {self.num_faults} of them without a prediction" if self.num_faults else ""

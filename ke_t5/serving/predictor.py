@@ -1,7 +1,7 @@
-"""A model that answers: rows in, predictions out, in order and in bounded memory.
+"""Predicts rows with a loaded model, in order and in bounded memory.
 
-Rows become examples by the task's own steps, and examples predictions by the evaluation that
-scores a split: what a test writes into `predictions.jsonl` for a row is what is answered here.
+Rows are prepared by the task's preprocessors and predicted by the code that evaluates a split, so
+the predictions are those that a test writes into `predictions.jsonl`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 VOCABULARY = "ke_t5.task.utils.get_vocabulary.vocab_name"
-# Rows are sorted by length in windows of so many batches, or so many rows if these are more.
+# Rows are sorted by length within windows of this many batches, or rows if those are more.
 WINDOW_BATCHES, WINDOW_ROWS = 8, 256
 
 Row = Mapping[str, Any]
@@ -36,11 +36,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a row.
+    """The prediction of a row.
 
     Attributes:
-        value: of the type of the task's gold, as in `predictions.jsonl`.
-        content: the same for people and programs, ready for JSON (see `serving.content`).
+        value: the prediction, of the type of the task's gold, as in `predictions.jsonl`.
+        content: the prediction as JSON (see `serving.content`).
         error: why there is no prediction; None if there is one.
     """
 
@@ -50,12 +50,12 @@ class Prediction:
 
 
 class OneProcess(Ranks):
-    """The only process, which evaluates with all of its threads."""
+    """A single process that evaluates with all of its threads."""
 
     @contextmanager
     def evaluation_threads(self) -> Iterator[int]:
-        """As many as there are: nobody else has to compute the same digits, and one row is to be
-        answered soon."""
+        """Keeps all threads for one batch: digits need not be the same on other machines, and a
+        single row should not wait."""
         yield 1
 
 
@@ -63,11 +63,11 @@ class Predictor:
     """A model with its task and tokenizer (see `serving.loading.load_predictor`).
 
     Args:
-        model: on its device.
-        lengths: tokens of `inputs` and `targets`.
+        model: the model, on its device.
+        lengths: the maximum lengths of `inputs` and `targets` in tokens.
         vocabulary: the folder of the tokenizer.
         batch_size: rows per batch.
-        fit: which has the precision.
+        fit: settings of the training, of which the precision is used.
     """
 
     def __init__(
@@ -92,19 +92,18 @@ class Predictor:
 
     @property
     def window(self) -> int:
-        """How many rows are in memory together."""
+        """The number of rows in memory at a time."""
         return max(WINDOW_ROWS, WINDOW_BATCHES * self.batch_size)
 
     def __call__(self, rows: Iterable[Row], *, keep_errors: bool = False) -> Iterator[Prediction]:
-        """Yields the prediction of each row, in order; rows without a label are what it expects,
-        and labels are not read.
+        """Yields the prediction of each row, in order; labels are not read.
 
         Args:
-            rows: by the names of the task's columns (`Task.input_columns`).
-            keep_errors: whether a row at fault gets a prediction that says so.
+            rows: mappings with the task's columns (`Task.input_columns`).
+            keep_errors: whether to yield a `Prediction` with an `error` for an invalid row.
 
         Raises:
-            UserError: a row at fault, by its number from 0.
+            UserError: an invalid row, named by its number from 0.
         """
         rows, done = iter(rows), 0
         while window := list(itertools.islice(rows, self.window)):
@@ -131,7 +130,7 @@ class Predictor:
         return [predictions[number] for number in range(len(rows))]
 
     def _examples(self, rows: list[dict]) -> tuple[Examples | None, dict[int, UserError]]:
-        """The examples of the rows, and why some of them have none."""
+        """The examples of the valid rows, None if there are none; number -> error of the others."""
         faults: dict[int, UserError] = {}
         try:
             dataset = prepare_rows(self._preparation, rows) if rows else None
@@ -166,7 +165,7 @@ class Predictor:
         self, examples: Examples, rows: Mapping[int, Row], given: Sequence[Row]
     ) -> dict[int, Prediction]:
         precision = partial(autocast, self._fit, self.device)
-        if self._engine is None:  # the weights never change: an engine converts them once
+        if self._engine is None:  # the weights never change, so they are converted once
             self._engine = ExitStack()
             self._engine.enter_context(engine_ready(self.helper, self.model, precision))
         evaluated = evaluate(
@@ -189,5 +188,5 @@ class Predictor:
 
 
 def at_place(error: UserError, place: str) -> UserError:
-    """The error of a row, which is at that place."""
+    """The error of a row, with the row's place."""
     return UserError(error.what, place, error.fix or FIX, error.exit_code)

@@ -1,4 +1,4 @@
-"""Rows to be predicted: whatever a table, a command line or a page has, as the task's columns."""
+"""Converts rows of tables, command lines and requests to the columns of a task."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ke_t5.task.text import RELATION_COLUMNS
 
 Row = Mapping[str, Any]
 FIX = "fix or remove that row"
-ROLES = ("user", "sys")  # of a dialogue's turns, in turn
-CHOICES = "choices"  # a column with a list of them
+ROLES = ("user", "sys")  # of alternating turns of a dialogue
+CHOICES = "choices"  # a column with a list of all choices
 
 
 def unlabelled(task: Task, row: Row) -> dict[str, Any]:
-    """The row with the task's columns alone, its texts composed, and without a label.
+    """The row with the task's columns only, texts composed (NFC), labels None.
 
     Raises:
-        UserError: a column is missing, or is not what the task reads; it names no row.
+        UserError: a column is missing or invalid; the error does not name the row.
     """
     try:
         return _unlabelled(task, row)
     except RecursionError:
-        raise _wrong("lists or objects are nested too deeply in it") from None
+        raise _wrong("lists or objects are nested too deeply") from None
 
 
 def _unlabelled(task: Task, row: Row) -> dict[str, Any]:
@@ -50,15 +50,15 @@ def _unlabelled(task: Task, row: Row) -> dict[str, Any]:
 
 
 def _renamed(task: Task, row: Row) -> Row:
-    """The row, with columns of other names under the task's names too."""
+    """The row, with columns of other names also under the task's names."""
     names = other_names(task, row)
     ours = {name: row[theirs] for name, theirs in names.items() if theirs in row}
     return {**ours, **_listed_choices(task, row), **row}
 
 
 def other_names(task: Task, known: Iterable[str]) -> dict[str, str]:
-    """The task's columns -> how the user's own training file calls them; choices also by number, as
-    `alternative_1` and `보기 1`, if there are as many."""
+    """The task's columns -> their names in the user's training file; for choices also numbered
+    columns such as `alternative_1` and `보기 1`, if their number is right."""
     own = own_data_of(task)
     trained_on = {**own.columns, **choice_columns(own)} if own else {}
     wanted, numbered = choices_of(task), numbered_choices(map(str, known))
@@ -67,13 +67,13 @@ def other_names(task: Task, known: Iterable[str]) -> dict[str, str]:
 
 
 def decomposed_text(task: Task, row: Row) -> str | None:
-    """The text in which a prediction has places, as it was given; None if it is composed."""
+    """The text that a prediction's offsets refer to, as given; None if it is composed."""
     text = _renamed(task, row).get("context" if FORMS[task.form].reads_passages else "text")
     return text if isinstance(text, str) and is_decomposed(text) else None
 
 
 def choices_of(task: Task) -> tuple[str, ...]:
-    """The task's columns with its choices; () for another task."""
+    """The columns with the choices; () for a task that has none."""
     if FORMS[task.form].answers == "choice" and task.labels is not None:
         return task.input_columns[-len(task.labels) :]
     return tuple(name for name in task.input_columns if re.fullmatch(r"choice\d+", name))
@@ -94,7 +94,11 @@ def _no_label(task: Task) -> dict[str, None]:
 
 
 def composed(name: str, value: Any) -> Any:
-    """A column's value with its texts composed; a UserError for a text that no tokenizer reads."""
+    """A column's value with its texts composed (NFC).
+
+    Raises:
+        UserError: a text has an unpaired surrogate, which no tokenizer reads.
+    """
     if isinstance(value, str):
         if HALF_OF_PAIR.search(value):
             raise _wrong(f"column {name!r:.40} {UNPAIRED}")
@@ -122,7 +126,7 @@ def _value(task: Task, name: str, row: Row) -> Any:
 
 
 def _never_blank(task: Task) -> tuple[str, ...]:
-    """The columns in which a blank text is not a text, as the task's checks say."""
+    """The columns that must not be blank according to the task's checks."""
     found = []
     for check in task.row_checks:
         keywords = getattr(check, "keywords", {})
@@ -132,7 +136,7 @@ def _never_blank(task: Task) -> tuple[str, ...]:
 
 
 def _words(value: Any) -> list[str]:
-    """The words of a sentence: a list, or a text with spaces."""
+    """The words of a sentence, given as a list or as a text."""
     words = value.split() if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
         raise _wrong(f"column 'words' contains {value!r:.40}, expected words")
@@ -142,15 +146,15 @@ def _words(value: Any) -> list[str]:
 
 
 def _history(value: Any) -> list[dict[str, str]]:
-    """The turns of a dialogue: records of role and text, or texts (lines of one text) that the
-    user begins."""
+    """The turns of a dialogue, given as records of role and text, or as texts (or the lines of one
+    text) of which the user's is the first."""
     turns: Any = _from_json(value)
     turns = turns.splitlines() if isinstance(turns, str) else turns
     if not isinstance(turns, list) or not turns or turns == [""]:
         raise _wrong(f"column 'history' contains {value!r:.40}, expected turns")
     if all(isinstance(turn, str) for turn in turns):
-        spoken = [turn for turn in turns if turn.strip()]
-        return [{"role": ROLES[i % 2], "text": turn} for i, turn in enumerate(spoken)]
+        texts = [turn for turn in turns if turn.strip()]
+        return [{"role": ROLES[i % 2], "text": turn} for i, turn in enumerate(texts)]
     for turn in turns:
         if not (isinstance(turn, dict) and {"role", "text"} <= set(turn)):
             raise _wrong(f"turn {turn!r:.40} has no role and text")
@@ -162,7 +166,7 @@ def _record(value: Any) -> Any:
 
 
 def _from_json(value: Any) -> Any:
-    """What a cell of a table says in JSON; any other text stays."""
+    """The value of a table's cell that contains JSON; any other text as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and not is_too_deep(value):
         try:
             return json.loads(value)
@@ -180,14 +184,14 @@ _STRUCTURED: dict[str, Callable[[Any], Any]] = {
 
 
 def _moved(sentence: str, role: str, value: Any) -> Any:
-    """An entity whose place is counted in a sentence, with its place in the composed one."""
+    """An entity with its offsets converted to those in the composed sentence."""
     if not isinstance(value, Mapping):
         return value
     return compose_row({"sentence": sentence, role: dict(value)}, "row")[role]
 
 
 def _entity(sentence: str, value: Any, role: str) -> Any:
-    """An entity's place, which a word has if it is in the sentence."""
+    """An entity with its offsets; those of a word are searched in the sentence."""
     if isinstance(value, str):
         start = sentence.find(value) if value else -1
         if start < 0:
@@ -199,10 +203,10 @@ def _entity(sentence: str, value: Any, role: str) -> Any:
 
 
 def from_texts(task: Task, texts: Sequence[str]) -> dict[str, Any]:
-    """The row of a task whose columns have these texts, in the task's order.
+    """The row with these texts in the task's columns, in order.
 
     Raises:
-        UserError: there are more or fewer texts than columns.
+        UserError: the number of texts is not that of the columns.
     """
     names = task.input_columns
     if len(names) == len(texts):

@@ -29,16 +29,18 @@ logger = logging.getLogger(__name__)
 MINUTE = 60.0
 MOST_ADDRESSES = 10_000
 BODILESS = ("GET", "HEAD", "OPTIONS")
-UPLOAD = "/upload"  # gradio's, for files that no field of the page takes
+UPLOAD = "/upload"  # gradio's route for files, which the page does not need
 BYTES_OF_A_CHARACTER = 6  # at most in JSON: \uXXXX
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may ask for.
+    """Limits of a request.
 
     Attributes:
-        rows: of a request; characters: of a row; rate: requests a minute from one address.
+        rows: the maximum number of rows in a request.
+        characters: the maximum number of characters in a row.
+        rate: the maximum number of requests per minute from one address.
     """
 
     rows: int = 64
@@ -47,14 +49,14 @@ class Limits:
 
     @property
     def body(self) -> int:
-        """Bytes of a request."""
+        """The maximum size of a request's body in bytes."""
         return 1024 + self.rows * (BYTES_OF_A_CHARACTER * self.characters + 1024)
 
 
 class Asked(BaseModel):
     """The body of `POST /predict`: one text (and its pair), or rows with the task's columns."""
 
-    text: str | None = Field(None, description="of a task that reads one text, or the first")
+    text: str | None = Field(None, description="the text, or the first one of a pair")
     text_pair: str | None = Field(None, description="the second text, such as a passage")
     rows: list[dict[str, Any]] | None = Field(None, description="rows with the task's columns")
 
@@ -66,14 +68,14 @@ class Answered(BaseModel):
 
 
 class Rate:
-    """How many requests an address has made within a minute; of `MOST_ADDRESSES` at most."""
+    """Limits the requests of each address per minute; remembers at most `MOST_ADDRESSES`."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._times: dict[str, deque[float]] = {}
 
     def allows(self, address: str, now: float | None = None) -> bool:
-        """Whether one more is allowed, which then counts."""
+        """Whether one more request is allowed; if so, counts it."""
         now = time.monotonic() if now is None else now
         if len(self._times) >= MOST_ADDRESSES and address not in self._times:
             self._times = {a: t for a, t in self._times.items() if now - t[-1] < MINUTE}
@@ -89,8 +91,8 @@ class Rate:
 
 
 def checked_rows(rows: Sequence[Mapping[str, Any]], limits: Limits) -> None:
-    """Raises HTTPException: 413 for more rows or characters than the limits allow, 422 for no row
-    or one that is nested too deeply."""
+    """Raises HTTPException: 413 for too many rows or characters, 422 for no rows or a row that is
+    nested too deeply."""
     if not rows:
         raise HTTPException(422, "no rows; give text or rows")
     if len(rows) > limits.rows:
@@ -107,7 +109,7 @@ def checked_rows(rows: Sequence[Mapping[str, Any]], limits: Limits) -> None:
 
 def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
     """The endpoint of a model."""
-    # Its pages of documentation would be fetched from another host; /openapi.json is all they show.
+    # FastAPI's documentation pages load scripts from another host; /openapi.json has the same.
     app = FastAPI(title=f"ke_t5 {predictor.task.name}", docs_url=None, redoc_url=None)
     rate = Rate(limits.rate)
 
@@ -117,7 +119,7 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        """What is served."""
+        """The task and the device of the served model."""
         task = predictor.task
         return {
             "status": "ok", "task": task.name, "kind": predictor.kind,
@@ -127,7 +129,7 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
 
     @app.post("/predict")
     async def predict(asked: Asked) -> Answered:
-        """What the model says."""
+        """The predictions of the rows."""
         rows = rows_of(predictor, asked)
         checked_rows(rows, limits)
         try:
@@ -139,7 +141,7 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
                 raise HTTPException(422, f"row {number}: {one.error.what}")
         return Answered(predictions=[one.content for one in predictions])
 
-    app.add_exception_handler(StarletteError, _told)
+    app.add_exception_handler(StarletteError, _answered)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(UserError, _refused)
     app.add_exception_handler(Exception, _failed)
@@ -147,12 +149,14 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
 
 
 def _refusal(request: Request, rate: Rate, limits: Limits) -> JSONResponse | None:
-    """The answer to a request that comes too soon or is too large, before its body is read; to the
-    page's as well, which can be called like the endpoint."""
+    """The refusal of a request over the limits, before its body is read; None if it is allowed.
+
+    The requests of the page count too, because they can be sent without it.
+    """
     if request.method in BODILESS:
         return None
     if request.scope["path"].endswith(UPLOAD):
-        return _error(404, "files are not taken")
+        return _error(404, "files are not accepted")
     address = request.client.host if request.client else ""
     if not rate.allows(address):
         return _error(429, f"more than {limits.rate} requests a minute; wait")
@@ -165,7 +169,11 @@ def _refusal(request: Request, rate: Rate, limits: Limits) -> JSONResponse | Non
 
 
 def rows_of(predictor: Predictor, asked: Asked) -> list[dict[str, Any]]:
-    """The rows that a request means; an HTTPException (422) for none or both spellings."""
+    """The rows of a request.
+
+    Raises:
+        HTTPException: 422, if neither or both of text and rows are given.
+    """
     if asked.rows is not None:
         if asked.text is not None or asked.text_pair is not None:
             raise HTTPException(422, "text and rows are both given; give one of them")
@@ -181,12 +189,12 @@ def rows_of(predictor: Predictor, asked: Asked) -> list[dict[str, Any]]:
 
 
 def _error(status: int, what: str) -> JSONResponse:
-    # A name of the request's in it may be half of a pair of surrogates.
+    # A column name from the request may contain an unpaired surrogate.
     what = what.encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"error": what}, status_code=status)
 
 
-def _told(request: Request, error: Any) -> JSONResponse:
+def _answered(request: Request, error: Any) -> JSONResponse:
     return _error(error.status_code, str(error.detail))
 
 
@@ -195,7 +203,7 @@ def _refused(request: Request, error: Any) -> JSONResponse:
 
 
 def _failed(request: Request, error: Any) -> JSONResponse:
-    return _error(500, f"our own fault ({type(error).__name__}); see the log of the server")
+    return _error(500, f"internal error ({type(error).__name__}); see the log of the server")
 
 
 def _invalid(request: Request, error: Any) -> JSONResponse:

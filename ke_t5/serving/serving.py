@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PAGE_SECONDS = 2  # that open connections may take when the server is stopped
+CLOSING_SECONDS = 2  # that open connections have left when the server is stopped
 
 
 def main(flags: Namespace) -> None:
@@ -51,17 +51,18 @@ def main(flags: Namespace) -> None:
         port, address = listener.getsockname()[1], address_of(listener)
         logger.info("%s: %s (stop it with Ctrl-C)", predictor.task.name, address)
         settings = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=PAGE_SECONDS, server_header=False
-        )
+            app, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS,
+            server_header=False,
+        )  # fmt: skip
         if is_stopped(uvicorn.Server(settings), listener):
             raise KeyboardInterrupt(f"the server on port {port} is closed")
 
 
 def is_stopped(server: Server, listener: socket.socket) -> bool:
-    """Runs the server; whether a stop signal has ended it.
+    """Runs the server; returns whether a stop signal ended it.
 
-    uvicorn would send itself the signal again once everything is closed, up to seconds later: a
-    second signal, which ends a process without a word.
+    uvicorn itself would raise the signal again once everything is closed; as a second signal, that
+    would end the process without its last line.
     """
     signals = []
 
@@ -75,13 +76,13 @@ def is_stopped(server: Server, listener: socket.socket) -> bool:
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """The socket of the server, before anything is loaded; a UserError if there is none."""
+    """The bound socket of the server; a UserError if the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, TypeError, UnicodeError) as error:  # the latter two of names that are none
+    except (OSError, TypeError, UnicodeError) as error:  # the latter two for malformed names
         listener.close()
         what = f"cannot be used ({getattr(error, 'strerror', None) or error})"
         where = f"--host {host:.60} --port {port}"
@@ -91,7 +92,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """The address of the page.
+    """The URL of the page.
 
     http://127.0.0.1:7860/
     http://[::1]:7860/
@@ -101,7 +102,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 def require_libraries() -> None:
-    """Raises UserError if what the page needs is not installed."""
+    """Raises UserError if a library of the server is not installed."""
     from importlib.util import find_spec
 
     for name in ("gradio", "fastapi", "uvicorn"):

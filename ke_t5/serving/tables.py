@@ -1,4 +1,4 @@
-"""Tables in and out of a prediction: which column is which, and how a row is written."""
+"""Tables of predictions: finds the task's columns in the input, and formats the output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 PREDICTION, ERROR = "prediction", "error"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
-# Of a prediction's content, what a table has in its column `prediction`.
+# Keys of a prediction's content; the first one it has is the cell in the column `prediction`.
 _MAIN = ("label", "labels", "choice", "value", "entities", "answer", "words", "chains",
          "state", "text")  # fmt: skip
 
@@ -38,16 +38,17 @@ def columns_for(
     text_pair: str | None,
     choices: str | None = None,
 ) -> dict[str, str]:
-    """The task's columns -> those of a table, by the flags, by what the model was trained on, or by
-    the same name.
+    """The task's columns -> those of a table, by the flags, by the columns that the model was
+    trained on, or by the same name.
 
     Args:
-        known: the table's columns; where: the table, for the error.
-        text, text_pair: `--text_column` and `--text_pair_column`.
-        choices: `--choice_columns`, names between commas.
+        known: the table's columns.
+        where: the table, for messages.
+        text, text_pair: the values of `--text_column` and `--text_pair_column`.
+        choices: the value of `--choice_columns`, names separated by commas.
 
     Raises:
-        UserError: a column is not there.
+        UserError: a column is missing.
     """
     wanted = task.input_columns
     if not wanted:
@@ -65,7 +66,7 @@ def columns_for(
             what, place = f"{where} has no such column", f"{flags[name]} {asked[name]}"
             raise UserError(what, place, suggestion(str(asked[name]), known), Exit.DATA)
         candidates = (asked.get(name), trained_on.get(name), name)
-        column = next((one for one in candidates if one is not None and one in known), None)
+        column = next((column for column in candidates if column in known), None)
         if column is None and len(wanted) == 1 and (len(known) == 1 or TEXT_COLUMN in known):
             column = known[0] if len(known) == 1 else TEXT_COLUMN
         if column is None and name in choices_of(task) and CHOICES in known:
@@ -80,7 +81,7 @@ def columns_for(
 
 
 def _asked_choices(task: Task, choices: str) -> dict[str, str]:
-    """The task's columns of choices -> those that the flag names, in order."""
+    """The task's columns of choices -> those named by the flag, in order."""
     wanted, names = choices_of(task), [name.strip() for name in choices.split(",")]
     if len(names) != len(wanted):
         has = f"{len(wanted)} choices" if wanted else "no choices"
@@ -94,18 +95,18 @@ def _asked_choices(task: Task, choices: str) -> dict[str, str]:
 
 
 def check_suffix(output: Path) -> None:
-    """Raises UserError for a file that no writer is for."""
+    """Raises UserError for a file of an unknown format."""
     if output.suffix.lower() not in (*DELIMITERS, *JSON_LINES):
         known = ", ".join((*JSON_LINES[:1], *DELIMITERS))
         fix = f"name it {output.stem}.jsonl or {output.stem}.csv"
-        raise UserError(f"its ending is none of {known}", f"--output {output}", fix)
+        raise UserError(f"its extension is not one of {known}", f"--output {output}", fix)
 
 
 def json_line(row: Row, content: Mapping[str, Any] | None, error: str | None) -> str:
-    """A row with its prediction, or with the reason why there is none."""
+    """A row with its prediction or its error, as a line of JSON."""
     name = _free(PREDICTION if content is not None else ERROR, row)
-    said = content if content is not None else error
-    whole = plain({**row, name: said})
+    value = content if content is not None else error
+    whole = plain({**row, name: value})
     text = json.dumps(whole, ensure_ascii=False, default=str)
     if HALF_OF_PAIR.search(text):
         text = json.dumps(whole, default=str)
@@ -113,18 +114,18 @@ def json_line(row: Row, content: Mapping[str, Any] | None, error: str | None) ->
 
 
 def _free(name: str, row: Row) -> str:
-    """The name, with lines below it if the row has such a column."""
+    """The name, with underscores appended until the row has no such column."""
     while name in row:
         name += "_"
     return name
 
 
 class SeparatedLines:
-    """Rows as lines of a CSV or TSV file, all with the columns of the first one.
+    """Formats rows as lines of a CSV or TSV file with the columns of the first row.
 
     Args:
-        labels: those whose probabilities get a column each.
-        has_errors: whether there is a column for the reasons why rows have no prediction.
+        labels: labels whose probabilities get a column each.
+        has_errors: whether there is a column for errors.
     """
 
     def __init__(self, suffix: str, *, labels: Sequence[str], has_errors: bool) -> None:
@@ -135,21 +136,21 @@ class SeparatedLines:
     def line(
         self, row: Row, content: Mapping[str, Any] | None, error: str | None, *, where: str
     ) -> str:
-        """The line of a row, after the header if it is the first."""
+        """The line of a row; of the first row, with the header before it."""
         header = "" if self._names else self._header(row)
         if strange := [name for name in row if name not in self._columns]:
-            what = f"has a column {strange[0]!r:.40} that the first row has not"
+            what = f"has a column {strange[0]!r:.40} that the first row does not have"
             raise UserError(what, where, FIX_OF_TABLE, Exit.DATA)
         header_and_line = header + self._line(row, content or {}, error)
         if HALF_OF_PAIR.search(header_and_line):
             raise UserError(f"a column {UNPAIRED}", where, FIX_OF_TABLE, Exit.DATA)
         return header_and_line
 
-    def _line(self, row: Row, said: Mapping[str, Any], error: str | None) -> str:
-        main = next((said[name] for name in _MAIN if name in said), None)
-        probabilities = said.get("probabilities", {})
+    def _line(self, row: Row, content: Mapping[str, Any], error: str | None) -> str:
+        main = next((content[name] for name in _MAIN if name in content), None)
+        probabilities = content.get("probabilities", {})
         scores = [probabilities.get(label) for label in self._labels]
-        cells = [main, said.get("score"), *scores, *([error] if self._has_errors else [])]
+        cells = [main, content.get("score"), *scores, *([error] if self._has_errors else [])]
         return self._joined([*(row.get(name) for name in self._columns), *cells])
 
     def _header(self, row: Row) -> str:
@@ -157,7 +158,7 @@ class SeparatedLines:
         names = [PREDICTION, "score", *(f"probability {label}" for label in self._labels)]
         names += [ERROR] if self._has_errors else []
         self._names = [_free(name, row) for name in names]
-        # Excel takes a file without the mark for CP949.
+        # Without a byte order mark Excel reads the file as CP949.
         return "\ufeff" + self._joined([*self._columns, *self._names])
 
     def _joined(self, cells: Iterable[Any]) -> str:
@@ -168,7 +169,7 @@ class SeparatedLines:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a cell: lists and records as JSON."""
+    """A value as a cell; lists and mappings as JSON."""
     if isinstance(value, (list, tuple, Mapping)):
         return json.dumps(plain(value), ensure_ascii=False, default=str)
     return "" if value is None else value
@@ -181,7 +182,7 @@ def lines_of(
     labels: Sequence[str],
     has_errors: bool,
 ) -> Iterator[str]:
-    """The text of each (place, row, content, error)."""
+    """Yields the line of each (place, row, content, error)."""
     if suffix in DELIMITERS:
         table = SeparatedLines(suffix, labels=labels, has_errors=has_errors)
         for where, row, content, error in rows:

@@ -85,7 +85,7 @@ def test_a_row_at_fault(models, tmp_path, capsys):
         run(*words)
     assert caught.value.exit_code == Exit.DATA and not out.exists()
     with pytest.raises(
-        UserError, match=r"rows.jsonl:3: has a column '등급' that the first row has"
+        UserError, match=r"rows.jsonl:3: has a column '등급' that the first row does not have"
     ):
         run(*words, "--on_error", "skip")
     run(*words[:-1], tmp_path / "out.jsonl", "--on_error", "skip")
@@ -117,9 +117,9 @@ def test_half_of_a_pair_of_surrogates_keeps_nothing_else_from_being_written(mode
         (("--hf_path", "a", "--run", "b"), "--hf_path and --run: both say which model"),
         (("--hf_path", "a", "--resume", "best"), "--resume: an export has no checkpoints; leave"),
         (("--hf_path", "a", "--text", "가", "--input", "b"), "--text and --input: both say what"),
-        (("--hf_path", "a", "--text", "가", "--sheet", "b"), "--text and --sheet: is of a table; "),
+        (("--hf_path", "a", "--text", "가", "--sheet", "b"), "--sheet: applies to tables only; dr"),
         (("--hf_path", "a", "--text_pair", "가"), "--text and --text_pair: 0 and 1 texts; give"),
-        (("--hf_path", "a", "--output", "b.xlsx"), "b.xlsx: its ending is none of .jsonl, .csv"),
+        (("--hf_path", "a", "--output", "b.xlsx"), "b.xlsx: its extension is not one of .jsonl"),
         (("--hf_path", "a", "--input", "none.csv"), "none.csv: no such file"),
         (("--hf_path", "a", "--sheet", "b"), "--sheet 'b': only a workbook .* has sheets; leave"),
         (("--hf_path", "none", "--text", "가"), "--hf_path 'none': "),

@@ -158,7 +158,7 @@ def test_a_folder_without_a_record_needs_the_tasks_name(models, tmp_path):
     seal_folder(folder)
     with pytest.raises(UserError, match="which task it was trained on; add --task NAME"):
         load_predictor(folder)
-    with pytest.raises(UserError, match="klue_tc: the model answers no_relation, org:dissolved"):
+    with pytest.raises(UserError, match="klue_tc: the model's labels are no_relation, org:dissol"):
         load_predictor(folder, task="klue_tc")
     assert load_predictor(folder, task="klue_re_tk_idx").kind == "label"
 

@@ -120,7 +120,7 @@ def test_it_answers_refuses_and_stops(server, models):
     )  # fmt: skip
     # What the page is made of takes no files, and counts among the requests.
     sent = client.post("/gradio_api/upload", files={"files": ("a.bin", b"x")})
-    assert (sent.status_code, sent.json()) == (404, {"error": "files are not taken"})
+    assert (sent.status_code, sent.json()) == (404, {"error": "files are not accepted"})
     assert client.post("/gradio_api/run/answer", json={"data": [TITLE]}).status_code == 429
     page = client.get("/").text
     assert "fonts.googleapis" not in page and "klue_tc" in page

@@ -54,7 +54,7 @@ def client():
 def test_no_path_escapes_the_limits(client):
     assert client.get("/health").status_code == 200
     sent = client.post("/gradio_api/upload", files={"files": ("a.bin", b"x")})
-    assert (sent.status_code, sent.json()) == (404, {"error": "files are not taken"})
+    assert (sent.status_code, sent.json()) == (404, {"error": "files are not accepted"})
     big = client.post("/gradio_api/queue/join", json={"data": ["x" * 40_000]})
     assert big.status_code == 413 and "at most 27072 are allowed" in big.json()["error"]
     endless = client.post("/gradio_api/run/answer", content=iter([b"{}"]), headers=JSON)
@@ -79,7 +79,7 @@ def test_what_no_model_can_read_is_the_fault_of_its_request(client):
         assert answer.status_code == 422 and message in answer.json()["error"]
     failed = client.post("/predict", json={"text": "broken"})
     assert failed.status_code == 500
-    assert failed.json()["error"].startswith("our own fault (ZeroDivisionError); see the log")
+    assert failed.json()["error"].startswith("internal error (ZeroDivisionError); see the log")
 
 
 def test_a_request_neither_fails_nor_ends_those_beside_it():
