@@ -149,9 +149,11 @@ def _values(
         values["score"] = float(max(scores)) if isinstance(scores, (list, tuple)) else scores
     elif "score" in outputs[0]:
         values["score"] = outputs[0]["score"]
-    sequences = outputs[0].get("sequences")
-    if sequences is not None and sequences != [prediction]:
-        values["sequences"] = sequences
+    if "sequences" in outputs[0]:
+        of_windows = (output["sequences"] for output in outputs)
+        sequences = ["\n".join(texts) for texts in zip(*of_windows, strict=True)]
+        if sequences != [prediction]:
+            values["sequences"] = sequences
     return values, scores
 
 

@@ -181,8 +181,10 @@ class Predicting:
             logger.info("%d rows, %.1f a second", self.num_rows, rate)
 
     def finish(self) -> None:
-        """Logs how many rows were predicted, the speed, and the output file."""
+        """Logs what was lost of the rows, how many were predicted, the speed, and the output."""
         self._bar.close()
+        for what, count in self.predictor.lost.items():
+            logger.warning("%s: %d", what, count)
         seconds = max(time.monotonic() - self._started, 1e-9)
         faults = f", {self.num_faults} of them without a prediction" if self.num_faults else ""
         where = f" in {self.output}" if self.output else ""

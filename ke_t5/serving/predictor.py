@@ -7,6 +7,7 @@ the predictions are those that a test writes into `predictions.jsonl`.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -68,6 +69,9 @@ class Predictor:
         vocabulary: the folder of the tokenizer.
         batch_size: rows per batch.
         fit: settings of the training, of which the precision is used.
+
+    Attributes:
+        lost: what the preparation of the rows lost -> how often, e.g. inputs cut at 128 tokens.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Predictor:
         self._vocabulary, self._fit = vocabulary, fit
         self._ranks = OneProcess(0, 1, self.device, torch.get_num_threads())
         self._engine: ExitStack | None = None
+        self.lost: Counter[str] = Counter()
 
     @property
     def window(self) -> int:
@@ -164,6 +169,7 @@ class Predictor:
     def _predicted(
         self, examples: Examples, rows: Mapping[int, Row], given: Sequence[Row]
     ) -> dict[int, Prediction]:
+        self.lost.update({what: count for what, (count, _) in examples.lost().items()})
         precision = partial(autocast, self._fit, self.device)
         if self._engine is None:  # the weights never change, so they are converted once
             self._engine = ExitStack()

@@ -25,7 +25,7 @@ JSON_LINES = (".jsonl", ".ndjson")
 _MAIN = ("label", "labels", "choice", "value", "entities", "answer", "words", "chains",
          "state", "text")  # fmt: skip
 
-CHOICE_COLUMNS = "--choice_columns"
+PAIR_COLUMN, CHOICE_COLUMNS = "--text_pair_column", "--choice_columns"
 FIX_OF_TABLE = "write JSON lines: --output FILE.jsonl"
 
 
@@ -48,24 +48,19 @@ def columns_for(
         choices: the value of `--choice_columns`, names separated by commas.
 
     Raises:
-        UserError: a column is missing.
+        UserError: a column is missing or named twice, or a flag does not apply to the task.
     """
-    wanted = task.input_columns
+    wanted, given = task.input_columns, _given_columns(task, text, text_pair, choices)
     if not wanted:
         return {name: name for name in known}
     trained_on = other_names(task, known)
-    asked = dict(zip(wanted, (text, text_pair), strict=False))
-    flags = dict(zip(wanted, ("--text_column", "--text_pair_column"), strict=False))
-    if choices is not None:
-        of_choices = _asked_choices(task, choices)
-        asked |= of_choices
-        flags |= dict.fromkeys(of_choices, CHOICE_COLUMNS)
     found: dict[str, str] = {}
     for name in wanted:
-        if asked.get(name) is not None and asked[name] not in known:
-            what, place = f"{where} has no such column", f"{flags[name]} {asked[name]}"
-            raise UserError(what, place, suggestion(str(asked[name]), known), Exit.DATA)
-        candidates = (asked.get(name), trained_on.get(name), name)
+        flag, column = given.get(name, ("", None))
+        if column is not None and column not in known:
+            what, place = f"{where} has no such column", f"{flag} {column}"
+            raise UserError(what, place, suggestion(column, known), Exit.DATA)
+        candidates = (column, trained_on.get(name), name)
         column = next((column for column in candidates if column in known), None)
         if column is None and len(wanted) == 1 and (len(known) == 1 or TEXT_COLUMN in known):
             column = known[0] if len(known) == 1 else TEXT_COLUMN
@@ -74,13 +69,49 @@ def columns_for(
             continue
         if column is None:
             what = f"there is no column {trained_on.get(name, name)!r} among {', '.join(known):.60}"
-            fix = f"name it with {flags[name]}" if name in flags else "rename the column"
+            fix = f"name it with {flag}" if flag else "rename the column"
             raise UserError(what, where, fix, Exit.DATA)
         found[name] = column
+    _require_distinct(found, where)
     return found
 
 
-def _asked_choices(task: Task, choices: str) -> dict[str, str]:
+def _given_columns(
+    task: Task, text: str | None, text_pair: str | None, choices: str | None
+) -> dict[str, tuple[str, str | None]]:
+    """The task's columns that have a flag -> the flag and its value.
+
+    Raises:
+        UserError: a flag for a column that the task does not read.
+    """
+    texts = [name for name in task.input_columns if name not in choices_of(task)]
+    found: dict[str, tuple[str, str | None]] = {}
+    for place, (flag, value) in enumerate((("--text_column", text), (PAIR_COLUMN, text_pair))):
+        if place < len(texts):
+            found[texts[place]] = flag, value
+        elif value is not None:
+            reads = ", ".join(task.input_columns) or "all columns of a row"
+            what, fix = f"{task.name} reads {reads}", "drop it"
+            raise UserError(what, f"{flag} {value:.60}", fix)
+    if choices is not None:
+        named = _named_choices(task, choices)
+        found |= {name: (CHOICE_COLUMNS, column) for name, column in named.items()}
+    return found
+
+
+def _require_distinct(found: Mapping[str, str], where: str) -> None:
+    """Raises UserError if two of the task's columns are one column of the table."""
+    names: dict[str, str] = {}
+    for name, column in found.items():
+        if column == CHOICES:
+            continue  # a list of all of them
+        other = names.setdefault(column, name)
+        if other != name:
+            what = f"column {column!r:.60} cannot be both {other} and {name}"
+            raise UserError(what, where, "name a column for each", Exit.DATA)
+
+
+def _named_choices(task: Task, choices: str) -> dict[str, str]:
     """The task's columns of choices -> those named by the flag, in order."""
     wanted, names = choices_of(task), [name.strip() for name in choices.split(",")]
     if len(names) != len(wanted):

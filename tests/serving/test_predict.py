@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -148,6 +149,40 @@ def test_columns_by_flag_by_name_or_the_only_one():
         columns("klue_nli", ["a", "b"], text="a")
     with pytest.raises(UserError, match="no column 'object' among .*; rename the column"):
         columns("klue_re", ["sentence", "subject"])
+
+
+def test_a_flag_of_a_column_that_the_task_does_not_read_is_refused():
+    for task, flags, line in (
+        ("klue_tc", {"text_pair": "b"}, "--text_pair_column b: klue_tc reads title; drop it"),
+        ("kobest_hellaswag", {"text_pair": "b"}, "--text_pair_column b: kobest_hellaswag reads"),
+    ):
+        with pytest.raises(UserError, match=line):
+            columns(task, ["a", "b"], **flags)
+    own = dataclasses.replace(TaskRegistry.get("klue_tc"), input_columns=())
+    with pytest.raises(UserError, match="--text_column b: klue_tc reads all columns of a row"):
+        columns_for(own, ["a", "b"], where="rows.csv", text="b", text_pair=None)
+
+
+def test_one_column_is_not_two_texts():
+    line = "rows.csv: column 'a' cannot be both premise and hypothesis; name a column for each"
+    with pytest.raises(UserError, match=line):
+        columns("klue_nli", ["a", "b"], text="a", text_pair="a")
+    with pytest.raises(UserError, match="'premise' cannot be both premise and hypothesis"):
+        columns("klue_nli", ["premise"], text_pair="premise")
+    copa = ["premise", "question", "가"]
+    with pytest.raises(UserError, match="column '가' cannot be both choice1 and choice2"):
+        columns("kobest_copa", copa, choices="가,가")
+    listed = columns("kobest_copa", ["premise", "question", "choices"])
+    assert listed == {name: name for name in ("premise", "question", "choices")}
+
+
+def test_inputs_that_were_cut_are_reported(models, capsys):
+    words = ("--hf_path", models.export("klue_tc_gen"), "--text")
+    capsys.readouterr()  # of its training
+    run(*words, "짧다")
+    assert "inputs cut" not in capsys.readouterr().err
+    run(*words, "길다 " * 50, "--text", "짧다")
+    assert "\ninputs cut at 24 tokens: 1\n" in capsys.readouterr().err
 
 
 def test_no_rows(models, tmp_path):

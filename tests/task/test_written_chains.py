@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 from support.toys import T5, character_tokenizer, examples_on, save_tokenizers
 
-from ke_t5.pipe import TaskRegistry
+from ke_t5.pipe import EvaluationHelper, TaskRegistry
+from ke_t5.pipe.scoring import score
+from ke_t5.serving.content import content_of
 from ke_t5.task.coreference import in_order
 from ke_t5.task.inputs import input_form, render_input
 from ke_t5.task.written_chains import (
@@ -143,6 +145,16 @@ def test_a_long_document_is_written_in_windows_and_joined_again(examples):
     assert len(rows[0]["gold"][1]) == 4
     name = "chains are not those of any window, nor linked by a mention in two of them"
     assert examples.lost()[name] == (1, 2)
+
+
+def test_a_document_keeps_the_texts_of_all_windows(examples):
+    task = TaskRegistry.get("nikl_cr_gen")
+    texts = [[f"{number}. 창", f"{number}. 다른 창"] for number in range(len(examples))]
+    outputs = enumerate({"sequences": one} for one in texts)
+    (line,) = score(EvaluationHelper(task), examples, outputs).predictions
+    assert line["sequences"] == ["\n".join(written) for written in zip(*texts, strict=True)]
+    content = content_of(task, {"text": examples.example(0)["document"]}, line)
+    assert content == {"chains": [], "text": line["sequences"][0]}
 
 
 def test_without_its_document_the_first_window_with_chains_counts(examples):
