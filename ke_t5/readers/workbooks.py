@@ -7,7 +7,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ def workbook_records(path: Path, sheet: str | None = None) -> Iterator[tuple[int
 
     Args:
         sheet: the sheet's name; default: the first sheet, which is logged if there are more.
+
+    Raises:
+        UserError: not a readable workbook, no such sheet, or a formula without a stored result.
     """
     openpyxl = _library()
     with open(path, "rb") as file:
@@ -39,7 +42,7 @@ def workbook_records(path: Path, sheet: str | None = None) -> Iterator[tuple[int
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about styles that openpyxl does not know
                 book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-                yield from _records(book, path, sheet)
+                yield from _records(book, path, _sheet_name(book, path, sheet))
         except _DAMAGE:
             what = "not an Excel workbook, or cut off"
             raise fault(path, what, "save it as .xlsx again") from None
@@ -54,20 +57,49 @@ def _library() -> Any:
     return openpyxl
 
 
-def _records(book: Any, path: Path, sheet: str | None) -> Iterator[tuple[int, list[str]]]:
+def _sheet_name(book: Any, path: Path, sheet: str | None) -> str:
     names = book.sheetnames
     if sheet is not None and sheet not in names:
         raise fault(path, f"no sheet {sheet!r:.60}", suggestion(sheet, names))
     if sheet is None and len(names) > 1:
         report_once(f"{path}: reading {names[0]!r}, the first of {len(names)} sheets")
+    return sheet or names[0]
+
+
+def _records(book: Any, path: Path, sheet: str) -> Iterator[tuple[int, list[str]]]:
     width = None
-    for number, row in enumerate(book[sheet or names[0]].iter_rows(), 1):
+    formulas = _formula_rows(path, sheet)
+    for number, row in enumerate(book[sheet].iter_rows(), 1):
+        if any(_may_lack_result(cell) for cell in row):
+            found = next(cells for place, cells in formulas if place == number)
+            _check_results(row, found, f"{path}:{number}")
         cells = [cell_text(cell) for cell in row]
         while cells and not cells[-1] and (width is None or len(cells) > width):
             cells.pop()
         if any(cells):
             width = len(cells) if width is None else width
             yield number, cells + [""] * (width - len(cells))
+
+
+def _formula_rows(path: Path, sheet: str) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yields (row number, cells) with formulas in place of their results."""
+    with open(path, "rb") as file:
+        book = _library().load_workbook(file, read_only=True)
+        yield from enumerate(book[sheet].iter_rows(), 1)
+
+
+def _may_lack_result(cell: Any) -> bool:
+    """Whether a cell is in the file but empty; the result of a formula may be the text ""."""
+    return cell.value is None and cell.data_type != "str" and hasattr(cell, "coordinate")
+
+
+def _check_results(row: Sequence[Any], formulas: Sequence[Any], where: str) -> None:
+    """Raises UserError for a formula without a result: only office programs compute them."""
+    for cell, formula in zip(row, formulas, strict=True):
+        if formula.data_type == "f" and _may_lack_result(cell):
+            text = getattr(formula.value, "text", formula.value)  # of an array formula
+            what = f"cell {cell.coordinate} has a formula without a result, {text!r:.40}"
+            raise fault(where, what, "open the workbook in Excel or LibreOffice and save it")
 
 
 def cell_text(cell: Any) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 import time
 import zipfile
@@ -133,6 +134,50 @@ def test_numbers_of_a_workbook_are_as_shown(tmp_path):
     assert list(read_table(path, sheet="둘째")) == [(2, {"하나": "값"})]
     with pytest.raises(UserError, match="no sheet '두째'; did you mean '둘째'"):
         list(read_table(path, sheet="두째"))
+
+
+def sheet_xml(path: Path, cell: str) -> Path:
+    """A workbook whose cell B3 is this XML."""
+    workbook(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    members[name] = re.sub(rb'<c r="B3".*?</c>', cell.encode(), members[name])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "cell", ['<c r="B3"><f>A3&amp;A2</f><v></v></c>', '<c r="B3"><f>A3&amp;A2</f></c>']
+)
+def test_a_formula_without_a_result_is_refused(tmp_path, cell):
+    path = sheet_xml(tmp_path / "a.xlsx", cell)
+    rows = read_table(path)
+    assert next(rows) == (2, RECORDS[0])
+    message = (
+        "a.xlsx:3: cell B3 has a formula without a result, '=A3&A2'; "
+        "open the workbook in Excel or LibreOffice and save it"
+    )
+    with pytest.raises(UserError, match=re.escape(message)):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ('<c r="B3" t="str"><f>""</f><v></v></c>', ""),
+        ('<c r="B3" t="str"><f>A3</f><v>음</v></c>', "음"),
+        ('<c r="B3"><f>1+1</f><v>2</v></c>', "2"),
+        ('<c r="B3" s="0"/>', ""),
+    ],
+    ids=["empty text", "text", "number", "styled empty cell"],
+)
+def test_results_of_formulas_are_read(tmp_path, cell, value):
+    rows = dict(read_table(sheet_xml(tmp_path / "a.xlsx", cell)))
+    assert rows[3] == {**RECORDS[1], "평점": value}
+    assert rows[4] == RECORDS[2]
 
 
 @pytest.mark.parametrize(
