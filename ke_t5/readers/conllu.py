@@ -25,11 +25,12 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
     Multiword tokens (1-2) and empty nodes (1.1) are skipped, and subtypes of relations (after the
     colon) are dropped, as in the CoNLL 2018 evaluation. `_` is a missing label.
     """
-    guid, words, has_begun = "", [], False
+    guid, text, words, has_begun = "", "", [], False
     for number, line in lines(path):
         if line.startswith("#"):
             name, _, value = line[1:].partition("=")
             guid = value.strip() if name.strip() == "sent_id" else guid
+            text = value if name.strip() == "text" else text
         elif line:
             fields = line.split("\t")
             if len(fields) != 10:
@@ -40,11 +41,19 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
                 has_begun = True
         elif words:
             yield _row(path, guid, words)
-            guid, words = "", []
+            guid, text, words = "", "", []
     if words:
+        _check_end(path, text, words)
         yield _row(path, guid, words)
     elif not has_begun:
         raise fault(path, "the file has no sentences")
+
+
+def _check_end(path: Path, text: str, words: Sequence[Word]) -> None:
+    """Raises UserError if the last sentence, which no empty line follows, is not its whole text."""
+    whole, found = "".join(text.split()), "".join(fields[1] for _, fields in words)
+    if found != whole and whole.startswith(found):
+        raise fault(f"{path}:{words[-1][0]}", "the file ends within a sentence")
 
 
 def _row(path: Path, guid: str, words: Sequence[Word]) -> Row:

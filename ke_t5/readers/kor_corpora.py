@@ -213,8 +213,12 @@ KORNLI = Release(
 )
 
 
+_KORSTS_LINES = {"train": 5750, "validation": 1501, "test": 1380}
+
+
 def _korsts_rows(path: Path, split: str) -> Iterator[Row]:
-    for line, raw in table(path, ("genre", "score", "sentence1", "sentence2")):
+    columns = ("genre", "score", "sentence1", "sentence2")
+    for line, raw in table(path, columns, released=_KORSTS_LINES[split]):
         try:
             score = float(raw["score"])
         except ValueError:

@@ -16,6 +16,8 @@ from ke_t5.readers.streams import tab_lines, table
 
 _KMHAS_LABELS = tuple(map(str, range(9)))
 _KOTE_LABELS = tuple(map(str, range(44)))
+_KMHAS_LINES = {"train": 78_978, "validation": 8_777, "test": 21_940}
+_KOTE_LINES = {"train": 40_000, "validation": 5_000, "test": 5_000}
 
 
 def _numbers(field: str, known: Sequence[str], column: str, where: str) -> list[str]:
@@ -32,7 +34,8 @@ def _hub_sets(row: Row, **columns: str) -> Iterator[Row]:
 
 
 def _kmhas_rows(path: Path, split: str) -> Iterator[Row]:
-    for line, raw in table(path, ("document", "label"), quoted=True):
+    columns, released = ("document", "label"), _KMHAS_LINES[split]
+    for line, raw in table(path, columns, quoted=True, released=released):
         labels = _numbers(raw["label"], _KMHAS_LABELS, "label", f"{path}:{line}")
         yield {"text": raw["document"], "label": labels}
 
@@ -63,7 +66,8 @@ KMHAS = Release(
 
 def _kote_rows(path: Path, split: str) -> Iterator[Row]:
     """Yields the rows of a file without a header."""
-    for line, (number, text, labels) in tab_lines(path, 3, quoted=True):
+    fields = tab_lines(path, 3, quoted=True, released=_KOTE_LINES[split])
+    for line, (number, text, labels) in fields:
         where = f"{path}:{line}"
         yield {"id": number, "text": text, "label": _numbers(labels, _KOTE_LABELS, "label", where)}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -141,7 +142,11 @@ def _lines_at_once(file: TextIO) -> Iterator[list[str]]:
 
 
 def tab_lines(
-    path: Path, num_fields: int | None = None, *, quoted: bool = False
+    path: Path,
+    num_fields: int | None = None,
+    *,
+    quoted: bool = False,
+    released: int | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yields (line number, tab-separated fields).
 
@@ -150,12 +155,14 @@ def tab_lines(
         quoted: whether a whole field may be in double quotes (never across lines). Otherwise, and
             if only the start of a field is quoted, quotes are part of the text, as in most
             releases.
+        released: the number of lines of the released file. A file with fewer lines whose last line
+            does not end is truncated: a text may be cut there without losing a field.
 
     Raises:
-        UserError: a line has more or fewer fields, an empty line is not at the end, or all lines
-            are empty.
+        UserError: a line has more or fewer fields, an empty line is not at the end, all lines are
+            empty, or the file is truncated.
     """
-    empty = 0
+    empty = number = 0
     for number, line in lines(path):
         if not line:
             empty = empty or number
@@ -170,6 +177,15 @@ def tab_lines(
         yield number, fields
     if empty == 1:
         raise fault(path, "the file is empty")
+    if released is not None and number < released and not _ends_with_line_feed(path):
+        what = f"the file ends within this line, the released one has {released:,} lines"
+        raise fault(f"{path}:{number}", what, "download it again, or end the line if it is whole")
+
+
+def _ends_with_line_feed(path: Path) -> bool:
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def _unquoted(line: str, where: str) -> list[str]:
@@ -195,14 +211,14 @@ def _unquoted(line: str, where: str) -> list[str]:
 
 
 def table(
-    path: Path, columns: Sequence[str], *, quoted: bool = False
+    path: Path, columns: Sequence[str], *, quoted: bool = False, released: int | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields (line number, row) of a tab-separated file with a header.
+    """Yields (line number, row) of a tab-separated file with a header; arguments as in `tab_lines`.
 
     Raises:
         UserError: the header lacks one of `columns`, there are no rows, or as for `tab_lines`.
     """
-    rows = tab_lines(path, quoted=quoted)
+    rows = tab_lines(path, quoted=quoted, released=released)
     _, names = next(rows)
     if not set(columns) <= set(names):
         what = f"the header has {listed(names)}, expected {listed(columns)}"

@@ -68,6 +68,19 @@ def test_a_fault_is_named_by_its_line(tmp_path, text, message):
     assert refusal(GSD, tmp_path) == f"UD/ko_gsd-ud-train.conllu:{message}"
 
 
+def test_a_file_that_ends_within_a_sentence_is_refused(tmp_path):
+    whole = (
+        "# text = 집에 간다.\n"
+        + line(1, "집에", "NOUN", 2, "obl")
+        + line(2, "간다", "VERB", 0, "root")
+    )
+    put(tmp_path, "UD/ko_gsd-ud-train.conllu", whole)
+    message = "3: the file ends within a sentence; put the release's own file there"
+    assert refusal(GSD, tmp_path) == f"UD/ko_gsd-ud-train.conllu:{message}"
+    put(tmp_path, "UD/ko_gsd-ud-train.conllu", whole + line(3, ".", "PUNCT", 2, "punct"))
+    assert rows(GSD, tmp_path, "train")[0]["words"] == ["집에", "간다", "."]
+
+
 @pytest.mark.parametrize("text", ["\n", "# sent_id = s1\n\n"])
 def test_a_file_without_a_sentence_is_refused(tmp_path, text):
     put(tmp_path, "UD/ko_gsd-ud-train.conllu", text)

@@ -132,6 +132,31 @@ def test_kornli_on_the_hub_has_several_configurations():
 STS_HEAD = "genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2\n"
 
 
+STS_LINE = "main-captions\tMSRvid\t2012test\t0002\t4.750\t가\t나라\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\n\n"])
+def test_a_file_of_korsts_with_fewer_lines_is_read_if_they_end(tmp_path, end):
+    folder = put(tmp_path, "KorSTS/sts-dev.tsv", STS_HEAD + STS_LINE.strip() + end)
+    assert [row["sentence2"] for row in rows(KORSTS, folder, "validation")] == ["나라"]
+
+
+@pytest.mark.parametrize("cut", ["나", "나라"])
+def test_a_truncated_file_of_korsts_is_refused(tmp_path, cut):
+    text = STS_HEAD + 2 * STS_LINE
+    folder = put(tmp_path, "KorSTS/sts-dev.tsv", text.removesuffix("나라\n") + cut)
+    message = (
+        "KorSTS/sts-dev.tsv:3: the file ends within this line, the released one has 1,501 lines; "
+        "download it again, or end the line if it is whole"
+    )
+    assert refusal(KORSTS, folder, "validation") == message
+
+
+def test_whole_files_of_korsts_may_lack_the_last_line_feed(tmp_path):
+    folder = put(tmp_path, "KorSTS/sts-dev.tsv", STS_HEAD + (1500 * STS_LINE).strip())
+    assert len(rows(KORSTS, folder, "validation")) == 1500
+
+
 @pytest.mark.parametrize("place", ["KorSTS", "KorNLUDatasets/KorSTS", "."])
 def test_korsts_rows(tmp_path, place):
     line = 'main-captions\tMSRvid\t2012test\t0002\t4.750\t가\t"나\n'

@@ -31,6 +31,21 @@ def test_kote_rows(tmp_path, place):
     assert KOTE.find(put(tmp_path / "elsewhere", "train.tsv", EMOTIONS)) == {}
 
 
+@pytest.mark.parametrize(
+    ("release", "name", "text", "cut", "lines"),
+    [
+        (KMHAS, "K-MHaS/kmhas_valid.txt", "document\tlabel\n가\t1,3\n", ",3\n", "8,777"),
+        (KOTE, "KOTE/val.tsv", "59\t가\t0,43\n", "3\n", "5,000"),
+    ],
+)
+def test_labels_cut_by_a_truncated_file_are_refused(tmp_path, release, name, text, cut, lines):
+    message = f"ends within this line, the released one has {lines} lines; download it again"
+    for end in (cut, "\n"):
+        folder = put(tmp_path, name, text.removesuffix(end))
+        assert message in refusal(release, folder, "validation")
+    assert len(rows(release, put(tmp_path, name, text), "validation")) == 1
+
+
 @pytest.mark.parametrize("labels", ["9", "1,", "1,x", ""])
 def test_a_label_that_is_none_is_named(tmp_path, labels):
     folder = put(tmp_path, "K-MHaS/kmhas_train.txt", f"document\tlabel\n가\t{labels}\n")

@@ -101,6 +101,8 @@ def test_a_words_tag_is_that_of_its_characters(tmp_path):
     assert refusal(NAVER_NER, tmp_path, "test").startswith(
         "naver-ner/test.tsv:1: 2 words and 1 tags"
     )
+    put(tmp_path, "naver-ner/test.tsv", "가 나\tO PER-")
+    assert "the file ends within this line" in refusal(NAVER_NER, tmp_path, "test")
 
 
 def test_sae4k_rows(tmp_path):
