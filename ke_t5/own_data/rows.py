@@ -16,7 +16,7 @@ from ke_t5.own_data.columns import flag_of, require_column
 from ke_t5.own_data.spec import OwnData
 from ke_t5.own_data.tagged import CONLL, Note, tagged_rows
 from ke_t5.readers.encodings import encoding_of
-from ke_t5.readers.json_rows import json_rows, kind_of
+from ke_t5.readers.json_rows import kind_of, numbered_rows
 from ke_t5.readers.korquad import READING_COLUMNS, reading_row
 from ke_t5.readers.release import Row, files_below, records, take, take_optional
 from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, advice_for_own_files, fault
@@ -283,7 +283,7 @@ def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Ro
         return
     encoding = own.encoding or encoding_of(path)
     number = 0
-    for line, article in json_rows(path, "data", encoding=encoding):
+    for line, article in numbered_rows(path, "data", encoding=encoding):
         where = f"{path}:{line}"
         title = take_optional(article, "title", str, where)
         for paragraph in take(article, "paragraphs", list, where):

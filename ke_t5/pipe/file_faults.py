@@ -127,10 +127,10 @@ def _json_fault(files: Iterable[Path], key: object) -> UserError | None:
     for file in files:
         columns[file] = {}
         try:
-            for line, row in json_rows(file, key if isinstance(key, str) else None):
+            for where, row in json_rows(file, key if isinstance(key, str) else None):
                 columns[file].update(dict.fromkeys(row))
                 if (problem := _row_fault(row, kinds)) is not None:
-                    return fault(f"{file}:{line}", *problem)
+                    return fault(where, *problem)
         except UserError as error:
             return fault(error.where, error.what, _fix_of(error, key))
     return _difference(columns)

@@ -23,6 +23,8 @@ _FIX = "fix that line, or take the file from its source again"
 # process the value later may accept less.
 DEEPEST = 100
 TOO_DEEP = f"brackets nested more than {DEEPEST} deep"
+# Keys of a row's id, for messages.
+_ID_KEYS = ("guid", "id", "document_id")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]', re.DOTALL)
 
 
@@ -117,28 +119,56 @@ class _Cursor:
 
 def json_rows(
     path: Path, key: str | None = None, *, encoding: str = UTF8
-) -> Iterator[tuple[int, dict]]:
-    """Yields (line where it begins, row) for every object of a list, in bounded memory.
+) -> Iterator[tuple[str, dict]]:
+    """Yields (location, row) for every object of a list, in bounded memory.
+
+        [{"a": 1},             file.json:1
+         {"a": 2}]             file.json:2
+        [{"id": 7}, {"a": 2}]  file.json:1, row 1 (7)  and  file.json:1, row 2
 
     Args:
         key: the key of the list in the top-level object. Default: the list is the whole file, or
             the file is JSON lines, one object per line.
-        encoding: as Python calls it.
+        encoding: Python's name for the file's encoding.
 
     Raises:
-        UserError: not JSON (with line and column), another shape, or no row.
+        UserError: the file is not JSON (with line and column) or has another structure, or there
+            are no rows.
     """
+    for line, number, row in _objects(path, key, encoding):
+        yield _location(path, line, number, row), row
+
+
+def numbered_rows(
+    path: Path, key: str | None = None, *, encoding: str = UTF8
+) -> Iterator[tuple[int, dict]]:
+    """Yields (line, row) like `json_rows`; of rows that share a line, (number of the row, row)."""
+    for line, number, row in _objects(path, key, encoding):
+        yield line if number is None else number, row
+
+
+def _objects(path: Path, key: str | None, encoding: str) -> Iterator[tuple[int, int | None, dict]]:
     is_empty = True
-    for line, row in _json_rows(path, key, encoding):
+    for line, number, row in _rows(path, key, encoding):
         is_empty = False
         if not isinstance(row, dict):
-            raise fault(f"{path}:{line}", f"a row is {kind_of(row)}, expected an object")
-        yield line, row
+            where = _location(path, line, number, row)
+            raise fault(where, f"a row is {kind_of(row)}, expected an object")
+        yield line, number, row
     if is_empty:
         raise fault(path, "the list of rows is empty")
 
 
-def _json_rows(path: Path, key: str | None, encoding: str) -> Iterator[tuple[int, object]]:
+def _location(path: Path, line: int, number: int | None, row: object) -> str:
+    if number is None:
+        return f"{path}:{line}"
+    ids = [row.get(name) for name in _ID_KEYS] if isinstance(row, dict) else []
+    known = next((str(one) for one in ids if isinstance(one, str | int)), None)
+    return f"{path}:{line}, row {number}" + (f" ({known:.60})" if known else "")
+
+
+def _rows(path: Path, key: str | None, encoding: str) -> Iterator[tuple[int, int | None, object]]:
+    """Yields (line, number of the row if others share its line, row)."""
     with opened(path, encoding) as file:
         cursor = _Cursor(file, path)
         first = cursor.peek()
@@ -156,14 +186,14 @@ def _json_rows(path: Path, key: str | None, encoding: str) -> Iterator[tuple[int
             raise cursor.broken("extra data after the end")
 
 
-def _json_lines(path: Path, encoding: str) -> Iterator[tuple[int, object]]:
+def _json_lines(path: Path, encoding: str) -> Iterator[tuple[int, None, object]]:
     for number, line in lines(path, encoding):
         if not line.strip():
             continue
         try:
             if is_too_deep(line):
                 raise RecursionError(TOO_DEEP)
-            yield number, json.loads(line)
+            yield number, None, json.loads(line)
         except json.JSONDecodeError as error:
             if number == 1 and error.pos >= len(line.rstrip()):
                 raise fault(path, "the top level is an object, expected a list of rows") from None
@@ -173,16 +203,22 @@ def _json_lines(path: Path, encoding: str) -> Iterator[tuple[int, object]]:
             raise fault(f"{path}:{number}", f"not JSON ({error})", _FIX) from None
 
 
-def _elements(cursor: _Cursor) -> Iterator[tuple[int, object]]:
+def _elements(cursor: _Cursor) -> Iterator[tuple[int, int | None, object]]:
     cursor.step("[")
     is_over = cursor.peek() == "]" and cursor.step("]")
+    number, last_line = 0, 0
     while not is_over:
+        number += 1
         cursor.peek()
-        yield cursor.line, cursor.value()
+        line, row = cursor.line, cursor.value()
         is_over = cursor.step(",]") == "]"
+        cursor.peek()
+        is_shared = last_line == line or (not is_over and cursor.line == line)
+        last_line = line
+        yield line, number if is_shared else None, row
 
 
-def _elements_under(cursor: _Cursor, key: str) -> Iterator[tuple[int, object]]:
+def _elements_under(cursor: _Cursor, key: str) -> Iterator[tuple[int, int | None, object]]:
     names = []
     cursor.step("{")
     is_over = cursor.peek() == "}" and cursor.step("}")

@@ -51,8 +51,8 @@ def _find(
 
 
 def _read(path: Path, split: str, *, to_rows: ToRows) -> Iterator[Row]:
-    for line, raw in json_rows(path):
-        yield from to_rows(raw, f"{path}:{line}", split != "test")
+    for where, raw in json_rows(path):
+        yield from to_rows(raw, where, split != "test")
 
 
 def _hub_rows(row: Row, *, config: str, to_rows: ToRows) -> Iterator[Row]:

@@ -35,8 +35,7 @@ READING_COLUMNS = {
 
 def reading_rows(path: Path, split: str, *, id_key: str) -> Iterator[Row]:
     """Yields a row for each question of a file in SQuAD's format; `id_key` is the key of its id."""
-    for line, article in json_rows(path, "data"):
-        where = f"{path}:{line}"
+    for where, article in json_rows(path, "data"):
         title = take_optional(article, "title", str, where)
         for paragraph in take(article, "paragraphs", list, where):
             context = take(paragraph, "context", str, where)

@@ -35,8 +35,7 @@ def _rows(files: Sequence[Path]) -> Iterator[Row]:
     """Yields the questions, without those whose answer is not at its offset."""
     num_wrong, first_wrong = 0, ""
     for path in files:
-        for line, page in json_rows(path, "data"):
-            where = f"{path}:{line}"
+        for where, page in json_rows(path, "data"):
             title = take_optional(page, "title", str, where)
             context = take(page, "context", str, where)
             for question in take(page, "qas", list, where):

@@ -69,18 +69,18 @@ def _sentences(files: Paths, split: str | None) -> Iterator[Row]:
     """Yields the sentences of one hash split, or all; only the first of a repeated id."""
     keys, num_empty, num_repeated = set(), 0, 0
     for path in files:
-        for line, document in json_rows(path, "document"):
-            document_id = take(document, "id", str, f"{path}:{line}")
-            for sentence in take(document, "sentence", list, f"{path}:{line}"):
-                key = take(sentence, "id", str, f"{path}:{line}")
-                text = take(sentence, "form", str, f"{path}:{line}, sentence {key}")
+        for where, document in json_rows(path, "document"):
+            document_id = take(document, "id", str, where)
+            for sentence in take(document, "sentence", list, where):
+                key = take(sentence, "id", str, where)
+                text = take(sentence, "form", str, f"{where}, sentence {key}")
                 if not text or key in keys:
                     num_empty, num_repeated = num_empty + (not text), num_repeated + bool(text)
                     continue
                 keys.add(key)
                 if split not in (None, hash_split(key)):
                     continue
-                entities = _entities(sentence, text, f"{path}:{line}, sentence {key}")
+                entities = _entities(sentence, text, f"{where}, sentence {key}")
                 yield {"id": key, "document": document_id, "text": text, "entities": entities}
     if num_empty or num_repeated:
         message = "%s: %d empty sentences and %d repeated ids left out"
@@ -153,8 +153,8 @@ def _article(document: Row, where: str) -> str:
 @lru_cache(maxsize=1)
 def _document_ids(sources: Paths, stamps: Stamps) -> frozenset[str]:
     """The ids of all summarized documents. For `stamps` see `_articles`."""
-    rows = ((path, line, row) for path in sources for line, row in json_rows(path, "data"))
-    return frozenset(take(row, "document_id", str, f"{path}:{line}") for path, line, row in rows)
+    rows = (located for path in sources for located in json_rows(path, "data"))
+    return frozenset(take(row, "document_id", str, where) for where, row in rows)
 
 
 @lru_cache(maxsize=1)
@@ -170,10 +170,10 @@ def _articles(sources: Paths, newspapers: Paths, stamps: Stamps) -> Mapping[str,
     ids = _document_ids(sources, _stamps(sources))
     articles = {}
     for path in newspapers:
-        for line, document in json_rows(path, "document"):
-            key = take(document, "id", str, f"{path}:{line}")
+        for where, document in json_rows(path, "document"):
+            key = take(document, "id", str, where)
             if key in ids and key not in articles:
-                articles[key] = _article(document, f"{path}:{line}")
+                articles[key] = _article(document, where)
     if not articles:
         fix = "put the corpus NEWSPAPER, which has the articles, into NIKL/v1.0/NEWSPAPER"
         raise fault(sources[0], "none of its documents is in the newspaper files", fix)
@@ -197,8 +197,7 @@ def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) 
     articles = _articles(sources, newspapers, _stamps(sources + newspapers))
     ids, num_repeated = set(), 0
     for path in sources:
-        for line, row in json_rows(path, "data"):
-            where = f"{path}:{line}"
+        for where, row in json_rows(path, "data"):
             document_id = take(row, "document_id", str, where)
             key = md5((document_id + kind).encode(), usedforsecurity=False).hexdigest()
             num_repeated += document_id in ids

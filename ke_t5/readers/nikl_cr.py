@@ -52,13 +52,13 @@ def _documents(files: Paths) -> Iterator[Document]:
     keys: set[str] = set()
     num_repeated, left_out = 0, Counter()
     for path in files:
-        for line, document in json_rows(path, "document"):
-            key = take(document, "id", str, f"{path}:{line}")
+        for where, document in json_rows(path, "document"):
+            key = take(document, "id", str, where)
             num_repeated += key in keys
             if key in keys:
                 continue
             keys.add(key)
-            where = f"{path}:{line}, document {key}"
+            where = f"{where}, document {key}"
             sentences = _sentences(document, where)
             yield key, sentences, _chains(document, sentences, where, left_out)
     if num_repeated:

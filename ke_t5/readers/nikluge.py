@@ -191,8 +191,7 @@ def _dcs(given: Any, output: Any, where: str) -> Row:
 
 
 def _rows(path: Path, split: str, *, to_columns: ToColumns) -> Iterator[Row]:
-    for line, raw in json_rows(path):
-        where = f"{path}:{line}"
+    for where, raw in json_rows(path):
         given = raw.get("sentence_form", raw.get("input"))
         output = raw.get("annotation", raw.get("output"))
         if given is None:

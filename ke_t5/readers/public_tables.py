@@ -152,8 +152,7 @@ APEACH = Release(
 
 
 def _kold_rows(path: Path, split: str) -> Iterator[Row]:
-    for line, raw in json_rows(path):
-        where = f"{path}:{line}"
+    for where, raw in json_rows(path):
         yield {
             "guid": take(raw, "guid", str, where),
             "title": take_optional(raw, "title", str, where) or "",
@@ -292,9 +291,9 @@ def _massive_row(raw: Mapping[str, Any], where: str) -> Row:
 
 
 def _massive_rows(path: Path, split: str) -> Iterator[Row]:
-    for line, raw in json_rows(path):
-        if take(raw, "partition", str, f"{path}:{line}") == _PARTITIONS[split]:
-            yield _massive_row(raw, f"{path}:{line}")
+    for where, raw in json_rows(path):
+        if take(raw, "partition", str, where) == _PARTITIONS[split]:
+            yield _massive_row(raw, where)
 
 
 def _find_massive(data_dir: Path) -> dict[str, RawSplit]:

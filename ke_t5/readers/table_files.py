@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from ke_t5.errors import UserError, nearest
 from ke_t5.readers.encodings import encoding_of, report_once
-from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep, json_rows
+from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep, numbered_rows
 from ke_t5.readers.streams import UTF8, advice_for_own_files, fault, opened, text_encoding
 
 Numbered = tuple[int, dict[str, Any]]
@@ -285,7 +285,7 @@ def _json(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbe
     # {"data": [{...}]} is a named list of rows; any other object is a line of JSON lines.
     named = re.match(r'\{\s*"(data|rows)"\s*:\s*\[\s*\{', start)
     with advice_for_own_files("write a list of objects, or an object on each line"):
-        yield from json_rows(path, named.group(1) if named else None, encoding=encoding)
+        yield from numbered_rows(path, named.group(1) if named else None, encoding=encoding)
 
 
 def _parquet(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:

@@ -293,3 +293,13 @@ def test_wos_gives_a_row_a_user_turn(tmp_path):
 def test_wos_faults_name_the_row(tmp_path, turn, message):
     folder = put(tmp_path, "wos-v1.1_train.json", [{**WOS_RAW, "dialogue": [turn]}])
     assert refusal(klue.WOS, folder) == f"wos-v1.1_train.json:2: {message}"
+
+
+def test_a_row_of_a_file_on_one_line_is_named_by_its_number_and_guid(tmp_path):
+    rows_of_file = [YNAT_RAW, {**YNAT_RAW, "guid": "ynat-v1_dev_00001", "title": 7}]
+    text = json.dumps(rows_of_file, ensure_ascii=False)
+    folder = put(tmp_path, "ynat-v1.1_dev.json", text)
+    assert refusal(klue.YNAT, folder, "validation") == (
+        "ynat-v1.1_dev.json:1, row 2 (ynat-v1_dev_00001): 'title' is a number, expected a string; "
+        "fix that row"
+    )

@@ -8,7 +8,7 @@ import pytest
 from ke_t5.errors import Exit, UserError
 from ke_t5.readers import json_rows as json_module
 from ke_t5.readers import streams
-from ke_t5.readers.json_rows import json_rows
+from ke_t5.readers.json_rows import json_rows, numbered_rows
 from ke_t5.readers.streams import lines, tab_lines, table
 
 
@@ -172,11 +172,42 @@ def test_json_is_read_in_pieces_of_any_size(write, monkeypatch, indent, ascii_on
 
 def test_json_rows_know_their_lines(write):
     path = write('\r\n[\r\n  {"a": 1},\r\n  {\r\n   "a": 2\r\n  }, {"a": 3}]')
-    assert list(json_rows(path)) == [(3, {"a": 1}), (4, {"a": 2}), (6, {"a": 3})]
+    found = [(3, {"a": 1}), (4, {"a": 2}), (6, {"a": 3})]
+    assert list(numbered_rows(path)) == found
+    assert list(json_rows(path)) == [(f"{path}:{line}", row) for line, row in found]
 
 
 def test_json_lines_are_rows_too(write):
-    assert list(json_rows(write('{"a": 1}\r\n\r\n{"a": 2}'))) == [(1, {"a": 1}), (3, {"a": 2})]
+    path = write('{"a": 1}\r\n\r\n{"a": 2}')
+    assert list(numbered_rows(path)) == [(1, {"a": 1}), (3, {"a": 2})]
+    assert [where for where, _ in json_rows(path)] == [f"{path}:1", f"{path}:3"]
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "places", "numbers"),
+    [
+        ('[{"guid": "a"}, {"id": 7}, {"b": 1}]', ["1, row 1 (a)", "1, row 2 (7)", "1, row 3"],
+         [1, 2, 3]),
+        ('[{"a": 1}]', ["1"], [1]),
+        ('[{"a": 1},\n {"a": 2}\n, {"a": 3}, {"a": 4}]', ["1", "2", "3, row 3", "3, row 4"],
+         [1, 2, 3, 4]),
+        ('[{\n"a": 1}, {\n"a": 2}]', ["1", "2"], [1, 2]),
+    ],
+    ids=["one line", "one row", "two on the last line", "braces on shared lines"],
+)  # fmt: skip
+def test_json_rows_that_share_a_line_are_numbered(write, monkeypatch, piece, text, places, numbers):
+    monkeypatch.setattr(json_module, "_PIECE", piece)
+    path = write(text)
+    assert [where.partition("file.txt:")[2] for where, _ in json_rows(path)] == places
+    assert [number for number, _ in numbered_rows(path)] == numbers
+    wrapped = write(f'{{"version": 1, "data": {text}}}')
+    assert [where.partition("file.txt:")[2] for where, _ in json_rows(wrapped, "data")] == places
+
+
+def test_a_row_of_json_on_one_line_that_is_no_object_is_named_by_its_number(write):
+    message = "file.txt:1, row 2: a row is a string, expected an object; put the release's own"
+    assert refusal(json_rows, write('[{"a": 1}, "b"]')).startswith(message)
 
 
 FIX = "; fix that line, or take the file from its source again"
