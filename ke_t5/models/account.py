@@ -1,4 +1,4 @@
-"""What a model takes from a checkpoint, loaded, left out or initialized, reported in one line."""
+"""A one-line report of the weights that a model loaded, ignored or newly initialized."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def digest(
     new_head: bool,
     where: str,
 ) -> str:
-    """The line about what was loaded; an error if more than a head is missing."""
+    """A line about the loaded weights.
+
+    Raises:
+        UserError: more than a head is missing, or the head's labels are not the task's.
+    """
     missing = set(info["missing_keys"])
     other_shapes = {key: shapes for key, *shapes in info["mismatched_keys"]}
     if has_own_head(pretrained.config) and lacks_head(pretrained):
@@ -58,8 +62,8 @@ def _other_labels(
     """A line if the loaded head was trained for labels other than the task's `names`.
 
     Raises:
-        UserError: the head is not to be trained again, and they are the task's in another order, or
-            more or fewer, or those of a model of ours.
+        UserError: the head will not be retrained, and its labels are the task's in another order,
+            differ in number, or are those of one of our models.
     """
     given = pretrained.config.get("id2label") or {}
     own = [str(given[index]) for index in sorted(given, key=int)]
@@ -83,9 +87,9 @@ def _other_labels(
 
 
 def in_head(model: PreTrainedModel, key: str) -> bool:
-    """Whether a parameter belongs to the head: to no part that is a pretrained model itself."""
+    """Whether a parameter belongs to the head, that is, to no pretrained submodel."""
     if re.search(r"(^|\.)pooler\.", key):
-        # Many encoders were published without the pooler that their classifiers have.
+        # Many encoders were published without the pooler that their classifiers use.
         return True
     top = key.split(".")[0]
     part = getattr(model, top, None)
@@ -98,15 +102,15 @@ def in_head(model: PreTrainedModel, key: str) -> bool:
 
 
 def _tops(keys: Collection[str]) -> list[str]:
-    """The modules that the keys belong to, as far up as they are a model's own parts; of a body's
-    pooler the body and the pooler, as the rest of the body may be loaded."""
+    """The top-level modules of the keys; for the body's pooler "body.pooler", because the rest of
+    the body may be loaded."""
     poolers = (re.match(r"(.+\.)?pooler(?=\.)", key) for key in keys)
     pairs = zip(poolers, keys, strict=True)
     return sorted({pooler[0] if pooler else key.split(".")[0] for pooler, key in pairs})
 
 
 def _left_out(model: PreTrainedModel, keys: Collection[str]) -> list[str]:
-    """The modules that the keys belong to; of the body only the affected part."""
+    """The top-level modules of the keys; for the body, the affected submodules."""
     backbone = getattr(model, "backbone", None)
     bodies = {model.base_model_prefix, getattr(backbone, "base_model_prefix", ""), "backbone"}
     parts = (key.split(".") for key in keys)
@@ -114,7 +118,7 @@ def _left_out(model: PreTrainedModel, keys: Collection[str]) -> list[str]:
 
 
 def _risks(new: Collection[str]) -> list[str]:
-    """A line about each pooler of the body that is newly initialized."""
+    """A line about each newly initialized pooler of the body."""
     poolers = [name for name in new if name.endswith(".pooler")]
     return [
         f"risk: {name} is untrained and may learn nothing for hundreds of steps "

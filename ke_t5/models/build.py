@@ -1,4 +1,4 @@
-"""A model ready to train or test: weights loaded or initialized, and one line about them."""
+"""A model ready to train or test, with a line about where its weights come from."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from ke_t5.models import vocabulary
 from ke_t5.models.account import digest, size_of
 from ke_t5.models.fidelity import compare_with_files
 
-# What `post_init` sets on a model.
+# The attribute that `post_init` sets on a model.
 POST_INIT = "all_tied_weights_keys"
-# Bytes; torch aligns the tensors that it allocates on a CPU to it.
+# Bytes; torch's alignment of the tensors that it allocates on a CPU.
 ALIGNMENT = 64
 
 
@@ -53,17 +53,17 @@ def build_model(
     weights: str | Path | None = None,
     where: str = WHERE,
 ) -> tuple[PreTrainedModel, str]:
-    """The model, in evaluation mode on the CPU, and a line that says where its weights are from.
+    """The model, in evaluation mode on the CPU, and a line about where its weights come from.
 
-    The global random state is left as it was: what is drawn depends on the seed alone.
+    Random weights depend on the seed only; the global random state is left unchanged.
 
     Args:
         folder: a folder or hub name in transformers' layout.
-        from_scratch: draw all weights; only the folder's configuration is used.
-        task_config: what the task adds to the configuration (num_labels, id2label, ...).
-        model_config: what the user changes in it.
+        from_scratch: initialize all weights; only the folder's configuration is used.
+        task_config: the task's additions to the configuration (num_labels, id2label, ...).
+        model_config: the user's changes to it.
         tokenizer: checked against the embedding.
-        new_head: whether a head that is not among the weights may be initialized.
+        new_head: whether a head missing from the weights may be initialized.
         weights: the folder or hub name of the weights, if they are not in `folder`.
 
     Raises:
@@ -94,7 +94,7 @@ def build_model(
             note = digest(model, info, pretrained, names, new_head=new_head, where=where)
     if tokenizer is not None:
         vocabulary.fit_generation(model)
-    # What a training may still initialize differently; None: everything.
+    # The parameters that a training may still initialize differently; None: all of them.
     names = None if drawn is None else frozenset(drawn)
     model.drawn_parameters = names  # pyright: ignore[reportArgumentType]
     return _keep_head_apart(model).eval(), "; ".join([note, *lines])
@@ -108,8 +108,8 @@ def check_config(
     model_config: Mapping[str, Any],
     where: str = WHERE,
 ) -> None:
-    """Raises UserError if the folder's configuration cannot be that of the class, or not so
-    changed; see `build_model`."""
+    """Raises UserError if the class cannot use the folder's configuration, or a change in
+    `model_config` is invalid; see `build_model`."""
     pretrained = find_pretrained(folder, where=where)
     change_config(_config(model_class, pretrained, task_config, where), model_config)
 
@@ -123,9 +123,9 @@ def _config(
     config_class, kind = model_class.config_class, pretrained.config["model_type"]
     if config_class is None:
         raise UserError(
-            f"{model_class.__name__} names no configuration class",
+            f"{model_class.__name__} has no config_class",
             "--model_name",
-            "say config_class = the class of its configuration in it",
+            "set it to the class of its configuration",
         )
     reads = getattr(config_class, "reads", None)
     if not (reads(pretrained.config) if reads else kind == config_class.model_type):
@@ -133,12 +133,12 @@ def _config(
         raise UserError(
             f"checkpoint is {kind!r}, but {model_class.__name__} expects {made_for}",
             f"{where} {pretrained.name}",
-            "leave --model_name out, or give the folder of such a model",
+            "drop --model_name, or give the folder of such a model",
             Exit.CHECKPOINT,
         )
     changes = dict(task_config)
     if "id2label" in changes:
-        # The library takes the names or their number, and cannot compare them given both.
+        # The library accepts the names or their number, but fails to compare them given both.
         changes.pop("num_labels", None)
     with quiet():
         return config_class.from_pretrained(
@@ -160,7 +160,7 @@ def _draw(
     _require_post_init(model)
     head = model.get_output_embeddings()
     if head is not None and has_own_head(pretrained.config):
-        # transformers ties it to the embedding; T5 v1.1 draws it by itself, this narrow.
+        # transformers ties it to the embedding; T5 v1.1 initializes it separately, with this std.
         weight = torch.empty_like(head.weight)
         factor = getattr(config, "initializer_factor", 1.0)
         nn.init.normal_(weight, std=factor * weight.size(1) ** -0.5)
@@ -191,7 +191,7 @@ def _load(
         if POST_INIT in str(error):
             raise _no_post_init(model_class) from error
         if type(error).__name__ != "SafetensorError":
-            with torch.device("meta"):  # raises again what is not caused by the weights
+            with torch.device("meta"):  # raises again if the weights are not the cause
                 _made(model_class, pretrained, copy.deepcopy(config))
         if isinstance(error, UserError) or _is_of_class(error, model_class):
             raise
@@ -201,7 +201,7 @@ def _load(
 def _made(
     model_class: type[PreTrainedModel], pretrained: Pretrained, config: PreTrainedConfig
 ) -> PreTrainedModel:
-    """The model of a configuration; a UserError if its values make none."""
+    """The model of a configuration, newly initialized; UserError if its values are invalid."""
     try:
         return model_class(config)
     except Exception as error:
@@ -211,13 +211,13 @@ def _made(
         if is_known or re.search(OUT_OF_MEMORY, str(error).lower()):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        what = f"its config.json makes no model ({reason:.70})"
+        what = f"its config.json is invalid ({reason:.70})"
         fix = "check its values and gin's model.config"
         raise UserError(what, f"{WHERE} {pretrained.name}", fix, Exit.CHECKPOINT) from error
 
 
 def _is_of_class(error: Exception, model_class: type[PreTrainedModel]) -> bool:
-    """Whether an exception was raised by the code of a class that is the user's own."""
+    """Whether an exception was raised by the code of the user's own model class."""
     if model_class.__module__.partition(".")[0] in ("transformers", "ke_t5"):
         return False
     file = getattr(sys.modules.get(model_class.__module__), "__file__", None)
@@ -226,10 +226,10 @@ def _is_of_class(error: Exception, model_class: type[PreTrainedModel]) -> bool:
 
 
 def _align(model: PreTrainedModel) -> None:
-    """Copies weights that begin anywhere in a mapped file to where torch would allocate them.
+    """Copies unaligned weights of a memory-mapped file to aligned memory.
 
-    Kernels add up unaligned numbers in another order: the scores of an export would differ in
-    their last digits from those of the checkpoint that it was made from.
+    Kernels sum unaligned numbers in another order, so that the scores of an export would differ
+    from its checkpoint's in the last digits.
     """
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.data_ptr() % ALIGNMENT:
@@ -269,7 +269,7 @@ def _unreadable(pretrained: Pretrained, where: str, error: Exception) -> UserErr
 
 
 def _keep_head_apart(model: PreTrainedModel) -> PreTrainedModel:
-    """Where head and embedding differ, nothing ties them again: not saving, not resizing."""
+    """Keeps saving and resizing from tying a head and an embedding that differ."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is None or embedding is None or head.weight is embedding.weight:
         return model
@@ -282,7 +282,7 @@ def _keep_head_apart(model: PreTrainedModel) -> PreTrainedModel:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the libraries' reports, bars and warnings off the screen."""
+    """A context that silences the libraries' logs, progress bars and warnings."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -17,24 +17,24 @@ from tokenizers.processors import TemplateProcessing
 
 from ke_t5.models.ngrams import HashedNgramConfig
 
-# What both scratch_*.gin were tuned with; more readers cost time in proportion.
+# The settings that both scratch_*.gin were tuned with; time is proportional to num_readers.
 SETTINGS = {"num_buckets": 131072, "num_readers": 4, "word_dropout": 0.2}
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "sep_token": "[SEP]"}
 
 
 def characters() -> list[str]:
-    """What Korean is written with: ASCII, and all that code page 949 has (every Hangul syllable;
-    the jamo, symbols, hanja and kana of KS X 1001)."""
+    """The characters of Korean text: ASCII, and all of code page 949 (every Hangul syllable; the
+    jamo, symbols, hanja and kana of KS X 1001)."""
     ascii_only = [chr(code) for code in range(0x20, 0x7F)]
     others = (chr(code) for code in range(0xA0, 0x10000))
     return ascii_only + [one for one in others if one.encode("cp949", "ignore")]
 
 
 def write_folder(folder: Path, **settings: Any) -> None:
-    """Writes config.json and a tokenizer of single characters, which puts a text between [SEP].
+    """Writes config.json and a tokenizer of single characters that wraps a text in [SEP].
 
     Args:
-        settings: of HashedNgramConfig, where they differ from SETTINGS.
+        settings: fields of HashedNgramConfig; they override SETTINGS.
     """
     tokens = [*SPECIAL_TOKENS.values(), *characters()]
     ids = {token: i for i, token in enumerate(tokens)}
@@ -56,7 +56,7 @@ def write_folder(folder: Path, **settings: Any) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    # The library's version would make two writings of one folder differ.
+    # With the library's version, the same folder would differ between versions.
     about_model = {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"}
     for name, content in (("config.json", about_model), ("tokenizer_config.json", about_tokenizer)):
         text = json.dumps(content, indent=2, sort_keys=True)
@@ -64,7 +64,7 @@ def write_folder(folder: Path, **settings: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes the folder that the command line names."""
+    """Writes the folder named on the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("folder", type=Path)
     write_folder(parser.parse_args(arguments).folder)

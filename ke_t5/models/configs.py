@@ -1,6 +1,6 @@
 """Configurations of our models: each has its own `model_type`.
 
-A folder that says `t5` would otherwise load as another class, silently with random weights.
+If a folder said `t5`, it would load as another class, with random weights and without an error.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ke_t5.lookup.families import ENCODER_CLASSES, OUR_PREFIX, READ_BY_DECODER, 
 
 
 class ConvertedOnReading:
-    """A mixin for configurations that read folders of other types: `converted` makes a dict of
-    another configuration one of the class."""
+    """A mixin for configurations that also read folders of other types: `converted` turns the dict
+    of another configuration into one of the class."""
 
     @classmethod
     def get_config_dict(cls: Any, *args: Any, **kwargs: Any) -> tuple[dict, dict]:
-        """A folder's configuration, converted, and the unused arguments."""
+        """A folder's converted configuration, and the unused arguments."""
         parent: Any = super()  # the configuration class after this mixin
         config, unused = parent.get_config_dict(*args, **kwargs)
         return cls.converted(config), unused
 
 
 class T5EncoderConfig(ConvertedOnReading, T5Config):
-    """A T5 configuration without the decoder; reads that of a whole T5 as well."""
+    """A T5 configuration without the decoder; also reads that of a whole T5."""
 
     model_type = "ke_t5_encoder"
 
@@ -44,7 +44,7 @@ class T5EncoderConfig(ConvertedOnReading, T5Config):
 
     @classmethod
     def converted(cls, config: dict) -> dict:
-        """The dict of a T5's or of another head's configuration as one of this class."""
+        """The configuration dict of a T5 or of another head, converted to this class."""
         if not config.get("model_type") or not cls.reads(config):
             return config
         values = {key: value for key, value in config.items() if key != "architectures"}
@@ -92,7 +92,7 @@ class T5CrfConfig(T5EncoderConfig):
     """Of T5EncoderForEntityRecognitionWithCRF.
 
     `crf_iob2` excludes what IOB2 forbids: I-X after O, at the start, or after another type. The
-    published models were made without.
+    published models were trained without it.
     """
 
     model_type = "ke_t5_token_crf"
@@ -104,9 +104,9 @@ class T5CharacterConfig(T5EncoderConfig):
     """Of T5EncoderForCharacterTagging.
 
     Args:
-        max_token_characters: positions inside a token that are distinguished;
-            longer tokens share the last.
-        character_crf: a CRF over the characters; without it each is decided separately.
+        max_token_characters: number of distinct positions within a token; later characters share
+            the last.
+        character_crf: a CRF over the characters; without it each tag is predicted separately.
         crf_iob2: as in T5CrfConfig.
     """
 
@@ -124,7 +124,12 @@ class T5QuestionAnsweringConfig(T5EncoderConfig):
 
 
 class T5DependencyConfig(T5EncoderConfig):
-    """Of T5EncoderForDependencyParsing; widths of the biaffine spaces for heads and relations."""
+    """Of T5EncoderForDependencyParsing.
+
+    Args:
+        head_width: width of the biaffine space for heads.
+        relation_width: width of the biaffine space for relations.
+    """
 
     model_type = "ke_t5_dependency"
 
@@ -137,8 +142,8 @@ class T5CoreferenceConfig(T5EncoderConfig):
 
     Args:
         mention_width: width of the spaces in which starts and ends of mentions are compared.
-        mentions_per_token: how many spans of a document are kept as mentions, per token of it.
-        max_mentions: how many are kept at most.
+        mentions_per_token: number of spans kept as mentions, per token of the document.
+        max_mentions: maximum number of mentions per document.
     """
 
     model_type = "ke_t5_coreference"
@@ -149,10 +154,10 @@ class T5CoreferenceConfig(T5EncoderConfig):
 
 
 class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
-    """A head in front of any encoder, whose own configuration is `backbone`.
+    """A head on any encoder, whose own configuration is `backbone`.
 
-    `reads_segments` tells an encoder with segments which token is of which text of a pair. Models
-    of earlier versions were trained without.
+    `reads_segments` passes segment ids to an encoder that has them, so that it can tell the texts
+    of a pair apart. Models of earlier versions were trained without them.
     """
 
     model_type = "ke_t5_any_encoder"
@@ -179,7 +184,7 @@ class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
 
     @property
     def number_of_hidden_states(self) -> int:
-        """Layers of the backbone, and its embedding."""
+        """Number of the backbone's layers plus one for its embedding."""
         backbone: Any = self.backbone
         nested = getattr(backbone, "encoder", None) or backbone
         is_decoder = backbone.model_type in READ_BY_DECODER
@@ -206,7 +211,7 @@ class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
 
     @classmethod
     def converted(cls, config: dict) -> dict:
-        """The dict of an encoder's or of another head's configuration as one of this class."""
+        """The configuration dict of an encoder or of another head, converted to this class."""
         if not config.get("model_type") or not cls.reads(config):
             return config
         if "backbone" in config:

@@ -1,7 +1,7 @@
-"""The head for coreference: which spans of a document speak of the same thing.
+"""The head for coreference: which spans of a document refer to the same entity.
 
-Shape letters: B documents, W windows, S tokens of a window, D width, P width of a space,
-K mentions that are kept, G gold mentions.
+Shape letters: B documents, W windows, S tokens per window, D width, K kept mentions, G gold
+mentions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ke_t5.models.heads import Head, exact
 
 @dataclass
 class CoreferenceOutput(ModelOutput):
-    """The likeliest mentions of each document, in its order, and their antecedents.
+    """The most likely mentions of each document, in document order, and their antecedents.
 
     Args:
         loss: mean over documents of the mean over mentions of the negative log-likelihood of all
             gold antecedents together.
-        antecedent_logits: [B, K, K + 1], of no antecedent (always 0) and of each mention before.
+        antecedent_logits: [B, K, K + 1], for no antecedent (always 0) and each earlier mention.
         mention_logits: [B, K].
         mention_spans: [B, K, 2], first and last token in the document; -1 is padding.
     """
@@ -41,8 +41,14 @@ class CoreferenceOutput(ModelOutput):
 
 @dataclass
 class _Mentions:
-    """The mentions that are kept: the tokens of each among all W S, where these are in the
-    document, the logits, and which are not padding."""
+    """The kept mentions.
+
+    Attributes:
+        tokens: [B, K] each, first and last token among the W S of all windows.
+        spans: [B, K, 2], first and last token in the document; -1 is padding.
+        logits: [B, K].
+        is_real: [B, K], false for padding.
+    """
 
     tokens: tuple[Tensor, Tensor]
     spans: Tensor
@@ -51,10 +57,10 @@ class _Mentions:
 
 
 class CoreferenceHead(Head):
-    """Mentions and antecedents by their first and last tokens alone, without a vector for each span
+    """Scores mentions and antecedents by their first and last tokens, without a vector per span
     (Kirstain et al. 2021): `mention_*` and `antecedent_*`.
 
-    A document is encoded in windows; antecedents are looked for in all of them.
+    A document is encoded in windows; antecedents are searched across all of them.
     """
 
     def add_head(self) -> None:
@@ -65,7 +71,7 @@ class CoreferenceHead(Head):
         self.dropout = nn.Dropout(self.config.dropout_rate)
         self.mention_start = nn.Linear(width, space)
         self.mention_end = nn.Linear(width, space)
-        # With its bias, one layer has both terms that the end is in: (U start + b) . end
+        # With its bias, one layer has both terms that contain the end: (U start + b) . end
         self.mention_product = nn.Linear(space, space)
         self.mention_score = nn.Linear(space, 1)
         self.antecedent_start = nn.Linear(width, space)
@@ -90,8 +96,8 @@ class CoreferenceHead(Head):
 
         Args:
             input_ids, attention_mask: [B, W, S], the windows of each document in order.
-            sentence_ids: [B, W, S], the sentence of each token, in which a mention begins and ends;
-                -1 for special tokens and padding.
+            sentence_ids: [B, W, S], the sentence of each token; -1 for special tokens and padding.
+                A mention lies within one sentence.
             window_lengths: [B, W], tokens of each window, special ones included.
             labels: [B, G, 3], first and last token in the document of each gold mention, and the
                 number of its chain; -100 is padding.
@@ -121,9 +127,8 @@ class CoreferenceHead(Head):
     def _mentions(
         self, hidden: Tensor, sentence_ids: Tensor, lengths: Tensor, gold: Tensor | None
     ) -> _Mentions:
-        """The spans with the highest scores, in the order of the document; while training those of
-        `gold` before all others. Without any gold mention among them, a loss of 0 is one step away:
-        that of a model for which no span is a mention."""
+        """The spans with the highest scores, in document order; during training the `gold` ones
+        first. Without a gold mention, the model could reach a loss of 0 by rejecting all spans."""
         logits = self._span_logits(hidden)
         lowest, highest = torch.finfo(logits.dtype).min, torch.finfo(logits.dtype).max
         logits = logits.masked_fill(~_are_spans(sentence_ids), lowest).flatten(1)  # [B, W S S]
@@ -154,14 +159,14 @@ class CoreferenceHead(Head):
         )
 
     def _span_logits(self, hidden: Tensor) -> Tensor:
-        """[B, W, S, S]: how likely a mention from one token to another is."""
+        """[B, W, S, S]: the mention score of each span, by its first and last token."""
         start = functional.gelu(self.mention_start(hidden))
         end = functional.gelu(self.mention_end(hidden))
         product = exact(self.mention_product(start) @ end.transpose(-1, -2))
         return product / end.size(-1) ** 0.5 + exact(self.mention_score(start))
 
     def _antecedent_logits(self, hidden: Tensor, mentions: _Mentions) -> Tensor:
-        """[B, K, K + 1], of vectors [B, W S, D]."""
+        """[B, K, K + 1] from vectors [B, W S, D]."""
         ends = [
             functional.gelu(layer(_at(hidden, tokens)))
             for layer, tokens in zip(
@@ -182,15 +187,15 @@ class CoreferenceHead(Head):
 def antecedent_loss(logits: Tensor, spans: Tensor, labels: Tensor) -> Tensor:
     """The mean over documents with labels of the mean over their mentions.
 
-    A mention's right antecedents are those before it that are kept and in its chain; without any,
-    and for what is not a gold mention, it is "none".
+    The gold antecedents of a mention are the earlier kept mentions of its chain; if there are none,
+    or it is not a gold mention, the gold answer is "no antecedent".
 
     Args:
         logits: [B, K, K + 1]; spans: [B, K, 2]; labels: [B, G, 3].
     """
     is_same = (spans.unsqueeze(2) == labels[..., :2].unsqueeze(1)).all(-1)  # [B, K, G]
     is_same &= (labels[..., 2] >= 0).unsqueeze(1)
-    chains = (is_same * (labels[..., 2] + 1).unsqueeze(1)).amax(-1)  # 0: of no chain
+    chains = (is_same * (labels[..., 2] + 1).unsqueeze(1)).amax(-1)  # 0: no chain
     is_gold = (chains.unsqueeze(2) == chains.unsqueeze(1)) & (chains > 0).unsqueeze(2)
     is_gold = is_gold.tril(-1)
     is_gold = torch.cat([~is_gold.any(2, keepdim=True), is_gold], dim=2)
@@ -204,8 +209,13 @@ def antecedent_loss(logits: Tensor, spans: Tensor, labels: Tensor) -> Tensor:
 
 
 def _gold_places(labels: Tensor, lengths: Tensor, size: int, spans: Tensor) -> Tensor:
-    """[B, W S S], as `spans`: which of them are gold mentions (labels [B, G, 3]), in windows of
-    these lengths [B, W] that are S tokens wide."""
+    """[B, W S S], the shape of `spans`: which spans are gold mentions.
+
+    Args:
+        labels: [B, G, 3].
+        lengths: [B, W], tokens of each window.
+        size: S.
+    """
     first, last, chain = labels.unbind(-1)
     ends = lengths.cumsum(1)
     window = (first.unsqueeze(2) >= ends.unsqueeze(1)).sum(2).clamp(max=lengths.size(1) - 1)
@@ -213,12 +223,12 @@ def _gold_places(labels: Tensor, lengths: Tensor, size: int, spans: Tensor) -> T
     place = window * size**2 + (first - begin) * size + last - begin
     is_real = chain >= 0
     found = torch.zeros(spans.size(0), spans.size(1) + 1, dtype=torch.bool, device=spans.device)
-    # What is not a mention goes to a place of its own.
+    # Padding goes to an extra column, which is cut off.
     return found.scatter(1, place.where(is_real, spans.size(1)), True)[:, :-1]
 
 
 def _are_spans(sentence_ids: Tensor) -> Tensor:
-    """[B, W, S, S]: whether a token and one that is not before it are of one sentence."""
+    """[B, W, S, S]: whether a first and a last token are in order and in one sentence."""
     start, end = sentence_ids.unsqueeze(-1), sentence_ids.unsqueeze(-2)
     num_tokens = sentence_ids.size(-1)
     order = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=start.device).triu()
@@ -226,10 +236,10 @@ def _are_spans(sentence_ids: Tensor) -> Tensor:
 
 
 def _at(hidden: Tensor, index: Tensor) -> Tensor:
-    """hidden [B, N, D] at index [B, K]: [B, K, D]."""
+    """[B, K, D]: the rows of hidden [B, N, D] at index [B, K]."""
     return hidden.gather(1, index.unsqueeze(-1).expand(-1, -1, hidden.size(-1)))
 
 
 def _flat(inputs: Tensor | None) -> Tensor | None:
-    """[B W, ...] of [B, W, ...]."""
+    """[B W, ...] from [B, W, ...]."""
     return None if inputs is None else inputs.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""A linear-chain conditional random field whose gradient is computed, not recorded.
+"""A linear-chain conditional random field with an analytic gradient.
 
     score(y) = start[y1] + sum_t emissions[t, y_t] + sum_t transitions[y_{t-1}, y_t] + end[y_L]
 
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# A tag that is not known; any negative one is.
+# An unknown tag; any negative value means the same.
 UNKNOWN = -100
-# From this many tags on, Viterbi keeps no pointers: redoing one argmax on the way back is cheaper.
+# From this many tags on, Viterbi stores no back-pointers: recomputing one argmax is cheaper.
 VALUES_ONLY_TAGS = 64
-# Viterbi first tries this many of the best tags; seldom does another one matter.
+# Viterbi first tries this many of the best tags; others rarely matter.
 BEST_TAGS = 16
 
 
 class CRF(nn.Module):
-    """The parameters and their use; names are those of pytorch-crf, so its weights load.
+    """A CRF layer with the parameter names of pytorch-crf, so that its weights load.
 
     Args:
         num_tags: T.
@@ -48,9 +48,10 @@ class CRF(nn.Module):
         Args:
             emissions: [B, L, T] scores.
             tags: [B, L] tag ids; a negative one inside the mask is unknown and summed over.
-            mask: [B, L] booleans; positions outside it are left out of the chain.
-            forbidden: [T + 1, T] booleans, or None: may tag j not follow tag i? The last row is
-                the start. A known tag that may not follow the one before is taken as unknown.
+            mask: [B, L] booleans; positions outside it are removed from the chain.
+            forbidden: [T + 1, T] booleans, or None: whether tag j may not follow tag i; the last
+                row is the start. A known tag that may not follow the previous one counts as
+                unknown.
         """
         with torch.autocast(emissions.device.type, enabled=False):
             emissions, tags, lengths = _packed(emissions, tags, mask)
@@ -68,9 +69,11 @@ class CRF(nn.Module):
     def _loss_without_waiting(
         self, emissions: Tensor, tags: Tensor, lengths: Tensor, forbidden: Tensor | None
     ) -> Tensor:
-        """The same where each question for a value waits for a GPU. Special tokens are unknown in
-        every batch, so that is not asked: one sweep makes both sums, over twice the rows, and in
-        float64, which loses nothing (`_sweeps`) of scores less than 600 apart."""
+        """The same without reading a value from the device, which would wait for it.
+
+        Every batch has unknown tags (special tokens), so one sweep computes both sums, over twice
+        the rows. In float64, `_sweeps` is exact for scores less than 600 apart.
+        """
         wide = emissions.double()
         both = torch.cat([wide, _observed(wide, tags)])
         scores = self._scores(wide.dtype, forbidden)
@@ -97,18 +100,18 @@ class CRF(nn.Module):
 
 
 def _has_queue(tensor: Tensor) -> bool:
-    """Whether its values are computed some time after the call, so that asking for one waits."""
+    """Whether values are computed asynchronously, so that reading one waits."""
     return tensor.device.type != "cpu"
 
 
 def _observed(emissions: Tensor, tags: Tensor) -> Tensor:
-    """The emissions, -inf for tags that are not the known ones."""
+    """The emissions; where the tag is known, -inf for all others."""
     gold = nn.functional.one_hot(tags.clamp(min=0), emissions.size(-1)).bool()
     return emissions.masked_fill(~(gold | (tags < 0).unsqueeze(-1)), -torch.inf)
 
 
 class LogPartition(torch.autograd.Function):
-    """log Z of each sentence, [B]; its gradient is the marginals of tags and of tag pairs."""
+    """log Z of each sentence, [B]; its gradient: the marginals of tags and of tag pairs."""
 
     @staticmethod
     def forward(
@@ -138,7 +141,7 @@ class LogPartition(torch.autograd.Function):
         weight = grad[rows.order].view(1, -1, 1)
         marginals = marginals * weight
         sums = _log_pair_sums if ctx.in_log_space else _pair_sums
-        # Summing over a chain's end: gather the marginals at each sentence's last position.
+        # The gradient of `end`: the marginals at each sentence's last position.
         last = rows.last.view(1, -1, 1).expand(1, -1, marginals.size(2))
         ends = (marginals.gather(0, last) * (rows.lengths > 0).view(1, -1, 1)).sum((0, 1))
         with torch.autocast(grad.device.type, enabled=False):
@@ -151,8 +154,8 @@ class LogPartition(torch.autograd.Function):
 class _Rows:
     """Sentences sorted by length, longest first: step t runs on the first `counts[t]` of them.
 
-    Of a GPU the counts are not asked for: with `all_rows` each step runs on all of them, and
-    `outside`, [L, B, 1], is 1 where a sentence has ended, else 0.
+    With `all_rows` the counts are not read from the device: each step runs on all sentences, and
+    `outside`, [L, B, 1], is 1 after a sentence's end and 0 before.
     """
 
     def __init__(
@@ -167,7 +170,7 @@ class _Rows:
         )
 
     def scores(self, emissions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """[L, B, T]: the emissions, start and end added at the ends of sentences."""
+        """[L, B, T]: the emissions, with start and end added at the ends of sentences."""
         scores = emissions.detach()[self.order].transpose(0, 1).contiguous()
         scores[0] += start
         scores[self.last, torch.arange(len(self.last), device=self.last.device)] += end
@@ -175,14 +178,14 @@ class _Rows:
 
 
 def _sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple:
-    """Both sweeps over probabilities, each step normalised.
+    """The forward and backward sweep over probabilities, normalised at each step.
 
     Returns:
         log_z: [B].
         alpha: [L, B, T], probability of the tag given the scores up to t.
-        following: [L, B, T], what multiplied by P[i, :] gives beta one step earlier.
+        following: [L, B, T]; multiplied by P[i, :], it gives beta one step earlier.
         marginals: [L, B, T], 0 outside the sentences.
-        exact: whether nothing that was rounded to zero could have counted.
+        exact: whether no value that underflowed to zero could have mattered.
     """
     high = scores.amax(-1, keepdim=True)
     following = (scores - high).exp_().mul_(rows.inside)
@@ -205,7 +208,7 @@ def _sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple:
             beta[t - 1] += rows.outside[t]
     terms = (norms.log() + high).masked_fill(~rows.inside, 0).sum((0, 2))
     log_z = terms + shift * rows.last
-    # What alpha lost at t is below tiny / norm, and counts at most beta times that.
+    # Alpha's loss by underflow at t is below tiny / norm, and contributes at most beta times that.
     limits = torch.finfo(scores.dtype)
     lost = (beta.amax(-1, keepdim=True) / norms).masked_fill(~rows.inside, 0).amax()
     bound = 0.1 * limits.eps / (limits.tiny * scores.size(0) * scores.size(2))
@@ -214,7 +217,7 @@ def _sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple:
 
 
 def _log_sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple[Tensor, ...]:
-    """The same four in log space (marginals not), for scores too far apart for `_sweeps`."""
+    """The same four, all but the marginals in log space, for scores too far apart for `_sweeps`."""
     alpha = torch.full_like(scores, -torch.inf)
     for t, count in enumerate(rows.counts):
         alpha[t, :count] = scores[t, :count]
@@ -235,13 +238,13 @@ def _log_sweeps(scores: Tensor, transitions: Tensor, rows: _Rows) -> tuple[Tenso
 
 
 def _pair_sums(alpha: Tensor, following: Tensor, transitions: Tensor, weight: Tensor) -> Tensor:
-    """[T, T]: expected count of each pair of neighbouring tags, each sentence by its weight."""
+    """[T, T]: expected count of each pair of adjacent tags, weighted by sentence."""
     earlier = (alpha[:-1] * weight).flatten(0, 1)
     return (earlier.T @ following[1:].flatten(0, 1)) * (transitions - transitions.max()).exp()
 
 
 def _log_pair_sums(alpha: Tensor, following: Tensor, transitions: Tensor, weight: Tensor) -> Tensor:
-    """The same from what `_log_sweeps` returns, one step at a time."""
+    """The same from the results of `_log_sweeps`, one step at a time."""
     sums = torch.zeros_like(transitions)
     for earlier, later in zip(alpha[:-1], following[1:], strict=True):
         pairs = (earlier.unsqueeze(-1) + transitions + later.unsqueeze(1)).exp()
@@ -252,7 +255,7 @@ def _log_pair_sums(alpha: Tensor, following: Tensor, transitions: Tensor, weight
 def path_score(
     emissions: Tensor, scores: tuple[Tensor, ...], tags: Tensor, lengths: Tensor
 ) -> Tensor:
-    """[B]: score of the given tags [B, L]; `scores` are of start, end and transitions."""
+    """[B]: the score of the tags [B, L]; `scores` are (start, end, transitions)."""
     start, end, transitions = scores
     inside = _inside(lengths, tags.size(1))
     at_tags = emissions.gather(-1, tags.unsqueeze(-1)).squeeze(-1)
@@ -269,7 +272,7 @@ def viterbi(
     rows = _Rows(lengths, emissions.size(1))
     best = rows.scores(emissions, start, end)
     into = transitions.T.contiguous()
-    # A GPU is through with all tags before the host would know which rows need them.
+    # A GPU finishes all tags before the host could know which rows need them.
     with_pointers = best.size(2) < VALUES_ONLY_TAGS or best.is_cuda
     pointers = torch.empty(
         best.shape if with_pointers else (0,), dtype=torch.long, device=best.device
@@ -300,24 +303,24 @@ def _best_values(best: Tensor, transitions: Tensor, into: Tensor, highest: Tenso
     """[B, T]: max over i of best[:, i] + transitions[i, :], exactly.
 
     Args:
-        best: [B, T] scores of the best paths so far.
-        into: the transitions' transpose.
+        best: [B, T], scores of the best paths so far.
+        into: [T, T], the transposed transitions.
         highest: [T], the highest transition into each tag.
     """
     num_best = min(BEST_TAGS, best.size(1) - 1)
     scores, tags = best.topk(num_best + 1)
     values = (scores[:, :num_best, None] + transitions[tags[:, :num_best]]).amax(1)
-    # No other tag scores above the last of these: can it win with the highest transition?
+    # The other tags score at most the last of these: could one win with the highest transition?
     unsure = (scores[:, num_best:] + highest > values).any(1).nonzero().squeeze(1)
     for some in unsure.split(4):
-        # Few rows at a time, so that their [T, T] sums stay in the cache.
+        # Only a few rows at a time keep their [T, T] sums in the cache.
         values[some] = (best[some].unsqueeze(1) + into).amax(-1)
     return values
 
 
 def _possible(tags: Tensor, forbidden: Tensor) -> Tensor:
-    """The tags [B, L], unknown if they may not follow the one before: an entity that begins
-    inside a token leaves an I- behind an O."""
+    """The tags [B, L], unknown where they may not follow the previous one: an entity that starts
+    inside a token leaves an I- after an O."""
     start = tags.new_full((tags.size(0), 1), len(forbidden) - 1)
     before = torch.cat([start, tags[:, :-1]], dim=1)
     breaks = forbidden[before.clamp(min=0), tags.clamp(min=0)]
@@ -329,8 +332,8 @@ def _inside(lengths: Tensor, num_steps: int) -> Tensor:
 
 
 def _packed(emissions: Tensor, tags: Any, mask: Tensor) -> tuple[Tensor, Any, Tensor]:
-    """Emissions in float32 or float64, tags if there are any, and lengths; masked positions are
-    moved to the end."""
+    """Emissions in float32 or float64, tags (or None), and lengths, with masked positions moved to
+    the end."""
     if emissions.dtype in (torch.float16, torch.bfloat16):
         emissions = emissions.float()
     mask = mask.bool()

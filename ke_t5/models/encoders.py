@@ -1,6 +1,6 @@
-"""An encoder with a head: T5's own, under the parameter names of T5 checkpoints, or any other.
+"""Base classes of an encoder with a head: T5's, with T5's parameter names, or any other encoder.
 
-A model class combines one of these with a head of `heads` or `structured_heads`, in front.
+A model class combines one of these with a head of `heads` or `structured_heads`, named first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ke_t5.models.poolings import LayerMix, TokenAttention
 
 
 class T5EncoderWithHead(Head, T5EncoderModel):
-    """T5's encoder (`shared`, `encoder.*`) and a head; a whole T5's decoder is left out."""
+    """T5's encoder (`shared`, `encoder.*`) and a head; the decoder of a whole T5 is not loaded."""
 
     config_class = T5EncoderConfig
     _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^lm_head\."]
@@ -38,7 +38,7 @@ class T5EncoderWithHead(Head, T5EncoderModel):
     def encode(
         self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor, BaseModelOutput]:
-        # T5 has no segments; a general tokenizer in front of it may count them all the same.
+        # T5 has no segments, but a general tokenizer may return segment ids.
         kwargs.pop("token_type_ids", None)
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         return _encoded(output, attention_mask)
@@ -46,7 +46,7 @@ class T5EncoderWithHead(Head, T5EncoderModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         # The general rule would draw the head from N(0, initializer_factor), a hundred times too
-        # wide. T5's own layers are initialized again by the modules that contain them.
+        # wide. T5's own layers are initialized later, by the modules that contain them.
         _init_head(module)
 
 
@@ -56,7 +56,7 @@ class EncoderWithHead(Head):
     config_class = EncoderConfig
     base_model_prefix = "backbone"
     supports_gradient_checkpointing = True
-    # Which attention is used is the backbone's business; it has the last word.
+    # The backbone decides which attention it supports.
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -71,7 +71,7 @@ class EncoderWithHead(Head):
 
     @classmethod
     def from_pretrained(cls, name: str, *args: Any, **kwargs: Any) -> EncoderWithHead:
-        """The model, from a folder of ours or of its encoder (with any head, which is left out)."""
+        """The model, from a folder of ours or of its encoder (whose own head is ignored)."""
         config = kwargs.get("config")
         if config is None:
             hub = ("cache_dir", "revision", "local_files_only", "token", "subfolder")
@@ -149,18 +149,18 @@ def _backbone_class(config: EncoderConfig) -> type[PreTrainedModel]:
         return getattr(transformers, ENCODER_CLASSES[name])
     if backbone.is_encoder_decoder and name not in READ_BY_DECODER:
         raise ValueError(f"{name} has no encoder that can be used alone")
-    known = models[kind]  # of Funnel both, with its decoder and without
+    known = models[kind]  # for Funnel a pair, with its decoder and without
     return known[0] if isinstance(known, tuple) else known
 
 
 def _backbone(config: EncoderConfig) -> PreTrainedModel:
     model_class = _backbone_class(config)
     backbone: Any = config.backbone
-    # Nothing is generated, so keys and values of earlier tokens are never used.
+    # Nothing is generated, so cached keys and values are never used.
     backbone.use_cache = False
     if backbone.model_type == "t5gemma":
         backbone.is_encoder_decoder = False  # its encoder's class requires that
-    # A pooler that no head reads would be a parameter without a gradient.
+    # No head reads the pooler: its parameters would get no gradient.
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     options = {"add_pooling_layer": False} if has_pooler else {}
     return model_class._from_config(backbone, **options)

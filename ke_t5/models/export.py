@@ -1,4 +1,4 @@
-"""A model as a folder that transformers reads: weights, tokenizer, model card."""
+"""Exports: folders that transformers reads, with weights, tokenizer and model card."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def export(
     record: TaskRecord | None = None,
     add: Callable[[Path], None] | None = None,
 ) -> Path:
-    """The folder, written under another name, sealed, read back, compared, and only then renamed.
+    """The folder, written under a temporary name, sealed, verified by reading it back, and renamed.
 
     Args:
         folder: replaced if it already contains an export; its parents are created.
         card: the text of README.md.
-        record: what the folder is to say of the task.
+        record: the folder's record of the task.
         add: adds further files to the folder before it is sealed.
 
     Raises:
-        UserError: the folder contains something else, or what was read back differs.
+        UserError: the folder contains something else, or the files differ from the model.
     """
     folder = Path(folder)
     check_replaceable(folder)
@@ -60,17 +60,17 @@ def export(
 def save_configuration(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> None:
-    """Writes what a model is, without its weights: configuration and tokenizer."""
+    """Writes the configuration and the tokenizer."""
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _write_tying(model, folder / "config.json")
 
 
 def _write_tying(model: PreTrainedModel, path: Path) -> None:
-    """Says in config.json whether head and embedding differ.
+    """Writes `tie_word_embeddings: false` to config.json if head and embedding differ.
 
-    transformers 5 writes `tie_word_embeddings: true` for every T5; an older one would then tie
-    what v1.1 keeps apart.
+    transformers 5 writes true for every T5; an older version would then tie T5 v1.1's separate
+    head.
     """
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is None or embedding is None or head.weight is embedding.weight:
@@ -82,9 +82,9 @@ def _write_tying(model: PreTrainedModel, path: Path) -> None:
 
 
 def _leave_out_segments(model: PreTrainedModel, path: Path) -> None:
-    """Lets the tokenizer make no segment ids if the model was trained without.
+    """Keeps the tokenizer from returning segment ids if the model was trained without them.
 
-    KLUE's RoBERTa has a BERT tokenizer: its second segment is out of the embedding's range.
+    KLUE's RoBERTa has a BERT tokenizer, whose second segment is out of the embedding's range.
     """
     if takes_segments(model) or not path.is_file():
         return
@@ -107,9 +107,9 @@ def _check_copy(model: PreTrainedModel, temporary: Path, folder: Path) -> None:
     ]
     if different:
         raise UserError(
-            f"what was written reads back differently: {', '.join(different[:4])}",
+            f"tensors differ when read back: {', '.join(different[:4])}",
             f"--hf_path {folder}",
-            "the folder was left as it was; please report the model class",
+            "the folder was left unchanged; please report the model class",
             Exit.CHECKPOINT,
         )
 

@@ -1,6 +1,6 @@
 """Whether a loaded model equals its checkpoint's files, tensor by tensor.
 
-Versions of transformers have filled T5's embedding from the head, or with zeros, without a word.
+Some versions of transformers silently fill T5's embedding from the head, or with zeros.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from ke_t5.lookup.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, Pretrained, has_own_
 from ke_t5.lookup.tensor_names import file_of
 from ke_t5.seals import is_inside
 
-# Tables that models compute themselves; old checkpoints contain them.
+# Tables that models compute themselves, but old checkpoints contain.
 COMPUTED = r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)$"
 
 
 def compare_with_files(
     model: PreTrainedModel, info: dict[str, Any], pretrained: Pretrained, *, where: str
 ) -> None:
-    """Compares the model with the files it was loaded from; an embedding or a head that differs is
-    set to the file's. Adds to `info` an embedding that no file has (`missing_keys`) and tensors
-    that nothing has used (`unexpected_keys`).
+    """Compares the model with the files it was loaded from, and corrects an embedding or a head.
 
     Args:
-        info: what `from_pretrained` says about the loading.
+        info: the loading info of `from_pretrained`; an embedding that is in no file is added to its
+            `missing_keys`, unused tensors are added to its `unexpected_keys`.
 
     Raises:
         UserError: another tensor differs from the file's.
@@ -60,7 +59,7 @@ def compare_with_files(
             else:
                 wrong[key] = tensor
     if not seen:
-        return  # no file here, or other names than ours: nothing can be compared
+        return  # no local file, or only unknown names: nothing to compare
     is_converted = _is_converted(model)
     for name, tensor in wrong.items():
         if not _set_table(model, parameters[name], tensor, right) and not is_converted:
@@ -80,7 +79,7 @@ def compare_with_files(
 
 
 def read_tensors(pretrained: Pretrained) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of everything in a checkpoint's files, one at a time."""
+    """(name, tensor) of each tensor in a checkpoint's files, one at a time."""
     for name in (*SAFE_WEIGHTS, *PICKLED_WEIGHTS):
         path = file_of(pretrained, name)
         if path is None:
@@ -105,14 +104,14 @@ def _tensors_in(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def _prefixes(model: PreTrainedModel) -> tuple[str, ...]:
-    """What names may begin with in the model or in a file, and need not in the other."""
+    """The prefixes of parameter names that either the model or a file may lack."""
     body = getattr(model, "backbone", None)
     prefixes = {model.base_model_prefix, getattr(body, "base_model_prefix", "")}
     return tuple(f"{prefix}." for prefix in prefixes if prefix)
 
 
 def _plain(name: str, prefixes: tuple[str, ...]) -> str:
-    """A tensor's name without its model's prefix, in today's spelling."""
+    """A tensor's name without its model's prefix, in its current spelling."""
     for prefix in prefixes:
         name = name.removeprefix(prefix)
     return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
@@ -121,7 +120,7 @@ def _plain(name: str, prefixes: tuple[str, ...]) -> str:
 def _key_of(
     model: PreTrainedModel, name: str, known: Collection[str], prefixes: tuple[str, ...]
 ) -> str:
-    """The plain name in the model of a file's tensor, which transformers may have renamed."""
+    """The model's plain name of a file's tensor, which transformers may have renamed."""
     if _plain(name, prefixes) not in known:
         for one in getattr(model, "_weight_conversions", None) or []:
             if type(one).__name__ == "WeightRenaming":
@@ -130,17 +129,17 @@ def _key_of(
 
 
 def _is_converted(model: PreTrainedModel) -> bool:
-    """Whether transformers computes parameters from the files' tensors (experts, say)."""
+    """Whether transformers computes parameters from the files' tensors (such as experts)."""
     conversions = getattr(model, "_weight_conversions", None) or []
     return any(type(one).__name__ == "WeightConverter" for one in conversions)
 
 
 def _set_table(model: PreTrainedModel, own: Tensor, tensor: Tensor, right: set[int]) -> bool:
-    """Puts the file's values into an embedding or a head; False if it is another tensor."""
+    """Sets an embedding or a head to the file's values; False if it is another tensor."""
     embedding: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()
     if head is not None and own is head.weight and own.data_ptr() in right:
-        # It shares the embedding's memory, and the file has a separate head.
+        # The head shares the embedding's memory, but the file has a separate one.
         head.weight = nn.Parameter(tensor.to(own.dtype))
         return True
     if embedding is None or own.data_ptr() != embedding.weight.data_ptr():
@@ -155,7 +154,7 @@ def _set_table(model: PreTrainedModel, own: Tensor, tensor: Tensor, right: set[i
 def _require_embedding(
     model: PreTrainedModel, info: dict[str, Any], pretrained: Pretrained, seen: set[int]
 ) -> None:
-    """Adds an embedding that is in no file to the missing ones."""
+    """Adds an embedding that is in no file to `missing_keys`."""
     embedding: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()
     if embedding is None:
@@ -168,7 +167,7 @@ def _require_embedding(
     is_head = head is not None and head.weight.data_ptr() == embedding.weight.data_ptr()
     is_in_file = embedding.weight.data_ptr() in seen
     if is_in_file and is_head and has_own_head(pretrained.config):
-        # The head alone may be there, and have been taken for the embedding.
+        # The file may have the head only, loaded in place of the embedding.
         prefixes = _prefixes(model)
         bodies = {_plain(name, prefixes) for name in tables} - {"lm_head.weight"}
         is_in_file = any(_plain(name, prefixes) in bodies for name, _ in read_tensors(pretrained))
@@ -179,7 +178,7 @@ def _require_embedding(
 
 def _differs(name: str, pretrained: Pretrained, where: str) -> UserError:
     return UserError(
-        f"{name} was not loaded as the file has it",
+        f"{name} differs from the file after loading",
         f"{where} {pretrained.name}",
         "use another version of transformers, or save the model again with this one",
         Exit.CHECKPOINT,

@@ -1,6 +1,6 @@
-"""Heads that make one decision for a text, a token, or a pair of entities.
+"""Heads with one prediction per text, token, or pair of entities.
 
-A head is a mixin: `add_head` makes its modules, under the parameter names of the released models,
+A head is a mixin: `add_head` creates its modules, with the parameter names of the released models,
 and `forward` computes the output. A model class combines one with an encoder of `encoders`.
 
 Shape letters: B rows, S tokens, D width, C classes.
@@ -29,12 +29,12 @@ from ke_t5.models.poolings import LayerMix, Pooler, TokenAttention, mean_over_to
 
 
 def exact(logits: Tensor) -> Tensor:
-    """The logits in float32 or float64: half precision is too coarse for a loss."""
+    """The logits in float32 or float64, because half precision is too coarse for a loss."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labels [...] that are not -100, of logits [..., C]; 0 if there is none."""
+    """The mean over the labels [...] that are not -100, for logits [..., C]; 0 without labels."""
     total = functional.cross_entropy(
         exact(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )
@@ -42,16 +42,17 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of [B, C] logits, of the kind that transformers would choose.
+    """The mean loss of [B, C] logits, of the type that transformers would choose.
 
     Args:
         problem_type: "regression", "single_label_classification", "multi_label_classification", or
-            None: by the number of classes and the labels' type.
+            None to infer it from the number of classes and the labels' type.
     """
-    if problem_type is None:
-        one_label = logits.size(-1) > 1 and not labels.is_floating_point()
-        several = "single_label_classification" if one_label else "multi_label_classification"
-        problem_type = "regression" if logits.size(-1) == 1 else several
+    if problem_type is None and logits.size(-1) == 1:
+        problem_type = "regression"
+    elif problem_type is None:
+        is_multi = labels.is_floating_point()
+        problem_type = f"{'multi' if is_multi else 'single'}_label_classification"
     logits = exact(logits)
     if problem_type == "regression":
         return functional.mse_loss(logits, labels.view(logits.shape).to(logits.dtype))
@@ -63,12 +64,12 @@ def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> T
 
 
 class Head(PreTrainedModel):
-    """What a head needs of the encoder beside it.
+    """Base class of the heads; `encode` comes from the encoder class beside it.
 
     Attributes:
         task_forms: the forms of task that the head serves.
-        loss_divisor: what the mean loss is a mean over, if that is not what the task says.
-        reads_every_layer: the head reads more than the encoder's last layer.
+        loss_divisor: the loss reduction, if it is not the task's.
+        reads_every_layer: whether the head reads more than the encoder's last layer.
     """
 
     task_forms: tuple[str, ...] = ()
@@ -83,15 +84,15 @@ class Head(PreTrainedModel):
     def encode(
         self, *, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor, BaseModelOutput]:
-        """Vectors [B, S, D], the mask [B, S], all true if none is given, and the whole output."""
+        """Vectors [B, S, D], the mask [B, S] (by default all true), and the encoder's output."""
         raise NotImplementedError
 
 
 class SequenceHead(Head):
-    """A class, or a number, for a text: `dropout` and `classifier` on what `pool` takes of it.
+    """A class, or a number, for a text: `dropout` and `classifier` on its pooled vector.
 
-    No fresh layer between the encoder and the decision: a pooler that was not pre-trained is what
-    keeps short fine-tunings from learning anything.
+    There is no new layer between the encoder and the classifier: a pooler that was not pretrained
+    can keep a short fine-tuning from learning anything.
     """
 
     @staticmethod
@@ -134,7 +135,7 @@ class SequenceHead(Head):
 
 
 class SequenceHeadWithPooler(SequenceHead):
-    """`pooler`, whose layers are drawn anew, `dropout` and `classifier`."""
+    """`pooler`, whose layers are newly initialized, `dropout` and `classifier`."""
 
     def add_head(self) -> None:
         self.pooler = Pooler(self.config.hidden_size, self.config.dropout_rate, self.pool)
@@ -145,7 +146,7 @@ class SequenceHeadWithPooler(SequenceHead):
 
 
 class SequenceHeadWithAttention(SequenceHead):
-    """`token_attention`, a learned query for the tokens, `dropout` and `classifier`."""
+    """`token_attention`, a pooling by a learned query, `dropout` and `classifier`."""
 
     def add_head(self) -> None:
         self.token_attention = TokenAttention(self.config.hidden_size)
@@ -156,7 +157,7 @@ class SequenceHeadWithAttention(SequenceHead):
 
 
 class SequenceHeadOnLayers(SequenceHead):
-    """`layer_mix`, learned weights for all layers, `dropout` and `classifier`."""
+    """`layer_mix`, a learned weighting of all layers, `dropout` and `classifier`."""
 
     reads_every_layer = True
 
@@ -170,8 +171,8 @@ class SequenceHeadOnLayers(SequenceHead):
         _, mask, output = super().encode(output_hidden_states=True, **kwargs)
         layers, expected = output.hidden_states or (), self.config.number_of_hidden_states
         if len(layers) != expected:
-            what = f"the encoder returns the states of {len(layers)} layers, not of {expected}"
-            fix = "choose EncoderForSequenceClassificationMean, which reads the last one"
+            what = f"the encoder returns the states of {len(layers)} layers instead of {expected}"
+            fix = "choose EncoderForSequenceClassificationMean, which reads only the last one"
             raise UserError(what, f"--model_name {type(self).__name__}", fix)
         hidden = self.layer_mix(layers)
         if not output_hidden_states:
@@ -180,7 +181,7 @@ class SequenceHeadOnLayers(SequenceHead):
 
 
 class ChoiceHead(Head):
-    """A number for each of N choices: `dropout` and `classifier` on the mean of its tokens."""
+    """A score for each of N choices: `dropout` and `classifier` on the mean of its tokens."""
 
     def add_head(self) -> None:
         self.dropout = nn.Dropout(self.config.dropout_rate)
@@ -196,10 +197,10 @@ class ChoiceHead(Head):
         token_type_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> MultipleChoiceModelOutput:
-        """Logits [B, N] for inputs [B, N, S] (or [B, N, S, D]); labels [B] are the right ones."""
+        """Logits [B, N] for inputs [B, N, S] (or [B, N, S, D]); labels [B] are choices."""
         inputs = input_ids if input_ids is not None else inputs_embeds
         if inputs is None or inputs.dim() < 3:
-            raise ValueError("input_ids [rows, choices, tokens] are needed, or inputs_embeds")
+            raise ValueError("input_ids [rows, choices, tokens] or inputs_embeds are required")
         hidden, mask, output = self.encode(
             input_ids=_flat(input_ids),
             attention_mask=_flat(attention_mask),
@@ -218,13 +219,13 @@ class ChoiceHead(Head):
 
 
 def _flat(inputs: Tensor | None) -> Tensor | None:
-    """[B N, ...] of [B, N, ...]."""
+    """[B N, ...] from [B, N, ...]."""
     return None if inputs is None else inputs.flatten(0, 1)
 
 
 class EntityPairHead(Head):
-    """The relation of two entities: `pooler`, `dropout`, `fc_layer.0` (both entities) and
-    `classifier.0`, of three vectors."""
+    """The relation of two entities: `pooler`, `dropout`, `fc_layer.0` (for both entities) and
+    `classifier.0`, on three vectors."""
 
     @staticmethod
     def pool(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -255,7 +256,7 @@ class EntityPairHead(Head):
             entity_token_idx: [B, 2, 2], first and end (exclusive) token of subject and object.
         """
         if entity_token_idx is None:
-            raise ValueError("entity_token_idx [B, 2, 2] is needed: tokens of subject and object")
+            raise ValueError("entity_token_idx [B, 2, 2] is required: tokens of subject and object")
         hidden, mask, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -292,7 +293,7 @@ class TokenHead(Head):
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> TokenClassifierOutput:
-        """Logits [B, S, C] for each token; labels [B, S] count if not -100 and not padding."""
+        """Logits [B, S, C] for each token; labels [B, S] that are -100 or padding are ignored."""
         hidden, mask, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -312,7 +313,7 @@ class TokenHead(Head):
 
 
 class AnswerHead(Head):
-    """The answer in a passage: `dropout` and `qa_outputs`, a start and an end score per token."""
+    """An answer span in a passage: `dropout` and `qa_outputs`, a start and end score per token."""
 
     def add_head(self) -> None:
         self.dropout = nn.Dropout(self.config.dropout_rate)
@@ -354,7 +355,7 @@ class AnswerHead(Head):
 
 
 def _inside_text(positions: Tensor, mask: Tensor) -> Tensor:
-    """The positions [B], -100 if they are masked in [B, S]."""
+    """The positions [B]; -100 for those outside the mask [B, S]."""
     positions = positions.view(-1)
     inside = (positions >= 0) & (positions < mask.size(1))
     is_unmasked = mask.gather(1, positions.where(inside, 0).unsqueeze(1)).squeeze(1)

@@ -1,12 +1,12 @@
-"""The gradients of word tables on a CPU: kept from step to step, and written where they change.
+"""Embedding gradients on a CPU that reuse their memory and touch only the rows that change.
 
-torch makes an embedding's gradient anew in every step, zeros but for the rows of the batch's
-tokens, and scales all of it to clip it: for 250,002 x 384 that is 0.4 GB, several times over. Of
-memory that is new, every page costs more than what is computed there. Here it is kept, and only the
-rows that were or become other than zero are written. Its values are the same bits, but for the
-order of sums where a table has another use: in the layer of logits, or if it is read twice.
+torch allocates an embedding's gradient in every step, zeros except for the rows of the batch's
+tokens, and scales all of it to clip it: for 250,002 x 384 that is 0.4 GB, several times over, and
+new memory costs more per page than the arithmetic on it. Here the memory is kept from step to step,
+and only rows that were or become nonzero are written. The values are bit-identical, except for the
+order of sums if a table is also used by the logits layer or read twice.
 
-Several processes exchange those rows, too, rather than 0.4 GB of zeros.
+Several processes exchange only those rows instead of 0.4 GB of zeros.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-# Weights of an embedding from which on this takes less time.
+# The embedding size, in weights, from which on this is faster.
 LARGE = 1 << 20
 # Embeddings of transformers that scale their vectors by `embed_scale`.
 SCALED = ("BartScaledWordEmbedding", "MBartScaledWordEmbedding")
 
 
 class Exchange(Protocol):
-    """What all processes call together."""
+    """Collective operations over all processes, in place."""
 
     def maximum_(self, values: Tensor) -> None:
-        """Sets each value to the largest of all processes."""
+        """Sets each value to its maximum over all processes."""
 
     def mean_(self, values: Tensor) -> None:
-        """Sets each value to the mean over all processes."""
+        """Sets each value to its mean over all processes."""
 
 
 class KeptGradient:
-    """The gradient of a weight [V, D] that embeddings look up.
+    """The gradient of an embedding's weight [V, D].
 
     Args:
-        is_sparse: whether nothing else reads the weight, as far as is known before a pass.
+        is_sparse: whether only embedding lookups are known to read the weight.
 
     Attributes:
-        rows: those of the gradient that may not be zero; None if any may not be, because something
-            else than the embeddings has added to it.
+        rows: the rows that may be nonzero; None if any row may be, because something other than the
+            embeddings has added to the gradient.
     """
 
     def __init__(self, weight: nn.Parameter, *, is_sparse: bool) -> None:
@@ -53,29 +53,30 @@ class KeptGradient:
         self.rows: Tensor | None = None
         self._kept: Tensor | None = None
         self._version = 0
-        # What this backward pass began, and what goes to a gradient that one before began.
-        self._begun: Tensor | None = None
-        self._waiting: list[tuple[Tensor, Tensor]] = []
+        # The gradient that this backward pass has started.
+        self._started: Tensor | None = None
+        # Rows and their sums for a gradient that an earlier pass has started.
+        self._pending: list[tuple[Tensor, Tensor]] = []
 
     def memory(self) -> Tensor:
-        """A tensor of any content for a whole gradient, to be handed to `put`."""
-        if self.weight.grad is not None:  # it may be what is kept
+        """Uninitialized memory for a dense gradient, to be passed to `put`."""
+        if self.weight.grad is not None:  # which may be the kept memory
             return torch.empty_like(self.weight)
         if self._kept is None:
             self._kept = torch.empty_like(self.weight)
         self.rows = None
         return self._kept
 
-    def put(self, whole: Tensor) -> Tensor | None:
-        """Begins a backward pass with a whole gradient; what torch has to add, if anything."""
-        self._begun = whole
+    def put(self, dense: Tensor) -> Tensor | None:
+        """Starts a backward pass from a dense gradient; returns what torch must add, if any."""
+        self._started = dense
         if self.weight.grad is None:
-            self.weight.grad, self._version = whole, whole._version
+            self.weight.grad, self._version = dense, dense._version
             return None
-        return whole.detach()  # which torch takes without a copy; lookups add theirs to it
+        return dense.detach()  # torch takes it without a copy, and lookups add to it
 
     def add(self, ids: Tensor, gradients: Tensor) -> Tensor | None:
-        """Adds gradients [T, D] to the rows of tokens [T]; what torch has to add, if anything."""
+        """Adds gradients [T, D] to the rows of ids [T]; returns what torch must add, if any."""
         kept, gradient = self._kept, self.weight.grad
         if gradient is None:
             if kept is None:
@@ -85,17 +86,17 @@ class KeptGradient:
             else:
                 kept.index_fill_(0, self.rows, 0)
             self.rows = ids.unique() if self.is_sparse else None
-            self._begun = self._kept = kept
+            self._started = self._kept = kept
             self.weight.grad = kept.index_add_(0, ids, gradients)
-        elif self._begun is not None and (self.rows is None or self._begun is not kept):
-            self._begun.index_add_(0, ids, gradients)
+        elif self._started is not None and (self.rows is None or self._started is not kept):
+            self._started.index_add_(0, ids, gradients)
         elif kept is None or self.rows is None or gradient is not kept:
-            whole = torch.zeros_like(self.weight).index_add_(0, ids, gradients)
-            return whole if self.is_sparse else self.put(whole)
-        elif self._begun is not None:
+            dense = torch.zeros_like(self.weight).index_add_(0, ids, gradients)
+            return dense if self.is_sparse else self.put(dense)
+        elif self._started is not None:
             self._add(*_sums(ids, gradients))
         else:
-            self._waiting.append(_sums(ids, gradients))
+            self._pending.append(_sums(ids, gradients))
         if kept is not None:
             self._version = kept._version
         return None
@@ -106,19 +107,19 @@ class KeptGradient:
         self.rows = torch.cat([self.rows, rows]).unique()
 
     def finish(self, weight: Tensor) -> None:
-        """Call it when torch has added what else a backward pass adds to the gradient."""
+        """Ends a backward pass, after torch has added its own part of the gradient."""
         kept = self._kept
         is_known = kept is not None and weight.grad is kept and self._version == kept._version
-        if waiting := self._waiting:  # torch sums up what one pass adds before it adds that
-            self._add(*_sums(*(torch.cat(parts) for parts in zip(*waiting, strict=True))))
-        self._begun, self._waiting = None, []
+        if pending := self._pending:  # torch, too, sums the gradients of a pass before adding them
+            self._add(*_sums(*(torch.cat(parts) for parts in zip(*pending, strict=True))))
+        self._started, self._pending = None, []
         if not (is_known and self.is_sparse):
             self.rows = None
 
     def exchange(self, ranks: Exchange) -> None:
-        """Makes it the mean over processes; all of them call it, with a gradient or without."""
+        """Averages the gradient over all processes, which must all call this, even without one."""
         size, width = self.weight.shape
-        # At the end whether there is a gradient at all.
+        # The last element: whether there is a gradient.
         is_touched = torch.zeros(size + 1, dtype=torch.uint8)
         if self.weight.grad is not None:
             is_touched[size] = 1
@@ -143,14 +144,14 @@ class KeptGradient:
 
 
 def _sums(ids: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and, for each, the sum of its gradients."""
+    """Unique rows, and the sum of the gradients of each."""
     rows, numbers = ids.unique(return_inverse=True)
     sums = gradients.new_zeros(len(rows), gradients.shape[1])
     return rows, sums.index_add_(0, numbers, gradients)
 
 
 class _Lookup(torch.autograd.Function):
-    """[..., D]: rows of a weight; its gradient goes to a `KeptGradient`."""
+    """[..., D]: an embedding lookup whose gradient goes to a `KeptGradient`."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, *others: Any) -> Tensor:
@@ -169,11 +170,11 @@ class _Lookup(torch.autograd.Function):
 
 
 class KeptGradients:
-    """What computes and clips the gradient of a model.
+    """The kept gradients of a model's embeddings, and the clipping of its whole gradient.
 
     Args:
         model: on a CPU.
-        head: the layer of logits whose loss leaves the gradient of its weight here.
+        head: the logits layer, if a `VocabularyLoss` computes the gradient of its weight.
     """
 
     def __init__(self, model: nn.Module, head: nn.Linear | None = None) -> None:
@@ -183,7 +184,7 @@ class KeptGradients:
             for weight in part.parameters(recurse=False):
                 users.setdefault(id(weight), []).append(part)
         least = LARGE if head is None else head.weight.numel()
-        # If another layer has the same weight, torch adds up its gradients in another order.
+        # Not if another layer shares the weight: torch sums its gradients in another order.
         self._parts = {
             key: [part for part in parts if part is not head]
             for key, parts in users.items()
@@ -195,23 +196,23 @@ class KeptGradients:
         }  # fmt: skip
 
     def of(self, weight: Tensor) -> KeptGradient | None:
-        """The gradient of a weight; None if it is not trained, or left to torch."""
+        """The kept gradient of a weight; None if it is frozen or left to torch."""
         return self._of.get(id(weight))
 
     @property
     def apart(self) -> list[nn.Parameter]:
-        """The weights whose gradients `exchange` exchanges, in the order of the model's."""
+        """The weights whose gradients `exchange` averages, in the model's order."""
         return [one.weight for one in self._of.values() if one.is_sparse]
 
     def exchange(self, ranks: Exchange) -> None:
-        """Makes the gradients that are kept apart the means over processes."""
+        """Averages the gradients of the weights in `apart` over all processes."""
         for gradient in self._of.values():
             if gradient.is_sparse:
                 gradient.exchange(ranks)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """A context for a forward and a backward pass."""
+        """A context for a forward and a backward pass that computes the kept gradients."""
         handles = []
         for key, gradient in self._of.items():
             hook = gradient.weight.register_post_accumulate_grad_hook(gradient.finish)
@@ -228,7 +229,7 @@ class KeptGradients:
                     del part.forward
 
     def clip(self, max_norm: float) -> Tensor:
-        """Clips the gradient as `torch.nn.utils.clip_grad_norm_` does; the norm that it had."""
+        """Clips the gradient like `torch.nn.utils.clip_grad_norm_`; returns its norm before."""
         gradients = {id(one): one.grad for one in self._parameters if one.grad is not None}
         norm = get_total_norm(list(gradients.values()), foreach=True)
         if bool(norm + 1e-6 <= max_norm):
@@ -246,7 +247,7 @@ class KeptGradients:
 
 
 def keep_gradients(model: nn.Module, *, is_compiled: bool) -> KeptGradients | None:
-    """What computes the model's gradients; None if that is left to torch, as on a GPU."""
+    """The kept gradients of a model on a CPU; None if torch computes all gradients."""
     is_on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     return KeptGradients(model) if is_on_cpu and not is_compiled else None
 
@@ -262,7 +263,8 @@ def _lookup(part: nn.Embedding, gradient: KeptGradient) -> Any:
 
 
 def _is_plain(part: nn.Module, least: int) -> bool:
-    """Whether it is an embedding of so many weights that only looks up vectors, and scales them."""
+    """Whether a module is an embedding of at least `least` weights that looks up vectors, and at
+    most scales them."""
     if type(part) is not nn.Embedding and type(part).__name__ not in SCALED:
         return False
     if not isinstance(part, nn.Embedding) or "forward" in vars(part):

@@ -1,7 +1,7 @@
-"""LoRA by peft: narrow matrices beside the linear layers of a model's body.
+"""LoRA by peft: low-rank adapters on the linear layers of a model's body.
 
-The layers are put into the model itself, so that it stays of its class: heads, generation and
-checkpoints work as without. What belongs to no pretrained body is trained as a whole.
+The adapters are injected into the model, which keeps its class: heads, generation and checkpoints
+work as usual. Everything outside the pretrained body is trained in full.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ke_t5.errors import UserError
 from ke_t5.lookup.lora import LoraSettings, check_lora
 from ke_t5.models.account import in_head
 
-# peft's name for an adapter that has none, which its files leave out.
+# peft's default adapter name, which its files omit.
 NAME = "default"
-# Part of the name of a class of ours or of transformers -> what peft calls its task.
+# Part of the class name, ours or transformers' -> peft's task type.
 TASKS = {
     "ForSequenceClassification": "SEQ_CLS",
     "ForTokenClassification": "TOKEN_CLS",
@@ -33,10 +33,10 @@ TASKS = {
 
 
 def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> str:
-    """Puts adapters into the model and freezes the rest but its head; a line about it.
+    """Injects adapters into the model and freezes the rest except the head; a line about it.
 
     Raises:
-        UserError: peft is missing, or no layer has such a name.
+        UserError: peft is missing, or no layer matches `target_modules`.
     """
     check_lora(settings)
     from peft import inject_adapter_in_model
@@ -61,7 +61,7 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> st
 
 
 def target_layers(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
-    """The names of the layers that get adapters: linear ones of the body.
+    """The names of the layers that get adapters: linear layers of the body.
 
     Raises:
         UserError: there is none.
@@ -79,7 +79,7 @@ def target_layers(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
     unknown = [end for end in settings.target_modules if not any(_ends(n, end) for n in linear)]
     if unknown or not linear:
         known = sorted({name.rpartition(".")[2] for name in linear})
-        what = f"no linear layer of {type(model).__name__} has the name {unknown[0]!r:.40}"
+        what = f"{type(model).__name__} has no linear layer named {unknown[0]!r:.40}"
         raise UserError(what, "lora.target_modules", f"choose from {', '.join(known)}")
     return [n for n in linear if any(_ends(n, end) for end in settings.target_modules)]
 
@@ -106,7 +106,7 @@ def has_lora(model: nn.Module) -> bool:
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Adds the adapters to the layers beside which they are, and leaves a plain model."""
+    """Merges the adapters into their layers, which leaves a plain model."""
     if not has_lora(model):
         return
     from peft.tuners.lora import LoraLayer
@@ -119,7 +119,7 @@ def merge_lora(model: nn.Module) -> None:
 
 
 def write_adapter(model: PreTrainedModel, folder: Path, *, base: str | None) -> None:
-    """Writes the adapters and the head as peft does, for `PeftModel.from_pretrained`.
+    """Writes the adapters and the head in peft's format, for `PeftModel.from_pretrained`.
 
     Args:
         base: the hub name or folder of the model that the adapters belong to.

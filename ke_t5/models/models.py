@@ -1,4 +1,4 @@
-"""Our model classes: an encoder, a head, and the configuration that says which.
+"""Our model classes: each combines an encoder, a head and a configuration.
 
 Every class has its own `model_type` and is registered with transformers' Auto classes, so
 that `AutoModelForSequenceClassification.from_pretrained` and `pipeline` find it.
@@ -18,69 +18,71 @@ from ke_t5.models.ngrams import (
 
 
 class T5EncoderForSequenceClassificationSimple(heads.SequenceHeadWithPooler, T5EncoderWithHead):
-    """A class, or a number, for a text, read off its first token."""
+    """A class, or a number, for a text, predicted from its first token."""
 
     config_class = configs.SimpleSequenceConfig
     pool = staticmethod(poolings.first_token)
 
 
 class T5EncoderForSequenceClassificationMean(heads.SequenceHeadWithPooler, T5EncoderWithHead):
-    """A class, or a number, for a text, read off the sum of its tokens over root length."""
+    """A class, or a number, for a text, predicted from the sum of its tokens over the square root
+    of their number."""
 
     config_class = configs.MeanSequenceConfig
     pool = staticmethod(poolings.sum_over_root_length)
 
 
 class EncoderForSequenceClassificationMean(heads.SequenceHead, EncoderWithHead):
-    """A class, or a number, for a text or a pair, read off the mean of its tokens; any encoder."""
+    """A class, or a number, for a text or a pair, predicted from the mean of its tokens; any
+    encoder."""
 
     config_class = configs.AnyMeanSequenceConfig
     pool = staticmethod(poolings.mean_over_tokens)
 
 
 class EncoderForSequenceClassificationFirst(heads.SequenceHead, EncoderWithHead):
-    """A class, or a number, for a text or a pair, read off its first token; any encoder."""
+    """A class, or a number, for a text or a pair, predicted from its first token; any encoder."""
 
     config_class = configs.AnyFirstSequenceConfig
     pool = staticmethod(poolings.first_token)
 
 
 class EncoderForSequenceClassificationLast(heads.SequenceHead, EncoderWithHead):
-    """A class, or a number, for a text or a pair, read off its last token; any encoder."""
+    """A class, or a number, for a text or a pair, predicted from its last token; any encoder."""
 
     config_class = configs.AnyLastSequenceConfig
     pool = staticmethod(poolings.last_token)
 
 
 class EncoderForSequenceClassificationAttention(heads.SequenceHeadWithAttention, EncoderWithHead):
-    """A class, or a number, for a text or a pair, read off its tokens by a learned query; any
-    encoder."""
+    """A class, or a number, for a text or a pair, predicted from its tokens, pooled by a learned
+    query; any encoder."""
 
     config_class = configs.AnyAttentionSequenceConfig
 
 
 class EncoderForSequenceClassificationLayers(heads.SequenceHeadOnLayers, EncoderWithHead):
-    """A class, or a number, for a text or a pair, read off the mean of its tokens in all layers,
-    weighted; any encoder."""
+    """A class, or a number, for a text or a pair, predicted from the mean of its tokens in a
+    weighted mean of all layers; any encoder."""
 
     config_class = configs.AnyLayersSequenceConfig
     pool = staticmethod(poolings.mean_over_tokens)
 
 
 class T5EncoderForMultipleChoice(heads.ChoiceHead, T5EncoderWithHead):
-    """One of several choices, each read off the mean of its tokens."""
+    """One of several choices, each scored by the mean of its tokens."""
 
     config_class = configs.T5ChoiceConfig
 
 
 class EncoderForMultipleChoice(heads.ChoiceHead, EncoderWithHead):
-    """One of several choices, each read off the mean of its tokens, on any encoder."""
+    """One of several choices, each scored by the mean of its tokens, on any encoder."""
 
     config_class = configs.ChoiceConfig
 
 
 class T5EncoderForSequenceClassificationMeanSubmeanObjmean(heads.EntityPairHead, T5EncoderWithHead):
-    """The relation of two entities, read off the whole text and the mean of each entity."""
+    """The relation of two entities, predicted from the whole text and the mean of each entity."""
 
     config_class = configs.MeanEntityPairConfig
     pool = staticmethod(poolings.sum_over_root_length)
@@ -89,7 +91,7 @@ class T5EncoderForSequenceClassificationMeanSubmeanObjmean(heads.EntityPairHead,
 class T5EncoderForSequenceClassificationFirstSubmeanObjmean(
     heads.EntityPairHead, T5EncoderWithHead
 ):
-    """The relation of two entities, read off the first token and the mean of each entity."""
+    """The relation of two entities, predicted from the first token and the mean of each entity."""
 
     config_class = configs.FirstEntityPairConfig
     pool = staticmethod(poolings.first_token)
@@ -127,7 +129,7 @@ class EncoderForEntityRecognitionWithCRF(structured_heads.CrfHead, EncoderWithHe
 
 
 class T5EncoderForCharacterTagging(structured_heads.CharacterHead, T5EncoderWithHead):
-    """A tag for each character, whatever tokens the tokenizer made of them."""
+    """A tag for each character, independent of the token boundaries."""
 
     config_class = configs.T5CharacterConfig
 
@@ -163,19 +165,19 @@ class EncoderForDependencyParsing(structured_heads.DependencyHead, EncoderWithHe
 
 
 class T5EncoderForCoreference(coreference_heads.CoreferenceHead, T5EncoderWithHead):
-    """The mentions of a document and the chains that they form."""
+    """The mentions of a document and their coreference chains."""
 
     config_class = configs.T5CoreferenceConfig
 
 
 class EncoderForCoreference(coreference_heads.CoreferenceHead, EncoderWithHead):
-    """The mentions of a document and the chains that they form, on any encoder."""
+    """The mentions of a document and their coreference chains, on any encoder."""
 
     config_class = configs.CoreferenceConfig
 
 
 def _register() -> None:
-    """Makes each class known to transformers, under the Auto class of its form."""
+    """Registers each class with transformers, under the Auto class of its form."""
     for name, forms in MODEL_FORMS.items():
         model_class = globals()[name]
         model_class.task_forms = forms

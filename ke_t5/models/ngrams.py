@@ -1,8 +1,9 @@
-"""A small classifier to be trained from scratch: hashed n-grams of characters, and convolutions.
+"""A small classifier for training from scratch: hashed n-grams of characters, and convolutions.
 
-Every n-gram of the input ids is hashed to a row of a table. A text is read off the bag of its
-n-grams, and off convolutions over what begins at each place. A few such readers, which differ in
-hash function and random state, vote. `ke_t5.models.characters` writes folders to start from.
+Every n-gram of the input ids is hashed to a row of a table. A text is classified by the bag of its
+n-grams, and by convolutions over the n-grams that start at each position. A few such readers, which
+differ in hash function and initialization, vote. `ke_t5.models.characters` writes folders to start
+from.
 
 Shape letters: B rows, S ids of a text, N lengths of n-grams, D width, H attention heads, C classes.
 """
@@ -29,15 +30,17 @@ class HashedNgramConfig(PreTrainedConfig):
     """Of HashedNgramForSequenceClassification.
 
     Args:
-        vocab_size: ids of the tokenizer; no table is that long, they are only hashed.
-        space_token_id: no n-gram has it anywhere but at an end, and `word_dropout` drops what
-            begins between two of them. None: n-grams run across words, and no words are dropped.
-        max_ngram: longest n-gram, in ids.
-        num_buckets: rows of a reader's table.
-        num_readers: readers whose logits are averaged; each is trained by its own loss.
-        embedding_dropout: of what the convolutions are given.
-        ngram_dropout: share of the n-grams that a training step does not see.
-        class_weights: one per class, which its rows' losses are multiplied by; None: all 1.
+        vocab_size: number of the tokenizer's ids; no table has that size, because ids are hashed.
+        space_token_id: the word separator: an n-gram has it at its ends only, and `word_dropout`
+            drops the n-grams that start between two. None: n-grams cross words, and no words are
+            dropped.
+        max_ngram: length of the longest n-grams, in ids.
+        num_buckets: number of rows of a reader's table.
+        num_readers: number of readers; their logits are averaged, each is trained on its own loss.
+        embedding_dropout: dropout of the convolutions' input.
+        ngram_dropout: share of the n-grams that a training step drops.
+        word_dropout: share of the words that a training step drops.
+        class_weights: factors on the losses of the rows of each class; None: all 1.
     """
 
     model_type = "ke_t5_hashed_ngram"
@@ -61,7 +64,7 @@ class HashedNgramConfig(PreTrainedConfig):
 
 
 class GatedConvolution(nn.Module):
-    """A residual convolution [B, S, D] -> [B, S, D] with a gated linear unit, normalised before."""
+    """A pre-normalised residual convolution [B, S, D] -> [B, S, D] with a gated linear unit."""
 
     def __init__(self, config: HashedNgramConfig) -> None:
         super().__init__()
@@ -77,7 +80,7 @@ class GatedConvolution(nn.Module):
 
 
 class NgramReader(nn.Module):
-    """Logits [B, C] from the bag of n-grams, and from the largest, mean and attended places."""
+    """Logits [B, C] from the bag of n-grams, and from max, mean and attention pooling."""
 
     def __init__(self, config: HashedNgramConfig, seed: int) -> None:
         super().__init__()
@@ -105,7 +108,7 @@ class NgramReader(nn.Module):
         return self.classifier(self.dropout(functional.relu(self.dense(pooled))))
 
     def ngrams(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Buckets [B, S, N] of the n-grams that begin at each place, and which of them exist."""
+        """Buckets [B, S, N] of the n-grams that start at each position, and which of them exist."""
         size, length = self.config.max_ngram, input_ids.size(1)
         ids, inside = (functional.pad(tensor, (0, size)) for tensor in (input_ids, mask))
         space_id = self.config.space_token_id
@@ -114,7 +117,7 @@ class NgramReader(nn.Module):
         whole = torch.ones_like(mask)
         buckets, exist = [], []
         for n in range(size):
-            # Products wrap around at 64 bits, alike on every device.
+            # Products wrap around at 64 bits, equally on every device.
             key = key * 1000003 + ids[:, n : n + length] + 7
             mixed = ((key ^ (key >> 17)) * 2654435761 + n) & (2**47 - 1)
             buckets.append((mixed ^ (mixed >> 21)) % self.config.num_buckets)
@@ -125,7 +128,7 @@ class NgramReader(nn.Module):
         return torch.stack(buckets, -1), torch.stack(exist, -1)
 
     def drop(self, weights: Tensor, input_ids: Tensor) -> Tensor:
-        """The weights [B, S, N] of n-grams; in training, of words and n-grams that are left."""
+        """The weights [B, S, N] of the n-grams, after dropout of words and n-grams in training."""
         if not self.training:
             return weights
         config, last = self.config, input_ids.size(1) - 1
@@ -136,7 +139,7 @@ class NgramReader(nn.Module):
         return functional.dropout(weights, config.ngram_dropout)
 
     def pool(self, hidden: Tensor, inside: Tensor) -> Tensor:
-        """[B, 3 D]: the largest, the mean, and the H attended parts of the places [B, S, D]."""
+        """[B, 3 D]: the maximum, the mean, and the H attention heads over positions [B, S, D]."""
         outside = inside == 0
         largest = hidden.masked_fill(outside, torch.finfo(hidden.dtype).min).amax(1)
         largest = largest.masked_fill(outside.all(1), 0)
@@ -148,7 +151,7 @@ class NgramReader(nn.Module):
 
 
 def _check(config: HashedNgramConfig) -> None:
-    """Raises UserError for values that make no model together."""
+    """Raises UserError for invalid or inconsistent values."""
     weights = config.class_weights
     if weights is not None:
         where = "class_weights"
@@ -160,12 +163,12 @@ def _check(config: HashedNgramConfig) -> None:
     if config.kernel_size % 2 == 0:
         raise UserError(f"is {config.kernel_size}", "kernel_size", "give an odd number")
     if config.hidden_size % config.num_heads:
-        what = f"is {config.num_heads}, the hidden_size {config.hidden_size}"
-        raise UserError(what, "num_heads", "give a number by which the size can be divided")
+        what = f"is {config.num_heads}, which does not divide hidden_size {config.hidden_size}"
+        raise UserError(what, "num_heads", "give a divisor of hidden_size")
 
 
 class HashedNgramForSequenceClassification(PreTrainedModel):
-    """A class, or a number, for a text, by readers of hashed n-grams that vote."""
+    """A class, or a number, for a text, by a vote of readers of hashed n-grams."""
 
     config_class = HashedNgramConfig
 
@@ -191,7 +194,7 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
     ) -> SequenceClassifierOutput:
         """Logits [B, C] for each text; labels are [B] ids or numbers, or [B, C] zeros and ones.
 
-        There are no segments: `token_type_ids`, which a pipeline's tokenizer may count, are unread.
+        `token_type_ids`, which a pipeline's tokenizer may return, are ignored.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         votes = [reader(input_ids, mask.bool()) for reader in self.readers]
@@ -201,15 +204,15 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=torch.stack(votes).mean(0))
 
     def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of [B, C] logits: a mean over rows, whatever their classes weigh."""
+        """The mean loss of [B, C] logits: a mean over rows, regardless of their class weights."""
         weights = self.config.class_weights
         if weights is None:
             return sequence_loss(logits, labels, self.config.problem_type)
         if self.config.problem_type not in (None, "single_label_classification"):
             what = f"is set for a task of {self.config.problem_type.replace('_', ' ')}"
-            raise UserError(what, "class_weights", "leave it out: they weigh one class per text")
+            raise UserError(what, "class_weights", "drop it: weights need one class per text")
         if self._class_weights is None or self._class_weights.device != logits.device:
-            # Once, for a copy to a GPU waits for it.
+            # Only once, because a copy to a GPU waits for it.
             self._class_weights = torch.tensor(weights, dtype=torch.float32, device=logits.device)
         total = functional.cross_entropy(
             logits.float(), labels, self._class_weights, reduction="sum"

@@ -1,4 +1,4 @@
-"""Poolings: how one vector of a text is made of its tokens' vectors, or of its layers'.
+"""Poolings of the vectors of tokens, or of layers, into one vector.
 
 Shape letters: B rows, S tokens, D width, L layers.
 """
@@ -40,7 +40,7 @@ def sum_over_root_length(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def span_mean(hidden: Tensor, spans: Tensor) -> Tensor:
-    """[B, D]: the mean of [B, S, D] over token spans [B, 2] (end exclusive); 0 for an empty one."""
+    """[B, D]: the mean of [B, S, D] over token spans [B, 2] (end exclusive); 0 if it is empty."""
     places = torch.arange(hidden.size(1), device=hidden.device)
     inside = (places >= spans[:, :1]) & (places < spans[:, 1:])
     weights = inside.to(hidden.dtype)
@@ -49,7 +49,7 @@ def span_mean(hidden: Tensor, spans: Tensor) -> Tensor:
 
 
 class Pooler(nn.Module):
-    """A text's vector [B, D]: what `pool` takes of its tokens, through two layers."""
+    """A text's vector [B, D]: the result of `pool`, through two layers."""
 
     def __init__(self, width: int, dropout: float, pool: Pool) -> None:
         super().__init__()
@@ -64,8 +64,10 @@ class Pooler(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """A text's vector [B, D]: the mean of its tokens, each weighted by its product with a learned
-    query. It begins as the plain mean; 0 if the mask is empty."""
+    """A text's vector [B, D]: the mean of its tokens weighted by attention to a learned query.
+
+    It is initialized to the plain mean. 0 if the mask is empty.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -78,11 +80,11 @@ class TokenAttention(nn.Module):
 
 
 class LayerMix(nn.Module):
-    """The vectors [B, S, D] of the tokens: the mean of all layers, the embedding among them, by
-    learned weights that begin equal.
+    """Token vectors [B, S, D]: a mean of all layers, including the embedding, with learned weights
+    that start equal.
 
-    Each layer is standardized first (mean 0, variance 1 per token), as ELMo's mix may be: vectors
-    grow from layer to layer, and most encoders normalize the last layer alone.
+    Each layer is first standardized (mean 0, variance 1 per token), an option of ELMo's mix:
+    vectors grow from layer to layer, and most encoders normalize only the last layer.
     """
 
     def __init__(self, layers: int) -> None:

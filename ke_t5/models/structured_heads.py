@@ -1,4 +1,4 @@
-"""Heads whose decisions depend on each other or live on characters and words.
+"""Heads with dependent predictions, or with predictions for characters or words.
 
 Shape letters: B rows, S tokens, K characters, W words, D width, C classes.
 """
@@ -40,12 +40,12 @@ class CrfHead(Head):
         token_type_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> TokenClassifierOutput:
-        """The best tag ids of each row as nested lists, in `logits`, one for each unmasked token.
+        """The best tag ids of each row's unmasked tokens, as nested lists in `logits`.
 
         Args:
-            labels: [B, S]; `loss` is then the mean negative log-likelihood of a sentence that has
-                one. A token whose label is -100 stays in the chain, its tag unknown. While training
-                with labels, `logits` is None: no step waits for a search whose result is unused.
+            labels: [B, S]; `loss` is the mean negative log-likelihood over the sentences that have
+                a label. A token labelled -100 stays in the chain with an unknown tag. In training
+                mode with labels, `logits` is None, because the search would slow down each step.
         """
         hidden, mask, output = self.encode(
             input_ids=input_ids,
@@ -61,9 +61,9 @@ class CrfHead(Head):
         )
 
 
-# What a CRF does depends on the lengths of a batch: torch.compile would break it into dozens of
-# graphs, and translate them again for other lengths.
-_not_compiled: Any = torch.compiler.disable  # which has no types
+# A CRF's control flow depends on the lengths of a batch: torch.compile would break it into dozens
+# of graphs and recompile them for other lengths.
+_not_compiled: Any = torch.compiler.disable  # untyped
 
 
 @_not_compiled
@@ -76,7 +76,7 @@ def _crf_results(
         names = tuple(id2label[index] for index in range(head.num_labels))
         forbidden = iob2_forbidden(names, emissions.device)
     if labels is not None:
-        # A sentence without a label has the loss 0 and is none of those that the mean is over.
+        # A sentence without a label has the loss 0 and does not count.
         num_labelled = ((labels >= 0) & mask).any(1).sum()
         loss = crf(emissions, labels, mask, forbidden).sum() / num_labelled.clamp(min=1)
         if head.training:
@@ -86,8 +86,10 @@ def _crf_results(
 
 @functools.lru_cache(maxsize=8)
 def iob2_forbidden(names: tuple[str, ...], device: torch.device | str = "cpu") -> Tensor:
-    """[T + 1, T] booleans: may tag j not follow tag i? The last row is the start. Types without a
-    B- are written in another scheme, and free. Not to be changed: the next call returns it again.
+    """[T + 1, T] booleans: whether tag j may not follow tag i; the last row is the start.
+
+    Types without a B- tag follow another scheme and are not restricted. The result is cached: do
+    not modify it.
 
     >>> iob2_forbidden(("B-X", "I-X", "O")).int().tolist()
     [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0]]
@@ -97,25 +99,25 @@ def iob2_forbidden(names: tuple[str, ...], device: torch.device | str = "cpu") -
     for before in [*names, ""]:
         opens = before[:2] in ("B-", "I-")
         rows.append([name in inside and not (opens and name[2:] == before[2:]) for name in names])
-    with torch.inference_mode(False):  # a table first asked for while testing must serve training
+    with torch.inference_mode(False):  # a table cached during evaluation must serve training, too
         return torch.tensor(rows, device=device)
 
 
 class CharacterHead(Head):
-    """A tag for each character, whatever tokens the tokenizer made of them: `places_from_start`,
+    """A tag for each character, independent of the token boundaries: `places_from_start`,
     `places_from_end`, `dense`, `dropout`, `classifier` and, if configured, `crf`."""
 
     @property
     def loss_divisor(self) -> str | None:
-        """Sentences if a CRF sums over their characters."""
+        """Rows, if a CRF sums the loss over their characters."""
         return "rows" if self.crf is not None else None
 
     def add_head(self) -> None:
         width, places = self.config.hidden_size, self.config.max_token_characters
         self.places_from_start = nn.Embedding(places, width)
         self.places_from_end = nn.Embedding(places, width)
-        # Without a layer that mixes them, a place could only shift a token's scores: it could not
-        # say "the second half of this token is a particle".
+        # Without a layer that mixes them, a position could only shift a token's scores: "the second
+        # half of this token is a particle" could not be expressed.
         self.dense = nn.Linear(width, width)
         self.dropout = nn.Dropout(self.config.dropout_rate)
         self.classifier = nn.Linear(width, self.num_labels)
@@ -138,10 +140,10 @@ class CharacterHead(Head):
         Args:
             character_token_idx: [B, K], the token of each character; -1 is padding. A space, or a
                 character that normalisation removed, has the token of its left neighbour.
-            labels: [B, K], -100 if there is none.
+            labels: [B, K]; -100 is ignored.
         """
         if character_token_idx is None:
-            raise ValueError("character_token_idx [B, K] is needed: the token of each character")
+            raise ValueError("character_token_idx [B, K] is required: the token of each character")
         hidden, _, output = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -169,7 +171,7 @@ class CharacterHead(Head):
 
 
 def places_in_token(character_token_idx: Tensor, num_places: int) -> tuple[Tensor, Tensor]:
-    """Each character's place in its token, [B, K], counted from its start and from its end.
+    """Each character's position in its token, [B, K], counted from the start and from the end.
 
     >>> places_in_token(torch.tensor([[0, 0, 0, 1, -1]]), 2)
     (tensor([[0, 1, 1, 0, 0]]), tensor([[1, 1, 0, 0, 0]]))
@@ -184,7 +186,7 @@ def places_in_token(character_token_idx: Tensor, num_places: int) -> tuple[Tenso
 
 
 def _places_in_run(index: Tensor) -> Tensor:
-    """How many equal neighbours precede each of [B, K]."""
+    """[B, K]: the number of equal elements directly before each."""
     order = torch.arange(index.size(1), device=index.device)
     begins = functional.pad(index[:, 1:] != index[:, :-1], (1, 0), value=True)
     return order - (begins * order).cummax(1).values
@@ -195,9 +197,9 @@ class DependencyParserOutput(ModelOutput):
     """A parse of each row.
 
     Args:
-        loss: mean over words of both cross-entropies.
+        loss: sum of the mean cross-entropies of heads and of relations.
         head_logits: [B, W, W + 1], the head of each word; 0 is the root, j the j-th word.
-        relation_logits: [B, W, C], the relation to the head that is predicted.
+        relation_logits: [B, W, C], the relation to the predicted head.
     """
 
     loss: Tensor | None = None
@@ -217,7 +219,7 @@ class DependencyHead(Head):
         self.root = nn.Embedding(1, width)
         self.head_of = nn.Linear(width, heads)
         self.head_as = nn.Linear(width, heads)
-        # With its bias, one layer has both terms of the biaffine form: (U x + b) . y
+        # With its bias, one layer has both terms of a biaffine score: (U x + b) . y
         self.head_product = nn.Linear(heads, heads)
         self.relation_of = nn.Linear(width, relations)
         self.relation_as = nn.Linear(width, relations)
@@ -241,12 +243,12 @@ class DependencyHead(Head):
 
         Args:
             word_token_idx: [B, W, 2], first and last (inclusive) token of each word; -1 is padding.
-            labels: [B, W], gold heads (0 root, j the j-th word); -100 if there is none.
-            relation_labels: [B, W], ids.
+            labels: [B, W], gold heads (0 root, j the j-th word); -100 is ignored.
+            relation_labels: [B, W], ids; -100 is ignored.
         """
         if word_token_idx is None:
             raise ValueError(
-                "word_token_idx [B, W, 2] is needed: first and last token of each word"
+                "word_token_idx [B, W, 2] is required: first and last token of each word"
             )
         hidden, _, output = self.encode(
             input_ids=input_ids,
@@ -272,14 +274,14 @@ class DependencyHead(Head):
         )
 
     def _words(self, hidden: Tensor, word_token_idx: Tensor) -> tuple[Tensor, Tensor]:
-        """Words [B, W, 2 D] by their first and last token, and with the root before them."""
+        """Words [B, W, 2 D] by their first and last token, and the same with the root in front."""
         ends = [_rows_at(hidden, word_token_idx[..., which]) for which in (0, 1)]
         words = self.dropout(torch.cat(ends, dim=-1))
         root = self.root.weight.expand(words.size(0), 1, -1)
         return words, torch.cat([root.to(words.dtype), words], dim=1)
 
     def _head_logits(self, words: Tensor, candidates: Tensor, is_word: Tensor) -> Tensor:
-        """[B, W, W + 1], with padding and the word itself out of the question."""
+        """[B, W, W + 1], with padding and the word itself excluded."""
         of = self.head_product(functional.gelu(self.head_of(words)))
         heads = functional.gelu(self.head_as(candidates))
         logits = exact(torch.bmm(of, heads.transpose(1, 2))) / heads.size(-1) ** 0.5
@@ -289,7 +291,7 @@ class DependencyHead(Head):
         return logits.masked_fill(excluded, torch.finfo(logits.dtype).min)
 
     def _relation_logits(self, words: Tensor, candidates: Tensor, heads: Tensor) -> Tensor:
-        """[B, W, C]: the relation of each word to the head [B, W] that is given."""
+        """[B, W, C]: the relation of each word to the given head [B, W]."""
         of = functional.gelu(self.relation_of(words))
         to = functional.gelu(self.relation_as(_rows_at(candidates, heads)))
         product = self.relation_product(of).unflatten(-1, (self.num_labels, -1))
@@ -298,6 +300,6 @@ class DependencyHead(Head):
 
 
 def _rows_at(hidden: Tensor, index: Tensor) -> Tensor:
-    """hidden [B, S, D] at index [B, N] (negative: the first): [B, N, D]."""
+    """[B, N, D]: the rows of hidden [B, S, D] at index [B, N]; the first for a negative index."""
     index = index.clamp(min=0).unsqueeze(-1).expand(-1, -1, hidden.size(-1))
     return hidden.gather(1, index)

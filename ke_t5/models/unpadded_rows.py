@@ -1,6 +1,6 @@
-"""Attention over the rows of a batch that are laid end to end, without the padding between them.
+"""Attention over the concatenated rows of a batch, without padding.
 
-Shape letters: B rows, S tokens of the longest, T tokens in all, H heads, D width of a head.
+Shape letters: B rows, S tokens of the longest row, T tokens in total, H heads, D width of a head.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from transformers import AttentionInterface
 from ke_t5.models.dropout import factors
 
 ATTENTION = "ke_t5_unpadded"
-# What a token costs besides its attention to the tokens of its row, and what another block of rows
-# costs, in pairs of tokens; measured on a CPU with rows of 4 to 60 tokens.
+# The cost of a token besides its attention to the tokens of its row, and of another block of rows,
+# in pairs of tokens; measured on a CPU with rows of 4 to 60 tokens.
 COST_OF_TOKEN, COST_OF_BLOCK = 40, 8192
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of similar length: what attention computes at once, padded to the longest of them.
+    """Rows of similar length: attention computes them together, padded to the longest.
 
     Attributes:
-        tokens: how many they have in all.
+        tokens: total number of tokens.
         shape: (rows, tokens of the longest).
-        places: [tokens] of each in the rows when padded; None if they are all equally long.
-        mask: [rows, 1, 1, longest] to be added to scores, -inf where there is no token; None if
-            they are all equally long.
+        places: [tokens], the position of each among the padded rows; None if all are equally long.
+        mask: [rows, 1, 1, longest] to add to scores, -inf for padding; None if all rows are equally
+            long.
     """
 
     tokens: int
@@ -43,15 +43,15 @@ class Block:
 
 @dataclass(frozen=True)
 class UnpaddedRows:
-    """How the rows of a padded batch lie end to end: the longest first.
+    """The layout of a padded batch's rows when concatenated, the longest first.
 
     Attributes:
         shape: (B, S) of the padded batch.
-        tokens: [T] places of the tokens in the padded batch of B x S.
-        firsts: [B] numbers of the rows' first tokens among the T.
-        rows: [T] numbers of the tokens' rows among the B.
-        blocks: the rows, cut into parts of similar length.
-        only_first: whether attention is for the rows' first tokens only.
+        tokens: [T], the index of each token in the flattened padded batch of B x S.
+        firsts: [B], the index of each row's first token among the T.
+        rows: [T], the row of each token in the order of concatenation.
+        blocks: the rows, split into blocks of similar length.
+        only_first: whether attention is computed for the rows' first tokens only.
     """
 
     shape: tuple[int, int]
@@ -67,23 +67,23 @@ class UnpaddedRows:
         return self.tokens.remainder(self.shape[1])[None]
 
     def flat(self, padded: Tensor) -> Tensor:
-        """[1, T, ...] of [B, S, ...]."""
+        """[1, T, ...] from [B, S, ...]."""
         return cast(Tensor, _Taken.apply(padded.flatten(0, 1), self.tokens)).unsqueeze(0)
 
     def padded(self, flat: Tensor, filling: float = 0.0) -> Tensor:
-        """[B, S, ...] of [1, T, ...]; a number where there is no token."""
+        """[B, S, ...] from [1, T, ...]; padding is `filling`."""
         return self._spread(flat, self.tokens, filling)
 
     def first(self, flat: Tensor) -> Tensor:
-        """[1, B, ...] of [1, T, ...]: the rows' first tokens."""
+        """[1, B, ...] from [1, T, ...]: the rows' first tokens."""
         return cast(Tensor, _Taken.apply(flat.squeeze(0), self.firsts)).unsqueeze(0)
 
     def repeated(self, firsts: Tensor) -> Tensor:
-        """[1, T, ...] of [1, B, ...]: for each token what belongs to its row."""
+        """[1, T, ...] from [1, B, ...]: each row's value for all its tokens."""
         return firsts.index_select(1, self.rows)
 
     def padded_first(self, flat: Tensor) -> Tensor:
-        """[B, S, ...] of [1, B, ...]; NaN for all but the rows' first tokens."""
+        """[B, S, ...] from [1, B, ...]; NaN for all but the rows' first tokens."""
         return self._spread(flat, self.tokens[self.firsts], torch.nan)
 
     def _spread(self, flat: Tensor, places: Tensor, filling: float) -> Tensor:
@@ -93,11 +93,11 @@ class UnpaddedRows:
 
 
 def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None:
-    """How the rows of a batch lie end to end; None if there is no padding, or if some row has no
-    token or padding between its tokens.
+    """The layout of a batch's rows when concatenated; None if there is no padding, or if a row has
+    no token or has padding between its tokens.
 
     Args:
-        mask: [..., S], not 0 for a token.
+        mask: [..., S], nonzero for a token.
     """
     mask = mask.reshape(-1, mask.shape[-1]) != 0
     width, lengths, firsts = mask.shape[1], mask.sum(axis=1), mask.argmax(axis=1)
@@ -116,7 +116,7 @@ def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
-    """Each token's number in its row, for rows of these lengths end to end."""
+    """Each token's position in its row, for concatenated rows of these lengths."""
     return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
@@ -139,7 +139,7 @@ def _block(lengths: np.ndarray, device: torch.device) -> Block:
 def _cuts(lengths: np.ndarray, first: int = 0) -> Iterator[tuple[int, int]]:
     """(first, end) of each block of rows, the longest first.
 
-    Rows are cut in two as long as that saves more padding than another block costs.
+    Rows are split in two as long as that saves more padding than another block costs.
     """
     widths = lengths.astype(np.int64)
     costs = widths * (widths + COST_OF_TOKEN)
@@ -154,7 +154,7 @@ def _cuts(lengths: np.ndarray, first: int = 0) -> Iterator[tuple[int, int]]:
 
 
 class _Spread(torch.autograd.Function):
-    """[N, ...] of [T, ...]: its rows at these places, a number elsewhere."""
+    """[N, ...] from [T, ...]: its rows at these places, `filling` elsewhere."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor, size: int, filling: float = 0.0) -> Tensor:
@@ -169,7 +169,7 @@ class _Spread(torch.autograd.Function):
 
 
 class _Taken(torch.autograd.Function):
-    """[T, ...] of [N, ...]: the rows at these places, each of which comes once."""
+    """[T, ...] from [N, ...]: the rows at these places, which must be distinct."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
@@ -198,13 +198,13 @@ def unpadded_attention(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """[1, T, H, D]: the values that each token sees in its own row; no weights.
+    """[1, T, H, D]: attention of each token to its own row; None for the attention weights.
 
     Args:
         query, key, value: [1, H, T, D].
-        attention_mask: None; what is masked follows from the rows.
-        position_bias: [1, H, S, S], added to the scores by the tokens' numbers in their rows.
-        sliding_window: tokens at that distance or further are not seen.
+        attention_mask: None; the mask follows from the rows.
+        position_bias: [1, H, S, S], added to the scores by the tokens' positions in their rows.
+        sliding_window: tokens at this distance or further are masked.
     """
     if unpadded.only_first:
         return _attention_of_firsts(unpadded, query, key, value, dropout, scaling), None
@@ -237,10 +237,10 @@ def _attention_of_firsts(
     dropout: float,
     scaling: float | None,
 ) -> Tensor:
-    """[1, T, H, D]: the values that the rows' first tokens see, zeros for the others.
+    """[1, T, H, D]: attention of the rows' first tokens, zeros for the others.
 
     Args:
-        query: [1, H, T, D], for each token that of its row's first one.
+        query: [1, H, T, D], each row's first query repeated for all its tokens.
     """
     of_first, key, value = (
         states.squeeze(0).transpose(0, 1).to(torch.promote_types(states.dtype, torch.float32))
@@ -261,8 +261,8 @@ def _attention_of_firsts(
 class _DroppedOut(torch.autograd.Function):
     """[tokens, H, D]: attention in a block with dropout, for which torch has no kernel on a CPU.
 
-    What torch does instead copies each tensor several times; this takes a tenth off a whole step.
-    As in torch, what comes in bfloat16 is computed in float32.
+    torch's fallback copies each tensor several times; this makes a whole step a tenth faster.
+    As in torch, bfloat16 is computed in float32.
     """
 
     @staticmethod
@@ -307,7 +307,7 @@ class _DroppedOut(torch.autograd.Function):
 
 
 def _places_by_head(block: Block, heads: int, device: torch.device) -> Tensor:
-    """[tokens x H] places of a block's tokens in [rows, H, longest]."""
+    """[tokens x H]: the index of each token and head in a flattened [rows, H, longest]."""
     rows, longest = block.shape
     places = torch.arange(rows * longest, device=device) if block.places is None else block.places
     firsts = places + places.div(longest, rounding_mode="floor") * (longest * (heads - 1))
@@ -315,8 +315,7 @@ def _places_by_head(block: Block, heads: int, device: torch.device) -> Tensor:
 
 
 def _by_head(states: Tensor, places: Tensor, rows: int, longest: int) -> Tensor:
-    """[rows x H, longest, D] of [tokens, H, D], of no less than 32 bits; zeros where there is no
-    token."""
+    """[rows x H, longest, D] from [tokens, H, D], in at least 32 bits; padding is zero."""
     width = states.shape[-1]
     exact = states.reshape(-1, width).to(torch.promote_types(states.dtype, torch.float32))
     spread = exact.new_zeros(rows * longest, width)
@@ -324,12 +323,12 @@ def _by_head(states: Tensor, places: Tensor, rows: int, longest: int) -> Tensor:
 
 
 def _by_token(states: Tensor, places: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
-    """[tokens, H, D] of [rows x H, longest, D]."""
+    """[tokens, H, D] from [rows x H, longest, D]."""
     return states.flatten(0, 1).index_select(0, places).unflatten(0, (-1, heads)).to(dtype)
 
 
 def _rows_of(block: Block, states: Tensor) -> Tensor:
-    """[rows, H, longest, D] of a block's [tokens, H, D]."""
+    """[rows, H, longest, D] from a block's [tokens, H, D]."""
     rows, longest = block.shape
     if block.places is not None:
         states = cast(Tensor, _Spread.apply(states, block.places, rows * longest))
@@ -339,7 +338,7 @@ def _rows_of(block: Block, states: Tensor) -> Tensor:
 def _mask_of(
     block: Block, key: Tensor, bias: Tensor | None, sliding_window: int | None
 ) -> Tensor | None:
-    """What scaled_dot_product_attention masks or adds in a block."""
+    """The mask of a block, with its biases, for scaled_dot_product_attention; None without any."""
     longest = block.shape[1]
     added = [] if block.mask is None else [block.mask]
     if sliding_window is not None and longest > sliding_window:

@@ -1,7 +1,7 @@
-"""Attention of a decoder whose targets are laid end to end.
+"""Attention of a decoder on concatenated targets.
 
-Shape letters: B rows, S input tokens of the longest, L targets of the longest, T targets in all,
-H heads, D width of a head.
+Shape letters: B rows, S input tokens of the longest row, L targets of the longest row, T targets in
+total, H heads, D width of a head.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ ATTENTION = "ke_t5_unpadded_targets"
 
 @dataclass(frozen=True)
 class UnpaddedTargets:
-    """How the targets of a batch lie end to end, and what they see of the inputs.
+    """The layout of a batch's concatenated targets, and the mask of their inputs.
 
     Attributes:
         rows: the targets.
-        mask: [B, 1, 1, S] to be added to scores, -inf where there is no input.
+        mask: [B, 1, 1, S] to add to scores, -inf for padding.
     """
 
     rows: UnpaddedRows
     mask: Tensor
 
     def future(self) -> Tensor:
-        """[L, L] to be added to scores: -inf for the targets behind a target."""
+        """[L, L] to add to scores: -inf for the targets after a target."""
         width = self.rows.shape[1]
         return self.mask.new_full((width, width), -torch.inf).triu_(1)
 
@@ -41,14 +41,14 @@ class UnpaddedTargets:
 def unpadded_targets(
     mask: np.ndarray, is_target: np.ndarray, device: torch.device
 ) -> UnpaddedTargets | None:
-    """How a batch's targets lie end to end; None if there is no padding among them, or if some row
-    has no input, no target, or something else in front of its targets.
+    """The layout of a batch's targets, concatenated; None if they have no padding, or if a row has
+    no input, no target, or something else before its targets.
 
     Args:
-        mask: [B, S], not 0 for an input.
+        mask: [B, S], nonzero for an input.
         is_target: [B, L].
     """
-    # One row is laid end to end in no other way.
+    # A single row has nothing to be concatenated with.
     if mask.ndim != 2 or is_target.ndim != 2 or len(mask) < 2 or not mask.any(axis=1).all():
         return None
     rows = unpadded_rows(is_target, device) if is_target[:, 0].all() else None
@@ -71,13 +71,13 @@ def attention_of_targets(
     position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """[1, T, H, D]: the values that each target sees, of its row's targets or inputs; no weights.
+    """[1, T, H, D]: attention of each target to its row's targets or inputs; None for the weights.
 
     Args:
         query: [1, H, T, D].
-        key, value: the same of targets, or [B, H, S, D] of inputs.
-        attention_mask: None; what is masked follows from the rows and the bias.
-        position_bias: [1, H, L, L] with `UnpaddedTargets.future`; not read for inputs.
+        key, value: [1, H, T, D] of targets, or [B, H, S, D] of inputs.
+        attention_mask: None; the mask follows from the rows and the bias.
+        position_bias: [1, H, L, L], including `UnpaddedTargets.future`; ignored for inputs.
     """
     rows, mask = unpadded.rows, unpadded.mask
     if len(key) == 1:
@@ -91,7 +91,7 @@ def attention_of_targets(
 
 
 def _padded(rows: UnpaddedRows, states: Tensor) -> Tensor:
-    """[B, H, L, D] of [1, H, T, D]."""
+    """[B, H, L, D] from [1, H, T, D]."""
     return rows.padded(states.transpose(1, 2)).transpose(1, 2)
 
 

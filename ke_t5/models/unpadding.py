@@ -1,8 +1,8 @@
-"""Encoders that compute real tokens only: a batch's rows are laid end to end, and padded again for
-the head. So does T5's decoder.
+"""Encoders, and T5's decoder, without padding: a batch's rows are concatenated, and padded again
+for the head.
 
-Only inside `Unpadding.over` is anything of a model changed, so that weights, exports, evaluation
-and every head stay as they are.
+A model is changed only inside `Unpadding.over`: weights, exports, evaluation and heads stay as they
+are.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from ke_t5.models.unpadded_rows import ATTENTION, UnpaddedRows, unpadded_rows
 from ke_t5.models.unpadded_targets import UnpaddedTargets
 from ke_t5.models.vocabulary_loss import IGNORED
 
-# The columns of a batch that an encoder may read, a number for each token.
+# An encoder's arguments with one element per token.
 COLUMNS = ("input_ids", "token_type_ids", "position_ids", "inputs_embeds")
-# Classes of transformers' encoders. These have `embeddings`, which use positions, and `encoder`:
+# transformers' encoder classes. With `embeddings`, which use positions, and `encoder`:
 WITH_POSITIONS = (
     "BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel", "ElectraModel",
 )  # fmt: skip
-# rotary positions:
+# With rotary positions:
 WITH_ROTATIONS = ("ModernBertModel",)
-# a bias by the distance of two tokens, in the attention of the first layer:
+# With a relative position bias, in the attention of the first layer:
 WITH_BIAS = ("T5Stack", "MT5Stack")
 
 
 class Unpadding:
-    """What leaves the padding out of a model's encoder.
+    """Removes the padding from the computation of a model's encoder.
 
     Attributes:
-        only_first: the last layer computes the rows' first tokens only; the others' vectors are
-            NaN, so that the loss tells if the head reads one.
+        only_first: the last layer computes the rows' first tokens only; the vectors of the others
+            are NaN, so that the loss shows if the head reads one.
 
     Raises:
-        ValueError("reason"): it cannot be left out of this model's.
+        ValueError("reason"): this model is not supported.
     """
 
     def __init__(self, model: nn.Module) -> None:
         found = list(_stacks(model, (*WITH_POSITIONS, *WITH_ROTATIONS, *WITH_BIAS)))
         if len(found) != 1:
-            raise ValueError("its encoder is not one of the known ones")
+            raise ValueError("its encoder is of no supported class")
         self.encoder: Any = found[0]
         self.decoder: Any = next(_stacks(model, WITH_BIAS, is_decoder=True), None)
         self.config: Any = self.encoder.config
@@ -64,9 +64,13 @@ class Unpadding:
 
     @contextmanager
     def over(self, mask: np.ndarray, labels: np.ndarray | None = None) -> Iterator[None]:
-        """A context in which the model computes the tokens of a batch with this mask [..., S], and
-        the targets of these labels, only: its forward and its backward pass, which may compute
-        parts of it again."""
+        """A context for the forward and backward pass of one batch, in which the model computes
+        only real tokens.
+
+        Args:
+            mask: [..., S], nonzero for a token.
+            labels: [B, L], the decoder's targets.
+        """
         device, has_decoder = next(self.encoder.parameters()).device, self.decoder is not None
         with ExitStack() as hooks:
             begin = functools.partial(_begin, hooks, has_decoder=has_decoder)
@@ -86,8 +90,7 @@ class Unpadding:
         return type(self.encoder).__name__ in WITH_POSITIONS
 
     def _hooks(self, rows: UnpaddedRows) -> Iterator[Any]:
-        """Hooks that lay the rows end to end in front of the encoder's layers, and pad them again
-        behind."""
+        """Hooks that concatenate the rows before the encoder's layers and pad them again after."""
         encoder, name = self.encoder, type(self.encoder).__name__
         if name in WITH_POSITIONS:
             yield _before(encoder.embeddings, lambda inputs: _numbered(encoder, rows, inputs))
@@ -108,7 +111,7 @@ class Unpadding:
 
 
 def _first_token_hooks(attention: Any, rows: UnpaddedRows) -> Iterator[Any]:
-    """Hooks that let a layer's attention, and so what follows it, compute first tokens only."""
+    """Hooks that restrict a layer's attention, and so all that follows, to first tokens."""
 
     def firsts(inputs: dict[str, Any]) -> dict[str, Any]:
         return {name: rows.first(states) for name, states in inputs.items()}
@@ -123,7 +126,7 @@ def _first_token_hooks(attention: Any, rows: UnpaddedRows) -> Iterator[Any]:
 def _stacks(
     model: nn.Module, known: tuple[str, ...], *, is_decoder: bool = False
 ) -> Iterator[nn.Module]:
-    """The model's encoders or decoders, of these classes of transformers."""
+    """The model's encoders or decoders of the `known` transformers classes."""
     for module in model.modules():
         kind = type(module)
         if kind.__name__ in known and kind.__module__.startswith("transformers."):
@@ -132,8 +135,8 @@ def _stacks(
 
 
 def gelus(stack: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-    """The activations that transformers computes in eight passes, each with a forward in one, which
-    rounds otherwise."""
+    """The activations that transformers computes in eight passes, each with a one-pass forward that
+    rounds differently."""
     for part in stack.modules():
         if type(part).__name__ == "NewGELUActivation":
             yield part, functools.partial(functional.gelu, approximate="tanh")
@@ -142,7 +145,7 @@ def gelus(stack: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tens
 def _begin(
     hooks: ExitStack, stack: Any, handles: Iterator[Any], attention: str, *, has_decoder: bool
 ) -> None:
-    """Lets an encoder or decoder compute unpadded rows until the stack of hooks is closed."""
+    """Switches an encoder or decoder to unpadded rows until `hooks` is closed."""
     for handle in handles:
         hooks.callback(handle.remove)
     hooks.callback(setattr, stack.config, "_attn_implementation", "sdpa")
@@ -155,8 +158,7 @@ def _begin(
 
 
 def _target_hooks(decoder: Any, targets: UnpaddedTargets) -> Iterator[Any]:
-    """Hooks that lay the targets end to end in front of a decoder's layers, and pad them again
-    behind."""
+    """Hooks that concatenate the targets before a decoder's layers and pad them again after."""
 
     def unpadded(inputs: dict[str, Any]) -> dict[str, Any]:
         flat = _flat(targets.rows, inputs)
@@ -169,7 +171,7 @@ def _target_hooks(decoder: Any, targets: UnpaddedTargets) -> Iterator[Any]:
     yield _before(own.SelfAttention, lambda inputs: {
         **inputs, "position_bias": own.SelfAttention.compute_bias(width, width) + targets.future(),
     })  # fmt: skip
-    # Else the layer makes zeros for all targets and inputs of the batch.
+    # Otherwise the layer allocates zeros for all targets and inputs of the batch.
     bias = targets.mask.new_zeros(1)
     yield _before(cross.EncDecAttention, lambda inputs: {**inputs, "position_bias": bias})
 
@@ -185,23 +187,23 @@ def _before(module: nn.Module, change: Callable[[dict[str, Any]], dict[str, Any]
 
 
 def _flat(rows: UnpaddedRows, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """An encoder's arguments with the columns of the batch laid end to end."""
+    """A module's arguments with the columns of the batch concatenated."""
     flat = dict(inputs)
     for name in COLUMNS:
         column = inputs.get(name)
         if column is None:
             continue
         if column.shape[:2] != rows.shape:
-            raise ValueError(f"{name} is of shape {tuple(column.shape[:2])}, not {rows.shape}")
+            raise ValueError(f"{name} has the shape {tuple(column.shape[:2])}, not {rows.shape}")
         flat[name] = rows.flat(column)
     return flat
 
 
 def _numbered(encoder: Any, rows: UnpaddedRows, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the embeddings, laid end to end, with each token's position."""
+    """The arguments of the embeddings, concatenated, with each token's position."""
     flat = _flat(rows, inputs)
     if flat.get("position_ids") is None:
-        # RoBERTa's begin behind the number of the padding, and skip it.
+        # RoBERTa's positions start after the padding's id, and skip padding.
         number = getattr(encoder.embeddings, "create_position_ids_from_input_ids", None)
         positions = rows.columns
         if number is not None:
@@ -211,7 +213,7 @@ def _numbered(encoder: Any, rows: UnpaddedRows, inputs: Mapping[str, Any]) -> di
 
 
 def _without_padding(encoder: Any, rows: UnpaddedRows, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of an encoder, laid end to end."""
+    """The arguments of an encoder, concatenated."""
     flat = _flat(rows, inputs)
     flat["attention_mask"] = None
     if type(encoder).__name__ in WITH_ROTATIONS and flat.get("position_ids") is None:
@@ -220,7 +222,7 @@ def _without_padding(encoder: Any, rows: UnpaddedRows, inputs: Mapping[str, Any]
 
 
 def _padding(padded: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
-    """A hook that pads the vectors that a module returns."""
+    """A hook that pads the vectors returned by a module."""
 
     def hook(_: nn.Module, __: tuple, output: Any) -> Any:
         if isinstance(output, tuple):

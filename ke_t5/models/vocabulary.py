@@ -1,4 +1,4 @@
-"""A model's configuration beside its tokenizer: the number of ids, and the special ones."""
+"""The ids that a model's configuration must share with its tokenizer: their number, special ids."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ def check_ids(
     if rows is not None and ids > rows:
         raise UserError(
             f"the tokenizer {tokenizer.name_or_path!r} has {ids:,} ids, but the embedding of "
-            f"{name!r} {rows:,} rows",
+            f"{name!r} has {rows:,} rows",
             where,
-            "use the tokenizer of the model (bind no other vocab_name)",
+            "use the model's tokenizer (do not bind another vocab_name)",
             Exit.CHECKPOINT,
         )
 
 
 def fit_config(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Gives a configuration the tokenizer's special ids if the model would use others; a line
-    for each that the configuration said otherwise."""
+    """Sets the special ids of a configuration to the tokenizer's where they differ; a line for each
+    that was overridden."""
     _take_pad_id(config, tokenizer)
     backbone = getattr(config, "backbone", None) or config
     if not getattr(backbone, "is_encoder_decoder", False):
         return []
     lines = _take_end_id(backbone, tokenizer)
     if getattr(backbone, "decoder_start_token_id", None) is None:
-        # As each family was trained: T5 starts from padding, BERT and BART from their first mark.
+        # As each family was trained: T5 starts with padding, BERT and BART with their start token.
         ids = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id)
         backbone.decoder_start_token_id = next((i for i in ids if i is not None), None)
     return lines
 
 
 def _take_end_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The end token that the tokenizer writes: generation stops there, BART classifies it."""
+    """Sets the end token that the tokenizer appends: generation stops there, BART classifies it."""
     end_id = written_end(tokenizer, end_ids(tokenizer, config))
     configured = getattr(config, "eos_token_id", None)
     if end_id is None or end_id in (configured if isinstance(configured, list) else [configured]):
         return []
     config.eos_token_id = end_id
     description = "no end token" if configured is None else f"the end token {configured}"
-    return [f"config.json names {description}, the tokenizer writes {end_id}, which is used"]
+    return [f"config.json has {description}, but the tokenizer appends {end_id}, which is used"]
 
 
 def _take_pad_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """A decoder's classifier reads the last token that is not padding."""
+    """Sets the padding id: a decoder's classifier reads the last token that is not padding."""
     text = config.get_text_config()
     kind = getattr(text, "model_type", "")
     only_decodes = (
@@ -71,7 +71,7 @@ def _ends_of(*configs: object) -> list:
 
 
 def fit_generation(model: PreTrainedModel) -> None:
-    """Lets `generate` stop, pad and start as the model's configuration says."""
+    """Sets the end, padding and start ids of `generate` from the model's configuration."""
     own, config = getattr(model, "generation_config", None), model.config
     if own is None or not config.is_encoder_decoder:
         return

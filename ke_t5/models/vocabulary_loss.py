@@ -1,10 +1,10 @@
-"""The loss over a large vocabulary on a CPU: real target tokens only, and its gradient at once.
+"""The loss over a large vocabulary on a CPU, with its gradient, for real target tokens only.
 
-A sequence-to-sequence model computes logits for padded targets too, and torch goes through them in
-a dozen passes, each into new memory. Here a few rows at a time become errors in place, from which
-both gradients follow. That of the words' vectors is computed where `KeptGradients` keeps it.
+A sequence-to-sequence model computes logits for padded targets, too, and torch processes them in a
+dozen passes, each into new memory. Here the logits of a few rows at a time become errors in place,
+which give both gradients. That of the weight is computed in the memory of `KeptGradients`.
 
-Shape letters: N target tokens, D width, V words.
+Shape letters: N target tokens, D width, V vocabulary size.
 """
 
 from __future__ import annotations
@@ -22,40 +22,42 @@ from torch.distributed.tensor import DTensor
 from ke_t5.models.kept_gradients import KeptGradients
 
 IGNORED = -100
-# transformers' classes whose loss is the mean cross entropy of `lm_head`, whose bias is
+# transformers' classes whose loss is the mean cross-entropy of `lm_head` plus, if there is one,
 # `final_logits_bias`.
 KNOWN = (
     "T5ForConditionalGeneration", "MT5ForConditionalGeneration", "UMT5ForConditionalGeneration",
     "BartForConditionalGeneration", "MBartForConditionalGeneration",
 )  # fmt: skip
-# Logits in memory at once, and rows of which errors are made at once: they stay in the cache.
+# Logits in memory at once, and rows turned into errors at once, which stay in the cache.
 MOST_LOGITS, ROWS = 1 << 25, 16
 
 
 class VocabularyLoss:
-    """What computes the loss of a model in place of its own code.
+    """Computes the loss of a model in place of the model's own code.
 
     Raises:
-        ValueError("reason"): not of this model.
+        ValueError("reason"): this model is not supported.
     """
 
     def __init__(self, model: nn.Module) -> None:
         kind, head = type(model), getattr(model, "lm_head", None)
         if kind.__name__ not in KNOWN or not kind.__module__.startswith("transformers."):
-            raise ValueError("it is of no known class")
+            raise ValueError("it is of no supported class")
         if type(head) is not nn.Linear or head.bias is not None:
-            raise ValueError("its lm_head is not a plain one")
+            raise ValueError("its lm_head is not an nn.Linear without bias")
         if head.weight.device.type != "cpu" or isinstance(head.weight, DTensor):
-            raise ValueError("it is not as a whole on a CPU")
+            raise ValueError("its lm_head is sharded or not on a CPU")
         self.model: Any = model
         self.gradients, self.memory = KeptGradients(model, head), _Memory()
         if head.weight.requires_grad and self.gradients.of(head.weight) is None:
-            raise ValueError("the weight of its lm_head has another use")
+            raise ValueError("the weight of its lm_head is used elsewhere")
 
     @contextmanager
     def instead(self) -> Iterator[None]:
-        """A context in which the model's forward, given labels, returns this loss and no logits;
-        `gradients.kept` is one for it and the backward pass."""
+        """A context in which the model's forward, given labels, returns this loss and no logits.
+
+        The forward and backward pass must run in the context `gradients.kept`.
+        """
         head, found = self.model.lm_head, []
 
         def no_logits(states: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ class VocabularyLoss:
             yield
 
     def _loss(self, states: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of the targets that are not ignored."""
+        """The mean loss over the targets that are not ignored."""
         labels = labels.flatten()
         places = (labels != IGNORED).nonzero().squeeze(1)
         bias = getattr(self.model, "final_logits_bias", None)
@@ -94,7 +96,7 @@ class VocabularyLoss:
 
 
 def find_vocabulary_loss(model: nn.Module) -> VocabularyLoss | None:
-    """What computes the model's loss; None if that is left to the model."""
+    """The loss to use in place of the model's own; None if the model is not supported."""
     try:
         return VocabularyLoss(model)
     except ValueError:
@@ -115,13 +117,13 @@ def _replaced(forwards: list[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[
 
 
 class _Memory:
-    """Memory that is kept from step to step."""
+    """Memory that is reused from step to step."""
 
     def __init__(self) -> None:
         self._kept: dict[Any, Tensor] = {}
 
     def tensor(self, name: object, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor of any content; the one before of that name is lost."""
+        """An uninitialized tensor, which overwrites the previous one of that name."""
         size = math.prod(shape)
         kept = self._kept.get((name, dtype))
         if kept is None or len(kept) < size:
@@ -130,8 +132,7 @@ class _Memory:
 
 
 class _Loss(torch.autograd.Function):
-    """The mean cross entropy of states [N, D] under a weight [V, D]; the gradient is computed
-    with it."""
+    """The mean cross-entropy of states [N, D] under a weight [V, D], with the gradient."""
 
     @staticmethod
     def forward(
@@ -155,7 +156,7 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         of_states, of_weight = ctx.found
-        ctx.found = None  # they are changed: there is no second time
+        ctx.found = None  # they are modified in place: no second backward pass
         if bool(gradients[0] != 1):
             of_states.mul_(gradients[0])
             if of_weight is not None:
@@ -174,7 +175,7 @@ def _computed(
     memory: _Memory,
     of_weight: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """[N] losses, and the gradients of their mean: of the states [N, D], and `of_weight` [V, D]."""
+    """Losses [N], and the gradients of their mean: of the states [N, D], and `of_weight` [V, D]."""
     exact = torch.promote_types(states.dtype, torch.float32)
     losses, of_states = states.new_empty(len(states), dtype=exact), torch.empty_like(states)
     shares = (states.to(exact) / max(1, len(states))).to(states.dtype)
@@ -194,13 +195,13 @@ def _computed(
 
 
 def _errors(logits: Tensor, targets: Tensor, bias: Tensor | None, losses: Tensor) -> None:
-    """Turns logits [N, V] into probabilities less 1 at the target, and writes the losses [N]."""
+    """Turns logits [N, V] into probabilities minus 1 at the target, and writes the losses [N]."""
     parts = (one.split(ROWS) for one in (logits, targets, losses))
     for rows, wanted, loss in zip(*parts, strict=True):
-        exact = rows.to(losses.dtype)  # the same tensor if it is exact
+        exact = rows.to(losses.dtype)  # the same tensor if the type is
         if bias is not None:
             exact += bias
-        # The highest probability is 1 / sum(exp(logit - highest)), and never close to 0.
+        # The highest probability is 1 / sum(exp(logit - highest)), at least 1 / V.
         highest, at_target = exact.amax(-1), exact.gather(1, wanted).squeeze(1)
         torch.softmax(exact, -1, out=exact)
         loss.copy_(highest - at_target - exact.amax(-1).log())

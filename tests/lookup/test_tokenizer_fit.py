@@ -81,7 +81,7 @@ def test_the_separator_can_be_the_end_mark_and_without_any_the_model_is_refused(
     both = {"model_type": "encoder-decoder", "encoder": encoder, "decoder": dict(encoder)}
     assert not [line for line in fit(bert, both) if "added" in line]
     config = transformers.EncoderDecoderConfig(**both)
-    assert "the tokenizer writes 1, which is used" in fit_config(config, bert)[0]
+    assert "the tokenizer appends 1, which is used" in fit_config(config, bert)[0]
     assert (config.eos_token_id, config.decoder_start_token_id) == (1, 2)
     bare = fast(byte_level(("<pad>",)), pad_token="<pad>")
     with pytest.raises(UserError, match="has no end token, so a model would never stop"):
@@ -106,7 +106,7 @@ def test_generation_stops_at_the_mark_that_the_tokenizer_writes():
     config = transformers.BartConfig(**bart(eos_token_id=2, d_model=8, vocab_size=400,
         encoder_layers=1, decoder_layers=1, encoder_attention_heads=1, decoder_attention_heads=1,
         encoder_ffn_dim=8, decoder_ffn_dim=8, pad_token_id=0))  # fmt: skip
-    line = "config.json names the end token 2, the tokenizer writes 1, which is used"
+    line = "config.json has the end token 2, but the tokenizer appends 1, which is used"
     assert fit_config(config, tokenizer) == [line]
     model = transformers.BartForConditionalGeneration(config)
     model.generation_config.eos_token_id = 2

@@ -151,7 +151,7 @@ def test_what_the_library_gets_wrong_is_set_right_or_refused(bert):
     assert torch.equal(model.get_input_embeddings().weight, expected)
     with torch.no_grad():
         model.bert.encoder.layer[0].output.dense.bias.add_(1)
-    message = r"encoder.layer.0.output.dense.bias was not loaded as the file has it"
+    message = r"encoder.layer.0.output.dense.bias differs from the file after loading"
     with pytest.raises(UserError, match=message) as caught:
         compare_with_files(model, info, found, where="--pre_trained_model")
     assert caught.value.exit_code == Exit.CHECKPOINT
@@ -226,5 +226,5 @@ def test_tensors_that_transformers_renames_are_compared(tmp_path):
         model = T5Gemma2ForConditionalGeneration.from_pretrained(folder)
     with torch.no_grad():
         model.model.encoder.text_model.norm.weight += 1
-    with pytest.raises(UserError, match="norm.weight was not loaded as the file has it"):
+    with pytest.raises(UserError, match="norm.weight differs from the file after loading"):
         compare_with_files(model, info, find_pretrained(folder), where="--pre_trained_model")

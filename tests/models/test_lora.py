@@ -170,7 +170,7 @@ def test_layers_by_the_ends_of_their_names():
     with pytest.raises(UserError) as error:
         add_lora(bert(), wrong, seed=0)
     assert str(error.value) == (
-        "error: lora.target_modules: no linear layer of BertForSequenceClassification has the name "
+        "error: lora.target_modules: BertForSequenceClassification has no linear layer named "
         "'q_proj'; choose from dense, key, query, value"
     )
 

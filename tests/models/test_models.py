@@ -257,14 +257,14 @@ def test_a_missing_index_is_named():
     ):
         batch = make_batch(name)
         del batch[column]
-        with pytest.raises(ValueError, match=f"{column} .* is needed"):
+        with pytest.raises(ValueError, match=f"{column} .* is required"):
             make_model(name)(**batch)
 
 
 def test_choices_in_one_row_of_tokens_are_refused():
     batch = make_batch("EncoderForMultipleChoice")
     batch["input_ids"] = batch["input_ids"][:, 0]
-    with pytest.raises(ValueError, match=r"input_ids \[rows, choices, tokens\] are needed"):
+    with pytest.raises(ValueError, match=r"input_ids \[rows, choices, tokens\] or inputs_embeds"):
         make_model("EncoderForMultipleChoice")(**batch)
 
 

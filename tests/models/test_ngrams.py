@@ -150,7 +150,7 @@ def test_class_weights_are_not_those_of_any_number_of_labels():
         ({"class_weights": [1.0, float("nan"), 1.0]}, r"class_weights: is \[1.0, nan, 1.0\]"),
         ({"class_weights": "abc"}, "class_weights: is 'abc'"),
         ({"kernel_size": 4}, "kernel_size: is 4; give an odd number"),
-        ({"num_heads": 3}, "num_heads: is 3, the hidden_size 16"),
+        ({"num_heads": 3}, "num_heads: is 3, which does not divide hidden_size 16"),
     ],
 )
 def test_settings_that_make_no_model_are_refused(settings, problem):

@@ -139,7 +139,7 @@ def test_a_head_reads_the_top_of_the_decoder_of_funnel():
 
 
 def test_layers_that_are_not_those_of_the_configuration_are_refused():
-    with pytest.raises(UserError, match="returns the states of 5 layers, not of 3; choose Enc"):
+    with pytest.raises(UserError, match="returns the states of 5 layers instead of 3; choose Enc"):
         funnel_of("Layers")(**batch())
 
 

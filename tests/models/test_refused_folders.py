@@ -53,7 +53,7 @@ def test_a_class_without_a_configuration_class_is_one_line(bert):
     class Bare(PreTrainedModel):
         """A user's class that forgot it."""
 
-    with pytest.raises(UserError, match="Bare names no configuration class; say config_class"):
+    with pytest.raises(UserError, match="Bare has no config_class; set it to"):
         build(Bare, bert)
 
 
@@ -72,7 +72,7 @@ def test_an_error_of_the_class_is_not_laid_on_the_weights(bert):
 def test_a_tokenizer_with_too_many_ids_names_both(bert):
     tokenizer = make_tokenizer(41)
     tokenizer.name_or_path = "some/vocabulary"
-    message = f"'some/vocabulary' has 41 ids, but the embedding of '{bert}' 40 rows"
+    message = f"'some/vocabulary' has 41 ids, but the embedding of '{bert}' has 40 rows"
     for name in (BertForSequenceClassification, "EncoderForCharacterTagging"):
         with pytest.raises(UserError, match=message):
             build(name, bert, tokenizer=tokenizer)

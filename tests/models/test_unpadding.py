@@ -327,8 +327,8 @@ def decoding_bert():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (distilbert, "its encoder is not one of the known ones"),
-        (decoding_bert, "its encoder is not one of the known ones"),
+        (distilbert, "its encoder is of no supported class"),
+        (decoding_bert, "its encoder is of no supported class"),
         (eager_bert, "its attention is 'eager'"),
         (talkative_bert, "it returns the states of its layers"),
     ],

@@ -219,7 +219,7 @@ def test_other_models_compute_their_own_loss():
     shared.more.weight = shared.lm_head.weight
     others = (own, with_bias, on_meta, shared)
     assert [find_vocabulary_loss(one) for one in (head, *others)] == [None] * 5
-    reasons = ("no known class", "plain", "on a CPU", "another use")
+    reasons = ("no supported class", "without bias", "on a CPU", "used elsewhere")
     for model, reason in zip(others, reasons, strict=True):
         with pytest.raises(ValueError, match=reason):
             VocabularyLoss(model)
