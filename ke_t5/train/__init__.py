@@ -1,1 +1,1 @@
-"""What a training run is made of: optimizers, schedules, logs and the loop."""
+"""The parts of a training: optimizers, schedules, logs and the loop."""

@@ -1,6 +1,6 @@
 """transformers' Adafactor, with few kernels on a GPU.
 
-One parameter after the other it takes 20 kernels for each, 6,000 for T5-base: longer than the
+transformers launches 20 kernels per parameter, 6,000 for T5-base, which takes longer than the
 backward pass. Here parameters of one shape are updated together. On a CPU it is transformers' own.
 """
 
@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 from transformers.optimization import Adafactor as OneByOne
 
-# Elements that are updated together: some copies of them are made.
+# Elements updated together; limits the memory for temporary copies.
 MOST_ELEMENTS = 1 << 26
 
 
 class Adafactor(OneByOne):
     """transformers' Adafactor; its state has the same names, so checkpoints of either fit both.
 
-    With the attribute `found_inf`, a tensor that is 1 (see `NonFiniteGuard`), nothing is changed.
+    If the attribute `found_inf` is a tensor of 1 (see `NonFiniteGuard`), a step changes nothing.
     """
 
     @property
     def is_fused(self) -> bool:
-        """Whether parameters are updated together, and a bad update is skipped without a wait."""
+        """Whether parameters are updated together, and a bad update is skipped on the device."""
         parameters = [one for group in self.param_groups for one in group["params"]]
         return all(one.is_cuda and one.dtype == torch.float32 for one in parameters)
 
@@ -42,7 +42,7 @@ class Adafactor(OneByOne):
         return loss
 
     def _alike(self, group: dict[str, Any]) -> Iterator[list[Tensor]]:
-        """The parameters that have a gradient, those of one shape and age together."""
+        """The parameters that have a gradient, grouped by shape and number of updates."""
         found: defaultdict[tuple, list[Tensor]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
@@ -67,7 +67,7 @@ class Adafactor(OneByOne):
         state["RMS"] = parameter.new_zeros(())
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        """One update of parameters of one shape: all tensors have one more dimension, the first."""
+        """Updates parameters of one shape, stacked along a new first dimension."""
         step = self.state[parameters[0]]["step"] + 1
         weights = torch.stack(parameters)
         rms = _rms(weights)
@@ -85,7 +85,7 @@ class Adafactor(OneByOne):
             self.state[parameter]["step"] = step
 
     def _rms_of(self, parameter: Tensor) -> Tensor:
-        """The place of its root mean square, which transformers begins as the number 0."""
+        """The tensor of a parameter's root mean square, which transformers starts as a number."""
         state = self.state[parameter]
         if not torch.is_tensor(state["RMS"]):
             state["RMS"] = torch.full((), state["RMS"], device=parameter.device)
@@ -100,7 +100,7 @@ class Adafactor(OneByOne):
         return rms.clamp(min=group["eps"][1]) * rate
 
     def _direction(self, group: dict[str, Any], parameters: list[Tensor], decay: float) -> Tensor:
-        """The gradients over the root of their mean squares."""
+        """The gradients divided by the root of their mean squares."""
         grads = torch.stack([one.grad for one in parameters if one.grad is not None])
         squares = grads**2 + group["eps"][0]
         if parameters[0].ndim < 2:
@@ -110,7 +110,7 @@ class Adafactor(OneByOne):
         return self._approx_sq_grad(rows, columns).mul_(grads)
 
     def _average(self, parameters: list[Tensor], name: str, values: Tensor, decay: float) -> Tensor:
-        """The moving average of that name with these values, which is kept."""
+        """The moving averages `name` of the state, updated with these values."""
         places = [self.state[one][name] for one in parameters]
         averages = torch.stack(places).mul_(decay).add_(values, alpha=1.0 - decay)
         self._keep(places, averages.unbind())

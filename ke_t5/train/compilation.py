@@ -1,4 +1,4 @@
-"""torch.compile, layer by layer: one translation serves all layers of a stack, and all lengths."""
+"""torch.compile, layer by layer: one compilation serves all layers of a stack and all lengths."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ logger = logging.getLogger(__name__)
 
 
 def compile_layers(model: nn.Module, *, backend: str = "inductor") -> None:
-    """Lets torch compile the model's layers at their first use; all of it if it has no stack of
-    layers. Call it when the model is wrapped for several processes."""
+    """Marks the model's layers, or the whole model if it has no stack of layers, for compilation at
+    first use. Call it after the model is wrapped for several processes."""
     layers = list(stacked_layers(model))
     for layer in layers or [model]:
-        # dynamic: else there is another translation for every length.
+        # Without `dynamic`, every length would be compiled separately.
         layer.compile(dynamic=True, backend=backend)
     kinds = ", ".join(dict.fromkeys(type(layer).__name__ for layer in layers or [model]))
     logger.info("fit.compile: compiling %s (%d) in the first step", kinds, len(layers) or 1)
 
 
 def stacked_layers(module: nn.Module) -> Iterator[nn.Module]:
-    """The members of the outermost lists of modules of one class."""
+    """The members of the outermost module lists whose modules are of one class."""
     for child in module.children():
         if isinstance(child, nn.ModuleList) and len({type(one) for one in child}) == 1:
             yield from child
@@ -36,7 +36,7 @@ def stacked_layers(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def report_first_step(updates: Iterator[Update]) -> Iterator[Update]:
-    """The updates; when the first is made, its seconds are logged."""
+    """The updates; logs how long the first one took."""
     started = time.monotonic()
     for number, update in enumerate(updates):
         if number == 0:

@@ -1,4 +1,4 @@
-"""A whole step as a function of tensors on the device, for `StepGraphs`."""
+"""A whole training step as a function of tensors on the device, for `StepGraphs`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ Columns = Mapping[str, np.ndarray]
 
 
 class DeviceStep:
-    """The steps of a run, made by its graphs: forward and backward pass, clipping, guard, and the
-    update of a fused Adam or AdamW. Other optimizers update what the graph leaves in `grad`.
+    """Runs the steps of a training as graphs: forward and backward pass, clipping, guard, and the
+    update of a fused Adam or AdamW. Other optimizers use the gradient that the graph computes.
 
     Args:
-        backward: from tensors, columns and the loss's weight to the loss; leaves the gradient.
+        backward: a function of (tensors, columns, weight of the loss) that computes the gradient
+            and returns the loss.
         clip: clips the gradient and returns its norm.
     """
 
@@ -45,18 +46,18 @@ class DeviceStep:
         is_adam = isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW))
         self.is_updating = is_adam and guard.skips_on_device
         self.parameters = [one for group in optimizer.param_groups for one in group["params"]]
-        # For other optimizers: the gradient of all graphs.
+        # For other optimizers: the gradient, in memory shared by all graphs.
         self._shared: dict[Tensor, Tensor] = {}
         self._columns: Columns = {}
 
     def make(
         self, columns: Columns, weight: float, *, seed: Callable[[], None], place: str
     ) -> tuple[Tensor, Tensor]:
-        """Makes a step; its weighted loss and the norm of its gradient.
+        """Runs a step; returns its weighted loss and the norm of its gradient.
 
         Args:
             seed: seeds the generators for this step.
-            place: names the step and its rows.
+            place: the step and its rows, for error messages.
         """
         heartbeat.beat()
         device = self.graphs.device
@@ -65,7 +66,7 @@ class DeviceStep:
         numbers = torch.tensor([weight, 0.0, *rates], dtype=torch.float32)
         host = host_inputs(self.module, columns, device)
         host["numbers"] = numbers.pin_memory() if device.type == "cuda" else numbers
-        # Whether nothing is masked decides on the kernels.
+        # Attention has other kernels if nothing is masked.
         key = bool(columns[MASK].all()) if MASK in columns else None
         loss, norm, is_finite = self.graphs.run(self, host, key=key, seed=seed).unbind()
         if self.is_updating:
@@ -93,7 +94,7 @@ class DeviceStep:
         known = self.optimizer.state
         has_new = any(one.grad is not None and one not in known for one in self.parameters)
         if self.is_updating and has_new:
-            raise ValueError("a weight has its first gradient")
+            raise ValueError("a weight has a gradient for the first time")
         self.optimizer.zero_grad(set_to_none=True)
         return output
 
@@ -110,7 +111,7 @@ class DeviceStep:
             grads = {one: one.grad for one in self.parameters if one.grad is not None}
             self._shared = self._shared or {one: torch.empty_like(one) for one in grads}
             if list(grads) != list(self._shared):
-                raise ValueError("not all shapes have a gradient for the same weights")
+                raise ValueError("the weights that have a gradient differ between shapes")
             for one, grad in grads.items():
                 self._shared[one].copy_(grad)
         # The next graph may use this memory.
@@ -124,8 +125,8 @@ class DeviceStep:
 
 @contextmanager
 def rates_on_device(optimizer: torch.optim.Optimizer, rates: Tensor) -> Iterator[None]:
-    """A context in which the groups' learning rates are these, wherever they are."""
-    # Outside of a graph as well: a step must compute the same in both.
+    """A context in which the groups' learning rates are these tensors, on any device."""
+    # Also used outside of graphs, so that a step computes the same in both.
     vars(optimizer)["_warned_capturable_if_run_uncaptured"] = True
     before: list[dict[str, Any]] = [
         {name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups

@@ -1,8 +1,8 @@
 """Whole training steps as CUDA graphs, one for each shape of a batch.
 
-A step of a few hundred tokens takes a GPU less time than its thousand launches take the host. A
-graph launches them all at once. Its numbers are those of the step launched one by one, dropout
-too: which steps were replayed makes no difference to a run.
+For a step of a few hundred tokens, the host takes longer to launch a thousand kernels than the GPU
+to run them. A graph launches them all at once. The results are those of the ordinary step, dropout
+included, so it makes no difference to a run which of its steps were replayed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ke_t5.train.static_shapes import StaticShapes
 logger = logging.getLogger(__name__)
 
 NAME = "fit.cuda_graphs"
-# Graphs that are kept, and how often a shape is seen before it gets one.
+# The maximum number of graphs, and the occurrence of a shape at which it is recorded.
 MOST_GRAPHS = 64
 VISITS = 2
 
@@ -33,43 +33,43 @@ Replay = Callable[[], Tensor]
 
 
 class Recorder(Protocol):
-    """Records what a function launches, without its being done, and returns what does it; raises
-    an exception if it cannot be recorded."""
+    """Records the kernels that a function launches, without running them, and returns a function
+    that replays them; raises an exception if that fails."""
 
     def __call__(self, function: Callable[[], Tensor]) -> Replay: ...
 
 
 class Step(Protocol):
-    """A training step: what is done with the tensors of a batch. All give a tensor with the loss,
-    the norm of the gradient, and 1 if both are finite."""
+    """A training step on the tensors of a batch. Each method but `attach` returns a tensor of the
+    loss, the norm of the gradient, and 1 if both are finite."""
 
     def checked(self, inputs: Inputs) -> Tensor:
-        """Changes nothing."""
+        """Computes the step without changing anything."""
         ...
 
     def whole(self, inputs: Inputs) -> Tensor:
-        """Updates the weights, or leaves the gradient for those who do."""
+        """Updates the weights, or leaves the gradient to the optimizer."""
         ...
 
     def recorded(self, inputs: Inputs) -> Tensor:
-        """The same, with the gradient where `attach` finds it."""
+        """The same for a recorder; stores the gradient for `attach`."""
         ...
 
     def attach(self) -> None:
-        """Hands over the gradient of a step that was replayed."""
+        """Sets the weights' gradients to those of the replayed step."""
         ...
 
 
 @dataclass
 class Graph:
-    """A recorded step, the tensors that it reads, and what hands over its gradient."""
+    """A recorded step, the tensors that it reads, and the function that attaches its gradient."""
 
     inputs: Inputs
     replay: Replay
     attach: Callable[[], None]
 
     def __call__(self, host: Mapping[str, Tensor]) -> Tensor:
-        """What the step gives for tensors of the host."""
+        """The result of the step for tensors on the host."""
         for name, tensor in host.items():
             self.inputs[name].copy_(tensor, non_blocking=True)
         return self.replay().clone()
@@ -80,11 +80,12 @@ class StepGraphs:
     """The graphs of a run.
 
     Attributes:
-        shapes: of the batches.
-        record: makes a graph of a step.
-        device: of the step's tensors.
-        may_draw: whether the step may draw numbers on the host (without using them).
-        reason: why there are no graphs any more; None as long as there are.
+        shapes: the shapes of the batches.
+        record: records a step as a graph.
+        device: the device of the step's tensors.
+        may_draw: whether the step may draw random numbers on the host (without using them).
+        most_graphs: maximum number of graphs; the least recently used one is dropped.
+        reason: why graphs were disabled; None while they are enabled.
     """
 
     shapes: StaticShapes
@@ -99,12 +100,12 @@ class StepGraphs:
     def run(
         self, step: Step, host: Mapping[str, Tensor], *, key: Any, seed: Callable[[], None]
     ) -> Tensor:
-        """Makes a step: with the graph of this shape, or launch by launch.
+        """Runs a step: replays the graph of its shape, or launches its kernels one by one.
 
         Args:
             host: the step's tensors, on the host; "numbers" are (weight of the loss, 1 to leave the
-                weights as they are, learning rate of each group).
-            key: what the step depends on, besides tensors and their shapes.
+                weights unchanged, learning rate of each group).
+            key: what the step depends on besides its tensors and their shapes.
             seed: seeds the generators for this step.
         """
         key = (key, tuple((name, tuple(tensor.shape)) for name, tensor in host.items()))
@@ -120,12 +121,12 @@ class StepGraphs:
         except torch.OutOfMemoryError:
             if not self._graphs:
                 raise
-            self._give_up("the memory is needed for steps that have no graph")
+            self._disable("their memory is needed for steps without a graph")
         seed()
         return step.whole(self._moved(host))
 
     def _moved(self, host: Mapping[str, Tensor]) -> Inputs:
-        # A copy on the CPU too: a graph's tensors are its own.
+        # A copy even on the CPU, because a graph owns its tensors.
         return {
             name: tensor.to(self.device, non_blocking=True, copy=True)
             for name, tensor in host.items()
@@ -134,16 +135,16 @@ class StepGraphs:
     def _made(
         self, key: Any, host: Mapping[str, Tensor], step: Step, seed: Callable[[], None]
     ) -> Graph | None:
-        """A graph for a shape that is seen often enough, which gives what the step gives."""
+        """A verified graph if the shape now occurs for the second time, otherwise None."""
         self._visits[key] += 1
-        # One that was dropped gets none again: recording costs as much as many steps.
+        # A shape whose graph was dropped gets no other: recording costs as much as many steps.
         if self.reason is not None or self._visits[key] != VISITS:
             return None
         try:
             graph = self._recorded(host, step, seed)
         except Exception as error:
             logger.debug("%s", NAME, exc_info=True)
-            self._give_up(_first_line(error))
+            self._disable(_first_line(error))
             return None
         if len(self._graphs) >= self.most_graphs:
             self._graphs.popitem(last=False)
@@ -164,11 +165,13 @@ class StepGraphs:
         numbers[1] = 1.0
         found = graph({**host, "numbers": numbers}).tolist()
         if not _agree(expected, found):
-            raise ValueError(f"loss and norm are {_shown(found)} in it, not {_shown(expected)}")
+            raise ValueError(
+                f"the graph's loss and norm are {_shown(found)}, not {_shown(expected)}"
+            )
         return graph
 
-    def _give_up(self, reason: str) -> None:
-        """Launches the steps one by one from here on; their numbers stay the same."""
+    def _disable(self, reason: str) -> None:
+        """Drops all graphs and records no more; the results of steps stay the same."""
         self.reason = reason
         self._graphs.clear()
         logger.warning("%s: no graphs from here on: %s", NAME, reason)
@@ -195,7 +198,7 @@ def _shown(numbers: list[float]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """What failed, in a line: the error of the capture's end hides the one before."""
+    """A line about the original error, which the error at the end of the capture hides."""
     first: BaseException = error
     while isinstance(first.__context__, Exception):
         first = first.__context__
@@ -204,7 +207,7 @@ def _first_line(error: Exception) -> str:
 
 
 class CudaRecorder:
-    """Records CUDA graphs that share their memory."""
+    """Records CUDA graphs that share a memory pool."""
 
     def __init__(self) -> None:
         self._pool: Any = None
@@ -212,7 +215,7 @@ class CudaRecorder:
     def __call__(self, function: Callable[[], Tensor]) -> Replay:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
-            # Other threads may copy to and from the device meanwhile.
+            # Thread-local, so that other threads may copy to and from the device meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 output = function()
         except BaseException:
@@ -229,6 +232,6 @@ class CudaRecorder:
 
 
 def _renew_generator() -> None:
-    """Gives the generator another state: the one of a recording that failed draws nothing more."""
+    """Renews the generator's state: after a failed recording, the old one cannot be used."""
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
     generator.graphsafe_set_state(generator.clone_state())

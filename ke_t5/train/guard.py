@@ -1,4 +1,4 @@
-"""The guard between a gradient and the weights."""
+"""The guard that keeps non-finite values out of the weights and the checkpoints."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ke_t5.sharding import local
 
 
 class NonFiniteGuard:
-    """Keeps a loss or gradient that is not finite from the weights.
+    """Ends the run if a loss or gradient is not finite, before it reaches the weights.
 
-    As a rule the run ends before the update. With a fused Adam or AdamW, or our Adafactor, on a GPU
-    no step waits for the host: the update is skipped where it is computed, and the run ends when
-    `check` is called, or at the latest after 100 steps.
+    In general the run ends before the update. With a fused Adam or AdamW, or our Adafactor, on a
+    GPU, the device itself skips the update without waiting for the host, and the run ends when
+    `check` is called, at the latest after 100 steps.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -27,12 +27,12 @@ class NonFiniteGuard:
 
     @functools.cached_property
     def skips_on_device(self) -> bool:
-        """Whether the optimizer skips an update by itself; the state that it was saved with, which
-        is loaded after the guard is made, has a say in that."""
+        """Whether the optimizer skips a bad update on the device; evaluated at first use, because
+        loading the optimizer's state may change the answer."""
         if getattr(self.optimizer, "is_fused", False):  # our Adafactor
             return True
         groups = self.optimizer.param_groups
-        # torch's other fused optimizers count a skipped update, or begin with a momentum of noise.
+        # torch's other fused optimizers count a skipped update, or initialize momentum with it.
         return (
             isinstance(self.optimizer, (torch.optim.Adam, torch.optim.AdamW))
             and all(group["fused"] for group in groups)
@@ -44,18 +44,18 @@ class NonFiniteGuard:
         )
 
     def watch(self, is_finite: torch.Tensor, place: str) -> None:
-        """Call it between the backward pass and the optimizer's step."""
+        """Handles one step; call it between the backward pass and the optimizer's step."""
         if self.skips_on_device:
             self.skip_if(~is_finite)
         self.remember(is_finite, place)
 
     def skip_if(self, is_bad: torch.Tensor) -> None:
-        """Lets an optimizer that skips on the device leave out its next step if this is true."""
-        # torch's fused kernels look for this attribute, as GradScaler sets it.
+        """Makes an optimizer that skips on the device skip its next step if `is_bad` is true."""
+        # torch's fused kernels read this attribute, which GradScaler sets.
         vars(self.optimizer)["found_inf"] = is_bad.float()
 
     def remember(self, is_finite: torch.Tensor, place: str) -> None:
-        """What `check` is asked about: whether loss and gradient of a step were finite."""
+        """Records for `check` whether the loss and gradient of a step were finite."""
         self.pending.append((is_finite, place))
         if not self.skips_on_device or len(self.pending) >= 100:
             self.check()
@@ -73,12 +73,12 @@ class NonFiniteGuard:
             )
 
     def check_state(self, model: torch.nn.Module, step: int) -> None:
-        """Raises UserError if the weights or the optimizer's state must not be saved: something in
-        them, or in a gradient on the way there, is not finite. Waits for the device."""
+        """Raises UserError if the weights, the optimizer's state or a recent gradient are not
+        finite, so that no checkpoint is saved. Waits for the device."""
         self.check()
         if _are_finite([*_floating(model.parameters()), *_floating(self._state_tensors())]):
             named = _buffers(model)
-        else:  # or their squares overflow
+        else:  # a value is not finite, or only the squares overflow
             named = itertools.chain(_weights(model), _buffers(model), self._averages(model))
         name = next((name for name, flag in named if not bool(flag)), None)
         if name is None:
@@ -107,8 +107,11 @@ def _floating(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
 
 
 def _are_finite(tensors: list[torch.Tensor]) -> bool:
-    """Whether all values certainly are finite: the norms are, which takes a pass at the speed of
-    the memory, and on a GPU few kernels and one wait."""
+    """Whether the norms of all tensors are finite, and therefore all values.
+
+    False may mean that only the squares overflow. Takes one pass at memory speed, and on a GPU few
+    kernels and one wait.
+    """
     foreach_norm = getattr(torch, "_foreach_norm")  # noqa: B009 - not in torch's types
     norms = foreach_norm(tensors) if tensors else []
     devices = {norm.device for norm in norms}
@@ -125,13 +128,13 @@ def _weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def _buffers(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     for name, buffer in model.named_buffers():
         if buffer.numel() and buffer.is_floating_point():
-            yield name, ~buffer.isnan().any()  # a mask may well be of -inf
+            yield name, ~buffer.isnan().any()  # a mask may contain -inf
 
 
 def _is_finite(tensor: torch.Tensor) -> torch.Tensor:
     tensor = local(tensor)
     if not tensor.numel():
         return torch.ones((), dtype=torch.bool)
-    # Both bounds are NaN if one value is; unlike isfinite this needs no memory.
+    # Both bounds are NaN if any value is; unlike isfinite, this allocates no memory.
     low, high = torch.aminmax(tensor)
     return (low > -torch.inf) & (high < torch.inf)

@@ -20,11 +20,11 @@ from ke_t5.train.trackers import Tracking
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 5.0  # without a line
+LOG_INTERVAL_SECONDS = 5.0  # of progress without a terminal
 
 
 class RunLog:
-    """Writes what happens in a run to its folder; a resumed run continues its logs.
+    """Writes the logs of a run to its folder; a resumed run continues them.
 
         metrics.jsonl   {"step": 240, "epoch": 1, "loss": 0.5, "lr": 0.0001, "grad_norm": 1.2}
                         {"step": 240, "split": "validation", "scores": {"accuracy": 88.1},
@@ -32,16 +32,17 @@ class RunLog:
         timing.jsonl    {"step": 240, "seconds": 6.2, "steps_per_second": 8.1, ...}
         logs/           the same for TensorBoard: train/loss, validation/accuracy, timing/seconds
 
-    metrics.jsonl has no clock times in it, so equal runs write equal bytes. Its lines are on the
-    disk when `sync` or `scores` returns: before a checkpoint, from which a run may go on.
+    metrics.jsonl contains no clock times, so that equal runs write equal bytes. Its lines are on
+    disk when `sync` or `scores` returns, and so before the checkpoint that a run may resume from.
 
     Args:
         folder: the run's folder.
         resume_step: the step of the checkpoint that the run resumes from, None for a new run. Lines
             of later steps are dropped (for a new run, all), because they will be written again,
             and so are those of closing validations (see `ke_t5.checkpoint.closing`).
-        enabled: False on every rank but 0: nothing is written.
-        tracking: gets all numbers, too.
+        is_validated: whether the scores of `resume_step` itself are kept.
+        enabled: whether anything is written; False on every rank but 0.
+        tracking: also receives all numbers.
     """
 
     def __init__(
@@ -72,16 +73,16 @@ class RunLog:
         return path.open("a", encoding="utf-8", newline="\n", buffering=1)
 
     def count(self, *, rows: int, tokens: int) -> None:
-        """Counts an update with its rows and tokens, for the rates of the next `step`."""
+        """Counts an update with its rows and tokens, for the rates that the next `step` logs."""
         self._steps, self._rows = self._steps + 1, self._rows + rows
         self._tokens += tokens
         self._counted_at = time.monotonic()
 
     def step(self, step: int, **values: object) -> None:
-        """Logs values of training after `step` updates, and the rates since the last time.
+        """Logs values of training after `step` updates, and the rates since the last call.
 
         Args:
-            values: numbers, tensors or numpy numbers of one element, texts, lists and mappings of
+            values: numbers, one-element tensors or arrays, strings, and lists and mappings of
                 these; NaN and inf are written as null.
         """
         if not self._is_open:
@@ -110,12 +111,12 @@ class RunLog:
         """Logs the scores of a split after `step` updates.
 
         Args:
-            loss: of the split, None if it was not computed.
-            is_closing: of the validation that ends a run between two of its schedule.
+            loss: the split's loss, None if it was not computed.
+            is_closing: whether this is the validation that ends a run between two scheduled ones.
         """
         if not self._is_open:
             return
-        # The time since the last update was evaluation: the training rates leave it out.
+        # The time since the last update was evaluation; the training rates exclude it.
         self._since += time.monotonic() - max(self._counted_at, self._since)
         line: dict[str, object] = {"step": step, "split": split, "scores": scores}
         values = dict(scores)
@@ -130,12 +131,12 @@ class RunLog:
             self._tensorboard.flush()
 
     def sync(self) -> None:
-        """Brings all lines to the disk."""
+        """Flushes all lines to disk."""
         if self._is_open:
             os.fsync(self._metrics.fileno())
 
     def close(self) -> None:
-        """Ends the log; a second call does nothing."""
+        """Closes the log; a second call does nothing."""
         if self._is_open:
             self._is_open = False
             self._metrics.close()
@@ -162,7 +163,7 @@ class RunLog:
         numbers = {n: v for n, v in values.items() if isinstance(v, (int, float))}
         if not numbers:
             return
-        # A split's name may contain brackets, which TensorBoard would warn of.
+        # A split's name may contain brackets, about which TensorBoard would warn.
         tags = {
             re.sub(r"[^\w./-]+", "_", f"{prefix}/{name}", flags=re.ASCII): value
             for name, value in numbers.items()
@@ -175,7 +176,7 @@ class RunLog:
             writer.add_scalar(tag, value, line["step"])
 
     def _writer(self):
-        """TensorBoard's writer, made at the first number: its import takes seconds."""
+        """TensorBoard's writer, created at the first number because its import takes seconds."""
         if self._tensorboard is None and self._has_tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -189,11 +190,11 @@ class RunLog:
 
 
 def _cut(path: Path, end_step: int, end_scores: int) -> None:
-    """Keeps the lines of steps before `end_step`, those with scores of steps before `end_scores`,
-    in one instant."""
+    """Atomically drops all lines but those of steps before `end_step`, or before `end_scores` if
+    they have scores."""
     if not path.exists():
         return
-    # What follows the last line's end is a line that a killed process has begun.
+    # After the last line break there may be a partial line of a killed process.
     lines = path.read_bytes().split(b"\n")[:-1]
     remove_leftovers(path.parent, path.name)
     content = b"".join(line + b"\n" for line in lines if _stays(line, end_step, end_scores))
@@ -201,7 +202,7 @@ def _cut(path: Path, end_step: int, end_scores: int) -> None:
 
 
 def _stays(line: bytes, end_step: int, end_scores: int) -> bool:
-    """Whether a line is whole, of a step before its end, and not of a closing validation."""
+    """Whether a line is complete, of a step before its limit, and not of a closing validation."""
     try:
         values = json.loads(line)
         end = end_scores if "scores" in values else end_step
@@ -216,14 +217,14 @@ def is_quiet() -> bool:
 
 
 class ProgressBar:
-    """Loss, rate and time left: a bar on a terminal, a logged line now and then elsewhere.
+    """Loss, rate and time left: a bar on a terminal, otherwise occasional log lines.
 
     Args:
-        total: steps in all.
-        initial: steps that an earlier part of the run has done.
-        name: what the steps are of.
-        enabled: False on every rank but 0: silent.
-        is_passing: shown only after a second, and gone when it ends.
+        total: total number of steps.
+        initial: number of steps done by an earlier part of the run.
+        name: the activity that is shown.
+        enabled: whether anything is shown; False on every rank but 0.
+        is_passing: whether the bar appears only after a second and is removed at the end.
     """
 
     def __init__(
@@ -237,11 +238,11 @@ class ProgressBar:
     ) -> None:
         enabled = enabled and not is_quiet()
         self._total, self._name, self._enabled = total, name, enabled
-        self._is_silent = name != "train"  # nothing else logs how far it is
-        self._told = time.monotonic()
+        self._logs_steps = name != "train"  # whose steps `show` logs
+        self._logged_at = time.monotonic()
         self._step = self._start_step = initial
         self._start = time.monotonic()
-        # `disable=None` is tqdm's word for "unless standard error is a terminal".
+        # For tqdm, `disable=None` means "unless standard error is a terminal".
         self._bar = tqdm(
             total=total,
             initial=initial,
@@ -254,17 +255,17 @@ class ProgressBar:
         )
 
     def update(self, num_steps: int = 1) -> None:
-        """Steps are done."""
+        """Advances the bar."""
         self._step += num_steps
         self._bar.update(num_steps)
-        if self._is_silent and self._enabled and self._bar.disable:
+        if self._logs_steps and self._enabled and self._bar.disable:
             now = time.monotonic()
-            if now - self._told > PATIENCE_SECONDS:
-                self._told = now
+            if now - self._logged_at > LOG_INTERVAL_SECONDS:
+                self._logged_at = now
                 logger.info("%s: step %d/%d", self._name, self._step, self._total)
 
     def show(self, *, loss: float) -> None:
-        """Shows the loss; if standard error is not a terminal, this logs a line."""
+        """Shows the loss; logs a line if standard error is not a terminal."""
         if not self._bar.disable:
             self._bar.set_postfix_str(f"loss {loss:.4g}")
         elif self._enabled:
@@ -289,7 +290,7 @@ class ProgressBar:
             logger.info("%s", text)
 
     def close(self) -> None:
-        """Ends the bar."""
+        """Closes the bar."""
         self._bar.close()
 
     def __enter__(self) -> ProgressBar:

@@ -1,7 +1,7 @@
-"""The loop: `fit` yields after every update; logging, validation and saving stay with the caller.
+"""The training loop: `fit` yields each update; the caller logs, validates and saves.
 
 The loss of a global batch is normalised once, over the whole batch: each part's mean loss
-is weighted by its own count over the batch's count, so the gradient does not depend on the number
+is weighted by its share of the batch's count, so that the gradient does not depend on the number
 of processes or of accumulated parts (dropout aside).
 """
 
@@ -43,33 +43,36 @@ from ke_t5.train.static_shapes import StaticShapes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# To count their steps, each is cut into batches beforehand.
+# With token budgets, counting the steps means dividing each epoch into batches beforehand.
 MOST_EPOCHS_BY_TOKENS = 10_000
 
 
 def no_loss() -> torch.Tensor:
-    """The sum of the losses of no updates."""
+    """The initial value of a sum of losses."""
     return torch.zeros((), dtype=torch.float64)
 
 
 @dataclass
 class TrainState:
-    """What a run changes, and what a checkpoint must contain.
+    """The mutable state of a training, which its checkpoints contain.
 
     Attributes:
-        model: wrapped for several processes; `module` is the bare one.
-        lr_multiplier: number of updates done -> factor on the learning rate of the next.
-        step: updates done.
-        rows: rows seen.
-        loss_sum: of the updates since the last logged one, this rank's share (a tensor, so that
-            nothing waits for it); loss_steps: how many these are.
-        launch_step: `step` when this launch began to train.
-        unpadding: leaves the padding of batches out; None if it is computed.
-        graphs: of whole steps, in few shapes; None if batches are as they come.
-        gradients: who computes them and clips them, if it is not torch alone.
-        guard: keeps what is not finite from the weights; ask it (`check`) before anything of the
+        model: the model, wrapped for several processes.
+        module: the same without the wrapper.
+        lr_multiplier: a function of the number of updates done to the factor on the learning rate
+            of the next one.
+        step: number of updates done.
+        rows: number of rows seen.
+        loss_sum: this rank's share of the losses since the last logged update (a tensor, so that
+            nothing waits for it).
+        loss_steps: number of updates in `loss_sum`.
+        launch_step: `step` at the start of this launch.
+        unpadding: removes padding from the computation; None if padding is computed.
+        graphs: graphs of whole steps; None if every step is launched kernel by kernel.
+        gradients: the kept gradients; None if torch computes and clips all gradients.
+        guard: keeps non-finite values out of the weights; call its `check` before anything of the
             run is saved or reported.
-        vocabulary_loss: computes the loss in place of the model; None if that does it by itself.
+        vocabulary_loss: computes the loss in place of the model; None if the model computes it.
     """
 
     model: torch.nn.Module
@@ -94,15 +97,17 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Update:
-    """One update that was made.
+    """An update of the weights.
 
     Attributes:
         step: its number, from 1.
-        epoch: the pass over the data it belongs to, from 0; `ends_epoch` if it is its last.
-        loss: of its global batch, this rank's share (a tensor, so that nothing waits for it).
+        epoch: the epoch it belongs to, from 0.
+        ends_epoch: whether it is the last of its epoch.
+        loss: this rank's share of its loss (a tensor, so that nothing waits for it).
         lr: the largest learning rate of the parameter groups.
-        grad_norm: of the gradient of its global batch before it was clipped (a tensor, too).
-        tokens: real input tokens of the global batch.
+        grad_norm: the norm of its gradient before clipping (a tensor, too).
+        rows: number of rows in its global batch.
+        tokens: number of input tokens in its global batch, padding excluded.
     """
 
     step: int
@@ -116,22 +121,22 @@ class Update:
 
 
 def count_steps(plan: BatchPlan, num_epochs: int) -> int:
-    """Updates in this number of passes over the data.
+    """The number of updates in `num_epochs` epochs.
 
     Raises:
-        UserError: more passes than can be cut into batches of tokens, each differently.
+        UserError: too many epochs for batches of a token budget, each of which has other batches.
     """
     if plan.batch_tokens is not None and num_epochs > MOST_EPOCHS_BY_TOKENS:
         raise UserError(
-            f"is more than {MOST_EPOCHS_BY_TOKENS}, the most with get_batches.batch_tokens",
+            f"is more than {MOST_EPOCHS_BY_TOKENS}, the maximum with get_batches.batch_tokens",
             f"--epochs {num_epochs}",
-            "give fewer, or leave get_batches.batch_tokens out",
+            "give fewer, or drop get_batches.batch_tokens",
         )
     return plan.num_steps(num_epochs)
 
 
 def epoch_of(plan: BatchPlan, step: int) -> tuple[int, bool]:
-    """The epoch that an update belongs to, from 0, and whether it is its last."""
+    """The epoch of an update, from 0, and whether the update is its last."""
     end = 0
     for epoch in itertools.count():
         end += plan.num_batches(epoch)
@@ -143,7 +148,7 @@ def epoch_of(plan: BatchPlan, step: int) -> tuple[int, bool]:
 def has_unused_parameters(
     module: torch.nn.Module, examples: Examples, device: torch.device
 ) -> bool:
-    """Whether some trainable parameter gets no gradient from an example; leaves no gradient."""
+    """Whether any trainable parameter gets no gradient from an example; clears the gradients."""
     reset_module_state(module)
     inputs = model_inputs(module, examples.batch([examples.first_labelled()]), device)
     loss_of(module(**inputs)).backward()
@@ -156,13 +161,15 @@ def has_unused_parameters(
 def computes_the_same(
     unpadding: Unpadding, module: torch.nn.Module, examples: Examples, device: torch.device
 ) -> bool:
-    """Whether a few examples of different lengths have the same loss without padding; sets
-    `only_first` if they do without the last vectors of all but their first tokens."""
+    """Whether a few examples of different lengths have the same loss without padding.
+
+    Sets `unpadding.only_first` to whether the loss stays the same with that as well.
+    """
     candidates = np.flatnonzero(examples.row_counts()[:1000] > 0)
     by_length = candidates[np.argsort(examples.row_lengths("input_ids")[candidates], kind="stable")]
     places = np.linspace(0, len(by_length) - 1, 4).astype(int)
     columns = examples.batch(by_length[places])
-    module.eval()  # fresh adapters are not
+    module.eval()  # newly injected adapters are in training mode
 
     def loss_in(context: AbstractContextManager) -> torch.Tensor:
         reset_module_state(module)
@@ -190,7 +197,7 @@ def fit(
     num_steps: int,
     workers: int = 0,
 ) -> Iterator[Update]:
-    """Updates the model from `state.step` on until `num_steps` updates are done, yielding each.
+    """Yields each update of the model, from `state.step` until `num_steps` updates are done.
 
     Raises:
         UserError: exit 6, the loss or its gradient is not finite (see `NonFiniteGuard` for when).
@@ -239,7 +246,7 @@ def fit(
 def _batches_from(
     plan: BatchPlan, step: int, num_steps: int
 ) -> Iterator[tuple[int, bool, np.ndarray]]:
-    """(epoch, whether it is the epoch's last, positions) of the global batches from `step` on."""
+    """(epoch, whether it ends the epoch, row positions) of the global batches from `step` on."""
     first = 0
     for epoch in itertools.count():
         end = first + plan.num_batches(epoch)
@@ -261,11 +268,10 @@ def _load(
     counts: RowNumbers,
     shapes: StaticShapes | None = None,
 ) -> list[tuple[dict[str, np.ndarray], int]]:
-    """The columns of this rank's parts of a batch, in one of these shapes if there are any, each
-    with its count of the loss_reduction.
+    """The columns of each part of this rank's batch, fitted to `shapes`, and its loss count.
 
-    A part without a row or a counted label is a dummy: one row that has a label, with weight zero,
-    so that every process joins every exchange of gradients.
+    A part without a row or a counted label becomes a dummy: one labelled row with weight zero, so
+    that every process joins every gradient exchange.
     """
     loaded = []
     for positions in parts_of(batch):
@@ -280,7 +286,7 @@ def _load(
 def _prefetch(
     batches: Iterator[tuple[int, bool, np.ndarray]], load: Callable, workers: int
 ) -> Iterator[tuple[int, bool, np.ndarray, list]]:
-    """The batches with what `load` makes of them, loaded ahead by `workers` threads."""
+    """The batches with the results of `load`, prefetched by `workers` threads."""
     if workers == 0:
         for epoch, is_last, batch in batches:
             yield epoch, is_last, batch, load(batch)
@@ -304,14 +310,17 @@ def _gradient(
     ranks: Ranks,
     settings: FitSettings,
 ) -> torch.Tensor:
-    """This rank's share of the loss; its gradient is left in the model, exchanged with the last
-    part's."""
+    """Computes the gradient of a batch, exchanged at the last part; returns this rank's share of
+    the loss."""
     loss = torch.zeros((), device=ranks.device)
     for number, (columns, count) in enumerate(parts, 1):
         heartbeat.beat()
         with nullcontext() if number == len(parts) else no_sync(state.model):
+            inputs = model_inputs(state.module, columns, ranks.device)
             weight = count * ranks.size / total
-            loss += _backward(state, columns, weight, settings, ranks.device)
+            loss += _backward(
+                state, inputs, columns, weight, settings=settings, device=ranks.device
+            )
     if ranks.size > 1 and state.gradients is not None:
         state.gradients.exchange(ranks)
     return loss
@@ -319,27 +328,16 @@ def _gradient(
 
 def _backward(
     state: TrainState,
-    columns: Mapping[str, np.ndarray],
-    weight: float,
-    settings: FitSettings,
-    device: torch.device,
-) -> torch.Tensor:
-    """Adds a part's gradient and returns its weighted loss."""
-    inputs = model_inputs(state.module, columns, device)
-    return _backward_of(inputs, columns, weight, state=state, settings=settings, device=device)
-
-
-def _backward_of(
     inputs: dict[str, torch.Tensor],
     columns: Mapping[str, np.ndarray],
     weight: float | torch.Tensor,
     *,
-    state: TrainState,
     settings: FitSettings,
     device: torch.device,
 ) -> torch.Tensor:
+    """Adds a part's gradient; returns its loss times `weight`."""
     fault_point("train.before_forward")
-    # DDP exchanges its plan in the forward pass that follows the first update.
+    # DDP exchanges its buckets in the forward pass after the first update.
     may_wait = state.step < state.launch_step + 2
     unpadding, labels = state.unpadding, columns.get("labels")
     with (
@@ -354,7 +352,7 @@ def _backward_of(
         ):
             loss = loss_of(state.model(**inputs, **without_cache(state.module))) * weight
         fault_point("train.before_backward")
-        # The factor is 1, or NaN if the loss is not finite: the exchange of gradients tells all.
+        # The factor is 1, or NaN if the loss is not finite: the gradient exchange spreads it.
         loss.backward(loss.detach() * 0 + 1)
     return loss.detach()
 
@@ -362,10 +360,10 @@ def _backward_of(
 def _device_step(
     state: TrainState, settings: FitSettings, device: torch.device
 ) -> DeviceStep | None:
-    """What makes whole steps with the run's graphs, if it has any."""
+    """Runs whole steps with the run's graphs; None without graphs."""
     if state.graphs is None:
         return None
-    backward = functools.partial(_backward_of, state=state, settings=settings, device=device)
+    backward = functools.partial(_backward, state, settings=settings, device=device)
     clip = functools.partial(_clip, state, settings)
     return DeviceStep(
         state.module, state.optimizer, guard=state.guard, graphs=state.graphs, backward=backward,
@@ -374,14 +372,15 @@ def _device_step(
 
 
 def _set_rate(state: TrainState, rows: list[str]) -> tuple[float, str]:
-    """Sets the learning rate of the next update; the largest one, and what messages call it."""
+    """Sets the learning rate of the next update; returns the largest one, and the update's
+    description for messages."""
     set_learning_rate(state.optimizer, state.lr_multiplier(state.step))
     lr = max((group["lr"] for group in state.optimizer.param_groups if group["lr"]), default=0.0)
     return lr, f"step {state.step + 1}, lr {lr:.3g}, rows {', '.join(rows)}"
 
 
 def _clip(state: TrainState, settings: FitSettings) -> torch.Tensor:
-    """Clips the gradient; the norm that it had."""
+    """Clips the gradient; returns its norm before."""
     most = settings.clip_norm or float("inf")
     if state.gradients is not None:
         return state.gradients.clip(most)
@@ -391,8 +390,7 @@ def _clip(state: TrainState, settings: FitSettings) -> torch.Tensor:
 def _update(
     state: TrainState, settings: FitSettings, *, loss: torch.Tensor, place: str
 ) -> torch.Tensor:
-    """One step of the optimizer, unless loss or gradient is not finite; the norm of the
-    gradient."""
+    """Updates the weights unless loss or gradient is not finite; returns the gradient's norm."""
     norm = _clip(state, settings)
     state.guard.watch(torch.isfinite(norm) & torch.isfinite(loss), place)
     state.optimizer.step()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 CLASS = "get_optimizer.optimizer_cls"
-# A default learning rate is meant for these; with 5e-5 an SGD would not move.
+# The optimizers that a default learning rate is meant for; at 5e-5, SGD would learn nothing.
 ADAM_FAMILY = ("AdamW", "Adam", "RAdam", "NAdam", "Adamax")
 
 
@@ -33,10 +33,10 @@ class OptimizerConfig:
     """The optimizer of a run.
 
     Attributes:
-        optimizer_cls: makes it from groups of parameters; gin injects its settings.
-        settings: its parameters as gin binds them, else their defaults; `lr` too.
+        optimizer_cls: creates it from parameter groups; gin injects its settings.
+        settings: its arguments, `lr` included: gin's bindings or the defaults.
         learning_rate: the flag's, or gin's; None for the default of the model or the optimizer.
-        is_rate_passed: whether the optimizer gets `learning_rate` as an argument, not from gin.
+        is_rate_passed: whether `learning_rate` is passed as an argument, not injected by gin.
     """
 
     optimizer_cls: Callable[..., Optimizer]
@@ -51,14 +51,14 @@ class OptimizerConfig:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is one of this package, whose settings gin has checked."""
+        """Whether it belongs to this package, so that gin has checked its settings."""
         return self.optimizer_cls.__module__ == optimizers.__name__
 
     def with_default_rate(self, rate: float | Callable[[], float] | None) -> OptimizerConfig:
-        """The same with a rate that is used if neither flag nor gin sets one: Adam's family only.
+        """A copy with a default learning rate if neither flag nor gin sets one (Adam family only).
 
         Args:
-            rate: a rate, or a function that computes it.
+            rate: the rate, or a function that computes it.
         """
         if self.learning_rate is not None or self.name not in ADAM_FAMILY:
             return self
@@ -75,13 +75,13 @@ def _optimizer_class(
 
 
 def get_optimizer_config(learning_rate: float | None = None) -> OptimizerConfig:
-    """The optimizer that gin names, with the settings that gin binds.
+    """The optimizer and settings bound by gin.
 
     Args:
-        learning_rate: from --learning_rate; beats what gin binds.
+        learning_rate: from --learning_rate; overrides gin.
 
     Raises:
-        UserError: gin names something else than an optimizer.
+        UserError: gin names something other than an optimizer.
     """
     optimizer_cls = _checked_class()
     name = optimizer_cls.__name__
@@ -102,8 +102,8 @@ def _checked_class() -> Callable[..., Optimizer]:
     try:
         optimizer_cls = _optimizer_class()
     except TypeError as error:
-        fix = "write @AdamW, without brackets"
-        raise UserError("the optimizer is called", CLASS, fix) from error
+        fix = "write @AdamW without parentheses"
+        raise UserError("is a call of the optimizer", CLASS, fix) from error
     if not callable(optimizer_cls):
         fix = "write its name with an @, such as @AdamW"
         raise UserError(f"{optimizer_cls!r} is not an optimizer", CLASS, fix)
@@ -111,7 +111,7 @@ def _checked_class() -> Callable[..., Optimizer]:
 
 
 def _bound_value(name: str, default: object = None) -> Any:
-    """What gin binds to `name` ("AdamW.lr"), macros resolved, else the default."""
+    """gin's value of `name` (such as "AdamW.lr"), macros resolved, otherwise the default."""
     try:
         return copy.deepcopy(gin.query_parameter(name))
     except ValueError:
@@ -119,11 +119,11 @@ def _bound_value(name: str, default: object = None) -> Any:
 
 
 def check_optimizer(config: OptimizerConfig, *, is_scheduled: bool = False) -> None:
-    """Raises UserError for settings of the optimizer that exclude each other, or that the user's
-    own optimizer refuses.
+    """Raises UserError for incompatible settings, or if the user's own optimizer rejects its
+    settings.
 
     Args:
-        is_scheduled: whether the schedule changes the rate from step to step.
+        is_scheduled: whether a schedule changes the learning rate.
     """
     if not config.is_own:
         _try_out(config)
@@ -134,46 +134,46 @@ def check_optimizer(config: OptimizerConfig, *, is_scheduled: bool = False) -> N
         raise UserError(what, f"{name}.{parameter}", fix)
 
     if values.get("fused") is True and values.get("foreach") is True:
-        refuse("fused", "excludes foreach", "set one of them")
+        refuse("fused", "cannot be combined with foreach", "set only one of them")
     if name == "SGD" and values["nesterov"] and (not values["momentum"] or values["dampening"]):
-        refuse("nesterov", "needs momentum above 0 and dampening 0", "set them, or leave it out")
+        refuse("nesterov", "needs momentum above 0 and dampening 0", "set them, or drop it")
     if name != "Adafactor":
         return
     if values["warmup_init"] and not values["relative_step"]:
-        refuse("warmup_init", "needs relative_step=True", "set it, or leave warmup_init out")
+        refuse("warmup_init", "needs relative_step=True", "set it, or drop warmup_init")
     if values["relative_step"] and config.learning_rate is not None:
-        refuse("relative_step", "excludes a learning rate", "leave lr and --learning_rate out")
+        what = "cannot be combined with a learning rate"
+        refuse("relative_step", what, "drop lr and --learning_rate")
     if values["relative_step"] and is_scheduled:
         raise UserError(RELATIVE_STEP, "--schedule", RELATIVE_STEP_FIX)
 
 
 def _try_out(config: OptimizerConfig) -> None:
-    """Makes the optimizer for two parameters: only its class knows what its settings may be."""
+    """Creates the user's optimizer for two parameters, since only its class can check settings."""
     import torch
 
     optimizer = build_optimizer(config, torch.nn.Linear(1, 1))
     if not isinstance(optimizer, torch.optim.Optimizer):
         made = type(optimizer).__name__
         fix = "name a subclass of torch.optim.Optimizer"
-        raise UserError(f"@{config.name} makes a {made}, not an optimizer", CLASS, fix)
+        raise UserError(f"@{config.name} returns a {made}, not an optimizer", CLASS, fix)
     if not all("lr" in group for group in optimizer.param_groups):
         fix = "store it in each of param_groups, where the schedule changes it"
         raise UserError("has no learning rate 'lr'", f"optimizer {config.name}", fix)
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
-    """The optimizer of a model. Frozen parameters are left out; norms and biases get no weight
-    decay.
+    """The optimizer of a model's trainable parameters; norms and biases get no weight decay.
 
     Raises:
-        UserError: the optimizer refuses its settings.
+        UserError: the optimizer rejects its settings.
     """
     groups = optimizers.parameter_groups(model)
     arguments = {"lr": config.learning_rate} if config.is_rate_passed else {}
     try:
         return config.optimizer_cls(groups, **arguments)
     except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
-        # gin appends lines about the call to what the optimizer said itself.
+        # gin appends lines about the call to the optimizer's own message.
         what = str(error).partition("\n")[0].rstrip(".")
         fix = "fix its settings in the gin file (or --learning_rate)"
         raise UserError(what, f"optimizer {config.name}", fix) from error
@@ -182,11 +182,11 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
 def get_optimizer(
     *, learning_rate: float | None = None, default_learning_rate: float | None = None
 ) -> Callable[[nn.Module], Optimizer]:
-    """A function from a model to the optimizer that gin names, for scripts without a `RunConfig`.
+    """A function from a model to the optimizer bound by gin, for scripts without a `RunConfig`.
 
     Args:
-        learning_rate: beats what gin binds.
-        default_learning_rate: for the Adam family, if gin binds none.
+        learning_rate: overrides gin.
+        default_learning_rate: the rate of the Adam family if gin sets none.
     """
     config = get_optimizer_config(learning_rate).with_default_rate(default_learning_rate)
     return functools.partial(build_optimizer, config)

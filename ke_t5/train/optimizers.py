@@ -1,10 +1,10 @@
-"""Optimizers by gin name; torch is imported when an optimizer is made, not before.
+"""Optimizers by gin name; torch is not imported until an optimizer is created.
 
 `AdamW.lr = 5e-5` and `get_optimizer.optimizer_cls = @AdamW` are checked against the signatures
-below while gin parses. Names and parameters are torch's own (less `maximize`, `capturable` and
-`differentiable`, which are not for fine-tuning), but for `Adafactor`: it is the one of
-transformers, because `relative_step`, `scale_parameter` and `warmup_init` are what T5's users set.
-Do not `import gin.torch` beside this module: the plain names would then mean two things.
+below while gin parses. Names and parameters are torch's (without `maximize`, `capturable` and
+`differentiable`, which are not for fine-tuning). Only `Adafactor` is transformers', because T5's
+users set its `relative_step`, `scale_parameter` and `warmup_init`.
+Do not `import gin.torch` beside this module: the plain names would become ambiguous.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ ADAFACTOR_LR = 1e-3
 
 
 def _torch_optimizer(name: str, arguments: dict) -> Optimizer:
-    """The `torch.optim` class of that name, made from a light function's own `locals()`."""
+    """A `torch.optim` optimizer by class name; `arguments` are the caller's `locals()`."""
     import torch
 
     return getattr(torch.optim, name)(**arguments)
 
 
 def _fused(arguments: dict) -> bool | None:
-    """`fused` as the user set it, else True if torch has such a kernel (1.3x on a CPU)."""
+    """The user's `fused`, otherwise True if torch has a fused kernel (1.3x on a CPU)."""
     if arguments["fused"] is not None or arguments["foreach"]:
         return arguments["fused"]
     parameters = [parameter for group in arguments["params"] for parameter in group["params"]]
@@ -57,7 +57,7 @@ def AdamW(
     foreach: bool | None = None,
     fused: bool | None = None,
 ):
-    """torch's AdamW, fused if it can be, with a fine-tuning learning rate."""
+    """torch's AdamW, fused if possible, with a fine-tuning learning rate."""
     return _torch_optimizer("AdamW", {**locals(), "fused": _fused(locals())})
 
 
@@ -73,7 +73,7 @@ def Adam(
     fused: bool | None = None,
     decoupled_weight_decay: bool = False,
 ):
-    """torch's Adam, fused if it can be, with a fine-tuning learning rate."""
+    """torch's Adam, fused if possible, with a fine-tuning learning rate."""
     return _torch_optimizer("Adam", {**locals(), "fused": _fused(locals())})
 
 
@@ -130,7 +130,7 @@ def SGD(
     foreach: bool | None = None,
     fused: bool | None = None,
 ):
-    """torch's SGD with momentum 0.9 (torch's own default is none)."""
+    """torch's SGD with momentum 0.9 (torch's default is 0)."""
     return _torch_optimizer("SGD", locals())
 
 
@@ -160,7 +160,7 @@ def RMSprop(
     centered: bool = False,
     foreach: bool | None = None,
 ):
-    """torch's RMSprop at lr 1e-3 (torch's own 1e-2 is too high for fine-tuning)."""
+    """torch's RMSprop at lr 1e-3 (torch's default 1e-2 is too high for fine-tuning)."""
     return _torch_optimizer("RMSprop", locals())
 
 
@@ -190,10 +190,10 @@ def Adafactor(
     relative_step: bool = False,
     warmup_init: bool = False,
 ):
-    """transformers' Adafactor, fused on a GPU, at a fixed lr of 1e-3, as T5 is usually fine-tuned.
+    """transformers' Adafactor, fused on a GPU, at a constant lr of 1e-3, as is usual for T5.
 
-    The original, self-timed one is `relative_step=True, scale_parameter=True` (and
-    `warmup_init=True`), with no `lr`, no `--learning_rate` and no `--schedule`.
+    For the paper's relative step sizes, set `relative_step=True, scale_parameter=True` (and
+    `warmup_init=True`), and no `lr`, `--learning_rate` or `--schedule`.
     """
     arguments = locals()
     if lr is None and not relative_step:
@@ -204,13 +204,14 @@ def Adafactor(
 
 
 def parameter_groups(model: nn.Module) -> list[dict]:
-    """The trainable parameters, each once: those that decay, then norms, biases and vectors.
+    """The trainable parameters in two groups: with weight decay, and without (norms, biases and
+    vectors).
 
-    T5's `relative_attention_bias` counts as a bias though it is a table. A group that would be
-    empty is left out.
+    T5's `relative_attention_bias` counts as a bias, although it is a matrix. An empty group is
+    omitted.
 
     Raises:
-        UserError: nothing is trainable.
+        UserError: no parameter is trainable.
     """
     with_decay, without_decay, ids = [], [], set()
     for module_name, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate: pure functions of the step, with nothing to restore."""
+"""Learning rate schedules: pure functions of the step, without state to restore."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _share(step: int, warmup: int, total: int) -> float:
-    """How much of the steps after the warm-up is done, 0 to 1."""
+    """The share of the steps after the warm-up that is done, 0 to 1."""
     return min(1.0, (step - warmup) / max(1, total - warmup))
 
 
@@ -33,15 +33,15 @@ def _constant(step: int, warmup: int, total: int) -> float:
 
 
 def _inverse_sqrt(step: int, warmup: int, total: int) -> float:
-    # Without a warm-up the time scale is T5's: 10,000 steps.
+    # Without a warm-up the time scale is T5's 10,000 steps.
     scale = warmup or 10_000
     return math.sqrt(scale / (scale + step - warmup))
 
 
 RELATIVE_STEP = "Adafactor.relative_step=True sets its own learning rate"
-RELATIVE_STEP_FIX = "leave --schedule out, or set Adafactor.relative_step=False"
+RELATIVE_STEP_FIX = "drop --schedule, or set Adafactor.relative_step=False"
 
-# Each gives the factor of a step after the warm-up: (step, warm-up steps, all steps) -> 0 to 1.
+# Functions of (step, warm-up steps, total steps) to the factor of a step after the warm-up, 0 to 1.
 SCHEDULES: Registry[Callable[[int, int, int], float]] = Registry("schedule")
 SCHEDULES.add("linear", _linear)
 SCHEDULES.add("cosine", _cosine)
@@ -54,9 +54,9 @@ class ScheduleSettings(NamedTuple):
     """The settings of a schedule.
 
     Attributes:
-        warmup_ratio: share of all steps, rounded up.
-        warmup_steps: beats the ratio if it is not None.
-        min_ratio: the factor never decays below it.
+        warmup_ratio: warm-up as a share of all steps, rounded up.
+        warmup_steps: overrides the ratio unless None.
+        min_ratio: lower bound of the decaying factor.
     """
 
     warmup_ratio: float
@@ -75,31 +75,31 @@ def schedule_settings(
     warmup_steps: CountOrZero | None = None,
     min_ratio: Fraction = 0.0,
 ) -> ScheduleSettings:
-    """What is bound to gin's `get_scheduler`."""
+    """The settings bound to gin's `get_scheduler`."""
     check_values("get_scheduler", schedule_settings, locals())
     return ScheduleSettings(warmup_ratio, warmup_steps, min_ratio)
 
 
 @configurable("resume_schedule")
 def allows_stretching(stretch: bool = False) -> bool:
-    """Whether a resumed run may have another number of steps than the schedule was begun for."""
+    """Whether a resumed run may change the number of steps of its schedule."""
     return bool(stretch)
 
 
 def get_scheduler(
     name: str, total_steps: int, settings: ScheduleSettings | None = None
 ) -> Callable[[int], float]:
-    """A pure function: number of updates done -> factor on the learning rate of the next one.
+    """A pure function of the number of updates done to the factor on the next learning rate.
 
-    Being pure, it has nothing to restore on resuming. The warm-up rises in equal parts and reaches
-    1 with its last update, so no update is wasted at 0; the decay is at `min_ratio` after the last.
+    A resumed run has no state to restore. The warm-up rises linearly and reaches 1 with its last
+    update, so that no update is wasted at 0; the decay reaches `min_ratio` after the last update.
 
         linear, 10 updates, 2 of warm-up: 0.5, 1, 1, 7/8, 6/8, ..., 1/8
 
     Args:
-        name: one of `SCHEDULES` ("constant" alone has no warm-up).
-        total_steps: updates in all --epochs, regardless of --max_steps.
-        settings: of warm-up and decay; None for those that gin binds to `get_scheduler`.
+        name: one of `SCHEDULES` (only "constant" has no warm-up).
+        total_steps: number of updates in all --epochs, regardless of --max_steps.
+        settings: warm-up and decay; None for the settings that gin binds to `get_scheduler`.
 
     Raises:
         UserError: unknown name, or settings out of range.
@@ -118,13 +118,13 @@ def get_scheduler(
 
 
 def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
-    """Sets each group's `lr` to its `initial_lr` x `factor`, before the update it is for.
+    """Sets each group's `lr` to its `initial_lr` x `factor` for the next update.
 
     The first call stores `initial_lr` in the group, so a checkpoint of the optimizer contains it
-    and a resumed run needs the step number only: `set_learning_rate(optimizer, schedule(step))`.
+    and a resumed run needs only the step number: `set_learning_rate(optimizer, schedule(step))`.
 
     Raises:
-        UserError: a schedule meets an optimizer that times itself (Adafactor's relative_step).
+        UserError: the optimizer sets its own learning rate (Adafactor's relative_step).
     """
     for group in optimizer.param_groups:
         base = group.setdefault("initial_lr", group["lr"])

@@ -22,27 +22,31 @@ LOGISTIC = "logistic_regression"
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How the model is fitted.
+    """The settings of the training loop.
 
     Attributes:
-        precision: "bf16" (autocast; weights stay float32), "fp32", "tf32": on a GPU matrix products
-            of fp32 read 10 bits of each fraction, "bf16_steps": the steps of a training in bf16,
-            validation and test in fp32, or "auto": bf16 if the GPU has it, "bf16_steps" on a CPU
-            with AVX-512 BF16 or AMX if most of the model's linear layers are 256 wide, else fp32.
-        accumulate: parts of a global batch that each process computes one after the other.
-        clip_norm: largest norm of the gradient, None for no clipping.
-        compile: whether torch.compile translates the model (no gain on a CPU).
-        early_stopping: validations without a better score after which the run ends, None: never.
-        gradient_checkpointing: recompute activations in the backward pass to save memory.
-        padding: "none": a batch's rows are laid end to end, so that the encoder computes no
-            padding, in random order; "rows": they are padded to the longest, in windows by length;
-            "auto": "none" on a CPU for the encoders that can, and "rows" otherwise.
-        cuda_graphs: True: on a GPU a whole step of each padded shape is launched at once; "auto":
-            if that can be done; False: never.
-        compress_gradients: whether several processes exchange gradients in bf16: half the traffic,
-            other rounding.
-        head_start: "logistic_regression": the new head of a classification of texts starts at the
-            regression on the vectors of the training rows: for few rows; None: it is drawn.
+        precision: "bf16" (autocast; weights stay float32); "fp32"; "tf32" (fp32 whose matrix
+            products on a GPU use 10-bit mantissas); "bf16_steps" (training steps in bf16,
+            validation and test in fp32); or "auto": bf16 on a GPU that supports it, "bf16_steps" on
+            a CPU with AVX-512 BF16 or AMX if most of the model's linear layers are 256 wide,
+            otherwise fp32.
+        accumulate: number of parts of a global batch that each process computes in sequence.
+        clip_norm: maximum norm of the gradient, None for no clipping.
+        compile: whether to use torch.compile (no gain on a CPU).
+        early_stopping: number of validations without a better score after which the run ends, None
+            for no early stopping.
+        gradient_checkpointing: whether to recompute activations in the backward pass, to save
+            memory.
+        padding: "none": a batch's rows, in random order, are concatenated, so that the encoder
+            computes no padding; "rows": they are grouped by length and padded to the longest;
+            "auto": "none" on a CPU for encoders that support it, otherwise "rows".
+        cuda_graphs: True: on a GPU, whole steps are captured as CUDA graphs, one per padded shape;
+            "auto": if possible; False: never.
+        compress_gradients: whether several processes exchange gradients in bf16, which halves the
+            traffic but changes the rounding.
+        head_start: "logistic_regression": the new head of a text classifier starts as a logistic
+            regression on the vectors of the training rows, which helps with few rows; None: it
+            starts random.
     """
 
     precision: str
@@ -61,7 +65,7 @@ def check_padding(padding: str) -> None:
     """Raises ValueError("what; fix") for a padding that is not one of `PADDINGS`."""
     if padding not in PADDINGS:
         fix = suggestion(str(padding), PADDINGS)
-        raise ValueError(f"is {padding!r}, which is not a way to pad; {fix}")
+        raise ValueError(f"is {padding!r}, which is not a padding mode; {fix}")
 
 
 def check_graphs(cuda_graphs: bool | str) -> None:
@@ -70,9 +74,9 @@ def check_graphs(cuda_graphs: bool | str) -> None:
         raise ValueError(f"is {cuda_graphs!r}; give True, False or {AUTO!r}")
 
 
-def check_head_start(head_start: str | None) -> None:
-    """Raises ValueError("what; fix") for anything but None and "logistic_regression"."""
-    if head_start not in (None, LOGISTIC):
+def check_head_start(head_start: str) -> None:
+    """Raises ValueError("what; fix") for anything but "logistic_regression"."""
+    if head_start != LOGISTIC:
         raise ValueError(f"is {head_start!r}; give {LOGISTIC!r} or None")
 
 
@@ -96,7 +100,7 @@ def get_fit_settings(
     padding: Annotated[str, check_padding] = AUTO,
     cuda_graphs: Annotated[bool | str, check_graphs] = AUTO,
     compress_gradients: bool = False,
-    head_start: Annotated[str | None, check_head_start] = None,
+    head_start: Annotated[str, check_head_start] | None = None,
 ) -> FitSettings:
     """The settings bound to gin's `fit`; see `FitSettings`."""
     settings = locals()
@@ -105,12 +109,12 @@ def get_fit_settings(
 
 
 def autocast(settings: FitSettings, device: torch.device) -> Any:
-    """The context in which the model computes on that device, outside of a training's steps."""
+    """The autocast context of the model on a device, outside of training steps."""
     return _bf16(device, is_on=resolved_precision(settings, device) == BF16)
 
 
 def step_autocast(settings: FitSettings, device: torch.device) -> Any:
-    """The context in which the model computes the steps of a training on that device."""
+    """The autocast context of training steps on a device."""
     return _bf16(device, is_on=resolved_precision(settings, device) in (BF16, BF16_STEPS))
 
 
@@ -122,7 +126,7 @@ def _bf16(device: torch.device, *, is_on: bool) -> Any:
 
 @contextmanager
 def products(settings: FitSettings, device: torch.device) -> Iterator[None]:
-    """The context in which the steps of a training multiply matrices on that device."""
+    """A context that sets the precision of matrix products in training steps on a device."""
     if settings.precision != TF32 or device.type != "cuda":
         yield
         return
@@ -137,24 +141,24 @@ def products(settings: FitSettings, device: torch.device) -> Iterator[None]:
 
 
 def resolved_precision(settings: FitSettings, device: torch.device) -> str:
-    """The precision on that device, one of `PRECISIONS` but "auto". What "auto" is for the steps of
-    a training on a CPU, its recipe decides."""
+    """The precision on a device, one of `PRECISIONS` except "auto". For training steps on a CPU,
+    the recipe resolves "auto" first."""
     if settings.precision != AUTO:
         return settings.precision
     import torch
 
-    # Emulated, as cards before Ampere have it, it is slower than float32.
+    # GPUs before Ampere emulate it, which is slower than float32.
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return BF16 if has_bf16 else FP32
 
 
 def recompute_activations(model: PreTrainedModel) -> None:
-    """Lets the model recompute its activations in the backward pass, which saves memory.
+    """Enables the recomputation of the model's activations in the backward pass, to save memory.
 
     Raises:
-        UserError: it cannot.
+        UserError: the model does not support it.
     """
-    # transformers 5.23 has a new name for it; the old one warns there.
+    # transformers 5.23 renamed the method; the old name warns there.
     new_name = getattr(model, "activation_checkpointing_enable", None)
     try:
         (new_name or model.gradient_checkpointing_enable)()

@@ -1,4 +1,4 @@
-"""Batches in few shapes: longer by padding, and filled up with rows that have no label."""
+"""Batches in few shapes: with more padding, and filled up with unlabelled rows."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from ke_t5.pipe.masks import MASK
 from ke_t5.pipe.model_inputs import GOLD_COLUMNS, model_inputs
 from ke_t5.pipe.module_state import reset_module_state
 
-# Steps of more tokens keep a GPU busy without a graph.
+# Steps with more tokens keep a GPU busy without a graph.
 MOST_TOKENS = 16_384
-# Rows of batches of tokens come in multiples of it.
+# Batches of a token budget are filled up to a multiple of it.
 ROWS = 8
 
 
 @dataclass(frozen=True)
 class StaticShapes:
-    """What shapes batches have.
+    """The shapes of batches.
 
     Attributes:
-        pads: column of tokens -> what fills a shorter row; `side` where.
-        limit: positions of the model, None if it has any number.
-        num_rows: rows of a whole batch; None for batches of tokens.
-        fills_rows: whether a loss leaves out the rows without a label.
+        pads: the padding value of each padded column.
+        side: the side that is padded.
+        limit: number of the model's positions, None if unlimited.
+        num_rows: number of rows of a full batch; None for a token budget.
+        fills_rows: whether batches are filled up with unlabelled rows, which the loss must ignore.
     """
 
     pads: Mapping[str, int]
@@ -40,7 +41,7 @@ class StaticShapes:
     fills_rows: bool = True
 
     def fitted(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The columns of a batch with more padding and more rows; one of many tokens as it is."""
+        """The columns of a batch with more padding and more rows; a large batch unchanged."""
         columns = dict(columns)
         widths = {name: columns[name].shape[-1] for name in self.pads if name in columns}
         rows = len(columns["input_ids"])
@@ -69,7 +70,7 @@ def _multiple(number: int, of: int) -> int:
 
 
 def _with_fillers(columns: dict[str, np.ndarray], missing: int) -> dict[str, np.ndarray]:
-    """The columns with the first row again and again, without its label."""
+    """The columns with `missing` copies of the first row appended, without its label."""
     filled = {}
     for name, column in columns.items():
         fillers = np.repeat(column[:1], missing, axis=0)
@@ -90,14 +91,14 @@ def find_shapes(
     """The shapes of the batches of these examples.
 
     Raises:
-        ValueError("reason"): batches cannot be brought into few shapes.
+        ValueError("reason"): batches cannot be fitted to few shapes.
     """
     has_choices = examples.features["input_ids"].rank == 2
     pads = {MASK: 0}
     for name, column in examples.columns.items():
         feature = examples.features[name]
         if feature.rank == 2 and not has_choices:
-            raise ValueError(f"{name} has a shape of its own in each batch")
+            raise ValueError(f"the shape of {name} differs from batch to batch")
         if column.offsets is not None and not feature.dtype.startswith("float"):
             pads[name] = feature.pad_value()
     gold = [name for name in examples.columns if name in GOLD_COLUMNS]
@@ -109,11 +110,11 @@ def find_shapes(
     for one in tries:
         if _is_exact(one, module, examples, device):
             return one
-    raise ValueError("it computes another loss with more padding")
+    raise ValueError("its loss changes with more padding")
 
 
 def _positions(module: torch.nn.Module) -> int | None:
-    """Positions that the model certainly has: RoBERTa's begin behind the number of the padding."""
+    """A lower bound on the model's positions: RoBERTa's start after the padding's id."""
     config = getattr(module, "config", None)
     most = getattr(config, "max_position_embeddings", None)
     if not isinstance(most, int) or most <= 0:
@@ -125,11 +126,11 @@ def _positions(module: torch.nn.Module) -> int | None:
 def _is_exact(
     shapes: StaticShapes, module: torch.nn.Module, examples: Examples, device: torch.device
 ) -> bool:
-    """Whether a few rows of different lengths have the same loss in such a shape."""
+    """Whether a few rows of different lengths have the same loss when fitted to the shapes."""
     labelled = np.flatnonzero(examples.row_counts()[:1000] > 0)
     lengths = examples.row_lengths("input_ids")[labelled]
     by_length = labelled[np.argsort(lengths, kind="stable")]
-    # Not the longest one, whose batch may be as wide as can be.
+    # Not the longest rows: their batch may have no room for more padding.
     columns = examples.batch(by_length[np.linspace(0, len(by_length) // 2, 3).astype(int)])
     was_training = module.training
     module.eval()

@@ -1,7 +1,7 @@
-"""What `--track` sends to Weights & Biases or MLflow, in a thread of its own.
+"""`--track`: logging to Weights & Biases or MLflow, in a separate thread.
 
-A tracker may fail or hang: training never waits for it, and says so in one line. TensorBoard needs
-no tracker, its files are always in `logs/`.
+A tracker may fail or hang: training never waits for it, and warns in one line. TensorBoard needs no
+tracker; its files are always in `logs/`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ke_t5.files import write_json
 
 logger = logging.getLogger(__name__)
 
-RECORD = "trackers.json"  # tracker -> its run, which a resumed training continues
+RECORD = "trackers.json"  # the run id of each tracker, which a resumed training continues
 PROJECT = "ke_t5"
 MOST_WAITING = 1000  # messages
 SECONDS_AT_STOP, SECONDS_AT_END = 5.0, 60.0
@@ -29,7 +29,7 @@ LONGEST_PARAMETER = 500  # characters; MLflow takes 6000
 
 
 class Tracker(Protocol):
-    """A run at a tracker."""
+    """A run in a tracking service."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Adds values of a step."""
@@ -41,7 +41,7 @@ class Tracker(Protocol):
 
 
 class WandbTracker:
-    """Weights & Biases; project and mode as its environment variables say."""
+    """A run in Weights & Biases, whose environment variables set project and mode."""
 
     def __init__(self, identity: str | None, folder: Path, config: Mapping[str, Any]) -> None:
         import wandb
@@ -57,7 +57,7 @@ class WandbTracker:
             config=dict(config),
             settings=wandb.Settings(silent=True, console="off"),
         )
-        # Steps that a resumed run makes again may go back.
+        # A resumed run may repeat steps, so that `step` may decrease.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
@@ -73,7 +73,7 @@ class WandbTracker:
 
 
 class MlflowTracker:
-    """MLflow, at the address of MLFLOW_TRACKING_URI."""
+    """A run in MLflow, at the address MLFLOW_TRACKING_URI."""
 
     def __init__(self, identity: str | None, folder: Path, config: Mapping[str, Any]) -> None:
         from mlflow import MlflowClient
@@ -107,11 +107,11 @@ TRACKERS: dict[str, Callable[..., Any]] = {"wandb": WandbTracker, "mlflow": Mlfl
 
 
 class Tracking:
-    """The trackers of a run; without a name of `TRACKERS` nothing is done.
+    """The trackers of a run; does nothing without a name in `TRACKERS`.
 
     Args:
-        names: as `--track` gives them.
-        folder: the run's, whose run.json has the configuration.
+        names: the values of `--track`.
+        folder: the run's folder, whose run.json has the configuration.
     """
 
     def __init__(self, names: Sequence[str], folder: Path) -> None:
@@ -121,17 +121,17 @@ class Tracking:
         self._thread: threading.Thread | None = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Sends values of a step, soon."""
+        """Queues the values of a step for sending."""
         self._send(lambda tracker: tracker.log(step, values))
 
     def finish(self, scores: Mapping[str, float], report: Path) -> None:
-        """Sends the final scores and the report, and waits up to a minute for all to arrive."""
+        """Sends the final scores and the report; waits up to a minute for the queue to empty."""
         self._send(lambda tracker: tracker.finish(scores, report))
         if self._names and not self.flush(SECONDS_AT_END):
-            self._give_up(f"does not answer within {SECONDS_AT_END:.0f} s")
+            self._give_up(f"did not answer within {SECONDS_AT_END:.0f} s")
 
     def flush(self, seconds: float = SECONDS_AT_STOP) -> bool:
-        """Whether all that was sent has arrived, which this waits for as long as that."""
+        """Waits until everything is sent; False if that takes longer than `seconds`."""
         end = time.monotonic() + seconds
         while self._queue.unfinished_tasks and time.monotonic() < end:
             time.sleep(0.02)
@@ -153,7 +153,7 @@ class Tracking:
         self._names = []
 
     def _work(self) -> None:
-        """The thread: starts the trackers, then does what is sent."""
+        """The thread: starts the trackers, then processes the queue."""
         trackers = {name: tracker for name in self._names if (tracker := self._started(name))}
         while True:
             work = self._queue.get()
@@ -180,7 +180,7 @@ class Tracking:
 
     @staticmethod
     def _is_done(name: str, work: Callable[[], Any]) -> bool:
-        """Does it; False, with a warning, if it failed."""
+        """Whether `work` succeeded; a failure is logged as a warning."""
         try:
             work()
         except Exception as error:
@@ -194,7 +194,7 @@ class Tracking:
 
 
 def title_of(config: Mapping[str, Any]) -> str:
-    """How trackers name the run."""
+    """The run's name in trackers."""
     return f"{config.get('task')} {config.get('model_name')} {config.get('seed')}"
 
 

@@ -342,7 +342,7 @@ def test_a_batch_of_another_shape_than_its_mask_is_an_error():
     model = model_of("BertForTokenClassification")
     ids = torch.zeros(2, 4, dtype=torch.long)
     with (
-        pytest.raises(ValueError, match=r"input_ids is of shape \(2, 4\), not \(2, 3\)"),
+        pytest.raises(ValueError, match=r"input_ids has the shape \(2, 4\), not \(2, 3\)"),
         Unpadding(model).over(np.array([[1, 1, 1], [1, 0, 0]])),
     ):
         model(input_ids=ids)

@@ -39,14 +39,17 @@ def without_data(monkeypatch):
 OF_OPTIMIZER = (
     (params(SGD, "SGD.nesterov=True", "SGD.momentum=0"), "SGD.nesterov: needs momentum above 0"),
     (params(SGD, "SGD.nesterov=True", "SGD.dampening=0.1"), "SGD.nesterov: needs momentum above"),
-    (params("AdamW.fused=True", "AdamW.foreach=True"), "AdamW.fused: excludes foreach"),
+    (params("AdamW.fused=True", "AdamW.foreach=True"), "AdamW.fused: cannot be combined with f"),
     (params(ADAFACTOR, "Adafactor.warmup_init=True"), "warmup_init: needs relative_step=True"),
-    (params(ADAFACTOR, RELATIVE, "Adafactor.lr=1e-3"), "relative_step: excludes a learning rate"),
-    (params(ADAFACTOR, RELATIVE, "R=0.1", "Adafactor.lr=%R"), "relative_step: excludes a learn"),
-    ([*params(ADAFACTOR, RELATIVE), "--lr", "1e-3"], "relative_step: excludes a learning rate"),
+    (params(ADAFACTOR, RELATIVE, "Adafactor.lr=1e-3"), "relative_step: cannot be combined w"),
+    (
+        params(ADAFACTOR, RELATIVE, "R=0.1", "Adafactor.lr=%R"),
+        "relative_step: cannot be combined w",
+    ),
+    ([*params(ADAFACTOR, RELATIVE), "--lr", "1e-3"], "relative_step: cannot be combined w"),
     ([*params(ADAFACTOR, RELATIVE), "--schedule"], "--schedule: Adafactor.relative_step=True sets"),
     ([*params(ADAFACTOR, RELATIVE), "--warmup", "0.1"], "Adafactor.relative_step=True sets its"),
-    (params("get_optimizer.optimizer_cls=@AdamW()"), "write @AdamW, without brackets"),
+    (params("get_optimizer.optimizer_cls=@AdamW()"), "write @AdamW without parentheses"),
     ([*params(ADAFACTOR), "--parallel", "fsdp"], "--parallel fsdp: Adafactor takes no divided wei"),
     (["--parallel=fsdp", *params("fit.compile=True")], "compile takes no divided weights"),
     (
@@ -91,7 +94,7 @@ OF_OWN = (
     (("Lion", "Lion.lr=-1"), "optimizer Lion: Invalid rate -1; fix its settings"),
     (("Lion", "Lion.momentun=0.9"), "optimizer Lion: .*unexpected keyword argument 'momentun'"),
     (("Lion", "Lion.momentum='a'"), "optimizer Lion: '<' not supported"),
-    (("no_optimizer",), "optimizer_cls: @no_optimizer makes a list, not an optimizer; name a"),
+    (("no_optimizer",), "optimizer_cls: @no_optimizer returns a list, not an optimizer; name a"),
     (("WithoutRate",), "optimizer WithoutRate: has no learning rate 'lr'; store it in each"),
 )
 

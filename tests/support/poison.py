@@ -27,22 +27,22 @@ def poison_loop():
 
     backward, update = loop._backward, loop._update
 
-    def poisoned_backward(state, *arguments):
+    def poisoned_backward(state, *arguments, **options):
         if place == "loss" and is_due(state):
             honest = loop.loss_of
             loop.loss_of = lambda output: honest(output) + value
             try:
-                return backward(state, *arguments)
+                return backward(state, *arguments, **options)
             finally:
                 loop.loss_of = honest
         if place == "gradient" and is_due(state):
             parameter = max(state.module.parameters(), key=torch.numel)
             hook = parameter.register_hook(lambda gradient: gradient + value)
             try:
-                return backward(state, *arguments)
+                return backward(state, *arguments, **options)
             finally:
                 hook.remove()
-        return backward(state, *arguments)
+        return backward(state, *arguments, **options)
 
     def poisoned_update(state, *arguments, **options):
         lr = update(state, *arguments, **options)

@@ -25,7 +25,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
     [
         ({"precision": "fp16"}, "fit.precision: is 'fp16', in which T5 overflows"),
         ({"precision": "bf61"}, "did you mean 'bf16'"),
-        ({"padding": "row"}, "fit.padding: is 'row', which is not a way to pad; .*'rows'"),
+        ({"padding": "row"}, "fit.padding: is 'row', which is not a padding mode; .*'rows'"),
         ({"cuda_graphs": "yes"}, "fit.cuda_graphs: is 'yes'; give True, False or 'auto'"),
         ({"head_start": "mean"}, "fit.head_start: is 'mean'; give 'logistic_regression' or None"),
         ({"accumulate": 0}, "fit.accumulate: is 0; give at least 1"),

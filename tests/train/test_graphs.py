@@ -129,7 +129,7 @@ def test_a_graph_that_computes_something_else_never_reaches_the_weights(path, la
     state, numbers = trained(path, tape, dropout=0.3)
     assert numbers == launched[1] and tape.plays == 1
     assert torch.equal(flat(state.module), flat(launched[0].module))
-    assert state.graphs.reason.startswith("loss and norm are ")
+    assert state.graphs.reason.startswith("the graph's loss and norm are ")
 
 
 def test_a_shape_that_was_dropped_gets_no_other_graph(path):
@@ -206,7 +206,7 @@ def test_memory_that_steps_without_a_graph_need_is_theirs():
     numbers = torch.ones(3)
     found = graphs.run(Counted(), {"numbers": numbers}, key=None, seed=lambda: None)
     assert torch.equal(found, numbers) and not graphs._graphs
-    assert graphs.reason == "the memory is needed for steps that have no graph"
+    assert graphs.reason == "their memory is needed for steps without a graph"
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_a_model_that_reads_its_padding_gets_no_graphs(path):
         lambda _, __, inputs: ((), {**inputs, "attention_mask": inputs["attention_mask"] * 0 + 1}),
         with_kwargs=True,
     )
-    with pytest.raises(ValueError, match="it computes another loss with more padding"):
+    with pytest.raises(ValueError, match="its loss changes with more padding"):
         find_shapes(examples_in(path), model, num_rows=8, fills_rows=True, device=CPU)
 
 

@@ -168,5 +168,5 @@ def test_a_billion_epochs_are_counted_at_once_or_refused():
     assert count_steps(by_rows, 10**9) == 3 * 10**9
     by_tokens = get_batches(lengths, batch_size=4, num_parts=1, seed=0, batch_tokens=20)
     assert count_steps(by_tokens, 2) == 6
-    with pytest.raises(UserError, match="--epochs 1000000000: is more than 10000, the most with"):
+    with pytest.raises(UserError, match="--epochs 1000000000: is more than 10000, the max"):
         count_steps(by_tokens, 10**9)

@@ -178,7 +178,7 @@ def test_flag_beats_gin_beats_task(binding, rates, expected):
             "get_optimizer.optimizer_cls='AdamW'",
             "'AdamW' is not an optimizer; write its name with an",
         ),
-        ("get_optimizer.optimizer_cls=@AdamW()", "called; write @AdamW, without brackets"),
+        ("get_optimizer.optimizer_cls=@AdamW()", "is a call of the optimizer; write"),
         ("AdamW.lr=-1.0", "error: optimizer AdamW: Invalid learning rate: -1.0; fix its"),
         ("AdamW.betas=3", "error: optimizer AdamW: "),
     ],
