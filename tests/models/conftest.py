@@ -1,4 +1,4 @@
-"""Folders of small models, and libraries that keep quiet."""
+"""Folders of small models, and quiet libraries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def bert(tmp_path):
 
 @pytest.fixture(scope="module")
 def quiet_transformers():
-    """The progress bars and reports of transformers stay off."""
+    """Turns off transformers' progress bars and reports."""
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     yield

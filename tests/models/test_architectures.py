@@ -1,4 +1,4 @@
-"""Every architecture of Korean practice on every kind of task works, or says in a line why not."""
+"""Every architecture used for Korean works on every kind of task, or fails with one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def layouts(tmp_path_factory):
-    """Name -> folder, made when first asked for."""
+    """Name -> folder, created at first use."""
     base = tmp_path_factory.mktemp("layouts")
 
     def folder(name):
@@ -42,14 +42,14 @@ def layouts(tmp_path_factory):
 
 
 def check_pieces(tokenizer, examples):
-    """The texts are not lost on the way to ids (KoBERT's are: its own line is tested elsewhere)."""
+    """Checks that tokenizing keeps the texts (except KoBERT's, which is tested elsewhere)."""
     ids = [i for row in range(len(examples)) for i in examples.example(row)["input_ids"]]
     if type(tokenizer).__name__ != "XLNetTokenizer":
         assert ids.count(tokenizer.unk_token_id) < 0.1 * len(ids)
 
 
 def train_and_score(folder, task_name, cache):
-    """The class that was chosen, after three updates and an evaluation."""
+    """The chosen class, after three updates and an evaluation."""
     found, form = find_pretrained(folder), TaskRegistry.get(task_name).form
     choice = choose_model(form, found)
     gin.bind_parameter("ke_t5.task.utils.get_vocabulary.vocab_name", str(folder))
@@ -89,7 +89,7 @@ ENCODERS = {
     "kf-deberta", "mDeBERTa-v3", "XLM-R", "E5", "ModernBERT", "KoBERT", "BigBird",
 }  # fmt: skip
 DECODERS = {"KoGPT2", "Qwen3", "Llama-3", "EXAONE-4", "Gemma-3"}
-# How transformers' classes begin for each; ours where it has none.
+# The prefix of transformers' classes for each; ours where it has none.
 PREFIXES = {
     "klue/bert": "Bert", "klue/roberta": "Roberta", "KoELECTRA": "Electra", "KcELECTRA": "Electra",
     "KR-ELECTRA": "Electra", "lassl/bert": "Bert", "kf-deberta": "DebertaV2",
@@ -110,7 +110,7 @@ OURS = {("KoBART", "klue_ner"), ("Gemma-3", "klue_ner"), ("Gemma-3", "klue_mrc")
 
 
 def expected_class(name, task):
-    """The class that a user gets without --model_name."""
+    """The default class without --model_name."""
     if task == "klue_tc_gen":
         return PREFIXES[name] + HEADS[task]
     our_head = "Encoder" + HEADS[task] + ("Mean" if "Sequence" in HEADS[task] else "")

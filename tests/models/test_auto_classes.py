@@ -1,4 +1,4 @@
-"""How transformers finds our models again: auto classes, pipelines, and what imports register."""
+"""transformers finds our models: Auto classes, pipelines, and registration on import."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WORDS = ["<pad>", "</s>", "<unk>", *"가나다라마바사아자차"]
 
 
 def make_tokenizer():
-    """A tokenizer of single syllables that ends a text with </s>."""
+    """A tokenizer of single syllables that appends </s>."""
     backend = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     backend.post_processor = TemplateProcessing(
@@ -103,7 +103,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 
 def test_it_does_so_after_transformers_was_imported(exported_tagger, tmp_path):
-    """A process of the server has imported it, and nothing of ours."""
+    """As in a process of the server, which has imported transformers but nothing of ours."""
     code = "import sys\nassert 'transformers.models.auto.modeling_auto' in sys.modules\n"
     code += "assert 'ke_t5.models' not in sys.modules\nimport ke_t5.models\n"
     script = tmp_path / "script.py"

@@ -1,4 +1,4 @@
-"""Building: what is loaded and drawn, and what is said of it."""
+"""Building models: loaded and initialized weights, and the line about them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ke_t5.models.export import export
 
 def test_the_note_names_the_new_head_and_what_was_left_out(bert, capfd):
     model, note = build("transformers:BertForSequenceClassification", bert)
-    # This checkpoint has no pooler either, as many Korean ones.
+    # This checkpoint has no pooler, like many Korean ones.
     assert note.startswith(
         f"{bert}: weights loaded, 0.0 M parameters; new head: bert.pooler, classifier; "
         "risk: bert.pooler is untrained and may learn nothing for hundreds of steps "
@@ -28,7 +28,7 @@ def test_the_note_names_the_new_head_and_what_was_left_out(bert, capfd):
 
 
 def test_loaded_weights_begin_where_torch_would_allocate_them(bert):
-    """Else kernels add them up in another order than the weights of a checkpoint."""
+    """Otherwise kernels sum them in another order than the weights of a checkpoint."""
     with quiet():
         mapped = BertForMaskedLM.from_pretrained(bert)
     assert any(weight.data_ptr() % 64 for weight in mapped.parameters())
@@ -112,14 +112,14 @@ def test_a_fine_tuned_model_starts_another_task(bert, tmp_path):
 
 
 def of_somebody(folder):
-    """An export as another program would have written it: unsealed, of a class that is not ours."""
+    """An export as another program would write it: unsealed, and of a class that is not ours."""
     (folder / "MANIFEST.json").unlink()
     edit_config(folder, lambda config: config.update(architectures=["Some"]))
     return folder
 
 
 def test_a_head_for_the_same_labels_in_another_order_is_not_tested(v11, tmp_path):
-    """Its numbers would be read as other names: 84 % would look like 7 %."""
+    """Its ids would be read as other labels: 84 % would look like 7 %."""
     model, _ = build(MEAN, v11, from_scratch=True)
     export(model, make_tokenizer(), tmp_path / "tuned", card="")
     labels = {"id2label": dict(enumerate(NAMES[::-1]))}

@@ -1,4 +1,4 @@
-"""The head for coreference against its definition, written with loops."""
+"""The coreference head against a reference implementation with loops."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NAMES = ("T5EncoderForCoreference", "EncoderForCoreference")
 
 
 def batch_of(*documents, seed=0):
-    """Each document is a list of windows, each a list of sentence lengths; a special token ends a
-    window."""
+    """A batch from the sentence lengths of each window of each document; each window ends with a
+    special token."""
     generator = torch.Generator().manual_seed(seed)
     num_windows = max(map(len, documents))
     size = max(sum(window) + 1 for document in documents for window in document)
@@ -46,7 +46,7 @@ def batch_of(*documents, seed=0):
 
 
 def expected(model, hidden, batch):
-    """(spans with their scores in order, antecedent scores) of one document with loops."""
+    """(spans with their scores in order, antecedent scores) of one document, by loops."""
     width = model.config.mention_width
     scores = {}
     begin = 0
@@ -126,7 +126,7 @@ def test_no_more_mentions_are_kept_than_said():
 
 def test_gold_mentions_are_kept_while_training_and_not_otherwise():
     model, batch = make_model(NAMES[0], max_mentions=2), batch_of([[3, 2], [4]], [[3]])
-    spans = [[[1, 1], [7, 9]], [[0, 2], [1, 2]]]  # the second window begins with token 6
+    spans = [[[1, 1], [7, 9]], [[0, 2], [1, 2]]]  # the second window starts at token 6
     gold = [[[*span, 0] for span in document] for document in spans]
     labels = torch.tensor([[*document, [-100] * 3] for document in gold])
     kept = model.train()(**batch, labels=labels).mention_spans
@@ -137,7 +137,7 @@ def test_gold_mentions_are_kept_while_training_and_not_otherwise():
 
 
 def loss_by_loops(logits, spans, labels):
-    """The mean over documents with labels of that over mentions, as the docstring says it."""
+    """The loss as its docstring defines it."""
     by_document = []
     for scores, places, gold in zip(logits, spans.tolist(), labels.tolist(), strict=True):
         chain_of = {(first, last): chain for first, last, chain in gold if chain >= 0}

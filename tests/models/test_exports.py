@@ -1,4 +1,4 @@
-"""Exported folders as others use them: the code on their cards is run."""
+"""Exported folders in use: the code on their model cards is run."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def mean_of(backbone, **changes):
             DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=1)), False),
         (lambda: BertForSequenceClassification(BertConfig(**SIZES)), True),
         (lambda: mean_of(BertConfig(**SIZES)), True),
-        # As in a folder of an earlier version, whose model was trained without.
+        # As in a folder of an earlier version, whose model was trained without segments.
         (lambda: mean_of(BertConfig(**SIZES), reads_segments=False), False),
-        # It has an argument for segments, but no number of them.
+        # It has an argument for segments, but no type_vocab_size.
         (lambda: GPT2ForSequenceClassification(
             GPT2Config(vocab_size=30, n_embd=8, n_layer=1, n_head=1, pad_token_id=0)), False),
     ],
@@ -173,7 +173,7 @@ def test_an_export_that_reads_back_differently_leaves_the_old_one(bert, tmp_path
 
 
 class Forgetful(BertForSequenceClassification):
-    """A user's model that does not read back what it wrote."""
+    """A user's model whose saved weights differ when read back."""
 
     forgets = False
 

@@ -1,4 +1,4 @@
-"""Loaded weights are the file's weights."""
+"""Loaded weights equal the file's weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def table(name):
 
 
 def t5_folder(folder, names, *, tied=False):
-    """A T5's folder that holds only these tables: `table(name)`, but one for both embeddings."""
+    """A T5 folder with only these tables: `table(name)`, but the same one for both embeddings."""
     folder.mkdir()
     with quiet():
         weights = T5ForConditionalGeneration(T5Config(**T5_SIZES)).state_dict()
@@ -64,7 +64,7 @@ def build(name, folder):
 @pytest.mark.parametrize("names", [(SHARED, HEAD), (ENCODER, HEAD), (SHARED, ENCODER, HEAD)])
 def test_the_tables_of_a_t5_are_the_files(tmp_path, name, names):
     if (name, names) == (SEQ2SEQ, (ENCODER, HEAD)) and transformers.__version__ < "5.18":
-        # It fills the decoder's embedding from the head, which is found.
+        # transformers fills the decoder's embedding from the head, which is detected.
         with pytest.raises(UserError, match=r"shared\.weight missing; choose the model class"):
             build(name, t5_folder(tmp_path / "t5", names))
         return
@@ -137,7 +137,7 @@ def test_berts_of_every_layout_are_the_files(bert, name, form):
 
 
 def test_what_the_library_gets_wrong_is_set_right_or_refused(bert):
-    """As if `from_pretrained` had left the embedding zero, or another tensor as it was drawn."""
+    """As if `from_pretrained` had left the embedding zero, or another tensor random."""
     folder, _ = bert
     model, _ = build("transformers:BertForSequenceClassification", folder)
     info = {"missing_keys": {"classifier.weight", "classifier.bias"}, "mismatched_keys": [],
@@ -158,7 +158,7 @@ def test_what_the_library_gets_wrong_is_set_right_or_refused(bert):
 
 
 class WithoutPostInit(BertPreTrainedModel):
-    """As users wrote it for transformers 4."""
+    """As users wrote models for transformers 4."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -192,7 +192,7 @@ GEMMA2 = "transformers:T5Gemma2ForConditionalGeneration"
 
 
 def t5gemma2_folder(folder):
-    """A tiny T5Gemma 2, whose tensors transformers names otherwise in files than in memory."""
+    """A tiny T5Gemma 2, whose tensors have other names in files than in memory."""
     text = dict(vocab_size=40, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                 num_attention_heads=2, num_key_value_heads=1, head_dim=8,
                 layer_types=["full_attention"])  # fmt: skip

@@ -1,4 +1,4 @@
-"""The hub is asked once, briefly; a silent network is told in time."""
+"""The hub is queried once, briefly; a silent network is reported in time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ke_t5.lookup import hub as lookup
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch):
-    """As if the tests had a network, and nothing asked before."""
+    """As if the tests had a network, and no earlier query."""
     monkeypatch.delenv("HF_HUB_OFFLINE")
     hub.why_unreachable.cache_clear()
     yield

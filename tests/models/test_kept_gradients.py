@@ -1,4 +1,4 @@
-"""Gradients of embeddings that are kept from step to step: the bits of torch's own."""
+"""Kept embedding gradients are bit-identical to torch's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.nn.utils import clip_grad_norm_
 from ke_t5.models import kept_gradients
 from ke_t5.models.kept_gradients import KeptGradients
 
-# Two parts of a batch each; 1 is the padding of the first embedding, and 7 comes in both parts.
+# Two parts per batch; 1 is the first embedding's padding, and 7 occurs in both parts.
 STEPS = (((3, 7, 7, 1), (7, 2, 9, 3)), ((4, 4, 4, 4), (1, 1, 1, 1)), ((7, 0, 5, 6), (8, 8, 2, 7)))
 
 
 class Reader(nn.Module):
-    """A model with two embeddings: one whose weight may have another use, and one that reads
+    """A model with two embeddings: one whose weight may have another use, and one that is read
     twice."""
 
     def __init__(self, *, reads_weight):
@@ -38,7 +38,7 @@ def small_is_large(monkeypatch):
 
 
 def trained(model, max_norm, gradients=None):
-    """The gradients of each step before it was made, and the norms; the model is trained."""
+    """Trains the model; returns the gradients of each step before its update, and the norms."""
     optimizer, found = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True), []
     for parts in STEPS:
         optimizer.zero_grad(set_to_none=True)
@@ -80,7 +80,7 @@ def test_only_rows_of_tokens_are_written():
         gradient = model.first.weight.grad
         assert gradient.any(dim=1).nonzero().flatten().tolist() == expected
         memory.add(gradient.data_ptr())
-        gradient[0] = 1  # a row of no token: it stays as it is
+        gradient[0] = 1  # a row without a token: unchanged
     assert len(memory) == 1
 
 
@@ -117,7 +117,7 @@ def test_an_embedding_that_is_small_is_left_to_torch(monkeypatch):
 
 
 def exchanged(ranks, reads_weight):
-    """The first embedding's mean gradient of each step, and that of all ids by one process."""
+    """The first embedding's mean gradient of each step, and the same by one process."""
     kept_gradients.LARGE = 1  # of this process
     torch.manual_seed(ranks.rank)
     model = Reader(reads_weight=reads_weight)

@@ -1,4 +1,4 @@
-"""LoRA: which weights are trained, what is left after merging, and what peft makes of the files."""
+"""LoRA: trained weights, merging, and adapter files that peft reads."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def qwen3():
     return transformers.Qwen3ForSequenceClassification(config)
 
 
-# Maker -> the layers with adapters, and the beginnings of the names that are trained as a whole.
+# Model -> the layers with adapters, and the prefixes of the parameters trained in full.
 MODELS = {
     bert: (6, ("classifier", "bert.pooler")),
     mean_roberta: (6, ("pooler", "classifier")),
@@ -84,7 +84,7 @@ def outputs(model):
 
 
 def taught(model, seed=0):
-    """The model with its trained weights changed, as an optimizer would."""
+    """Changes the model's trainable weights, as an optimizer would."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -136,7 +136,7 @@ def test_every_trained_weight_gets_a_gradient_even_if_activations_are_recomputed
     assert all((one.grad is not None) == one.requires_grad for one in model.parameters())
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's own
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's warning
 def test_peft_reads_the_adapter(maker, tmp_path):
     base = maker()
     model = copy.deepcopy(base)

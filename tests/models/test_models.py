@@ -25,12 +25,12 @@ from ke_t5.models.crf import CRF
 
 pytestmark = pytest.mark.usefixtures("quiet_transformers")
 
-# Those that put a head on an encoder.
+# Classes with a head on any encoder.
 OUR_MODELS = [name for name in MODEL_FORMS if "Encoder" in name]
 
 
 def logits_of(output):
-    """The first tensor of scores, or the tags of a CRF."""
+    """The first tensor of logits, or the tags of a CRF."""
     found = [value for key, value in output.items() if "logits" in key]
     return found[0]
 
@@ -87,7 +87,7 @@ def test_tuples_hidden_states_and_gradient_checkpointing(name):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    model.train("Coreference" in name)  # which keeps gold mentions only while it trains
+    model.train("Coreference" in name)  # which keeps gold mentions only in training
     batch = make_batch(name)
     output = model(**batch, output_hidden_states=True)
     assert len(output.hidden_states) >= 3
@@ -204,7 +204,7 @@ def test_gold_positions_outside_the_text_are_ignored():
     name = "T5EncoderForQuestionAnswering"
     model, batch = make_model(name), make_batch(name, lengths=(5, 3))
     alone = model(**{key: value[:1] for key, value in batch.items()}).loss
-    for outside in (-1, -100, 4, 5, 99):  # of the second text, 4 is padding
+    for outside in (-1, -100, 4, 5, 99):  # in the second text, 4 is padding
         batch["start_positions"][1] = batch["end_positions"][1] = outside
         torch.testing.assert_close(model(**batch).loss, alone)
 
@@ -301,7 +301,7 @@ def test_character_tagging_without_a_crf(name):
 
 
 def test_gold_that_breaks_iob2_costs_no_more_than_what_is_unknown():
-    # An entity that begins inside a token: its next token is I- behind O.
+    # An entity that starts inside a token: its next token is I- after O.
     name = "T5EncoderForEntityRecognitionWithCRF"
     model, batch = make_model(name, crf_iob2=True), make_batch(name, lengths=(5, 3))
     inside, outside, unknown = 1, 2, -100

@@ -1,4 +1,4 @@
-"""Hashed n-grams: which ones a text has, padding, losses, folders, and a run of both recipes."""
+"""Hashed n-grams: the n-grams of a text, padding, losses, folders, and a run of both recipes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPACE = 3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder to start from, of a small model."""
+    """A folder of a small model to start from."""
     path = tmp_path_factory.mktemp("ngrams") / "folder"
     write_folder(path, **SMALL)
     return path
@@ -52,7 +52,7 @@ def make_model(seed=0, **settings):
 
 
 def existing(ids, **settings):
-    """The n-grams of a text that a reader sees, as tuples of ids, shortest first."""
+    """The n-grams that a reader sees, as tuples of ids, shortest first."""
     config = HashedNgramConfig(**{**SMALL, "space_token_id": SPACE, **settings})
     ids = torch.tensor([ids])
     _, exist = NgramReader(config, 0).ngrams(ids, torch.ones_like(ids, dtype=torch.bool))
@@ -84,7 +84,7 @@ def test_readers_hash_alike_ids_to_buckets_of_their_own():
     one, other = (NgramReader(config, seed).ngrams(ids, mask)[0] for seed in (0, 1))
     assert one.min() >= 0 and one.max() < config.num_buckets
     assert (one == other).float().mean() < 0.02
-    # 1,197 n-grams in 997 buckets: chance leaves three in ten empty.
+    # 1,197 n-grams in 997 buckets: three in ten are expected to be empty.
     assert one.unique().numel() > 0.6 * config.num_buckets
 
 
@@ -119,7 +119,7 @@ def test_one_word_is_dropped_as_a_whole_and_only_in_training():
     weights = torch.ones(64, 7, 3)
     assert reader.drop(weights, ids) is weights
     kept = reader.train().drop(weights, ids)[..., 0]
-    # A word begins with the space before it.
+    # A word starts with the space before it.
     words = [kept[:, :2], kept[:, 2:5], kept[:, 5:]]
     assert all((word == word[:, :1]).all() for word in words)
     assert 0 < kept.mean() < 1 and not torch.equal(words[0][:, 0], words[1][:, 0])
@@ -134,7 +134,7 @@ def test_class_weights_multiply_the_loss_of_their_rows():
 
 
 def test_class_weights_are_not_those_of_any_number_of_labels():
-    """The loss was that of one label per text."""
+    """Their loss would be that of one label per text."""
     model = make_model(class_weights=[3.0, 1.0, 0.5], problem_type="multi_label_classification")
     ids, labels = torch.tensor([[5, 6]]), torch.tensor([[1.0, 0.0, 1.0]])
     with pytest.raises(UserError, match="class_weights: is set for a task of multi label"):
@@ -180,7 +180,7 @@ def test_weights_are_saved_and_loaded_exactly(tmp_path):
     seal_folder(tmp_path, model_class=class_title(type(model)))
     found = find_pretrained(tmp_path, where="--hf_path")
     assert saved_class(found) == NAME  # not a class of the user's own, which `predict` refuses
-    # Equal weights give equal sums up to rounding: how a vector is cut depends on where it lies.
+    # Equal up to rounding: how a sum is vectorized depends on the memory's alignment.
     torch.testing.assert_close(again(ids).logits, model(ids).logits, rtol=1e-6, atol=1e-7)
 
 

@@ -1,4 +1,4 @@
-"""Folders of models whose configuration, tokenizer or weights are odd end in one line."""
+"""Model folders with an odd configuration, tokenizer or weights end in one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bert(tmp_path):
 
 
 def refusal(function, *arguments, **settings):
-    """The line of the UserError that a call ends in, which is one of the model's folder."""
+    """The line of the UserError that a call raises, which must name the model's folder."""
     with pytest.raises(UserError) as caught:
         function(*arguments, **settings)
     line = str(caught.value)
@@ -69,7 +69,7 @@ def test_a_configuration_that_cannot_be_read(bert, content, what):
     ("values", "reason"),
     [
         ({"vocab_size": "many"}, r"Field 'vocab_size' expected int, got str \(value: 'many'"),
-        # The second is what transformers 5.17 says.
+        # The second is the message of transformers 5.17.
         ({"id2label": ["a"]}, "(AttributeError: 'list' object|Field 'id2label' expected NoneType)"),
     ],
 )
@@ -169,7 +169,7 @@ def test_files_that_are_no_tokenizer(tmp_path, files, place, reason):
 
 
 def test_a_vocabulary_that_older_transformers_cannot_read(tmp_path, monkeypatch):
-    """Before 5.20 those of SentencePiece without rules of normalization."""
+    """Before 5.20: a SentencePiece vocabulary without normalization rules."""
 
     def refuse(_name):
         raise Exception("Error while attempting to build Precompiled normalizer: Cannot parse "

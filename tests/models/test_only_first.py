@@ -1,4 +1,4 @@
-"""A last layer that computes first tokens only, for heads that read no other."""
+"""A last layer that computes first tokens only, for heads that read no others."""
 
 from __future__ import annotations
 
@@ -74,6 +74,6 @@ def test_dropout_of_the_first_tokens_attention_keeps_the_mean():
     seen, _ = unpadded_attention(nn.Identity(), query, key, value, None, unpadded=rows, dropout=0.5)
     firsts, others = seen[0, rows.firsts], np.delete(seen[0].numpy(), rows.firsts, axis=0)
     assert not others.any()
-    # Equal shares, of which half are dropped and the others doubled: sums of binomial numbers.
+    # Equal shares, half of them dropped and the others doubled: binomially distributed sums.
     assert torch.allclose(firsts.mean((1, 2)), torch.ones(2), atol=0.06)
     assert torch.allclose(firsts[:, :, 0].std(1), torch.tensor([40.0, 7.0]) ** -0.5, rtol=0.1)

@@ -1,4 +1,4 @@
-"""Every pooling on tiny encoders of the kinds that texts are classified by."""
+"""Every pooling on tiny encoders of the kinds used for text classification."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def batch(width=7):
 
 
 def make(kind, pooling, **changes):
-    """A tiny model whose learned pooling isn't where it began."""
+    """A tiny model whose learned pooling is not at its initial value."""
     torch.manual_seed(0)
     model_class = load_model(f"EncoderForSequenceClassification{pooling}")
     backbone = BACKBONES[kind]().to_dict()
@@ -87,8 +87,8 @@ def test_padding_is_not_read_and_everything_learns(kind, pooling, tmp_path):
         for name, parameter in model.named_parameters()
         if parameter.grad is None or not torch.any(parameter.grad)
     }
-    # A key's bias shifts all scores of a query alike; the first token of a decoder sees itself
-    # alone, whatever its scores are.
+    # A key's bias shifts all scores of a query equally; a decoder's first token sees only itself,
+    # whatever its scores.
     without = r"(key|k_proj)\.bias$"
     if pooling == "First" and kind in ("Qwen3", "BART", "Mamba"):
         without += r"|self_attn\.[qk]_(proj|norm)\.|mixer\.A_log$"
@@ -111,7 +111,7 @@ def test_padding_is_not_read_and_everything_learns(kind, pooling, tmp_path):
 )
 def test_numbers_pairs_and_several_labels_are_learned(pooling, problem, labels, count):
     model = make("XLM-R", pooling, num_labels=count, problem_type=problem)
-    # XLM-R has one segment; the second text of a pair is told by the separator.
+    # XLM-R has one segment; a separator marks the second text of a pair.
     inputs = {**batch(), "labels": labels, "token_type_ids": torch.zeros(2, 7, dtype=torch.long)}
     optimizer = torch.optim.Adam(model.parameters(), 0.03)
     losses = []
@@ -125,7 +125,7 @@ def test_numbers_pairs_and_several_labels_are_learned(pooling, problem, labels, 
 
 
 def funnel_of(pooling):
-    """A model on kykim/funnel-kor-base's architecture: two classes for one configuration."""
+    """A model with the architecture of kykim/funnel-kor-base: two classes for one configuration."""
     model_class = load_model(f"EncoderForSequenceClassification{pooling}")
     sizes = dict(d_model=16, block_sizes=[1, 1], n_head=2, d_head=8, d_inner=16)
     backbone = FunnelConfig(vocab_size=40, num_decoder_layers=1, **sizes)

@@ -1,4 +1,4 @@
-"""Folders from which no model is built, and why."""
+"""Folders that are rejected, and the reasons."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_decoder_that_its_encoder_cannot_do_without_is_refused(tmp_path):
 
 def test_a_class_without_a_configuration_class_is_one_line(bert):
     class Bare(PreTrainedModel):
-        """A user's class that forgot it."""
+        """A user's class without `config_class`."""
 
     with pytest.raises(UserError, match="Bare has no config_class; set it to"):
         build(Bare, bert)
@@ -59,7 +59,7 @@ def test_a_class_without_a_configuration_class_is_one_line(bert):
 
 def test_an_error_of_the_class_is_not_laid_on_the_weights(bert):
     class Broken(BertForSequenceClassification):
-        """A user's class with a fault of its own."""
+        """A user's class with a bug."""
 
         def __init__(self, config):
             super().__init__(config)

@@ -1,4 +1,4 @@
-"""The output layer of T5: its own since v1.1, tied to the embeddings before."""
+"""The output layer of T5: separate since v1.1, tied to the embedding before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders without padding compute what they compute with it, and padding is never looked at."""
+"""Encoders compute the same without padding, and never read padding."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_loss_and_gradients_are_those_of_padded_rows(name):
     assert_equal_up_to_rounding(padded, computed(model, batch, Unpadding(model)))
 
 
-# The head on all layers is refused: see test_poolings.py.
+# The head on all layers is rejected: see test_poolings.py.
 @pytest.mark.parametrize(
     "name", [name for name in MODEL_FORMS if "Ngram" not in name and not name.endswith("Layers")]
 )
@@ -66,7 +66,7 @@ def test_what_stands_at_padded_places_is_never_read(name):
     model = model_of(name).eval()
     batch = batch_for(model)
     mask = batch["attention_mask"].bool()
-    # RoBERTa counts positions by the ids, padded ones behind a row's tokens included.
+    # RoBERTa numbers positions by the ids, including padding after a row's tokens.
     other = {**batch, "input_ids": batch["input_ids"].where(mask, torch.tensor(7))}
     with torch.no_grad():
         with Unpadding(model).over(mask.numpy()):
@@ -112,10 +112,10 @@ def test_the_layers_of_a_decoder_see_the_targets_and_no_more():
 
 
 @pytest.mark.parametrize(("mask", "is_target"), [
-    ([[1, 1], [1, 0]], [[1, 1], [1, 1]]),  # nothing to leave out
+    ([[1, 1], [1, 0]], [[1, 1], [1, 1]]),  # no padding
     ([[1, 1], [0, 0]], [[1, 1], [1, 0]]),  # a row without an input
     ([[1, 1], [1, 0]], [[1, 1], [0, 0]]),  # or without a target
-    ([[1, 1], [1, 0]], [[1, 1], [0, 1]]),  # targets begin late
+    ([[1, 1], [1, 0]], [[1, 1], [0, 1]]),  # targets start late
     ([[1, 1]], [[1, 0]]),  # a single row
     ([[[1, 1], [1, 0]]], [[1, 0], [1, 1]]),
 ])  # fmt: skip
@@ -142,7 +142,7 @@ def test_nothing_of_the_model_stays_changed_not_even_after_an_error():
 
 
 @pytest.mark.parametrize("mask", [
-    [[1, 1], [1, 1]],  # nothing to leave out
+    [[1, 1], [1, 1]],  # no padding
     [[1, 1], [0, 0]],  # a row without a token
     [[1, 0, 1], [1, 1, 1]],  # padding between tokens
 ])  # fmt: skip
@@ -186,7 +186,7 @@ def test_in_bf16_it_is_as_near_to_float32_as_padded_rows_are(name):
 
 
 def distance(gradients, exact):
-    """The norm of the difference of all gradients over that of the exact ones."""
+    """The norm of the difference of all gradients, relative to the exact ones."""
     found, wanted = (
         torch.cat([gradient.flatten().float() for gradient in all_of.values()])
         for all_of in (gradients, exact)
@@ -195,7 +195,7 @@ def distance(gradients, exact):
 
 
 def test_padded_logits_stay_the_same_to_the_last_bit():
-    """Evaluation is padded: nothing of a step without padding is left in it."""
+    """Evaluation is padded and must not be affected by steps without padding."""
     model = model_of("RobertaForSequenceClassification")
     batch = batch_for(model)
     logits = [model(**batch).logits]
@@ -223,7 +223,7 @@ def test_attention_with_dropout_has_the_right_gradient(lengths):
     states = torch.randn(3, 1, 2, sum(lengths), 3, dtype=torch.float64, requires_grad=True)
 
     def attention(states, dropout):
-        torch.manual_seed(1)  # the same are dropped each time
+        torch.manual_seed(1)  # the same elements are dropped each time
         return unpadded_attention(
             torch.nn.Identity(), *states, None, unpadded=rows, dropout=dropout, scaling=0.7
         )[0]
@@ -260,7 +260,7 @@ def test_dropout_leaves_out_its_share_of_the_attention():
     seen, _ = unpadded_attention(
         torch.nn.Identity(), query, key, value, None, unpadded=rows, dropout=0.25
     )
-    # 60 shares of 1 / 60 each, of which a quarter is missing and the rest is scaled up.
+    # 60 shares of 1 / 60 each; a quarter is dropped, and the rest is scaled up.
     assert float(seen.mean()) == pytest.approx(1, abs=0.02)
     assert 0.05 < float(seen[0, :480].std()) < 0.1
 
@@ -270,7 +270,7 @@ def test_the_factors_of_dropout_have_its_share_and_the_mean_of_one(dropout):
     torch.manual_seed(0)
     found = factors(torch.empty(3, 50_001), dropout)
     assert sorted(found.unique().tolist()) == [0, pytest.approx(1 / (1 - dropout), rel=1e-4)]
-    # Each of the four numbers made of one, and neighbours, which must not go together.
+    # The four values from one random number, and neighbours, which must be independent.
     is_dropped = (found == 0).flatten()[:150_000].view(-1, 4).float()
     assert is_dropped.mean(0).tolist() == pytest.approx([dropout] * 4, abs=0.008)
     assert torch.corrcoef(is_dropped.T).fill_diagonal_(0).abs().max() < 0.02

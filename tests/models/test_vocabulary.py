@@ -1,4 +1,4 @@
-"""The tokenizer that gin binds, beside the one in the model's folder."""
+"""The tokenizer bound by gin, and the one in the model's folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOUND = "get_vocabulary.vocab_name='klue/roberta-small'\n"
 
 @pytest.fixture
 def model(tmp_path):
-    """model(name): a model's folder of that name with a tokenizer, or without."""
+    """A function from a name to a model's folder, with or without a tokenizer."""
 
     def make(name, *, tokenizer=True, **config):
         folder = tmp_path / name
@@ -34,7 +34,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def bound(tmp_path):
-    """Settings as of a gin file that binds a hub name in its second line."""
+    """Settings as from a gin file that binds a hub name in its second line."""
     (tmp_path / "my.gin").write_text("# settings\n" + BOUND)
     return configure([str(tmp_path / "my.gin")])
 

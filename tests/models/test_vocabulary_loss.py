@@ -1,4 +1,4 @@
-"""The loss over a vocabulary that is computed in place of a model's own code is that loss."""
+"""The vocabulary loss equals the loss of the model's own code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def model_of(case="T5ForConditionalGeneration"):
 
 
 def batch_of(rows=3):
-    """Inputs and targets of which some are ignored: all those of the last row, too."""
+    """Inputs and targets, some of them ignored, including all of the last row."""
     generator = torch.Generator().manual_seed(1)
     inputs, labels = torch.randint(2, WORDS, (2, rows, 7), generator=generator)
     inputs[0, 4:] = 1
@@ -60,13 +60,13 @@ def batch_of(rows=3):
 
 
 def computed(model, batch, fused=None, factor=1.0, precision=None):
-    """The loss, and each parameter's gradient of it times a factor."""
+    """The loss, and each parameter's gradient of the loss times a factor."""
     model.zero_grad(set_to_none=True)
     return with_more(model, batch, fused, factor, precision)
 
 
 def with_more(model, batch, fused=None, factor=1.0, precision=None):
-    """The same with the gradients added to those that there are."""
+    """The same with the gradients added to the existing ones."""
     bf16 = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
     with nullcontext() if fused is None else fused.gradients.kept():
         with nullcontext() if fused is None else fused.instead(), bf16:
@@ -105,7 +105,7 @@ def parts(request, monkeypatch):
 def test_loss_and_gradients_are_those_of_the_model(case):
     model = model_of(case)
     fused = VocabularyLoss(model)
-    for batch in (batch_of(), batch_of(5)):  # in the memory of the step before, too
+    for batch in (batch_of(), batch_of(5)):  # also in the memory of the previous step
         if case.startswith("MBart"):  # its decoder starts with the last real target
             batch["labels"][:, 0] = 7
         for factor in (1.0, 0.3):

@@ -1,4 +1,4 @@
-"""Our Adafactor, which updates parameters of one shape together, beside that of transformers."""
+"""Our Adafactor, which updates parameters of one shape together, against transformers'."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parameters():
 
 
 def train(optimizer, num_steps=4, seed=0):
-    """Updates with gradients of noise; the last parameter gets its first in the third."""
+    """Updates with random gradients; the last parameter gets none before the third."""
     generator = torch.Generator().manual_seed(seed)
     weights = [one for group in optimizer.param_groups for one in group["params"]]
     for step in range(num_steps):

@@ -41,7 +41,7 @@ def test_the_layers_of_a_stack_are_found():
     assert not list(stacked_layers(torch.nn.Sequential(torch.nn.Linear(2, 2))))
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, while it translates
+@pytest.mark.filterwarnings("ignore")  # torch's own warning during compilation
 def test_one_translation_serves_all_layers_and_lengths(request, caplog):
     backend = "inductor" if request.config.getoption("--full") else "aot_eager"
     torch._dynamo.reset()

@@ -39,7 +39,7 @@ def _trained(ranks, path, batch_size):
 
 @pytest.mark.parametrize("num_ranks", [2])
 def test_weights_do_not_depend_on_the_number_of_processes(tmp_path, num_ranks):
-    # Rows hold unequal numbers of labelled tokens, and some none at all.
+    # The rows have different numbers of labelled tokens, some none.
     expected = _trained(one_rank(), tmp_path, 8)
     for found in run_on_ranks(_trained, num_ranks, tmp_path, 8 // num_ranks):
         for (weights, losses), (whole, same) in zip(found, expected, strict=True):

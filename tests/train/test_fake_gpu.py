@@ -8,11 +8,11 @@ from support.processes import run_script
 
 
 def test_no_step_waits_for_the_device_or_leaves_it():
-    # In a process of its own: the device that stands for the GPU is registered for good.
+    # In a separate process, because the registration of the fake GPU is permanent.
     done = run_script("tests/support/fake_gpu.py")
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
-    # What asks for a value, or mixes devices, is caught; our own steps do neither.
+    # Reading a value or mixing devices is caught; our own steps do neither.
     assert "DataDependentOutputException" in lines.pop("asking")
     assert re.search("fakegpu:0(,| and) cpu", lines.pop("astray"))
     assert lines == {name: "3 steps" for name in ("BERT", "T5 mean", "CRF", "T5")}

@@ -1,4 +1,4 @@
-"""The settings of `fit`, and what a GPU is asked for, as far as a machine without one can tell."""
+"""The settings of `fit`, and those of a GPU as far as they can be tested without one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_cpu_computes_in_what_is_asked_for(precision, of_steps, of_others):
 def test_auto_is_bf16_only_where_the_gpu_has_it_natively(
     monkeypatch, precision, is_native, expected
 ):
-    """Older cards emulate it, slower than float32, and torch calls that support too."""
+    """Older GPUs emulate it, slower than float32, which torch also reports as supported."""
     asked = []
     monkeypatch.setattr(
         torch.cuda,

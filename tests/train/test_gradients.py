@@ -1,4 +1,4 @@
-"""The first gradient of real models: one, whatever the number of processes, recomputed or not."""
+"""The first gradient of real models: independent of the number of processes and recomputation."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ OF_FORMS = {
 }
 
 
-# Of 12 rows, whose lengths and label tokens differ; of 4, where a rank of four may have no label.
+# 12 rows of different lengths and label counts; 4 rows, of which one of four ranks may get none.
 RUNS = [
     *(
         {"name": name, "checkpointing": checkpointing, "precision": precision}
@@ -110,11 +110,11 @@ def first_gradient(
     make, form = OF_FORMS.get(name) or (MODELS[name], "")
     model = make()
     if form:
-        # Of choices what is alike cancels out: in float32 little more than rounding is left.
+        # In multiple choice, common terms cancel: in float32 little more than rounding is left.
         model = model.double() if name.endswith("chooser") else model
         examples = examples_of_form(path, form)
     elif name == "t5_writer":
-        if keeps:  # a table that is only looked up
+        if keeps:  # an embedding that is only looked up
             model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
         examples = written_examples(path / "texts")[1].labelled()
     else:
@@ -156,13 +156,13 @@ def first_gradient(
 
 
 def all_of(runs, ranks, path):
-    """What each run gives; they share a launch, which costs seconds."""
+    """The result of each run; they share a launch, which takes seconds."""
     return [first_gradient(ranks, path, **run) for run in runs]
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What one process finds, and the folder of its data."""
+    """The result of one process, and the folder of its data."""
     threads = torch.get_num_threads()
     path = tmp_path_factory.mktemp("alone")
     found = all_of(RUNS, one_rank(), path)
@@ -171,7 +171,7 @@ def alone(tmp_path_factory):
 
 
 def difference(one: list[float], other: list[float]) -> float:
-    """How far two gradients are apart, relative to the first."""
+    """The relative difference of two gradients."""
     one, other = torch.tensor([one, other], dtype=torch.float64)
     return float((one - other).norm() / one.norm())
 
@@ -182,7 +182,7 @@ def test_the_gradient_does_not_depend_on_the_number_of_processes(alone, num_rank
     expected = [result for run, result in zip(RUNS, alone[0], strict=True) if run in runs]
     by_rank = run_on_ranks(partial(all_of, runs), num_ranks, alone[1])
     for run, (gradient, loss, _), *found in zip(runs, expected, *by_rank, strict=True):
-        # bf16 has 8 bits: what it rounds away depends on the order of the sums.
+        # bf16 has 8 bits: the rounding depends on the order of the sums.
         tolerance = 1e-2 if run.get("precision") == "bf16" else 1e-6
         assert difference(gradient, found[0][0]) < tolerance, run
         assert loss == pytest.approx(found[0][1], rel=tolerance), run
@@ -208,7 +208,7 @@ def test_recomputing_activations_changes_no_gradient(alone, name, precision):
         if (run["name"], run.get("precision")) == (name, precision)
     )
     assert (plain[2], recomputed[2]) == (1, 2)
-    # A decoder keeps no cache while it is recomputed: its sums have another order.
+    # A recomputed decoder has no cache, which changes the order of its sums.
     tolerance = {"fp32": 1e-6, "bf16": 1e-2}[precision] if name == "t5_writer" else 0.0
     assert difference(plain[0], recomputed[0]) <= tolerance
     assert plain[1] == pytest.approx(recomputed[1], rel=tolerance)

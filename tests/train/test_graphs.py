@@ -1,5 +1,7 @@
-"""Whole steps as graphs: what they compute, when they are given up. A tape takes the place of CUDA:
-it makes the recorded step again, on the tensors that it was recorded with."""
+"""Whole steps as graphs: their results, and when they are disabled.
+
+A tape stands in for CUDA: it runs the recorded step again, on the recorded tensors.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def refuses(function):
 
 
 def trained(path, record, *, steps=STEPS, start=None, model=None, make=None, may_draw=True, **toy):
-    """The state after some steps with these graphs, and (loss, norm) of each."""
+    """The state after some steps with these graphs, and the (loss, norm) of each."""
     examples = examples_in(path)
     module = (model or toy_model(**toy)).float()
     make = make or (lambda weights: torch.optim.AdamW(weights, lr=1e-2, fused=True))
@@ -58,7 +60,7 @@ def trained(path, record, *, steps=STEPS, start=None, model=None, make=None, may
     state.guard.skips_on_device = isinstance(optimizer, torch.optim.AdamW)
     if record is not None:
         shapes = find_shapes(examples, module, num_rows=8, fills_rows=True, device=CPU)
-        # On a CPU dropout draws on the host.
+        # On a CPU, dropout draws on the host.
         state.graphs = StepGraphs(shapes, record, CPU, may_draw=may_draw)
     plan = get_batches(examples.lengths("input_ids"), batch_size=8, num_parts=1, seed=5, window=1)
     updates = fit(
@@ -75,7 +77,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def launched(path):
-    """The same steps without a graph, dropout on."""
+    """The same steps without graphs, with dropout."""
     return trained(path, refuses, dropout=0.3)
 
 
@@ -84,7 +86,7 @@ def test_replayed_steps_compute_what_launched_ones_do(path, launched):
     state, numbers = trained(path, tape, dropout=0.3)
     assert numbers == launched[1]
     assert torch.equal(flat(state.module), flat(launched[0].module))
-    # One shape: the first step is launched, the second recorded, played once to see, and made.
+    # One shape: the first step is launched, the second recorded, verified and replayed.
     assert (tape.records, tape.plays) == (1, STEPS)
     before, after = (one.optimizer.state_dict() for one in (launched[0], state))
     assert after["param_groups"] == before["param_groups"]
@@ -135,7 +137,7 @@ def test_a_graph_that_computes_something_else_never_reaches_the_weights(path, la
 def test_a_shape_that_was_dropped_gets_no_other_graph(path):
     class Odd(StaticShapes):
         def fitted(self, columns):
-            """Three widths in turn, by the first row."""
+            """The batch in one of three widths, chosen by the first row."""
             columns = dict(super().fitted(columns))
             more = int(columns["labels"][0]) * 8
             for name, pad in self.pads.items():
@@ -252,7 +254,7 @@ def test_rows_are_filled_up_without_a_label():
     batch = columns_of([3, 1, 2], labels=labels)
     found = StaticShapes({**PADS, "labels": IGNORED}, num_rows=5).fitted(batch)
     assert found["labels"].shape == (5, 8) and (found["labels"][3:] == IGNORED).all()
-    assert found["attention_mask"][3:].sum() == 6  # of a row that there is: no row is all masked
+    assert found["attention_mask"][3:].sum() == 6  # copies of a row: none is fully masked
     kept = StaticShapes(PADS, num_rows=5, fills_rows=False).fitted(batch)
     assert len(kept["input_ids"]) == 3
 
@@ -276,7 +278,7 @@ def test_large_batches_are_left_alone():
 
 @pytest.mark.parametrize("form", ["multilabel_classification", "multiple_choice"])
 def test_losses_that_count_every_row_are_not_filled(path, form):
-    """The numbers of many labels are floats, those of choices are left out."""
+    """Multi-label targets are floats, which a loss cannot ignore; choices can be ignored."""
     examples = examples_of_form(path, form)
     batch = examples.batch(np.arange(3))
 

@@ -1,4 +1,4 @@
-"""The guard: what is not finite never reaches the weights, and is told with its first step."""
+"""The guard: non-finite values never reach the weights, and the first step is reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ke_t5.train.guard import NonFiniteGuard
 NAN = math.nan
 
 
-# Every guard lets its optimizer skip updates, which torch's fused AdamW can on a CPU too.
+# Every guard lets its optimizer skip updates, which torch's fused AdamW can do on a CPU, too.
 AS_ON_A_GPU = """
 import runpy
 from ke_t5.train.guard import NonFiniteGuard
@@ -30,7 +30,7 @@ runpy.run_path("train_ddp.py", run_name="__main__")
 
 
 def updates(gradients: list[float], *, on_device: bool = True, **settings) -> tuple:
-    """The optimizer after these gradients, and its guard; a GPU's manners on a CPU."""
+    """The optimizer after these gradients, and its guard; as on a GPU, but on a CPU."""
     parameter = torch.nn.Parameter(torch.arange(4.0))
     optimizer = torch.optim.AdamW([parameter], **{"lr": 0.1, "fused": True, **settings})
     guard = NonFiniteGuard(optimizer)
@@ -43,7 +43,7 @@ def updates(gradients: list[float], *, on_device: bool = True, **settings) -> tu
 
 
 def flat(optimizer) -> torch.Tensor:
-    """Weights, averages and the count of updates."""
+    """The weights, averages and number of updates."""
     (parameter,) = optimizer.param_groups[0]["params"]
     return torch.cat(
         [parameter.detach(), *map(torch.atleast_1d, optimizer.state[parameter].values())]
@@ -89,14 +89,14 @@ def test_without_a_kernel_that_skips_the_run_ends_before_the_update():
         ("AdamW", {"fused": True}, True),
         ("Adam", {"fused": True}, True),
         ("AdamW", {"foreach": True}, False),
-        ("SGD", {"fused": True}, False),  # its momentum would begin as noise
+        ("SGD", {"fused": True}, False),  # its momentum would be initialized with the bad gradient
         ("Adagrad", {}, False),
     ],
 )
 def test_which_optimizers_skip_by_themselves_on_a_gpu(monkeypatch, name, settings, skips):
     parameter = torch.nn.Parameter(torch.zeros(2))
     optimizer = getattr(torch.optim, name)([parameter], lr=0.1, **settings)
-    assert not NonFiniteGuard(optimizer).skips_on_device  # on a CPU none has to
+    assert not NonFiniteGuard(optimizer).skips_on_device  # never on a CPU
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
     assert NonFiniteGuard(optimizer).skips_on_device is skips
 
@@ -126,7 +126,7 @@ def test_nothing_is_told_or_kept_of_a_run_that_has_diverged(tmp_path, cache_dir,
 
 
 def poisoned(*, of: str) -> tuple[NonFiniteGuard, torch.nn.Module]:
-    """A model after one update, with something in it or its optimizer that is not finite."""
+    """A model after one update, with a non-finite value in it or in its optimizer."""
     model = torch.nn.BatchNorm1d(3)
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.randn(4, 3)).sum().backward()
@@ -159,7 +159,7 @@ def test_what_is_finite_is_saved():
 
 
 def test_every_rank_learns_of_a_loss_that_is_not_finite():
-    """The gradient of `inf + x` is that of x, so that the other ranks would make the update."""
+    """The gradient of `inf + x` is that of x, so that the other ranks would go on."""
     from ke_t5.distributed import Ranks
     from ke_t5.train.loop import TrainState, _backward
     from ke_t5.train.settings import get_fit_settings
@@ -174,7 +174,7 @@ def test_every_rank_learns_of_a_loss_that_is_not_finite():
 
     model, ranks = Model(), Ranks(0, 1, torch.device("cpu"), 1)
     state = TrainState(model, model, torch.optim.SGD(model.parameters()), lambda step: 1.0)
-    columns = {"x": torch.ones(2).numpy()}
-    _backward(state, columns, 1.0, get_fit_settings(), ranks.device)
+    inputs = {"x": torch.ones(2)}
+    _backward(state, inputs, {}, 1.0, settings=get_fit_settings(), device=ranks.device)
     assert model.weight.grad is not None
     assert model.weight.grad.isnan()

@@ -1,4 +1,4 @@
-"""The logs of a run: equal runs give equal bytes, resumed runs go on where they were."""
+"""The logs of a run: equal runs write equal bytes, resumed runs continue their logs."""
 
 import builtins
 import io

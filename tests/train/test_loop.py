@@ -1,5 +1,4 @@
-"""The loop: one loss whatever the number of processes, resumable, never a weight that is not
-finite."""
+"""The loop: the same loss for any number of processes, resumable, and never a non-finite weight."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from ke_t5.train.settings import get_fit_settings
 
 
 def _weights_and_losses(ranks, path, runs):
-    """What each run gives; many runs share a launch, which costs seconds."""
+    """The result of each run; many runs share a launch, which takes seconds."""
     torch.set_num_threads(1)
     found = []
     for settings in runs:
@@ -54,7 +53,7 @@ def test_weights_do_not_depend_on_processes_or_accumulation(tmp_path, num_ranks,
 
 
 def test_an_unused_parameter_does_not_stop_several_processes(tmp_path):
-    """Nor do gradients in bf16 let the processes part."""
+    """Nor do the processes diverge with gradients in bf16."""
     run = {"batch_size": 4, "num_steps": 4, "spare": True}
     found = run_on_ranks(_weights_and_losses, 2, tmp_path, [run, {**run, "compresses": True}])
     assert found[0] == found[1]
@@ -90,7 +89,7 @@ def test_steps_are_counted_over_all_epochs(tmp_path):
 
 
 def test_going_on_costs_no_epoch_that_is_over(monkeypatch):
-    """A resumed run needs one integer, and none of the orders before it."""
+    """A resumed run needs one integer, and no order of an earlier epoch."""
     plan = get_batches(np.full(23, 4), batch_size=8, num_parts=1, seed=0)
     expected = [(1, False), (1, True), (2, False)]
     made, real = [], type(plan).epoch
@@ -116,7 +115,7 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path, bad):
 
 
 def test_a_run_does_not_end_well_with_updates_that_were_skipped(tmp_path):
-    """On a GPU the last steps before the end are asked about at the end."""
+    """On a GPU, the last steps are checked at the end."""
     model, examples = toy_model(), examples_in(tmp_path)
     state = TrainState(
         model, model, torch.optim.AdamW(model.parameters(), fused=True), lambda step: 1.0

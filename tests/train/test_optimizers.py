@@ -1,4 +1,4 @@
-"""Optimizers by gin name: what is built, what is spared from decay, what is refused."""
+"""Optimizers by gin name: construction, parameters without weight decay, rejected settings."""
 
 import inspect
 import subprocess

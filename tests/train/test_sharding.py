@@ -1,4 +1,4 @@
-"""Weights divided among processes: the same gradients, norms, checkpoints and outputs as of one."""
+"""Sharded weights: the same gradients, norms, checkpoints and outputs as with one process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS, SAVED_AT = 4, 2
 
 
 def frozen_tagger():
-    """As adapters leave it: most weights take no gradient."""
+    """A tagger as with adapters: most weights are frozen."""
     model = roberta_tagger()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("bias" in name or name.startswith("classifier"))
@@ -34,7 +34,7 @@ RUNS = [*((name, 1) for name in MODELS), ("roberta_tagger", 2)]
 
 
 def trained(ranks, path, *, name, accumulate, begins_at=0):
-    """What a training comes to: first gradient, norms, loss, and a checkpoint on the way."""
+    """The results of a training: first gradient, norms, loss, and a checkpoint on the way."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     # Rank 0 alone has weights, as in a training.
@@ -72,7 +72,7 @@ def trained(ranks, path, *, name, accumulate, begins_at=0):
             save(ranks, state, folder)
     state.guard.check_state(module, state.step)
     with gathered_weights(model), torch.no_grad():
-        # On one process alone, as an evaluation with an odd number of batches has it.
+        # On one rank only, as in an evaluation with an odd number of batches.
         times = 3 if ranks.is_main else 1
         outputs = [module.eval()(input_ids=torch.arange(6)[None] % NUM_IDS) for _ in range(times)]
     found["logits"] = outputs[-1].logits.flatten().tolist()
@@ -89,14 +89,14 @@ def save(ranks, state, folder):
             folder, model=model, optimizer=optimizer, progress={"step": state.step}, is_best=False,
             writer=writer, is_own=ranks.size > 1,
         )  # fmt: skip
-        if ranks.size > 1:  # training may go on
+        if ranks.size > 1:  # training may continue
             assert not places(model, optimizer) & places(state.module, state.optimizer)
         writer.wait()
     ranks.barrier()
 
 
 def places(model, optimizer):
-    """Where the values of a state are in memory."""
+    """The memory addresses of a state's tensors."""
     states = optimizer.state_dict()["state"].values()
     tensors = [*model.state_dict().values(), *(x for one in states for x in one.values())]
     return {local(x).untyped_storage().data_ptr() for x in tensors if torch.is_tensor(x)}
@@ -160,7 +160,7 @@ def test_it_goes_on_with_another_number_of_processes(folders, divided, num_ranks
 
 
 def test_tied_weights_stay_tied():
-    """On one process nothing is divided, and state is that of the model itself."""
+    """With one process nothing is sharded, and the state is that of the model itself."""
     model = t5_writer()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     assert gathered_state(model, optimizer, is_main=True) == (model, optimizer)

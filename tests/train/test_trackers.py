@@ -1,4 +1,4 @@
-"""Trackers in their offline modes: they get what is logged, and never stop or hold up a run."""
+"""Trackers in their offline modes: they receive what is logged, and never stop or delay a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ke_t5.train import trackers
 from ke_t5.train.loggers import RunLog
 from ke_t5.train.trackers import RECORD, Tracking
 
-# Notes of the libraries about themselves.
+# The libraries' own warnings.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
