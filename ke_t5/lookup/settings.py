@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WHERE, DROPOUT = "model.config", "model.dropout"
 # The encoder's configuration within that of our generic encoder head.
 BACKBONE = "backbone"
+# The dropout of that head; None for the encoder's.
+HEAD_DROPOUT = "head_dropout"
 
 # Set by the task.
 OF_TASK = ("id2label", "label2id", "num_labels", "problem_type")
@@ -73,6 +75,10 @@ def _set_dropouts(config: PreTrainedConfig, dropout: float) -> None:
             if is_number and ("dropout" in name or name.endswith("pdrop")):
                 setattr(part, name, float(dropout))
                 found = True
+    # The head keeps its default if it reads none of the encoder's (GPT-2, Funnel).
+    if getattr(config, "dropout_rate", dropout) != dropout:
+        setattr(config, HEAD_DROPOUT, float(dropout))
+        found = True
     if dropout and not found:
         raise UserError(f"{type(config).__name__} has no dropout", DROPOUT, "leave it out")
 

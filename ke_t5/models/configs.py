@@ -158,6 +158,8 @@ class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
 
     `reads_segments` passes segment ids to an encoder that has them, so that it can tell the texts
     of a pair apart. Models of earlier versions were trained without them.
+
+    `head_dropout` is the dropout before the head; None for the backbone's own.
     """
 
     model_type = "ke_t5_any_encoder"
@@ -166,6 +168,7 @@ class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
 
     backbone: dict | PreTrainedConfig | None = None
     reads_segments: bool = False
+    head_dropout: float | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -192,7 +195,9 @@ class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
 
     @property
     def dropout_rate(self) -> float:
-        """Dropout before the head: the backbone's own."""
+        """Dropout before the head: `head_dropout` or, if it is None, the backbone's."""
+        if self.head_dropout is not None:
+            return self.head_dropout
         names = ("classifier_dropout", "hidden_dropout_prob", "dropout_rate", "dropout")
         rates = (getattr(self.backbone, name, None) for name in names)
         return next((rate for rate in rates if rate is not None), 0.1)

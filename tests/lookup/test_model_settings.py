@@ -45,6 +45,16 @@ def test_dropouts_of_the_configurations_within():
     assert config.encoder.dropout_rate == config.decoder.attention_dropout == 0.5
 
 
+@pytest.mark.parametrize("kind", ["GPT2Config", "FunnelConfig", "LlamaConfig", "MambaConfig"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_the_dropout_of_a_head_whose_encoder_has_none_of_its_names(kind, dropout, tmp_path):
+    config = EncoderConfig(backbone=getattr(transformers, kind)())
+    assert config.dropout_rate == 0.1
+    change_config(config, get_model_config(dropout=dropout))
+    config.save_pretrained(tmp_path)
+    assert EncoderConfig.from_pretrained(tmp_path).dropout_rate == config.dropout_rate == dropout
+
+
 def test_a_model_without_dropout():
     config = transformers.MambaConfig()
     change_config(config, get_model_config(dropout=0.0))
