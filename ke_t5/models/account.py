@@ -12,6 +12,10 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.hub import Pretrained, has_own_head, saved_class
 from ke_t5.lookup.tensor_names import lacks_head
 
+# Parts of a head even inside a body: the pooler, which many published encoders lack, and the
+# classifier of each reader of n-grams.
+PARTS_OF_HEADS = "(?:pooler|classifier)"
+
 
 def digest(
     model: PreTrainedModel,
@@ -88,8 +92,7 @@ def _other_labels(
 
 def in_head(model: PreTrainedModel, key: str) -> bool:
     """Whether a parameter belongs to the head, that is, to no pretrained submodel."""
-    if re.search(r"(^|\.)pooler\.", key):
-        # Many encoders were published without the pooler that their classifiers use.
+    if re.search(rf"(^|\.){PARTS_OF_HEADS}\.", key):
         return True
     top = key.split(".")[0]
     part = getattr(model, top, None)
@@ -102,11 +105,11 @@ def in_head(model: PreTrainedModel, key: str) -> bool:
 
 
 def _tops(keys: Collection[str]) -> list[str]:
-    """The top-level modules of the keys; for the body's pooler "body.pooler", because the rest of
-    the body may be loaded."""
-    poolers = (re.match(r"(.+\.)?pooler(?=\.)", key) for key in keys)
-    pairs = zip(poolers, keys, strict=True)
-    return sorted({pooler[0] if pooler else key.split(".")[0] for pooler, key in pairs})
+    """The top-level modules of the keys; for a pooler or classifier in the body its full name,
+    because the rest of the body may be loaded."""
+    inner = (re.match(rf"(.+\.)?{PARTS_OF_HEADS}(?=\.)", key) for key in keys)
+    pairs = zip(inner, keys, strict=True)
+    return sorted({part[0] if part else key.split(".")[0] for part, key in pairs})
 
 
 def _left_out(model: PreTrainedModel, keys: Collection[str]) -> list[str]:

@@ -184,6 +184,18 @@ def test_weights_are_saved_and_loaded_exactly(tmp_path):
     torch.testing.assert_close(again(ids).logits, model(ids).logits, rtol=1e-6, atol=1e-7)
 
 
+def test_classifiers_are_new_for_other_labels(tmp_path):
+    model = make_model(vocab_size=50)
+    model.save_pretrained(tmp_path)
+    arguments = {"from_scratch": False, "seed": 0, "task_config": {"num_labels": 2}}
+    again, line = build_model(load_model(NAME), tmp_path, **arguments)
+    assert line.endswith("; new head: readers.0.classifier, readers.1.classifier")
+    assert again(torch.tensor([[5, 6]])).logits.shape == (1, 2)
+    assert torch.equal(again.readers[1].dense.weight, model.readers[1].dense.weight)
+    with pytest.raises(UserError, match="weights do not fit .*: readers.0.classifier"):
+        build_model(load_model(NAME), tmp_path, **arguments, new_head=False)
+
+
 def test_a_seed_decides_what_is_drawn(folder, tokenizer):
     arguments = {"from_scratch": True, "task_config": {"num_labels": 3}, "tokenizer": tokenizer}
     one, other, third = (
