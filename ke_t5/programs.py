@@ -42,12 +42,17 @@ def command(script: str, launcher: str = "") -> str:
     "ke-t5 train --nproc 2" ("python -m ke_t5 train") if this process was started so.
     """
     if is_one_command():
-        start = f"python -m {MODULE}" if _is_module() else shlex.quote(_entry_point(ONE_COMMAND))
-        return " ".join([start, COMMAND_NAMES[script], *_launch_flags(launcher)])
+        return " ".join([one_command(script), *_launch_flags(launcher)])
     if not _uses_entry_points():
         return f"{launcher or 'python'} {shlex.quote(str(_scripts_folder() / script))}"
     program = shlex.quote(_entry_point(ENTRY_POINTS[script]))
     return f"{launcher} --no-python {program}" if launcher else program
+
+
+def one_command(script: str) -> str:
+    """`ke-t5 train` or `ke-t5 test`; `python -m ke_t5 ...` if this process was started so."""
+    start = f"python -m {MODULE}" if _is_module() else shlex.quote(_entry_point(ONE_COMMAND))
+    return f"{start} {COMMAND_NAMES[script]}"
 
 
 def _launch_flags(launcher: str) -> list[str]:

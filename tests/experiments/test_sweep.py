@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 
 import pytest
 
-from ke_t5 import stops
+from ke_t5 import programs, stops
 from ke_t5.commands.sweep import parser
 from ke_t5.config.gin_config import configure
 from ke_t5.errors import Exit, Stopped, UserError
@@ -42,11 +43,18 @@ def test_a_grid_runs_every_combination_once(training, tmp_path, capsys):
     assert len(training(folder)) == 6
 
 
-def test_the_best_settings_are_a_gin_file_with_its_command(training, tmp_path):
+@pytest.mark.parametrize(
+    ("started", "program"),
+    [("pytest", "ke-t5"), (programs.PACKAGE / "__main__.py", "python -m ke_t5")],
+)
+def test_the_best_settings_are_a_gin_file_with_its_command(
+    training, tmp_path, monkeypatch, started, program
+):
+    monkeypatch.setattr(sys, "argv", [str(started)])
     run(tmp_path, GRID)
     file = tmp_path / "sweep-klue_tc" / "best.gin"
     first, *_ = file.read_text().splitlines()
-    assert first.startswith("# ke-t5 train --task=klue_tc --sample --schedule --batch_size=16")
+    assert first.startswith(f"# {program} train --task=klue_tc --sample --schedule --batch_size=16")
     assert first.endswith(f"--gin_file={file}")
     (binding,) = configure([str(file)]).bindings.values()
     assert binding.value == 0.3
