@@ -12,6 +12,7 @@ from typing import Any
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.files import is_replaced, is_temporary
 from ke_t5.lookup.loader import choose_form
+from ke_t5.own_data import OwnData, register
 from ke_t5.pipe import Evaluated, Mixture, Task, get_task
 from ke_t5.pipe.scoring import compute_scores
 from ke_t5.recipes.folders import RunFolder
@@ -149,7 +150,16 @@ def _checked(evaluated: Evaluated) -> Evaluated:
 
 def _run_around(place: Path) -> Mapping[str, Any]:
     """run.json of the run whose `eval/SPLIT` a folder is."""
-    return RunFolder(place.resolve().parents[1]).read_run()
+    run = RunFolder(place.resolve().parents[1])
+    facts = run.read_run()
+    register_own_data(facts, where=run.run_file)
+    return facts
+
+
+def register_own_data(run: Mapping[str, Any], *, where: Path) -> None:
+    """Registers the task of a run on the user's own data, which only its run.json describes."""
+    if run.get("own_data") is not None:
+        register(OwnData.from_json(run["own_data"], str(where)))
 
 
 def _task_of(name: str, run: Mapping[str, Any]) -> Task:
@@ -165,22 +175,23 @@ def _task_of(name: str, run: Mapping[str, Any]) -> Task:
 
 def check_same_rows(first: Side, second: Side) -> None:
     """Raises UserError if the two were not tested on the same rows."""
+    what = difference_of_rows(first, second)
+    if what is not None:
+        where, fix = f"{first.place} and {second.place}", "test both on the same data"
+        raise UserError(f"not the same data: {what}", where, fix, Exit.DATA)
+
+
+def difference_of_rows(first: Side, second: Side) -> str | None:
+    """The first difference between the rows of two evaluations; None if they are the same."""
     one, other = (
         {line["id"]: line for line in side.evaluated.predictions} for side in (first, second)
     )
-    what = None
     if one.keys() != other.keys():
         missing = sorted(one.keys() ^ other.keys())
-        what = f"{len(one)} and {len(other)} rows; row {missing[0]} is in one only"
-    else:
-        sides = ["gold", *(["inputs"] if first.task.name == second.task.name else [])]
-        for row, line in one.items():
-            unequal = next((side for side in sides if line[side] != other[row][side]), None)
-            if unequal is not None:
-                what = f"row {row} has another {'text' if unequal == 'inputs' else 'gold label'}"
-                break
-    if what is not None:
-        where = f"{first.place} and {second.place}"
-        raise UserError(
-            f"not the same data: {what}", where, "test both on the same data", Exit.DATA
-        )
+        return f"{len(one)} and {len(other)} rows; row {missing[0]} is in one only"
+    sides = ["gold", *(["inputs"] if first.task.name == second.task.name else [])]
+    for row, line in one.items():
+        unequal = next((side for side in sides if line[side] != other[row][side]), None)
+        if unequal is not None:
+            return f"row {row} has another {'text' if unequal == 'inputs' else 'gold label'}"
+    return None

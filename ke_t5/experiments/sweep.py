@@ -27,6 +27,7 @@ from ke_t5.experiments.trials import (
     words_without,
 )
 from ke_t5.files import write_atomically, write_json
+from ke_t5.own_data import register_kinds
 from ke_t5.pipe import Mixture, Task, get_task
 from ke_t5.pipe.scoring import best_score
 from ke_t5.programs import TRAIN, one_command
@@ -99,6 +100,7 @@ def main(flags: Namespace) -> None:
     import_modules(training.module_import)
     words = words_without(flags.words, ("output_dir", "resume"))
     check_settings(training, words, axes)
+    register_kinds()
     task = get_task(training.task)
     if task.best is None:
         fix = "name a task that has one"

@@ -57,8 +57,14 @@ def keep_record(config: RunConfig, data: TrainingData, ranks: Ranks) -> None:
     run = config.run
     if not ranks.is_main:
         return
-    earlier = run.read_run().get("launches", []) if config.origin.is_resumed else []
-    content = {**description(config, ranks), "data": data.facts, "launches": earlier}
+    earlier = run.read_run() if config.origin.is_resumed else {}
+    content = {
+        **description(config, ranks),
+        # Of a resumed run, the folder that its first launch began with.
+        **{name: earlier[name] for name in ("model_folder",) if name in earlier},
+        "data": data.facts,
+        "launches": earlier.get("launches", []),
+    }
     fault_point("run.before_record")
     write_json(run.run_file, content, is_durable=True)
     for name, hashes in data.row_hashes.items():

@@ -13,6 +13,7 @@ from support.results import keep, keep_run
 from ke_t5.commands import board
 from ke_t5.errors import UserError
 from ke_t5.experiments import board as board_of_experiments
+from ke_t5.own_data import OwnData, forget, register
 from ke_t5.pipe import TaskRegistry
 from ke_t5.pipe.monitor import least
 
@@ -66,6 +67,29 @@ def test_single_runs_are_compared_by_their_rows(tmp_path, capsys):
     out = run(tmp_path / "a", tmp_path / "b", capsys=capsys)
     assert "klue/roberta-base (from scratch) klue/roberta-base +20.00 [+1" in out
     assert "rows" in out.partition("+20.00")[2]
+
+
+def test_runs_on_other_rows_have_no_difference(tmp_path, capsys):
+    nsmc(tmp_path / "a", 30)
+    nsmc(tmp_path / "b", 10, from_scratch=True)
+    file = tmp_path / "b" / "eval" / "test" / "predictions.jsonl"
+    file.write_text(file.read_text().replace('"리뷰 3"', '"다른 문장"'))
+    out = run(tmp_path, capsys=capsys)
+    assert "roberta-base not the same data: row 3 has another text rows" in out
+
+
+def test_runs_on_own_data_are_compared_too(tmp_path, capsys):
+    own = OwnData("classification", labels=("긍정", "부정"))
+    register(own)
+    for name, num_wrong in (("a", 30), ("b", 10)):
+        folder = tmp_path / name
+        keep_run(folder, task=own.task, pre_trained_model=name, own_data=own.to_json())
+        golds, other = ["긍정", "부정"] * 50, ["부정", "긍정"] * 50
+        said = [*other[:num_wrong], *golds[num_wrong:]]
+        keep(folder / "eval" / "test", own.task, golds, said, TEXTS, split="test")
+    forget()
+    out = run(tmp_path, capsys=capsys)
+    assert "classification test: macro_f1 b a +20.0" in out
 
 
 def test_runs_with_other_settings_have_rows_of_their_own(tmp_path, capsys):
@@ -126,8 +150,8 @@ def test_seeds_that_differ_alike_have_no_interval(tmp_path, capsys):
     assert "a b +1.00 the same with each seed 2 seeds" in run(tmp_path, capsys=capsys)
     scores = tmp_path / "b" / "1" / "eval" / "test" / "scores.json"
     scores.write_text(scores.read_text().replace('"scored": 100', '"scored": 90'))
-    with pytest.raises(UserError, match="not the same data: 90 and 100 rows; test both on"):
-        run(tmp_path, capsys=capsys)
+    out = run(tmp_path, capsys=capsys)
+    assert "a b not the same data: 90 and 100 rows 2 seeds" in out
     scores.write_text(scores.read_text().replace('"accuracy": 77.0', '"accuracy": null'))
     out = run(tmp_path, capsys=capsys)
     assert "a 79.00 ± 1.41 (2) b – (2)" in out and "Best against others" not in out

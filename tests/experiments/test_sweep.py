@@ -60,6 +60,12 @@ def test_the_best_settings_are_a_gin_file_with_its_command(
     assert binding.value == 0.3
 
 
+def test_a_task_on_own_data_can_be_swept(training, tmp_path):
+    words = ["AdamW.lr=[0.1,0.3]", "--task", "classification", "--train_file", "reviews.csv"]
+    sweep.main(parser().parse_args([*words, "--output_dir", str(tmp_path)]))
+    assert len(training(tmp_path / "sweep-classification")) == 2
+
+
 @pytest.mark.parametrize(
     ("axes", "more", "message"),
     [

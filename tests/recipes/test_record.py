@@ -43,7 +43,9 @@ def test_run_json_tells_how_the_run_trains(run, cache_dir):
 
 
 def test_run_json_tells_of_every_launch(run):
-    first, second = json.loads((run / "run.json").read_text())["launches"]
+    told = json.loads((run / "run.json").read_text())
+    assert "/sample-" in told["model_folder"]  # not the run's own, from which the second went on
+    first, second = told["launches"]
     assert [(x["from_step"], x["to_step"]) for x in (first, second)] == [(0, 2), (2, 4)]
     for launch in (first, second):
         assert launch["host"] and launch["command"] and launch["gpu"] is None
