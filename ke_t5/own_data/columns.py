@@ -24,7 +24,7 @@ USUAL = {
 _CHOICE = re.compile(
     r"(?:choice|alternative|ending|option|answer|선택지|보기|선지)?[ _]?(\d\d?)", re.IGNORECASE
 )
-_WORDS = {"text": "text", "text_pair": "second text", "label": "label"}
+_WORDS = {"text": "text", "text_pair": "second text", "label": "label", "choice": "choice"}
 TARGETS = "target summary answer output label 요약 정답 출력 답 번역 결과".split()
 
 
@@ -60,13 +60,13 @@ def chosen_columns(
     elif missing:
         what = f"which column is the {_WORDS[missing[0]]}? it has {listed(names)}"
         raise UserError(what, f"{path}:1", f"add {flag_of(missing[0])} NAME", Exit.DATA)
-    _require_distinct(path, columns)
+    require_distinct(path, columns)
     return {role: columns[role] for role in roles}
 
 
-def _require_distinct(path: Path, columns: Mapping[str, str]) -> None:
-    """Raises UserError for a column that has two roles: a model would read its own label."""
-    roles: dict[str, str] = {}
+def require_distinct(path: Path, columns: Mapping[str, str], choices: Sequence[str] = ()) -> None:
+    """Raises UserError for a column with two roles: a model might read its own label."""
+    roles = dict.fromkeys(choices, "choice")
     for role, name in columns.items():
         other = roles.setdefault(name, role)
         if other != role:

@@ -138,17 +138,21 @@ def own_rows(own: OwnData, path: Path, split: str, note: Note) -> Iterator[Row]:
 
 
 def _joined_rows(own: OwnData, path: Path) -> Iterator[Row]:
-    """The texts of a file, or of all files of a folder, end to end, in rows of `JOINED` characters
-    that end with a word; empty lines are left out."""
+    """The concatenated texts of a file, or of all files of a folder, in rows of at most `JOINED`
+    characters that end with a word; empty lines are dropped."""
     held, first = "", 1
     for line, text in _free_texts(own, path):
         first = first if held else line
         held = f"{held} {text.strip()}" if held else text.strip()
-        while len(held) > JOINED:
-            end = held.rfind(" ", 1, JOINED)
-            end = end if end > 0 else JOINED
-            yield {"text": held[:end], LINE: first}
-            held, first = held[end:].strip(), line
+        start = 0  # `held` is cut once per text: a file may be a single long line
+        while len(held) - start > JOINED:
+            end = held.rfind(" ", start + 1, start + JOINED)
+            end = end if end > 0 else start + JOINED
+            yield {"text": held[start:end], LINE: first}
+            start, first = end, line
+            while held[start].isspace():
+                start += 1
+        held = held[start:]
     if held:
         yield {"text": held, LINE: first}
 

@@ -13,7 +13,13 @@ from ke_t5.config.configurable import configurable
 from ke_t5.config.precedence import first_set
 from ke_t5.config.ranges import Text
 from ke_t5.errors import Exit, UserError
-from ke_t5.own_data.columns import chosen_choices, chosen_columns, flag_of, require_column
+from ke_t5.own_data.columns import (
+    chosen_choices,
+    chosen_columns,
+    flag_of,
+    require_column,
+    require_distinct,
+)
 from ke_t5.own_data.rows import ROLES, files_of
 from ke_t5.own_data.source import FLAGS, with_labels
 from ke_t5.own_data.spec import SEPARATOR, OwnData
@@ -114,6 +120,7 @@ def _with_columns(own: OwnData, given: dict[str, str], choices: str | None) -> O
         return own.replace(columns=_columns_of(own, given))
     names = columns(path, encoding=own.encoding, sheet=own.sheet)
     own = own.replace(choices=chosen_choices(path, names, choices))
+    require_distinct(path, given, own.choices)
     pair = given.pop("text_pair", None)
     if pair is not None:
         require_column(path, names, pair, "text_pair")

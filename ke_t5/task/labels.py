@@ -6,9 +6,9 @@ ones: each constant names its source. `HUB` is the class order of the copy on th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import cast
 
 from ke_t5.class_numbers import ClassNumber
 from ke_t5.composition import compose
@@ -21,8 +21,8 @@ class Labels:
 
     Args:
         names: id -> name, as exported to `id2label`.
-        keys: id -> value in the rows' label column (texts or integers, which are interchangeable:
-            "1" and 1); default: the names.
+        keys: id -> value in the rows' label column; a text stands for the number or truth value of
+            that spelling too ("1" for 1 and 1.0, "True" for True); default: the names.
         words: id -> target text of the generative form; default: the names.
         glosses: id -> English name, for Korean names.
 
@@ -68,6 +68,8 @@ class Labels:
 
         >>> Labels(("no", "yes"), keys=("0", "1")).id_of(1.0)
         1
+        >>> Labels(("no", "yes"), keys=("False", "True")).id_of(True)
+        1
         >>> Labels(("no", "yes")).id_of(ClassNumber(0, "yes"))
         1
 
@@ -84,9 +86,9 @@ class Labels:
             for ids in (self._ids, by_name):
                 if key.name in ids:
                     return ids[key.name]
-        is_whole = isinstance(key, int) or (isinstance(key, float) and key.is_integer())
-        if key not in self._ids and is_whole:
-            key = str(int(cast(float, key)))
+        if key not in self._ids and isinstance(key, int | float) and math.isfinite(key):
+            spellings = [str(key), *([str(int(key))] if key == int(key) else [])]
+            key = next((text for text in spellings if text in self._ids), key)
         return self._ids[key]
 
 

@@ -230,19 +230,25 @@ def add_label_sets(batch: Batch, *, labels: Labels, column: str) -> Batch:
 @map_over_batches
 def add_numbers(batch: Batch, *, column: str) -> Batch:
     """Adds `labels` (numbers, NaN for unlabelled rows) and `gold`."""
-    numbers = for_each_row(batch, partial(_number, column=column))
-    return {**batch, "labels": numbers, "gold": batch[column]}
+    numbers = for_each_row(batch, partial(number_of, column=column))
+    labels = [math.nan if number is None else number for number in numbers]
+    return {**batch, "labels": labels, "gold": numbers}
 
 
-def _number(row: Example, *, column: str) -> float:
+def number_of(row: Example, *, column: str) -> float | None:
+    """The number of a row; None for an unlabelled row.
+
+    Raises:
+        ValueError: the value is not a number, or does not fit in 32 bits.
+    """
     value = row[column]
     if value is None:
-        return math.nan
+        return None
     try:
-        number = math.inf if isinstance(value, bool) else float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        number = math.inf
-    if abs(number) > LARGEST:
+        number = math.nan
+    if not abs(number) <= LARGEST:  # NaN neither
         raise ValueError(f"{column} {value!r:.40} is not a number that fits in 32 bits")
     return number
 

@@ -19,12 +19,14 @@ from ke_t5.pipe.preprocessors import (
 from ke_t5.pipe.sources import DataSource
 from ke_t5.pipe.task import Defaults
 from ke_t5.task import checks, decoders, spans, steps, text
+from ke_t5.task.column_types import has_types
 from ke_t5.task.decoders import Examples, RowOutputs
 from ke_t5.task.forms import TextTarget, register, register_classes, register_generative
 from ke_t5.task.labels import Labels
 from ke_t5.task.metrics.metric import Metric
 
 WORDS_CUT = "words cut off"
+TREE_COLUMNS = {"words": ["text"], "heads": ["integer"], "relations": ["label"]}
 
 # ------------------------------------------------------------------------------ pairs of entities
 
@@ -109,6 +111,7 @@ def add_words(
     Words that were cut off are omitted and counted. A word whose head was cut off has neither
     label, because the head cannot be predicted. `gold_heads` and `gold_relations` are complete.
     """
+    steps.for_each_row(batch, check_tree)
     tokenizer = steps.fast_tokenizer(output_features)
     limit = length_limit(sequence_length, "inputs", tokenizer)
     texts = [" ".join(words) for words in batch["words"]]
@@ -132,6 +135,16 @@ def add_words(
         f"{OF}{WORDS_CUT}": num_words,
         f"{LOST}{steps.inputs_cut(limit)}": num_cut,
     }
+
+
+def check_tree(row: Example) -> None:
+    """Raises ValueError unless the heads of a row are words of it or 0, and have relations."""
+    heads, num_words = row["heads"], len(row["words"])
+    if (heads is None) != (row["relations"] is None):
+        raise ValueError("the row has either heads or relations, expected both or neither")
+    wrong = [head for head in heads or () if not 0 <= head <= num_words]
+    if wrong:
+        raise ValueError(f"head {wrong[0]}, expected 0 to {num_words}")
 
 
 def word_tokens(words: Sequence[str], offsets: spans.Offsets, *, is_cut: bool) -> list[list[int]]:
@@ -238,7 +251,8 @@ def dependencies(
         metric_fns=tuple(metrics),
         best=best,
         row_checks=(
-            partial(checks.has_equal_lengths, columns=("words", "heads", "relations")),
+            partial(has_types, columns=TREE_COLUMNS),
+            partial(checks.has_equal_lengths, columns=tuple(TREE_COLUMNS)),
             partial(checks.known_labels, labels=labels, column="relations"),
         ),
         defaults=defaults,

@@ -50,12 +50,7 @@ def label_set_words(row: Example, *, labels: Labels, column: str) -> str | None:
 
 
 def written_label_sets(labels: Labels, column: str) -> TextTarget:
-    """Target texts for a column of lists of labels.
-
-    Raises:
-        ValueError: the labels contain every separator.
-    """
-    text.label_separator(labels)
+    """Target texts for a column of lists of labels."""
     of_row = {"labels": labels, "column": column}
     return TextTarget(
         write=partial(label_set_words, **of_row),
@@ -66,21 +61,17 @@ def written_label_sets(labels: Labels, column: str) -> TextTarget:
     )
 
 
-def number_of(row: Example, *, column: str) -> float | None:
-    """The number of a row; None for an unlabelled row."""
-    return row[column]
-
-
 def number_word(row: Example, *, column: str) -> str | None:
     """The target text of a row's number; None for an unlabelled row."""
-    return None if row[column] is None else text.number_to_text(row[column])
+    number = steps.number_of(row, column=column)
+    return None if number is None else text.number_to_text(number)
 
 
 def number_words(column: str) -> TextTarget:
     """Target texts for a column of numbers."""
     return TextTarget(
         write=partial(number_word, column=column),
-        gold=partial(number_of, column=column),
+        gold=partial(steps.number_of, column=column),
         gold_type="float64",
         read=text.text_to_number,
         generate={"max_new_tokens": NUMBER_LENGTH, **GREEDY},

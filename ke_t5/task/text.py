@@ -9,6 +9,7 @@ counts as a wrong answer (`unparsable`).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -183,15 +184,14 @@ def text_to_label(labels: LabelWords, text: str) -> Hashable | None:
 
 
 def label_separator(labels: LabelWords) -> str:
-    """The separator between the words of a set of labels: the first candidate that is in no word.
-
-    Raises:
-        ValueError: the words contain every candidate.
-    """
-    for separator in (", ", " | ", " ; "):
-        if not any(separator.strip() in word for word in labels.words):
-            return separator
-    raise ValueError("the labels contain every separator: ',', '|' and ';'")
+    """The separator between the words of a set of labels: the first of `, `, ` | `, ` ; `, ` || `,
+    ` ||| `, ... that is in no word."""
+    bars = (f" {'|' * count} " for count in itertools.count(2))
+    return next(
+        separator
+        for separator in itertools.chain((", ", " | ", " ; "), bars)
+        if not any(separator.strip() in word for word in labels.words)
+    )
 
 
 def no_label_word(labels: LabelWords) -> str:

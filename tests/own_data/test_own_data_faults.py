@@ -103,6 +103,31 @@ def test_a_column_has_one_role(refusal):
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"text": "ㄱ"},
+            "'ㄱ' cannot be both choice and text; name another one by --choice_columns",
+        ),
+        ({"label": "ㄴ"}, "'ㄴ' cannot be both choice and label; name another one by"),
+        (
+            {"text_pair": "ㄱ"},
+            "'ㄱ' cannot be both choice and second text; name another one by",
+        ),
+        (
+            {"text": "글", "text_pair": "글"},
+            "'글' cannot be both text and second text; name another",
+        ),
+    ],
+)
+def test_a_choice_has_no_other_role(tmp_path, given, said):
+    file = tmp_path / "a.csv"
+    file.write_text("글,ㄱ,ㄴ,답\n1,2,3,1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"a.csv:1: column {said}"):
+        load_own_data("choice", files={"train": file}, choice_columns="ㄱ,ㄴ", columns=given)
+
+
 def test_choices_are_in_the_order_of_their_numbers(tmp_path, cache_dir):
     names = [f"choice{number}" for number in range(10, 0, -1)]
     assert numbered_choices([*names, "choices", "choice123"]) == names[::-1]

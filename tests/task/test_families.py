@@ -13,7 +13,7 @@ from support.toys import BERT, ROWS, T5, changed, character_tokenizer, examples_
 
 from ke_t5.errors import UserError
 from ke_t5.pipe import IGNORED, EvaluationHelper, Feature, FunctionDataSource, TaskRegistry
-from ke_t5.task import steps, structured
+from ke_t5.task import steps, structured, targets
 from ke_t5.task.qa import passages
 from ke_t5.task.text import mark_entities
 
@@ -203,6 +203,9 @@ def test_overlapping_entities_name_the_row(build):
         ("klue_dp", changed("klue_dp", heads=[3, 0]),
          "row 1: column 'heads' differs in length from column 'words'"),
         ("klue_dp", changed("klue_dp", relations=["NP", "NP", "XP"]), "relations 'XP' is not in"),
+        ("klue_dp", changed("klue_dp", heads=[3, 4, 0]), r"row 1 \(.*\): head 4, expected 0 to 3"),
+        ("klue_dp", changed("klue_dp", heads=[3, -1, 0]), r"row 1 \(.*\): head -1, expected 0 to"),
+        ("klue_dp", changed("klue_dp", relations=None), "expected both or neither"),
         ("klue_mrc", changed("klue_mrc", context=" \n"),
          "row 1: column 'context' contains no text"),
         ("korquad_gen", changed("korquad", question=""),
@@ -278,9 +281,21 @@ def test_one_labelled_regression_row_scores_nan_and_not_an_error(build):
     assert np.isnan(evaluated.scores["pearson"]) and evaluated.scores["f1"] == 100.0
 
 
-@pytest.mark.parametrize("score", [1e39, -1e39, float("inf"), "높음", True])
+@pytest.mark.parametrize("score", [1e39, -1e39, float("inf"), float("nan"), "높음", True])
 def test_a_score_that_is_no_number_is_refused(score):
     batch = {"score": [1.0, score], "_id": [7, 8]}
     message = r"row 8: score .* is not a number that fits in 32 bits; fix or remove that row"
     with pytest.raises(UserError, match=message):
         steps.add_numbers.batch_function(batch, column="score")
+    with pytest.raises(UserError, match=message):
+        steps.for_each_row(batch, targets.number_words("score").write)
+
+
+def test_a_score_may_be_written_in_digits():
+    batch = {"score": ["3.46", 1, None], "_id": [0, 1, 2]}
+    added = steps.add_numbers.batch_function(batch, column="score")
+    np.testing.assert_array_equal(added["labels"], [3.46, 1.0, np.nan])
+    assert added["gold"] == [3.46, 1.0, None]
+    answers = targets.number_words("score")
+    assert steps.for_each_row(batch, answers.write) == ["3.5", "1.0", None]
+    assert steps.for_each_row(batch, answers.gold) == [3.46, 1.0, None]

@@ -22,6 +22,27 @@ def test_id_of_goes_by_key_and_knows_unlabelled_rows():
 
 
 @pytest.mark.parametrize(
+    ("keys", "value", "found"),
+    [
+        (("0", "1"), 1.0, 1),
+        (("0", "1"), True, 1),
+        (("False", "True"), True, 1),
+        (("0.5", "1.0"), 0.5, 0),
+        (("0.5", "1.0"), 1.0, 1),
+        ((0, 1), "1", 1),
+    ],
+)
+def test_id_of_a_value_of_another_type_goes_by_its_spelling(keys, value, found):
+    assert Labels(("a", "b"), keys=keys).id_of(value) == found
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2, 0.5])
+def test_id_of_no_label_is_refused(value):
+    with pytest.raises(KeyError):
+        Labels(("a", "b", "c", "d"), keys=("0", "1", "nan", "inf")).id_of(value)
+
+
+@pytest.mark.parametrize(
     ("columns", "message"),
     [
         ({"names": ("a", "a")}, "names: repeated value"),
