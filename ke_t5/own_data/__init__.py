@@ -1,9 +1,9 @@
-"""Data of one's own as tasks: a spreadsheet, CoNLL or JSON in, an ordinary task out.
+"""The user's own data as tasks: spreadsheets, CoNLL or JSON files become ordinary tasks.
 
     own = load_own_data("classification", files={"train": "reviews.csv"}, columns={"text": "문장"})
     task = register(own)
 
-By flags: `--task classification --train_file reviews.csv --text_column 문장`.
+With flags: `--task classification --train_file reviews.csv --text_column 문장`.
 """
 
 from ke_t5.own_data.settings import load_own_data

@@ -1,4 +1,4 @@
-"""Which column of a file is the text and which the label, as named or guessed by the header."""
+"""The columns of a file for text and label, as given or guessed from the header."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.readers.streams import listed
 
-# Role -> usual names of its column, the likeliest first.
+# Role -> usual column names, in order of preference.
 USUAL = {
     "text": """text sentence document content comment comments review title sentence1 premise
         question question1 article body input source utterance 텍스트 문장 문장1 본문 내용 글 리뷰
@@ -20,7 +20,7 @@ USUAL = {
         target 라벨 레이블 감정 감성 분류 범주 의도 정답 점수 평점 유사도 tags tag ner_tags entities
         태그 개체 summary 요약 answer""".split(),
 }
-# Names of the columns of choices: a word or none, and a number.
+# Column names of choices: an optional word, and a number.
 _CHOICE = re.compile(
     r"(?:choice|alternative|ending|option|answer|선택지|보기|선지)?[ _]?(\d\d?)", re.IGNORECASE
 )
@@ -29,17 +29,17 @@ TARGETS = "target summary answer output label 요약 정답 출력 답 번역 �
 
 
 def flag_of(role: str) -> str:
-    """The flag that names the column of a role."""
+    """The flag for the column of a role."""
     return "--choice_columns" if role == "choice" else f"--{role}_column"
 
 
 def chosen_columns(
     path: Path, names: Sequence[str], roles: Sequence[str], given: Mapping[str, str], *, kind: str
 ) -> dict[str, str]:
-    """Role -> column: as given, else by its usual names, else the only one that is left.
+    """Role -> column: the given one, otherwise one with a usual name, otherwise the only one left.
 
     Raises:
-        UserError: a given column that the file does not have, or a role whose column is unclear.
+        UserError: a given column does not exist, or the column of a role is ambiguous.
     """
     for role in roles:
         if role in given:
@@ -71,12 +71,12 @@ def require_distinct(path: Path, columns: Mapping[str, str], choices: Sequence[s
         other = roles.setdefault(name, role)
         if other != role:
             what = f"column {name!r:.60} cannot be both {_WORDS[other]} and {_WORDS[role]}"
-            fix = f"name another one by {flag_of(other)} or {flag_of(role)}"
+            fix = f"name another column with {flag_of(other)} or {flag_of(role)}"
             raise UserError(what, f"{path}:1", fix, Exit.DATA)
 
 
 def chosen_choices(path: Path, names: Sequence[str], given: str | None) -> tuple[str, ...]:
-    """The columns of the choices: those given between commas, else those that are numbered."""
+    """The columns of the choices: the given ones (comma-separated), otherwise the numbered ones."""
     if given:
         found = [name.strip() for name in given.split(",")]
         for name in found:
@@ -86,7 +86,7 @@ def chosen_choices(path: Path, names: Sequence[str], given: str | None) -> tuple
     twice = next((name for name in found if found.count(name) > 1), None)
     if twice is not None:
         where = f"{flag_of('choice')} {given!r:.60}"
-        raise UserError(f"names {twice!r:.60} twice", where, "name every choice once")
+        raise UserError(f"names {twice!r:.60} twice", where, "name each choice once")
     if len(found) < 2:
         what = f"which columns are the choices? it has {listed(names)}"
         raise UserError(what, f"{path}:1", "add --choice_columns NAME,NAME", Exit.DATA)
@@ -94,13 +94,13 @@ def chosen_choices(path: Path, names: Sequence[str], given: str | None) -> tuple
 
 
 def numbered_choices(names: Iterable[str]) -> list[str]:
-    """The columns that are named as choices are, in the order of their numbers."""
+    """The columns with usual names of choices, in the order of their numbers."""
     matches = filter(None, map(_CHOICE.fullmatch, names))
     return [match[0] for match in sorted(matches, key=lambda match: int(match[1]))]
 
 
 def require_column(path: Path, names: Sequence[str], name: str, role: str) -> None:
-    """Raises UserError unless the file has that column."""
+    """Raises UserError unless the file has the column."""
     if name not in names:
         what = f"no column {name!r:.60} ({flag_of(role)})"
         raise UserError(what, f"{path}:1", suggestion(name, names), Exit.DATA)

@@ -1,6 +1,6 @@
-"""Rows of somebody's own files, for every kind of task: checked, with the line that each is on.
+"""Validated rows of the user's own files, with their line numbers, for every kind of task.
 
-Empty cells are counted to the end of the file, so that all of them can be fixed at once.
+Empty cells are counted to the end of the file, so that they can be fixed at once.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ke_t5.readers.release import Row, files_below, records, take, take_optional
 from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, advice_for_own_files, fault
 from ke_t5.readers.table_files import read_table, table_format
 
-# The column with the line, or row of a workbook, on which a row begins.
+# The column with the line of the file, or row of the sheet, where a row begins.
 LINE = "line"
 
-# Kind -> the roles that its files have columns for; reading has those of SQuAD.
+# Kind -> the roles of the columns of its files; reading uses SQuAD's format.
 ROLES = {
     "classification": ("text", "label"),
     "pair_classification": ("text", "text_pair", "label"),
@@ -38,46 +38,46 @@ ROLES = {
     "text2text": ("text", "label"),
     "span_corruption_ko": ("text",),
 }
-# Kinds whose texts may have a second one, if it is asked for.
+# Kinds with an optional second text.
 MAYBE_PAIRS = ("choice", "multilabel")
-# Characters of a row of free text: texts are joined, or cut, to about so many.
+# Texts of span corruption are joined and split to rows of at most this many characters.
 JOINED = 4_000
 _TYPES = {"multilabel": ["string"], "regression": "float64", "similarity": "float64"}
-_SQUAD = "write SQuAD's form: data, paragraphs, qas, answers with text and answer_start"
+_SQUAD = "use SQuAD's format: data, paragraphs, qas, answers with text and answer_start"
 _WHOLE_FORMS = (".jsonl", ".ndjson", ".parquet")
-# How Python, not JSON, writes a list of texts.
+# A list of texts as written by Python, not JSON.
 _PYTHON_LIST = re.compile(r"\[\s*'.*\]", re.DOTALL)
 
 
 def files_of(kind: str, path: Path) -> list[Path]:
-    """The file itself, or the `.txt` files below a folder of free text; a UserError for a path that
-    is neither."""
+    """The file itself, or the `.txt` files below a folder of free text; a UserError for any other
+    path."""
     if kind != "span_corruption_ko" or not path.is_dir():
         table_format(path, also=CONLL)
         return [path]
     found = [file for file in files_below(path) if file.suffix.lower() == ".txt"]
     if not found:
-        raise fault(path, "a folder without .txt files", "put free text into it, a text per line")
+        raise fault(path, "a folder without .txt files", "add files with one text per line")
     for file in found:
         table_format(file)
     return found
 
 
 def roles_of(own: OwnData) -> tuple[str, ...]:
-    """The roles of the columns of a file: texts, the second one of a choice or of several labels if
-    it has one, and the label."""
+    """The roles of the columns of a file: the texts, including an optional second one, and the
+    label."""
     if own.kind in MAYBE_PAIRS and "text_pair" in own.columns:
         return ("text", "text_pair", "label")
     return ROLES[own.kind]
 
 
 def choice_columns(own: OwnData) -> dict[str, str]:
-    """The rows' column of each choice -> that of the file."""
+    """Column of the rows -> column of the file, for each choice."""
     return {f"choice{i}": name for i, name in enumerate(own.choices, 1)}
 
 
 def row_columns(own: OwnData) -> dict[str, Any]:
-    """The columns of the rows, as `Release.columns` has them."""
+    """The columns of the rows with their types, in the format of `Release.columns`."""
     kind = own.kind
     if kind == "reading":
         return {**READING_COLUMNS, LINE: "int64"}
@@ -90,10 +90,11 @@ def row_columns(own: OwnData) -> dict[str, Any]:
 
 
 class Empties:
-    """Rows with an empty cell: left out if that is wished, else an error when all are known.
+    """Counts rows with an empty cell; they are skipped, or an error at the end of the file.
 
     Args:
-        note: takes the line that says how many were left out.
+        skip: whether they are skipped.
+        note: called with a message about the number of skipped rows.
     """
 
     def __init__(self, path: Path, *, skip: bool, note: Note) -> None:
@@ -102,29 +103,29 @@ class Empties:
         self.count = 0
 
     def add(self, line: int, column: str) -> None:
-        """Counts a row."""
+        """Counts a row with an empty cell in a column."""
         self.first = self.first or (line, column)
         self.count += 1
 
     def settle(self) -> None:
-        """Raises UserError for the first of the rows, or notes how many were left out."""
+        """Raises UserError for the first of the rows, or notes how many were skipped."""
         if self.first is None:
             return
         if self.skip:
             rows = "1 row" if self.count == 1 else f"{self.count} rows"
-            self.note(f"{rows} with an empty cell left out")
+            self.note(f"skipped {rows} with an empty cell")
             return
         line, column = self.first
         more = f" (and in {self.count - 1} more)" if self.count > 1 else ""
-        fix = 'fill it, or leave such rows out: --gin_param "own_data.skip_empty=True"'
+        fix = 'fill it, or skip such rows: --gin_param "own_data.skip_empty=True"'
         raise fault(f"{self.path}:{line}", f"{column!r:.60} is empty{more}", fix)
 
 
 def own_rows(own: OwnData, path: Path, split: str, note: Note) -> Iterator[Row]:
-    """Yields the rows of a file. In a test split labels may be missing: they are None then.
+    """Yields the rows of a file; in a test split, labels may be missing (None).
 
     Args:
-        note: takes each line about the whole file, such as how many rows were left out.
+        note: called with each message about the file, such as the number of skipped rows.
     """
     if own.kind == "tagging":
         yield from tagged_rows(own, path, is_labelled=split != "test", note=note)
@@ -194,34 +195,34 @@ def _table_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> I
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether a cell has no value; a number that is none (NaN) is how pandas writes that."""
+    """Whether a cell is empty; pandas writes empty cells as NaN."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _text(value: Any, role: str, where: str) -> str | None:
-    """The text of a cell, None for an empty one."""
+    """The text of a cell; None if it is empty."""
     if _is_empty(value):
         return None
     if not isinstance(value, str):
         what = f"{kind_of(value)}, expected text ({flag_of(role)})"
-        raise fault(where, what, "write the value in quotes, or name another column")
+        raise fault(where, what, "quote the value, or name another column")
     return _readable(value, role, where)
 
 
 def _readable(text: str, role: str, where: str) -> str:
-    """The text; a UserError if it is one that no tokenizer reads."""
+    """The text; a UserError for unpaired surrogates, which tokenizers reject."""
     if HALF_OF_PAIR.search(text):
         raise fault(where, f"the {role} {UNPAIRED}", "fix that row")
     return text
 
 
 def _class_label(value: Any, own: OwnData, where: str) -> str:
-    """A label as typed, but for spaces around it."""
+    """A label as written, stripped."""
     if isinstance(value, dict | list | bytes):
         what = f"the label is {kind_of(value)}, expected a text or a number"
-        raise fault(where, what, f"name another column by {flag_of('label')}")
+        raise fault(where, what, f"name another column with {flag_of('label')}")
     text = str(value).lower() if isinstance(value, bool) else str(value).strip()
     return _readable(text, "label", where)
 
@@ -238,7 +239,7 @@ def _number(value: Any, own: OwnData, where: str) -> float:
 
 
 def _label_set(value: Any, own: OwnData, where: str) -> list[str]:
-    """The labels of a list of JSON, also one in the cell of a table, or between separators."""
+    """The labels of a JSON list, which may be in the cell of a table, or of separated text."""
     values = value if isinstance(value, list) else _listed(str(value), where)
     values = str(value).split(own.separator) if values is None else values
     return list(
@@ -247,18 +248,18 @@ def _label_set(value: Any, own: OwnData, where: str) -> list[str]:
 
 
 def _listed(text: str, where: str) -> list[Any] | None:
-    """The list that a cell contains, None if it contains none.
+    """The JSON list in a cell; None if there is none.
 
     Raises:
-        UserError: Python has written it, which `str` of a list does.
+        UserError: the list is in Python's syntax, as written by `str`.
     """
     try:
         value = json.loads(text) if text.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
         value = None
     if value is None and _PYTHON_LIST.fullmatch(text.strip()):
-        what = f"{text:.40} is a list of Python, not of JSON"
-        raise fault(where, what, "write labels between commas, or a list with double quotes")
+        what = f"{text:.40} is a Python list, not a JSON list"
+        raise fault(where, what, "separate labels by commas, or write a list with double quotes")
     return value
 
 
@@ -276,10 +277,11 @@ _LABEL_READERS: dict[str, Callable[[Any, OwnData, str], Any]] = {
 
 
 def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Row]:
-    """Questions of a file in SQuAD's form, or one a row with its passage (JSON lines, Parquet)."""
+    """Yields the questions of a file in SQuAD's format, or with one question and passage per row
+    (JSON lines, Parquet)."""
     suffix = table_format(path)
     if suffix not in (".json", *_WHOLE_FORMS):
-        raise fault(path, f"reading does not read {suffix} files", _SQUAD)
+        raise fault(path, f"reading does not support {suffix} files", _SQUAD)
     if suffix in _WHOLE_FORMS:
         for line, row in read_table(path, encoding=own.encoding):
             flat = {**row, "answers": records(row.get("answers"))}
@@ -301,7 +303,7 @@ def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Ro
 
 
 def _question(flat: Row, where: str, line: int, is_labelled: bool, *, number: int) -> Row:
-    """The row of a question, which is called by its number if it has no id."""
+    """The row of a question, whose id defaults to its number."""
     ids = (flat.get("guid"), flat.get("id"), number)
     guid = next(str(one) for one in ids if one not in (None, ""))
     row = reading_row({**flat, "guid": guid}, f"{where}, question {guid}", is_labelled)

@@ -1,4 +1,4 @@
-"""What flags and gin say of own data, completed by the files, or by the run that had it first."""
+"""The settings of own data, from flags, gin, the files, and the run or export in use."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ FILE_FLAGS = {split: flag.removeprefix("--") for split, flag in FLAGS.items()}
 COLUMN_FLAGS = {role: f"{role}_column" for role in ("text", "text_pair", "label")}
 # The folder of free text below --hf_data_dir.
 FREE_TEXT = "free_text"
-# Of the second text of a choice, which need not have one.
+# Column names of the optional second text of a choice.
 QUESTIONS = ("question", "질문")
-# Kinds with one text -> those with two and the same labels.
+# Kinds with one text -> kinds with two texts and the same labels.
 OF_PAIRS = {"classification": "pair_classification", "regression": "similarity"}
-# Kinds whose files are not tables of a text and a label in each row.
+# Kinds whose files are not tables with a text and a label in each row.
 UNSKIPPED = ("tagging", "reading", "span_corruption_ko")
-# How a file is read: a new file to be tested need not be written as those of the run were.
+# Options for reading a file, which may differ for a new test file.
 OF_FILE = ("encoding", "sheet")
 ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values(), "choice_columns")
 
@@ -62,15 +62,15 @@ def own_data_settings(
     separator: Text | None = None,
     skip_empty: bool | None = None,
 ) -> dict[str, Any]:
-    """What gin binds of `own_data`: name -> value, None for what it leaves open.
+    """The gin bindings of `own_data` by name; None for those not set.
 
     Args:
-        train_file: as `--train_file`, which beats it; the other files and columns likewise.
-        encoding: of text files, as Python calls it; default: detected.
-        sheet: of a workbook; default: the first.
-        separator: of multilabel: what stands between the labels in a cell; default: a comma.
-        skip_empty: leave out rows without a text or label, which are an error otherwise; not of
-            tagging, reading and span_corruption_ko.
+        train_file: as `--train_file`, which takes precedence; likewise the other files and columns.
+        encoding: Python's name for the encoding of text files; default: detected.
+        sheet: name of the sheet of a workbook; default: the first.
+        separator: the separator between the labels in a cell, for multilabel; default: a comma.
+        skip_empty: skip rows without a text or label instead of raising an error; not for tagging,
+            reading and span_corruption_ko.
     """
     return dict(locals())
 
@@ -84,39 +84,39 @@ def load_own_data(
     choice_columns: str | None = None,
     **options: Any,
 ) -> OwnData:
-    """Own data for a task, with what its training file says: columns that are not given, labels.
+    """Own data for a task, with labels and missing columns determined from its training file.
 
     Args:
         task: one of `spec.KIND_OF`.
         cache: the folder of prepared data; default: the usual one.
-        files: split -> file; "train" is needed.
-        columns: role -> column, for those that the header does not give away.
-        choice_columns: those of choices, between commas.
+        files: split -> file; "train" is required.
+        columns: role -> column, for columns that cannot be guessed from the header.
+        choice_columns: the columns of the choices, comma-separated.
         options: further fields of `OwnData`.
 
     Raises:
-        UserError: with file and line, for what is wrong in the training file.
+        UserError: the settings or the training file are invalid; names the file and line.
     """
     own = OwnData(task, dict(files), **options)
     check_options(files.values(), prefix="own_data.", encoding=own.encoding, sheet=own.sheet)
     if own.separator != SEPARATOR and own.kind != "multilabel":
-        what, where = f"{own.task} has one label a row", f"own_data.separator {own.separator!r:.40}"
-        raise UserError(what, where, "leave it out, or use --task multilabel")
+        what = f"{own.task} has one label per row"
+        fix = "drop it, or use --task multilabel"
+        raise UserError(what, f"own_data.separator {own.separator!r:.40}", fix)
     if own.skip_empty and own.kind in UNSKIPPED:
-        what = f"{own.task} leaves out no rows with an empty cell"
-        raise UserError(what, "own_data.skip_empty True", "leave it out")
+        raise UserError(f"{own.task} skips no rows", "own_data.skip_empty True", "drop it")
     own = _with_columns(own, dict(columns or {}), choice_columns)
     folders = Folders(None, cache or default_cache_dir())
     return with_labels(own, folders, name=task)
 
 
 def _with_columns(own: OwnData, given: dict[str, str], choices: str | None) -> OwnData:
-    """The data with its columns."""
+    """The data with its columns and choices."""
     path = Path(own.files["train"])
     if own.kind != "choice":
         if choices:
             what, where = f"{own.task} has no choices", f"--choice_columns {choices!r:.60}"
-            raise UserError(what, where, "leave it out, or use --task choice")
+            raise UserError(what, where, "drop it, or use --task choice")
         return own.replace(columns=_columns_of(own, given))
     names = columns(path, encoding=own.encoding, sheet=own.sheet)
     own = own.replace(choices=chosen_choices(path, names, choices))
@@ -135,10 +135,10 @@ def _with_columns(own: OwnData, given: dict[str, str], choices: str | None) -> O
 
 
 def _columns_of(own: OwnData, given: dict[str, str], but: Sequence[str] = ()) -> dict[str, str]:
-    """Role -> column of the training file; what was guessed is reported.
+    """Role -> column of the training file; logs guesses.
 
     Args:
-        but: columns that are something else.
+        but: columns that have another role.
     """
     path, roles = Path(own.files["train"]), ROLES[own.kind]
     if own.kind == "multilabel" and "text_pair" in given:
@@ -146,7 +146,7 @@ def _columns_of(own: OwnData, given: dict[str, str], but: Sequence[str] = ()) ->
     extra = [role for role in given if role not in roles]
     if extra:
         what = f"{own.task} has no such column" if roles else f"{own.task} has columns of its own"
-        fix = "leave it out"
+        fix = "drop it"
         if extra[0] == "text_pair" and own.kind in OF_PAIRS:
             fix += f", or use --task {own.task.replace(own.kind, OF_PAIRS[own.kind])}"
         raise UserError(what, f"{flag_of(extra[0])} {given[extra[0]]!r:.60}", fix)
@@ -176,14 +176,14 @@ def own_data_for(
     folders: Folders,
     stored: OwnData | None,
 ) -> OwnData:
-    """The own data of a run: what flags and gin say, over what a run or export has stored.
+    """The own data of a run, from flags and gin, and from the run or export in use.
 
     Args:
         task: one of `KIND_OF`.
-        stored: what the run or export that is gone on with has stored; None for a new run.
+        stored: the own data of the run or export in use; None for a new run.
 
     Raises:
-        UserError: no file is given, a file has faults, or the flags contradict what is stored.
+        UserError: no file is given, a file has faults, or flags contradict the stored data.
     """
     given = _given(flags, gin)
     files = {
@@ -204,27 +204,27 @@ def own_data_for(
     if "train" not in files and (texts := _free_text(task, folders)):
         files["train"] = str(texts)
     if "train" not in files:
-        what, fix = "its data is a file of yours, and none is given", "add --train_file FILE"
-        if not hasattr(flags, "epochs"):  # a test, of which only the training knows the labels
-            what = "neither its training nor an export of it is given"
+        what, fix = "it needs a file of your own data", "add --train_file FILE"
+        if not hasattr(flags, "epochs"):  # a test, whose labels are those of the training
+            what = "it needs its training run or an export of it"
             fix = "add --hf_path EXPORT, or --output_dir as in the training"
         raise UserError(what, f"--task {flags.task}", fix)
     return load_own_data(task, cache=folders.cache, files=files, columns=asked, **options)
 
 
 def _free_text(task: str, folders: Folders) -> Path | None:
-    """The folder of free text among the raw releases, which is reported; None for other tasks."""
+    """The default folder of free text, if it exists; None for other tasks."""
     if task != "span_corruption_ko" or folders.data is None:
         return None
     texts = folders.data / FREE_TEXT
     if not texts.is_dir():
         return None
-    logger.info("the texts of %s are read (--train_file: others)", texts)
+    logger.info("reading the texts of %s (--train_file: others)", texts)
     return texts
 
 
 def _given(flags: Namespace, gin: Configuration) -> dict[str, Any]:
-    """Name -> value of what flags, then gin say; a value of gin's that a flag beats is reported."""
+    """The setting of each name from flags, then gin; logs gin values overridden by a flag."""
     bound = own_data_settings()
     values = {name: first_set(getattr(flags, name, None), default=bound[name]) for name in bound}
     for name, value in values.items():
@@ -237,7 +237,7 @@ def _given(flags: Namespace, gin: Configuration) -> dict[str, Any]:
 def _check_same(
     stored: OwnData, asked: Mapping[str, str], options: Mapping[str, Any], flags: Namespace
 ) -> None:
-    """Raises UserError for a column or option other than the run had."""
+    """Raises UserError for a column or option that differs from the stored one."""
     options = {**options}
     if "choice_columns" in options:
         options["choices"] = [name.strip() for name in options.pop("choice_columns").split(",")]
@@ -247,15 +247,15 @@ def _check_same(
         if before.get(name) != value:
             where = flags.given.get(name, f"own_data.{name} = {value!r:.60}")
             had = f"the run began with {before[name]!r:.60}" if before.get(name) else "it had none"
-            fix = "leave it out, or begin a new run without --resume"
+            fix = "drop it, or begin a new run without --resume"
             raise UserError(had, where, fix, Exit.CHECKPOINT)
 
 
 def refuse_own_data(flags: Namespace) -> None:
-    """Raises UserError for a flag of own data with a task that has data."""
+    """Raises UserError for a flag of own data with a task that has its own data."""
     name = next((name for name in ALL_FLAGS if getattr(flags, name, None)), None)
     if name is not None:
         kinds = "classification, regression, tagging, reading, text2text, ..."
-        fix = f"choose a task for data of one's own: --task {kinds}"
-        what = f"--task {flags.task} has data"
+        fix = f"choose a task for your own data: --task {kinds}"
+        what = f"--task {flags.task} has data already"
         raise UserError(what, flags.given[name], fix)

@@ -1,4 +1,4 @@
-"""Own files as a source of rows, and the labels that are found in them."""
+"""The user's own files as a data source, and the labels found in them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from ke_t5.readers.streams import fault
 logger = logging.getLogger(__name__)
 
 FLAGS = {"train": "--train_file", "validation": "--valid_file", "test": "--test_file"}
-# More classes than this, or one for every two rows, are not classes.
+# More labels than MOST_LABELS are not classes; nor are more than FEW_LABELS if there are fewer than
+# two rows for each.
 MOST_LABELS, FEW_LABELS = 1000, 20
 _SHOWN = 8
 
 
 class OwnFiles(DataSource):
-    """The rows of somebody's own files; where splits are cut out of one, equal texts stay together.
+    """The rows of the user's own files. If one file is split, equal texts stay in the same split.
 
     Attributes:
-        own_data: the files, their columns and labels.
+        own_data: the files with their columns and labels.
     """
 
     def __init__(self, own: OwnData, name: str) -> None:
@@ -41,8 +42,8 @@ class OwnFiles(DataSource):
 
     def splits(self, folders: Folders) -> list[str]:
         if not self.own_data.files:
-            what, fix = "no file of one's own is given", "add --train_file FILE or --test_file FILE"
-            raise UserError(what, f"--task {self.name}", fix)
+            fix = "add --train_file FILE or --test_file FILE"
+            raise UserError("it needs a file of your own data", f"--task {self.name}", fix)
         return list(self.own_data.files)
 
     def rows(self, split: str, folders: Folders) -> Rows:
@@ -72,7 +73,7 @@ class OwnFiles(DataSource):
 
 
 def check_labels(own: OwnData, rows: Rows, split: str) -> None:
-    """Raises UserError for the first label of a split that the training file does not have."""
+    """Raises UserError for the first label of a split that is not in the training file."""
     known = set(own.labels)
     unknown = [label for label in label_counts(own, rows) if label not in known]
     if not unknown:
@@ -85,7 +86,7 @@ def check_labels(own: OwnData, rows: Rows, split: str) -> None:
 
 
 def _first_unknown(own: OwnData, rows: Rows, known: Collection[str]) -> tuple[str, int]:
-    """The first label of the rows, which have one, that is not among the known, and its line."""
+    """The first label of the rows that is not known, and its line; there must be one."""
     column = rows.dataset.data.column("tags" if own.kind == "tagging" else "label")
     return next(
         (label, line.as_py())
@@ -96,8 +97,7 @@ def _first_unknown(own: OwnData, rows: Rows, known: Collection[str]) -> tuple[st
 
 
 def _known_label(label: str, known: Sequence[str]) -> str:
-    """What to write in place of an unknown label. pandas writes 1 as 1.0 if another row has no
-    label."""
+    """The suggested fix for an unknown label. pandas writes 1 as 1.0 if another row has none."""
     alike = label.removesuffix(".0") if label.endswith(".0") else f"{label}.0"
     if alike in known:
         return f"write {alike!r}, as the training file does"
@@ -105,10 +105,10 @@ def _known_label(label: str, known: Sequence[str]) -> str:
 
 
 def label_counts(own: OwnData, rows: Rows) -> dict[str, int]:
-    """Label -> the number of rows that have it, of tagging entity type -> number of entities."""
+    """Label -> number of rows; for tagging, entity type -> number of entities."""
     import pyarrow.compute
 
-    compute: Any = pyarrow.compute  # it makes its functions on import, unseen by type checkers
+    compute: Any = pyarrow.compute  # its functions are created on import, unknown to type checkers
     column = rows.dataset.data.column("tags" if own.kind == "tagging" else "label")
     if own.kind in ("tagging", "multilabel"):
         column = compute.list_flatten(column)
@@ -120,14 +120,14 @@ def label_counts(own: OwnData, rows: Rows) -> dict[str, int]:
 
 
 def _labels_of(own: OwnData, value: Any) -> Sequence[str]:
-    """The labels in one row's value."""
+    """The labels in the value of a row."""
     if own.kind == "tagging":
         return [tag[2:] for tag in value or () if tag[0] == "B"]
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Labels in an order that does not depend on the rows: numbers by value, else by letters.
+    """Labels in an order that does not depend on the rows: numeric if all are numbers.
 
     >>> sorted_labels(["10", "9", "1"]), sorted_labels(["중립", "긍정"])
     (('1', '9', '10'), ('긍정', '중립'))
@@ -140,10 +140,10 @@ def sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
-    """The data with the labels of its training file, whose counts are reported.
+    """The data with the labels of its training file; logs their counts.
 
     Raises:
-        UserError: a file has invalid rows, or there are too few or too many labels.
+        UserError: the file has invalid rows, or too few or too many labels.
     """
     path = own.files["train"]
     if own.kind == "tagging":
@@ -170,11 +170,11 @@ def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
 
 
 def _keys(own: OwnData, rows: Rows, counts: dict[str, int]) -> tuple[str, ...]:
-    """How the label's column calls the choices: by number from 1 or 0, letter, or column."""
+    """The values of the label column: numbers from 1 or 0, letters, or names of columns."""
     size = len(own.choices)
     numbers = [tuple(str(i) for i in range(first, first + size)) for first in (1, 0)]
     letters = tuple(ascii_uppercase[:size]), tuple(ascii_lowercase[:size])
-    # The first one that most rows fit.
+    # The first of those that match the most rows.
     keys = max(
         (*numbers, *letters, own.choices), key=lambda keys: sum(counts.get(key, 0) for key in keys)
     )
@@ -182,12 +182,12 @@ def _keys(own: OwnData, rows: Rows, counts: dict[str, int]) -> tuple[str, ...]:
         return keys
     wrong, line = _first_unknown(own, rows, keys)
     what = f"{wrong!r:.60} is none of {size} choices ({flag_of('label')} {own.columns['label']})"
-    fix = "write the number of the right choice, from 1, or the name of its column"
+    fix = "write the number (from 1) or the column name of the right choice"
     raise UserError(what, f"{own.files['train']}:{line}", fix, Exit.DATA)
 
 
 def _shown(counts: dict[str, int]) -> str:
-    """Labels with their numbers, the most frequent first."""
+    """Labels with their counts, most frequent first."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = ", ".join(f"{label} ({count})" for label, count in ranked[:_SHOWN])
     return shown + (f", ... ({len(ranked)} in all)" if len(ranked) > _SHOWN else "")
@@ -198,16 +198,16 @@ def _check_number(own: OwnData, counts: dict[str, int], num_rows: int) -> None:
     path = own.files["train"]
     where = path if own.kind == "tagging" else f"{path}, {flag_of('label')} {own.columns['label']}"
     if own.kind == "tagging" and not counts:
-        fix = "tag entities by B- and I-, or name the column by --label_column"
+        fix = "tag entities with B- and I-, or name the column with --label_column"
         raise UserError("every tag is O", where, fix, Exit.DATA)
     if own.kind == "multilabel" and not counts:
-        fix = "name the column of the labels by --label_column"
+        fix = "name the label column with --label_column"
         raise UserError("no row has a label", where, fix, Exit.DATA)
     if own.kind in ("classification", "pair_classification") and len(counts) < 2:
         what = f"all {num_rows} rows have the label {next(iter(counts))!r:.60}"
-        raise UserError(what, where, "classes need two labels or more", Exit.DATA)
+        raise UserError(what, where, "classification needs two or more labels", Exit.DATA)
     is_many = len(counts) > FEW_LABELS and len(counts) > num_rows / 2
     if own.kind != "tagging" and (is_many or len(counts) > MOST_LABELS):
         what = f"{len(counts)} different labels in {num_rows} rows"
-        fix = "name another column, or use --task regression for numbers, text2text for texts"
+        fix = "name another column, or use --task regression for numbers or text2text for texts"
         raise UserError(what, where, fix, Exit.DATA)

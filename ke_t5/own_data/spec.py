@@ -1,4 +1,4 @@
-"""What is known of somebody's own data: files, columns, labels; plain values that JSON can hold."""
+"""The description of the user's own data: files, columns, labels; serializable as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ke_t5.errors import Exit, UserError, suggestion
 
-# Kind -> the tasks that are made of its data.
+# Kind -> its tasks.
 TASKS = {
     "classification": ("classification", "classification_gen"),
     "pair_classification": ("pair_classification", "pair_classification_gen"),
@@ -30,25 +30,25 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class OwnData:
-    """Data of one's own, for one task.
+    """The user's own data for one task.
 
     Attributes:
-        task: the task that it is for, one of `KIND_OF`: "classification", "tagging", ...
-        name: of the kind's first task, which its inputs begin with if answers are written; default:
-            the kind's own.
+        task: the name of its task, one of `KIND_OF`: "classification", "tagging", ...
         files: split ("train", "validation", "test") -> file; may be empty for a trained model.
         columns: role ("text", "text_pair", "label") -> name of the file's column.
-        labels: the names of the classes, or the types of entities, in the order of their ids.
-        choices: of choice: the names of the columns of the choices, in order; `labels` are what the
-            label's column calls them then.
-        joint: of tagging: what stands between the tokens of a text; None if no file has said it.
-        may_be_impossible: of reading: whether a question may have no answer.
-        encoding, sheet: as `read_table` takes them.
-        separator: of multilabel: what stands between the labels in a cell.
-        skip_empty: leave out rows without a text or label, which are an error otherwise.
+        labels: class names or entity types, in the order of their ids; for choice, the values of
+            the label column, one per choice.
+        choices: the names of the columns of the choices, in order (choice only).
+        joint: the text between tokens; None if no file has tokens (tagging only).
+        may_be_impossible: whether a question may have no answer (reading only).
+        encoding, sheet: see `read_table`.
+        separator: the separator between the labels in a cell (multilabel only).
+        skip_empty: skip rows without a text or label instead of raising an error.
+        name: the name under which the kind is registered, and with which generative inputs start;
+            default: the kind.
 
     Raises:
-        ValueError: no such task, split or role.
+        ValueError: unknown task, split or role.
     """
 
     task: str
@@ -66,7 +66,7 @@ class OwnData:
 
     def __post_init__(self) -> None:
         if self.task not in KIND_OF:
-            raise ValueError(f"no task of own data {self.task!r}; {suggestion(self.task, KIND_OF)}")
+            raise ValueError(f"unknown task {self.task!r}; {suggestion(self.task, KIND_OF)}")
         for values, known in ((self.files, SPLITS), (self.columns, ("text", "text_pair", "label"))):
             if unknown := set(values) - set(known):
                 raise ValueError(f"own data: {sorted(unknown)} are none of {known}")
@@ -75,22 +75,22 @@ class OwnData:
 
     @property
     def kind(self) -> str:
-        """The kind of data, which several tasks may be made of."""
+        """The kind of data, which may be shared by several tasks."""
         return KIND_OF[self.task]
 
     def replace(self, **changes: Any) -> OwnData:
-        """The same with other values of these fields."""
+        """A copy with other values of these fields."""
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON has it, the files with their folders."""
+        """All fields as JSON values, with absolute paths of files."""
         files = {split: os.path.abspath(file) for split, file in self.files.items()}
         lists = {"labels": list(self.labels), "choices": list(self.choices)}
         return {**dataclasses.asdict(self), "files": files, **lists}
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> OwnData:
-        """What `to_json` gave; a UserError that names `where` for anything else."""
+        """The inverse of `to_json`; a UserError at `where` for invalid content."""
         try:
             known = {one.name for one in dataclasses.fields(cls)}
             own = cls(**{name: value for name, value in content.items() if name in known})
@@ -104,7 +104,7 @@ class OwnData:
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("not a text")
         except (AttributeError, TypeError, ValueError) as error:
-            what = f"no record of own data ({error!s:.60})"
-            fix = "take the file of the run or export anew"
+            what = f"not a description of own data ({error!s:.60})"
+            fix = "restore the file of the run or export"
             raise UserError(what, where, fix, Exit.CHECKPOINT) from None
         return own

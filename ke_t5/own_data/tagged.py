@@ -1,10 +1,10 @@
-"""Tagged text of one's own: a token and its tag on each line (CoNLL), or rows of JSON.
+"""The user's own tagged text: a token and its tag on each line (CoNLL), or JSON rows.
 
     대한민국 B-LOC    {"문장": "대한민국의", "개체": [{"start": 0, "end": 4, "label": "LOC"}]}
     의 O              {"tokens": ["대한민국", "의"], "tags": ["S-LOC", "O"]}
 
-Tokens are joined by spaces, unless all of them are single characters in the training file. Tags may
-be of the schemes IOB1, IOB2 (BIO) and BIOES or BILOU; rows have IOB2, one tag for each character.
+Tokens are joined by spaces, unless all tokens of the training file are single characters. The
+schemes IOB1, IOB2 (BIO), BIOES and BILOU are read; rows have IOB2, one tag per character.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, fault, lines
 from ke_t5.readers.table_files import read_table, table_format
 from ke_t5.task import spans
 
-# Takes a line about a whole file, without its name.
+# Takes a message about a file, without its name.
 Note = Callable[[str], None]
 CONLL = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".txt", ".tsv")
 _ROWS = (".json", ".jsonl", ".ndjson", ".parquet")
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _BEGINS, _ENDS = "BSU", "ESLU"
-# What stands for the tag of a token that has none.
+# Placeholders for a missing tag.
 _NO_TAG = ("-", "_", "")
 _EMPTY = "a token is empty"
-# Sentences by which it is decided whether tokens are characters.
+# The number of sentences that decide whether tokens are characters.
 _PEEKED = 200
 
 
 class Sentence(NamedTuple):
-    """Its first line, its tokens, their tags (None without labels) and their lines."""
+    """First line, tokens, tags (None if unlabelled) and the lines of the tokens of a sentence."""
 
     line: int
     tokens: list[str]
@@ -47,26 +47,26 @@ class Sentence(NamedTuple):
 
 
 def is_conll(path: Path) -> bool:
-    """Whether a file has a token on each line; a UserError unless it has that or rows of JSON."""
+    """Whether a file has a token on each line (CoNLL); False for rows, a UserError otherwise."""
     suffix = table_format(path, also=CONLL)
     if suffix not in (*CONLL, *_ROWS):
-        what = f"tags are not read from {suffix} files"
-        fix = "save a token and its tag on each line (.tsv, .conll), or rows of JSON (.jsonl)"
+        what = f"tagging does not support {suffix} files"
+        fix = "save a token and its tag on each line (.tsv, .conll), or JSON rows (.jsonl)"
         raise fault(path, what, fix)
     return suffix in CONLL
 
 
 def conll_columns(path: Path, encoding: str | None) -> list[str]:
-    """The names of the columns of a CoNLL file: those of its header, else "1", "2", ..."""
+    """The column names of a CoNLL file, from its header; "1", "2", ... if there is none."""
     _, names, _ = _layout(path, encoding or encoding_of(path))
     return names
 
 
 def tagged_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> Iterator[Row]:
-    """Yields `text`, `tags` (one per character, None without labels) and `line`.
+    """Yields `text`, `tags` (one per character, None if unlabelled) and `line`.
 
     Args:
-        note: takes the line that says how many entities were repaired.
+        note: called with a message about the number of repaired entities.
     """
     joint = found_joint(own, path, is_labelled=is_labelled) if own.joint is None else own.joint
     num_repaired = 0
@@ -82,8 +82,8 @@ def tagged_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> I
 
 
 def found_joint(own: OwnData, path: Path, *, is_labelled: bool = True) -> str | None:
-    """What stands between the tokens of a file: "" if the first sentences are of single characters,
-    else a space; None if it has no tokens but texts."""
+    """The text between tokens: "" if all tokens of the first sentences are single characters, a
+    space otherwise; None if the file has texts instead of tokens."""
     sentences = itertools.islice(_sentences(own, path, is_labelled=is_labelled), _PEEKED)
     tokens = [token for one in sentences if isinstance(one, Sentence) for token in one.tokens]
     if not tokens:
@@ -92,7 +92,7 @@ def found_joint(own: OwnData, path: Path, *, is_labelled: bool = True) -> str | 
 
 
 def _sentences(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence | Row]:
-    """Yields the sentences of a file, as tokens or as rows; a UserError if there are none."""
+    """Yields the sentences of a file, or rows for untokenized texts; a UserError if it is empty."""
     read = _conll if is_conll(path) else _json
     is_empty = True
     for one in read(own, path, is_labelled=is_labelled):
@@ -103,7 +103,7 @@ def _sentences(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sente
 
 
 def iob2_tags(sentence: Sentence, path: Path) -> tuple[list[str] | None, int]:
-    """The tags of tokens in IOB2, and how many entities had no beginning.
+    """The tags of tokens in IOB2, and the number of entities without a beginning.
 
     S-PER O B-LOC E-LOC  ->  B-PER O B-LOC I-LOC
     """
@@ -113,7 +113,8 @@ def iob2_tags(sentence: Sentence, path: Path) -> tuple[list[str] | None, int]:
     for tag, line in zip(sentence.tags, sentence.lines, strict=True):
         if not isinstance(tag, str) or not _TAG.fullmatch(tag):
             what = f"{tag!r:.40} is not a tag, expected O, B-XX or I-XX"
-            raise fault(f"{path}:{line}", what, "fix it, or name another column by --label_column")
+            fix = "fix it, or name another column with --label_column"
+            raise fault(f"{path}:{line}", what, fix)
         if tag == "O":
             open_type = None
             tags.append(tag)
@@ -127,7 +128,7 @@ def iob2_tags(sentence: Sentence, path: Path) -> tuple[list[str] | None, int]:
 
 
 def _characters(tokens: Sequence[str], tags: Sequence[str] | None, joint: str) -> Row:
-    """The tokens as a text, and their tags as those of its characters."""
+    """The row of tokens and tags: the joined text with a tag per character."""
     text = joint.join(tokens)
     if tags is None:
         return {"text": text, "tags": None}
@@ -144,7 +145,7 @@ def _characters(tokens: Sequence[str], tags: Sequence[str] | None, joint: str) -
 
 
 def _layout(path: Path, encoding: str) -> tuple[str | None, list[str], bool]:
-    """What separates the columns (None: spaces), their names, and whether a header names them."""
+    """The separator of the columns (None: spaces), their names, and whether there is a header."""
     for number, line in lines(path, encoding):
         separator = "\t" if "\t" in line else None
         fields = _fields(line, separator)
@@ -157,7 +158,7 @@ def _layout(path: Path, encoding: str) -> tuple[str | None, list[str], bool]:
 
 
 def _fields(line: str, separator: str | None) -> list[str]:
-    """The fields of a line, [] for an empty one; a space may be a token before a tab."""
+    """The fields of a line, [] if it is blank; before a tab, a space may be a token."""
     if not line.strip():
         return []
     return line.split(separator) if separator else line.split()
@@ -198,7 +199,7 @@ def _place(own: OwnData, role: str, path: Path, names: Sequence[str]) -> int:
 
 
 def _place_if_any(own: OwnData, names: Sequence[str]) -> int | None:
-    """The place of the tags in a file that need not have them."""
+    """The index of the optional tag column."""
     name = own.columns["label"]
     return names.index(name) if name in names and name != own.columns["text"] else None
 
@@ -206,15 +207,15 @@ def _place_if_any(own: OwnData, names: Sequence[str]) -> int | None:
 def _sentence(
     units: Sequence[tuple[int, str, str | None]], path: Path, *, is_labelled: bool
 ) -> Sentence:
-    """The sentence of some lines; without labels if none of its tokens has a tag.
+    """The sentence of (line, token, tag) units; unlabelled if no token has a tag.
 
     Raises:
-        UserError: a token without a tag in a labelled file, or beside tokens that have one.
+        UserError: some tokens have no tag, or all of them in a labelled file.
     """
     numbers, tokens, tags = zip(*units, strict=True)
     bare = [number for number, _, tag in units if tag is None or tag in _NO_TAG]
     if bare and (is_labelled or len(bare) < len(units)):
-        what, fix = "the token has no tag", "write O for a token outside all entities"
+        what, fix = "the token has no tag", "write O for tokens outside entities"
         raise fault(f"{path}:{bare[0]}", what, fix)
     return Sentence(numbers[0], list(tokens), None if bare else list(tags), numbers)
 
@@ -228,10 +229,10 @@ def _json(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence |
         text, label = row.get(own.columns["text"]), row.get(own.columns["label"])
         if not text or not isinstance(text, str | list):
             what = f"{own.columns['text']!r:.40} is {kind_of(text)}, expected a text or tokens"
-            raise fault(where, what, "fix that row, or name another column by --text_column")
+            raise fault(where, what, "fix that row, or name another column with --text_column")
         if label is None and is_labelled or not isinstance(label, list | None):
             what = f"{own.columns['label']!r:.40} is {kind_of(label)}, expected tags or entities"
-            raise fault(where, what, "fix that row, or name another column by --label_column")
+            raise fault(where, what, "fix that row, or name another column with --label_column")
         if isinstance(text, str):
             _check_token(text, where)
             yield {"text": text, "tags": _tags_of_text(text, label, where), "line": line}
@@ -240,16 +241,16 @@ def _json(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence |
             _check_token(token, where)
         if label is not None and len(label) != len(text):
             what = f"the numbers of tokens and tags differ ({len(text)} and {len(label)})"
-            raise fault(where, what, "give every token its tag")
+            raise fault(where, what, "give each token a tag")
         yield Sentence(line, text, label, [line] * len(text))
 
 
 def _check_token(token: Any, where: str) -> None:
-    """Raises UserError unless a token, or a whole text, can be read."""
+    """Raises UserError for an invalid token or text."""
     if not isinstance(token, str):
-        raise fault(where, "a token is not a text", "write the tokens in quotes")
+        raise fault(where, "a token is not a text", "quote the tokens")
     if not token:
-        raise fault(where, _EMPTY, "leave it out, and its tag")
+        raise fault(where, _EMPTY, "remove it and its tag")
     if HALF_OF_PAIR.search(token):
         raise fault(where, f"the text {UNPAIRED}", "fix that row")
 
@@ -258,7 +259,7 @@ def _entity(value: Any) -> dict[str, Any]:
     """A record of start, end and label.
 
     Raises:
-        KeyError, TypeError: it is not one.
+        KeyError, TypeError: it is not such a record.
     """
     label = value["label"]
     if not isinstance(label, str | int) or not str(label).strip():
@@ -267,7 +268,7 @@ def _entity(value: Any) -> dict[str, Any]:
 
 
 def _tags_of_text(text: str, label: list | None, where: str) -> list[str] | None:
-    """The tags of a text's characters, from its entities."""
+    """The tags of the characters of a text, from its entities."""
     if label is None:
         return None
     try:

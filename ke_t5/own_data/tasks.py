@@ -1,4 +1,4 @@
-"""Tasks of own data: each kind is a family of `ke_t5.task.families`, registered under its name."""
+"""Tasks of own data: the families of `ke_t5.task`, registered under the name of each kind."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ WINDOW_LENGTH = 384
 
 
 def register(own: OwnData, *, name: str | None = None) -> Task:
-    """The task of own data, registered with those that share its kind (`_gen`).
+    """Registers the tasks of the data's kind (also `_gen`), and returns the task of the data.
 
     Args:
-        name: of the task of that kind; default: the data's. Variants end as the kind's do.
+        name: replaces the kind in the names of its tasks; default: `own.name`, or the kind.
 
     Raises:
-        ValueError: a task that is not one of own data has the name.
+        ValueError: another task has the name.
     """
     own = own.replace(name=name or own.name or own.kind)
     name = own.name
@@ -39,27 +39,27 @@ def register(own: OwnData, *, name: str | None = None) -> Task:
 
 
 def register_kinds() -> None:
-    """Registers the tasks of every kind without data, so that they can be named, unless somebody's
-    own task has the name."""
+    """Registers the tasks of every kind without data, so that they can be looked up, unless a task
+    of the user has the name."""
     for kind, tasks in TASKS.items():
         if not any(task in TaskRegistry.registry for task in tasks):
             register(OwnData(kind))
 
 
 def forget() -> None:
-    """Removes all tasks of own data from the registry."""
+    """Unregisters all tasks of own data."""
     for name in TaskRegistry.names():
         _make_room(name)
 
 
 def own_data_of(task: Any) -> OwnData | None:
-    """The own data of a task, None for any other."""
+    """The own data of a task; None for other tasks."""
     source = getattr(task, "source", None)
     return source.own_data if isinstance(source, OwnFiles) else None
 
 
 def _make_room(name: str) -> None:
-    """Forgets the task of own data that has the name."""
+    """Unregisters the task with this name if it is one of own data."""
     if name in TaskRegistry.registry and own_data_of(TaskRegistry.get(name)) is not None:
         TaskRegistry.registry.remove(name)
 
@@ -127,7 +127,7 @@ def _answers(name: str, source: OwnFiles, own: OwnData) -> None:
     families.reading(
         name,
         source,
-        # KorQuAD's score has no way to be right about a question without an answer.
+        # KorQuAD's score is always 0 for a question without an answer.
         metrics=(metrics.klue_mrc if own.may_be_impossible else metrics.korquad,),
         best=Monitor("exact_match"),
         may_be_impossible=own.may_be_impossible,

@@ -42,9 +42,7 @@ def lines(*rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-EMPTY = (
-    "'label' is empty; fill it, or leave such rows out: --gin_param \"own_data.skip_empty=True\""
-)
+EMPTY = "'label' is empty; fill it, or skip such rows: --gin_param \"own_data.skip_empty=True\""
 
 
 def test_a_number_that_is_none_is_no_label(refusal):
@@ -63,7 +61,7 @@ def test_a_text_of_another_type(refusal, value):
     table = {"text": pa.array([value, value]), "label": ["1", "2"]}
     assert refusal("classification", table, "a.parquet") == (
         f"a.parquet:1: a value of type {type(value).__name__}, expected text (--text_column); "
-        "write the value in quotes, or name another column"
+        "quote the value, or name another column"
     )
 
 
@@ -90,7 +88,7 @@ def test_a_column_has_one_role(refusal):
     csv = "가,나,다\n1,2,3\n4,5,6\n"
     assert refusal("classification", csv, "a.csv", columns={"text": "가", "label": "가"}) == (
         "a.csv:1: column '가' cannot be both text and label; "
-        "name another one by --text_column or --label_column"
+        "name another column with --text_column or --label_column"
     )
     columns = {"text": "가", "text_pair": "가", "label": "다"}
     assert "both text and second text" in refusal("similarity", csv, "a.csv", columns=columns)
@@ -99,7 +97,7 @@ def test_a_column_has_one_role(refusal):
     assert found.startswith("a.conll:1: column '3' cannot be both text and label; ")
     choices = {"choice_columns": "나,다,나", "columns": {"text": "가"}}
     assert refusal("choice", csv, "a.csv", **choices) == (
-        "--choice_columns '나,다,나': names '나' twice; name every choice once"
+        "--choice_columns '나,다,나': names '나' twice; name each choice once"
     )
 
 
@@ -108,12 +106,12 @@ def test_a_column_has_one_role(refusal):
     [
         (
             {"text": "ㄱ"},
-            "'ㄱ' cannot be both choice and text; name another one by --choice_columns",
+            "'ㄱ' cannot be both choice and text; name another column with --choice_columns",
         ),
-        ({"label": "ㄴ"}, "'ㄴ' cannot be both choice and label; name another one by"),
+        ({"label": "ㄴ"}, "'ㄴ' cannot be both choice and label; name another column with"),
         (
             {"text_pair": "ㄱ"},
-            "'ㄱ' cannot be both choice and second text; name another one by",
+            "'ㄱ' cannot be both choice and second text; name another column with",
         ),
         (
             {"text": "글", "text_pair": "글"},
@@ -144,13 +142,13 @@ def test_lists_of_labels_in_cells(tmp_path, cache_dir, refusal):
     rows = own_rows(own, path, "train", [].append)
     assert [row["label"] for row in rows] == [["a", "b"], [], ["1"], ["[b]"]]
     assert refusal("multilabel", "text,label\n가,\"['a', 'b']\"\n", "a.csv") == (
-        "a.csv:2: ['a', 'b'] is a list of Python, not of JSON; "
-        "write labels between commas, or a list with double quotes"
+        "a.csv:2: ['a', 'b'] is a Python list, not a JSON list; "
+        "separate labels by commas, or write a list with double quotes"
     )
     empty = lines({"text": "가", "label": []}, {"text": "나", "label": []})
     assert refusal("multilabel", empty, "a.jsonl") == (
         "a.jsonl, --label_column label: no row has a label; "
-        "name the column of the labels by --label_column"
+        "name the label column with --label_column"
     )
 
 
@@ -180,10 +178,10 @@ def test_advice_is_for_an_own_file(refusal, tmp_path):
     article = {"paragraphs": [{"context": "서울", "qas": [answer]}]}
     assert refusal("reading", json.dumps({"data": [article]}), "a.json") == (
         "a.json:1, question 1: no 'answer_start'; the row has 'text'; "
-        "write SQuAD's form: data, paragraphs, qas, answers with text and answer_start"
+        "use SQuAD's format: data, paragraphs, qas, answers with text and answer_start"
     )
     article["paragraphs"][0]["qas"] = ["무엇?"]
-    assert "a.json:1: a question is a string; write SQuAD's form" in refusal(
+    assert "a.json:1: a question is a string; use SQuAD's format" in refusal(
         "reading", json.dumps({"data": [article]}), "a.json"
     )
 
@@ -198,7 +196,7 @@ def test_a_question_without_an_id_has_its_number(tmp_path):
     assert [row["guid"] for row in rows] == ["1", "2", "3", "0"]
 
 
-NO_TAG = "the token has no tag; write O for a token outside all entities"
+NO_TAG = "the token has no tag; write O for tokens outside entities"
 
 
 @pytest.mark.parametrize("none", ["-", "_"])
@@ -234,7 +232,7 @@ def test_tokens_of_every_split_are_joined_as_those_of_the_training_file(tmp_path
 def test_an_empty_token(refusal):
     row = {"tokens": ["", "서울"], "tags": ["O", "B-LC"]}
     assert refusal("tagging", lines(row), "a.jsonl") == (
-        "a.jsonl:1: a token is empty; leave it out, and its tag"
+        "a.jsonl:1: a token is empty; remove it and its tag"
     )
     assert refusal("tagging", "\tO\n서울\tB-LC\n", "a.tsv") == (
         "a.tsv:1: a token is empty; write the token, or delete the line"
@@ -279,14 +277,14 @@ def test_a_new_test_file_may_have_another_encoding_and_sheet(cache_dir):
 
 def test_a_separator_is_for_several_labels(refusal):
     assert refusal("classification", "text,label\n가,a\n나,b\n", "a.csv", separator="|") == (
-        "own_data.separator '|': classification has one label a row; "
-        "leave it out, or use --task multilabel"
+        "own_data.separator '|': classification has one label per row; "
+        "drop it, or use --task multilabel"
     )
 
 
 def test_rows_with_empty_cells_are_left_out_of_tables_only(refusal):
     assert refusal("tagging", "가 B-PS\n나 O\n", "a.conll", skip_empty=True) == (
-        "own_data.skip_empty True: tagging leaves out no rows with an empty cell; leave it out"
+        "own_data.skip_empty True: tagging skips no rows; drop it"
     )
 
 

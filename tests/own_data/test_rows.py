@@ -180,7 +180,7 @@ def test_empty_cells_may_be_left_out(write, cache_dir, said):
     own = loaded("classification", path, cache_dir, skip_empty=True)
     assert [row["text"] for row in rows_of(path, own)] == ["가", "나"]
     assert said()[-2:] == [
-        "a.csv: 2 rows with an empty cell left out", "a.csv: 2 rows; labels: 1 (1), 2 (1)"
+        "a.csv: skipped 2 rows with an empty cell", "a.csv: 2 rows; labels: 1 (1), 2 (1)"
     ]  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def test_rows_left_out_are_reported_by_every_launch(write, cache_dir, said):
     for _ in range(2):  # the second time the rows are in the cache
         report_once.cache_clear()
         loaded("classification", path, cache_dir, skip_empty=True)
-    assert said().count("a.csv: 1 row with an empty cell left out") == 2
+    assert said().count("a.csv: skipped 1 row with an empty cell") == 2
 
 
 def test_equal_texts_stay_on_one_side_of_the_cut(write, cache_dir):
@@ -223,7 +223,9 @@ def test_own_data_is_kept_as_json():
     content = json.loads(json.dumps({**own.to_json(), "later": 1}))
     assert OwnData.from_json(content, "run.json") == own
     for broken in ([], {"task": "x"}, {**content, "labels": [1]}, {**content, "files": 3}):
-        with pytest.raises(UserError, match=r"run.json: no record of own data \(.*\); take"):
+        with pytest.raises(
+            UserError, match=r"run.json: not a description of own data \(.*\); restore"
+        ):
             OwnData.from_json(broken, "run.json")
 
 
@@ -234,7 +236,7 @@ def test_names_of_tasks(write, cache_dir):
     assert (task.name, task.form) == ("reviews_gen", "seq2seq")
     kept = own_data_of(task)
     assert kept is not None and kept.name == "reviews"
-    with pytest.raises(ValueError, match="no task of own data 'clasification'; did you mean"):
+    with pytest.raises(ValueError, match="unknown task 'clasification'; did you mean"):
         OwnData("clasification")
     with pytest.raises(ValueError, match="already registered"):
         register(own, name="klue_tc")
@@ -273,14 +275,14 @@ def test_what_is_wrong_with_choices(write, cache_dir):
     )
     assert refusal("글,가,나,답\n1,2,3,5\n", choice_columns="가,나", columns={"text": "글"}) == (
         "a.csv:2: '5' is none of 2 choices (--label_column 답); "
-        "write the number of the right choice, from 1, or the name of its column"
+        "write the number (from 1) or the column name of the right choice"
     )
     csv = "글,보기1,보기2,답\nㄱ,ㄴ,ㄷ,1\nㄱ,ㄴ,ㄷ,2\nㄱ,ㄴ,ㄷ,3\n"
     assert refusal(csv).startswith("a.csv:4: '3' is none of 2 choices (--label_column 답); ")
     assert refusal("글,가,나,답\n1,2,3,5\n", choice_columns="가,다").startswith(
         "a.csv:1: no column '다' (--choice_columns); "
     )
-    with pytest.raises(UserError, match="regression has no choices; leave it out, or use --task"):
+    with pytest.raises(UserError, match="regression has no choices; drop it, or use --task"):
         loaded("regression", write("글,점수\n가,1\n", "b.csv"), cache_dir, choice_columns="가,나")
 
 

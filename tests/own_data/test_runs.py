@@ -72,7 +72,7 @@ def test_what_contradicts_the_run_is_refused(output, cache_dir, tmp_path):
     line = refusal(output, cache_dir, *TINY, "--resume", "true", "--text_column", "감정")
     assert line == (
         "--text_column 감정: the run began with '문장'; "
-        "leave it out, or begin a new run without --resume"
+        "drop it, or begin a new run without --resume"
     )
     unseen = write_csv(tmp_path / "test.csv", [("새 글", "보통"), ("다른 글", "보토")])
     words = ("--resume", "best", "--test_file", unseen)

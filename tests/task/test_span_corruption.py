@@ -140,7 +140,7 @@ def test_texts_among_the_raw_releases_need_no_flag(tmp_path, cache_dir):
     flags, settings = parse_train(["--task", NAME]), configure()
     folders = Folders(tmp_path, cache_dir)
     found = {"folders": folders, "stored": None}
-    with pytest.raises(UserError, match=r"is a file of yours, and none is given; add --train_file"):
+    with pytest.raises(UserError, match=r"it needs a file of your own data; add --train_file"):
         own_data_for(NAME, flags, settings, **found)
     texts_below(tmp_path / "free_text", news="글 하나\n")
     own = own_data_for(NAME, flags, settings, **found)
@@ -152,7 +152,7 @@ def test_texts_among_the_raw_releases_need_no_flag(tmp_path, cache_dir):
 @pytest.mark.parametrize(
     ("files", "line"),
     [
-        ({}, ": a folder without .txt files; put free text into it, a text per line"),
+        ({}, ": a folder without .txt files; add files with one text per line"),
         ({"a": ""}, "/a.txt: the file is empty; write rows into it"),
     ],
 )
