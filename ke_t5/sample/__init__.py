@@ -1,9 +1,9 @@
-"""The embedded corpus: a small Korean world written as raw releases, and tiny models for it.
+"""The embedded sample: a made-up Korean corpus in the format of raw releases, and tiny models.
 
     sample_data_dir(cache_dir)               a folder to read like a user's --hf_data_dir
     sample_model_dir(cache_dir, "roberta")   config.json and tokenizer of a tiny model, no weights
     sample_tokenizer_dir(cache_dir, "t5")    the tokenizer alone
-    write_releases(folder)                   the releases, for people who want to see the formats
+    write_releases(folder)                   the releases alone, to inspect their formats
 
 Everything is deterministic, needs no network, and is written on first use, once per cache folder.
 """
@@ -41,19 +41,19 @@ def sample_data_dir(cache_dir: Path) -> Path:
     """
 
     def build(folder: Path) -> None:
-        logger.info("making the corpus of --sample, once")
+        logger.info("writing the corpus of --sample (once)")
         write_releases(folder)
 
     return build_once(sample_root(cache_dir) / "data", build)
 
 
 def require_sample_rows(task: Task | Mixture, folders: Folders) -> None:
-    """Raises UserError for a task whose release is not in the sample; other sources have rows."""
+    """Raises UserError for a task whose release is not part of the sample."""
     for member in task.members:
         if isinstance(member.source, ReleaseSource) and not member.source.find(folders):
             raise UserError(
                 f"{member.name} has no sample rows",
                 f"--task {task.name} --sample",
-                "leave --sample out and give --hf_data_dir FOLDER",
+                "drop --sample and give --hf_data_dir FOLDER",
                 Exit.DATA,
             )

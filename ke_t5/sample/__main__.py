@@ -1,4 +1,4 @@
-"""python -m ke_t5.sample DIR: writes the sample's releases and its tiny models, to look at."""
+"""python -m ke_t5.sample DIR: writes the releases and tiny models of the sample, for inspection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _write(folder: Path) -> None:
     """Writes everything into a folder, or nothing.
 
     Raises:
-        UserError: a file of another content is in the way, such as that of a real release.
+        UserError: a file with other content exists, such as that of a real release.
     """
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary)
@@ -30,7 +30,7 @@ def _write(folder: Path) -> None:
         for file in sorted(path for path in made.rglob("*") if path.is_file()):
             target = folder / file.relative_to(made)
             if target.exists() and not filecmp.cmp(file, target, shallow=False):
-                what = "it is there already, and is not the sample's"
+                what = "it exists, and is not the sample's"
                 raise UserError(what, str(target), "name a new folder", Exit.DATA)
         shutil.copytree(made, folder, dirs_exist_ok=True)
 
@@ -44,7 +44,7 @@ def _write_models(folder: Path) -> None:
 
 
 def _listing(folder: Path) -> list[str]:
-    """A line for each folder with files: its path and their names."""
+    """A line for each folder with files: the path and the file names."""
     folders = sorted({path.parent for path in folder.rglob("*") if path.is_file()})
     return [
         f"{place.relative_to(folder)}: {', '.join(sorted(p.name for p in place.iterdir()))}"
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     lines = [f"{folder}:", *(f"  {line}" for line in _listing(folder))]
     lines += [
-        f"train on it:  {command(TRAIN)} --task klue_tc --from_scratch true"
+        f"to train on it:  {command(TRAIN)} --task klue_tc --from_scratch true"
         f" --hf_data_dir {folder / 'data'} --pre_trained_model {folder / 'models' / 'bert'}"
         " --model_name transformers:BertForSequenceClassification"
     ]

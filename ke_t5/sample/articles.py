@@ -1,4 +1,4 @@
-"""Articles made of facts, with questions (KLUE MRC, KorQuAD 1.0) and summaries (NIKL)."""
+"""Articles composed of facts, with questions (KLUE MRC, KorQuAD 1.0) and summaries (NIKL)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Article(NamedTuple):
 
     Attributes:
         spans: slot -> (start, end) in the text.
-        facts: the names of the facts that the text states, in order.
-        values: slot -> its word; `name` is the subject.
+        facts: the names of the facts stated in the text, in order.
+        values: slot -> word; `name` is the subject.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Article(NamedTuple):
 def draw_article(
     sampler: TextSampler, kind: str, *, num_facts: int, num_fillers: int, breaks: bool
 ) -> Article:
-    """A new article; `breaks` puts newlines between some of its sentences."""
+    """A new article, with newlines between some of its sentences if `breaks`."""
     values = sampler.draw("values", kind=kind)
     others = sampler.grammar.families(f"state {kind}")[1:]
     names = ["opening", *sampler.random.sample(others, min(num_facts, len(others)))]
@@ -51,10 +51,10 @@ def draw_article(
 
 
 def _draw_context(sampler: TextSampler, *, breaks: bool) -> tuple[str, Article, int]:
-    """A text of one or more articles of one kind, one of these, and where it begins."""
+    """A text of one or more articles of one kind, one of these articles, and its offset."""
     kind = sampler.any_of(_KINDS)
     text, articles = "", []
-    # Most contexts are short, so that a tiny model learns in a minute; some exceed a window.
+    # Most contexts are short, so that a tiny model trains in a minute; some exceed a window.
     for _ in range(sampler.any_of(_NUM_ARTICLES)):
         num_facts, num_fillers = sampler.between(2, 3), sampler.between(0, 1)
         article = draw_article(
@@ -72,7 +72,7 @@ def _questions(sampler: TextSampler, kind: str, fact: str) -> list[list[str]]:
 
 
 def _answers(article: Article, slot: str, offset: int) -> list[dict]:
-    """The answer, and a shorter one if people would give it: the year of a year and month."""
+    """The answer, and for a year and month also the year alone, which annotators accept."""
     start, end = article.spans[slot]
     answers = [{"text": article.text[start:end], "answer_start": offset + start}]
     year = re.match(r"\d+년(?= )", answers[0]["text"])
@@ -82,7 +82,7 @@ def _answers(article: Article, slot: str, offset: int) -> list[dict]:
 def _answerable(
     sampler: TextSampler, article: Article, offset: int, num_questions: int
 ) -> list[dict]:
-    """Questions that the article answers."""
+    """Up to `num_questions` questions that the article answers."""
     pool = [
         question
         for name in article.facts
@@ -97,8 +97,8 @@ def _answerable(
 
 
 def _unanswerable(sampler: TextSampler, article: Article, offset: int) -> list[dict]:
-    """A question on a fact that the article leaves out, with a span that looks like an answer;
-    none if no span does."""
+    """A question about a fact that the article does not state, with a span that looks like an
+    answer; no question if there is no such span."""
     facts = sampler.grammar.families(f"state {article.kind}")
     groups = [entry.split() for entry in sampler.entries("alike")]
     for name in sampler.shuffled([fact for fact in facts if fact not in article.facts]):
@@ -118,7 +118,7 @@ def _unanswerable(sampler: TextSampler, article: Article, offset: int) -> list[d
 
 
 def klue_mrc(sampler: TextSampler, split: str, num_questions: int) -> list[dict]:
-    """Articles of KLUE MRC; a third of the questions has no answer."""
+    """Articles of KLUE MRC; a third of the questions have no answer."""
     rows, number = [], 0
     while number < num_questions:
         context, article, offset = _draw_context(sampler, breaks=sampler.chance(0.35))
@@ -138,7 +138,7 @@ def klue_mrc(sampler: TextSampler, split: str, num_questions: int) -> list[dict]
 
 
 def korquad(sampler: TextSampler, num_questions: int) -> list[dict]:
-    """Articles of KorQuAD 1.0, the keys in its order: one answer to every question."""
+    """Articles of KorQuAD 1.0, with keys in its order, and one answer per question."""
     rows, titles, number = [], set(), 0
     while number < num_questions:
         names, paragraphs = [], []
@@ -163,7 +163,7 @@ def korquad(sampler: TextSampler, num_questions: int) -> list[dict]:
 
 
 def summaries(sampler: TextSampler, stem: str, num_documents: int) -> tuple[list[dict], list[dict]]:
-    """(newspaper documents, rows of the summary corpus): three sentences chosen and rewritten."""
+    """(newspaper documents, rows of the summary corpus): three chosen and rewritten sentences."""
     documents, rows = [], []
     for number in range(1, num_documents + 1):
         kind, num_fillers = sampler.any_of(("firm", "event")), sampler.between(1, 3)
@@ -181,7 +181,7 @@ def summaries(sampler: TextSampler, stem: str, num_documents: int) -> tuple[list
 
 
 def _paragraphs(sampler: TextSampler, sentences: list[str]) -> list[str]:
-    """The sentences in paragraphs of one or two; blank ones occur as they do in the corpus."""
+    """Paragraphs of one or two sentences; some are blank, as in the corpus."""
     paragraphs, rest = [], list(sentences)
     while rest:
         size = sampler.between(1, 2)
@@ -191,7 +191,7 @@ def _paragraphs(sampler: TextSampler, sentences: list[str]) -> list[str]:
 
 
 def _summary(sampler: TextSampler, document_id: str, headline: str, article: Article) -> dict:
-    """The opening and the first two facts, verbatim and in the fact's other words."""
+    """The opening and the first two facts, verbatim and in their other wording."""
     chosen, rewritten = [], []
     for name in article.facts[:3]:
         templates = sampler.entries(f"state {article.kind} {name}")

@@ -1,4 +1,4 @@
-"""Folders that are built once, by one process, and are complete or absent."""
+"""Folders that are built once, by one process, and are either complete or absent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ke_t5.pipe.code import hash_code
 from ke_t5.pipe.integrity import fault_of, write_info
 from ke_t5.sample.grammar import DATA
 
-# Hidden: the folders are read as releases and models are.
+# Hidden, because the folders are read like releases and models.
 CHECKSUMS = ".checksums.json"
 
 
 @cache
 def generator_version() -> str:
-    """A hash of this package's code, data files and vocabulary: a new folder for any change."""
+    """A hash of this package's code, data files and vocabulary; names the sample's folder."""
     folder = Path(__file__).parent
     version = hashlib.sha256(hash_code(sorted(folder.glob("*.py"))).encode())
     for path in [*sorted(DATA.iterdir()), folder / "spiece.model"]:
@@ -28,12 +28,12 @@ def generator_version() -> str:
 
 
 def sample_root(cache_dir: Path) -> Path:
-    """The folder below `cache_dir` for everything that this version of the sample writes."""
+    """The folder below `cache_dir` for the files of this version of the sample."""
     return Path(cache_dir) / f"sample-{generator_version()}"
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """`target`, built if it is missing or damaged, by one process even if several ask at once.
+    """Builds `target` if it is missing or damaged, in one of several concurrent processes.
 
     Raises:
         UserError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Files of NIKL's contest (nikluge): objects with an input and, but for the test, an output."""
+"""Files of NIKL's contest (nikluge): objects with an input and, except for the test, an output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ke_t5.sample import articles
 from ke_t5.sample.sampler import TextSampler
 from ke_t5.sample.sentences import similarities
 
-# Emotions of the contest -> feelings of KOTE that go with them.
+# Emotion of the contest -> corresponding feelings of KOTE.
 _FEELINGS = {
     "joy": "1 2 13 14 28 32 40 42", "anticipation": "8 15", "trust": "4 7 43",
     "surprise": "29 34 39", "disgust": "3 20 21", "fear": "18 35 41",
@@ -116,7 +116,7 @@ _TASKS: dict[str, Callable[[TextSampler, int], Inputs]] = {
 
 
 def nikluge(sampler: TextSampler, name: str, split: str, num_rows: int) -> str:
-    """The lines of a part of a task, whose name is "nikluge-<task>-<year>"."""
+    """The lines of a split of a task; `name` is "nikluge-<task>-<year>"."""
     task, lines = name.split("-")[1], []
     for number, (given, output) in enumerate(_TASKS[task](sampler, num_rows), 1):
         row = {"id": f"{name}-{split}-{number:06d}"}

@@ -1,4 +1,4 @@
-"""Documents whose mentions are linked to chains: NIKL CR 2020."""
+"""Documents with coreference chains (NIKL CR 2020)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ke_t5.sample.entities import words_of
 from ke_t5.sample.grammar import load_json, render
 from ke_t5.sample.sampler import TextSampler
 
-# Every so many documents one is longer than the models of the sample.
+# One in `_LONG_EVERY` documents has `_LONG` sentences, more than fit into the sample's models.
 _LONG_EVERY, _LONG = 25, 45
 
 
@@ -14,7 +14,7 @@ def nikl_documents(sampler: TextSampler, stem: str, num_documents: int) -> list[
     """Documents of a NIKL CR file.
 
     Args:
-        stem: the file name that the document ids begin with.
+        stem: file name, the prefix of the document ids.
     """
     documents = []
     for number in range(1, num_documents + 1):
@@ -31,7 +31,7 @@ def nikl_documents(sampler: TextSampler, stem: str, num_documents: int) -> list[
 def _sentences(
     sampler: TextSampler, document_id: str, length: int
 ) -> tuple[list[dict], list[list[dict]]]:
-    """The sentences of a document, and its chains of two or more mentions."""
+    """The sentences of a document, and its chains with two or more mentions."""
     names = {slot: sampler.word(slot) for slot in ("person", "firm")}
     names |= {"city": sampler.word("cities"), "other": sampler.word("person")}
     again = {"surname": names["person"][0], "full_name": names["other"]}

@@ -1,4 +1,4 @@
-"""Dialogues with a state to track (KLUE WoS): five domains, 45 slots, the whole state each turn."""
+"""Dialogues with their states (KLUE WoS): five domains, 45 slots, the full state at each turn."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ke_t5.sample.sampler import TextSampler
 
 _DOMAINS = ("관광", "숙소", "식당", "지하철", "택시")
 _UNLISTED_NAMES = 0.06  # 2,697 of 46,465 values of the real dev split are not in its ontology
-# Slot -> its value, in the order in which the user gave them.
+# Slot -> value, in the order in which the user gave them.
 State = dict[str, str]
 
 
 class Turn(NamedTuple):
-    """What the user says, the step of the dialogue that it is, and the state after it."""
+    """A user's turn: the step of the dialogue, the text, and the state after it."""
 
     step: str
     text: str
@@ -25,18 +25,18 @@ class Turn(NamedTuple):
 
 @cache
 def _slots() -> dict[str, list[str]]:
-    """Slot -> its values, in the order of the release's ontology."""
+    """Slot -> values, in the order of the release's ontology."""
     lists = load_grammar("dialogues").lists
     return {name: lists[name] for name in lists if name.partition("-")[0] in _DOMAINS}
 
 
 def ontology() -> dict[str, list[str]]:
-    """The ontology as the release writes it."""
+    """The ontology in the format of the release."""
     return {slot: ["none", "dontcare", *values] for slot, values in _slots().items()}
 
 
 def _spoken(sampler: TextSampler, value: str) -> str:
-    """The value as a user says it: 18:30 becomes 18시 30분."""
+    """The spoken form of a value: 18:30 becomes 18시 30분."""
     hour, colon, minute = value.partition(":")
     if colon:
         return f"{int(hour)}시" + (f" {minute}분" if minute != "00" else "")
@@ -45,7 +45,7 @@ def _spoken(sampler: TextSampler, value: str) -> str:
 
 
 def _ask(sampler: TextSampler, domain: str, step: str, state: State) -> str:
-    """The user's words for a step; the state takes up what they say."""
+    """The user's text for a step; updates the state with its values."""
     template = sampler.any_of(sampler.entries(f"{domain} {step}"))
     words = {}
     if "{flag}" in template:
@@ -86,7 +86,7 @@ def _as_list(state: State) -> list[str]:
 
 
 def _row(sampler: TextSampler) -> dict:
-    """One dialogue: its domains and its turns."""
+    """A dialogue: its domains and turns."""
     domains = sampler.random.sample(_DOMAINS, sampler.any_of((1, 1, 2, 2, 3)))
     state: State = {}
     turns = [Turn("greeting", sampler.word("greeting"), [])] if sampler.chance(0.15) else []

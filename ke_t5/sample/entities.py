@@ -11,12 +11,12 @@ from ke_t5.sample.sampler import TextSampler
 
 
 def _entity_type(slot: str) -> str:
-    """The entity type of a slot: DT of DT2, QT of QT_명; empty for an ordinary word."""
+    """The entity type of a slot: DT for DT2, QT for QT_명; empty for an ordinary word."""
     return re.sub("[^A-Z].*", "", slot)
 
 
 def klue_ner(sampler: TextSampler, num_rows: int) -> list[dict]:
-    """Sentences as {source, text, entities [(start, end, type)]}, NFKC-normalised as v1.1 is."""
+    """Sentences as {source, text, entities [(start, end, type)]}, NFKC-normalised like v1.1."""
     rows = []
     for _ in range(num_rows):
         source, templates = ("nsmc", "reviews") if sampler.chance(0.25) else ("wikitree", "news")
@@ -45,7 +45,7 @@ def coarse_type(fine: str) -> str:
 
 @cache
 def fine_types() -> dict[str, list[str]]:
-    """Coarse type -> its fine types."""
+    """Coarse type -> fine types."""
     types: dict[str, list[str]] = {}
     for fine in load_grammar("fine_entities").families("type"):
         types.setdefault(coarse_type(fine), []).append(fine)
@@ -62,7 +62,7 @@ def _fine_word(sampler: TextSampler, fine: str) -> str:
 def _nikl_sentence(
     sampler: TextSampler, unused: list[str], *, fine_labels: bool
 ) -> tuple[str, list[dict]]:
-    """A sentence and its entities; `unused` lists fine types still to be used, and shrinks."""
+    """A sentence and its entities; removes the fine types that it uses from `unused`."""
     types = fine_types()
     template = sampler.any_of(sampler.entries("sentences"))
     fine = {}
@@ -81,7 +81,7 @@ def _nikl_sentence(
 
 
 def words_of(form: str) -> list[dict]:
-    """The space-separated words of a sentence with their offsets, numbered from 1."""
+    """The words of a sentence with their offsets, numbered from 1."""
     return [
         dict(id=number, form=word.group(), begin=word.start(), end=word.end())
         for number, word in enumerate(re.finditer(r"\S+", form), start=1)
@@ -94,9 +94,9 @@ def nikl_documents(
     """Documents of a NIKL NE file.
 
     Args:
-        stem: the file name that the document ids begin with.
-        key: the entity list's name in a sentence (`ne` in 2020 v1.0, else `NE`).
-        fine_labels: 150 types rather than 15.
+        stem: file name, the prefix of the document ids.
+        key: the key of a sentence's entities (`ne` in 2020 v1.0, otherwise `NE`).
+        fine_labels: whether to use the 150 fine types instead of the 15.
     """
     unused = [label for fine in fine_types().values() for label in fine] * 2
     documents = []

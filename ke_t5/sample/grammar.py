@@ -1,16 +1,17 @@
-"""The sample's data files: word lists, sentence templates and recipes (data/*.txt), templates of
-rows (data/*.json).
+"""The sample's data files: word lists, sentence templates and recipes (data/*.txt), and templates
+of rows (data/*.json).
 
     # A comment.
-    cities                                      a list: its entries, parted by | or by lines
+    cities                                      a list: entries separated by | or newlines
         서울|부산|대구
-        @districts|제주                         @ takes in the entries of another list
+        @districts|제주                         @ includes the entries of another list
     date = {1..12}월 {1..28}일                  a recipe of one line
-    day:                                        a recipe: slots drawn one after the other;
+    day:                                        a recipe: slots that are drawn in order;
         date = {1..12}월 {1..28}일              the slot with the recipe's name is its text
-        day = (40%) {year} {date} | {date}      in 40 % of all cases the first, else the second
+        day = (40%) {year} {date} | {date}      the first in 40 % of all cases, else the second
 
-What `{...}` may contain is described in sampler.py. Words of words.txt are known to every file.
+The content of `{...}` is described in sampler.py. The words of words.txt are available to every
+file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ASSIGNMENT = re.compile(r"(.+?) =(?: (?:\((\d+)%\) (.*?)(?: \| (.*))?|(.*)))?")
 
 
 class Slot(NamedTuple):
-    """One line of a recipe: `text` in `percent` of all cases, else `otherwise`."""
+    """A line of a recipe: `text` in `percent` of all cases, `otherwise` in the rest."""
 
     name: str
     text: str
@@ -35,19 +36,19 @@ class Slot(NamedTuple):
 
 
 class Grammar(NamedTuple):
-    """lists: heading -> entries; recipes: name -> slots in the order in which they are drawn."""
+    """lists: heading -> entries; recipes: name -> slots in drawing order."""
 
     lists: dict[str, list[str]]
     recipes: dict[str, list[Slot]]
 
     def families(self, first: str) -> list[str]:
-        """The second words of the headings "first second", in the order of the file."""
+        """The second words of all headings "first second", in the order of the file."""
         prefix = f"{first} "
         return [name.removeprefix(prefix) for name in self.lists if name.startswith(prefix)]
 
 
 def parse_grammar(text: str, base: Grammar | None = None) -> Grammar:
-    """The lists and recipes of a file, and those of `base`.
+    """The lists and recipes of a file, in addition to those of `base`.
 
     >>> parse_grammar('''
     ... greeting
@@ -59,7 +60,7 @@ def parse_grammar(text: str, base: Grammar | None = None) -> Grammar:
     lists = dict(base.lists) if base else {}
     recipes = dict(base.recipes) if base else {}
     entries: list[str] = []
-    slots: list[Slot] | None = None  # None: the heading is that of a list
+    slots: list[Slot] | None = None  # None: the current heading is that of a list
     for line in text.splitlines():
         content = line.strip()
         if not content or line.startswith("#"):
@@ -94,19 +95,19 @@ def _parse_slot(line: str) -> Slot:
 
 @cache
 def load_grammar(name: str) -> Grammar:
-    """The grammar of data/<name>.txt, read on first use."""
+    """The grammar of data/<name>.txt, cached."""
     base = None if name == "words" else load_grammar("words")
     return parse_grammar((DATA / f"{name}.txt").read_text(encoding="utf-8"), base)
 
 
 @cache
 def load_json(name: str) -> dict[str, Any]:
-    """The content of data/<name>.json, read on first use."""
+    """The content of data/<name>.json, cached."""
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def render(template: Any, **values: Any) -> Any:
-    """A JSON value with its slots filled.
+    """A JSON template with its slots filled.
 
     >>> render({"id": "a-{number:03d}", "rows": "{rows}"}, number=7, rows=[1, 2])
     {'id': 'a-007', 'rows': [1, 2]}

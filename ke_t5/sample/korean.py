@@ -1,10 +1,10 @@
-"""Korean writing for templates: particles that agree with the word before, verb forms."""
+"""Korean morphology for templates: particles that agree with the preceding word, and verb forms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Form after a final consonant/form after a vowel; a template names either form.
+# Form after a final consonant/form after a vowel; templates may name either.
 _PARTICLES = [
     pair.split("/")
     for pair in (
@@ -13,9 +13,9 @@ _PARTICLES = [
     ).split()
 ]
 _BY_FORM = {form: pair for pair in reversed(_PARTICLES) for form in pair}
-# What is heard last when a digit or a Latin letter is read aloud; the rest end in a vowel.
+# The final consonant of a digit or Latin letter when read aloud; the others end in a vowel.
 _HEARD_FINALS = dict(zip("013678LMNR", "ㅇㄹㅁㄱㄹㄹㄹㅁㄴㄹ", strict=True))
-# The vowel of a stem that ends in one, after 아/어 has merged into it.
+# The contraction of a stem's final vowel with 아/어.
 _MERGED = {"ㅗ": "ㅘ", "ㅜ": "ㅝ", "ㅣ": "ㅕ", "ㅚ": "ㅙ"}
 _AFTER_PAST = str.maketrans({"였": "여서", "았": "아서", "었": "어서"})
 _VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
@@ -35,7 +35,7 @@ def _join(lead: int, vowel: str, final: str) -> str:
 
 
 def final_consonant(word: str) -> str:
-    """The consonant heard at the end of `word`, or ''; closing quotes and brackets are skipped.
+    """The final consonant of `word` as spoken, or ''; closing quotes and brackets are skipped.
 
     >>> [final_consonant(word) for word in ("서울", "부산시", "BTS", "3")]
     ['ㄹ', '', '', 'ㅁ']
@@ -49,7 +49,7 @@ def final_consonant(word: str) -> str:
 
 
 def particle(word: str, form: str) -> str:
-    """The form of a particle that fits after `word`; one that never changes stays as it is.
+    """The form of a particle that is correct after `word`; invariable particles are unchanged.
 
     >>> particle("학교", "은"), particle("서울", "으로"), particle("부산", "에")
     ('는', '로', '에')
@@ -64,7 +64,7 @@ def particle(word: str, form: str) -> str:
 
 
 def wrong_particle(word: str, form: str) -> str:
-    """The form of a particle that does not fit after `word`.
+    """The form of a particle that is incorrect after `word`.
 
     >>> wrong_particle("학교", "을"), wrong_particle("서울", "을")
     ('을', '를')
@@ -89,18 +89,18 @@ def past_stem(stem: str) -> str:
 
 
 def _is_closed(stem: str) -> bool:
-    """Whether a stem ends in a consonant but ㄹ, after which an ending is a syllable of its own."""
+    """Whether a stem ends in a consonant other than ㄹ, so that endings add a syllable."""
     return _split(stem[-1])[2] not in ("", "ㄹ")
 
 
 def _with_final(stem: str, final: str, syllable: str) -> str:
-    """The stem with a final consonant, or with a syllable if it is closed."""
+    """The stem with a final consonant, or with a further syllable if it is closed."""
     lead, vowel, _ = _split(stem[-1])
     return stem + syllable if _is_closed(stem) else stem[:-1] + _join(lead, vowel, final)
 
 
 def informal(stem: str) -> str:
-    """The informal ending in 아/어, on which 요 makes it polite.
+    """The informal form in 아/어, which takes 요 to become polite.
 
     >>> [informal(stem) for stem in ("먹", "가", "마시", "정리하", "쓰", "보내")]
     ['먹어', '가', '마셔', '정리해', '써', '보내']
@@ -113,14 +113,14 @@ def informal(stem: str) -> str:
 
 
 def past_ending(stem: str) -> str:
-    """The morpheme of the past after a stem, as KLUE DP's lemmas have it: 였, 았 or 었."""
+    """The past tense morpheme after a stem, as in the lemmas of KLUE DP: 였, 았 or 었."""
     if stem.endswith("하"):
         return "였"
     return "았" if _split(stem[-1])[1] in "ㅏㅗ" else "었"
 
 
 def surface(morphemes: str) -> str:
-    """The morphemes written together.
+    """The concatenated forms of the morphemes.
 
     >>> surface("설명/NNG+하/XSV")
     '설명하'
@@ -128,7 +128,7 @@ def surface(morphemes: str) -> str:
     return "".join(morpheme.rsplit("/", 1)[0] for morpheme in morphemes.split("+"))
 
 
-# The forms of a word by the names that templates use, here of 먹, 가 and 만들.
+# Name in templates -> form of a word; the examples are 먹, 가 and 만들.
 FORMS: dict[str, Callable[[str], str]] = {
     "past": past_stem,  # 먹었, 갔, 만들었
     "past_ending": past_ending,  # 었, 았, 었

@@ -1,4 +1,4 @@
-"""Tiny models of any text model of transformers: config.json and a tokenizer, no weights."""
+"""Tiny versions of any text model of transformers: config.json and a tokenizer, no weights."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 ConfigClass = type["PreTrainedConfig"]
 
-# What the configurations of transformers call their sizes and ids, and tiny values for these.
+# The names of sizes and ids in the configurations of transformers, and tiny values for them.
 _VALUES = load_json("models")
 _SIZES = _VALUES["names of sizes"]
-# The models that share T5's vocabulary and its ids for padding and end.
+# The models with T5's vocabulary and its ids for padding and end.
 _T5_TYPES = ("t5", "mt5", "longt5", "switch_transformers")
 # RoBERTa and its relatives have one token type and count positions from the padding id.
 _ONE_SEGMENT = ("roberta", "camembert")
@@ -49,7 +49,7 @@ def find_config_class(model: str | ConfigClass) -> ConfigClass:
         return _of_transformers(model) if model.__module__.startswith("ke_t5.") else model
     if model in CONFIG_MAPPING:
         return CONFIG_MAPPING[model]
-    # The longest name wins: XLMRobertaModel is not an XLMModel, nor T5GemmaModel a T5Model.
+    # The longest prefix wins: XLMRobertaModel is not an XLMModel, nor T5GemmaModel a T5Model.
     prefixes = {name.removesuffix("Config"): key for key, name in CONFIG_MAPPING_NAMES.items()}
     fitting = [prefix for prefix in prefixes if model.startswith(prefix)]
     if not fitting:
@@ -63,9 +63,9 @@ def find_config_class(model: str | ConfigClass) -> ConfigClass:
 
 
 def _of_transformers(config_class: ConfigClass) -> ConfigClass:
-    """The class of transformers from which one of ours is derived, whose folders it reads.
+    """The configuration class of transformers that one of ours is derived from.
 
-    Ours for any encoder are not derived from one: BERT stands in for all of them.
+    Our classes for arbitrary encoders have none; BERT's is used for them.
     """
     from transformers import BertConfig, PreTrainedConfig
 
@@ -92,7 +92,7 @@ def _has_segments(config_class: ConfigClass) -> bool:
 
 
 def _sizes(defaults: dict, *, width: int, num_layers: int, num_heads: int) -> dict:
-    """Tiny values for the size arguments that a configuration has."""
+    """Tiny values for the sizes of a configuration."""
     sizes = (width, num_layers, num_heads, 2 * width, width // num_heads, _POSITIONS)
     values = {
         name: size for names, size in zip(_SIZES.values(), sizes, strict=True) for name in names
@@ -102,11 +102,11 @@ def _sizes(defaults: dict, *, width: int, num_layers: int, num_heads: int) -> di
 
 
 def _ids(defaults: dict, config_class: ConfigClass) -> dict:
-    """The special ids that a configuration has, as the tokenizers assign them."""
+    """The special ids of a configuration, as assigned by the tokenizers."""
     values = dict(_VALUES["T5" if _is_t5(config_class) else "separators"])
     if _has_one_segment(config_class):
         values["type_vocab_size"] = 1
-    # T5's class reads this id, although its defaults do not have it.
+    # T5's class reads this id, although it is not among its defaults.
     needed = ("decoder_start_token_id",) if defaults.get("is_encoder_decoder") else ()
     return {name: value for name, value in values.items() if name in defaults or name in needed}
 
@@ -139,10 +139,10 @@ def _tiny_config(config_class: ConfigClass, tokenizer: Path, **sizes: int) -> Pr
 
 
 def sample_tokenizer_dir(cache_dir: Path, model: str | ConfigClass) -> Path:
-    """A folder with the sample's tokenizer in the format that such a model takes.
+    """A folder with the sample's tokenizer in the format for such a model.
 
     Raises:
-        UserError: no such model type or class; the folder cannot be written.
+        UserError: unknown model type or class, or the folder cannot be written.
     """
     config_class = find_config_class(model)
     return tokenizer_dir(
@@ -151,7 +151,7 @@ def sample_tokenizer_dir(cache_dir: Path, model: str | ConfigClass) -> Path:
 
 
 def _require_same_tokenizer(folder: Path, config: PreTrainedConfig) -> None:
-    """Raises UserError if transformers loads another tokenizer than the folder's (Qwen2)."""
+    """Raises UserError if transformers does not load the tokenizer of the folder (Qwen2)."""
     from transformers import AutoTokenizer
 
     probe = "새 책이 나왔다, 3월 5일에."
@@ -165,7 +165,7 @@ def _require_same_tokenizer(folder: Path, config: PreTrainedConfig) -> None:
 
 
 def _untie_head(path: Path) -> None:
-    """Declares head and embedding different, as in T5 v1.1; transformers 5 always writes `true`."""
+    """Unties head and embedding, as in T5 v1.1; transformers 5 always writes `true`."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["tie_word_embeddings"] = False
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -183,10 +183,10 @@ def sample_model_dir(
 
     Args:
         model: a model type ("roberta"), a class name ("RobertaForSequenceClassification",
-            "RobertaConfig") or a configuration class; of this package's own heads, T5's.
+            "RobertaConfig") or a configuration class; for the heads of this package, T5's.
 
     Raises:
-        UserError: no such model type or class; a class that has no tiny model; the folder
+        UserError: unknown model type or class, a class without a tiny version, or the folder
             cannot be written.
     """
     config_class = find_config_class(model)

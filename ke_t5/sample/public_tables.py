@@ -15,7 +15,7 @@ from ke_t5.sample.sentences import similarities
 
 # KLUE's types -> those of the NAVER NLP Challenge.
 _NAVER_TYPES = {"PS": "PER", "LC": "LOC", "OG": "ORG", "DT": "DAT", "TI": "TIM", "QT": "NUM"}
-# What makes a hateful comment one of the second level.
+# Words that make a hateful comment one of level 2.
 _WORST = re.compile("꺼져라|사라져라|쓰레기")
 _OPPOSITE = {"POSITIVE": "NEGATIVE", "NEGATIVE": "POSITIVE", "NEUTRAL": "NEUTRAL"}
 _PARTITIONS = ("train", "dev", "test")
@@ -32,7 +32,7 @@ def _json_lines(rows: Sequence[dict]) -> str:
 
 
 def apeach(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """Texts with a comma are in quotes, as the authors' are."""
+    """Comments as CSV; texts with a comma are quoted, as in the release."""
     rows = [
         (f"{row['text']}, {row['who']}" if index % 7 == 0 else row["text"], row["class"])
         for index, row in enumerate(sampler.rows(num_rows))
@@ -45,7 +45,7 @@ def _two_classes(name: str) -> str:
 
 
 def kold(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """A list of comments below titles, each title with several."""
+    """A JSON list of comments, several per title."""
     titles = [sampler.fill("{person:이} {works}에 나온다", {}) for _ in range(num_rows // 4)]
     rows = [
         {
@@ -61,7 +61,7 @@ def kold(sampler: TextSampler, split: str, num_rows: int) -> str:
 
 
 def khaters(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """Comments of four levels."""
+    """JSON lines of comments with four levels."""
     levels = {"none": "normal", "offensive": "offensive"}
     rows = []
     for row in sampler.rows(num_rows):
@@ -71,7 +71,7 @@ def khaters(sampler: TextSampler, split: str, num_rows: int) -> str:
 
 
 def korfin(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """Headlines on one firm or two, a row for each."""
+    """Headlines about one or two firms, with a row per firm."""
     rows = []
     for row in sampler.rows(num_rows):
         rows.append((row["title"], row["aspect"], row["class"]))
@@ -81,7 +81,7 @@ def korfin(sampler: TextSampler, split: str, num_rows: int) -> str:
 
 
 def paws_x(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """Pairs; two of the held-out ones have no translation."""
+    """Sentence pairs; in held-out splits, two of them have no translation."""
     lines = ["id\tsentence1\tsentence2\tlabel"]
     for index, row in enumerate(similarities(sampler, num_rows)):
         second = "NS" if split != "train" and index in (3, 9) else row["second"]
@@ -90,7 +90,7 @@ def paws_x(sampler: TextSampler, split: str, num_rows: int) -> str:
 
 
 def massive(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """Commands of all partitions, their slots marked."""
+    """Commands of all partitions with marked slots."""
     rows = []
     for index, row in enumerate(sampler.rows(num_rows)):
         partition = _PARTITIONS[(index % 10 == 0) + (index % 20 == 0)]
@@ -117,14 +117,14 @@ def massive(sampler: TextSampler, split: str, num_rows: int) -> str:
 
 
 def sae4k(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """Utterances, what they are about, and their type; Windows' line ends, and a BOM."""
+    """Utterances, their intent arguments and types, with a BOM and Windows line ends."""
     rows = sampler.rows(num_rows)
     lines = [f"{row['utterance']}\t{row['phrase']}\t{row['class']}" for row in rows]
     return "\ufeff" + "".join(f"{line}\r\n" for line in lines)
 
 
 def korquad2(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """Articles as pages of HTML."""
+    """Articles as HTML pages."""
     pages = []
     for article in articles.korquad(sampler, num_rows):
         context, questions = f"<html><body><h1>{article['title']}</h1>", []
@@ -156,7 +156,7 @@ def naver_ner(sampler: TextSampler, split: str, num_rows: int) -> str:
 
 
 def _word_tag(entities: Sequence[tuple], start: int, end: int) -> str:
-    """The tag of the word at start..end: of the entity that begins in it or goes on in it."""
+    """The tag of the word at start..end, from the entity that overlaps it."""
     for first, last, kind in entities:
         if first < end and last > start:
             return f"{_NAVER_TYPES[kind]}-{'B' if first >= start else 'I'}"

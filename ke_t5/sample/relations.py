@@ -14,7 +14,7 @@ _NOISE = 0.04
 
 
 class Clause(NamedTuple):
-    """A template, the values of its slots, and their entity types."""
+    """A template, the values of its slots and their entity types."""
 
     template: str
     values: dict[str, str]
@@ -23,7 +23,7 @@ class Clause(NamedTuple):
 
 @cache
 def _relations() -> dict[str, list[str]]:
-    """Label -> type and word of its subject, type and word of its object."""
+    """Label -> [type of subject, its slot, type of object, its slot]."""
     headings = [heading.split() for heading in load_grammar("relations").families("relation")]
     return {label: entities for label, *entities in headings}
 
@@ -34,7 +34,7 @@ def labels() -> list[str]:
 
 
 def _clause(sampler: TextSampler, label: str, mark: str) -> Clause:
-    """A sentence of a relation, its slots s and o renamed by `mark`."""
+    """A clause that states a relation, with `mark` appended to its slots s and o."""
     subject_type, subject, object_type, target = _relations()[label]
     heading = " ".join(["relation", label, *_relations()[label]])
     word = sampler.word(subject)
@@ -48,7 +48,7 @@ def _any_clause(sampler: TextSampler, mark: str, *, other_than: str = "") -> Cla
 
 
 def _with_another(sampler: TextSampler, label: str, main: Clause) -> Clause:
-    """The clause and one of another relation, in either order: now the marks matter."""
+    """The clause joined with one of another relation in random order, so that the marks matter."""
     extra = _any_clause(sampler, "2", other_than=label)
     both = [main.template, extra.template]
     first, second = both if sampler.chance(0.5) else both[::-1]
@@ -64,7 +64,7 @@ def _row(sampler: TextSampler, label: str) -> dict:
         if sampler.chance(0.2):
             clause = _with_another(sampler, label, clause)
     elif sampler.chance(0.6):
-        # A sentence that names two entities and does not say how they are related.
+        # A sentence with two entities that does not state their relation.
         clause = _any_clause(sampler, "1")
         clause = clause._replace(template=sampler.pick(sampler.entries("unrelated")))
     else:

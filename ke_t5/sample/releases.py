@@ -1,4 +1,4 @@
-"""The sample as raw releases: the files, names and quirks of the true ones, below one folder."""
+"""The sample as raw releases, with the file names, formats and quirks of the real ones."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ke_t5.sample import (
 from ke_t5.sample.grammar import load_grammar, load_json, render
 from ke_t5.sample.sampler import TextSampler
 
-# The share of choices in held-out splits among words that training splits never contain.
+# The share of words in held-out splits that never occur in training splits.
 _UNSEEN = 0.3
-# Rows of each of the seven classes of 3i4K in the validation and test splits; nine times as many
-# in training. The real shares are kept, except for the rarest classes.
+# Rows of each of the seven classes of 3i4K in the validation and test splits; training has nine
+# times as many. The shares are the real ones, except for the rarest classes.
 _INTENT_ROWS = (22, 60, 57, 40, 8, 6, 10)
 _KLUE_COMMENTS = (
     r"토큰, 레이블 구분자 : \t",
@@ -35,7 +35,7 @@ _KLUE_COMMENTS = (
 
 
 class Section(NamedTuple):
-    """What a file, or a section of it, is drawn from."""
+    """The parameters of a file, or of a section of it."""
 
     sampler: TextSampler
     name: str
@@ -44,9 +44,9 @@ class Section(NamedTuple):
 
 
 def _section(line: str) -> Section:
-    """A line of data/releases.txt, after its first word."""
+    """The section of a line of data/releases.txt without its first word."""
     grammar, name, split, num_rows = line.split()
-    # All splits but train use held-out words too; what has no split is training data.
+    # All splits except train use held-out words too; files without a split are training data.
     unseen = 0.0 if split.endswith("train") or split == "-" else _UNSEEN
     seed = name if split == "-" else f"{name} {split}"
     return Section(TextSampler(seed, grammar, unseen=unseen), name, split, int(num_rows))
@@ -76,7 +76,7 @@ def _klue_ner(section: Section) -> str:
 
 
 def _tagged(guid: str, row: dict) -> str:
-    """A sentence of KLUE NER: with marks, then a line for each character, spaces included."""
+    """A sentence of KLUE NER: the text with marks, then a line per character, including spaces."""
     text, marked, position = row["text"], "", 0
     tags = ["O"] * len(text)
     for start, end, kind in row["entities"]:
@@ -95,7 +95,7 @@ def _klue_dp(section: Section) -> str:
 
 
 def _parsed(guid: str, words: list[trees.Word]) -> str:
-    """A sentence of KLUE DP: its text, then a line for each word."""
+    """A sentence of KLUE DP: the text, then a line per word."""
     lines = "".join(
         "\t".join(map(str, (index, *word))) + "\n" for index, word in enumerate(words, start=1)
     )
@@ -112,7 +112,7 @@ def _korquad(section: Section) -> str:
 
 
 def _3i4k(*sections: Section) -> str:
-    """Lines in the order of the classes; no newline ends the file."""
+    """Lines in the order of the classes, without a newline at the end of the file."""
     lines = [
         f"{label}\t{section.sampler.draw('row', **{'class': str(label)})['text']}"
         for section in sections
@@ -123,7 +123,7 @@ def _3i4k(*sections: Section) -> str:
 
 
 def _drawn_table(section: Section) -> str:
-    """Rows that the data file describes entirely."""
+    """Rows that are described entirely by the data file."""
     lists = section.sampler.grammar.lists
     columns = lists.get(f"columns {section.split}") or lists["columns"]
     rows = section.sampler.rows(section.num_rows, split=section.split)
@@ -131,7 +131,7 @@ def _drawn_table(section: Section) -> str:
 
 
 def _nsmc(section: Section) -> str:
-    """The first two reviews of the test split are empty."""
+    """Reviews; the first two of the test split are empty."""
     ids = section.sampler.random.sample(range(1_000_000, 9_999_999), section.num_rows)
     rows = [(row["document"], row["label"]) for row in section.sampler.rows(section.num_rows)]
     if section.split == "test":
@@ -141,7 +141,7 @@ def _nsmc(section: Section) -> str:
 
 
 def _kote(section: Section) -> str:
-    """Number, text and labels, without a header; some texts with quotes, as a spreadsheet's."""
+    """Number, text and labels, without a header; some texts are quoted, as by a spreadsheet."""
     rows = enumerate(section.sampler.rows(section.num_rows, split=section.split))
     return "".join(
         f'{index}\t"""{row["text"]}"""\t{row["labels"]}\n'
@@ -152,7 +152,7 @@ def _kote(section: Section) -> str:
 
 
 def _kornli(section: Section) -> str:
-    """Every fortieth line begins with a quote that nothing closes: quotes are characters here."""
+    """Sentence pairs; every fortieth line begins with an unclosed quote, which is plain text."""
     rows = [
         ('"' * (index % 40 == 7) + row["premise"], row["hypothesis"], row["label"])
         for index, row in enumerate(sentences.inferences(section.sampler, section.num_rows))
@@ -211,7 +211,7 @@ def _summaries(*sections: Section) -> str:
 
 
 def _rendered(section: Section, rows: Iterable[dict]) -> list[dict]:
-    """The rows as KLUE writes them."""
+    """The rows in KLUE's format."""
     template, source_key = (
         load_json("rows")[section.name],
         "genre" if section.split == "train" else "source",
@@ -223,12 +223,12 @@ def _rendered(section: Section, rows: Iterable[dict]) -> list[dict]:
 
 
 def _klue_json(draw: Callable[[TextSampler, int], Iterable[dict]]) -> Callable[[Section], str]:
-    """A writer of KLUE's JSON with the rows that `draw` gives."""
+    """A writer of KLUE's JSON with the rows of `draw`."""
     return lambda section: _json(_rendered(section, draw(section.sampler, section.num_rows)))
 
 
 def _of(write: Callable[[TextSampler, str, int], str]) -> Callable[[Section], str]:
-    """A writer that is given the parts of a section."""
+    """A writer that calls `write` with sampler, split and number of rows of a section."""
     return lambda section: write(section.sampler, section.split, section.num_rows)
 
 
@@ -258,7 +258,7 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "korsts": _korsts,
     "nikl_ne": _nikl_entities("NE", fine_labels=False),
     "nikl_ne_2020": _nikl_entities("ne", fine_labels=True),
-    # A later file of 2020 spells the key as in 2019 and begins with a BOM.
+    # A later file of 2020 uses the key of 2019, and begins with a BOM.
     "nikl_ne_later": _nikl_entities("NE", fine_labels=True, mark="\ufeff"),
     "nikl_cr": _nikl_coreference,
     "newspaper": _newspaper,
@@ -277,7 +277,7 @@ _WRITERS: dict[str, Callable[..., str]] = {
 
 
 def release_files() -> Iterator[tuple[str, str]]:
-    """(path below the data folder, content) of all files; equal at every call."""
+    """Yields (path below the data folder, content) of all files; deterministic."""
     grammar = load_grammar("releases")
     for path in grammar.families("file"):
         lines = [line.split(maxsplit=1) for line in grammar.lists[f"file {path}"]]

@@ -1,15 +1,15 @@
-"""Draws the sample's sentences from the data files, repeatably.
+"""Deterministic sampling of the sample's sentences from the data files.
 
-A template's slots are written in braces: `{name}` is a value drawn before, or else an entry of the
-list or the text of the recipe `name`. More may follow the name:
+The slots of a template are in braces: `{name}` is a value drawn before, otherwise an entry of the
+list, or the text of the recipe, `name`. The name may be followed by modifiers:
 
     {objects stem}      the list "objects 읽" if the slot `stem` is 읽
-    {surnames*}         all entries may be drawn, else the last seventh is kept for held-out parts
-    {places-place}      any entry but the value of the slot `place`
+    {surnames*}         any entry; without *, the last seventh is reserved for held-out splits
+    {places-place}      any entry except the value of the slot `place`
     {stem.past}         a form of a verb, see korean.FORMS
-    {who:은}            with the particle that fits (은 or 는); {who::은} is that particle alone,
-                        {who:~은} has the one that does not fit
-    {3..98}             a number; {01..12} is written in two digits
+    {who:은}            with the correct particle (은 or 는); {who::은} is only the particle,
+                        {who:~은} has the incorrect one
+    {3..98}             a number; {01..12} has two digits
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 Values = Mapping[str, str]
 # (slot, start, end), half-open in characters
 Span = tuple[str, int, int]
-# One word in seven of a list occurs in the held-out splits only.
+# The last seventh of a list only occurs in held-out splits.
 _HELD_OUT_SHARE = 7
 SLOT = re.compile(
     r"\{(?:(?P<low>\d+)\.\.(?P<high>\d+)|(?P<name>\w+)(?: (?P<key>\w+))?"
@@ -38,7 +38,7 @@ SLOT = re.compile(
 
 @dataclass(frozen=True)
 class _Slot:
-    """A slot of a template, as the module's docstring has them, and the text before it."""
+    """A slot of a template (see the module's docstring), and the text before it."""
 
     before: str
     low: str | None
@@ -65,7 +65,7 @@ def _slots(template: str) -> tuple[tuple[_Slot, ...], str]:
 
 
 def _with_particle(word: str, mode: str | None, form: str | None) -> str:
-    """The word with a particle, see above."""
+    """The word with a particle, or only the particle; see the module's docstring."""
     if not form:
         return word
     if mode == ":":
@@ -77,9 +77,9 @@ class TextSampler:
     """Random choices for one split of one release.
 
     Args:
-        seed: names the release and the split, so that no split depends on another's size.
-        grammar: the data file to draw from.
-        unseen: the share of choices among the words that a training split never contains (0 there).
+        seed: release and split, so that no split depends on the size of another.
+        grammar: name of the data file to draw from.
+        unseen: the share of words drawn from the held-out ones; 0 for training splits.
     """
 
     def __init__(self, seed: str, grammar: str = "words", *, unseen: float = 0.0) -> None:
@@ -88,49 +88,49 @@ class TextSampler:
         self.unseen = unseen
 
     def pick(self, words: Sequence[T]) -> T:
-        """One of the words: of the held-out ones with probability `unseen`, else of the others."""
+        """One of the words: a held-out one with probability `unseen`, otherwise another one."""
         border = len(words) - len(words) // _HELD_OUT_SHARE
         if border < len(words) and self.chance(self.unseen):
             return words[self.random.randrange(border, len(words))]
         return words[self.random.randrange(border)]
 
     def any_of(self, choices: Sequence[T]) -> T:
-        """One of all the choices, held-out ones included."""
+        """One of the choices, including held-out ones."""
         return self.random.choice(choices)
 
     def another(self, choices: Sequence[T], taken: T | None) -> T:
-        """One of all the choices but `taken`."""
+        """One of the choices except `taken`."""
         return self.any_of([choice for choice in choices if choice != taken])
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share
 
     def between(self, low: int, high: int) -> int:
-        """A whole number from low to high, both included."""
+        """An integer from low to high (inclusive)."""
         return self.random.randint(low, high)
 
     def noisy(self, label: T, labels: Sequence[T], share: float) -> T:
-        """The label, or in `share` of all cases a wrong one, as people's labels are."""
+        """The label, or in `share` of all cases a wrong one, as in human annotation."""
         return self.another(labels, label) if self.chance(share) else label
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
         return self.random.sample(items, len(items))
 
     def balanced(self, labels: Sequence[T], num_rows: int) -> list[T]:
-        """`num_rows` labels in random order, each as often as any other but for one."""
+        """`num_rows` labels in random order, whose counts differ by at most one."""
         return self.shuffled([labels[row % len(labels)] for row in range(num_rows)])
 
     def rows(self, num_rows: int, **values: str) -> list[dict[str, str]]:
-        """Rows by the recipe `row`, in which `class` is one of the list `classes`, balanced."""
+        """Rows of the recipe `row`; the slot `class` is balanced over the list `classes`."""
         labels = self.balanced(self.entries("classes"), num_rows)
         return [self.draw("row", **values, **{"class": label}) for label in labels]
 
     def entries(self, name: str) -> list[str]:
-        """The entries of a list, as the data file has them."""
+        """The entries of a list of the data file."""
         return self.grammar.lists[name]
 
     def draw(self, recipe: str, **values: str) -> dict[str, str]:
-        """The values, and those of the recipe's slots, drawn one after the other."""
+        """The given values and those of the recipe's slots, drawn in order."""
         slots = dict(values)
         for slot in self.grammar.recipes[recipe]:
             is_first = slot.percent is None or self.chance(slot.percent / 100)
@@ -152,7 +152,7 @@ class TextSampler:
         return self.fill_spans(template, values)[0] if "{" in template else template
 
     def fill_spans(self, template: str, values: Values) -> tuple[str, list[Span]]:
-        """The template with its slots filled, and where each of them is, without its particle."""
+        """The template with its slots filled, and the spans of the slots without particles."""
         slots, rest = _slots(template)
         text, spans = "", []
         for slot in slots:
@@ -163,7 +163,7 @@ class TextSampler:
         return text + rest, spans
 
     def _word_of(self, slot: _Slot, values: Values) -> str:
-        """The word for a slot."""
+        """The word of a slot, without a particle."""
         if slot.low and slot.high:
             return f"{self.between(int(slot.low), int(slot.high)):0{len(slot.low)}d}"
         name = f"{slot.name} {values[slot.key]}" if slot.key else slot.name

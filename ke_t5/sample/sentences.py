@@ -1,4 +1,4 @@
-"""Rows of one or two sentences with a label: KLUE ynat, NLI and STS, and the same for tables."""
+"""Rows of one or two sentences with a label: KLUE YNAT, NLI and STS, KorNLI and KorSTS."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from ke_t5.sample.sampler import TextSampler
 
-# What a template of data/rows.json is filled with.
+# The values of a template of data/rows.json.
 Values = dict[str, Any]
-# Wordings that name every part of a scene, so that a change of time or place is visible.
+# The number of wordings that mention every part of a scene, so that changes are visible.
 _NUM_WHOLE = 2
 
 
 def ynat(sampler: TextSampler, num_rows: int) -> Iterator[Values]:
-    """Headlines of KLUE ynat with three votes on their topic."""
+    """Headlines of KLUE YNAT with three votes on the topic."""
     for topic in sampler.balanced(sampler.entries("topics"), num_rows):
         values: Values = {**sampler.draw("row", topic=topic)}
         label = values["label"]
@@ -24,8 +24,8 @@ def ynat(sampler: TextSampler, num_rows: int) -> Iterator[Values]:
 
 
 def inferences(sampler: TextSampler, num_rows: int) -> list[Values]:
-    """Pairs for NLI with their label and the one that their author meant; a premise is used three
-    times in a row."""
+    """Sentence pairs for NLI with their label and the label intended by the author; each premise is
+    used three times in a row."""
     rows: list[Values] = []
     labels = sampler.entries("labels")
     while len(rows) < num_rows:
@@ -48,7 +48,7 @@ def klue_nli(sampler: TextSampler, num_rows: int) -> Iterator[Values]:
 
 
 def _changed(sampler: TextSampler, scene: dict[str, str], score: int) -> dict[str, str]:
-    """A scene that shares with another what a similarity of 0 to 4 leaves in common."""
+    """A scene with the given similarity (0 to 4) to another."""
     change = sampler.draw("change", **scene)
     time, place = {"time": change["new_time"]}, {"place": change["new_place"]}
     if score == 4:
@@ -62,14 +62,14 @@ def _changed(sampler: TextSampler, scene: dict[str, str], score: int) -> dict[st
 
 
 def similarities(sampler: TextSampler, num_rows: int) -> list[Values]:
-    """Pairs for STS with five to seven votes of 0 to 5 and their mean."""
+    """Sentence pairs for STS with five to seven votes from 0 to 5, and their mean."""
     rows: list[Values] = []
     wordings = [entry.split(" => ") for entry in sampler.entries("wordings")]
     for _ in range(num_rows):
         score, scene = sampler.between(0, 5), sampler.draw("scene")
         plain, translated = sampler.any_of(wordings[:_NUM_WHOLE] if score in (3, 4) else wordings)
         other = scene if score == 5 else _changed(sampler, scene, score)
-        # Close pairs are mostly round-trip translations, as in the releases.
+        # Similar pairs are mostly round-trip translations, as in the releases.
         second = translated if score == 5 or sampler.chance(0.15 + 0.15 * score) else plain
         shifts = [sampler.any_of((-1, 0, 0, 0, 1)) for _ in range(sampler.between(5, 7))]
         votes = [min(5, max(0, score + shift)) for shift in shifts]

@@ -9,7 +9,7 @@ from ke_t5.sample.sampler import TextSampler
 
 
 class Word(NamedTuple):
-    """One eojeol as a line of the release has it; head counts from 1, 0 is the root."""
+    """An eojeol in the format of the release; heads count from 1, 0 is the root."""
 
     form: str
     lemma: str
@@ -44,17 +44,17 @@ def parse_tree(text: str) -> list[Word]:
 
 
 def klue_dp(sampler: TextSampler, num_rows: int) -> list[list[Word]]:
-    """Sentences as lists of words, from the left; the last word is the root."""
+    """Sentences as lists of words; the last word is the root."""
     return [parse_tree(sampler.word("row")) for _ in range(num_rows)]
 
 
-# The role in a relation of KLUE, or without one its phrase -> the relation of UD.
+# Role of a KLUE relation, or its phrase if it has no role -> relation of UD.
 _UD = {
     "SBJ": "nsubj", "OBJ": "obj", "AJT": "obl", "CMP": "ccomp", "CNJ": "conj",
     "NP": "nmod:poss", "VP": "advcl", "VNP": "advcl", "AP": "advmod", "DP": "det",
     "IP": "discourse",
 }  # fmt: skip
-# The first tag of a word -> its part of speech.
+# First tag of a word -> part of speech.
 _POS = {
     "NNG": "NOUN", "NNP": "PROPN", "NNB": "NOUN", "NP": "PRON", "NR": "NUM", "SN": "NUM",
     "VV": "VERB", "VA": "ADJ", "VX": "AUX", "MAG": "ADV", "IC": "INTJ",
@@ -63,8 +63,8 @@ _POS = {
 
 
 def conllu(sampler: TextSampler, split: str, num_rows: int) -> str:
-    """Sentences in CoNLL-U, full stops as words of their own; in some of them the last two words
-    are a range too, and an empty node follows."""
+    """Sentences in CoNLL-U, with full stops as separate words; some end in a multiword token,
+    followed by an empty node."""
     blocks = []
     for number, words in enumerate(klue_dp(sampler, num_rows), 1):
         text = " ".join(word.form for word in words)

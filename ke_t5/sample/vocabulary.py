@@ -1,4 +1,4 @@
-"""The sample's unigram vocabulary, in the files of T5 and in those of models with separators."""
+"""The sample's unigram vocabulary, in the formats of T5 and of models with separators."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CONFIGS = load_json("tokenizers")
 MODEL_MAX_LENGTH = _CONFIGS["separators"]["model_max_length"]
-# Trained once by benchmarks/sample_vocabulary.py: some releases of sentencepiece never finish a
-# training, and not even SIGTERM ends it.
+# Trained in advance by benchmarks/sample_vocabulary.py: in some releases of sentencepiece training
+# never ends, and cannot be stopped by SIGTERM.
 SPIECE = Path(__file__).with_name("spiece.model")
 
 
@@ -28,7 +28,7 @@ def _pieces(spiece: Path) -> SentencePieceProcessor:
 
 
 def _write_separated(folder: Path) -> None:
-    """A fast tokenizer over the same pieces that writes [CLS] A [SEP] B [SEP]."""
+    """Writes a fast tokenizer with the same pieces, which encodes [CLS] A [SEP] B [SEP]."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from tokenizers.processors import TemplateProcessing
 
@@ -55,8 +55,8 @@ def tokenizer_dir(cache_dir: Path, *, is_t5: bool, segments: bool) -> Path:
     """A folder with tokenizer files, built on first use.
 
     Args:
-        is_t5: T5's files (spiece.model, 100 sentinels), else a tokenizer with [CLS] and [SEP].
-        segments: the latter distinguishes the two texts of a pair by token_type_ids.
+        is_t5: T5's files (spiece.model, 100 sentinels) instead of a tokenizer with [CLS] and [SEP].
+        segments: whether the latter returns token_type_ids.
     """
     kind = "t5" if is_t5 else "segments" if segments else "separators"
 
@@ -74,7 +74,7 @@ def tokenizer_dir(cache_dir: Path, *, is_t5: bool, segments: bool) -> Path:
 
 
 def vocabulary_size(folder: Path) -> int:
-    """The number of ids of the tokenizer in such a folder."""
+    """The vocabulary size of the tokenizer in such a folder."""
     if (folder / "spiece.model").exists():
         return _pieces(folder / "spiece.model").get_piece_size() + _CONFIGS["T5"]["extra_ids"]
     from tokenizers import Tokenizer
@@ -83,7 +83,7 @@ def vocabulary_size(folder: Path) -> int:
 
 
 def token_ids(folder: Path, text: str) -> list[int]:
-    """The ids of a text by the tokenizer in such a folder, special tokens included."""
+    """The ids of a text, including special tokens, by the tokenizer in such a folder."""
     if (folder / "spiece.model").exists():
         pieces = _pieces(folder / "spiece.model")
         return [*pieces.encode(text), pieces.eos_id()]

@@ -15,7 +15,7 @@
 | nikluge_nli | NIKL's contest | certainty of a statement |
 | nikluge_cci | NIKL's contest | which of three inferences follows |
 | nikluge_sc_gen, nikluge_gtps_gen, nikluge_dcs_gen | NIKL's contest | a text |
-| sae4k_gen | sae4K | core of a question or command |
+| sae4k_gen | sae4K | intent argument of a question or command |
 | klue_dp | KLUE DP | dependency tree |
 | ud_ko_gsd_dp, ud_ko_kaist_dp, ud_ko_ksl_dp | UD Korean GSD, Kaist, KSL | dependency tree |
 | ud_ko_gsd_pos, ud_ko_kaist_pos, ud_ko_ksl_pos | the same | part of speech of each word |

@@ -125,7 +125,7 @@ def test_command_leaves_a_real_release_alone(tmp_path: Path, capsys: pytest.Capt
     real.write_text("[]")
     assert main([str(tmp_path)]) == Exit.DATA
     assert capsys.readouterr().err == (
-        f"error: {real}: it is there already, and is not the sample's; name a new folder\n"
+        f"error: {real}: it exists, and is not the sample's; name a new folder\n"
     )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [real]
     assert real.read_text() == "[]"
@@ -155,6 +155,6 @@ def test_a_task_without_sample_rows_is_one_line(is_mixture: bool, cache_dir: Pat
                 train("--task", name, "--sample", output=tmp_path, cache=cache_dir)
     assert str(error.value) == (
         f"error: --task {name} --sample: new_task has no sample rows; "
-        "leave --sample out and give --hf_data_dir FOLDER"
+        "drop --sample and give --hf_data_dir FOLDER"
     )
     assert error.value.exit_code == Exit.DATA
