@@ -24,10 +24,10 @@ class ClassNumber(int):
 
 
 def with_names(batch: Mapping[str, list], features: Mapping[str, Any]) -> dict[str, list]:
-    """A batch whose class numbers, including those in lists and records, have their names.
+    """The batch with a name on each class number, including those in lists and records.
 
     Args:
-        features: the types of the columns, as `datasets` has them.
+        features: the types of the columns, as `datasets` describes them.
     """
     return {
         name: [name_classes(value, features[name]) for value in column]
@@ -47,7 +47,7 @@ def has_classes(feature: Any) -> bool:
 
 
 def name_classes(value: Any, feature: Any) -> Any:
-    """A value of that type whose class numbers have their names."""
+    """The value, of type `feature`, with a name on each class number."""
     if value is None or not has_classes(feature):
         return value
     if isinstance(feature, Mapping):

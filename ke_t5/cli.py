@@ -1,7 +1,7 @@
-"""What `ke-t5` runs, and `ke-t5-train` and `ke-t5-test`; in a clone `python -m ke_t5`,
+"""The entry points `ke-t5`, `ke-t5-train` and `ke-t5-test`; in a clone `python -m ke_t5`,
 `train_ddp.py` and `test_ddp.py`.
 
-Nothing heavy is imported before the flags are right.
+Nothing heavy is imported until the flags have been parsed without errors.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from ke_t5.rendezvous import post_fault, sign_in
 from ke_t5.standard_streams import tick
 from ke_t5.threads import set_wait_policy
 
-# These may be started by a launcher, a process per GPU.
+# Commands that a launcher may start, one process per GPU.
 LAUNCHED = tuple(COMMAND_NAMES.values())
 
 
 def train() -> NoReturn:
-    """Trains a model as the command line says, and ends the process."""
+    """Trains a model from the command line and exits."""
     _run_script("train", parse_train)
 
 
 def test() -> NoReturn:
-    """Tests a model as the command line says, and ends the process."""
+    """Tests a model from the command line and exits."""
     _run_script("test", parse_test)
 
 
 def main() -> NoReturn:
-    """Runs the command that the command line begins with, and ends the process."""
+    """Runs the subcommand that the command line names and exits."""
     if "_ARGCOMPLETE" in os.environ:
         complete()
     words = sys.argv[1:]
@@ -75,7 +75,7 @@ def _main(words: Sequence[str]) -> None:
 
 
 def _start_launched(name: str, parse: Callable[[], Namespace]) -> None:
-    """Starts `train` or `test`, perhaps as one process of several."""
+    """Runs `train` or `test`, possibly as one of several processes."""
     adopt_launcher()
     sign_in()
     flags = parse()
@@ -89,10 +89,10 @@ def _start_launched(name: str, parse: Callable[[], Namespace]) -> None:
 
 
 def command_of(words: Sequence[str]) -> Command | None:
-    """The command that the words begin with; None after the help or the version has been shown.
+    """The command named by the first word; None if help or version were printed instead.
 
     Raises:
-        UserError: there is no such command.
+        UserError: the command does not exist.
     """
     name = words[0] if words else "--help"
     if name in ("--help", "-h", "help", "--version", "-V"):
@@ -111,7 +111,7 @@ def command_of(words: Sequence[str]) -> Command | None:
 
 
 def help_text() -> str:
-    """What `ke-t5 --help` shows: a line per command."""
+    """The text of `ke-t5 --help`: one line per command."""
     column = max(len(command.name) for command in COMMANDS) + 2
     lines = [f"  {command.name:<{column}}{command.summary}" for command in COMMANDS]
     return "\n".join(

@@ -14,7 +14,7 @@ from typing import Any
 
 from ke_t5.errors import Exit, UserError
 
-# Medial and final letters of Hangul, combining accents, the voicing marks of kana.
+# Medial and final Hangul letters, combining accents, kana voicing marks.
 MARKS = "\u0300-\u036f\u1161-\u1175\u11a8-\u11c2\u3099\u309a"
 _MARK = re.compile(f"[{MARKS}]")
 _DECOMPOSED = re.compile(
@@ -23,12 +23,12 @@ _DECOMPOSED = re.compile(
 )
 _INVISIBLE = ("Cf", "Cc", "Zs", "Zl", "Zp")
 
-# Column of positions -> the column whose characters they refer to, in the rows of our readers.
+# Column with character positions -> the column they refer to, in the rows of our readers.
 POSITIONS = {
     "subject": "sentence", "object": "sentence", "answers": "context",
     "plausible_answers": "context", "entities": "text", "tags": "text",
 }  # fmt: skip
-# Plausible answers stay as they were released; a quarter of KLUE's are wrong in any case.
+# Plausible answers stay as released; a quarter of KLUE's are wrong anyway.
 _UNCHECKED = ("plausible_answers",)
 _POSITION = re.compile(r"(^|_)(start|begin|end|offset|position)s?(_|$)")
 
@@ -47,7 +47,7 @@ def compose(text: str) -> str:
 
 
 def decomposed_places(text: str) -> list[int]:
-    """Where each character of the composed text begins in the text itself, and where the text ends.
+    """The offset in `text` of each character of the composed text, then the length of `text`.
 
     >>> decomposed_places("\u1112\u1161\u11ab1")
     [0, 3, 4]
@@ -62,8 +62,7 @@ def decomposed_places(text: str) -> list[int]:
 
 
 def look_alike(one: str, other: str) -> bool:
-    """Whether two texts look the same: they differ only in composition, width, white space or
-    invisible characters."""
+    """Whether two texts differ only in composition, width, white space or invisible characters."""
 
     def seen(text: str) -> str:
         text = unicodedata.normalize("NFKC", text)
@@ -73,7 +72,7 @@ def look_alike(one: str, other: str) -> bool:
 
 
 def code_points(text: str, *, longest: int = 8) -> str:
-    """The code points of a text, for characters that look the same.
+    """The code points of a text, to tell look-alike characters apart.
 
     >>> code_points("\u1100\u1161")
     'U+1100 U+1161'
@@ -99,12 +98,12 @@ def compose_row(row: Row, where: str) -> Row:
                 places = _Places(text, where, name, is_strict=name not in _UNCHECKED)
                 composed[name] = places.moved(composed[name])
         elif _has_positions(name, value):
-            raise _uncountable(where, f"column {name!r} contains positions in it")
+            raise _unmapped(where, f"column {name!r} contains positions in it")
     return composed
 
 
 def is_decomposed(value: Any) -> bool:
-    """Whether a value, or one in it, is a text that `compose` changes."""
+    """Whether a value is, or contains, a text that `compose` changes."""
     return _composed(value) is not value
 
 
@@ -131,7 +130,7 @@ def _has_positions(name: str, value: Any) -> bool:
     return is_number and _POSITION.search(name) is not None
 
 
-def _uncountable(where: str, what: str) -> UserError:
+def _unmapped(where: str, what: str) -> UserError:
     fix = "compose the file (NFC, such as `uconv -x any-nfc`), then compute its offsets"
     return UserError(f"the text is decomposed (NFD) and {what}", where, fix, Exit.DATA)
 
@@ -160,11 +159,10 @@ class _Places:
         self._is_border += [is_border] * len(places)
 
     def moved(self, value: Any) -> Any:
-        """The records (with start and end) or the tags of characters, adjusted to the composed
-        text."""
+        """Records (with `start` and `end`) or character tags, adjusted to the composed text."""
         if isinstance(value, Mapping):
             return {n: self._place(v) if n in ("start", "end") else v for n, v in value.items()}
-        if not isinstance(value, (list, tuple)):  # the check of types reports it
+        if not isinstance(value, (list, tuple)):  # the type check reports it
             return value
         if all(isinstance(item, str) for item in value):
             return self._tags(list(value))
@@ -177,16 +175,16 @@ class _Places:
             return self._new[old]
         if not self._is_strict:
             return old
-        raise _uncountable(self._where, f"{self._column} has a boundary inside a character ({old})")
+        raise _unmapped(self._where, f"{self._column} has a boundary inside a character ({old})")
 
     def _tags(self, tags: list[str]) -> list[str]:
         if len(tags) != len(self._new) - 1:
-            return tags  # the check of lengths reports it
+            return tags  # the length check reports it
         kept: list[str] = []
         for tag, is_border in zip(tags, self._is_border, strict=False):
             if is_border:
                 kept.append(tag)
             elif tag[2:] != kept[-1][2:] or tag.startswith("B-"):
                 what = f"the letters of one character are tagged {kept[-1]} and {tag}"
-                raise _uncountable(self._where, what)
+                raise _unmapped(self._where, what)
         return kept

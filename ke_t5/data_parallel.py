@@ -1,4 +1,4 @@
-"""Whole models on several processes, which exchange gradients: torch's DistributedDataParallel."""
+"""Data parallelism with a full model in each process: torch's DistributedDataParallel."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def wrap(
     compresses: bool,
     apart: Sequence[nn.Parameter],
 ) -> DistributedDataParallel:
-    """The model as it computes the mean gradients of all processes, from rank 0's weights on.
+    """The wrapped model: it averages gradients over processes and starts at rank 0's weights.
 
     Args:
         compresses: whether gradients are exchanged in bf16.
-        apart: parameters whose gradients the caller exchanges.
+        apart: parameters whose gradients the caller synchronizes.
     """
     if apart:
-        _leave_apart(model, apart)
-    # The buffers of these models are constants; torch 2.13 has a new name for not sending them.
+        _exclude(model, apart)
+    # The models' buffers are constants that need no synchronization; torch 2.13 renamed the option.
     parameters = inspect.signature(DistributedDataParallel).parameters
     is_new = "forward_sync_buffers" in parameters
     options: dict[str, Any] = {
@@ -40,13 +40,13 @@ def wrap(
     }
     wrapped = DistributedDataParallel(model, **options)
     if compresses:
-        # By its own name DDP refuses it on a CPU, where gloo has it too.
+        # DDP refuses the hook itself on CPUs, although gloo supports it; it accepts a lambda.
         wrapped.register_comm_hook(None, lambda state, bucket: bf16_compress_hook(state, bucket))
     return wrapped
 
 
-def _leave_apart(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
-    """Tells DistributedDataParallel to ignore them, and sends rank 0's to all, as it would."""
+def _exclude(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
+    """Makes DDP ignore these parameters; broadcasts rank 0's values, as DDP would."""
     keys = {id(parameter) for parameter in parameters}
     named = model.named_parameters(remove_duplicate=False)
     names = [name for name, parameter in named if id(parameter) in keys]

@@ -1,4 +1,4 @@
-"""Ranks: the processes of a run, and what they agree on.
+"""The ranks of a run and their collective operations.
 
 torch is imported inside the functions: flags, gin and data are checked before it is needed.
 """
@@ -23,20 +23,20 @@ from ke_t5.threads import threads_per_process
 if TYPE_CHECKING:
     import torch
 
-# For a batch, whatever the number of processes: a matrix product then adds up in the same order,
-# and 1, 2 and 3 processes compute the same scores to the last digit. The other threads compute
-# other batches (see `pipe.workers`).
+# Per batch, whatever the number of processes: matrix products then sum in the same order, and 1, 2
+# and 3 processes compute the same scores to the last digit. The other threads compute other batches
+# (see `pipe.workers`).
 EVALUATION_THREADS = 1
-# Each batch at once takes memory of its own.
+# Each concurrent batch takes memory of its own.
 MOST_BATCHES_AT_ONCE = 16
 
-# How long a collective may take.
+# The timeout of a collective.
 PATIENCE = timedelta(minutes=30)
-WRITERS, WRITERS_PATIENCE = "writers of checkpoints", timedelta(days=1)  # by a slow disk
+WRITERS, WRITERS_PATIENCE = "writers of checkpoints", timedelta(days=1)  # disks may be slow
 
 
 def say(text: str) -> None:
-    """Writes a line to stderr on rank 0 at once: for use before logging is set up."""
+    """Writes a line to stderr on rank 0 immediately; for use before logging is set up."""
     if launched_rank() == 0:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
@@ -70,7 +70,7 @@ class Ranks:
         return self.rank == 0
 
     def gather(self, thing: Any) -> list[Any] | None:
-        """The things of all ranks in rank order, on rank 0; None on the other ranks."""
+        """The objects of all ranks in rank order on rank 0; None on the other ranks."""
         if self.size == 1:
             return [thing]
         import torch.distributed as dist
@@ -81,7 +81,7 @@ class Ranks:
         return things
 
     def broadcast(self, thing: Any) -> Any:
-        """Rank 0's thing, on every rank."""
+        """Rank 0's object, on every rank."""
         if self.size == 1:
             return thing
         import torch.distributed as dist
@@ -92,7 +92,7 @@ class Ranks:
         return box[0]
 
     def barrier(self) -> None:
-        """Waits until every rank has arrived here."""
+        """Waits until every rank has reached this call."""
         if self.size > 1:
             import torch.distributed as dist
 
@@ -100,7 +100,7 @@ class Ranks:
                 dist.barrier(group=self._host_group)
 
     def writers_group(self) -> Any:
-        """A group of all ranks for the threads that write checkpoints, beside the main threads."""
+        """A process group of all ranks for the threads that write checkpoints."""
         import torch.distributed as dist
 
         if self._writers_group is None:
@@ -111,14 +111,14 @@ class Ranks:
         return self._writers_group
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
-        """The mean over ranks of a tensor of one number."""
+        """The mean over ranks of a one-element tensor."""
         if self.size > 1:
             value = value.clone()
             self.mean_(value)
         return value
 
     def mean_(self, values: torch.Tensor) -> None:
-        """Sets each value to the mean over ranks."""
+        """Replaces each value by its mean over ranks."""
         import torch.distributed as dist
 
         with heartbeat.waiting():
@@ -126,14 +126,14 @@ class Ranks:
         values /= self.size
 
     def maximum_(self, values: torch.Tensor) -> None:
-        """Sets each value to the largest of all ranks."""
+        """Replaces each value by its maximum over ranks."""
         import torch.distributed as dist
 
         with heartbeat.waiting():
             dist.all_reduce(values, op=dist.ReduceOp.MAX)
 
     def least(self, number: int) -> int:
-        """The least of the numbers of all ranks."""
+        """The minimum of the ranks' numbers."""
         import torch
         import torch.distributed as dist
 
@@ -143,9 +143,9 @@ class Ranks:
         return int(box)
 
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        """For each wish whether any rank has it, the same on every rank at the same call.
+        """Whether any rank has each wish; the same answer on every rank.
 
-        The answer is one call late, so that no step waits for the other hosts.
+        The answer is that to the previous call, so that no step waits for the other hosts.
         """
         if self.size == 1:
             return wishes
@@ -164,14 +164,14 @@ class Ranks:
         return agreed
 
     def settle(self) -> None:
-        """Waits for the last exchange of `agree`; call it after the last step."""
+        """Waits for the pending exchange of `agree`; call it after the last step."""
         if self._pending_wishes is not None:
             with heartbeat.waiting():
                 self._pending_wishes[1].wait()
             self._pending_wishes = None
 
     def shard(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model with its weights divided among the processes; its parameters are new ones."""
+        """The model with its weights sharded over the processes; its parameters are new objects."""
         if self.size == 1:
             return model
         from ke_t5.sharding import shard
@@ -181,9 +181,11 @@ class Ranks:
 
     @contextmanager
     def layers_in_turn(self, model: torch.nn.Module) -> Iterator[bool]:
-        """A context in which each rank calls the model as often as it likes, even if its weights
-        are divided; gives whether they are: then only one thread may call it, and no tensor may be
-        one of `torch.inference_mode`, for which training would have no use."""
+        """A context in which each rank may call the model any number of times, even a sharded one.
+
+        Yields whether the model is sharded: then only one thread may call it, and not in
+        `torch.inference_mode`, whose tensors training could not use.
+        """
         from ke_t5.sharding import is_sharded, layers_in_turn
 
         if self.size == 1 or not is_sharded(model):
@@ -200,12 +202,11 @@ class Ranks:
         compresses: bool = False,
         apart: Sequence[torch.nn.Parameter] = (),
     ) -> torch.nn.Module:
-        """The model for training: wrapped in DistributedDataParallel if there are several
-        processes.
+        """The model for training, in DistributedDataParallel if there are several processes.
 
         Args:
             compresses: whether gradients are exchanged in bf16.
-            apart: parameters whose gradients the caller exchanges.
+            apart: parameters whose gradients the caller synchronizes.
         """
         if self.size == 1:
             return model
@@ -217,8 +218,8 @@ class Ranks:
 
     @contextmanager
     def evaluation_threads(self) -> Iterator[int]:
-        """A context in which the number of CPU threads of a batch does not depend on that of
-        processes; gives how many batches can be computed at once."""
+        """A context in which each batch is computed on `EVALUATION_THREADS` CPU threads; yields
+        the number of batches that may be computed at once."""
         import torch
 
         torch.set_num_threads(EVALUATION_THREADS)
@@ -229,15 +230,15 @@ class Ranks:
 
 
 def no_sync(model: torch.nn.Module) -> Any:
-    """A context in which a backward pass does not exchange gradients."""
+    """A context in which backward passes do not synchronize gradients."""
     if hasattr(model, "set_requires_gradient_sync"):
-        return _no_exchange_of_shards(model)
+        return _no_shard_sync(model)
     context = getattr(model, "no_sync", nullcontext)
     return context()
 
 
 @contextmanager
-def _no_exchange_of_shards(model: Any) -> Iterator[None]:
+def _no_shard_sync(model: Any) -> Iterator[None]:
     model.set_requires_gradient_sync(False)
     try:
         yield
@@ -246,16 +247,16 @@ def _no_exchange_of_shards(model: Any) -> Iterator[None]:
 
 
 def seed_generators(*numbers: int) -> None:
-    """Seeds every generator that a model may use: torch's (of every device), Python's and numpy's.
+    """Seeds the generators of torch (on all devices), Python and numpy.
 
-    If the numbers are (seed, step, rank), a resume needs no saved generator state.
+    With the numbers (seed, step, rank), a resume needs no saved generator state.
     """
     import numpy as np
     import torch
 
     mixed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
-    # As torch.manual_seed does, which looks up the whole stack for each kind of device that is not
-    # in use: more than a small batch takes to load.
+    # Like torch.manual_seed, which walks the whole stack for each kind of device that is not in
+    # use: that takes longer than loading a small batch.
     torch.default_generator.manual_seed(mixed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(mixed)
@@ -283,7 +284,7 @@ def _pick_device(local_rank: int, local_size: int) -> torch.device:
 
 
 def _launch() -> tuple[int, int, int]:
-    """The number of processes of this launch and of this machine, and the local rank."""
+    """(world size, local world size, local rank)."""
     size = launched_processes()
     if size > 1 and "LOCAL_RANK" not in os.environ:
         # All processes of a machine would use its first GPU.
@@ -297,21 +298,20 @@ def _launch() -> tuple[int, int, int]:
 def session(*, stall_timeout: float | None = None, **facts: Any) -> Iterator[Ranks]:
     """The ranks of this launch; creates the process group, and waits for all ranks at the end.
 
-    A stop signal interrupts at once, unless it is postponed (see `stops`).
-    The process group is never destroyed, it ends with the process: gloo's destructor joins its
-    threads while it holds the interpreter's lock, and hangs if one of them needs the lock; and
-    after an error the other ranks may never join.
+    Stop signals interrupt immediately unless they are postponed (see `stops`). The process group is
+    never destroyed but ends with the process: gloo's destructor joins its threads while it holds
+    the GIL, and hangs if one of them needs it; and after an error the other ranks may never join.
 
     Args:
-        stall_timeout: seconds without a sign of life after which a process has stalled; by default
-            STALL_SECONDS if there are several, and a process alone may take its time.
-        facts: what the other processes learn about this one (`Ranks.facts`).
+        stall_timeout: seconds without progress after which a process has stalled; default:
+            STALL_SECONDS for several processes, no limit for one.
+        facts: shared with the other processes (`Ranks.facts`).
     """
     import torch
 
     size, local_size, local_rank = _launch()
     device = _pick_device(local_rank, local_size)
-    # First of all: what follows waits without handling signals, even for a process that failed.
+    # First: the steps below wait without handling signals, even for a process that has failed.
     seconds = stall_timeout or STALL_SECONDS
     alone = None, [{**facts, **identity()}]
     store, known = meet(facts, stall_timeout=seconds) if size > 1 else alone
@@ -330,32 +330,32 @@ def session(*, stall_timeout: float | None = None, **facts: Any) -> Iterator[Ran
         ranks.settle()
         ranks.barrier()
         end_watch()
-        ranks.barrier()  # nobody ends before all have ended the watch
+        ranks.barrier()  # no process exits while another still watches it
 
 
 def _join(ranks: Ranks, store: Any) -> None:
-    """Creates the process group."""
+    """Creates the process groups."""
     import torch.distributed as dist
 
     backend = "nccl" if ranks.device.type == "cuda" else "gloo"
     with heartbeat.waiting():
-        # The device is named so that no exchange has to guess it.
+        # The device is given so that no collective has to guess it.
         dist.init_process_group(
             backend, store=store, rank=ranks.rank, world_size=ranks.size, timeout=PATIENCE,
             device_id=ranks.device if ranks.device.type == "cuda" else None,
         )  # fmt: skip
-        # Objects and agreements are exchanged between the hosts, whatever the gradients use.
+        # Objects and agreements are exchanged by gloo, whatever the gradients use.
         ranks._host_group = dist.new_group(backend="gloo") if backend == "nccl" else None
 
 
 def _num_exchanges() -> int:
-    """How many collective operations the main thread has begun: all processes begin the same."""
+    """How many collectives the main thread has started; all processes start the same ones."""
     from torch.distributed import distributed_c10d
 
     try:
         groups: list[Any] = [g for g in distributed_c10d._world.pg_map if g.group_desc != WRITERS]
         return sum(group._get_sequence_number_for_group() for group in groups)
-    except (AttributeError, RuntimeError):  # another backend, or another torch: then nobody counts
+    except (AttributeError, RuntimeError):  # a backend or a torch that does not count
         return 0
 
 

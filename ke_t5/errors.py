@@ -1,4 +1,4 @@
-"""Errors for people: one line that names the culprit and the fix, and an exit code."""
+"""Errors for users: one line that names the cause and the fix, and an exit code."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-LONGEST_LINE = 200  # of what a program says on one line
-# The end of the fix for what ends a launch: a test begins anew, a training goes on.
+LONGEST_LINE = 200  # characters of a one-line message
+# The end of a fix for errors that end a launch: tests start over, trainings resume.
 START_AGAIN = "then start again (a training: --resume auto)"
 
 
 class Exit(IntEnum):
-    """Exit codes of the command-line programs (1 is left for our own bugs)."""
+    """Exit codes of the command-line programs (1 is reserved for our own bugs)."""
 
     FLAGS = 2
     DATA = 3
@@ -26,23 +26,23 @@ class Exit(IntEnum):
 
 
 class UserError(Exception):
-    """A fault that the user can fix.
+    """An error that the user can fix.
 
     Args:
-        what: what is wrong: got, and expected or available.
+        what: the problem: what was given, and what was expected or is available.
         where: the file (with line), flag, gin name, task or row that is at fault.
         fix: what to do.
-        exit_code: the process ends with it.
+        exit_code: the exit code of the process.
 
     Attributes:
-        keep_traceback: the fault is in the user's own code, so its traceback is logged.
+        keep_traceback: whether the traceback is logged, because the fault is in the user's code.
 
     >>> str(UserError("unknown task", "--task 'klue_ynatt'", "did you mean 'klue_tc'?"))
     "error: --task 'klue_ynatt': unknown task; did you mean 'klue_tc'?"
     """
 
     def __init__(self, what: str, where: str, fix: str, exit_code: Exit = Exit.FLAGS) -> None:
-        # Exception pickles by its positional arguments: all four travel between processes.
+        # Exceptions are pickled by their positional arguments: all four travel between processes.
         super().__init__(what, where, fix, exit_code)
         self.what, self.where, self.fix, self.exit_code = what, where, fix, exit_code
         self.keep_traceback = False
@@ -57,11 +57,11 @@ class Stopped(Exception):
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """At most `limit` of the known names that resemble `name`, ignoring case, best first."""
-    # By its letters: one letter makes another syllable, of a word of two perhaps.
+    # Compared by letters: a single wrong letter changes a whole Hangul syllable.
     by_folded = {_letters(candidate): candidate for candidate in sorted(known)}
     folded = _letters(name)
     close = difflib.get_close_matches(folded, by_folded, n=limit, cutoff=0.6)
-    # A name that was cut short or typed on is close too, although its length differs a lot.
+    # A part of a known name is close too, although its length may differ a lot.
     close += [key for key in by_folded if folded in key and key not in close] if folded else []
     return [by_folded[key] for key in close[:limit]]
 
@@ -71,7 +71,7 @@ def _letters(name: str) -> str:
 
 
 def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> str:
-    """What to do about an unknown name: similar names, else the list of names if it is short.
+    """The fix for an unknown name: similar names, or else those that are available.
 
     >>> suggestion("klue_tcc", ["klue_tc", "nsmc"])
     "did you mean 'klue_tc'?"
@@ -89,8 +89,8 @@ def suggestion(name: str, known: Iterable[str], *, longest_list: int = 12) -> st
 
 
 def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
-    """`text` in at most `limit` characters: long words lose their middle, lists their ends, and at
-    last the sentence before `fix`, with which the text ends, is cut.
+    """`text` shortened to `limit` characters: first the middles of long words and the ends of lists
+    are cut, then the sentence before the closing `fix`.
 
     >>> shortened("no 'x' in a, b, c, d; " + "choose one", 29, fix="choose one")
     "no 'x' in a, ...; choose one"
@@ -109,7 +109,7 @@ def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
     if len(text) <= limit:
         return text
     end = f"; {fix}" if fix and text.endswith(f"; {fix}") and len(fix) < limit // 2 else ""
-    end = end or text[-limit // 3 :]  # what to do stands at the end
+    end = end or text[-limit // 3 :]  # the fix is at the end
     head = text[: limit - len(end) - 4]
     if " " in head[-20:]:
         head = head.rpartition(" ")[0]
@@ -117,8 +117,8 @@ def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
 
 
 def wrapped(text: str, width: int = LONGEST_LINE) -> str:
-    """`text` in lines of `width` characters, all but the first indented. No word is cut, so that
-    names and paths can be copied; lists that would fill several lines lose their ends.
+    """`text` wrapped at `width` with a hanging indent. Words are never broken, so that names and
+    paths can be copied; the ends of lists that would fill several lines are cut.
 
     >>> print(wrapped("training on klue_tc: 20 steps, in /home/somebody/output", 30))
     training on klue_tc: 20 steps,
@@ -133,8 +133,8 @@ def wrapped(text: str, width: int = LONGEST_LINE) -> str:
 
 
 def _with_short_words(text: str, limit: int, longest: int) -> str:
-    """The text, if it is too long, with words that are shortened to `longest` characters at most
-    as far as needed, the longest first; the end of a word says the most."""
+    """The text with words shortened until it fits, the longest first, to `longest` characters at
+    least; more is kept of a word's end, which says the most."""
     while len(text) > limit:
         word = max(text.split(), key=len)
         if len(word) <= longest:
@@ -146,7 +146,7 @@ def _with_short_words(text: str, limit: int, longest: int) -> str:
 
 
 def _with_short_lists(text: str, limit: int) -> str:
-    """The text, if it is too long, with fewer items of its longest list."""
+    """The text with its longest list cut until it fits."""
     item = r"(?:'[^']*'|[^\s,;()]+)"
     lists = re.findall(rf"{item}(?:, {item}){{2,}}", text)
     if len(text) <= limit or not lists:

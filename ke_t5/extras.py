@@ -1,4 +1,4 @@
-"""Libraries that come with an extra of the package."""
+"""Optional libraries, which extras of the package install."""
 
 from __future__ import annotations
 

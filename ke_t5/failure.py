@@ -1,4 +1,4 @@
-"""How a process ends: one line for people, files for programs, and an exit code.
+"""How a process ends: one line for the user, files for programs, and an exit code.
 
 The line is printed once per launch, by the process that fails first. It is also written where a
 launcher looks for it, so that torchrun's own report shows it.
@@ -34,7 +34,7 @@ BUG = 1  # the exit code of our own bugs
 
 
 class Ending(NamedTuple):
-    """What is reported of a failure, and whether the user needs its traceback."""
+    """The reported line and the exit code of a failure; whether the user needs its traceback."""
 
     line: str
     code: int
@@ -42,7 +42,7 @@ class Ending(NamedTuple):
 
 
 class _Run:
-    """The folder of this process's run, as soon as there is one; how it ends, as soon as it does.
+    """The folder of this process's run, once it is known.
 
     `reporting` is held by the thread that reports how the process ends.
     """
@@ -55,14 +55,14 @@ def announce_run_folder(folder: Path | str) -> None:
     """Records failures in `folder` from now on, and removes the error.json of an earlier launch."""
     _Run.folder = Path(folder)
     mark = marker()
-    # A failing process makes the mark before error.json: without a mark, error.json is a stale one.
+    # A failing process creates the marker before error.json: without it, error.json is stale.
     if launched_rank() == 0 and not (mark and mark.exists()):
-        with suppress(OSError):  # a folder that cannot be used is reported when it is needed
+        with suppress(OSError):  # an unusable folder is reported when it is needed
             (_Run.folder / "error.json").unlink(missing_ok=True)
 
 
 def forget_run_folder() -> None:
-    """Records no failure in the folder that was announced: another launch is using it."""
+    """Stops recording failures in the announced folder: another launch is using it."""
     _Run.folder = None
 
 
@@ -72,12 +72,12 @@ def run_and_exit(
     debug: bool = False,
     post_fault: Callable[[str, int], None] | None = None,
 ) -> NoReturn:
-    """Calls `main` and ends the process with what it returns, or with the code of its failure.
+    """Calls `main` and exits with the code it returns, or with that of its failure.
 
-    A stop signal interrupts `main` as Ctrl-C does, unless `main` postpones it (see `stops`).
+    A stop signal interrupts `main` like Ctrl-C unless `main` postpones it (see `stops`).
 
     Args:
-        debug: show the traceback of any failure on stderr.
+        debug: print the traceback of any failure to stderr.
         post_fault: sends the line and the code of a failure to the processes of other machines.
     """
     keep_standard_streams()
@@ -102,8 +102,8 @@ def run_and_exit(
             if post_fault is not None:
                 post_fault(ending.line, code)
             if not is_first and "TORCHELASTIC_RUN_ID" in os.environ:
-                # torchrun ends this process at once, and then reports only the first failure. If it
-                # has done so already, there is nothing to wait for.
+                # torchrun ends this process soon, and then reports only the first failure. If its
+                # signal has come already, there is nothing to wait for.
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 if not stops.requested():
                     time.sleep(3)
@@ -111,21 +111,20 @@ def run_and_exit(
             with suppress(OSError, ValueError):  # the disk of the file may be full
                 stream.flush()
         if launched_processes() > 1 or code == Exit.STOPPED:
-            # An ordinary exit tears down the process group, which can wait forever, and waits for
-            # threads.
+            # An ordinary exit waits for threads and destroys the process group, which can hang.
             os._exit(code)
     raise SystemExit(code)
 
 
 def _end_overdue() -> NoReturn:
-    """Ends a process that was asked to stop and has not ended, from another thread."""
+    """Ends, from another thread, a process that was asked to stop and still runs."""
     if _Run.reporting.acquire(blocking=False):
         report_failure(KeyboardInterrupt())
     os._exit(Exit.STOPPED)
 
 
 def _end_with(error: BaseException) -> None:
-    """Ends the process with an error that another thread has found, unless it is ending anyway."""
+    """Ends the process with an error found by another thread, unless it is already ending."""
     if _Run.reporting.acquire(blocking=False):
         ending, _ = report_failure(error)
         sign_out()
@@ -141,7 +140,7 @@ def report_failure(error: BaseException, *, debug: bool = False) -> tuple[Ending
     if stops.has_interrupted() and _follows_from_a_stop(error):
         error = _caused_by(KeyboardInterrupt(), error)
     if isinstance(error, (KeyboardInterrupt, Stopped)):
-        # A launcher that has lost a process asks the others to stop.
+        # A launcher that has lost a process stops the others.
         error = heartbeat.gone_process() or error
     ending = ending_of(original(error))
     text = "".join(traceback.format_exception(error))
@@ -178,7 +177,7 @@ def report_failure(error: BaseException, *, debug: bool = False) -> tuple[Ending
 
 
 def _follows_from_a_stop(error: BaseException) -> bool:
-    """Whether the stop that has interrupted the process is behind an error."""
+    """Whether an error was caused by the stop that has interrupted the process."""
     if not isinstance(error, (UserError, Stopped)):
         return True  # C++ may have dropped the cause
     inner: BaseException | None = error
@@ -228,7 +227,7 @@ def user_code_location(error: BaseException) -> str | None:
 
 
 def fault_of_machine(error: BaseException) -> UserError | None:
-    """The fault of the machine or of another process behind an exception; else None."""
+    """The fault of the machine or of another process behind an exception, if any."""
     if launched_processes() > 1 and is_connection_lost(error):
         # A process that ends closes its connections a moment before it is gone.
         for _ in range(10):
@@ -241,7 +240,7 @@ def fault_of_machine(error: BaseException) -> UserError | None:
 
 
 def original(error: BaseException) -> BaseException:
-    """The exception that was raised first, if `error` is gin's copy of it with more text."""
+    """The original exception if `error` is gin's copy of it with more text, else `error`."""
     inner = error.__context__
     while inner and type(error).__mro__[1] is type(inner) and _same_name(error, inner):
         error, inner = inner, inner.__context__
@@ -263,7 +262,7 @@ def marker() -> Path | None:
 
 
 def claim(ending: Ending) -> Ending | None:
-    """None if this process is the first of its launch to fail, else how the first one ended."""
+    """How the first process of the launch to fail has ended; None if this one is the first."""
     mark = marker()
     if mark is None:
         return None
@@ -302,8 +301,8 @@ def write_log(text: str, ending: Ending) -> Path | None:
     """
     try:
         # A command that does not start leaves no folder behind.
-        is_slip = ending.code != BUG
-        if _Run.folder and (_Run.folder.exists() or not is_slip):
+        is_user_error = ending.code != BUG
+        if _Run.folder and (_Run.folder.exists() or not is_user_error):
             log = _Run.folder / "logs" / f"rank{launched_rank()}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -321,7 +320,7 @@ def write_log(text: str, ending: Ending) -> Path | None:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    """Replaces the file; does nothing if it cannot be written or its folder does not exist."""
+    """Replaces the file; does nothing if its folder is missing or it cannot be written."""
     if path.parent.is_dir():
         with suppress(OSError):
             write_atomically(path, json.dumps(content, ensure_ascii=False) + "\n")

@@ -1,8 +1,8 @@
 """Named places at which a test can break the program: `KE_T5_FAULT=checkpoint.before_rename`.
 
-`KE_T5_FAULT` is `NAME[:COUNT][@RANK][=ACTION]`: when the process of that rank (any) passes the
-place for the COUNTth time (the first), it breaks in that way (`kill`). Without that variable
-nothing happens.
+`KE_T5_FAULT` is `NAME[:COUNT][@RANK][=ACTION]`: ACTION (default: `kill`) happens when the process
+of RANK (default: any) passes the place for the COUNTth time (default: the first). Without the
+variable nothing happens.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ACTIONS: dict[str, Callable[[], object]] = {
 
 
 class _Fault(NamedTuple):
-    """What `KE_T5_FAULT` asks of this process: to break at the `count`th passing."""
+    """The fault that `KE_T5_FAULT` asks of this process, at the `count`th pass from now on."""
 
     name: str
     count: int
@@ -59,7 +59,7 @@ _fault: _Fault | None = None
 
 
 def arm(variables: Mapping[str, str]) -> None:
-    """Lets the fault points do what `KE_T5_FAULT` in these environment variables says.
+    """Arms the fault point that `KE_T5_FAULT` names in these environment variables, if any.
 
     Raises:
         ValueError: there is no such fault point or action.

@@ -1,7 +1,7 @@
 """Faults of the machine, recognized by class name, error number and text.
 
-The classes are torch's, which is not imported here, and libraries written in other languages pass
-on nothing but the text.
+The classes are torch's, which is not imported here; libraries in other languages pass on only the
+text.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ PORT_TAKEN = "eaddrinuse|address already in use"
 def machine_fault(
     error: BaseException, *, folder: object, rank: int, num_processes: int
 ) -> UserError | None:
-    """The fault of the machine behind an exception: memory, disk, permissions, another process, a
-    port. None if the exception is of another kind.
+    """The fault of the machine behind an exception: memory, disk, permissions, another process or
+    a port. None for other exceptions.
 
     Args:
-        folder: the run's; named if the disk is full and the exception has no file name.
+        folder: the run's folder, named if the disk is full and the exception names no file.
     """
     if isinstance(error, UserError) or not isinstance(error, Exception):
         return None

@@ -1,10 +1,10 @@
-"""Files and folders written so that a reader sees the old content or the new, never half of it.
+"""Atomic writes: a reader sees the old content of a file or folder or the new, never a mixture.
 
-The content is made under a temporary name, `<name>.tmp-<process id>`, and then renamed: a process
-that is killed leaves at most a temporary file behind (see `remove_leftovers`). A folder that is
-replaced swaps names with the new one; if the system cannot do that, it is called
-`<name>.replaced-<process id>` for an instant. What is written with
-`is_durable` is flushed to the disk before and after that, and outlasts a power failure as well.
+The content is written under a temporary name, `<name>.tmp-<process id>`, and then renamed: a killed
+process leaves at most a temporary file behind (see `remove_leftovers`). A replaced folder swaps
+names with the new one; where the system cannot do that, it is briefly called
+`<name>.replaced-<process id>`. With `is_durable` the content is flushed to disk before and after
+the rename, and survives a power failure as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 TEMPORARY = re.compile(r"(?P<name>.*)\.(?P<kind>tmp|replaced)-(?P<pid>\d+)")
 
-# Of Linux's renameat2.
+# Arguments of Linux's renameat2.
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
@@ -31,20 +31,20 @@ Stamp = tuple[int, int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp:
-    """What changes whenever a file is written, also if its size and its time are set back."""
+    """A stamp that changes with each write, even if size and modification time are restored."""
     stat = path.stat()
     return stat.st_ino, stat.st_ctime_ns, stat.st_size, stat.st_mtime_ns
 
 
 def temporary_path(path: Path) -> Path:
-    """The name under which this process makes what is to be called `path`."""
+    """The temporary name under which this process writes `path`."""
     return path.with_name(f"{path.name}.tmp-{os.getpid()}")
 
 
 def write_atomically(
     path: Path, content: str | bytes | Iterable[str], *, is_durable: bool = False
 ) -> None:
-    """Replaces the file's content, which may come in parts; makes its folder if need be."""
+    """Replaces the file's content, given whole or in parts; creates its folder if needed."""
     parts = [content] if isinstance(content, (str, bytes)) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -64,8 +64,7 @@ def write_atomically(
 
 @contextmanager
 def new_folder(path: Path, *, is_durable: bool = False) -> Iterator[Path]:
-    """A temporary folder, which replaces `path` when its block ends; after an error nothing of it
-    is left."""
+    """A temporary folder that replaces `path` when its block ends; it is deleted after an error."""
     temporary = temporary_path(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -82,13 +81,13 @@ def new_folder(path: Path, *, is_durable: bool = False) -> Iterator[Path]:
 def replace_folder(
     source: Path, target: Path, *, old: Path | None = None, is_durable: bool = False
 ) -> None:
-    """Gives a folder the name `target`, and deletes the folder that has had it.
+    """Renames a folder to `target` and deletes the folder that had that name.
 
     Args:
-        old: the name of the latter in between, if the system cannot swap two names in one instant.
+        old: the interim name of the latter, if the system cannot swap two names atomically.
 
     Raises:
-        OSError: `target` is what it was.
+        OSError: the rename failed; `target` is unchanged.
     """
     old = target.with_name(f"{target.name}.replaced-{os.getpid()}") if old is None else old
     if not target.exists():
@@ -109,7 +108,7 @@ def replace_folder(
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swaps two names in one instant; False if the system cannot."""
+    """Swaps two names atomically; False if the system cannot."""
     import ctypes  # not needed for --help
 
     swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -125,7 +124,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def remove_folder(folder: Path) -> None:
-    """Deletes a folder under a temporary name, so that half of it never looks like a whole one."""
+    """Deletes a folder under a temporary name, so that no partial one looks complete."""
     doomed = folder
     if not TEMPORARY.fullmatch(folder.name):
         doomed = temporary_path(folder)
@@ -137,7 +136,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def move_aside(path: Path) -> Path:
-    """Renames a file or folder to the first free one of `<name>.1`, `.2`, ..., and returns that."""
+    """Renames a file or folder to the first free of `<name>.1`, `.2`, ...; returns the path."""
     number = 1
     while (target := path.with_name(f"{path.name}.{number}")).exists():
         number += 1
@@ -146,19 +145,19 @@ def move_aside(path: Path) -> Path:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a process is making, or has left, what is there: nobody's result."""
+    """Whether a file or folder has a temporary name, and so is being written or was left behind."""
     return TEMPORARY.fullmatch(path.name) is not None
 
 
 def set_aside_from(path: Path) -> tuple[Path, int] | None:
-    """The name that `move_aside` has taken from a file or folder, and the number that it has got
-    instead; None if its name is no such one."""
+    """The original path of a file or folder that `move_aside` has renamed, and its number; None for
+    other names."""
     match = re.fullmatch(r"(.+)\.(\d+)", path.name)
     return (path.with_name(match[1]), int(match[2])) if match else None
 
 
 def is_replaced(path: Path) -> bool:
-    """Whether a file or folder was set aside for one that has its name now."""
+    """Whether a file or folder was moved aside and its original name is in use again."""
     aside = set_aside_from(path)
     return aside is not None and aside[0].exists()
 
@@ -166,15 +165,15 @@ def is_replaced(path: Path) -> bool:
 def remove_leftovers(
     folder: Path, name: str | None = None, *, is_alone: bool = False
 ) -> list[Path]:
-    """Removes the temporary files and folders that killed processes have left in a folder, and
-    gives a folder that they had set aside its name back if it has no successor.
+    """Removes the temporary files and folders that killed processes have left in a folder; a
+    replaced folder without a successor gets its name back.
 
     Args:
-        name: of what they were to become, None for any.
-        is_alone: no other process can be writing there now (a lock is held): ids do not matter.
+        name: the final name that they were written for, None for any.
+        is_alone: no other process can be writing there now (a lock is held): ids are ignored.
 
     Returns:
-        what was removed.
+        the removed paths.
     """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -193,7 +192,7 @@ def remove_leftovers(
 
 
 def _is_alive(pid: int) -> bool:
-    # Our own number on a file from before we started: in a container every run is process 1.
+    # A file from before we started can have our id: in a container every run is process 1.
     if pid == os.getpid():
         return False
     try:
@@ -206,12 +205,12 @@ def _is_alive(pid: int) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Brings the names in a folder, or the content of a file, to the disk."""
+    """Flushes the names in a folder, or the content of a file, to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot flush a folder, and say so.
+        # Some network file systems cannot flush a folder.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -219,19 +218,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any, *, is_durable: bool = False) -> None:
-    """Writes a value as JSON, readable and in one piece."""
+    """Writes a value atomically as indented JSON."""
     text = json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n"
     write_atomically(path, text, is_durable=is_durable)
 
 
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:
-    """Writes one line of JSON per value."""
+    """Writes one line of JSON per value, atomically."""
     lines = (json.dumps(plain(value), ensure_ascii=False) + "\n" for value in values)
     write_atomically(path, lines)
 
 
 def plain(value: Any) -> Any:
-    """Plain JSON: numbers of numpy and torch unpacked, None for what is not finite."""
+    """The value as plain JSON: numpy and torch scalars unpacked, None for non-finite numbers."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The forms of task, one row each: what a form needs of a model, and how its outputs are treated.
+"""The forms of task, one row each: what a form needs of a model and how outputs are processed.
 
 To add a form, add a row here, a head in `ke_t5.models` and a reducer in `ke_t5.pipe.model_outputs`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The label that losses skip, as in torch's cross entropy; also that of a row without a label.
+# The label that losses ignore, as in torch's cross entropy; also that of an unlabelled row.
 IGNORED = -100
 
 
@@ -19,22 +19,21 @@ class Form:
         name: the value of `Task.form`.
         default_model: the class for T5 checkpoints, as `--model_name` takes it.
         any_encoder_model: our class for all other encoders, None if only transformers has one.
-        models: all classes of ours, by their names in `ke_t5.models.models`.
+        models: the names of all our classes in `ke_t5.models.models`.
         auto_class: the Auto class of transformers under which ours are registered.
-        transformers_table: the name of transformers' own table of classes for the form; None if
-            transformers has none.
+        transformers_table: the name of transformers' table of classes for the form, if it has one.
         reducer: the function of `ke_t5.pipe.model_outputs` that turns a batch's output into one
             record per row; None if the answers are generated.
-        loss_reduction: what the mean loss is a mean over, unless the task says otherwise.
-        pipeline: the pipeline of transformers that serves it.
+        loss_reduction: what the loss is a mean over, unless the task says otherwise.
+        pipeline: the transformers pipeline for the form, if any.
         predicts_tags: predictions are one tag per token or character.
         reads_passages: an input is a question and a passage.
         needs_text: predictions are characters, words or passages of the row's text.
         reads_pooler: transformers' classes may read a pooler that the checkpoint lacks.
         has_choices: an input is a text for each choice: ids are [rows, choices, tokens].
         links_mentions: predictions are chains of mentions, and an input is a document in windows.
-        answers: what a prediction is called in the answers of `ke-t5 predict`.
-        unlimited_form: the form with the same labels whose scores no tokenizer limits.
+        answers: the key of a prediction in the output of `ke-t5 predict`.
+        unlimited_form: the form with the same labels whose scores the tokenizer does not limit.
     """
 
     name: str
@@ -66,7 +65,7 @@ class Form:
         return self.reducer is None
 
 
-# What answers with a number for each class: of one label, or of any number of labels.
+# Models with one logit per class, for single-label and multi-label tasks.
 _CLASSIFIERS = (
     "T5EncoderForSequenceClassificationSimple",
     "T5EncoderForSequenceClassificationMean",
@@ -204,7 +203,7 @@ _ROWS = (
 
 FORMS = {form.name: form for form in _ROWS}
 
-# What a task is whose author names no form.
+# The form of a task that names none.
 DEFAULT_FORM = "seq2seq"
 
 # Our model classes: name -> forms.

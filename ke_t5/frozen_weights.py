@@ -1,5 +1,5 @@
-"""Weights that a training leaves as they were read (`--lora`): they lie in the files of their
-model, the *base*, so that a checkpoint holds the others and the hash of these."""
+"""Weights that are not trained (`--lora`): they are stored with the pre-trained model, the *base*;
+a checkpoint has the trained ones and the hash of these."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def frozen_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def leave_out_base(model: nn.Module, sha256: str | None = None) -> None:
-    """Lets the checkpoints of a model hold no frozen weight.
+    """Excludes the frozen weights from the model's checkpoints.
 
     Args:
         sha256: their hash, if it is known.
@@ -30,12 +30,12 @@ def leave_out_base(model: nn.Module, sha256: str | None = None) -> None:
 
 
 def base_of(model: Any) -> str | None:
-    """The hash of the frozen weights that its checkpoints leave out; None if these are whole."""
+    """The hash of the frozen weights that the model's checkpoints leave out; None if complete."""
     return getattr(model, BASE, None)
 
 
 def kept_state(model: nn.Module) -> dict[str, Tensor]:
-    """The part of a model's state that its checkpoints hold."""
+    """The part of a model's state that its checkpoints contain."""
     state = model.state_dict()
     if base_of(model) is None:
         return state

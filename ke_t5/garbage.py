@@ -1,7 +1,7 @@
-"""How often Python looks for garbage in cycles.
+"""How often Python's cyclic garbage collector runs.
 
-While libraries are imported the heap grows and nothing in it is garbage: looking takes a tenth of
-the time until a model is there.
+While libraries are imported, the heap grows and contains no garbage: collections take a tenth of
+the time until the model is loaded.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ _RARE = (100_000, 10, 10)
 
 
 def collect_rarely() -> None:
-    """For the start of a program; memory stays bounded."""
+    """Collects less often, for the start of a program; memory stays bounded."""
     gc.set_threshold(*_RARE)
 
 
 def collect_as_usual() -> None:
-    """For what comes after the start."""
+    """Restores Python's thresholds after the start."""
     gc.set_threshold(*_USUAL)

@@ -1,14 +1,14 @@
 """Finds the process of a launch that has died or stalled, and ends the others with its name.
 
-Each process tells the launch's key-value store once a second that it is alive, and in which phase.
-It stalls if it neither gets ahead (`phase`, `beat`) nor uses a core, and does not wait for others
-(`waiting`): so a long preparation, loading or compilation is not a stall. In a loop that beats for
-each step or batch (`beating`) it has to get ahead, whether it uses a core or not. One that has
-begun more exchanges than another process waits for that one. Each process judges itself and its
-neighbour; those of one machine also see at once if one of them is gone.
+Once a second each process tells the launch's key-value store that it is alive, and its phase. It
+has stalled if it makes no progress (`phase`, `beat`), does not use the CPU and is not waiting for
+others (`waiting`): a long preparation, loading or compilation is not a stall. In a loop that beats
+for each step or batch (`beating`) it must make progress even if it uses the CPU. A process that
+has started more collectives than another one is waiting for it. Each process checks itself and its
+neighbour; those of one machine also notice immediately if one of them is gone.
 
-Two threads do this. One talks to the store, which blocks for good if the store's host is
-suspended; the other one judges. Neither touches a GPU.
+Two threads do this. One talks to the store, and blocks forever if the store's host is suspended;
+the other one checks. Neither touches a GPU.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ T = TypeVar("T")
 POLL_SECONDS = 1.0
 
 
-# A step may take so many times the longest one so far, or, the first one, the timeout.
+# A step may take this many times the longest one so far; the first one, this many timeouts.
 PATIENCE = 3
 
 
 class _Loop:
-    """Steps or batches: how many have begun, the seconds of the `longest` beat."""
+    """A loop of steps or batches: how many have begun, and the `longest` seconds between beats."""
 
     def __init__(self) -> None:
         self.num_begun, self.longest, self.at = 0, 0.0, time.monotonic()
@@ -47,7 +47,7 @@ class _Loop:
         self.longest, self.at = max(self.longest, now - self.at), now
 
     def limit(self, timeout: float) -> float:
-        """The seconds in which the next beat has to come; the first step may have to compile."""
+        """The seconds within which the next beat is due; the first step may have to compile."""
         return max(timeout, PATIENCE * (self.longest if self.num_begun > 1 else timeout))
 
 
@@ -62,7 +62,7 @@ class _Pulse:
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
-    """A context with a name for people, such as "saving a checkpoint"."""
+    """A context with a name for messages, such as "saving a checkpoint"."""
     before = _Pulse.phase, _Pulse.loop
     _Pulse.phase, _Pulse.loop = name, None
     _Pulse.beats += 1
@@ -80,14 +80,14 @@ def _resume(phase: str, loop: _Loop | None) -> None:
 
 
 def beat() -> None:
-    """The main thread gets ahead."""
+    """Records progress of the main thread."""
     _Pulse.beats += 1
     if _Pulse.loop is not None:
         _Pulse.loop.beat()
 
 
 def beating(steps: Iterable[T]) -> Iterator[T]:
-    """The steps or batches of a loop, with a beat for each: one that takes very long is a stall."""
+    """Yields the steps or batches of a loop and beats for each: one that takes long is a stall."""
     before = _Pulse.phase, _Pulse.loop
     _Pulse.loop = loop = _Loop()
     try:
@@ -96,7 +96,7 @@ def beating(steps: Iterable[T]) -> Iterator[T]:
             loop.num_begun += 1
             yield step
     finally:
-        if _Pulse.loop is loop:  # a generator that is left early may be closed later
+        if _Pulse.loop is loop:  # an abandoned generator may be closed later
             _resume(*before)
 
 
@@ -112,8 +112,8 @@ def waiting() -> Iterator[None]:
 
 
 class Heard(NamedTuple):
-    """What a process tells of itself: the number of this message, its phase, how many exchanges it
-    has begun, and the seconds in which it has to get ahead if it is in a loop that beats."""
+    """A process's message about itself: its number, the phase, how many collectives the process has
+    started, and the seconds within which progress is due in a loop that beats."""
 
     count: int = 0
     phase: str = "starting"
@@ -122,14 +122,14 @@ class Heard(NamedTuple):
 
 
 class Watch:
-    """Watches over the processes of a launch from the time they have met.
+    """Watches the processes of a launch once they have met.
 
     Args:
-        facts: of each process, by rank: `host`, `process` (see `ProcessId`).
-        open_store: a connection to the store of its own; None for a process alone.
-        timeout: seconds without a sign of life after which a process has stalled.
-        num_begun: how many exchanges between processes this one has begun.
-        end: ends this process with an error, from another thread.
+        facts: `host` and `process` (see `ProcessId`) of each process, by rank.
+        open_store: opens a separate connection to the store; None for a single process.
+        timeout: seconds without progress after which a process has stalled.
+        num_begun: returns how many collectives this process has started.
+        end: ends this process with an error; called from another thread.
     """
 
     current: Watch | None = None
@@ -155,22 +155,22 @@ class Watch:
         self._posting: dict | None = None
         self._is_posted = threading.Event()
         self._is_store_lost, self._num_exchanges = False, 0
-        # How many exchanges the last process has begun; asked for if this one may have stalled.
+        # The fewest collectives of another process; asked for if this one may have stalled.
         self._fewest_begun: int | None = None
         self._asks = False
-        self._forget()
+        self._restart()
         self._cpu = CpuMeter(time.process_time)
         self._next_cpu = CpuMeter(self._ticks_of_neighbour)
         self._suspects: set[int] = set()
 
     def start(self) -> None:
-        """Begins to watch."""
+        """Starts the watch."""
         Watch.current = self
         for target in (self._exchange, self._judge) if self._open_store else (self._judge,):
             threading.Thread(target=target, name="heartbeat", daemon=True).start()
 
     def close(self) -> None:
-        """Ends the watch: from now on a process may end."""
+        """Ends the watch: from now on processes may exit."""
         Watch.current = None
         self._is_over.set()
 
@@ -184,7 +184,7 @@ class Watch:
                 self._num_exchanges += 1
                 self._talk(store)
                 self._is_over.wait(POLL_SECONDS)
-        except Exception:  # of several classes, by torch's version: the store is gone
+        except Exception:  # the class depends on torch's version: the store is gone
             self._is_store_lost = True
 
     def _talk(self, store: Any) -> None:
@@ -207,7 +207,7 @@ class Watch:
             self._asks = False
 
     def post(self, line: str, code: int) -> None:
-        """Tells the processes of other machines how this one ends."""
+        """Tells the processes of other machines how this one has ended."""
         if len(self._here) + 1 < len(self.facts):
             host = self.facts[self.rank]["host"]
             self._posting = {"line": line, "code": code, "rank": self.rank, "host": host}
@@ -222,14 +222,14 @@ class Watch:
         while not self._is_over.wait(POLL_SECONDS):
             now = time.monotonic()
             if now - before > 10 * POLL_SECONDS:  # this process, or the machine, was suspended
-                self._forget()
+                self._restart()
             before = now
             fault = self._find_fault()
             if fault is not None and not self._is_over.is_set():
                 self._end(fault)
 
-    def _forget(self) -> None:
-        """Counts all seconds from now on."""
+    def _restart(self) -> None:
+        """Restarts all clocks."""
         self._own, self._loop = Idleness(), Idleness()
         self._neighbour, self._next_loop, self._store = Idleness(), Idleness(), Idleness()
 
@@ -238,7 +238,7 @@ class Watch:
             return FaultElsewhere(**self._fault)
         missing = {rank for rank, one in self._here.items() if processes.state_of(one) is None}
         lost, self._suspects = missing & self._suspects, missing
-        if lost:  # seen twice: one that fails has told the others of it before it ended
+        if lost:  # missing twice in a row: a failing process tells the others before it exits
             return self.gone_process()
         if self._is_store_lost and not stops.requested():
             return self._lost_store()
@@ -255,17 +255,17 @@ class Watch:
         unheard = self._store.look(self._num_exchanges)
         if self._open_store and unheard > self.timeout and not is_store_of_launcher():
             return self._stalled_process(0, unheard)
-        # Without the store nobody is heard of: its host is to be named.
+        # Without the store no process is heard from: its host is to blame.
         silent = self._silence()
         if len(self.facts) > 1 and silent and unheard < self.timeout / 2:
             return self._stalled_process(self._next, silent)
         return self._own_stall()
 
     def _silence(self) -> float:
-        """The seconds for which the neighbour was not heard of; 0 if it may be at work."""
+        """The seconds for which the neighbour was not heard from; 0 if it may be working."""
         count, limit = self._next_pulse.count, self._next_pulse.limit
         silent = self._neighbour.look(count, is_busy=self._next_cpu.is_busy())
-        # A computation may keep the interpreter's lock for long, but not in a loop that beats.
+        # A computation may hold the GIL for long, but not in a loop that beats.
         silent_in_loop = self._next_loop.look(count)
         if limit is not None and silent_in_loop > limit:
             return silent_in_loop
@@ -273,20 +273,20 @@ class Watch:
 
     def _own_stall(self) -> UserError | None:
         loop, is_busy = _Pulse.loop, self._cpu.is_busy()
-        waits = _Pulse.num_waits > 0 or self._waits_for_a_later_one()
+        waits = _Pulse.num_waits > 0 or self._waits_for_another()
         idle = self._own.look(_Pulse.beats, is_busy=waits or is_busy)
         in_step = self._loop.look(_Pulse.beats, is_busy=waits or loop is None)
         who, late = (self.rank, self.facts[self.rank]["host"]), 2 * POLL_SECONDS
-        if idle > self.timeout + late:  # later: one that waits blames itself last
+        if idle > self.timeout + late:  # later, so that a process that waits blames itself last
             return stalled(*who, idle, _Pulse.phase)
         if loop is not None and in_step > loop.limit(self.timeout) + late:
             return stalled(*who, in_step, _Pulse.phase, done="no step or batch")
         return None
 
-    def _waits_for_a_later_one(self) -> bool:
-        """Whether a process has begun fewer exchanges than this one, which then waits for it.
+    def _waits_for_another(self) -> bool:
+        """Whether another process has started fewer collectives, so that this one waits for it.
 
-        The store is asked only if this process would be taken for stalled before long.
+        The store is asked only if this process would soon count as stalled.
         """
         seconds = max(self._own.seconds, self._loop.seconds)
         if len(self.facts) == 1 or seconds < self.timeout / 2:
@@ -299,7 +299,7 @@ class Watch:
         return is_later
 
     def _stalled_process(self, rank: int, seconds: float) -> UserError:
-        if rank in self._here:  # suspended, it would not hear the launcher's SIGTERM either
+        if rank in self._here:  # a suspended process ignores the launcher's SIGTERM, too
             processes.kill(self._here[rank])
         return stalled(rank, self.facts[rank]["host"], seconds, self._last_phase(rank))
 
@@ -308,14 +308,14 @@ class Watch:
         return state.cpu_seconds if state else 0.0
 
     def gone_process(self) -> UserError | None:
-        """The error for a process of this machine that has ended; None if all are there."""
+        """The error for a process of this machine that has ended; None if all are running."""
         for rank, one in self._here.items():
             if processes.state_of(one) is None:
                 return gone(rank, self.facts[rank]["host"], self._last_phase(rank))
         return None
 
     def _last_phase(self, rank: int) -> str:
-        """What a process was last known to do; of one that is not heard of, what all do."""
+        """The last known phase of a process; our own for one that is not heard from."""
         is_heard = rank == self._next and self._store.seconds < 2 * POLL_SECONDS
         return self._next_pulse.phase if is_heard else _Pulse.phase
 
@@ -329,10 +329,10 @@ def watching(
     open_store: Callable[[], Any],
     num_begun: Callable[[], int],
 ) -> Iterator[Callable[[], None]]:
-    """A context in which the processes of a launch watch over each other; gives what ends it.
+    """A context in which the processes of a launch watch each other; yields what ends the watch.
 
-    After an error the watch goes on: it knows which process is to blame. A process alone is
-    watched if `timeout` is given.
+    After an error the watch continues: it knows which process is to blame. A single process is
+    watched only if `timeout` is given.
     """
     is_alone = len(facts) == 1
     if is_alone and timeout is None:
@@ -348,7 +348,7 @@ def watching(
 
 
 class _Ending:
-    """How this process ends with an error that another thread has found."""
+    """How this process ends with an error found by another thread."""
 
     @staticmethod
     def by_default(error: BaseException) -> None:
@@ -360,21 +360,21 @@ class _Ending:
 
 
 def end_with(end: Callable[[BaseException], None]) -> None:
-    """Lets `end` end this process, instead of a bare line on stderr."""
+    """Sets what ends this process; by default that writes a line to stderr and exits."""
     _Ending.end = staticmethod(end)
 
 
 def is_watching() -> bool:
-    """Whether processes have met, and none has come to its end."""
+    """Whether a watch is running."""
     return Watch.current is not None
 
 
 def gone_process() -> UserError | None:
-    """See `Watch.gone_process`; None before processes have met, too."""
+    """See `Watch.gone_process`; None without a watch."""
     return Watch.current.gone_process() if Watch.current is not None else None
 
 
 def post(line: str, code: int) -> None:
-    """See `Watch.post`; does nothing before processes have met."""
+    """See `Watch.post`; does nothing without a watch."""
     if Watch.current is not None:
         Watch.current.post(line, code)

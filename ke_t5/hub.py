@@ -55,7 +55,7 @@ def _ask(endpoint: str) -> str | None:
         else:
             reasons.clear()
 
-    # In a thread, because the timeout does not apply to a name server that does not answer.
+    # In a thread, because the timeout does not cover name servers that do not answer.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(SECONDS_TO_ANSWER)
@@ -78,7 +78,7 @@ def network_fault(error: BaseException, where: str = "network") -> UserError | N
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and its causes, the last one first."""
+    """The exception and its causes, the outermost first."""
     for _ in range(20):
         if error is None:
             return
@@ -99,7 +99,7 @@ def _is_of_network(error: BaseException) -> bool:
     if isinstance(error, STANDARD) or {cls.__name__ for cls in classes} & NAMES:
         return True
     if isinstance(error, ConnectionError | TimeoutError):
-        # The processes of a run that lose each other raise the same exceptions.
+        # Processes of a run that lose their connection raise the same exceptions.
         frames = traceback.extract_tb(error.__traceback__)
         return any(READERS.search(frame.filename) for frame in frames)
     return isinstance(error, RuntimeError) and bool(TRANSFER.search(str(error)))

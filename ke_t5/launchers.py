@@ -1,7 +1,7 @@
-"""What the launcher says of this process, in the environment variables that torchrun sets.
+"""This process's place in its launch, from the environment variables that torchrun sets.
 
-For other launchers these are set from their own variables, or the start is refused: otherwise each
-process of `srun python train_ddp.py` would take itself for the only one.
+For other launchers they are set from the launcher's own variables, or the start is refused:
+otherwise each process of `srun python train_ddp.py` would run as if it were the only one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ke_t5.programs import started_again
 
 
 class Place(NamedTuple):
-    """A process's place in a launch; None for what the launcher does not say."""
+    """A process's place in a launch; None for what the launcher does not provide."""
 
     launcher: str
     rank: int
@@ -74,7 +74,7 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
             what = f"WORLD_SIZE is {environment['WORLD_SIZE']}, but RANK is not set"
             raise UserError(what, "launcher", f"type: {torchrun_line(environment, None)}")
         return
-    # Set before the start is refused too: the processes of this machine then report it only once.
+    # Set even if the start is refused: the processes of this machine then report it only once.
     environment["RANK"], environment["WORLD_SIZE"] = str(place.rank), str(place.size)
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
     if place.local_rank is None or place.local_size is None:
@@ -90,7 +90,7 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def check_numbers(environment: MutableMapping[str, str]) -> None:
-    """Raises UserError for a launcher's variables that are not numbers or contradict each other."""
+    """Raises UserError for launcher variables that are not numbers or contradict each other."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
     given = {name: environment[name] for name in names if name in environment}
     fix = "unset it, or start with torchrun --nproc_per_node=..."
@@ -157,7 +157,7 @@ def _slurm_local(environment: MutableMapping[str, str], size: int) -> int | None
 
 
 def torchrun_line(environment: MutableMapping[str, str], place: Place | None) -> str:
-    """The torchrun command to type instead."""
+    """The torchrun command to use instead."""
     words = started_again()
     size = place.size if place else int(environment.get("WORLD_SIZE", "1"))
     local_size = place.local_size if place and place.local_size else size
@@ -171,7 +171,7 @@ def torchrun_line(environment: MutableMapping[str, str], place: Place | None) ->
 
 
 def launch_id() -> str:
-    """A name that the processes of one launch on one machine share, and other launches do not."""
+    """A name shared by the processes of one launch on one machine, and by no other launch."""
     if launched_processes() == 1:
         return str(os.getpid())
     names = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"
@@ -180,7 +180,7 @@ def launch_id() -> str:
 
 
 def launch_name() -> str:
-    """A name of this launch that its restarts share and other launches do not."""
+    """A name shared by this launch and its restarts, and by no other launch."""
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
     local_size, size = (os.environ.get(n, "1") for n in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     if run_id not in ("", "none") and local_size != size:
@@ -194,7 +194,7 @@ def is_store_of_launcher() -> bool:
 
 
 def launch_folder() -> Path:
-    """A folder for the files that the processes of one launch on one machine share."""
+    """The folder for files shared by the processes of one launch on one machine."""
     return attempt_folder() or Path(tempfile.gettempdir()) / f"ke_t5-{launch_id()}"
 
 

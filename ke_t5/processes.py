@@ -1,4 +1,4 @@
-"""Other processes of this machine, as the kernel's `/proc` describes them."""
+"""Processes of this machine, read from `/proc`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-# The share of a core that a process uses at least that is not asleep. Our threads use a tenth.
+# A process that uses less than this share of a core is idle. Our own threads use a tenth of it.
 BUSY_SHARE = 0.01
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class ProcessId(NamedTuple):
-    """A process that no later one is taken for.
+    """Identifies a process, even if a later one has the same pid.
 
     Attributes:
-        machine: the host with its process table: containers on one host have several.
-        start: when it was started, in the kernel's ticks.
+        machine: the host and its PID namespace; containers on one host have different ones.
+        start: the start time in the kernel's ticks.
     """
 
     machine: str
@@ -29,7 +29,7 @@ class ProcessId(NamedTuple):
 
 
 class ProcessState(NamedTuple):
-    """A process as it is. Attributes: letter: as `ps` shows it; cpu_seconds: used so far."""
+    """The state of a process: its `letter`, as `ps` shows it, and the CPU seconds used so far."""
 
     letter: str
     cpu_seconds: float
@@ -49,7 +49,7 @@ def _machine() -> str:
 
 
 def start_of(pid: int) -> str:
-    """When a process was started, in the kernel's ticks; "" if the system does not say."""
+    """The start time of a process in the kernel's ticks; "" if it is not available."""
     fields = _fields(pid)
     return fields[19] if fields else ""
 
@@ -63,7 +63,7 @@ def _fields(pid: int) -> list[str]:
 
 
 def is_here(process: ProcessId) -> bool:
-    """Whether the process belongs to the process table of this machine."""
+    """Whether the process is in the PID namespace of this one."""
     return bool(process.machine) and process.machine == _machine()
 
 
@@ -76,20 +76,20 @@ def state_of(process: ProcessId) -> ProcessState | None:
 
 
 def kill(process: ProcessId) -> None:
-    """Ends a process of this machine, also one that is suspended."""
+    """Kills a process of this machine, even a suspended one."""
     if is_here(process) and state_of(process) is not None:
         with suppress(OSError):
             os.kill(process.pid, signal.SIGKILL)
 
 
 class Idleness:
-    """For how many `seconds` something that counts up had stood still at the last look."""
+    """The `seconds` for which a value had not changed when it was last looked at."""
 
     def __init__(self) -> None:
         self.seconds, self._since, self._last = 0.0, time.monotonic(), None
 
     def look(self, value: Any, *, is_busy: bool = False) -> float:
-        """For how many seconds the value has been the same; `is_busy` counts as a change."""
+        """The seconds for which the value has not changed; `is_busy` counts as a change."""
         now = time.monotonic()
         if value != self._last or is_busy:
             self._since, self._last = now, value
@@ -98,13 +98,13 @@ class Idleness:
 
 
 class CpuMeter:
-    """Whether a process computes: what it has used of a core since the last look."""
+    """Measures the CPU use of a process between two calls."""
 
     def __init__(self, used: Callable[[], float]) -> None:
         self._used, self._before, self._at = used, used(), time.monotonic()
 
     def is_busy(self) -> bool:
-        """Since the last call."""
+        """Whether the process has used the CPU since the last call."""
         used, now = self._used(), time.monotonic()
         share = (used - self._before) / max(now - self._at, 1e-9)
         self._before, self._at = used, now

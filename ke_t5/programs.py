@@ -1,7 +1,7 @@
-"""The programs' names, and the command that starts one again from the current folder.
+"""The programs' names, and the commands that start them from the current folder.
 
-In a clone they are scripts; a package that pip has installed has entry points for them. Either has
-`ke-t5 train` and `ke-t5 test` beside them, as `python -m ke_t5 train` where it is not installed.
+In a clone they are scripts; an installed package has entry points for them. Both also have `ke-t5
+train` and `ke-t5 test`, which are `python -m ke_t5 train` where the package is not installed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 TRAIN, TEST = "train_ddp.py", "test_ddp.py"
 ENTRY_POINTS = {TRAIN: "ke-t5-train", TEST: "ke-t5-test"}
 COMMAND_NAMES = {TRAIN: "train", TEST: "test"}
-# Several tasks of different forms that `--task` names together: each trains a model of its own.
+# Names of `--task` for several tasks of different forms, each of which trains its own model.
 SUITES = {
     "kobest": tuple(f"kobest_{name}" for name in ("boolq", "copa", "hellaswag", "sentineg", "wic"))
 }
@@ -25,14 +25,14 @@ CLONE = PACKAGE.parent
 
 
 def program_name(script: str) -> str:
-    """What a program is called in this process: its script, the entry point, or the command."""
+    """The name of a program as started here: its script, its entry point or the command."""
     if is_one_command():
         return f"{ONE_COMMAND} {COMMAND_NAMES[script]}"
     return ENTRY_POINTS[script] if _uses_entry_points() else script
 
 
 def command(script: str, launcher: str = "") -> str:
-    """The words that start a program, without flags, as they can be typed in the current folder.
+    """The command that starts a program from the current folder, without flags.
 
     Args:
         launcher: such as "torchrun --nproc_per_node=2"; "" for a single process.
@@ -56,18 +56,18 @@ def one_command(script: str) -> str:
 
 
 def _launch_flags(launcher: str) -> list[str]:
-    """What `ke-t5 train` takes for a launcher's flags; it chooses the backend itself."""
+    """A launcher's flags as `ke-t5 train` takes them; it chooses the backend itself."""
     words = [word.replace("=", " ") for word in launcher.split()[1:]]
     return [word.replace("nproc_per_node", "nproc") for word in words if "_backend" not in word]
 
 
 def own_words() -> list[str]:
-    """What torchrun is to run: this program, without its flags."""
+    """The arguments that make torchrun run this program, without the program's flags."""
     return ["-m", MODULE] if _is_module() else ["--no-python", sys.argv[0]]
 
 
 def started_again() -> str:
-    """This process's program and its flags, as torchrun takes them after its own."""
+    """This process's program and its flags, as arguments of torchrun."""
     started = Path(sys.argv[0])
     if _is_module():
         return f"-m {MODULE} {shlex.join(sys.argv[1:])}"
@@ -94,7 +94,7 @@ def _uses_entry_points() -> bool:
 
 
 def _entry_point(name: str) -> str:
-    """The entry point's name if the shell finds the one of this environment, else its path."""
+    """The entry point's name if PATH leads to this environment's, otherwise its path."""
     started = Path(sys.argv[0])
     if started.stem not in (*ENTRY_POINTS.values(), ONE_COMMAND):
         return name

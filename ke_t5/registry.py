@@ -1,4 +1,4 @@
-"""A table of named things: refuses duplicates and suggests similar names for unknown ones."""
+"""A registry of named objects: refuses duplicates, suggests similar names for unknown ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from ke_t5.errors import UserError, suggestion
 
 T = TypeVar("T")
 
-LONGEST_NAME = 180  # bytes, three for a syllable
+LONGEST_NAME = 180  # bytes; a Hangul syllable has three
 
 
 def check_plain(name: object, kind: str) -> None:
-    """Raises UserError if a name cannot be a part of a path: its cache and results have it in
-    theirs."""
-    # No separator and no control character; a folder's name has 255 bytes at most, key included.
+    """Raises UserError if a name cannot be part of a path, as in those of its cache and results."""
+    # No separators or control characters; with the cache key it must fit a folder's 255 bytes.
     is_plain = isinstance(name, str) and re.fullmatch(r"\w[^/\\\0-\x1f\x7f]*", name)
     if not is_plain or len(str(name).encode(errors="replace")) > LONGEST_NAME:
         raise UserError(
@@ -28,10 +27,10 @@ def check_plain(name: object, kind: str) -> None:
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name.
+    """Objects of one kind by name.
 
     Args:
-        kind: what is registered, as a word of an error message ("task", "model").
+        kind: the word for one of them in error messages ("task", "model").
         help_line: how to list all names, added to the error for an unknown one.
     """
 
@@ -51,11 +50,11 @@ class Registry(Generic[T]):
         return thing
 
     def remove(self, name: str) -> None:
-        """Forgets the thing of that name."""
+        """Removes the object of that name."""
         del self._things[name]
 
     def get(self, name: str, where: str | None = None) -> T:
-        """The thing of that name. `where` is the flag or file that names it, for the error."""
+        """The object of that name. `where` is the flag or file that names it, for the error."""
         if name in self._things:
             return self._things[name]
         fix = suggestion(name, self._things)
@@ -72,7 +71,7 @@ class Registry(Generic[T]):
 
     @contextmanager
     def temporary(self, name: str, thing: T) -> Iterator[T]:
-        """Registers (or replaces) one thing within a `with` block; for tests."""
+        """Registers (or replaces) one object within a `with` block; for tests."""
         before = dict(self._things)
         self._things[name] = thing
         try:

@@ -1,4 +1,4 @@
-"""The processes of a launch wait for each other before they create their process group.
+"""Lets the processes of a launch wait for each other before they create their process group.
 
 Each posts to the launch's key-value store that it is ready, or the fault that ended it, so that a
 fault on one node ends all processes with the same line. Waiting is done in Python, which handles
@@ -43,16 +43,16 @@ PATIENCE_SECONDS = 1800.0
 # How long a failed process keeps the store alive for those that have not yet read its fault.
 FAREWELL_SECONDS = 5.0
 REMINDER_SECONDS = 20.0
-# A process without a sign of life for so long has stalled.
+# A process without progress for this long has stalled.
 STALL_SECONDS = 600.0
-# A signature may be replaced by that of a launch that starts just now.
+# A younger signature may belong to a launch that is just starting.
 STALE_SECONDS = 60.0
-# All processes of a launch on one machine have started after so long.
+# By then all processes of a launch on one machine have started.
 STARTING_SECONDS = 5.0
 
 
 class FaultElsewhere(UserError):
-    """Another process of the launch failed: the same line and exit code as there."""
+    """Another process of the launch failed; has its line and exit code."""
 
     def __init__(self, line: str, code: int, rank: int, host: str) -> None:
         super().__init__(line, f"process {rank} on {host}", "", Exit.MACHINE)
@@ -68,13 +68,13 @@ def _wait() -> None:
 
 
 class _Met:
-    """Whether the processes have met: from then on, each notices by itself if another is gone."""
+    """Whether the processes have met; from then on each notices by itself if another is gone."""
 
     is_over = False
 
 
 def gone(rank: int, host: str, during: str) -> UserError:
-    """The error for a process that has ended without a word."""
+    """The error for a process that has ended without reporting an error."""
     fix = f"look at the machine's log, {START_AGAIN}"
     what = f"is gone (killed, or out of memory?), last seen {during}"
     return UserError(what, f"process {rank} on {host}", fix, Exit.MACHINE)
@@ -83,7 +83,7 @@ def gone(rank: int, host: str, during: str) -> UserError:
 def stalled(
     rank: int, host: str, seconds: float, during: str, *, done: str = "nothing"
 ) -> UserError:
-    """The error for a process that does not get ahead."""
+    """The error for a process that makes no progress."""
     fix = f"look at the machine, {START_AGAIN}, perhaps with a longer --stall_timeout"
     what = f"has stalled: {done} for {seconds:.0f} s, {during}"
     return UserError(what, f"process {rank} on {host}", fix, Exit.MACHINE)
@@ -102,16 +102,15 @@ def sign_in() -> None:
 
 
 def sign_out() -> None:
-    """Takes `sign_in` back."""
+    """Reverts `sign_in`."""
     if launched_processes() > 1:
         with suppress(OSError):
             _signature(launched_rank()).unlink(missing_ok=True)
-            launch_folder().rmdir()  # by the last one
+            launch_folder().rmdir()  # succeeds for the last process
 
 
 def _remove_if_stale(folder: Path) -> None:
-    """Removes the folder of a launch whose processes of this machine were all killed, some time
-    ago: nobody signs out then."""
+    """Removes the folder of an old launch whose processes were all killed, and never signed out."""
     if folder == launch_folder() or folder.is_symlink() or folder.stat().st_uid != os.getuid():
         return
     signatures = list(folder.iterdir())
@@ -131,7 +130,7 @@ def _signature(rank: int) -> Path:
 
 
 class _Absent:
-    """Processes of this machine that have not arrived: which have died or stalled on the way."""
+    """Finds processes of this machine that have died or stalled before they arrived."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout, self._begin = timeout, time.monotonic()
@@ -148,12 +147,12 @@ class _Absent:
                 continue
             state, host = processes.state_of(signed), socket.gethostname()
             during = "before training began"
-            # A file that an earlier launch has left is replaced as soon as the process starts.
+            # A file left by an earlier launch is replaced as soon as the process starts.
             if state is None and time.monotonic() - self._begin > STARTING_SECONDS:
                 raise gone(rank, host, during)
             seconds = self._idle.setdefault(rank, Idleness()).look(state)
             if state is not None and seconds > self._timeout:
-                processes.kill(signed)  # suspended, it would not hear the launcher's SIGTERM
+                processes.kill(signed)  # a suspended process ignores the launcher's SIGTERM
                 raise stalled(rank, host, seconds, during)
 
 
@@ -218,7 +217,7 @@ def _listed(ranks: Sequence[int]) -> str:
 def post_fault(line: str, code: int) -> None:
     """Ends the processes that wait in `meet` with this line and code; never raises an exception.
 
-    Does nothing after the meeting, or if a single torchrun watches and ends all processes.
+    Does nothing once they have met, or if a single torchrun supervises all processes.
     """
     size = launched_processes()
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -237,7 +236,7 @@ def post_fault(line: str, code: int) -> None:
         store.set("fault", json.dumps(fault))
         others = [other for other in range(size) if other != rank]
         hosts = rank == 0 and not is_store_of_launcher()
-        # A stop signal reaches all processes of a machine: hardly one is left to read it.
+        # A stop signal reaches all processes of a machine: few are left to read it.
         is_patient = hosts and not stops.requested()
         end = time.monotonic() + FAREWELL_SECONDS * (6 if is_patient else 1)
         while time.monotonic() < end:
@@ -259,14 +258,14 @@ def open_store(
     Args:
         seconds: how long the store may take to answer.
         hosts: whether this process hosts the store; by default rank 0 does, if no launcher does.
-        absent: notices if rank 0 dies or stalls before it has opened the store.
+        absent: checks whether rank 0 has died or stalled before it opened the store.
     """
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
     if not host or not (port.isdigit() and int(port) < 65536):
         raise _no_store("MASTER_ADDR or MASTER_PORT is not set")
-    # Our line reports a store whose host has ended; torch would add a stack of C++ frames.
+    # We report a store whose host has ended; torch would add a C++ stack trace.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # torch documents both names here, without exporting them.
+    # torch documents both names here but does not export them.
     from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     hosts = rank == 0 and not is_store_of_launcher() if hosts is None else hosts

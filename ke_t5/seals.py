@@ -1,7 +1,7 @@
 """`MANIFEST.json`: the size and a hash of each file of a folder, checked before one is used.
 
-An export and a run's `model/` are sealed as a checkpoint is. A folder without a manifest is of
-somebody else, and is not checked. After a deliberate change, seal the folder again:
+Exports and a run's `model/` are sealed like checkpoints. A folder without a manifest comes from
+other software and is not checked. After a deliberate change, seal the folder again:
 
     python -m ke_t5.seals FOLDER
 """
@@ -27,29 +27,28 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
 CARD = "README.md"
-# At the end of an export's card, which other programs do not copy: the manifest belongs to it.
+# At the end of an export's card, which other programs do not copy: it requires a manifest.
 MARK = f"`{MANIFEST}` has the SHA-256 of each file; ke_t5 checks them before it loads a weight."
 FIX = "restore it, or accept the folder as it is: python -m ke_t5.seals FOLDER"
-# What transformers or we may read of a folder, although no manifest lists it.
+# Files that transformers or we might read although the manifest does not list them.
 READ = re.compile(
     r"(config|generation_config|adapter_config|special_tokens_map|added_tokens|vocab|chat_template"
     r"|ke_t5|lora|.*tokenizer.*|.*\.index)\.json|.*\.(safetensors|bin|model|jinja)|(vocab|merges)\.txt"
 )
-# Checked only if they are used, which takes a second per gigabyte.
+# Checked only if they are used: that takes a second per gigabyte.
 WEIGHTS = (".safetensors", ".bin", ".onnx", ".onnx.data")
 THREADS = 8
-# The hashes of a file by their name in a manifest, and what people call them. Exports have the one
-# that they can check with `sha256sum` and that hubs show; checkpoints, which are hashed at each
-# save and resume, one that runs at the speed of memory (20 GB/s instead of 2 on one core). Older
-# checkpoints have SHA-256, too.
+# Hashes by their key in a manifest, and their usual names. Exports have the one that `sha256sum`
+# checks and hubs show; checkpoints, which are hashed at each save and resume, have one that runs at
+# the speed of memory (20 GB/s instead of 2 on one core). Older checkpoints have SHA-256.
 SHA256, XXH3 = "sha256", "xxh3_128"
 TITLES = {SHA256: "SHA-256", XXH3: "XXH3 hash"}
-# Nanoseconds: two changes that follow each other so closely may have one time of change.
+# Nanoseconds: two changes in such quick succession may have the same timestamp.
 SETTLED = 2 * 10**9
 
 
 def json_bytes(content: object) -> bytes:
-    """Plain JSON as it is in our files."""
+    """Plain JSON as our files have it."""
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     return f"{text}\n".encode()
 
@@ -60,7 +59,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def new_hash(name: str) -> Any:
-    """An empty hash of that name, with `update` and `hexdigest`."""
+    """A new hash object of that name, with `update` and `hexdigest`."""
     if name == XXH3:
         import xxhash
 
@@ -69,7 +68,7 @@ def new_hash(name: str) -> Any:
 
 
 def class_title(model_class: type) -> str:
-    """How a manifest and `--model_name` name a class: module:Class."""
+    """The name of a class in manifests and in `--model_name`: module:Class."""
     module = model_class.__module__
     home = "transformers" if module.startswith("transformers.") else module
     return f"{home}:{model_class.__qualname__}"
@@ -79,7 +78,7 @@ def seal_folder(folder: Path, **facts: str) -> int:
     """Writes the manifest of all files in a folder; returns how many there are.
 
     Args:
-        facts: what the manifest says besides, such as the model's class.
+        facts: further entries of the manifest, such as the model's class.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in paths}
@@ -96,7 +95,7 @@ def _seal(path: Path, name: str = SHA256) -> dict[str, Any]:
 
 
 def _is_seal(content: Any) -> bool:
-    """Whether it is a size and one hash that is known."""
+    """Whether it has a size and a known hash."""
     return type(content["size"]) is int and _hash_name(content) is not None
 
 
@@ -125,7 +124,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def is_inside(name: object) -> bool:
-    """Whether a name, of an index or a manifest, is that of a file in the same folder."""
+    """Whether a name in an index or a manifest stays inside its folder."""
     if not isinstance(name, str):
         return False
     path = PurePosixPath(name)
@@ -134,8 +133,8 @@ def is_inside(name: object) -> bool:
 
 
 def first_fault(folder: Path, files: Mapping[str, Mapping]) -> str | None:
-    """What is wrong with one of a folder's files, beginning with its name; None if all are as
-    their seals say."""
+    """What is wrong with one of a folder's files, beginning with its name; None if all match
+    their seals."""
     with ThreadPoolExecutor(min(len(files), THREADS) or 1) as pool:
         faults = pool.map(lambda item: _find_file_fault(folder / item[0], item), files.items())
         return next(filter(None, faults), None)
@@ -166,13 +165,13 @@ def _find_file_fault(path: Path, item: tuple[str, Mapping]) -> str | None:
 def check_folder(
     folder: Path, *, where: str, weights: bool = True, is_sealed: bool = False
 ) -> dict[str, Any]:
-    """Raises UserError if a file of a sealed folder is not as it was written; returns what the
-    manifest says, {} if there is none.
+    """Raises UserError if a file of a sealed folder has changed; returns the manifest, {} if there
+    is none.
 
     Args:
         where: the flag that names the folder, for the error.
         weights: whether to check the weights too, which takes a second per gigabyte.
-        is_sealed: whether there must be a manifest; else the folder's card says it.
+        is_sealed: whether a manifest is required; otherwise the folder's card says so.
     """
     try:
         manifest = read_manifest(folder)
@@ -207,7 +206,7 @@ def _is_marked(folder: Path) -> bool:
 
 
 def _fault_of(folder: Path, files: Mapping[str, Mapping]) -> str | None:
-    """`first_fault`, which is asked again only if a file has changed or is quite new."""
+    """`first_fault`, computed again only if a file has changed or is very new."""
     try:
         stats = [(folder / name).stat() for name in files]
     except OSError:
@@ -226,7 +225,7 @@ def _known_fault(folder: Path, files: str, states: tuple) -> str | None:
 
 @functools.cache
 def _warn(folder: Path, fault: str) -> None:
-    """Warns once of another card: people edit it, and no prediction depends on it."""
+    """Warns once of a changed card: users edit it, and no prediction depends on it."""
     logger.warning("%s: %s; it was changed since the export (the model is not)", folder, fault)
 
 

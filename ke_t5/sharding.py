@@ -1,9 +1,9 @@
-"""Weights that are divided among the processes (`--parallel fsdp`), by PyTorch's `fully_shard`.
+"""Weights sharded over the processes (`--parallel fsdp`) by PyTorch's `fully_shard`.
 
-Each layer is gathered when it is needed, forward and backward, and dropped again; gradients and the
-optimizer's state exist in shards only. So it is in evaluations, where each process calls the model
-as often as its batches need. Of a checkpoint each process writes and reads its own part (see
-`checkpoint.shard_files`); if not all see one disk, rank 0 gets one whole tensor after another.
+Each layer is gathered when it is needed, forward and backward, and freed again; gradients and
+optimizer state exist as shards only. The same holds in evaluations, where each process calls the
+model as often as its batches need. Each process writes and reads its own part of a checkpoint (see
+`checkpoint.shard_files`); if they do not share a disk, rank 0 gathers one tensor after another.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ke_t5.frozen_weights import BASE, base_of, kept_state
 
 
 class Sharded(nn.Module):
-    """A model in shards, which stays of its own class in here."""
+    """The wrapper of a sharded model: `fully_shard` changes its class instead of the model's."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -33,17 +33,17 @@ class Sharded(nn.Module):
         return self.module(**inputs)
 
 
-# The wrapper of each model in shards.
+# Sharded model -> its wrapper.
 _WRAPPERS: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Sharded]] = weakref.WeakKeyDictionary()
 
 
 class Outline(NamedTuple):
-    """What a model is without its weights.
+    """The structure of a model without its weights.
 
     Attributes:
         tensors: name, shape, type, whether it is trained, and the first name of the same tensor.
-        base: the hash of the frozen weights that checkpoints leave out, if they do.
-        drawn: names of the weights that were in no file; None if none was.
+        base: the hash of the frozen weights that checkpoints leave out, if any.
+        drawn: names of randomly initialized weights, which were in no file; None if all were.
     """
 
     tensors: list[tuple[str, tuple[int, ...], torch.dtype, bool, str]]
@@ -52,7 +52,7 @@ class Outline(NamedTuple):
 
 
 def outline_of(module: nn.Module) -> Outline:
-    """What a process needs to know of rank 0's model to build an empty one like it."""
+    """What the other processes need to build an empty model like rank 0's."""
     first: dict[int, str] = {}
     tensors = []
     for part_name, part in module.named_modules():
@@ -65,16 +65,16 @@ def outline_of(module: nn.Module) -> Outline:
 
 
 def _tensors_of(part: nn.Module) -> list[tuple[dict[str, Any], str, Tensor]]:
-    """(where it is, its name, the tensor) of all that is a module's own."""
+    """(dict that contains it, name, tensor) for each tensor of the module itself."""
     tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, vars(part))
     return [(t, name, x) for t in tables for name, x in t.items() if isinstance(x, Tensor)]
 
 
 def _fill(part: nn.Module, device: torch.device, filled: dict[int, tuple[Tensor, Tensor]]) -> None:
-    """Brings rank 0's tensors of a part of a model to each process, which then has all of the part.
+    """Sends rank 0's tensors of a part of a model to each process, which then has all of the part.
 
     Args:
-        filled: by `id`, what has been brought (the empty one is kept, so that no other has its id).
+        filled: id -> (old tensor, new one) of those sent; the old one is kept, and so its id.
     """
     for owner in part.modules():
         for table, name, tensor in _tensors_of(owner):
@@ -86,7 +86,7 @@ def _fill(part: nn.Module, device: torch.device, filled: dict[int, tuple[Tensor,
 
 
 def _from_main(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor of rank 0 on this process's device; empty ones of other processes are filled."""
+    """Rank 0's tensor on this process's device."""
     made = torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.detach().to(device)
     made = made.contiguous()
     if made.numel():
@@ -97,12 +97,12 @@ def _from_main(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def shard(module: nn.Module, device: torch.device, size: int) -> nn.Module:
-    """The model with rank 0's weights divided among `size` processes, on the device: layer by
-    layer, so that no device ever has all of them. Models of the other processes may be empty."""
+    """The model with rank 0's weights sharded over `size` processes, layer by layer, so that no
+    device ever has all of them. The models of the other processes may be empty."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    # T5's layers return views; nothing is added to them in place.
+    # T5's layers return views, which are never changed in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     mesh = init_device_mesh(device.type, (size,))
     layers = _layers_of(module)
@@ -114,14 +114,14 @@ def shard(module: nn.Module, device: torch.device, size: int) -> nn.Module:
     _fill(module, device, filled)
     whole: Any = Sharded(module)
     fully_shard(whole, mesh=mesh)
-    # Else the first layer to run would take itself for the outermost module.
+    # Otherwise the first layer to run would become the root module.
     whole._get_fsdp_state()._lazy_init()
     _WRAPPERS[module] = weakref.ref(whole)
     return whole
 
 
 def _layers_of(module: nn.Module) -> list[nn.Module]:
-    """The parts that are gathered one after the other; none is within another one."""
+    """The submodules that are gathered one at a time; none contains another."""
     parts = list(module.modules())
     names = {name for part in parts for name in getattr(part, "_no_split_modules", None) or ()}
     layers = [part for part in parts if type(part).__name__ in names]
@@ -130,14 +130,14 @@ def _layers_of(module: nn.Module) -> list[nn.Module]:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether the weights of a model are divided among the processes."""
+    """Whether the weights of a model are sharded over the processes."""
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
 @contextmanager
 def gathered_weights(model: nn.Module) -> Iterator[None]:
-    """A context in which each process has all weights of a sharded model, for what reads them
-    itself; no forward pass waits for another process. Of another model nothing changes."""
+    """A context in which each process has all weights of a sharded model, for code that reads them
+    itself; forward passes wait for no other process. No effect on other models."""
     from torch.distributed.fsdp import FSDPModule
 
     parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
@@ -154,15 +154,15 @@ def gathered_weights(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def layers_in_turn(module: nn.Module, least: Callable[[int], int]) -> Iterator[None]:
-    """A context in which each process calls a sharded model, or parts of it, as often as it likes.
+    """A context in which each process may call a sharded model, or parts of it, at any time.
 
     All processes have to gather the same layers in the same order. So before each layer they agree
-    on the first one that any of them waits for, and those that do not need it help to gather it:
-    a process whose generation has ended sooner, or that has no batch left, and those ahead, who
-    wait for the others that way. What is in no layer, embeddings and heads, stays gathered.
+    on the first one that any of them needs, and the others help to gather it: those whose
+    generation ended early, those without a batch, and those ahead, which wait that way. Weights
+    outside of layers, such as embeddings and heads, stay gathered.
 
     Args:
-        least: tells each process the least number of all.
+        least: returns the minimum of the processes' numbers.
     """
     from torch.distributed.fsdp import FSDPModule
 
@@ -175,7 +175,7 @@ def layers_in_turn(module: nn.Module, least: Callable[[int], int]) -> Iterator[N
             layers[first].reshard()
 
     hooks = [
-        # Before that of PyTorch, which gathers the layer.
+        # Runs before PyTorch's hook, which gathers the layer.
         cast(nn.Module, layer).register_forward_pre_hook(
             lambda *_, number=number: help_until(number), prepend=True
         )
@@ -192,17 +192,17 @@ def layers_in_turn(module: nn.Module, least: Callable[[int], int]) -> Iterator[N
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's shard of a tensor; the tensor itself if it is not divided."""
+    """This process's shard of a tensor; the tensor itself if it is not sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor with the shards of all processes, which have to call it together."""
+    """The full tensor, gathered from the shards of all processes, which must all call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(value: Tensor, shards: Tensor) -> Tensor:
-    """A tensor that is the same on each process, divided as another one is."""
+    """A tensor that each process has in full, sharded like another one."""
     if not isinstance(shards, DTensor) or value.shape != shards.shape or isinstance(value, DTensor):
         return value
     value = value.to(local(shards).device)
@@ -218,8 +218,8 @@ def load_shards(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
 
 
 def divided_state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What a checkpoint holds of a sharded model, tied weights once, and alias -> name for the
-    others of each tie."""
+    """The tensors that a checkpoint has of a sharded model, tied ones once, and alias -> name for
+    the other names."""
     named = dict(module.named_parameters(remove_duplicate=False))
     tensors, aliases, first = {}, {}, {}
     for name, tensor in kept_state(module).items():
@@ -232,7 +232,7 @@ def divided_state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]
 
 
 class _Gathered:
-    """What a checkpoint asks of a model or an optimizer: its state."""
+    """Stands in for a model or an optimizer when a checkpoint is saved."""
 
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
@@ -247,8 +247,8 @@ class _Gathered:
 def gathered_state(
     module: nn.Module, optimizer: torch.optim.Optimizer, *, is_main: bool
 ) -> tuple[Any, Any]:
-    """The state of both as if they were not divided, in tensors of its own on rank 0's host; every
-    process has to call it. Without shards, model and optimizer themselves."""
+    """Stand-ins for both with the full state, in tensors of their own on rank 0's host; all
+    processes must call this. Model and optimizer themselves if they are not sharded."""
     if not is_sharded(module):
         return module, optimizer
 

@@ -1,4 +1,4 @@
-"""Standard output and error that may go away: a closed pipe or terminal does not end a training."""
+"""Standard streams that survive a closed pipe or terminal, which must not end a training."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any, cast
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 
 
-# A person who sees nothing for so long wonders whether the program is alive.
+# After so long without output, users wonder whether the program is alive.
 PATIENCE_SECONDS = 3.0
-CLEARED = "\r\x1b[K"  # the line is empty, and the next text begins it
+CLEARED = "\r\x1b[K"  # clears the line and returns to its start
 
 
 class _Shown:
-    """When something was last written, and whether the ticker's words stand on the line."""
+    """When something was last written, and whether the ticker's text is on the line."""
 
     written = time.monotonic()
     is_ticking = False
 
 
 class LastingStream:
-    """A text stream that discards what nobody can read any more.
+    """A text stream that discards its output once nobody can read it any more.
 
     Attributes:
-        is_gone: whether that has happened.
+        is_gone: whether output is discarded.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -37,7 +37,7 @@ class LastingStream:
         self.is_gone = False
 
     def write(self, text: str) -> int:
-        """The number of characters."""
+        """Writes a text; returns the number of characters."""
         try:
             _Shown.written = time.monotonic()
             if _Shown.is_ticking:
@@ -68,10 +68,10 @@ class LastingStream:
 
 
 def keep_standard_streams() -> None:
-    """Lets stdout and stderr discard what nobody reads; opens those that are closed."""
+    """Makes stdout and stderr `LastingStream`s; opens those that are closed."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            # Otherwise the next file that is opened would get what is meant for the stream.
+            # Otherwise the next file to be opened would receive the stream's output.
             sink = os.open(os.devnull, os.O_WRONLY)
             if sink != number:
                 os.dup2(sink, number)
@@ -82,8 +82,8 @@ def keep_standard_streams() -> None:
 
 
 def tick() -> None:
-    """From now on a terminal shows how long it has been silent, on a line of its own that the next
-    output replaces. Does nothing if standard error is not a terminal."""
+    """Starts to show on the terminal how long nothing was printed, on a line that the next output
+    replaces. Does nothing if standard error is not a terminal."""
     stream = sys.stderr
     if not isinstance(stream, LastingStream) or not stream.isatty():
         return
@@ -108,6 +108,6 @@ def _tick(stream: Any) -> None:
 
 
 def _has_bar() -> bool:
-    """Whether a progress bar stands on the line."""
+    """Whether a progress bar is on the line."""
     bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
     return any(not bar.disable for bar in list(bars))

@@ -1,8 +1,8 @@
-"""Stop signals: what a first one does depends on whether there is something to save.
+"""Stop signals: what the first one does depends on whether there is something to save.
 
-While a step of training or a checkpoint is `postponed`, it is only noted; everywhere else it
-interrupts at once, as Ctrl-C does, because all that is worth keeping is on the disk. A second one
-ends the process: whatever is being written is written anew at the next start.
+During a step of training or a checkpoint (`postponed`) it is only noted; everywhere else it
+interrupts immediately, like Ctrl-C, because everything worth keeping is on disk. A second one ends
+the process: what was being written is written again at the next start.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class _State:
     """What this process knows of stop signals."""
 
     noted_at: float | None = None
-    is_dropped = False  # the KeyboardInterrupt was raised where Python drops what is raised
-    has_interrupted = False  # a KeyboardInterrupt of ours is, or was, on its way
+    is_dropped = False  # the KeyboardInterrupt was raised where Python drops exceptions
+    has_interrupted = False  # we have raised KeyboardInterrupt
     is_postponed = False
     is_listening = False
     is_over = False  # the process is ending anyway
@@ -45,33 +45,33 @@ def requested() -> bool:
 
 
 def check() -> None:
-    """Raises KeyboardInterrupt if the process was asked to stop, and is not about to end."""
+    """Raises KeyboardInterrupt if the process was asked to stop and is not ending already."""
     if requested() and not _State.is_over:
         _State.has_interrupted = True
         raise KeyboardInterrupt
 
 
 def has_interrupted() -> bool:
-    """Whether a stop has raised KeyboardInterrupt, which others may have made an error of theirs:
-    an import that is interrupted, or C++ that calls Python."""
+    """Whether a stop has raised KeyboardInterrupt, which an interrupted import, or C++ that calls
+    Python, may have turned into another error."""
     return _State.has_interrupted
 
 
 def ending() -> None:
-    """From now on signals interrupt nothing: the process is about to end."""
+    """From now on signals interrupt nothing: the process is ending."""
     _State.is_over = True
 
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """A context in which a stop is noted, for `requested`, and interrupts nothing."""
+    """A context in which a stop is only noted, for `requested`."""
     with _postponing(True):
         yield
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """A context within `postponed` in which a stop interrupts, also one that was noted before."""
+    """A context within `postponed` in which a stop interrupts, even one noted before."""
     with _postponing(False):
         check()
         yield
@@ -88,7 +88,7 @@ def _postponing(is_postponed: bool) -> Iterator[None]:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """A context in which stop signals are handled; does nothing within another one."""
+    """A context in which stop signals are handled; an inner one has no effect."""
     if _State.is_listening or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -109,8 +109,8 @@ def listening() -> Iterator[None]:
 
 
 def _interrupt_later(dropped: sys.UnraisableHookArgs) -> None:
-    """Python calls this for what is raised in a destructor or in a callback of a weak reference,
-    where nothing can catch it: a stop interrupts again what comes after."""
+    """The hook for exceptions in destructors and in callbacks of weak references, which nothing can
+    catch: a stop that was lost there interrupts again a moment later."""
     if issubclass(dropped.exc_type, KeyboardInterrupt) and requested():
         _State.is_dropped = True
         # A real signal: `_thread.interrupt_main` does not wake a main thread that waits.
@@ -137,17 +137,17 @@ def _note(_number: int, _frame: object) -> None:
 
 
 def end_overdue(end: Callable[[], None]) -> None:
-    """Calls `end`, in a thread, if the process has not ended some time after a stop signal. The
-    thread notices signals also while the main thread is in C code, where no handler runs."""
+    """Calls `end` in a thread if the process still runs some time after a stop signal. The thread
+    notices signals even while the main thread is in C code, where no handler runs."""
     pipe, alarm = os.pipe()
     os.set_blocking(alarm, False)
     signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
-    # A forked child shares the pipe: what ends the child must not end this process.
-    os.register_at_fork(after_in_child=_forget)
+    # A forked child shares the pipe: signals to the child must not end this process.
+    os.register_at_fork(after_in_child=_reset_child)
     threading.Thread(target=_guard, args=(pipe, end), name="stops", daemon=True).start()
 
 
-def _forget() -> None:
+def _reset_child() -> None:
     signal.set_wakeup_fd(-1)
     for number in SIGNALS:
         if signal.getsignal(number) is _note:

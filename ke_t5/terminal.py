@@ -1,5 +1,5 @@
-"""Text on a terminal: widths, tables and colours, by rich, which knows wide characters, the
-terminal's width, NO_COLOR and TERM=dumb. It is imported when something is shown."""
+"""Text on a terminal: widths, tables and colours, by rich, which handles wide characters, the
+terminal's width, NO_COLOR and TERM=dumb. It is imported on first use."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-# What goes to a file or a pipe is not wrapped: a program may read it.
+# Output to a file or a pipe is not wrapped: a program may read it.
 NO_WIDTH = 10_000
 
 
 def width_of(text: str) -> int:
-    """The columns that a text takes on a terminal: Hangul takes two per syllable."""
+    """The columns that a text takes on a terminal: two for each Hangul syllable."""
     from rich.cells import cell_len
 
     return cell_len(text)
 
 
 def console(stream: Any = None) -> Console:
-    """A console that writes to `stream` (standard output), without markup of its own."""
+    """A console that writes to `stream` (default: standard output), without rich's markup."""
     from rich.console import Console
 
     stream = sys.stdout if stream is None else stream
@@ -32,7 +32,7 @@ def console(stream: Any = None) -> Console:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, stream: Any = None) -> str:
-    """The lines of a table: the columns aligned; on a terminal wrapped at its width."""
+    """A table as text, with aligned columns; on a terminal wrapped at its width."""
     from rich.table import Table
 
     made = Table(*head, box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -45,7 +45,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, stream: Any = N
 
 
 def wrapped_for_terminal(text: str, *, indent: str = "    ") -> str:
-    """`text` in lines of the terminal's width, all but the first indented; words stay whole."""
+    """`text` wrapped at the terminal's width with a hanging indent; words are never broken."""
     width = shutil.get_terminal_size().columns
     lines = [""]
     for word in text.split():

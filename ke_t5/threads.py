@@ -7,8 +7,8 @@ import os
 
 logger = logging.getLogger(__name__)
 
-# Turns of GNU OpenMP's loop: 600 gave 67 steps a second on quiet cores, 1,000 gave 75 and 10,000
-# gave 78; beside a process that kept one of the cores busy 42, 35 and 13.
+# Iterations of GNU OpenMP's spin loop. 600 gave 67 steps a second on idle cores, 1,000 gave 75 and
+# 10,000 gave 78; beside a process that kept one of the cores busy 42, 35 and 13.
 SPINS = "1000"
 
 
@@ -17,7 +17,7 @@ def set_wait_policy() -> None:
     which reads the settings once.
 
     By default OpenMP's threads spin for long. If other work keeps the cores busy, a spinning thread
-    takes the time slice of the thread that it waits for: with 100,000 turns RoBERTa of 4 x 256 made
+    takes the time slice of the thread that it waits for: with 100,000 spins RoBERTa of 4 x 256 made
     5 steps a second on 2 cores beside a busy process, 58 with none. If threads sleep at once,
     waking them takes time: 41 steps instead of 75 on cores that nothing else used.
     """

@@ -15,17 +15,17 @@ from ke_t5.errors import UserError
 
 
 def import_user_module(name: str, where: str, *, missing: Callable[[str], UserError]) -> ModuleType:
-    """The module of that name.
+    """Imports a module and returns it.
 
     Args:
         where: the flag that names it, for messages.
-        missing: the error if the module, or a package around it, does not exist, by its name.
+        missing: makes the error for a module, or a package around it, that does not exist.
 
     Raises:
         UserError: there is no such module, or its own code fails; the cause is the exception.
     """
-    # Not above: settings are read without what `pipe` needs. Nor later: an import by the finder
-    # itself would be sent to the finder.
+    # Not at the top: settings are read without what `pipe` needs. Nor in the finder: its imports
+    # would be sent to itself.
     from ke_t5.pipe.code import is_users_own
 
     if not any(isinstance(finder, _SourceFinder) for finder in sys.meta_path):
@@ -58,8 +58,8 @@ def failed_import(name: str, where: str, error: BaseException) -> UserError:
 
 
 class _SourceLoader(SourceFileLoader):
-    """Compiles the file as it is: Python takes an older `.pyc` for it if size and second are equal,
-    and examples would be made by other code than their key says."""
+    """Always compiles the source: Python uses a stale `.pyc` if size and second are the same, and
+    examples would be made by other code than their cache key says."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -82,4 +82,4 @@ class _SourceFinder:
         return spec
 
     def invalidate_caches(self) -> None:
-        """Part of the interface; `PathFinder` is in the list as well."""
+        """Does nothing: `PathFinder` is in the list as well."""
