@@ -1,7 +1,7 @@
-"""Saves and restores a run, and knows its best validation.
+"""Saves and restores a run, and keeps track of its best validation.
 
-Training goes on while a checkpoint is written (see `writer`): what follows from it, such as the
-results of the best one, is handed over with it, and `wait` is called before a launch ends.
+Training continues while a checkpoint is written (see `writer`): follow-up work, such as writing the
+results of the best one, is submitted with it, and `wait` is called before a launch ends.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from ke_t5.train.loop import TrainState
 
 
-# How long ranks that cannot see what rank 0 writes wait for it, if a launch is stopped.
+# How long ranks that do not see rank 0's disk wait for its writer when a launch is stopped.
 PATIENCE_SECONDS = 30.0
 
 
 class Checkpointer:
-    """Writes checkpoints to `<run>/weights` and reads them; only rank 0 writes, but for shards.
+    """Writes checkpoints to `<run>/weights` and reads them; only rank 0 writes, except for shards.
 
     Args:
         run: the run's folder.
         epoch_steps: updates in all epochs.
-        improves: whether a score beats the best so far (None: there is none yet); None without a
-            score to compare by.
+        improves: whether a score beats the best so far (None if there is none yet); None if there
+            is no score to compare.
 
     Attributes:
-        settings: what must not differ when the run is resumed; kept in every checkpoint.
-        best: the best validation of the schedule, None before the first.
-        waited: validations of the schedule since then.
-        closing: the validation off the schedule that ended the run (see `closing`), None without.
+        settings: settings that must not change on a resume; stored in every checkpoint.
+        best: the best scheduled validation, None before the first.
+        waited: scheduled validations since then.
+        closing: the unscheduled validation at the end of the run (see `closing`), if any.
         validated_at, saved_at: steps of the last validation and of the last checkpoint, -1 before.
-        loaded: the checkpoint that was loaded, None without; is_unvalidated: whether its step was
-            not validated.
+        loaded: the checkpoint that was loaded, if any; is_unvalidated: whether its step was not
+            validated.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Checkpointer:
         self.waited, self.validated_at, self.saved_at = 0, -1, -1
         self.loaded: Path | None = None
         self.is_unvalidated = False
-        self._saved_validation = -1  # what `validated_at` is in the last checkpoint
+        self._saved_validation = -1  # `validated_at` in the last checkpoint
         self._written_at = -1  # the step of the last checkpoint of this launch
         self._writer = Writer()
 
     def load(self, checkpoint: Path) -> dict[str, Any]:
-        """Fills model, optimizer and state, and returns the progress of a checkpoint whose hashes
-        have been checked."""
+        """Loads a checkpoint whose hashes have been checked into model, optimizer and state, and
+        returns its progress."""
         closed_at = self.ranks.broadcast(closing.closing_step(self.run))
         state = self.state
         progress = load_checkpoint(
@@ -85,7 +85,7 @@ class Checkpointer:
         state.loss_sum = torch.tensor(_own_loss(progress, self.ranks), dtype=torch.float64)
         state.loss_steps = progress["loss_steps"]
         self.best, self.waited = progress["best"], progress["waited"]
-        # Checkpoints of older versions do not know when they were validated.
+        # Checkpoints of older versions do not say when they were validated.
         self.validated_at = progress.get("validated", self.best["step"] if self.best else -1)
         self.is_unvalidated = progress.get("validated", state.step) != state.step
         self.saved_at, self._saved_validation = state.step, self.validated_at
@@ -94,25 +94,25 @@ class Checkpointer:
         return progress
 
     def remove_older(self, checkpoint: Path) -> None:
-        """Removes what a launch that was killed after it had saved this checkpoint has left."""
+        """Removes the older checkpoints that a launch killed after saving this one has left."""
         weights = self.run / "weights"
         if self.ranks.is_main and checkpoint.parent == weights:
             remove_older(weights, self.state.step, self._keep())
 
     def revert_closing(self) -> None:
-        """Takes the closing validation back: the run continues as if it had never been made."""
+        """Reverts the closing validation: the run continues as if it had never been made."""
         self.closing = None
         if self.ranks.is_main:
             closing.revert(self.run)
 
     def is_better(self, score: float | None) -> bool:
-        """Whether this score beats the best so far; without one the latest is the best."""
+        """Whether this score beats the best so far; without scores the latest is the best."""
         if score is None or self._improves is None:
             return True
         return self._improves(score, None if self.best is None else self.best["score"])
 
     def add(self, validation: Validation) -> bool:
-        """Adds a validation of the schedule; returns whether it is the best so far."""
+        """Adds a scheduled validation; returns whether it is the best so far."""
         self.validated_at = validation["step"]
         is_best = self.is_better(validation["score"])
         self.waited = 0 if is_best else self.waited + 1
@@ -121,8 +121,8 @@ class Checkpointer:
         return is_best
 
     def close(self, validation: Validation, evaluations: Iterable[Path]) -> bool:
-        """Adds the closing validation; returns whether it is the best of all, and so replaces
-        these folders of results."""
+        """Adds the closing validation; returns whether it is the best of all, and so replaces the
+        results in these folders."""
         is_best = self.is_better(validation["score"])
         self.closing = {**validation, "is_best": is_best}
         if self.ranks.is_main:
@@ -132,7 +132,7 @@ class Checkpointer:
         return is_best
 
     def point_at_best(self) -> None:
-        """Lets best.json name the best checkpoint, if a launch was killed before it did."""
+        """Makes best.json name the best checkpoint, if a launch was killed before it did."""
         best = self.best_of_all()
         if best is not None and self.ranks.is_main:
             correct_pointer(self.run / "weights", "best", best["step"])
@@ -144,10 +144,10 @@ class Checkpointer:
     def save(self, *, is_best: bool = False, then: Callable[[], None] | None = None) -> None:
         """Saves a checkpoint, unless one of this step has been saved and nothing is new.
 
-        Returns as soon as it is copied. Raises what an earlier one has failed with.
+        Returns as soon as the tensors are copied. Raises the error of an earlier save, if any.
 
         Args:
-            then: what rank 0 does in the writer's thread when it is on the disk.
+            then: called by rank 0 in the writer's thread once the checkpoint is on disk.
         """
         is_saved = self.saved_at == self.state.step and self._saved_validation == self.validated_at
         if not is_saved or is_best or self.closing is not None:
@@ -183,7 +183,7 @@ class Checkpointer:
 
     def _save_whole(self, **options: Any) -> None:
         is_divided = is_sharded(self.state.module)
-        if is_divided:  # the host has room for one
+        if is_divided:  # the host has room for one copy only
             if self.ranks.is_main:
                 self._writer.wait()
             self.ranks.barrier()
@@ -203,15 +203,15 @@ class Checkpointer:
         return () if self.best is None else (self.best["step"],)
 
     def check(self) -> None:
-        """Raises what writing a checkpoint has failed with; waits for nothing."""
+        """Raises the error of a failed write, if any; does not wait."""
         self._writer.check()
 
     def wait(self) -> None:
-        """Waits until all that was saved is on the disk, which the other ranks look at: one that
-        ended before would have rank 0 ended by their launcher.
+        """Waits until everything that was saved is on disk. The other ranks look for it there: if
+        one ended earlier, the launcher would end rank 0.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: a checkpoint cannot be written.
         """
         self._wait_for_writer()
         # If rank 0 dies or stalls meanwhile, the launch is ended.
@@ -235,7 +235,7 @@ class Checkpointer:
         return read_pointer(self.run / "weights", "last") == self._written_at
 
     def settle(self) -> None:
-        """Waits for what is being written, whether it fails or not."""
+        """Waits for pending writes, whether they fail or not."""
         with self._patience():
             self._writer.settle()
 
@@ -256,8 +256,8 @@ class Checkpointer:
 
 
 def _own_loss(progress: dict[str, Any], ranks: Ranks) -> float:
-    """This rank's share of the loss since the last logged step: on another number of processes,
-    and of an older checkpoint, the mean of the shares, which may differ in the last bit."""
+    """This rank's share of the loss since the last logged step. With another number of processes,
+    or an older checkpoint, the mean of the shares, which may differ in the last bit."""
     shares = progress.get("loss_shares", ())
     return shares[ranks.rank] if len(shares) == ranks.size else progress["loss_sum"]
 

@@ -1,13 +1,13 @@
-"""Checkpoints of a run: a complete one exists at every instant, and is checked when it is read.
+"""Checkpoints of a run: a complete one exists at all times, and is checked when it is read.
 
     weights/step-00000240/   model.safetensors, model.json (tied names; the hash of frozen weights
                              that are left out), optimizer.safetensors, optimizer.json,
-                             progress.json, MANIFEST.json (sizes and hashes); of divided weights
+                             progress.json, MANIFEST.json (sizes and hashes); for sharded weights
                              `shard-...safetensors` of each process for the tensors of both
     weights/last.json        {"pointer": "last", "snapshot": "step-00000240", "step": 240}
-    weights/best.json        the same for the best one, once a run has said which that is
+    weights/best.json        the same for the best one, once there is one
 
-Only rank 0 writes, but for shards.
+Only rank 0 writes, except for shards.
 """
 
 from __future__ import annotations
@@ -73,16 +73,17 @@ def save_checkpoint(
 
     Args:
         model: the unwrapped model.
-        progress: numbers (NaN and inf too), texts, lists, tuples and mappings; `step` is an int.
+        progress: numbers (including NaN and inf), texts, lists, tuples and mappings; `step` is an
+            int.
         is_best: whether `best.json` is to name it.
-        keep: steps whose checkpoints stay as well.
-        has_tensors: whether there is a checkpoint of this step with the same tensors, so that only
+        keep: steps of further checkpoints to keep.
+        has_tensors: whether a checkpoint of this step has the same tensors, so that only the
             progress is new.
-        writer: writes it while the training goes on, and passes errors on; None to write it now.
-        is_own: whether nobody else changes these tensors, so that they need not be copied.
+        writer: writes it while the training continues, and passes errors on; None to write now.
+        is_own: whether these tensors are not changed elsewhere and need not be copied.
 
     Raises:
-        UserError: exit 5, the disk is full or refuses; the older checkpoints are as they were.
+        UserError: exit 5, the disk is full or cannot be written; older checkpoints are unchanged.
     """
     contents = _contents(model, optimizer, progress)
     write = functools.partial(
@@ -103,7 +104,7 @@ def save_checkpoint(
 def _copies(
     contents: Mapping[str, dict], writer: Writer, *, is_made: bool
 ) -> dict[str, dict] | None:
-    """The contents with copies of all tensors; None if these do not fit in memory.
+    """The contents with copies of all tensors; None if these do not fit into memory.
 
     Args:
         is_made: whether the writer's last copies are of these tensors.
@@ -115,7 +116,7 @@ def _copies(
     }  # fmt: skip
     writer.check()
     if not is_made:
-        writer.wait()  # its copies are overwritten
+        writer.wait()  # its old copies are overwritten
     copies = writer.copy.make(tensors, is_made=is_made)
     if copies is None:
         writer.wait()
@@ -135,7 +136,7 @@ def write_checkpoint(
     keep: Collection[int],
     has_tensors: bool,
 ) -> None:
-    """Writes a checkpoint of these files, and lets the pointers name it."""
+    """Writes a checkpoint of these files and updates the pointers."""
     needed = int(1.1 * _num_bytes(contents))
     with on_disk(weights, needed):
         make_room(weights, 0 if has_tensors else needed)
@@ -146,8 +147,7 @@ def write_checkpoint(
 
 @contextmanager
 def on_disk(weights: Path, needed: int) -> Iterator[None]:
-    """Raises UserError if its block fails because a checkpoint of that many bytes cannot be
-    written."""
+    """A context that raises UserError if a checkpoint of `needed` bytes cannot be written."""
     try:
         yield
     except OSError as error:
@@ -155,8 +155,8 @@ def on_disk(weights: Path, needed: int) -> Iterator[None]:
 
 
 def make_room(weights: Path, needed: int) -> None:
-    """Makes the folder of the checkpoints if need be; raises OSError if its disk has fewer bytes
-    free."""
+    """Creates the checkpoint folder if needed; raises OSError if its disk has fewer than `needed`
+    bytes free."""
     if not weights.is_dir():
         weights.mkdir(parents=True)
         sync_folder(weights.parent)
@@ -165,7 +165,7 @@ def make_room(weights: Path, needed: int) -> None:
 
 
 def point_at(weights: Path, step: int, *, is_best: bool) -> None:
-    """Lets the pointers name a new checkpoint."""
+    """Makes the pointers name a new checkpoint."""
     # Best first: a run killed between the two resumes from the older one and does both again.
     for pointer in ("best", "last") if is_best else ("last",):
         fault_point(f"checkpoint.before_{pointer}")
@@ -173,7 +173,7 @@ def point_at(weights: Path, step: int, *, is_best: bool) -> None:
 
 
 def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[str, dict]:
-    """File name -> its content: tensors by name for safetensors, plain JSON for the others."""
+    """File name -> content: tensors by name for safetensors, plain JSON for the others."""
     model_tensors, aliases = serialization.model_tensors(kept_state(model))
     optimizer_json, optimizer_tensors = serialization.optimizer_state(optimizer)
     return {
@@ -186,7 +186,7 @@ def _contents(model: nn.Module, optimizer: Optimizer, progress: dict) -> dict[st
 
 
 def about_model(model: nn.Module, aliases: dict[str, str]) -> dict:
-    """What a checkpoint says of a model: tied names, the hash of weights that it leaves out."""
+    """The content of model.json: tied names, the hash of weights that are left out."""
     base = base_of(model)
     return {"aliases": aliases, **({} if base is None else {BASE: base})}
 
@@ -206,8 +206,8 @@ def _num_bytes(contents: Mapping[str, dict]) -> int:
 
 
 def remove_older(weights: Path, step: int, keep: Collection[int]) -> None:
-    """Keeps the checkpoint of `step`, the one before it, the best and those to keep; later
-    steps are left alone."""
+    """Deletes older checkpoints except the one before `step`, the best and those in `keep`; later
+    steps stay."""
     earlier = {s: path for s, path in list_checkpoints(weights).items() if s < step}
     try:
         best = read_pointer(weights, "best")
@@ -236,8 +236,8 @@ def _machine_error(error: OSError, weights: Path, needed: int) -> UserError:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Raises UserError if its block fails because a checkpoint with intact hashes has other
-    contents than this program writes."""
+    """A context that raises UserError if a checkpoint with intact hashes does not have the contents
+    that this program writes."""
     try:
         yield
     except (
@@ -252,10 +252,10 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def read_progress(path: Path) -> dict:
-    """What `save_checkpoint` was given as `progress`, without a model; checks no hash.
+    """The `progress` that `save_checkpoint` was given; needs no model and checks no hash.
 
     Raises:
-        UserError: it is something else.
+        UserError: the file has other contents.
     """
     with readable(path):
         progress = serialization.decode(_read_json(path / "progress.json"), {})
@@ -296,13 +296,13 @@ def _read_json(path: Path) -> dict:
 def load_checkpoint(
     path: Path, *, model: nn.Module, optimizer: Optimizer | None = None, is_checked: bool = False
 ) -> dict:
-    """Fills the unwrapped model (and the optimizer) bit for bit and returns the progress.
+    """Restores the unwrapped model (and the optimizer) bit for bit; returns the progress.
 
     Args:
-        is_checked: whether its hashes have just been checked, by `find_checkpoint`.
+        is_checked: whether `find_checkpoint` has just checked its hashes.
 
     Raises:
-        UserError: exit 4, the checkpoint is damaged, or of another model or optimizer. Nothing is
+        UserError: exit 4, the checkpoint is damaged, or from another model or optimizer. Nothing is
             loaded from a damaged one.
     """
     if not is_checked:
@@ -321,8 +321,8 @@ def load_checkpoint(
 
 
 def _reader_of(path: Path) -> Callable[[str, Mapping[str, Tensor]], Mapping[str, Tensor]]:
-    """What reads the tensors of the model, or the optimizer, of a checkpoint; those of shards may
-    be read as others are divided."""
+    """A function that reads the tensors of a checkpoint's "model" or "optimizer", from shards with
+    the sharding of the given tensors."""
     files = (read_manifest(path) or {})["files"]
     if not has_shards(files):
         return lambda of, like: serialization.read_tensors(path / f"{of}.safetensors")

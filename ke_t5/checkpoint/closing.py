@@ -1,18 +1,17 @@
-"""The closing validation: of a run that ended between two validations of its schedule.
+"""The closing validation of a run that ended between two scheduled validations.
 
 A run that `--max_steps` ends within an epoch is validated once more. That validation counts: it is
-logged, and its checkpoint can be the best. But a later `--resume` that goes past it has to end in
-the bytes of an uninterrupted run, which never made it; it is reverted then:
+logged, and its checkpoint can be the best. But a later `--resume` beyond it must end with the bytes
+of an uninterrupted run, which does not have that validation; so it is reverted then:
 
-* `progress.json` of its checkpoint keeps `best` and `waited` as the schedule left them, and the
-  closing validation beside them.
-* Its line in metrics.jsonl is marked `"closing": true`. Such lines are dropped whenever a run is
-  resumed, and logged again if that run has no further step to make.
+* `progress.json` of its checkpoint keeps `best` and `waited` of the scheduled validations, and the
+  closing validation separately.
+* Its line in metrics.jsonl is marked `"closing": true`. Such lines are dropped when a run is
+  resumed, and logged again if no step is left.
 * Before its results replace those of the scheduled best, these are copied to `<run>/scheduled/`,
-  with the step that best.json named; `revert` restores both. The checkpoint of that step is not
-  deleted in the meantime.
+  with the step in best.json; `revert` restores both. The checkpoint of that step is kept meanwhile.
 
-Each step can be repeated, so a process killed between two of them does no harm.
+All of this can be repeated, so a process killed halfway does no harm.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ FOLDER, RECORD = "scheduled", "scheduled.json"
 
 
 class Validation(TypedDict):
-    """What a checkpoint keeps of a validation.
+    """A validation as a checkpoint stores it.
 
-    `score` is the one to compare by, None if there is none; only closing ones have `is_best`;
-    `loss` is missing if the model computes none.
+    `score` is the one to compare, None if there is none; only closing ones have `is_best`; `loss`
+    is missing if the model computes none.
     """
 
     step: int
@@ -47,13 +46,13 @@ class Validation(TypedDict):
 
 
 def set_aside(run: Path, evaluations: Iterable[Path], *, step: int) -> None:
-    """Copies these folders of `<run>/eval/`, and what best.json says, to `<run>/scheduled/`.
+    """Copies these folders of `<run>/eval/`, and the step in best.json, to `<run>/scheduled/`.
 
     Args:
-        step: of the closing validation.
+        step: the step of the closing validation.
     """
     folder = run / FOLDER
-    if folder.exists():  # of a launch that was killed after this
+    if folder.exists():  # a launch was killed after this
         return
     names, best = [], read_pointer(run / "weights", "best")
     with new_folder(folder, is_durable=True) as temporary:
@@ -65,10 +64,10 @@ def set_aside(run: Path, evaluations: Iterable[Path], *, step: int) -> None:
 
 
 def closing_step(run: Path) -> int | None:
-    """The step of the closing validation whose results the run's folder holds, None without.
+    """The step of the closing validation whose results are in the run's folder, if any.
 
     Raises:
-        UserError: what says so is damaged.
+        UserError: the record of it is damaged.
     """
     folder = run / FOLDER
     return _read_record(folder)["closing"] if folder.exists() else None
@@ -92,7 +91,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def revert(run: Path) -> None:
-    """Puts the scheduled results, and the scheduled best, back in their places."""
+    """Restores the scheduled results and the scheduled best."""
     folder = run / FOLDER
     remove_leftovers(run, FOLDER)
     if not folder.exists():
@@ -116,7 +115,7 @@ def _restore(copy: Path, target: Path) -> None:
 
 
 def best_of(progress: Mapping[str, Any]) -> Validation | None:
-    """{"step", "score", "scores"} of the best validation that a checkpoint knows, the closing one
-    included; None without."""
+    """The best validation in a checkpoint's progress, the closing one included; None if it has
+    none."""
     closing = progress.get("closing")
     return closing if closing is not None and closing["is_best"] else progress["best"]

@@ -1,4 +1,4 @@
-"""The checkpoint that `--resume` means."""
+"""Finds the checkpoint that `--resume` names."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ FIX = "use --resume auto, or name another checkpoint"
 def find_checkpoint(
     weights: Path, resume: ResumeRequest, *, is_checked: bool = True
 ) -> Path | None:
-    """The whole checkpoint that --resume means, its hashes checked.
+    """The complete checkpoint that --resume names, its hashes checked.
 
     Args:
-        resume: the last one, the best, "auto" (the last whole one, None if there is none), or
+        resume: the last one, the best, "auto" (the last complete one, None if there is none), or
             the one at a path.
         is_checked: whether to check the hashes, which takes seconds for a large model.
 
     Raises:
-        UserError: exit 4, there is none, or it is damaged. Never with "auto", which warns of each
-            damaged one that it skips.
+        UserError: exit 4, there is none, or it is damaged. Never with "auto", which skips damaged
+            ones with a warning.
     """
     if resume.mode is ResumeMode.AUTO:
         return _last_complete(weights, is_checked=is_checked)
     path = _meant(weights, resume)
     while is_checked and (fault := find_fault(path)):
         checked, path = path, _meant(weights, resume)
-        if path == checked:  # else a training has deleted it, and there is a newer one
+        if path == checked:  # otherwise a training has replaced it by a newer one
             raise _damaged(path, fault)
     return path
 
 
 def _meant(weights: Path, resume: ResumeRequest) -> Path:
-    """The last checkpoint, the best, or the one at a path, whole or not."""
+    """The last checkpoint, the best, or the one at a path, complete or not."""
     if resume.path is not None:
         return _by_path(weights, resume.path)
     pointer = "best" if resume.mode is ResumeMode.BEST else "last"
@@ -62,7 +62,7 @@ def _last_complete(weights: Path, *, is_checked: bool) -> Path | None:
         logger.warning("--resume auto uses the folders' names: %s", error)
         last = None
     last = max(checkpoints, default=0) if last is None else last
-    # Steps beyond the last one are of a run that was taken back to an earlier checkpoint.
+    # Steps beyond the last one remain if a run was resumed from an earlier checkpoint.
     for step in sorted(checkpoints, key=lambda step: (step > last, -step)):
         fault = find_fault(checkpoints[step]) if is_checked else None
         if fault is None:
@@ -74,7 +74,7 @@ def _last_complete(weights: Path, *, is_checked: bool) -> Path | None:
 
 
 def _pointed(weights: Path, pointer: str, where: str) -> Path:
-    """The checkpoint that a pointer names; without `last.json` the latest one."""
+    """The checkpoint that a pointer names; the latest one if `last.json` is missing."""
     checkpoints = list_checkpoints(weights)
     step = read_pointer(weights, pointer)
     if step is None and pointer == "last":
@@ -107,7 +107,7 @@ def _advice(weights: Path) -> str:
 
 
 def check_hashes(path: Path) -> None:
-    """Raises UserError if a checkpoint is not as it was written."""
+    """Raises UserError if a checkpoint has changed since it was written."""
     if fault := find_fault(path):
         raise _damaged(path, fault)
 

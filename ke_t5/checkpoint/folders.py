@@ -1,8 +1,8 @@
-"""Checkpoint folders on the disk: made in one instant, checked, cleaned up.
+"""Checkpoint folders on disk: created atomically, checked, cleaned up.
 
-A folder is made as `step-00000240.tmp-<pid>`, flushed to the disk, read back and renamed. To
-replace one of the same step, the old is set aside as `step-00000240.old`, and is still found by
-its name until the new one has it. A folder that has its final name is never written to.
+A folder is written as `step-00000240.tmp-<pid>`, flushed to disk, read back and renamed. To replace
+one of the same step, the old one is renamed to `step-00000240.old`, and is found under that name
+until the new one is in place. A folder with its final name is never written to.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ TENSORS, SHARD = ".safetensors", "shard-"
 def write_folder(
     target: Path, step: int, contents: Mapping[str, dict], *, has_tensors: bool = False
 ) -> None:
-    """Makes `target` of tensors (`*.safetensors`) and plain JSON (`*.json`) by file name.
+    """Creates `target` from tensors (`*.safetensors`) and plain JSON (`*.json`) by file name.
 
-    An existing one with the same bytes is left as it is, any other is replaced.
+    An existing one with the same bytes is left alone, any other is replaced.
 
     Args:
         has_tensors: whether `target` already has these tensors: its files are linked rather than
-            written again, which takes seconds per gigabyte. Shards need not be in `contents` then.
+            written again, which takes seconds per gigabyte. `contents` need not have its shards.
 
     Raises:
-        OSError: as the disk says; what was at `target` is unchanged.
+        OSError: from the disk; `target` is unchanged.
     """
     temporary = temporary_path(target)
     try:
         _write(temporary, step, contents, _tensor_files(target) if has_tensors else {})
         fault = find_fault(temporary, target.name)
         if fault and has_tensors and any(name.endswith(TENSORS) for name in contents):
-            _write(temporary, step, contents, {})  # the linked ones were damaged in the meantime
+            _write(temporary, step, contents, {})  # the linked files are damaged
             fault = find_fault(temporary, target.name)
         if fault:
             raise OSError(errno.EIO, f"what was written cannot be read back: {fault}")
@@ -69,13 +69,13 @@ def complete_folder(
     contents: Mapping[str, dict],
     seals: Mapping[str, dict],
 ) -> None:
-    """Makes `target` of the shards that lie in a folder beside it, and of plain JSON.
+    """Creates `target` from the shards in a folder beside it, and from plain JSON.
 
     Args:
-        seals: of the shards, which have been read back.
+        seals: the seals of the shards, which have been read back.
 
     Raises:
-        OSError: as the disk says; what was at `target` is unchanged.
+        OSError: from the disk; `target` is unchanged.
     """
     seals = _add(folder, step, contents, seals)
     if fault := first_fault(folder, {name: seals[name] for name in contents}):
@@ -84,7 +84,7 @@ def complete_folder(
 
 
 def has_shards(files: Iterable[str]) -> bool:
-    """Whether the tensors of a checkpoint with these files are in parts."""
+    """Whether a checkpoint with these files is in shards."""
     return any(name.startswith(SHARD) and name.endswith(TENSORS) for name in files)
 
 
@@ -101,7 +101,7 @@ def _tensor_files(folder: Path) -> dict[Path, dict]:
 def _write(
     folder: Path, step: int, contents: Mapping[str, dict], finished: Mapping[Path, dict]
 ) -> None:
-    """Fills the folder; `finished` files of the same disk are linked if the disk can do that."""
+    """Fills the folder; `finished` files are linked if the disk supports it, otherwise copied."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     seals = {}
@@ -120,10 +120,10 @@ def _write(
 def _add(
     folder: Path, step: int, contents: Mapping[str, dict], finished: Mapping[str, dict]
 ) -> dict[str, dict]:
-    """Adds to a folder what it does not have yet, and the manifest; returns the seals of all.
+    """Adds the missing files and the manifest to a folder; returns the seals of all files.
 
     Args:
-        finished: the seals of the files that it has.
+        finished: the seals of the files that it already has.
     """
     seals = dict(finished)
     for name, content in contents.items():
@@ -134,7 +134,7 @@ def _add(
     # In this order, so that equal checkpoints have equal manifests.
     shards = sorted(name for name in seals if name not in contents)
     seals = {name: seals[name] for name in (*shards, *contents)}
-    # Last, so that a folder with a manifest has all that it lists.
+    # Last, so that a folder with a manifest has all files that it lists.
     content = sealed({"format": 2, "step": step, "files": seals})
     serialization.write_json(folder / MANIFEST, content)
     sync_folder(folder)
@@ -160,7 +160,7 @@ def _is_equal(one: Path, other: Path) -> bool:
 
 
 def _settle(old: Path) -> None:
-    """Ends a replacement: `old` gets its name back without a successor, else it is deleted."""
+    """Ends a replacement: `old` is deleted, or gets its name back if it has no successor."""
     if not old.exists():
         return
     target = old.with_suffix("")
@@ -172,14 +172,14 @@ def _settle(old: Path) -> None:
 
 
 def list_checkpoints(weights: Path) -> dict[int, Path]:
-    """Step -> folder, in the order of the steps, whole or not."""
+    """Step -> folder, in the order of the steps, complete or not."""
     names = sorted(path.name for path in weights.iterdir()) if weights.is_dir() else []
     matches = [match for name in names if (match := NAME.fullmatch(name))]
     return {int(match[2]): locate(weights / match[1]) for match in matches}
 
 
 def locate(path: Path) -> Path:
-    """The folder of that name, or the one set aside while a process was killed replacing it."""
+    """The folder of that name, or its `.old` if a process was killed while replacing it."""
     old = _old(path)
     return old if old.is_dir() and not path.exists() else path
 
@@ -187,10 +187,10 @@ def locate(path: Path) -> Path:
 def find_fault(folder: Path, name: str | None = None) -> str | None:
     """What is wrong with a checkpoint, beginning with the file's name; None if it is complete.
 
-    A training may replace it meanwhile; then it is the new one that counts.
+    If a training replaces it meanwhile, the new one is checked.
 
     Args:
-        name: what the folder is going to be called, if it does not have that name yet.
+        name: the folder's final name, if it does not have it yet.
     """
     try:
         manifest = read_manifest(folder)
@@ -208,7 +208,7 @@ def find_fault(folder: Path, name: str | None = None) -> str | None:
 
 
 def _is_other(folder: Path, manifest: Mapping[str, object]) -> bool:
-    """Whether a folder has another manifest by now, or is gone."""
+    """Whether a folder has another manifest now, or is gone."""
     try:
         return read_manifest(folder) != manifest
     except FileNotFoundError:
@@ -216,13 +216,13 @@ def _is_other(folder: Path, manifest: Mapping[str, object]) -> bool:
 
 
 def write_pointer(weights: Path, pointer: str, step: int) -> None:
-    """Lets `<pointer>.json` name the checkpoint of `step`, from one instant to the next."""
+    """Makes `<pointer>.json` name the checkpoint of `step`, atomically."""
     content = serialization.json_bytes(_pointer(pointer, step))
     write_atomically(weights / f"{pointer}.json", content, is_durable=True)
 
 
 def correct_pointer(weights: Path, pointer: str, step: int) -> None:
-    """Lets `<pointer>.json` name the checkpoint of `step` if it does not yet and there is one."""
+    """Makes `<pointer>.json` name the checkpoint of `step`, if that exists."""
     try:
         named = read_pointer(weights, pointer)
     except UserError:  # damaged
@@ -232,7 +232,7 @@ def correct_pointer(weights: Path, pointer: str, step: int) -> None:
 
 
 def _pointer(pointer: str, step: int) -> dict:
-    # The step is said twice, so that a flipped digit does not lead to another checkpoint.
+    # The step is there twice, so that a flipped digit does not lead to another checkpoint.
     return {"pointer": pointer, "snapshot": folder_name(step), "step": step}
 
 
@@ -258,7 +258,7 @@ def read_pointer(weights: Path, pointer: str) -> int | None:
 
 
 def clean(weights: Path) -> None:
-    """Removes what killed processes left behind; call it on rank 0 before anything is saved."""
+    """Removes what killed processes have left; call it on rank 0 before anything is saved."""
     leftovers = remove_leftovers(weights)
     for path in sorted(weights.iterdir()) if weights.is_dir() else ():
         if path.suffix == ".old" and NAME.fullmatch(path.name):

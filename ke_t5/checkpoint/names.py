@@ -1,10 +1,10 @@
-"""The names of checkpoints, known before torch is imported."""
+"""The names of checkpoint folders; needs no torch."""
 
 from __future__ import annotations
 
 import re
 
-# `.old`: one that is being replaced.
+# `.old`: a folder that is being replaced.
 NAME = re.compile(r"(step-(\d{8,}))(\.old)?")
 
 

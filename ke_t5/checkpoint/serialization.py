@@ -1,4 +1,4 @@
-"""Models and optimizers to and from safetensors and JSON; nothing is pickled."""
+"""Converts models and optimizers to and from safetensors and JSON; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DTYPES = {
 
 
 class HashedFile:
-    """A new file that hashes what is written to it, and is on the disk when its block ends."""
+    """A new file that hashes what is written to it, and is flushed to disk when its block ends."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb")
@@ -56,7 +56,7 @@ class HashedFile:
         self._size += len(content)
 
     def seal(self) -> dict:
-        """The `size` in bytes and the hash of all that was written."""
+        """The `size` in bytes and the hash of everything written."""
         return {"size": self._size, XXH3: self._hash.hexdigest()}
 
     def __enter__(self) -> HashedFile:
@@ -78,7 +78,7 @@ def write_tensors(
     nothing and report a full disk as text; this takes one tensor at a time.
 
     Args:
-        about: texts that the header holds besides.
+        about: further texts for the header.
     """
     header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
     offset = 0
@@ -107,14 +107,14 @@ def write_tensors(
 
 
 def _pass_fault_points(offsets: list[int], size: int) -> None:
-    """The fault points that lie between two offsets of a file's `size` bytes."""
+    """Passes the fault points between two offsets of a file with `size` bytes."""
     for percent in (1, 50, 99):
         if offsets[0] < percent * size / 100 <= offsets[1]:
             fault_point(f"checkpoint.written_{percent}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU, mapped from the disk and not yet read."""
+    """The tensors of a safetensors file, on the CPU, memory-mapped and not yet read."""
     with safetensors.safe_open(path, framework="pt", device="cpu") as file:
         return {name: file.get_tensor(name) for name in file.keys()}
 
@@ -127,12 +127,12 @@ def write_json(path: Path, content: object) -> dict:
 
 
 def encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` as plain JSON; the tensors in it are put into `tensors` under dotted names.
+    """`value` as plain JSON; its tensors are added to `tensors` under dotted names.
 
     `{0: (1, float("nan"))}` -> `{"$pairs": [[0, {"$tuple": [1, {"$float": "nan"}]}]]}`
 
     Raises:
-        TypeError: something that is neither a tensor nor a number, text, list, tuple or mapping.
+        TypeError: it contains anything but tensors, numbers, texts, lists, tuples and mappings.
     """
     if isinstance(value, Tensor):
         tensors[name] = value
@@ -158,7 +158,7 @@ def encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What `encode` was given."""
+    """The value that `encode` was given."""
     if isinstance(value, list):
         return [decode(item, tensors) for item in value]
     if not isinstance(value, dict):
@@ -175,7 +175,7 @@ def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def model_tensors(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a state, tied ones once, and alias -> name for the others of each tie."""
+    """The tensors of a state, tied ones once, and alias -> name for the other names."""
     tensors, aliases, first = {}, {}, {}
     for name, tensor in state.items():
         place = (tensor.data_ptr(), tensor.device, tensor.dtype, tensor.shape, tensor.stride())
@@ -201,8 +201,8 @@ def load_model(
         base: the hash of the frozen weights that were left out, if any were.
 
     Raises:
-        UserError: names, shapes or types differ, or the model ties what was saved apart, or it has
-            other frozen weights.
+        UserError: names, shapes or types differ, the model ties weights that were separate, or it
+            has other frozen weights.
     """
     saved = {**tensors, **{alias: tensors[name] for alias, name in aliases.items()}}
     if base is not None and base != base_of(model):
@@ -258,14 +258,14 @@ def _difference(name: str, saved: Mapping[str, Tensor], current: Mapping[str, Te
 
 
 def optimizer_state(optimizer: Optimizer) -> tuple[dict, dict[str, Tensor]]:
-    """The optimizer's class and state as plain JSON, and the tensors that it names."""
+    """The optimizer's class and state as plain JSON, and the tensors that it refers to."""
     tensors: dict[str, Tensor] = {}
     state = encode(optimizer.state_dict(), "optimizer", tensors)
     return {"class": type(optimizer).__name__, "state": state}, tensors
 
 
 def parameters_of(optimizer: Optimizer, content: dict) -> dict[str, Tensor]:
-    """The parameter to which each tensor of a saved optimizer's state belongs, by its name."""
+    """Name of each tensor in a saved optimizer's state -> the parameter that it belongs to."""
     state_dict = decode(content["state"], _Names())
     return {
         name: parameter
@@ -276,7 +276,7 @@ def parameters_of(optimizer: Optimizer, content: dict) -> dict[str, Tensor]:
 
 
 class _Names(dict[str, Any]):
-    """Each name's own name."""
+    """Maps each name to itself."""
 
     def __missing__(self, name: str) -> str:
         return name
@@ -293,9 +293,9 @@ def _pairs(optimizer: Optimizer, state_dict: dict) -> Iterator[tuple[dict, Tenso
 def load_optimizer(
     optimizer: Optimizer, content: dict, tensors: Mapping[str, Tensor], where: str
 ) -> None:
-    """Gives the optimizer the state it was saved with, each bit of it.
+    """Restores the optimizer's saved state bit for bit.
 
-    On the CPU that state stays in the file, and is read where it is used, until `keep_state`.
+    On the CPU the state stays memory-mapped until `keep_state`.
 
     Raises:
         UserError: another class of optimizer, or other groups of parameters.
@@ -310,7 +310,7 @@ def load_optimizer(
         )
     state_dict = decode(content["state"], tensors)
     _check_state(optimizer, state_dict)
-    _divide(optimizer, state_dict)
+    _shard(optimizer, state_dict)
     try:
         optimizer.load_state_dict(state_dict)
     except ValueError as error:
@@ -319,8 +319,8 @@ def load_optimizer(
 
 
 def keep_state(optimizer: Optimizer) -> None:
-    """Copies the state from the file that it was loaded from, which frees no disk space before;
-    and where a value begins in a file, arithmetic may round differently."""
+    """Copies the state out of the memory-mapped file, whose disk space is not freed before, and
+    whose alignment can change the rounding of arithmetic."""
     for state in optimizer.state.values():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.device.type == "cpu":
@@ -332,7 +332,7 @@ _SHAPED = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 
 
 def _check_state(optimizer: Optimizer, state_dict: dict) -> None:
-    """Raises ValueError for settings or averages that the next update would fail at."""
+    """Raises ValueError for settings or averages with which the next update would fail."""
     groups = zip(optimizer.param_groups, state_dict["param_groups"], strict=False)
     for group, saved in groups:
         for name, value in group.items():
@@ -345,14 +345,14 @@ def _check_state(optimizer: Optimizer, state_dict: dict) -> None:
                 raise ValueError(f"{name} has the shape {tuple(value.shape)}")
 
 
-def _divide(optimizer: Optimizer, state_dict: dict) -> None:
-    """Leaves of each average the part that belongs to this process, if weights are divided."""
+def _shard(optimizer: Optimizer, state_dict: dict) -> None:
+    """Replaces each average by this process's shard of it, if weights are sharded."""
     for state, parameter in _pairs(optimizer, state_dict):
         state.update({n: like(x, parameter) for n, x in state.items() if torch.is_tensor(x)})
 
 
 def _undo_casts(optimizer: Optimizer, state_dict: dict) -> None:
-    """Puts back the types that `load_state_dict` changed to those of the parameters.
+    """Restores the types that `load_state_dict` has changed to those of the parameters.
 
     A bf16 model's Adafactor keeps float32 averages; torch would round them to bf16.
     """

@@ -1,4 +1,4 @@
-"""The settings that a checkpoint keeps, and that must not differ when a run is resumed from it."""
+"""The settings that a checkpoint stores and that must not change when a run is resumed from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMPRESSION = "fit.compress_gradients"
 HEAD_START = "fit.head_start"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 ORDER, LAID_OUT, BY_WINDOW = "order of the rows", "laid out", "drawn window by window"
-# What the first version did; its checkpoints do not say so.
+# The behaviour of the first version, whose checkpoints do not record it.
 EARLIER = {
     WINDOW: 50, WINDOW_UNIT: "rows", ORDER: LAID_OUT, PADDING: "rows", CUDA_GRAPHS: False,
     COMPRESSION: False, HEAD_START: None,
@@ -21,10 +21,10 @@ GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"
 EARLY_STOPPING, MODEL_CODE = "fit.early_stopping", "code of the model"
 EVAL_EVERY = "--eval_every"
-# Which flags say what data it is; of the data itself a checkpoint has a hash.
+# The flags that choose the data; a checkpoint has a hash of the data itself.
 TRAINING_DATA, VALIDATION_DATA = "training data", "validation data"
 DATA_FLAGS = {TRAINING_DATA: "--train_split", VALIDATION_DATA: "--valid_split, --eval_rows"}
-# A run may go on with another value of these, but not without a word.
+# A run may be resumed with another value of these, with a warning.
 REPORTED = (EARLY_STOPPING, EVAL_EVERY, MODEL_CODE, CUDA_GRAPHS)
 
 
@@ -33,10 +33,10 @@ def check_unchanged(
 ) -> None:
     """Raises UserError for the first setting that has changed.
 
-    A checkpoint of an older version of this package may not know all of them.
+    Checkpoints of older versions of this package may not have all of them.
 
     Args:
-        step: of the checkpoint. From it on the global batch may be another, if `now` says so.
+        step: the checkpoint's step, from which on `now` may allow another global batch.
     """
     if step is not None and [step, before.get(GLOBAL_BATCH)] in (now.get(EARLIER_BATCHES) or []):
         before = {**before, **{name: now[name] for name in (GLOBAL_BATCH, EARLIER_BATCHES)}}
@@ -46,7 +46,7 @@ def check_unchanged(
     for name in sorted(now, key=lambda name: name != PADDING):
         value = now[name]
         if name == PRECISION and "auto" in (before.get(name), value):
-            continue  # what it came to was kept elsewhere
+            continue  # the precision in use was kept elsewhere
         if name in before and before[name] != value and name not in REPORTED:
             fix = "resume with the settings of the run, or start a new one without --resume"
             if name == GLOBAL_BATCH:
@@ -82,7 +82,7 @@ def reported_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
-    """What has changed, of a mapping the first entry only.
+    """What has changed; in a mapping, its first changed entry.
 
     >>> _difference("model.config", {"a": 1, "b": 2}, {"a": 1, "b": 3})
     "model.config['b'] was 2 and is 3 now"

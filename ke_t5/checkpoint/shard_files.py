@@ -1,10 +1,10 @@
-"""A checkpoint of divided weights in parts, a file of each process, by PyTorch's distributed
-checkpoint (`torch.distributed.checkpoint`): read again by any number of processes.
+"""Checkpoints of sharded weights, one file per process, by PyTorch's distributed checkpoint
+(`torch.distributed.checkpoint`); any number of processes can read them.
 
-The files are those of its `HuggingFaceStorageWriter`, and nothing is pickled: safetensors, whose
-headers say where in its tensor each part begins. What is written is what our other files are: one
-tensor at a time, hashed on the way, flushed to the disk and read back. Imported only where it is
-needed, as PyTorch's part of it takes a moment.
+The files have the format of its `HuggingFaceStorageWriter`, without pickles: safetensors whose
+headers have the offset of each shard in its tensor. They are written like our other files: one
+tensor at a time, hashed on the way, flushed to disk and read back. Imported only where needed,
+because importing PyTorch's part takes a moment.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from ke_t5.checkpoint.serialization import write_tensors
 from ke_t5.seals import first_fault
 from ke_t5.sharding import local
 
-MODEL = "model."  # before the names of its tensors; those of an optimizer's have their own
+MODEL = "model."  # prefix of the model's tensors; the optimizer's have their own
 FLAT = {"flatten_state_dict": False, "flatten_sharded_tensors": False}
 
 
 def shard_name(number: int) -> str:
-    """The file of a process, counted from 1."""
+    """The file name of a process's shards; processes are counted from 1."""
     return f"shard-{number:05}-model-00001-of-00001.safetensors"
 
 
@@ -47,11 +47,11 @@ def shard_name(number: int) -> str:
 
 
 class ShardWriter(StorageWriter):
-    """Writes this process's file; process 0 also begins and ends the folder.
+    """Writes this process's file; process 0 also creates and completes the folder.
 
     Args:
-        begin: makes the folder and returns it; called by process 0 before any file is written.
-        commit: is given the folder and the seals of all files, after each is on the disk.
+        begin: creates the folder and returns it; called by process 0 before any file is written.
+        commit: called with the folder and the seals of all files once they are on disk.
     """
 
     def __init__(self, begin: Callable[[], Path], commit: Callable[[Path, dict], object]) -> None:
@@ -59,17 +59,17 @@ class ShardWriter(StorageWriter):
         self._folder = Path()
 
     def reset(self, checkpoint_id: Any = None) -> None:
-        """Nothing: a writer is used once."""
+        """Does nothing: a writer is used once."""
 
     def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `begin` does it."""
+        """Does nothing: `begin` creates the folder."""
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
-        """The plan itself."""
+        """The plan, unchanged."""
         return plan
 
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
-        """The plans with the path of each process's file, on process 0."""
+        """The plans with the path of each process's file; called on process 0."""
         self._folder = self._begin()
         paths = [self._folder / shard_name(number) for number, _ in enumerate(plans, start=1)]
         return [
@@ -78,14 +78,14 @@ class ShardWriter(StorageWriter):
         ]
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
-        """Writes the file; its result has the file's name and seal."""
+        """Writes the file; the result has its name and seal."""
         parts, places = {}, {}
         for item in plan.items:
             assert item.tensor_data is not None
             part = planner.resolve_data(item)
             assert isinstance(part, Tensor)
             offsets, sizes = item.tensor_data.chunk.offsets, item.tensor_data.chunk.sizes
-            if any(offsets) and not sizes[0]:  # there are more processes than rows
+            if any(offsets) and not sizes[0]:  # more processes than rows
                 continue
             parts[item.index.fqn] = part
             places[item.index.fqn] = {"saved_offsets": list(offsets)}
@@ -99,18 +99,18 @@ class ShardWriter(StorageWriter):
         return future
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
-        """Makes a checkpoint of the files, on process 0."""
+        """Turns the files into a checkpoint, on process 0."""
         seals = {one.index.fqn: one.storage_data for parts in results for one in parts}
         self._commit(self._folder, seals)
 
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: Any) -> bool:
-        """Whether it could write to that place by itself."""
+        """Whether the path is valid: never, a writer is given its own."""
         return False
 
 
 class _SavePlanner(DefaultSavePlanner):
-    """Decides which process writes what; the values are those of a copy."""
+    """Decides which process writes what, with the values of a copy."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__(**FLAT)
@@ -123,15 +123,15 @@ class _SavePlanner(DefaultSavePlanner):
 def save_parts(
     tensors: dict[str, Tensor], values: Mapping[str, Tensor], writer: ShardWriter, group: Any
 ) -> None:
-    """Writes this process's parts while the other processes write theirs.
+    """Writes this process's shards while the other processes write theirs.
 
     Args:
-        tensors: by name, the same on each process: divided ones and others.
-        values: what this process has of each, on the CPU.
-        group: of all processes, by gloo; used by nothing else meanwhile.
+        tensors: all tensors by name, the same ones on each process, sharded or not.
+        values: this process's part of each, on the CPU.
+        group: a gloo group of all processes that is not used otherwise meanwhile.
 
     Raises:
-        OSError: the disk of any process says so: the same on each of them.
+        OSError: from the disk of any process; the same on all.
     """
     try:
         planner = _SavePlanner(values)
@@ -141,7 +141,7 @@ def save_parts(
 
 
 def _cause_of(error: CheckpointException) -> BaseException:
-    """What has failed on the first of the processes on which something has."""
+    """The error of the first process that has failed."""
     return error.failures[min(error.failures)][0]
 
 
@@ -160,11 +160,11 @@ class _Reader(HuggingFaceStorageReader):
 
 
 class ShardFiles:
-    """The tensors of a checkpoint in parts, whose hashes have been checked.
+    """The tensors of a checkpoint in shards, whose hashes have been checked.
 
     Raises:
-        ValueError, KeyError, TypeError, ...: the files are not what this program writes. Nothing
-            but their headers has been read.
+        ValueError, KeyError, TypeError, ...: the files are not what this program writes. Only
+            their headers have been read.
     """
 
     def __init__(self, folder: Path, files: Mapping[str, object]) -> None:
@@ -177,8 +177,8 @@ class ShardFiles:
             _check_parts(name, tensor)
 
     def read(self, of: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of the "model", or the "optimizer": of those that are divided in `like` this
-        process's part, on its device, all of the others."""
+        """The tensors of the "model" or the "optimizer": this process's part, on its device, of
+        those that are sharded in `like`; the others in full."""
         names = {
             (name.removeprefix(MODEL) if of == "model" else name): name
             for name in self._found
@@ -201,8 +201,8 @@ class ShardFiles:
 
 
 def _check_parts(name: str, tensor: Any) -> None:
-    """Raises ValueError unless the parts of a tensor are divided along its first dimension, and
-    are all there, once."""
+    """Raises ValueError unless the parts of a tensor are slices of its first dimension that cover
+    it exactly once."""
     rows, *others = tensor.size or (1,)
     zeros = (0,) * len(others)
     end, places = 0, []
@@ -220,7 +220,7 @@ def _check_parts(name: str, tensor: Any) -> None:
 
 
 def _empty(shape: torch.Size, dtype: torch.dtype, like: Tensor | None) -> Tensor:
-    """A tensor of that shape, divided as another one of the same shape is."""
+    """An empty tensor, sharded like another one if that has the same shape."""
     if not isinstance(like, DTensor) or like.shape != shape:
         return torch.empty(shape, dtype=dtype)
     own = torch.empty_like(local(like.detach()), dtype=dtype)

@@ -1,5 +1,5 @@
-"""Saves a checkpoint of divided weights in parts: each process writes its own, from a copy, while
-the training goes on, and process 0 makes a checkpoint of them."""
+"""Saves a checkpoint of sharded weights: each process writes its own shards from a copy while the
+training continues, and process 0 completes the checkpoint."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def save_shards(
     is_main: bool,
 ) -> None:
     """Writes `weights/step-<progress["step"]>`, together with all other processes. See
-    `checkpoints.save_checkpoint` for what is not said here.
+    `checkpoints.save_checkpoint` for the other arguments.
 
     Args:
-        writer: of this process; writes it while the training goes on.
-        group: of all processes, by gloo, for the writers' threads alone.
+        writer: this process's, which writes while the training continues.
+        group: a gloo group of all processes, for the writers' threads only.
 
     Raises:
-        UserError: exit 5, an earlier one could not be written: the same on each process.
+        UserError: exit 5, an earlier checkpoint could not be written; the same on all processes.
     """
     state, aliases = divided_state(model)
     optimizer_json, tensors = serialization.optimizer_state(optimizer)
@@ -63,7 +63,7 @@ def save_shards(
     }
     options = {"is_best": is_best, "keep": keep}
     step: int = progress["step"]
-    if has_tensors:  # the files are there: process 0 does the rest
+    if has_tensors:  # the shards exist: process 0 does the rest
         if is_main:
             rest = functools.partial(write_checkpoint, weights, step, contents, has_tensors=True)
             writer.submit(functools.partial(rest, **options))
@@ -72,7 +72,7 @@ def save_shards(
         _write, weights, step, contents, tensors, group=group, is_main=is_main, **options
     )
     with heartbeat.waiting():
-        writer.wait()  # its copies are overwritten
+        writer.wait()  # its old copies are overwritten
     values = {name: local(tensor.detach()) for name, tensor in tensors.items()}
     copies = writer.copy.make(values)
     if copies is not None:
@@ -94,7 +94,7 @@ def _write(
     is_best: bool,
     keep: Collection[int],
 ) -> None:
-    """Writes this process's part, and on process 0 what makes a checkpoint of all parts."""
+    """Writes this process's shards; process 0 also completes the checkpoint."""
     target = weights / folder_name(step)
     temporary = temporary_path(target)
     num_bytes = sum(one.numel() * one.element_size() for one in tensors.values())

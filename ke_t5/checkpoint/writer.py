@@ -1,7 +1,7 @@
-"""Writes checkpoints while the training goes on: from a copy of the tensors, in a thread.
+"""Writes checkpoints while the training continues: from a copy of the tensors, in a thread.
 
-The copy lies in the host's memory, as large as the checkpoint, and is reused for the next one. A
-GPU copies into it between two steps, so that nothing waits for it.
+The copy is in host memory, as large as the checkpoint, and its memory is reused for the next one. A
+GPU copies into it asynchronously between two steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PORTABLE = 1  # a flag of cudaHostRegister
 
 
 class Writer:
-    """Does jobs in a thread, one after the other; after one that fails, none."""
+    """Runs jobs in a thread, one after the other; none after one that has failed."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
@@ -34,7 +34,7 @@ class Writer:
         self.copy = HostCopy()
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Does the job some time after this call has returned."""
+        """Queues a job and returns."""
         self.check()
         if self._has_failed:
             raise RuntimeError("a job before this one has failed")
@@ -51,8 +51,8 @@ class Writer:
                 self._failure, self._has_failed = error, True
 
     def check(self) -> None:
-        """Raises what a job has failed with, once; waits for none."""
-        failure, self._failure = self._failure, None  # kept, it would keep the frames it passes
+        """Raises the error of a failed job, once; does not wait."""
+        failure, self._failure = self._failure, None  # its traceback would keep frames alive
         if failure is not None:
             raise failure
 
@@ -62,13 +62,13 @@ class Writer:
         self._pending = []
 
     def wait(self) -> None:
-        """Waits for all jobs, and raises what one has failed with."""
+        """Waits for all jobs, and raises the error of one that has failed."""
         self.settle()
         self.check()
 
 
 class HostCopy:
-    """Tensors copied to the host's memory, into one block that is used again."""
+    """Copies tensors to host memory, into one block that is reused."""
 
     def __init__(self) -> None:
         self._block = torch.empty(0, dtype=torch.uint8)
@@ -78,11 +78,11 @@ class HostCopy:
     def make(
         self, tensors: Mapping[str, Tensor], *, is_made: bool = False
     ) -> dict[str, Tensor] | None:
-        """The copies by name, of which the last ones are overwritten; None if there is too little
-        memory for them. Those of a GPU are complete after `wait`.
+        """Copies by name, which overwrite the previous ones; None if there is too little memory.
+        Copies from a GPU are complete after `wait`.
 
         Args:
-            is_made: whether the last copies were of the same tensors, and are not overwritten.
+            is_made: whether the previous copies are of the same tensors, and are returned.
         """
         if is_made:
             return self._copies
@@ -105,14 +105,14 @@ class HostCopy:
         return copies
 
     def wait(self) -> None:
-        """Waits until a GPU has made the copies."""
+        """Waits until a GPU has finished copying."""
         if self._is_copied is not None:
             self._is_copied.synchronize()
 
     def _reserve(self, size: int, *, is_pinned: bool) -> bool:
         if self._block.numel() >= size:
             return True
-        self._block = torch.empty(0, dtype=torch.uint8)  # given back first
+        self._block = torch.empty(0, dtype=torch.uint8)  # freed first
         if size > available_memory():
             logger.warning(
                 "too little memory for a copy of the checkpoint (%.3g GB): training waits while it "
@@ -127,8 +127,8 @@ class HostCopy:
 
 
 def _pin(block: Tensor) -> None:
-    """Lets the GPU copy to these bytes by itself. Not torch's own pinned memory, which is rounded
-    up to a power of two."""
+    """Pins the memory, so that the GPU copies asynchronously. torch's own pinned memory would be
+    rounded up to a power of two."""
     address, runtime = block.data_ptr(), torch.cuda.cudart()
     assert runtime is not None
     if int(runtime.cudaHostRegister(address, block.numel(), PORTABLE)) == 0:
@@ -136,13 +136,12 @@ def _pin(block: Tensor) -> None:
 
 
 def available_memory() -> float:
-    """The bytes of memory that this process may still take; infinite if the system does not
-    say."""
+    """The bytes of memory that this process may still allocate; infinite if unknown."""
     limits = [math.inf]
     with contextlib.suppress(OSError, ValueError):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         limits.append(1024 * int(lines["MemAvailable"].split()[0]))
-    with contextlib.suppress(OSError, ValueError):  # of a container
+    with contextlib.suppress(OSError, ValueError):  # the limit of a container
         group = Path("/sys/fs/cgroup")
         most, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())

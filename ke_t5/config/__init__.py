@@ -1,1 +1,1 @@
-"""The run's settings: flags, gin files, and what they are checked against."""
+"""The run's settings: flags and gin files, and their checks."""

@@ -1,4 +1,4 @@
-"""Whether a value from a gin text can be what a parameter's annotation asks for."""
+"""Whether a value from a gin text fits a parameter's annotation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 def hint_of(thing: Callable, parameter: str) -> object:
-    """A parameter's annotation, else the type of its default, else `object`, which takes anything.
+    """A parameter's annotation, or the type of its default, or `object`, which accepts anything.
 
     None is always accepted if it is the default.
     """
@@ -25,7 +25,7 @@ def hint_of(thing: Callable, parameter: str) -> object:
     hint = object
     if argument.annotation is not argument.empty:
         function = inspect.unwrap(thing.__init__ if inspect.isclass(thing) else thing)
-        # By itself: a name that only a type checker imports must not hide the other parameters.
+        # Resolved alone: a name imported for type checkers only must not hide the other parameters.
         holder = types.SimpleNamespace(__annotations__={parameter: argument.annotation})
         try:
             scope = getattr(function, "__globals__", {})
@@ -76,7 +76,7 @@ def fits(value: object, hint: object) -> bool:
     if origin is typing.Literal:
         return value in inner
     if isinstance(value, gin.config.ConfigurableReference):
-        # What a call @name() gives is known only when it runs; @name itself can be called.
+        # The result of a call @name() is known only when it runs; @name itself is callable.
         return value.evaluate or not is_plain(origin)
     if origin in MAPPINGS:
         return isinstance(value, dict) and all(_pair_fits(pair, inner) for pair in value.items())
@@ -94,7 +94,7 @@ def fits(value: object, hint: object) -> bool:
 
 
 def is_plain(origin: object) -> bool:
-    """Whether this is a type that a gin literal can be."""
+    """Whether a gin literal can have this type."""
     return origin in (*SEQUENCES, *MAPPINGS, int, float, str, bool, type(None))
 
 

@@ -1,6 +1,6 @@
-"""Gin text -> bindings with their places. Reads files and single parameters, runs nothing.
+"""Parses gin text into bindings with their places. Reads files and parameters, runs nothing.
 
-Statements are parsed by gin's own parser. What gin keeps private is used in this file only, by the
+Statements are parsed by gin's own parser. gin's private names are used in this file only, by the
 functions before `Binding`.
 """
 
@@ -21,12 +21,12 @@ from ke_t5.errors import UserError, suggestion
 
 
 def matching(name: str) -> list[str]:
-    """The complete names of all configurables that a full or partial `name` may mean."""
+    """The complete names of all configurables that match a full or partial `name`."""
     return gin.config._REGISTRY.matching_selectors(name)
 
 
 def configurable(complete: str) -> gin.config.Configurable:
-    """The registered thing of that complete name: `wrapped`, `allowlist`, `denylist`."""
+    """The configurable of that complete name: `wrapped`, `allowlist`, `denylist`."""
     return gin.config._REGISTRY[complete]
 
 
@@ -38,7 +38,7 @@ def configurables() -> dict[str, str]:
 
 
 def operative() -> dict[tuple[str, str], dict[str, object]]:
-    """(scope, complete name) -> the parameters that calls so far took from gin or by default."""
+    """(scope, complete name) -> the parameters of calls so far, from gin or by default."""
     with gin.config._OPERATIVE_CONFIG_LOCK:
         return {key: dict(values) for key, values in gin.config._OPERATIVE_CONFIG.items()}
 
@@ -48,7 +48,7 @@ def bound() -> dict[tuple[str, str], dict[str, object]]:
     return {key: dict(values) for key, values in gin.config._CONFIG.items()}
 
 
-# What gin's parser raises; Python 3.12.1 has a SystemError for some characters that are not Python.
+# Errors of gin's parser; Python 3.12.1 raises SystemError for some characters.
 UNREADABLE = (SyntaxError, tokenize.TokenError, ValueError, RecursionError, SystemError)
 MACRO = "gin.macro"
 CONSTANT = "gin.constant"
@@ -56,10 +56,10 @@ CONSTANT = "gin.constant"
 
 @dataclass(frozen=True)
 class Binding:
-    """`name = value` as somebody wrote it at `place` ("train.gin:7", "--gin_param 'x.y=1'").
+    """`name = value` as written at `place` ("train.gin:7", "--gin_param 'x.y=1'").
 
-    `selector` is complete, `parameter` is "value" for a macro. `source` says who wrote it: "file",
-    "param" (the command line) or "run" (the recipe itself).
+    `selector` is complete, `parameter` is "value" for a macro. `source` is "file", "param" (the
+    command line) or "run" (the recipe itself).
     """
 
     scope: str
@@ -72,16 +72,16 @@ class Binding:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What two bindings of one parameter have in common, however they spell it."""
+        """The key that all bindings of one parameter share, however they spell it."""
         return self.scope, self.selector, self.parameter
 
 
 class Reader:
-    """Turns gin texts into bindings; `problems` has what was wrong, in the order of the texts.
+    """Turns gin texts into bindings; `problems` has the errors in the order of the texts.
 
     Args:
-        folders: searched in this order for a file that is not found as given. An include must
-            be in one of these or in the folder of the file itself.
+        folders: searched in this order for a file that is not found as given. An included file
+            must be in one of these or in the folder of the including file.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -89,7 +89,7 @@ class Reader:
         self.problems: list[UserError] = []
 
     def file(self, name: str) -> list[Binding]:
-        """The bindings of a file named on the command line, includes in their places."""
+        """The bindings of a file named on the command line, with those of its includes."""
         paths = [Path(name), *(folder / name for folder in self.folders)]
         for path in paths:
             if path.is_file():

@@ -1,4 +1,4 @@
-"""gin's decorator with a type that checkers and readers can follow."""
+"""gin's decorator, with type annotations."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def configurable(
     """A decorator that lets gin bind the parameters of a function or class.
 
     Args:
-        name: in gin files, None for the function's own.
-        module: before the name in gin files, None for the function's own.
+        name: the name in gin files, None for the function's own.
+        module: the module in gin files, None for the function's own.
         allowlist: the only parameters that gin may bind.
         denylist: the parameters that gin may not bind.
     """

@@ -1,4 +1,4 @@
-"""How the text of a flag becomes its value: each function raises ValueError("what; fix")."""
+"""Convert the text of a flag into its value; each function raises ValueError("what; fix")."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Minutes(float):
 
 
 def interval(value: str) -> int | Minutes:
-    """Steps, or minutes if an "m" follows."""
+    """A number of steps, or minutes with the suffix "m"."""
     number = value.removesuffix("m")
     try:
         return whole(1)(value) if number == value else Minutes(positive(number))
@@ -95,14 +95,14 @@ def schedule(value: str) -> str:
 
 
 def parallel(value: str) -> str:
-    """What several processes share."""
+    """The way in which several processes share the work."""
     if value not in PARALLEL:
         raise ValueError(f"no such way; {suggestion(value, PARALLEL)}")
     return value
 
 
 def warmup(value: str) -> int | float:
-    """Steps if it is 0 or a whole number from 1 on, else a share of all steps."""
+    """Steps for 0 or a whole number of at least 1, otherwise a share of all steps."""
     try:
         number = float(value)
     except ValueError:
@@ -126,7 +126,7 @@ def resume(value: str) -> ResumeRequest | None:
 
 
 def hf_path(value: str) -> str | None:
-    """A folder, "default" for the run's own, None for no export."""
+    """A folder, "default" for that of the run, None for no export."""
     folded = text(value).lower()
     if folded in NO:
         return None
@@ -150,7 +150,7 @@ def tracker(value: str) -> str:
 
 
 def repository(value: str) -> str:
-    """A name of the hub: model, or user/model."""
+    """The name of a hub repository: model, or user/model."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", value, re.ASCII):
         raise ValueError("no name of the hub; give one such as my-model or user/my-model")
     return value

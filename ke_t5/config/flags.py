@@ -1,6 +1,6 @@
-"""The flags of train_ddp.py and test_ddp.py: standard library only, read before anything heavy.
+"""The flags of train_ddp.py and test_ddp.py. Standard library only: nothing heavy is imported.
 
-A flag is one line of `FLAGS`. Reading never stops at the first fault: all are reported at once.
+A flag is one row of `FLAGS`. Parsing does not stop at the first error: all are reported together.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LAUNCHER_FLAGS = ("nproc_per_node", "nnodes", "node_rank", "master_addr", "maste
 
 
 class Flag(NamedTuple):
-    """One flag: `read` turns its text into a value, or raises ValueError with what and fix."""
+    """One flag: `read` converts its text to a value, or raises ValueError("what; fix")."""
 
     group: str
     name: str
@@ -49,7 +49,7 @@ class Flag(NamedTuple):
     help: str
     default: object = None
     scripts: str = BOTH
-    alone: str | None = None  # the text that the flag standing alone means
+    alone: str | None = None  # the text that is assumed if the flag has no value
     repeats: bool = False
 
 
@@ -189,18 +189,18 @@ def parse_test(argv: Sequence[str], *, launches: bool = False) -> Namespace:
 def parse(
     argv: Sequence[str], *, script: str, also: dict[str, str], launches: bool = False
 ) -> Namespace:
-    """A namespace with one value per flag of the script, and two things more:
+    """A namespace with one value per flag of the script, and in addition
 
-    `given`: flag name -> what the user wrote ("--batch 16"), for those that were given;
-    `notes`: one line for each flag that was given twice (the last one counts).
+    `given`: flag name -> what the user wrote ("--batch 16"), for flags that were given;
+    `notes`: one line for each flag that was given twice (the last one is used).
 
     Args:
         also: other spelling -> flag name.
-        launches: takes `LAUNCH_FLAGS`, too.
+        launches: whether `LAUNCH_FLAGS` are accepted, too.
 
     Raises:
-        UserError: with every fault of the command line in one line.
-        SystemExit: (0) after --help has been written to stdout.
+        UserError: names all errors of the command line in one line.
+        SystemExit: (0) after --help was printed to stdout.
     """
     if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
         if os.environ.get("RANK", "0") == "0":
@@ -209,7 +209,7 @@ def parse(
     table = FLAGS + LAUNCH_FLAGS if launches else FLAGS
     known = {flag.name: flag for flag in table if script in flag.scripts}
     also = {**also, "nproc_per_node": "nproc"} if launches else also
-    # What `LAUNCH_FLAGS` say concerns the start alone: only what is given is in the namespace.
+    # `LAUNCH_FLAGS` concern only the start: the namespace has them only if they are given.
     of_run = {name: flag for name, flag in known.items() if flag not in LAUNCH_FLAGS}
     flags = Namespace(**{name: [] if f.repeats else f.default for name, f in of_run.items()})
     flags.hf_cache_dir = os.path.expanduser(flags.hf_cache_dir)
@@ -242,13 +242,13 @@ def parse(
 
 
 def wants_traceback(argv: Sequence[str]) -> bool:
-    """Whether `--debug` is given, even if the command line has faults."""
+    """Whether `--debug` is given, even if the command line has errors."""
     given = [value for name, value in words(argv, []) if name == "debug"]
     return bool(given) and (given[-1] is None or given[-1].lower() in YES)
 
 
 def words(argv: Sequence[str], problems: list[UserError]) -> list[tuple[str, str | None]]:
-    """The (flag name, text or None) pairs of a command line; stray words become problems."""
+    """The (flag name, text or None) pairs of a command line; stray words go to `problems`."""
     pairs: list[tuple[str, str | None]] = []
     waiting = False  # the last flag has no value yet
     for word in argv:
@@ -267,7 +267,7 @@ def words(argv: Sequence[str], problems: list[UserError]) -> list[tuple[str, str
 
 
 def take(flag: Flag, name: str, value: str | None, flags: Namespace, problems: list) -> None:
-    """Puts one given flag into `flags`, or what is wrong with it into `problems`."""
+    """Stores one given flag in `flags`, or its error in `problems`."""
     value = flag.alone if value is None else value
     if value is None:
         problems.append(UserError("needs a value", f"--{name}", f"write --{name} {flag.metavar}"))
@@ -288,7 +288,7 @@ def take(flag: Flag, name: str, value: str | None, flags: Namespace, problems: l
 
 
 def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
-    """Why there is no flag of that name in this script, and which one may be meant."""
+    """The error for a flag that this script does not have; suggests what may be meant."""
     place, plain = f"--{name}", name.replace("-", "_")
     if plain not in known and any(flag.name == plain for flag in FLAGS):
         owner = TEST if script == TRAIN else TRAIN
@@ -313,7 +313,7 @@ def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
 
 
 def help_text(script: str, *, launches: bool = False) -> str:
-    """What --help shows: the flags by group, aligned, then examples."""
+    """The text of --help: the flags by group, aligned, then examples."""
     table = FLAGS + LAUNCH_FLAGS if launches else FLAGS
     shown = [flag for flag in table if script in flag.scripts]
     heads = {flag.name: f"  --{flag.name} {flag.metavar}" for flag in shown}

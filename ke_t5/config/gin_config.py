@@ -1,4 +1,4 @@
-"""The run's settings: gin files and parameters, checked against what they bind before they bind it.
+"""The run's gin files and parameters, checked against the code before anything is bound.
 
 >>> configuration = configure(["train_default.gin"], ["AdamW.lr=3e-4"])  # doctest: +SKIP
 >>> configuration.value("AdamW.lr")  # doctest: +SKIP
@@ -34,11 +34,11 @@ SEARCH = (Path("gin"), Path(__file__).resolve().parents[1] / "gin")
 
 @dataclass(frozen=True)
 class Configuration:
-    """What is bound, and in which place.
+    """The bindings in effect and their places.
 
     Attributes:
-        bindings: (scope, complete name, parameter) -> the binding that counts.
-        notes: a line for each binding given twice and for each that a flag has beaten.
+        bindings: (scope, complete name, parameter) -> the binding in effect.
+        notes: a line for each binding given twice and for each that a flag overrides.
     """
 
     bindings: Mapping[Key, Binding] = field(default_factory=dict)
@@ -46,12 +46,12 @@ class Configuration:
 
     @classmethod
     def of(cls, bindings: Iterable[Binding]) -> Configuration:
-        """The configuration of bindings in the order of reading: the last of a key counts."""
+        """The configuration of bindings in reading order: the last one of a key is used."""
         final: dict[Key, Binding] = {}
         notes = []
         for binding in bindings:
             before = final.get(binding.key)
-            # A parameter on the command line is there to replace what a file says.
+            # A parameter on the command line is meant to replace that of a file.
             deliberate = before and (binding.source, before.source) == ("param", "file")
             if before and not deliberate and not is_required(before.value):
                 notes.append(
@@ -62,28 +62,28 @@ class Configuration:
         return cls(MappingProxyType(final), tuple(notes))
 
     def bound(self, name: str) -> bool:
-        """Whether anybody has bound `name` ("AdamW.lr", unscoped)."""
+        """Whether `name` ("AdamW.lr", unscoped) is bound."""
         return self._key(name) in self.bindings
 
     def sets(self, *selectors: str) -> bool:
-        """Whether a parameter of any of these is bound."""
+        """Whether any parameter of these configurables is bound."""
         complete = {name for selector in selectors for name in gin_bindings.matching(selector)}
         return any(selector in complete for _, selector, _ in self.bindings)
 
     def binding(self, name: str) -> Binding | None:
-        """The binding of `name` that counts, None if nobody has bound it."""
+        """The binding of `name` in effect, None if it is not bound."""
         return self.bindings.get(self._key(name))
 
     def value(self, name: str, default: object = None) -> object:
-        """What `name` is bound to, macros and calls resolved, else `default`."""
+        """The bound value of `name`, with macros and calls resolved, or `default`."""
         binding = self.binding(name)
         return default if binding is None else copy.deepcopy(binding.value)
 
     def conflict(self, name: str, value: object, place: str) -> str | None:
-        """A line if `name` is bound to something else than the value that is used.
+        """A line if `name` is bound to another value than the one that is used.
 
         Args:
-            place: who says so: a flag as given ("--learning_rate 3e-4").
+            place: the source of that value: a flag as given ("--learning_rate 3e-4").
         """
         before = self.binding(name)
         bound = self.value(name)
@@ -92,11 +92,11 @@ class Configuration:
         return f"{place} is used, not {before.place}: {before.name} = {bound!r}"
 
     def with_binding(self, name: str, value: object, place: str) -> Configuration:
-        """The same with what the run itself binds, over what a file said, in gin too; a different
-        value there is noted.
+        """The configuration with a binding of the run itself, which overrides that of a file, in
+        gin too; a different value there is noted.
 
         Args:
-            place: who says so, for that note.
+            place: the source of the value, for that note.
         """
         scope, complete, parameter = key = self._key(name)
         with gin.unlock_config():
@@ -107,10 +107,10 @@ class Configuration:
         return Configuration(MappingProxyType({**self.bindings, key: binding}), notes)
 
     def unread(self, *, ignored: str = "") -> list[str]:
-        """A line for each binding of the user that nothing in this run has read so far.
+        """A line for each of the user's bindings that this run has not read so far.
 
         Args:
-            ignored: the short name of a configurable whose bindings need not be read.
+            ignored: the short name of a configurable whose bindings may stay unread.
         """
         calls = gin_bindings.operative()
         lines = []
@@ -130,7 +130,7 @@ class Configuration:
         return lines
 
     def operative(self, resolved: Mapping[str, object] | None = None) -> str:
-        """What the run has read so far, defaults included, as the text of a gin file.
+        """The parameters that the run has read so far, with defaults, as the text of a gin file.
 
         Args:
             resolved: name ("AdamW.lr") -> the number or text that the run uses in its place.
@@ -158,14 +158,13 @@ def configure(
     *,
     search: Sequence[Path] = SEARCH,
 ) -> Configuration:
-    """Binds what the files, then the parameters say, and locks gin.
+    """Binds the files, then the parameters, and locks gin.
 
     Args:
         search: folders searched for a file that is not found as given.
 
     Raises:
-        UserError: for the first thing wrong; it names the places of the others. Nothing is bound
-            then.
+        UserError: the first problem, with the places of the others. Nothing is bound then.
     """
     reader = Reader(search)
     read = [binding for name in gin_files for binding in reader.file(name)]
@@ -183,12 +182,12 @@ def configure(
 
 
 def clear() -> None:
-    """Forgets every binding and unlocks gin; what is registered stays. For tests."""
+    """Removes all bindings and unlocks gin; configurables stay registered. For tests."""
     gin.clear_config()
 
 
 def first_of(problems: Sequence[UserError]) -> UserError:
-    """The first problem, with the places of the others behind it."""
+    """The first problem, followed by the places of the others."""
     first = problems[0]
     others = list(dict.fromkeys(p.where for p in problems[1:] if p.where != first.where))
     if others:
@@ -198,7 +197,7 @@ def first_of(problems: Sequence[UserError]) -> UserError:
 
 
 def faults(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
-    """What is wrong with the name, the references or the type of one binding."""
+    """The problems with the name, the references or the type of one binding."""
     for reference in references(binding.value):
         name = "/".join(reference.scopes)
         if reference.config_key[1] == MACRO and name not in macros:
@@ -215,7 +214,7 @@ def faults(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
 
 
 def unknown_parameter(binding: Binding) -> list[UserError]:
-    """The problem that nothing takes a parameter of that name, or that gin may not set it."""
+    """The problem if there is no such parameter, or gin may not set it."""
     thing = gin_bindings.configurable(binding.selector)
     signature = inspect.signature(thing.wrapped).parameters.values()
     known = {p.name for p in signature if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
@@ -229,7 +228,7 @@ def unknown_parameter(binding: Binding) -> list[UserError]:
 
 
 def wrong_value(binding: Binding, macros: dict[str, Binding]) -> list[UserError]:
-    """The problem that a value is not of the type, or not in the range, of the annotation."""
+    """The problem if a value does not have the type or the range of the annotation."""
     wrapped = gin_bindings.configurable(binding.selector).wrapped
     hint = hint_of(wrapped, binding.parameter)
     value = resolved(binding.value, macros)
@@ -244,7 +243,7 @@ def wrong_value(binding: Binding, macros: dict[str, Binding]) -> list[UserError]
     what = f"{binding.name!r} must be {shown(hint)}, not {given}"
     fix = "give one"
     if isinstance(value, str):
-        # A name in quotes is the usual slip, and so is a number in quotes.
+        # The usual mistakes: a name or a number in quotes.
         fix = f"write @{value}" if gin_bindings.matching(value) else "mind the quotes"
     return [UserError(what, binding.place, fix)]
 
@@ -255,7 +254,7 @@ def references(value: object) -> list[gin.config.ConfigurableReference]:
 
 
 def resolved(value: object, macros: dict[str, Binding], depth: int = 0) -> object:
-    """`value`, or if it is a %macro, that macro's own value."""
+    """The value of a %macro; other values unchanged."""
     if isinstance(value, gin.config.ConfigurableReference) and depth < len(macros):
         macro = macros.get("/".join(value.scopes))
         if value.config_key[1] == MACRO and macro:
@@ -264,7 +263,7 @@ def resolved(value: object, macros: dict[str, Binding], depth: int = 0) -> objec
 
 
 def is_required(value: object) -> bool:
-    """Whether a value is %gin.REQUIRED, a place for somebody else to fill."""
+    """Whether a value is %gin.REQUIRED, which must be set elsewhere."""
     if not isinstance(value, gin.config.ConfigurableReference):
         return False
     return value.config_key[1] == CONSTANT and copy.deepcopy(value) is gin.REQUIRED
@@ -279,7 +278,7 @@ def import_modules(names: Sequence[str]) -> None:
     """
     if names:
         folder = str(Path.cwd())
-        # An entry further back would let a module of the same name elsewhere win.
+        # Behind other entries, a module of the same name elsewhere would win.
         sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
         importlib.invalidate_caches()
     for name in names:
@@ -291,12 +290,12 @@ def import_modules(names: Sequence[str]) -> None:
 
 
 def _holds_code(folder: Path) -> bool:
-    """Whether a folder is one that Python could import something from."""
+    """Whether a folder contains Python modules."""
     return folder.is_dir() and any(folder.glob("*.py"))
 
 
 def _missing_module(name: str, where: str, absent: str) -> UserError:
-    """The error for a module that does not exist, or of which the package `absent` does not."""
+    """The error for a module that does not exist, or whose package `absent` does not."""
     if name.endswith(".py") or "/" in name:
         fix = f"write {name.removesuffix('.py').strip('./').replace('/', '.')}"
         return UserError("a module is named with dots, without .py", where, fix)

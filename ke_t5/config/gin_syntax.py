@@ -1,4 +1,4 @@
-"""What is wrong with a gin text that gin's parser refused: the line, the fault and the fix."""
+"""Explains why gin's parser refused a text: the line, the problem and the fix."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SCAN = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 PAIRS = {"(": ")", "[": "]", "{": "}"}
-# What a Korean or Japanese keyboard, or a word processor, writes for the marks of gin.
+# What Korean and Japanese keyboards, or word processors, write for gin's punctuation.
 WIDE = dict(zip("（）［］｛｝，＝＠“”‘’", "()[]{},=@\"\"''", strict=True))
 
 
 def unbalanced(text: str) -> tuple[int, str, str] | None:
-    """(line, what, fix) for a bracket or quote without its partner, or None.
+    """(line, what, fix) for an unmatched bracket or quote, or None.
 
     >>> unbalanced("a.b = {'x': 1\\nc.d = 2")
     (1, "bracket '{' opened here is never closed", "close it with '}'")
@@ -48,7 +48,7 @@ def unbalanced(text: str) -> tuple[int, str, str] | None:
 def fault(text: str, error: Exception, is_name: Callable[[str], object]) -> tuple[int, str, str]:
     """(line, what, fix) for a text that gin's parser refused with `error`.
 
-    `is_name` says whether a word names something registered with gin.
+    `is_name` says whether a word is the name of a configurable.
     """
     problem = unbalanced(text)
     if problem:

@@ -1,4 +1,4 @@
-"""Which of several values is used: that of the flag, else gin's, else the default."""
+"""Which of several values is used: the flag's, or gin's, or the default."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Value = TypeVar("Value")
 
 
 def first_set(*values: Value | None, default: Value | Callable[[], Value]) -> Value:
-    """The first value that is not None, in the order of precedence, else the default.
+    """The first value that is not None, in order of precedence, or the default.
 
     >>> first_set(None, 16, default=32), first_set(None, None, default=lambda: 32)
     (16, 32)
 
     Args:
-        values: a flag's before gin's, that before a task's; 0, False and "" are values too.
+        values: the flag's, then gin's, then the task's; 0, False and "" are values too.
         default: a value, or a function that computes it and is called only if no value is set.
     """
     for value in values:

@@ -1,6 +1,6 @@
-"""Which values a setting may have, beside its type: in its annotation, checked before gin binds it.
+"""The range of a setting's values: part of its annotation, checked before gin binds it.
 
-A check is a function of the value that raises ValueError("what; fix"), as those of the flags do:
+A check is a function of the value that raises ValueError("what; fix"), like those of the flags:
 
 >>> def train(lr: NonNegative = 5e-5, window: Count = 8): ...
 >>> problem_of(-1.0, NonNegative)
@@ -43,7 +43,7 @@ class Range:
 
 
 def _is_given(value: str) -> None:
-    """Raises ValueError for a text without characters."""
+    """Raises ValueError for an empty text."""
     if not value:
         raise ValueError(f"is {value!r}; give a text, or leave it out")
 
@@ -59,7 +59,7 @@ CountOrZero = Annotated[int, Range(least=0)]
 
 
 def problem_of(value: object, hint: object) -> tuple[str, str] | None:
-    """(what, fix) if a value of the right type is one that the annotation does not allow."""
+    """(what, fix) if the annotation does not allow a value of the right type, or None."""
     origin, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
     if not inner or not fits(value, hint):
         return None

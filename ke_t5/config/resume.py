@@ -1,4 +1,4 @@
-"""`--resume`, parsed once: which checkpoint of which run is asked for."""
+"""`--resume`, parsed once: the requested checkpoint."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class ResumeMode(StrEnum):
 
 
 class ResumeRequest(NamedTuple):
-    """A checkpoint to go on from, or to test.
+    """A checkpoint to resume from, or to test.
 
     Attributes:
-        path: with `ResumeMode.PATH`: of a checkpoint, of a folder `weights` or of a run's folder.
+        path: the path of a checkpoint, a folder `weights` or a run, with `ResumeMode.PATH`.
     """
 
     mode: ResumeMode
@@ -27,7 +27,7 @@ class ResumeRequest(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ResumeRequest:
-        """The request that a word or a path means.
+        """The request for a word or a path.
 
         >>> ResumeRequest.parse("best").mode, ResumeRequest.parse("output/run").path
         (<ResumeMode.BEST: 'best'>, 'output/run')
@@ -37,7 +37,7 @@ class ResumeRequest(NamedTuple):
         return cls(mode, text if mode is ResumeMode.PATH else None)
 
     def __str__(self) -> str:
-        """As the flag takes it."""
+        """The value of the flag."""
         return self.path or self.mode.value
 
 

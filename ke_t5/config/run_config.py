@@ -1,9 +1,9 @@
-"""A run as it was asked for: flags, gin and the task's defaults resolved once, then frozen.
+"""The configuration of a run: flags, gin and the task's defaults, resolved once, then frozen.
 
-A flag beats gin, gin beats the task's default, and that beats the package's own (`first_set`).
-What only a later step knows replaces a part: which run and weights to start from (`ModelOrigin`),
-the splits after the data folder was read (`Splits`), and once the model is known the learning rate
-and the warm-up that nobody has set (`OptimizerConfig`, `ScheduleConfig`).
+Flags override gin, gin overrides the task's defaults, and those the package's (`first_set`). Parts
+that are known later are replaced: the run and weights to start from (`ModelOrigin`), the splits
+once the data folder was read (`Splits`), and, once the model is known, the default learning rate
+and warm-up (`OptimizerConfig`, `ScheduleConfig`).
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ SPLIT_FLAGS = {"train": "train_split", "validation": "valid_split", "test": "tes
 # Schedules that change the rate at every step.
 CHANGING = ("linear", "cosine", "inverse_sqrt")
 WARMUP_RATIO, WARMUP_STEPS = "get_scheduler.warmup_ratio", "get_scheduler.warmup_steps"
-# Steps of the default warm-up, at most.
+# The most steps of the default warm-up.
 MOST_WARMUP = 100
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The model that is asked for.
+    """The requested model.
 
     Attributes:
         name: as `load_model` takes it; `class_name` is the class it names.
-        pre_trained_model: hub name or folder that the run begins from.
-        from_scratch: whether it begins with fresh weights.
-        changes: what the user changes in the model's configuration.
-        lora: the adapters that are trained in place of all weights, if any.
+        pre_trained_model: hub name or folder that the run starts from.
+        from_scratch: whether it starts with new weights.
+        changes: the user's changes to the model's configuration.
+        lora: settings of the adapters that are trained instead of all weights, if any.
     """
 
     name: str
@@ -72,9 +72,9 @@ class ModelOrigin:
     Attributes:
         folder: hub name or folder of configuration and tokenizer.
         has_weights: whether the weights there are loaded (False from scratch).
-        may_draw_head: whether a head that the weights do not have may be drawn.
+        may_draw_head: whether a head that is not among the weights may be initialized randomly.
         is_resumed: whether the weights are those of a checkpoint of the run.
-        base: where the weights are that the checkpoints of a resumed run leave out (`--lora`).
+        base: folder of the weights that the checkpoints of a resumed run leave out (`--lora`).
     """
 
     folder: str
@@ -86,14 +86,14 @@ class ModelOrigin:
 
 @dataclass(frozen=True)
 class Splits:
-    """The split of each member of the task; empty for a purpose that the run does not have."""
+    """The split of each member of the task; empty for purposes that the run does not have."""
 
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
     def title(self, purpose: str) -> str:
-        """The splits of a purpose in words, each once: "train", "validation, test"."""
+        """The splits of a purpose as text, each once: "train", "validation, test"."""
         return ", ".join(dict.fromkeys(getattr(self, purpose)))
 
 
@@ -102,11 +102,11 @@ class DataConfig:
     """Which rows are read, and how long examples are.
 
     Attributes:
-        asked_splits: purpose ("train", "validation", "test") -> the split given, None for the
+        asked_splits: purpose ("train", "validation", "test") -> the requested split, None for the
             default of each task.
         lengths: {"inputs": tokens, "targets": tokens} as gin sets them, None for the task's own.
         eval_rows: rows to validate on, None for all.
-        model_columns_only: whether batches are left with the columns that the model sees.
+        model_columns_only: whether batches keep only the columns that the model reads.
     """
 
     folders: Folders
@@ -121,8 +121,8 @@ class BatchConfig:
     """The batches of a run.
 
     Attributes:
-        size: rows per process and accumulated part.
-        settings: gin's, for training batches.
+        size: rows per process and micro-batch.
+        settings: gin's settings of training batches.
     """
 
     size: int
@@ -134,11 +134,11 @@ class ScheduleConfig:
     """How the learning rate changes.
 
     Attributes:
-        name: of the schedule, None for a constant rate that nobody asked for.
-        settings: of warm-up and decay.
-        is_open: whether neither --schedule nor --warmup is given: then the model decides.
+        name: the name of the schedule, None for the default, a constant rate.
+        settings: settings of warm-up and decay.
+        is_open: whether neither --schedule nor --warmup is given, so that the model decides.
         is_warmup_bound: whether gin sets the warm-up.
-        has_default_warmup: whether the number of warm-up steps follows from that of all steps.
+        has_default_warmup: whether the number of warm-up steps is derived from that of all steps.
     """
 
     name: str | None
@@ -149,7 +149,7 @@ class ScheduleConfig:
 
     @property
     def in_force(self) -> str:
-        """The name of the schedule that is used."""
+        """The name of the schedule in use."""
         return self.name or "constant"
 
     @property
@@ -159,19 +159,19 @@ class ScheduleConfig:
         return self.name in CHANGING or rises
 
     def with_warmup_steps(self, steps: int, *, is_default: bool) -> ScheduleConfig:
-        """The same with that number of warm-up steps."""
+        """The configuration with another number of warm-up steps."""
         settings = self.settings._replace(warmup_steps=steps)
         return dataclasses.replace(self, settings=settings, has_default_warmup=is_default)
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long a training goes on and when it logs, validates and saves, in updates.
+    """How long a training runs and when it logs, validates and saves, in updates.
 
     Attributes:
         epochs: passes over the data; max_steps: updates after which the launch ends, None for all.
-        log_every, validate_every, save_every: None for never; save_seconds: None for never, the
-            time between two checkpoints.
+        log_every, validate_every, save_every: updates between two of each, None for never.
+        save_seconds: seconds between two checkpoints, None for never.
         workers: threads per process that load batches ahead.
     """
 
@@ -192,9 +192,9 @@ class RunConfig:
         run: the run's folder.
         origin: where the model comes from; the pre-trained model until that is decided.
         generation: task -> how its predictions are made.
-        hf_path: as given: "default" or a folder, None for none. submission: file of predictions.
+        hf_path: "default" or a folder as given, None without. submission: file of predictions.
         flags: flag -> value, as parsed; given: flag -> what the user typed, if given.
-        gin: what gin binds, and where.
+        gin: the bindings and their places.
     """
 
     task: Task | Mixture
@@ -220,7 +220,7 @@ class RunConfig:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether several processes divide the weights among themselves."""
+        """Whether the weights are sharded over the processes."""
         return self.flags.get("parallel") == "fsdp"
 
     @property
@@ -302,7 +302,7 @@ def _loop(flag: Mapping[str, Any], task: Task | Mixture) -> LoopConfig:
 def _with_learning_rate(
     flags: Namespace, gin: Configuration, optimizer: OptimizerConfig
 ) -> Configuration:
-    """The bindings with the rate of --learning_rate in place of gin's, which is reported."""
+    """The bindings, with the rate of --learning_rate instead of gin's; a conflict is reported."""
     name, rate = f"{optimizer.name}.lr", getattr(flags, "learning_rate", None)
     if rate is None or not gin.bound(name):
         return gin
@@ -314,7 +314,7 @@ def _with_learning_rate(
 
 
 def _schedule(flags: Namespace, gin: Configuration) -> ScheduleConfig:
-    """The schedule of the flags and gin; a share that --warmup gives beats steps in gin too."""
+    """The schedule from flags and gin; a share given by --warmup overrides even steps in gin."""
     name, warmup = getattr(flags, "schedule", None), getattr(flags, "warmup", None)
     bound = schedule_settings()
     share = warmup if isinstance(warmup, float) else None
@@ -341,11 +341,10 @@ def _schedule(flags: Namespace, gin: Configuration) -> ScheduleConfig:
 
 
 def with_default_warmup(config: RunConfig, num_steps: int) -> RunConfig:
-    """The configuration with the warm-up of pre-trained encoders if nobody asked for another.
+    """The configuration with the default warm-up of pre-trained encoders, unless another is set.
 
-    KLUE's published settings warm them up over a tenth of the steps. By default they get that, but
-    at most `MOST_WARMUP` steps: a run that `--max_steps` cuts off early would otherwise never reach
-    its rate.
+    KLUE's published settings warm up over a tenth of the steps. The default is the same but at most
+    `MOST_WARMUP` steps: a run that `--max_steps` ends early would otherwise never reach its rate.
     """
     if not config.schedule.is_open:
         return config

@@ -1,4 +1,4 @@
-"""What other programs call our flags and gin settings, to be suggested for an unknown flag."""
+"""Other programs' names for our flags and gin settings, to suggest for an unknown flag."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLAGS = {
     "config": "gin_file", "verbose": "debug",
 }  # fmt: skip
 
-# Flag of others -> a --gin_param that says the same.
+# Other programs' flag -> the equivalent --gin_param.
 GIN = {
     "optim": "get_optimizer.optimizer_cls=@AdamW",
     "optimizer": "get_optimizer.optimizer_cls=@AdamW",
