@@ -49,7 +49,7 @@ def machine_fault(
         return UserError("no space left on the disk", place, fix, Exit.MACHINE)
     if number == errno.EFBIG or re.search(FILE_TOO_LARGE, text):
         fix = "raise the limit (ulimit -f), or choose another --output_dir or --hf_cache_dir"
-        return UserError("a file would be larger than is allowed", place, fix, Exit.MACHINE)
+        return UserError("a file would exceed the size limit", place, fix, Exit.MACHINE)
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         fix = "check its owner and permissions, or choose another folder"
         return UserError(os.strerror(number).lower(), place, fix, Exit.MACHINE)

@@ -72,7 +72,7 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
             raise UserError(what, "launcher", "unset it, or start with torchrun")
         if environment.get("WORLD_SIZE", "1") != "1":
             what = f"WORLD_SIZE is {environment['WORLD_SIZE']}, but RANK is not set"
-            raise UserError(what, "launcher", f"type: {torchrun_line(environment, None)}")
+            raise UserError(what, "launcher", f"run: {torchrun_line(environment, None)}")
         return
     # Set even if the start is refused: the processes of this machine then report it only once.
     environment["RANK"], environment["WORLD_SIZE"] = str(place.rank), str(place.size)
@@ -81,9 +81,9 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
         missing.append("the local rank")
     if missing:
         raise UserError(
-            f"starts {place.size} processes but does not say {', '.join(missing)}",
+            f"starts {place.size} processes but does not set {', '.join(missing)}",
             place.launcher,
-            f"type: {torchrun_line(environment, place)} (or set these)",
+            f"run: {torchrun_line(environment, place)} (or set these)",
         )
     environment["LOCAL_RANK"] = str(place.local_rank)
     environment["LOCAL_WORLD_SIZE"] = str(place.local_size)
@@ -104,7 +104,7 @@ def check_numbers(environment: MutableMapping[str, str]) -> None:
         if name in number and size in number and not number[name] < number[size]:
             raise UserError(f"is {number[name]} of {number[size]} processes", name, fix)
     if not 0 < number.get("MASTER_PORT", 1) < 65536:
-        raise UserError("no port", f"MASTER_PORT {given['MASTER_PORT']}", "give 1 to 65535")
+        raise UserError("not a port", f"MASTER_PORT {given['MASTER_PORT']}", "give 1 to 65535")
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
     if number.get("WORLD_SIZE", 1) > 1 and "RANK" in number and missing:
         what = f"WORLD_SIZE is {number['WORLD_SIZE']}, but {' and '.join(missing)} not set"

@@ -20,9 +20,9 @@ def check_plain(name: object, kind: str) -> None:
     is_plain = isinstance(name, str) and re.fullmatch(r"\w[^/\\\0-\x1f\x7f]*", name)
     if not is_plain or len(str(name).encode(errors="replace")) > LONGEST_NAME:
         raise UserError(
-            "the name cannot be that of a folder",
+            "the name cannot be used for a folder",
             f"{kind} {name!r:.80}",
-            "take at most 60 letters, digits, '_', '-' and '.', a letter or digit first",
+            "use at most 60 letters, digits, '_', '-' and '.', starting with a letter or digit",
         )
 
 

@@ -54,7 +54,7 @@ class SafetensorError(Exception):
         ),
         (
             Exception("File too large (os error 27)"),
-            "error: disk: a file would be larger than is allowed; raise the limit (ulimit -f)",
+            "error: disk: a file would exceed the size limit; raise the limit (ulimit -f)",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "out"),

@@ -58,7 +58,7 @@ def test_the_line_to_type_fits_the_nodes(monkeypatch):
     ):
         adopt_launcher(dict(SRUN))
     one = {**OPEN_MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
-    with pytest.raises(UserError, match="type: torchrun --nproc_per_node=4 train_ddp.py"):
+    with pytest.raises(UserError, match="run: torchrun --nproc_per_node=4 train_ddp.py"):
         adopt_launcher(one)
 
 
@@ -81,9 +81,7 @@ def test_a_single_process_and_torchrun_are_left_alone(environment):
 
 
 def test_a_size_without_a_rank_is_refused():
-    with pytest.raises(
-        UserError, match="launcher: WORLD_SIZE is 2, but RANK is not set; type: tor"
-    ):
+    with pytest.raises(UserError, match="launcher: WORLD_SIZE is 2, but RANK is not set; run: tor"):
         adopt_launcher({"WORLD_SIZE": "2", **MASTER})
 
 

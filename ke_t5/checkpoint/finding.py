@@ -101,9 +101,7 @@ def _by_path(weights: Path, resume: str) -> Path:
 
 def _advice(weights: Path) -> str:
     names = ", ".join(folder_name(step) for step in list_checkpoints(weights))
-    return (
-        f"available: {names}" if names else "none available; leave --resume out to start a new run"
-    )
+    return f"available: {names}" if names else "none available; drop --resume to start a new run"
 
 
 def check_hashes(path: Path) -> None:

@@ -206,7 +206,7 @@ def load_model(
     """
     saved = {**tensors, **{alias: tensors[name] for alias, name in aliases.items()}}
     if base is not None and base != base_of(model):
-        what = "its adapters were trained beside other weights than these"
+        what = "its adapters were trained on other weights"
         fix = "give the model that the run began with, unchanged, by --pre_trained_model"
         raise UserError(what, where, fix, Exit.CHECKPOINT)
     state = model.state_dict() if base is None else kept_state(model)

@@ -61,7 +61,7 @@ def check_unchanged(
             elif name == WINDOW_UNIT:
                 fix = "batches by tokens have changed since then: start a new run without --resume"
             elif name == ORDER:
-                fix = "large data has another order since then: start a new run without --resume"
+                fix = "the order of large data has changed: start a new run without --resume"
             what = _difference(name, before[name], value)
             if name in DATA_FLAGS:
                 what = f"the {name} has changed since then"

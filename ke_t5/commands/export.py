@@ -61,7 +61,7 @@ def main(flags: Namespace) -> None:
     if flags.resume and not flags.run:
         raise UserError("an export has no checkpoints", "--resume", "leave it out, or give --run")
     if flags.public and not flags.push_to_hub:
-        what, fix = "nothing is pushed that could be public", "add --push_to_hub NAME"
+        what, fix = "nothing is pushed to the hub", "add --push_to_hub NAME"
         raise UserError(what, "--public", fix)
     others = ("safetensors_dtype", "onnx", "ctranslate2")
     given = [f"--{name}" for name in others if getattr(flags, name)]

@@ -118,7 +118,7 @@ class Reader:
         def include(name: str, place: str) -> list[Binding]:
             target = self._included(name, place, path)
             if target in (*opened, path):
-                self._problem(place, f"include {name!r} comes back to itself", "take it out")
+                self._problem(place, f"include {name!r} is circular", "remove it")
             elif target is not None:
                 return self._file(target, (*opened, path))
             return []
@@ -141,7 +141,7 @@ class Reader:
         return None
 
     def _refuse_include(self, name: str, place: str) -> list[Binding]:
-        self._problem(place, "an include belongs in a file", f"give --gin_file {name}")
+        self._problem(place, "include is allowed in files only", f"give --gin_file {name}")
         return []
 
     def _text(self, path: Path) -> str | None:
@@ -213,7 +213,7 @@ class Reader:
         selectors, short = matching(name), configurables()
         if selectors:
             fix = f"write {' or '.join(sorted(selectors))}"
-            self._problem(place, f"'{sign}{name}' may mean several things", fix)
+            self._problem(place, f"'{sign}{name}' is ambiguous", fix)
         else:
             names = short.values() if "." in name else short
             what = f"unknown gin name '{sign}{name}'"

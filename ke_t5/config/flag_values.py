@@ -23,7 +23,7 @@ def text(value: str) -> str:
     if any(0xD800 <= ord(character) < 0xE000 for character in value):
         raise ValueError("not UTF-8; type or rename it in UTF-8")
     if any(ord(character) < 32 and character not in "\n\t" for character in value):
-        raise ValueError("has a control character; type it anew")
+        raise ValueError("has a control character; retype it")
     return value
 
 
@@ -39,7 +39,7 @@ def path(value: str) -> str:
 def boolean(value: str) -> bool:
     if value.lower() in YES + NO:
         return value.lower() in YES
-    raise ValueError("neither true nor false; write true or false, or leave the value out")
+    raise ValueError("neither true nor false; write true or false, or omit the value")
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -97,7 +97,7 @@ def schedule(value: str) -> str:
 def parallel(value: str) -> str:
     """The way in which several processes share the work."""
     if value not in PARALLEL:
-        raise ValueError(f"no such way; {suggestion(value, PARALLEL)}")
+        raise ValueError(f"no such mode; {suggestion(value, PARALLEL)}")
     return value
 
 
@@ -140,17 +140,17 @@ def num_processes(value: str) -> int | str:
     try:
         return whole(1)(value)
     except ValueError:
-        raise ValueError("no number of processes; give 1 or more, or gpu") from None
+        raise ValueError("not a number of processes; give 1 or more, or gpu") from None
 
 
 def tracker(value: str) -> str:
     if value.lower() not in TRACKERS:
-        raise ValueError(f"no tracker that is known here; give one of {', '.join(TRACKERS)}")
+        raise ValueError(f"unknown tracker; give one of {', '.join(TRACKERS)}")
     return value.lower()
 
 
 def repository(value: str) -> str:
     """The name of a hub repository: model, or user/model."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", value, re.ASCII):
-        raise ValueError("no name of the hub; give one such as my-model or user/my-model")
+        raise ValueError("not a name on the hub; give one such as my-model or user/my-model")
     return value

@@ -81,11 +81,11 @@ FLAGS = (
          "text2text, span_corruption_ko"),
     Flag(OWN_DATA, "valid_file", path, "FILE", "(default: a tenth of --train_file, by its texts)"),
     Flag(OWN_DATA, "test_file", path, "FILE", "may be unlabelled (default: rows to validate on)"),
-    Flag(OWN_DATA, "text_column", text, "NAME", "of the text or tokens (default: by the header)"),
-    Flag(OWN_DATA, "text_pair_column", text, "NAME", "of the second text of a pair"),
+    Flag(OWN_DATA, "text_column", text, "NAME", "text or tokens (default: by the header)"),
+    Flag(OWN_DATA, "text_pair_column", text, "NAME", "second text of a pair"),
     Flag(OWN_DATA, "label_column", text, "NAME",
-         "of labels, numbers, tags or texts to be written, also --target_column"),
-    Flag(OWN_DATA, "choice_columns", text, "NAME,NAME", "of choices (default: the numbered ones)"),
+         "labels, numbers, tags or target texts, also --target_column"),
+    Flag(OWN_DATA, "choice_columns", text, "NAME,NAME", "choices (default: the numbered ones)"),
     Flag(TRAINING, "batch_size", whole(1), "N",
          "rows per process, also --batch (default: the task's own)"),
     Flag(TRAINING, "epochs", whole(1), "N", "passes over the data (default: the task's own)",
@@ -95,23 +95,23 @@ FLAGS = (
     Flag(TRAINING, "learning_rate", positive, "RATE",
          "peak rate, also --lr (default: by the model, 1e-3 from scratch)", scripts=TRAIN),
     Flag(TRAINING, "lora", boolean, "true|false",
-         "trains small adapters and the head, by peft; see gin's lora", False, TRAIN, "true"),
+         "train small adapters and the head, with peft; see gin's lora", False, TRAIN, "true"),
     Flag(TRAINING, "parallel", parallel, "ddp|fsdp",
-         "what several processes share: ddp: the rows; fsdp: the weights, too", "ddp", TRAIN),
+         "what is split over processes: ddp: the rows; fsdp: the weights, too", "ddp", TRAIN),
     Flag(TRAINING, "schedule", schedule, "NAME",
          f"{', '.join(SCHEDULES)}; alone: linear", scripts=TRAIN, alone="linear"),
     Flag(TRAINING, "warmup", warmup, "STEPS|SHARE",
-         "of rising rate; 0: none (default: 0.1 with --schedule; else 0.1, at most 100 steps, for "
-         "pre-trained encoders other than T5)", scripts=TRAIN),
-    Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "of weights, order, dropout and sampling", 42),
+         "steps with a rising rate; 0: none (default: 0.1 with --schedule; otherwise 0.1, at most "
+         "100 steps, for pre-trained encoders other than T5)", scripts=TRAIN),
+    Flag(TRAINING, "seed", whole(0, 2**32 - 1), "N", "for weights, order, dropout, sampling", 42),
     Flag(TRAINING, "seeds", whole(1), "N",
          "runs with --seed and the N - 1 seeds after it, and a report over all", scripts=TRAIN),
     Flag(TRAINING, "workers", whole(0), "N", "threads per process that load batches ahead", 0),
     Flag(TRAINING, "stall_timeout", whole(1), "SECONDS",
-         "ends all processes if one does not get ahead for so long (default: 600 with several "
-         "processes; one alone is not watched)"),
+         "end all processes if one makes no progress for this long (default: 600 with several "
+         "processes; a single one is not watched)"),
     Flag(TRAINING, "print_freq", whole(1), "STEPS", "steps between two log lines", 20, TRAIN),
-    Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs too", scripts=TRAIN),
+    Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs, too", scripts=TRAIN),
     Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),
     Flag(RESULTS, "output_dir", path, "DIR", "results, one folder per model and task", "output"),
     Flag(RESULTS, "save_every", interval, "STEPS|MINUTESm", "checkpoints between validations",
@@ -119,16 +119,16 @@ FLAGS = (
     Flag(RESULTS, "resume", resume, "true|auto|best|PATH",
          "true: the last checkpoint; auto: the last if there is one", alone="true"),
     Flag(RESULTS, "allow_batch_change", boolean, "true|false",
-         "--resume with another global batch", False, TRAIN, "true"),
+         "allow --resume with another global batch", False, TRAIN, "true"),
     Flag(RESULTS, "hf_path", hf_path, "DIR|default",
          "save_pretrained folder: written after training, read by a test", alone="default"),
     Flag(RESULTS, "push_to_hub", repository, "NAME",
-         "uploads the export to the hub when the training is over", scripts=TRAIN),
-    Flag(RESULTS, "public", boolean, "true|false", "a new repository is not private", False, TRAIN,
+         "upload the export to the hub after the training", scripts=TRAIN),
+    Flag(RESULTS, "public", boolean, "true|false", "make a new repository public", False, TRAIN,
          "true"),
-    Flag(RESULTS, "track", tracker, "wandb|mlflow", "sends what is logged there, too; may be "
-         "repeated", scripts=TRAIN, repeats=True),
-    Flag(RESULTS, "submission", path, "FILE", "predictions in the benchmark's own form",
+    Flag(RESULTS, "track", tracker, "wandb|mlflow", "send the logs there, too; may be repeated",
+         scripts=TRAIN, repeats=True),
+    Flag(RESULTS, "submission", path, "FILE", "predictions in the benchmark's own format",
          scripts=TEST),
     Flag(SETTINGS, "gin_file", path, "FILE", "as given, or found in gin/; may be repeated",
          repeats=True),
@@ -147,7 +147,7 @@ LAUNCH_FLAGS = (
     Flag("Processes", "nproc", num_processes, "N|gpu",
          "processes on this machine; gpu: one per GPU (default: 1)"),
     Flag("Processes", "nnodes", whole(1), "N", "machines; each runs the same command"),
-    Flag("Processes", "rdzv_endpoint", text, "HOST:PORT", "of the first machine, with --nnodes"),
+    Flag("Processes", "rdzv_endpoint", text, "HOST:PORT", "the first machine, with --nnodes"),
 )  # fmt: skip
 
 # (launcher, flags)
@@ -228,7 +228,7 @@ def parse(
     if script == TRAIN and flags.push_to_hub and not flags.hf_path:
         flags.hf_path = "default"
     if script == TRAIN and flags.public and not flags.push_to_hub:
-        what, fix = "nothing is pushed that could be public", "add --push_to_hub NAME"
+        what, fix = "nothing is pushed to the hub", "add --push_to_hub NAME"
         problems.append(UserError(what, "--public", fix))
     if script == TEST and flags.resume and flags.hf_path:
         two = "--resume and --hf_path"

@@ -244,7 +244,7 @@ def wrong_value(binding: Binding, macros: dict[str, Binding]) -> list[UserError]
     fix = "give one"
     if isinstance(value, str):
         # The usual mistakes: a name or a number in quotes.
-        fix = f"write @{value}" if gin_bindings.matching(value) else "mind the quotes"
+        fix = f"write @{value}" if gin_bindings.matching(value) else "check the quotes"
     return [UserError(what, binding.place, fix)]
 
 

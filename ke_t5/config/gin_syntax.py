@@ -36,7 +36,7 @@ def unbalanced(text: str) -> tuple[int, str, str] | None:
         elif kind == "close":
             opened, opened_line = stack.pop() if stack else ("", 0)
             if PAIRS.get(opened) != mark:
-                partner = f"meets '{opened}' of line {opened_line}" if opened else "opens nowhere"
+                partner = f"meets '{opened}' of line {opened_line}" if opened else "is never opened"
                 return line, f"bracket '{mark}' {partner}", "check the brackets"
     if not stack:
         return None

@@ -61,7 +61,7 @@ def change_config(config: PreTrainedConfig, values: Mapping[str, Any]) -> None:
         kinds = (int, float) if type(before) is float else (type(before),)
         if before is not None and type(value) not in kinds:
             raise UserError(
-                f"{name!r} must be like {before!r}, not {value!r}", WHERE, "mind the quotes"
+                f"{name!r} must be like {before!r}, not {value!r}", WHERE, "check the quotes"
             )
         _check_number(name, before, value)
         setattr(known[name], name, value)

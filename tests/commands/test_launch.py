@@ -93,7 +93,7 @@ def test_one_process_goes_on_by_itself(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--nproc", "0"], "--nproc '0': no number of processes; give 1 or more, or gpu"),
+        (["--nproc", "0"], "--nproc '0': not a number of processes; give 1 or more, or gpu"),
         (["--nproc", "2", "--epochz", "1"], "--epochz: unknown flag; did you mean --epochs?"),
         (["--nnodes", "2"], "--nnodes 2: does not say where the machines meet; add --rdzv_endpoi"),
         (["--rdzv_endpoint", "x:1"], "--rdzv_endpoint: is for several machines; add --nnodes N"),

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     "text, line",
     [
-        ("ToyAdam.lr='fast'", "'ToyAdam.lr' must be a number, not 'fast' (str); mind the quotes"),
+        ("ToyAdam.lr='fast'", "'ToyAdam.lr' must be a number, not 'fast' (str); check the quotes"),
         ("ToyAdam.lr=True", "'ToyAdam.lr' must be a number, not True (bool); give one"),
         ("RATE='x'\nToyAdam.lr=%RATE", "'ToyAdam.lr' must be a number, not 'x' (str)"),
         ("ToyAdam.betas=0.9", "'ToyAdam.betas' must be (several, values), not 0.9 (float)"),

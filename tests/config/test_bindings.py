@@ -57,7 +57,7 @@ def test_missing_file(folder):
         ("ToyAdam = 3", "a.gin:1: 'ToyAdam' names no parameter; write ToyAdam.<parameter> = ..."),
         (
             "Twin.size=1",
-            "a.gin:1: 'Twin' may mean several things; write toys.one.Twin or toys.two.Twin",
+            "a.gin:1: 'Twin' is ambiguous; write toys.one.Twin or toys.two.Twin",
         ),
         ("ToyAdam.lr=%RATE", "a.gin:1: unknown macro '%RATE'; define it: RATE = ..."),
         ("RATE=1\nToyAdam.lr=%RAET", "a.gin:2: unknown macro '%RAET'; did you mean 'RATE'?"),
@@ -95,7 +95,7 @@ def test_unknown_name(text, line):
         ),
         ("ToyAdam.lr=" + "(" * 5000, "bracket '(' opened here is never closed; close it with ')'"),
         ("ToyAdam.betas=(1, 2]", "bracket ']' meets '(' of line 1; check the brackets"),
-        ("ToyAdam.lr=1)", "bracket ')' opens nowhere; check the brackets"),
+        ("ToyAdam.lr=1)", "bracket ')' is never opened; check the brackets"),
         ("toy_dataset.split='a", "quote ' opened here is never closed; close it in the same line"),
     ],
 )
@@ -115,7 +115,7 @@ def test_open_bracket_is_told_where_it_opened_even_if_statements_follow():
     [
         ("ToyAdam.lr", "cannot read 'ToyAdam.lr'; write name.parameter = value"),
         ("ToyAdam.lr=x", "'x' is not a value without quotes; write 'x'"),
-        ("include 'x.gin'", "an include belongs in a file; give --gin_file x.gin"),
+        ("include 'x.gin'", "include is allowed in files only; give --gin_file x.gin"),
         ("import os", "a gin file may not import; import your own code with --module_import os"),
     ],
 )
@@ -163,7 +163,7 @@ def test_include_of_nothing_and_of_itself():
         "error: a.gin:1: include 'aa.gin': no such file; did you mean 'a.gin'?"
     )
     assert fault("include 'b.gin'", "include 'a.gin'").startswith(
-        "error: b.gin:1: include 'a.gin' comes back to itself; take it out"
+        "error: b.gin:1: include 'a.gin' is circular; remove it"
     )
 
 

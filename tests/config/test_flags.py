@@ -55,7 +55,7 @@ def test_a_word_that_is_no_folder():
 
 def test_a_repository_is_public_only_if_there_is_one():
     assert fault(parse_train, "--public") == (
-        "error: --public: nothing is pushed that could be public; add --push_to_hub NAME"
+        "error: --public: nothing is pushed to the hub; add --push_to_hub NAME"
     )
     assert parse_train(["--public", "false"]).public is False
     assert parse_train(["--public", "--push_to_hub", "a/b"]).public is True
@@ -272,11 +272,11 @@ def test_last_of_two_counts_and_is_told():
         (
             ["--sample", "maybe"],
             "error: --sample 'maybe': neither true nor false; "
-            "write true or false, or leave the value out",
+            "write true or false, or omit the value",
         ),
         (
             ["--parallel=fsdp2"],
-            "error: --parallel 'fsdp2': no such way; did you mean 'fsdp'?",
+            "error: --parallel 'fsdp2': no such mode; did you mean 'fsdp'?",
         ),
         (
             ["--schedule=cosin"],

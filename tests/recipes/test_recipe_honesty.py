@@ -238,7 +238,7 @@ def test_an_output_folder_that_a_run_found_by_its_path_is_not_in_is_told(run, ca
         ),
         (
             {"order of the rows": "drawn window by window", "get_batches.window": 50},
-            "was 'laid out' and is .* now; large data has another order since then: start a new",
+            "was 'laid out' and is .* now; the order of large data has changed: start a new",
         ),
     ],
 )
