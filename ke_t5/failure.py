@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 from ke_t5 import heartbeat, stops
 from ke_t5.errors import LONGEST_LINE, Exit, Stopped, UserError, shortened
-from ke_t5.faults import is_connection_lost, machine_fault
+from ke_t5.faults import is_connection_lost, is_current_folder_gone, machine_fault
 from ke_t5.files import write_atomically
 from ke_t5.hub import network_fault
 from ke_t5.launchers import attempt_folder, launch_id, launched_processes, launched_rank
@@ -215,6 +215,8 @@ def ending_of(error: BaseException) -> Ending:
 def user_code_location(error: BaseException) -> str | None:
     """`file:line` of the innermost call in the user's own code: a module in the current folder that
     is neither part of this package nor an installed one. None if no such module is involved."""
+    if is_current_folder_gone():
+        return None
     ours, here = Path(__file__).resolve().parent, Path.cwd()
     scripts = {ours.parent / name for name in ENTRY_POINTS}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

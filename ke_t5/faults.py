@@ -16,6 +16,7 @@ from ke_t5.errors import START_AGAIN, Exit, UserError
 OUT_OF_MEMORY = "out of memory|allocate memory|not enough memory|status_alloc_failed"
 DISK_FULL = "no space left on device|disk quota exceeded|os error 28"
 FILE_TOO_LARGE = r"file too large|os error 27\b"
+OPEN_FILES = r"too many open files|os error (23|24)\b"
 CONNECTION_LOST = "connection (closed|reset) by peer|remote process exited|broken pipe"
 UNREACHABLE = "connection refused|timed? ?out|connectfullmesh|failed to connect|no route to host"
 TAKEN = dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file has the name of a folder")
@@ -44,15 +45,8 @@ def machine_fault(
         return _memory_fault(str(error))
     place = str(getattr(error, "filename", None) or folder or "disk")
     number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT) or re.search(DISK_FULL, text):
-        fix = "free some space, or choose another --output_dir or --hf_cache_dir"
-        return UserError("no space left on the disk", place, fix, Exit.MACHINE)
-    if number == errno.EFBIG or re.search(FILE_TOO_LARGE, text):
-        fix = "raise the limit (ulimit -f), or choose another --output_dir or --hf_cache_dir"
-        return UserError("a file would exceed the size limit", place, fix, Exit.MACHINE)
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        fix = "check its owner and permissions, or choose another folder"
-        return UserError(os.strerror(number).lower(), place, fix, Exit.MACHINE)
+    if (fault := _file_fault(number, text, place)) is not None:
+        return fault
     if number in TAKEN and folder is not None:
         taken = Path(getattr(error, "filename2", None) or place)
         if taken.is_relative_to(str(folder)):
@@ -66,6 +60,38 @@ def machine_fault(
         fix = "another run may be using it: choose another --master_port"
         return UserError("the port of the process group is taken", "launcher", fix, Exit.MACHINE)
     return None
+
+
+def _file_fault(number: int | None, text: str, place: str) -> UserError | None:
+    """The fault of a disk, or of files on it, by the error's number or text."""
+    if number in (errno.ENOSPC, errno.EDQUOT) or re.search(DISK_FULL, text):
+        fix = "free some space, or choose another --output_dir or --hf_cache_dir"
+        return UserError("no space left on the disk", place, fix, Exit.MACHINE)
+    if number == errno.EFBIG or re.search(FILE_TOO_LARGE, text):
+        fix = "raise the limit (ulimit -f), or choose another --output_dir or --hf_cache_dir"
+        return UserError("a file would exceed the size limit", place, fix, Exit.MACHINE)
+    if number in (errno.EMFILE, errno.ENFILE) or re.search(OPEN_FILES, text):
+        fix = "raise the limit of the process or the system (ulimit -n)"
+        return UserError("too many open files", "machine", fix, Exit.MACHINE)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        fix = "check its owner and permissions, or choose another folder"
+        return UserError(os.strerror(number).lower(), place, fix, Exit.MACHINE)
+    if number in (errno.EIO, errno.ESTALE):
+        fix = f"check the disk or its mount, {START_AGAIN}"
+        return UserError(os.strerror(number).lower(), place, fix, Exit.MACHINE)
+    if number == errno.ENOENT and is_current_folder_gone():
+        what, fix = "it was deleted", "change to another folder (cd)"
+        return UserError(what, "the current folder", fix, Exit.MACHINE)
+    return None
+
+
+def is_current_folder_gone() -> bool:
+    """Whether the current folder was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _memory_fault(text: str) -> UserError:

@@ -26,6 +26,7 @@ NAMES = {
     "LocalEntryNotFoundError", "OfflineModeIsEnabled", "FileMetadataError", "XetDownloadError",
     "FSTimeoutError",
 }  # fmt: skip
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # the first one that is set decides
 READERS = re.compile(r"[/\\](huggingface_hub|datasets|transformers|fsspec|urllib)[/\\]")
 TRANSFER = re.compile(r"(?i)reqwest|\bcas (client|service) error|error sending request")
 
@@ -33,8 +34,9 @@ TRANSFER = re.compile(r"(?i)reqwest|\bcas (client|service) error|error sending r
 @functools.cache
 def why_unreachable() -> str | None:
     """None if the hub answers; otherwise the reason in a few words. Checked once per process."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return "HF_HUB_OFFLINE is set"
+    name = next((name for name in OFFLINE if os.environ.get(name)), None)
+    if name is not None and os.environ[name].upper() in ("1", "ON", "YES", "TRUE"):
+        return f"{name} is set"
     return _ask(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
 
 

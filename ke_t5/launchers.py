@@ -212,7 +212,7 @@ def is_restart() -> bool:
 
 def _number(environment: MutableMapping[str, str], name: str) -> int | None:
     text = environment.get(name, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def is_on_another_node() -> bool:

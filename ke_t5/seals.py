@@ -245,7 +245,15 @@ def main(arguments: list[str]) -> int:
         before = {}
     known = ("format", "files", "sha256")
     facts = {name: value for name, value in before.items() if name not in known}
-    sys.stdout.write(f"sealed {folder}: {seal_folder(folder, **facts)} files\n")
+    try:
+        count = seal_folder(folder, **facts)
+    except (OSError, ValueError) as error:
+        place = getattr(error, "filename", None) or folder
+        what = f"cannot be sealed ({getattr(error, 'strerror', None) or error})"
+        fix = "check permissions and names"
+        sys.stderr.write(f"{UserError(what, str(place), fix, Exit.MACHINE)}\n")
+        return int(Exit.MACHINE)
+    sys.stdout.write(f"sealed {folder}: {count} files\n")
     return 0
 
 

@@ -38,11 +38,13 @@ def threads_per_process(local_size: int) -> int:
     except AttributeError:  # not on macOS
         cores = os.cpu_count() or 1
     threads = max(1, cores // local_size)
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if not asked.isdigit() or int(asked) == 0 or (asked == "1" and local_size > 1):
+    # OpenMP takes a number for each level of nested regions; the first one is meant.
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    number = int(asked) if asked.isascii() and asked.isdigit() else 0
+    if number == 0 or (number == 1 and local_size > 1):
         return threads
-    if int(asked) <= threads:
-        return int(asked)
+    if number <= threads:
+        return number
     logger.warning(
         "OMP_NUM_THREADS=%s x %d processes is more than the %d cores (3-5 times slower); "
         "using %d thread(s) per process",

@@ -42,6 +42,7 @@ def eight_cores(monkeypatch, asked):
     [
         (None, 1, 8), (None, 2, 4), (None, 3, 2), (None, 9, 1), ("", 1, 8), ("0", 1, 8),
         ("x", 1, 8), ("1", 1, 1), ("3", 1, 3), ("8", 1, 8), ("3", 2, 3),
+        ("4,2", 1, 4), (" 3 ", 1, 3), ("\N{SUPERSCRIPT TWO}", 1, 8),
         ("1", 2, 4),  # torchrun's own word
     ],
 )  # fmt: skip

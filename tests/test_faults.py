@@ -57,6 +57,16 @@ class SafetensorError(Exception):
             "error: disk: a file would exceed the size limit; raise the limit (ulimit -f)",
         ),
         (
+            OSError(errno.EMFILE, "Too many open files", "train.csv"),
+            "error: machine: too many open files; raise the limit of the process or the system (ul",
+        ),
+        (Exception("Too many open files (os error 24)"), "error: machine: too many open files"),
+        (
+            OSError(errno.EIO, "Input/output error", "train.csv"),
+            "error: train.csv: input/output error; check the disk or its mount, then start again",
+        ),
+        (OSError(errno.ESTALE, "Stale file handle"), "error: disk: stale file handle; check the"),
+        (
             PermissionError(errno.EACCES, "Permission denied", "out"),
             "error: out: permission denied; check its owner and permissions",
         ),
@@ -70,6 +80,19 @@ def test_fault_of_the_machine(error, line):
     ending = failure.ending_of(error)
     assert ending.line.startswith(line)
     assert ending.code == Exit.MACHINE
+
+
+def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        os.getcwd()
+    ending = failure.ending_of(caught.value)
+    assert ending.line == "error: the current folder: it was deleted; change to another folder (cd)"
+    assert ending.code == Exit.MACHINE
+    assert failure.ending_of(ValueError("x")).line == "error: internal: ValueError: x"
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,8 @@ def test_the_node_that_writes_is_known(monkeypatch):
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("LOCAL_RANK", local_rank)
         assert is_on_another_node() == expected
+
+
+def test_a_rank_that_is_no_number_is_none(monkeypatch):
+    monkeypatch.setenv("RANK", "\N{SUPERSCRIPT TWO}")  # `str.isdigit` takes it for one
+    assert launchers.launched_rank() == 0

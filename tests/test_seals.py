@@ -161,6 +161,14 @@ def test_only_the_folder_of_a_model_is_sealed(tmp_path, capsys):
     assert "give the folder of a model" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_sealed_is_one_line(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / seals.MANIFEST).mkdir()
+    assert seals.main([str(tmp_path)]) == Exit.MACHINE
+    line = "cannot be sealed (Is a directory); check permissions and names\n"
+    assert capsys.readouterr().err == f"error: {tmp_path / seals.MANIFEST}: {line}"
+
+
 @pytest.mark.parametrize(("name", "title"), seals.TITLES.items())
 def test_each_hash_detects_a_changed_file(tmp_path, name, title):
     content = b"weights" * 1000

@@ -17,7 +17,12 @@ import torch
 
 from ke_t5 import heartbeat
 from ke_t5.checkpoint import closing
-from ke_t5.checkpoint.checkpoints import load_checkpoint, remove_older, save_checkpoint
+from ke_t5.checkpoint.checkpoints import (
+    load_checkpoint,
+    read_run_progress,
+    remove_older,
+    save_checkpoint,
+)
 from ke_t5.checkpoint.closing import Validation
 from ke_t5.checkpoint.folders import correct_pointer, read_pointer
 from ke_t5.checkpoint.writer import Writer
@@ -77,9 +82,8 @@ class Checkpointer:
         returns its progress."""
         closed_at = self.ranks.broadcast(closing.closing_step(self.run))
         state = self.state
-        progress = load_checkpoint(
-            checkpoint, model=state.module, optimizer=state.optimizer, is_checked=True
-        )
+        progress = read_run_progress(checkpoint)
+        load_checkpoint(checkpoint, model=state.module, optimizer=state.optimizer, is_checked=True)
         state.step = state.launch_step = progress["step"]
         state.rows = progress["rows"]
         state.loss_sum = torch.tensor(_own_loss(progress, self.ranks), dtype=torch.float64)

@@ -37,6 +37,7 @@ from ke_t5.checkpoint.folders import (
     write_folder,
     write_pointer,
 )
+from ke_t5.checkpoint.settings import EARLIER_BATCHES
 from ke_t5.checkpoint.writer import Writer
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
@@ -49,6 +50,7 @@ __all__ = [
     "find_checkpoint",
     "load_checkpoint",
     "read_progress",
+    "read_run_progress",
     "save_checkpoint",
 ]
 
@@ -263,12 +265,30 @@ def read_progress(path: Path) -> dict:
         return progress
 
 
+def read_run_progress(path: Path) -> dict:
+    """`read_progress` of a run's checkpoint, which has all that a resume needs.
+
+    Raises:
+        UserError: something is missing, or the file has other contents.
+    """
+    progress = read_progress(path)
+    with readable(path):
+        if missing := [name for name in REQUIRED if name not in progress]:
+            raise KeyError(*missing)
+        for step, rows in progress["fixed"].get(EARLIER_BATCHES) or ():
+            _check_progress({"step": step, "rows": rows})
+    return progress
+
+
+# What `Checkpointer` has written since the first version.
+REQUIRED = ("step", "rows", "loss_sum", "loss_steps", "best", "waited", "fixed")
 # Name -> the types of its value.
 _PROGRESS: dict[str, tuple[type, ...]] = {
     "step": (int,), "rows": (int,), "loss_sum": (float, int), "loss_steps": (int,),
     "loss_shares": (list,), "epoch_steps": (int, NoneType), "waited": (int,), "validated": (int,),
     "fixed": (dict,), "best": (dict, NoneType), "closing": (dict, NoneType),
 }  # fmt: skip
+_COUNTS = ("step", "rows", "loss_steps", "epoch_steps", "waited")
 _VALIDATION: dict[str, tuple[type, ...]] = {
     "step": (int,), "score": (float, int, NoneType), "scores": (dict,), "is_best": (bool,)
 }  # fmt: skip
@@ -280,6 +300,8 @@ def _check_progress(progress: dict, types: dict = _PROGRESS) -> None:
             raise TypeError(f"{name} is {value!r:.40}")
         if isinstance(value, int) and abs(value) >= 1 << 63:
             raise OverflowError(f"{name} is {value!r:.40}")
+        if name in _COUNTS and value is not None and value < 0:
+            raise ValueError(f"{name} is {value!r:.40}")
     if types is _PROGRESS:
         for share in progress.get("loss_shares", ()):
             _check_progress({"step": 0, "loss_sum": share})
@@ -287,6 +309,8 @@ def _check_progress(progress: dict, types: dict = _PROGRESS) -> None:
             if progress.get(name) is not None:
                 validation = {"score": "", "scores": None, **progress[name]}
                 _check_progress(validation, _VALIDATION)
+                for score in validation["scores"].values():
+                    _check_progress({"step": 0, "score": score}, _VALIDATION)
 
 
 def _read_json(path: Path) -> dict:

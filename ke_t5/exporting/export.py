@@ -224,7 +224,7 @@ def _card(found: Found, predictor: Predictor, resume: ResumeRequest | None) -> s
         if own.is_file():
             return with_sections(own.read_text(encoding="utf-8", errors="replace"), [])
         return card_of(CardFacts(task), model, tokenizer, {}, {})
-    from ke_t5.checkpoint.checkpoints import find_checkpoint, read_progress
+    from ke_t5.checkpoint.checkpoints import find_checkpoint, read_run_progress
     from ke_t5.checkpoint.closing import best_of
 
     form = input_form(task, tokenizer)
@@ -232,7 +232,7 @@ def _card(found: Found, predictor: Predictor, resume: ResumeRequest | None) -> s
         model.config.task_specific_params = {task.name: {"input": form}}
     checkpoint = find_checkpoint(found.run / "weights", resume or LAST)
     assert checkpoint is not None  # only `auto` may find none
-    progress = read_progress(checkpoint)
+    progress = read_run_progress(checkpoint)
     best = best_of(progress)
     is_best = best is not None and best["step"] == progress["step"]
     scores = best["scores"] if best and is_best else {}

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ke_t5.checkpoint.checkpoints import find_checkpoint, read_progress
+from ke_t5.checkpoint.checkpoints import find_checkpoint, read_run_progress
 from ke_t5.checkpoint.settings import EARLIER_BATCHES, GLOBAL_BATCH
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
@@ -56,6 +56,6 @@ def _progress(config: RunConfig) -> dict[str, Any] | None:
         checkpoint = find_checkpoint(
             config.run.weights, config.resume, is_checked=config.flags["allow_batch_change"]
         )
-        return None if checkpoint is None else read_progress(checkpoint)
+        return None if checkpoint is None else read_run_progress(checkpoint)
     except UserError:
         return None

@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
+from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_run_progress
 from ke_t5.checkpoint.closing import best_of
 from ke_t5.config.resume import BEST, LAST
 from ke_t5.config.run_config import RunConfig, with_default_warmup
@@ -259,7 +259,7 @@ def export_best(
             module = _built_again(config, ranks)
         load_checkpoint(checkpoint, model=module, is_checked=True)
         merge_lora(module)
-        best = best_of(read_progress(checkpoint))
+        best = best_of(read_run_progress(checkpoint))
         tokenizer, scores = get_vocabulary(), best["scores"] if best else {}
         cuts = {name: one["values"] for name, one in thresholds_of(config.run.model).items()}
         told = dataclasses.replace(config, task=with_thresholds(config.task, cuts))

@@ -166,7 +166,7 @@ def no_weights(config: RunConfig) -> UserError:
 def model_of(config: RunConfig, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
     """The model to test, and which weights these are."""
     # These import torch and transformers, which everything before has spared.
-    from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_progress
+    from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_run_progress
     from ke_t5.recipes.modelling import build_model
 
     origin = config.origin
@@ -178,7 +178,7 @@ def model_of(config: RunConfig, ranks: Ranks) -> tuple[PreTrainedModel, Weights]
     checkpoint = find_checkpoint(config.run.weights, config.resume)
     if checkpoint is None:
         raise no_weights(config)
-    saved = read_progress(checkpoint)["fixed"].get("--model_name")
+    saved = read_run_progress(checkpoint)["fixed"].get("--model_name")
     check_class(config, saved, str(checkpoint))
     model = build_model(config, ranks)
     load_checkpoint(checkpoint, model=model, is_checked=True)

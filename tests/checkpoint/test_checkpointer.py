@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.checkpoint_toys import assert_same_bits, make, train
+from support.checkpoint_toys import assert_same_bits, make, reseal, train
 
 from ke_t5.checkpoint.checkpointer import Checkpointer
-from ke_t5.checkpoint.checkpoints import find_checkpoint
+from ke_t5.checkpoint.checkpoints import REQUIRED, find_checkpoint
 from ke_t5.checkpoint.serialization import keep_state
+from ke_t5.checkpoint.settings import EARLIER_BATCHES
 from ke_t5.config.resume import BEST, LAST, ResumeRequest
+from ke_t5.errors import Exit, UserError
 
 ALONE = SimpleNamespace(
     is_main=True, device=torch.device("cpu"), mean=lambda value: value,
@@ -58,6 +60,33 @@ def test_what_is_saved_is_restored(tmp_path):
     assert [one.step, one.rows, one.loss_sum.item(), one.loss_steps] == [4, 8, 0.25, 1]
     assert_same_bits(one.module.state_dict(), two.module.state_dict())
     assert_same_bits(one.optimizer.state_dict(), two.optimizer.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        *((name, None, name) for name in REQUIRED),
+        ("step", -1, "step is -1"),
+        ("best", {"step": 4, "score": 1.0, "scores": {"f1": "x"}}, "score is 'x'"),
+        ("fixed", {EARLIER_BATCHES: [[2, "x"]]}, "rows is 'x'"),
+        ("fixed", {EARLIER_BATCHES: "xy"}, "ValueError"),
+    ],
+)
+def test_sealed_progress_of_another_kind_is_one_line(tmp_path, name, value, reason):
+    saved = checkpointer(tmp_path, step=4)
+    saved.save()
+    saved.wait()
+    checkpoint = find_checkpoint(tmp_path / "weights", LAST)
+    path = checkpoint / "progress.json"
+    progress = json.loads(path.read_text())
+    del progress[name]
+    if value is not None:
+        progress[name] = value
+    path.write_text(json.dumps(progress))
+    reseal(checkpoint)
+    with pytest.raises(UserError, match=rf"not what this program writes .*{reason}") as caught:
+        checkpointer(tmp_path).load(checkpoint)
+    assert caught.value.exit_code == Exit.CHECKPOINT
 
 
 def test_each_process_has_its_own_share_of_the_loss_again(tmp_path):
