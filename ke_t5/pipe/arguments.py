@@ -171,7 +171,7 @@ def _check_lengths(arguments: Mapping[str, Any]) -> None:
     if shortest > longest:
         lengths = ", ".join(f"{name}={arguments[name]}" for name in LENGTHS if name in arguments)
         raise UserError(
-            f"min length exceeds max length ({lengths})", KWARGS, "raise max_new_tokens"
+            f"min length exceeds max length ({lengths})", KWARGS, "lower the min or raise the max"
         )
 
 

@@ -207,10 +207,13 @@ class EvaluationHelper:
         for line in generation.drop_model_values(model, self.model_kwargs):
             logger.warning(line)
         limit = arguments.position_limit(model)
-        requested = self.model_kwargs.get("max_new_tokens") or 0
-        if limit is not None and requested > limit:
-            self.model_kwargs["max_new_tokens"] = limit
-            logger.warning("max_new_tokens reduced from %d to the model's %d", requested, limit)
+        # `max_length` counts the decoder's start token too.
+        for name, num_more in (("max_new_tokens", 0), ("max_length", 1)):
+            requested = self.model_kwargs.get(name) or 0
+            if limit is not None and requested > limit + num_more:
+                self.model_kwargs[name] = limit + num_more
+                message = "%s reduced from %d to the model's %d"
+                logger.warning(message, name, requested, limit + num_more)
         arguments.check_arguments(model, self.model_kwargs)
         for line in arguments.idle_arguments(model, self.model_kwargs):
             logger.warning("%s: %s", KWARGS, line)
@@ -231,6 +234,7 @@ class EvaluationHelper:
     def _check_columns(self, model: Model, method: Callable) -> None:
         columns = {*self.task.output_features, MASK}
         self._require(columns)
+        self._check_keys(model, arguments.required_names(method) & columns)
         for name in sorted(set(self.model_kwargs) & columns):
             fix = "remove it: the batches provide it"
             raise UserError(f"{name!r} is a column of {self.task.name}", KWARGS, fix)
@@ -242,6 +246,17 @@ class EvaluationHelper:
                 "EvaluationHelper.model_fn",
                 "add that argument",
             )
+
+    def _check_keys(self, model: Model, needed: Collection[str]) -> None:
+        """Raises UserError if `model_input_keys` leaves out a column that the method needs."""
+        if self.model_input_keys is None:
+            return
+        if self.generates or self.model_fn == "forward":
+            needed = {*needed, "input_ids", *(["labels"] if self.is_teacher_forced else [])}
+        missing = sorted(set(needed) - {*self.model_input_keys, MASK})
+        if missing:
+            what = f"{class_of(model).__name__}.{self.model_fn} needs {missing[0]!r}"
+            raise UserError(what, "EvaluationHelper.model_input_keys", "add it")
 
     def _require(self, columns: Collection[str]) -> None:
         missing = sorted(set(self.model_input_keys or ()) - set(columns))

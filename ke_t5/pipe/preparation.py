@@ -21,7 +21,7 @@ from ke_t5.pipe.code import find_module, is_users_own
 from ke_t5.pipe.column_files import save_array, write_columns
 from ke_t5.pipe.features import Feature, Numbers, check_batch, feature_key
 from ke_t5.pipe.forked import in_order
-from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps
+from ke_t5.pipe.preprocessors import LOST, OF, Batch, inject, is_mapped, run_steps, step_name
 from ke_t5.pipe.rows import ROW_ID, ROWS_AT_ONCE, Rows, arrow_features, open_table
 from ke_t5.registry import check_plain
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # What errors of the steps of `preprocessors` name themselves.
-STEPS = ("rekey", "tokenize")
+STEPS = ("rekey", "tokenize", "step ")
 # Of the folder of prepared examples: the ids of their rows, and an entry of its `info.json`.
 IDS_FILE, COLUMNS = "ids.npy", "columns"
 
@@ -141,7 +141,7 @@ def prepare_rows(preparation: Preparation, rows: Sequence[Mapping[str, Any]]) ->
     if over_dataset:
         dataset = datasets.Dataset.from_dict(batch)
         for step in over_dataset:
-            dataset = step(dataset)
+            dataset = _applied(step, dataset, where=preparation.where)
         batch = dataset[:]
     examples = _finisher(preparation, run_steps(over_batches))(batch).batch
     return datasets.Dataset.from_dict(examples, features=_arrow_features(preparation, examples))
@@ -217,13 +217,24 @@ def _over_dataset(
     )
     try:
         for step in steps:
-            dataset = step(dataset)
+            dataset = _applied(step, dataset, where=preparation.where)
             made |= {Path(file["filename"]) for file in dataset.cache_files}
         yield dataset
     finally:
         for file in made:
             if file.parent in own and file.name != DATA_FILE:
                 file.unlink(missing_ok=True)
+
+
+def _applied(step: Callable, dataset: datasets.Dataset, *, where: str) -> datasets.Dataset:
+    """The data set that a step makes of another; a UserError if it returns anything else."""
+    import datasets
+
+    made = step(dataset)
+    if not isinstance(made, datasets.Dataset):
+        what = f"returns {type(made).__name__}, expected a data set"
+        raise UserError(what, f"{where}, {step_name(step)}", "return the data set", Exit.DATA)
+    return made
 
 
 def _write(

@@ -62,7 +62,28 @@ def examples_of(batch: Batch) -> list[Example]:
     return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
 
 
-def _to_batch(examples: Sequence[Example]) -> Batch:
+def step_name(step: Callable) -> str:
+    """The name of a step's function, for messages."""
+    return f"step {getattr(_unwrap(step), '__name__', type(step).__name__)}"
+
+
+def _to_batch(examples: Sequence[Example], rows: Batch, where: str) -> Batch:
+    """The columns of examples that a step made of these rows.
+
+    Raises:
+        UserError: an example is not a dict or has other columns than the first; with its row.
+    """
+    for place, example in enumerate(examples):
+        is_dict = isinstance(example, Mapping)
+        if is_dict and example.keys() == examples[0].keys():
+            continue
+        what, fix = f"returns {type(example).__name__}, expected a dict", "return the example"
+        if is_dict:
+            name = sorted(map(str, example.keys() ^ examples[0].keys()))[0]
+            what = f"returns the column {name!r} for some rows only"
+            fix = "return the same columns for every row"
+        row = rows[ROW_ID][place] if ROW_ID in rows else place
+        raise UserError(what, f"{where}, row {row}", fix, Exit.DATA)
     return {name: [example[name] for example in examples] for name in examples[0]}
 
 
@@ -87,7 +108,8 @@ def map_over_dataset(function: Callable[..., Example]) -> Callable:
     """A preprocessor from `function(example, ...) -> example`; the result replaces the example."""
 
     def over_batch(batch: Batch, **arguments: Any) -> Batch:
-        return _to_batch([function(example, **arguments) for example in examples_of(batch)])
+        examples = [function(example, **arguments) for example in examples_of(batch)]
+        return _to_batch(examples, batch, step_name(function))
 
     preprocessor: Any = map_over_batches(over_batch)
     functools.update_wrapper(preprocessor, function)
@@ -107,7 +129,26 @@ def _apply(step: Callable, batch: Batch) -> Batch:
     while isinstance(inner, functools.partial):
         keywords = {**inner.keywords, **keywords}
         inner = inner.func
-    return inner.batch_function(batch, **keywords)
+    result = inner.batch_function(batch, **keywords)
+    _check_columns(result, step_name(step))
+    return dict(result)
+
+
+def _check_columns(result: Any, where: str) -> None:
+    """Raises UserError unless a step returned a dict of columns of one length."""
+    if not isinstance(result, Mapping):
+        what = f"returns {type(result).__name__}, expected a dict of columns"
+        raise UserError(what, where, "return the batch", Exit.DATA)
+    lengths: dict[int, str] = {}
+    for name, column in result.items():
+        if not hasattr(column, "__len__"):
+            what = f"returns {type(column).__name__} for {name!r}, expected a list"
+            raise UserError(what, where, "return a value for each row", Exit.DATA)
+        lengths.setdefault(len(column), name)
+    if len(lengths) > 1:
+        (first, one), (second, other) = [*lengths.items()][:2]
+        what = f"returns {first} values for {one!r}, but {second} for {other!r}"
+        raise UserError(what, where, "return a value for each row", Exit.DATA)
 
 
 def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
@@ -121,7 +162,7 @@ def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
     def run(batch: Batch) -> Batch:
         for step in steps:
             num_rows = len(next(iter(batch.values()), []))
-            result = dict(_apply(step, batch))
+            result = _apply(step, batch)
             num_left = len(next(iter(result.values()), []))
             if num_left == 0:
                 return {}

@@ -132,6 +132,24 @@ def task_with(**settings):
     return written_task(sentences(4), **settings), None
 
 
+@pytest.mark.parametrize(("name", "longest"), [("max_new_tokens", 11), ("max_length", 12)])
+def test_no_answer_is_longer_than_the_decoder_has_positions(built, caplog, name, longest):
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    task, examples = built
+    config = BartConfig(
+        vocab_size=20, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8, max_position_embeddings=12,
+        pad_token_id=0, bos_token_id=2, eos_token_id=3, decoder_start_token_id=2,
+    )  # fmt: skip
+    model = BartForConditionalGeneration(config)
+    helper = EvaluationHelper(task, model_kwargs={name: 40, "min_new_tokens": 11})
+    helper.check(model)
+    assert helper.model_kwargs[name] == longest
+    assert f"{name} reduced from 40 to the model's {longest}" in caplog.text
+    assert len(helper.predict(model, examples.batch([0]))) == 1
+
+
 # ------------------------------------------------------------------------------------- sampling
 
 SAMPLED = {"do_sample": True, "top_k": 8, "top_p": 0.95, "temperature": 1.5, "max_new_tokens": 6}

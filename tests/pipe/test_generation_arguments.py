@@ -59,7 +59,7 @@ def model():
         ),
         (
             {"min_new_tokens": 8},
-            r"length exceeds max length \(max_new_tokens=7, min_new_tokens=8\); raise max_new",
+            r"length exceeds max length \(max_new_tokens=7, min_new_tokens=8\); lower the min or",
         ),
         ({"do_sample": True, "temperature": -1.0}, "rejects them: .*temperature.*; fix the value"),
         ({"do_sample": True, "top_k": -1}, "rejects them: .*top_k"),
@@ -247,3 +247,22 @@ def test_a_column_that_is_not_there_is_one_line(built, model):
     message = "model_input_keys: .* toy have no column 'input_id' for this model; .*input_ids"
     with pytest.raises(UserError, match=message):
         helper.check(model)
+
+
+@pytest.mark.parametrize(
+    ("model_fn", "keys", "message"),
+    [
+        ("generate", ["attention_mask"], "T5ForConditionalGeneration.generate needs 'input_ids'"),
+        ("generate", [], "T5ForConditionalGeneration.generate needs 'input_ids'; add it"),
+        ("forward", ["labels"], "T5ForConditionalGeneration.forward needs 'input_ids'"),
+        ("forward", ["input_ids"], "T5ForConditionalGeneration.forward needs 'labels'"),
+        ("shout", ["input_ids"], "T5ForConditionalGeneration.shout needs 'labels'"),
+    ],
+)
+def test_a_needed_column_that_is_left_out_is_one_line(
+    built, model, monkeypatch, model_fn, keys, message
+):
+    shout = lambda input_ids, attention_mask, labels: []  # noqa: E731
+    monkeypatch.setattr(model, "shout", shout, raising=False)
+    with pytest.raises(UserError, match=f"EvaluationHelper.model_input_keys: {message}"):
+        EvaluationHelper(built[0], model_fn=model_fn, model_input_keys=keys).check(model)

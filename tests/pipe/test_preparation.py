@@ -197,6 +197,53 @@ def test_a_row_on_which_a_users_step_fails_is_named(tmp_path, monkeypatch, label
     assert caught.value.exit_code == Exit.DATA and caught.value.keep_traceback
 
 
+@map_over_dataset
+def forgets_to_return(example):
+    example["labels"] = 0
+
+
+@map_over_dataset
+def labels_some(example):
+    return {**example, **({"labels": 0} if example["_id"] != 2 else {})}
+
+
+@map_over_batches
+def forgets_the_batch(batch):
+    batch["labels"] = [0] * len(batch["label"])
+
+
+@map_over_batches
+def gives_one_label(batch):
+    return {**batch, "labels": 0}
+
+
+@map_over_batches
+def gives_too_few(batch):
+    return {**batch, "labels": [0] * 5}
+
+
+def forgets_the_data_set(dataset):
+    dataset.filter(lambda row: True)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (forgets_to_return, "row 0: returns NoneType, expected a dict; return the example"),
+        (labels_some, "row 2: returns the column 'labels' for some rows only; return the same"),
+        (forgets_the_batch, "returns NoneType, expected a dict of columns; return the batch"),
+        (gives_one_label, "returns int for 'labels', expected a list; return a value for each row"),
+        (gives_too_few, "returns 6 values for '_id', but 5 for 'labels'; return a value for each"),
+        (forgets_the_data_set, "returns NoneType, expected a data set; return the data set"),
+    ],
+)
+def test_what_a_step_returns_is_checked(tmp_path, step, message):
+    place = f"task 'toy', split 'train', step {step.__name__}"
+    with pytest.raises(UserError, match=f"{place}(, |: ){message}") as caught:
+        get(tmp_path, TOKENIZE, step, output_features=features(rank=0))
+    assert caught.value.exit_code == Exit.DATA
+
+
 def test_a_users_step_that_always_fails_is_a_fault_of_its_module(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="not in tuple"):
         prepared_by_user(tmp_path, monkeypatch, "a", "b")
