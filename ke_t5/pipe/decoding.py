@@ -1,9 +1,9 @@
-"""Greedy and beam search of encoder-decoders, as transformers defines them, in less time.
+"""Faster greedy and beam search for encoder-decoders, with the results of transformers.
 
 `generate` prepares everything and calls these in place of its own loops (`custom_generate`). They
-leave rows out of the batch once these are finished, find the best of a large vocabulary without a
-copy of all scores, and keep no scores of the steps. What they return is what its loops return, up
-to the last digit: a matrix product of fewer rows may be rounded in another way.
+drop finished rows from the batch, find the best tokens of a large vocabulary without copying all
+scores, and do not keep the scores of the steps. The results equal those of its loops except for
+rounding: a matrix product of fewer rows may differ in the last digit.
 
 torch and transformers are imported inside the functions.
 """
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-# Rows are taken out of a batch together, when this share of it is left: each time copies the cache.
+# Finished rows are dropped together, once at most this share is left: dropping copies the cache.
 SHARE_LEFT = 0.75
-BLOCK = 64  # of the vocabulary, of which the largest score is found first
-NEVER = -1e9  # transformers' score of what must not be chosen
-# Below it exp() gives less than the smallest normal number: no sum of at least 1 shows that, and
-# MKL takes ten times as long for it on an AMD CPU.
+BLOCK = 64  # tokens of the vocabulary whose maximum is found first
+NEVER = -1e9  # transformers' score of a token that must not be chosen
+# exp() of less is denormal: it cannot change a sum of at least 1, and takes MKL ten times as long
+# on an AMD CPU.
 LEAST = -87.0
-# Those that look at one sequence at a time, so that rows may be taken out.
+# Processors that treat each sequence by itself, so that rows may be dropped.
 PROCESSORS = (
     "ForcedBOSTokenLogitsProcessor", "ForcedEOSTokenLogitsProcessor",
     "MinLengthLogitsProcessor", "MinNewTokensLengthLogitsProcessor", "NoBadWordsLogitsProcessor",
@@ -39,7 +39,7 @@ def search(
     model: Any, input_ids: torch.Tensor, logits_processor: Any, stopping_criteria: Any,
     generation_config: Any, **inputs: Any,
 ) -> Any:  # fmt: skip
-    """What `generate` calls: an object with `sequences` and `sequences_scores`."""
+    """The search that `generate` calls; returns an object with `sequences`, `sequences_scores`."""
     has_beams = generation_config.num_beams > 1
     if not _is_plain(logits_processor, stopping_criteria, generation_config, inputs):
         own = type(model)._beam_search if has_beams else type(model)._sample
@@ -55,7 +55,7 @@ def search(
 
 
 def _is_plain(processors: Any, criteria: Any, config: Any, inputs: Mapping[str, Any]) -> bool:
-    """Whether the searches below do all that is asked for."""
+    """Whether the searches below support all of these settings."""
     others = {type(one).__name__ for one in processors} - {*PROCESSORS}
     others |= {type(one).__name__ for one in criteria} - {*CRITERIA}
     given = {name for name, value in inputs.items() if value is not None and value is not False}
@@ -63,9 +63,9 @@ def _is_plain(processors: Any, criteria: Any, config: Any, inputs: Mapping[str, 
 
 
 def free_step_scores(input_ids: torch.Tensor, scores: tuple | None, **_: Any) -> torch.Tensor:
-    """Never stops; frees the step's scores over the vocabulary, which nobody reads.
+    """A stopping criterion that never stops, but frees the step's scores over the vocabulary.
 
-    transformers returns the scores of sequences only together with those of every step: gigabytes.
+    transformers returns the scores of sequences only with those of every step, which are gigabytes.
     """
     import torch
 
@@ -75,7 +75,7 @@ def free_step_scores(input_ids: torch.Tensor, scores: tuple | None, **_: Any) ->
 
 
 class _Decoder:
-    """The model with its cache for the sequences of a batch; gives the scores of the next token."""
+    """A model with its cache for the sequences of a batch; computes scores of the next token."""
 
     def __init__(
         self, model: Any, input_ids: torch.Tensor, inputs: Mapping[str, Any], processors: Any
@@ -87,7 +87,7 @@ class _Decoder:
         self._is_first = True
 
     def scores(self, sequences: torch.Tensor) -> torch.Tensor:
-        """The logits after the sequences [S, length]: [S, V], fp32, which may be overwritten."""
+        """The logits [S, V] after the sequences [S, length] in fp32; callers may overwrite them."""
         import torch
 
         tokens = sequences if self._is_first else sequences[:, -1:]
@@ -100,11 +100,11 @@ class _Decoder:
         return output.logits[:, -1].to(torch.float32)
 
     def reorder(self, sequences: torch.Tensor) -> None:
-        """Goes on with these sequences, each of them of the same row as the one in its place."""
+        """Continues with these sequences, each from the same row as the one that it replaces."""
         self.cache.self_attention_cache.reorder_cache(sequences)
 
     def keep(self, sequences: torch.Tensor) -> None:
-        """Goes on with these sequences only."""
+        """Continues with these sequences only."""
         self.cache.self_attention_cache.reorder_cache(sequences)
         self.cache.cross_attention_cache.reorder_cache(sequences)
         self.mask = None if self.mask is None else self.mask.index_select(0, sequences)
@@ -113,7 +113,7 @@ class _Decoder:
 
 
 def _fill(config: Any) -> int:
-    """What stands after the end of a sequence."""
+    """The token that fills a sequence after its end."""
     pad, end = config._pad_token_tensor, config._eos_token_tensor
     return -1 if end is None else int(end[0] if pad is None else pad)
 
@@ -128,13 +128,13 @@ def _ended(tokens: torch.Tensor, config: Any) -> torch.Tensor:
     return torch.isin(tokens, end)
 
 
-def _is_time(num_open: int, num_rows: int) -> bool:
-    """Whether the finished rows are taken out now."""
+def _should_drop(num_open: int, num_rows: int) -> bool:
+    """Whether to drop the finished rows now."""
     return 0 < num_open <= SHARE_LEFT * num_rows
 
 
 def _greedy(decoder: _Decoder, input_ids: torch.Tensor, config: Any) -> Any:
-    """The likeliest token each time: [B, T]."""
+    """The sequences [B, T] of the most probable token at each step."""
     import torch
 
     length = input_ids.shape[1]
@@ -152,7 +152,7 @@ def _greedy(decoder: _Decoder, input_ids: torch.Tensor, config: Any) -> Any:
         num_open = int(is_open.sum())
         if num_open == 0:
             break
-        if _is_time(num_open, len(rows)):
+        if _should_drop(num_open, len(rows)):
             left = is_open.nonzero()[:, 0]
             decoder.keep(left)
             rows, is_open = rows[left], is_open[left]
@@ -161,11 +161,11 @@ def _greedy(decoder: _Decoder, input_ids: torch.Tensor, config: Any) -> Any:
 
 
 class _Beams:
-    """What a beam search knows of its rows; `sequences` [B, K, T] go on, `ended` are finished.
+    """The state of a beam search: `sequences` [B, K, T] are open, `ended` are finished.
 
     Attributes:
-        rows: [B], their numbers in the batch.
-        can_improve: [B], whether a sequence that goes on may still beat a finished one.
+        rows: [B] indices of the rows in the batch.
+        can_improve: [B] whether an open sequence may still beat a finished one.
     """
 
     PER_ROW = ("rows", "sequences", "scores", "ended", "ended_scores", "has_ended", "can_improve")
@@ -181,7 +181,7 @@ class _Beams:
         self.sequences[:, :, : self.start] = first.view(size, width, -1)
         self.ended = self.sequences.clone()
         self.scores = torch.zeros((size, width), device=first.device)
-        self.scores[:, 1:] = NEVER  # all begin alike
+        self.scores[:, 1:] = NEVER  # all beams begin alike
         self.ended_scores = torch.full_like(self.scores, NEVER)
         self.has_ended = torch.zeros_like(self.scores, dtype=torch.bool)
         self.rows = torch.arange(size, device=first.device)
@@ -191,14 +191,14 @@ class _Beams:
 
     @property
     def is_open(self) -> torch.Tensor:
-        """[B], which rows are not finished."""
+        """[B] whether a row is unfinished."""
         if self.config.early_stopping is True:
             return self.can_improve & ~self.has_ended.all(1)
         return self.can_improve
 
     def advance(self, scores: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Takes the next token of each sequence, of the best tokens [B x K, C] after each and their
-        log-probabilities; returns the sequences [B x K] that these follow."""
+        """Adds a token to each sequence, given the best tokens [B x K, C] after each and their
+        log-probabilities; returns the indices [B x K] of the sequences that were extended."""
         import torch
 
         size, width = self.scores.shape
@@ -220,7 +220,7 @@ class _Beams:
         return (beams.gather(1, places) + first).view(-1)
 
     def _finish(self, sequences: torch.Tensor, total: torch.Tensor, ends: torch.Tensor) -> None:
-        """Takes what has ended among the best, if it is better than what had."""
+        """Keeps sequences that have just ended if they are better than earlier ones."""
         import torch
 
         width = self.scores.shape[1]
@@ -243,19 +243,18 @@ class _Beams:
         self.can_improve &= (best > worst).any(1)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Goes on with these rows only."""
+        """Continues with these rows only."""
         for name in self.PER_ROW:
             setattr(self, name, getattr(self, name).index_select(0, rows))
 
 
 def _taken(sequences: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """[B, K, T] at the places [B, C] of the second dimension: [B, C, T]."""
+    """The sequences [B, C, T] at the places [B, C] of the second dimension of [B, K, T]."""
     return sequences.gather(1, places[:, :, None].expand(-1, -1, sequences.shape[2]))
 
 
 def _beams(decoder: _Decoder, input_ids: torch.Tensor, config: Any) -> Any:
-    """The likeliest sequences [B x num_return_sequences, T], and their scores."""
-
+    """The most probable sequences [B x num_return_sequences, T] and their scores."""
     state = _Beams(input_ids, config)
     found, scores = state.ended.clone(), state.ended_scores.clone()
     flat = input_ids
@@ -266,7 +265,7 @@ def _beams(decoder: _Decoder, input_ids: torch.Tensor, config: Any) -> Any:
         num_open = int(is_open.sum())
         if num_open == 0 or state.length >= config.max_length:
             break
-        if _is_time(num_open, len(is_open)):
+        if _should_drop(num_open, len(is_open)):
             found[state.rows], scores[state.rows] = state.ended, state.ended_scores
             left = is_open.nonzero()[:, 0]
             decoder.keep(order.view(len(is_open), -1)[left].view(-1))
@@ -283,7 +282,7 @@ def _beams(decoder: _Decoder, input_ids: torch.Tensor, config: Any) -> Any:
 def _likeliest(
     scores: torch.Tensor, sequences: torch.Tensor, number: int, processors: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The best tokens after each sequence, and before them their log-probabilities: [S, number]."""
+    """The log-probabilities [S, number] of the best tokens after each sequence, and the tokens."""
     import torch
 
     if len(processors):
@@ -296,7 +295,7 @@ def _likeliest(
 
 
 def _top(scores: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`scores.topk(number)`; on a CPU by way of the blocks in which the best are."""
+    """`scores.topk(number)`; on a CPU only within the blocks with the highest maxima."""
     import torch
 
     num_blocks = scores.shape[1] // BLOCK

@@ -1,5 +1,5 @@
-"""Predictions are not compiled: scores do not depend on `fit.compile`, and generation, each step of
-which has another length, would be translated without end."""
+"""Predictions run uncompiled: scores do not depend on `fit.compile`, and generation, in which each
+step has another length, would recompile endlessly."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def is_compiled(model: torch.nn.Module) -> bool:
-    """Whether torch compiles the model, or a part of it."""
+    """Whether the model or a part of it is compiled."""
     return any(getattr(one, "_compiled_call_impl", None) is not None for one in model.modules())
 
 
 @contextmanager
 def eager(model: torch.nn.Module) -> Iterator[None]:
-    """A context in which the model runs as it is written."""
-    if not is_compiled(model):  # the import of the compiler takes a second
+    """A context in which the model runs uncompiled."""
+    if not is_compiled(model):  # importing the compiler takes a second
         yield
         return
     import torch

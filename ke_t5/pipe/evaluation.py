@@ -46,12 +46,12 @@ def evaluate(
 
     Args:
         batch_size: rows per batch; the batches do not depend on the number of processes.
-        autocast: makes the context of the run's precision.
-        watch: wraps the batches, for a progress bar.
-        wants_loss: computes the loss too; to generate takes another forward pass for that.
+        autocast: returns the context of the run's precision.
+        watch: wraps the iteration over batches, for a progress bar.
+        wants_loss: computes the loss too, which takes an extra forward pass if the task generates.
 
     Raises:
-        UserError: exit 6, a logit is not a number.
+        UserError: exit 6, a logit is NaN or infinite.
     """
     logits = _logits_of_row(helper, model, examples)
     batches = evaluation_batches(
@@ -61,7 +61,7 @@ def evaluate(
     )  # fmt: skip
     counts = _loss_counts(helper, model, examples) if wants_loss else None
     outputs: list[tuple[int, RowOutput]] = []
-    losses: list[tuple[int, float, int]] = []  # number of the batch, its mean loss, its count
+    losses: list[tuple[int, float, int]] = []  # batch number, mean loss, loss count
     own_batches = range(ranks.rank, len(batches), ranks.size)
     at_once = max(map(len, batches), default=1) * logits if wants_loss else 1
 
@@ -98,8 +98,11 @@ def evaluate(
 def _shared_scores(
     helper: EvaluationHelper, examples: Examples, by_rank: list[Any] | None, ranks: Ranks
 ) -> Evaluated:
-    """The scores of all rows, on every rank; their predictions on rank 0, which alone has
-    `by_rank`: the outputs and losses of each rank."""
+    """The scores of all rows on every rank; predictions on rank 0 only.
+
+    Args:
+        by_rank: the (outputs, losses) of each rank on rank 0, None elsewhere.
+    """
     if by_rank is None:
         scores, num_rows, num_scored, unparsable, loss = ranks.broadcast(None)
         return Evaluated(scores, num_rows, num_scored, unparsable, [], loss=loss)
@@ -116,7 +119,7 @@ def _shared_scores(
 
 
 def _logits_of_row(helper: EvaluationHelper, model: torch.nn.Module, examples: Examples) -> int:
-    """How many logits the longest target has over the vocabulary; 1 if there is none."""
+    """The number of vocabulary logits of the longest target; 1 if there are no targets."""
     if not helper.is_seq2seq or "labels" not in examples.columns:
         return 1
     longest = int(examples.lengths("labels").max(initial=1))
@@ -131,8 +134,7 @@ def engine_ready(
     *,
     num_workers: int = 1,
 ) -> Iterator[None]:
-    """A context in which batches are predicted by the helper's engine. Evaluations within it use
-    the weights as they are at its start, which are converted once."""
+    """A context in which the helper's engine is ready; its weights are converted once, on entry."""
     with ExitStack() as stack:
         with _inference(autocast):
             stack.enter_context(helper.ready(model, num_workers=num_workers))
@@ -143,12 +145,12 @@ def engine_ready(
 def _inference(
     autocast: Callable[[], AbstractContextManager], *, is_divided: bool = False
 ) -> Iterator[None]:
-    """A context without gradients, in the run's precision: both are settings of a thread."""
+    """A context without gradients, in the run's precision; torch keeps both per thread."""
     import torch
 
     keeps = torch.is_autocast_cache_enabled()
     with torch.no_grad() if is_divided else torch.inference_mode(), autocast():
-        # It would keep all of the layers that are gathered, in the lower precision.
+        # The cache would keep a low-precision copy of every gathered layer.
         torch.set_autocast_cache_enabled(keeps and not is_divided)
         try:
             yield
@@ -159,15 +161,15 @@ def _inference(
 def _loss_counts(
     helper: EvaluationHelper, model: torch.nn.Module, examples: Examples
 ) -> np.ndarray | None:
-    """What each example counts in the mean of the loss; None if rows without a label would count
-    in it."""
+    """The weight of each example in the mean loss; None if unlabelled rows would count too."""
     counts = loss_counts(examples, helper.task.loss_reduction, model)
     is_whole = can_lack_labels(helper.task.problem_type) or bool((counts > 0).all())
     return counts if is_whole else None
 
 
 def _mean_loss(losses: list[tuple[int, float, int]]) -> float | None:
-    """The mean loss of all batches, added in their order: any number of processes has the same."""
+    """The mean loss over all batches, summed in order so that it is the same on any number of
+    processes; None if nothing counts."""
     total = sum(count for _, _, count in losses)
     return sum(loss * count for _, loss, count in sorted(losses)) / total if total else None
 
@@ -182,14 +184,14 @@ def _predict(
     wants_loss: bool,
     compares: bool,
 ) -> tuple[list[RowOutput], torch.Tensor | None]:
-    """The outputs of one batch, and its loss; a UserError if a logit of it is not a number."""
+    """The outputs and loss of one batch; a UserError if one of its logits is not finite."""
     outputs, loss, error = [], None, None
     try:
         batch = examples.batch(positions)
         outputs, loss = helper.predict_with_loss(
             model, batch, wants_loss=wants_loss, compares=compares
         )
-    except (RuntimeError, UserError) as refused:  # torch cannot sample from what is not a number
+    except (RuntimeError, UserError) as refused:  # torch cannot sample from NaN
         error = refused
     if not are_numbers():
         rows = ", ".join(examples.row_names(positions[:3]))
@@ -205,7 +207,7 @@ def _predict(
 
 
 def _drained(lists: list[list[tuple[int, RowOutput]]]) -> Iterator[tuple[int, RowOutput]]:
-    """What is in the lists, each item of which is forgotten with the next one."""
+    """The items of the lists, each of which is removed as it is yielded."""
     for one in lists:
         while one:
             yield one.pop()

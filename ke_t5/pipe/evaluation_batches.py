@@ -1,15 +1,15 @@
-"""Batches of an evaluation: of rows of one length, the same for any number of processes."""
+"""Evaluation batches: rows of similar length, the same for any number of processes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Padded tokens with which a GPU is busy: at fewer it waits for its launches.
+# Padded tokens that keep a GPU busy; with fewer it waits for kernel launches.
 GPU_TOKENS = 16_384
-# Logits of the targets of a batch, each a row of the vocabulary: a GiB of fp32.
+# Logits of a batch's targets over the vocabulary: a GiB of fp32.
 GPU_LOGITS = 2**28
-# Of a generation on a CPU: its rows share the reading of the weights, most of a step's time.
-# At least so many batches, so that every thread and process has some.
+# Limits of a batch that is generated on a CPU, where its rows share the reading of the weights,
+# most of a step's time; and the least number of batches, for all threads and processes.
 CPU_ROWS, CPU_TOKENS, CPU_LOGITS, CPU_BATCHES = 64, 8192, 2**26, 8
 
 
@@ -23,18 +23,18 @@ def evaluation_batches(
     device: str = "cpu",
     is_generated: bool = False,
 ) -> list[np.ndarray]:
-    """Fixed batches of positions, longest first.
+    """Fixed batches of positions, longest first; batch i goes to rank i mod R.
 
-    They do not depend on the number of processes: batch i goes to rank i mod R. Without `tokens` a
-    batch has `batch_size` rows; on a GPU more of short ones, up to `GPU_TOKENS` and `GPU_LOGITS`.
-    On a CPU so does a generation; for others larger batches gain nothing there.
+    Without `tokens` a batch has `batch_size` rows, or more if they are short: up to `GPU_TOKENS`
+    and `GPU_LOGITS` on a GPU, and up to the `CPU_` limits for generation on a CPU, where larger
+    batches gain nothing otherwise.
 
     Args:
-        tokens: padded tokens of a batch, which has at least one row.
-        copies: how often each row is computed: the beams of a generation.
-        logits: how many a row may have.
+        tokens: budget of padded tokens per batch; a longer row is a batch by itself.
+        copies: how many times each row is computed, such as the beams of a generation.
+        logits: the largest number of logits of a row.
         device: the type of the device.
-        is_generated: whether answers are written token by token.
+        is_generated: whether outputs are generated token by token.
     """
     lengths = np.asarray(lengths)
     order = np.argsort(-lengths, kind="stable")

@@ -1,7 +1,7 @@
 """Examples: preprocessed rows on disk, with the model's columns as arrays for fast batches.
 
-What belongs to a split is counted once and kept beside the examples (`Counts`), so that a start
-reads no row.
+The statistics of a split are computed once and kept beside the examples (`Counts`), so that later
+starts read no rows.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 
 _NO_CHOICES = Feature()
-# Above this, ids are not counted: a count of each would take more memory than the rows.
+# Columns with larger ids are not counted: the counts would take more memory than the rows.
 MOST_COUNTED = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What is known of a whole split without reading its rows.
+    """Statistics of a whole split.
 
     Attributes:
         content: see `Examples.content_hash`.
         lengths: column -> the sum and the maximum of its lengths.
-        labelled: column -> how many examples have a label there.
-        lost: column -> its sum.
-        values: column of tokens or labels -> how often it has each id.
+        labelled: column -> the number of examples with a label in it.
+        lost: column of lost counts -> its sum.
+        values: column of tokens or labels -> the number of times that each id occurs.
     """
 
     content: str
@@ -58,16 +58,16 @@ class Examples:
     Args:
         dataset: all examples of one split, on disk, in the order of their `_id`.
         features: the model's columns.
-        ids: which rows (by `_id`) belong to this slice; None: all.
+        ids: the `_id`s of the rows in this slice; None: all.
         id_offset: added to every `_id`, for sums of splits.
         key: a hash over all that they depend on.
-        columns: the model's columns over the whole data set, if they are in files.
-        own_ids: `_id` of the whole data set, likewise.
-        places: of these examples, if they are known.
+        columns: the model's columns over the whole data set, if they are stored in files.
+        own_ids: the `_id`s of the whole data set, likewise.
+        places: the places of these examples in the data set, if they are known.
 
     Attributes:
-        counts: what is known of these examples; None of a part of a split.
-        owners: of a mixture's examples, (first place, task) of each member.
+        counts: the statistics of these examples; None for a part of a split.
+        owners: (first place, task) of each member of a mixture.
     """
 
     owners: tuple[tuple[int, str], ...] = ()
@@ -132,7 +132,7 @@ class Examples:
         return len(self.places)
 
     def take(self, positions: np.ndarray) -> Examples:
-        """The examples at these positions, or those for which a mask is true."""
+        """The examples at these positions, or where a mask is True."""
         subset = object.__new__(Examples)
         subset.__dict__.update(self.__dict__)
         subset.places = self.places[positions]
@@ -174,12 +174,12 @@ class Examples:
         return [f"{tasks[i]} {name}" for i, name in zip(owners, names, strict=True)]
 
     def lengths(self, name: str) -> np.ndarray:
-        """Length in tokens of each example's `name`, of choices with their padding; ones if there
-        is no such column."""
+        """The length in tokens of each example's column `name`, for choices with padding; ones if
+        there is no such column."""
         return np.asarray(self.row_lengths(name))
 
     def row_lengths(self, name: str) -> RowNumbers:
-        """The same, read row by row."""
+        """The numbers of `lengths`, read on demand."""
         column = self.columns.get(name)
         if column is None:
             return RowNumbers(_ones, self.places)
@@ -187,18 +187,18 @@ class Examples:
         return RowNumbers(lambda places: column.lengths_at(places) * width, self.places)
 
     def length_facts(self, name: str) -> tuple[int, int]:
-        """The sum and the maximum of these lengths."""
+        """The sum and the maximum of `lengths`."""
         if self.counts is not None and name in self.counts.lengths:
             return self.counts.lengths[name]
         sums = [(int(block.sum()), int(block.max())) for block in self.row_lengths(name).blocks()]
         return sum(one for one, _ in sums), max((most for _, most in sums), default=0)
 
     def counted(self, name: str = "labels") -> np.ndarray:
-        """Per example, the number of labels that count for the loss."""
+        """The number of labels of each example that count for the loss."""
         return np.asarray(self.row_counts(name))
 
     def row_counts(self, name: str = "labels", *, most: int | None = None) -> RowNumbers:
-        """The same, read row by row; `most`: no number is larger."""
+        """The numbers of `counted`, read on demand and limited to `most`."""
         column = self.columns.get(name)
         if column is None:
             return RowNumbers(_ones, self.places)
@@ -207,7 +207,7 @@ class Examples:
         return RowNumbers(lambda places: np.minimum(column.counted_at(places), most), self.places)
 
     def first_labelled(self) -> int:
-        """The position of the first example with a label that counts, 0 if there is none."""
+        """The position of the first example with a label that counts; 0 if there is none."""
         start = 0
         for block in self.row_counts().blocks():
             if block.any():
@@ -216,7 +216,7 @@ class Examples:
         return 0
 
     def value_counts(self, name: str) -> np.ndarray:
-        """How often each id from 0 on is in a column of ids."""
+        """The number of times that each id, from 0 on, occurs in a column of ids."""
         if self.counts is not None and name in self.counts.values:
             return self.counts.values[name]
         counts = np.zeros(0, dtype=np.int64)
@@ -227,15 +227,15 @@ class Examples:
         return counts
 
     def some_rows(self, num_rows: int) -> Examples:
-        """The examples of at most `num_rows` rows, with all windows of each, evenly spread over the
-        split, whose first rows may be all alike."""
+        """The examples of at most `num_rows` rows with all their windows, spread evenly over the
+        split, because its first rows may all be alike."""
         rows = np.unique(self.ids)
         count = min(num_rows, len(rows))
         indices = np.linspace(0, len(rows), count, endpoint=False, dtype=np.int64)
         return self.take(np.isin(self.ids, rows[indices]))
 
     def labelled(self) -> Examples:
-        """The examples that have a label.
+        """The examples with a label.
 
         Raises:
             UserError: there are none.
@@ -254,7 +254,7 @@ class Examples:
         return self.take(has_label)
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """The model's columns at these positions, padded to the longest, with `attention_mask`."""
+        """The model's columns at these positions, padded to the longest, and `attention_mask`."""
         places = self._places_of(positions)
         if self.features.get("input_ids", _NO_CHOICES).rank == 2:
             return self._batch_of_choices(places)
@@ -276,7 +276,7 @@ class Examples:
         return side_by_side(batch, pads) if pads else batch
 
     def _batch_of_choices(self, places: np.ndarray) -> dict[str, np.ndarray]:
-        """The columns at these places, those of tokens as [rows, choices, tokens]."""
+        """The columns at these places; token columns as [rows, choices, tokens]."""
         batch = {}
         for name, column in self.columns.items():
             feature = self.features[name]
@@ -289,7 +289,7 @@ class Examples:
         return {**batch, "attention_mask": is_token.astype(np.int64)}
 
     def padding_side(self) -> str:
-        """The tokenizer's side for texts; "right" if a label is a position."""
+        """The tokenizer's padding side; "right" if a label is a position."""
         only_texts = all(
             column.offsets is None
             or name in ("input_ids", "token_type_ids")
@@ -304,18 +304,18 @@ class Examples:
         return getattr(feature.tokenizer(), "padding_side", "right")
 
     def example(self, position: int) -> Example:
-        """One example with all its columns, including the kept ones unless they were dropped."""
+        """An example with all its columns; without the kept ones if they were dropped."""
         return self.examples([position])[0]
 
     def examples(self, positions: Sequence[int] | np.ndarray) -> list[Example]:
-        """The examples at these positions, as `example` gives them."""
+        """The examples at these positions, as returned by `example`."""
         places = self._places_of(positions)
         columns = {**self.dataset[places], ROW_ID: self._ids_at(places).tolist()}
         columns = {name: column for name, column in columns.items() if self.has_column(name)}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def lazy_examples(self, positions: Sequence[int] | np.ndarray) -> list[Mapping[str, Any]]:
-        """The same, each column of them read when it is asked for."""
+        """The examples at these positions, whose columns are read on demand."""
         places = self._places_of(positions)
         columns = LazyColumns(self, places)
         return [LazyExample(columns, row) for row in range(len(places))]
@@ -326,8 +326,7 @@ class Examples:
         return is_there and (self.has_kept or name in self.features or name == ROW_ID)
 
     def content_hash(self) -> str:
-        """A hash over the model's columns of the data set and over the places of these examples, in
-        their order."""
+        """A hash over the data set's model columns and the places of these examples in order."""
         if self.counts is not None:
             return self.counts.content
         digest = hashlib.blake2b(digest_size=16)
@@ -341,7 +340,7 @@ class Examples:
         return digest.hexdigest()
 
     def count(self) -> Counts:
-        """What there is to know of these examples, all of which are read."""
+        """The statistics of these examples, all of which are read."""
         names = self.columns
         labels = [name for name in ("labels", "start_positions") if name in names]
         ids = [name for name in names if self._are_ids(name)]
@@ -361,14 +360,14 @@ class Examples:
         )
 
     def _are_ids(self, name: str) -> bool:
-        """Whether a column contains ids of tokens or labels, which can be counted."""
+        """Whether a column contains ids of tokens or labels that can be counted."""
         column, feature = self.columns[name], self.features[name]
         if column.dtype.kind != "i" or not (feature.tokenizer or name == "labels"):
             return False
         return all(block.max(initial=0) < MOST_COUNTED for block in column.blocks())
 
     def lost(self) -> dict[str, tuple[int, int]]:
-        """What preprocessing lost of these examples: what -> (how many, of how many)."""
+        """Losses in preprocessing these examples: what was lost -> (how many, of how many)."""
         counts = {}
         for name in self.dataset.column_names:
             if name.startswith(LOST):

@@ -23,13 +23,13 @@ class Feature:
     Attributes:
         tokenizer: a function without arguments that returns the tokenizer of its ids, or None.
         dtype: "int32" or "float32".
-        rank: 0 for a number per example, 1 for a sequence, 2 for a sequence of rows of one width;
-            of `input_ids`, a row for each place with a token of each choice, `IGNORED` behind the
-            end of a shorter one.
-        pad: what fills a shorter sequence in a batch; None: the tokenizer's pad id.
+        rank: 0 for a number per example, 1 for a sequence, 2 for a sequence of rows of one width.
+            For `input_ids`, rank 2 has a row per position with a token of each choice, `IGNORED`
+            after the end of a shorter one.
+        pad: the value that pads shorter sequences of a batch; None: the tokenizer's pad id.
         num_values: values run from 0 to num_values - 1 (or are `IGNORED`); None: no limit.
         required: False for a column that only some tokenizers produce (`token_type_ids`).
-        in_windows: the sequence is the windows of a document, end to end, with their lengths in the
+        in_windows: the sequence is a document's concatenated windows, whose lengths are in the
             column `window_lengths`; in a batch they are side by side (see `pipe.windows`).
     """
 
@@ -42,21 +42,21 @@ class Feature:
     in_windows: bool = False
 
     def pad_value(self) -> int:
-        """What fills a shorter sequence."""
+        """The value that pads shorter sequences."""
         if self.pad is not None:
             return self.pad
         return self.load_tokenizer().pad_token_id
 
     def load_tokenizer(self) -> Any:
-        """The tokenizer of its ids; a ValueError if it names none."""
+        """The tokenizer of its ids; raises ValueError if it has none."""
         if self.tokenizer is None:
-            raise ValueError("the feature names no tokenizer")
+            raise ValueError("the feature has no tokenizer")
         return self.tokenizer()
 
 
 def feature_key(feature: Feature) -> tuple:
-    """What the examples depend on: a hash over the tokenizer (vocabulary, rules, special tokens)
-    and what the values are checked for. Padding is added later."""
+    """The settings on which examples depend: a hash over the tokenizer (vocabulary, rules, special
+    tokens) and the checks of the values. Padding is added later."""
     tokenizer = feature.tokenizer and _hash_tokenizer(feature.tokenizer())
     return tokenizer, feature.dtype, feature.rank, feature.num_values, feature.required
 
@@ -72,13 +72,13 @@ def _hash_tokenizer(tokenizer: Any) -> str:
 
 
 class Numbers(NamedTuple):
-    """A column of whole numbers, or of sequences of them, laid end to end, and their lengths."""
+    """A column of integers, or of sequences of integers: concatenated, with their lengths."""
 
     values: np.ndarray
     lengths: np.ndarray | None
 
     def to_arrow(self, kind: Any) -> Any:
-        """The column as an array of that type of Arrow's."""
+        """The column as an Arrow array of type `kind`."""
         import pyarrow as pa
 
         if self.lengths is None:
@@ -92,10 +92,10 @@ class Numbers(NamedTuple):
 def check_batch(
     batch: Mapping[str, list], features: Mapping[str, Feature], kept: Sequence[str], *, where: str
 ) -> dict[str, Numbers]:
-    """The columns of whole numbers as such.
+    """The integer columns as `Numbers`, after all columns were checked.
 
     Raises:
-        UserError: a batch does not match its features; with column, got and expected.
+        UserError: a column is missing or a value does not match its feature.
     """
     found = {}
     for name, feature in features.items():
@@ -127,8 +127,8 @@ def _check_values(batch: Mapping[str, list], name: str, feature: Feature, *, whe
 
 
 def valid_numbers(values: list, feature: Feature) -> Numbers | None:
-    """A column whose values are all whole numbers within its limits, looked at all at once; None if
-    they are not, or may not be."""
+    """A column that is known to contain only integers in range, checked as a whole; None if its
+    values have to be checked one by one."""
     lengths = None
     if feature.rank == 1:
         if not set(map(type, values)) <= {list}:

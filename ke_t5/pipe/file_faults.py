@@ -1,4 +1,4 @@
-"""What is wrong with a user's own files: file and line, where `datasets` gives a reason alone."""
+"""Faults of a user's own files, with file and line; `datasets` gives only a reason."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 def file_fault(files: Iterable[Path], options: Mapping[str, Any]) -> UserError | None:
-    """The error for the first of these files that is empty, not UTF-8, or without rows of the
-    columns that the others have; None if the fault is of another kind.
+    """The error for the first file that is empty, is not UTF-8, has no rows, or has other columns
+    than the rest; None if the fault is of another kind.
 
     Args:
-        options: of the builder: `field` (where in a JSON file its rows are), `sep`, `encoding`.
+        options: the builder's: `field` (the key of the rows in a JSON file), `sep`, `encoding`.
     """
     files = list(files)
     empty = next((file for file in files if not file.stat().st_size), None)
@@ -41,7 +41,7 @@ def file_fault(files: Iterable[Path], options: Mapping[str, Any]) -> UserError |
 
 
 def _decoding_fault(files: Iterable[Path], encoding: str) -> UserError | None:
-    """The error for an encoding that does not exist, or is not that of one of these files."""
+    """The error for an unknown encoding, or for the first file that is not in this encoding."""
     for file in files:
         try:
             with open(file, encoding=encoding) as text:
@@ -55,7 +55,7 @@ def _decoding_fault(files: Iterable[Path], encoding: str) -> UserError | None:
 
 
 def _header_fault(files: Iterable[Path], options: Mapping[str, Any]) -> UserError | None:
-    """The error for the first table without rows, or with another header than the one before."""
+    """The error for the first table without rows or with another header than the one before."""
     columns: dict[Path, Iterable[str]] = {}
     for file in files:
         with opened(file) as lines:
@@ -75,7 +75,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _difference(columns: Mapping[Path, Iterable[str]]) -> UserError | None:
-    """The error for the first file whose columns are not those of the file before."""
+    """The error for the first file whose columns differ from those of the file before."""
     for (file, names), (other, others) in itertools.pairwise(columns.items()):
         if set(names) != set(others):
             what = f"the columns are {listed(others, 3)}, but {listed(names, 3)} in {file.name}"
@@ -94,8 +94,8 @@ def _parquet_fault(file: Path) -> UserError | None:
 
 
 def refuse_null(files: Iterable[Path]) -> None:
-    """Raises UserError for a JSON file that begins with null, which ends pyarrow's reader, and the
-    process with it, without a word."""
+    """Raises UserError for a JSON file that begins with null, which crashes pyarrow's reader and
+    with it the process, without a message."""
     for file in files:
         if file.suffix in (".json", ".jsonl"):
             with open(file, "rb") as content:
@@ -105,7 +105,7 @@ def refuse_null(files: Iterable[Path]) -> None:
 
 
 def encoding_fault(files: Iterable[Path]) -> UserError | None:
-    """The error for the first of these files that is not UTF-8, with the option that reads it."""
+    """The error for the first file that is not UTF-8, with the option that reads it."""
     for file in files:
         try:
             with opened(file) as lines:
@@ -137,7 +137,7 @@ def _json_fault(files: Iterable[Path], key: object) -> UserError | None:
 
 
 def _fix_of(error: UserError, key: object) -> str:
-    """What to do about a file of one's own that `json_rows` refuses."""
+    """The fix for a user's own file that `json_rows` rejects."""
     if error.fix != OWN_FILE:
         return error.fix
     if key is None and "top level is an object" in error.what:
@@ -146,7 +146,7 @@ def _fix_of(error: UserError, key: object) -> str:
 
 
 def _row_fault(row: dict[str, Any], kinds: dict[str, str]) -> tuple[str, str] | None:
-    """What is wrong with a row, and the fix; `kinds` is extended by what its values are."""
+    """What is wrong with a row, and the fix; records the types of its values in `kinds`."""
     for name, value in row.items():
         if any(HALF_OF_PAIR.search(text) for text in _texts(value)):
             return f"{name!r:.40} {UNPAIRED}", "fix that row"
@@ -158,7 +158,7 @@ def _row_fault(row: dict[str, Any], kinds: dict[str, str]) -> tuple[str, str] | 
 
 
 def _kind(value: object) -> str | None:
-    """The type of a value with that of its first element, None for null.
+    """The type of a value, for lists with that of the first element; None for null.
 
     >>> _kind("a"), _kind([None, 1.5]), _kind([])
     ('a string', 'a list (a number)', None)

@@ -1,7 +1,7 @@
-"""Work that forked processes share, with its results in order.
+"""Work shared by forked processes, with the results in order.
 
-A process inherits what there is, so nothing has to be picklable but the results: not the steps, nor
-a tokenizer, nor what gin binds. It imports nothing either.
+A forked process inherits the parent's memory: it imports nothing, and only results have to be
+picklable, not the steps, the tokenizer or the gin bindings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ke_t5.errors import Exit, UserError
 
 Result = TypeVar("Result")
 
-# Results that wait for their turn, for each process.
+# Tasks per process that are submitted ahead.
 AHEAD = 2
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
@@ -32,10 +32,13 @@ _work: list[Callable[[Any], Any]] = []
 def in_order(
     work: Callable[[int], Result], numbers: Sequence[int], num_proc: int, *, where: str
 ) -> Generator[Result, None, None]:
-    """`work(number)` of each number, computed by that many processes.
+    """`work(number)` for each number, in order, computed by `num_proc` processes.
+
+    Args:
+        where: what the work is for, for messages.
 
     Raises:
-        UserError: a process was killed; `where` says what was being done.
+        UserError: a process was killed.
     """
     if min(num_proc, len(numbers)) < 2:
         yield from map(work, numbers)
@@ -57,14 +60,14 @@ def in_order(
             yield pending.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            f"one of {num_proc} processes was killed, by lack of memory perhaps",
+            f"one of {num_proc} processes was killed, perhaps for lack of memory",
             where,
             "lower get_dataset.num_proc",
             Exit.MACHINE,
         ) from None
     finally:
         _work.pop()
-        if pending:  # an error or a stop: nobody waits for what is being computed
+        if pending:  # an error or a stop: the running tasks are no longer needed
             for process in set(multiprocessing.active_children()).difference(others):
                 process.kill()
         pool.shutdown(cancel_futures=True)
@@ -75,7 +78,7 @@ def _run(number: int) -> Any:
 
 
 def _begin(parent: int) -> None:
-    """In a new process: it ends with its parent, which alone answers an interrupt."""
+    """Initializes a process: it ends with its parent and leaves interrupts to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -85,8 +88,8 @@ def _begin(parent: int) -> None:
 
 @contextmanager
 def _quiet_fork() -> Iterator[None]:
-    """Processes forked here compute on one thread each: the threads of the tokenizer's library do
-    not outlast a fork. Others that there are, which Python warns of, hold no lock of ours."""
+    """A context for forking: the tokenizer's library, whose threads do not survive a fork, uses
+    none, and Python does not warn of other threads, which hold no locks that matter here."""
     name = "TOKENIZERS_PARALLELISM"
     before = os.environ.get(name)
     os.environ[name] = "false"

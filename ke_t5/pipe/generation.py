@@ -1,4 +1,4 @@
-"""Generation: the sequences that a model writes, and their scores.
+"""Generation: the sequences that a model generates and their scores.
 
 torch and transformers are imported inside the functions.
 """
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def being_evaluated(model: torch.nn.Module) -> Iterator[None]:
-    """A context in which the model is in evaluation mode and transformers logs errors only; on exit
-    the modules' modes and the random generators are restored."""
+    """A context in which the model is in evaluation mode and transformers logs only errors; on exit
+    the modules' modes and the random states are restored."""
     import numpy as np
     import torch
 
     library = logging.getLogger("transformers")
-    reset_module_state(model)  # first: a module that it puts back has a mode too
+    reset_module_state(model)  # first: the modules that it restores have modes too
     random_states = random.getstate(), np.random.get_state()
     level, modes = library.level, {module: module.training for module in model.modules()}
     device = next(model.parameters()).device
@@ -54,12 +54,12 @@ OF_MODEL = (
     "forced_bos_token_id", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids",
 )  # fmt: skip
 REPORTED = OF_MODEL[4:]
-# How the sequences are computed and returned, not what they are.
+# Settings that affect how sequences are computed and returned, but not the sequences.
 _MECHANICS = (
     "transformers_version", "use_cache", "cache_implementation", "cache_config", "output_scores",
     "output_attentions", "output_hidden_states", "output_logits", "return_dict_in_generate",
 )  # fmt: skip
-# Values without an effect, as the configurations of older models spell them out.
+# Values without an effect, which configurations of older models spell out.
 NEUTRAL = {
     "max_length": 20, "min_length": 0, "do_sample": False, "early_stopping": False,
     "num_beams": 1, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0,
@@ -71,8 +71,8 @@ NEUTRAL = {
 
 
 def drop_model_values(model: GenerativeModel, arguments: Mapping[str, Any]) -> list[str]:
-    """Resets the generation parameters of the model's folder (`generation_config.json`), so that
-    the task's own apply. Returns lines about what is ignored and what is kept."""
+    """Resets the parameters of the model's `generation_config.json`, so that the task's own apply;
+    returns lines about the ignored and the kept ones."""
     from transformers import GenerationConfig
 
     own, plain = model.generation_config, vars(GenerationConfig())
@@ -82,7 +82,7 @@ def drop_model_values(model: GenerativeModel, arguments: Mapping[str, Any]) -> l
             continue
         if name in plain and value != plain[name]:
             setattr(own, name, plain[name])
-            # BART's configuration has one by default; the end token itself changes nothing.
+            # BART's configuration sets forced_eos_token_id by default; it changes nothing.
             changes_nothing = value in (arguments.get(name), NEUTRAL.get(name), None)
             if name != "forced_eos_token_id" and not changes_nothing:
                 ignored.append(f"{name} {value}")
@@ -102,7 +102,7 @@ def try_out(model: GenerativeModel, arguments: Mapping[str, Any]) -> None:
     """Generates two tokens from padding, so that bad values are reported before training.
 
     Raises:
-        UserError: `generate` rejects the arguments; with its reason.
+        UserError: `generate` rejects the arguments.
     """
     import torch
 
@@ -122,11 +122,11 @@ def try_out(model: GenerativeModel, arguments: Mapping[str, Any]) -> None:
 def generate(
     model: GenerativeModel, inputs: Mapping[str, torch.Tensor], arguments: Mapping[str, Any]
 ) -> tuple[torch.Tensor, list[float] | None]:
-    """Token ids [sequences, T], those of one row side by side, and the scores of a beam search.
+    """Token ids [sequences, T], with the sequences of a row next to each other, and their scores.
 
-    A score is exp(transformers' sequence score), which is log-probability / length **
-    length_penalty: with a penalty of 1, the geometric mean of the tokens' probabilities. Without
-    beams the scores are None: transformers does not compute them.
+    A score is exp(transformers' sequence score), where the latter is log-probability / length **
+    length_penalty: with a penalty of 1, the geometric mean of the tokens' probabilities. Scores are
+    None without a beam search, for which transformers does not compute them.
     """
     has_beams = effective_value(model, arguments, "num_beams", 1) > 1
     more: dict[str, Any] = {"return_dict_in_generate": True}
@@ -140,11 +140,11 @@ def generate(
 
 
 def _cache(model: GenerativeModel, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A cache for `generate` that does not copy the keys and values of the encoder's states; {} if
-    the model or the arguments bring another cache.
+    """A cache for `generate` that does not copy the cross-attention keys and values; {} if the
+    model or the arguments use another cache.
 
-    The beams of a row share these, but transformers copies them all at every step: with inputs of
-    180 (400) tokens the same output takes 1.5 (2.5) times as long.
+    The beams of a row share them, but transformers copies them at every step: with inputs of 180
+    (400) tokens the same output takes 1.5 (2.5) times as long.
     """
     from transformers import DynamicCache
 
@@ -165,7 +165,7 @@ def _decoder_cache_class() -> type:
     from transformers import EncoderDecoderCache
 
     class DecoderCache(EncoderDecoderCache):
-        """A cache in which a beam search reorders the decoder's entries only."""
+        """A cache of which a beam search reorders only the self-attention entries."""
 
         def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
             self.self_attention_cache.reorder_cache(beam_idx)

@@ -1,7 +1,7 @@
-"""What a cache folder says of its own files, so that damaged ones are found when it is opened.
+"""Checksums of the files in a cache folder, by which damage is found when it is opened.
 
-A large file is read whole once a week and start of the machine, and whenever it was written since:
-reading 100 GB takes every process minutes.
+A large file is verified once a week, after each boot and whenever it was written: reading 100 GB
+takes every process minutes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LARGE, SECONDS_KNOWN = 256 << 20, 7 * 24 * 3600
 
 
 class Damaged(Exception):
-    """Says what is wrong with a cache folder."""
+    """A cache folder is damaged; the message says how."""
 
 
 def write_info(folder: Path, info: dict[str, Any], *, name: str = INFO_FILE) -> None:
-    """Writes the file `name`: what `info` says, and the checksums of all files in the folder."""
+    """Writes `info` and the checksums of all files in the folder to its file `name`."""
     own = folder / name
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != own)
     sums = {path.relative_to(folder).as_posix(): _checksum(path, stamp_of(path)) for path in paths}
@@ -37,11 +37,11 @@ def write_info(folder: Path, info: dict[str, Any], *, name: str = INFO_FILE) -> 
 
 
 def read_info(folder: Path, *, name: str = INFO_FILE) -> dict[str, Any]:
-    """What was given to `write_info`, if all files are what they were then. Folders of earlier
-    versions, which have no checksums, are believed.
+    """The `info` that was passed to `write_info`, after verifying all files; folders of earlier
+    versions, without checksums, are not verified.
 
     Raises:
-        Damaged: a file is missing or has another content.
+        Damaged: a file is missing or has changed.
     """
     try:
         info = json.loads((folder / name).read_bytes())
@@ -72,9 +72,9 @@ def read_info(folder: Path, *, name: str = INFO_FILE) -> dict[str, Any]:
 
 
 class _Known:
-    """The large files of a folder that this machine has read and found whole, in a file beside it.
+    """The large files of a folder that this machine has verified, kept in a file beside it.
 
-    A file is known by its stamp, which changes whenever it is written, and for a week.
+    An entry is valid for a week and until the file's stamp changes, as it does on every write.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -86,20 +86,20 @@ class _Known:
             self._files = dict(json.loads(self._file.read_bytes()))
 
     def has(self, path: str, stamp: Stamp, checksum: str) -> bool:
-        """Whether the file is known to have that checksum."""
+        """Whether the file was verified to have that checksum."""
         entry = self._files.get(path)
         if not isinstance(entry, list) or entry[:-1] != [*stamp, checksum]:
             return False
         return 0 <= time.time() - entry[-1] < SECONDS_KNOWN
 
     def add(self, path: str, stamp: Stamp, checksum: str) -> None:
-        """Remembers the file if it is large."""
+        """Records the file if it is large."""
         if stamp[2] >= LARGE:
             self._files[path] = [*stamp, checksum, int(time.time())]
             self._is_new = True
 
     def write(self) -> None:
-        """Writes what is new, if that can be written."""
+        """Saves new records if the folder is writable."""
         if self._is_new:
             with suppress(OSError):
                 write_atomically(self._file, json.dumps(self._files))
@@ -107,14 +107,14 @@ class _Known:
 
 @functools.cache
 def _start_of_machine() -> str:
-    """What is another after each start of the machine; "" if it does not say."""
+    """An identifier of the current boot; "" if the system has none."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
     return ""
 
 
 def fault_of(folder: Path, *, name: str = INFO_FILE) -> str | None:
-    """What is wrong with the folder, None for nothing."""
+    """What is wrong with the folder; None for nothing."""
     try:
         read_info(folder, name=name)
     except Damaged as problem:
@@ -124,7 +124,7 @@ def fault_of(folder: Path, *, name: str = INFO_FILE) -> str | None:
 
 @functools.lru_cache(maxsize=1024)
 def _checksum(path: Path, _stamp: Stamp) -> str:
-    """A hash at the speed of memory, against accidents; once per process while nothing changes."""
+    """A fast hash against accidental damage; cached until the file changes."""
     import xxhash
 
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Examples whose columns are read when they are asked for."""
+"""Examples whose columns are read on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ke_t5.pipe.rows import ROW_ID
 
 
 class LazyColumns(dict[str, list]):
-    """The columns of some examples that have been asked for."""
+    """The columns of some examples, each read at its first lookup."""
 
     def __init__(self, examples: Any, places: np.ndarray) -> None:
         super().__init__()

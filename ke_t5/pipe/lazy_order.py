@@ -1,8 +1,8 @@
-"""The order of an epoch that is too large to be laid out: each window of batches is drawn when it
-is asked for, and no process holds more than one.
+"""The order of an epoch that is too large to be stored: each window of batches is drawn on demand,
+and a process holds only one.
 
-A permutation that is computed place by place (a Feistel network over the smallest power of two
-that covers the rows; what falls outside is permuted again) replaces the shuffled array.
+A permutation that is computed element by element (a Feistel network over the smallest power of two
+that covers the rows; results outside the range are permuted again) replaces the shuffled array.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def permuted(places: np.ndarray, size: int, key: Sequence[int]) -> np.ndarray:
-    """Where a permutation of `range(size)` sends these places; a pure function of `key`."""
+    """The images of these places under a permutation of `range(size)` that `key` determines."""
     num_bits = max(2, int(size - 1).bit_length())
     low_bits = num_bits // 2
     rounds = np.random.SeedSequence(list(key)).generate_state(ROUNDS, np.uint64)
@@ -34,8 +34,8 @@ def permuted(places: np.ndarray, size: int, key: Sequence[int]) -> np.ndarray:
 
 
 def _network(values: np.ndarray, low: int, high: int, rounds: np.ndarray) -> np.ndarray:
-    """A permutation of the numbers of `low` + `high` bits: each half in turn is changed by a hash
-    of the other, which can be undone."""
+    """A permutation of the numbers of `low` + `high` bits: each half in turn is combined with a
+    hash of the other by an exclusive or, which is invertible."""
     shift = np.uint64(low)
     low_mask, high_mask = np.uint64((1 << low) - 1), np.uint64((1 << high) - 1)
     left, right = values >> shift, values & low_mask
@@ -56,11 +56,14 @@ def _mixed(values: np.ndarray, key: np.uint64) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Part:
-    """Neighbouring batches of one size.
+    """Consecutive batches of one size.
 
     Attributes:
-        size: rows of a batch; `count`: batches, the first of them `first` of the epoch's.
-        head: positions that come before those of the permutation from place `start` on.
+        size: rows per batch.
+        count: number of batches.
+        first: index of the first batch in the epoch.
+        head: positions left over by the part before, which come first.
+        start: place in the permutation from which the other positions are drawn.
     """
 
     size: int
@@ -74,11 +77,12 @@ class LazyEpoch(Sequence[np.ndarray]):
     """The batches of an epoch, in order.
 
     Args:
-        seed: numbers that the order is a function of.
-        num_rows: rows of the epoch; `window`: batches that are sorted by length together.
+        seed: numbers that determine the order.
+        num_rows: rows of the epoch.
+        window: number of batches that are sorted by length together.
         parts: (batch size, number of batches) of each part; see `BatchPlan.earlier`.
-        positions: from places in the epoch before it is shuffled to positions.
-        by_length: the indices that sort some positions by length.
+        positions: maps places in the unshuffled epoch to positions.
+        by_length: returns the indices that sort positions by length.
     """
 
     def __init__(
@@ -107,7 +111,7 @@ class LazyEpoch(Sequence[np.ndarray]):
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[number] for number in range(len(self)))
 
-    def __getitem__(self, number):  # type: ignore[override]  # a slice is asked for by no one
+    def __getitem__(self, number):  # type: ignore[override]  # slices are not supported
         if not 0 <= number < len(self):
             raise IndexError(number)
         index = max(i for i, part in enumerate(self._parts) if part.first <= number and part.count)
@@ -117,7 +121,7 @@ class LazyEpoch(Sequence[np.ndarray]):
         return self._made[1][place]
 
     def _pool(self, part: Part, window: int) -> np.ndarray:
-        """The positions of a window, in the order that they are drawn in."""
+        """The positions of a window in the order in which they are drawn."""
         begin = window * part.size * self._window
         end = begin + part.size * self._window
         num_head = len(part.head)
@@ -129,7 +133,7 @@ class LazyEpoch(Sequence[np.ndarray]):
         return np.concatenate([part.head[begin:end], drawn])
 
     def _batches(self, index: int, window: int) -> list[np.ndarray]:
-        """The batches of a window, shuffled, with their rows shuffled."""
+        """The batches of a window; their order and their rows are shuffled."""
         part = self._parts[index]
         pool = self._pool(part, window)
         pool = pool[self._by_length(pool)]
@@ -138,7 +142,7 @@ class LazyEpoch(Sequence[np.ndarray]):
         return [generator.permutation(cut[i]) for i in generator.permutation(len(cut))]
 
     def _left(self, index: int) -> tuple[np.ndarray, int]:
-        """What a part leaves of the epoch: the head and the start of the next."""
+        """The `head` and `start` of the part that follows this one."""
         part = self._parts[index]
         window, num_used = divmod(part.count, self._window)
         head = np.zeros(0, dtype=np.int64)
@@ -152,8 +156,8 @@ class LazyEpoch(Sequence[np.ndarray]):
 
 
 def without(order: np.ndarray, batches: list[np.ndarray]) -> np.ndarray:
-    """The positions of an order that are in none of the batches; one that comes twice, as in a
-    mixture it may, is left out as often as it is in them."""
+    """The positions of an order that are in none of the batches; duplicates, as in mixtures, are
+    removed as many times as they occur in the batches."""
     seen = Counter(np.concatenate(batches).tolist())
     keep = np.ones(len(order), dtype=bool)
     for i, position in enumerate(order.tolist()):

@@ -1,5 +1,4 @@
-"""What is predicted of each row. The texts of the inputs stay on the disk: of 200,000 passages they
-would be gigabytes."""
+"""Predictions, one line per row. Input texts stay on disk: 200,000 passages would be gigabytes."""
 
 from __future__ import annotations
 
@@ -12,11 +11,12 @@ _KNOWN_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 class Line(Mapping[str, Any]):
-    """A line of `predictions.jsonl`: `id`, `inputs`, `gold`, `prediction`, and more if there is.
+    """A line of `predictions.jsonl`: `id`, `inputs`, `gold`, `prediction` and optional others.
 
     Args:
-        values: all but `inputs`, which comes second.
-        texts: reads `inputs` of the line at a place; None for a line without.
+        values: all values except `inputs`, which comes second.
+        texts: returns the `inputs` of the line at a place; None for a line without inputs.
+        place: the line's place.
     """
 
     __slots__ = ("_names", "_place", "_texts", "_values")

@@ -1,4 +1,4 @@
-"""Whether a model that is evaluated computes logits that are numbers.
+"""Detection of non-finite logits during an evaluation.
 
 torch is imported inside the functions.
 """
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def watched_logits(model: torch.nn.Module) -> Iterator[Callable[[], bool]]:
-    """A context in which every forward pass is watched; yields a function that says whether all
-    logits since its last call in the same thread were numbers.
+    """A context in which every forward pass is watched; yields a function that returns whether all
+    logits since its last call in the same thread were valid.
 
-    NaN and +inf are none; -inf is, which excludes a class. Only the question waits for the device.
-    A model with a CRF returns tags, so the layers that compute its emissions are watched too.
+    NaN and +inf are invalid; -inf is valid, as it excludes a class. Only calls of the function wait
+    for the device. A model with a CRF returns tags, so its emission layers are watched too.
     """
     import torch
 
@@ -29,7 +29,7 @@ def watched_logits(model: torch.nn.Module) -> Iterator[Callable[[], bool]]:
     def note(_module: torch.nn.Module, _inputs: object, output: object) -> None:
         for tensor in _logits_in(output):
             if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.numel():
-                # The maximum is NaN if one logit is.
+                # The maximum is NaN if any logit is.
                 vars(of_thread).setdefault("flags", []).append(tensor.amax() < torch.inf)
 
     def are_numbers() -> bool:
@@ -47,7 +47,7 @@ def watched_logits(model: torch.nn.Module) -> Iterator[Callable[[], bool]]:
 
 
 def _logits_in(output: Any) -> list[Any]:
-    """A model's output by the names of its parts, or what a layer returns."""
+    """The logits in a model's output, or the output of a layer."""
     if isinstance(output, Mapping):
         return [value for name, value in output.items() if str(name).endswith("logits")]
     return [output]

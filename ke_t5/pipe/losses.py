@@ -1,4 +1,4 @@
-"""What a mean loss is a mean over, and the loss in a model's output.
+"""The weights of examples in a mean loss, and the loss in a model's output.
 
 torch is imported inside the functions.
 """
@@ -22,17 +22,17 @@ LOSS_REDUCTIONS = ("rows", "label_tokens", "start_end")
 
 
 def loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module) -> np.ndarray:
-    """Per example, its weight in the mean of the loss: its label tokens, or 1 if it has a label."""
+    """Each example's weight in the mean loss: its label tokens, or 1 if it has a label."""
     return np.asarray(row_loss_counts(examples, loss_reduction, module))
 
 
 def row_loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Module) -> RowNumbers:
-    """The same, worked out for the examples of a batch when it is asked for.
+    """The weights of `loss_counts`, computed on demand.
 
     The model class may override the task's loss_reduction with an attribute `loss_divisor`.
 
     Raises:
-        ValueError: a loss_reduction that is none of `LOSS_REDUCTIONS`.
+        ValueError: loss_reduction is not one of `LOSS_REDUCTIONS`.
     """
     loss_reduction = getattr(module, "loss_divisor", None) or loss_reduction
     if loss_reduction not in LOSS_REDUCTIONS:
@@ -44,17 +44,17 @@ def row_loss_counts(examples: Examples, loss_reduction: str, module: torch.nn.Mo
 
 
 def can_lack_labels(problem_type: str | None) -> bool:
-    """Whether a loss of that kind leaves out the rows without a label: -100 is not a class."""
+    """Whether a loss of this kind ignores rows without a label, of class -100."""
     return problem_type not in ("regression", "multi_label_classification")
 
 
 def find_loss(output: object) -> torch.Tensor | None:
-    """The loss in a model's output, if there is one."""
+    """The loss in a model's output; None if there is none."""
     return output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
 
 
 def loss_of(output: object) -> torch.Tensor:
-    """The loss in a model's output; a UserError if it gave none that can be trained with."""
+    """The loss in a model's output; a UserError if there is none to train with."""
     import torch
 
     loss = find_loss(output)

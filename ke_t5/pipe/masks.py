@@ -1,7 +1,7 @@
-"""Spares a forward pass on a GPU the question whether anything is masked.
+"""Attention masks are skipped without asking the GPU whether they mask anything.
 
-To leave out the mask of a batch without padding, transformers asks the GPU for the mask's values,
-and the host waits until all work before is done. The host has made the mask, and knows.
+To skip the mask of a batch without padding, transformers reads its values from the GPU, which makes
+the host wait for all queued work. The host made the mask and knows the answer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ke_t5.pipe.model_outputs import Arrays
 
 MASK = "attention_mask"
-# Whose models pass the mask on as they get it.
+# Packages whose models pass the mask on unchanged.
 KNOWN = ("transformers.", "ke_t5.")
 
 
 class _Known:
-    """What is known of the mask of the forward pass that is being made."""
+    """The mask of the current forward pass."""
 
     shape: tuple[int, ...] | None = None
     may_be_left_out = False
@@ -30,15 +30,15 @@ class _Known:
 
 @contextmanager
 def known_mask(model: torch.nn.Module, columns: Arrays, device: torch.device) -> Iterator[None]:
-    """A context for a forward pass with these columns in which no attention asks a GPU whether
-    `attention_mask` is all ones: it is left out if it is, else it is always made."""
+    """A context for a forward pass with these columns, in which attention does not ask the GPU
+    whether `attention_mask` is all ones: if it is, it is skipped; otherwise it is always made."""
     mask = columns.get(MASK)
     if device.type == "cpu" or mask is None or mask.ndim < 2:
         yield
         return
     _install()
     is_full = bool(mask.all()) and type(model).__module__.startswith(KNOWN)
-    # Choices and windows come to the encoder as rows.
+    # Choices and windows are rows of the encoder's batch.
     _Known.shape, _Known.may_be_left_out = mask.reshape(-1, mask.shape[-1]).shape, is_full
     try:
         yield
@@ -55,8 +55,8 @@ def _install() -> None:
 
 
 def _answered(function: Any, name: str) -> Any:
-    """A function of transformers that makes masks, with the host's answer: the same while a CUDA
-    graph is recorded, when transformers would leave none out."""
+    """A mask function of transformers that uses the host's answer, even while a CUDA graph is
+    recorded, when transformers would skip no mask."""
 
     @functools.wraps(function)
     def make(*args: Any, **options: Any) -> Any:
@@ -79,7 +79,7 @@ def _answered(function: Any, name: str) -> Any:
 
 
 def _is_whole(options: Mapping[str, Any], *, is_causal: bool = False) -> bool:
-    """Whether no token is out of another's reach, but those after it if `is_causal`."""
+    """Whether every token can attend to every other, or to every earlier one if `is_causal`."""
     if is_causal and options.get("q_length") != options["kv_length"]:
         return False
     local = options.get("local_size")

@@ -25,7 +25,7 @@ Rate = float | Callable[[Task, int], float]
 # The name of a mixture's own score.
 MEAN = "mean"
 
-# What members must have in common, since they train one model with one loss.
+# Attributes that members must share, since they train one model with one loss.
 SHARED = ("form", "output_features", "labels", "problem_type", "model_config", "loss_reduction")
 
 
@@ -48,25 +48,24 @@ def rate_num_examples(
 
 @dataclass(frozen=True)
 class Mixture:
-    """Several tasks that train one model. It has the attributes of a task that describe the model,
-    which its members have in common.
+    """Several tasks that train one model, with the attributes of a task that describe the model.
 
-    An epoch has as many training examples as all members together, but for rounding: each member
-    contributes the fraction rate / sum of the rates, rounded, at least one example. A member passes
-    through its examples independently of the epochs: at the end of any epoch, the numbers of times
-    that its examples have been seen differ by at most one.
+    An epoch has as many training examples as all members together, up to rounding: each member
+    contributes the fraction rate / sum of rates, but at least one example. A member passes through
+    its examples independently of epochs: after any epoch, the numbers of times that its examples
+    have been seen differ by at most one.
 
-    The members agree in `SHARED`. The best checkpoint is picked by the mean of the metrics that
-    the members monitor.
+    The members agree in `SHARED`. The best checkpoint is picked by the mean of their monitored
+    metrics.
 
     Attributes:
-        name: what `--task` takes.
+        name: the value of `--task`.
         members: the tasks.
-        rates: of each one.
+        rates: the rate of each member.
 
     Raises:
-        UserError: there are no members, one is listed twice, two cannot share a model or a mean, or
-            a rate is not a positive number.
+        UserError: there are no members, one is listed twice, two cannot be mixed, or a rate is not
+            a positive number.
     """
 
     name: str
@@ -93,48 +92,48 @@ class Mixture:
 
     @property
     def form(self) -> str:
-        """The form that all members have."""
+        """The members' form."""
         return self.members[0].form
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The forms that all members have or can take, their own first."""
+        """The forms that all members can take, their own first."""
         first, *others = self.members
         return tuple(f for f in first.forms if all(f in task.forms for task in others))
 
     def in_form(self, form: str) -> Mixture:
-        """The mixture in that form, one of `forms`."""
+        """The mixture in another of its `forms`."""
         return dataclasses.replace(self, members=tuple(t.in_form(form) for t in self.members))
 
     def with_prefix(self, prefix: str | Sequence[str]) -> Mixture:
-        """The mixture whose members have that before their texts."""
+        """The mixture with a prefix before its members' texts; see `Task.with_prefix`."""
         members = tuple(task.with_prefix(prefix) for task in self.members)
         return dataclasses.replace(self, members=members)
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """That of the members."""
+        """The members' labels."""
         return self.members[0].labels
 
     @property
     def problem_type(self) -> str | None:
-        """That of the members."""
+        """The members' problem type."""
         return self.members[0].problem_type
 
     @property
     def model_config(self) -> Mapping[str, Any]:
-        """That of the members."""
+        """The members' model configuration."""
         return self.members[0].model_config
 
     @property
     def loss_reduction(self) -> str:
-        """That of the members."""
+        """The members' loss reduction."""
         return self.members[0].loss_reduction
 
     @property
     def defaults(self) -> Defaults:
-        """The smallest batch and the most epochs of the members. Lengths and generation remain
-        those of each member."""
+        """The members' smallest batch and largest number of epochs; lengths and generation remain
+        settings of each member."""
         defaults = [task.defaults for task in self.members]
         return Defaults(
             batch_size=min(one.batch_size for one in defaults),
@@ -143,7 +142,7 @@ class Mixture:
 
     @property
     def best(self) -> Monitor | None:
-        """The mean of the metrics that the members monitor; None if they monitor none."""
+        """The mean of the members' monitored metrics; None if they have none."""
         best = self.members[0].best
         return None if best is None else Monitor(MEAN, best.mode)
 
@@ -154,13 +153,13 @@ class Mixture:
             sizes: training examples of each member.
 
         Raises:
-            UserError: a member has none, or its rate is not a positive number.
+            UserError: a member has no examples, or its rate is not a positive number.
         """
         rates = []
         for task, rate, size in zip(self.members, self.rates, sizes, strict=True):
             if size == 0:
                 raise self._error(
-                    f"{task.name} has no labelled training examples", "leave it out", Exit.DATA
+                    f"{task.name} has no labelled training examples", "remove it", Exit.DATA
                 )
             rates.append(self._check_rate(task, rate(task, size) if callable(rate) else rate))
         total, sum_of_rates = sum(sizes), sum(rates)
@@ -178,7 +177,7 @@ class Mixture:
 
 
 def _difference(one: Task, other: Task) -> str:
-    """How two tasks differ in what members must have in common, for people; "" if they do not."""
+    """The first difference that keeps two tasks from being mixed, for messages; "" if none."""
     for what in SHARED:
         first, second = getattr(one, what), getattr(other, what)
         if first != second:
@@ -210,11 +209,11 @@ def _features_difference(one: Task, other: Task) -> str:
 
 
 def mix_examples(members: Mapping[str, Examples]) -> Examples:
-    """The training examples of several tasks with the same features, one task after the other; with
-    the model's columns and `_id`, and with the tasks as their owners (`Examples.row_names`).
+    """The concatenated training examples of several tasks with the same features: the model's
+    columns and `_id`, with the tasks as `owners`.
 
     Args:
-        members: task name -> its examples, at least one each.
+        members: task name -> its examples, which are not empty.
 
     Raises:
         UserError: some members have a column that others do not.
@@ -263,11 +262,11 @@ class MixtureRegistry(TaskTable[Mixture]):
 
         Args:
             tasks: names, or (name, rate) pairs.
-            default_rate: of those without one; by default an epoch has every example once.
+            default_rate: the rate of tasks without one; by default an epoch has each example once.
 
         Raises:
             UserError: a task is unknown, or they cannot be mixed (see `Mixture`).
-            ValueError: the name is taken, by a task or a mixture.
+            ValueError: a task or mixture of that name exists.
         """
         if name in TaskRegistry.registry:
             raise ValueError(f"{name!r} is already a task: choose another name for the mixture")
@@ -284,7 +283,7 @@ def get_task(name: str) -> Task | Mixture:
     """The registered task or mixture of that name.
 
     Raises:
-        UserError: there is none (with similar names), or both a task and a mixture have that name.
+        UserError: the name is unknown, or both a task and a mixture have it.
     """
     tasks, mixtures = TaskRegistry.names(), MixtureRegistry.names()
     if name not in {*tasks, *mixtures}:

@@ -1,4 +1,4 @@
-"""What a model is called with: the columns of a batch as tensors.
+"""A model's inputs: the columns of a batch as tensors.
 
 torch is imported inside the functions, as in `ke_t5.pipe.prediction`.
 """
@@ -22,7 +22,7 @@ GOLD_COLUMNS = ("labels", "start_positions", "end_positions", "relation_labels")
 def model_inputs(
     model: torch.nn.Module, batch: Arrays, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """The batch as tensors on `device`, without the columns that this model cannot take."""
+    """The batch as tensors on `device`, without columns that the model does not accept."""
     return {
         name: tensor.to(device, non_blocking=True)
         for name, tensor in host_inputs(model, batch, device).items()
@@ -32,7 +32,7 @@ def model_inputs(
 def host_inputs(
     model: torch.nn.Module, batch: Arrays, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """The same tensors on the host, from where they are copied to `device`.
+    """The tensors of `model_inputs` on the host; in pinned memory if `device` is a GPU.
 
     Only `token_type_ids` may be dropped (see `takes_segments`).
     """
@@ -45,15 +45,15 @@ def host_inputs(
         dtype = np.float32 if array.dtype.kind == "f" else np.int64
         tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=dtype))
         if device.type == "cuda":
-            # From pageable memory CUDA copies only after all work queued on the GPU.
+            # A copy from pageable memory waits for all work queued on the GPU.
             tensor = tensor.pin_memory()
         inputs[name] = tensor
     return inputs
 
 
 def without_cache(model: torch.nn.Module) -> dict[str, bool]:
-    """The argument that keeps a model with a decoder from building a cache of keys and values,
-    which only generation reads; {} for others."""
+    """The argument that keeps an encoder-decoder from building a key-value cache, which only
+    generation reads; {} for other models."""
     is_generator = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
     takes_it = is_generator and "use_cache" in inspect.signature(model.forward).parameters
     return {"use_cache": False} if takes_it else {}

@@ -1,4 +1,4 @@
-"""Model outputs per row: what decoding needs of the output for a batch, one dict per row."""
+"""Model outputs per row: the part of a batch's output that decoding needs, one dict per row."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Arrays = Mapping[str, np.ndarray]
 Reducer = Callable[[Any, Arrays], list[RowOutput]]
 
 
-# Of a row's start and end logits, those that an answer can come from: the official KLUE-MRC
-# decoding pairs the 20 best of either. Both vectors of all windows would be gigabytes.
+# Start or end logits to keep per row: the official KLUE-MRC decoding pairs the 20 best of each.
+# All logits of all windows would be gigabytes.
 KEPT_LOGITS = 20
 
 
 class BestLogits:
-    """The best logits of a row and its first one (of [CLS], "no answer"), in place of them all: as
-    an array, the others are -inf; of equal ones the earlier are the best."""
+    """The best logits of a row and its first one (of [CLS], "no answer"). As an array, all others
+    are -inf; of equal logits the earlier ones are kept."""
 
     __slots__ = ("_packed",)
 
     def __init__(self, logits: np.ndarray) -> None:
         order = np.argsort(-logits.astype(np.float64), kind="stable")[:KEPT_LOGITS]
         sizes = np.array([len(logits), *order], dtype=np.int32)
-        # Bytes are a fraction of the size of so small arrays. The first logit comes last.
+        # Bytes take a fraction of the memory of small arrays. The first logit comes last.
         kept = np.append(logits[order], logits[:1]).astype(np.float32)
         self._packed = sizes.tobytes() + kept.tobytes()
 
@@ -85,7 +85,7 @@ def span_logits(output: Any, batch: Arrays) -> list[RowOutput]:
 
 
 def likeliest_tokens(output: Any, batch: Arrays) -> list[list[int]]:
-    """The likeliest token at each position of the gold answer."""
+    """The most probable token at each position of the gold answer."""
     ids = output.logits.argmax(-1).cpu().numpy()
     lengths = (batch["labels"] >= 0).sum(1)
     return [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
@@ -103,8 +103,8 @@ def trees(output: Any, batch: Arrays) -> list[RowOutput]:
 
 
 def mention_chains(output: Any, batch: Arrays) -> list[RowOutput]:
-    """The chains of each row: of mentions [first, last] (tokens of the document), each linked to
-    its best antecedent."""
+    """The coreference chains of each row: mentions [first, last] (tokens of the document), each
+    linked to its best antecedent."""
     best = output.antecedent_logits.argmax(-1).cpu().tolist()  # 0: none
     spans = output.mention_spans.cpu().tolist()
     return [{"chains": _chains(*row)} for row in zip(spans, best, strict=True)]
@@ -124,7 +124,7 @@ REDUCERS: dict[str, Reducer] = {
     name: globals()[form.reducer] for name, form in FORMS.items() if form.reducer
 }
 
-# What a reducer reads, if that is not the logits of the labels.
+# The outputs that a reducer reads, if not `logits`.
 READS: dict[Reducer, tuple[str, ...]] = {
     span_logits: ("start_logits", "end_logits"),
     trees: ("head_logits", "relation_logits"),
@@ -133,13 +133,13 @@ READS: dict[Reducer, tuple[str, ...]] = {
 
 
 def reduced(output: Any, batch: Arrays, form: str, *, num_labels: int | None) -> list[RowOutput]:
-    """What decoding needs of each row of an output.
+    """The part of an output that decoding needs, for each row.
 
     Args:
-        num_labels: of the task; None if they are not known.
+        num_labels: number of the task's labels; None if unknown.
 
     Raises:
-        UserError: it is not the output of a head for the form, or for so many labels.
+        UserError: the output is not that of a head for this form and number of labels.
     """
     reducer, num_rows = REDUCERS[form], len(next(iter(batch.values())))
     for name in READS.get(reducer, ("logits",)):

@@ -1,8 +1,8 @@
-"""What a forward pass changes in a model besides its weights, and how it is reset.
+"""Resetting what a forward pass changes in a model besides its weights.
 
 Some models change themselves: BigBird permanently replaces its sparse attention at the first short
-batch, dynamic rotary embeddings grow with the longest input so far. A checkpoint contains the
-weights only, so a resumed run would compute something else than an uninterrupted one.
+batch, and dynamic rotary embeddings grow with the longest input so far. Checkpoints contain only
+weights, so a resumed run would differ from an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 PLAIN = (bool, int, float, str, type(None))
-# Set by `train()` and `eval()`, and by the wrappers of several processes.
+# Not reset: set by `train()` and `eval()`, and by wrappers for several processes.
 FREE = {"training"}
 
 _INITIAL: weakref.WeakKeyDictionary[torch.nn.Module, list] = weakref.WeakKeyDictionary()
@@ -22,10 +22,10 @@ _INITIAL: weakref.WeakKeyDictionary[torch.nn.Module, list] = weakref.WeakKeyDict
 
 def reset_module_state(model: torch.nn.Module) -> bool:
     """Restores submodules, plain attributes and unsaved buffers to their state at the first call;
-    returns whether one of them had changed.
+    returns whether any had changed.
 
-    Call it before every forward pass whose result must not depend on the passes before it; the
-    first call must come before any of them. Weights, saved buffers and modes are unchanged.
+    Call it before every forward pass whose result must not depend on earlier ones; the first call
+    must precede them all. Weights, saved buffers and modes are left as they are.
     """
     if model not in _INITIAL:
         _INITIAL[model] = [_state_of(module) for module in model.modules()]
@@ -45,7 +45,7 @@ def reset_module_state(model: torch.nn.Module) -> bool:
                 module._modules[name], has_changed = child, True
         for name, buffer in buffers.items():
             now = module._buffers.get(name)
-            # On another device it was moved by the caller, not changed by a pass.
+            # A buffer on another device was moved by the caller, not changed by a pass.
             if now is not buffer and (now is None or now.device == buffer.device):
                 module._buffers[name], has_changed = buffer, True
     return has_changed
@@ -59,5 +59,5 @@ def _state_of(module: torch.nn.Module) -> tuple[Any, dict, dict, dict]:
     }
     unsaved = module._non_persistent_buffers_set
     buffers = {name: module._buffers[name] for name in unsaved if module._buffers[name] is not None}
-    # Strong references to the children, to restore replaced ones, but a weak one to the model.
+    # Strong references to children restore replaced ones; the one to the model must be weak.
     return weakref.ref(module), plain, dict(module._modules), buffers

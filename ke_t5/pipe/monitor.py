@@ -8,11 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Monitor:
-    """Which metric picks the best checkpoint, and whether its maximum or its minimum does.
+    """The metric that picks the best checkpoint.
 
     Attributes:
-        metric: the name of a score, as a metric function returns it.
-        mode: "max" if more is better, "min" if less is.
+        metric: the name of a score, as returned by a metric function.
+        mode: "max" if higher is better, "min" if lower is better.
     """
 
     metric: str
@@ -23,17 +23,17 @@ class Monitor:
             raise ValueError(f"Monitor({self.metric!r}): mode is {self.mode!r}, not 'max' or 'min'")
 
     def improves(self, value: float, best: float | None) -> bool:
-        """Whether `value` beats `best`. NaN never does; of two equal values the earlier is kept."""
+        """Whether `value` is better than `best`; False for NaN and for an equal value."""
         if value != value:
             return False
         return best is None or (value > best if self.mode == "max" else value < best)
 
 
 def greatest(metric: str) -> Monitor:
-    """The same as `Monitor(metric, mode="max")`."""
+    """`Monitor(metric, mode="max")`."""
     return Monitor(metric, mode="max")
 
 
 def least(metric: str) -> Monitor:
-    """The same as `Monitor(metric, mode="min")`."""
+    """`Monitor(metric, mode="min")`."""
     return Monitor(metric, mode="min")

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How a task's predictions are made; the attributes are the arguments of `EvaluationHelper`."""
+    """How a task's predictions are made; the attributes are arguments of `EvaluationHelper`."""
 
     model_fn: str
     model_kwargs: Mapping[str, Any]
@@ -54,20 +54,20 @@ class EvaluationHelper:
     """How a task's predictions are made.
 
     Args:
-        task: what is predicted.
+        task: the task.
         model_fn: a method of the model: "forward", "generate" or any other; default: the task's
-            own, else "generate" for sequence-to-sequence tasks and "forward" for others.
-        model_kwargs: its arguments; default: the task's own.
-        model_input_keys: the batch's columns that it gets; default: those that it needs. Padding
-            is always masked.
-        engine: what generates: transformers if it is None, "ctranslate2", or
-            "ctranslate2-int8", whose answers differ in part (see `pipe.translation`).
-        eval_batch_tokens: tokens of a batch, of which each beam has its own; default: the rows of a
-            training batch, on a GPU more of short ones (see `evaluation_batches`).
-        seed: of sampling, if the arguments ask for it.
-        threshold: from which probability on a label of a multi-label task is predicted: by default
-            0.5; "tuned": one for all labels, "per_label": one for each, chosen on the validation
-            split after the training.
+            own, otherwise "generate" for sequence-to-sequence tasks and "forward" for others.
+        model_kwargs: arguments of the method; default: the task's own.
+        model_input_keys: the columns of a batch that are passed to the method; default: those that
+            it needs. Padding is always masked.
+        engine: the library that generates: None for transformers, "ctranslate2", or
+            "ctranslate2-int8", some of whose answers differ (see `pipe.translation`).
+        eval_batch_tokens: token budget of a batch, in which each beam counts; default: as many
+            rows as a training batch, or more if they are short (see `evaluation_batches`).
+        seed: the seed of sampling.
+        threshold: the probability from which a label of a multi-label task is predicted: None for
+            0.5, "tuned" for one threshold for all labels, "per_label" for one for each; both are
+            chosen on the validation split after the training.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class EvaluationHelper:
         self.task, self.seed, self.threshold = task, seed, threshold
         if threshold is not None and task.problem_type != "multi_label_classification":
             what = f"{task.name} is not a multi-label task of an encoder"
-            raise UserError(what, f"EvaluationHelper.threshold={threshold!r}", "leave it out")
+            raise UserError(what, f"EvaluationHelper.threshold={threshold!r}", "remove it")
         self.engine, self.eval_batch_tokens = engine, eval_batch_tokens
         self._translator: translation.Translator | None = None
         self._is_compared = False
@@ -102,7 +102,7 @@ class EvaluationHelper:
 
     @property
     def settings(self) -> GenerationSettings:
-        """The settings as given, else the task's own."""
+        """The given settings, completed by the task's own."""
         keys = self.model_input_keys
         keys = None if keys is None else tuple(keys)
         kwargs = MappingProxyType(self.model_kwargs)
@@ -115,7 +115,7 @@ class EvaluationHelper:
         return self.model_fn == "generate"
 
     def num_beams(self, model: torch.nn.Module) -> int:
-        """How many sequences are kept for each row while they are generated."""
+        """The number of sequences per row during generation."""
         if not self.generates:
             return 1
         names = ("num_beams", "num_return_sequences")
@@ -124,12 +124,12 @@ class EvaluationHelper:
 
     @property
     def is_teacher_forced(self) -> bool:
-        """Whether the decoder sees the gold targets, which the names of the scores then say."""
+        """Whether the decoder sees the gold targets; the scores' names then say so."""
         return self.is_seq2seq and self.model_fn == "forward"
 
     def check(self, model: torch.nn.Module, examples: Examples | None = None) -> None:
-        """Raises UserError if the method or its arguments do not suit the model; logs once what a
-        user may want to change."""
+        """Raises UserError if the method or its arguments do not fit the model; warns about
+        settings without an effect."""
         if self.generates:
             self._check_form(model)
         self._check_engine(model)
@@ -143,7 +143,7 @@ class EvaluationHelper:
             logger.warning("--pass_only_model_io: %s", self.task.without_kept)
 
     def check_class(self, model_class: type[PreTrainedModel]) -> None:
-        """Raises UserError for what `check` would reject in any model of that class."""
+        """Raises UserError for what `check` rejects in every model of this class."""
         if self.generates:
             self._check_form(model_class)
         self._check_engine(model_class)
@@ -160,13 +160,13 @@ class EvaluationHelper:
             return
         if not self.generates:
             what, where = f"{self.task.name} is not generated", translation.where(self.engine)
-            raise UserError(what, where, "leave it out")
+            raise UserError(what, where, "remove it")
         translation.check_engine(cast("Generative", model), self.model_kwargs, self.engine)
 
     @contextmanager
     def ready(self, model: torch.nn.Module, *, num_workers: int) -> Iterator[None]:
-        """A context in which batches are predicted: with CTranslate2, the weights as they are now
-        are converted; not again within another one. `num_workers` batches are predicted at once."""
+        """A context for predicting `num_workers` batches at once. With CTranslate2, the model's
+        current weights are converted on entry, unless an outer context has done so."""
         import torch
 
         if self.engine is None or self._translator is not None:
@@ -197,7 +197,7 @@ class EvaluationHelper:
     def _check_form(self, model: Model) -> None:
         where = "EvaluationHelper.model_fn"
         if not self.is_seq2seq:
-            fix = "leave it out, or choose a task that generates text, such as klue_tc_gen"
+            fix = "remove it, or choose a task that generates text, such as klue_tc_gen"
             raise UserError(f"{self.task.name} is not a generation task", where, fix)
         if not cast("Generative", model).can_generate():
             name = class_of(model).__name__
@@ -268,7 +268,7 @@ class EvaluationHelper:
             )
 
     def predict(self, model: torch.nn.Module, batch: Arrays) -> list[RowOutput]:
-        """The model outputs per row of the batch, reduced to what decoding needs."""
+        """The model outputs for each row of the batch, reduced to what decoding needs."""
         return self.predict_with_loss(model, batch, wants_loss=False)[0]
 
     def predict_with_loss(
@@ -279,10 +279,10 @@ class EvaluationHelper:
         wants_loss: bool = True,
         compares: bool = False,
     ) -> tuple[list[RowOutput], torch.Tensor | None]:
-        """What `predict` returns, and the loss of the batch: None if the method gives none.
+        """The outputs of `predict` and the batch's loss, None if the method returns none.
 
         Args:
-            compares: compares what CTranslate2 answers with `generate`, unless that was done.
+            compares: compares CTranslate2's answers with those of `generate`, the first time.
         """
         tensors = model_inputs(model, batch, next(model.parameters()).device)
         is_forward = self.model_fn == "forward"
@@ -300,7 +300,7 @@ class EvaluationHelper:
             outputs = self._text_outputs(ids, len(inputs["input_ids"]), scores)
             return outputs, find_loss(model(**tensors)) if wants_loss else None
         fault_point("evaluate.before_batch")
-        # Hooks see a call of the model, not one of its `forward`.
+        # Hooks run for a call of the model, but not of its `forward`.
         method = model if is_forward else getattr(model, self.model_fn)
         with known_mask(model, batch, tensors["input_ids"].device):
             output = method(**inputs, **self.model_kwargs)
@@ -328,17 +328,17 @@ class EvaluationHelper:
         *,
         with_gold: bool = False,
     ) -> dict[str, torch.Tensor]:
-        """The columns that the method gets: `model_input_keys`, else those that it needs.
+        """The columns to pass to the method: `model_input_keys`, or by default those it needs.
 
         Args:
-            with_gold: whether the method gets the labels too, if it takes them.
+            with_gold: whether to include the labels, if the method accepts them.
         """
         if self.model_input_keys is not None:
             self._require(tensors)
             return {name: tensors[name] for name in {*self.model_input_keys, MASK}}
         if self.is_teacher_forced:
             return dict(tensors)
-        # `generate` passes what it does not know on to `forward`.
+        # `generate` passes unknown arguments on to `forward`.
         method = model.forward if self.generates else getattr(model, self.model_fn)
         names, needed = arguments.argument_names(method), arguments.required_names(method)
         return {
@@ -351,7 +351,7 @@ class EvaluationHelper:
     def _text_outputs(
         self, sequences: Any, num_rows: int, scores: list[float] | None = None
     ) -> list[RowOutput]:
-        """Token ids [sequences, T], lists of them, or texts: as texts, row by row."""
+        """The texts of each row, given token ids [sequences, T], lists of ids, or texts."""
         texts = sequences.tolist() if hasattr(sequences, "tolist") else list(sequences)
         if texts and not isinstance(texts[0], str):
             texts = self._tokenizer().batch_decode(texts, skip_special_tokens=True)

@@ -1,6 +1,6 @@
-"""What stands before a task's texts: "query: " for E5, an instruction for other text embeddings.
+"""Prefixes of a task's texts: "query: " for E5, an instruction for other text embeddings.
 
-A step takes part if it declares `text_prefixes`: one for all texts of a row, or one for each.
+A step supports them if it declares `text_prefixes`: one for all texts of a row, or one for each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 PREFIX = "get_dataset.prefix"
 ARGUMENT = "text_prefixes"
-MOST = 2  # texts of a row: a pair
+MOST = 2  # texts of a pair
 
 
 def check_prefix(value: str | Sequence[str]) -> None:
@@ -22,7 +22,7 @@ def check_prefix(value: str | Sequence[str]) -> None:
 
 
 def normalized(value: str | Sequence[str]) -> tuple[str, ...]:
-    """The prefixes as steps take them; () for none.
+    """The prefixes as a tuple for steps; () for none.
 
     >>> normalized("query: "), normalized(["query: ", "passage: "]), normalized("")
     (('query: ',), ('query: ', 'passage: '), ())
@@ -32,13 +32,13 @@ def normalized(value: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def prefixed(texts: Sequence[str], prefixes: Sequence[str]) -> list[str]:
-    """The texts of a row, each after its prefix.
+    """The texts of a row with their prefixes.
 
     >>> prefixed(["비가 온다.", "젖는다."], ["query: "])
     ['query: 비가 온다.', 'query: 젖는다.']
 
     Raises:
-        ValueError: there are two prefixes for another number of texts.
+        ValueError: the numbers of prefixes and texts differ.
     """
     if not prefixes:
         return [*texts]
@@ -49,7 +49,7 @@ def prefixed(texts: Sequence[str], prefixes: Sequence[str]) -> list[str]:
 
 
 def with_prefixes(steps: Sequence[Callable], prefixes: tuple[str, ...]) -> tuple[Callable, ...]:
-    """The steps, of which those that take prefixes have these; () if none does."""
+    """The steps with these prefixes set where they are supported; () if no step supports them."""
     takes = [_takes(step) for step in steps]
     given = {ARGUMENT: prefixes}
     return tuple(
@@ -60,7 +60,7 @@ def with_prefixes(steps: Sequence[Callable], prefixes: tuple[str, ...]) -> tuple
 
 
 def prefixes_of(steps: Sequence[Callable]) -> tuple[str, ...]:
-    """The prefixes that the steps have; () for none."""
+    """The prefixes that are set in the steps; () for none."""
     fixed = [step.keywords for step in steps if isinstance(step, functools.partial)]
     return next((keywords[ARGUMENT] for keywords in fixed if ARGUMENT in keywords), ())
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-# What errors of the steps of `preprocessors` name themselves.
+# Where errors of steps say that they occurred.
 STEPS = ("rekey", "tokenize", "step ")
-# Of the folder of prepared examples: the ids of their rows, and an entry of its `info.json`.
+# In the folder of prepared examples: the file of their row ids, and an entry of its `info.json`.
 IDS_FILE, COLUMNS = "ids.npy", "columns"
 
 logger = logging.getLogger(__name__)
@@ -42,13 +42,13 @@ class Preparation:
     """How the rows of one split become examples.
 
     Attributes:
-        task: its name, for messages and folder names.
+        task: the task's name, for messages and folder names.
         split: the split's name, likewise.
-        preprocessors: the steps, in their order.
+        preprocessors: the steps in order.
         output_features: the columns that the model sees.
-        keep: further columns to keep, as a schema in plain words.
+        keep: other columns to keep, as a schema in plain words.
         sequence_length: tokens of `inputs` and `targets`.
-        num_proc: processes that share the work; the examples are the same.
+        num_proc: number of processes; the examples do not depend on it.
     """
 
     task: str
@@ -69,7 +69,7 @@ class Preparation:
         )  # fmt: skip
 
     def steps(self) -> tuple[list[Callable], list[Callable]]:
-        """The steps that need a data set, and those after them that can share one map."""
+        """The steps up to the last that needs a data set, and the rest, which share one map."""
         steps = [
             inject(step, sequence_length=self.sequence_length, output_features=self.output_features)
             for step in self.preprocessors
@@ -86,7 +86,7 @@ class Preparation:
 
 
 class Prepared(NamedTuple):
-    """Examples in the cache: their data set and key, their folder, and what its info says."""
+    """Examples in the cache: their data set, key, folder and the folder's info."""
 
     dataset: datasets.Dataset
     key: str
@@ -99,9 +99,8 @@ def prepare(preparation: Preparation, rows: Rows, folders: Folders) -> Prepared 
     none.
 
     Raises:
-        UserError: an example breaks what the task's features promise.
+        UserError: an example does not match the task's features.
     """
-
     key = preparation.key(rows)
     check_plain(preparation.split, "split")
     folder = folders.cache / "examples" / preparation.task / f"{preparation.split}-{key}"
@@ -129,7 +128,7 @@ def prepare(preparation: Preparation, rows: Rows, folders: Folders) -> Prepared 
 
 
 def prepare_rows(preparation: Preparation, rows: Sequence[Mapping[str, Any]]) -> datasets.Dataset:
-    """The examples of a few rows with their `_id`, in memory: no file, no cache.
+    """The examples of a few rows with their `_id`, made in memory without a cache.
 
     Raises:
         UserError: a row is not what the steps expect.
@@ -148,7 +147,7 @@ def prepare_rows(preparation: Preparation, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def _users_bindings() -> list[str]:
-    """What gin binds in the user's functions: a step may be one of them, or call one."""
+    """The gin bindings of the user's functions, which may be steps or be called by steps."""
     bound = bindings.bound()
     own = {key for key in bound if key[1] != bindings.MACRO and _is_own_configurable(key[1])}
     if own:
@@ -170,8 +169,8 @@ def _library_versions() -> tuple[str, ...]:
 
 @contextmanager
 def _few_collections() -> Iterator[None]:
-    """Python looks for garbage rarely, and not among what is there already: each batch of rows
-    makes thousands of lists, and looking takes as long as all else."""
+    """A context with rare garbage collections that skip existing objects: each batch of rows makes
+    thousands of lists, and collecting would take as long as everything else."""
     thresholds = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(max(100_000, thresholds[0]), *thresholds[1:])
@@ -183,7 +182,7 @@ def _few_collections() -> Iterator[None]:
 
 
 def _ids(table: Any, num_rows: int, *, where: str) -> np.ndarray:
-    """`_id` of each example; a UserError for one that none of the split's rows has."""
+    """The `_id` of each example; a UserError if one is not that of a row of the split."""
     column = table.column(ROW_ID)
     ids = column.to_numpy()
     if column.null_count or ids.min() < 0 or ids.max() >= num_rows:
@@ -198,10 +197,9 @@ def _over_dataset(
 ) -> Iterator[datasets.Dataset]:
     """A context with the rows after the steps that need a data set.
 
-    datasets keeps what such a step makes in files beside the rows, and takes it from there if the
-    fingerprint of the rows and the names of the step's functions are the same, whatever these
-    compute by now. With the examples' key as the fingerprint it finds nothing; its files in our
-    folder of rows are removed on exit.
+    datasets caches the results of such steps in files beside the rows, by the fingerprint of the
+    rows and the names of the step's functions, so that they may be stale. With the examples' key as
+    the fingerprint none are found; the files in our folder of rows are removed on exit.
     """
     import datasets
 
@@ -240,8 +238,8 @@ def _applied(step: Callable, dataset: datasets.Dataset, *, where: str) -> datase
 def _write(
     preparation: Preparation, dataset: datasets.Dataset, *, file: Path, key: str
 ) -> datasets.Dataset | None:
-    """Writes the examples of rows to `file` and returns them, None if there are none; the steps
-    that need a data set have run."""
+    """Writes the examples of a data set to `file` with the steps that share one map; returns the
+    examples, None if there are none."""
     import datasets
     from datasets.utils import tqdm
 
@@ -253,7 +251,7 @@ def _write(
     columns = functools.partial(_columns, finish, dataset)
     bar = tqdm(desc=f"{preparation.task} {preparation.split}", total=len(dataset), unit=" examples")
     with bar:
-        # The first batch with an example says which columns there are.
+        # The first batch with an example determines the columns.
         found = ((i, batch) for i, batch in enumerate(map(columns, starts)) if batch is not None)
         number, first = next(found, (0, None))
         if first is None:
@@ -265,7 +263,7 @@ def _write(
             num_proc, rest = preparation.num_proc, starts[number + 1 :]
             work = functools.partial(_packed, columns, kinds, where=where)
             batches = in_order(columns if num_proc == 1 else work, rest, num_proc, where=where)
-            # The tokenizer's library does not need Python's lock, so a batch is written meanwhile.
+            # Tokenizing releases Python's lock, so that a batch can be written meanwhile.
             with closing(batches), in_background(append) as append_later:
                 for batch in batches:
                     if batch is not None:
@@ -277,7 +275,7 @@ def _write(
 def _columns(
     finish: Callable[[Batch], Finished], dataset: datasets.Dataset, start: int
 ) -> dict[str, Any] | None:
-    """The columns of the examples of some rows, None if there are none."""
+    """The columns of the examples of a batch of rows; None if there are none."""
     batch, numbers = finish(cast(Batch, dataset[start : start + ROWS_AT_ONCE]))
     return {**batch, **numbers} if batch[ROW_ID] else None
 
@@ -290,7 +288,7 @@ def _packed(
 
 
 class Finished(NamedTuple):
-    """A batch of examples, and the columns of whole numbers among them as such."""
+    """A batch of examples, with its integer columns as `Numbers` too."""
 
     batch: Batch
     numbers: Mapping[str, Numbers]
@@ -299,7 +297,7 @@ class Finished(NamedTuple):
 def _finisher(
     preparation: Preparation, run: Callable[[Batch], Batch]
 ) -> Callable[[Batch], Finished]:
-    """A function from a batch of rows to a checked one of examples, without surplus columns."""
+    """A function from a batch of rows to a checked batch of examples without other columns."""
     kept = [*preparation.keep, ROW_ID]
     features = preparation.output_features
 
@@ -323,7 +321,7 @@ def _finisher(
 def _naming_rows(
     finish: Callable[[Batch], Finished], dataset: datasets.Dataset, *, where: str
 ) -> Callable[[Batch], Finished]:
-    """`finish`, whose errors name task, split and row."""
+    """`finish` with errors that name task, split and row."""
 
     def named(rows: Batch) -> Finished:
         try:
@@ -336,7 +334,7 @@ def _naming_rows(
         except Exception as error:
             step, row = _users_line(error), _faulty_row(finish, rows)
             if step is None or row is None or _fails_always(finish, dataset):
-                raise  # a fault of the module, or of ours
+                raise  # a bug in the user's module or in ours
             what = " ".join(f"{type(error).__name__}: {error}".split())
             fault = UserError(
                 f"{step} fails ({what:.80})", f"{where}, row {row}", "fix that row, or the step",
@@ -349,7 +347,7 @@ def _naming_rows(
 
 
 def _users_line(error: Exception) -> str | None:
-    """`file:line` of the innermost call in a module of the user's, None for none."""
+    """`file:line` of the innermost call in a user's module; None if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.endswith(".py") and is_users_own(Path(frame.filename)):
             return f"{Path(frame.filename).name}:{frame.lineno}"
@@ -357,7 +355,7 @@ def _users_line(error: Exception) -> str | None:
 
 
 def _faulty_row(finish: Callable[[Batch], Finished], rows: Batch) -> int | None:
-    """`_id` of the first of these rows for which `finish` fails."""
+    """The `_id` of the first row for which `finish` fails; None if there is none."""
     for place, row in enumerate(rows[ROW_ID]):
         one = {name: column[place : place + 1] for name, column in rows.items()}
         if not _succeeds(finish, one):
@@ -379,7 +377,7 @@ def _succeeds(finish: Callable[[Batch], Finished], rows: Batch) -> bool:
 
 
 def _arrow_features(preparation: Preparation, first: Batch) -> Any:
-    """datasets' types of the columns of the first example."""
+    """The types of the first batch's columns, for datasets."""
     import datasets
 
     schema: dict[str, Any] = {}

@@ -1,9 +1,9 @@
-"""Preprocessors: functions over a dataset, most of them made from a function of examples.
+"""Preprocessors: functions over a data set, most of them made from a function of examples.
 
 A preprocessor is `f(dataset, *, sequence_length=None, output_features=None)`. The decorators make
-one from a function of an example (a dict) or of a batch (a dict of lists); neighbouring ones run
-in a single `Dataset.map`. Of the two keyword arguments a function gets those that it declares, and
-never one that a `functools.partial` has fixed.
+one from a function of an example (a dict) or of a batch (a dict of lists); consecutive ones run in
+a single `Dataset.map`. A function is passed only those of the two keyword arguments that it
+declares, and never one that a `functools.partial` has fixed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Example = dict[str, Any]
 Batch = dict[str, list[Any]]
 
-# Columns with these prefixes count what a step lost of each row, and of how many ("lost:entities
-# cut", "of:entities cut"; without the latter, of rows). They are reported, never fed to a model.
+# Columns with these prefixes count what a step lost in each row and out of how many ("lost:entities
+# cut", "of:entities cut"; without the latter, rows). They are reported, never passed to a model.
 LOST, OF = "lost:", "of:"
 
 
@@ -34,7 +34,7 @@ def _unwrap(step: Callable) -> Callable:
 
 
 def fixed_arguments(step: Callable) -> set[str]:
-    """Names that the partials around `step` have fixed."""
+    """The names of arguments that the partials around `step` have fixed."""
     fixed: set[str] = set()
     while isinstance(step, functools.partial):
         fixed |= set(step.keywords)
@@ -43,7 +43,7 @@ def fixed_arguments(step: Callable) -> set[str]:
 
 
 def inject(step: Callable, **offered: Any) -> Callable:
-    """`step` with the offered keyword arguments that it declares and no partial has fixed."""
+    """`step` with those of the offered arguments that it declares and no partial has fixed."""
     function = _unwrap(step)
     declared = inspect.signature(getattr(function, "example_function", function)).parameters
     fixed = fixed_arguments(step)
@@ -88,10 +88,10 @@ def _to_batch(examples: Sequence[Example], rows: Batch, where: str) -> Batch:
 
 
 def map_over_batches(function: Callable[..., Batch]) -> Callable:
-    """A preprocessor from `function(batch, ...) -> batch`, whose result replaces the batch.
+    """A preprocessor from `function(batch, ...) -> batch`; the result replaces the batch.
 
-    The result may have another number of rows (windows of a document) if it contains `_id`; if it
-    has the same number of rows, `_id` is added to it.
+    A result with another number of rows (windows of a document) must contain `_id`; with the same
+    number of rows, `_id` is added.
     """
 
     def over_dataset(dataset: datasets.Dataset, **arguments: Any) -> datasets.Dataset:
@@ -119,7 +119,7 @@ def map_over_dataset(function: Callable[..., Example]) -> Callable:
 
 
 def is_mapped(step: Callable) -> bool:
-    """Whether `step` was made by one of the two decorators and can share a map with others."""
+    """Whether one of the two decorators made `step`, so that it can share a map with others."""
     return hasattr(_unwrap(step), "batch_function")
 
 
@@ -152,11 +152,10 @@ def _check_columns(result: Any, where: str) -> None:
 
 
 def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
-    """One batch function that runs the mapped `steps` in turn; it returns {} if a step drops all
-    rows.
+    """One batch function that runs the mapped `steps` in turn and returns {} if one drops all rows.
 
-    The counts of what was lost (columns named `lost:...`) are kept, by `_id` if a step returns it;
-    so is `_id` by steps that keep the number of rows.
+    Lost counts (columns `lost:...`) are carried along, by `_id` if a step returns it; so is `_id`
+    across steps that keep the number of rows.
     """
 
     def run(batch: Batch) -> Batch:
@@ -180,8 +179,8 @@ def run_steps(steps: Sequence[Callable]) -> Callable[[Batch], Batch]:
 
 
 def _by_row(counts: Batch, ids: Sequence[int], new_ids: Sequence[int]) -> Batch:
-    """The counts of rows with these ids for examples with others; those of a row are at the first
-    of its examples.
+    """The counts of rows with `ids` for examples with `new_ids`; the first example of a row has
+    all of its counts.
 
     >>> _by_row({"lost:a": [1, 0, 1]}, [4, 5, 6], [4, 6, 6])
     {'lost:a': [1, 1, 0]}
@@ -198,7 +197,7 @@ def _by_row(counts: Batch, ids: Sequence[int], new_ids: Sequence[int]) -> Batch:
 
 @map_over_dataset
 def rekey(example: Example, *, key_map: Mapping[str, str | None]) -> Example:
-    """The example under new names.
+    """The example with its columns renamed to the keys of `key_map`.
 
     >>> rekey.example_function({"document": "a", "label": 1}, key_map={"text": "document"})
     {'text': 'a'}
@@ -210,7 +209,7 @@ def rekey(example: Example, *, key_map: Mapping[str, str | None]) -> Example:
 
 
 def length_limit(sequence_length: Mapping[str, int] | None, key: str, tokenizer: Any) -> int:
-    """The max length of `inputs` or `targets`: the requested one, at most the tokenizer's
+    """The max length of `inputs` or `targets`: the requested one, limited by the tokenizer's
     `model_max_length` (a number of 30 digits if it has no limit)."""
     requested = (sequence_length or {}).get(key) or 512
     return min(requested, tokenizer.model_max_length)
@@ -227,8 +226,8 @@ def tokenize(
     into: str = "input_ids",
     limit: str | None = None,
 ) -> Batch:
-    """Adds the column `into` with the token ids of `source` (and `pair` as a second segment),
-    special tokens included, cut at `sequence_length[limit or source]`; rows cut are counted.
+    """Adds the column `into`: the token ids of `source` (and `pair` as a second segment) with
+    special tokens, truncated to `sequence_length[limit or source]`; truncated rows are counted.
 
     With a pair, a tokenizer that makes segment ids adds `token_type_ids`.
     """
@@ -243,7 +242,7 @@ def tokenize(
 
 
 def _texts_of(batch: Batch, name: str) -> list[str]:
-    """A column of texts; a UserError for anything else, such as an empty cell of a CSV."""
+    """A column of texts; a UserError for any other value, such as an empty cell of a CSV file."""
     require_columns([name], batch, whose="tokenize")
     for place, value in enumerate(batch[name]):
         if not isinstance(value, str):
@@ -257,7 +256,7 @@ def _texts_of(batch: Batch, name: str) -> list[str]:
 
 
 def check_room(tokenizer: Any, max_length: int, *, pair: bool, num_text: int = 0) -> None:
-    """Raises UserError if the special tokens and `num_text` tokens of text are longer."""
+    """Raises UserError if the special tokens and `num_text` tokens of text exceed `max_length`."""
     num_special = tokenizer.num_special_tokens_to_add(pair=pair)
     if num_special + num_text > max_length:
         problem = "is below" if num_special > max_length else "leaves no room for text beside"
@@ -271,10 +270,10 @@ def check_room(tokenizer: Any, max_length: int, *, pair: bool, num_text: int = 0
 def encode(
     tokenizer: Any, texts: Sequence[list[str]], max_length: int
 ) -> tuple[dict[str, list[list[int]]], list[int]]:
-    """Token ids of the texts (or pairs) cut at `max_length`, and 1 for each row that was cut.
+    """Token ids of the texts (or pairs) truncated to `max_length`, and 1 for each truncated row.
 
     Raises:
-        UserError: the tokenizer's special tokens alone are longer.
+        UserError: the tokenizer's special tokens alone exceed `max_length`.
     """
     encoded = _encode_whole(tokenizer, texts)
     too_long = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) > max_length]
@@ -292,10 +291,10 @@ def encode(
 
 
 def _encode_whole(tokenizer: Any, texts: Sequence[list[str]]) -> dict[str, list[list[int]]]:
-    """Token ids of the texts (or pairs); of pairs, segment ids too if the tokenizer makes them.
+    """Token ids of the texts (or pairs); for pairs, segment ids too if the tokenizer makes them.
 
-    Where the tokenizer is called as transformers' own class does, its library is asked for no more
-    than that: twice as fast, without offsets, masks and an object for each row.
+    Unless a class overrides transformers' methods, its library is called directly: twice as fast,
+    without offsets, masks and an object for each row.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -324,7 +323,7 @@ def trim(
     key: str = "input_ids",
     limit: str = "inputs",
 ) -> Example:
-    """The example with `key` cut at `sequence_length[limit]` tokens.
+    """The example with `key` truncated to `sequence_length[limit]` tokens.
 
     >>> trim.example_function({"input_ids": [5, 6, 7]}, sequence_length={"inputs": 2})
     {'input_ids': [5, 6], 'lost:inputs cut at 2 tokens': 1}
@@ -344,10 +343,10 @@ def append_eos(
     key: str = "input_ids",
     limit: str = "inputs",
 ) -> Example:
-    """The example with the end token after `key`, in place of the last token if it is full.
+    """The example with the end token appended to `key`, replacing the last token of a full one.
 
     With the end token 1 and a length of 3: [5, 6] -> [5, 6, 1]; [5, 6, 7] -> [5, 6, 1], counted as
-    cut once, also after `trim`.
+    cut once, even after `trim`.
     """
     ids, counts = list(example[key]), {}
     if sequence_length and limit in sequence_length:

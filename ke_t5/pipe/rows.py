@@ -27,17 +27,20 @@ Row = dict[str, Any]
 
 # The column with a row's index in its unsliced split.
 ROW_ID = "_id"
-# As many rows as datasets writes together.
+# Rows per batch, as datasets writes them.
 ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One split's rows: an Arrow data set with the column `_id`, and a hash over its content.
+    """The rows of one split.
 
     Attributes:
+        dataset: an Arrow data set with the column `_id`.
+        key: a hash over its content.
+        origin: the file or data set that the rows come from, for messages.
         provenance: {"files": {name: SHA-256}} or {"hub": name, "revision": commit}, {} if unknown.
-        notes: what was remarkable when the rows were read, a line each.
+        notes: remarks on reading the rows, a line each.
     """
 
     dataset: datasets.Dataset
@@ -48,7 +51,7 @@ class Rows:
 
 
 def arrow_features(columns: Any) -> Any:
-    """datasets' types for a schema in plain words.
+    """The types of datasets for a schema in plain words.
 
     >>> arrow_features({"text": "string", "tags": ["string"]})
     {'text': Value('string'), 'tags': List(Value('string'))}
@@ -63,8 +66,8 @@ def arrow_features(columns: Any) -> Any:
 
 
 def check_names(row: Any, columns: Mapping[str, Any], where: str) -> None:
-    """Raises UserError unless a row is a record; and if it lacks a column and has one of another
-    name: what is only missing is an unknown value."""
+    """Raises UserError for a row that is not a dict, or that lacks a column and has an unknown one;
+    a column that is only missing is an unknown value."""
     if not isinstance(row, Mapping):
         fix = "return a dict for each row"
         raise UserError(f"found {type(row).__name__}, expected a dict", where, fix, Exit.DATA)
@@ -78,8 +81,8 @@ def check_names(row: Any, columns: Mapping[str, Any], where: str) -> None:
 def _store(
     folder: Path, columns: Mapping[str, Any], rows: Iterable[Row], *, origin: str
 ) -> dict[str, int]:
-    """Writes rows, composed and with their `_id`, as one Arrow file; returns the numbers of rows
-    and of decomposed rows."""
+    """Writes rows with their `_id` and their text in composed form to an Arrow file; returns the
+    numbers of rows and of rows that were decomposed."""
     import datasets
 
     features = datasets.Features(arrow_features({**columns, ROW_ID: "int64"}))
@@ -99,11 +102,11 @@ def _store(
 def _composed_batch(
     rows: Sequence[Row], kinds: Mapping[str, Any], *, origin: str, first: int
 ) -> tuple[dict[str, Any], int]:
-    """The columns of some rows, composed, and how many rows were not.
+    """The columns of a batch of rows in composed form, and the number of rows that were decomposed.
 
     Args:
-        kinds: column -> its type in Arrow.
-        first: the number of the first of the rows.
+        kinds: column -> its Arrow type.
+        first: the number of the first row.
     """
     batch = {name: [row.get(name) for row in rows] for name in kinds}
     arrays = {name: plain_array(batch[name], kind) for name, kind in kinds.items()}
@@ -118,7 +121,7 @@ def _composed_batch(
 
 
 def _is_decomposed(array: Any, values: Sequence[Any]) -> bool:
-    """Whether a text among the values (and in their array, unless it is None) may be decomposed."""
+    """Whether any text of a column may be decomposed; `array` holds the same values or is None."""
     if array is None:
         return any(map(is_decomposed, values))
     return any(map(_has_marks, _texts_in(array)))
@@ -135,7 +138,7 @@ def stored_rows(
     """The rows cached in `folder`, written first if they are not there.
 
     Args:
-        notes: what `rows` has noted when it is through; kept in the folder.
+        notes: a list that `rows` fills with remarks; kept in the folder.
     """
 
     def build(temporary: Path) -> dict[str, Any]:
@@ -151,8 +154,8 @@ def stored_table(
     """The rows of a table with their `_id`, cached in `folder`.
 
     Args:
-        load: makes the table, and may use the folder that it gets meanwhile.
-        title: of the table, for messages.
+        load: loads the table; its argument is a temporary folder.
+        title: the table's name, for messages.
     """
 
     def build(temporary: Path) -> dict[str, Any]:
@@ -167,7 +170,7 @@ def stored_table(
 
 
 def _store_table(folder: Path, table: datasets.Dataset) -> None:
-    """Writes a table with its rows' `_id` as one Arrow file."""
+    """Writes a table with the `_id` of its rows as one Arrow file."""
     import datasets
     import pyarrow as pa
     from datasets.arrow_writer import ArrowWriter
@@ -184,8 +187,8 @@ def _store_table(folder: Path, table: datasets.Dataset) -> None:
 
 
 def open_table(file: Path) -> datasets.Dataset:
-    """The data set in an Arrow file; one that was just opened is not opened again, as the index of
-    its blocks takes memory: 10 MB for 10,000 of them."""
+    """The data set in an Arrow file; the last few are cached, because the index of the file's
+    blocks takes memory: 10 MB for 10,000 blocks."""
     return _open_table(file, stamp_of(file))
 
 
@@ -199,7 +202,7 @@ def _open_table(file: Path, _stamp: Stamp) -> datasets.Dataset:
 def _opened(
     folder: Path, info: Mapping[str, Any], columns: Sequence[str], *, title: str = ""
 ) -> Rows:
-    """The rows in a folder, about which `info` was stored."""
+    """The rows in a folder with this `info`."""
     import datasets
 
     report_composed(title or info["origin"], info.get("composed", 0), info["rows"])
@@ -212,7 +215,7 @@ def _opened(
 
 @functools.cache
 def report_composed(origin: str, num_composed: int, num_rows: int) -> None:
-    """Logs it, once per process: a split's rows are loaded several times."""
+    """Warns of composed rows, once per process, since rows are loaded several times."""
     if num_composed:
         logger.warning(
             "%s: %d of %d rows contain decomposed text (NFD), composed (NFC) on reading",
@@ -221,8 +224,7 @@ def report_composed(origin: str, num_composed: int, num_rows: int) -> None:
 
 
 def composed_table(table: datasets.Dataset, origin: str) -> tuple[datasets.Dataset, int]:
-    """The table with its texts composed, as by `stored_rows`, and the number of rows that were not;
-    the same table if there are none."""
+    """The table with its texts in composed form, and the number of rows that were decomposed."""
     if not any(map(_has_marks, _texts(table.data.table))):
         return table, 0
     composed = table.map(
@@ -237,19 +239,19 @@ def composed_table(table: datasets.Dataset, origin: str) -> tuple[datasets.Datas
 def _has_marks(texts: Any) -> bool:
     import pyarrow.compute
 
-    compute: Any = pyarrow.compute  # it makes its functions on import, unseen by type checkers
+    compute: Any = pyarrow.compute  # type checkers do not see its generated functions
     return bool(compute.any(compute.match_substring_regex(texts, f"[{MARKS}]")).as_py())
 
 
 def _texts(table: Any) -> Iterator[Any]:
-    """The arrays of texts in a table, including those in lists and records."""
+    """The text arrays in a table, including those in lists and records."""
     for column in table.columns:
         for chunk in column.chunks:
             yield from _texts_in(chunk)
 
 
 def _texts_in(array: Any) -> Iterator[Any]:
-    """The arrays of texts in an array."""
+    """The text arrays in an array."""
     import pyarrow as pa
 
     arrays = [array]

@@ -1,4 +1,4 @@
-"""Scoring: the outputs of all rows decoded, metrics once over the whole split."""
+"""Scoring: the outputs of all rows are decoded, and metrics run once over the whole split."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ke_t5.pipe.mixture import Mixture
 
 
-# What the names of scores may begin with (see `score_prefix`).
+# Prefixes of the names of scores (see `score_prefix`).
 SCORE_PREFIXES = ("", "teacher_forced_", "model_io_", "teacher_forced_model_io_")
-# Rows read from disk together, in a quarter of the time of one by one.
+# Rows read from disk at once, four times as fast as one by one.
 ROWS_AT_ONCE = 200
 
 
@@ -36,12 +36,13 @@ class Evaluated:
 
     Attributes:
         scores: name -> value x 100 (NaN where it is undefined), the same on every rank.
-        num_rows: rows predicted; num_scored: those of them that have a label.
-        unparsable: predictions that could not be parsed.
+        num_rows: number of predicted rows.
+        num_scored: number of predicted rows with a label.
+        unparsable: number of predictions that could not be parsed.
         predictions: on rank 0, one line per row in the order of `_id`; elsewhere empty.
         row_scores: on rank 0, the scores that decoding returned for each row, in the same order.
-        loss: the mean, over what the training loss is a mean over; None if it was not computed.
-        engine: what generated, if it is not transformers.
+        loss: the mean loss, reduced like the training loss; None if it was not computed.
+        engine: the engine that generated; None for transformers.
     """
 
     scores: dict[str, float]
@@ -95,7 +96,7 @@ def score(
 
 
 class _Texts:
-    """The inputs of rows as texts, read from the disk `ROWS_AT_ONCE` at a time."""
+    """The inputs of rows as texts, read from disk `ROWS_AT_ONCE` at a time."""
 
     def __init__(self, task: Task, examples: Examples) -> None:
         self._task, self._examples = task, examples
@@ -103,7 +104,7 @@ class _Texts:
         self._block, self._texts = -1, []
 
     def add(self, position: int) -> int:
-        """The place of a row, whose first example has this position."""
+        """Adds the row whose first example has this position; returns its place."""
         self._positions.append(position)
         return len(self._positions) - 1
 
@@ -133,12 +134,11 @@ def _rows(examples: Examples) -> Iterator[tuple[int, list[int], list[Example]]]:
 def _values(
     task: Task, outputs: list[RowOutput], rows: list[Example]
 ) -> tuple[dict[str, Any], Any]:
-    """What the line of `predictions.jsonl` about a row says of its outputs, and the scores that
-    its decoding returned."""
+    """The values of a row's line in `predictions.jsonl`, and the scores from decoding it."""
     assert task.decode is not None and task.target is not None
     with _needing_columns(task, rows[0]):
         prediction, scores = task.decode(outputs, rows)
-        # The kept gold is in every window; labels alone are only in the window that covers them.
+        # Every window has the kept gold, but labels only the window that covers them.
         golds = [task.target(row) for row in rows]
     gold = golds[0] if len(rows) == 1 else next((one for one in golds if one), golds[0])
     values: dict[str, Any] = {"gold": gold, "prediction": prediction}
@@ -158,7 +158,7 @@ def _values(
 
 
 def _text_of(task: Task, row: Mapping[str, Any]) -> str:
-    """A row's inputs as a text for people."""
+    """A row's inputs as text, for display."""
     assert task.inputs is not None
     with _needing_columns(task, row):
         return task.inputs(cast(Example, row))
@@ -166,7 +166,7 @@ def _text_of(task: Task, row: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _needing_columns(task: Task, row: Mapping[str, Any]) -> Iterator[None]:
-    """A context in which a kept column that was dropped is a UserError."""
+    """A context in which reading a kept column that was dropped is a UserError."""
     try:
         yield
     except KeyError as error:
@@ -180,7 +180,7 @@ def _needing_columns(task: Task, row: Mapping[str, Any]) -> Iterator[None]:
 
 
 def score_prefix(helper: EvaluationHelper, examples: Examples) -> str:
-    """What the names of the scores begin with: what is unusual about how they were computed."""
+    """The prefix of the scores' names, which says what is unusual about how they were computed."""
     is_bare = not examples.has_kept and helper.task.without_kept
     return ("teacher_forced_" if helper.is_teacher_forced else "") + ("model_io_" * bool(is_bare))
 
@@ -200,8 +200,12 @@ def compute_scores(
 
 
 def best_score(task: Task | Mixture, scores: Mapping[str, float]) -> float:
-    """The score that picks the best checkpoint; NaN if the task has no such score or no row has a
-    label."""
+    """The score that picks the best checkpoint; NaN if the task monitors none or no row has a
+    label.
+
+    Raises:
+        UserError: no metric returns the score.
+    """
     if task.best is None or not scores:
         return math.nan
     for prefix in SCORE_PREFIXES:

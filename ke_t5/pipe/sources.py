@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What rows of a function take of memory before they are on the disk.
+# Rows of a function are spooled to disk above this size.
 SPOOLED_BYTES = 1 << 20
-# pandas would read the texts "NA", "null" and "None" as empty cells.
+# Otherwise pandas reads the texts "NA", "null" and "None" as empty cells.
 ONLY_EMPTY_IS_MISSING = {"keep_default_na": False, "na_values": [""]}
 
 
@@ -55,8 +55,9 @@ class DataSource(ABC):
     """Rows by split.
 
     Attributes:
-        name: used in messages and folder names.
-        group: the column whose equal values must stay on one side of a cut, or None.
+        name: a name for messages and folders.
+        group: the column whose equal values must not be split between training and validation, or
+            None.
     """
 
     name: str
@@ -83,7 +84,7 @@ class ReleaseSource(DataSource):
         self.group = release.group
 
     def find(self, folders: Folders) -> dict[str, RawSplit]:
-        """The raw release's splits by name; {} if it is missing."""
+        """The raw release's splits by name; {} if there is no release."""
         if folders.data is None:
             return {}
         if not folders.data.is_dir():
@@ -166,7 +167,7 @@ class ReleaseSource(DataSource):
         return dataclasses.replace(rows, provenance={"hub": hub.path, "revision": revision})
 
     def _earlier_rows(self, split: str, folders: Folders, *, origin: str, why: str) -> Rows:
-        """The rows that were last fetched from the hub, which cannot be reached now."""
+        """The rows that were last fetched from the hub, which is unreachable now."""
         parent = folders.cache / "rows" / self.name
         earlier = sorted(
             parent.glob(f"{split}-hub-*/{INFO_FILE}"), key=lambda path: path.stat().st_mtime
@@ -185,8 +186,7 @@ def _name_below(path: Path, folder: Path) -> str:
 
 
 def read_hub(hub: Hub, split: str, cache: Path, *, fix: str) -> Iterator[Row]:
-    """The rows of a hub split, in the release's form; a UserError with that `fix` if it cannot be
-    loaded."""
+    """The rows of a hub split, in the release's form; a UserError with `fix` if loading fails."""
     import datasets
 
     for config in hub.configs_of(split):
@@ -215,14 +215,14 @@ class HFDataSource(DataSource):
     """Rows of any data set that `datasets.load_dataset` reads without code: parquet, JSON, CSV.
 
     Args:
-        path: name on the hub, or a local folder, or a builder such as "json" with `data_files`.
-        config: its configuration.
+        path: a name on the hub, a local folder, or a builder such as "json" with `data_files`.
+        config: the data set's configuration.
         splits: split name -> a split expression of the data set, such as "train[:90%]"; default:
-            the data set's names.
-        group: column whose equal values must stay on one side of a cut.
+            the data set's own splits.
+        group: the column whose equal values must not be split between training and validation.
         data_files: as for `datasets.load_dataset`.
         rename: the data set's column -> the name that a task expects.
-        options: of the builder, such as `sep="\\t"` and `encoding="cp949"`.
+        options: options of the builder, such as `sep="\\t"` and `encoding="cp949"`.
     """
 
     def __init__(
@@ -254,7 +254,7 @@ class HFDataSource(DataSource):
             raise unknown_split(split, self.name, known)
         title = f"{self.path} {split}"
         files = tables.source_files(self.path, self.data_files, self._options.get("data_dir"))
-        if files is None:  # the data set's revision is in the fingerprint
+        if files is None:  # the fingerprint includes the data set's revision
             table, num_composed = composed_table(self._table(split, folders.cache / "hub"), title)
             report_composed(title, num_composed, len(table))
             table = table.add_column(ROW_ID, np.arange(len(table)))
@@ -266,7 +266,7 @@ class HFDataSource(DataSource):
         return dataclasses.replace(rows, provenance=self._provenance(self._data_files()))
 
     def _key(self, split: str, files: Sequence[Path]) -> str:
-        """A hash over all that the rows of a split of local files depend on."""
+        """A hash over everything on which the rows of a split of local files depend."""
         settings = [self.config, self._splits, self.data_files, self._options, self._rename]
         contents = dict(zip(map(str, files), hash_files(files), strict=True))
         library = version("datasets")
@@ -276,7 +276,7 @@ class HFDataSource(DataSource):
         return tables.local_files(self.path, self.data_files)
 
     def _table(self, split: str, cache: Path) -> datasets.Dataset:
-        """The table of a split, checked; `cache` is for the files that datasets makes."""
+        """The checked table of a split; datasets writes its files to `cache`."""
         import datasets
 
         table = self._load(
@@ -296,7 +296,7 @@ class HFDataSource(DataSource):
         return table
 
     def _provenance(self, files: Sequence[Path]) -> dict[str, Any]:
-        """SHA-256 of the local files, or the commit on the hub."""
+        """The SHA-256 of local files, or the commit on the hub."""
         if files:
             names = [str(file) for file in files]
             return {"files": dict(zip(names, hash_files(files), strict=True))}
@@ -309,7 +309,7 @@ class HFDataSource(DataSource):
             return {"hub": self.path, "revision": None}
 
     def _load(self, function: Callable, **settings: Any) -> Any:
-        """The result of `function`, one of `datasets`; a UserError with its reason if it fails."""
+        """The result of a function of `datasets`; a UserError with the reason if it fails."""
         if self.data_files:
             settings["data_files"] = self.data_files
         is_local = Path(self.path).exists() or tables.is_builder(self.path)
@@ -341,7 +341,7 @@ class HFDataSource(DataSource):
 
 
 class FunctionDataSource(DataSource):
-    """Rows of `function(split)`, an iterable of dicts, of which one at a time is in memory.
+    """Rows of `function(split)`, an iterable of dicts, which is read one row at a time.
 
     Args:
         function: returns the rows of one split.

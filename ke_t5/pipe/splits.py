@@ -1,4 +1,4 @@
-"""Split expressions: slices, sums, and a held-out tenth if a source has no validation split."""
+"""Split expressions: slices, sums, and a held-out tenth for sources without a validation split."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ke_t5.pipe.rows import ROW_ID, Rows
 from ke_t5.pipe.sources import DataSource, unknown_split
 from ke_t5.readers.streams import listed
 
-# If a source has no validation split, a tenth of its training groups replaces it.
 SLICE = re.compile(
     r"(?P<name>\w+(?:[-.]\w+)*)"
     r"(?:\[(?P<begin>-?\d[\d_]*)?(?P<begin_percent>(?<=\d)%)?:"
     r"(?P<end>-?\d[\d_]*)?(?P<end_percent>(?<=\d)%)?\])?(?:\([^)]*\))?",
     re.ASCII,
 )
-# Groups whose side of a cut is remembered while it is worked out.
+# Groups whose side of the cut is cached while all rows are assigned.
 MOST_REMEMBERED = 1 << 16
+# If a source has no validation split, a tenth of its training groups replaces it.
 HELD_IN, HELD_OUT = "train[by group: 90%]", "train[by group: 10%]"
 
 
@@ -38,8 +38,8 @@ def resolve_split(
 ) -> list[tuple[str, range | np.ndarray, int]]:
     """The slices of a split expression as (split, ids of its rows in order, offset of their ids).
 
-    Ids are row indices in the unsliced split; in a sum of different splits, an offset by the sizes
-    of the splits before keeps them unique.
+    Ids are row indices in the unsliced split. In a sum of different splits the offset, the sizes of
+    the splits before, keeps them unique.
     """
     import datasets
 
@@ -66,10 +66,10 @@ def resolve_split(
 
 
 def check_split(spec: str) -> list[str]:
-    """The names of the splits in an expression, whose form is checked without reading any data.
+    """The names of the splits in an expression, which is checked without reading any data.
 
     Raises:
-        UserError: it is not a split expression (exit 2), or a slice without any row (exit 3).
+        UserError: the expression is malformed (exit 2) or a slice without rows (exit 3).
     """
     if spec in (HELD_IN, HELD_OUT):
         return ["train"]
@@ -91,7 +91,7 @@ def check_split(spec: str) -> list[str]:
 
 
 def _cross(begin: int | None, end: int | None) -> bool:
-    """Whether a slice ends where it begins or before, however many rows there are."""
+    """Whether a slice ends at or before its beginning for any number of rows."""
     return begin is not None and end is not None and (begin < 0) == (end < 0) and begin >= end
 
 
@@ -106,14 +106,14 @@ def _no_slice(spec: str, why: str) -> UserError:
 def provenance(
     spec: str, source: DataSource, folders: Folders, load_rows: Callable[[str, Folders], Rows]
 ) -> dict[str, Any]:
-    """Split -> the provenance of its rows (see `Rows`), for the splits of an expression."""
+    """The provenance (see `Rows`) of each split in an expression, by the split's name."""
     names = dict.fromkeys(split for split, *_ in resolve_split(spec, source, folders, load_rows))
     return {name: dict(load_rows(name, folders).provenance) for name in names}
 
 
 def _held(rows: Rows, group: str | None, folders: Folders, *, out: bool) -> np.ndarray:
-    """Ids of the rows whose group (else whose index) hashes into the held-out tenth, or not; they
-    are worked out once."""
+    """The ids of the rows whose group, by default whose index, hashes into the held-out tenth, or
+    of the others; computed once and cached."""
     files = {True: "out.npy", False: "in.npy"}
     key = make_key([package_version(), rows.key, group])
 
@@ -129,7 +129,7 @@ def _held(rows: Rows, group: str | None, folders: Folders, *, out: bool) -> np.n
 
 
 def _are_held_out(column: Any) -> np.ndarray:
-    """For each value of an Arrow column, whether it hashes into the held-out tenth."""
+    """Whether each value of an Arrow column hashes into the held-out tenth."""
     is_out = np.zeros(len(column), dtype=bool)
     of_value: dict[str, bool] = {}
     row = 0
@@ -157,7 +157,7 @@ def num_common(
     folders: Folders,
     load_rows: Callable[[str, Folders], Rows],
 ) -> int:
-    """How many rows two split expressions have in common."""
+    """The number of rows that two split expressions have in common."""
     if {first, second} == {HELD_IN, HELD_OUT}:
         return 0
     one, other = (resolve_split(spec, source, folders, load_rows) for spec in (first, second))
@@ -168,7 +168,8 @@ def num_common(
 def _ids_of(
     split: str, slices: Sequence[tuple[str, range | np.ndarray, int]]
 ) -> np.ndarray | list[range]:
-    """The ids of a split's rows in all slices of it: held in or out, sorted, or disjoint ranges."""
+    """The ids of a split's rows in all its slices: the sorted ids of one side of the cut, or
+    disjoint ranges."""
     own = [ids for name, ids, _ in slices if name == split]
     if not isinstance(own[0], range):
         return own[0]
@@ -183,11 +184,11 @@ def _ids_of(
 
 
 def _num_common(one: np.ndarray | list[range], other: np.ndarray | list[range]) -> int:
-    """How many ids two of `_ids_of` have in common."""
+    """The number of ids in both of two results of `_ids_of`."""
     if isinstance(other, list):
         one, other = other, one
     if not isinstance(one, list):
-        return len(one)  # the same side of a cut
+        return len(one)  # the same side of the cut
     if isinstance(other, list):
         pairs = itertools.product(one, other)
         return sum(len(range(max(a.start, b.start), min(a.stop, b.stop))) for a, b in pairs)
@@ -199,9 +200,9 @@ def _num_common(one: np.ndarray | list[range], other: np.ndarray | list[range]) 
 
 
 def default_split(source: DataSource, folders: Folders, purpose: str) -> str:
-    """The split for "train", "validation" or "test" unless the user gives one.
+    """The default split for "train", "validation" or "test".
 
-    A test uses the test split, else that of validation: never training rows.
+    A test uses the test split or, without one, the validation split; never training rows.
     """
     known = source.splits(folders)
     if purpose == "test":

@@ -1,4 +1,4 @@
-"""What belongs to a split, kept in files beside its examples: places and counts."""
+"""The places and statistics of a split's examples, kept in files beside them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def stored_examples(
     id_offset: int,
     whose: list[str],
 ) -> Examples:
-    """The examples of these rows, which are found and counted once.
+    """The examples of these rows; their places and statistics are computed once and cached.
 
     Args:
-        cache: the folder of all that is prepared.
-        ids: of the rows, as in `resolve_split`.
-        whose: says which rows these are, unless they are a range.
+        cache: the folder of everything that is prepared.
+        ids: the rows' ids, from `resolve_split`.
+        whose: identifies the rows in the cache's key, unless `ids` is a range.
     """
     rows = ["rows", ids.start, ids.stop] if isinstance(ids, range) else whose
     name = f"{prepared.folder.name}-{make_key(rows)[:16]}"

@@ -1,6 +1,6 @@
-"""Tables loaded by the library `datasets`, from the hub or from files, and why loading failed.
+"""Tables loaded by the library `datasets`, from the hub or from files, and errors of loading.
 
-Data sets of the hub that are a script are read from the copy in parquet that the hub makes of them.
+Script data sets on the hub are read from the parquet copy that the hub makes of them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def load(function: Callable, path: str, config: str | None, **settings: Any) -> 
 
 
 def unreadable(error: Exception, where: str, fix: str) -> Exception:
-    """The error to raise for one of `load`: a UserError, or a fault of the machine unchanged."""
+    """The UserError for an exception of `load`; a fault of the machine is returned unchanged."""
     if isinstance(error, UserError):
         return error
     cut_off = network_fault(error, where)
@@ -64,7 +64,7 @@ def unreadable(error: Exception, where: str, fix: str) -> Exception:
 
 
 def _is_wrapper(error: BaseException) -> bool:
-    """Whether datasets has wrapped the error of a file in one without a reason."""
+    """Whether datasets has wrapped an error in one that does not state the reason."""
     is_generation = type(error).__name__.startswith("DatasetGeneration")
     return is_generation or "split names could not be parsed" in str(error)
 
@@ -91,7 +91,7 @@ def hub_revision(path: str) -> str:
 
 
 def with_class_names(table: datasets.Dataset) -> Iterator[dict[str, Any]]:
-    """Rows with the names of their ClassLabel numbers, and None for -1."""
+    """Rows with the names of ClassLabel numbers, and None for -1."""
     import datasets
 
     def with_names(value: Any, feature: Any) -> Any:
@@ -117,7 +117,7 @@ def is_builder(name: str) -> bool:
 
 
 def local_files(path: str, data_files: Any) -> list[Path]:
-    """The local files that a table is made from, of the suffixes that data has."""
+    """The local files of a table that have a known suffix of data files."""
     if data_files is None:
         files: Iterable[Path] = sorted(Path(path).rglob("*")) if Path(path).is_dir() else []
     else:
@@ -126,7 +126,7 @@ def local_files(path: str, data_files: Any) -> list[Path]:
 
 
 def source_files(path: str, data_files: Any, data_dir: str | None) -> list[Path] | None:
-    """All local files that a table is made from, except hidden ones; None if it is not local."""
+    """All local files of a table except hidden ones; None if it has none."""
     files: list[Path] = []
     for folder in map(Path, filter(None, (path, data_dir))):
         for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
@@ -168,7 +168,7 @@ def misread(
     """The error for a table whose content shows that these files were read wrongly, or None.
 
     Args:
-        options: of the builder.
+        options: the builder's options.
     """
     json_files = [file for file in files if file.suffix.startswith(".json")]
     if json_files:
@@ -195,11 +195,11 @@ def misread(
 
 
 def _uneven(names: Sequence[str], *, is_index: bool) -> tuple[str, str] | None:
-    """What the columns of a table say of its separator and its header, and the fix; None for
+    """What is wrong with the separator or the header, judging by the columns, and the fix; None for
     nothing.
 
-    Of rows with more cells than the header pandas takes the first ones as an index, and each other
-    cell for that of the column before.
+    If rows have more cells than the header, pandas takes the first cells as an index, so that all
+    others move to the column before.
 
     Args:
         is_index: whether the table may have an index.

@@ -33,11 +33,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a run uses unless a flag or gin says otherwise.
+    """A task's defaults, which flags and gin override.
 
     Attributes:
+        batch_size: rows per batch.
+        epochs: epochs of a training.
+        sequence_length: tokens of `inputs` and `targets`.
         generate: arguments of `generate`.
-        model_fn: how predictions are made, as `EvaluationHelper` has it; default: by the form.
+        model_fn: the method for predictions (see `EvaluationHelper`); default: by the form.
     """
 
     batch_size: int = 32
@@ -54,7 +57,7 @@ class Task:
     """A benchmark, in one form.
 
     Attributes:
-        name: what `--task` takes.
+        name: the value of `--task`.
         source: where the rows come from.
         preprocessors: steps from rows to examples (see `pipe.preprocessors`).
         output_features: the columns that the model sees, by name.
@@ -67,19 +70,19 @@ class Task:
             None if the output cannot be parsed ("unparsable").
         target: example -> the gold; None if the row has no label.
         inputs: example -> the row's text, for display.
-        keep: further columns that decode, target and inputs need, as a schema in plain words.
+        keep: other columns that decode, target and inputs need, as a schema in plain words.
         without_kept: what is scored instead if these are dropped (`--pass_only_model_io`), for
             display; the scores are then named `model_io_*`. Empty if nothing changes.
-        input_columns: columns of a row that the model's input is made of; empty: not known.
-        label_columns: those of the answer, which a row to be predicted lacks.
+        input_columns: columns of a row from which the model's input is made; empty: unknown.
+        label_columns: columns of the gold, which rows to predict lack.
         labels: id -> label name, for models with labels.
         problem_type: as in transformers' configuration ("regression", ...).
         model_config: values of a new model's configuration, for the names that it knows.
         loss_reduction: what the loss is a mean over, "rows", "label_tokens" or "start_end";
             default: the form's.
         row_checks: functions (dataset, where) that reject bad rows before a tokenizer is loaded.
-        defaults: settings unless the user gives others.
-        variants: other forms that it can take -> the fields that differ then.
+        defaults: default settings.
+        variants: other form -> the fields that differ in it.
     """
 
     name: str
@@ -103,7 +106,7 @@ class Task:
     row_checks: Sequence[Callable[[datasets.Dataset, str], None]] = ()
     defaults: Defaults = field(default_factory=Defaults)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    # (split, key) of the rows that `row_checks` have seen: a start loads them several times.
+    # (split, key) of rows that passed `row_checks`: a start loads them several times.
     _checked: set[tuple[str, str]] = field(
         default_factory=set, init=False, repr=False, compare=False
     )
@@ -122,7 +125,7 @@ class Task:
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The forms that it has or can take, its own first."""
+        """The forms that the task can take, its own first."""
         return (self.form, *self.variants)
 
     @property
@@ -131,33 +134,33 @@ class Task:
         return (self,)
 
     def in_form(self, form: str) -> Task:
-        """The task in that form, one of `forms`."""
+        """The task in another of its `forms`."""
         if form == self.form:
             return self
         return dataclasses.replace(self, form=form, variants={}, **self.variants[form])
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """What stands before its texts, one for all or one for each; () for nothing."""
+        """The prefixes of its texts, one for all or one for each; () for none."""
         return prefixes_of(self.preprocessors)
 
     def with_prefix(self, prefix: str | Sequence[str]) -> Task:
-        """The task with that before its texts: one for all, or two for the texts of a pair.
+        """The task with a prefix before its texts: one for all, or two for the texts of a pair.
 
         Raises:
-            UserError: its texts take none.
+            UserError: its texts do not support prefixes.
         """
         prefixes = normalized(prefix)
         if prefixes == self.prefixes:
             return self
         steps = with_prefixes(self.preprocessors, prefixes)
         if not steps:
-            what = f"{self.name} marks places in its texts, which take no prefix"
-            raise UserError(what, PREFIX, "leave it out")
+            what = f"{self.name} marks positions in its texts, which do not support a prefix"
+            raise UserError(what, PREFIX, "remove it")
         return dataclasses.replace(self, preprocessors=steps)
 
     def rows(self, split: str, folders: Folders) -> Rows:
-        """The raw rows of one whole split, checked."""
+        """The checked raw rows of one whole split."""
         rows = self.source.rows(split, folders)
         if (split, rows.key) not in self._checked:
             for check in self.row_checks:
@@ -177,9 +180,9 @@ class Task:
 
         Args:
             split: a split, a slice of one, or a sum of these.
-            folders: those of raw releases and of cached examples.
+            folders: the folders of raw releases and of cached examples.
             sequence_length: tokens of `inputs` and `targets`; default: the task's own.
-            num_proc: processes that prepare examples which are not in the cache.
+            num_proc: number of processes that prepare examples that are not in the cache.
         """
         sequence_length = {**self.defaults.sequence_length, **(sequence_length or {})}
         slices = resolve_split(split, self.source, folders, self.rows)
@@ -225,13 +228,13 @@ class Task:
 
 
 class TaskTable(Generic[T]):
-    """What `--task` can name, by name."""
+    """A registry of possible values of `--task`."""
 
     registry: Registry[T]
 
     @classmethod
     def get(cls, name: str) -> T:
-        """The one of that name; an unknown name is a UserError with similar names."""
+        """The entry of that name; an unknown name is a UserError with similar names."""
         return cls.registry.get(name, f"--task {name!r}")
 
     @classmethod
@@ -247,7 +250,7 @@ class TaskRegistry(TaskTable[Task]):
 
     @classmethod
     def add(cls, name: str, *args: Any, **settings: Any) -> Task:
-        """Registers `Task(name, ...)`; a name that is taken raises ValueError."""
+        """Registers `Task(name, ...)`; raises ValueError if the name is taken."""
         return cls.registry.add(name, Task(name, *args, **settings))
 
 
@@ -265,12 +268,13 @@ def check_lengths(lengths: Mapping[str, object]) -> None:
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """How long the examples of a task are, how their texts begin, and how many processes make them.
+    """How a task's examples are made.
 
     Attributes:
         sequence_length: {"inputs": tokens, "targets": tokens}; default: the task's own.
-        prefix: what stands before each text, such as "query: ", or two for the texts of a pair.
-        num_proc: processes that prepare examples which are not in the cache; they are the same.
+        prefix: the prefix of each text, such as "query: ", or two for the texts of a pair.
+        num_proc: number of processes that prepare examples that are not in the cache; the examples
+            do not depend on it.
     """
 
     sequence_length: dict[str, int] | None
@@ -284,7 +288,7 @@ def dataset_settings(
     prefix: Annotated[str | Sequence[str], check_prefix] | None = None,
     num_proc: Count = 1,
 ) -> DatasetSettings:
-    """What gin binds to `get_dataset`."""
+    """The settings bound to gin's `get_dataset`."""
     values = {"sequence_length": sequence_length, "prefix": prefix, "num_proc": num_proc}
     check_values("get_dataset", dataset_settings, values)
     return DatasetSettings(sequence_length, prefix, num_proc)
@@ -297,8 +301,8 @@ def get_dataset(
     folders: Folders,
     sequence_length: dict[str, int] | None = None,
 ) -> Examples:
-    """The examples of one split of a task, as long as told here, by gin, or by the task, and with
-    the prefix that gin has for their texts."""
+    """The examples of one split of a task; lengths come from the argument, gin or the task, in this
+    order, and prefixes and processes from gin."""
     given: dict[str, Any] = {} if sequence_length is None else {"sequence_length": sequence_length}
     settings = dataset_settings(**given)
     if settings.prefix is not None:

@@ -1,9 +1,9 @@
-"""Generation by CTranslate2 (the extra "ctranslate2"), in the run's precision by
-`EvaluationHelper.engine='ctranslate2'`, with weights of 8 bits by 'ctranslate2-int8'.
+"""Generation by CTranslate2 (the extra "ctranslate2"): with `EvaluationHelper.engine` set to
+'ctranslate2' in the run's precision, with 'ctranslate2-int8' in 8-bit weights.
 
-The weights are converted from the model in memory, into a folder that is gone once they are loaded.
-Tokens are named by their ids, so that no tokenizer takes part. Its beam search stops as
-transformers' does with `early_stopping=True`.
+The weights of the model in memory are converted into a folder that is removed once they are loaded.
+Token ids serve as tokens, so that no tokenizer is needed. The beam search stops like that of
+transformers with `early_stopping=True`.
 
 torch, transformers and ctranslate2 are imported inside the functions.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ENGINE, INT8 = "ctranslate2", "ctranslate2-int8"
-BACK = "leave the engine out"
+BACK = "unset the engine"
 CONFIGS = ("T5Config", "MT5Config", "BartConfig", "MBartConfig")
 # Arguments of `generate` -> those of CTranslate2.
 SAME = {
@@ -39,35 +39,35 @@ SAME = {
     "no_repeat_ngram_size": "no_repeat_ngram_size", "num_return_sequences": "num_hypotheses",
 }  # fmt: skip
 LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
-# In a beam search transformers forbids tokens after the softmax, CTranslate2 before it: the scores
-# of the others differ (24 of 60 answers with a min length, 6 of 60 with a no-repeat size of 2).
+# In a beam search transformers excludes tokens after the softmax, CTranslate2 before it, so that
+# other scores differ (24 of 60 answers with a min length, 6 of 60 with a no-repeat size of 2).
 GREEDY_ONLY = ("min_new_tokens", "min_length", "no_repeat_ngram_size")
 # Rows whose answers are compared with those of `generate`, and the share of them that may differ:
-# two beams of nearly equal scores change places with the last digit. 8 bits change more: 12 % of
-# the answers of a T5 4+4 x 256 that was trained on the sample.
+# rounding can swap two beams of nearly equal scores. 8 bits change more: 12 % of the answers of a
+# T5 4+4 x 256 that was trained on the sample.
 COMPARED, MOST_UNEQUAL = 16, {ENGINE: 0.25, INT8: 0.5}
 
 
 def where(engine: str) -> str:
-    """The setting, for messages."""
+    """The name and value of the setting, for messages."""
     return f"EvaluationHelper.engine={engine!r}"
 
 
 def check_engine(model: Generative, arguments: Mapping[str, Any], engine: str = ENGINE) -> None:
-    """Raises UserError if CTranslate2 is not installed, does not know the model, or cannot follow
-    an argument of `generate`."""
+    """Raises UserError if CTranslate2 is not installed or does not support the model or an argument
+    of `generate`."""
     place = where(engine)
     require_extra(place, ENGINE, ENGINE)
     owner: Any = model if isinstance(model, type) else type(model)
     config = getattr(owner, "config_class", None)
     if config is None or config.__name__ not in CONFIGS or "transformers" not in owner.__module__:
-        raise UserError(f"it knows T5, mT5, BART and mBART, not {owner.__name__}", place, BACK)
+        raise UserError(f"supports T5, mT5, BART and mBART, not {owner.__name__}", place, BACK)
     has_beams = effective_value(model, arguments, "num_beams", 1) > 1
     if has_beams and effective_value(model, arguments, "early_stopping", False) is not True:
-        what = "its beam search stops as with 'early_stopping': True"
+        what = "its beam search needs 'early_stopping': True"
         raise UserError(what, f"{KWARGS} with {place}", "set that, or " + BACK)
     neutral = {**generation.NEUTRAL, "early_stopping": True, "use_cache": True}
-    if not has_beams:  # without them it says nothing
+    if not has_beams:  # then it has no effect
         neutral["early_stopping"] = arguments.get("early_stopping")
     for name, value in sorted(arguments.items()):
         is_taken = name in SAME or name in LENGTHS
@@ -76,20 +76,22 @@ def check_engine(model: Generative, arguments: Mapping[str, Any], engine: str = 
         if is_taken and not (has_beams and name in GREEDY_ONLY):
             continue
         what = (
-            f"it scores beams with {name!r} in another way" if is_taken else f"it has no {name!r}"
+            f"scores beams differently with {name!r}" if is_taken else f"does not support {name!r}"
         )
         raise UserError(what, f"{KWARGS} with {place}", "remove that, or " + BACK)
     for name in generation.REPORTED:
         if getattr(getattr(model, "generation_config", None), name, None):
-            raise UserError(f"it cannot follow the model's {name!r}", place, BACK)
+            raise UserError(f"does not support the model's {name!r}", place, BACK)
 
 
 class Translator:
     """A model's weights in CTranslate2.
 
     Args:
-        model: of a known class (see `check_engine`), on its device.
-        num_workers: how many batches it computes at once, each on `num_threads` CPU threads.
+        model: a model of a supported class (see `check_engine`), on its device.
+        arguments: the arguments of `generate`.
+        engine: `ENGINE` or `INT8`.
+        num_workers: number of batches that it computes at once, each on `num_threads` CPU threads.
 
     Raises:
         UserError: the weights cannot be converted.
@@ -108,7 +110,7 @@ class Translator:
                 _converter(model).convert(folder, force=True)
             except (ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
                 reason = " ".join(str(error).split())
-                what = f"it cannot convert it ({reason:.80})"
+                what = f"cannot convert the model ({reason:.80})"
                 raise UserError(what, where(engine), BACK) from error
             self._translator = ctranslate2.Translator(
                 folder, device=device.type, device_index=device.index or 0,
@@ -120,8 +122,8 @@ class Translator:
     def generate(
         self, inputs: Mapping[str, torch.Tensor]
     ) -> tuple[list[list[int]], list[float] | None]:
-        """Token ids of each sequence, those of one row side by side, and the scores of a beam
-        search, as `generation.generate` returns them."""
+        """Token ids of each sequence, with the sequences of a row next to each other, and their
+        scores, as from `generation.generate`."""
         lengths = inputs["attention_mask"].sum(1).tolist()
         rows = zip(inputs["input_ids"].tolist(), lengths, strict=True)
         source = [[str(token) for token in row[:length]] for row, length in rows]
@@ -134,13 +136,13 @@ class Translator:
     def compare(
         self, ids: list[list[int]], model: GenerativeModel, inputs: Mapping[str, torch.Tensor]
     ) -> None:
-        """Compares answers to the first rows with those of the model's `generate`, and says so.
+        """Compares the answers to the first rows with those of the model's `generate`; logs it.
 
         Args:
-            ids: what `generate` returned for the inputs.
+            ids: the ids that the translator's `generate` returned for these inputs.
 
         Raises:
-            UserError: too many differ.
+            UserError: too many answers differ.
         """
         some = {name: tensor[:COMPARED] for name, tensor in inputs.items()}
         theirs = generation.generate(model, some, self._arguments)[0].tolist()
@@ -171,8 +173,8 @@ def _options(model: GenerativeModel, arguments: Mapping[str, Any]) -> dict[str, 
 
 
 def _compute_type(device: torch.device, engine: str) -> str:
-    """8 bits, or the number format of the run's precision, as autocast has it; float32 if
-    CTranslate2 does not have that on this device: few CPUs have its bfloat16."""
+    """int8, or the type of the run's precision, from autocast; float32 if CTranslate2 does not
+    support it on this device, as bfloat16 on most CPUs."""
     import ctranslate2
     import torch
 
@@ -205,7 +207,7 @@ def _converter(model: GenerativeModel) -> Any:
             with torch.device("meta"):
                 twin = type(model)(copy.deepcopy(model.config))  # pyright: ignore[reportCallIssue]
             twin.load_state_dict(weights, assign=True)
-            if not hasattr(twin.config, "normalize_before"):  # only old configurations spell it out
+            if not hasattr(twin.config, "normalize_before"):  # only old configurations have it
                 twin.config.normalize_before = "MBart" in type(twin.config).__name__
             return twin
 
@@ -229,7 +231,7 @@ def _converter(model: GenerativeModel) -> Any:
 
 
 def _ids(model: GenerativeModel) -> Any:
-    """A tokenizer for the converter whose tokens are the ids."""
+    """A stand-in tokenizer for the converter, whose tokens are the ids."""
     config = model.generation_config
     end = config.eos_token_id
     end, pad = (end[0] if isinstance(end, list) else end), config.pad_token_id

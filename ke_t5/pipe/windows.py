@@ -1,5 +1,5 @@
-"""Documents that are longer than a model: their windows lie end to end in a column, and side by
-side in a batch."""
+"""Documents that exceed a model's length: their windows are concatenated in a column and stacked in
+a batch."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# The column with the tokens of each window of a document.
+# The column with the length in tokens of each window of a document.
 LENGTHS = "window_lengths"
 
 
 def side_by_side(batch: Mapping[str, np.ndarray], pads: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The batch with columns of documents [B, T] as [B, W, S], and their `attention_mask`.
+    """The batch with its columns of documents [B, T] as [B, W, S], and their `attention_mask`.
 
-    A window that a document lacks has its first token unmasked: attention over nothing is not a
-    number on some machines.
+    The first token of a missing window is unmasked, because attention over nothing is NaN on some
+    machines.
 
     Args:
-        batch: has the column `window_lengths`, [B, W].
-        pads: name of each column of documents -> what fills a shorter window.
+        batch: contains the column `window_lengths`, [B, W].
+        pads: name of each column of documents -> the value that pads shorter windows.
 
     >>> batch = {"window_lengths": np.array([[2, 1]]), "input_ids": np.array([[5, 6, 7]])}
     >>> side_by_side(batch, {"input_ids": 0})["input_ids"].tolist()

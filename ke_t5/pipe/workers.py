@@ -1,12 +1,12 @@
-"""Batches computed side by side, each on one thread, so that its bits depend on nothing else.
+"""Batches computed in parallel, each on one thread, so that results do not depend on the number of
+threads.
 
-What a batch's result depends on was tried on a CPU (AMD, MKL, torch 2.13; 1 against 2, 3 and 4
-threads; 2,100 shapes of fp32 and bf16): softmax, layer norm, GELU, attention, log-softmax, top-k
-and batched products gave equal bits on any number of threads, and so did linear layers in bf16. An
-fp32 linear layer of 7 rows, whatever its width, gave others on 2 threads: MKL divides the rows
-among the threads and has other kernels for what remains, on another CPU for other numbers of rows.
-So a batch gets one thread and as many batches are computed at once as there are threads; torch
-holds no lock of Python's while it computes.
+Measured on a CPU (AMD, MKL, torch 2.13; 1 against 2, 3 and 4 threads; 2,100 shapes of fp32 and
+bf16): softmax, layer norm, GELU, attention, log-softmax, top-k and batched products gave equal bits
+on any number of threads, and so did linear layers in bf16. An fp32 linear layer of 7 rows, whatever
+its width, gave other bits on 2 threads: MKL divides the rows among threads and has other kernels
+for remainders, on other CPUs for other numbers of rows. So each batch is computed on one thread,
+and as many batches at once as there are threads; torch releases Python's lock while it computes.
 
 torch is imported inside the functions.
 """
@@ -30,16 +30,15 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# Libraries whose models keep nothing of a forward pass but what `module_state` knows of.
+# Libraries whose models keep no state of a forward pass except what `module_state` resets.
 KNOWN = ("torch", "transformers", "ke_t5", "peft")
 
-
-# Logits of the targets of all batches that are computed at once: a GiB of fp32.
+# Target logits of all batches that are computed at once: a GiB of fp32.
 MOST_LOGITS = 2**28
 
 
 def workers_within(num_workers: int, logits: int) -> int:
-    """As many workers, up to that number, as hold the logits of a batch each in a GiB together.
+    """The number of workers, at most `num_workers`, whose batches' logits fit in a GiB together.
 
     >>> workers_within(16, 32 * 128 * 64_000), workers_within(16, 32)
     (1, 16)
@@ -48,7 +47,7 @@ def workers_within(num_workers: int, logits: int) -> int:
 
 
 class _Cancelled(BaseException):
-    """Ends the computation of a batch that nobody waits for."""
+    """Ends the computation of a batch that is no longer needed."""
 
 
 def computed(
@@ -60,15 +59,15 @@ def computed(
     num_workers: int,
     context: Callable[[], AbstractContextManager],
 ) -> Generator[Result, None, None]:
-    """Yields `compute(number)` of each number, in order. What it is depends neither on the numbers
+    """Yields `compute(number)` for each number, in order; a result depends neither on the numbers
     before it nor on the number of workers.
 
-    A model that draws random numbers or changes itself computes one batch after the other: the
-    first results tell. So does one of a user's own class, and one that is compiled.
+    A model that draws random numbers or changes itself, as the first results show, computes its
+    batches one after the other; so do compiled models and those of a user's own class.
 
     Args:
-        seed: the generators are seeded with it and the number.
-        context: entered by each worker, for what torch keeps per thread.
+        seed: random generators are seeded with it and the number.
+        context: entered by each worker, for settings that torch keeps per thread.
     """
     num_yielded = 0
     if min(num_workers, len(numbers)) > 1 and _can_be_shared(model):
@@ -90,7 +89,7 @@ def computed(
 
 
 def _can_be_shared(model: torch.nn.Module) -> bool:
-    """Whether threads may call the model at once: it is made of known classes, and not compiled."""
+    """Whether threads may share the model: it consists of known classes and is not compiled."""
     return all(
         type(module).__module__.partition(".")[0] in KNOWN
         and getattr(module, "_compiled_call_impl", None) is None
@@ -99,7 +98,7 @@ def _can_be_shared(model: torch.nn.Module) -> bool:
 
 
 def _random_states() -> list[Any]:
-    """What every number that is drawn on the CPU changes."""
+    """The states of all random generators on the CPU."""
     import numpy as np
     import torch
 
@@ -115,8 +114,8 @@ def _side_by_side(
     num_workers: int,
     context: Callable[[], AbstractContextManager],
 ) -> Iterator[list[Future[Result]]]:
-    """A context in which threads compute; gives what they promise. On exit they end with the
-    model's next forward pass."""
+    """A context in which threads compute; yields the futures of their results. On exit, a thread
+    stops at the model's next forward pass."""
     promised: list[Future[Result]] = [Future() for _ in numbers]
     pending: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
     for pair in zip(numbers, promised, strict=True):

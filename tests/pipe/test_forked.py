@@ -68,7 +68,7 @@ def test_the_files_of_several_processes_are_those_of_one(get):
     ("fault", "line", "exit_code"),
     [
         (out_of_range, "split 'train', row 33: is broken; fix it", Exit.DATA),
-        (killed, "split 'train': one of 2 processes was killed, by lack of memory perhaps; lower "
+        (killed, "split 'train': one of 2 processes was killed, perhaps for lack of memory; lower "
          "get_dataset.num_proc", Exit.MACHINE),
     ],
 )  # fmt: skip

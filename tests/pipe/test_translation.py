@@ -173,11 +173,14 @@ def test_a_predictor_converts_its_weights_once(built, models, monkeypatch):
 
 
 REFUSED = [
-    ({"do_sample": True}, "model_kwargs with .*: it has no 'do_sample'; remove that, or leave"),
-    ({"num_beams": 2}, "its beam search stops as with 'early_stopping': True; set that, or leave"),
+    (
+        {"do_sample": True},
+        "model_kwargs with .*: does not support 'do_sample'; remove that, or unset",
+    ),
+    ({"num_beams": 2}, "its beam search needs 'early_stopping': True; set that, or unset"),
     (
         {**BEAMS, "min_new_tokens": 2},
-        "it scores beams with 'min_new_tokens' in another way; remove",
+        "scores beams differently with 'min_new_tokens'; remove",
     ),
     ({**BEAMS, "num_return_sequences": 2, "repetition_penalty": 2.0}, "no 'repetition_penalty'"),
 ]
@@ -195,17 +198,17 @@ def test_other_models_and_answers_are_refused(built, models, monkeypatch):
     helper = EvaluationHelper(built[0], model_kwargs=BEAMS, engine="ctranslate2")
     other_class: Any = LongT5ForConditionalGeneration
     with pytest.raises(
-        UserError, match="it knows T5, mT5, BART and mBART, not LongT5For.*; leave th"
+        UserError, match="supports T5, mT5, BART and mBART, not LongT5For.*; unset th"
     ):
         check_engine(other_class, BEAMS)
     forced = copy.deepcopy(models["bart"])
     forced.generation_config.forced_bos_token_id = 2
     with pytest.raises(
-        UserError, match="it cannot follow the model's 'forced_bos_token_id'; leave"
+        UserError, match="does not support the model's 'forced_bos_token_id'; unset"
     ):
         helper.check(forced)
     plain = EvaluationHelper(built[0], model_fn="forward", engine="ctranslate2")
-    with pytest.raises(UserError, match="engine='ctranslate2': toy is not generated; leave it out"):
+    with pytest.raises(UserError, match="engine='ctranslate2': toy is not generated; remove it"):
         plain.check(models["t5"])
     other = translation.Translator(changed(models["t5"]), BEAMS)
     monkeypatch.setattr(translation, "Translator", lambda *_, **__: other)
@@ -218,5 +221,5 @@ def test_other_models_and_answers_are_refused(built, models, monkeypatch):
 def test_a_model_that_cannot_be_converted_is_refused(models):
     lora = copy.deepcopy(models["t5"])
     lora.lm_head.added = torch.nn.Linear(2, 2)
-    with pytest.raises(UserError, match="it cannot convert it .*; leave the engine out"):
+    with pytest.raises(UserError, match="cannot convert the model .*; unset the engine"):
         translation.Translator(lora, BEAMS)

@@ -149,7 +149,7 @@ def test_a_threshold_for_a_task_without_sets_of_labels_is_refused():
     with pytest.raises(UserError) as raised:
         EvaluationHelper(get_task("klue_tc"), threshold="tuned")
     where = "EvaluationHelper.threshold='tuned'"
-    line = f"error: {where}: klue_tc is not a multi-label task of an encoder; leave it out"
+    line = f"error: {where}: klue_tc is not a multi-label task of an encoder; remove it"
     assert str(raised.value).startswith(line)
 
 

@@ -111,7 +111,7 @@ def test_two_prefixes_for_a_model_that_reads_one_text_are_refused(tmp_path, cach
 def test_a_task_that_marks_places_takes_none():
     with pytest.raises(UserError) as raised:
         get_task("klue_ner").with_prefix("query: ")
-    what = "klue_ner marks places in its texts, which take no prefix; leave it out"
+    what = "klue_ner marks positions in its texts, which do not support a prefix; remove it"
     assert f"get_dataset.prefix: {what}" in str(raised.value)
     assert get_task("klue_ner").with_prefix("").prefixes == ()
 
