@@ -1,4 +1,4 @@
-"""What goes to Arrow directly is what datasets would have made of it."""
+"""Values that bypass datasets are stored as datasets stores them; others are converted or named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: an order that knows neither ranks nor workers, little padding, nothing twice."""
+"""Batches: an order independent of ranks and workers, little padding, no duplicates."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def padded_tokens(batch, targets=0 * LENGTHS):
 
 @pytest.mark.parametrize("window", [1, 3, 8, 50])
 def test_windows_by_tokens_are_as_large_as_the_budget_allows(window):
-    """One more row of the order, and the window would need one more batch."""
+    """With one more row, the window would need one more batch."""
     targets = np.random.default_rng(1).integers(1, 20, size=len(LENGTHS))
     made = get_batches(
         LENGTHS, targets, batch_size=8, num_parts=1, seed=1, batch_tokens=600, window=window
@@ -100,7 +100,7 @@ def test_windows_by_tokens_are_as_large_as_the_budget_allows(window):
 
 
 def test_windows_by_tokens_do_not_depend_on_the_batch_size():
-    """Windows of so many rows left most batches far below the budget."""
+    """Windows of a fixed number of rows left most batches far below the budget."""
     one, other = plan(batch_tokens=400, batch_size=1), plan(batch_tokens=400, batch_size=32)
     for a, b in zip(one.epoch(0), other.epoch(0), strict=True):
         assert np.array_equal(a, b)
@@ -208,7 +208,7 @@ def test_evaluation_batches_are_fixed_and_longest_first():
 
 
 def rows_of(batches):
-    """The rows of each batch; their order in it does not matter."""
+    """The rows of each batch, sorted."""
     return [sorted(batch.tolist()) for batch in batches]
 
 

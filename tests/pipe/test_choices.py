@@ -1,4 +1,4 @@
-"""Batches of multiple choice: shapes, padding, masks, and the tokens that a batch costs."""
+"""Batches of multiple choice: shapes, padding, masks and token budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key of a step covers the code that it reaches, and nothing that does not compute."""
+"""The key of a step covers all code that it reaches, and nothing that has no effect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = [{"text": "가", "label": 0}]
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A user's folder on the path: write(name, text) writes a file, load(name) imports it."""
+    """A user's folder on the path: `write(name, text)` writes a file, `load(name)` imports it."""
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
 
@@ -139,7 +139,7 @@ def test_the_hash_of_our_code_is_kept_until_a_byte_changes(tmp_path, monkeypatch
     monkeypatch.setattr(code, "read_source", lambda path: parsed.append(path) or read_source(path))
 
     def hash_of(text):
-        """(the hash of the file, whether it had to be parsed)"""
+        """(the hash of the file, whether it was parsed)"""
         parsed.clear()
         file.write_text(text)
         return hash_code([file]), bool(parsed)
@@ -270,7 +270,7 @@ def marked(example, mark="가"):
 
 
 def test_what_gin_binds_in_a_users_function_makes_other_examples(tmp_path):
-    """A step that calls a configurable function, whose own key therefore does not change."""
+    """A step that calls a configurable function, so that its own key does not change."""
     step = map_over_dataset(lambda example: {"input_ids": [len(marked(example)["text"])]})
     label = map_over_dataset(lambda example: {**example, "labels": 0})
 

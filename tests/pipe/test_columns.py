@@ -1,4 +1,4 @@
-"""Columns give the same values however the file on disk is cut into chunks."""
+"""Columns return the same values whatever the chunks of the file on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CUTS = [(7,), (1, 6), (3, 4), (2, 2, 2, 1), (3, 0, 4), (1,) * 7]
 
 
 def chunked(rows, kind, cuts, *, is_slice=False):
-    """The rows in chunks of these lengths; `is_slice`: each a view into a larger array."""
+    """The rows in chunks of these lengths; with `is_slice`, each is a view into a larger array."""
     chunks, start = [], 0
     for length in cuts:
         chunk = pa.array(rows[start : start + length], kind)
@@ -68,7 +68,7 @@ def test_no_rows():
 
 
 def test_more_values_than_32_bits_can_count():
-    """Half a gigabyte of zeros that the system need not store, seventeen times."""
+    """Seventeen times half a gigabyte of zeros, which the system does not store."""
     length = 1 << 20
     values = pa.array(np.zeros(128 * length, dtype=np.int8))
     offsets = pa.array(np.arange(0, 128 * length + 1, length, dtype=np.int32))

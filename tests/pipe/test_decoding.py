@@ -1,4 +1,4 @@
-"""Searches of our own: what transformers' loops find, with finished rows left out."""
+"""Our own searches find what transformers' loops find, although they drop finished rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEAMS = {"num_beams": 3, "max_new_tokens": 12}
 
 @pytest.fixture(scope="module")
 def models():
-    """A T5 that was trained for a moment, and a drawn BART whose end token is likely."""
+    """A briefly trained T5, and a random BART whose end token is probable."""
     torch.manual_seed(0)
     sizes = {
         f"{part}_{name}": 2
@@ -40,7 +40,7 @@ def inputs(tmp_path_factory):
 
 
 def answers(sequences):
-    """The ids of each without what only fills it up."""
+    """The ids of each sequence without padding."""
     return [[token for token in row if token not in (0, 3)] for row in sequences.tolist()]
 
 

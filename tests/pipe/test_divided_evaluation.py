@@ -1,5 +1,5 @@
-"""Evaluation of a model whose layers are divided among processes: one layer is gathered after the
-other, and scores, answers and losses are those of one process."""
+"""Evaluation of a model whose layers are sharded across processes: they are gathered one by one,
+and scores, answers and losses equal those of a single process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RANKS = 2
 
 
 class Watched:
-    """How many layers are gathered while one computes, and which have computed."""
+    """Counts calls of the layers, and the most layers that are gathered while one computes."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
         self.layers, self.most, self.calls = layers, 0, 0
@@ -45,8 +45,8 @@ class Watched:
 
 
 def evaluated(ranks, path, config, weights):
-    """What each case comes to, how many layers were gathered at once, and how often each process
-    has called one; last what a training makes of it."""
+    """The result of each case, the number of layers gathered at once, and each process's number of
+    layer calls; at last the result of training afterwards."""
     torch.set_num_threads(1)
     with nullcontext() if ranks.is_main else torch.device("meta"):
         model: Any = T5ForConditionalGeneration(copy.deepcopy(config)).double()
@@ -73,7 +73,7 @@ def evaluated(ranks, path, config, weights):
 
 
 def gradient(model, wrapped):
-    """A step after the evaluations: the weights are in shards again, and take gradients."""
+    """A step after the evaluations: the weights are sharded again and get gradients."""
     ids = torch.arange(4, 9)[None]
     wrapped(input_ids=ids, labels=ids).loss.backward()
     grads = [one.grad for one in model.parameters() if one.grad is not None]

@@ -1,4 +1,4 @@
-"""Evaluation: every example scored exactly once, whoever predicts it and whatever was kept."""
+"""Evaluation: every example is scored exactly once, on any rank and with any kept columns."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ ALONE = Ranks(0, 1, torch.device("cpu"), 1)
 
 @map_over_dataset
 def to_ids(row: dict) -> dict:
-    """Token ids, and the label or `IGNORED`."""
+    """The example with its token ids, and its label or `IGNORED`."""
     label = IGNORED if row["label"] is None else row["label"]
     return {"input_ids": toy_tokenizer()(row["text"])["input_ids"], "labels": label}
 
 
 @map_over_dataset
 def to_ids_and_text(row: dict) -> dict:
-    """The same, and the text."""
+    """The example of the step above, with its text."""
     ids = toy_tokenizer()(row["text"])["input_ids"]
     return {"input_ids": ids, "labels": row["label"], "text": row["text"]}
 
 
 def counted(targets: list, predictions: list) -> dict[str, float]:
-    """How many rows are scored, and the share that is right x 100."""
+    """The number of scored rows, and the percentage of correct ones."""
     hits = sum(t == p for t, p in zip(targets, predictions, strict=True))
     return {"count": float(len(targets)), "right": 100.0 * hits / len(targets)}
 
@@ -64,7 +64,7 @@ def class_task(rows: list[dict], **settings):
 
 
 def class_rows(num_rows: int, *, unlabelled: int = 0) -> list[dict]:
-    """Rows of different lengths, the last ones without a label."""
+    """Rows of different lengths; the last ones have no label."""
     words = "가 나 다 라 마 바 사".split()
     return [
         {
@@ -131,7 +131,7 @@ SAMPLED = {"do_sample": True, "top_k": 8, "num_return_sequences": 2, "max_new_to
 
 
 def on_ranks(ranks, path):
-    """Of labels in a single batch, so that one of two ranks has none, and of drawn answers."""
+    """Labels are in one batch only, so that one of two ranks has none; answers are sampled."""
     task = class_task(class_rows(3))
     examples = task.get_dataset("train", folders=folders(path / "labels"))
     model = toy_model(dropout=0.5).train()

@@ -1,4 +1,4 @@
-"""What preparing examples does at once for many rows is what it would do row by row."""
+"""Fast paths of the preparation give the results of working row by row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXTS = ["", "가 나", "나 " * 700, "[SEP] 가 ??? 나"] * 3
 
 
 class Lowercase(PreTrainedTokenizerFast):
-    """A tokenizer that does not call its library as transformers does."""
+    """A tokenizer that calls its library in another way than transformers."""
 
     def _encode_plus(self, text, *args, **settings):
         return super()._encode_plus([part.replace("나", "가") for part in text], *args, **settings)

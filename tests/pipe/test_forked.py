@@ -1,4 +1,4 @@
-"""Several processes prepare the same examples, and none outlives what it works for."""
+"""Several processes prepare the same examples, and none outlives its work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKENIZE = partial(tokenize, source="text", limit="inputs")
 
 @map_over_batches
 def known(batch):
-    """Keeps some rows, none of the first batch."""
+    """Drops some rows, including the whole first batch."""
     where = [i for i, row in enumerate(batch["_id"]) if row % 7 and row >= 12]
     return {name: [values[i] for i in where] for name, values in batch.items()}
 

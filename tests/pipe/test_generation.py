@@ -33,7 +33,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def row_by_row(model, built):
-    """The same by `model.generate` alone: one row, no padding."""
+    """The answers of `model.generate` for single rows, without padding."""
 
     @functools.cache
     def answers(arguments: str) -> list[list[str]]:
@@ -218,7 +218,7 @@ def test_the_scores_over_the_vocabulary_are_not_kept(built, model, monkeypatch):
     ids=str,
 )
 def test_beams_do_not_copy_what_they_have_in_common(built, model, arguments, is_ours, monkeypatch):
-    """The answers of all three are those of the default; only the default has our cache."""
+    """All three give the same answers; only the default uses our cache."""
     task, examples = built
     caches = []
     generate = model.generate

@@ -1,4 +1,4 @@
-"""What generation and other methods of a model are called with: arguments checked by name."""
+"""Arguments of generation and of other methods of a model, checked by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets of the hub that are scripts, downloads that are cut off, and files that are misread."""
+"""Script data sets on the hub, interrupted downloads, and files that are misread."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def client_error(name):
 
 
 def wrapped(error):
-    """What `datasets` raises of an error in the middle of a file."""
+    """The exception that `datasets` raises for an error in the middle of a file."""
     try:
         raise datasets.exceptions.DatasetGenerationError("it failed") from error
     except datasets.exceptions.DatasetGenerationError as found:
@@ -133,7 +133,7 @@ def test_a_configuration_of_a_script_is_a_folder_of_its_copy():
 
 
 def raising(*errors):
-    """A stand-in that raises these in turn, the last one for ever."""
+    """A stand-in that raises these in turn, and then the last one each time."""
     waiting = list(errors)
 
     def function(*args, **settings):
@@ -173,7 +173,7 @@ def test_a_hub_data_set_that_cannot_be_loaded_is_one_line(error, tmp_path, monke
 
 
 def in_library(error):
-    """The error as if it were raised in a file of the hub's library."""
+    """The error as if raised in a file of the hub's library."""
     code = compile("raise error", "/x/huggingface_hub/file_download.py", "exec")
     try:
         exec(code, {"error": error})
@@ -257,7 +257,7 @@ ROWS = [("정말 좋았다, 참", "긍정"), ("아깝다", "부정")]
 
 
 def written(path, encoding):
-    """A file of `ROWS` in the form that its name says."""
+    """A file of `ROWS` in the format of its suffix."""
     kind = path.suffix[1:]
     if kind == "jsonl":
         lines = [json.dumps({"a": a, "b": b}, ensure_ascii=False) for a, b in ROWS]
@@ -321,7 +321,7 @@ def test_a_name_of_a_column_may_have_a_semicolon(tmp_path, name, content):
 
 @pytest.mark.parametrize("rows", ["가,1,나\n다,2,라\n", "가,1,\n다,2,\n"])
 def test_rows_with_more_cells_than_the_header_are_refused(tmp_path, rows):
-    """pandas would take the first cell for an index, and the second for the first column's."""
+    """pandas would take the first cell as an index and shift the others by one column."""
     (tmp_path / "a.csv").write_text(f"글,값\n{rows}", encoding="utf-8")
     folders, files = Folders(None, tmp_path / "cache"), {"train": str(tmp_path / "a.csv")}
     with pytest.raises(UserError, match="its rows have more cells than the header; name every"):

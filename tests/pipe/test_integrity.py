@@ -1,4 +1,4 @@
-"""Large files of the cache are read whole once, and again when they may have changed."""
+"""Large files of the cache are verified once, and again when they may have changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ke_t5.pipe.integrity import fault_of, read_info, write_info
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The names of the files that are read whole."""
+    """The names of the files that are verified."""
     names, real = [], integrity._checksum
     monkeypatch.setattr(integrity, "LARGE", 10)
 

@@ -1,4 +1,4 @@
-"""Epochs that are drawn window by window: every row once, the same batches whenever asked for."""
+"""Epochs that are drawn window by window: every row once, the same batches on every access."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_permutation_has_every_place_once(size):
 
 
 def test_permutations_look_random():
-    """Neither the place nor the neighbour says anything of a value, and keys make others."""
+    """Values correlate neither with places nor with their neighbours, and differ between keys."""
     size = 100_000
     one, other = (permuted(np.arange(size), size, [0, epoch]) for epoch in (0, 1))
     for a, b in ((one, np.arange(size)), (one, other), (one[:-1], one[1:])):

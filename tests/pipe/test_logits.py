@@ -1,4 +1,4 @@
-"""A logit that is not a number ends the evaluation, whatever the model makes of it."""
+"""A NaN or infinite logit ends the evaluation, whatever the model does with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask of a forward pass: what the host knows is not asked of the device."""
+"""The mask of a forward pass is known to the host and not read from the device."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def batch(lengths):
 
 
 def logits_of(model, columns, *, asked):
-    """The logits as they are, and with the mask known; how often its values were asked for."""
+    """The logits without and with a known mask; only without it are the mask's values read."""
     inputs = {name: torch.from_numpy(column) for name, column in columns.items()}
     if isinstance(model, T5ForConditionalGeneration):
         inputs["labels"] = torch.tensor([[7, 8, 1]] * len(columns["input_ids"]))
@@ -91,7 +91,7 @@ def logits_of(model, columns, *, asked):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The masks whose values transformers has asked for."""
+    """The masks whose values transformers has read."""
     found, real = [], masking_utils._ignore_bidirectional_mask_sdpa
 
     def ask(padding_mask, *arguments, **options):
@@ -115,7 +115,7 @@ def test_no_forward_pass_asks_for_what_the_host_knows(name, lengths, asked):
 @pytest.mark.parametrize("lengths", [(4, 4), (3, 6)])
 @pytest.mark.parametrize("name", OF_KINDS)
 def test_a_recorded_pass_has_the_masks_of_any_other(name, lengths, monkeypatch):
-    """Flash attention takes none, and draws other numbers for its dropout."""
+    """Flash attention supports no mask, and its dropout draws other numbers."""
     torch.manual_seed(0)
     model = OF_KINDS[name]().eval()
     masks, real = [], torch.nn.functional.scaled_dot_product_attention

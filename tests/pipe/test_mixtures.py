@@ -1,4 +1,4 @@
-"""Mixtures: who may be mixed, what an epoch holds, and the mean of the scores."""
+"""Mixtures: the tasks that can be mixed, the examples of an epoch, and the mean of the scores."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def toy(name="one", *, num_rows=4, steps=STEPS, **settings):
     return dataclasses.replace(task_on(rows, steps, **settings), name=name)
 
 
-# ------------------------------------------------------------------------------ who may be mixed
+# ------------------------------------------------------------------------- what can be mixed
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_forms_of_a_mixture_are_those_of_all_members():
 
 @pytest.fixture
 def registered():
-    """A mixture of two registered tasks, for the length of a test."""
+    """A mixture of two tasks that are registered during a test."""
     mixture = mix_of_two()
     with MixtureRegistry.registry.temporary("mix", mixture):
         yield mixture
@@ -219,7 +219,7 @@ def plan(examples_per_epoch=EXAMPLES_PER_EPOCH, *, batch_size=4, num_parts=2, se
 
 
 def counts(batches):
-    """How often each example comes."""
+    """The number of times that each example occurs."""
     return np.bincount(np.concatenate(batches), minlength=len(LENGTHS))
 
 
@@ -232,7 +232,7 @@ def test_an_epoch_holds_its_share_of_every_member():
 @pytest.mark.parametrize("shares", [(35, 35, 36), (36, 36, 36), (41, 33, 7)])
 @pytest.mark.parametrize("batch_size", [1, 3, 9, 53, 107])
 def test_steps_are_counted_as_batches_are_made(shares, batch_size):
-    """Rounded shares are not always as many examples as there are."""
+    """Rounded shares do not always sum to the number of examples."""
     one = plan(tuple(zip((90, 10, 7), shares, strict=True)), batch_size=batch_size, num_parts=1)
     epochs = [one.epoch(epoch) for epoch in range(3)]
     assert [one.num_batches(epoch) for epoch in range(3)] == [len(batches) for batches in epochs]
@@ -311,7 +311,7 @@ def add_segments(example):
 
 
 def found(name, best, **scores):
-    """What the evaluation of a task gave."""
+    """The result of evaluating a task."""
     return TaskSplit(toy(name, best=greatest(best)), "validation", None, name), Evaluated(
         scores, 3, 3, 0, []
     )

@@ -1,4 +1,4 @@
-"""What a user's own model may return, and what it is told otherwise."""
+"""Outputs that a user's own model may return, and the errors for others."""
 
 from __future__ import annotations
 

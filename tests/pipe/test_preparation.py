@@ -1,4 +1,4 @@
-"""Preparation: examples keep what their features promise, whatever the steps and the cache did."""
+"""Preparation: examples match their features, whatever the steps and the cache did."""
 
 from __future__ import annotations
 
@@ -169,12 +169,12 @@ def test_a_key_knows_the_defaults_of_keywords():
 
 @map_over_dataset
 def numbered(example):
-    """A step of a user's, which fails for labels that it does not know."""
+    """A user's step that fails for unknown labels."""
     return {**example, "labels": ("no", "yes").index(example["label"])}
 
 
 def prepared_by_user(tmp_path, monkeypatch, *labels):
-    """What a task of a user's makes of rows with these labels."""
+    """The examples of a user's task for rows with these labels."""
     rows = [{"text": "가", "label": label} for label in labels]
     monkeypatch.setattr(preparation, "is_users_own", lambda file: file == Path(__file__))
     task = Task(
@@ -317,7 +317,7 @@ def test_files_that_a_step_reads_from_other_folders_are_left(tmp_path):
 
 @pytest.mark.parametrize("row_id", [None, -1, 6])
 def test_an_example_of_no_row_is_refused(tmp_path, row_id):
-    """It would be in no slice of the split."""
+    """Such an example would be in no slice of the split."""
 
     def add(dataset):
         more = {"text": ["하나"], "label": [1], "_id": [row_id]}

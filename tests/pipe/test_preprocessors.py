@@ -33,7 +33,7 @@ def shout(example, *, sequence_length=None, mark="!"):
 
 @map_over_batches
 def double(batch):
-    """Two rows for each: a step that changes the number of rows carries `_id` itself."""
+    """Two rows for each row; a step that changes their number has to return `_id`."""
     return {name: [value for value in column for _ in range(2)] for name, column in batch.items()}
 
 

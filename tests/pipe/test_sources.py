@@ -1,4 +1,4 @@
-"""Sources: raw releases first, then the hub; and what is said where there is neither."""
+"""Sources: raw releases first, then the hub; and the errors if there is neither."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def to_rows(row):
 
 @pytest.fixture
 def on_hub(tmp_path, monkeypatch):
-    """A release that a folder of parquet serves as the hub would, and the network that it needs."""
+    """A release that a folder of parquet serves like the hub, and a fake network."""
     table = datasets.Dataset.from_dict(
         {"sentence": ["가", "나", "다"], "label": [0, -1, 1], "tags": [[0], [1], []]},
         features=datasets.Features(

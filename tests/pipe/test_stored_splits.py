@@ -1,4 +1,4 @@
-"""What belongs to a split is worked out once, and is what its rows say."""
+"""Places and statistics of a split are computed once and agree with its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generation by CTranslate2: the answers of `generate`; what it cannot do is refused."""
+"""Generation by CTranslate2: the answers of `generate`; unsupported settings are errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models():
-    """A trained T5, and a BART whose weights are drawn large, so that its answers differ."""
+    """A trained T5, and a BART with large random weights, so that its answers differ."""
     t5 = tiny_t5()
     torch.manual_seed(1)
     config = BartConfig(
@@ -133,7 +133,7 @@ def test_a_model_that_diverged_is_told_as_such(built, models):
 
 
 def changed(model):
-    """The model with other answers."""
+    """The model with weights that give other answers."""
     model = copy.deepcopy(model)
     with torch.no_grad():
         model.lm_head.weight.copy_(model.lm_head.weight.flip(0))

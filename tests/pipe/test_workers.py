@@ -1,4 +1,4 @@
-"""Batches side by side: the results are those of one worker, whatever the model does."""
+"""Parallel batches: results equal those of one worker, whatever the model does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ke_t5.pipe.workers import computed, workers_within
 
 
 def results(compute, numbers=range(7), *, model=None, num_workers=3):
-    """What the workers find."""
+    """The results of the workers."""
     return computed(
         compute, numbers, model=torch.nn.Linear(2, 2) if model is None else model, seed=5,
         num_workers=num_workers, context=torch.inference_mode,
@@ -34,12 +34,12 @@ def test_batches_are_computed_at_once_and_come_in_order():
 
 
 def drawn(number):
-    """A batch number with numbers of all generators but one, which each draws from."""
+    """A batch number with a random number, from torch and Python in turn."""
     return number, [torch.rand(1).item(), random.random()][number % 2]
 
 
 class Growing(torch.nn.Linear):
-    """A layer that says how often it was called."""
+    """A layer that returns how many times it was called."""
 
     __module__ = "ke_t5.tests"
     calls = 0
@@ -50,7 +50,7 @@ class Growing(torch.nn.Linear):
 
 
 class Own(torch.nn.Linear):
-    """A layer of somebody's own."""
+    """A layer of the user's own class."""
 
 
 def test_a_model_that_draws_or_changes_itself_computes_one_batch_after_the_other():
