@@ -54,7 +54,7 @@ RANGES = {
     "top_k": CountOrZero, "top_p": Fraction, "min_p": Fraction, "typical_p": Fraction,
     "epsilon_cutoff": Fraction, "eta_cutoff": Fraction, "temperature": Positive,
     "repetition_penalty": Positive, "encoder_repetition_penalty": Positive,
-    "length_penalty": Finite,
+    "length_penalty": Finite, "pad_token_id": CountOrZero, "bos_token_id": CountOrZero,
 }  # fmt: skip
 LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens")
 

@@ -70,6 +70,10 @@ NEUTRAL = {
 }  # fmt: skip
 
 
+# What `generate` raises for bad values; not RuntimeError, which the machine causes too.
+REJECTIONS = (ValueError, TypeError, IndexError, OverflowError, AttributeError)
+
+
 def drop_model_values(model: GenerativeModel, arguments: Mapping[str, Any]) -> list[str]:
     """Resets the parameters of the model's `generation_config.json`, so that the task's own apply;
     returns lines about the ignored and the kept ones."""
@@ -112,7 +116,7 @@ def try_out(model: GenerativeModel, arguments: Mapping[str, Any]) -> None:
     try:
         with torch.no_grad(), being_evaluated(model):
             generate(model, inputs, {**short, "max_new_tokens": 2})
-    except (ValueError, TypeError) as error:
+    except REJECTIONS as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise UserError(
             f"{type(model).__name__}.generate rejects them: {reason}", KWARGS, "fix the value"

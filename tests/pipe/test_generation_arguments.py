@@ -63,6 +63,8 @@ def model():
         ),
         ({"do_sample": True, "temperature": -1.0}, "rejects them: .*temperature.*; fix the value"),
         ({"do_sample": True, "top_k": -1}, "rejects them: .*top_k"),
+        ({"decoder_start_token_id": 10**6}, "rejects them: index out of range"),
+        ({"watermarking_config": 3}, "rejects them: 'int' object has no attribute"),
         ({"num_beams": 2, "early_stopping": "sometimes"}, "rejects them: .*early_stopping"),
         ({"num_beams": 0}, "num_beams is 0; give 1"),
         ({"input_ids": 1}, "'input_ids' is a column of toy; remove it: the batches provide it"),
