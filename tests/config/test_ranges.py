@@ -57,6 +57,7 @@ REFUSED = (
           ("num_beams", 0, "at least 1"), ("num_return_sequences", -1, "at least 1"),
           ("max_new_tokens", 0, "at least 1"), ("max_length", 0, "at least 1"),
           ("min_new_tokens", -1, "at least 0"), ("min_length", -1, "at least 0"),
+          ("pad_token_id", -1, "at least 0"), ("bos_token_id", -1, "at least 0"),
           ("no_repeat_ngram_size", -1, "at least 0"), ("top_k", -1, "at least 0"),
           ("top_p", 1.5, "at least 0 and at most 1"), ("temperature", 0.0, "above 0"),
           ("min_p", -0.5, "at least 0 and at most 1"), ("typical_p", 2.0, "at least 0 and"),
