@@ -1,1 +1,1 @@
-"""What one looks at before training: rows, labels, lengths, losses, duplicates."""
+"""Inspection of data before training: rows, labels, lengths, losses, duplicates."""

@@ -1,4 +1,4 @@
-"""Equal and nearly equal texts inside and across splits, and equal texts with other labels."""
+"""Equal and nearly equal texts within and across splits, and equal texts with different labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ke_t5.inspection.near_duplicates import near_pairs
 from ke_t5.recipes.row_hashes import FOLDED, LABEL, Overlap, overlap
 
 NUM_SHOWN = 10  # suspects, and near pairs
-MAX_ROWS = 4  # of a suspect
+MAX_ROWS = 4  # shown of a suspect
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,18 @@ class NearPair:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What the splits have in common, and what is in them twice.
+    """Duplicates within and across splits.
 
     Attributes:
-        equal_within: split -> rows whose text an earlier row has too.
-        equal_across: (split, later split) -> what the later one shares with the other.
-        near_within: split -> rows with a near text, not an equal one, in the split.
-        near_across: (split, later split) -> rows of the later one with a near text in the other.
-        num_near_relabelled: near pairs of which both have a label, and another one.
-        are_all_near: whether all likely pairs were compared.
-        num_suspects: texts that have several labels; num_suspect_rows: the rows that have these.
+        equal_within: split -> number of rows whose text occurs in an earlier row.
+        equal_across: (split, later split) -> overlap of the later split with the other.
+        near_within: split -> number of rows with a nearly equal text in the same split.
+        near_across: (split, later split) -> number of rows of the later split with a nearly equal
+            text in the other.
+        num_near_relabelled: number of near pairs with different labels.
+        are_all_near: whether all candidate pairs were compared.
+        num_suspects: number of texts that have several labels.
+        num_suspect_rows: number of rows with one of these texts.
     """
 
     equal_within: Mapping[str, int]
@@ -62,7 +64,7 @@ class Duplicates:
 
 
 class _All:
-    """The rows of all splits in one list."""
+    """The concatenated rows of all splits."""
 
     def __init__(self, splits: Sequence[SplitTexts]) -> None:
         self.splits = splits
@@ -72,7 +74,7 @@ class _All:
         self.hashes = np.concatenate([split.hashes for split in splits])
 
     def row(self, place: int) -> Row:
-        """A row to show."""
+        """The row at a place, to show."""
         number = int(self.split_of[place])
         split, own = self.splits[number], place - int(self.starts[number])
         position = int(split.positions[own])
@@ -81,13 +83,13 @@ class _All:
         return Row(split.part.name, int(examples.ids[position]), split.texts[own], gold)
 
     def text(self, place: int) -> str:
-        """The text of a row."""
+        """The text of the row at a place."""
         number = int(self.split_of[place])
         return self.splits[number].texts[place - int(self.starts[number])]
 
 
 def find_duplicates(splits: Sequence[SplitTexts]) -> Duplicates:
-    """What is in the splits twice."""
+    """Finds duplicates within and across the splits."""
     rows = _All(splits)
     names = [split.part.name for split in splits]
     pairs = list(itertools.combinations(range(len(splits)), 2))
@@ -97,7 +99,7 @@ def find_duplicates(splits: Sequence[SplitTexts]) -> Duplicates:
     is_near = _near_matrix(near_places, texts, rows, len(splits))
     suspects, num_suspects, num_rows = _suspects(rows)
     is_relabelled = _are_relabelled(first[near_places], rows)
-    # Those with other labels first: they say most.
+    # Pairs with different labels first: they are the most informative.
     order = np.argsort(~is_relabelled, kind="stable")[:NUM_SHOWN]
     shown = []
     for i in order.tolist():
@@ -128,11 +130,11 @@ def find_duplicates(splits: Sequence[SplitTexts]) -> Duplicates:
 
 
 def _near_matrix(pairs: np.ndarray, texts: np.ndarray, rows: _All, num_splits: int) -> np.ndarray:
-    """[splits, rows] whether a row has a near text in that split.
+    """[splits, rows] whether a row has a nearly equal text in that split.
 
     Args:
-        pairs: [pairs, 2] distinct texts.
-        texts: [rows] which text each row has.
+        pairs: [pairs, 2] ids of nearly equal texts.
+        texts: [rows] the id of each row's text.
     """
     num_texts = int(texts.max(initial=-1)) + 1
     has_text = np.zeros((num_splits, num_texts), dtype=bool)
@@ -145,14 +147,14 @@ def _near_matrix(pairs: np.ndarray, texts: np.ndarray, rows: _All, num_splits: i
 
 
 def _are_relabelled(pairs: np.ndarray, rows: _All) -> np.ndarray:
-    """[pairs] whether both rows have a label, and another one."""
+    """[pairs] whether the two rows have different labels; False if one has none."""
     labels = rows.hashes[pairs, LABEL]
     return (labels != 0).all(1) & (labels[:, 0] != labels[:, 1])
 
 
 def _suspects(rows: _All) -> tuple[list[list[Row]], int, int]:
-    """Rows of equal text with several labels, of the texts that most rows have; how many texts,
-    and rows, there are."""
+    """(rows to show, number of texts, number of rows) of texts with several labels; the most
+    frequent texts are shown."""
     labelled = np.flatnonzero(rows.hashes[:, LABEL] != 0)
     texts = np.unique(rows.hashes[labelled, FOLDED], return_inverse=True)[1].reshape(-1)
     labels = np.unique(rows.hashes[labelled, LABEL], return_inverse=True)[1].reshape(-1)
@@ -166,7 +168,7 @@ def _suspects(rows: _All) -> tuple[list[list[Row]], int, int]:
     for text in ranked[:NUM_SHOWN].tolist():
         places = labelled[texts == text]
         of_labels = labels[texts == text]
-        # One row of each label, then others.
+        # One row of each label, then the rest.
         first = np.sort(np.unique(of_labels, return_index=True)[1]).tolist()
         order = [*first, *(i for i in range(len(places)) if i not in first)][:MAX_ROWS]
         shown.append([rows.row(int(places[i])) for i in order])

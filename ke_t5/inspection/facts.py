@@ -1,4 +1,4 @@
-"""What is known of one split before a training: rows, labels, lengths, losses."""
+"""Facts about a split before training: rows, labels, lengths, losses."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ke_t5.report.error_analysis import entities_of
 from ke_t5.report.upper_bounds import upper_bounds
 
 PERCENTILES = (50, 90, 95, 99, 100)
-MAX_LABELS = 60  # more distinct golds are free text
-MAX_MEASURED = 2000  # cut texts whose whole length is measured
+MAX_LABELS = 60  # with more distinct golds, they are free text
+MAX_MEASURED = 2000  # truncated texts whose full length is measured
 NUM_BINS = 40
 NUM_SHOWN = 3  # decoded examples
-MAX_BOUNDED = 30_000  # rows: perfect predictions of more take too long
+MAX_BOUNDED = 30_000  # examples: scoring perfect predictions for more takes too long
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """The lengths in tokens of a column.
+    """The lengths of a column in tokens.
 
     Attributes:
-        limit: the task's length, or gin's.
-        num_cut: rows that are cut there.
-        is_whole: whether the percentiles are of whole texts: cut ones have been measured.
+        limit: the maximum length, from the task, gin or the model.
+        num_cut: number of rows that are truncated to it.
+        is_whole: whether the percentiles are of full texts, not of truncated ones.
         counts, edges: a histogram.
     """
 
@@ -48,18 +48,18 @@ class Lengths:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What is known of a split.
+    """Facts about a split.
 
     Attributes:
-        num_examples: more than rows if long passages are cut into windows.
-        labels: name -> rows with it (entities of the type, words with the relation); {} for free
-            text.
-        label_kind: what the labels are: "label", "entity type", "relation", "number", "answer".
-        numbers: (least, mean, greatest) of gold numbers.
-        lost: what preparing the rows lost -> (count, of how many).
+        num_examples: more than `num_rows` if long passages are split into windows.
+        labels: name -> number of rows (or entities of the type, or words with the relation); {}
+            for free text.
+        label_kind: "label", "entity type", "relation", "number", "answer", ...
+        numbers: (minimum, mean, maximum) of gold numbers.
+        lost: description of a loss in preparation -> (count, total).
         unknown: column -> share of unknown tokens.
-        best: scores of perfect predictions that are below 100.
-        examples: decoded ones: name -> text.
+        best: the scores of perfect predictions that are below 100.
+        examples: decoded examples, each as name -> text.
     """
 
     name: str
@@ -79,11 +79,11 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class SplitTexts:
-    """What duplicates are looked for in: a text, hashes and the row of each, in order.
+    """The texts of a split's rows, in order, for the search for duplicates.
 
     Attributes:
         hashes: [N, 3], see `recipes.row_hashes`.
-        positions: of the first example of each row.
+        positions: the position of each row's first example.
     """
 
     part: TaskSplit
@@ -93,7 +93,7 @@ class SplitTexts:
 
 
 def texts_of(part: TaskSplit) -> SplitTexts:
-    """The texts of a split, a row each, without the names of fields."""
+    """The texts of a split's rows, without field names."""
     _, first = np.unique(part.examples.ids, return_index=True)
     rows = part.examples.take(np.sort(first))
     texts = without_field_names(list(row_texts(part.task, rows)))
@@ -101,8 +101,8 @@ def texts_of(part: TaskSplit) -> SplitTexts:
 
 
 def without_field_names(texts: list[str]) -> list[str]:
-    """The texts without words such as "sentence1:" that all of them have: among short texts they
-    would look like likeness."""
+    """The texts without words such as "sentence1:" that all of them contain, which would make short
+    texts look similar."""
     if not texts:
         return texts
     sample = texts[:: max(1, len(texts) // 200)]
@@ -116,10 +116,10 @@ def without_field_names(texts: list[str]) -> list[str]:
 def facts_of(
     part: TaskSplit, own: SplitTexts, lengths: Mapping[str, int], *, bounds: bool
 ) -> SplitFacts:
-    """What is known of a split.
+    """The facts about a split.
 
     Args:
-        lengths: {"inputs": tokens, "targets": tokens}.
+        lengths: the maximum lengths, {"inputs": tokens, "targets": tokens}.
         bounds: whether to score perfect predictions.
     """
     task, examples = part.task, part.examples
@@ -162,7 +162,7 @@ def _num_labelled(examples: Examples) -> int:
 def _balance(
     task: Task, rows: Examples
 ) -> tuple[str, dict[str, int], tuple[float, float, float] | None]:
-    """What the gold is, how many rows have which, and the range of gold numbers."""
+    """(kind of the golds, name -> count, (minimum, mean, maximum) of gold numbers)."""
     if "gold" not in rows.dataset.column_names or not rows.has_kept:
         relations = rows.columns.get("relation_labels")
         if relations is None or task.labels is None:
@@ -190,7 +190,7 @@ def _balance(
 
 
 def _are_labels(task: Task, counts: Mapping[str, int]) -> bool:
-    """Whether these golds are labels, and no free text."""
+    """Whether these golds are labels rather than free text."""
     is_few = len(counts) <= min(MAX_LABELS, sum(counts.values()) / 2)
     return task.labels is not None or is_few
 
@@ -212,7 +212,7 @@ def _list_balance(task: Task, golds: Any) -> tuple[str, dict[str, int], None]:
 
 
 def _counts(values: Any) -> dict[str, int]:
-    """How often each value occurs, the most frequent first."""
+    """Value -> its number of occurrences, most frequent first."""
     found = values.drop_null().value_counts()
     pairs = zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)
     return _named({str(name): count for name, count in pairs})
@@ -233,7 +233,7 @@ def _lengths(task: Task, examples: Examples, column: str, limit: int | None) -> 
     for what, (count, _) in examples.lost().items():
         if what.startswith(of_column) and " cut at " in what:
             num_cut = count
-            limit = int(what.split()[-2])  # the model's, if that is shorter than the task's
+            limit = int(what.split()[-2])  # the model's, if it is shorter than the task's
     if num_cut:
         whole = _whole_lengths(task, examples, column, lengths)
         is_whole = whole is not None
@@ -255,8 +255,8 @@ def _lengths(task: Task, examples: Examples, column: str, limit: int | None) -> 
 def _whole_lengths(
     task: Task, examples: Examples, column: str, lengths: np.ndarray
 ) -> np.ndarray | None:
-    """The lengths with those of whole texts where these were cut: measured if they are not too
-    many, else like those of some of them; None if the task keeps no text."""
+    """The lengths with truncated texts at their full length, extrapolated from `MAX_MEASURED` of
+    them if there are more; None if the task keeps no text."""
     kept = set(task.keep) <= set(examples.dataset.column_names) and task.keep
     if column != "input_ids" or task.inputs is None or not kept:
         return None
@@ -275,7 +275,7 @@ def _whole_lengths(
 
 
 def _decoded(task: Task, examples: Examples) -> list[dict[str, str]]:
-    """Some examples, spread over the split, as the model sees them and as people do."""
+    """Some examples, evenly spread over the split: text, tokens, decoded tokens and gold."""
     count = min(NUM_SHOWN, len(examples))
     positions = np.linspace(0, len(examples), count, endpoint=False, dtype=np.int64)
     shown = []
@@ -286,7 +286,7 @@ def _decoded(task: Task, examples: Examples) -> list[dict[str, str]]:
         for name, feature in examples.features.items():
             if feature.tokenizer is None or name not in example:
                 continue
-            # Of choices there is a token of each at a place: shown one after the other.
+            # Choices have an extra dimension: their tokens are shown one choice after the other.
             ids = np.asarray(example[name]).T.ravel()
             ids = ids[ids >= 0].tolist()
             tokenizer = feature.tokenizer()
@@ -300,7 +300,7 @@ def _decoded(task: Task, examples: Examples) -> list[dict[str, str]]:
 
 
 def gold_text(task: Task, example: Mapping[str, Any]) -> str:
-    """The gold of an example for people; "" if the task keeps none."""
+    """The gold of an example as text; "" if the task keeps none."""
     if task.target is None or not set(task.keep) <= example.keys():
         return ""
     gold = task.target(dict(example))

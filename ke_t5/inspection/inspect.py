@@ -1,4 +1,4 @@
-"""`ke-t5 inspect`: the data of a training, looked at without training."""
+"""`ke-t5 inspect`: inspects the data of a training without training."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def main(flags: Namespace, *, as_json_text: bool, page: str | None) -> None:
     """Inspects the splits that a training with these flags would read, and the test split.
 
     Args:
-        flags: a training's.
-        as_json_text: prints JSON instead of text.
-        page: where to write a page.
+        flags: the flags of a training.
+        as_json_text: whether to print JSON instead of text.
+        page: the path of an HTML page to write.
     """
     config = prepare(flags)
     check_page(page)
@@ -63,8 +63,8 @@ def _title(found: Inspection) -> str:
 
 
 def with_tokenizer(config: RunConfig) -> RunConfig:
-    """The configuration with the tokenizer that a training would use; the sample's without its
-    model."""
+    """The configuration with the tokenizer that a training would use; `--sample` needs no trained
+    model for it."""
     if not config.sample:
         return choose_model(config)
     from ke_t5.sample import sample_model_dir
@@ -76,7 +76,7 @@ def with_tokenizer(config: RunConfig) -> RunConfig:
 
 
 def inspect(config: RunConfig, task: Task) -> Inspection:
-    """What is found in the splits of a task."""
+    """Inspects the splits of a task."""
     started = time.monotonic()
     parts = []
     for split in splits_of(config, task):
@@ -97,10 +97,10 @@ def inspect(config: RunConfig, task: Task) -> Inspection:
 
 
 def splits_of(config: RunConfig, task: Task) -> list[str]:
-    """The splits to look at: those that the flags name, or the task's own, as far as they exist.
+    """The splits to inspect: those that the flags name, or the task's own, as far as they exist.
 
     Raises:
-        UserError: there is none.
+        UserError: there are none.
     """
     asked, folders = config.data.asked_splits, config.data.folders
     found: list[str] = []
@@ -109,7 +109,7 @@ def splits_of(config: RunConfig, task: Task) -> list[str]:
         given = asked.get(purpose)
         try:
             split = given or default_split(task.source, folders, purpose)
-        except UserError as error:  # such as a release of which only a part is there
+        except UserError as error:  # such as a release with only some of its files
             missing = error
             known = task.source.splits(folders)
             split = known[0] if known and not found else None

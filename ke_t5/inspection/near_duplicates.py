@@ -1,9 +1,9 @@
-"""Pairs of nearly equal texts among many, by MinHash over character trigrams.
+"""Finds pairs of nearly equal texts by MinHash over character trigrams.
 
-Two texts are near if the Jaccard index of their trigrams, case, spaces and punctuation aside, is at
-least `NEAR`. Rows whose signatures agree in one of `BANDS` bands are compared exactly: of pairs at
-0.7, 0.8 and 0.9 it finds 94, 99.5 and 100 % (Broder 1997; banding as in Leskovec et al., Mining of
-Massive Datasets, 3.4). The cost grows with the number of characters, not with that of pairs.
+Two texts are near if the Jaccard index of their trigrams, ignoring case, spaces and punctuation, is
+at least `NEAR`. Texts whose signatures agree in one of `BANDS` bands are compared exactly, which
+finds 94, 99.5 and 100 % of the pairs at 0.7, 0.8 and 0.9 (Broder 1997; banding as in Leskovec et
+al., Mining of Massive Datasets, 3.4). The cost is linear in the number of characters.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy as np
 NEAR = 0.7
 SIZE = 3  # characters
 BANDS, ROWS_PER_BAND = 10, 4
-MAX_CHARACTERS = 300  # of a text: what follows is not looked at
-MAX_PAIRS = 50_000  # that are compared exactly, the likeliest first
-AT_ONCE = 20_000  # texts
+MAX_CHARACTERS = 300  # compared per text
+MAX_PAIRS = 50_000  # pairs that are compared exactly, most similar signatures first
+AT_ONCE = 20_000  # texts per batch
 _SEED = 20260101
 _IGNORED = re.compile(r"[\W_]+")
 
 
 class Pair(NamedTuple):
-    """Two texts, by their places, the first before the second, and their Jaccard index."""
+    """The indices of two texts, in order, and their Jaccard index."""
 
     first: int
     second: int
@@ -34,16 +34,17 @@ class Pair(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The near pairs, the nearest first; `is_complete` if not more than `MAX_PAIRS` were likely."""
+    """The near pairs, most similar first; `is_complete` unless there were more than `MAX_PAIRS`
+    candidates."""
 
     pairs: list[Pair]
     is_complete: bool
 
 
 def near_pairs(texts: Sequence[str]) -> Found:
-    """The pairs of nearly equal texts among distinct ones.
+    """The pairs of nearly equal texts among distinct texts.
 
-    A text with many near ones is paired with some of them at least, not with each.
+    A text that is near many others is paired with some of them, not necessarily with all.
     """
     folded = [_folded(text) for text in texts]
     signatures = np.concatenate(
@@ -74,7 +75,7 @@ def _folded(text: str) -> str:
 
 
 def jaccard(one: str, other: str) -> float:
-    """Shared trigrams of two folded texts, as a share of all of theirs."""
+    """The Jaccard index of the trigrams of two folded texts."""
     first, second = (
         {text[i : i + SIZE] for i in range(len(text) - SIZE + 1)} for text in (one, other)
     )
@@ -82,8 +83,8 @@ def jaccard(one: str, other: str) -> float:
 
 
 def _signatures(texts: Sequence[str]) -> np.ndarray:
-    """[N, bands x rows]: the least hash of each text's trigrams, for as many hash functions; of
-    texts without any, numbers that no other text has."""
+    """[N, bands x rows]: MinHash signatures of the texts; random ones for texts without trigrams,
+    so that they match no other."""
     encoded = [np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32) for text in texts]
     counts = np.array([max(0, len(one) - SIZE + 1) for one in encoded])
     characters = np.concatenate([np.zeros(0, np.uint32), *encoded]).astype(np.uint64)
@@ -109,14 +110,15 @@ def _signatures(texts: Sequence[str]) -> np.ndarray:
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """The numbers with their bits mixed (the finalizer of splitmix64)."""
+    """The values with their bits mixed by the finalizer of splitmix64."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
 def _candidates(signatures: np.ndarray) -> np.ndarray:
-    """[pairs, 2]: rows that agree in a band, each with its predecessor and the first there."""
+    """[pairs, 2]: candidate pairs; texts that agree in a band are each paired with the previous
+    one and with the first one."""
     found = [np.zeros((0, 2), dtype=np.int64)]
     for band in range(BANDS):
         columns = signatures[:, band * ROWS_PER_BAND : (band + 1) * ROWS_PER_BAND]

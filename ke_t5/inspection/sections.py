@@ -1,4 +1,4 @@
-"""What an inspection found, as sections of a report and as JSON."""
+"""The results of an inspection, as sections of a report and as JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ke_t5.report.scores import format_scores
 MAX_TEXT, MAX_TEXT_ON_PAGE = 48, 320
 MAX_EXAMPLE, MAX_EXAMPLE_ON_PAGE = 160, 1200
 MAX_DRAWN_LABELS = 40
-SKEWED = 3  # times
+SKEWED = 3  # ratio of the most to the least frequent label from which it is noted
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in a task's splits."""
+    """The results of inspecting a task's splits."""
 
     task: str
     tokenizer: str
@@ -48,7 +48,7 @@ def sections_of(found: Inspection, *, on_page: bool) -> list[Section]:
 
 
 def as_json(found: Inspection) -> dict[str, Any]:
-    """The inspection as JSON has it."""
+    """The inspection as a JSON object."""
     content = dataclasses.asdict(found)
     twice = content["duplicates"]
     for name in ("equal_across", "near_across"):
@@ -286,7 +286,7 @@ def _examples(splits: Sequence[SplitFacts], *, on_page: bool) -> list[Section]:
 
 
 def findings(found: Inspection) -> list[str]:
-    """What a careful person would look at first, a line each."""
+    """The most important findings, a line each."""
     lines = []
     for split in found.splits:
         for one in split.lengths:

@@ -8,24 +8,24 @@ from typing import Any
 
 import numpy as np
 
-# Share of equal answers above which a warning is given.
+# The share of equal answers from which a warning is given.
 MAX_EQUAL = 0.99
-# Spread of the numbers, relative to the gold ones, below which they count as one.
+# The standard deviation of numbers, relative to the gold ones, below which they count as equal.
 MIN_SPREAD = 0.05
-# Fewest rows for a warning.
+# The minimum number of rows for a warning.
 MIN_ROWS = 20
 
 
 def one_answer_line(title: str, predictions: Sequence[Mapping[str, Any]]) -> str | None:
-    """The warning if (almost) all answers are equal and their gold answers differ, else None.
+    """A warning if (almost) all answers are equal although the gold answers differ, or None.
 
         3000 rows, all "neutral"    ->  "klue_nli validation: 3,000 of 3,000 answers are ..."
-        tags, all of them O         ->  the same, of O
+        tags, all of them O         ->  the same with 'O'
         numbers from 2.49 to 2.51   ->  "... 519 answers are about 2.5 ..."
 
     Args:
         title: task and split.
-        predictions: lines of `predictions.jsonl`: `prediction`, and `gold` if there is one.
+        predictions: lines of `predictions.jsonl`, with `prediction` and optionally `gold`.
     """
     predicted = [line["prediction"] for line in predictions]
     gold = [line["gold"] for line in predictions if line.get("gold") is not None]
@@ -69,7 +69,7 @@ def _one_class(predicted: list[Any], gold: list[Any]) -> str | None:
 
 
 def _content(answer: Any) -> Any:
-    """The answer, of tags and relations only which ones occur."""
+    """The answer in hashable form; tags and relations are reduced to their distinct values."""
     if isinstance(answer, dict):
         answer = answer.get("relations", sorted(answer))
     if isinstance(answer, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The rows that a report shows: the errors worth reading, and tagged text in colours."""
+"""The rows that a report shows: the most informative errors, and tagged text in colour."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ke_t5.task.metrics.tagging import entity_pairs, tree_words
 from ke_t5.task.spans import entity_spans
 
 NUM_ERRORS = 30
-NUM_SENTENCES = 20  # in order, besides the errors
+NUM_SENTENCES = 20  # shown in order after the errors
 MAX_TEXT = 320  # characters of a text in a table
 MAX_SENTENCE = 480
 MAX_ANSWER = 240
-NUM_MARGINS = 5  # ranges of the distance between two choices
-MAX_WORDS = 12  # wrong words of a sentence
-MAX_CHAINS = 12  # wrong chains of a document
+NUM_MARGINS = 5  # bins of the margin between the two best choices
+MAX_WORDS = 12  # wrong words shown of a sentence
+MAX_CHAINS = 12  # wrong chains shown of a document
 
 
 @dataclass(frozen=True)
 class Styled:
-    """A text of a table with its class in `report.css`."""
+    """A table's text with its class in `report.css`."""
 
     text: str
     style: str
@@ -42,7 +42,7 @@ Cell = str | Styled | list[str]
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence with its entities, gold beside predicted."""
+    """A sentence with its gold and predicted entities."""
 
     head: str
     gold: Sequence[str | Mark]
@@ -54,10 +54,10 @@ class Chapter:
     """A chapter of the report.
 
     Attributes:
-        rows: of a table, or sentences if it has no head.
-        numbers: the columns that are set to the right.
+        rows: the rows of a table, or sentences if there is no head.
+        numbers: the right-aligned columns.
         style: the table's class in `report.css`.
-        hues: the colour of each type of entity, for a legend.
+        hues: entity type -> colour, for the legend.
     """
 
     title: str
@@ -94,24 +94,24 @@ def chapters(task: Task, kind: str, evaluated: Evaluated, bootstrap: Bootstrap) 
 def _worst(
     lines: Sequence[Line], badness: Callable[[Line], float], *, limit: int = NUM_ERRORS
 ) -> list[Line]:
-    """The rows with a badness above 0, the worst first; of equal ones the earlier."""
+    """The rows with a badness above 0, worst first; ties in their original order."""
     pairs = [(badness(line), line) for line in lines]
     wrong = [pair for pair in pairs if pair[0] > 0]
     return [line for _, line in sorted(wrong, key=lambda pair: -pair[0])[:limit]]
 
 
 def _have_scores(lines: Sequence[Line]) -> bool:
-    """Whether the model gave a confidence with each of these rows."""
+    """Whether every row has a confidence score."""
     return bool(lines) and all(line.get("score") is not None for line in lines)
 
 
 def _row(line: Line, *cells: Cell) -> list[Cell]:
-    """A row of a table: its number, its text, and the cells."""
+    """A table row: the row's number, its text and the given cells."""
     return [str(line["id"]), html.shortened(line["inputs"], limit=MAX_TEXT), *cells]
 
 
 def _answer(value: Any, *, style: str = "") -> Cell:
-    """A gold or predicted answer for people."""
+    """A gold or predicted answer as a cell."""
     if value is None:
         return Styled(tables.UNPARSABLE, "chip bad")
     if isinstance(value, (list, tuple)):
@@ -152,7 +152,7 @@ def _label_errors(lines: Sequence[Line]) -> Chapter:
 
 
 def _margins(lines: Sequence[Line]) -> Chapter:
-    """How often the model is right by the distance of its first choice from its second."""
+    """The model's accuracy by the margin between its first and second choice."""
     edges = [*range(0, 100, 100 // NUM_MARGINS), 100]
     rows: list[list[Cell]] = []
     for low, high in itertools.pairwise(edges):
@@ -187,7 +187,7 @@ def _label_set_errors(lines: Sequence[Line]) -> Chapter:
 
 
 def _differences(line: Line) -> list[str]:
-    """The labels that were missed, and those that are false alarms, with their signs."""
+    """The missed labels and the false alarms, each with its sign."""
     gold, predicted = line["gold"], line["prediction"] or []
     missed = [f"{html.MISSED} {name}" for name in gold if name not in predicted]
     return missed + [f"{html.FALSE_ALARM} {name}" for name in predicted if name not in gold]
@@ -221,7 +221,7 @@ def _number_errors(lines: Sequence[Line]) -> Chapter:
 
 
 def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> Chapter:
-    """The rows with the lowest value of a score that is a mean over rows."""
+    """The rows with the lowest values of a score that is a mean over rows."""
     values = bootstrap.row_values
     name = next(iter(graded_first(task, values)), None)
     if name is None:
@@ -244,9 +244,9 @@ def _worst_answers(task: Task, lines: Sequence[Line], bootstrap: Bootstrap) -> C
 
 
 def graded_first(task: Task, values: Mapping[str, np.ndarray]) -> list[str]:
-    """The scores that are means over rows, those first which say best how bad a row is."""
+    """The scores that are means over rows, starting with the most informative about a row."""
     best = [prefix + task.best.metric for prefix in SCORE_PREFIXES] if task.best else []
-    # Of an exact match all errors are equal; a softer score says which are the worst.
+    # All errors of an exact match are equal; a graded score tells which are the worst.
     names = sorted(values, key=lambda name: (name not in best, name))
     graded = [name for name in names if len(set(values[name].tolist())) > 2]
     return list(dict.fromkeys([*graded, *names]))
@@ -271,7 +271,7 @@ def _tree_errors(lines: Sequence[Line]) -> Chapter:
 
 
 def wrong_words(line: Line) -> list[str]:
-    """The words of a sentence whose head or relation is wrong, with what was predicted."""
+    """The words with a wrong head or relation, each with gold and prediction."""
     words = ["(root)", *line["inputs"].split(" ")]
 
     def described(head: int | None, relation: str | None) -> str:
@@ -302,8 +302,7 @@ def _chain_errors(lines: Sequence[Line]) -> Chapter:
 
 
 def wrong_chains(line: Line) -> list[str]:
-    """The gold chains of a document that were not found as they are, and the predicted ones that
-    are not gold, with their signs and mentions."""
+    """The missed and the falsely predicted chains of a document, with their signs and mentions."""
     text = line["inputs"]
     gold, predicted = (
         {tuple(map(tuple, chain)) for chain in line[side] or ()} for side in ("gold", "prediction")
@@ -369,8 +368,8 @@ def _sentence(line: Line, hue_of: Mapping[str, int]) -> Sentence:
 
 
 def entities_of(text: str, tags: Sequence[str] | None) -> list[tuple[int, int, str]] | None:
-    """The entities as characters of the text, from a tag per character that is not a space; None
-    if the number of tags differs."""
+    """The entities as (start, end, type) in characters, from a tag per non-space character; None if
+    the number of tags differs."""
     places = [i for i, character in enumerate(text) if character != " "]
     if tags is None:
         return []

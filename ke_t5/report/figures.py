@@ -1,7 +1,7 @@
-"""Pictures of an evaluation as PNG, drawn without a screen.
+"""Plots of an evaluation as PNG, drawn without a display.
 
-matplotlib's font lacks Hangul: Korean names are drawn if a font of this machine has it, otherwise
-their English glosses are.
+matplotlib's own font lacks Hangul: Korean names are drawn with an installed font that has it, or
+replaced by their English glosses.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HANGUL_FONTS = (
 )  # fmt: skip
 FALLBACK_FONT = "DejaVu Sans"  # comes with matplotlib
 DPI = 144
-MAX_LABELS_WITH_COUNTS = 40  # labels; with more of them the numbers would not be readable
+MAX_LABELS_WITH_COUNTS = 40  # with more labels the counts would not be readable
 INK, GRID, BLUE, ORANGE, GREEN = "#1f2733", "#d9dee5", "#2f6db3", "#d9822b", "#3a9a6d"
 COLOURS = (BLUE, ORANGE, GREEN, "#8a5bb5", "#c0392b", "#667080")
 MAX_POINTS_WITH_DOTS = 30
@@ -53,7 +53,7 @@ def hangul_font() -> str | None:
     from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
 
-    # While it lists the fonts for the first time it warns that this takes a moment.
+    # When it builds its font list for the first time, it warns that this takes a moment.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     files = {entry.name: entry.fname for entry in reversed(fontManager.ttflist)}
     for name in HANGUL_FONTS:
@@ -62,14 +62,14 @@ def hangul_font() -> str | None:
         try:
             if FT2Font(files[name]).get_char_index(ord("가")):
                 return name
-        except (OSError, RuntimeError):  # removed since the list was made, or not a font
+        except (OSError, RuntimeError):  # removed since the list was built, or not a font
             continue
     return None
 
 
 def drawable(names: Sequence[str], glosses: Sequence[str]) -> list[str]:
-    """The names as they can be drawn: in English, or by number, if there is no font with Hangul;
-    no longer than `MAX_NAME`."""
+    """The names in drawable form, shortened to `MAX_NAME`: without a Hangul font, Korean names
+    become their glosses or numbers."""
     names, glosses = ([shortened(x, limit=MAX_NAME) for x in side] for side in (names, glosses))
     if hangul_font() is not None:
         return names
@@ -86,7 +86,7 @@ def _is_drawn(text: str) -> bool:
 
 
 def _as_png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
-    """The figure that `draw` makes, as a file; fonts and colours are set while it is drawn only."""
+    """Makes `draw` return its figure as PNG; fonts and colours are set only while it runs."""
 
     @functools.wraps(draw)
     def render(*things: Any, **options: Any) -> bytes:
@@ -99,7 +99,7 @@ def _as_png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
         with matplotlib.rc_context(settings):
             figure = draw(*things, **options)
             FigureCanvasAgg(figure)
-            # Without the library's version in it, equal figures are equal files.
+            # Without the library's version, equal figures give equal files.
             figure.savefig(stream, format="png", metadata={"Software": None})
         return stream.getvalue()
 
@@ -107,7 +107,7 @@ def _as_png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
 
 
 def _axes(width: float, height: float, *, title: str) -> tuple[Figure, Axes]:
-    """A figure of that many inches, and its axes."""
+    """A figure of the given size (inches), and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
@@ -121,7 +121,7 @@ def _axes(width: float, height: float, *, title: str) -> tuple[Figure, Axes]:
 
 @_as_png
 def confusion_png(confusion: Confusion, *, title: str) -> Figure:
-    """The confusion matrix: colours are shares of the gold label, numbers are rows."""
+    """The confusion matrix, coloured by shares of the gold label and annotated with counts."""
     names = drawable(confusion.names, confusion.glosses)
     columns = [*names, UNPARSABLE][: len(confusion.columns)]
     counts = confusion.counts[:, : len(columns)]
@@ -153,7 +153,7 @@ def confusion_png(confusion: Confusion, *, title: str) -> Figure:
 
 @_as_png
 def types_png(types: Sequence[TypeScores], *, title: str) -> Figure:
-    """Precision, recall and F1 of the first types, as bars."""
+    """Bars of precision, recall and F1 of the first types."""
     shown = types[:MAX_TYPES]
     glosses = [str(kind.name) for kind in shown]
     names = [
@@ -181,7 +181,7 @@ def types_png(types: Sequence[TypeScores], *, title: str) -> Figure:
 
 @_as_png
 def numbers_png(gold: Sequence[float], predicted: Sequence[float], *, title: str) -> Figure:
-    """Gold against predicted numbers, a dot per row, with the diagonal."""
+    """A scatter plot of predicted against gold numbers, with the diagonal."""
     figure, axes = _axes(5.6, 5.2, title=title)
     both = [*gold, *predicted]
     low, high = min(both), max(both)
@@ -205,7 +205,7 @@ def intervals_png(
     title: str,
     zero: bool = False,
 ) -> Figure:
-    """Values with their intervals, a line each; `zero`: with a line at 0."""
+    """Values with their intervals, one per line; `zero` adds a vertical line at 0."""
     figure, axes = _axes(7.2, 0.4 * len(names) + 1.0, title=title)
     places = np.arange(len(names))
     axes.hlines(places, lows, highs, color=BLUE, linewidth=4, alpha=0.4)
@@ -224,8 +224,8 @@ class Panel:
     """Curves over the steps in one pair of axes.
 
     Attributes:
-        curves: name -> (steps, values); no more than there are colours.
-        mark: a step to mark, and its name.
+        curves: name -> (steps, values), at most as many as `COLOURS`.
+        mark: (step, name) of a vertical line.
     """
 
     title: str
@@ -235,12 +235,12 @@ class Panel:
 
 @_as_png
 def curves_png(panels: Sequence[Panel]) -> Figure:
-    """The panels, two in a row."""
+    """The panels, two per row."""
     from matplotlib.figure import Figure
 
     num_rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(10, 3.1 * num_rows), dpi=DPI)
-    # A layout that is computed from the texts would take twice the time.
+    # matplotlib's automatic layouts would take twice the time.
     margin = 0.32 / (3.1 * num_rows)
     figure.subplots_adjust(0.07, 1.7 * margin, 0.99, 1 - margin, wspace=0.18, hspace=0.36)
     for i, panel in enumerate(panels):
@@ -279,8 +279,12 @@ def lengths_png(
     limit: int | None,
     title: str,
 ) -> Figure:
-    """Lengths in tokens as shares of the rows: (name, counts, edges) of each split, and where they
-    are cut if some are longer."""
+    """Histograms of lengths in tokens, as shares of the rows.
+
+    Args:
+        histograms: (split, counts, edges) of each split.
+        limit: the length at which inputs are cut; drawn if it is near the longest.
+    """
     figure, axes = _axes(7.2, 3.2, title=title)
     longest = max(edges[-1] for _, _, edges in histograms)
     for colour, (name, counts, edges) in zip((BLUE, ORANGE, GREEN) * 9, histograms, strict=False):
@@ -300,8 +304,11 @@ def lengths_png(
 def shares_png(
     names: Sequence[str], shares: Sequence[tuple[str, Sequence[float]]], *, title: str
 ) -> Figure:
-    """Bars of the shares (percent) of each name in each split: (split, shares in the names'
-    order)."""
+    """Bars of the share (percent) of each name in each split.
+
+    Args:
+        shares: (split, shares in the order of `names`) of each split.
+    """
     figure, axes = _axes(7.2, 0.34 * len(names) + 1.3, title=title)
     places = np.arange(len(names))
     height = 0.8 / len(shares)

@@ -1,6 +1,6 @@
-"""What the templates of `report.html` are filled with: a page that needs no other file.
+"""Renders HTML pages that need no other file.
 
-Every value is escaped by jinja2, so that no text of a data set can become markup.
+jinja2 escapes every value, so that no text of a data set can become markup.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).with_name("templates")
 CONTEXT = 40  # characters shown before the first mark of a long text
-# Names above more columns of a matrix, or with longer words together, are set upright: otherwise it
-# would be wider than the page.
+# With more columns, or wider names in total, the names above a matrix are written vertically, as
+# the matrix would be wider than the page.
 MAX_LEVEL_HEADS = 8
 MAX_LEVEL_WIDTH = 70  # columns of a terminal
 MISSED, FALSE_ALARM = "−", "✗"  # labels of wrong marks
-GOLDEN_ANGLE = 137.5  # degrees: hues of neighbours in a list are far apart
+GOLDEN_ANGLE = 137.5  # degrees: consecutive hues are far apart
 
 
 @functools.cache
 def environment() -> Environment:
-    """The templates, with the filters that they use."""
+    """The environment of the templates, with their filters."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
@@ -47,23 +47,23 @@ def environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """A template filled with the values."""
+    """The template, rendered with the values."""
     return environment().get_template(template).render(**values)
 
 
 def are_wide(names: Sequence[str]) -> bool:
-    """Whether these heads of columns would make a table wider than the page."""
+    """Whether a table with these column heads would be wider than the page."""
     longest = [max(map(width_of, re.split(r"[ -]", name))) for name in names]
     return len(longest) > MAX_LEVEL_HEADS or sum(longest) > MAX_LEVEL_WIDTH
 
 
 def number(value: float | None) -> str:
-    """A score for people; a dash for NaN, and for None, which JSON has in its place."""
+    """A score with two decimals; a dash for NaN, or None, which replaces NaN in JSON."""
     return "–" if value is None or not np.isfinite(value) else f"{value:.2f}"
 
 
 def shortened(text: object, *, limit: int) -> str:
-    """The text, or its beginning and an ellipsis."""
+    """The text, truncated with an ellipsis if it is longer than `limit` characters."""
     text = str(text)
     return text if len(text) <= limit else f"{text[:limit].rstrip()} …"
 
@@ -73,8 +73,7 @@ def shortened(text: object, *, limit: int) -> str:
 
 @dataclass(frozen=True)
 class Span:
-    """Characters start .. end (half-open) of a text, and what they are; `is_wrong` if the other
-    side does not have the same."""
+    """A labelled span of a text (characters, half-open); `is_wrong` if the other side lacks it."""
 
     start: int
     end: int
@@ -84,7 +83,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Mark:
-    """Coloured text with a label; the label says without colour what is wrong."""
+    """Coloured text with a label, which tells errors apart even without colour."""
 
     text: str
     label: str
@@ -93,14 +92,15 @@ class Mark:
 
 
 def hues(kinds: Iterable[str]) -> dict[str, int]:
-    """A hue (degrees) per kind."""
+    """kind -> hue (degrees)."""
     return {kind: int(20 + i * GOLDEN_ANGLE) % 360 for i, kind in enumerate(sorted(set(kinds)))}
 
 
 def tagged(
     text: str, spans: Sequence[Span], *, hue_of: Mapping[str, int], sign: str, window: range
 ) -> list[str | Mark]:
-    """The characters of `window`, its spans as marks; `sign` labels wrong ones."""
+    """The text inside `window`, with its spans as marks; `sign` precedes the label of wrong
+    ones."""
     pieces: list[str | Mark] = ["… "] if window.start > 0 else []
     place = window.start
     for span in spans:
@@ -117,7 +117,7 @@ def tagged(
 
 
 def window_of(text: str, spans: Iterable[Span], *, limit: int) -> range:
-    """`limit` characters of a long text to show, with the first wrong span among them."""
+    """The range of up to `limit` characters to show, which includes the first wrong span."""
     first = min((span.start for span in spans if span.is_wrong), default=0)
     start = 0 if len(text) <= limit or first < limit - CONTEXT else first - CONTEXT
     return range(start, min(len(text), start + limit))

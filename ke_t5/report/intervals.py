@@ -1,14 +1,13 @@
 """Confidence intervals of scores, mostly by the bootstrap.
 
-Rows are drawn with replacement, as many as there are, and the task's own metrics score each draw.
-The interval is bias-corrected and accelerated (BCa; Efron 1987), so that it belongs to the score:
-draws of a mean over classes are below the score on average, since they lose rare classes. A share
-of right rows has Wilson's interval, a rank correlation the jackknife's. `python -m
-benchmarks.coverage` measures how often such intervals contain the true score; if they would not, a
-reason is given instead.
+All rows are resampled with replacement, and the task's own metrics score each resample. The
+interval is bias-corrected and accelerated (BCa; Efron 1987), because resamples of a mean over
+classes are biased low: they lose rare classes. A share of correct rows gets Wilson's interval, a
+rank correlation the jackknife's. `python -m benchmarks.coverage` measures how often the intervals
+contain the true score; where they would not, a reason is given instead.
 
-A metric's statistics (see `task.metrics.statistics`) score many draws at once, if they reproduce
-the score of the evaluation: files of older runs may lack what it was computed from.
+A metric's statistics (see `task.metrics.statistics`) score many resamples at once, provided that
+they reproduce the score of the evaluation: files of older runs may lack some of its inputs.
 """
 
 from __future__ import annotations
@@ -29,25 +28,29 @@ from ke_t5.report.resamples import Resampled
 from ke_t5.task.metrics.metric import Metric
 from ke_t5.task.metrics.statistics import Mean, RankCorrelation, Statistic, Support
 
-LEVEL = 95  # percent of such intervals contain the true score
+LEVEL = 95  # confidence level in percent
 SEED = 0
 NUM_DRAWS = 1000
-NUM_SLOW_DRAWS = 200  # of a user's metric without statistics: each draw is a call
-# By `benchmarks.coverage`: of a mean over classes, rows of each class, and rows that raise it, or
-# lower it; rows that raise or lower any other score.
+NUM_SLOW_DRAWS = 200  # for a user's metric without statistics, which is called for each draw
+# From `benchmarks.coverage`. For a mean over classes: the minimum number of rows of each class, of
+# rows that raise it, and of rows that lower it. For other scores: of rows that raise or lower it.
 MIN_ROWS = 5
 MIN_PULLS = 3
 MAX_UNDEFINED = 0.1  # share of the draws
-UNDEFINED = "the score has no number without some of the rows"
+UNDEFINED = "the score is undefined without some of the rows"
 ROUNDING = 1e-7  # scores that differ by less are equal
-DIGITS = 6  # of an interval's ends: sums differ behind them by the number of threads
+DIGITS = 6  # decimals of the bounds: later ones depend on the number of threads
 
 
 @dataclass(frozen=True)
 class Interval:
-    """From low to high; `method` "BCa", or one that draws nothing (`num_draws` 0): "Wilson" for
-    shares of right rows, "jackknife" for rank correlations. `num_undefined` of the draws had no
-    number."""
+    """A confidence interval.
+
+    Attributes:
+        num_draws: 0 for methods without draws.
+        num_undefined: draws for which the score is undefined.
+        method: "BCa", "Wilson" (shares of correct rows) or "jackknife" (rank correlations).
+    """
 
     low: float
     high: float
@@ -62,9 +65,9 @@ class Bootstrap:
 
     Attributes:
         intervals: score -> interval.
-        reasons: score -> why it has none.
-        row_values: score -> its value on each labelled row alone, for means over rows.
-        seed: of the draws.
+        reasons: score -> why it has no interval.
+        row_values: score -> its value for each labelled row, if it is a mean over rows.
+        seed: the seed of the draws.
     """
 
     intervals: dict[str, Interval] = field(default_factory=dict)
@@ -74,15 +77,15 @@ class Bootstrap:
 
 
 class NoInterval(Exception):
-    """Says why a score has no interval."""
+    """Raised with the reason why a score has no interval."""
 
 
 def bootstrap(
     task: Task, evaluated: Evaluated, *, seed: int = SEED, num_draws: int = NUM_DRAWS
 ) -> Bootstrap:
-    """The intervals of an evaluation's scores, on rank 0, which has the predictions.
+    """The intervals of an evaluation's scores; rank 0 only, as the others have no predictions.
 
-    Equal evaluations have equal intervals: the number of draws depends on nothing else.
+    Equal evaluations give equal intervals.
     """
     resampled = resample(task, evaluated, seed=seed, num_draws=num_draws)
     result = Bootstrap(seed=seed)
@@ -103,7 +106,7 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class Resamples:
-    """Score -> its statistic, and score -> what it is on the draws, for those that have them."""
+    """Statistics and resampled scores by the name of the score, as far as available."""
 
     statistics: dict[str, Statistic]
     scores: dict[str, Resampled]
@@ -112,12 +115,12 @@ class Resamples:
 def resample(
     task: Task, evaluated: Evaluated, *, seed: int, num_draws: int, has_all: bool = False
 ) -> Resamples | None:
-    """The scores of an evaluation on draws of its labelled rows; None if there are none.
+    """The scores of an evaluation on resamples of its labelled rows; None if there are none.
 
-    Evaluations of the same rows are drawn alike.
+    Evaluations of the same rows get the same resamples.
 
     Args:
-        has_all: draws the statistics too whose interval needs no draws.
+        has_all: whether to include statistics whose interval needs no draws.
     """
     labelled = _labelled(evaluated)
     if labelled is None:
@@ -137,7 +140,7 @@ def resample(
 
 
 def row_values(task: Task, evaluated: Evaluated) -> dict[str, np.ndarray]:
-    """Score -> its value on each labelled row alone, for means over rows."""
+    """score -> its value for each labelled row, for scores that are means over rows."""
     labelled = _labelled(evaluated)
     if labelled is None:
         return {}
@@ -146,7 +149,7 @@ def row_values(task: Task, evaluated: Evaluated) -> dict[str, np.ndarray]:
 
 
 def _labelled(evaluated: Evaluated) -> tuple[list[list], list] | None:
-    """Golds and predictions of the labelled rows, and their scores; None if there are none."""
+    """([golds, predictions], row scores) of the labelled rows; None if there are none."""
     is_labelled = [line["gold"] is not None for line in evaluated.predictions]
     lines = list(itertools.compress(evaluated.predictions, is_labelled))
     row_scores = list(itertools.compress(evaluated.row_scores, is_labelled))
@@ -157,7 +160,7 @@ def _labelled(evaluated: Evaluated) -> tuple[list[list], list] | None:
 def _statistics_of(
     task: Task, columns: Sequence[Sequence], row_scores: Sequence, scores: Mapping[str, float]
 ) -> tuple[dict[str, Statistic], list[tuple[Callable, Sequence[Sequence]]]]:
-    """Score -> its statistic; and the metrics that have to be called, with their arguments."""
+    """score -> its statistic, and (metric, arguments) of the metrics that must be called."""
     statistics: dict[str, Statistic] = {}
     slow = []
     for metric in task.metric_fns:
@@ -174,13 +177,13 @@ def _statistics_of(
 
 
 def _official_name(scores: Mapping[str, float], name: str) -> str | None:
-    """The name under which an evaluation lists a metric's value."""
+    """The name of a metric's value in an evaluation's scores, or None."""
     return next((prefix + name for prefix in SCORE_PREFIXES if prefix + name in scores), None)
 
 
 def _keys_given(values: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, str]:
-    """Name of a metric's value -> the score that it equals; an older file of predictions may lack
-    what a score was computed from."""
+    """The metric's value names -> names of the scores that they reproduce; an older file of
+    predictions may lack inputs of a score."""
     keys = {name: _official_name(scores, name) for name in values}
     return {
         name: key for name, key in keys.items() if key and _are_equal(values[name], scores[key])
@@ -195,7 +198,7 @@ def _are_equal(value: float, score: float) -> bool:
 def _official_statistics(
     metric: Metric, inputs: Sequence[Sequence], scores: Mapping[str, float]
 ) -> dict[str, Statistic | None]:
-    """Score -> its statistic, None if that does not reproduce the score."""
+    """score -> its statistic, or None if that does not reproduce the score."""
     statistics: dict[str, Statistic | None] = {}
     for name, statistic in metric.statistics(*inputs).items():
         key = _official_name(scores, name)
@@ -213,14 +216,14 @@ def interval_of(score: float, resampled: Resampled | None, statistic: Statistic 
     """The interval of a score.
 
     Args:
-        resampled: None if no draws are needed, or the rows are not available.
-        statistic: None for a metric without one.
+        resampled: None if no draws are needed, or if the rows are not available.
+        statistic: None for a metric without statistics.
 
     Raises:
-        NoInterval: with the reason.
+        NoInterval: the score has no interval.
     """
     if not math.isfinite(score):
-        raise NoInterval("the score has no number")
+        raise NoInterval("the score is undefined")
     if statistic is not None:
         if isinstance(statistic, Mean) and statistic.is_share:
             return _around(score, *_wilson(score / 100, len(statistic.values)), 0, method="Wilson")
@@ -231,7 +234,7 @@ def interval_of(score: float, resampled: Resampled | None, statistic: Statistic 
     defined = draws[np.isfinite(draws)]
     num_undefined = len(draws) - len(defined)
     if num_undefined > MAX_UNDEFINED * len(draws):
-        raise NoInterval(f"{num_undefined} of {len(draws)} resamples have no number")
+        raise NoInterval(f"it is undefined for {num_undefined} of {len(draws)} resamples")
     if not np.isfinite(left_out).all():
         raise NoInterval(UNDEFINED)
     pulls = score - left_out
@@ -244,13 +247,13 @@ def interval_of(score: float, resampled: Resampled | None, statistic: Statistic 
 
 
 def _around(score: float, low: float, high: float, *counts: int, method: str = "BCa") -> Interval:
-    """The interval with rounded ends, the score within."""
+    """The interval with rounded bounds, extended to include the score."""
     low, high = round(low, DIGITS), round(high, DIGITS)
     return Interval(min(low, score), max(high, score), *counts, method=method)
 
 
 def _wilson(share: float, num_rows: int) -> tuple[float, float]:
-    """Wilson's interval of a share of rows, x 100."""
+    """Wilson's interval of a share of rows, in percent."""
     z = NormalDist().inv_cdf(0.5 + LEVEL / 200)
     middle = share + z * z / (2 * num_rows)
     half = z * math.sqrt(share * (1 - share) / num_rows + (z / (2 * num_rows)) ** 2)
@@ -259,8 +262,8 @@ def _wilson(share: float, num_rows: int) -> tuple[float, float]:
 
 
 def check_classes(support: Support | None) -> None:
-    """Raises NoInterval if a mean over classes has a class with too few rows: draws lose it, and
-    another sample of rows would have other rare classes."""
+    """Raises NoInterval if a mean over classes has a class with too few rows: resamples lose it,
+    and another sample would have other rare classes."""
     rare = _rare_classes(support)
     if rare:
         count, name = rare[0]
@@ -272,7 +275,7 @@ def check_classes(support: Support | None) -> None:
 
 
 def _check_pulls(pulls: np.ndarray, needed: int) -> None:
-    """Raises NoInterval if a score depends on a few rows: hardly an error, or hardly a hit."""
+    """Raises NoInterval if a score depends on few rows: hardly any errors, or hardly any hits."""
     counts = {"down": int((pulls < -ROUNDING).sum()), "up": int((pulls > ROUNDING).sum())}
     side = min(counts, key=counts.__getitem__)
     fewest = counts[side]
@@ -283,8 +286,8 @@ def _check_pulls(pulls: np.ndarray, needed: int) -> None:
 
 
 def _jackknife(score: float, left_out: np.ndarray) -> tuple[float, float]:
-    """The interval of a correlation on Fisher's scale, its error from folds left out: ranks of
-    draws are full of ties, unlike those of the rows."""
+    """The interval of a correlation on Fisher's z scale, with the jackknife's standard error;
+    bootstrap resamples of ranks are full of ties."""
     places = np.arctanh(left_out / 100)
     size = len(places)
     error = math.sqrt((size - 1) / size * ((places - places.mean()) ** 2).sum())
@@ -294,16 +297,16 @@ def _jackknife(score: float, left_out: np.ndarray) -> tuple[float, float]:
 
 
 def _rare_classes(support: Support | None) -> list[tuple[int, str]]:
-    """(rows, name) of the classes with too few rows, the rarest first."""
+    """(rows, name) of the classes with too few rows, rarest first."""
     counts = sorted((count, str(name)) for name, count in (support or {}).items())
     return [(count, name) for count, name in counts if count < MIN_ROWS]
 
 
 def _bca_levels(score: float, draws: np.ndarray, pulls: np.ndarray) -> list[float]:
-    """Which quantiles of the draws are the interval's ends (Efron 1987).
+    """The quantiles of the draws that bound the BCa interval (Efron 1987).
 
     Args:
-        pulls: what each fold of the rows adds to the score.
+        pulls: the contribution of each fold of the rows to the score.
     """
     normal = NormalDist()
     bias, skew = place_of(score, draws), skew_of(pulls)
@@ -315,14 +318,14 @@ def _bca_levels(score: float, draws: np.ndarray, pulls: np.ndarray) -> list[floa
 
 
 def place_of(value: float, draws: np.ndarray) -> float:
-    """Where a value is among the draws, as a quantile of the normal distribution."""
+    """The rank of a value among the draws, as a quantile of the normal distribution."""
     below = (draws < value - ROUNDING).sum() + (np.abs(draws - value) <= ROUNDING).sum() / 2
     share = np.clip(below / len(draws), 1 / len(draws), 1 - 1 / len(draws))
     return NormalDist().inv_cdf(float(share))
 
 
 def skew_of(pulls: np.ndarray) -> float:
-    """The acceleration, from what each fold of the rows adds to the score."""
+    """The acceleration, from the contribution of each fold of the rows to the score."""
     around = pulls - pulls.mean()
     return float((around**3).sum() / (6 * (around**2).sum() ** 1.5))
 
@@ -333,13 +336,13 @@ def skew_of(pulls: np.ndarray) -> float:
 def draw(
     statistics: Mapping[str, Statistic], num_rows: int, *, seed: int, num_draws: int
 ) -> dict[str, Resampled]:
-    """What the statistics give on the same draws, without those that need none."""
+    """The statistics on common draws, except those that need none."""
     needed = {name: one for name, one in statistics.items() if _needs_draws(one)}
     return resamples.draw(needed, num_rows, seed=seed, num_draws=num_draws)
 
 
 def _needs_draws(statistic: Statistic) -> bool:
-    """Whether the statistic can have an interval, and that is made of draws."""
+    """Whether the statistic can have an interval that is based on draws."""
     if isinstance(statistic, Mean) and statistic.is_share:
         return False
     return not _rare_classes(statistic.support())

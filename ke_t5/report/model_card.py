@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ke_t5.config.run_config import RunConfig
 
 
-# How a model of each form is used: code by the form's name.
-# What follows was added to the card by a later export.
+# The start of the sections that later exports add.
 ADDED = "<!-- further formats -->"
+# The code that uses a model, by form.
 USAGE = Path(__file__).with_name("usage")
 
 
@@ -35,21 +35,21 @@ def model_card(
     scores: Mapping[str, float],
     settings: Mapping[str, Any],
 ) -> str:
-    """What the model is, how it is used, what it was trained on and how well it did.
+    """The model card of a run: the model, its usage, its training data and its scores.
 
     Args:
-        settings: what weights and scores depend on, by flag or gin name.
+        settings: the settings that weights and scores depend on, by flag or gin name.
     """
     return card_of(CardFacts.of_config(config), model, tokenizer, scores, settings)
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says of the training.
+    """Facts about the training.
 
     Attributes:
-        base: the pre-trained model; None if nobody knows.
-        splits: those that were trained on, and those that were validated on.
+        base: the pre-trained model; None if unknown.
+        splits: the training splits and the validation splits.
     """
 
     task: Task | Mixture
@@ -63,7 +63,7 @@ class CardFacts:
 
     @classmethod
     def of_config(cls, config: RunConfig) -> CardFacts:
-        """The facts of a run that is configured."""
+        """The facts of a configured run."""
         splits = config.splits.title("train"), config.splits.title("validation")
         return cls(
             config.task, config.model.pre_trained_model, config.model.from_scratch, config.sample,
@@ -72,7 +72,7 @@ class CardFacts:
 
     @classmethod
     def of_run(cls, task: Task | Mixture, run: Mapping[str, Any]) -> CardFacts:
-        """The facts that `run.json` has recorded."""
+        """The facts in a run's `run.json`."""
         splits = [*run.get("data", {}), "train", "validation"]
         return cls(
             task,
@@ -92,7 +92,7 @@ def card_of(
     scores: Mapping[str, float | None],
     settings: Mapping[str, Any],
 ) -> str:
-    """The card of these facts; see `model_card`."""
+    """The model card with these facts; see `model_card`."""
     task = facts.task
     rows = "\n".join(f"| {name} | {number(value)} |" for name, value in scores.items())
     shape = "Trained from scratch, shaped as" if facts.from_scratch else "Fine-tuned from"
@@ -132,7 +132,7 @@ model = {name}.from_pretrained(folder)
 
 
 def _metadata(facts: CardFacts, scores: Mapping[str, object]) -> str:
-    """The card's front matter, as the hub reads it."""
+    """The card's front matter, which the hub reads."""
     lines = ["language: ko", "library_name: transformers", f"license: {_license(facts)}"]
     if facts.base and not (facts.from_scratch or facts.is_sample):
         folder = Path(facts.base)
@@ -149,7 +149,7 @@ def _metadata(facts: CardFacts, scores: Mapping[str, object]) -> str:
 
 
 def _license(facts: CardFacts) -> str:
-    """What the card of the pre-trained model says, else "unknown"."""
+    """The licence in the pre-trained model's card, or "unknown"."""
     card = Path(facts.base or "") / "README.md"
     if facts.base is None or facts.is_sample or not card.is_file():
         return "unknown"
@@ -166,7 +166,7 @@ def _has_pipeline(name: str) -> bool:
 
 
 def _usage(task: Task | Mixture, example: Any) -> str:
-    """The code that uses the model; "" if the task's rows are more than texts."""
+    """The code that uses the model; "" if its inputs are not just texts."""
     path = USAGE / f"{task.form}.txt"
     code = path.read_text(encoding="utf-8") if path.is_file() else ""
     if "{example}" not in code:
@@ -179,7 +179,7 @@ def _usage(task: Task | Mixture, example: Any) -> str:
 
 
 def _threshold(task: Task) -> str:
-    """From which score on a label is predicted, as an expression of `label`."""
+    """The threshold of a label's score, as an expression of `label`."""
     cuts = getattr(task.decode, "keywords", {}).get("thresholds")
     if cuts is None or len(set(cuts)) == 1:
         return str(cuts[0] if cuts else 0.5)
@@ -187,7 +187,7 @@ def _threshold(task: Task) -> str:
 
 
 def _table(facts: CardFacts, settings: Mapping[str, Any]) -> str:
-    """What weights and scores depend on, without what only a resumption needs."""
+    """The table of settings, without those that only resuming needs."""
     shown = {"epochs": facts.epochs, "--max_steps": facts.max_steps, **settings}
     return "\n".join(
         f"| {name} | {value} |"
@@ -197,7 +197,7 @@ def _table(facts: CardFacts, settings: Mapping[str, Any]) -> str:
 
 
 def with_sections(card: str, sections: Sequence[str]) -> str:
-    """The card with these sections at its end, in place of those that an earlier export added."""
+    """The card with these sections at its end, instead of those of an earlier export."""
     body = card.replace(MARK, "").partition(f"\n{ADDED}\n")[0].rstrip()
     if not sections:
         return f"{body}\n\n{MARK}\n"

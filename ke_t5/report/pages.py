@@ -1,4 +1,4 @@
-"""Sections of a report, written once and shown as text, Markdown or a page."""
+"""Sections of a report, rendered as text, Markdown or an HTML page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Section:
     """A table with its title, notes and pictures.
 
     Attributes:
-        numbers: the columns that are set to the right on a page.
+        numbers: the right-aligned columns.
         style: the table's class in `report.css`.
-        pictures: what each shows -> PNG; only a page has them.
-        most_lines: rows of the table that text shows; a page and Markdown show all.
+        pictures: (description, PNG) of each; only on a page.
+        most_lines: the maximum number of table rows in text; a page and Markdown show all.
     """
 
     title: str
@@ -47,7 +47,7 @@ def _text_lines(section: Section) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[str]:
-    """Lines of a table: numbers to the right of their columns, everything else to the left."""
+    """The lines of a table, with right-aligned numbers."""
     widths = [max(map(tables.width_of, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -74,7 +74,7 @@ def markdown_of(title: str, summary: str, sections: Sequence[Section]) -> str:
 def markdown_table(
     head: Sequence[str], rows: Iterable[Iterable[str]], numbers: Sequence[int] = ()
 ) -> list[str]:
-    """The lines of a table in Markdown, `numbers` set to the right."""
+    """The lines of a Markdown table whose columns `numbers` are right-aligned."""
     marks = ["---:" if i in numbers else "---" for i in range(len(head))]
     return [f"| {' | '.join(map(_escaped, row))} |" for row in (head, marks, *rows)]
 

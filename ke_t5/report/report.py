@@ -38,10 +38,10 @@ def write_report(
     title: str,
     facts: Mapping[str, object],
 ) -> str:
-    """Writes `report.html` and the pictures into the folder; returns the tables for a terminal.
+    """Writes `report.html` and the pictures into the folder; returns the tables as text.
 
     Args:
-        title: task and split, for people.
+        title: task and split.
         facts: further facts about the run: name -> value.
     """
     lines = tables.labelled_lines(evaluated)
@@ -74,7 +74,7 @@ def write_report(
 
 
 def _types(kind: str, lines: Sequence[Line], confusion: Confusion | None) -> list[TypeScores]:
-    """The scores per label, type of entity or relation; [] for other rows."""
+    """The scores per label, entity type or relation; [] for other kinds."""
     if kind not in TYPE_TITLES:
         return []
     if kind == "chains":
@@ -84,7 +84,7 @@ def _types(kind: str, lines: Sequence[Line], confusion: Confusion | None) -> lis
 
 
 def _score_values(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> dict[str, Any]:
-    """What the page says of the scores; the one that picks the best checkpoint is marked."""
+    """The page's values about scores; `best` are names of the score that selects checkpoints."""
     return {
         "summary": _summary(evaluated),
         "scores": evaluated.scores,
@@ -117,7 +117,7 @@ def _all_facts(task: Task, evaluated: Evaluated, facts: Mapping[str, object]) ->
 
 
 def interval_notes(bootstrap: Bootstrap) -> list[str]:
-    """How the intervals were made, and why a score has none."""
+    """Notes on how the intervals were computed, and why scores have none."""
     by_method: dict[tuple[str, int], list[str]] = {}
     for name, interval in bootstrap.intervals.items():
         by_method.setdefault((interval.method, interval.num_draws), []).append(name)
@@ -150,7 +150,7 @@ def draw(
     *,
     title: str,
 ) -> dict[str, bytes]:
-    """File name -> picture; none without matplotlib."""
+    """File name -> picture; {} without matplotlib."""
     drawings: dict[str, Callable[[], bytes]] = {}
     if confusion is not None:
         drawings["confusion.png"] = lambda: figures.confusion_png(confusion, title=title)

@@ -1,4 +1,4 @@
-"""Scores of rows drawn with replacement, and of rows left out in turn."""
+"""Scores of bootstrap resamples, and jackknife scores."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from ke_t5.task.metrics.statistics import RankCorrelation, Statistic
 
-MAX_FOLDS = 500  # folds of the rows that are left out in turn, for the acceleration
+MAX_FOLDS = 500  # jackknife folds, for the acceleration
 MAX_FOLDS_SLOW = 50
 CHUNK = 20  # draws per matrix product
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A score on draws, and without each of some equal folds of the rows in turn."""
+    """A score on bootstrap draws, and on all rows but one fold for each of some equal folds."""
 
     draws: np.ndarray
     left_out: np.ndarray
@@ -26,7 +26,7 @@ class Resampled:
 def draw(
     statistics: Mapping[str, Statistic], num_rows: int, *, seed: int, num_draws: int
 ) -> dict[str, Resampled]:
-    """What the statistics give on the same draws; a rank correlation gets none."""
+    """The statistics on common draws and folds; a rank correlation gets no draws."""
     draws: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     left_out: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     drawn_rows = samples(num_rows, seed=seed, num_draws=num_draws)
@@ -44,14 +44,14 @@ def draw(
 
 
 def samples(num_rows: int, *, seed: int, num_draws: int) -> Iterator[np.ndarray]:
-    """Yields the rows of each draw: as many as there are, with replacement."""
+    """Yields the row numbers of each draw: all rows, resampled with replacement."""
     generator = np.random.default_rng(seed)
     for _ in range(num_draws):
         yield generator.integers(num_rows, size=num_rows)
 
 
 def _folds_left_out(num_rows: int, max_folds: int) -> Iterator[np.ndarray]:
-    """Per fold, [N] ones with zeros at the rows of that fold; at most `max_folds` folds."""
+    """Yields, for each of at most `max_folds` folds, weights [N]: 0 for its rows, otherwise 1."""
     folds = np.arange(num_rows) % min(num_rows, max_folds)
     for fold in range(min(num_rows, max_folds)):
         yield (folds != fold).astype(np.float64)
@@ -60,7 +60,7 @@ def _folds_left_out(num_rows: int, max_folds: int) -> Iterator[np.ndarray]:
 def draw_slowly(
     metric: Callable, columns: Sequence[Sequence], *, seed: int, num_draws: int
 ) -> dict[str, Resampled]:
-    """Score -> the same, by calling a metric."""
+    """Like `draw`, but calls a metric for each draw and fold."""
     num_rows = len(columns[0])
 
     def scored(row_samples: Iterator[np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What a paper says of a run, as tables: result, cost, model, data, versions."""
+"""The facts about a run that a paper reports, as tables: results, cost, model, data, versions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ke_t5.report.html import number
 from ke_t5.report.run_files import RunFiles
 
 Facts = dict[str, str]
-# Where the tiny models of `--sample` are kept.
+# The folder of the tiny models of `--sample`.
 SAMPLE_MODEL = re.compile(r"/sample-[0-9a-f]+/models/")
 
 
 def facts_of_run(files: RunFiles) -> dict[str, Facts]:
-    """Title -> name -> value; what the run's folder does not say is left out."""
+    """Title -> name -> value; facts that the run's folder lacks are left out."""
     chapters = {
         "Cost": _cost(files),
         "Model and training": _training(files.run),
@@ -33,8 +33,8 @@ def facts_of_run(files: RunFiles) -> dict[str, Facts]:
 
 
 def result_rows(files: RunFiles) -> list[dict[str, str]]:
-    """A row for each score of each evaluation in the folder: evaluation, split, weights, score,
-    value, interval, rows, report (the path of its page, "" without)."""
+    """A row for each score of each evaluation in the folder; `report` is the path of the
+    evaluation's page, "" if there is none."""
     rows = []
     for name, found in files.evaluations.items():
         report = Path("eval", name, "report.html")
@@ -58,7 +58,7 @@ def result_rows(files: RunFiles) -> list[dict[str, str]]:
 
 
 def _cost(files: RunFiles) -> dict[str, Any]:
-    """What the run took, over all its launches."""
+    """Time, memory and hardware of the run, over all its launches."""
     launches = files.launches
     seconds = [one["seconds"] for one in launches if isinstance(one.get("seconds"), (int, float))]
     unfinished = len(launches) - len(seconds)
@@ -81,7 +81,7 @@ def _cost(files: RunFiles) -> dict[str, Any]:
 
 
 def _throughput(timing: list[dict[str, Any]]) -> Facts:
-    """Rates of the updates, validations left out."""
+    """Training throughput, without validations."""
     seconds = sum(line.get("seconds") or 0.0 for line in timing)
     facts = {}
     for unit in ("steps", "rows", "tokens"):
@@ -94,7 +94,7 @@ def _throughput(timing: list[dict[str, Any]]) -> Facts:
 
 
 def is_sample_model(run: Mapping[str, Any]) -> bool:
-    """Whether the model is one of the tiny ones of `--sample`."""
+    """Whether the model is one of the tiny models of `--sample`."""
     return bool(SAMPLE_MODEL.search(str(run.get("model_folder"))))
 
 
@@ -132,7 +132,7 @@ def _training(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The splits, with hashes of what was read and of what was made of it."""
+    """The splits, with hashes of the raw files and of the prepared examples."""
     facts: dict[str, Any] = {"source": run.get("source")}
     for split, found in (run.get("data") or {}).items():
         if not isinstance(found, dict):
@@ -146,7 +146,7 @@ def _data(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _files_in(raw: Any) -> dict[str, str]:
-    """File -> hash, wherever it stands in what run.json says of the raw data."""
+    """File -> hash, from the nested record of the raw data in run.json."""
     found: dict[str, str] = {}
     for name, value in raw.items() if isinstance(raw, dict) else ():
         if isinstance(value, dict):
@@ -172,13 +172,13 @@ def _reproduction(files: RunFiles) -> dict[str, Any]:
 
 
 def command_line(launch: Mapping[str, Any]) -> str | None:
-    """The command of a launch as it can be typed."""
+    """The command of a launch, quoted for a shell."""
     command = launch.get("command")
     if not isinstance(command, str):
         return None
     try:
         program, *words = shlex.split(command)
-    except ValueError:  # an older version's: not quoted as a shell reads it
+    except ValueError:  # written unquoted by an older version
         return command
     launcher = launch.get("launcher")
     if launcher is None and (launch.get("processes") or 1) > 1:

@@ -1,4 +1,4 @@
-"""A run as the files of its folder tell it: `run.json`, the logs, `config.gin`, the scores."""
+"""Reads the files of a run's folder: `run.json`, the logs, `config.gin`, the scores."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EARLY = re.compile(r"^fit\.early_stopping = \d", re.MULTILINE)
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run's folder holds; a file that is missing, as in folders of older versions, is empty.
+    """The contents of a run's folder; missing files, as in folders of older versions, are empty.
 
     Attributes:
-        run: of run.json.
-        metrics, timing: lines of the logs, without one that a killed process has left half.
+        run: the content of run.json.
+        metrics, timing: the lines of the logs, without one that a killed process left incomplete.
         config: the text of config.gin.
         evaluations: folder in `eval/` -> its scores.json.
-        best: the name of the best checkpoint, None without.
+        best: the name of the best checkpoint; None if there is none.
     """
 
     folder: Path
@@ -42,12 +42,12 @@ class RunFiles:
         return self.run.get("launches", [])
 
     def validations(self) -> list[dict[str, Any]]:
-        """The lines of the validations."""
+        """The log lines of validations."""
         return [line for line in self.metrics if isinstance(line.get("scores"), dict)]
 
     def steps_missing(self) -> int:
-        """How many steps of training a run that was cut off has not made; 0 if it ended, early or
-        not, or if the record does not tell."""
+        """The number of training steps that an interrupted run still has to make; 0 if it has
+        ended, may stop early, or has no record of its steps."""
         made = [int(line["step"]) for line in self.metrics if "step" in line]
         may_end_early = EARLY.search(self.config) is not None
         planned = self.run.get("steps")
@@ -56,7 +56,7 @@ class RunFiles:
         return max(0, planned - max(made))
 
     def updates(self) -> list[dict[str, Any]]:
-        """The lines of the training."""
+        """The log lines of training steps."""
         return [line for line in self.metrics if "scores" not in line]
 
 
@@ -88,7 +88,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def _is_record(content: Mapping[str, Any]) -> bool:
-    """Whether these are facts of a run, as far as reports look into them."""
+    """Whether the parts of run.json that reports use have the right types."""
     launches = content.get("launches", [])
     is_known = isinstance(launches, list) and all(isinstance(one, dict) for one in launches)
     facts = (content.get(name) for name in ("batch", "schedule", "versions", "data"))
@@ -96,7 +96,7 @@ def _is_record(content: Mapping[str, Any]) -> bool:
 
 
 def _near(folder: Path) -> str:
-    """Which folder below, or above, may be meant."""
+    """Advice naming the folder below or above that may be meant."""
     found = [
         path.parent for depth in ("*", "*/*") for path in sorted(folder.glob(f"{depth}/{RUN}"))
     ]

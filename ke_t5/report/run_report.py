@@ -1,7 +1,7 @@
-"""The report of a run: curves of its training, and what a paper says of it.
+"""The report of a run: training curves, and the facts that a paper reports.
 
-`<run>/report.html` is one page that needs no other file; it is made of the run's folder alone, so
-that it can be made again at any time. The reports of the splits stay in `eval/<split>/`.
+`<run>/report.html` is a page that needs no other file. It is generated from the run's folder alone,
+so it can be regenerated at any time. The reports of the splits stay in `eval/<split>/`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPORT = "report.html"
 
 
 def write_run_report(folder: Path) -> Path:
-    """Writes the page of the run in a folder; returns its path.
+    """Writes the report of the run in a folder; returns its path.
 
     Raises:
         UserError: there is no run.
@@ -55,7 +55,7 @@ def title_of(files: RunFiles) -> str:
 
 
 def summary_of(files: RunFiles) -> str:
-    """How far the run has come, in a sentence."""
+    """The run's progress in a sentence."""
     steps = [line["step"] for line in files.metrics]
     text = f"{max(steps):,} steps" if steps else "no step logged yet"
     total = files.run.get("steps")
@@ -65,7 +65,7 @@ def summary_of(files: RunFiles) -> str:
 
 
 def picture_of(files: RunFiles) -> str | None:
-    """The curves as PNG in base 64; None without numbers to draw, or without matplotlib."""
+    """The curves as a base64-encoded PNG; None without numbers or without matplotlib."""
     panels = panels_of(files)
     if panels and not figures.can_draw():
         logger.warning("matplotlib is not installed: the report has no picture")
@@ -74,7 +74,7 @@ def picture_of(files: RunFiles) -> str | None:
 
 
 def panels_of(files: RunFiles) -> list[Panel]:
-    """Loss, scores, learning rate and norm of the gradient, as far as they were logged."""
+    """Loss, scores, learning rate and gradient norm, as far as they were logged."""
     updates, validations = files.updates(), files.validations()
     scores = [
         {"step": line["step"], **{n: x for n, x in line["scores"].items() if _is_number(x)}}
@@ -117,7 +117,7 @@ def _is_number(value: object) -> bool:
 
 
 def markdown_report(folder: Path) -> str:
-    """The same as Markdown, without the curves.
+    """The run's report as Markdown, without the curves.
 
     Raises:
         UserError: there is no run.

@@ -1,4 +1,4 @@
-"""Scores as text for the terminal."""
+"""Formats scores for the terminal."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def score_table(
     *,
     beside: tuple[str, Mapping[str, float]] | None = None,
 ) -> str:
-    """The scores as a table, with their intervals and what the numbers are over.
+    """The scores as a table, with their intervals and the number of rows.
 
     Args:
-        beside: the title and the values of a second column.
+        beside: (title, values) of a second column.
     """
     names = list(evaluated.scores) or ["(no row has a label)"]
     width = max(map(len, names))

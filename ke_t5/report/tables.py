@@ -1,4 +1,4 @@
-"""What an evaluation's predictions look like, counted: confusion matrices and scores per type."""
+"""Confusion matrices and scores per type of an evaluation's predictions."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def labelled_lines(evaluated: Evaluated) -> list[Line]:
 
 
 def kind_of(task: Task, lines: Sequence[Line]) -> str:
-    """What the gold of these rows is: "labels", "label sets", "tags", "trees", "chains",
-    "numbers", or "answers" (texts, lists of texts, anything else)."""
+    """The kind of gold values of these rows: "labels", "label sets", "tags", "trees", "chains",
+    "numbers" or "answers" (texts, lists of texts, anything else)."""
     gold = next((line["gold"] for line in lines if line["gold"] is not None), None)
     if isinstance(gold, str) and (task.labels or _is_scored_by(classification.__name__, task)):
         return "labels"
@@ -51,7 +51,7 @@ def _is_scored_by(module: str, task: Task) -> bool:
 
 
 def labels_like(names: Iterable[str]) -> Labels | None:
-    """The benchmarks' shortest list of labels with all these names."""
+    """The shortest label list of a benchmark that includes all these names."""
     required = set(names)
     candidates = [value for value in vars(labels).values() if isinstance(value, Labels)]
     return min((x for x in candidates if required <= set(x.names)), key=len, default=None)
@@ -62,11 +62,11 @@ def labels_like(names: Iterable[str]) -> Labels | None:
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each label was taken for each other.
+    """A confusion matrix.
 
     Attributes:
         names: the labels that occur, in the order of their ids.
-        glosses: in English if the names are Korean, else the names.
+        glosses: English glosses of Korean names, otherwise the names.
         counts: [C, C + 1], gold x predicted; the last column counts unparsable answers.
     """
 
@@ -76,7 +76,7 @@ class Confusion:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns that are worth showing."""
+        """The names of the columns, without unparsable answers if there are none."""
         return (*self.names, UNPARSABLE) if self.counts[:, -1].any() else self.names
 
 
@@ -97,7 +97,7 @@ def confusion(task: Task, lines: Sequence[Line]) -> Confusion:
 
 
 def confusion_text(confusion: Confusion) -> str:
-    """The matrix for a terminal: a line per gold label, columns by number."""
+    """The matrix as text: a line per gold label, with numbered columns."""
     columns = [str(i) for i in range(len(confusion.names))]
     columns += [UNPARSABLE] if len(confusion.columns) > len(confusion.names) else []
     cells = [[str(count) if count else "." for count in row[: len(columns)]]
@@ -116,7 +116,8 @@ def confusion_text(confusion: Confusion) -> str:
 
 @dataclass(frozen=True)
 class TypeScores:
-    """Precision, recall and F1 x 100 of one type; `support` golds, `predicted` predictions."""
+    """Precision, recall and F1 (x 100) of a type, with its number of golds (`support`) and of
+    predictions (`predicted`)."""
 
     name: str
     precision: float
@@ -132,7 +133,7 @@ def scores_per_type(
     """The scores of each class.
 
     Args:
-        names: which ones, in this order; default: all, those with most support first.
+        names: the classes, in order; default: all, by decreasing support.
     """
     columns = by_class(counts.sums.astype(int))
     scores = {
@@ -154,8 +155,8 @@ def scores_per_type(
 
 
 def scores_per_measure(lines: Sequence[Line]) -> list[TypeScores]:
-    """Precision, recall and F1 of each measure of chains of mentions: of links (MUC), mentions
-    (B-cubed and LEA, weighted), chains (CEAF-e) and mentions alone."""
+    """Precision, recall and F1 of each coreference measure: over links (MUC), mentions (B-cubed and
+    LEA, weighted), chains (CEAF-e) and mention detection."""
     sides = ([line[side] for line in lines] for side in ("gold", "prediction"))
     counts = counts_of_rows(*sides).sum(0).reshape(-1, 2, 2)
     scores = []
@@ -168,8 +169,8 @@ def scores_per_measure(lines: Sequence[Line]) -> list[TypeScores]:
 
 
 def counts_by_type(kind: str, lines: Sequence[Line]) -> ClassCounts:
-    """How often each type of the rows is hit, gold and predicted: labels; entities, in strict
-    IOB2; relations, which count only with the right head."""
+    """The counts of hits, golds and predictions of each label, entity type (strict IOB2) or
+    relation (correct only with the right head)."""
     count = {
         "labels": classification.labels_by_class,
         "label sets": multilabel.label_sets_by_class,
@@ -180,7 +181,7 @@ def counts_by_type(kind: str, lines: Sequence[Line]) -> ClassCounts:
 
 
 def types_text(types: Sequence[TypeScores]) -> str:
-    """The scores per type for a terminal."""
+    """The scores per type as text."""
     shown = types[:MAX_TYPES]
     cells = [
         [f"{kind.precision:.2f}", f"{kind.recall:.2f}", f"{kind.f1:.2f}", str(kind.support)]
@@ -197,7 +198,7 @@ def types_text(types: Sequence[TypeScores]) -> str:
 
 
 def aligned(head: Sequence[str], names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: names to the left, everything else to the right of its column."""
+    """The lines of a table, with left-aligned names and right-aligned cells."""
     rows = [list(head), *([name, *row] for name, row in zip(names, cells, strict=True))]
     widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -1,5 +1,4 @@
-"""The best scores that a tokenizer, or a length, leaves within reach of a tagger, or
-of a model that links mentions."""
+"""Upper bounds on scores of tagging and mention linking, given the tokenizer and the length."""
 
 from __future__ import annotations
 
@@ -19,11 +18,10 @@ MENTIONS_LOST = (MENTIONS_UNREACHABLE, ALONE)
 
 
 def upper_bounds(task: Task, examples: Examples) -> dict[str, float]:
-    """The scores of perfect predictions for these examples, decoded and scored as the task does,
-    as far as they are below 100.
+    """The scores below 100 that perfect predictions for these examples would get.
 
-    {} if no entity or mention was lost in preparing the examples, or if they consist of the
-    model's columns alone, so that scores do not depend on what was lost.
+    {} if preparing the examples lost no entity or mention, or if they consist of the model's
+    columns alone, so that scores do not depend on the losses.
     """
     is_lossy = bool({UNREACHABLE, ENTITIES_CUT, *MENTIONS_LOST} & set(examples.lost()))
     form = FORMS[task.form]
@@ -48,7 +46,7 @@ def _links(labels: np.ndarray) -> RowOutput:
 
 
 def upper_bounds_line(task: Task, scores: dict[str, float]) -> str:
-    """What an upper bound means, for people."""
+    """The log line about upper bounds."""
     line = f"with this tokenizer, perfect predictions would give {format_scores(scores)}"
     unlimited = FORMS.get(FORMS[task.form].unlimited_form or "")
     if unlimited is not None:

@@ -124,7 +124,7 @@ def test_why_there_is_no_interval():
     almost = difference("nsmc", gold, gold, flipped)["accuracy"]
     assert almost.low is None and "pulled it" in almost.reason
     alone = difference("nsmc", gold[:1], gold[:1], flipped[:1])["accuracy"]
-    assert alone.reason == "the score has no number without some of the rows"
+    assert alone.reason == "the score is undefined without some of the rows"
     topics = TaskRegistry.get("klue_tc").labels
     rare = [topics[0]] * 30 + [topics[1]] * 2
     other = [*rare[:20], *[topics[1]] * 12]

@@ -215,7 +215,7 @@ def test_without_matplotlib_the_report_has_no_picture(tmp_path, monkeypatch, cap
 def test_numbers_that_are_none_are_neither_drawn_nor_ranked(tmp_path):
     pairs = [(1.0, float("nan")), (2.0, float("inf")), (3.0, None), (4.0, 3.5), (1.0, 2.5)]
     printed, page = report(tmp_path, pairs, (metrics.pearson,), best="pearson")
-    assert "no interval of pearson: the score has no number" in printed
+    assert "no interval of pearson: the score is undefined" in printed
     assert "1.50" in chapter(page, "Largest errors (2)")
     assert (tmp_path / "numbers.png").exists()
 
