@@ -6,6 +6,8 @@ import json
 import logging
 import time
 from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from ke_t5.config.run_config import RunConfig
 from ke_t5.errors import UserError
@@ -52,14 +54,29 @@ def main(flags: Namespace, *, as_json_text: bool, page: str | None) -> None:
             console.tell("\n".join([_title(found), *findings(found)]))
             console.tell(text_of(sections_of(found, on_page=False)))
     if page:
-        sections = [one for found in all_found for one in sections_of(found, on_page=True)]
-        write_page(page, page_of(_title(all_found[0]), "; ".join(findings(all_found[0])), sections))
+        write_page(page, page_text(all_found))
     if not as_json_text:
         console.tell(f"{sum(found.seconds for found in all_found):.1f} s")
 
 
 def _title(found: Inspection) -> str:
     return f"{found.task} with the tokenizer of {found.tokenizer}"
+
+
+def page_text(all_found: Sequence[Inspection]) -> str:
+    """The page of the inspected tasks; those of a mixture are told apart by their names."""
+    if len(all_found) == 1:
+        (found,) = all_found
+        summary = "; ".join(findings(found))
+        return page_of(_title(found), summary, sections_of(found, on_page=True))
+    sections = [
+        replace(section, title=f"{found.task}: {section.title}")
+        for found in all_found
+        for section in sections_of(found, on_page=True)
+    ]
+    names = ", ".join(found.task for found in all_found)
+    summary = "; ".join(f"{found.task}: {line}" for found in all_found for line in findings(found))
+    return page_of(f"{names} with the tokenizer of {all_found[0].tokenizer}", summary, sections)
 
 
 def with_tokenizer(config: RunConfig) -> RunConfig:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gin
@@ -10,8 +11,10 @@ import pytest
 
 from ke_t5.commands import inspect as command
 from ke_t5.errors import UserError
+from ke_t5.inspection.duplicates import Duplicates
 from ke_t5.inspection.facts import without_field_names
-from ke_t5.inspection.inspect import splits_of
+from ke_t5.inspection.inspect import page_text, splits_of
+from ke_t5.inspection.sections import Inspection
 from ke_t5.pipe import FunctionDataSource
 from ke_t5.sample import sample_model_dir
 
@@ -141,6 +144,20 @@ def test_text_and_page(words, tmp_path, capsys):
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/png") == 2 and "<script" not in html
     assert "극장에서 또다시" in html
+
+
+def test_the_page_of_a_mixture_names_the_tasks():
+    twice = Duplicates({}, {}, {}, {}, 0, are_all_near=True, num_suspects=1, num_suspect_rows=2)
+    clean = replace(twice, num_suspects=0)
+    first, second = (
+        Inspection(name, "toy", [], duplicates, 0.1)
+        for name, duplicates in (("one_gen", clean), ("two_gen", twice))
+    )
+    page = page_text([first, second])
+    assert "one_gen, two_gen with the tokenizer of toy" in page
+    assert "two_gen: texts with several labels: 1" in page and "one_gen: texts" not in page
+    assert "one_gen: Duplicates" in page and "two_gen: Duplicates" in page
+    assert "two_gen: " not in page_text([second])
 
 
 def test_tags_answers_and_trees_of_the_sample(cache_dir, capsys):
