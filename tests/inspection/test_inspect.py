@@ -1,4 +1,4 @@
-"""`ke-t5 inspect`: what it counts, held against the rows themselves."""
+"""`ke-t5 inspect`: its counts, compared with the rows themselves."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ VALID = [
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory, cache_dir):
-    """The command line for a small table of one's own."""
+    """The command line for a small table of the user's own."""
     folder = tmp_path_factory.mktemp("own")
     for name, rows in (("train", TRAIN), ("valid", VALID)):
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
@@ -63,7 +63,7 @@ def run(words, capsys):
 
 @pytest.fixture(scope="module")
 def found(words):
-    """What JSON says of it."""
+    """The inspection as JSON."""
     import contextlib
     import io
 
@@ -90,7 +90,7 @@ def test_equal_texts_and_suspects(found):
     assert across["rows"] == {
         "num_rows": 4, "num_folded": 2, "num_exact": 2, "num_copied": 1, "num_relabelled": 1,
     }  # fmt: skip
-    # The first text, twice 긍정 and once 부정; and the one that validation labels otherwise.
+    # The first text, twice 긍정 and once 부정, and the one with another label in validation.
     assert (twice["num_suspects"], twice["num_suspect_rows"]) == (2, 5)
     first, second = twice["suspects"]
     assert [row["gold"] for row in first[:2]] == ["긍정", "부정"]

@@ -1,4 +1,4 @@
-"""MinHash against the comparison of all pairs."""
+"""MinHash, compared with an exhaustive comparison of all pairs."""
 
 import random
 import time

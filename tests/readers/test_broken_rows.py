@@ -1,5 +1,5 @@
-"""JSON files of which one value is of another kind: their rows are of the declared types, or a line
-says which row is wrong."""
+"""JSON files with a value of the wrong type: rows have the declared types, or an error names the
+row."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ke_t5.sample import sample_data_dir
 
 MISSING = object()
 VALUES = (MISSING, None, 3, "x", [3], {})
-# Values that no reader looks at.
+# Values that no reader uses.
 UNREAD = ("annotations", "domains", "metadata", "word")
-# Those with JSON files that are not read as others are.
+# Releases whose JSON files are read differently.
 NAMES = [
     name
     for name, release in RELEASES.items()
@@ -27,7 +27,7 @@ NAMES = [
 
 
 def paths_in(value: Any) -> list[tuple]:
-    """The places of all values in a JSON value: of a list, those of its first element."""
+    """The paths of all values in a JSON value; of a list, only those in its first element."""
     if isinstance(value, list):
         items = list(enumerate(value[:1]))
     else:
@@ -37,7 +37,7 @@ def paths_in(value: Any) -> list[tuple]:
 
 
 def replaced(value: Any, path: tuple, new: Any) -> Any:
-    """A copy of a JSON value with another value at that place, or without any."""
+    """A copy of a JSON value in which the value at a path is replaced or removed."""
     changed = copy.deepcopy(value)
     inner = changed
     for key in path[:-1]:
@@ -50,7 +50,7 @@ def replaced(value: Any, path: tuple, new: Any) -> Any:
 
 
 def shortened(value: Any) -> Any:
-    """A JSON value with the first element of each list only."""
+    """A JSON value with only the first element of each list."""
     if isinstance(value, list):
         return [shortened(one) for one in value[:1]]
     return {k: shortened(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""All releases: the real files where they lie beside the checkout, else small ones like them."""
+"""All releases: the real files if they are next to the checkout, otherwise small imitations."""
 
 import logging
 import pickle
@@ -106,7 +106,7 @@ def data_dir(tmp_path_factory):
 
 
 def conforms(value: object, kind: object) -> bool:
-    """Whether a value is of a column's declared type; None always is."""
+    """Whether a value has a column's declared type; None always does."""
     if value is None:
         return True
     if isinstance(kind, list):
@@ -197,7 +197,7 @@ def test_releases_say_where_they_are_had(name):
     assert release.group is None or release.group in release.columns
     assert release.layout and release.home.startswith("https://") and release.licence
     if release.hub is not None:
-        assert "/" in release.hub.path  # the hub refuses names without an owner
+        assert "/" in release.hub.path  # the hub refuses names without a namespace
         assert set(release.hub.splits) <= {"train", "validation", "test"}
 
 

@@ -1,4 +1,4 @@
-"""3i4K, NSMC, KorNLI, KorSTS, KHSD, QPair: rows out of files and of the hub, and refusals."""
+"""3i4K, NSMC, KorNLI, KorSTS, KHSD, QPair: rows from files and from the hub, and refusals."""
 
 import pytest
 from support.releases import hub_rows, put, refusal, rows

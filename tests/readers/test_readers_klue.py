@@ -1,4 +1,4 @@
-"""KLUE's JSON tasks: rows out of files and of the hub, and what is refused."""
+"""KLUE's JSON tasks: rows from files and from the hub, and refusals."""
 
 import json
 

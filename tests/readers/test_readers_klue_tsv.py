@@ -1,4 +1,4 @@
-"""KLUE NER and DP: a line a unit, spaces included."""
+"""KLUE NER and DP: a token per line, spaces included."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""KLUE-MRC and KorQuAD: questions, answers that stand where they say, and others."""
+"""KLUE-MRC and KorQuAD: questions, and answers at right and wrong offsets."""
 
 import json
 

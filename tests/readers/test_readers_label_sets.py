@@ -1,4 +1,4 @@
-"""K-MHaS and KOTE: rows out of files and of the hub, and refusals."""
+"""K-MHaS and KOTE: rows from files and from the hub, and refusals."""
 
 import pytest
 from support.releases import hub_rows, put, refusal, rows

@@ -1,4 +1,4 @@
-"""NIKL: documents made up in the documented shapes."""
+"""NIKL: made-up documents in the documented format."""
 
 import json
 import logging
@@ -157,7 +157,7 @@ def test_newspapers_are_read_once_for_all_splits_and_again_when_they_change(tmp_
 
 
 def test_summary_splits_are_hashed_twice(tmp_path):
-    """The key is the MD5 of id and kind as hex digits, and the MD5 of that decides."""
+    """The key is the MD5 of id and kind in hex digits; its own MD5 decides the split."""
     folder = write_summaries(tmp_path, range(1, 25), range(1, 25))
 
     def numbers(release, split):

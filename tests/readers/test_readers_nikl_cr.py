@@ -1,4 +1,4 @@
-"""NIKL coreference: documents made up in the documented shape."""
+"""NIKL coreference: made-up documents in the documented format."""
 
 import json
 import logging
@@ -56,7 +56,7 @@ def test_sentences_with_their_mentions(tmp_path, mark, place):
 
 
 def test_each_mention_with_all_earlier_ones_of_its_chain(tmp_path):
-    """The chain is in any order in the file; an empty sentence adds no space to the text."""
+    """Mentions are in any order in the file; an empty sentence adds no space to the text."""
     written(tmp_path, document(chain(CITY[::-1]), chain(MAN), chain([(1, "바다")])))
     found = rows(ANTECEDENTS, tmp_path, "train")
     assert [row["question"] for row in found] == [

@@ -23,7 +23,7 @@ def write(tmp_path):
 
 
 def refusal(reader, *arguments, **options) -> str:
-    """The line of the error, with the folder cut off."""
+    """The error message, without the folder."""
     with pytest.raises(UserError) as caught:
         list(reader(*arguments, **options))
     assert caught.value.exit_code is Exit.DATA
@@ -101,7 +101,7 @@ def test_tables_keep_quotes_and_spaces(write):
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_only_whole_fields_are_quoted(write, field, value, end, mark):
-    """In the first, a middle and the last place of a line."""
+    """At the start, in the middle and at the end of a line."""
     break_ = end or "\n"
     path = write(f"{mark}a\tb\tc{break_}{field}\t{field}\t{field}{end}", "q.tsv")
     assert list(table(path, ("a",), quoted=True)) == [(2, dict.fromkeys("abc", value))]

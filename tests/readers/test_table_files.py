@@ -207,7 +207,7 @@ def test_quotes_of_a_corpus_and_of_a_spreadsheet(write, said):
 
 
 def test_an_odd_quote_does_not_slow_the_reading_of_a_long_file(write):
-    """An inch, for one: looked at with each line, what follows it took a minute for 10 MB."""
+    """For example an inch mark; rescanning the rest for each line took a minute for 10 MB."""
     path = write('글\t값\n5" 화면\t1\n' + "재미있게 봤습니다\t1\n" * 100_000, "a.tsv")
     began = time.process_time()
     assert next(iter(read_table(path))) == (2, {"글": '5" 화면', "값": "1"})
@@ -294,13 +294,13 @@ def test_a_damaged_sheet_in_a_whole_archive(tmp_path):
     with zipfile.ZipFile(path) as archive:
         start = archive.getinfo("xl/worksheets/sheet1.xml").header_offset
     content = bytearray(path.read_bytes())
-    content[start + 60 : start + 80] = b"\xff" * 20  # behind the name, what is packed
+    content[start + 60 : start + 80] = b"\xff" * 20  # the compressed data after the name
     path.write_bytes(content)
     check_fault(path, "a.xlsx: not an Excel workbook, or cut off; save it as .xlsx")
 
 
 def test_a_damaged_parquet_file_has_a_type_that_does_not_exist(tmp_path, monkeypatch):
-    """As 18 of 6,000 files of which a byte of the footer was changed."""
+    """Like 18 of 6,000 files with a changed byte in the footer."""
     import pyarrow.parquet
 
     def refuse(path):

@@ -1,4 +1,4 @@
-"""Files of a release in sub-folders and under other names are read, or named in one line."""
+"""Files of a release in subfolders and with other names are read, or named in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that give every row one answer are named, and no others."""
+"""Models that give every row the same answer are reported, and no others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_answers_that_differ_are_not(said, gold):
 
 
 def test_training_and_test_say_so(tmp_path, cache_dir, capfd):
-    # A rate at which one update leaves nothing but a bias.
+    # A learning rate at which one update leaves nothing but a bias.
     words = ("--task", "klue_nli", *SMALL, "--max_steps", 1, "--learning_rate", 10)
     train(*words, output=tmp_path, cache=cache_dir)
     expected = "klue_nli validation[:31]: 31 of 31 answers are '"

@@ -1,4 +1,4 @@
-"""Pictures are PNGs, drawn without warnings, with or without Hangul on the machine."""
+"""Pictures are PNGs, drawn without warnings, with or without a Hangul font on the machine."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ TYPES = [TypeScores("PS", 50.0, 60.0, 54.5, 10, 12), TypeScores("한글", 0.0, 0
 
 @pytest.fixture(params=["with Hangul", "without Hangul"])
 def fonts(request, monkeypatch):
-    """Both kinds of machines; the first only where this one is of that kind."""
+    """Runs a test as on this machine and without a Hangul font."""
     if request.param == "without Hangul":
         monkeypatch.setattr(figures, "hangul_font", lambda: None)
     return request.param

@@ -1,4 +1,4 @@
-"""The pieces of a page: escaped, self-contained, and right to the character."""
+"""The pieces of a page: escaped, self-contained, and exact to the character."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: the statistics are the metrics, and an interval belongs to its score."""
+"""Bootstrap intervals: statistics agree with the metrics, and intervals with their scores."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ NUM_ROWS = 40
 
 
 def some_tags(pick, length):
-    """Tags of which some are impossible in IOB2."""
+    """Tags, some of them invalid in IOB2."""
     tags = []
     while len(tags) < length:
         kind = pick.choice(["PS", "LC"])
@@ -51,7 +51,7 @@ def some_chains(pick, length):
 
 
 def damaged(pick, gold, other):
-    """A prediction: mostly the gold, now and then something else or nothing."""
+    """A prediction: mostly the gold, sometimes another value or None."""
     return pick.choices([gold, other, None], weights=[6, 3, 1])[0]
 
 
@@ -283,7 +283,7 @@ def test_score_whose_interval_would_be_wrong_has_none_and_says_why(metric, gold,
 
 
 def test_perfect_probabilities_of_rare_classes_have_no_interval():
-    """Draws lose such classes, which then count as half: 100.0 [76.7, 86.7]."""
+    """Resamples lose such classes, which then count as half: 100.0 [76.7, 86.7]."""
     gold = [i % 30 for i in range(60)]
     scores = np.eye(30)[gold].tolist()
     task = task_of(metrics.auprc)
@@ -341,7 +341,7 @@ def test_token_scores_survive_the_predictions_file():
 
 
 def test_predictions_that_do_not_give_a_score_give_no_interval_of_it():
-    """Files of older runs hold characters where the score is of tokens."""
+    """Files of older runs have characters although the score is of tokens."""
     task = task_of(metrics.token_accuracy)
     evaluated = evaluated_on(task, [["O", "B-PS"]] * 30, [["O", "O"], ["O", "B-PS"]] * 15)
     older = dataclasses.replace(evaluated, scores={"token_accuracy": 65.75})

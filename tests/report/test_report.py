@@ -1,4 +1,4 @@
-"""A report of each kind of task: what is printed, what is written, what the page shows."""
+"""Reports of each kind of task: the printed tables, the files and the page."""
 
 import re
 
@@ -14,7 +14,7 @@ from ke_t5.task.labels import KLUE_NER, KLUE_TC
 
 
 def report(folder, pairs, metric_fns, *, best, inputs=None, scores=None, **settings):
-    """(what is printed, the page) of a task with these (gold, predicted) pairs."""
+    """(printed text, page) of a task with these (gold, predicted) pairs."""
     source = FunctionDataSource(lambda split: [], ["test"], {"text": "string"})
     task = Task(
         "toy", source, (), {}, metric_fns=metric_fns, best=greatest(best),
@@ -41,7 +41,7 @@ def report(folder, pairs, metric_fns, *, best, inputs=None, scores=None, **setti
 
 
 def chapter(page, title):
-    """The text of the chapter whose title holds these words."""
+    """The text of the chapter whose title contains these words."""
     found = [part for part in page.split("<section>") if title in part.split("</h2>")[0] + "</h2>"]
     assert len(found) == 1, f"{len(found)} chapters of {title!r}"
     return found[0].split("</section>")[0]

@@ -1,4 +1,4 @@
-"""The report of a run: made of its folder alone, whatever version wrote it."""
+"""The report of a run: generated from its folder alone, whatever version wrote it."""
 
 from __future__ import annotations
 

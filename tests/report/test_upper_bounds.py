@@ -1,4 +1,4 @@
-"""The scores that a tokenizer leaves within reach, and where they are told."""
+"""Upper bounds of scores given the tokenizer, and where they are reported."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_mentions_have_an_upper_bound(vocabularies, tmp_path):
     task, examples = build(cache=tmp_path)
     best = upper_bounds(task, examples)
     assert best["mention_f1"] == pytest.approx(200 * 5 / (5 + 6))
-    assert "muc_f1" not in best  # which knows no mention alone
+    assert "muc_f1" not in best  # MUC ignores singletons
     assert "(T5Encoder" not in upper_bounds_line(task, best)
     row["chains"].pop()
     task, examples = build(cache=tmp_path)

@@ -1,4 +1,4 @@
-"""Files of releases written below a folder, and rows and refusals read back."""
+"""Writes files of releases below a folder, and reads rows and refusals back."""
 
 import json
 from pathlib import Path
@@ -20,21 +20,21 @@ def put(folder: Path, name: str, content: object) -> Path:
 
 
 def rows(release: Release, folder: Path, split: str) -> list[dict]:
-    """The rows of a split, whose columns must be those declared."""
+    """The rows of a split; they must have the declared columns."""
     found = list(release.find(folder)[split].rows())
     assert all(set(row) == set(release.columns) for row in found)
     return found
 
 
 def hub_rows(release: Release, row: dict) -> list[dict]:
-    """The rows that the release makes of a row of the hub."""
+    """The release's rows for a row of the hub."""
     found = list(release.hub.to_rows(row))
     assert all(set(row) == set(release.columns) for row in found)
     return found
 
 
 def refusal(release: Release, folder: Path, split: str = "train") -> str:
-    """What the error says when a split is read, with the folder cut off."""
+    """The error message when a split is read, without the folder."""
     with pytest.raises(UserError) as caught:
         rows(release, folder, split)
     assert caught.value.exit_code is Exit.DATA
