@@ -54,7 +54,7 @@ def test_auto_prefers_the_last_one_saved_over_later_steps(tmp_path):
     [
         (
             "true",
-            "error: --resume true: no last checkpoint in .*; none available; leave --resume out",
+            "error: --resume true: no last checkpoint in .*; none available; drop --resume",
         ),
         ("best", "error: --resume best: no best checkpoint in"),
         ("out/x.ckpt", "error: --resume out/x.ckpt: no such checkpoint; none available"),

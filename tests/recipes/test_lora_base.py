@@ -102,8 +102,8 @@ def test_another_base_is_refused(finished, base, words, cache_dir, tmp_path):
     with pytest.raises(UserError) as error:
         train(*changed, "--resume", run, "--epochs", 3, output=tmp_path / "run", cache=cache_dir)
     assert str(error.value) == (
-        f"error: {run / 'weights' / LAST}: its adapters were trained on other weights than "
-        "these; give the model that the run began with, unchanged, by --pre_trained_model"
+        f"error: {run / 'weights' / LAST}: its adapters were trained on other weights; "
+        "give the model that the run began with, unchanged, by --pre_trained_model"
     )
 
 

@@ -35,7 +35,7 @@ def test_a_name_that_would_be_a_path(name):
         "split": lambda: source(splits=("train", name)),
     }
     for kind, attempt in attempts.items():
-        with pytest.raises(UserError, match=f"{kind} .*the name cannot be used for a folder; take"):
+        with pytest.raises(UserError, match=f"{kind} .*the name cannot be used for a folder; use"):
             attempt()
 
 
