@@ -1,4 +1,4 @@
-"""Faults of own files: each is an error with file and line, neither a crash nor a label."""
+"""Faults in own files: each is an error that names the file and line."""
 
 import datetime
 import json
@@ -23,7 +23,7 @@ from ke_t5.pipe import Folders
 
 @pytest.fixture
 def refusal(tmp_path, cache_dir):
-    """The error for a training file, without its folder."""
+    """The error for a training file, without the folder."""
 
     def refusal(task, content, name, **settings):
         path = tmp_path / name
@@ -248,7 +248,7 @@ def test_an_entity_without_a_type(refusal, label):
 
 
 def asked(cache, stored, *params, parse=parse_test, words=()):
-    """The own data of a launch whose gin parameters are `params`."""
+    """The own data of a launch with the gin parameters `params`."""
     clear()
     gin = configure([], params)
     flags = parse(["--task", "classification", *words])

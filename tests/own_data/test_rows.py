@@ -1,4 +1,4 @@
-"""Rows of own files: those of the releases' own readers, and what each format and scheme gives."""
+"""Rows of own files: equal to those of the releases' readers, for each format and tag scheme."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ def said(caplog):
 
 
 def rows_of(path, own, split="train"):
-    """The rows without their lines."""
+    """The rows without the column of line numbers."""
     rows = own_rows(own, path, split, [].append)
     return [{name: x for name, x in row.items() if name != LINE} for row in rows]
 
@@ -186,7 +186,7 @@ def test_empty_cells_may_be_left_out(write, cache_dir, said):
 
 def test_rows_left_out_are_reported_by_every_launch(write, cache_dir, said):
     path = write("글,값\n가,1\n,1\n나,2\n", "a.csv")
-    for _ in range(2):  # the second time the rows are in the cache
+    for _ in range(2):  # the second time from the cache
         report_once.cache_clear()
         loaded("classification", path, cache_dir, skip_empty=True)
     assert said().count("a.csv: skipped 1 row with an empty cell") == 2

@@ -1,4 +1,4 @@
-"""Own data by flags, as a user runs it: test, resume and export repeat none of the flags."""
+"""Runs on own data given by flags, which need not be repeated to test, resume and export."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ def write_csv(path, rows, header=("문장", "감정")):
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory, cache_dir):
-    """A run on a file of CP949 whose columns are guessed."""
+    """A run on a CP949 file whose columns are guessed."""
     folder = tmp_path_factory.mktemp("own")
     file = write_csv(folder / "reviews.csv", REVIEWS)
     more = ("--max_steps", 2, "--hf_path", "default")

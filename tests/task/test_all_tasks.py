@@ -49,7 +49,7 @@ kmhas kmhas_gen kote kote_gen
 kobest_boolq kobest_boolq_gen kobest_wic kobest_wic_gen kobest_sentineg kobest_sentineg_gen
 kobest_copa kobest_copa_gen kobest_hellaswag kobest_hellaswag_gen
 """.split()
-# Encoders are tried with both kinds of tokenizer, generation with T5's.
+# Encoders are tested with both kinds of tokenizer, generation with T5's.
 CASES = [
     (name, kind)
     for name in NAMES
@@ -60,7 +60,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def on_rows(name: str, rows: list[dict] | None = None) -> Task:
-    """The task over our own rows."""
+    """The task on made-up rows."""
     task = TaskRegistry.get(name)
     release = task.source.release
     rows = ROWS[release.name] if rows is None else rows
@@ -176,7 +176,7 @@ def test_gold_as_prediction_gives_every_metric_its_best_value(name, kind, build)
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_scores_and_intervals_are_the_same_from_the_predictions_file(name, kind, build):
-    """As a test makes its report from memory, and a training from the file."""
+    """A test reports from memory, a training from the file."""
     task, examples = build(name, kind)
     evaluated = perfect_scores(task, examples, character_tokenizer(kind))
     evaluated.predictions[0] = {**evaluated.predictions[0], "prediction": None}

@@ -1,4 +1,4 @@
-"""Columns contain what a task needs of them; a value that does not fit is named with its row."""
+"""Types of columns: invalid values are reported with their row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPAN = {"start": 0, "end": 1, "label": "PS"}
 
 
 def refusal(values, schema):
-    """What is said of a column of these values; None if it is accepted."""
+    """The error for a column of these values; None if it is accepted."""
     dataset = datasets.Dataset.from_dict({"x": values})
     try:
         has_types(dataset, "here", columns={"x": schema})

@@ -1,4 +1,4 @@
-"""Scores of mention chains: cases of the literature by hand, and the definitions a second time."""
+"""Scores of mention chains: examples from the literature, and independent implementations."""
 
 import itertools
 import random
@@ -10,7 +10,7 @@ from ke_t5.task.metrics import coreference
 
 
 def chains(*words):
-    """A chain per word, a mention per letter."""
+    """Chains from words: each letter is a mention."""
     return [[(ord(letter), ord(letter) + 1) for letter in word] for word in words]
 
 
@@ -41,7 +41,7 @@ def test_the_example_of_luo(response, muc, b_cubed, ceaf_e):
 
 
 def test_the_example_of_the_reference_scorer():
-    """Pradhan et al. 2014, with precision and recall as worked out there; LEA as in Moosavi and
+    """The example of Pradhan et al. 2014 with its precision and recall; LEA as in Moosavi and
     Strube 2016, for the same chains."""
     found = coreference([chains("abc", "defg")], [chains("ab", "cd", "fghi")])
     expected = {
@@ -83,7 +83,7 @@ def test_single_mentions_count_except_for_links():
     assert coreference([chains("a", "b")], [chains("ab")])["lea_f1"] == 0.0
 
 
-# Documents on which scorer.pl 8.01 and `lea` of coval were run, with what these count by hand.
+# Documents with the results of scorer.pl 8.01 and `lea` of coval, verified by hand.
 @pytest.mark.parametrize(
     ("gold", "said", "muc", "b_cubed", "ceaf_e", "lea"),
     [
@@ -183,7 +183,7 @@ def score(measure, documents):
 
 
 def some_chains(pick):
-    """Up to five chains of some of ten mentions, in any order."""
+    """Up to five chains with some of ten mentions, in random order."""
     mentions = pick.sample("abcdefghij", pick.randint(0, 10))
     groups = [[] for _ in range(pick.randint(1, 5))]
     for mention in mentions:

@@ -1,4 +1,4 @@
-"""Documents in windows: tokens, sentences and mentions, and chains back to characters."""
+"""Windows of documents: tokens, sentences and mentions; chains decoded to characters."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Every task of the table trains, validates and is tested on the embedded sample; several kinds of
-model do."""
+"""Training, validation and test of every task on the embedded sample, and of several kinds of
+model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ke_t5.pipe import TaskRegistry
 from ke_t5.task.labels import KLUE_NER
 
 SHORT = ("--sample", "--batch_size", 4, "--max_steps", 2, "--eval_rows", 3)
-# Weights that were hardly trained write until they are stopped.
+# Models that are hardly trained generate up to the limit.
 BRIEF = ("--gin_param", "EvaluationHelper.model_kwargs={'max_new_tokens': 4}")
 
 
-# What only differs in its rows from a task that is trained here is trained in the whole matrix.
+# Tasks that only differ in their rows from one trained here are trained in the full matrix.
 LIKE_OTHERS = re.compile(
     "(khsd_|apeach|kold|khaters|korfin|paws|massive|naver|ud_|korquad2_|sae4k|nikluge|nikl_cr).*"
 )
@@ -99,7 +99,7 @@ def test_the_snippet_for_crf_runs_as_it_stands_on_an_export(tmp_path, cache_dir,
     train(*words, output=tmp_path, cache=cache_dir)
     capsys.readouterr()
     known = {"model_path": str(run_folder(tmp_path) / "hf"), "input_txt": "김민수는 서울에 산다."}
-    exec(SNIPPET, known)  # what a user would paste
+    exec(SNIPPET, known)  # as pasted by a user
     printed = ast.literal_eval(capsys.readouterr().out)
     assert printed[-1][0] == "</s>" and len(printed) == len(known["predicted_classes"])
     assert {label for _, label in printed} <= set(KLUE_NER.names)

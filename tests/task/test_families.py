@@ -1,4 +1,4 @@
-"""Steps, checks and decoders of the kinds of task, beyond what every task is tested for."""
+"""Preprocessors, checks and decoders of the families, in addition to the tests of every task."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_words_are_their_first_and_last_token():
     offsets = [(0, 0), (0, 1), (1, 2), (2, 4), (5, 6), (0, 0)]
     words = ["나는", "집", "간"]
     assert structured.word_tokens(words, offsets, is_cut=False) == [[1, 2], [3, 3], [4, 4]]
-    # Normalisation left nothing of the second word: it has its neighbour's token.
+    # Normalisation removed the second word: it gets its neighbour's token.
     offsets = [(0, 1), (1, 2), (5, 6)]
     assert structured.word_tokens(words, offsets, is_cut=False) == [[0, 1], [1, 1], [2, 2]]
     assert structured.word_tokens(words, [(0, 1), (1, 2), (3, 4)], is_cut=True) == [[0, 1], [2, 2]]
@@ -105,7 +105,7 @@ def test_words_cut_off_are_predicted_as_nothing_and_counted(build):
     task, examples = build("klue_dp", ROWS["klue_dp"], inputs=7)
     example = examples.example(0)
     assert example["word_token_idx"] == [[1, 2], [4, 5]]
-    # Both heads of the first tree are the third word, which no model could name.
+    # Both heads of the first tree are the third word, which was cut off.
     assert example["labels"] == example["relation_labels"] == [IGNORED, IGNORED]
     assert examples.example(1)["labels"] == [2, IGNORED]
     assert examples.lost()[structured.WORDS_CUT] == (3, 9)
@@ -168,7 +168,7 @@ def test_token_accuracy_is_over_real_tokens(build):
     task, examples = build("nikl_ner", ROWS["nikl_ne"][:1])
     example = examples.example(0)
     record = perfect_record(task, example, character_tokenizer(BERT))
-    record["tags"][0] = record["tags"][-1] = 3  # [CLS] and [SEP]: nobody's tags
+    record["tags"][0] = record["tags"][-1] = 3  # [CLS] and [SEP] are not scored
     record["tags"][1] = 0
     prediction, _ = task.decode([record], [example])
     scores = task.metric_fns[-1]([task.target(example)], [prediction])

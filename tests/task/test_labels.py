@@ -1,4 +1,4 @@
-"""Label lists: orders that ids depend on, and lists that refuse nonsense."""
+"""Label lists: their orders, which fix the ids, and invalid arguments."""
 
 import itertools
 import pickle

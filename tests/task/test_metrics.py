@@ -1,4 +1,4 @@
-"""Scores of labels and numbers against definitions written down here a second time."""
+"""Scores of labels and numbers, compared with independent implementations."""
 
 import copy
 import inspect
@@ -52,7 +52,7 @@ def reference_pearson(gold, predicted):
 
 
 def ranks(values):
-    """Mean position of each value in the sorted list, for equal ones too."""
+    """The rank of each value in the sorted list; the mean rank for ties."""
     return [sum(w < v for w in values) + (sum(w == v for w in values) + 1) / 2 for v in values]
 
 
@@ -289,7 +289,7 @@ def test_metrics_are_pickled_and_copied_as_functions_are():
 
 
 def test_every_metric_is_tested_and_documented():
-    of_labels = {"f1_of", "micro_f1_without", "label_sets"}  # they make a metric
+    of_labels = {"f1_of", "micro_f1_without", "label_sets"}  # these return a metric
     assert {*CASES, *of_labels, "auprc"} == set(metrics.__all__)
     for name in metrics.__all__:
         assert inspect.getdoc(getattr(metrics, name))

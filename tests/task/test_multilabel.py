@@ -1,4 +1,4 @@
-"""Tasks whose rows have any number of labels: metrics, the written form, both forms of a task."""
+"""Multi-label tasks: metrics, target texts, and both forms of a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers in passages: windows, null positions, what is out of reach."""
+"""Answers in passages: windows, null positions, unreachable answers."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_written_answer_that_was_cut_off_is_counted(build):
 
 
 def test_only_the_end_of_a_passage_is_given_if_it_matters_most(tmp_path):
-    """The document before a mention: 700 characters of it."""
+    """The generative input has the last 700 characters before a mention."""
     near, far = "김가는 또 ", "서울은 "
     tokenizer = character_tokenizer(T5)
     tokenizer.model_max_length = 1000

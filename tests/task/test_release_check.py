@@ -1,4 +1,4 @@
-"""Faults of releases are named with their rows; a broken file does not end the check."""
+"""Faults of releases are reported with their rows; a broken file does not stop the check."""
 
 import pytest
 from support.helpers import folders

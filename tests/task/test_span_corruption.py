@@ -1,4 +1,4 @@
-"""T5's objective over free text: lengths, noise, sentinels, and a training on a file of lines."""
+"""T5's span corruption of free text: lengths, noise, sentinels, and a training on a text file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_is_hidden_stands_after_its_sentinel():
 
 
 class Tokenizer:
-    """One that knows as many sentinels."""
+    """A tokenizer with that many sentinels."""
 
     unk_token_id = 3
 
@@ -115,7 +115,7 @@ def test_lines_are_joined_and_cut_to_rows(lines):
 
 
 def texts_below(folder, **files):
-    """A folder of such files."""
+    """The folder with these text files in it."""
     for name, text in files.items():
         file = folder / f"{name.replace('_', '/')}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def test_a_folder_without_texts_is_refused(files, line, tmp_path, cache_dir):
 
 @pytest.fixture(scope="module")
 def run(lines, tmp_path_factory, cache_dir):
-    """Two steps, and a test of the checkpoint on the same file."""
+    """Two steps of training, and a test of the checkpoint on the same file."""
     output = tmp_path_factory.mktemp("run")
     lengths = ("--gin_param", "get_dataset.sequence_length={'inputs': 64, 'targets': 20}")
     words = ("--task", NAME, "--sample", "--batch_size", 4, *lengths)

@@ -1,4 +1,4 @@
-"""Entities, tags, tokens and windows: literal in, literal out, and both ways on random input."""
+"""Entities, tags, tokens and windows: literal examples, and round trips on random input."""
 
 import random
 import re
@@ -20,7 +20,7 @@ from ke_t5.task.spans import (
 
 
 def words_of(text):
-    """A tokenizer of words between white space, with a special token at both ends."""
+    """A tokenizer that splits at white space, with a special token at both ends."""
     return [(0, 0), *((m.start(), m.end()) for m in re.finditer(r"\S+", text)), None]
 
 
@@ -94,7 +94,7 @@ def test_token_tags_take_the_first_visible_character():
 
 
 def test_token_tags_of_tokens_that_share_a_character():
-    # A lone space piece and an unknown word that begin on one character; pieces of "㎞".
+    # A separate space piece that shares its character with an unknown word; pieces of "㎞".
     assert token_tags(["B-PS", "I-PS"], [(0, 1), (0, 2)], "찝찝") == ["B-PS", "I-PS"]
     assert token_tags(["B-QT", "O"], [(0, 1), (0, 1), (1, 2)], "㎞는") == ["B-QT", "I-QT", "O"]
 
@@ -112,20 +112,20 @@ def test_token_of_spaces_has_a_tag_too():
     [
         ("홍길동은", [("B-PS", (0, 3)), ("O", (3, 4))], "B-PS I-PS I-PS O"),
         ("홍길동은", [("B-PS", (0, 4))], "B-PS I-PS I-PS I-PS"),
-        # A space is inside an entity only where the entity goes on behind it.
+        # A space is inside an entity only if the entity continues after it.
         ("가 나", [("B-PS", (0, 1)), ("I-PS", (2, 3))], "B-PS I-PS I-PS"),
         ("가 나", [("B-PS", (0, 1)), ("B-PS", (2, 3))], "B-PS O B-PS"),
         ("가 나", [("B-PS", (0, 1)), ("I-LC", (2, 3))], "B-PS O I-LC"),
         ("가 나", [("B-PS", (0, 1)), ("O", (1, 3))], "B-PS O O"),
         ("가 나", [("B-PS", (0, 2)), ("O", (2, 3))], "B-PS O O"),
         ("가 나", [("O", (0, 1)), ("I-PS", (2, 3))], "O O I-PS"),
-        # A character that normalisation removed, inside and at the end.
+        # A character removed by normalisation, inside and at the end.
         ("가\u200b나", [("B-PS", (0, 1)), ("I-PS", (2, 3))], "B-PS I-PS I-PS"),
         ("가나\u200b", [("B-PS", (0, 2))], "B-PS I-PS O"),
         # Cut off: O.
         ("가나다", [("B-PS", (0, 1))], "B-PS O O"),
         ("", [(None, (0, 0))], ""),
-        # Two tokens claim a character: the first has it.
+        # A character in two tokens gets the tag of the first.
         ("찝찝이", [("B-PS", (0, 1)), ("I-PS", (0, 2)), ("O", (2, 3))], "B-PS I-PS O"),
         ("㎞", [("B-QT", (0, 1)), ("O", (0, 1))], "B-QT"),
     ],
@@ -224,7 +224,7 @@ NER_DEV = SHARED / "data/klue_benchmark/klue-ner-v1.1/klue-ner-v1.1_dev.tsv"
 
 
 def read_ner(path):
-    """(text, tags) of each sentence of a KLUE-NER file, if it is there, else of two sentences."""
+    """(text, tags) of each sentence of the KLUE-NER file if it exists, otherwise of two sentences."""
     if not path.exists():
         text = "홍길동은 서울에 산다"
         people = [{"start": 0, "end": 3, "label": "PS"}, {"start": 5, "end": 7, "label": "LC"}]

@@ -1,4 +1,4 @@
-"""Files that benchmarks take."""
+"""Submission files of benchmarks."""
 
 import json
 from types import SimpleNamespace

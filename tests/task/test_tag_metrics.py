@@ -1,4 +1,4 @@
-"""Scores of tags and trees against definitions written down here a second time."""
+"""Scores of tags and trees, compared with independent implementations."""
 
 import math
 import random
@@ -24,7 +24,7 @@ def f1(hits, num_gold, num_predicted):
 
 
 def strict_entities(sentences):
-    """{(sentence, begin, end, type)}: a B- and the I- of its type right behind it."""
+    """{(sentence, begin, end, type)}: a B- and the I- of its type directly after it."""
     found = set()
     for number, tags in enumerate(sentences):
         for begin, tag in enumerate(tags):
@@ -52,7 +52,7 @@ def reference_entity_f1(gold, predicted):
 
 
 def reference_character_f1(gold, predicted, tags):
-    # All sentences in one sequence, a position that is O before and after each.
+    # All sentences concatenated, with a position O before and after each.
     a = [tag for sentence in gold for tag in ["O", *sentence, "O"]]
     b = [tag for sentence in predicted for tag in ["O", *sentence, "O"]]
     scores = []
@@ -129,7 +129,7 @@ def test_entity_f1_without_any_entity_is_nan(tags):
 def test_character_f1_of_nothing_but_o_is_not_0():
     gold = [["B-PS", "I-PS", "O", "O"]]
     found = character_f1(gold, [["O"] * 4])
-    # O: 4 of its 6 positions right, of 4 gold ones; PS: 0; the ten other tags are nowhere: 100.
+    # O: 4 of its 6 positions right, of 4 gold ones; PS: 0; the ten other tags do not occur: 100.
     assert found["character_f1"] == pytest.approx(100 * (2 * 4 / (4 + 6) + 10) / 13)
     assert found["character_f1_without_o"] == pytest.approx(100 * 10 / 12)
 

@@ -1,4 +1,4 @@
-"""Tagging by characters: no tokenizer holds it back."""
+"""Tagging of characters: independent of the tokenizer."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ WORDS, PIECES = "words", "pieces"
 
 @functools.cache
 def coarse_tokenizer(kind):
-    """A tokenizer whose tokens hold names with their particles: whole words, or sentencepiece-like
-    pieces of three characters that begin with the space in front of them. All of it is unknown: the
-    offsets are what counts."""
+    """A tokenizer whose tokens contain names with their particles: whole words, or pieces of three
+    characters that begin with the space before them, as in sentencepiece. All tokens are unknown;
+    only the offsets matter."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -77,20 +77,20 @@ def build(vocabularies, tmp_path):
 @pytest.mark.parametrize(
     ("text", "offsets", "expected"),
     [
-        # A space has its left neighbour's token, even where a token begins with it.
+        # A space gets its left neighbour's token, even if a token begins with it.
         ("서울 시는", [(0, 2), (3, 4), (4, 5)], [0, 0, 0, 1, 2]),
         ("서울 시는", [(0, 2), (2, 4), (4, 5)], [0, 0, 0, 1, 2]),
         ("가  나", [(0, 1), (1, 2), (2, 4), (0, 0)], [0, 0, 0, 2]),
-        # In front of the first visible character: that one's token.
+        # Before the first visible character: the token of that character.
         (" 가", [(0, 0), (0, 2)], [1, 1]),
         (" \u200b가", [None, (2, 3)], [1, 1, 1]),
-        # Characters that normalisation removed, inside and at the end.
+        # Characters removed by normalisation, inside and at the end.
         ("가\u200b나", [(0, 1), (2, 3)], [0, 0, 1]),
         ("가나\u200b", [(0, 2)], [0, 0, 0]),
-        # A lone sentencepiece space claims the first character of the unknown word behind it.
+        # A separate sentencepiece space covers the first character of the unknown word after it.
         ("찝찝이", [(0, 1), (0, 2), (2, 3)], [1, 1, 2]),
         ("㎞", [(0, 1), (0, 1)], [1]),
-        # Nothing visible, and nothing at all.
+        # Only white space, and an empty text.
         ("  ", [(0, 0)], [0, 0]),
         ("", [(0, 0)], []),
     ],
@@ -238,7 +238,7 @@ def test_the_form_follows_from_the_model():
         "ke_t5.models.models:encoder_for_character_tagging": "character_tagging",
         "EncoderForEntityRecognitionWithCRF": "token_classification",
         "transformers:BertForTokenClassification": "token_classification",
-        "T5EncoderForQuestionAnswering": "token_classification",  # refused where it is loaded
+        "T5EncoderForQuestionAnswering": "token_classification",  # rejected when it is loaded
         "support.toy_model:ToyModel": "token_classification",
     }.items():
         assert loader.choose_form(name, *forms) == form, name

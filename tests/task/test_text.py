@@ -1,4 +1,4 @@
-"""Text forms: literal in, literal out; what is written can be read."""
+"""Text formats: literal examples, and round trips of targets."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Scores of answers, dialogue states and summaries against definitions written a second time."""
+"""Scores of answers, dialogue states and summaries, compared with independent implementations."""
 
 import random
 import string
@@ -86,7 +86,7 @@ def test_scores_of_answers_equal_their_definitions(seed):
         ("《토지》", "토지", 0.0),
         ("‘토지’", "토지", 0.0),
         ("토지 소설", "토지소설", 0.0),
-        # The one thing the normaliser's pattern matches: a quote and a fixed run behind it.
+        # The only match of the normaliser's pattern: a quote before a fixed sequence.
         ("가《()‘’나", "가 나", 100.0),
     ],
 )
@@ -109,7 +109,7 @@ def test_rouge_w_is_about_the_longest_run_in_characters():
 
 
 def test_rouge_w_keeps_difflibs_junk_rule():
-    reference = "가나다라마" * 52  # from 200 characters on, such frequent ones are junk
+    reference = "가나다라마" * 52  # 200 or more characters: frequent ones are junk
     prediction = reference[11:-10]
     assert klue_mrc([[reference]], [prediction])["rouge_w"] == 0.0
     match = SequenceMatcher(None, prediction, reference, autojunk=False)
@@ -206,7 +206,7 @@ def test_rouge_by_hand():
 def test_bleu_names_its_tokenizer_and_counts_an_unread_output_as_empty():
     targets = ["나는 오늘 학교에 간다 .", "너는 어제 집에 갔다 ."]
     assert bleu(targets, targets) == {"bleu[intl]": pytest.approx(100.0)}
-    # Every run is right, but 5 words stand against 10: the brevity penalty alone.
+    # Every n-gram is right, but with 5 words instead of 10: only the brevity penalty.
     assert bleu(targets, [targets[0], None])["bleu[intl]"] == pytest.approx(36.7879441171)
 
 

@@ -1,4 +1,4 @@
-"""Chains in brackets: windows, what is written of them, and whatever a model writes read back."""
+"""Chains in brackets: windows, target texts, and decoding of arbitrary generated text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEXT = "[속보] 나는 서울에 간다\n\n거기서 나는 논다."
 
 
 def random_document(seed: int) -> tuple[str, list]:
-    """A text of lines, and chains of nested mentions within them."""
+    """A text of several lines, and chains of nested mentions in them."""
     pick = random.Random(seed)
     lines = [
         "".join(pick.choice("가나다라 [") for _ in range(pick.randrange(4, 12))) for _ in "abcde"
@@ -112,9 +112,9 @@ def test_windows_are_whole_lines_that_overlap_and_cover_the_text(seed):
     covered = {i for window in found for i in range(*window)}
     assert {i for i, character in enumerate(text) if character != "\n"} <= covered
     for (a, b), (c, d) in zip(found, found[1:], strict=False):
-        assert a < c and b < d  # each has something new
+        assert a < c and b < d  # each has new text
         last, following = text[a:b].split("\n")[-1], text[c:d].split("\n")[0]
-        # And half of the one before, unless its last line is longer, or leaves no room for more.
+        # And half of the one before, unless its last line is longer or leaves no room.
         most = min(text[a:b].count("가") / 2, room - len(following))
         assert c < b or len(last) > most
 
