@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ke_t5.own_data.columns import flag_of, require_column
-from ke_t5.own_data.spec import OwnData
+from ke_t5.own_data.spec import ROLES, OwnData
 from ke_t5.own_data.tagged import CONLL, Note, tagged_rows
 from ke_t5.readers.encodings import encoding_of
 from ke_t5.readers.json_rows import kind_of, numbered_rows
@@ -25,19 +25,7 @@ from ke_t5.readers.table_files import read_table, table_format
 # The column with the line of the file, or row of the sheet, where a row begins.
 LINE = "line"
 
-# Kind -> the roles of the columns of its files; reading uses SQuAD's format.
-ROLES = {
-    "classification": ("text", "label"),
-    "pair_classification": ("text", "text_pair", "label"),
-    "multilabel": ("text", "label"),
-    "regression": ("text", "label"),
-    "similarity": ("text", "text_pair", "label"),
-    "tagging": ("text", "label"),
-    "choice": ("text", "label"),
-    "reading": (),
-    "text2text": ("text", "label"),
-    "span_corruption_ko": ("text",),
-}
+
 # Kinds with an optional second text.
 MAYBE_PAIRS = ("choice", "multilabel")
 # Texts of span corruption are joined and split to rows of at most this many characters.
@@ -240,8 +228,11 @@ def _number(value: Any, own: OwnData, where: str) -> float:
 
 def _label_set(value: Any, own: OwnData, where: str) -> list[str]:
     """The labels of a JSON list, which may be in the cell of a table, or of separated text."""
-    values = value if isinstance(value, list) else _listed(str(value), where)
-    values = str(value).split(own.separator) if values is None else values
+    if isinstance(value, str):
+        values = _listed(value, where)
+        values = value.split(own.separator) if values is None else values
+    else:
+        values = value if isinstance(value, list) else [value]
     return list(
         dict.fromkeys(_class_label(one, own, where) for one in values if not _is_empty(one))
     )

@@ -20,9 +20,9 @@ from ke_t5.own_data.columns import (
     require_column,
     require_distinct,
 )
-from ke_t5.own_data.rows import ROLES, files_of
+from ke_t5.own_data.rows import files_of
 from ke_t5.own_data.source import FLAGS, with_labels
-from ke_t5.own_data.spec import SEPARATOR, OwnData
+from ke_t5.own_data.spec import ROLES, SEPARATOR, OwnData
 from ke_t5.own_data.tagged import conll_columns, is_conll
 from ke_t5.pipe.cache import Folders, default_cache_dir
 from ke_t5.readers.table_files import check_options, columns

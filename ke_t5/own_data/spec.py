@@ -24,6 +24,19 @@ TASKS = {
     "span_corruption_ko": ("span_corruption_ko",),
 }
 KIND_OF = {task: kind for kind, tasks in TASKS.items() for task in tasks}
+# Kind -> the roles of the columns of its files; reading uses SQuAD's format.
+ROLES = {
+    "classification": ("text", "label"),
+    "pair_classification": ("text", "text_pair", "label"),
+    "multilabel": ("text", "label"),
+    "regression": ("text", "label"),
+    "similarity": ("text", "text_pair", "label"),
+    "tagging": ("text", "label"),
+    "choice": ("text", "label"),
+    "reading": (),
+    "text2text": ("text", "label"),
+    "span_corruption_ko": ("text",),
+}
 SEPARATOR = ","
 SPLITS = ("train", "validation", "test")
 
@@ -101,8 +114,13 @@ class OwnData:
                 *own.choices,
                 own.separator,
             ]
+            texts += [text for text in (own.encoding, own.sheet, own.joint) if text is not None]
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("not a text")
+            if len(set(own.labels)) < len(own.labels):
+                raise ValueError("repeated label")
+            if missing := set(ROLES[own.kind]) - set(own.columns):
+                raise ValueError(f"no column for {sorted(missing)}")
         except (AttributeError, TypeError, ValueError) as error:
             what = f"not a description of own data ({error!s:.60})"
             fix = "restore the file of the run or export"

@@ -228,7 +228,8 @@ def _json(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence |
         where = f"{path}:{line}"
         text, label = row.get(own.columns["text"]), row.get(own.columns["label"])
         if not text or not isinstance(text, str | list):
-            what = f"{own.columns['text']!r:.40} is {kind_of(text)}, expected a text or tokens"
+            found = "empty" if text in ("", []) else f"{kind_of(text)}, expected a text or tokens"
+            what = f"{own.columns['text']!r:.40} is {found}"
             raise fault(where, what, "fix that row, or name another column with --text_column")
         if label is None and is_labelled or not isinstance(label, list | None):
             what = f"{own.columns['label']!r:.40} is {kind_of(label)}, expected tags or entities"

@@ -145,6 +145,10 @@ def test_lists_of_labels_in_cells(tmp_path, cache_dir, refusal):
         "a.csv:2: ['a', 'b'] is a Python list, not a JSON list; "
         "separate labels by commas, or write a list with double quotes"
     )
+    assert refusal("multilabel", lines({"text": "가", "label": {"a": 1}}), "a.jsonl") == (
+        "a.jsonl:1: the label is an object, expected a text or a number; "
+        "name another column with --label_column"
+    )
     empty = lines({"text": "가", "label": []}, {"text": "나", "label": []})
     assert refusal("multilabel", empty, "a.jsonl") == (
         "a.jsonl, --label_column label: no row has a label; "
@@ -234,6 +238,8 @@ def test_an_empty_token(refusal):
     assert refusal("tagging", lines(row), "a.jsonl") == (
         "a.jsonl:1: a token is empty; remove it and its tag"
     )
+    for row in ({"tokens": [], "tags": []}, {"tokens": "", "tags": []}):
+        assert refusal("tagging", lines(row), "a.jsonl").startswith("a.jsonl:1: 'tokens' is empty;")
     assert refusal("tagging", "\tO\n서울\tB-LC\n", "a.tsv") == (
         "a.tsv:1: a token is empty; write the token, or delete the line"
     )

@@ -219,10 +219,17 @@ def test_a_changed_file_or_column_is_read_anew(write, cache_dir):
 
 
 def test_own_data_is_kept_as_json():
-    own = OwnData("tagging", {"train": "/a.tsv"}, {"text": "1"}, labels=("LC",), name="names")
+    columns = {"text": "1", "label": "2"}
+    own = OwnData("tagging", {"train": "/a.tsv"}, columns, labels=("LC",), name="names")
     content = json.loads(json.dumps({**own.to_json(), "later": 1}))
     assert OwnData.from_json(content, "run.json") == own
-    for broken in ([], {"task": "x"}, {**content, "labels": [1]}, {**content, "files": 3}):
+
+    faults = [[], {"task": "x"}]
+    faults += [{**content, **change} for change in (
+        {"labels": [1]}, {"labels": ["LC", "LC"]}, {"files": 3}, {"encoding": 5}, {"sheet": 5},
+        {"joint": 5}, {"columns": {"text": "1"}},
+    )]  # fmt: skip
+    for broken in faults:
         with pytest.raises(
             UserError, match=r"run.json: not a description of own data \(.*\); restore"
         ):

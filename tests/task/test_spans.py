@@ -224,7 +224,7 @@ NER_DEV = SHARED / "data/klue_benchmark/klue-ner-v1.1/klue-ner-v1.1_dev.tsv"
 
 
 def read_ner(path):
-    """(text, tags) of each sentence of the KLUE-NER file if it exists, otherwise of two examples."""
+    """(text, tags) of each sentence of the KLUE-NER file if it exists, otherwise of two others."""
     if not path.exists():
         text = "홍길동은 서울에 산다"
         people = [{"start": 0, "end": 3, "label": "PS"}, {"start": 5, "end": 7, "label": "LC"}]
