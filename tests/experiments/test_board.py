@@ -79,7 +79,8 @@ def test_runs_on_other_rows_have_no_difference(tmp_path, capsys):
 
 
 def test_runs_on_own_data_are_compared_too(tmp_path, capsys):
-    own = OwnData("classification", labels=("긍정", "부정"))
+    columns = {"text": "문장", "label": "감정"}
+    own = OwnData("classification", columns=columns, labels=("긍정", "부정"))
     register(own)
     for name, num_wrong in (("a", 30), ("b", 10)):
         folder = tmp_path / name
