@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from transformers import PreTrainedConfig
 
 from ke_t5.forms import IGNORED
+from ke_t5.lookup.tokenizer_fit import position_limit
 from ke_t5.models.unpadding import losses_agree
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import loss_of
@@ -29,7 +31,7 @@ class StaticShapes:
     Attributes:
         pads: the padding value of each padded column.
         side: the side that is padded.
-        limit: number of the model's positions, None if unlimited.
+        limit: number of tokens that the model has positions for, None if unlimited.
         num_rows: number of rows of a full batch; None for a token budget.
         fills_rows: whether batches are filled up with unlabelled rows, which the loss must ignore.
     """
@@ -103,23 +105,16 @@ def find_shapes(
             pads[name] = feature.pad_value()
     gold = [name for name in examples.columns if name in GOLD_COLUMNS]
     are_left_out = gold == ["labels"] and examples.features["labels"].dtype.startswith("int")
+    config = getattr(module, "config", None)
+    limit = position_limit(config) if isinstance(config, PreTrainedConfig) else None
     shapes = StaticShapes(
-        pads, examples.padding_side(), _positions(module), num_rows, fills_rows and are_left_out
+        pads, examples.padding_side(), limit, num_rows, fills_rows and are_left_out
     )
     tries = [shapes, replace(shapes, fills_rows=False)] if shapes.fills_rows else [shapes]
     for one in tries:
         if _is_exact(one, module, examples, device):
             return one
     raise ValueError("its loss changes with more padding")
-
-
-def _positions(module: torch.nn.Module) -> int | None:
-    """A lower bound on the model's positions: RoBERTa's start after the padding's id."""
-    config = getattr(module, "config", None)
-    most = getattr(config, "max_position_embeddings", None)
-    if not isinstance(most, int) or most <= 0:
-        return None
-    return most - (getattr(config, "pad_token_id", None) or 0) - 1
 
 
 @torch.no_grad()

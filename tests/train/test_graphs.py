@@ -12,8 +12,11 @@ import pytest
 import torch
 from support.toy_model import toy_model
 from support.training import examples_in, examples_of_form, flat, one_rank
+from transformers import BertConfig
 
 from ke_t5.errors import UserError
+from ke_t5.models.configs import AnyMeanSequenceConfig
+from ke_t5.models.models import EncoderForSequenceClassificationMean
 from ke_t5.pipe import IGNORED, get_batches
 from ke_t5.train.device_step import rates_on_device
 from ke_t5.train.graphs import StepGraphs
@@ -247,6 +250,19 @@ def test_widths_are_few(length, limit, expected):
     assert found["input_ids"].shape == found["attention_mask"].shape == (2, expected)
     assert (found["input_ids"][0, length:] == 1).all()
     assert found["attention_mask"].sum() == length + 1
+
+
+def test_no_batch_is_wider_than_the_positions_of_a_backbone(path):
+    backbone = BertConfig(
+        vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=18,
+    )  # fmt: skip
+    config = AnyMeanSequenceConfig(backbone=backbone, num_labels=3)
+    module = EncoderForSequenceClassificationMean(config).eval()
+    shapes = find_shapes(examples_in(path), module, num_rows=8, fills_rows=True, device=CPU)
+    batch = shapes.fitted(columns_of([18, 1], labels=np.array([0, 1])))
+    assert batch["input_ids"].shape == (8, 18)
+    assert module(**{name: torch.from_numpy(column) for name, column in batch.items()}).loss > 0
 
 
 def test_rows_are_filled_up_without_a_label():
