@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from ke_t5.checkpoint.settings import CUDA_GRAPHS
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
+from ke_t5.lookup.settings import BACKBONE
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import Examples
 from ke_t5.pipe.batches import BatchPlan
@@ -85,8 +86,8 @@ def new_graphs(
 
 
 def drops_no_layer(module: PreTrainedModel) -> bool:
-    """Whether a model may leave out layers by lot, which the host draws, but never does: BART's."""
-    shares = [
-        value for name, value in module.config.to_dict().items() if name.endswith("layerdrop")
-    ]
+    """Whether a model has layer dropout, which draws on the host, with all rates 0, as BART."""
+    values = module.config.to_dict()
+    values = values.get(BACKBONE) or values
+    shares = [value for name, value in values.items() if name.endswith("layerdrop")]
     return bool(shares) and not any(shares)

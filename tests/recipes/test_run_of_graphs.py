@@ -102,6 +102,8 @@ def test_a_run_goes_on_as_it_began(monkeypatch, caplog, graphs, device, before, 
     [
         ({"encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0, "dropout": 0.1}, True),
         ({"encoder_layerdrop": 0.1, "decoder_layerdrop": 0.0}, False),
+        ({"backbone": {"encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0}}, True),
+        ({"backbone": {"encoder_layerdrop": 0.1, "decoder_layerdrop": 0.0}}, False),
         ({"dropout": 0.1}, False),
     ],
 )
