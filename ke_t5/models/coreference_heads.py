@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from ke_t5.errors import UserError
-from ke_t5.models.heads import Head, exact
+from ke_t5.models.heads import Head, exact, flattened, vectors_at
 
 
 @dataclass
@@ -105,10 +105,10 @@ class CoreferenceHead(Head):
         if sentence_ids is None or window_lengths is None:
             raise ValueError("sentence_ids [B, W, S] and window_lengths [B, W] are needed")
         hidden, _, output = self.encode(
-            input_ids=_flat(input_ids),
-            attention_mask=_flat(attention_mask),
-            inputs_embeds=_flat(inputs_embeds),
-            token_type_ids=_flat(token_type_ids),
+            input_ids=flattened(input_ids),
+            attention_mask=flattened(attention_mask),
+            inputs_embeds=flattened(inputs_embeds),
+            token_type_ids=flattened(token_type_ids),
             **kwargs,
         )
         hidden = self.dropout(hidden).unflatten(0, sentence_ids.shape[:2])
@@ -168,7 +168,7 @@ class CoreferenceHead(Head):
     def _antecedent_logits(self, hidden: Tensor, mentions: _Mentions) -> Tensor:
         """[B, K, K + 1] from vectors [B, W S, D]."""
         ends = [
-            functional.gelu(layer(_at(hidden, tokens)))
+            functional.gelu(layer(vectors_at(hidden, tokens)))
             for layer, tokens in zip(
                 (self.antecedent_start, self.antecedent_end), mentions.tokens, strict=True
             )
@@ -233,13 +233,3 @@ def _are_spans(sentence_ids: Tensor) -> Tensor:
     num_tokens = sentence_ids.size(-1)
     order = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=start.device).triu()
     return (start == end) & (start >= 0) & order
-
-
-def _at(hidden: Tensor, index: Tensor) -> Tensor:
-    """[B, K, D]: the rows of hidden [B, N, D] at index [B, K]."""
-    return hidden.gather(1, index.unsqueeze(-1).expand(-1, -1, hidden.size(-1)))
-
-
-def _flat(inputs: Tensor | None) -> Tensor | None:
-    """[B W, ...] from [B, W, ...]."""
-    return None if inputs is None else inputs.flatten(0, 1)

@@ -41,6 +41,17 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return total / (labels != IGNORED).sum().clamp(min=1)
 
 
+def flattened(inputs: Tensor | None) -> Tensor | None:
+    """[B N, ...] from [B, N, ...]."""
+    return None if inputs is None else inputs.flatten(0, 1)
+
+
+def vectors_at(hidden: Tensor, index: Tensor) -> Tensor:
+    """[B, N, D]: the vectors of hidden [B, S, D] at index [B, N]; the first if it is negative."""
+    index = index.clamp(min=0).unsqueeze(-1).expand(-1, -1, hidden.size(-1))
+    return hidden.gather(1, index)
+
+
 def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
     """The mean loss of [B, C] logits, of the type that transformers would choose.
 
@@ -202,10 +213,10 @@ class ChoiceHead(Head):
         if inputs is None or inputs.dim() < 3:
             raise ValueError("input_ids [rows, choices, tokens] or inputs_embeds are required")
         hidden, mask, output = self.encode(
-            input_ids=_flat(input_ids),
-            attention_mask=_flat(attention_mask),
-            inputs_embeds=_flat(inputs_embeds),
-            token_type_ids=_flat(token_type_ids),
+            input_ids=flattened(input_ids),
+            attention_mask=flattened(attention_mask),
+            inputs_embeds=flattened(inputs_embeds),
+            token_type_ids=flattened(token_type_ids),
             **kwargs,
         )
         scores = self.classifier(self.dropout(mean_over_tokens(hidden, mask)))
@@ -216,11 +227,6 @@ class ChoiceHead(Head):
             hidden_states=output.hidden_states,
             attentions=output.attentions,
         )
-
-
-def _flat(inputs: Tensor | None) -> Tensor | None:
-    """[B N, ...] from [B, N, ...]."""
-    return None if inputs is None else inputs.flatten(0, 1)
 
 
 class EntityPairHead(Head):

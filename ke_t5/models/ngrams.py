@@ -23,7 +23,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from ke_t5.errors import UserError
-from ke_t5.models.heads import IGNORED, exact, sequence_loss
+from ke_t5.forms import IGNORED
+from ke_t5.models.heads import exact, sequence_loss
 
 
 class HashedNgramConfig(PreTrainedConfig):

@@ -15,8 +15,9 @@ from torch.nn import functional
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
+from ke_t5.forms import IGNORED
 from ke_t5.models.crf import CRF
-from ke_t5.models.heads import IGNORED, Head, exact, mean_cross_entropy
+from ke_t5.models.heads import Head, exact, mean_cross_entropy, vectors_at
 
 
 class CrfHead(Head):
@@ -151,7 +152,7 @@ class CharacterHead(Head):
             token_type_ids=token_type_ids,
             **kwargs,
         )
-        hidden = _rows_at(hidden, character_token_idx)
+        hidden = vectors_at(hidden, character_token_idx)
         start, end = places_in_token(character_token_idx, self.config.max_token_characters)
         hidden = hidden + self.places_from_start(start) + self.places_from_end(end)
         hidden = self.dropout(functional.gelu(self.dense(self.dropout(hidden))))
@@ -275,7 +276,7 @@ class DependencyHead(Head):
 
     def _words(self, hidden: Tensor, word_token_idx: Tensor) -> tuple[Tensor, Tensor]:
         """Words [B, W, 2 D] by their first and last token, and the same with the root in front."""
-        ends = [_rows_at(hidden, word_token_idx[..., which]) for which in (0, 1)]
+        ends = [vectors_at(hidden, word_token_idx[..., which]) for which in (0, 1)]
         words = self.dropout(torch.cat(ends, dim=-1))
         root = self.root.weight.expand(words.size(0), 1, -1)
         return words, torch.cat([root.to(words.dtype), words], dim=1)
@@ -293,13 +294,7 @@ class DependencyHead(Head):
     def _relation_logits(self, words: Tensor, candidates: Tensor, heads: Tensor) -> Tensor:
         """[B, W, C]: the relation of each word to the given head [B, W]."""
         of = functional.gelu(self.relation_of(words))
-        to = functional.gelu(self.relation_as(_rows_at(candidates, heads)))
+        to = functional.gelu(self.relation_as(vectors_at(candidates, heads)))
         product = self.relation_product(of).unflatten(-1, (self.num_labels, -1))
         bilinear = (product * to.unsqueeze(-2)).sum(-1) / to.size(-1) ** 0.5
         return exact(bilinear + self.classifier(torch.cat([of, to], dim=-1)))
-
-
-def _rows_at(hidden: Tensor, index: Tensor) -> Tensor:
-    """[B, N, D]: the rows of hidden [B, S, D] at index [B, N]; the first for a negative index."""
-    index = index.clamp(min=0).unsqueeze(-1).expand(-1, -1, hidden.size(-1))
-    return hidden.gather(1, index)

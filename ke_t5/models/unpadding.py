@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ke_t5.forms import IGNORED
 from ke_t5.models import unpadded_targets as targets_of
 from ke_t5.models.dropout import dropouts
 from ke_t5.models.unpadded_rows import ATTENTION, UnpaddedRows, unpadded_rows
 from ke_t5.models.unpadded_targets import UnpaddedTargets
-from ke_t5.models.vocabulary_loss import IGNORED
 
 # An encoder's arguments with one element per token.
 COLUMNS = ("input_ids", "token_type_ids", "position_ids", "inputs_embeds")

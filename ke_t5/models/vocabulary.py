@@ -48,7 +48,7 @@ def _take_end_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -
     """Sets the end token that the tokenizer appends: generation stops there, BART classifies it."""
     end_id = written_end(tokenizer, end_ids(tokenizer, config))
     configured = getattr(config, "eos_token_id", None)
-    if end_id is None or end_id in (configured if isinstance(configured, list) else [configured]):
+    if end_id is None or end_id in _ends_of(config):
         return []
     config.eos_token_id = end_id
     description = "no end token" if configured is None else f"the end token {configured}"
@@ -66,8 +66,10 @@ def _take_pad_id(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -
         text.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
 
 
-def _ends_of(*configs: object) -> list:
-    return [getattr(config, "eos_token_id", None) for config in configs]
+def _ends_of(config: object) -> list[int]:
+    """A configuration's end ids; [] if it has none."""
+    ends = getattr(config, "eos_token_id", None)
+    return ends if isinstance(ends, list) else [] if ends is None else [ends]
 
 
 def fit_generation(model: PreTrainedModel) -> None:
@@ -75,8 +77,7 @@ def fit_generation(model: PreTrainedModel) -> None:
     own, config = getattr(model, "generation_config", None), model.config
     if own is None or not config.is_encoder_decoder:
         return
-    ends = [i if isinstance(i, list) else [i] for i in _ends_of(config, own)]
-    if ends[0] != [None] and not set(ends[0]) <= set(ends[1]):
+    if not set(_ends_of(config)) <= set(_ends_of(own)):
         own.eos_token_id = config.eos_token_id
     if getattr(config, "pad_token_id", None) is not None:
         own.pad_token_id = config.pad_token_id

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from ke_t5.forms import IGNORED
 from ke_t5.models.kept_gradients import KeptGradients
 
-IGNORED = -100
 # transformers' classes whose loss is the mean cross-entropy of `lm_head` plus, if there is one,
 # `final_logits_bias`.
 KNOWN = (
