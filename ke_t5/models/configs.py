@@ -53,43 +53,43 @@ class T5EncoderConfig(ConvertedOnReading, T5Config):
 
 
 class SimpleSequenceConfig(T5EncoderConfig):
-    """Of T5EncoderForSequenceClassificationSimple."""
+    """Configuration of T5EncoderForSequenceClassificationSimple."""
 
     model_type = "ke_t5_sequence_simple"
 
 
 class MeanSequenceConfig(T5EncoderConfig):
-    """Of T5EncoderForSequenceClassificationMean."""
+    """Configuration of T5EncoderForSequenceClassificationMean."""
 
     model_type = "ke_t5_sequence_mean"
 
 
 class MeanEntityPairConfig(T5EncoderConfig):
-    """Of T5EncoderForSequenceClassificationMeanSubmeanObjmean."""
+    """Configuration of T5EncoderForSequenceClassificationMeanSubmeanObjmean."""
 
     model_type = "ke_t5_entity_pair_mean"
 
 
 class FirstEntityPairConfig(T5EncoderConfig):
-    """Of T5EncoderForSequenceClassificationFirstSubmeanObjmean."""
+    """Configuration of T5EncoderForSequenceClassificationFirstSubmeanObjmean."""
 
     model_type = "ke_t5_entity_pair_first"
 
 
 class T5ChoiceConfig(T5EncoderConfig):
-    """Of T5EncoderForMultipleChoice."""
+    """Configuration of T5EncoderForMultipleChoice."""
 
     model_type = "ke_t5_multiple_choice"
 
 
 class T5TokenConfig(T5EncoderConfig):
-    """Of T5EncoderForTokenClassification."""
+    """Configuration of T5EncoderForTokenClassification."""
 
     model_type = "ke_t5_token"
 
 
 class T5CrfConfig(T5EncoderConfig):
-    """Of T5EncoderForEntityRecognitionWithCRF.
+    """Configuration of T5EncoderForEntityRecognitionWithCRF.
 
     `crf_iob2` excludes what IOB2 forbids: I-X after O, at the start, or after another type. The
     published models were trained without it.
@@ -101,7 +101,7 @@ class T5CrfConfig(T5EncoderConfig):
 
 
 class T5CharacterConfig(T5EncoderConfig):
-    """Of T5EncoderForCharacterTagging.
+    """Configuration of T5EncoderForCharacterTagging.
 
     Args:
         max_token_characters: number of distinct positions within a token; later characters share
@@ -118,13 +118,13 @@ class T5CharacterConfig(T5EncoderConfig):
 
 
 class T5QuestionAnsweringConfig(T5EncoderConfig):
-    """Of T5EncoderForQuestionAnswering."""
+    """Configuration of T5EncoderForQuestionAnswering."""
 
     model_type = "ke_t5_question_answering"
 
 
 class T5DependencyConfig(T5EncoderConfig):
-    """Of T5EncoderForDependencyParsing.
+    """Configuration of T5EncoderForDependencyParsing.
 
     Args:
         head_width: width of the biaffine space for heads.
@@ -138,7 +138,7 @@ class T5DependencyConfig(T5EncoderConfig):
 
 
 class T5CoreferenceConfig(T5EncoderConfig):
-    """Of T5EncoderForCoreference.
+    """Configuration of T5EncoderForCoreference.
 
     Args:
         mention_width: width of the spaces in which starts and ends of mentions are compared.
@@ -228,61 +228,61 @@ class EncoderConfig(ConvertedOnReading, PreTrainedConfig):
 
 
 class AnyMeanSequenceConfig(EncoderConfig):
-    """Of EncoderForSequenceClassificationMean."""
+    """Configuration of EncoderForSequenceClassificationMean."""
 
     model_type = "ke_t5_any_sequence_mean"
 
 
 class AnyFirstSequenceConfig(EncoderConfig):
-    """Of EncoderForSequenceClassificationFirst."""
+    """Configuration of EncoderForSequenceClassificationFirst."""
 
     model_type = "ke_t5_any_sequence_first"
 
 
 class AnyLastSequenceConfig(EncoderConfig):
-    """Of EncoderForSequenceClassificationLast."""
+    """Configuration of EncoderForSequenceClassificationLast."""
 
     model_type = "ke_t5_any_sequence_last"
 
 
 class AnyAttentionSequenceConfig(EncoderConfig):
-    """Of EncoderForSequenceClassificationAttention."""
+    """Configuration of EncoderForSequenceClassificationAttention."""
 
     model_type = "ke_t5_any_sequence_attention"
 
 
 class AnyLayersSequenceConfig(EncoderConfig):
-    """Of EncoderForSequenceClassificationLayers."""
+    """Configuration of EncoderForSequenceClassificationLayers."""
 
     model_type = "ke_t5_any_sequence_layers"
 
 
 class ChoiceConfig(EncoderConfig):
-    """Of EncoderForMultipleChoice."""
+    """Configuration of EncoderForMultipleChoice."""
 
     model_type = "ke_t5_any_multiple_choice"
 
 
 class TokenConfig(EncoderConfig):
-    """Of EncoderForTokenClassification."""
+    """Configuration of EncoderForTokenClassification."""
 
     model_type = "ke_t5_any_token"
 
 
 class EntityPairConfig(EncoderConfig):
-    """Of EncoderForSequenceClassificationMeanSubmeanObjmean."""
+    """Configuration of EncoderForSequenceClassificationMeanSubmeanObjmean."""
 
     model_type = "ke_t5_any_entity_pair_mean"
 
 
 class QuestionAnsweringConfig(EncoderConfig):
-    """Of EncoderForQuestionAnswering."""
+    """Configuration of EncoderForQuestionAnswering."""
 
     model_type = "ke_t5_any_question_answering"
 
 
 class CrfConfig(EncoderConfig):
-    """Of EncoderForEntityRecognitionWithCRF; `crf_iob2` as in T5CrfConfig."""
+    """Configuration of EncoderForEntityRecognitionWithCRF; `crf_iob2` as in T5CrfConfig."""
 
     model_type = "ke_t5_any_token_crf"
 
@@ -290,7 +290,7 @@ class CrfConfig(EncoderConfig):
 
 
 class CharacterConfig(EncoderConfig):
-    """Of EncoderForCharacterTagging; the arguments of T5CharacterConfig."""
+    """Configuration of EncoderForCharacterTagging; the arguments of T5CharacterConfig."""
 
     model_type = "ke_t5_any_character"
 
@@ -300,7 +300,7 @@ class CharacterConfig(EncoderConfig):
 
 
 class DependencyConfig(EncoderConfig):
-    """Of EncoderForDependencyParsing; the arguments of T5DependencyConfig."""
+    """Configuration of EncoderForDependencyParsing; the arguments of T5DependencyConfig."""
 
     model_type = "ke_t5_any_dependency"
 
@@ -309,7 +309,7 @@ class DependencyConfig(EncoderConfig):
 
 
 class CoreferenceConfig(EncoderConfig):
-    """Of EncoderForCoreference; the arguments of T5CoreferenceConfig."""
+    """Configuration of EncoderForCoreference; the arguments of T5CoreferenceConfig."""
 
     model_type = "ke_t5_any_coreference"
 

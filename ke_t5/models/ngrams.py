@@ -28,7 +28,7 @@ from ke_t5.models.heads import exact, sequence_loss
 
 
 class HashedNgramConfig(PreTrainedConfig):
-    """Of HashedNgramForSequenceClassification.
+    """Configuration of HashedNgramForSequenceClassification.
 
     Args:
         vocab_size: number of the tokenizer's ids; no table has that size, because ids are hashed.

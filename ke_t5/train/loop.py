@@ -124,7 +124,7 @@ def count_steps(plan: BatchPlan, num_epochs: int) -> int:
     """The number of updates in `num_epochs` epochs.
 
     Raises:
-        UserError: too many epochs for batches of a token budget, each of which has other batches.
+        UserError: too many epochs for a token budget, whose batches differ from epoch to epoch.
     """
     if plan.batch_tokens is not None and num_epochs > MOST_EPOCHS_BY_TOKENS:
         raise UserError(
