@@ -41,7 +41,13 @@ def rate_num_examples(
 
     T5's examples-proportional mixing with an artificial limit (Raffel et al. 2020, 3.5.2), like
     seqio's function of this name. Fix the options with `functools.partial`.
+
+    Raises:
+        UserError: the temperature is not positive.
     """
+    if not temperature > 0:
+        fix = "give a number above 0"
+        raise UserError(f"temperature is {temperature!r:.40}", "rate_num_examples", fix)
     size = num_examples * scale
     return (size if maximum is None else min(size, maximum)) ** (1 / temperature)
 

@@ -202,6 +202,12 @@ def test_a_member_without_a_labelled_row_is_told():
     assert caught.value.exit_code == Exit.DATA
 
 
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
+def test_a_temperature_is_positive(temperature):
+    with pytest.raises(UserError, match="rate_num_examples: temperature is .*; give a number abov"):
+        rate_num_examples(toy(), 6, temperature=temperature)
+
+
 # ------------------------------------------------------------------------------------- the order
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=107)
