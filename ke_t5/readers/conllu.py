@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ke_t5.readers.kor_corpora import found_splits
 from ke_t5.readers.release import Hub, Release, Row, take
-from ke_t5.readers.streams import fault, lines
+from ke_t5.readers.streams import check_last_sentence, fault, lines
 
 _NOTHING = ("_", "None")  # the hub writes None
 # (line, its ten fields)
@@ -43,17 +43,11 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
             yield _row(path, guid, words)
             guid, text, words = "", "", []
     if words:
-        _check_end(path, text, words)
+        found = "".join(fields[1] for _, fields in words)
+        check_last_sentence(found, "".join(text.split()), f"{path}:{words[-1][0]}")
         yield _row(path, guid, words)
     elif not has_begun:
         raise fault(path, "the file has no sentences")
-
-
-def _check_end(path: Path, text: str, words: Sequence[Word]) -> None:
-    """Raises UserError if the last sentence, which no empty line follows, is not its whole text."""
-    whole, found = "".join(text.split()), "".join(fields[1] for _, fields in words)
-    if found != whole and whole.startswith(found):
-        raise fault(f"{path}:{words[-1][0]}", "the file ends within a sentence")
 
 
 def _row(path: Path, guid: str, words: Sequence[Word]) -> Row:

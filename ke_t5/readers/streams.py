@@ -230,6 +230,12 @@ def table(
         raise fault(path, "no rows below the header")
 
 
+def check_last_sentence(found: str, whole: str, where: str) -> None:
+    """Raises UserError if the last sentence of a file is only the beginning of its text."""
+    if found != whole and whole.startswith(found):
+        raise fault(where, "the file ends within a sentence")
+
+
 def listed(names: Iterable[str], longest_list: int = 8) -> str:
     """Quoted names for messages; long names and long lists are shortened."""
     names = [name if len(name) <= 40 else f"{name[:40]}..." for name in names]

@@ -130,6 +130,18 @@ DP_TEXT = DP_HEAD + (
     "## klue-dp-v1_dev_00000_airbnb\t눈물을 흘렸다.\r\n"
     "1\t눈물을\t눈물 을\tNNG+JKO\t2\tNP_OBJ\r\n2\t흘렸다.\t흘리 었 다 .\tVV+EP+EF+SF\t0\tVP"
 )
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_file_of_dp_that_is_cut_off_is_refused(tmp_path, end):
+    text = DP_HEAD + "## klue-dp-v1_dev_00000_airbnb\t네 좋다.\n1\t네\t네\tIC\t0\tVP"
+    folder = put(tmp_path, "klue-dp-v1.1_train.tsv", text + end)
+    message = "klue-dp-v1.1_train.tsv:4: the file ends within a sentence; put the release's own"
+    assert refusal(klue.DP, folder).startswith(message)
+    put(tmp_path, "klue-dp-v1.1_train.tsv", text + "\n2\t좋다.\t좋 다 .\tVA+EF+SF\t0\tVP" + end)
+    assert rows(klue.DP, folder, "train")[0]["words"] == ["네", "좋다."]
+
+
 DP_ROW = {
     "guid": "klue-dp-v1_dev_00000_airbnb",
     "source": "airbnb",
