@@ -1,1 +1,1 @@
-"""The commands of `ke-t5`: a module each, with `parser()` and `main(flags)`."""
+"""The commands of `ke-t5`, a module each, with `parser()` and `main(flags)`."""

@@ -1,4 +1,4 @@
-"""The parser of a command's words: argparse, with errors of one line that name the fix."""
+"""Command-line parsers: argparse, with errors of one line that name the fix."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ke_t5.programs import COMMAND_NAMES, ONE_COMMAND
 
 
 class Parser(argparse.ArgumentParser):
-    """A command's parser; `--debug` comes with it.
+    """The parser of a command, with `--debug`.
 
     Args:
         name: the command.
-        description: what the command does, for its `--help`.
+        description: the text of its `--help`.
     """
 
     def __init__(self, name: str, description: str, **options: Any) -> None:
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         """The namespace of a command line.
 
         Raises:
-            UserError: naming the flag at fault, and what to write instead.
+            UserError: an unknown or invalid argument.
         """
         flags, rest = self.parse_known_args(args, namespace)
         if rest:
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         return flags
 
     def error(self, message: str) -> NoReturn:
-        """Raises what argparse found as a UserError."""
+        """Raises argparse's error as a UserError."""
         fix = f"see {self.prog} --help"
         argument = re.fullmatch(r"argument (?:\S+/)?(\S+?): (.*)", message, re.DOTALL)
         if argument:
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> UserError:
         fix = f"see {self.prog} --help"
         if not word.startswith("-"):
-            return UserError("one word too many", f"{word!r:.60}", fix)
+            return UserError("unexpected argument", f"{word!r:.60}", fix)
         known = [name for action in self._actions for name in action.option_strings]
         close = nearest(word.replace("-", "_"), [name.replace("-", "_") for name in known])
         spelled = {name.replace("-", "_"): name for name in known}
@@ -64,9 +64,9 @@ class Parser(argparse.ArgumentParser):
 
 
 class ScriptParser(Parser):
-    """The parser of a command that takes a script's flags, with the script's own reader of them.
+    """The parser of a command with a script's flags, which the script's own function parses.
 
-    argparse knows the flags, too, for the completion of a shell.
+    argparse gets the flags for shell completion only.
     """
 
     def __init__(self, script: str, read: Callable[..., Namespace]) -> None:
@@ -74,9 +74,9 @@ class ScriptParser(Parser):
         self._read = read
         for flag in FLAGS + LAUNCH_FLAGS:
             if script in flag.scripts and flag.name != "debug":
-                said = flag.help.replace("%", "%%")
+                text = flag.help.replace("%", "%%")
                 arity = None if flag.alone is None else "?"
-                self.add_argument(f"--{flag.name}", metavar=flag.metavar, help=said, nargs=arity)
+                self.add_argument(f"--{flag.name}", metavar=flag.metavar, help=text, nargs=arity)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The script's namespace; see `ke_t5.config.flags.parse`."""
@@ -84,7 +84,7 @@ class ScriptParser(Parser):
 
 
 def add_module_import(words: argparse._ActionsContainer, what: str) -> None:
-    """Adds `--module_import`, for a user's module with `what`."""
+    """Adds `--module_import`, for a user's module that contains `what`."""
     words.add_argument(
         "--module_import", metavar="MODULE", action="append", default=[],
         help=f"your module with {what}, in the current folder; may be repeated",
@@ -92,8 +92,8 @@ def add_module_import(words: argparse._ActionsContainer, what: str) -> None:
 
 
 def typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """For `type=`: a reader such as those of `ke_t5.config.flags`, which raises ValueError with
-    what is wrong and the fix: `typed(whole(1))`."""
+    """A function for argparse's `type=` from one of `ke_t5.config.flags`, which raises ValueError
+    with the problem and the fix: `typed(whole(1))`."""
 
     def value(text: str) -> Any:
         try:

@@ -9,13 +9,13 @@ from ke_t5.config.flags import path
 
 DESCRIPTION = """Collects the scores of runs into one table of models and tasks.
 
-Each RUN is a run's folder, or one that contains runs, at any depth. Seeds of one model
-and setting are averaged; the best model of each column is compared with the others. The
-page and the Markdown also have the command of each run."""
+Each RUN is the folder of a run, or a folder that contains runs at any depth. Runs that
+differ only in the seed are averaged; the best model of each column is compared with the
+others. The page and the Markdown file also list the command of each run."""
 
 
 def parser() -> ArgumentParser:
-    """The parser of its words."""
+    """The parser of the command line."""
     words = Parser("board", DESCRIPTION)
     words.add_argument("runs", metavar="RUN", nargs="+", type=typed(path))
     words.add_argument("--html", metavar="FILE", type=typed(path), help="writes a page")
@@ -25,7 +25,7 @@ def parser() -> ArgumentParser:
 
 
 def main(flags: Namespace) -> None:
-    """Prints the table, and writes the files."""
+    """Prints the table and writes the files."""
     from ke_t5.experiments.board import main
 
     main(flags)

@@ -9,18 +9,18 @@ from ke_t5.config.flags import path, text
 
 DESCRIPTION = """Compares two models on the rows that both were tested on.
 
-Each is a run's folder, one of its eval/SPLIT, or a predictions.jsonl. Differences of
-scores have 95 % intervals and p values (paired bootstrap), right and wrong rows McNemar's
-exact test; the rows that changed sides are listed."""
+Each is the folder of a run, one of its eval/SPLIT, or a predictions.jsonl. Prints the
+differences of the scores with 95 % intervals and p values (paired bootstrap), McNemar's
+exact test of the right and wrong rows, and the rows that changed."""
 
 
 def parser() -> ArgumentParser:
-    """The parser of its words."""
+    """The parser of the command line."""
     words = Parser("compare", DESCRIPTION)
     words.add_argument("first", metavar="RUN_A", type=typed(path))
     words.add_argument("second", metavar="RUN_B", type=typed(path))
-    words.add_argument("--split", type=typed(text), help="the only results to compare (eval/SPLIT)")
-    words.add_argument("--task", type=typed(text), help="of predictions without a scores.json")
+    words.add_argument("--split", type=typed(text), help="compare eval/SPLIT only")
+    words.add_argument("--task", type=typed(text), help="for predictions without a scores.json")
     words.add_argument("--json", action="store_true", help="JSON instead of text")
     words.add_argument("--html", metavar="FILE", type=typed(path), help="writes a page")
     add_module_import(words, "the task")
@@ -28,7 +28,7 @@ def parser() -> ArgumentParser:
 
 
 def main(flags: Namespace) -> None:
-    """Prints the comparison, and writes the page."""
+    """Prints the comparison and writes the page."""
     from ke_t5.experiments.comparison import main
 
     main(flags)

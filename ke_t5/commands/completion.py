@@ -1,7 +1,7 @@
-"""What a shell may complete: commands, flags, tasks, models, gin files; by argcomplete.
+"""Shell completion of commands, flags, tasks, models and gin files, by argcomplete.
 
-Each press of the tab key starts the program, so nothing heavy is imported here. The names of tasks
-take a third of a second to find, and are kept in a file until a module that registers them changes.
+Each press of the tab key starts the program, so nothing heavy is imported here. Finding the names
+of the tasks takes a third of a second; they are cached until a module that registers them changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CACHE = Path.home() / ".cache" / "ke_t5" / "task_names.json"
 
 
 def complete() -> None:
-    """Answers the shell and ends the process."""
+    """Prints the completions for the shell and ends the process."""
     import argcomplete
 
     line = os.environ.get("COMP_LINE", "")
@@ -35,7 +35,7 @@ def complete() -> None:
 
 
 def parser_for(words: list[str]) -> argparse.ArgumentParser:
-    """A parser of the whole line; only the command that stands there has its flags."""
+    """A parser of the whole line, in which only the command of the line has its flags."""
     whole = argparse.ArgumentParser(ONE_COMMAND)
     whole.add_argument("--version", action="store_true")
     commands = whole.add_subparsers(parser_class=argparse.ArgumentParser)
@@ -43,10 +43,10 @@ def parser_for(words: list[str]) -> argparse.ArgumentParser:
         parents = []
         if command.name in words[1:2]:
             parents = [importlib.import_module(command.module).parser()]
-        made = commands.add_parser(
+        subparser = commands.add_parser(
             command.name, help=command.summary, parents=parents, add_help=False
         )
-        for action in made._actions:
+        for action in subparser._actions:
             if action.dest in COMPLETERS:
                 action.completer = COMPLETERS[action.dest]  # type: ignore[attr-defined]
     return whole
@@ -59,14 +59,14 @@ def _files() -> Any:
 
 
 def tasks(**_: Any) -> list[str]:
-    """The names of our tasks and mixtures, those of own data among them."""
+    """The names of our tasks and mixtures, including those for the user's own data."""
     rooms = [(PACKAGE / room).rglob("*.py") for room in ("task", "readers", "own_data")]
     files = sorted(file for room in rooms for file in room)
     state = [[str(file), file.stat().st_mtime_ns, file.stat().st_size] for file in files]
     with suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(CACHE.read_text(encoding="utf-8"))
-        if kept["state"] == state:
-            return kept["names"]
+        cached = json.loads(CACHE.read_text(encoding="utf-8"))
+        if cached["state"] == state:
+            return cached["names"]
     importlib.import_module("ke_t5.task.task")
     importlib.import_module("ke_t5.own_data").register_kinds()
     pipe = importlib.import_module("ke_t5.pipe")
@@ -78,7 +78,7 @@ def tasks(**_: Any) -> list[str]:
 
 
 def pre_trained_models(prefix: str, **_: Any) -> list[str]:
-    """What the hub's cache has, and folders."""
+    """The models in the hub's cache, and folders."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     cached = [path.name for path in hub.glob("models--*")] if hub.is_dir() else []
@@ -87,25 +87,25 @@ def pre_trained_models(prefix: str, **_: Any) -> list[str]:
 
 
 def gin_files(prefix: str, **_: Any) -> list[str]:
-    """The gin files that are found by name, and those of the current folder."""
+    """The gin files that can be given by name, and files."""
     places = (Path("gin"), PACKAGE / "gin")
     return [*(file.name for place in places for file in place.glob("*.gin")), *_files()(prefix)]
 
 
 def folders(prefix: str, **_: Any) -> list[str]:
-    """The folders that begin so."""
+    """The folders that start with the prefix."""
     from argcomplete.completers import DirectoriesCompleter
 
     return list(DirectoriesCompleter()(prefix))
 
 
 def _among(names: Iterable[str]) -> Callable[..., list[str]]:
-    """A completer of fixed names."""
+    """A completer for a fixed list of names."""
     return lambda **_: list(names)
 
 
 _YES_NO = _among(("true", "false"))
-# What a flag takes, in any command.
+# Flag -> completer of its values, in all commands.
 COMPLETERS: dict[str, Callable[..., list[str]]] = {
     "task": tasks,
     "model_name": _among((*MODEL_FORMS, "transformers:")),

@@ -1,4 +1,4 @@
-"""`ke-t5 doctor`: whether this machine is ready, one line per thing."""
+"""`ke-t5 doctor`: checks whether this machine is ready."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def parser() -> ArgumentParser:
-    """The parser of its words."""
+    """The parser of the command line."""
     description = (
         "Checks Python, libraries, GPU, memory, disks, the hub, and the tokenizer of a model.\n"
         "Exit code 5 if there is a problem, 0 if there are warnings at most."
@@ -24,7 +24,7 @@ def parser() -> ArgumentParser:
     words = Parser("doctor", description)
     words.add_argument(
         "--pre_trained_model", metavar="NAME|DIR", type=typed(path),
-        help="whose tokenizer to check on Korean text",
+        help="the model whose tokenizer to check on Korean text",
     )  # fmt: skip
     words.add_argument("--output_dir", metavar="DIR", type=typed(path), default="output")
     words.add_argument("--hf_cache_dir", metavar="DIR", type=typed(path), default="~/.cache/ke_t5")
@@ -33,10 +33,10 @@ def parser() -> ArgumentParser:
 
 
 def main(flags: Namespace) -> None:
-    """Prints what is found.
+    """Prints the findings.
 
     Raises:
-        UserError: there is a problem.
+        UserError: a finding is a problem.
     """
     from ke_t5.recipes.diagnosis import diagnose
 
@@ -47,13 +47,14 @@ def main(flags: Namespace) -> None:
         model=flags.pre_trained_model,
     ):
         found.append(finding)
-        if not flags.json:  # seconds pass between some of them
+        if not flags.json:  # at once: some of the checks take seconds
             shown.print(f"{finding.state:8}", style=STYLES[finding.state], end="")
             shown.print(f" {finding.name}: {finding.text}")
             sys.stdout.flush()
     if flags.json:
-        sys.stdout.write(json.dumps([one._asdict() for one in found], ensure_ascii=False) + "\n")
+        content = [finding._asdict() for finding in found]
+        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
     problems = [finding.name for finding in found if finding.state == "problem"]
     if problems:
         what = f"problem with {', '.join(problems)}"
-        raise UserError(what, "ke-t5 doctor", "do what it says there", Exit.MACHINE)
+        raise UserError(what, "ke-t5 doctor", "see the lines above", Exit.MACHINE)

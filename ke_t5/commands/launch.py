@@ -1,4 +1,4 @@
-"""`--nproc`: `ke-t5 train` and `ke-t5 test` start torchrun themselves."""
+"""`--nproc`: `ke-t5 train` and `ke-t5 test` start themselves with torchrun."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ NAMES = {"nproc_per_node", *(flag.name for flag in LAUNCH_FLAGS)}
 def launch(
     name: str, words: Sequence[str], parse: Callable[[Sequence[str]], Namespace]
 ) -> Sequence[str]:
-    """The words for a single process; does not return if there are to be several, which torchrun
-    then starts in the place of this one.
+    """The words for a single process; for several, replaces this process by torchrun.
 
     Args:
-        name: of the command.
-        parse: reads the words; what is wrong with them is told before torchrun starts.
+        name: the command.
+        parse: parses the words, so that errors are reported before torchrun starts.
     """
     own, rest = separated(words)
     if not own:
         return rest
     flags = parse(words)
     if "RANK" in os.environ:
-        what, fix = "a launcher has started this process", "leave it out, or start without torchrun"
+        what, fix = "a launcher has started this process", "drop it, or start without torchrun"
         raise UserError(what, own[0], fix)
     is_several = getattr(flags, "seeds", None) is not None or flags.task in SUITES
     if is_several and name != "test":  # each training starts its own processes
@@ -43,22 +42,22 @@ def launch(
     if nproc == nnodes == 1:
         return rest
     if nproc > 1:
-        # What torchrun sets, with a warning that is ours to spare: see `distributed`.
+        # torchrun would set it with a warning; `distributed` chooses the number of threads.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     program = [sys.executable, "-m", torchrun.__name__, f"--nproc_per_node={nproc}"]
-    rest = [word.replace("$", "$$") for word in rest]  # torchrun fills in ${local_rank}
+    rest = [word.replace("$", "$$") for word in rest]  # torchrun expands ${local_rank}
     os.execv(sys.executable, [*program, *rendezvous, *own_words(), name, *rest])
 
 
 def separated(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words that say how many processes there are, and the others.
+    """The words of the flags for the number of processes, and the other words.
 
     >>> separated(["--task", "klue_tc", "--nproc", "2", "--sample"])
     (['--nproc', '2'], ['--task', 'klue_tc', '--sample'])
     """
     own: list[str] = []
     rest: list[str] = []
-    is_value = False  # of the flag before
+    is_value = False  # whether the next word is the value of such a flag
     for word in words:
         name, equals, _ = word.removeprefix("--").partition("=")
         is_flag = word.startswith("--")
@@ -73,16 +72,16 @@ def _rendezvous(flags: Namespace) -> tuple[int, list[str]]:
     nnodes, endpoint = getattr(flags, "nnodes", 1), getattr(flags, "rdzv_endpoint", None)
     if nnodes > 1 and endpoint is None:
         fix = "add --rdzv_endpoint HOST:29400 with the first machine's name, on each machine"
-        raise UserError("does not say where the machines meet", f"--nnodes {nnodes}", fix)
+        raise UserError("has no rendezvous endpoint", f"--nnodes {nnodes}", fix)
     if nnodes == 1 and endpoint is not None:
-        raise UserError("is for several machines", "--rdzv_endpoint", "add --nnodes N")
+        raise UserError("applies to several machines only", "--rdzv_endpoint", "add --nnodes N")
     if nnodes == 1:
         return 1, ["--standalone"]
     return nnodes, [f"--nnodes={nnodes}", "--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}"]
 
 
 def _num_processes(flags: Namespace) -> int:
-    """How many processes this machine gets; as many as it has GPUs, or 1, if so asked for."""
+    """The number of processes on this machine; for "gpu", the number of GPUs, at least 1."""
     nproc = getattr(flags, "nproc", 1)
     if nproc != "gpu":
         return nproc

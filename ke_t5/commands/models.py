@@ -1,4 +1,4 @@
-"""`ke-t5 models`: the model classes by form, or what a named model is and which tasks it fits."""
+"""`ke-t5 models`: lists the model classes by form, or describes a model and the forms it fits."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def parser() -> ArgumentParser:
-    """The parser of its words."""
+    """The parser of the command line."""
     description = (
-        "Lists the model classes by the form of task that they serve; with a model's name or\n"
-        "folder, what it is, its size, and which class would be used for each form."
+        "Lists the model classes by form of task; given a model's name or folder, describes the\n"
+        "model and shows which class would be used for each form."
     )
     words = Parser("models", description)
     words.add_argument(
@@ -48,7 +48,7 @@ def main(flags: Namespace) -> None:
 
 
 def class_rows(forms: list[str], modules: list[str]) -> Iterator[tuple[str, str]]:
-    """(form, class) of every class of ours and of the user's, the default of a form first."""
+    """Yields (form, class) of our classes and the user's, the default of each form first."""
     from ke_t5.config.gin_config import import_modules
     from ke_t5.lookup.loader import load_model, model_forms, registered_models
 
@@ -67,7 +67,7 @@ def class_rows(forms: list[str], modules: list[str]) -> Iterator[tuple[str, str]
 
 
 def facts_of(found: Pretrained) -> Iterator[tuple[str, str]]:
-    """What a model's configuration and weights say of it."""
+    """Yields (name, value) of the facts in a model's configuration and weights."""
     from ke_t5.lookup.hub import SAFE_WEIGHTS
     from ke_t5.lookup.tensor_names import safetensors_header
 
@@ -94,7 +94,7 @@ def facts_of(found: Pretrained) -> Iterator[tuple[str, str]]:
 
 
 def form_row(form: str, found: Pretrained) -> tuple[str, str, str]:
-    """Which class a task of that form gets with this model, and why; or why there is none."""
+    """The form, the class for it with this model, and why; or why there is none."""
     from ke_t5.lookup.choice import choose_model
 
     try:

@@ -1,4 +1,4 @@
-"""`ke-t5 report`: the page of a run, made again of its folder."""
+"""`ke-t5 report`: rewrites the report of a run from the files in its folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ commands, versions and configuration, on one page that needs no other file."""
 
 
 def parser() -> ArgumentParser:
-    """The parser of its words."""
+    """The parser of the command line."""
     words = Parser("report", DESCRIPTION)
     words.add_argument("run", metavar="RUN", type=typed(path), help="a run's folder")
     words.add_argument(
-        "--markdown", action="store_true", help="print it as Markdown, without curves, instead"
+        "--markdown", action="store_true", help="print it as Markdown instead, without curves"
     )
     return words
 

@@ -1,4 +1,4 @@
-"""`ke-t5 sweep`: a training with other settings each time."""
+"""`ke-t5 sweep`: searches for the best settings of a training."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 from ke_t5.commands.arguments import Parser, typed
 from ke_t5.config.flags import parse_train, whole
 
-DESCRIPTION = """Trains with each combination of settings, or with those that optuna chooses.
+DESCRIPTION = """Trains with every combination of settings, or with those that optuna chooses.
 
 usage: ke-t5 sweep "AdamW.lr=[1e-5,3e-5]" "batch_size=[16,32]" [flags of ke-t5 train]
        ke-t5 sweep "AdamW.lr=log(1e-5,1e-3)" --trials 20 [flags of ke-t5 train]
 
-A setting is a gin binding or a flag of the training: a list, or log(LOW,HIGH),
-uniform(LOW,HIGH), int(LOW,HIGH) with --trials. After a stop the same command goes on."""
+A setting is a gin binding or a flag of the training with a list of values, or, with
+--trials, log(LOW,HIGH), uniform(LOW,HIGH) or int(LOW,HIGH). If the sweep is stopped, run
+the same command again to continue it."""
 
 
 class SweepParser(Parser):
-    """The parser of settings, the sweep's own flags, and a training's."""
+    """A parser of settings, the sweep's own flags, and the flags of a training."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """`axes`, `trials`, `words` of a training and, read, `training`."""
+        """A namespace of `axes`, `trials`, the `words` of a training, and `training`, its flags."""
         axes = list(itertools.takewhile(lambda word: not word.startswith("-"), args or []))
         own, rest = self.parse_known_args(list(args or [])[len(axes) :], namespace)
         words = [*rest, *(["--debug"] if own.debug else [])]
@@ -31,9 +32,11 @@ class SweepParser(Parser):
 
 
 def parser() -> Parser:
-    """The parser of its words."""
+    """The parser of the command line."""
     words = SweepParser("sweep", DESCRIPTION)
-    words.add_argument("--trials", metavar="N", type=typed(whole(1)), help="chosen by optuna")
+    words.add_argument(
+        "--trials", metavar="N", type=typed(whole(1)), help="number of trials chosen by optuna"
+    )
     return words
 
 

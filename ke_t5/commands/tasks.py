@@ -1,4 +1,4 @@
-"""`ke-t5 tasks`: the tasks by name, form or word, and whether their data is there."""
+"""`ke-t5 tasks`: lists tasks by name, form or word, and whether their data exists."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HEAD = ("task", "form", "metric", "source", "data")
 
 
 def parser() -> ArgumentParser:
-    """The parser of its words."""
-    words = Parser("tasks", "Lists the tasks, their metrics, and whether their data is there.")
+    """The parser of the command line."""
+    words = Parser("tasks", "Lists the tasks, their metrics, and whether their data exists.")
     words.add_argument("words", nargs="*", metavar="WORD", help="only tasks that match all words")
     words.add_argument("--form", choices=sorted(FORMS), help="only tasks of this form")
     words.add_argument(
@@ -54,7 +54,7 @@ def main(flags: Namespace) -> None:
 
 
 def task_rows(data_dir: str | None, modules: Sequence[str]) -> list[tuple[str, ...]]:
-    """The cells of every task and mixture, as `HEAD` names them."""
+    """The cells of all tasks and mixtures, with the columns of `HEAD`."""
     from ke_t5.config.gin_config import import_modules
     from ke_t5.own_data import own_data_of, register_kinds
     from ke_t5.pipe import MixtureRegistry, TaskRegistry

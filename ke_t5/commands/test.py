@@ -1,4 +1,4 @@
-"""`ke-t5 test`: what `test_ddp.py` does, with its flags."""
+"""`ke-t5 test`: the same as `test_ddp.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ke_t5.programs import SUITES, TEST
 
 
 def parser() -> ArgumentParser:
-    """The parser of its words."""
+    """The parser of the command line."""
     return ScriptParser(TEST, parse_test)
 
 
@@ -19,7 +19,7 @@ def main(flags: Namespace) -> None:
     """Tests a model.
 
     Raises:
-        UserError: a suite of tasks, which has a model for each of them.
+        UserError: the task is a suite, which has a model for each of its tasks.
     """
     if flags.task in SUITES:
         tasks = ", ".join(SUITES[flags.task])

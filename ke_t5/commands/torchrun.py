@@ -1,5 +1,5 @@
-"""torchrun, as `--nproc` starts it: it ends with the line and the exit code of the process that
-failed first, not with a traceback of its own and 1."""
+"""torchrun for `--nproc`: exits with the exit code of the process that failed first, without a
+traceback of its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from ke_t5.errors import Exit, UserError
 
-# torchrun's own, and SLURM's warning that the time is nearly up, which a training saves at.
+# torchrun's defaults, and SLURM's SIGUSR1 before the time limit, at which a training saves.
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs torchrun with these words; the exit code."""
+    """Runs torchrun with these words; returns the exit code."""
     try:
         from torch.distributed import run
         from torch.distributed.elastic.multiprocessing import SignalException
@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> int:
         from torch.distributed.elastic.rendezvous import RendezvousError
     except KeyboardInterrupt:
         return Exit.STOPPED
-    logging.disable(logging.ERROR)  # what it tells of a failure, the failing process has told
+    logging.disable(logging.ERROR)  # the failing process has reported the failure itself
     try:
         settings = run.parse_args(list(words))
         settings.signals_to_handle = SIGNALS
@@ -38,8 +38,8 @@ def main(words: Sequence[str]) -> int:
     except (SignalException, KeyboardInterrupt):
         return Exit.STOPPED
     except RendezvousError as error:
-        what = f"the machines do not meet ({error})"
-        fix = "give each machine the same HOST:PORT, of the first"
+        what = f"the machines cannot connect ({error})"
+        fix = "give every machine the HOST:PORT of the first"
         sys.stderr.write(f"{UserError(what, '--rdzv_endpoint', fix)}\n")
         return Exit.MACHINE
     return 0

@@ -1,4 +1,4 @@
-"""`ke-t5 train`: what `train_ddp.py` does, with its flags."""
+"""`ke-t5 train`: the same as `train_ddp.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ke_t5.programs import SUITES, TRAIN
 
 
 def parser() -> ArgumentParser:
-    """The parser of its words."""
+    """The parser of the command line."""
     return ScriptParser(TRAIN, parse_train)
 
 

@@ -1,1 +1,1 @@
-"""A trained model in other forms: narrower weights, ONNX, CTranslate2."""
+"""Exports trained models: reduced precision, adapters, ONNX, CTranslate2, the hub."""

@@ -1,4 +1,4 @@
-"""`ke-t5 export`: a run's checkpoint, or an exported folder, as a folder in other forms."""
+"""`ke-t5 export`: writes a run's checkpoint, or an exported folder, in other formats."""
 
 from __future__ import annotations
 
@@ -69,18 +69,18 @@ def main(flags: Namespace, target: Path) -> None:
 
 
 def target_of(flags: Namespace) -> Path:
-    """The folder to write: `--output`, or as `--hf_path default` of a training, `hf` of the run.
+    """The folder to write: `--output`, by default `hf` in the run, as for `--hf_path default`.
 
     Raises:
-        UserError: it contains something that must not be replaced.
+        UserError: no folder is given, or it contains files that must not be replaced.
     """
     if flags.output is None and flags.hf_path:
-        raise UserError("no folder to write", "ke-t5 export", "add --output DIR")
+        raise UserError("no output folder", "ke-t5 export", "add --output DIR")
     source = Path(flags.run or flags.hf_path)
     target = Path(flags.output) if flags.output else source / "hf"
     if source.resolve().is_relative_to(target.resolve()):
-        what = "the model to export is in it"
-        raise UserError(what, f"--output {target}", "choose a folder of its own", Exit.CHECKPOINT)
+        what = "it contains the model to export"
+        raise UserError(what, f"--output {target}", "choose another folder", Exit.CHECKPOINT)
     is_default = bool(flags.run) and target.resolve() == (source / "hf").resolve()
     what = None
     if target.resolve().is_relative_to(source.resolve()) and not is_default:
@@ -98,7 +98,7 @@ def target_of(flags: Namespace) -> Path:
 
 
 def _starts_from(run: Path, folder: Path) -> bool:
-    """Whether a folder has the pre-trained model of a run; with adapters, its frozen weights."""
+    """Whether a folder contains a run's pre-trained model or the base model of its adapters."""
     names = (run_facts(run).get("pre_trained_model"), read_base(run / "model"))
     return any(
         isinstance(name, str) and Path(name).expanduser().resolve() == folder.resolve()
@@ -107,7 +107,7 @@ def _starts_from(run: Path, folder: Path) -> bool:
 
 
 def _task_of(folder: Path) -> str | None:
-    """The task of a run's folder or of an export; None if neither says it."""
+    """The task of a run or an export; None if it is not recorded."""
     record = read_record(folder)
     return record.task if record else run_facts(folder).get("task")
 
@@ -123,32 +123,32 @@ def _resume_of(found: Found, given: ResumeRequest | None) -> ResumeRequest | Non
 
 
 def narrow(model: PreTrainedModel, dtype: str | None) -> None:
-    """Rounds the weights to a data type of the table; the configuration records it.
+    """Casts the weights to a data type of `DTYPES`; None leaves them as they are.
 
     Raises:
-        UserError: a weight is too large for it.
+        UserError: a weight is too large for the type.
     """
     import torch
 
     if dtype is None:
         return
-    kept = {
+    exact = {
         name: parameter.detach().clone()
         for name, parameter in model.named_parameters()
         if dtype == "fp16" and _stays_exact(model, name)
     }
     torch.nn.Module.to(model, getattr(torch, DTYPES[dtype]))
     for name, parameter in model.named_parameters():
-        if name in kept:
-            parameter.data = kept[name]
-    if not all(_is_finite(one) for one in model.parameters()):
+        if name in exact:
+            parameter.data = exact[name]
+    if not all(map(_is_finite, model.parameters())):
         where = f"--safetensors_dtype {dtype}"
         raise UserError("a weight is too large for it", where, "use bf16", Exit.CHECKPOINT)
 
 
 def _stays_exact(model: PreTrainedModel, name: str) -> bool:
-    """Whether transformers loads a parameter in float32 where the others are float16: T5's `wo`
-    overflows."""
+    """Whether transformers keeps a parameter in float32 when the others are float16; T5's `wo`
+    would overflow."""
     exact = {*(model._keep_in_fp32_modules or ())}
     return not exact.isdisjoint(name.split("."))
 
@@ -158,7 +158,8 @@ def _is_finite(tensor: torch.Tensor) -> bool:
 
 
 def _more(flags: Namespace, model: PreTrainedModel, form: str) -> list[Callable[[Path], str]]:
-    """What is written besides, into a folder with the plain export."""
+    """The functions that add further formats to the folder of the export, and return a section of
+    its card."""
     more: list[Callable[[Path], str]] = []
     if flags.onnx:
         columns = get_vocabulary().model_input_names
@@ -170,22 +171,22 @@ def _more(flags: Namespace, model: PreTrainedModel, form: str) -> list[Callable[
 
 
 def merge(model: PreTrainedModel) -> None:
-    """Adds adapters of `--lora` to the weights beside which they are."""
+    """Merges the adapters of `--lora`, if there are any, into the weights."""
     from ke_t5.models.lora import merge_lora
 
     merge_lora(model)
 
 
 def _write_adapter(found: Found, model: PreTrainedModel, target: Path, *, card: str) -> None:
-    """Writes the adapters of a run as a folder of peft.
+    """Writes the adapters of a run as a folder for peft.
 
     Raises:
-        UserError: it has none.
+        UserError: the model has no adapters.
     """
     from ke_t5.models.lora import write_adapter
 
     if found.run is None or read_lora(found.folder) is None:
-        what, fix = "it was not trained with --lora", "leave --adapter out"
+        what, fix = "it was not trained with --lora", "drop --adapter"
         raise UserError(what, place_of(found), fix, Exit.CHECKPOINT)
     base = run_facts(found.run).get("pre_trained_model")
     with new_folder(target, is_durable=True) as folder:
@@ -203,7 +204,7 @@ def write(
     card: str,
     more: list[Callable[[Path], str]],
 ) -> None:
-    """Writes the export as a whole, or nothing of it."""
+    """Writes the export; if that fails, the folder stays as it was."""
     from ke_t5.models.export import export
 
     def add(folder: Path) -> None:
@@ -217,7 +218,7 @@ def write(
 
 
 def _card(found: Found, predictor: Predictor, resume: ResumeRequest | None) -> str:
-    """The text of the model card: the export's own, or one made of what the run has recorded."""
+    """The text of the model card: the export's own, or one from the records of the run."""
     task, model, tokenizer = predictor.task, predictor.model, get_vocabulary()
     if found.run is None:
         own = found.folder / CARD

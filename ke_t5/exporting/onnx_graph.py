@@ -1,9 +1,9 @@
-"""A model as an ONNX file, whose outputs are compared with the model's before anybody uses it.
+"""Exports a model to ONNX, and verifies that the graph's outputs are those of the model.
 
     onnx/model.onnx    inputs:  `input_ids` and `attention_mask` [batch, length], ...
                        outputs: `logits`, or `start_logits` and `end_logits`, ...
 
-Every dimension of an input but the last ones of fixed size is free.
+All dimensions of the inputs are dynamic, except trailing ones of fixed size.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 FILE = "onnx/model.onnx"
 TOLERANCE = 1e-4
-# (rows, tokens) of the inputs that the outputs are compared on; the first one is exported.
+# (rows, tokens) of the inputs for the comparison; the graph is traced with the first.
 SIZES = ((2, 16), (1, 1), (1, 7), (5, 33), (3, 64))
-LARGEST_FILE = 1_500_000_000  # bytes; weights of larger models are in a file of their own
-# Columns beside the tokens: name -> the shape of a row with that many tokens.
+LARGEST_FILE = 1_500_000_000  # bytes; weights of larger models go to a separate file
+# Further inputs: name -> the shape of one row, given its number of tokens.
 EXTRA = {
     "entity_token_idx": lambda length: (2, 2),
     "word_token_idx": lambda length: ((length + 1) // 2, 2),
@@ -58,7 +58,7 @@ inputs = {{name: rows[name].astype("int64") for name in names & rows.keys()}}
 {more}print(session.run(None, inputs)[0])
 ```
 """
-# Lines of that code for graphs with other inputs.
+# Additional lines of that code for graphs with further inputs.
 OF_CHOICES = """\
 inputs = {name: array[None] for name, array in inputs.items()}  # the choices of one row
 """
@@ -75,7 +75,7 @@ inputs["word_token_idx"] = np.array([[[0, 0], [1, 1]]] * 2)
 
 
 class _Plain(torch.nn.Module):
-    """A model whose inputs are in order and whose outputs are a tuple."""
+    """A model with positional inputs and a tuple of outputs."""
 
     def __init__(self, model: PreTrainedModel, inputs: tuple[str, ...], outputs: tuple[str, ...]):
         super().__init__()
@@ -87,32 +87,33 @@ class _Plain(torch.nn.Module):
 
 
 def check_onnx(model: PreTrainedModel, form: str) -> None:
-    """Raises UserError for a model that has no ONNX graph, or if the extra is not installed."""
+    """Raises UserError for a model without an ONNX graph, or if the extra is not installed."""
     require_extra("--onnx", "onnx", "onnx", "onnxscript", "onnxruntime")
     if FORMS[form].generates:
-        what = "a model that writes text is not a single graph"
+        what = "a generative model is not a single graph"
         raise UserError(what, "--onnx", "use --ctranslate2, which generates", Exit.FLAGS)
     if "character_token_idx" in inspect.signature(model.forward).parameters:
-        what = "the tags of characters have no ONNX graph"
-        raise UserError(what, "--onnx", "train a class that tags tokens for that", Exit.FLAGS)
+        what = "character tagging has no ONNX graph"
+        raise UserError(what, "--onnx", "use a class that tags tokens", Exit.FLAGS)
     if FORMS[form].links_mentions:
-        what = "the mentions that are kept of a document have no ONNX graph"
+        what = "coreference resolution has no ONNX graph"
         raise UserError(what, "--onnx", "use the plain export", Exit.FLAGS)
     if getattr(model, "crf", None) is not None:
-        what = f"the search of {type(model).__name__}'s CRF has no ONNX graph"
-        raise UserError(what, "--onnx", "train a class without a CRF for that", Exit.FLAGS)
+        what = f"the CRF decoding of {type(model).__name__} has no ONNX graph"
+        raise UserError(what, "--onnx", "use a class without a CRF", Exit.FLAGS)
 
 
 def write_onnx(
     model: PreTrainedModel, form: str, folder: Path, *, columns_of_tokenizer: Collection[str]
 ) -> str:
-    """Writes the file into a folder; returns what the card says of it.
+    """Writes the ONNX file into a folder; returns its section of the model card.
 
     Args:
-        columns_of_tokenizer: without `token_type_ids` among them the graph has but one segment.
+        columns_of_tokenizer: the tokenizer's outputs; the graph has an input `token_type_ids` only
+            if it is among them.
 
     Raises:
-        UserError: the exporter cannot do it, or the outputs differ.
+        UserError: the export fails, or the outputs differ.
     """
     model = copy.deepcopy(model).float().cpu().eval()
     inputs = input_names(model, has_segments="token_type_ids" in columns_of_tokenizer)
@@ -132,7 +133,7 @@ def write_onnx(
             )  # fmt: skip
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise _refused(model, f"torch cannot make a graph of it ({reason:.60})") from error
+        raise _refused(model, f"torch cannot export it ({reason:.60})") from error
     worst = worst_difference(model, path, inputs, outputs, form=form)
     if not worst <= TOLERANCE:
         raise _refused(model, f"its outputs differ by {worst:.1e}, more than {TOLERANCE:g}")
@@ -140,7 +141,7 @@ def write_onnx(
 
 
 def _section(inputs: tuple[str, ...], outputs: tuple[str, ...], form: str, worst: float) -> str:
-    """What the card says of a graph."""
+    """The section of the model card about a graph."""
     names = [", ".join(f"`{name}`" for name in some) for some in (inputs, outputs)]
     of_tokens = "".join(OF_TOKENS[name] for name in inputs if name in OF_TOKENS)
     return CARD.format(
@@ -158,8 +159,7 @@ def worst_difference(
     *,
     form: str,
 ) -> float:
-    """The largest difference between the file's outputs and the model's, on inputs of several
-    sizes."""
+    """The largest difference between the outputs of the file and of the model, over `SIZES`."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -176,7 +176,7 @@ def worst_difference(
 
 
 def input_names(model: PreTrainedModel, *, has_segments: bool) -> tuple[str, ...]:
-    """The columns that the graph takes, in order."""
+    """The inputs of the graph, in order."""
     known = inspect.signature(model.forward).parameters
     names = ["input_ids", "attention_mask"]
     if has_segments and takes_segments(model):
@@ -187,11 +187,11 @@ def input_names(model: PreTrainedModel, *, has_segments: bool) -> tuple[str, ...
 def sample_inputs(
     model: PreTrainedModel, names: tuple[str, ...], form: str, size: tuple[int, int]
 ) -> dict[str, torch.Tensor]:
-    """Inputs of so many rows and tokens, the last row half padding."""
+    """Random inputs of `size` (rows, tokens); half of the last row is padding."""
     rows, tokens = size
     body = getattr(model, "backbone", model)
     limit = getattr(body.config, "max_position_embeddings", None) or tokens + 2
-    # RoBERTa's positions begin after that of the padding.
+    # RoBERTa's positions start after that of the padding.
     tokens = max(1, min(tokens, limit - 2))
     generator = torch.Generator().manual_seed(rows * 1000 + tokens)
     shape = (rows, 3, tokens) if FORMS[form].has_choices else (rows, tokens)
@@ -212,7 +212,7 @@ def sample_inputs(
 
 
 def _places(name: str, rows: int, tokens: int) -> torch.Tensor:
-    """Tokens of entities or words, within those of the shortest row."""
+    """Token indices of entities or words, within the shortest row."""
     shape = (rows, *EXTRA[name](tokens))
     last = tokens // 2
     if name == "entity_token_idx":
@@ -234,15 +234,15 @@ def _refused(model: PreTrainedModel, what: str) -> UserError:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps the exporter's notes for developers off the screen."""
+    """A context that hides the exporter's messages, which are for developers."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

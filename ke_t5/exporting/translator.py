@@ -1,4 +1,4 @@
-"""A T5 that writes text as a CTranslate2 folder, whose greedy answers must be the model's.
+"""Converts a generative T5 to CTranslate2, and verifies that its greedy answers are the model's.
 
 ctranslate2/    for `ctranslate2.Translator`
 """
@@ -45,10 +45,10 @@ print(tokenizer.decode(tokenizer.convert_tokens_to_ids(answer), skip_special_tok
 
 
 def check_ctranslate2(model: PreTrainedModel, form: str) -> None:
-    """Raises UserError for a model that CTranslate2 does not know, or without the extra."""
+    """Raises UserError for a model that is not supported, or if the extra is not installed."""
     require_extra("--ctranslate2", "ctranslate2", "ctranslate2")
     if not FORMS[form].generates or model.config.model_type not in MODEL_TYPES:
-        what = f"{type(model).__name__} is no T5 that writes text"
+        what = f"{type(model).__name__} is not a generative T5 or mT5"
         fix = "use --onnx, or the plain export"
         raise UserError(what, "--ctranslate2", fix, Exit.FLAGS)
 
@@ -56,10 +56,10 @@ def check_ctranslate2(model: PreTrainedModel, form: str) -> None:
 def write_ctranslate2(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> str:
-    """Converts the export in a folder, into it; returns what the card says of that.
+    """Adds the conversion to the folder of an export; returns its section of the model card.
 
     Raises:
-        UserError: the answers differ.
+        UserError: the conversion fails, or the answers differ.
     """
     import ctranslate2
     from ctranslate2.converters import TransformersConverter
@@ -75,7 +75,7 @@ def write_ctranslate2(
     for text in TEXTS:
         ids = _own_answer(model, tokenizer, text)
         tokens = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
-        # By default CTranslate2 writes a token at least, where the model may answer nothing.
+        # By default CTranslate2 generates at least one token; the model's answer may be empty.
         (result,) = translator.translate_batch(
             [tokens], beam_size=1, max_decoding_length=LONGEST_ANSWER, min_decoding_length=0
         )
@@ -86,7 +86,7 @@ def write_ctranslate2(
 
 
 def _own_answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The ids that the model writes greedily, without special ones."""
+    """The token ids of the model's greedy answer, without special tokens."""
     generative: Any = model
     inputs: Any = tokenizer(text, return_tensors="pt")
     with torch.inference_mode():
@@ -94,7 +94,7 @@ def _own_answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], num_beams=1,
             do_sample=False, max_new_tokens=LONGEST_ANSWER,
         ).tolist()  # fmt: skip
-    ids = ids[1:]  # without the token that begins
+    ids = ids[1:]  # without the start token
     end = model.config.eos_token_id
     return ids[: ids.index(end)] if end in ids else ids
 

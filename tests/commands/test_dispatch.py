@@ -85,7 +85,7 @@ def test_train_takes_the_flags_of_its_script(monkeypatch):
             "error: --tesk: unknown flag of ke-t5 count; did you",
         ),
         (["--hf-data-dir", "x", "--task", "y"], "--hf-data-dir: .*; did you mean --hf_data_dir"),
-        (["--task", "x", "more"], "error: 'more': one word too many; see ke-t5 count --help"),
+        (["--task", "x", "more"], "error: 'more': unexpected argument; see ke-t5 count --help"),
         (["--task", "x", "--rows", "0"], "error: --rows: '0' is too small; give 1 or more"),
         (["--task", "x", "--rows"], "error: --rows: expected one argument; see ke-t5 count --help"),
         ([], "error: ke-t5 count: the following arguments are required: --task; see ke-t5 count -"),

@@ -47,7 +47,7 @@ def test_a_machine_that_is_ready(tmp_path, capsys, monkeypatch):
 def test_json_and_the_exit_code_of_a_problem(tmp_path, capsys):
     (tmp_path / "file").touch()
     words = ["--json", "--output_dir", str(tmp_path / "file"), "--hf_cache_dir", str(tmp_path)]
-    with pytest.raises(UserError, match="ke-t5 doctor: problem with output folder; do") as caught:
+    with pytest.raises(UserError, match="ke-t5 doctor: problem with output folder; see") as caught:
         doctor.main(doctor.parser().parse_args(words))
     assert caught.value.exit_code == Exit.MACHINE
     told = {one["name"]: one for one in json.loads(capsys.readouterr().out)}

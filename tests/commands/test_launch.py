@@ -95,8 +95,8 @@ def test_one_process_goes_on_by_itself(monkeypatch):
     [
         (["--nproc", "0"], "--nproc '0': not a number of processes; give 1 or more, or gpu"),
         (["--nproc", "2", "--epochz", "1"], "--epochz: unknown flag; did you mean --epochs?"),
-        (["--nnodes", "2"], "--nnodes 2: does not say where the machines meet; add --rdzv_endpoi"),
-        (["--rdzv_endpoint", "x:1"], "--rdzv_endpoint: is for several machines; add --nnodes N"),
+        (["--nnodes", "2"], "--nnodes 2: has no rendezvous endpoint; add --rdzv_endpoint HOST"),
+        (["--rdzv_endpoint", "x:1"], "--rdzv_endpoint: applies to several machines only; add"),
     ],
 )
 def test_what_is_wrong_is_told_before_torchrun_starts(words, line):
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_told_before_torchrun_starts(words, line):
 
 def test_a_launched_process_launches_none(monkeypatch):
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(UserError, match="--nproc: a launcher has started this process; leave it"):
+    with pytest.raises(UserError, match="--nproc: a launcher has started this process; drop it"):
         launch("train", ["--nproc", "2"], train.parser().parse_args)
 
 

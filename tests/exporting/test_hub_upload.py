@@ -60,7 +60,7 @@ def test_a_later_export_replaces_an_earlier_one_and_nothing_else(server, export)
     assert server.files["user/my-model"]["README.md"].decode() == "# 새 모델\n"
     assert server.private == {"user/my-model": False}
     server.files["user/mine"] = {"README.md": b"somebody's"}
-    line = "--push_to_hub mine: there is such a repository, and it is not an export of ke_t5; "
+    line = "--push_to_hub mine: the repository exists and is not an export of ke_t5; "
     line += "choose"
     with pytest.raises(UserError, match=line):
         hub.push(export, "mine", is_public=False)
@@ -71,14 +71,14 @@ def test_a_moment_of_failure_is_waited_for(server, export, caplog):
     server.fails = {"POST .*/create": [503], "POST .*/commit/main": [500, 502]}
     hub.push(export, "my-model", is_public=False)
     assert MANIFEST in server.files["user/my-model"]
-    assert "--push_to_hub: the hub answers 50" in caplog.text
+    assert "--push_to_hub: the hub returned status 50" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("name", "line", "code"),
     [
-        ("others/model", "the token has no right to write there; use a token", Exit.FLAGS),
-        ("a//b", "no name of a repository .*; choose another", Exit.FLAGS),
+        ("others/model", "the token has no write permission; use a token", Exit.FLAGS),
+        ("a//b", "not a valid repository name .*; choose another", Exit.FLAGS),
     ],
 )
 def test_a_refusal_is_one_line(server, export, name, line, code):
@@ -89,12 +89,12 @@ def test_a_refusal_is_one_line(server, export, name, line, code):
 
 def test_a_hub_that_stays_away_is_one_line_and_the_export_stays(server, export):
     server.fails = {"POST .*/create": [418]}
-    with pytest.raises(UserError, match=r"the hub answers 418 \(not now\); see the hub's status"):
+    with pytest.raises(UserError, match=r"the hub returned status 418 \(not now\); check its st"):
         hub.push(export, "my-model", is_public=False)
     server.server_close()
     server.shutdown()
     with pytest.raises(
-        UserError, match="the upload was cut off .*; the export is whole: "
+        UserError, match="the upload was interrupted .*; the export is complete: "
     ) as caught:
         hub.push(export, "my-model", is_public=False)
     assert caught.value.exit_code == Exit.MACHINE and (export / MANIFEST).exists()
@@ -104,8 +104,8 @@ def test_a_hub_that_stays_away_is_one_line_and_the_export_stays(server, export):
 
 def test_who_is_not_logged_in_is_told_before_the_work(server, export, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(UserError, match="the hub does not accept the token; log in again: hf auth"):
+    with pytest.raises(UserError, match="the hub rejected the token; log in again: hf auth"):
         hub.push(export, "my-model", is_public=False)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(UserError, match="m: no token of the hub; run hf auth login, or set HF_TO"):
+    with pytest.raises(UserError, match="m: not logged in to the hub; run hf auth login, or set"):
         hub.check_push("m")

@@ -170,16 +170,14 @@ def test_the_code_of_a_card_feeds_its_graph(model_class, form, cache_dir, tmp_pa
 
 def test_models_that_are_no_graph_are_refused(monkeypatch):
     crf = T5EncoderForEntityRecognitionWithCRF(T5EncoderConfig(**T5))
-    with pytest.raises(UserError, match="--onnx: the search of .*'s CRF has no ONNX graph; train"):
+    with pytest.raises(UserError, match="--onnx: the CRF decoding of .* has no ONNX graph; use"):
         check_onnx(crf, "token_classification")
     characters = T5EncoderForCharacterTagging(T5EncoderForCharacterTagging.config_class(**T5))
-    with pytest.raises(UserError, match="--onnx: the tags of characters have no ONNX graph; train"):
+    with pytest.raises(UserError, match="--onnx: character tagging has no ONNX graph; use"):
         check_onnx(characters, "character_tagging")
-    with pytest.raises(
-        UserError, match="--onnx: a model that writes text is not a single graph; use"
-    ):
+    with pytest.raises(UserError, match="--onnx: a generative model is not a single graph; use"):
         check_onnx(crf, "seq2seq")
-    with pytest.raises(UserError, match="--ctranslate2: .*CRF is no T5 that writes text; use --on"):
+    with pytest.raises(UserError, match="--ctranslate2: .*CRF is not a generative T5 or mT5; use"):
         check_ctranslate2(crf, "token_classification")
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'onnx is not installed; run pip install "ke_t5\[onnx\]"'):
@@ -232,11 +230,11 @@ def test_a_translator_answers_as_the_model(cache_dir, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--hf_path", "a"], "ke-t5 export: no folder to write; add --output DIR"),
-        ([], "--run and --hf_path: no model is named; give one of them"),
-        (["--run", "a", "--hf_path", "b"], "both say which model; give one of them"),
-        (["--hf_path", "a", "--resume", "best"], "--resume: an export has no checkpoints; leave"),
-        (["--hf_path", "a/b", "--output", "a"], "--output a: the model to export is in it; choose"),
+        (["--hf_path", "a"], "ke-t5 export: no output folder; add --output DIR"),
+        ([], "ke-t5 export: no model is named; give an export"),
+        (["--run", "a", "--hf_path", "b"], "--hf_path and --run: two models are named; give one"),
+        (["--hf_path", "a", "--resume", "best"], "--resume: an export has no checkpoints; drop"),
+        (["--hf_path", "a/b", "--output", "a"], "--output a: it contains the model to export; ch"),
         (["--run", "a", "--output", "a/model"], "--output a/model: it is inside the model to exp"),
         (["--run", "a", "--safetensors_dtype", "int8"], "--safetensors_dtype: invalid choice"),
         (["--run", "a", "--public"], "--public: nothing is pushed to the hub; add --pus"),
@@ -331,7 +329,7 @@ def test_a_training_shares_its_export_and_its_numbers(cache_dir, tmp_path, monke
 def test_what_cannot_be_shared_is_said_before_the_training(cache_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     words = ("--task", "klue_tc", *SMALL)
-    with pytest.raises(UserError, match="--push_to_hub m: no token of the hub; run hf auth login"):
+    with pytest.raises(UserError, match="--push_to_hub m: not logged in to the hub; run hf auth"):
         train(*words, "--push_to_hub", "m", output=tmp_path, cache=cache_dir)
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'--track wandb: wandb is not .*; run pip .*"ke_t5\[wandb'):

@@ -109,7 +109,7 @@ def test_export_refuses_what_does_not_go_together(finished, finished_run, tmp_pa
         words = ["--run", str(run_folder(finished)), "--adapter", "--onnx"]
         cli._main(["export", *words, "--output", str(tmp_path / "a")])
     assert str(error.value) == (
-        "error: --adapter and --onnx: adapters are not a model that could be exported so; "
+        "error: --adapter and --onnx: adapters cannot be exported in other formats; "
         "give one of them"
     )
     line = r"--run \S+: it was not trained with --lora; leave --adapter out"

@@ -115,9 +115,9 @@ def test_half_of_a_pair_of_surrogates_keeps_nothing_else_from_being_written(mode
     ("words", "message"),
     [
         ((), "ke-t5 predict: no model is named; give an export"),
-        (("--hf_path", "a", "--run", "b"), "--hf_path and --run: both say which model"),
-        (("--hf_path", "a", "--resume", "best"), "--resume: an export has no checkpoints; leave"),
-        (("--hf_path", "a", "--text", "가", "--input", "b"), "--text and --input: both say what"),
+        (("--hf_path", "a", "--run", "b"), "--hf_path and --run: two models are named"),
+        (("--hf_path", "a", "--resume", "best"), "--resume: an export has no checkpoints; drop"),
+        (("--hf_path", "a", "--text", "가", "--input", "b"), "--text and --input: two inputs are"),
         (("--hf_path", "a", "--text", "가", "--sheet", "b"), "--sheet: applies to tables only; dr"),
         (("--hf_path", "a", "--text_pair", "가"), "--text and --text_pair: 0 and 1 texts; give"),
         (("--hf_path", "a", "--output", "b.xlsx"), "b.xlsx: its extension is not one of .jsonl"),
