@@ -36,9 +36,12 @@ def parser() -> ArgumentParser:
 
 def main(flags: Namespace) -> None:
     """Prints the classes, or the model."""
+    from ke_t5.config.gin_config import import_modules
+
+    import_modules(flags.module_import)
     forms = [flags.form] if flags.form else list(FORMS)
     if flags.name is None:
-        sys.stdout.write(table(("form", "model class"), class_rows(forms, flags.module_import)))
+        sys.stdout.write(table(("form", "model class"), class_rows(forms)))
         return
     from ke_t5.lookup.hub import find_pretrained
 
@@ -47,12 +50,10 @@ def main(flags: Namespace) -> None:
     sys.stdout.write(table(("form", "class", "why"), [form_row(form, found) for form in forms]))
 
 
-def class_rows(forms: list[str], modules: list[str]) -> Iterator[tuple[str, str]]:
+def class_rows(forms: list[str]) -> Iterator[tuple[str, str]]:
     """Yields (form, class) of our classes and the user's, the default of each form first."""
-    from ke_t5.config.gin_config import import_modules
     from ke_t5.lookup.loader import load_model, model_forms, registered_models
 
-    import_modules(modules)
     served = dict(MODEL_FORMS)
     for alias in registered_models():
         if alias not in served:

@@ -1,10 +1,10 @@
-"""The settings of a sweep: lists of values, and ranges to draw from.
+"""The settings of a sweep: lists of values, and ranges to sample from.
 
-AdamW.lr=[1e-5,3e-5]      a gin binding
-batch_size=[16,32]        a flag of the training
-AdamW.lr=log(1e-5,1e-3)   numbers between, drawn evenly on a logarithmic scale
-fit.label_smoothing=uniform(0,0.2)
-epochs=int(2,6)           whole numbers from 2 to 6
+AdamW.lr=[1e-5,3e-5]                 a gin binding
+batch_size=[16,32]                   a flag of the training
+AdamW.lr=log(1e-5,1e-3)              log-uniform
+fit.label_smoothing=uniform(0,0.2)   uniform
+epochs=int(2,6)                      integers from 2 to 6
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ke_t5.config.flags import FLAGS, TRAIN
 from ke_t5.errors import UserError
 
 KINDS = ("log", "uniform", "int")
-# They say where a trial's results are, or what all trials share.
+# Flags that say where results are written, or that all trials must share.
 _FIXED = ("task", "output_dir", "resume", "seeds", "hf_path", "debug", "gin_param")
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting and what it may be.
+    """A setting and its possible values.
 
     Attributes:
-        values: as gin or the flag reads them; () for a range.
-        kind: of a range, one of `KINDS`.
-        low, high: its ends, both included.
+        values: the listed values, as gin or the flag reads them; () for a range.
+        kind: the kind of a range, one of `KINDS`; "" for a list.
+        low, high: the ends of a range, both inclusive.
     """
 
     name: str
@@ -40,34 +40,34 @@ class Axis:
 
     @property
     def is_flag(self) -> bool:
-        """Whether it is a flag of the training, not a gin binding."""
+        """Whether the setting is a flag of the training rather than a gin binding."""
         return any(flag.name == self.name and TRAIN in flag.scripts for flag in FLAGS)
 
     def word(self, value: str) -> str:
-        """The word of the command line that sets it."""
+        """The command-line argument that sets the value."""
         return f"--{self.name}={value}" if self.is_flag else f"--gin_param={self.name}={value}"
 
     def ends(self) -> tuple[str, ...]:
-        """The values, or the ends of the range, to be checked."""
+        """The values to validate: all of a list, the ends of a range."""
         return self.values or tuple(self.text(end) for end in (self.low, self.high))
 
     def text(self, number: float) -> str:
-        """A number of the range as it is written."""
+        """A number of the range as text."""
         return str(int(number)) if self.kind == "int" else f"{number:.6g}"
 
 
 def read_axis(text: str) -> Axis:
-    """The axis that a word of the command line says.
+    """The axis of a command-line argument.
 
     Raises:
-        UserError: it says none.
+        UserError: the argument is malformed.
     """
     name, equals, spec = (part.strip() for part in text.partition("="))
     fix = 'write NAME=[A,B] or NAME=log(LOW,HIGH), such as "AdamW.lr=[1e-5,3e-5]"'
     if not (name and equals and spec):
         raise UserError("is not a setting to sweep", f"{text!r:.60}", fix)
     if name in _FIXED:
-        raise UserError("cannot be swept", f"{text!r:.60}", "give it as a flag of all trials")
+        raise UserError("cannot be swept", f"{text!r:.60}", "give it as a flag for all trials")
     try:
         tree = ast.parse(spec, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -83,7 +83,7 @@ def read_axis(text: str) -> Axis:
 
 
 def _written(name: str, item: ast.expr, spec: str) -> str:
-    """A value as it is written; of a flag, which is no Python, without the quotes of a text."""
+    """The source text of a value; for a flag, strings are unquoted."""
     if isinstance(item, ast.Constant) and isinstance(item.value, str) and Axis(name).is_flag:
         return item.value
     return ast.get_source_segment(spec, item) or ""
@@ -102,7 +102,7 @@ def _range(name: str, tree: ast.Call, text: str) -> Axis:
     if not has_all or not (math.isfinite(low) and low < high < math.inf):
         raise UserError("its first number is not below the second", f"{text!r:.60}", fix)
     if kind == "log" and low <= 0:
-        raise UserError("a logarithmic range begins above 0", f"{text!r:.60}", fix)
+        raise UserError("a logarithmic range starts above 0", f"{text!r:.60}", fix)
     if kind == "int" and not (low.is_integer() and high.is_integer()):
         raise UserError("needs whole numbers", f"{text!r:.60}", fix)
     return Axis(name, kind=kind, low=low, high=high)
@@ -112,7 +112,7 @@ def read_axes(words: Sequence[str]) -> list[Axis]:
     """The axes of a command line.
 
     Raises:
-        UserError: there is none, or one says nothing, or two are of one name.
+        UserError: there are none, one is malformed, or two have the same name.
     """
     axes = [read_axis(word) for word in words]
     if not axes:
@@ -121,5 +121,5 @@ def read_axes(words: Sequence[str]) -> list[Axis]:
     names = [axis.name for axis in axes]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError("is given twice", twice, "give one list or range of it")
+        raise UserError("is given twice", twice, "give one list or range")
     return axes

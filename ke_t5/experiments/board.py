@@ -1,4 +1,4 @@
-"""`ke-t5 board`: models x tasks x seeds, from the folders of their runs, as one table."""
+"""`ke-t5 board`: the scores of many runs as one table of models and tasks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ke_t5.report.scores import counted
 
 LEVEL = 0.95
 TITLE = "Scores of models and tasks"
-# More tasks than these, and than models, stand below each other.
+# A table with more tasks than this, and than models, is transposed.
 WIDEST = 4
 
 
@@ -41,11 +41,12 @@ class Result:
     Attributes:
         model: the pre-trained model, and whether its weights were used.
         column: the task, the split and the score.
-        settings: what else runs of one model may differ in, beside the seed.
-        is_less_better: as of an error rate.
-        num_rows: that were scored; results of other rows are not compared.
-        interval: of the score over rows, None if it has none.
+        settings: (name, value) of all settings other than the seed.
+        interval: the confidence interval of the score over rows; None if there is none.
+        num_rows: how many rows were scored; only results on the same rows are compared.
+        command: the command of the run.
         place: the folder of the evaluation.
+        is_less_better: whether lower scores are better.
     """
 
     model: str
@@ -62,7 +63,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Board:
-    """Row (a model, with its settings if it has several) -> column -> results, one per seed."""
+    """Row (a model, with its settings if they differ) -> column -> results, one per seed."""
 
     rows: Mapping[str, Mapping[str, list[Result]]]
 
@@ -73,7 +74,7 @@ class Board:
 
 
 def runs_below(path: Path) -> list[Path]:
-    """The folders of runs in a folder, itself included.
+    """The folders of runs at any depth of a folder, including itself.
 
     Raises:
         UserError: there are none.
@@ -86,7 +87,7 @@ def runs_below(path: Path) -> list[Path]:
 
 
 def results_of(folder: Path) -> Iterator[Result]:
-    """The results of a run: of each split, by the task's own score."""
+    """Yields the result of a run on each split, by the task's own metric."""
     files = read_run_files(folder)
     run = files.run
     register_own_data(run, where=folder / RUN)
@@ -94,9 +95,9 @@ def results_of(folder: Path) -> Iterator[Result]:
     model = Path(name).name if Path(name).is_absolute() else name
     model = "the sample's tiny model" if is_sample_model(run) else model
     model += " (from scratch)" if run.get("from_scratch") else ""
-    model += f" (cut off {missing} steps early)" if (missing := files.steps_missing()) else ""
+    model += f" ({missing} steps missing)" if (missing := files.steps_missing()) else ""
     for evaluation, facts in files.evaluations.items():
-        # Of other weights than the best, or of another task: not this run's result.
+        # "__": evaluated with weights other than the best, or on another task.
         if "__" in evaluation or not facts["scores"]:
             continue
         score, is_less_better = _main_score(str(facts["task"]), facts["scores"])
@@ -117,8 +118,8 @@ def results_of(folder: Path) -> Iterator[Result]:
 
 
 def latest(results: Sequence[Result]) -> list[Result]:
-    """The results without those of runs that were trained again with the same settings and seed:
-    of `<task>.1`, which a new run in `<task>` has set aside."""
+    """The results without those of replaced runs: `<task>.1`, which a new run in `<task>` with the
+    same settings and seed has set aside."""
     found: dict[tuple, tuple[float, Result]] = {}
     for result in results:
         run = result.place.parents[1]
@@ -130,8 +131,8 @@ def latest(results: Sequence[Result]) -> list[Result]:
 
 
 def _main_score(task: str, scores: Mapping[str, Any]) -> tuple[str, bool]:
-    """The score that selects a task's best checkpoint, the first one of an unknown task; and
-    whether less of it is better."""
+    """The metric that selects a task's best checkpoint, or the first one for an unknown task; and
+    whether lower is better."""
     known = TaskRegistry.get(task).best if task in TaskRegistry.names() else None
     if known is None or known.metric not in scores:
         return next(iter(scores)), False
@@ -153,8 +154,12 @@ def _settings(files: RunFiles) -> tuple[tuple[str, str], ...]:
 
 
 def board_of(results: Sequence[Result]) -> Board:
-    """The results in rows and columns. Runs of one model that differ in more than the seed get
-    rows of their own, which name the difference."""
+    """The results as rows and columns; runs of a model with different settings get separate rows,
+    labelled with the difference.
+
+    Raises:
+        UserError: two runs have the same settings and seed.
+    """
     rows: dict[str, dict[str, list[Result]]] = {}
     for result in results:
         alike = [one for one in results if (one.model, one.column) == (result.model, result.column)]
@@ -162,14 +167,14 @@ def board_of(results: Sequence[Result]) -> Board:
         cell = rows.setdefault(label, {}).setdefault(result.column, [])
         if result.seed in (one.seed for one in cell):
             first = next(one for one in cell if one.seed == result.seed)
-            what = f"seed {result.seed} of {result.model} twice: also in {first.place}"
-            raise UserError(what, str(result.place), "leave out one of the folders", Exit.DATA)
+            what = f"duplicate of {first.place}: {result.model}, seed {result.seed}"
+            raise UserError(what, str(result.place), "name only one of the folders", Exit.DATA)
         cell.append(result)
     return Board({label: rows[label] for label in sorted(rows)})
 
 
 def _differing(result: Result, alike: Sequence[Result]) -> str:
-    """In which settings a result differs from others of its model, for display."""
+    """The settings of a result that differ among results of its model, for display."""
     all_values: dict[str, set[str]] = {}
     for one in alike:
         for name, value in one.settings:
@@ -182,7 +187,7 @@ def _differing(result: Result, alike: Sequence[Result]) -> str:
 
 
 def sections_of(board: Board) -> list[Section]:
-    """The board as sections of a page."""
+    """The sections of the page."""
     head = ["model", *board.columns]
     shown = [
         [label, *(_cell(cells.get(column, [])) for column in board.columns)]
@@ -210,7 +215,7 @@ def _cell(results: Sequence[Result]) -> str:
 
 
 def _compared(board: Board) -> list[Section]:
-    """The best model of each column against the others; without those whose score has no number."""
+    """The best model of each column against the others, without undefined scores."""
     rows = []
     for column in board.columns:
         cells = {label: cells[column] for label, cells in board.rows.items() if column in cells}
@@ -229,7 +234,7 @@ def _compared(board: Board) -> list[Section]:
 
 
 def difference_of(first: Sequence[Result], second: Sequence[Result]) -> list[str]:
-    """Difference (second - first), interval, p value and what it was computed over, for display."""
+    """Difference (second - first), interval, p value, and the sample (seeds or rows), as text."""
     pairs = [(one, other) for one in first for other in second if one.seed == other.seed]
     if len(pairs) > 1:
         return _seed_difference(pairs)
@@ -242,7 +247,7 @@ def difference_of(first: Sequence[Result], second: Sequence[Result]) -> list[str
 
 
 def _seed_difference(pairs: Sequence[tuple[Result, Result]]) -> list[str]:
-    """The same over seeds, by the paired t-test."""
+    """The difference over seeds, by the paired t-test."""
     for one, other in pairs:
         if one.num_rows != other.num_rows:
             what = f"not the same data: {one.num_rows} and {other.num_rows} rows"
@@ -252,8 +257,8 @@ def _seed_difference(pairs: Sequence[tuple[Result, Result]]) -> list[str]:
     ones, others = ([pair[side].value for pair in pairs] for side in (0, 1))
     value, over = fmean(others) - fmean(ones), f"{len(pairs)} seeds"
     gains = [other - one for one, other in zip(ones, others, strict=True)]
-    if max(gains) - min(gains) <= ROUNDING:  # no t distribution fits
-        return [f"{value:+.2f}", "the same with each seed", "", over]
+    if max(gains) - min(gains) <= ROUNDING:  # the t-test needs some variance
+        return [f"{value:+.2f}", "the same for every seed", "", over]
     test = ttest_rel(others, ones)
     low, high = test.confidence_interval(LEVEL)
     return [f"{value:+.2f}", f"[{low:+.2f}, {high:+.2f}]", p_text(test.pvalue), over]
@@ -277,7 +282,7 @@ def _commands(board: Board) -> Section:
 
 
 def main(flags: Namespace) -> None:
-    """`ke-t5 board`: prints the board, and writes it."""
+    """`ke-t5 board`: prints the table and writes the files."""
     set_up_logging(debug=flags.debug)
     import_modules(flags.module_import)
     check_page(flags.html)
@@ -289,9 +294,9 @@ def main(flags: Namespace) -> None:
         fix = "test the runs first, or name others"
         raise UserError("the runs there have no scores", str(flags.runs[0]), fix, Exit.DATA)
     sections = sections_of(board_of(results))
-    console.tell(text_of(sections[:-1]))  # the commands are for the page
-    if num_left := len(all_results) - len(results):
-        console.tell(f"left out: {counted(num_left, 'result')} of runs that were trained again")
+    console.tell(text_of(sections[:-1]))  # without the commands, which are for the page
+    if num_replaced := len(all_results) - len(results):
+        console.tell(f"omitted: {counted(num_replaced, 'result')} of runs that were trained again")
     about = TITLE, f"{len(results)} results of {len(folders)} runs", sections
     if flags.html:
         write_page(flags.html, page_of(*about))

@@ -1,4 +1,4 @@
-"""Rows on which one of two models is better, and the worst of them."""
+"""The rows on which one of two models is better than the other."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ NUM_SHOWN = 20
 
 @dataclass(frozen=True)
 class Change:
-    """A row that one model answers better than the other."""
+    """A row on which one model is better than the other; `gain` is that of the second model."""
 
     row: int
     text: str
     gold: Any
     first: Any
     second: Any
-    gain: float  # of the second model, in `Changes.unit`
+    gain: float  # in `Changes.unit`
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What the two models make of each row.
+    """Two models' answers compared row by row.
 
     Attributes:
-        unit: what a row's answer is counted in: "right", "wrong entities", ...
-        num_both, num_neither, num_only_first, num_only_second: rows that are wholly right; None
-            if rows are numbers, which are never that.
-        num_worse, num_better: rows on which the second model is worse, or better.
-        worse, better: the `NUM_SHOWN` of each with the largest change.
+        unit: the unit in which answers are compared: "right", "wrong entities", ...
+        num_worse, num_better: the number of rows on which the second model is worse, or better.
+        worse, better: the `NUM_SHOWN` of these rows with the largest change.
+        num_both, num_neither, num_only_first, num_only_second: the number of rows that both,
+            neither or only one of the models has entirely right; None for numbers.
     """
 
     unit: str
@@ -64,7 +64,7 @@ class Changes:
 
 
 def changes(first: Side, second: Side) -> Changes:
-    """The rows with a label on which the two sides differ."""
+    """The labelled rows on which the two sides differ."""
     pairs = [
         (one, other)
         for one, other in zip(
@@ -77,7 +77,7 @@ def changes(first: Side, second: Side) -> Changes:
     unit, values = _values(kind, (first, second), lines)
     with np.errstate(invalid="ignore"):
         gains = values[1] - values[0]
-    gains[np.isnan(gains)] = 0.0  # neither answer is a number
+    gains[np.isnan(gains)] = 0.0  # both answers are undefined
     ranked = np.argsort(gains, kind="stable")
     confidence = [[line.get("score") or 0.0 for line in side] for side in lines]
 
@@ -87,7 +87,7 @@ def changes(first: Side, second: Side) -> Changes:
         return Change(one["id"], one["inputs"], *answers, gain=float(gains[i]))
 
     def shown(mask: np.ndarray, side: int) -> list[Change]:
-        """The largest changes first; of equal ones, those of which the loser is surest."""
+        """The largest changes first; ties by the confidence of the model that is worse."""
         rows = [i for i in ranked.tolist() if mask[i]]
         rows.sort(key=lambda i: (-abs(gains[i]), -confidence[side][i]))
         return [change(i) for i in rows[:NUM_SHOWN]]
@@ -105,7 +105,7 @@ def changes(first: Side, second: Side) -> Changes:
 
 
 def _agreement(kind: str, values: Sequence[np.ndarray]) -> dict[str, int]:
-    """How many rows both, neither, or only one of the sides has right; numbers are never right."""
+    """How many rows both, neither, or only one of the sides has right; {} for numbers."""
     if kind == "numbers":
         return {}
     best = 0.0 if kind in ("tags", "trees", "label sets") else 1.0
@@ -122,7 +122,7 @@ def _agreement(kind: str, values: Sequence[np.ndarray]) -> dict[str, int]:
 def _values(
     kind: str, sides: tuple[Side, Side], lines: Sequence[Sequence[Line]]
 ) -> tuple[str, list[np.ndarray]]:
-    """How good each answer is, the higher the better, and what that counts."""
+    """The unit, and for each side the quality of its answers; higher is better."""
     if kind == "answers":
         found = [row_values(side.task, side.evaluated) for side in sides]
         ranked = graded_first(sides[0].task, found[0])

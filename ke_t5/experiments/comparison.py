@@ -1,4 +1,4 @@
-"""Two models on the same rows: differences of scores, rows that changed sides, in three forms."""
+"""`ke-t5 compare`: two models on the same rows, as text, JSON or a page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_TEXT_ON_PAGE, MAX_ANSWER_ON_PAGE = 320, 240
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `ke-t5 compare` says of one split."""
+    """The comparison of two evaluations of one split."""
 
     first: Side
     second: Side
@@ -41,10 +41,10 @@ class Comparison:
 def compare_runs(
     first: Path, second: Path, *, split: str | None, task_name: str | None
 ) -> list[Comparison]:
-    """The comparison of each split that both have results of.
+    """The comparisons of all splits that both runs were evaluated on.
 
     Raises:
-        UserError: there are none, or they are not of the same rows.
+        UserError: there are none, or the rows differ.
     """
     found = []
     for places in pairs_of(first, second, split):
@@ -57,7 +57,7 @@ def compare_runs(
 
 
 def sections_of(compared: Comparison, *, on_page: bool) -> list[Section]:
-    """The comparison as sections of a report."""
+    """The sections of the report."""
     limits = (MAX_TEXT_ON_PAGE, MAX_ANSWER_ON_PAGE) if on_page else (MAX_TEXT, MAX_ANSWER)
     found = compared.changes
     return [
@@ -69,7 +69,7 @@ def sections_of(compared: Comparison, *, on_page: bool) -> list[Section]:
 
 
 def title_of(compared: Comparison) -> str:
-    """What is compared, in a line."""
+    """The title: task, split and number of rows."""
     first, second = compared.first, compared.second
     names = first.task.name, second.task.name
     task = names[0] if len(set(names)) == 1 else " and ".join(names)
@@ -77,13 +77,13 @@ def title_of(compared: Comparison) -> str:
 
 
 def summary_of(compared: Comparison) -> str:
-    """Which models A and B are."""
+    """A line that names the models A and B."""
     sides = (("A", compared.first), ("B", compared.second))
     return ", ".join(f"{name}: {side.place} ({side.weights})" for name, side in sides)
 
 
 def as_json(compared: Comparison) -> dict[str, Any]:
-    """The comparison as JSON has it."""
+    """The comparison as a JSON object."""
     first, second = compared.first, compared.second
     return {
         "split": first.split,
@@ -98,7 +98,7 @@ def as_json(compared: Comparison) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """The value with null for the numbers that JSON lacks."""
+    """The value with None for numbers that are not finite, which JSON lacks."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -142,7 +142,7 @@ def _counts(found: Changes) -> Section:
     if not found.num_rows:
         return Section("Rows right and wrong", notes=["no row has a label"])
     if found.num_only_first is None:
-        title = f"Nearer to the gold: B on {found.num_better:,} rows, A on {found.num_worse:,}"
+        title = f"Closer to the gold: B on {found.num_better:,} rows, A on {found.num_worse:,}"
         return Section(title, notes=[f"of {found.num_rows:,} rows with a label"])
     head = ["right in", "rows"]
     counts = (
@@ -175,7 +175,7 @@ def _rows(title: str, shown: Sequence[Change], unit: str, limits: tuple[int, int
 
 
 def answers(change: Change) -> list[str]:
-    """Gold, A's and B's answer for people: tags as entities, of a tree the wrong words."""
+    """The gold and both answers for display: tags as entities, of a tree the wrong words."""
     sides = [change.gold, change.first, change.second]
     if isinstance(change.gold, dict):
         lines = ({"inputs": change.text, "gold": change.gold, "prediction": x} for x in sides)
@@ -201,7 +201,7 @@ def _answer(value: Any, text: str) -> str:
 
 
 def main(flags: Namespace) -> None:
-    """`ke-t5 compare`: prints the comparison, and writes the page."""
+    """`ke-t5 compare`: prints the comparison and writes the page."""
     set_up_logging(debug=flags.debug)
     import_modules(flags.module_import)
     check_page(flags.html)

@@ -1,4 +1,4 @@
-"""The evaluations of a run that can be compared: where they are, and whether their rows are one."""
+"""Finds and reads the evaluations of a run, and checks that two are of the same rows."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ke_t5.recipes.results import PREDICTIONS, SCORES, read_evaluation
 
 @dataclass(frozen=True)
 class Side:
-    """An evaluation.
+    """One of the two evaluations of a comparison.
 
     Attributes:
         place: the folder or file that it was read from.
-        weights: what predicted.
+        weights: the name of the checkpoint or model.
     """
 
     place: Path
@@ -37,8 +37,8 @@ class Side:
 
 
 def evaluations_of(path: Path) -> dict[str, Path]:
-    """Name -> folder, or file of predictions, of each evaluation that `path` means: a run's folder,
-    a folder with one run, a folder of results, `scores.json` or `predictions.jsonl`.
+    """Name -> folder (or file of predictions) of the evaluations at `path`, which is the folder of
+    a run, a folder with one run, an `eval/SPLIT`, a `scores.json` or a `predictions.jsonl`.
 
     Raises:
         UserError: there is none.
@@ -60,7 +60,7 @@ def evaluations_of(path: Path) -> dict[str, Path]:
     if len(runs) > 1:
         raise _error(path, f"has {len(runs)} runs, such as {runs[0].relative_to(path)}")
     if not runs:
-        raise _error(path, "no results there: no eval/SPLIT/predictions.jsonl")
+        raise _error(path, "no results: there is no eval/SPLIT/predictions.jsonl")
     return evaluations_of(runs[0])
 
 
@@ -70,7 +70,7 @@ def _error(path: Path, what: str) -> UserError:
 
 
 def pairs_of(first: Path, second: Path, split: str | None) -> list[tuple[Path, Path]]:
-    """The evaluations to compare: those of one name, or the only two that there are.
+    """The pairs of evaluations to compare: those with the same name, or the only ones.
 
     Raises:
         UserError: there are none.
@@ -99,7 +99,10 @@ def read_side(place: Path, task_name: str | None) -> Side:
     """The evaluation in a folder of results, or in a file of predictions.
 
     Args:
-        task_name: of a file of predictions that has no scores.json beside it.
+        task_name: the task of predictions without a scores.json.
+
+    Raises:
+        UserError: the files cannot be read, or the task is unknown.
     """
     try:
         if place.is_file():
@@ -109,7 +112,7 @@ def read_side(place: Path, task_name: str | None) -> Side:
         evaluated = read_evaluation(place)
         return Side(place, task, str(facts["split"]), str(facts["weights"]), _checked(evaluated))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"no results of a test ({type(error).__name__}: {error!s:.60})"
+        what = f"not valid test results ({type(error).__name__}: {error!s:.60})"
         raise UserError(what, str(place), "test again", Exit.DATA) from error
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
@@ -132,7 +135,7 @@ def _of_predictions(place: Path, task_name: str | None) -> Side:
 
 
 def _checked(evaluated: Evaluated) -> Evaluated:
-    """The evaluation in the order of its rows, if its predictions are what one writes."""
+    """The evaluation in the order of its rows; ValueError or KeyError if it is not valid."""
     lines, row_scores = evaluated.predictions, evaluated.row_scores
     ids = [line["id"] for line in lines]
     if len(set(ids)) != len(ids) or len(ids) != evaluated.num_rows:

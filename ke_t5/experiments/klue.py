@@ -1,7 +1,7 @@
-"""`ke-t5 klue`: KLUE's tasks with one model at the published settings, beside the published scores.
+"""`ke-t5 klue`: trains a model on KLUE at the published settings, and shows the published scores.
 
-Source of settings and scores: KLUE-baseline's run_all.sh (8310cad) and the table of KLUE's README
-(github.com/KLUE-benchmark/KLUE). That table is of the hidden test sets; ours is of the dev sets.
+Settings are from KLUE-baseline's run_all.sh (8310cad), scores from the table in KLUE's README
+(github.com/KLUE-benchmark/KLUE), which are on the hidden test sets; ours are on the dev sets.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class Setting:
     """The published setting of a task.
 
     Attributes:
-        gin_file: what it binds, but for `params`.
-        epochs: of the training.
-        rows: of a step, over all processes.
-        scores: those of the published table.
+        gin_file: the gin file with most of the settings.
+        epochs: the number of epochs.
+        rows: the rows per step, over all processes.
+        scores: the metrics of the published table.
+        params: further gin bindings.
     """
 
     gin_file: str
@@ -55,7 +56,7 @@ BASE = {
     "klue_dp": Setting("klue_roberta_dp.gin", 10, 32, ("uas", "las")),
     "klue_mrc": Setting("klue_roberta_mrc.gin", 5, 16, ("exact_match", "rouge_w")),
 }
-# What differs for a large model.
+# Bindings for large models.
 LARGE_RATE = "AdamW.lr=2e-5"
 _EARLY, _LATE = "get_scheduler.warmup_ratio=0.1", "get_scheduler.warmup_ratio=0.2"
 LARGE = {
@@ -72,12 +73,12 @@ LARGE = {
     "klue_mrc": Setting("klue_roberta_mrc.gin", 5, 16, ("exact_match", "rouge_w")),
 }
 
-# Of one run or several: score -> the value of each seed.
+# "task/score" -> one value per seed.
 Values = dict[str, list[float]]
 
 
 def settings_for(name: str, *, is_large: bool | None = None) -> Mapping[str, Setting]:
-    """Task -> setting for a model of that name; large ones have settings of their own."""
+    """Task -> setting for a model of that name, large if `is_large` or if the name says so."""
     return LARGE if ("large" in name.lower() if is_large is None else is_large) else BASE
 
 
@@ -90,7 +91,7 @@ def words_of(flags: Namespace, task: str, seed: int) -> list[str]:
     setting = settings_for(flags.pre_trained_model)[task]
     if setting.rows % flags.nproc:
         fix = f"choose a divisor of {setting.rows}"
-        what = f"{task} has {setting.rows} rows per step, which that many processes cannot share"
+        what = f"{task} has {setting.rows} rows per step, not divisible by the number of processes"
         raise UserError(what, f"--nproc {flags.nproc}", fix)
     words = [f"--task={task}", f"--gin_file={setting.gin_file}"]
     words += ["--sample"] if flags.sample else [f"--pre_trained_model={flags.pre_trained_model}"]
@@ -105,7 +106,7 @@ def words_of(flags: Namespace, task: str, seed: int) -> list[str]:
 
 
 def main(flags: Namespace) -> None:
-    """Trains what has not been trained yet, and shows and writes the table."""
+    """Trains the runs that are not finished; prints and writes the table."""
     set_up_logging(debug=flags.debug)
     tasks, output = chosen_tasks(flags.tasks), Path(flags.output_dir)
     seeds = range(flags.seed, flags.seed + flags.seeds)
@@ -120,7 +121,7 @@ def main(flags: Namespace) -> None:
     values: Values = {}
     for number, ((task, _), trial) in enumerate(trials.items(), 1):
         record = trial.finished()
-        state = "is over" if record else "begins"
+        state = "is finished" if record else "starts"
         console.tell(f"{trial.name} ({number} of {len(trials)}) {state}: {trial.folder}")
         scores = _validated(record or trained(trial))
         for score in BASE[task].scores:
@@ -133,16 +134,16 @@ def main(flags: Namespace) -> None:
 
 
 def _validated(record: Mapping[str, Any]) -> dict[str, float]:
-    """The scores of a run's best checkpoint on its validation split; NaN without a number."""
+    """The scores of a run's best checkpoint on its validation split; NaN for undefined ones."""
     (scores,) = (scores for split, scores in record["scores"].items() if "__" not in split)
     return {name: math.nan if value is None else value for name, value in scores.items()}
 
 
 def chosen_tasks(names: Sequence[str] | None) -> list[str]:
-    """The tasks of `--tasks`, all by default: with or without `klue_`.
+    """The tasks of `--tasks`, given with or without `klue_`; by default, all.
 
     Raises:
-        UserError: there is no such task.
+        UserError: a task is unknown.
     """
     known = list(BASE)
     tasks = [name if name in known else f"klue_{name}" for name in names or known]
@@ -150,7 +151,7 @@ def chosen_tasks(names: Sequence[str] | None) -> list[str]:
         if task not in known:
             short = [name.removeprefix("klue_") for name in known]
             fix = suggestion(task.removeprefix("klue_"), short)
-            raise UserError("is not a task of this table", f"--tasks {task}", fix)
+            raise UserError("is not one of the tasks", f"--tasks {task}", fix)
     return tasks
 
 
@@ -164,7 +165,7 @@ def published() -> dict[str, dict[str, float]]:
 
 
 def table(model: str, values: Values) -> str:
-    """The scores of a model beside the published ones, in Markdown.
+    """The scores of a model and the published ones as a Markdown table.
 
     Args:
         values: "task/score" -> one value per seed.

@@ -1,9 +1,9 @@
-"""What the difference between two models' scores on the same rows is worth.
+"""The significance of the difference between two models' scores on the same rows.
 
-Any score: the rows are drawn with replacement, the same for both models, and the difference of the
-draws has a BCa interval (see `report.intervals`); of rank correlations it is the jackknife's. The p
-value is two-sided, the level at which the interval's end would be 0, so that it is below 0.05 just
-if the interval excludes 0. Right and wrong rows: McNemar's exact test.
+Scores: a paired bootstrap, in which both models get the same resampled rows, with BCa intervals
+(see `report.intervals`); for rank correlations, the jackknife. The p value is two-sided: the level
+at which the interval would end at 0, so it is below 0.05 exactly if the 95 % interval excludes 0.
+Right and wrong rows: McNemar's exact test.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ NUM_DRAWS = 2000
 
 @dataclass(frozen=True)
 class Difference:
-    """Second score minus first.
+    """The difference of two scores, second minus first.
 
     Attributes:
-        low, high: the ends of the 95 % interval; None, as `p`, if there is none.
-        p: two-sided; a smaller one than 2 / `num_draws` cannot be told.
+        low, high: the ends of the 95 % interval; None if there is none.
+        p: the two-sided p value, at least 2 / `num_draws`; None if there is no interval.
         method: "BCa" or "jackknife".
         reason: why there is no interval.
     """
@@ -47,7 +47,7 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """The difference itself."""
+        """Second minus first."""
         return self.second - self.first
 
 
@@ -58,7 +58,7 @@ def differences(
     seed: int = SEED,
     num_draws: int = NUM_DRAWS,
 ) -> dict[str, Difference]:
-    """The difference of each score that both evaluations of the same rows have."""
+    """The differences of the scores that both evaluations have; they must be of the same rows."""
     first, second = pair
     names = [name for name in first.scores if name in second.scores]
     drawn = [
@@ -78,11 +78,15 @@ def differences(
 def _of_score(
     drawn: list[Resamples | None], name: str
 ) -> tuple[Resampled, Resampled, Statistic | None]:
-    """Both models' draws of a score, and its statistic."""
+    """Both models' resampled values of a score, and its statistic.
+
+    Raises:
+        NoInterval: the score cannot be computed from the predictions.
+    """
     statistics = []
     for one in drawn:
         if one is None or name not in one.scores:
-            raise NoInterval("the predictions at hand do not give this score")
+            raise NoInterval("the score cannot be computed from the predictions")
         statistics.append(one.statistics.get(name))
         if statistics[-1] is not None:
             intervals.check_classes(statistics[-1].support())
@@ -122,7 +126,7 @@ def _p_value(value: float, draws: np.ndarray, pulls: np.ndarray) -> float:
 
 
 def _jackknife(scores: tuple[float, float], left_out: np.ndarray) -> Difference:
-    """The difference of two rank correlations: ranks of draws are full of ties."""
+    """The difference of two rank correlations; resampled rows would have too many ties."""
     size = len(left_out)
     around = left_out - left_out.mean()
     error = math.sqrt((size - 1) / size * (around**2).sum())
@@ -138,7 +142,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """The exact two-sided p value of McNemar's test.
 
     Args:
-        only_first, only_second: rows that only the first, or only the second, model has right.
+        only_first, only_second: how many rows only the first, or only the second, model has right.
     """
     from scipy.stats import binomtest
 
@@ -147,7 +151,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def p_text(p: float | None) -> str:
-    """A p value for people.
+    """A p value for display.
 
     >>> p_text(0.0123), p_text(2e-5), p_text(None)
     ('0.012', '< 0.001', '–')
@@ -158,7 +162,7 @@ def p_text(p: float | None) -> str:
 
 
 def as_json(found: Mapping[str, Difference]) -> dict[str, dict[str, object]]:
-    """The differences as JSON has them."""
+    """The differences as a JSON object."""
     return {
         name: {
             "a": _number(one.first),

@@ -1,4 +1,4 @@
-"""`ke-t5 train --seeds N`: the same training with several seeds, and what they have in common."""
+"""`ke-t5 train --seeds N`: repeats a training with several seeds, and reports mean and spread."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Spread:
     """A score over several seeds.
 
     Attributes:
-        deviation: of the sample (n - 1); None, as `low` and `high`, of a single seed.
-        low, high: the interval of the mean by Student's t distribution with n - 1 degrees of
-            freedom.
+        deviation: the sample standard deviation (n - 1); None for a single seed.
+        low, high: the confidence interval of the mean by Student's t distribution with n - 1
+            degrees of freedom; None for a single seed.
     """
 
     values: Sequence[float]
@@ -45,7 +45,7 @@ class Spread:
 
 
 def spread_of(values: Sequence[float]) -> Spread:
-    """Mean, deviation and interval of a score; NaN among the values gives NaN."""
+    """Mean, deviation and interval of a score; the mean is NaN if a value is."""
     mean = fmean(values)
     if len(values) < 2 or not math.isfinite(mean):
         return Spread(values, mean)
@@ -58,7 +58,7 @@ def spread_of(values: Sequence[float]) -> Spread:
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """A score over several seeds for people; "–" if it has no number with one of them.
+    """A score over several seeds for display; "–" if one of the values is NaN.
 
     >>> mean_and_deviation([80.0, 82.0]), mean_and_deviation([80.0, math.nan])
     ('81.00 ± 1.41', '–')
@@ -69,11 +69,11 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
-    """Trains with each seed, unless that is over, and writes the report.
+    """Trains with each seed that is not finished, and writes the report.
 
     Args:
-        flags: of the training; `seeds` says how many.
-        words: the command line's; default: this process's own.
+        flags: the flags of the training; `seeds` is the number of seeds.
+        words: the command line; default: that of this process.
     """
     set_up_logging(debug=flags.debug)
     check_words(flags)
@@ -88,7 +88,7 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     records: dict[int, dict[str, Any]] = {}
     for place, (seed, trial) in enumerate(trials.items(), start=1):
         record = trial.finished()
-        state = "is over" if record else "begins"
+        state = "is finished" if record else "starts"
         console.tell(f"seed {seed} ({place} of {len(trials)}) {state}: {trial.folder}")
         records[seed] = record or trained(trial)
     write_report(folder, flags.task, records)
@@ -120,7 +120,7 @@ def write_report(folder: Path, task: str, records: Mapping[int, Mapping[str, Any
 
 
 def spreads_of(records: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, Spread]]:
-    """Split -> score -> its spread, for the scores that all runs have."""
+    """Split -> score -> spread, for the scores that all runs have."""
     all_scores = [record["scores"] for record in records.values()]
     found: dict[str, dict[str, Spread]] = {}
     for split in all_scores[0]:
@@ -172,7 +172,7 @@ def _sections(
 def _with_picture(
     sections: Sequence[Section], spreads: Mapping[str, Mapping[str, Spread]]
 ) -> list[Section]:
-    """The sections, the scores with their intervals as a picture."""
+    """The sections, with a figure of the intervals in those of scores."""
     drawn = list(sections)
     for i, (split, scores) in enumerate(spreads.items()):
         shown = {name: one for name, one in scores.items() if one.low is not None}

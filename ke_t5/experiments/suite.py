@@ -1,7 +1,7 @@
-"""`ke-t5 train --task kobest`: the tasks of a benchmark one after the other, and their mean.
+"""`ke-t5 train --task kobest`: trains and tests on each task of a benchmark, and averages.
 
-The tasks have different forms, so each trains a model of its own: no mixture. Each run has its
-folder, is tested with its best checkpoint, and counts by the score that the benchmark publishes.
+The tasks have different forms, so each has its own model and run folder. The best checkpoint of
+each run is tested, and its score is the one that the benchmark publishes.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from ke_t5.report.html import number
 from ke_t5.report.pages import markdown_table
 
 TEST_PROGRAM = (sys.executable, "-m", MODULE, "test")
-SPLIT, SCORE = "test", "macro_f1"  # what KoBEST's paper reports of each task
-# Flags of a test that are set here, or of which a suite has no use.
+SPLIT, SCORE = "test", "macro_f1"  # as in KoBEST's paper
+# Flags of a test that are set here, or that a suite does not need.
 _NOT_OF_TESTS = ("task", "resume", "output_dir", "seeds", "hf_path", "submission", "test_split")
 
 
 def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
-    """Trains and tests what is not over, and prints and writes the table.
+    """Trains and tests what is not finished; prints and writes the table.
 
     Args:
-        flags: of the training; `task` names the suite.
-        words: the command line's; default: this process's own.
+        flags: the flags of the training; `task` is the suite.
+        words: the command line; default: that of this process.
     """
     set_up_logging(debug=flags.debug)
     check_words(flags)
     if flags.seeds is not None:
         fix = f"give --seed and another --output_dir each time, or --task {SUITES[flags.task][0]}"
-        raise UserError("a suite trains with one seed", f"--task {flags.task} --seeds", fix)
+        raise UserError("a suite supports one seed only", f"--task {flags.task} --seeds", fix)
     import_modules(flags.module_import)
     given = words_without(own_words() if words is None else words, ("output_dir", "resume", "task"))
     folder = Path(flags.output_dir, flags.task)
@@ -62,7 +62,7 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     for place, task in enumerate(tasks, 1):
         trial = Trial(task, [f"--task={task}", *given], folder / task)
         record = trial.finished()
-        state = "is over" if record else "begins"
+        state = "is finished" if record else "starts"
         console.tell(f"{task} ({place} of {len(tasks)}) {state}: {trial.folder}")
         scores[task] = tested(trial, record or trained(trial))
     text = table(scores)
@@ -72,13 +72,13 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
 
 
 def tested(trial: Trial, record: Mapping[str, Any]) -> float:
-    """The score of a trained run's best checkpoint on the test split, which is tested once.
+    """The score of a run's best checkpoint on the test split; tests it if that was not done yet.
 
     Args:
-        record: of the training.
+        record: the record of the training.
 
     Raises:
-        UserError: the test failed, with its exit code; its own line stands above.
+        UserError: the test failed; it has the test's exit code.
     """
     file = trial.folder / record["run"] / "eval" / SPLIT / "scores.json"
     if not file.exists():
@@ -94,9 +94,9 @@ def tested(trial: Trial, record: Mapping[str, Any]) -> float:
 
 
 def table(scores: Mapping[str, float]) -> str:
-    """The score of each task and their mean, in Markdown."""
+    """The scores and their mean as a Markdown table."""
     rows = [[task, number(value)] for task, value in scores.items()]
     rows.append(["**mean**", f"**{number(fmean(scores.values()))}**"])
     lines = markdown_table(["task", SCORE], rows, numbers=(1,))
-    note = f"The {SPLIT} splits; the best checkpoint of each run by its own score on validation."
+    note = f"Scores on the {SPLIT} splits, of the best checkpoint on the validation split."
     return "\n".join([*lines, "", note]) + "\n"

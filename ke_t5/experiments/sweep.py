@@ -1,4 +1,4 @@
-"""`ke-t5 sweep`: a training with other settings each time, as a grid or chosen by optuna."""
+"""`ke-t5 sweep`: trains with many settings, in a grid or chosen by optuna."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sweep:
 
     Attributes:
         words: the flags that all trials share.
-        seed: of the choice of settings.
+        seed: the seed of optuna's sampler.
     """
 
     task: Task | Mixture
@@ -56,7 +56,7 @@ class Sweep:
 
     @property
     def is_maximized(self) -> bool:
-        """Whether more is better."""
+        """Whether higher scores are better."""
         return self.task.best is None or self.task.best.mode == "max"
 
     def trial(self, values: Sequence[str]) -> Trial:
@@ -70,7 +70,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Result:
-    """A trial that is over."""
+    """The result of a finished trial."""
 
     values: tuple[str, ...]
     score: float
@@ -80,7 +80,7 @@ class Result:
 
 
 def main(flags: Namespace) -> None:
-    """Runs the sweep, or what is left of it, and writes its table and its best settings.
+    """Runs or continues the sweep; writes its table and its best settings.
 
     Args:
         flags: `axes`, `trials` (None for a grid), `training` and its `words`.
@@ -92,10 +92,10 @@ def main(flags: Namespace) -> None:
     for axis in axes:
         if is_grid and axis.kind:
             fix = "add --trials N, or give a list"
-            raise UserError("a range has no grid", f"{axis.name}={axis.kind}(...)", fix)
+            raise UserError("a range needs --trials", f"{axis.name}={axis.kind}(...)", fix)
     if training.seeds is not None:
-        fix = "leave it out; train with the best settings and --seeds"
-        raise UserError("a sweep trains once with each setting", f"--seeds {training.seeds}", fix)
+        fix = "drop it; afterwards, train with the best settings and --seeds"
+        raise UserError("a sweep trains once per setting", f"--seeds {training.seeds}", fix)
     check_words(training)
     import_modules(training.module_import)
     words = words_without(flags.words, ("output_dir", "resume"))
@@ -104,7 +104,7 @@ def main(flags: Namespace) -> None:
     task = get_task(training.task)
     if task.best is None:
         fix = "name a task that has one"
-        raise UserError("has no score that says which is best", f"--task {task.name}", fix)
+        raise UserError("has no metric to compare trials by", f"--task {task.name}", fix)
     folder = Path(training.output_dir, f"sweep-{safe_name(training.task)}")
     make_folder(folder, where=f"--output_dir {training.output_dir}", probe=True)
     sweep = Sweep(task, axes, words, folder, training.seed)
@@ -114,10 +114,10 @@ def main(flags: Namespace) -> None:
 
 
 def check_settings(training: Namespace, words: Sequence[str], axes: Sequence[Axis]) -> None:
-    """Raises UserError for a value that gin or a flag refuses, before anything runs."""
+    """Raises UserError for a value that gin or a flag does not accept, before any trial starts."""
     import gin
 
-    import ke_t5.recipes.prepare  # noqa: F401 - registers all that gin may bind
+    import ke_t5.recipes.prepare  # noqa: F401 - registers everything that gin may bind
 
     for axis in axes:
         for value in axis.ends():
@@ -133,10 +133,10 @@ def check_settings(training: Namespace, words: Sequence[str], axes: Sequence[Axi
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """A context that only one living process has for a folder.
+    """A context that locks a folder against other sweeps.
 
     Raises:
-        UserError: another one has it.
+        UserError: another sweep has locked it.
     """
     from filelock import FileLock, Timeout
 
@@ -145,7 +145,7 @@ def alone(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         fix = "wait for it, or choose another --output_dir"
-        what = "another process sweeps there"
+        what = "another sweep is running there"
         raise UserError(what, str(folder), fix, Exit.MACHINE) from error
     try:
         yield
@@ -157,7 +157,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def run_grid(sweep: Sweep) -> list[Result]:
-    """The results of all combinations."""
+    """Runs all combinations; returns their results."""
     combinations = list(itertools.product(*(axis.values for axis in sweep.axes)))
     results = []
     for number, values in enumerate(combinations, start=1):
@@ -174,13 +174,13 @@ def run_one(
     title: str,
     should_end: Callable[[Mapping[str, Any]], bool] = lambda line: False,
 ) -> Result:
-    """The result of a trial, which is not run again if it is over.
+    """Runs a trial unless it is finished; returns its result.
 
     Raises:
-        UserError: it failed, for another reason than a diverging loss.
+        UserError: the trial failed for a reason other than a diverging loss.
     """
     record = trial.finished()
-    state = "is over" if record else "begins"
+    state = "is finished" if record else "starts"
     console.tell(f"trial {title} {state}: {trial.name}")
     if record is None:
         record = _run(trial, should_end)
@@ -215,8 +215,9 @@ def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> dict[
 
 
 def run_study(sweep: Sweep, num_trials: int) -> list[Result]:
-    """The results of as many trials, whose settings optuna chooses by those before; bad ones are
-    ended early (its median pruner, by the scores of validations).
+    """Runs `num_trials` trials with settings chosen by optuna; returns their results.
+
+    Unpromising trials are stopped by optuna's median pruner.
 
     Raises:
         UserError: optuna is not installed.
@@ -224,7 +225,7 @@ def run_study(sweep: Sweep, num_trials: int) -> list[Result]:
     try:
         import optuna
     except ImportError as error:
-        fix = 'pip install "ke_t5[sweep]", or leave --trials out for a grid'
+        fix = 'pip install "ke_t5[sweep]", or drop --trials for a grid'
         raise UserError("optuna is not installed", "--trials", fix, Exit.MACHINE) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -234,14 +235,14 @@ def run_study(sweep: Sweep, num_trials: int) -> list[Result]:
         pruner=optuna.pruners.MedianPruner(),
         load_if_exists=True,
     )
-    take_up(study)
-    # Another seed at each start: the same one would choose the first settings again.
+    requeue(study)
+    # A new seed at each start: with the same one, the first settings would be chosen again.
     study.sampler = optuna.samplers.TPESampler(seed=sweep.seed + len(study.trials))
     results = {}
-    for one in study.trials:
-        if "values" in one.user_attrs:
-            values = one.user_attrs["values"]
-            results[one.number] = run_one(
+    for told in study.trials:
+        if "values" in told.user_attrs:
+            values = told.user_attrs["values"]
+            results[told.number] = run_one(
                 sweep, sweep.trial(values), values, title=f"{len(results) + 1} of {num_trials}"
             )
     while len(results) < num_trials:
@@ -252,15 +253,16 @@ def run_study(sweep: Sweep, num_trials: int) -> list[Result]:
     return list(results.values())
 
 
-def take_up(study: Any) -> None:
-    """Has the trials run again that were running when the process was killed."""
-    waiting = [one.system_attrs.get("fixed_params") for one in study.trials if _is(one, "WAITING")]
-    for one in study.trials:
-        if not _is(one, "RUNNING"):
+def requeue(study: Any) -> None:
+    """Queues the trials again that were running when the process was killed."""
+    trials = study.trials
+    waiting = [trial.system_attrs.get("fixed_params") for trial in trials if _is(trial, "WAITING")]
+    for trial in trials:
+        if not _is(trial, "RUNNING"):
             continue
-        if one.params and one.params not in waiting:
-            study.enqueue_trial(one.params)
-        study.tell(one.number, state=_state("FAIL"))
+        if trial.params and trial.params not in waiting:
+            study.enqueue_trial(trial.params)
+        study.tell(trial.number, state=_state("FAIL"))
 
 
 def _is(trial: Any, state: str) -> bool:
@@ -274,7 +276,7 @@ def _state(name: str) -> Any:
 
 
 def chosen(asked: Any, axis: Axis) -> str:
-    """The value that optuna chooses."""
+    """The value of an axis that optuna chooses for a trial."""
     if axis.values:
         return asked.suggest_categorical(axis.name, list(axis.values))
     if axis.kind == "int":
@@ -284,7 +286,7 @@ def chosen(asked: Any, axis: Axis) -> str:
 
 
 def _told(study: Any, asked: Any, sweep: Sweep, values: Sequence[str], title: str) -> Result:
-    """Runs a trial and tells optuna what became of it."""
+    """Runs a trial and reports its result to optuna."""
     seen: set[int] = set()
 
     def should_end(line: Mapping[str, Any]) -> bool:
@@ -297,7 +299,7 @@ def _told(study: Any, asked: Any, sweep: Sweep, values: Sequence[str], title: st
         return not line.get("closing") and asked.should_prune()
 
     result = run_one(sweep, sweep.trial(values), values, title=title, should_end=should_end)
-    # First: from here on the trial counts, however the process ends.
+    # Before `tell`: from here on the trial counts, even if the process is killed.
     asked.set_user_attr("values", list(values))
     if result.state == COMPLETE and math.isfinite(result.score):
         study.tell(asked, result.score)
@@ -310,7 +312,7 @@ def _told(study: Any, asked: Any, sweep: Sweep, values: Sequence[str], title: st
 
 
 def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
-    """Writes sweep.md, sweep.json and best.gin, and prints the table."""
+    """Writes sweep.md, sweep.json and best.gin; prints the table."""
     sign = -1 if sweep.is_maximized else 1
     ranked = sorted(results, key=lambda x: (not math.isfinite(x.score), sign * x.score))
     metric = sweep.task.best.metric if sweep.task.best else "score"
@@ -326,7 +328,7 @@ def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
         for one in ranked
     ]
     numbers = (len(sweep.axes), len(sweep.axes) + 2)
-    notes = ["the best validation of each trial"]
+    notes = ["scores of the best validation of each trial"]
     has_best = bool(ranked) and math.isfinite(ranked[0].score)
     if has_best:
         write_atomically(sweep.folder / "best.gin", best_gin(sweep, ranked[0]))
@@ -362,7 +364,7 @@ def best_command(sweep: Sweep, best: Result) -> str:
 
 
 def best_gin(sweep: Sweep, best: Result) -> str:
-    """The best settings as a gin file, with the command that uses it on top."""
+    """The best settings as a gin file that starts with the command that uses it."""
     bindings = [
         f"{axis.name} = {value}"
         for axis, value in zip(sweep.axes, best.values, strict=True)

@@ -1,7 +1,7 @@
-"""One training of several: in a process and a folder of its own, resumed if it was interrupted.
+"""Runs one training of several in its own process and folder; resumes it if it was interrupted.
 
-`<folder>/trial.json` is written when the training is over, with its words and its scores: a trial
-that has it is not run again. Without it the training goes on from its last checkpoint.
+`<folder>/trial.json`, with the flags and the scores, is written when the training is finished. A
+trial that has it is not run again; without it, the training resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger("ke_t5")
 PROGRAM = (sys.executable, "-m", MODULE, "train")
 RECORD = "trial.json"
 POLL_SECONDS = 0.2
-# What the trials set themselves, each its own.
+# Flags that each trial sets itself.
 _OWN = ("seeds", "seed", "output_dir", "resume")
 
 
@@ -44,8 +44,8 @@ class Trial:
     """A training to run.
 
     Attributes:
-        name: for people, and of its folder.
-        words: the flags of the training but `--output_dir` and `--resume`.
+        name: the name for display.
+        words: the flags of the training, without `--output_dir` and `--resume`.
         folder: its `--output_dir`.
     """
 
@@ -54,10 +54,10 @@ class Trial:
     folder: Path
 
     def finished(self) -> dict[str, Any] | None:
-        """What trial.json says; None if the training is not over.
+        """The content of trial.json; None if the training is not finished.
 
         Raises:
-            UserError: it was run with other flags.
+            UserError: the file is damaged, or the trial was run with other flags.
         """
         file = self.folder / RECORD
         if not file.exists():
@@ -68,7 +68,7 @@ class Trial:
                 if not isinstance(record[name], kind):
                     raise TypeError(name)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            what = f"no record of a trial ({error!s:.60})"
+            what = f"not a valid record of a trial ({error!s:.60})"
             raise UserError(what, str(file), "remove it", Exit.CHECKPOINT) from error
         if record.get("words") != list(self.words):
             fix = "give the same flags, or another --output_dir"
@@ -82,7 +82,7 @@ def own_words() -> list[str]:
 
 
 def words_without(words: Sequence[str], names: Sequence[str] = _OWN) -> list[str]:
-    """The words of a command line, a word per flag, without the flags of these names.
+    """The words of a command line, one per flag, without the named flags.
 
     >>> words_without(["--task", "klue_tc", "--seed=3", "--sample"])
     ['--task=klue_tc', '--sample']
@@ -97,13 +97,13 @@ def words_without(words: Sequence[str], names: Sequence[str] = _OWN) -> list[str
 def run_trial(
     trial: Trial, *, should_end: Callable[[Mapping[str, Any]], bool] = lambda line: False
 ) -> tuple[int, dict[str, Any] | None]:
-    """Runs a training to its end; its exit code, and its record if that is 0.
+    """Runs a training to its end; returns its exit code, and its record if that is 0.
 
     Args:
-        should_end: is told each validation (a line of metrics.jsonl); True ends the training.
+        should_end: called with each validation (a line of metrics.jsonl); True stops the training.
 
     Raises:
-        Stopped: this process was asked to stop, and the training has stopped, too.
+        Stopped: this process was asked to stop, and has stopped the training.
     """
     started = time.monotonic()
     code = _run(trial, should_end)
@@ -122,10 +122,10 @@ def run_trial(
 
 
 def trained(trial: Trial) -> dict[str, Any]:
-    """Runs a training to its end; its record.
+    """Runs a training to its end; returns its record.
 
     Raises:
-        UserError: it failed, with its exit code; its own line stands above.
+        UserError: the training failed; it has the training's exit code.
         Stopped: see `run_trial`.
     """
     code, record = run_trial(trial)
@@ -135,15 +135,15 @@ def trained(trial: Trial) -> dict[str, Any]:
 
 
 def failure(what: str, name: str, code: int) -> UserError:
-    """The error for one of several trainings or tests, with the exit code that it ended with."""
+    """The error for a training or test that ended with an exit code, which the error gets too."""
     exit_code = Exit(code) if code in list(Exit) else Exit.MACHINE
-    said = f"its {what} ended with exit code {code}, see the line above"
-    return UserError(said, name, "the same command goes on with it", exit_code)
+    problem = f"its {what} ended with exit code {code}, see the line above"
+    return UserError(problem, name, "run the same command again to continue", exit_code)
 
 
 def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> int:
     words = [*trial.words, f"--output_dir={trial.folder}", "--resume=auto"]
-    is_told = False
+    is_stopping = False
     validations = _validations(trial.folder)
     with stops.postponed():
         process = subprocess.Popen(
@@ -151,8 +151,8 @@ def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> int:
         )
         while (code := process.poll()) is None:
             ends = any(should_end(line) for line in next(validations))
-            if (ends or stops.requested()) and not is_told:
-                is_told = True
+            if (ends or stops.requested()) and not is_stopping:
+                is_stopping = True
                 process.send_signal(signal.SIGTERM)
             time.sleep(POLL_SECONDS)
         if stops.requested():
@@ -161,21 +161,21 @@ def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> int:
 
 
 def environment() -> dict[str, str]:
-    """The variables of a program of ours that this process starts."""
+    """The environment of a program of ours that this process starts."""
     paths = [str(CLONE), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _end_with_parent() -> None:
-    """In the new process: a training that nobody waits for any more saves and stops."""
+    """Runs in the new process: if this process dies, the training is to save and stop."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _validations(folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """Yields, at each call, the validations that metrics.jsonl has got since the last one; all
-    once more if a training that goes on has cut it (see `train.loggers.RunLog`)."""
+    """Yields the validations added to metrics.jsonl since the last iteration; all of them again if
+    a resumed training has truncated the file (see `train.loggers.RunLog`)."""
     last, place = None, 0
     while True:
         found: list[dict[str, Any]] = []
@@ -190,14 +190,15 @@ def _validations(folder: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def _read_validations(file: Path, place: int, found: list[dict[str, Any]]) -> int:
-    """Adds the validations from a place of the file on; returns where its last whole line ends."""
+    """Appends the validations after a position of the file; returns the end of the last complete
+    line."""
     with file.open("rb") as stream:
         stream.seek(place)
         for line in stream:
             if not line.endswith(b"\n"):
                 break
             place += len(line)
-            with suppress(ValueError):  # the rest of a line that was cut
+            with suppress(ValueError):  # the rest of a truncated line
                 content = json.loads(line)
                 if isinstance(content, dict) and "scores" in content:
                     found.append(content)
@@ -205,8 +206,8 @@ def _read_validations(file: Path, place: int, found: list[dict[str, Any]]) -> in
 
 
 def run_of(folder: Path) -> Path | None:
-    """The run's folder of a trial, of several (of a command that was changed) the one that was
-    written last; None if there is none."""
+    """The run folder of a trial; None if there is none, and the newest if there are several
+    because the command was changed."""
     records = [file for file in folder.glob("*/*/run.json") if not is_replaced(file.parent)]
     return max(records, key=lambda file: file.stat().st_mtime_ns).parent if records else None
 
@@ -222,7 +223,7 @@ def scores_of(run: Path) -> dict[str, dict[str, float | None]]:
 
 
 def best_of(task: Task | Mixture, record: Mapping[str, Any]) -> float:
-    """The score that picks the best checkpoint, NaN if there is none; of a mixture its mean."""
+    """The score that selects the best checkpoint, for a mixture the mean; NaN if there is none."""
     for scores in record["scores"].values():
         numbers = {name: math.nan if x is None else x for name, x in scores.items()}
         if isinstance(task, Mixture) and not any("/" in name for name in numbers):
@@ -232,14 +233,14 @@ def best_of(task: Task | Mixture, record: Mapping[str, Any]) -> float:
 
 
 def check_words(flags: Any) -> None:
-    """Raises UserError for flags that several trainings cannot share."""
+    """Raises UserError for flags that only a single training supports."""
     if "RANK" in os.environ:
         fix = "start without torchrun, as ke-t5 train --nproc N"
         raise UserError("starts the processes of each training itself", "torchrun", fix)
     resume = flags.resume
     if resume is not None and str(resume) not in ("auto", "true", "last"):
-        fix = "leave it out: each training goes on from its own last checkpoint"
-        raise UserError("is of a single training", f"--resume {resume}", fix)
+        fix = "drop it: each training resumes from its own last checkpoint"
+        raise UserError("applies to a single training only", f"--resume {resume}", fix)
     if flags.hf_path not in (None, "default"):
         fix = "write --hf_path default: each run exports into its own folder"
-        raise UserError("is of a single training", f"--hf_path {flags.hf_path}", fix)
+        raise UserError("applies to a single training only", f"--hf_path {flags.hf_path}", fix)

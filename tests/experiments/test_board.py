@@ -104,7 +104,7 @@ def test_runs_with_other_settings_have_rows_of_their_own(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("last", "config", "said"),
     [
-        (500, "", "klue/roberta-base (cut off 300 steps early) 70.00"),
+        (500, "", "klue/roberta-base (300 steps missing) 70.00"),
         (500, "fit.early_stopping = 2", "klue/roberta-base 70.00"),
         (800, "fit.early_stopping = None", "klue/roberta-base 70.00"),
     ],
@@ -132,7 +132,7 @@ def test_a_run_that_was_trained_again_counts_once(tmp_path, capsys):
     keep(written, "nsmc", GOLDS, GOLDS, TEXTS, split="test")
     out = run(tmp_path, tmp_path / "model", capsys=capsys)
     assert "klue/roberta-base 89.00 ± 1.41 (2)" in out
-    assert "left out: 2 results of runs that were trained again" in out
+    assert "omitted: 2 results of runs that were trained again" in out
 
 
 def test_the_best_is_the_least_where_less_is_better(tmp_path, capsys, monkeypatch):
@@ -148,7 +148,7 @@ def test_seeds_that_differ_alike_have_no_interval(tmp_path, capsys):
     for model, numbers in {"a": (20, 22), "b": (21, 23)}.items():
         for seed, number in enumerate(numbers):
             nsmc(tmp_path / model / str(seed), number, seed=seed, pre_trained_model=model)
-    assert "a b +1.00 the same with each seed 2 seeds" in run(tmp_path, capsys=capsys)
+    assert "a b +1.00 the same for every seed 2 seeds" in run(tmp_path, capsys=capsys)
     scores = tmp_path / "b" / "1" / "eval" / "test" / "scores.json"
     scores.write_text(scores.read_text().replace('"scored": 100', '"scored": 90'))
     out = run(tmp_path, capsys=capsys)
@@ -178,7 +178,7 @@ def test_results_of_other_weights_are_not_the_runs(tmp_path, capsys):
         (lambda folder: keep_run(folder), "the runs there have no scores; test the runs first"),
         (
             lambda folder: [nsmc(folder / name, 3) for name in "ab"],
-            "seed 42 of klue/roberta-base twice: also in",
+            "duplicate of ",
         ),
     ],
 )

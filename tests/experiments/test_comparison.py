@@ -89,7 +89,7 @@ def test_predictions_alone_need_their_task(runs, tmp_path, capsys):
     with pytest.raises(UserError, match="unknown task"):
         run(runs / "a", alone, "--task", "nsmcc")
     alone.write_text("".join([*lines, lines[3]]), encoding="utf-8")
-    with pytest.raises(UserError, match="no results of a test .*201 predictions of 201 rows"):
+    with pytest.raises(UserError, match="not valid test results .*201 predictions of 201 rows"):
         run(runs / "a", alone, "--task", "nsmc")
 
 
@@ -99,7 +99,7 @@ def test_predictions_alone_need_their_task(runs, tmp_path, capsys):
         ("d", "not the same data: row [0-9]+ has another gold label; test both on the same data"),
         ("e", "not the same data: row 7 has another text"),
         ("x", "no such file or folder; name the folder of a run"),
-        (".", "no results there"),
+        (".", "no results: there is no"),
     ],
 )
 def test_what_cannot_be_compared(runs, second, message):
@@ -140,7 +140,7 @@ def test_damaged_results_are_named(runs, tmp_path):
     names = TaskRegistry.get("nsmc").labels[:1] * 3
     keep(folder, "nsmc", names, names, TEXTS[:3])
     (folder / "predictions.jsonl").write_text('{"id": 0}\n')
-    with pytest.raises(UserError, match=r"r/eval/validation: no results of a test"):
+    with pytest.raises(UserError, match=r"r/eval/validation: not valid test results"):
         run(runs / "a", tmp_path / "r")
 
 
@@ -168,7 +168,7 @@ def test_trees_show_the_wrong_words_and_numbers_their_distance(tmp_path, capsys)
     keep(tmp_path / "c", "klue_sts", [1.0, 4.0, 3.0], [1.5, 4.0, 2.0], TEXTS[:3])
     keep(tmp_path / "d", "klue_sts", [1.0, 4.0, 3.0], [1.0, 2.0, None], TEXTS[:3])
     out = run(tmp_path / "c", tmp_path / "d", capsys=capsys)
-    assert "Nearer to the gold: B on 1 rows, A on 2" in out and "unparsable" in out
+    assert "Closer to the gold: B on 1 rows, A on 2" in out and "unparsable" in out
     keep(tmp_path / "e", "klue_sts", [1.0, 4.0, 3.0], [1.5, 4.0, None], TEXTS[:3])
     out = run(tmp_path / "e", tmp_path / "d", capsys=capsys)  # the third is unread in both
-    assert "Nearer to the gold: B on 1 rows, A on 1" in out and "nan" not in out
+    assert "Closer to the gold: B on 1 rows, A on 1" in out and "nan" not in out

@@ -130,7 +130,7 @@ def test_why_there_is_no_interval():
     other = [*rare[:20], *[topics[1]] * 12]
     assert "fewer than 5 rows" in difference("klue_tc", rare, rare, other)["macro_f1"].reason
     hidden = difference("nsmc", [None] * 3, gold[:3], gold[:3])["accuracy"]
-    assert hidden.reason == "the predictions at hand do not give this score"
+    assert hidden.reason == "the score cannot be computed from the predictions"
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (5, 1), (12, 30), (40, 41)])

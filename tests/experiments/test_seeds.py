@@ -52,7 +52,7 @@ def test_a_finished_seed_is_not_repeated_and_more_can_be_added(training, tmp_pat
     assert not any("--seeds" in line for line in training(folder))
     run(tmp_path)
     assert len(training(folder)) == 3
-    assert "seed 42 (2 of 3) is over" in capsys.readouterr().out
+    assert "seed 42 (2 of 3) is finished" in capsys.readouterr().out
     report = run(tmp_path, "--seeds", "4")
     assert len(training(folder)) == 4 and len(report["seeds"]) == 4
 
@@ -62,7 +62,7 @@ def test_other_flags_are_another_experiment(training, tmp_path):
     with pytest.raises(UserError, match="seed-41: was run with other flags; give the same flags"):
         run(tmp_path, "--epochs", "9")
     (tmp_path / "seeds-klue_tc" / "seed-41" / "trial.json").write_text("[]")
-    with pytest.raises(UserError, match="trial.json: no record of a trial .*remove it"):
+    with pytest.raises(UserError, match="trial.json: not a valid record of a trial .*remove it"):
         run(tmp_path)
 
 
@@ -110,8 +110,8 @@ def test_one_seed_has_no_interval_and_nan_stays_out_of_json():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--resume", "best"], "--resume best: is of a single training; leave it out"),
-        (["--hf_path", "out"], "--hf_path out: is of a single training; write --hf_path default"),
+        (["--resume", "best"], "--resume best: applies to a single training only; drop"),
+        (["--hf_path", "out"], "--hf_path out: applies to a single training only; write"),
     ],
 )
 def test_flags_that_several_trainings_cannot_share(training, tmp_path, words, message):

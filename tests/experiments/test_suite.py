@@ -65,7 +65,7 @@ def test_each_task_is_trained_and_tested_once_and_the_mean_is_shown(
     assert all("--sample --batch=4 --epochs=3 --nproc=2" in launch for launch in launches)
     run(tmp_path)
     assert training(folder) == launches
-    assert "kobest_wic (5 of 5) is over" in capsys.readouterr().out
+    assert "kobest_wic (5 of 5) is finished" in capsys.readouterr().out
     words = next(folder.glob("kobest_wic/*/*/eval/test/words")).read_text().split()
     parsed = parse_test(words, launches=True)
     assert parsed.task == "kobest_wic" and parsed.sample and parsed.test_split == "test"
@@ -92,7 +92,7 @@ def test_what_a_suite_does_not_do_is_said_in_one_line(tmp_path):
     with pytest.raises(UserError) as raised:
         train_command.main(parse_train(words))
     fix = "give --seed and another --output_dir each time, or --task kobest_boolq"
-    line = f"error: --task kobest --seeds: a suite trains with one seed; {fix}"
+    line = f"error: --task kobest --seeds: a suite supports one seed only; {fix}"
     assert str(raised.value) == line
     with pytest.raises(UserError) as raised:
         test_command.main(parse_test(["--task", "kobest", "--sample"]))

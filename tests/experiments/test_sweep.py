@@ -36,9 +36,9 @@ def test_a_grid_runs_every_combination_once(training, tmp_path, capsys):
     assert len(launches) == 4 and len(set(launches)) == 4
     assert all("--gin_param=AdamW.lr=0." in line and "--batch_size=" in line for line in launches)
     assert "| AdamW.lr | batch_size | macro_f1 | state |" in (folder / "sweep.md").read_text()
-    assert "trial 4 of 4 begins" in capsys.readouterr().out
+    assert "trial 4 of 4 starts" in capsys.readouterr().out
     run(tmp_path, GRID)
-    assert len(training(folder)) == 4 and "trial 4 of 4 is over" in capsys.readouterr().out
+    assert len(training(folder)) == 4 and "trial 4 of 4 is finished" in capsys.readouterr().out
     run(tmp_path, ["AdamW.lr=[0.1,0.3,0.5]", "batch_size=[16,32]"])
     assert len(training(folder)) == 6
 
@@ -74,20 +74,20 @@ def test_a_task_on_own_data_can_be_swept(training, tmp_path):
         (["AdamW.lr=3"], [], "'AdamW.lr=3': is neither a list nor a range"),
         (["AdamW.lr=["], [], "is not a setting to sweep"),
         (["AdamW.lr=[]"], [], "has no value"),
-        (["task=['klue_nli']"], [], "cannot be swept; give it as a flag of all trials"),
+        (["task=['klue_nli']"], [], "cannot be swept; give it as a flag for all trials"),
         (["AdamW.lr=[1]", "AdamW.lr=[2]"], [], "AdamW.lr: is given twice"),
-        (["AdamW.lr=log(1,2)"], [], r"AdamW.lr=log\(...\): a range has no grid; add --trials N"),
+        (["AdamW.lr=log(1,2)"], [], r"AdamW.lr=log\(...\): a range needs --trials; add --trials N"),
         (["AdamW.lr=log(2,1)"], ["--trials", "2"], "its first number is not below the second"),
         (["fit.clip=uniform(-1e999,1)"], ["--trials", "2"], "its first number is not below"),
         (["AdamW.lr=[" + "-" * 5000 + "1]"], [], "is not a setting to sweep"),
-        (["AdamW.lr=log(0,1)"], ["--trials", "2"], "a logarithmic range begins above 0"),
+        (["AdamW.lr=log(0,1)"], ["--trials", "2"], "a logarithmic range starts above 0"),
         (["AdamW.lr=log(1)"], ["--trials", "2"], "needs two numbers"),
         (["epochs=int(1.5,3)"], ["--trials", "2"], "needs whole numbers"),
         (["AdamW.lrr=[1e-3]"], [], "AdamW.lrr.*did you mean"),
         (["AdamW.lr=['x']"], [], "AdamW.lr"),
         (["batch_size=[16,0]"], [], "--batch_size '0': too small"),
-        (["AdamW.lr=[1]"], ["--seeds", "2"], "--seeds 2: a sweep trains once with each setting"),
-        (["AdamW.lr=[1]"], ["--resume", "best"], "--resume best: is of a single training"),
+        (["AdamW.lr=[1]"], ["--seeds", "2"], "--seeds 2: a sweep trains once per setting"),
+        (["AdamW.lr=[1]"], ["--resume", "best"], "--resume best: applies to a single training"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(training, tmp_path, axes, more, message):
@@ -196,6 +196,6 @@ def _named_trial(make):
 
 
 def test_two_sweeps_of_a_folder_do_not_run_at_once(training, tmp_path):
-    with sweep.alone(tmp_path), pytest.raises(UserError, match="another process sweeps there"):
+    with sweep.alone(tmp_path), pytest.raises(UserError, match="another sweep is running there"):
         with sweep.alone(tmp_path):
             pass

@@ -57,5 +57,5 @@ def test_the_run_of_a_trial_is_the_one_of_its_last_command(tmp_path):
 @pytest.mark.parametrize("record", ["[]", "{}", '{"scores": {}, "seconds": "1"}', "[" * 5000])
 def test_a_record_that_is_none_is_named(record, tmp_path):
     (tmp_path / "trial.json").write_text(record)
-    with pytest.raises(UserError, match=r"trial.json: no record of a trial \(.*remove it"):
+    with pytest.raises(UserError, match=r"trial.json: not a valid record of a trial \(.*remove it"):
         Trial("seed 1", [], tmp_path).finished()
