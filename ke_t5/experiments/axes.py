@@ -13,6 +13,7 @@ import ast
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ke_t5.config.flags import FLAGS, TRAIN
 from ke_t5.errors import UserError
@@ -123,3 +124,14 @@ def read_axes(words: Sequence[str]) -> list[Axis]:
     if twice is not None:
         raise UserError("is given twice", twice, "give one list or range")
     return axes
+
+
+def distribution_of(axis: Axis) -> Any:
+    """optuna's distribution of the values of an axis."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if axis.values:
+        return CategoricalDistribution(axis.values)
+    if axis.kind == "int":
+        return IntDistribution(int(axis.low), int(axis.high))
+    return FloatDistribution(axis.low, axis.high, log=axis.kind == "log")

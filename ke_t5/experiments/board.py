@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ LEVEL = 0.95
 TITLE = "Scores of models and tasks"
 # A table with more tasks than this, and than models, is transposed.
 WIDEST = 4
+# gin parameters that are no setting of the model: speed, paths, and what `_settings` has by itself.
+NOT_SETTINGS = re.compile(
+    r".*\.lr|get_vocabulary\..*|get_dataset\.num_proc|get_batches\.batch_tokens|fit\.(accumulate|"
+    r"compile|compress_gradients|cuda_graphs|gradient_checkpointing|padding)|"
+    r"EvaluationHelper\.(engine|eval_batch_tokens)"
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,9 @@ def _main_score(task: str, scores: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def _settings(files: RunFiles) -> tuple[tuple[str, str], ...]:
+    """(name, value) of a run's settings, without the seed."""
     run = files.run
+    training = next(iter((run.get("data") or {}).values()), {})  # the first split is the training's
     batch, schedule = run.get("batch") or {}, run.get("schedule") or {}
     values = {
         "class": run.get("model_name"),
@@ -149,8 +158,32 @@ def _settings(files: RunFiles) -> tuple[tuple[str, str], ...]:
         "steps": run.get("steps"),
         "batch": batch.get("global"),
         "schedule": schedule.get("name"),
+        "training rows": training.get("examples"),
     }
+    bound = {
+        name: value
+        for name, value in bindings_of(files.config).items()
+        if not NOT_SETTINGS.fullmatch(name)
+    }
+    values |= bound
     return tuple((name, str(value)) for name, value in values.items() if value is not None)
+
+
+def bindings_of(config: str) -> dict[str, str]:
+    r"""Name -> value of the bindings in the text of a `config.gin`.
+
+    >>> bindings_of("# Parameters for fit:\nfit.clip_norm = 1.0\nfit.x = \\\n    {'a': 1,\n     2}")
+    {'fit.clip_norm': '1.0', 'fit.x': "{'a': 1, 2}"}
+    """
+    found: dict[str, str] = {}
+    name = ""
+    for line in config.splitlines():
+        if line[:1].isspace() and name:  # continues the value
+            found[name] = f"{found[name]} {line.strip()}".strip()
+        elif line and not line.startswith("#"):
+            name, _, value = line.partition(" = ")
+            found[name] = value.removesuffix("\\").strip()
+    return found
 
 
 def board_of(results: Sequence[Result]) -> Board:

@@ -13,6 +13,7 @@ from typing import Any
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.config.gin_config import import_modules
+from ke_t5.errors import UserError
 from ke_t5.experiments import paired
 from ke_t5.experiments.changes import Change, Changes, changes
 from ke_t5.experiments.evaluations import Side, check_same_rows, pairs_of, read_side
@@ -46,8 +47,11 @@ def compare_runs(
     Raises:
         UserError: there are none, or the rows differ.
     """
+    pairs = pairs_of(first, second, split)
+    if task_name is not None and not any(place.is_file() for pair in pairs for place in pair):
+        raise UserError("the results record their task", f"--task {task_name}", "drop it")
     found = []
-    for places in pairs_of(first, second, split):
+    for places in pairs:
         one, other = (read_side(place, task_name) for place in places)
         check_same_rows(one, other)
         pair = one.evaluated, other.evaluated

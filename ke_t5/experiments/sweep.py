@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import math
 import shlex
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 from ke_t5.config.flags import parse_train
 from ke_t5.config.gin_config import configure, import_modules
 from ke_t5.errors import Exit, UserError
-from ke_t5.experiments.axes import Axis, read_axes
+from ke_t5.experiments.axes import Axis, distribution_of, read_axes
 from ke_t5.experiments.trials import (
     RECORD,
     Trial,
@@ -37,6 +38,7 @@ from ke_t5.recipes.prepare import set_up_logging
 from ke_t5.report.pages import Section, markdown_of, text_of
 
 COMPLETE, PRUNED, DIVERGED = "complete", "pruned", "diverged"
+STUDY = "study.db"
 
 
 @dataclass(frozen=True)
@@ -200,12 +202,14 @@ def _run(trial: Trial, should_end: Callable[[Mapping[str, Any]], bool]) -> dict[
         is_pruned = should_end(line) or is_pruned
         return is_pruned
 
+    started = time.monotonic()
     code, record = run_trial(trial, should_end=noted)
     if record is not None:
         return record
     if code == Exit.DIVERGED or (code == Exit.STOPPED and is_pruned):
         state = PRUNED if is_pruned else DIVERGED
-        record = {"words": list(trial.words), "scores": {}, "seconds": 0.0, "state": state}
+        seconds = round(time.monotonic() - started, 1)
+        record = {"words": list(trial.words), "scores": {}, "seconds": seconds, "state": state}
         write_json(trial.folder / RECORD, record, is_durable=True)
         return record
     raise failure("training", f"trial {trial.name}", code)
@@ -230,11 +234,12 @@ def run_study(sweep: Sweep, num_trials: int) -> list[Result]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=sweep.task.name,
-        storage=f"sqlite:///{(sweep.folder / 'study.db').resolve()}",
+        storage=f"sqlite:///{(sweep.folder / STUDY).resolve()}",
         direction="maximize" if sweep.is_maximized else "minimize",
         pruner=optuna.pruners.MedianPruner(),
         load_if_exists=True,
     )
+    check_study(study, sweep)
     requeue(study)
     # A new seed at each start: with the same one, the first settings would be chosen again.
     study.sampler = optuna.samplers.TPESampler(seed=sweep.seed + len(study.trials))
@@ -251,6 +256,24 @@ def run_study(sweep: Sweep, num_trials: int) -> list[Result]:
         title = f"{len(results) + 1} of {num_trials}"
         results[asked.number] = _told(study, asked, sweep, values, title)
     return list(results.values())
+
+
+def check_study(study: Any, sweep: Sweep) -> None:
+    """Raises UserError if the study has trials of other settings; a range may have other ends."""
+    from optuna.distributions import check_distribution_compatibility
+
+    axes = {axis.name: axis for axis in sweep.axes}
+    for trial in study.trials:
+        earlier = trial.distributions
+        try:
+            if earlier.keys() != axes.keys() and ("values" in trial.user_attrs or earlier):
+                raise ValueError
+            for name, distribution in earlier.items():
+                check_distribution_compatibility(distribution, distribution_of(axes[name]))
+        except ValueError:
+            what = f"its trials have other settings: {', '.join(earlier)}"
+            fix = "give the same settings, or another --output_dir"
+            raise UserError(what, str(sweep.folder / STUDY), fix, Exit.CHECKPOINT) from None
 
 
 def requeue(study: Any) -> None:

@@ -116,7 +116,7 @@ def _named_choices(task: Task, choices: str) -> dict[str, str]:
     wanted, names = choices_of(task), [name.strip() for name in choices.split(",")]
     if len(names) != len(wanted):
         has = f"{len(wanted)} choices" if wanted else "no choices"
-        fix = f"name {len(wanted)} columns, between commas" if wanted else "leave it out"
+        fix = f"name {len(wanted)} columns, between commas" if wanted else "drop it"
         place = f"{CHOICE_COLUMNS} {choices:.60}"
         raise UserError(f"{task.name} has {has}", place, fix)
     return dict(zip(wanted, names, strict=True))

@@ -83,6 +83,12 @@ def test_a_folder_is_described_and_fitted_to_each_form(run, tmp_path):
     assert "cannot generate, but the task needs an encoder-decoder" in chosen["seq2seq"]
 
 
+@pytest.mark.parametrize("words", [(), ("model",)])
+def test_a_module_that_cannot_be_imported_is_an_error(run, words):
+    with pytest.raises(UserError, match="--module_import no_such_module"):
+        run(models, *words, "--module_import", "no_such_module")
+
+
 def test_a_model_that_is_not_there_is_an_error(run, tmp_path):
     with pytest.raises(UserError, match="ke-t5 models .*: there is no such folder; check the path"):
         run(models, tmp_path / "none")

@@ -101,6 +101,26 @@ def test_runs_with_other_settings_have_rows_of_their_own(tmp_path, capsys):
     assert "klue/roberta-base [rate 3e-05] 70.00" in out
 
 
+def test_runs_with_other_bindings_or_other_data_are_not_averaged(tmp_path, capsys):
+    rows = {"train": {"examples": 64}, "test": {"examples": 100}}
+    fewer = {**rows, "train": {"examples": 8}}
+    for seed, (data, dropout) in enumerate(((rows, 0.1), (rows, 0.1), (rows, 0.3), (fewer, 0.1))):
+        run_folder = nsmc(tmp_path / str(seed), 20 + seed, seed=seed, data=data)
+        config = f"model.dropout = {dropout}\nfit.padding = '{seed}'\nAdamW.lr = {seed}\n"
+        (run_folder / "config.gin").write_text(config, encoding="utf-8")
+    out = run(tmp_path, capsys=capsys)
+    assert "klue/roberta-base [training rows 64, model.dropout 0.1] 79.50 ± 0.71 (2)" in out
+    assert "klue/roberta-base [training rows 64, model.dropout 0.3] 78.00" in out
+    assert "klue/roberta-base [training rows 8, model.dropout 0.1] 77.00" in out
+
+
+def test_bindings_of_several_lines_are_read():
+    config = (
+        "# Parameters for a:\n# =====\na.b = \\\n    {'c': 1,\n     'd': 2}\na.e = 'f'\n# None.\n"
+    )
+    assert board_of_experiments.bindings_of(config) == {"a.b": "{'c': 1, 'd': 2}", "a.e": "'f'"}
+
+
 @pytest.mark.parametrize(
     ("last", "config", "said"),
     [

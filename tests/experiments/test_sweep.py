@@ -121,10 +121,31 @@ def test_optuna_finds_better_settings_and_its_study_goes_on(training, tmp_path, 
     assert len(more["trials"]) == 6 and len(training(folder)) == done + 2
 
 
+def test_a_study_with_other_settings_is_refused(training, tmp_path):
+    axes = ["AdamW.lr=[0.1,0.2]"]
+    run(tmp_path, axes, "--trials", "1")
+    others = (
+        ["AdamW.lr=[0.1,0.2,0.3]"], ["AdamW.lr=log(0.1,0.2)"], [*axes, "fit.accumulate=[1,2]"],
+        ["fit.accumulate=[1,2]"],
+    )  # fmt: skip
+    for other in others:
+        line = r"study.db: its trials have other settings: AdamW.lr; give the same"
+        with pytest.raises(UserError, match=line):
+            run(tmp_path, other, "--trials", "2")
+    assert len(training(tmp_path / "sweep-klue_tc")) == 1
+
+
+def test_a_range_may_be_widened(training, tmp_path):
+    run(tmp_path, ["AdamW.lr=log(0.1,0.2)"], "--trials", "1")
+    found = run(tmp_path, ["AdamW.lr=log(0.1,0.5)"], "--trials", "2")
+    assert len(found["trials"]) == 2
+
+
 def test_a_diverged_trial_is_counted_and_not_repeated(training, tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_FAILS", "lr_0.3:6")
     found = run(tmp_path, ["AdamW.lr=[0.1,0.3]"])
     assert [one["state"] for one in found["trials"]] == ["complete", "diverged"]
+    assert found["trials"][1]["seconds"] > 0
     run(tmp_path, ["AdamW.lr=[0.1,0.3]"])
     assert len(training(tmp_path / "sweep-klue_tc")) == 2
     monkeypatch.setenv("TEST_FAILS", "lr_0.5:5")

@@ -302,7 +302,7 @@ def test_errors_name_the_flag_that_was_given(tmp_path, finished_run):
     assert f"--run '{here / 'nothing'}': there is no such folder" in missing
     export = run_folder(finished_run) / "hf"
     words = ("--run", export, "--resume", "best", "--output", tmp_path / "new")
-    assert "is an export, which has no checkpoints; leave it out" in refusal(*words)
+    assert "is an export, which has no checkpoints; drop --resume" in refusal(*words)
 
 
 def test_a_training_shares_its_export_and_its_numbers(cache_dir, tmp_path, monkeypatch, capfd):
