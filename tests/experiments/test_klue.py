@@ -48,7 +48,7 @@ def test_the_published_scores_are_scores_of_the_tasks():
             ["--tasks", "nil"],
             "error: --tasks klue_nil: is not one of the tasks; did you mean 'nli'",
         ),
-        (["--nproc", "5"], "error: --nproc 5: klue_tc has 32 rows per step, which that many"),
+        (["--nproc", "5"], "error: --nproc 5: klue_tc has 32 rows per step, not divisible"),
         (["--seeds", "0"], "error: --seeds: '0' is"),
     ],
 )
