@@ -1,12 +1,12 @@
-"""`python -m benchmarks`: speed beside what a user would pick instead, in one run.
+"""`python -m benchmarks`: compares our speed with the alternatives that a user has.
 
     pip install accelerate pytorch-crf
     python -m benchmarks --hf_data_dir DIR --encoder DIR --seq2seq DIR [ROW ...] [--rounds 3]
 
-DIR of --hf_data_dir holds 3i4K and KLUE-NLI; the others a RoBERTa's and a T5's configuration and
-tokenizer. Each row runs in a process of its own, its contenders in turn. The results are kept in
-benchmarks/results.json, so that rows may be measured one by one, and written to
-benchmarks/RESULTS.md. The machine must have nothing else to do.
+--hf_data_dir contains 3i4K and KLUE-NLI; --encoder and --seq2seq the configuration and tokenizer of
+a RoBERTa and a T5. Each row runs in its own process, the contenders in turn. Results are stored in
+benchmarks/results.json, so that rows can be measured separately, and shown in
+benchmarks/RESULTS.md. The machine must be otherwise idle.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Further pages: [learning without padding](RESULTS_LEARNING.md), [windows](RESULT
 
 
 def main() -> int:
-    """Exit code 0 if every row that was measured reaches its goals."""
+    """Measures the rows; returns exit code 0 if all of them reach their goals."""
     flags = parse()
     rows = [row for row in ROWS if row.name in flags.rows or not flags.rows]
     setting = Setting(flags.hf_data_dir, flags.encoder, flags.seq2seq, flags.rounds, flags.scale)
@@ -84,7 +84,7 @@ def parse() -> argparse.Namespace:
 
 
 def in_own_process(row: Row, setting: Setting) -> dict[str, Runs]:
-    """Measures the row where no other row has left threads, caches or memory."""
+    """Measures a row in a new process, without threads, caches or memory of other rows."""
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -92,14 +92,14 @@ def in_own_process(row: Row, setting: Setting) -> dict[str, Runs]:
 
 
 def machine() -> dict[str, str]:
-    """What the figures hold for."""
+    """The machine and the library versions of the measurement."""
     found = {"cpu": cpu_name(), "cores": str(len(os.sched_getaffinity(0)))}
     found |= {"date": time.strftime("%Y-%m-%d"), "Python": platform.python_version()}
     return found | {name: version(name) for name in LIBRARIES}
 
 
 def cpu_name() -> str:
-    """The processor's name for itself."""
+    """The model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -112,8 +112,8 @@ Comparison = tuple[str, str, str, str, bool]
 
 
 def comparisons(row: Row, runs: dict[str, Runs]) -> list[Comparison]:
-    """For each contender: its name, its rate, ours beside it, the goal, and whether ours reaches
-    it."""
+    """For each contender: its name, its rate, the ratio of ours to it, the goal, and whether the
+    goal is reached."""
     ours = runs["ours"]
     found: list[Comparison] = []
     for name, goal in row.goals.items():
@@ -132,13 +132,13 @@ def comparisons(row: Row, runs: dict[str, Runs]) -> list[Comparison]:
 
 
 def rate(runs: Runs) -> str:
-    """How much a second."""
+    """The rate of a contender, per second."""
     rates = [runs.amount / seconds for seconds in runs.seconds]
     return spread(rates, decimals(min(rates)))
 
 
 def lines_of(row: Row, runs: dict[str, Runs]) -> list[str]:
-    """The row for a terminal."""
+    """The lines of a row for the terminal."""
     lines = [f"{row.name}: {row.what}", f"  ours: {rate(runs['ours'])} {row.unit}"]
     if score := learned(runs["ours"]):
         lines[-1] += f", learned {score}"
@@ -151,7 +151,7 @@ def lines_of(row: Row, runs: dict[str, Runs]) -> list[str]:
 
 
 def page(results: dict[str, dict]) -> str:
-    """All that is known, as Markdown."""
+    """The Markdown page of all results."""
     head = "| what | ours | beside | its rate | ours / it | goal | reached |"
     head += " learned: ours; theirs |\n|---|---|---|---|---|---|---|---|\n"
     tables: dict[str, list[str]] = {}

@@ -28,7 +28,7 @@ CONFIG = RobertaConfig(vocab_size=32_000, max_position_embeddings=514)
 
 
 def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """RoBERTa-base after one update with a made-up gradient."""
+    """RoBERTa-base after one update with a random gradient."""
     model = RobertaModel(CONFIG)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     for parameter in model.parameters():
@@ -39,14 +39,14 @@ def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it took."""
+    """The seconds that a function takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def torch_save(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """What people write by hand, and an fsync."""
+    """Saves as users do by hand, with an fsync."""
     with path.open("wb") as file:
         torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
         file.flush()
@@ -54,14 +54,14 @@ def torch_save(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
 
 
 def torch_load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Its counterpart."""
+    """Loads what `torch_save` has saved."""
     content = torch.load(path, map_location="cpu")
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
 
 
 class Both:
-    """A run that is saved and loaded by ours and by torch in turn."""
+    """A run that is saved and loaded with ours and with torch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -77,28 +77,28 @@ class Both:
         self.theirs = folder / "theirs.pt"
 
     def save(self) -> float:
-        """Seconds until training goes on; the writing, which goes on meanwhile, is waited for."""
+        """Seconds until training continues; the write in the background is awaited afterwards."""
         self.state.step += 1
         taken = seconds(self.ours.save)
         self.ours.wait()
         return taken
 
     def load(self) -> float:
-        """Seconds until there is a state to go on from, hashes checked."""
+        """Seconds to restore the state, including the verification of hashes."""
         path = self.folder / "run" / "weights" / f"step-{self.state.step:08d}"
         return seconds(lambda: load_checkpoint(path, model=self.model, optimizer=self.optimizer))
 
     def torch_save(self) -> float:
-        """Seconds of what people write by hand, and an fsync."""
+        """Seconds of `torch.save` with an fsync."""
         return seconds(lambda: torch_save(self.theirs, self.model, self.optimizer))
 
     def torch_load(self) -> float:
-        """Seconds of its counterpart."""
+        """Seconds of `torch.load`."""
         return seconds(lambda: torch_load(self.theirs, self.model, self.optimizer))
 
 
 def measure(setting: Setting, ours: str, theirs: str, name: str) -> dict[str, Runs]:
-    """Two methods of `Both` in turn, after one round that is not counted."""
+    """Compares two methods of `Both`, after one warm-up round."""
     runs = {"ours": Runs(), name: Runs()}
     with tempfile.TemporaryDirectory() as folder:
         both = Both(Path(folder))

@@ -1,4 +1,4 @@
-"""How often the intervals of `ke_t5.report.intervals` hold the true score.
+"""How often the intervals of `ke_t5.report.intervals` contain the true score.
 
     python -m benchmarks.coverage [--trials 1000] [--rows 200] [--only NAME] [--out FILE]
 
@@ -24,12 +24,12 @@ from benchmarks.populations import POPULATIONS, Population
 from ke_t5.report.intervals import NUM_DRAWS, SEED, NoInterval, Resampled, draw, interval_of
 from ke_t5.task.metrics.statistics import Statistic
 
-POPULATION_SEED, TRIAL_SEED = 1, 2  # of the trials, beside the number of the population
+POPULATION_SEED, TRIAL_SEED = 1, 2  # combined with the number of the population
 
 
 @dataclass
 class Tally:
-    """What the trials of one score gave."""
+    """The results of the trials of one score."""
 
     true: float
     num_trials: int = 0
@@ -54,12 +54,12 @@ class Tally:
 
     @property
     def num_shown(self) -> int:
-        """Trials with an interval."""
+        """The number of trials with an interval."""
         return len(self.widths)
 
 
 def statistics_of(population: Population) -> dict[str, Statistic]:
-    """Score -> its statistic on the whole population, which gives the metric's own number."""
+    """Score -> statistic on the whole population, whose value is that of the metric."""
     found: dict[str, Statistic] = {}
     for metric in population.metrics:
         columns = [c for c in (population.gold, population.predicted) if c is not None]
@@ -71,7 +71,7 @@ def statistics_of(population: Population) -> dict[str, Statistic]:
 def measure(
     population: Population, *, num_rows: int, num_trials: int, seed: Sequence[int]
 ) -> dict[str, Tally]:
-    """Score -> what the trials gave."""
+    """Score -> results of the trials."""
     whole = statistics_of(population)
     size = len(population.gold)
     tallies = {name: Tally(float(one(np.ones((1, size)))[0])) for name, one in whole.items()}
@@ -120,7 +120,7 @@ def table(
     num_trials: int,
     tell: Callable[[str], None],
 ) -> list[str]:
-    """The lines of the table, each told as it is measured."""
+    """The lines of the table, each printed as soon as it is measured."""
     lines = []
     for name, make in populations.items():
         seed = (TRIAL_SEED, list(POPULATIONS).index(name))

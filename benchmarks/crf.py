@@ -1,4 +1,4 @@
-"""Our CRF beside pytorch-crf: loss with gradient, and decoding, of ragged batches.
+"""Our CRF compared with pytorch-crf: loss with gradient, and decoding, on ragged batches.
 
     pip install pytorch-crf==0.7.2
 
@@ -22,7 +22,7 @@ NUM_STEPS, NUM_ROWS, TIMES = 128, 32, 5
 
 
 def make_case(num_tags: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Emissions, tags and a mask with lengths from half of `NUM_STEPS` to all of it."""
+    """Emissions, tags and a mask, with lengths from half of `NUM_STEPS` to `NUM_STEPS`."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(NUM_STEPS // 2, NUM_STEPS + 1, (NUM_ROWS,), generator=generator)
     lengths[0] = NUM_STEPS
@@ -32,7 +32,7 @@ def make_case(num_tags: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def both(num_tags: int) -> tuple[CRF, Any]:
-    """Ours and pytorch-crf's, with the same weights."""
+    """Our CRF and pytorch-crf's, with the same weights."""
     try:
         reference = importlib.import_module("torchcrf").CRF
     except ModuleNotFoundError as error:
@@ -80,7 +80,7 @@ def decode(setting: Setting, num_tags: int) -> dict[str, Runs]:
 def compare(
     ours: Callable[[], object], theirs: Callable[[], object], setting: Setting
 ) -> dict[str, Runs]:
-    """Both in turn."""
+    """Compares the two."""
 
     def repeated(run: Callable[[], object], _: int) -> None:
         for _ in range(TIMES):

@@ -1,4 +1,4 @@
-"""What each engine costs: CPU seconds a step and peak memory beside plain training, and the loss.
+"""CPU seconds per step, peak memory and loss of each engine, compared with plain training.
 
     python -m benchmarks.engines --hf_data_dir DIR --model DIR [ENGINE ...]
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, WARM_UP = 32, 3
-# Engine -> the number of processes, and what gin binds to `fit`.
+# Engine -> the number of processes, and the gin bindings of `fit`.
 ENGINES = {
     "plain": (1, {}),
     "accumulate=4": (1, {"accumulate": 4}),
@@ -67,12 +67,12 @@ def parse() -> argparse.Namespace:
     words.add_argument("--hf_data_dir", required=True)
     words.add_argument("--model", required=True)
     words.add_argument("--steps", type=int, default=30)
-    words.add_argument("--own", help=argparse.SUPPRESS)  # the engine of this process
+    words.add_argument("--own", help=argparse.SUPPRESS)  # the engine to measure in this process
     return words.parse_args()
 
 
 def run(name: str, flags: argparse.Namespace) -> tuple[float, float, float]:
-    """CPU seconds a step of all processes, GB of the largest one, and the mean loss at the end."""
+    """CPU seconds per step over all processes, GB of the largest one, and the final mean loss."""
     size = ENGINES[name][0]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={size}"]
     command = [
@@ -101,7 +101,7 @@ def resident() -> float:
 
 
 def state_of(name: str, module: PreTrainedModel, settings: FitSettings, ranks: Ranks) -> TrainState:
-    """The model as a training of that name has it, with its optimizer."""
+    """The model as prepared for the engine, with its optimizer."""
     from ke_t5.lookup.lora import lora_settings
     from ke_t5.models.lora import add_lora
     from ke_t5.train.compilation import compile_layers
@@ -125,7 +125,7 @@ def state_of(name: str, module: PreTrainedModel, settings: FitSettings, ranks: R
 
 def measure(flags: argparse.Namespace) -> None:
     """Prints the CPU seconds after the first steps, the GB of model and training, and the loss."""
-    import peft  # noqa: F401 - its code is no memory of the model's
+    import peft  # noqa: F401 - so that its code does not count as memory of the model
     import torch
     from transformers import AutoModelForSequenceClassification
 

@@ -1,49 +1,49 @@
-"""A few rows a class: our fine-tuning beside SetFit, on the same rows and the same weights.
+"""Few-shot classification: our fine-tuning compared with SetFit on the same rows and weights.
 
     pip install "setfit==1.2.0"
     python -m benchmarks.few_shot --pre_trained_model DIR --hf_data_dir DIR [--tasks nsmc kor_3i4k]
         [--rows 8 16 64] [--draws 5] [--test_rows 1000] [--epochs 10] [--pairs N]
         [--gin_param BINDING] [--out FILE]
 
-DIR of --pre_trained_model holds an encoder for text embeddings, such as E5 (the mean over tokens).
-Ours is `train_ddp.py --gin_file few_shot.gin`, with its last checkpoint; SetFit has its own
-defaults (CosineSimilarityLoss over all pairs, one epoch, logistic regression on top). A draw is a
-seed: of the rows, of our head and order, and of SetFit. All draws of a task share the test rows.
-What is found is appended to FILE, and what is there is not run again.
+--pre_trained_model is an encoder for text embeddings with mean pooling, such as E5. Ours is
+`train_ddp.py --gin_file few_shot.gin` with its last checkpoint; SetFit uses its defaults
+(CosineSimilarityLoss over all pairs, one epoch, logistic regression on top). A draw has one seed
+for the choice of rows, our head and order, and SetFit. All draws of a task share the test rows.
+Results are appended to FILE; what is recorded there is not run again.
 
-Measured on NSMC, five draws (of 64 rows six), 400 test rows, multilingual-e5-small cut to 6 layers:
+Measured on NSMC, five draws (64 rows: six), 400 test rows, multilingual-e5-small cut to 6 layers:
 
-    rows a class   ours          SetFit        ours - SetFit
+    rows / class   ours          SetFit        ours - SetFit
     8              61.2 ± 6.9    58.9 ± 6.2    2.3 ± 2.3
     16             65.8 ± 3.0    64.8 ± 2.1    1.0 ± 2.2
     64             68.7 ± 1.0    69.9 ± 0.8    -1.2 ± 1.1
 
-Ours was ahead in 4 of 5 draws of 8 rows; of 16 rows in 2, equal in one and behind in 2; of 64 rows
-in one, behind in 5: SetFit makes 1,032 steps of 16 pairs for 64 rows of each of two classes, 13
-minutes of CPU time a draw; ours took half a minute.
+With 8 rows, ours was ahead in 4 of 5 draws; with 16, ahead in 2, equal in 1 and behind in 2; with
+64, ahead in 1 and behind in 5. With 64 rows of each of two classes, SetFit makes 1,032 steps of 16
+pairs, which took 13 minutes of CPU time per draw; ours took half a minute.
 
-What was tried for 64 rows, on twelve other draws and 500 other test rows, beside ours as it is
-(70.5): no dropout, with a rate of 5e-5 (0.6 ± 1.7 more) and of 1e-4 (0.4 ± 1.5), and with the
-latter a regression on the last vectors in place of the head (0.8 ± 2.2); on six of the draws, 20
-passes at 5e-5 (0.4) and 30 at 2e-5 (0.5), the mean of the last weights (0.6), and a supervised
-contrastive loss instead (0.6 less). All of it is within the noise; no dropout at 2e-5 had 1.4 more
-there and 0.1 less on the draws above.
+Variants tried for 64 rows, on twelve other draws and 500 other test rows (unchanged: 70.5): no
+dropout, at a learning rate of 5e-5 (+0.6 ± 1.7) and of 1e-4 (+0.4 ± 1.5), and at the latter a
+regression on the final vectors instead of the head (+0.8 ± 2.2); on six of the draws, 20 passes at
+5e-5 (+0.4) and 30 at 2e-5 (+0.5), an average of the last weights (+0.6), and a supervised
+contrastive loss (-0.6). All are within the noise; no dropout at 2e-5 was +1.4 there and -0.1 on the
+draws above.
 
 On 3i4K (7 classes), four draws, 400 test rows, the same model, both in fp32 (ours by `--gin_param
 "fit.precision='fp32'"`), one core of a shared machine:
 
-    rows a class   ours          SetFit        ours - SetFit   seconds a draw
+    rows / class   ours          SetFit        ours - SetFit   seconds / draw
     8              59.7 ± 4.3    57.1 ± 2.2    2.6 ± 3.7       33 and 250
 
 Ours was ahead in 3 of the 4 draws, so the difference is within the noise.
 
-The strength of the regression at which our head starts (`ke_t5/recipes/head_start.py`) was picked
-on draws and test rows of NSMC and 3i4K that overlap with these, so ours is a little optimistic:
-the four strengths tried differed by 1.3 points for 8 rows of NSMC, 1.1 for 16, 1.8 for 64, and 2.9
-for 8 of 3i4K. Without the regression, with a head that was drawn, a rate of 1e-4 and 30 passes,
-ours had 53.2 ± 5.5 where SetFit had 61.8 ± 5.1 (8 rows a class, three draws, 200 test rows).
-Contrastive training as in SetFit, tried beside it (four draws of 8 rows), was not ahead of the
-plain regression: 57.1 and 57.5, beside 56.9, and 57.7 after fine-tuning.
+The regularization strength of our head's initial regression (`ke_t5/recipes/head_start.py`) was
+chosen on draws and test rows of NSMC and 3i4K that overlap with these, so our scores are slightly
+optimistic: the four strengths tried differed by 1.3 points for 8 rows of NSMC, 1.1 for 16, 1.8 for
+64, and 2.9 for 8 of 3i4K. With a randomly initialized head, a learning rate of 1e-4 and 30 passes,
+ours had 53.2 ± 5.5 and SetFit 61.8 ± 5.1 (8 rows / class, three draws, 200 test rows). Contrastive
+training as in SetFit (four draws of 8 rows) was no better than the plain regression: 57.1 and 57.5,
+compared with 56.9, and 57.7 after fine-tuning.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ from ke_t5.config.flags import parse_test, parse_train
 from ke_t5.pipe import Folders, Task, get_task
 from ke_t5.recipes import test, train
 
-TEST_SEED = 2_000  # of the test rows, which no draw shares
+TEST_SEED = 2_000  # for the test rows; no draw has it
 LENGTH = 128  # tokens
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Rows to train on and to test on: texts and labels."""
+    """The (text, label) rows for training and testing."""
 
     train: list[tuple[str, str]]
     test: list[tuple[str, str]]
@@ -90,7 +90,7 @@ def labelled(task: Task, split: str, folders: Folders) -> list[tuple[str, str]]:
 def draws(
     pool: Sequence[tuple[str, str]], held: Sequence[tuple[str, str]], *, rows: int, count: int
 ) -> list[Draw]:
-    """That many draws of `rows` rows a class."""
+    """`count` draws of `rows` rows per class, none of them among the `held` rows."""
     seen = {text for text, _ in held}
     by_label: dict[str, list[str]] = {}
     for text, label in dict(pool).items():
@@ -109,7 +109,7 @@ def draws(
 
 
 def write(file: Path, pairs: Sequence[tuple[str, str]]) -> Path:
-    """The rows in a file of JSON lines."""
+    """Writes the rows as JSON lines; returns the file."""
     lines = (json.dumps({"text": text, "label": label}) for text, label in pairs)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
@@ -119,7 +119,7 @@ def ours(draw: Draw, flags: argparse.Namespace) -> float:
     """Our accuracy x 100 on the test rows."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        # An epoch ends with a validation and a checkpoint, which passes of a step or two need not.
+        # One epoch over repeated rows: each epoch would end with a validation and a checkpoint.
         passes = write(folder / "few.jsonl", draw.train * flags.epochs)
         few = write(folder / "once.jsonl", draw.train)
         common = [
@@ -132,14 +132,14 @@ def ours(draw: Draw, flags: argparse.Namespace) -> float:
             common += ["--gin_param", binding]
         settings = ["--batch_size", 16, "--epochs", 1, "--schedule"]
         gin.clear_config()
-        # The rows are too few to hold some out: the last checkpoint counts.
+        # There are too few rows to hold some out: the last checkpoint is tested.
         files = ["--train_file", passes, "--valid_file", few]
         train.main(parse_train([str(word) for word in (*common, *settings, *files)]))
         gin.clear_config()
         tested = ["--resume", "true", "--test_file", write(folder / "test.jsonl", draw.test)]
         test.main(parse_test([str(word) for word in (*common, "--batch_size", 64, *tested)]))
         found = (folder / "out").glob("*/*/eval/*/scores.json")
-        scores = max(found, key=lambda file: file.stat().st_mtime)  # the test was last
+        scores = max(found, key=lambda file: file.stat().st_mtime)  # the newest is the test's
         return json.loads(scores.read_text(encoding="utf-8"))["scores"]["accuracy"]
 
 
@@ -147,7 +147,7 @@ def setfit(draw: Draw, flags: argparse.Namespace) -> float:
     """SetFit's accuracy x 100 on the test rows."""
     from datasets import Dataset
 
-    library = import_module("setfit")  # of this benchmark only
+    library = import_module("setfit")  # not in the requirements
     model = library.SetFitModel.from_pretrained(flags.pre_trained_model)
     model.model_body.max_seq_length = LENGTH
     texts, labels = zip(*draw.train, strict=True)

@@ -1,4 +1,4 @@
-"""A first look at a GPU: does everything run, is it right, what does it cost.
+"""Checks everything on a GPU: whether it runs, whether it is correct, and what it costs.
 
     python -m benchmarks.gpu --hf_data_dir DIR --models DIR --out DIR [--parts NAME ...]
 
@@ -24,7 +24,7 @@ import sys
 import time
 from pathlib import Path
 
-# Seconds after which a part is killed. What may hang, or compiles, comes last.
+# Seconds after which a part is killed. Parts that may hang, or that compile, are last.
 LIMITS = {
     "parity": 80,
     "syncs": 40,
@@ -47,7 +47,7 @@ TITLES = {
 
 
 def run_part(name: str, words: list[str], seconds: float) -> str:
-    """Runs a part in its own process group; "ok", or how it ended."""
+    """Runs a part in its own process group; returns "ok", or how it ended."""
     command = [sys.executable, "-m", "benchmarks.gpu_parts", name, *words]
     started = time.monotonic()
     process = subprocess.Popen(command, start_new_session=True)
@@ -57,7 +57,7 @@ def run_part(name: str, words: list[str], seconds: float) -> str:
     except subprocess.TimeoutExpired:
         how = f"killed after {seconds:.0f} s"
     finally:
-        # SIGTERM would wait for C code; what the part has started itself must go as well.
+        # SIGKILL, because SIGTERM would wait for C code; to the whole group of processes.
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -67,7 +67,7 @@ def run_part(name: str, words: list[str], seconds: float) -> str:
 
 
 def read_rows(path: Path) -> list[dict]:
-    """What the parts have kept, whole lines only: a part may be killed while it writes."""
+    """The recorded results; incomplete lines of killed parts are skipped."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
@@ -98,7 +98,7 @@ def report(rows: list[dict], endings: dict[str, str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the parts and writes the report; 1 if one of them did not end well."""
+    """Runs the parts and writes the report; returns 1 if a part failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hf_data_dir", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)

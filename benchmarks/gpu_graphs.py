@@ -1,4 +1,4 @@
-"""Steps as CUDA graphs for `benchmarks.gpu`: their numbers, and their speed beside the Trainer."""
+"""CUDA graphs for `benchmarks.gpu`: correctness, and speed compared with the Trainer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ YNAT_STEPS, WARM = (160, 60) if torch.cuda.is_available() else (12, 4)
 
 
 def classifier(folder: Path, device: torch.device, **sizes: Any) -> Any:
-    """A RoBERTa for YNAT, dropout on: the same weights every time."""
+    """A RoBERTa for YNAT with dropout; always the same weights."""
     from transformers import RobertaConfig, RobertaForSequenceClassification
 
     torch.manual_seed(0)
@@ -44,7 +44,7 @@ def classifier(folder: Path, device: torch.device, **sizes: Any) -> Any:
 
 
 def start(model: Any, examples: Examples, device: torch.device, *, as_graphs: bool) -> TrainState:
-    """A run that has made no step."""
+    """A run before its first step."""
     state = TrainState(
         model, model, get_optimizer(learning_rate=LEARNING_RATE)(model), lambda step: 1 / (1 + step)
     )
@@ -56,7 +56,7 @@ def start(model: Any, examples: Examples, device: torch.device, *, as_graphs: bo
 def updates(
     state: TrainState, examples: Examples, device: torch.device, *, precision: str, steps: int
 ) -> Iterator[Update]:
-    """The updates of a run until that step."""
+    """Yields the updates of a run up to a step."""
     plan = get_batches(examples.lengths("input_ids"), batch_size=32, num_parts=1, seed=0)
     return fit(
         state, examples, plan, ranks=Ranks(0, 1, device, torch.get_num_threads()),
@@ -89,7 +89,7 @@ def numbers_of(
 
 
 def compare_numbers(examples: Examples, folder: Path, device: torch.device, notes: Any) -> None:
-    """Whether runs of graphs compute what the same steps do launched one by one, bit for bit."""
+    """Whether graphs give bitwise the same results as steps launched one by one."""
     for precision in ("fp32", "bf16"):
         found: dict[str, tuple[torch.Tensor, torch.Tensor, TrainState]] = {}
 
@@ -121,7 +121,7 @@ def compare_numbers(examples: Examples, folder: Path, device: torch.device, note
 def rate_on_ynat(
     model: Any, examples: Examples, device: torch.device, *, as_graphs: bool
 ) -> dict[str, Any]:
-    """Rows a second of our loop on real lengths."""
+    """Rows per second of our loop on real lengths."""
     state = start(model, examples, device, as_graphs=as_graphs)
     began = warm = time.perf_counter()
     for update in updates(state, examples, device, precision="bf16", steps=YNAT_STEPS):
@@ -138,7 +138,7 @@ def rate_on_ynat(
 
 
 def their_rate_on_ynat(model: Any, examples: Examples, device: torch.device) -> dict[str, Any]:
-    """Rows a second of the Trainer: bf16, SDPA, fused AdamW, dynamic padding."""
+    """Rows per second of the Trainer: bf16, SDPA, fused AdamW, dynamic padding."""
     from transformers import (
         DataCollatorWithPadding,
         Trainer,
@@ -171,7 +171,7 @@ def their_rate_on_ynat(model: Any, examples: Examples, device: torch.device) -> 
 
 
 def measure_cases(models: Path, device: torch.device, notes: Any) -> None:
-    """Batches of one shape: as graphs, one by one, and the Trainer's."""
+    """Batches of one shape: with graphs, launched one by one, and with the Trainer."""
 
     def ours(case: Case, as_graphs: bool) -> dict[str, str]:
         found = time_ours(case, device, as_graphs=as_graphs, counts=False)
@@ -190,7 +190,7 @@ def measure_cases(models: Path, device: torch.device, notes: Any) -> None:
 def graphs(
     flags: argparse.Namespace, notes: Any, *, topics: Callable[..., Examples], device: torch.device
 ) -> None:
-    """All of it: speed, then numbers."""
+    """Runs everything: speed, then correctness."""
     is_gpu = device.type == "cuda"
     folder = flags.models / ("roberta-small" if is_gpu else "roberta-mini")
     gin.clear_config()

@@ -44,20 +44,20 @@ DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
 
 
 class Notes:
-    """What a part finds: printed, and kept as lines of JSON."""
+    """The results of a part, printed and recorded as lines of JSON."""
 
     def __init__(self, part: str, folder: Path) -> None:
         self.part, self.path = part, folder / "gpu.jsonl"
 
     def add(self, **row: Any) -> None:
-        """Keeps a row of the part's table."""
+        """Records a row of the part's table."""
         sys.stdout.write("  ".join(f"{key} {value}" for key, value in row.items()) + "\n")
         sys.stdout.flush()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"part": self.part, **row}, ensure_ascii=False) + "\n")
 
     def attempt(self, what: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
-        """Adds what `measure` found, or how it failed: one case must not cost the others."""
+        """Records the result of `measure`, or its failure, so that other cases still run."""
         try:
             self.add(**what, **measure())
         except Exception as error:
@@ -70,7 +70,7 @@ class Notes:
 
 
 def machine(notes: Notes) -> None:
-    """Adds what runs here, once."""
+    """Records the hardware and the versions, once."""
     if notes.path.exists() and '"part": "machine"' in notes.path.read_text(encoding="utf-8"):
         return
     import transformers
@@ -90,7 +90,7 @@ def topics(flags: argparse.Namespace, folder: Path) -> Examples:
 
 
 def classifier(folder: Path) -> Any:
-    """A RoBERTa for YNAT without dropout: the same weights every time."""
+    """A RoBERTa for YNAT without dropout; always the same weights."""
     from transformers import RobertaConfig, RobertaForSequenceClassification
 
     torch.manual_seed(0)
@@ -130,14 +130,14 @@ def losses_and_gradients(
 
 
 def parity(flags: argparse.Namespace, notes: Notes) -> None:
-    """Losses and first gradients beside those of the CPU in fp32."""
+    """Compares losses and first gradients with those of the CPU in fp32."""
     folder = flags.models / ("roberta-small" if HAS_GPU else "roberta-mini")
     examples, steps = topics(flags, folder), 20 if HAS_GPU else 4
     reference = losses_and_gradients(folder, examples, torch.device("cpu"), "fp32", steps)
     first = {}
     for precision in ("fp32", "bf16", "fp32"):
         losses, gradients = losses_and_gradients(folder, examples, DEVICE, precision, steps)
-        # Some gradients are zero but for rounding (the bias of keys): measured by all of them.
+        # Some gradients are zero up to rounding (biases of keys), so the norm is over all of them.
         whole = torch.stack([g.norm() for g in reference[1].values()]).norm()
         worst = max(
             (float((gradients[name] - g).norm() / g.norm().clamp_min(float(1e-3 * whole))), name)
@@ -189,7 +189,7 @@ def syncs(flags: argparse.Namespace, notes: Notes) -> None:
 
 
 def _row(case: Case, found: dict[str, float], rate: float) -> dict[str, Any]:
-    """Milliseconds with what they are of the matrix products' rate."""
+    """Milliseconds, and the share of the peak rate of matrix products."""
     ms = found["ms"]
     return {
         "ms": f"{ms:.1f}",
@@ -200,7 +200,7 @@ def _row(case: Case, found: dict[str, float], rate: float) -> dict[str, Any]:
 
 
 def speed(flags: argparse.Namespace, notes: Notes, *, compiled: bool = False) -> None:
-    """Ours beside the Trainer on the same rows, bf16, fused AdamW or Adafactor, SDPA."""
+    """Compares ours with the Trainer on the same rows: bf16, SDPA, fused AdamW or Adafactor."""
     rate = rate_of_products(DEVICE)
     notes.add(case="bf16 matrix product", ms="", **{"TFLOP/s": f"{rate:.1f}"})
     for case in cases(flags.models, has_gpu=HAS_GPU):
@@ -216,7 +216,7 @@ def speed(flags: argparse.Namespace, notes: Notes, *, compiled: bool = False) ->
 
 
 def memory(flags: argparse.Namespace, notes: Notes) -> None:
-    """Peak memory of a step, with activations kept and recomputed."""
+    """The peak memory of a step, with activations stored and recomputed."""
     for case in cases(flags.models, has_gpu=HAS_GPU)[2:]:
         for recompute in (False, True):
 
@@ -258,7 +258,7 @@ def _commands(task: str, words: tuple[str, ...], folder: Path) -> dict[str, list
 
 
 def cli(flags: argparse.Namespace, notes: Notes) -> None:
-    """Each kind of task trained on the sample, resumed, exported and tested, side by side."""
+    """Trains each kind of task on the sample, resumes, exports and tests it, in parallel."""
     threads = str(max(1, (os.cpu_count() or 1) // len(TASKS)))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
 

@@ -1,4 +1,4 @@
-"""Steps of a fixed shape, ours and the Trainer's, timed for `benchmarks.gpu`."""
+"""Times steps of a fixed shape, ours and the Trainer's, for `benchmarks.gpu`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def cases(models: Path, *, has_gpu: bool) -> list[Case]:
 
 
 def graphs_of(model: Any, examples: Examples, device: torch.device, *, rows: int) -> StepGraphs:
-    """The graphs of a run; without a GPU a recorded step is made again."""
+    """The graphs of a run; without a GPU, recorded steps are recomputed."""
     shapes = find_shapes(examples, model, num_rows=rows, fills_rows=True, device=device)
     if device.type == "cuda":
         return StepGraphs(shapes, CudaRecorder(), device)
@@ -117,7 +117,7 @@ def examples_of(case: Case, number: int) -> Examples:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all that it was given."""
+    """Waits until the device has finished all of its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -126,8 +126,8 @@ def time_ours(
     case: Case, device: torch.device, *, compiled: bool = False, recompute: bool = False,
     model: Any = None, as_graphs: bool = False, counts: bool = True,
 ) -> dict[str, float]:  # fmt: skip
-    """Milliseconds of a step of our loop, its floating-point operations if it `counts`, and the
-    peak memory."""
+    """Milliseconds of a step of our loop, its floating-point operations if `counts`, and the peak
+    memory."""
     from torch.utils.flop_counter import FlopCounterMode
 
     model = (model or new_model(case, device.type)).to(device)
@@ -197,7 +197,7 @@ def ms_of_theirs(case: Case, device: torch.device) -> dict[str, str]:
 
 
 def rate_of_products(device: torch.device) -> float:
-    """TFLOP/s of a large matrix product in bf16: what this machine can do at best."""
+    """TFLOP/s of a large matrix product in bf16, the peak of this machine."""
     size, times = (8192, 20) if device.type == "cuda" else (256, 2)
     left = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     right = torch.randn(size, size, device=device, dtype=torch.bfloat16)

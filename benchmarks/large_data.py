@@ -1,4 +1,4 @@
-"""Memory and time that a start on a large data set takes of each process, once it is prepared.
+"""Memory and time that each process needs to start on a large data set that is prepared.
 
     python -m benchmarks.large_data --rows 10000000 --ranks 2
 
@@ -73,7 +73,7 @@ def write_rows(file: Path, num_rows: int) -> None:
 
 
 def write_examples(_: Any, dataset: Any, *, file: Path, key: str) -> Any:
-    """The examples of these rows with drawn tokens, in place of `preparation._write`."""
+    """Writes examples with random tokens; replaces `preparation._write`."""
     import datasets
     import pyarrow as pa
 
@@ -99,14 +99,14 @@ def tell(text: str) -> None:
 
 
 def memory() -> dict[str, float]:
-    """MB of this process: its own, and of mapped files, which all processes share."""
+    """Memory of this process in MB: private, and of mapped files, which all processes share."""
     lines = Path("/proc/self/status").read_text().splitlines()
     sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line[-2:] == "kB"}
     return {"own": sizes["RssAnon"], "mapped": sizes["RssFile"]}
 
 
 def start(folder: Path) -> dict[str, Any]:
-    """What a rank does before it trains, with the seconds and the memory of each stage."""
+    """Runs the stages of a rank before training, and records seconds and memory of each."""
     import datasets
 
     from ke_t5.pipe import Folders, get_batches
@@ -150,7 +150,7 @@ def start(folder: Path) -> dict[str, Any]:
 
 
 def prepare(folder: Path, num_rows: int) -> None:
-    """Writes the rows and all that is prepared once, and prints how long it took."""
+    """Writes the rows and everything that is prepared once; prints how long it took."""
     from ke_t5.pipe import preparation
 
     begun = time.process_time()
@@ -162,7 +162,7 @@ def prepare(folder: Path, num_rows: int) -> None:
 
 
 def show(found: list[dict[str, Any]], folder: Path) -> None:
-    """Prints what the ranks said."""
+    """Prints the results of the ranks."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     first = found[0]
     tell(f"{first['rows']:,} training rows, {first['held out']:,} held out; {size / MB:,.0f} MB")
@@ -178,7 +178,7 @@ def show(found: list[dict[str, Any]], folder: Path) -> None:
 
 
 def main() -> None:
-    """Makes the data, starts the ranks, prints a table."""
+    """Prepares the data, starts the ranks, prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--ranks", type=int, default=2)

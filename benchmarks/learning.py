@@ -1,12 +1,11 @@
-"""What is learned without padding: accuracy after 100, 200 and 400 steps and after a whole epoch.
+"""Learning without padding: accuracy after 100, 200 and 400 steps and after an epoch.
 
     python -m benchmarks.learning --hf_data_dir DIR --encoder DIR --out DIR [--seeds 5]
 
-The row `train-encoder` of `python -m benchmarks` is one short pass. Here its model, RoBERTa of 4
-layers x 256 with fresh weights, has all of 3i4K in batches of 32. Every seed draws weights and
-order once, so that the runs of a seed are compared in pairs. Each result is added to
-OUT/learning.jsonl as it comes, a run that is recorded there is not repeated, and OUT/learning.md is
-the table.
+The row `train-encoder` of `python -m benchmarks` is one short pass. Here its model, a randomly
+initialized RoBERTa of 4 layers x 256, trains on all of 3i4K in batches of 32. Runs with the same
+seed share initial weights and order, and are compared in pairs. Results are appended to
+OUT/learning.jsonl; runs that are recorded there are not repeated. OUT/learning.md is the table.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ KINDS = {RANDOM: (ROWS, 1), "unpadded, random order": (NONE, 1), "padded, window
 def learn(
     setting: Setting, train: Examples, test: Examples, *, kind: str, seed: int, is_short: bool
 ) -> dict:
-    """Accuracy after each of STEPS and, unless it `is_short`, after the epoch."""
+    """Accuracy after each of STEPS and, unless `is_short`, after the epoch."""
     padding, window = KINDS[kind]
     model = new_encoder(setting, seed)
     plan = get_batches(
@@ -63,8 +62,8 @@ def learn(
 
 
 def table(results: list[dict]) -> str:
-    """Markdown: mean ± standard deviation over the seeds (their number), and the mean of the paired
-    differences to random order with its 95 % t interval."""
+    """A Markdown table: mean ± standard deviation over the seeds (and their number), and the mean
+    paired difference to random order with its 95 % t interval."""
     head = ["order", *(f"{number} steps" for number in STEPS), "one epoch"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     scores = {
@@ -86,7 +85,7 @@ def table(results: list[dict]) -> str:
 
 
 def main() -> None:
-    """Runs what is missing, seed by seed, and writes the table."""
+    """Runs what is not recorded, seed by seed, and writes the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hf_data_dir", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True, help="configuration and tokenizer")

@@ -1,4 +1,4 @@
-"""Scores of Korean text beside the libraries that users know, at equal values."""
+"""Our metrics on Korean text compared with common libraries, which give equal values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SYLLABLES = tuple(chr(0xAC00 + 28 * i) for i in range(399))
 
 
 def sentences(number: int) -> tuple[list[list[str]], list[list[str]]]:
-    """Tags of characters and predictions of them that are right four times of five."""
+    """Character tags, and predictions of which four in five are right."""
     draw = random.Random(0)
     gold: list[list[str]] = []
     predicted: list[list[str]] = []
@@ -44,7 +44,7 @@ def entity_f1(setting: Setting) -> dict[str, Runs]:
 
     def theirs() -> float:
         found = f1_score(gold, predicted, average="macro", mode="strict", scheme=IOB2)
-        return float(cast(float, found))  # of all classes together, one
+        return float(cast(float, found))  # a single number over all classes
 
     return compare(ours, theirs, "seqeval", number=number, rounds=setting.rounds)
 
@@ -84,7 +84,7 @@ def rouge(setting: Setting) -> dict[str, Runs]:
 def compare(
     ours: Callable[[], float], theirs: Callable[[], float], name: str, *, number: int, rounds: int
 ) -> dict[str, Runs]:
-    """Both in turn, once they have been found to agree."""
+    """Compares the two, after checking that their values agree."""
     values = ours(), theirs()
     if not math.isclose(*values, rel_tol=1e-9):
         raise RuntimeError(f"ours gives {values[0]}, {name} {values[1]}")

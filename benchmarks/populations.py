@@ -1,4 +1,4 @@
-"""Populations of rows with gold and predictions, made up, for `benchmarks.coverage`."""
+"""Synthetic populations of rows with gold and predictions, for `benchmarks.coverage`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Generator = np.random.Generator
 
 @dataclass(frozen=True)
 class Population:
-    """Rows, and the metrics that score them; `num_rows` of them are a sample (None: as asked)."""
+    """Rows and their metrics; samples have `num_rows` rows (None: as given on the command line)."""
 
     metrics: Sequence[Callable]
     gold: Sequence[Any]
@@ -31,7 +31,7 @@ class Population:
 def _labels(
     rng: Generator, *, shares: Sequence[float], accuracy: float, metric_fns: Sequence[Callable]
 ) -> Population:
-    """Labels of these shares; an error is another draw of them."""
+    """Labels with these shares; errors are drawn from the same shares."""
     names = np.array([f"label {i}" for i in range(len(shares))])
     chances = np.array(shares) / sum(shares)
     gold, other = (names[rng.choice(len(names), size=MANY, p=chances)] for _ in range(2))
@@ -42,7 +42,7 @@ def _labels(
 def _relations(
     rng: Generator, *, shares: Sequence[float], num_rows: int | None = None
 ) -> Population:
-    """Relations with a probability per class: better ones for what is frequent."""
+    """Relations with class probabilities; frequent classes are predicted better."""
     chances = np.array(shares) / sum(shares)
     gold = rng.choice(len(shares), size=MANY, p=chances)
     logits = np.log(chances) + rng.normal(0, 1.6, (MANY, len(shares)))
@@ -55,7 +55,7 @@ def _relations(
 
 
 def _relation_labels(rng: Generator) -> Population:
-    """Half of the rows hold no relation, as in KLUE-RE."""
+    """Half of the rows have no relation, as in KLUE-RE."""
     names = np.array(KLUE_RE.names)
     chances = np.array([1.0, *(0.12 / (i + 1) for i in range(len(names) - 1))])
     gold, other = (names[rng.choice(len(names), size=MANY, p=chances / chances.sum())]
@@ -76,7 +76,7 @@ def _numbers(rng: Generator, *, noise: float) -> Population:
 
 
 def _sentences(rng: Generator) -> Population:
-    """Tags with entities; sentences differ in how hard they are, so errors come together."""
+    """Tags with entities; sentences differ in difficulty, so errors are correlated."""
     kinds = sorted({name[2:] for name in KLUE_NER.names if name != "O"})
     chances = np.array([0.12, 0.13, 0.2, 0.17, 0.3, 0.08])
     gold, predicted = [], []
@@ -100,7 +100,7 @@ def _sentences(rng: Generator) -> Population:
 
 
 def _trees(rng: Generator) -> Population:
-    """Dependency trees whose heads are mostly the next word, with relations of unlike shares."""
+    """Dependency trees whose heads are mostly the next word, with unequal shares of relations."""
     names = np.array(KLUE_DP.names)
     chances = 0.8 ** np.arange(len(names))
     chances /= chances.sum()
@@ -123,13 +123,13 @@ def _text(rng: Generator, num_words: int) -> list[str]:
 
 
 def _damaged(rng: Generator, words: Sequence[str], share: float) -> list[str]:
-    """The words, of which some are others or missing."""
+    """The words, some of them replaced or missing."""
     kept = [_text(rng, 1)[0] if rng.random() < share / 2 else word for word in words]
     return [word for word in kept if rng.random() > share / 2] or kept[:1]
 
 
 def _answers(rng: Generator, *, metric: Callable, share_empty: float) -> Population:
-    """Short answers: right, near, or anywhere else."""
+    """Short answers: right, close, or elsewhere."""
     gold, predicted = [], []
     for _ in range(SOME):
         words = _text(rng, int(rng.integers(1, 5)))
@@ -154,7 +154,7 @@ def _states(rng: Generator) -> Population:
 
 
 def _summaries(rng: Generator) -> Population:
-    """Summaries that keep more or less of the reference."""
+    """Summaries that contain more or less of the reference."""
     gold, predicted = [], []
     for share in rng.beta(2, 2, SOME):
         words = _text(rng, int(rng.integers(8, 25)))

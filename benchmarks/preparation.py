@@ -1,4 +1,4 @@
-"""Preparing data: from files to padded batches, beside chains of `datasets` maps of single rows."""
+"""Our data preparation compared with chains of `datasets` maps over single rows."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def raw_rows(setting: Setting) -> Dataset:
 
 
 def six_maps(rows: Dataset) -> Dataset:
-    """A map of single rows for each step, as in chains of preprocessors: names, prompt, ids, end,
-    padding, names."""
+    """A chain of maps over single rows, as preprocessors are often written: names, prompt, ids,
+    end, padding, names."""
     tokenizer = get_vocabulary()
 
     def tokenize(row: dict) -> dict:
@@ -64,7 +64,7 @@ def six_maps(rows: Dataset) -> Dataset:
 
 
 class Prepared:
-    """A task of 3i4K's training rows in a folder that may be emptied."""
+    """A task on 3i4K's training rows, with a cache folder that can be emptied."""
 
     def __init__(self, setting: Setting) -> None:
         gin.bind_parameter("get_vocabulary.vocab_name", str(setting.encoder))
@@ -73,7 +73,7 @@ class Prepared:
         self.data = setting.data
 
     def open(self) -> Any:
-        """The training examples; prepared first if they are not."""
+        """The training examples, prepared or from the cache."""
         return self.task.get_dataset("train", folders=Folders(self.data, self.folder))
 
     def forget(self) -> None:
@@ -118,7 +118,7 @@ def cold(setting: Setting) -> dict[str, Runs]:
 
 
 def warm(setting: Setting) -> dict[str, Runs]:
-    """What a second start pays."""
+    """The time of a second start."""
     prepared = Prepared(setting)
     with tempfile.TemporaryDirectory() as folder:
         raw_rows(setting).to_json(f"{folder}/rows.jsonl", force_ascii=False)

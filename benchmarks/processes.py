@@ -1,4 +1,4 @@
-"""Two processes on one machine's cores beside one process: rates of `train_ddp.py` itself."""
+"""The rate of `train_ddp.py` with two processes on one machine compared with one process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def two_processes(setting: Setting) -> dict[str, Runs]:
 
 
 def small_encoder(setting: Setting, folder: Path) -> Path:
-    """A folder of the tokenizer with the configuration of 4 layers x 256."""
+    """A folder with the tokenizer and a configuration of 4 layers x 256."""
     from transformers import AutoTokenizer, RobertaConfig
 
     AutoTokenizer.from_pretrained(setting.encoder).save_pretrained(folder)
@@ -43,7 +43,7 @@ def small_encoder(setting: Setting, folder: Path) -> Path:
 
 
 def train(setting: Setting, encoder: Path, folder: Path, *, name: str) -> None:
-    """Some global batches by the command, the last one without a validation."""
+    """Trains for some global batches with the command, without a final validation."""
     num_processes = 2 if name == "ours" else 1
     accumulated = GLOBAL_BATCH // PART // num_processes
     script = [str(ROOT / "train_ddp.py")]

@@ -1,4 +1,4 @@
-"""The rows of the table: what is measured, beside whom, and what must be reached."""
+"""The rows of the table: measurements, contenders and goals."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any, cast
 
 @dataclass(frozen=True)
 class Setting:
-    """What a row is measured on.
+    """The inputs of a measurement.
 
     Attributes:
-        data: folder of the releases, as `--hf_data_dir` takes it.
+        data: the folder of the releases, as for `--hf_data_dir`.
         encoder, seq2seq: folders with a configuration and a tokenizer; weights are not read.
-        rounds: how often the contenders run in turn; every round has a seed of its own.
-        scale: part of a row's usual number of examples.
+        rounds: the number of rounds; each has its own seed.
+        scale: the fraction of a row's usual number of examples.
     """
 
     data: Path
@@ -30,18 +30,18 @@ class Setting:
     scale: float = 1.0
 
     def amount(self, number: int) -> int:
-        """That many examples at this scale."""
+        """The number of examples at this scale."""
         return max(1, round(number * self.scale))
 
 
 @dataclass
 class Runs:
-    """What one contender did.
+    """The results of one contender.
 
     Attributes:
-        seconds: one number a round.
-        learned: the score after the same number of rows, one a round; empty if nothing is learned.
-        amount: what was done in these seconds, such as rows; for the rate.
+        seconds: the seconds of each round.
+        learned: the score of each round after the same number of rows; empty without training.
+        amount: the work per round, such as the number of rows; the numerator of the rate.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -54,11 +54,12 @@ class Row:
     """A row of the table.
 
     Attributes:
-        what: for the table.
-        measure: module and function of this package: Setting -> contender -> Runs. "ours" is ours.
-        goals: contender -> how many times its rate ours must reach; None: shown without a goal.
-        unit: of the rate.
-        limit: seconds that ours may take, in place of a contender.
+        what: the description in the table.
+        measure: module and function of this package, from a Setting to contender -> Runs; the key
+            of ours is "ours".
+        goals: contender -> the required ratio of our rate to its rate; None: no goal.
+        unit: the unit of the rate.
+        limit: the maximum number of seconds for ours, instead of a contender.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Row:
     limit: float | None = None
 
     def run(self, setting: Setting) -> dict[str, Runs]:
-        """Measures it, in this process."""
+        """Measures the row in this process."""
         module, _, function = self.measure.partition(":")
         return getattr(importlib.import_module(f"benchmarks.{module}"), function)(setting)
 
@@ -81,12 +82,14 @@ def interleaved(
     amount: float = 1.0,
     warm_ups: int = 0,
 ) -> dict[str, Runs]:
-    """Runs the contenders in turn, so that a machine that drifts slows all alike.
+    """Runs the contenders in turn, so that a drifting machine affects all of them alike.
 
     Args:
-        contenders: name -> a function of the round's number that does the work. It returns what
-            was learned, or a function that finds that out after the clock has stopped.
-        warm_ups: rounds that are not counted.
+        contenders: name -> a function of the round's number that does the work. It returns the
+            score, None, or a function that computes the score after the clock has stopped.
+        rounds: the number of rounds.
+        amount: the work per round.
+        warm_ups: the number of rounds that are not counted.
     """
     runs = {name: Runs(amount=amount) for name in contenders}
     for number in range(-warm_ups, rounds):
@@ -106,7 +109,7 @@ def interleaved(
 
 
 def ratios(ours: Runs, theirs: Runs) -> list[float]:
-    """How many times their rate ours is, in each round."""
+    """The ratio of our rate to theirs in each round."""
     return [
         (ours.amount / mine) / (theirs.amount / other)
         for mine, other in zip(ours.seconds, theirs.seconds, strict=True)
@@ -114,7 +117,7 @@ def ratios(ours: Runs, theirs: Runs) -> list[float]:
 
 
 def spread(values: list[float], digits: int) -> str:
-    """The median, and from where to where the values go."""
+    """The median and the range of the values."""
     middle = f"{statistics.median(values):,.{digits}f}"
     if len(values) == 1:
         return middle
@@ -122,7 +125,7 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def learned(runs: Runs) -> str:
-    """Mean and standard deviation of what was learned; "" if nothing was."""
+    """Mean and standard deviation of the scores; "" if there are none."""
     if not runs.learned:
         return ""
     if len(runs.learned) == 1:
@@ -131,7 +134,7 @@ def learned(runs: Runs) -> str:
 
 
 def decimals(value: float) -> int:
-    """As many decimals as leave three figures."""
+    """The number of decimals for three significant figures."""
     return max(0, min(4, 2 - math.floor(math.log10(value)))) if value > 0 else 0
 
 

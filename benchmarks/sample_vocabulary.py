@@ -1,4 +1,4 @@
-"""python -m benchmarks.sample_vocabulary [FILE]: trains the vocabulary of the sample again.
+"""python -m benchmarks.sample_vocabulary [FILE]: retrains the vocabulary of the sample.
 
 Only needed if the texts of the sample have changed a lot. The vocabulary of the package was
 trained with sentencepiece 0.2.3; version 0.2.2 never finishes.
@@ -38,7 +38,7 @@ intonation-dependent utterance user: sys: true false 0.0 0.5 1.0 1.8 2.4 3.2 3.6
 
 
 def _strings(value: object) -> Iterator[str]:
-    """All strings inside a JSON value."""
+    """Yields all strings in a JSON value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

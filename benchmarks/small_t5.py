@@ -1,4 +1,4 @@
-"""A small Korean T5 to be trained from nothing: free text, a vocabulary, a configuration.
+"""A small Korean T5 to train from scratch: free text, a vocabulary, a configuration.
 
     python -m benchmarks.small_t5 --hf_data_dir DATA --out OUT
     python train_ddp.py --task span_corruption_ko --train_file OUT/text --valid_file OUT/valid.txt

@@ -1,4 +1,4 @@
-"""How long a user waits: for the help, and for the first step of a training."""
+"""The time until `--help` is printed, and until the first step of a training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ke_t5.fault_points import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINER = "the same by a script with the Trainer"
-# What a user of the Trainer writes for this: data of two columns, dynamic padding, one step.
+# The same with the Trainer: two columns, dynamic padding, one step.
 SCRIPT = """
 import os, sys
 from datasets import load_dataset
@@ -65,7 +65,7 @@ def help_text(setting: Setting) -> dict[str, Runs]:
 
 
 def first_step(setting: Setting) -> dict[str, Runs]:
-    """From the command to the end of the first step, all that can be cached being cached."""
+    """From the command to the end of the first step, with warm caches."""
     (file,) = setting.data.rglob("fci_train_val.txt")
     with tempfile.TemporaryDirectory() as work:
         words = [

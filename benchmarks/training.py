@@ -1,4 +1,4 @@
-"""Training beside Hugging Face's Trainer and a bare loop: one short pass, fresh weights.
+"""Our training compared with the Trainer and a minimal loop: one short pass from random weights.
 
 Every round has a seed of its own for weights and order. The score after the pass stands beside each
 speed, because grouping by length can ruin a training whose labels go with length.
@@ -48,7 +48,7 @@ CPU = torch.device("cpu")
 
 
 def one_process() -> Ranks:
-    """This process alone, with all threads."""
+    """A single process with all threads."""
     return Ranks(0, 1, CPU, torch.get_num_threads())
 
 
@@ -69,7 +69,7 @@ def some(examples: Examples, number: int, seed: int = 0) -> Examples:
 
 
 def new_encoder(setting: Setting, seed: int) -> RobertaForSequenceClassification:
-    """RoBERTa of 4 layers x 256; the same fresh weights for a seed."""
+    """RoBERTa of 4 layers x 256, initialized with the seed."""
     torch.manual_seed(seed)
     config = RobertaConfig.from_pretrained(
         setting.encoder, num_labels=7, hidden_size=256, num_hidden_layers=4, intermediate_size=1024
@@ -78,7 +78,8 @@ def new_encoder(setting: Setting, seed: int) -> RobertaForSequenceClassification
 
 
 def leave_padding_out(model: PreTrainedModel, train: Examples) -> Unpadding:
-    """As a run does on a CPU, with its check, which tells if the head reads first tokens only."""
+    """Unpads the model as a run does on a CPU, with the check whether the head reads first tokens
+    only."""
     unpadding = Unpadding(model)
     if not computes_the_same(unpadding, model, train, CPU):
         raise RuntimeError(f"{type(model).__name__} computes another loss without padding")
@@ -97,7 +98,7 @@ def fit_ours(
     window: int | None = None,
     padding: str = NONE,
 ) -> None:
-    """One pass of our loop, as a run chooses its padding on a CPU unless it is told."""
+    """One pass of our loop; by default with the padding that a run uses on a CPU."""
     targets = train.lengths("labels") if model.config.is_encoder_decoder else None
     if padding == NONE:
         window = 1
@@ -119,7 +120,7 @@ def fit_ours(
 
 
 def fit_bare(model: PreTrainedModel, train: Examples, *, seed: int) -> None:
-    """The same batches in a loop as one writes it by hand: no log, no checks, nothing to resume."""
+    """The same batches in a minimal loop: no log, no checks, no resuming."""
     lengths = train.lengths("input_ids")
     plan = get_batches(lengths, batch_size=BATCH_SIZE, num_parts=1, seed=seed, window=1)
     unpadding = leave_padding_out(model, train)
@@ -138,7 +139,7 @@ def fit_bare(model: PreTrainedModel, train: Examples, *, seed: int) -> None:
 
 
 def trainer_arguments(kind: type, folder: str, *, seed: int, precision: str, **more: Any) -> Any:
-    """What a user gives the Trainer for these runs; the rest as it comes."""
+    """The Trainer's arguments for these runs; all others are its defaults."""
     return kind(
         folder, num_train_epochs=1, learning_rate=RATE, lr_scheduler_type="constant", seed=seed,
         report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
@@ -147,7 +148,7 @@ def trainer_arguments(kind: type, folder: str, *, seed: int, precision: str, **m
 
 
 def run_quietly(trainer: Trainer) -> None:
-    """Trains without a line at the end."""
+    """Trains without printing a summary."""
     trainer.remove_callback(PrinterCallback)
     trainer.train()
 
@@ -175,13 +176,13 @@ def fit_trainer(
 
 
 def accuracy(model: PreTrainedModel, test: Examples) -> float:
-    """Per cent of the rows."""
+    """Accuracy in percent."""
     helper = EvaluationHelper(TaskRegistry.get("kor_3i4k"))
     return evaluate(helper, model, test, batch_size=64, ranks=one_process()).scores["accuracy"]
 
 
 class EncoderRuns:
-    """Contenders on 3i4K."""
+    """The contenders on 3i4K."""
 
     def __init__(self, setting: Setting, num_rows: int = NUM_ROWS) -> None:
         self.setting = setting
@@ -192,7 +193,7 @@ class EncoderRuns:
         self.table = [{name: row[name] for name in ("input_ids", "labels")} for row in rows]
 
     def contender(self, train: Callable[..., None], rows: Any) -> Callable[[int], Any]:
-        """A run of a round; the accuracy is found after the clock has stopped."""
+        """A run of a round; the accuracy is computed after the clock has stopped."""
 
         def run(seed: int) -> Callable[[], float]:
             model = new_encoder(self.setting, seed)
@@ -202,7 +203,7 @@ class EncoderRuns:
         return run
 
     def compare(self, contenders: dict[str, tuple[Callable[..., None], Any]]) -> dict[str, Runs]:
-        """All of them in turn."""
+        """Compares all of them."""
         return interleaved(
             {name: self.contender(train, rows) for name, (train, rows) in contenders.items()},
             rounds=self.setting.rounds,
@@ -211,7 +212,7 @@ class EncoderRuns:
 
 
 def encoder(setting: Setting, precision: str = "fp32") -> dict[str, Runs]:
-    """Ours, the Trainer as it comes and grouped by length, and in fp32 a bare loop."""
+    """Ours, the Trainer with its defaults and grouped by length, and in fp32 a minimal loop."""
     runs = EncoderRuns(setting)
     trainer = partial(fit_trainer, precision=precision)
     contenders: dict[str, tuple[Callable[..., None], Any]] = {
@@ -233,7 +234,7 @@ def encoder_bf16(setting: Setting) -> dict[str, Runs]:
 
 
 def padded_to_512(setting: Setting) -> dict[str, Runs]:
-    """One round of few rows: padded to 512 tokens a row takes 0.3 s."""
+    """One round on few rows, because a row padded to 512 tokens takes 0.3 s."""
     runs = EncoderRuns(setting)
     few = runs.table[: max(BATCH_SIZE, setting.amount(192))]
     padded = partial(fit_trainer, max_length=512)
@@ -246,12 +247,12 @@ def padded_to_512(setting: Setting) -> dict[str, Runs]:
         amount=len(runs.train),
     )
     theirs = found["Trainer, padded to 512"]
-    theirs.amount, theirs.learned = len(few), []  # of so few rows nothing is learned
+    theirs.amount, theirs.learned = len(few), []  # too few rows for a meaningful accuracy
     return found
 
 
 def token_budget(setting: Setting) -> dict[str, Runs]:
-    """Batches of 1,024 tokens, about 130 rows, at twice the rate, beside the Trainer's 32 rows."""
+    """Batches of 1,024 tokens, about 130 rows, at twice the learning rate; the Trainer has 32."""
     runs = EncoderRuns(setting, 2 * NUM_ROWS)
     ours = partial(fit_ours, precision="bf16", batch_tokens=1024, learning_rate=2 * RATE)
     theirs = partial(fit_trainer, precision="bf16")
@@ -262,7 +263,7 @@ def token_budget(setting: Setting) -> dict[str, Runs]:
 
 
 def new_seq2seq(setting: Setting, seed: int) -> T5ForConditionalGeneration:
-    """T5 of 4+4 layers x 256; the same fresh weights for a seed."""
+    """T5 of 4+4 layers x 256, initialized with the seed."""
     torch.manual_seed(seed)
     config = T5Config.from_pretrained(
         setting.seq2seq, d_model=256, d_ff=1024, d_kv=64, num_heads=4, num_layers=4,
@@ -289,7 +290,7 @@ def hypotheses(setting: Setting) -> Examples:
 def fit_seq2seq_trainer(
     model: PreTrainedModel, table: list[dict], *, seed: int, precision: str
 ) -> None:
-    """One pass of the Seq2SeqTrainer; both sides padded to the longest of a batch."""
+    """One pass of the Seq2SeqTrainer; inputs and targets padded to the longest of a batch."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = trainer_arguments(
             Seq2SeqTrainingArguments, folder, seed=seed, precision=precision,
@@ -302,7 +303,7 @@ def fit_seq2seq_trainer(
 
 @torch.inference_mode()
 def loss_per_token(model: PreTrainedModel, table: list[dict]) -> float:
-    """Of rows that were trained on: how far the training has come."""
+    """The loss on training rows, to compare the progress of the training."""
     model.eval()
     collate = DataCollatorForSeq2Seq(get_vocabulary(), model=model)
     loss = tokens = 0.0
@@ -315,7 +316,7 @@ def loss_per_token(model: PreTrainedModel, table: list[dict]) -> float:
 
 
 def seq2seq(setting: Setting, precision: str = "fp32") -> dict[str, Runs]:
-    """Ours, and the Seq2SeqTrainer as it comes."""
+    """Ours, and the Seq2SeqTrainer with its defaults."""
     train = hypotheses(setting)
     rows = (train.example(i) for i in range(len(train)))
     table = [{name: row[name] for name in ("input_ids", "labels")} for row in rows]

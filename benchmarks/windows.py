@@ -1,4 +1,4 @@
-"""What sorting by length costs in learning: accuracy after 100, 200 and 400 steps.
+"""The effect of sorting by length on learning: accuracy after 100, 200 and 400 steps.
 
     python -m benchmarks.windows --hf_data_dir DIR --models DIR --weights DIR --out DIR
 
@@ -46,7 +46,7 @@ STEPS = (100, 200, 400)
 
 @dataclass(frozen=True)
 class Setting:
-    """A model that is trained on a task.
+    """A model and the task that it is trained on.
 
     Attributes:
         model: a folder below --models, or None for --weights.
@@ -89,7 +89,7 @@ SETTINGS = (
 
 
 def examples_of(setting: Setting, flags: argparse.Namespace) -> tuple[Examples, Examples]:
-    """The training rows, and the same test rows every time."""
+    """The training rows, and a fixed set of test rows."""
     gin.clear_config()
     gin.bind_parameter("get_vocabulary.vocab_name", str(setting.folder(flags)))
     task, folders = TaskRegistry.get(setting.task), Folders(flags.hf_data_dir, flags.out / "cache")
@@ -100,7 +100,7 @@ def examples_of(setting: Setting, flags: argparse.Namespace) -> tuple[Examples, 
 
 
 def new_model(setting: Setting, flags: argparse.Namespace, seed: int) -> PreTrainedModel:
-    """The model as this seed draws it."""
+    """The model, initialized with the seed."""
     torch.manual_seed(seed)
     folder = setting.folder(flags)
     sizes = {"num_labels": len(TaskRegistry.get(setting.task).labels or ())}
@@ -113,7 +113,7 @@ def new_model(setting: Setting, flags: argparse.Namespace, seed: int) -> PreTrai
 
 
 def run(setting: Setting, flags: argparse.Namespace, seed: int, window: int) -> dict:
-    """Accuracy after each number of steps, and the seconds of the training alone."""
+    """Accuracy after each number of steps, and the seconds of the training only."""
     train, test = examples_of(setting, flags)
     model = new_model(setting, flags, seed)
     lengths = train.lengths("input_ids")
@@ -152,12 +152,12 @@ def run(setting: Setting, flags: argparse.Namespace, seed: int, window: int) -> 
 
 
 def read_results(path: Path) -> list[dict]:
-    """The results of earlier runs, one JSON object a line; [] if there is no such file."""
+    """The results of earlier runs, one JSON object per line; [] without the file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def add_result(path: Path, result: dict) -> None:
-    """Adds a line to the file, and shows it."""
+    """Appends a line to the file and prints it."""
     line = json.dumps(result) + "\n"
     with path.open("a") as file:
         file.write(line)
@@ -176,7 +176,7 @@ def spread(values: list[float]) -> str:
 
 
 def paired_difference(values: list[float]) -> str:
-    """Mean of the paired differences with its 95 % t interval."""
+    """The mean paired difference with its 95 % t interval."""
     from scipy import stats
 
     if len(values) < 2:
@@ -186,8 +186,9 @@ def paired_difference(values: list[float]) -> str:
 
 
 def table(results: list[dict]) -> str:
-    """Markdown: per setting and window mean ± standard deviation of the accuracy after each number
-    of steps, the paired difference to random order with its 95 % interval, and the padding."""
+    """A Markdown table: for each setting and window, mean ± standard deviation of the accuracy
+    after each number of steps, the paired difference to random order with its 95 % interval, and
+    the padding."""
     steps = [f"{number} steps" for number in STEPS]
     head = ["setting", "window", "seeds", *steps, *(f"{s}, less random" for s in steps),
             "lowest at the end", "padding", "median seconds"]  # fmt: skip
@@ -212,7 +213,7 @@ def table(results: list[dict]) -> str:
 
 
 def main() -> None:
-    """Runs what is missing, seed by seed, and writes the tables."""
+    """Runs what is not recorded, seed by seed, and writes the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hf_data_dir", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True, help="holds roberta-mini")
