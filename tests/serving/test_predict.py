@@ -16,6 +16,7 @@ import pytest
 from support.processes import ROOT
 from support.trained_models import NUM_ROWS
 
+import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.commands import predict
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import TaskRegistry
