@@ -20,7 +20,7 @@ SENTIMENT = Labels(("negative", "positive"), keys=("0", "1"))
 
 
 def label_task(source, labels, column="label"):
-    """A task of texts and labels on that source, checked as ours are."""
+    """A task of texts and labels on that source, checked like ours."""
     task = task_on(
         [], [tokenize, partial(steps.add_label_ids, labels=labels, column=column)],
         keep={"gold": "string"},
@@ -31,7 +31,7 @@ def label_task(source, labels, column="label"):
 
 
 def hub_like(path, names, numbers):
-    """A data set as the hub has it: class numbers, and their names in the file."""
+    """A data set as on the hub: class numbers, with their names in the file."""
     features = datasets.Features(
         {"inputs": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
     )

@@ -1,4 +1,4 @@
-"""Decomposed text (NFD) is composed on reading, and what counts its characters moves along."""
+"""Decomposed text (NFD) is composed on reading, and positions in it are adjusted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ke_t5.task.labels import Labels
 
 
 def nfd(value):
-    """A value with all texts in it decomposed."""
+    """The value with all its texts decomposed."""
     if isinstance(value, str):
         return unicodedata.normalize("NFD", value)
     if isinstance(value, list):

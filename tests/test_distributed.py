@@ -1,4 +1,4 @@
-"""Ranks: what a launch says, how many threads each process has, and how all agree to stop."""
+"""Ranks: the launch's variables, the threads of each process, and agreeing to stop."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def eight_cores(monkeypatch, asked):
         (None, 1, 8), (None, 2, 4), (None, 3, 2), (None, 9, 1), ("", 1, 8), ("0", 1, 8),
         ("x", 1, 8), ("1", 1, 1), ("3", 1, 3), ("8", 1, 8), ("3", 2, 3),
         ("4,2", 1, 4), (" 3 ", 1, 3), ("\N{SUPERSCRIPT TWO}", 1, 8),
-        ("1", 2, 4),  # torchrun's own word
+        ("1", 2, 4),  # set by torchrun
     ],
 )  # fmt: skip
 def test_threads_are_those_asked_for_else_the_cores_shared_out(
@@ -141,8 +141,8 @@ def test_a_stop_that_comes_twice_at_once_is_one_stop(monkeypatch, same_threads):
 
 
 def _stopped_at(ranks):
-    """The step before which each rank stops, when rank 1 alone is told to at its third, and the
-    step of which rank 0 wishes something else."""
+    """The step before which each rank stops if only rank 1 is asked to, at its third, and the step
+    of rank 0's other wish."""
     other = None
     with stops.postponed():
         for step in range(10):

@@ -1,4 +1,4 @@
-"""Fault points: each is in the program, and breaks it only where the environment asks for it."""
+"""Fault points: each exists in the program, and breaks it only if the environment says so."""
 
 from __future__ import annotations
 

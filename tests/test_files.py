@@ -1,4 +1,4 @@
-"""A file or a folder is replaced as a whole or not at all, and nothing is left lying about."""
+"""A file or a folder is replaced completely or not at all, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypa
 
 @pytest.fixture(params=[True, False], ids=["exchange", "two renames"])
 def can_exchange(request, monkeypatch):
-    """Whether the system can swap two names in one instant."""
+    """Whether the system can swap two names atomically."""
     if not request.param:
         monkeypatch.setattr(files, "exchange", lambda one, other: False)
     return request.param

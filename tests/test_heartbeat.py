@@ -1,4 +1,4 @@
-"""Who is told to have stalled: a judge whose clock, neighbour and store are made up."""
+"""Which process is reported as stalled, with a simulated clock, neighbour and store."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_one_that_another_holds_up_has_not_stalled(scene):
     for number in heartbeat.beating(range(3)):
         if number == 1:
             assert all(scene.look(10) is None for _ in range(40))
-            scene.begun = 7  # now both have begun the same, and neither gets ahead
+            scene.begun = 7  # now both have started the same, and neither makes progress
             answers = [scene.look(10) for _ in range(8)]
             assert any(answer and "process 1 on h1: has stalled" in answer for answer in answers)
             break

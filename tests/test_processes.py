@@ -1,4 +1,4 @@
-"""Other processes as the kernel describes them, and for how long something stands still."""
+"""Processes as the kernel describes them, and for how long a value has not changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the two programs are called, and how they are started again."""
+"""The names of the two programs, and the commands that start them again."""
 
 from __future__ import annotations
 

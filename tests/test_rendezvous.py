@@ -41,7 +41,7 @@ def free_port() -> str:
 
 
 def started(program: str, rank: int, port: str, folder: Path) -> subprocess.Popen:
-    """A process of two, with a folder for temporary files of its own, as on another machine."""
+    """One of two processes, with its own temporary folder, as on another machine."""
     folder = folder / str(rank)
     folder.mkdir()
     launch = {
@@ -56,7 +56,7 @@ def started(program: str, rank: int, port: str, folder: Path) -> subprocess.Pope
 
 
 def test_a_fault_on_one_machine_ends_the_other_with_its_line(tmp_path):
-    """Of the process that hosts the store: it must not end before the other has read it."""
+    """For the process that hosts the store: it must not end before the other has read it."""
     failing, port = 0, free_port()
     programs = [FAILS if rank == failing else WAITS for rank in range(2)]
     processes = [started(program, rank, port, tmp_path) for rank, program in enumerate(programs)]

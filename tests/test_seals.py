@@ -1,4 +1,4 @@
-"""A folder that was sealed is used only as it was written."""
+"""A sealed folder is used only if it has not changed."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ DEAF = """
     lock(mutex)
 """
 WAITS = "print('go', flush=True); time.sleep(600)"
-LIMIT = 100  # seconds, far less than these programs would take that are to be ended
+LIMIT = 100  # seconds; the programs would run much longer
 SWALLOWS = f"""
     try:
         {WAITS}
@@ -47,7 +47,7 @@ raise Stopped("at step 3")
 
 
 def run_below(program, code, folder, **options):
-    """How a program that executes the code ends, started by another program."""
+    """How a program with this code ends if another program starts it."""
     lines = (
         "import os, sys, time",
         "from ke_t5.failure import run_and_exit",
@@ -60,7 +60,7 @@ def run_below(program, code, folder, **options):
 
 
 def with_seconds(body, *, same, grace):
-    """The program with other waiting times."""
+    """The program with shorter waiting times."""
     times = (
         f"from ke_t5 import stops; stops.SAME_STOP_SECONDS, stops.GRACE_SECONDS = {same}, {grace}"
     )
@@ -68,7 +68,7 @@ def with_seconds(body, *, same, grace):
 
 
 def stopped(body, folder, number, *later, pause=0.0):
-    """How a program ends that is sent these signals, the first as soon as it says "go"."""
+    """How a program ends after these signals, the first of them as soon as it prints "go"."""
     process = started(body, folder)
     assert process.stdout.readline() == "go\n"
     process.send_signal(number)

@@ -15,7 +15,7 @@ from ke_t5.standard_streams import LastingStream, tick
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -72,7 +72,7 @@ def test_lines_are_wrapped_at_the_width_and_words_stay_whole(screen):
 
 
 def test_the_ticker_shows_that_a_silent_phase_goes_on(screen, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", LastingStream(screen))  # capturing sets it anew
+    monkeypatch.setattr(sys, "stderr", LastingStream(screen))  # capturing sets it again
     monkeypatch.setattr(standard_streams, "PATIENCE_SECONDS", 0.2)
     tick()
     end = time.monotonic() + 20

@@ -42,7 +42,7 @@ def test_damage_is_found_before_anything_is_loaded(tmp_path, name, damage, caplo
         load_checkpoint(bad, model=model)
     assert_same_bits(before, dict(model.state_dict()))
     assert caught.value.exit_code == Exit.CHECKPOINT
-    # After a swap the other file is as wrong, and may be told first.
+    # After a swap the other file is wrong too, and may be reported first.
     assert name in str(caught.value) or damage is swap
     for resume in ("true", str(bad)):
         with pytest.raises(UserError, match="use --resume auto"):
@@ -88,7 +88,7 @@ def test_damaged_pointer_is_told_and_auto_does_without(tmp_path, caplog):
 
 
 def while_it_is_checked(monkeypatch, action):
-    """Does something once, between the reading of a manifest and that of the files."""
+    """Calls `action` once, after a manifest is read and before its files are."""
     real, actions = folders.first_fault, [action]
 
     def first_fault(folder, files):

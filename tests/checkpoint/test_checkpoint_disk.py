@@ -1,4 +1,4 @@
-"""Checkpoints and the disk: full, refusing, or the process killed; a whole one is always there."""
+"""Full or failing disks and killed processes: a complete checkpoint always exists."""
 
 from __future__ import annotations
 

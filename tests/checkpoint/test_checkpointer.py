@@ -1,4 +1,4 @@
-"""What the checkpointer saves, restores, and takes for the best; a toy model, no recipe."""
+"""What the checkpointer saves, restores and keeps as the best; a toy model, no recipe."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_sealed_progress_of_another_kind_is_one_line(tmp_path, name, value, reas
 
 
 def test_each_process_has_its_own_share_of_the_loss_again(tmp_path):
-    """A mean that is read back by both adds up to another last bit."""
+    """A mean that both read back sums to another last bit."""
     shares, saved = [38.1, 0.2 + 0.1], checkpointer(tmp_path, step=4)
     saved.ranks = SimpleNamespace(**{**vars(ALONE), "gather": lambda _: shares})
     saved.save()
@@ -230,7 +230,7 @@ def test_a_closing_validation_can_be_the_best_and_is_reverted(tmp_path):
     one = closed(tmp_path)
     assert one.best["step"] == 4 and one.best_of_all()["step"] == 6
     assert pointed(tmp_path, "best") == pointed(tmp_path, "last") == 6
-    leftover = tmp_path / "scheduled.tmp-999999999"  # of a process that was killed
+    leftover = tmp_path / "scheduled.tmp-999999999"  # left by a killed process
     leftover.mkdir()
     one.revert_closing()
     assert one.best_of_all()["step"] == pointed(tmp_path, "best") == 4

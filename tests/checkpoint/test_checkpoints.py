@@ -1,4 +1,4 @@
-"""Checkpoints: what is written comes back bit for bit, and only into what it was saved from."""
+"""Checkpoints are restored bit for bit, and only into the kind of model they were saved from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of divided weights: each process writes its part, and any number of them reads it."""
+"""Checkpoints of sharded weights: each process writes its part, any number of them can read it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ JSON = {"MANIFEST.json", "model.json", "optimizer.json", "progress.json"}
 
 
 class Divided(Toy):
-    """A toy of which some processes have less than others, or nothing: 3 rows, and one number."""
+    """A toy whose shards differ in size, or are empty: 3 rows, and one number."""
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ def adamw(parameters):
 
 
 def save(ranks, state, weights, *, one=None, **options):
-    """Saves in shards; what the writer is still to do may be waited for."""
+    """Saves in shards; optionally waits for the writer."""
     waited = one or Writer()
     shard_saving.save_shards(
         weights, model=state.module, optimizer=state.optimizer, writer=waited, keep=(),
@@ -87,7 +87,7 @@ def save_gathered(ranks, state, weights):
 
 
 def everything(ranks, path):
-    """Saves in every way; returns what this process has seen."""
+    """Saves in each way; returns what this process has seen."""
     torch.set_num_threads(1)
     seen = {}
     state = made(ranks)
@@ -108,7 +108,7 @@ def everything(ranks, path):
 
 
 def save_by_checkpointer(ranks, state, path):
-    """The step, and once more what is new of it; on a disk of rank 0 alone in whole tensors."""
+    """Saves a step, then its new progress; full tensors if only rank 0 sees the disk."""
     for has_one_disk in (True, False):
         ranks.has_one_disk = has_one_disk
         one = Checkpointer(path / f"run {has_one_disk}", state, ranks, epoch_steps=9, improves=None)
@@ -143,7 +143,7 @@ def save_while_training(ranks, state, weights):
 
 
 def save_without_memory(ranks, state, weights):
-    """One process has no memory for a copy."""
+    """One process has too little memory for a copy."""
     known = writer.available_memory
     if ranks.rank == 1:
         writer.available_memory = lambda: 0
@@ -152,7 +152,7 @@ def save_without_memory(ranks, state, weights):
 
 
 def fail(ranks, state, weights, on):
-    """What the second checkpoint fails with, if one process cannot write."""
+    """The error of the second checkpoint if one process cannot write."""
     known = shard_files.write_tensors
 
     def refuse(*arguments):
@@ -181,7 +181,7 @@ def seen(path):
 
 
 def loaded(folder):
-    """What one process reads of a checkpoint: the state of model and optimizer."""
+    """The state of model and optimizer that one process reads from a checkpoint."""
     torch.manual_seed(1)
     module = Divided()
     if "frozen" in str(folder):
@@ -316,7 +316,7 @@ def header(file):
 
 
 def rewrite(file, change):
-    """Changes what the header of a file says of the places of its parts."""
+    """Changes the offsets of the shards in a file's header."""
     about, rest = header(file)
     places = json.loads(about["__metadata__"]["DCP_SHARDING_INFO"])
     told = change(places)

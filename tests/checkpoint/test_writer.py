@@ -1,4 +1,4 @@
-"""Checkpoints that are written while the training goes on."""
+"""Checkpoints that are written while the training continues."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_copies_have_every_type_and_shape():
 
 
 class OnGpu(torch.Tensor):
-    """A tensor that says it is on a GPU."""
+    """A tensor that claims to be on a GPU."""
 
     is_cuda = True
 

@@ -1,4 +1,4 @@
-"""Where the tests of settings start from."""
+"""Fixtures for the tests of settings."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from ke_t5.config.gin_config import clear
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty current folder, and gin as if nothing had been bound."""
+    """An empty current folder, and gin without bindings."""
     monkeypatch.chdir(tmp_path)
     clear()
     yield tmp_path

@@ -1,4 +1,4 @@
-"""Values from gin held against the annotations and defaults of what they are for."""
+"""Values from gin, checked against annotations and defaults."""
 
 from pathlib import Path
 

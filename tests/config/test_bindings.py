@@ -1,4 +1,4 @@
-"""Gin texts: which files are read, what is refused, and in which words."""
+"""Gin texts: which files are read, what is refused, and the messages."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_missing_file(folder):
     ],
 )
 def test_unknown_name(text, line):
-    # Other tests may have registered names that are near too.
+    # Other tests may have registered similar names.
     assert fault(text).startswith(f"error: {line.rstrip(chr(63))}")
 
 

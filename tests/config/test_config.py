@@ -1,4 +1,4 @@
-"""Settings as a whole: who wins, what is told, what the run has read; user modules."""
+"""Settings as a whole: precedence, reports, what the run has read; user modules."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def test_a_later_file_and_a_parameter_win():
         "ToyAdam.lr=1\n\nToyAdam.amsgrad=True", "optimizers.ToyAdam.lr=2", params=["ToyAdam.lr=3"]
     )
     assert ToyAdam(None)[0] == 3 and ToyAdam(None)[3] is True
-    # The two files are told of; the parameter is there to replace what they say.
+    # The two files are reported; the parameter is meant to replace them.
     assert list(settings.notes) == [
         "b.gin:1: 'optimizers.ToyAdam.lr' is bound at a.gin:1 too; b.gin:1 is used"
     ]
@@ -59,7 +59,7 @@ def test_a_parameter_given_twice_is_told():
 
 def test_all_problems_are_found_before_anything_is_bound():
     line = fault("ToyAdam.lrr=1\nToyAdm.lr=1", params=["toy_dataset.rows='a'"])
-    # Other tests may have registered names that are near too.
+    # Other tests may have registered similar names.
     assert line.startswith("error: a.gin:2: unknown gin name 'ToyAdm'; did you mean 'ToyAdam'")
     assert line.endswith("(also: a.gin:1, --gin_param \"toy_dataset.rows='a'\")")
 
@@ -131,7 +131,7 @@ def test_required_may_be_filled_on_the_command_line():
 
 @pytest.fixture
 def own_modules(monkeypatch):
-    """What --module_import changes in this process is put back."""
+    """Restores what --module_import changes in this process."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
     yield
@@ -204,7 +204,7 @@ def test_module_that_cannot_be_imported(folder, name, line):
     assert str(caught.value).startswith(f"error: --module_import {name}: {line.format(folder)}")
     assert caught.value.exit_code == Exit.FLAGS
     assert caught.value.__cause__ is not None
-    # Of a slip in the name there is no traceback worth keeping.
+    # A wrong name needs no traceback.
     is_kept = getattr(caught.value, "keep_traceback", False)
     assert is_kept == line.startswith("the import of")
 

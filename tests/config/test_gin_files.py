@@ -1,4 +1,4 @@
-"""The settings that ship: each binds what exists, and opens with a command that works."""
+"""The gin files of the package: each binds what exists and starts with a command that works."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def header_commands(name: str) -> list[Command]:
 
 
 def bound(configuration: Configuration) -> dict[str, str]:
-    """name as written -> value, of everything that is bound."""
+    """Name as written -> value, for all bindings."""
     return {b.name: repr(b.value) for b in configuration.bindings.values()}
 
 

@@ -1,4 +1,4 @@
-"""One frozen configuration: what flag, gin and defaults say, in this order."""
+"""One frozen configuration from flags, gin and defaults, in this order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clear_gin():
 
 
 def config_of(*words, params=()):
-    """The configuration of these flags and bindings."""
+    """The configuration for these flags and bindings."""
     gin.clear_config()
     flags = parse_train([str(word) for word in words])
     model = ModelConfig("", "", flags.pre_trained_model, flags.from_scratch)
