@@ -89,7 +89,7 @@ class ReleaseSource(DataSource):
             return {}
         if not folders.data.is_dir():
             raise UserError(
-                "no such folder", f"--hf_data_dir {folders.data}", "give the folder with it",
+                "no such folder", f"--hf_data_dir {folders.data}", "check the path",
                 Exit.DATA,
             )  # fmt: skip
         return self.release.find(folders.data)

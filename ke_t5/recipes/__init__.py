@@ -1,1 +1,1 @@
-"""What the two scripts do, from top to bottom."""
+"""The programs of the two scripts, from top to bottom."""

@@ -1,4 +1,4 @@
-"""A run that is resumed with another global batch (`--allow_batch_change`)."""
+"""Resuming a run with a different global batch (`--allow_batch_change`)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def plan_of_run(config: RunConfig, plan: BatchPlan, ranks: Ranks) -> BatchPlan:
-    """The plan with the global batches that the run has had before, if one is resumed.
+    """The plan with the earlier global batches of a resumed run; unchanged for a new one.
 
-    Another global batch than the checkpoint's is added to them with `--allow_batch_change`;
-    without it, loading the checkpoint reports the difference.
+    With `--allow_batch_change`, the checkpoint's global batch is added to them if it differs from
+    the plan's. Without it, loading the checkpoint reports the difference.
     """
     if not config.origin.is_resumed or plan.batch_tokens is not None:
         return plan
@@ -35,7 +35,7 @@ def plan_of_run(config: RunConfig, plan: BatchPlan, ranks: Ranks) -> BatchPlan:
         earlier += ((progress["step"], before),)
         logger.warning(
             "--allow_batch_change: %d rows instead of %d from step %d on; the rest of the epoch is "
-            "cut anew, so that each row still comes once",
+            "batched again, so that each row is still seen once",
             plan.batch_size,
             before,
             progress["step"] + 1,
@@ -44,13 +44,13 @@ def plan_of_run(config: RunConfig, plan: BatchPlan, ranks: Ranks) -> BatchPlan:
 
 
 def progress_of_run(config: RunConfig, ranks: Ranks) -> dict[str, Any] | None:
-    """What `_progress` finds on process 0, on every process."""
+    """The result of `_progress` on process 0, broadcast to every process."""
     return ranks.broadcast(_progress(config) if ranks.is_main else None)
 
 
 def _progress(config: RunConfig) -> dict[str, Any] | None:
-    """The progress of the checkpoint that `--resume` names; None if there is none that is whole,
-    which is reported when it is loaded."""
+    """The progress of the checkpoint to resume; None if there is no intact one, which is reported
+    when it is loaded."""
     assert config.resume is not None
     try:
         checkpoint = find_checkpoint(

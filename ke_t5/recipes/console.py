@@ -1,4 +1,4 @@
-"""What the recipes tell on the terminal: tables, losses of data, the next commands."""
+"""The recipes' output on the terminal: tables, warnings about the data, suggested commands."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ke_t5.train.loggers import ProgressBar, is_quiet
 
 logger = logging.getLogger(__name__)
 
-# Half the sum of differences between two splits' label shares from which a user is warned: one
-# split then lacks what the other is full of (rows ordered by class, cut by position).
+# Total variation distance between the label shares of two splits above which a user is warned: it
+# is this large if rows are ordered by class and split by position.
 SUSPICIOUS_SHIFT = 0.25
 
 
 def tell(text: str) -> None:
-    """Writes a result to stdout, once per launch."""
+    """Writes a line to stdout, once per launch."""
     if launched_rank() == 0:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
 
 def tell_more(text: str) -> None:
-    """Writes what is not a score to stdout, once per launch, unless `--quiet` is given."""
+    """Writes a line other than scores to stdout, once per launch and unless `--quiet` is given."""
     if not is_quiet():
         tell(text)
 
 
 def report_examples(task: Task, split: str, examples: Examples) -> None:
-    """Logs how many examples a split has, how long they are, and what was lost on the way."""
+    """Logs the number and lengths of a split's examples, and what preprocessing has lost."""
     total, longest = examples.length_facts("input_ids")
     logger.info(
         "%s %s: %d examples, %.0f tokens on average, %d at most",
@@ -53,7 +53,7 @@ def report_examples(task: Task, split: str, examples: Examples) -> None:
 
 
 def report_mixture(mixture: Mixture, examples_per_epoch: Sequence[tuple[int, int]]) -> None:
-    """Logs how much of an epoch each member gives: (its training examples, those in an epoch)."""
+    """Logs each member's share of an epoch, from (training examples, examples per epoch)."""
     shares = [
         f"{task.name} {quota} (of {size})"
         for task, (size, quota) in zip(mixture.members, examples_per_epoch, strict=True)
@@ -72,9 +72,9 @@ def warn_of_shifted_labels(train: Examples, valid: Examples, labels: tuple[str, 
     if shift > SUSPICIOUS_SHIFT:
         worst = int(np.argmax(np.abs(trained - validated)))
         logger.warning(
-            "the label shares of training and validation split differ wildly (%.0f %% of the rows "
-            "would have to change): %s is %.1f %% of one and %.1f %% of the other; are the rows "
-            "ordered by class?",
+            "the label shares of the training and validation splits differ wildly (%.0f %% of the "
+            "rows would have to change): %s is %.1f %% of one and %.1f %% of the other; are the "
+            "rows ordered by class?",
             100 * shift, labels[worst], 100 * trained[worst], 100 * validated[worst],
         )  # fmt: skip
 
@@ -88,13 +88,13 @@ def _label_shares(examples: Examples, num_labels: int) -> np.ndarray | None:
     return counts / counts.sum() if counts.sum() >= 100 else None
 
 
-# The flags that both scripts need to find a run again and to predict with its model alike.
+# The flags with which both scripts find the same run and predict alike.
 OF_BOTH = (
     "task", "model_name", "pre_trained_model", "output_dir", "hf_data_dir", "hf_cache_dir",
     "batch_size", "gin_file", "gin_param", "module_import", "sample",
 )  # fmt: skip
 
-# Those of data of the user's own, which a run keeps.
+# The flags of the user's own data, which a run keeps.
 OWN_DATA = (
     "train_file", "valid_file", "test_file", "text_column", "text_pair_column", "label_column",
     "choice_columns",
@@ -111,22 +111,22 @@ def next_commands(
     stopped_at: int | None = None,
     real_model: str | None = None,
 ) -> str:
-    """What a user may want to do after a training: test, export, go to real data.
+    """The commands that a user may want next: test, export, train on real data.
 
     Args:
-        flags: flag -> value, and "given" as the flags' reader has it.
-        valid_splits: of each task.
-        launcher: of several processes, such as "torchrun --nproc_per_node=2"; else "".
-        best, last: how `--resume` finds the checkpoint to test, and the one to go on from.
-        stopped_at: the step at which `--max_steps` ended the run; an export is to go no further.
-        real_model: a model to train on real data, after a run on the sample.
+        flags: flag -> value, with "given" as the flag parser returns it.
+        valid_splits: the validation split of each task.
+        launcher: such as "torchrun --nproc_per_node=2" for several processes, otherwise "".
+        best, last: the `--resume` values for the best checkpoint and the last one.
+        stopped_at: the step at which `--max_steps` ended the run; the export must not train on.
+        real_model: the model to suggest for real data after a run on the sample.
     """
     train_program, test_program = command(TRAIN, launcher), command(TEST, launcher)
     test, best, last = _words(flags, OF_BOTH), shlex.quote(best), shlex.quote(last)
     valid_split, *others = dict.fromkeys(valid_splits)
     trains_elsewhere = not (flags["train_split"] or "train").startswith("train")
     if trains_elsewhere and not others:
-        # A test's own choice of a split might be the one that was trained on.
+        # The test's default split might be the one that was trained on.
         test += f" --test_split {shlex.quote(valid_split)}"
     lines = ["next:", f"  test    {test_program} {test} --resume {best}"]
     if not flags["hf_path"]:
@@ -155,7 +155,7 @@ def next_commands(
 
 
 def _words(flags: Mapping[str, Any], names: Iterable[str]) -> str:
-    """Those of the flags that were given (and the task), as a command line."""
+    """The named flags as a command line: the task, and those that were given."""
     words = []
     for name in dict.fromkeys(names):
         value = flags[name]
@@ -168,7 +168,7 @@ def _words(flags: Mapping[str, Any], names: Iterable[str]) -> str:
 
 
 def watch_batches(batches: range) -> Iterator[int]:
-    """The batches of a test, with a bar on a terminal and a line now and then elsewhere."""
+    """The batches of a test, with a progress bar on a terminal and occasional lines elsewhere."""
     with ProgressBar(len(batches), name="test") as bar:
         for batch in batches:
             yield batch
@@ -176,7 +176,7 @@ def watch_batches(batches: range) -> Iterator[int]:
 
 
 def watch_validation(batches: range) -> Iterator[int]:
-    """The batches of a validation, with a bar on a terminal if they take more than a second."""
+    """The batches of a validation, with a progress bar on a terminal after a second."""
     with ProgressBar(len(batches), name="validation", is_passing=True) as bar:
         for batch in batches:
             yield batch

@@ -1,4 +1,4 @@
-"""What `ke-t5 doctor` finds out about the machine, the installation and a model's tokenizer."""
+"""The checks of `ke-t5 doctor`: the machine, the installation and a model's tokenizer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXTS = (
 
 
 class Finding(NamedTuple):
-    """One thing: "ok", "warning" or "problem"; the text of the last two ends with "; fix"."""
+    """A finding: its state is "ok", or "warning" or "problem" with a text that ends in "; fix"."""
 
     name: str
     text: str
@@ -38,11 +38,11 @@ class Finding(NamedTuple):
 
 
 def diagnose(folders: Mapping[str, Path], *, model: str | None) -> Iterator[Finding]:
-    """Everything that is found, what is fast first.
+    """Yields all findings, the fast checks first.
 
     Args:
-        folders: what for -> folder, which need not exist.
-        model: whose tokenizer is checked.
+        folders: purpose -> folder, which need not exist.
+        model: the model whose tokenizer is checked; None for none.
     """
     yield _python()
     yield from _libraries()
@@ -64,7 +64,7 @@ def _python() -> Finding:
 
 
 def _libraries() -> Iterator[Finding]:
-    """Each library that the package needs, then the extras."""
+    """A finding for each required library, then for each extra."""
     from packaging.requirements import Requirement
 
     needed, extras = _requirements()
@@ -81,7 +81,7 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _requirements() -> tuple[list[str], dict[str, list[str]]]:
-    """What the package needs, and what each extra needs."""
+    """The requirements of the package, and those of each extra."""
     settings = CLONE / "pyproject.toml"
     if settings.is_file():
         project = tomllib.loads(settings.read_text(encoding="utf-8"))["project"]
@@ -137,24 +137,24 @@ def _hub() -> Finding:
     reason = why_unreachable()
     if reason is None:
         return Finding("hub", "answers")
-    return Finding("hub", f"{reason}; give models and data as folders, or --sample", "warning")
+    return Finding("hub", f"{reason}; use folders of models and data, or --sample", "warning")
 
 
 def _torch() -> Iterator[Finding]:
     try:
         import torch
-    except Exception as error:  # a build for another machine fails in every way
+    except Exception as error:  # a build for another machine may fail in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        yield Finding("torch", f"cannot be imported ({reason:.100}); install it again", "problem")
+        yield Finding("torch", f"cannot be imported ({reason:.100}); reinstall it", "problem")
         return
     build = torch.version.cuda or torch.version.hip
     yield Finding("torch build", f"for CUDA {build}" if build else "for the CPU")
     if not torch.cuda.is_available():
         if Path("/dev/nvidiactl").exists():
-            why = "a driver that is too old" if build else "a torch for the CPU"
-            yield Finding("GPU", f"there is one, with {why}; install torch anew", "warning")
+            why = "its driver is too old" if build else "this torch is for the CPU"
+            yield Finding("GPU", f"there is one, but {why}; reinstall torch", "warning")
         else:
-            yield Finding("GPU", "none: the CPU computes")
+            yield Finding("GPU", "none, the CPU is used")
         return
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
@@ -165,7 +165,7 @@ def _torch() -> Iterator[Finding]:
 
 
 def _tokenizer(name: str) -> Finding:
-    """What the tokenizer makes of Korean texts, by the rules of a training."""
+    """Checks the tokenizer on Korean texts, by the rules of a training."""
     import numpy as np
 
     from ke_t5.recipes.token_health import MISFIT_ABOVE, WARN_ABOVE, cause, sample_of, unknown_share

@@ -1,4 +1,4 @@
-"""Whether the nodes of a run share a disk: process 0 writes, and all read what it has written."""
+"""Checks that the nodes of a run share a disk: process 0 writes, and all processes read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ke_t5.recipes.folders import RunFolder
 
 logger = logging.getLogger(__name__)
 
-# A network file system may show a new file only after it has asked its server again.
+# A network file system may show a new file only after asking its server again.
 VISIBLE_SECONDS = 3.0
 
 
 def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
-    """Finds out whether all processes see what process 0 writes (`Ranks.has_one_disk`), and logs on
-    which host the results are written if there are several; leaves nothing in the run's folder.
+    """Sets `Ranks.has_one_disk`, whether all processes see what process 0 writes, and logs the host
+    that writes the results if there are several; leaves nothing in the run's folder.
 
     Raises:
         UserError: exit 4, some processes resume a run that others cannot see; exit 5, the
@@ -55,7 +55,7 @@ def check_one_disk(run: RunFolder, ranks: Ranks) -> None:
 
 
 def _blind_ranks(folder: Path, ranks: Ranks) -> list[int]:
-    """The processes that do not see a new file of process 0, known on process 0."""
+    """On process 0, the processes that do not see its new file; [] on the others."""
     if ranks.size == 1:
         return []
     own = temporary_path(folder / f".seen-{secrets.token_hex(8)}")

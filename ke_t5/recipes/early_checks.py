@@ -1,4 +1,4 @@
-"""What is known to be wrong before any data is prepared."""
+"""Checks that run before any data is prepared."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from ke_t5.train.settings import NONE
 
 
 def check_training(config: RunConfig) -> None:
-    """Raises UserError for settings of the optimizer and its schedule that exclude each other, or
-    that the user's own optimizer refuses."""
+    """Raises UserError for training settings that contradict each other or do not suit the task,
+    or that the user's own optimizer rejects."""
     check_optimizer(config.optimizer, is_scheduled=config.schedule.changes_rate)
     if config.is_sharded and config.optimizer.name == "Adafactor":
-        what, fix = "Adafactor takes no divided weights", "use @AdamW, or leave --parallel out"
-        raise UserError(what, "--parallel fsdp", fix)
+        what = "Adafactor does not support sharded weights"
+        raise UserError(what, "--parallel fsdp", "use @AdamW, or drop --parallel")
     fit = config.fit
-    asked = {
+    unsupported = {
         "padding": fit.padding == NONE,
         "compile": fit.compile,
         "compress_gradients": fit.compress_gradients,
         "head_start": fit.head_start is not None,
     }
-    name = next((name for name, is_asked in asked.items() if is_asked), None)
+    name = next((name for name, is_set in unsupported.items() if is_set), None)
     if config.is_sharded and name is not None:
-        what = f"fit.{name} takes no divided weights"
-        raise UserError(what, "--parallel fsdp", "leave one of the two out")
+        what = f"fit.{name} does not support sharded weights"
+        raise UserError(what, "--parallel fsdp", "drop one of the two")
     form, problem_type = FORMS[config.task.form], config.task.problem_type
-    is_fit = form.has_one_label and problem_type in (None, "single_label_classification")
-    if fit.head_start is not None and not is_fit:
-        what = f"{config.task.name} does not give each text one of several labels"
+    has_one_label = form.has_one_label and problem_type in (None, "single_label_classification")
+    if fit.head_start is not None and not has_one_label:
+        what = f"{config.task.name} is not a single-label classification task"
         raise UserError(what, HEAD_START, "leave it out")
 
 
 def check_lengths(config: RunConfig) -> None:
     """Raises UserError for a length in gin that the tokenizer's special tokens use up, and for two
-    prefixes of inputs that are one text."""
+    prefixes if the model reads each input as one text."""
     for task in config.task.members:
         if len(task.prefixes) > 1 and not _is_pair(
             task, task.output_features["input_ids"].load_tokenizer()
         ):
-            what = f"has two texts, and this model reads {task.name} as one text"
+            what = f"has two prefixes, but this model reads {task.name} as one text"
             raise UserError(what, PREFIX, "give one")
     for task in config.task.members if config.data.lengths else ():
         _check_lengths_of(task, config.data.lengths or {})
@@ -71,7 +71,8 @@ def _check_lengths_of(task: Task, lengths: dict[str, int]) -> None:
 
 
 def _is_pair(task: Task, tokenizer: Any) -> bool:
-    """Whether the tokenizer gets two segments: premise and hypothesis, question and passage."""
+    """Whether the tokenizer gets two segments, such as premise and hypothesis, or question and
+    passage."""
     has_separator = tokenizer.sep_token is not None
     is_read = FORMS[task.form].reads_passages and has_separator
     form = input_form(task, tokenizer)
@@ -79,7 +80,7 @@ def _is_pair(task: Task, tokenizer: Any) -> bool:
 
 
 def check_splits(config: RunConfig) -> None:
-    """Raises UserError for a split that was asked for and is none, or that a source has not."""
+    """Raises UserError for a requested split that is malformed or that a source does not have."""
     for purpose, spec in config.data.asked_splits.items():
         if spec is None:
             continue
@@ -104,18 +105,18 @@ def check_output(config: RunConfig) -> None:
         return
     if launched_rank() == 0:
         config.run.check_writable(keep=False)
-    else:  # the same fault is found first, so the launch reports one fault, whoever is faster
+    else:  # all processes find this fault first, so that the launch reports only one
         config.run.check_permission()
 
 
 def check_rows_of_training(config: RunConfig) -> None:
-    """Raises UserError for rows that the task refuses, before the tokenizer imports torch.
+    """Raises UserError for rows that the task rejects, before the tokenizer imports torch.
 
-    Not for a run that goes on: its rows were accepted, and its folder is to be looked for first.
+    Skipped with `--resume`: the rows were accepted before, and a missing run is reported first.
     """
     if config.resume is not None:
         return
-    if not config.sample:  # nobody should wait for the rows of a model that does not exist
+    if not config.sample:  # a missing model is reported before rows are read, which takes time
         found = find_pretrained(config.origin.folder)
         if not config.model.from_scratch:
             require_weights(found)
@@ -123,7 +124,7 @@ def check_rows_of_training(config: RunConfig) -> None:
 
 
 def check_rows(config: RunConfig, *purposes: str) -> None:
-    """Raises UserError for rows that the task refuses, before the tokenizer imports torch."""
+    """Raises UserError for rows that the task rejects, before the tokenizer imports torch."""
     for purpose in purposes:
         splits = getattr(config.splits, purpose)
         for task, split in zip(config.task.members, splits, strict=True):
@@ -132,9 +133,9 @@ def check_rows(config: RunConfig, *purposes: str) -> None:
 
 
 def check_model(config: RunConfig) -> None:
-    """Raises UserError for what gin says that the model's class refuses.
+    """Raises UserError for gin settings that the model's class rejects.
 
-    The class, and torch with it, is imported only if gin says something about the model.
+    The class, and torch with it, is imported only if gin sets something about the model.
     """
     if config.gin.sets("model", "EvaluationHelper") or config.fit.head_start is not None:
         from ke_t5.recipes.modelling import check_class

@@ -1,4 +1,4 @@
-"""Which folder an export may replace: an earlier export of this package, of the same task."""
+"""Checks that an export replaces nothing but an earlier export of the same task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ke_t5.recipes.folders import check_can_write
 
 
 def check_export(config: RunConfig) -> None:
-    """Raises what writing the export (`--hf_path`) would raise when the training is over."""
+    """Raises UserError before the training if its export (`--hf_path`) could not be written."""
     if not config.hf_path or launched_rank() != 0:
         return
     folder = config.export_folder
@@ -26,10 +26,10 @@ def check_export(config: RunConfig) -> None:
 
 
 def check_target(config: RunConfig, folder: Path) -> None:
-    """Raises UserError if an export would replace anything but an older export of the same
-    task, such as the pre-trained model."""
+    """Raises UserError if an export would replace anything but an older export of the same task,
+    for example the pre-trained model."""
     if config.run.path.absolute().resolve().is_relative_to(folder.resolve()):
-        what, fix = "the run's own folder is in it", "choose a folder of its own"
+        what, fix = "it contains the run's own folder", "choose a separate folder"
         raise UserError(what, f"--hf_path {folder}", fix, Exit.CHECKPOINT)
     if folder == config.run.export or not (folder / "config.json").is_file():
         return

@@ -1,4 +1,4 @@
-"""A run's folder: its paths, what it holds, and whether it can be written to."""
+"""A run's folder: its paths, its contents, and whether it can be written to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ke_t5.pipe.cache import default_data_dir
 logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 120
-LONGEST_COMPONENT = 255  # bytes of a name, on almost all file systems; a syllable has three
+LONGEST_COMPONENT = 255  # bytes of a name on almost all file systems; a Hangul syllable has three
 
 
 def safe_name(name: str) -> str:
@@ -48,11 +48,11 @@ def safe_name(name: str) -> str:
 
 
 def make_folder(path: Path, *, where: str, probe: bool) -> None:
-    """Makes the folder if need be; a UserError if it cannot be made or written to.
+    """Creates the folder if necessary; raises UserError if it cannot be created or written to.
 
     Args:
-        where: the flag that asks for it.
-        probe: whether to try writing.
+        where: the flag that names it, for the error.
+        probe: whether to write a file into it as a test.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def make_folder(path: Path, *, where: str, probe: bool) -> None:
 
 
 def unwritable(error: OSError, *, where: str) -> UserError:
-    """The error for a folder that the system does not let us write to."""
+    """The error for a folder that cannot be written to."""
     return UserError(
         f"nothing can be written there ({error.strerror})",
         where,
@@ -75,28 +75,28 @@ def unwritable(error: OSError, *, where: str) -> UserError:
 
 
 def check_can_write(path: Path, *, where: str) -> None:
-    """As `make_folder` with a probe, but what was made is removed again."""
+    """Like `make_folder` with a probe, but removes the folders that it created."""
     with folder_on_trial(path, where=where):
         pass
 
 
 @contextmanager
 def folder_on_trial(path: Path, *, where: str) -> Iterator[None]:
-    """As `check_can_write`, but what was made stays until the end of the block."""
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    """Like `check_can_write`, but the created folders stay until the end of the block."""
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         make_folder(path, where=where, probe=True)
         yield
     finally:
         with stops.postponed():  # a stop in between would leave the folders above
-            for folder in made:
-                with suppress(OSError):  # not made, or another process has put something there
+            for folder in created:
+                with suppress(OSError):  # not created, or another process has written into it
                     folder.rmdir()
         stops.check()
 
 
 def check_permission(path: Path, *, where: str) -> None:
-    """As `check_can_write`, without trying: for processes that write nothing there."""
+    """Like `check_can_write`, but only looks: for processes that write nothing there."""
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     code = 0
     if not existing.is_dir():
@@ -123,14 +123,14 @@ def write_page(file: str, text: str, *, flag: str = "--html") -> None:
 
 
 def check_data_dir(flags: Namespace) -> None:
-    """Raises UserError if `--hf_data_dir` is needed and no folder."""
+    """Raises UserError if `--hf_data_dir` is used but is not a folder."""
     if flags.hf_data_dir and not flags.sample and not Path(flags.hf_data_dir).is_dir():
-        where, fix = f"--hf_data_dir {flags.hf_data_dir}", "give the folder with it"
+        where, fix = f"--hf_data_dir {flags.hf_data_dir}", "check the path"
         raise UserError("no such folder", where, fix, Exit.DATA)
 
 
 def data_folder(flags: Namespace, task: Task | Mixture) -> Path | None:
-    """`--hf_data_dir`, or `./data`; reports the latter if it has the raw files of the task."""
+    """`--hf_data_dir`, or `./data`, which is logged if it has raw files of the task."""
     if flags.hf_data_dir:
         return Path(flags.hf_data_dir)
     folder = default_data_dir()
@@ -153,7 +153,7 @@ class RunFolder:
     def of(cls, output_dir: str, model: str, pre_trained_model: str, task: str) -> RunFolder:
         """The folder of a run of that model on that task."""
         model = safe_name(model)
-        # The end of a long path says more; the class stays, or two classes would share a folder.
+        # Long paths are cut at the front. The class is kept, or two classes would share a folder.
         origin = safe_name(pre_trained_model)[-max(1, LONGEST_NAME - len(model) - 1) :]
         most = max(1, LONGEST_COMPONENT - len(model.encode()) - 1)
         origin = origin.encode()[-most:].decode(errors="ignore")
@@ -161,7 +161,7 @@ class RunFolder:
 
     @classmethod
     def all_of(cls, output_dir: str, pre_trained_model: str, task: str) -> list[RunFolder]:
-        """The runs on that task that began from `pre_trained_model`, whatever their classes."""
+        """The runs of any model class on that task that started from `pre_trained_model`."""
         folders = sorted(Path(output_dir).glob(f"*/{safe_name(task)}"))
         begun = {"pre_trained_model": pre_trained_model, "task": task}
         runs = [cls(folder) for folder in folders]
@@ -169,7 +169,7 @@ class RunFolder:
 
     @classmethod
     def around(cls, path: str) -> RunFolder | None:
-        """The run that a folder is, or that a checkpoint in it belongs to; None for none."""
+        """The run whose folder this is, or that contains this checkpoint; None if there is none."""
         for folder in (Path(path), *Path(path).resolve().parents[:2]):
             if (folder / "model" / "config.json").exists():
                 return cls(folder)
@@ -187,12 +187,12 @@ class RunFolder:
 
     @property
     def export(self) -> Path:
-        """Where `--hf_path default` goes."""
+        """The export of `--hf_path default`."""
         return self.path / "hf"
 
     @property
     def run_file(self) -> Path:
-        """What the run was started with."""
+        """The record of what the run was started with."""
         return self.path / "run.json"
 
     def evaluation(self, split: str) -> Path:
@@ -204,7 +204,7 @@ class RunFolder:
         return self.path / "trained_rows" / f"{safe_name(task)}.npy"
 
     def read_trained_rows(self, task: str) -> np.ndarray:
-        """The content of that file."""
+        """The content of that file; raises UserError if it is damaged."""
         file = self.trained_rows(task)
         content = io.BytesIO(file.read_bytes())
         try:
@@ -215,13 +215,13 @@ class RunFolder:
             raise UserError(
                 f"not hashes of rows ({error!s:.80})",
                 str(file),
-                "remove it; rows that the run was trained on are not recognized then",
+                "remove it; then the rows that the run was trained on are no longer recognized",
                 Exit.CHECKPOINT,
             ) from error
         return hashes
 
     def keep_trained_rows(self, task: str, hashes: np.ndarray) -> None:
-        """Adds to the rows that the run knows to be trained on."""
+        """Adds these hashes to those of the rows that the run was trained on."""
         file = self.trained_rows(task)
         if file.is_file():
             hashes = np.concatenate([self.read_trained_rows(task), hashes])
@@ -230,7 +230,7 @@ class RunFolder:
         write_atomically(file, content.getvalue(), is_durable=True)
 
     def holds_a_run(self) -> bool:
-        """Whether a run has been here."""
+        """Whether a run was started in this folder."""
         return any((self.path / name).exists() for name in ("run.json", "weights"))
 
     def has_checkpoint(self) -> bool:
@@ -239,7 +239,7 @@ class RunFolder:
         return any(NAME.fullmatch(manifest.parent.name) for manifest in manifests)
 
     def is_trained(self) -> bool:
-        """Whether there are a checkpoint and the model it is of."""
+        """Whether there are a checkpoint and the configuration of its model."""
         return (self.model / "config.json").exists() and self.has_checkpoint()
 
     def has_best(self) -> bool:
@@ -247,18 +247,18 @@ class RunFolder:
         return (self.weights / "best.json").exists()
 
     def make_new(self) -> Path | None:
-        """Makes the folder; an older run's is moved to `<task>.1`, `.2`, ..., which is returned."""
+        """Creates the folder; moves an older run to `<task>.1`, `.2`, ..., which is returned."""
         moved = move_aside(self.path) if self.holds_a_run() else None
         self.check_writable()
         return moved
 
     def is_unsaved(self) -> bool:
-        """Whether a run has been here that was killed before its first checkpoint."""
+        """Whether the run was killed before its first checkpoint."""
         folders = self.weights.iterdir() if self.weights.is_dir() else ()
         return self.holds_a_run() and not any(NAME.fullmatch(folder.name) for folder in folders)
 
     def start_again(self) -> None:
-        """Removes what such a run has left, run.json last; results of tests stay."""
+        """Removes the files of such a run, run.json last; keeps the results of tests."""
         for name in ("weights", "model", "trained_rows", "logs", "scheduled"):
             if (self.path / name).exists():
                 remove_folder(self.path / name)
@@ -266,7 +266,7 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
-        """Removes the temporary files that killed processes have left; `weights` has its own."""
+        """Removes temporary files of killed processes, except in `weights`."""
         evaluations = self.path / "eval"
         for folder in (self.path, self.path / "trained_rows", evaluations):
             remove_leftovers(folder)
@@ -274,10 +274,10 @@ class RunFolder:
             remove_leftovers(folder)
 
     def check_writable(self, *, keep: bool = True) -> None:
-        """Makes the folder if need be; a UserError if it cannot be written to.
+        """Creates the folder if necessary; raises UserError if it cannot be written to.
 
         Args:
-            keep: False: what was made is removed again, for a run that may yet fail to start.
+            keep: whether created folders stay; False for a run that may still fail to start.
         """
         if not keep:
             check_can_write(self.path, where=self._flag)
@@ -288,11 +288,11 @@ class RunFolder:
                 sync_folder(folder)
 
     def on_trial(self) -> AbstractContextManager[None]:
-        """Makes the folder for a block, if need be; a UserError if it cannot be written to."""
+        """Creates the folder for a block if necessary; UserError if it cannot be written to."""
         return folder_on_trial(self.path, where=self._flag)
 
     def check_permission(self) -> None:
-        """As `check_writable`, without trying."""
+        """Like `check_writable`, but only looks."""
         check_permission(self.path, where=self._flag)
 
     @property
@@ -304,7 +304,7 @@ class RunFolder:
         (self.path / "error.json").unlink(missing_ok=True)
 
     def read_run(self) -> dict[str, Any]:
-        """What `run.json` says, {} if there is none."""
+        """The content of `run.json`; {} if there is none."""
         if not self.run_file.exists():
             return {}
         try:
@@ -321,7 +321,7 @@ class RunFolder:
 
 
 def _check_facts(content: Any) -> None:
-    """Raises TypeError if what run.json says of a run is not what this program writes there."""
+    """Raises TypeError if the content of run.json has the wrong structure."""
     if not isinstance(content, dict):
         raise TypeError("it is not a record of a run")
     types = {

@@ -1,4 +1,4 @@
-"""Whether the steps of a run are CUDA graphs (`fit.cuda_graphs`)."""
+"""Decides whether the steps of a run are CUDA graphs (`fit.cuda_graphs`)."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ def choose_graphs(
     ranks: Ranks,
     unpadding: Unpadding | None,
 ) -> StepGraphs | None:
-    """The graphs of the run's steps, if they are made of them. A run that is resumed goes on as it
-    began: dropout draws other numbers for batches of other shapes."""
-    asked = config.fit.cuda_graphs
-    if asked == AUTO and ranks.device.type != "cuda":
+    """The CUDA graphs of the run's steps; None if steps are launched kernel by kernel.
+
+    A resumed run continues as it began: dropout draws other numbers for batches of other shapes.
+    """
+    setting = config.fit.cuda_graphs
+    if setting == AUTO and ranks.device.type != "cuda":
         return None
-    if asked == AUTO and config.origin.is_resumed:
-        asked = (progress_of_run(config, ranks) or {"fixed": {}})["fixed"].get(CUDA_GRAPHS, False)
-    if asked is False:
+    if setting == AUTO and config.origin.is_resumed:
+        setting = (progress_of_run(config, ranks) or {"fixed": {}})["fixed"].get(CUDA_GRAPHS, False)
+    if setting is False:
         return None
     reason = why_launched(config, ranks, unpadding)
     if reason is None:
@@ -48,13 +50,13 @@ def choose_graphs(
             reason = f"{type(module).__name__}: {error}"
         except (RuntimeError, TypeError, IndexError, KeyError) as error:
             logger.debug("more padding: %s", error)
-            reason = f"{type(module).__name__} takes no batch with more padding"
-    logger.info("%s: steps are launched one by one: %s", CUDA_GRAPHS, reason)
+            reason = f"{type(module).__name__} does not accept more padding"
+    logger.info("%s: not used: %s", CUDA_GRAPHS, reason)
     return None
 
 
 def why_launched(config: RunConfig, ranks: Ranks, unpadding: Unpadding | None) -> str | None:
-    """Why the steps of a run cannot be graphs; None if they may be."""
+    """The reason why the steps of a run cannot be CUDA graphs; None if they can."""
     fit = config.fit
     reasons = {
         "there is no GPU": ranks.device.type != "cuda",
@@ -73,7 +75,7 @@ def new_graphs(
     """The graphs of a run.
 
     Raises:
-        ValueError("reason"): its batches cannot be brought into few shapes.
+        ValueError("reason"): its batches cannot be padded to a few shapes.
     """
     shapes = find_shapes(
         train,

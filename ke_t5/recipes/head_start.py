@@ -1,8 +1,9 @@
-"""Where a new head starts (`fit.head_start`): at the logistic regression on the vectors that the
-encoder, not yet trained, makes of the training rows.
+"""Initializes a new head by logistic regression on the untrained encoder's vectors of the training
+rows (`fit.head_start`).
 
-A randomly drawn head distorts the features of a pre-trained encoder in the first steps, and a few
-rows are not enough to repair them: Kumar et al. 2022, https://arxiv.org/abs/2202.10054 (LP-FT).
+A randomly initialized head distorts the features of a pre-trained encoder in the first steps, and
+a few rows are not enough to repair them: Kumar et al. 2022, https://arxiv.org/abs/2202.10054
+(LP-FT).
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from ke_t5.pipe.module_state import reset_module_state
 
 logger = logging.getLogger(__name__)
 
-# Rows that the regression reads: their vectors are in memory together, and more change little.
+# At most this many rows are used: all their vectors are in memory, and more change little.
 MOST_ROWS = 10_000
 ROWS_AT_ONCE = 64
-# scikit-learn's C x the width of the vectors, which are standardized. Of 0.4, 4, 40 and 400, 4 was
-# the best for 16 and 64 rows a class of NSMC and 8 of 3i4K, and 0.4 points behind for 8 of NSMC
-# (multilingual-e5-small cut to 6 layers, five draws).
+# scikit-learn's C times the width of the vectors, which are standardized. Of 0.4, 4, 40 and 400, 4
+# was the best for 16 and 64 rows per class of NSMC and 8 of 3i4K, and 0.4 points behind for 8 of
+# NSMC (multilingual-e5-small cut to 6 layers, five draws).
 STRENGTH = 4.0
 
 
 def check_head(model_class: type[PreTrainedModel]) -> None:
-    """Raises UserError for a model whose classifier does not read the encoder's own vectors."""
+    """Raises UserError for a model whose classifier is not a single layer on the encoder."""
     is_ours = issubclass(model_class, SequenceHead)
     if not is_ours or issubclass(model_class, SequenceHeadWithPooler):
         raise UserError(
-            f"{model_class.__name__} has no head of a single new layer",
+            f"the head of {model_class.__name__} is not a single new layer",
             HEAD_START,
             "give --model_name EncoderForSequenceClassificationMean, or leave it out",
         )
@@ -50,12 +51,12 @@ def check_head(model_class: type[PreTrainedModel]) -> None:
 def start_at_regression(
     config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks
 ) -> None:
-    """Sets the head to the logistic regression on the training rows, if the run asks for it.
+    """Sets the head to the logistic regression on the training rows, if `fit.head_start` is set.
 
-    A head that a checkpoint is to replace stays as it is.
+    Does nothing in a resumed run, whose head comes from a checkpoint.
 
     Raises:
-        UserError: all rows have one label.
+        UserError: all rows have the same label.
     """
     if config.fit.head_start is None or config.origin.is_resumed:
         return
@@ -75,10 +76,9 @@ def start_at_regression(
 def labelled_vectors(
     module: PreTrainedModel, train: Examples, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inputs of the classifier [N, D] for the training rows that have a label, and the labels
-    [N].
+    """The classifier's inputs [N, D] for the labelled training rows, and their labels [N].
 
-    Rows with equal ids and labels count once. At most `MOST_ROWS` rows are read, drawn with the
+    Rows with equal ids and labels count once. At most `MOST_ROWS` rows are used, sampled with the
     seed.
     """
     labels = train.columns["labels"].values[train.places]
@@ -88,9 +88,9 @@ def labelled_vectors(
     lengths = np.asarray(train.row_lengths("input_ids")[rows])
     rows = rows[np.argsort(lengths, kind="stable")]
     vectors: dict[tuple[bytes, int], np.ndarray] = {}
-    caught: list[Tensor] = []
+    captured: list[Tensor] = []
     classifier = cast(nn.Linear, module.classifier)
-    hook = classifier.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    hook = classifier.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     module.eval()
     try:
         for first in range(0, len(rows), ROWS_AT_ONCE):
@@ -101,7 +101,7 @@ def labelled_vectors(
                 module(**model_inputs(module, batch, module.device))
             ids = [row[mask > 0].tobytes() for row, mask in _ids_and_masks(batch)]
             keys = zip(ids, batch["labels"].tolist(), strict=True)
-            vectors |= zip(keys, caught.pop().double().cpu().numpy(), strict=True)
+            vectors |= zip(keys, captured.pop().double().cpu().numpy(), strict=True)
     finally:
         hook.remove()
     return np.stack([*vectors.values()]), np.array([label for _, label in vectors])
@@ -114,20 +114,21 @@ def _ids_and_masks(batch: dict[str, np.ndarray]) -> zip[tuple[np.ndarray, np.nda
 def regression(
     vectors: np.ndarray, labels: np.ndarray, *, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [C, D] and biases [C] for vectors [N, D] as they are, found on standardized ones.
+    """Weights [C, D] and biases [C] of a logistic regression on vectors [N, D]; fitted on
+    standardized vectors, but for unstandardized ones.
 
-    A class without a row gets no weights and the lowest bias.
+    A class without rows gets zero weights and the lowest bias.
 
     Raises:
-        UserError: all labels are one.
+        UserError: all labels are the same.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
     known = np.unique(labels)
     if len(known) < 2:
-        what = "all training rows have one label"
-        raise UserError(what, HEAD_START, "give rows of two, or leave it out", Exit.DATA)
+        what = "all training rows have the same label"
+        raise UserError(what, HEAD_START, "give rows of two labels, or leave it out", Exit.DATA)
     scaler = StandardScaler().fit(vectors)
     found = LogisticRegression(C=STRENGTH / vectors.shape[1], max_iter=1000)
     found.fit(scaler.transform(vectors), labels)

@@ -1,4 +1,4 @@
-"""Which model class a run is for: `--model_name`, or one that fits the checkpoint and the task."""
+"""The model class of a run: `--model_name`, or one that fits the checkpoint and the task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def resolve_model_name(flags: Namespace, form: str) -> str:
-    """The model's name as `load_model` takes it; what was chosen automatically is reported.
+    """The model's name as `load_model` takes it; logs an automatic choice.
 
     Raises:
         UserError: there is no checkpoint, or no class of that form for it.
@@ -38,7 +38,7 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
     except UserError:
         if is_auto or not flags.resume:
             raise
-        # A run goes on with its own folder; what it began with may be out of reach by now.
+        # A run continues from its own folder; its pre-trained model may no longer be available.
         return default_model_name(form)
     if is_auto:
         choice = choose_listed(given.partition(":")[2], form, found, where=where)
@@ -46,14 +46,14 @@ def resolve_model_name(flags: Namespace, form: str) -> str:
         choice = choose_model(form, found, where=where)
     if choice.model_name != default_model_name(form):
         logger.info(
-            "model class: %s (%s); --model_name names another", choice.model_name, choice.reason
+            "model class: %s (%s); --model_name overrides it", choice.model_name, choice.reason
         )
     return choice.model_name
 
 
 def _name_of_run(flags: Namespace) -> str | None:
-    """The model of the run that `--resume`, or a test, goes on with; None unless it is clear which
-    run that is."""
+    """The model class of the run that is resumed or tested; None unless it is clear which run that
+    is."""
     if flags.sample and not (flags.resume and flags.resume.path):
         return None
     if flags.resume and flags.resume.path:
@@ -70,8 +70,8 @@ def _name_of_run(flags: Namespace) -> str | None:
 
 
 def _require_foreign_code(name: str | None, run: RunFolder) -> None:
-    """Raises UserError if a run's record names a module in its own folder: that would run code
-    that came with the checkpoint."""
+    """Raises UserError if a run's record names a module in the run's folder, which would execute
+    code that came with the checkpoint."""
     see_current_folder()
     spec = find_spec(name.partition(":")[0]) if name and ":" in name else None
     if spec is None or not spec.origin:
@@ -80,7 +80,7 @@ def _require_foreign_code(name: str | None, run: RunFolder) -> None:
         raise UserError(
             f"its model_name {name!r:.60} is a module in the run's own folder",
             str(run.run_file),
-            "read that code, and start elsewhere, with its folder on PYTHONPATH",
+            "review that code, then start in another folder with the run's on PYTHONPATH",
             Exit.CHECKPOINT,
         )
 
@@ -90,19 +90,20 @@ def _is_test(flags: Namespace) -> bool:
 
 
 def _exported(flags: Namespace) -> str | None:
-    """The exported folder that a test names; a training writes to --hf_path."""
+    """The exported folder that a test reads; None for a training, which writes to `--hf_path`."""
     return flags.hf_path if _is_test(flags) and flags.hf_path != "default" else None
 
 
 def check_class(config: RunConfig, saved: str | None, where: str) -> None:
-    """Reports a class other than the one that the tested weights were saved by.
+    """Checks that the tested weights were saved by the class of the run; warns if they were not,
+    but `--model_name` was given.
 
     Args:
-        saved: the latter, as `--model_name` takes it; None if it is not known.
+        saved: the class that saved them, as `--model_name` takes it; None if unknown.
         where: the weights, for the message.
 
     Raises:
-        UserError: `--model_name` does not ask for the other class.
+        UserError: they were not, and `--model_name` was not given.
     """
     name = config.model.class_name
     if saved is None or saved.rpartition(":")[2] == name:
@@ -111,13 +112,13 @@ def check_class(config: RunConfig, saved: str | None, where: str) -> None:
         what = f"its weights were saved by {saved}, not by {name}"
         raise UserError(what, where, f"add --model_name {saved}", Exit.CHECKPOINT)
     logger.warning(
-        "--model_name reads weights of %s as %s, which scores another model than was trained",
+        "--model_name loads weights of %s as %s, so the scores are not those of the trained model",
         saved, name,
     )  # fmt: skip
 
 
 def _checkpoint(flags: Namespace, form: str) -> tuple[Pretrained, str]:
-    """The model that decides, and the flag that names it."""
+    """The checkpoint that determines the class, and the flag that names it."""
     exported = _exported(flags)
     if flags.sample and exported is None:
         kind = "t5" if FORMS[form].generates else "roberta"

@@ -1,5 +1,5 @@
-"""Where a launch takes configuration, tokenizer and weights from: a run, an export, the sample, or
-`--pre_trained_model`. Each function returns the configuration with that origin."""
+"""The origin of a launch's configuration, tokenizer and weights: a run, an export, the sample, or
+`--pre_trained_model`. Each `from_...` function returns the configuration with that origin."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 
 def find_run(config: RunConfig) -> RunConfig | None:
-    """The configuration with the folder of the run that `--resume` means; None if there is no run.
+    """The configuration with the folder of the run to resume; None if there is no run.
 
-    Only `--resume auto` may find none: the others fail when the checkpoint is looked for.
+    Only `--resume auto` returns None; with other values a missing checkpoint is an error later.
     """
     resume = config.resume
     if resume is None:
@@ -53,7 +53,7 @@ def find_run(config: RunConfig) -> RunConfig | None:
 
 
 def from_run(config: RunConfig) -> RunConfig:
-    """Goes on with the run's own configuration and tokenizer (`--resume`)."""
+    """Uses the run's own configuration and tokenizer (`--resume`)."""
     run = config.run
     if not (run.model / "config.json").exists():
         what = "no run was saved there"
@@ -63,7 +63,7 @@ def from_run(config: RunConfig) -> RunConfig:
             fix = f"put --output_dir on a disk that all nodes share, or {fix}"
         where = f"--resume {config.resume} ({run.path})"
         if config.resume is not None and config.resume.path is not None:
-            what, where = f"no run is there, and none in {run.path}", f"--resume {config.resume}"
+            what, where = f"no run there, nor in {run.path}", f"--resume {config.resume}"
             fix = "give the folder of a run, or of a checkpoint in one"
         raise UserError(what, where, fix, Exit.CHECKPOINT)
     is_sealed = run.read_run().get("sealed", False)
@@ -77,8 +77,8 @@ def from_run(config: RunConfig) -> RunConfig:
 
 
 def _base_of_run(config: RunConfig) -> str | None:
-    """Where the frozen weights of a run with adapters are: where they were, or where
-    `--pre_trained_model` says; None if its checkpoints hold them.
+    """The folder or hub name of the frozen weights of a run with adapters: as recorded, or
+    `--pre_trained_model` if given. None if the checkpoints contain them.
 
     Raises:
         UserError: there is no such model.
@@ -92,15 +92,15 @@ def _base_of_run(config: RunConfig) -> str | None:
 
 
 def _model_of_run(config: RunConfig) -> ModelConfig:
-    """The model that the run began with: `--resume PATH` need not repeat it, and the model
-    card names it."""
+    """The model that the run began with, which `--resume PATH` need not repeat and the model card
+    names."""
     names = ("pre_trained_model", "from_scratch")
-    begun = {name: x for name, x in config.run.read_run().items() if name in names}
-    for name, value in begun.items():
+    recorded = {name: x for name, x in config.run.read_run().items() if name in names}
+    for name, value in recorded.items():
         is_base = name == "pre_trained_model" and read_base(config.run.model) is not None
         if name in config.given and getattr(config.model, name) != value and not is_base:
             logger.warning("%s is not used: the run began with %r", config.given[name], value)
-    return dataclasses.replace(config.model, **begun)
+    return dataclasses.replace(config.model, **recorded)
 
 
 def from_export(config: RunConfig) -> RunConfig:
@@ -115,7 +115,7 @@ def from_export(config: RunConfig) -> RunConfig:
 
 
 def from_sample(config: RunConfig) -> RunConfig:
-    """Uses a tiny model of the class that was asked for (`--sample`)."""
+    """Uses a tiny model of the requested class (`--sample`)."""
     from ke_t5.sample import sample_model_dir
 
     folder = sample_model_dir(config.data.folders.cache, backbone_type(load_class(config)))
@@ -130,7 +130,7 @@ def from_pre_trained(config: RunConfig, *, from_scratch: bool) -> RunConfig:
     if not from_scratch:
         require_weights(pretrained)
     where = f"--pre_trained_model {pretrained.name}"
-    read_config(pretrained.config, where)  # else the tokenizer's class fails over it
+    read_config(pretrained.config, where)  # otherwise the tokenizer's class fails on it
     gin = settle_vocabulary(config.gin, pretrained)
     fit_vocabulary(pretrained, where=where)
     origin = dataclasses.replace(config.origin, has_weights=not from_scratch)
@@ -138,15 +138,15 @@ def from_pre_trained(config: RunConfig, *, from_scratch: bool) -> RunConfig:
 
 
 def load_class(config: RunConfig) -> type[PreTrainedModel]:
-    """The model's class, which must serve the form of the task."""
+    """The model's class; raises UserError if it does not support the form of the task."""
     model_class = load_model(config.model.name)
     check_form(model_class, config.task.form)
     return model_class
 
 
 def backbone_type(model_class: type[PreTrainedModel]) -> str:
-    """The `model_type` of the folders that a class starts from: T5 for heads on T5's encoder,
-    RoBERTa for heads on any encoder and for classes that do not say."""
+    """The `model_type` of the backbone of a class: T5 for heads on T5's encoder, RoBERTa for
+    generic encoder heads and for classes that do not declare one."""
     config_class = model_class.config_class
     for base in getattr(config_class, "__mro__", ()):
         module = base.__module__
@@ -157,13 +157,13 @@ def backbone_type(model_class: type[PreTrainedModel]) -> str:
 
 
 def use_tokenizer(config: RunConfig, folder: Path, *, flag: str) -> RunConfig:
-    """The configuration with the tokenizer of a folder, which is made to fit the model there."""
+    """The configuration with the tokenizer of a folder, adjusted to the model there."""
     gin = bind_and_report(config.gin, VOCABULARY, str(folder), flag)
     fit_vocabulary(find_pretrained(folder, where=flag), where=f"{flag} {folder}")
     return dataclasses.replace(config, gin=gin)
 
 
 def fit_vocabulary(pretrained: Pretrained, *, where: str) -> None:
-    """Loads the tokenizer and makes it fit the model; what changes is reported."""
+    """Loads the tokenizer and adjusts it to the model; logs the changes."""
     for line in fit_tokenizer(get_vocabulary(), pretrained.config, where=where):
         logger.info(line)

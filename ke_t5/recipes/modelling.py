@@ -1,4 +1,4 @@
-"""The model of a run and its optimizer: built, checked, exported."""
+"""Builds, checks and exports the model of a run, and builds its optimizer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_class(config: RunConfig) -> None:
-    """Raises UserError for what gin says that the model's class refuses, whatever the data."""
+    """Raises UserError for gin settings that the model's class rejects, whatever the data."""
     model_class = load_class(config)
     if config.fit.head_start is not None:
         check_head(model_class)
@@ -59,7 +59,7 @@ def check_class(config: RunConfig) -> None:
 
 
 def task_config(task: Task | Mixture) -> dict[str, Any]:
-    """What the task says of the model's configuration."""
+    """The task's entries in the model's configuration."""
     if task.labels is None:
         return {}
     names = dict(enumerate(task.labels))
@@ -73,7 +73,7 @@ def task_config(task: Task | Mixture) -> dict[str, Any]:
 
 
 def model_config(config: RunConfig, model_class: type[PreTrainedModel]) -> dict[str, Any]:
-    """What task and user change in the model's configuration."""
+    """The changes of task and user to the model's configuration."""
     is_new = config.origin.may_draw_head and not config.origin.is_resumed
     of_task = config.task.model_config if is_new else {}
     known = {name: x for name, x in of_task.items() if hasattr(model_class.config_class, name)}
@@ -81,18 +81,18 @@ def model_config(config: RunConfig, model_class: type[PreTrainedModel]) -> dict[
 
 
 def build_model(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
-    """The model on this rank's device; what the libraries said about it in one line."""
+    """The model on this rank's device; logs how it was loaded in one line."""
     model = _with_adapters(config, _built(config))
     if lora_of(config) is not None and (config.origin.has_weights or config.origin.base):
         leave_out_base(model)
-    if not (config.is_sharded and ranks.size > 1):  # else each layer goes there in shards
+    if not (config.is_sharded and ranks.size > 1):  # otherwise layers are moved as shards
         nn.Module.to(model, ranks.device)  # transformers types its own `to` for 8-bit models only
     return model
 
 
 def build_divided(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
-    """The model of a training that divides its weights (`Ranks.shard`): rank 0's with them, those
-    of the other ranks empty, unless such a model cannot be built as rank 0's is."""
+    """The model of a training that shards its weights (`Ranks.shard`): with weights on rank 0, on
+    the meta device elsewhere unless that gives a different model."""
     model = build_model(config, ranks) if ranks.is_main else None
     outline = ranks.broadcast(None if model is None else outline_of(model))
     if model is not None:
@@ -110,7 +110,7 @@ def build_divided(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
 
 
 def _built_again(config: RunConfig, ranks: Ranks) -> PreTrainedModel:
-    """The whole model on the CPU, of which everything has been said."""
+    """The whole model on the CPU, without the log lines, which were printed before."""
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
@@ -135,7 +135,7 @@ def _built(config: RunConfig) -> PreTrainedModel:
         new_head=config.origin.may_draw_head,
         where="--hf_path" if is_export else WHERE,
     )
-    if not config.origin.is_resumed:  # else the weights come from a checkpoint, after this
+    if not config.origin.is_resumed:  # otherwise the weights come from a checkpoint, later
         logger.info(note)
     return model
 
@@ -151,27 +151,27 @@ def _with_adapters(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel
 
 
 def lora_of(config: RunConfig) -> LoraSettings | None:
-    """The adapters of the run: as the run says that is resumed or tested, else as asked for.
+    """The adapters of the run: those of the resumed or tested run, otherwise the requested ones.
 
     Raises:
-        UserError: it has no adapters or others than are asked for.
+        UserError: the run has no adapters, or other ones than those requested.
     """
-    asked = config.model.lora
+    requested = config.model.lora
     if not config.origin.is_resumed:
-        return asked
+        return requested
     own = read_lora(config.origin.folder)
-    if asked not in (None, own):
-        what = f"was begun with {'other' if own else 'no'} adapters"
+    if requested not in (None, own):
+        what = f"was started with {'different' if own else 'no'} adapters"
         fix = "resume with the lora settings of the run, or start a new one without --resume"
         raise UserError(what, str(config.run.path), fix, Exit.CHECKPOINT)
     return own
 
 
 def start_at_mean(config: RunConfig, module: PreTrainedModel, train: Examples) -> None:
-    """Sets the bias of a new head for a number to the mean of the training labels.
+    """Sets the bias of a new regression head to the mean of the training labels.
 
-    KLUE STS spends its first hundred updates finding that mean. A head that was loaded, or that a
-    checkpoint is to replace, stays as it is.
+    Otherwise KLUE STS spends its first hundred updates finding that mean. Does nothing to a head
+    that was loaded, or in a resumed run.
     """
     if config.origin.is_resumed or config.task.problem_type != "regression":
         return
@@ -194,8 +194,8 @@ def start_at_mean(config: RunConfig, module: PreTrainedModel, train: Examples) -
 def with_optimizer(
     config: RunConfig, module: PreTrainedModel, steps: int
 ) -> tuple[RunConfig, Optimizer]:
-    """The optimizer of the model; in the configuration, the learning rate and the warm-up that
-    suit the model if neither flag nor gin sets them."""
+    """The configuration with the model's default learning rate and warm-up where neither flag nor
+    gin sets them, and the optimizer."""
     is_fresh = config.model.from_scratch or config.sample
     rate = default_learning_rate(module, from_scratch=is_fresh, is_lora=has_lora(module))
     config = dataclasses.replace(config, optimizer=config.optimizer.with_default_rate(rate))
@@ -208,9 +208,9 @@ def with_optimizer(
 def default_learning_rate(
     module: PreTrainedModel, *, from_scratch: bool, is_lora: bool = False
 ) -> float:
-    """What practitioners use: 5e-5 for BERT and its kin, more for T5; 1e-3 for fresh weights.
+    """Common practice: 5e-5 for BERT and similar encoders, 3e-4 for T5, 1e-3 from scratch.
 
-    Adapters take more: the paper on LoRA trains RoBERTa-base at 5e-4, those on decoders use 2e-4.
+    Adapters need more: the LoRA paper trains RoBERTa-base at 5e-4, papers on decoders use 2e-4.
     """
     if from_scratch:
         return 1e-3
@@ -220,7 +220,7 @@ def default_learning_rate(
 
 
 def only_decodes(module: PreTrainedModel) -> bool:
-    """Whether the body is a decoder's, such as Qwen's."""
+    """Whether the body is a decoder, such as Qwen's."""
     config = getattr(module.config, "backbone", None) or module.config
     kind = getattr(config.get_text_config(), "model_type", "")
     causal, masked = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -228,17 +228,17 @@ def only_decodes(module: PreTrainedModel) -> bool:
 
 
 def is_t5(module: PreTrainedModel) -> bool:
-    """Whether the model, or the encoder under a head of ours, is a T5."""
-    # Our own types all contain "t5"; those on any encoder keep its configuration as `backbone`.
+    """Whether the model, or the encoder under one of our heads, is a T5."""
+    # All our own types contain "t5"; generic encoder heads have the encoder's as `backbone`.
     config = getattr(module.config, "backbone", None) or module.config
     return "t5" in config.model_type
 
 
 def _takes_warmup(config: RunConfig, module: PreTrainedModel, optimizer: Optimizer) -> bool:
-    """Whether the run fine-tunes an encoder other than T5, at a rate that is set from outside."""
+    """Whether the run fine-tunes an encoder other than T5 with an optimizer that has a rate."""
     is_fresh = config.model.from_scratch or config.sample or is_t5(module)
-    sets_itself = any(group["lr"] is None for group in optimizer.param_groups)
-    return not (is_fresh or sets_itself or module.config.is_encoder_decoder)
+    has_own_rate = any(group["lr"] is None for group in optimizer.param_groups)
+    return not (is_fresh or has_own_rate or module.config.is_encoder_decoder)
 
 
 def export_best(
@@ -247,7 +247,7 @@ def export_best(
     """Writes the best checkpoint as a folder for `from_pretrained` (`--hf_path`).
 
     Args:
-        settings: what weights and scores depend on, for the card.
+        settings: the settings that weights and scores depend on, for the model card.
     """
     if ranks.is_main:
         has_best = config.run.has_best()
@@ -262,8 +262,8 @@ def export_best(
         best = best_of(read_run_progress(checkpoint))
         tokenizer, scores = get_vocabulary(), best["scores"] if best else {}
         cuts = {name: one["values"] for name, one in thresholds_of(config.run.model).items()}
-        told = dataclasses.replace(config, task=with_thresholds(config.task, cuts))
-        card = model_card(told, module, tokenizer, scores, settings)
+        used = dataclasses.replace(config, task=with_thresholds(config.task, cuts))
+        card = model_card(used, module, tokenizer, scores, settings)
         forms = {task.name: input_form(task, tokenizer) for task in config.task.members}
         module.config.task_specific_params = {
             name: {"input": form} for name, form in forms.items() if form is not None

@@ -1,4 +1,4 @@
-"""Opens the folder of a training run, and says in `run.json` what the run was started with."""
+"""Opens the folder of a training run, and records in `run.json` what it was started with."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 def open_run(config: RunConfig, data: TrainingData, ranks: Ranks, locks: RunLocks) -> None:
-    """Makes the run's folder, or goes on in it; rank 0 does, the others wait.
+    """Creates the run's folder, or opens that of a resumed run, on rank 0; the others wait.
 
     Raises:
-        UserError: exit 5, a living process trains in the folder.
+        UserError: exit 5, a live process is training in the folder.
     """
     run, origin = config.run, config.origin
     if ranks.is_main:
@@ -52,8 +52,8 @@ def open_run(config: RunConfig, data: TrainingData, ranks: Ranks, locks: RunLock
 
 
 def keep_record(config: RunConfig, data: TrainingData, ranks: Ranks) -> None:
-    """Writes what `run.json` says of this launch, and the rows that the run is trained on. If a run
-    is resumed, that is after its checkpoint was accepted: a refused launch changes nothing."""
+    """Writes `run.json`, and the hashes of the rows that the run is trained on. For a resumed run,
+    call it after its checkpoint is accepted: a refused launch must change nothing."""
     run = config.run
     if not ranks.is_main:
         return
@@ -72,7 +72,7 @@ def keep_record(config: RunConfig, data: TrainingData, ranks: Ranks) -> None:
 
 
 def description(config: RunConfig, ranks: Ranks) -> dict[str, Any]:
-    """What `run.json` says of the command, the versions and the machine."""
+    """The command, the versions and the machine, for `run.json`."""
     own = own_data_of(config.task)
     return {
         "command": shlex.join(sys.argv),

@@ -1,4 +1,4 @@
-"""The task of somebody's own files, from flags and gin, or from what a run has stored."""
+"""The task of the user's own files, from flags and gin, or from the record of a run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ke_t5.recipes.folders import RunFolder
 
 
 def check_own_data_flags(flags: Namespace, task: Task | Mixture) -> None:
-    """Raises UserError for a flag of own data with a task that has data, and for a file that is
-    missing or no table, before a model is looked for."""
+    """Raises UserError for an own-data flag with a task that has its data, and for a file that is
+    missing or not a table; runs before a model is looked up."""
     own = own_data_of(task)
     if own is None:
         refuse_own_data(flags)
@@ -30,12 +30,12 @@ def check_own_data_flags(flags: Namespace, task: Task | Mixture) -> None:
 
 
 def with_own_data(config: RunConfig, flags: Namespace) -> RunConfig:
-    """The configuration with the task of the user's own files; the same for any other task."""
+    """The configuration with the task of the user's own files; unchanged for any other task."""
     task, begun = config.task, own_data_of(config.task)
     if begun is None or not isinstance(task, Task):
         return config
     name = task.source.name
-    # A task that a user's module has registered has its data already.
+    # A task that a user's module registered has its data already.
     stored = begun if begun.files else _stored(config, flags, kind=begun.kind)
     own = own_data_for(
         begun.kind + task.name.removeprefix(name),
@@ -48,7 +48,7 @@ def with_own_data(config: RunConfig, flags: Namespace) -> RunConfig:
 
 
 def _stored(config: RunConfig, flags: Namespace, *, kind: str) -> OwnData | None:
-    """The own data of the run that goes on, or of the model that is tested; None for a new one."""
+    """The own data of a resumed run or a tested model; None for a new run."""
     record, file = _record(config, flags)
     if not record:
         return None
@@ -57,12 +57,12 @@ def _stored(config: RunConfig, flags: Namespace, *, kind: str) -> OwnData | None
 
 
 def _record(config: RunConfig, flags: Namespace) -> tuple[Any, Path]:
-    """What the run or export has stored of its own data, and the file in which it has."""
+    """The own-data record of a run or an export, if any, and the file that it is in."""
     run, resume, is_test = config.run, config.resume, not hasattr(flags, "epochs")
     if is_test and flags.hf_path:
         folder = config.export_folder
         run = RunFolder.around(str(folder))
-        if run is None:  # only a run has the names of its files
+        if run is None:  # an export, which has no file names
             record = read_record(folder)
             return record and record.own_data, folder / RECORD
     elif resume is not None and resume.path is not None:

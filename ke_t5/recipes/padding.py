@@ -1,4 +1,4 @@
-"""Whether a run computes padding (`fit.padding`), and the order of its rows that suits that."""
+"""Decides whether a run computes padding (`fit.padding`), and the order of its rows."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ logger = logging.getLogger(__name__)
 def choose_padding(
     config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks
 ) -> tuple[RunConfig, Unpadding | None]:
-    """The configuration with the padding and the window of batches that the run has, and what
-    leaves padding out, if anything.
+    """The configuration with the padding and window in force, and what removes padding, if
+    anything.
 
-    A run that is resumed goes on as it began: dropout draws other numbers without padding.
+    A resumed run continues as it began: dropout draws other numbers without padding.
 
     Raises:
-        UserError: padding cannot be left out as asked.
+        UserError: padding cannot be removed as requested.
     """
-    asked = config.fit.padding
-    if asked == AUTO and config.origin.is_resumed:
+    setting = config.fit.padding
+    if setting == AUTO and config.origin.is_resumed:
         progress = progress_of_run(config, ranks) or {"fixed": {}}
-        asked = progress["fixed"].get(PADDING, EARLIER[PADDING])
-    reason = better_padded(config, ranks.device) if asked == AUTO else None
+        setting = progress["fixed"].get(PADDING, EARLIER[PADDING])
+    reason = better_padded(config, ranks.device) if setting == AUTO else None
     unpadding = None
-    if asked != ROWS and reason is None:
+    if setting != ROWS and reason is None:
         unpadding, reason = find_unpadding(config, module, train, ranks)
-    if reason is not None and asked == NONE:
+    if reason is not None and setting == NONE:
         raise UserError(reason, f"{PADDING}={NONE!r}", f"leave it out, or give {ROWS!r}")
     if reason is not None:
         logger.info("%s: rows are padded: %s", PADDING, reason)
@@ -55,19 +55,19 @@ def choose_padding(
 
 
 def better_padded(config: RunConfig, device: torch.device) -> str | None:
-    """Why rows are padded if nobody asks for anything else; None if there is no reason."""
+    """The reason why rows are padded by default; None if there is none."""
     if config.is_sharded:
-        return "--parallel fsdp divides the weights"
-    return None if device.type == "cpu" else "launches cost more than padding on a GPU"
+        return "--parallel fsdp shards the weights"
+    return None if device.type == "cpu" else "kernel launches cost more than padding on a GPU"
 
 
 def find_unpadding(
     config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks
 ) -> tuple[Unpadding | None, str | None]:
-    """What leaves padding out, or why it cannot be left out."""
+    """What removes padding, or the reason why it cannot be removed."""
     name = type(module).__name__
     if config.fit.compile:
-        return None, "fit.compile translates a model with padding"
+        return None, "fit.compile needs padding"
     try:
         unpadding = Unpadding(module)
     except ValueError as error:
@@ -75,7 +75,7 @@ def find_unpadding(
     agrees = _agrees(unpadding, module, train, ranks) if ranks.is_main else False
     agrees, unpadding.only_first = ranks.broadcast((agrees, unpadding.only_first))
     if not agrees:
-        return None, f"{name} computes another loss without padding"
+        return None, f"{name} computes a different loss without padding"
     return unpadding, None
 
 

@@ -1,4 +1,4 @@
-"""What the steps of a training compute in (`fit.precision`)."""
+"""The precision of the steps of a training (`fit.precision`)."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from ke_t5.train.settings import AUTO, BF16, BF16_STEPS, PRECISIONS, resolved_pr
 
 logger = logging.getLogger(__name__)
 
-# A step of RoBERTa on 300 tokens, in bf16 beside fp32, CPU seconds on a Zen 5: 2 layers of 64 take
-# 1.3 times as long, 2 of 128 as long; 4 of 128 are 1.1 times as fast, of 192 1.14, of 256 1.2, of
-# 384 1.3. The casts cost what the products save.
+# A step of RoBERTa on 300 tokens in bf16 compared with fp32, in CPU seconds on a Zen 5: 2 layers of
+# width 64 take 1.3 times as long, 2 of 128 as long; 4 of 128 are 1.1 times as fast, of 192 1.14, of
+# 256 1.2, of 384 1.3. In narrow layers the casts cost what the products save.
 WIDE = 256
 
 
 def choose_precision(config: RunConfig, module: nn.Module, ranks: Ranks) -> RunConfig:
-    """The configuration with the precision that the run has, the same on all processes.
+    """The configuration with the precision in force, the same on all processes.
 
-    A run that is resumed goes on as it began, on whatever machine.
+    A resumed run keeps its precision on any machine.
     """
-    asked = config.fit.precision
-    if asked == AUTO and config.origin.is_resumed:
-        asked = _precision_of_run(config, ranks)
+    chosen = config.fit.precision
+    if chosen == AUTO and config.origin.is_resumed:
+        chosen = _precision_of_run(config, ranks)
     has_bf16 = ranks.device.type != "cpu" or _all_have_bf16(ranks)
-    if asked == AUTO:
-        asked = resolved_precision(config.fit, ranks.device)
+    if chosen == AUTO:
+        chosen = resolved_precision(config.fit, ranks.device)
         if ranks.device.type == "cpu" and has_bf16 and not config.is_sharded and is_wide(module):
-            asked = BF16_STEPS
-    elif asked in (BF16, BF16_STEPS) and not has_bf16:
-        logger.warning("%s: %r is slow here: the CPU has no instructions for it", PRECISION, asked)
-    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, precision=asked))
+            chosen = BF16_STEPS
+    elif chosen in (BF16, BF16_STEPS) and not has_bf16:
+        logger.warning("%s: %r is slow here: the CPU has no instructions for it", PRECISION, chosen)
+    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, precision=chosen))
 
 
 def _precision_of_run(config: RunConfig, ranks: Ranks) -> str:
-    """The precision of the checkpoint that is resumed. Earlier versions wrote "auto" into it, and
-    what that came to into run.json."""
+    """The precision of the resumed checkpoint. Earlier versions wrote "auto" into it, and the
+    resolved precision into run.json."""
     progress = progress_of_run(config, ranks) or {"fixed": {}}
     found = progress["fixed"].get(PRECISION, AUTO)
     if found == AUTO:
@@ -64,14 +64,14 @@ def is_wide(module: nn.Module) -> bool:
 
 
 def has_bf16_instructions() -> bool:
-    """Whether this CPU multiplies bf16 by itself (AVX-512 BF16 or AMX), and torch lets it."""
+    """Whether this CPU has bf16 instructions (AVX-512 BF16 or AMX) that torch can use."""
     if not torch.backends.mkldnn.is_available():
         return False
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)
     if get_capabilities is not None:
         known = get_capabilities()
         return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-    try:  # older versions of torch do not tell
+    try:  # older versions of torch do not report it
         words = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
     except OSError:
         return False

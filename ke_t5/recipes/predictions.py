@@ -1,11 +1,11 @@
-"""`predictions.jsonl`: what a model predicts for each row, so that scores can be recomputed.
+"""`predictions.jsonl`: the model's prediction for each row, so that scores can be recomputed.
 
-A line has `id`, `inputs`, `gold` and `prediction`, and `score` and `sequences` if the model gives
-them; `margin`, how much likelier than the second the first of several choices is; `gold_tokens`
-and `prediction_tokens`, the tags of tokens, if the tags are per character but a score is per token;
+A line has `id`, `inputs`, `gold` and `prediction`, and where they apply: `score` and `sequences`;
+`margin`, by how much the most likely of several choices leads the second; `gold_tokens` and
+`prediction_tokens`, tags per token for a score per token if the tags are per character;
 `probabilities` of all classes if a score or the choice of a threshold needs them. null means no
-answer (no label, or an answer that could not be parsed); numbers that are not finite are "NaN",
-"Infinity" or "-Infinity".
+answer (no label, or an answer that could not be parsed); non-finite numbers are "NaN", "Infinity"
+or "-Infinity".
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROBABILITIES = "probabilities"
 def write_predictions(
     path: Path, task: Task, evaluated: Evaluated, *, first: Mapping[str, Any]
 ) -> None:
-    """Writes a line per row, each beginning with `first`."""
+    """Writes a line for each row, with the fields of `first` at its start."""
     lines = lines_of(task, evaluated)
     write_json_lines(path, ({**first, **line} for line in lines))
 
@@ -51,7 +51,7 @@ def lines_of(task: Task, evaluated: Evaluated) -> Iterator[dict[str, Any]]:
 
 
 def wants_scores(task: Task) -> bool:
-    """Whether a metric of the task needs what decoding gave as scores of each row."""
+    """Whether the task needs the row scores of decoding, for a metric or a threshold."""
     is_cut = task.problem_type == "multi_label_classification"
     return is_cut or any(
         "scores" in inspect.signature(metric).parameters for metric in task.metric_fns
@@ -59,7 +59,7 @@ def wants_scores(task: Task) -> bool:
 
 
 def _named(value: Any) -> Any:
-    """The value, with names for the numbers that JSON lacks."""
+    """The value, with strings for the numbers that JSON does not have."""
     if isinstance(value, (list, tuple)):
         return [_named(item) for item in value]
     if isinstance(value, dict):
@@ -70,12 +70,14 @@ def _named(value: Any) -> Any:
 
 
 def read_predictions(path: Path) -> tuple[list[Mapping[str, Any]], list[Any]]:
-    """What `write_predictions` wrote: the predictions, and the scores of the rows ([] if none were
-    written)."""
+    """The predictions in a file of `write_predictions`, and the row scores ([] if there are none).
+
+    The texts of the inputs are read from the file on demand.
+    """
     if not path.stat().st_size:
         return [], []
     with path.open("rb") as file:
-        # What is mapped stays as it is, whatever replaces the file.
+        # The mapping keeps the content, even if the file is replaced.
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     starts = array("q", [0])
 
@@ -93,10 +95,10 @@ def read_predictions(path: Path) -> tuple[list[Mapping[str, Any]], list[Any]]:
 def from_lines(
     written: Iterable[dict[str, Any]], text_at: Callable[[int], Any] | None = None
 ) -> tuple[list[Mapping[str, Any]], list[Any]]:
-    """The same from lines.
+    """The same from parsed lines.
 
     Args:
-        text_at: reads `inputs` of the line with that number again, so that they are not kept.
+        text_at: reads the `inputs` of a line by its number, so that they are not kept in memory.
     """
     lines, row_scores = [], []
     for number, line in enumerate(written):
@@ -106,7 +108,7 @@ def from_lines(
                 line[side] = CharacterTags.shared(line[side], tokens)
         if PROBABILITIES in line:
             row_scores.append(_number(line.pop(PROBABILITIES)))
-        # Only beside a gold number is "NaN" a number; a label may have that name.
+        # "NaN" is a number only if the gold answer is one; a label may have that name.
         if isinstance(line["gold"], (int, float)):
             line["prediction"] = _number(line["prediction"])
         if "score" in line:
@@ -120,7 +122,7 @@ def from_lines(
 
 
 def _number(value: Any) -> Any:
-    """Numbers by the names that `_named` gives them, in lists too."""
+    """The numbers for the strings of `_named`, in lists too."""
     if isinstance(value, list):
         return [_number(item) for item in value]
     return float(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What both recipes begin with: flags and gin made into one RunConfig, before torch is imported."""
+"""The first step of both recipes: a RunConfig from flags and gin, before torch is imported."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ logger = logging.getLogger("ke_t5")
 
 
 class _Wrapped(logging.Formatter):
-    """Messages with all their names and paths, on several lines if they are long."""
+    """Formats log messages unabridged, on several lines if they are long."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The text of a message, with its traceback if it has one."""
+        """The text of a record, with its traceback if it has one."""
         text = super().format(record)
         if "\n" in text:
             return text
@@ -42,11 +42,11 @@ class _Wrapped(logging.Formatter):
 
 
 def set_up_logging(*, debug: bool, quiet: bool = False) -> None:
-    """Messages of rank 0 on stderr, one plain line each; what the libraries say is left out, but
-    for the bars of downloads on a terminal.
+    """Logs messages of rank 0 to stderr, and silences the libraries except for progress bars of
+    downloads on a terminal.
 
     Args:
-        quiet: warnings only.
+        quiet: logs warnings only.
     """
     if not sys.stderr.isatty() or quiet or launched_rank() != 0:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -62,7 +62,7 @@ def set_up_logging(*, debug: bool, quiet: bool = False) -> None:
 
 
 def prepare(flags: Namespace) -> RunConfig:
-    """The configuration that the flags ask for, everything in it checked that needs no torch."""
+    """The configuration from the flags, with all checks that need no torch."""
     set_up_logging(debug=flags.debug, quiet=flags.quiet)
     import_modules(flags.module_import)
     gin = configure(flags.gin_file, flags.gin_param)
@@ -79,7 +79,7 @@ def prepare(flags: Namespace) -> RunConfig:
     source = "sample" if flags.sample else flags.pre_trained_model
     run = RunFolder.of(flags.output_dir, class_name, source, task.name)
     if flags.resume or not run.holds_a_run():
-        # An older run is moved away first: this run's failures are not its own.
+        # An older run in the folder will be moved aside; failures until then are not its own.
         announce_run_folder(run.path)
     model = ModelConfig(
         model_name, class_name, flags.pre_trained_model, flags.from_scratch, changes, lora
@@ -90,7 +90,7 @@ def prepare(flags: Namespace) -> RunConfig:
 
 
 def with_prefix_of_gin(config: RunConfig) -> RunConfig:
-    """The configuration whose tasks have the prefix that gin has for their texts, if any."""
+    """The configuration with gin's prefix, if any, set in its tasks."""
     prefix = dataset_settings().prefix
     if prefix is None:
         return config
@@ -98,10 +98,10 @@ def with_prefix_of_gin(config: RunConfig) -> RunConfig:
 
 
 def asked_lora(flags: Namespace) -> LoraSettings | None:
-    """The adapters that a training asks for; a test takes them from the run.
+    """The requested adapters of a training; None in a test, which takes them from the run.
 
     Raises:
-        UserError: peft is not installed, or there is nothing that adapters could adapt.
+        UserError: peft is not installed, or the model is trained from scratch.
     """
     if not hasattr(flags, "lora"):
         return None
@@ -114,7 +114,7 @@ def asked_lora(flags: Namespace) -> LoraSettings | None:
 
 
 def prepare_folders(flags: Namespace, task: Task | Mixture) -> Folders:
-    """The folders of raw and of prepared data; that of `--sample` is written if need be."""
+    """The folders of raw and prepared data; writes the sample's if necessary."""
     folders = Folders(data_folder(flags, task), Path(flags.hf_cache_dir))
     # Not probed: a shared cache that has everything need not be writable.
     make_folder(folders.cache, where=f"--hf_cache_dir {folders.cache}", probe=False)
@@ -128,7 +128,7 @@ def prepare_folders(flags: Namespace, task: Task | Mixture) -> Folders:
 
 
 def unused_by_sample(flags: Namespace) -> list[str]:
-    """A line for each flag that `--sample` leaves without a meaning."""
+    """A line for each given flag that has no effect with `--sample`."""
     given = [flags.given.get(name) for name in ("pre_trained_model", "hf_data_dir")]
     reason = "is not used: --sample brings its own"
     return [f"{words} {reason}" for words in given if words and flags.sample]

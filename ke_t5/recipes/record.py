@@ -1,4 +1,4 @@
-"""`run.json`: what a run was started with, on which machine, and what each launch of it took."""
+"""`run.json`: what a run was started with, on which machine, and the cost of each launch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LIBRARIES = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit
 
 
 def versions() -> dict[str, str | None]:
-    """Python, the libraries, and this package, None for one that is not installed."""
+    """The versions of Python, the libraries and this package; None for one not installed."""
     # By name: the scripts run from a clone, where the package need not be installed.
     ours = import_module("ke_t5").__version__
     numbers: dict[str, str | None] = {"ke_t5": ours, "python": platform.python_version()}
@@ -64,13 +64,13 @@ def git_commit() -> str | None:
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:
-    """The rate that the schedule scales; None for an optimizer that sets its own."""
+    """The rate that the schedule scales; None for an optimizer that sets its own rate."""
     rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
     return max((rate for rate in rates if rate is not None), default=None)
 
 
 def resolved_settings(config: RunConfig, state: TrainState, ranks: Ranks) -> dict[str, object]:
-    """Gin name -> value of what gin leaves open and the run has decided."""
+    """Gin name -> value of the settings that the run resolved itself."""
     ratio, steps, _ = config.schedule.settings
     settings: dict[str, object] = {
         PRECISION: resolved_precision(config.fit, ranks.device),
@@ -91,11 +91,11 @@ def resolved_settings(config: RunConfig, state: TrainState, ranks: Ranks) -> dic
 def recorded(
     config: RunConfig, state: TrainState, ranks: Ranks, *, facts: dict[str, Any], started: float
 ) -> Iterator[None]:
-    """Records a launch in run.json and config.gin, on rank 0: when it starts, so that a run that is
-    killed has it too, and when it ends or is stopped.
+    """Records a launch in run.json and config.gin, on rank 0: when it starts, so that killed runs
+    have a record too, and when it ends or is stopped.
 
     Args:
-        facts: how the run trains (see `training_facts`).
+        facts: see `training_facts`.
         started: when the launch began (`time.monotonic`).
     """
     if not ranks.is_main:
@@ -120,7 +120,7 @@ def _record_end(config: RunConfig, state: TrainState, ranks: Ranks, started: flo
 
 
 def keep_configuration(config: RunConfig, state: TrainState, ranks: Ranks) -> None:
-    """Writes config.gin: what the run has read, with what the run decided in place of "auto"."""
+    """Writes config.gin: the settings that the run read, with "auto" resolved."""
     text = config.gin.operative(resolved_settings(config, state, ranks))
     write_atomically(config.run.path / "config.gin", text, is_durable=True)
 
@@ -128,7 +128,7 @@ def keep_configuration(config: RunConfig, state: TrainState, ranks: Ranks) -> No
 def training_facts(
     config: RunConfig, state: TrainState, ranks: Ranks, *, plan: BatchPlan, steps: int
 ) -> dict[str, Any]:
-    """What run.json says of how the run trains."""
+    """How the run trains, for run.json."""
     parameters = list(state.module.parameters())
     return {
         "batch": {
@@ -155,8 +155,8 @@ def training_facts(
 def record_start(
     run: RunFolder, state: TrainState, ranks: Ranks, *, facts: Mapping[str, Any]
 ) -> None:
-    """Adds to run.json how the run trains, and this launch."""
-    # A manifest that is removed later is missed.
+    """Adds these facts and this launch to run.json."""
+    # "sealed": a manifest that is removed later is then noticed.
     content = {**run.read_run(), **facts, "sealed": (run.model / MANIFEST).exists()}
     launch = {
         "command": content.get("command"),
@@ -173,7 +173,7 @@ def record_start(
 
 
 def record_end(run: RunFolder, *, to_step: int, seconds: float, device: torch.device) -> None:
-    """Adds to run.json what the launch took."""
+    """Adds the time and memory of the launch to run.json."""
     content = run.read_run()
     if not content.get("launches"):
         return
@@ -187,7 +187,7 @@ def record_end(run: RunFolder, *, to_step: int, seconds: float, device: torch.de
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Bytes of this process at most: of the host, and of its GPU if it has one."""
+    """The peak memory of this process in bytes: on the host, and on its GPU if it has one."""
     unit = 1 if sys.platform == "darwin" else 1024
     peaks = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if device.type == "cuda":
@@ -206,5 +206,5 @@ def _gpu(device: torch.device) -> str | None:
 
 
 def now() -> str:
-    """The time, in UTC."""
+    """The current time in UTC, in ISO format."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,8 +1,7 @@
-"""Makes best.json name the best checkpoint of a resumed run, and `eval/` hold its results.
+"""Updates best.json and `eval/` of a resumed run to its best checkpoint.
 
-A run that is killed after a new best checkpoint has been saved, and before it is named and its
-results are written, leaves those of the one before; a run that is taken back to an earlier
-checkpoint, those of a later one.
+They are of the previous best if the run was killed between saving a new best checkpoint and
+writing its results, and of a later checkpoint if the run is resumed from an earlier one.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 def restore_results(trainer: Trainer) -> None:
-    """Names the best checkpoint, and evaluates it once more if its results are not there."""
+    """Points best.json at the best checkpoint, and evaluates it if its results are missing."""
     trainer.checkpointer.point_at_best()
     best, ranks = trainer.checkpointer.best_of_all(), trainer.ranks
     if best is None or not ranks.broadcast(_are_missing(trainer, best["step"])):
         return
     step, weights = best["step"], trainer.run / "weights"
-    logger.info("eval/ has no results of %s: it is evaluated again", folder_name(step))
+    logger.info("eval/ has no results of %s: evaluating it again", folder_name(step))
     if step == trainer.state.step:
         _evaluate(trainer, step)
     elif _load(trainer, locate(weights / folder_name(step))):
         _evaluate(trainer, step)
-        # By its own path: a checkpoint outside of weights/ may be resumed, too.
+        # By path: the resumed checkpoint may be outside weights/.
         assert trainer.checkpointer.loaded is not None
         load_checkpoint(trainer.checkpointer.loaded, model=trainer.state.module, is_checked=True)
 
@@ -44,11 +43,11 @@ def _evaluate(trainer: Trainer, step: int) -> None:
     trainer.validator.validate(step)
     if trainer.ranks.is_main:
         trainer.validator.write(step)
-    trainer.validator.last = None  # the summary shows validations of this launch
+    trainer.validator.last = None  # the summary shows only validations of this launch
 
 
 def _load(trainer: Trainer, path: Path) -> bool:
-    """Loads the model's weights only; False, with a warning, if that checkpoint is damaged."""
+    """Loads only the model's weights; False, with a warning, if the checkpoint is damaged."""
     if fault := trainer.ranks.broadcast(find_fault(path) if trainer.ranks.is_main else None):
         logger.warning("%s is damaged (%s): its results are not restored", path, fault)
         return False

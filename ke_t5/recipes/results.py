@@ -1,4 +1,4 @@
-"""What an evaluation leaves in the run's folder: scores, predictions and a report of a split."""
+"""The results of an evaluation in the run's folder: scores, predictions and report of a split."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose results an evaluation is.
+    """What an evaluation is of.
 
     Attributes:
-        task: of the run or the test; a mixture if its members are evaluated.
-        weights: what predicted: the name of a checkpoint, or a folder.
-        sha256: of these weights, if they are not a checkpoint of the run.
-        trained_on: the task of the run, if it is another one.
+        task: task of the run or the test; a mixture if its members are evaluated.
+        weights: name of the evaluated checkpoint, or a folder.
+        sha256: hash of these weights, if they are not a checkpoint of the run.
+        trained_on: task of the run, if it differs.
     """
 
     task: Task | Mixture
@@ -38,13 +38,13 @@ class Origin:
     trained_on: str | None = None
 
     def details(self) -> dict[str, str]:
-        """What scores.json says only if it is not a matter of course."""
+        """The optional entries of scores.json."""
         details = {"weights_sha256": self.sha256, "trained_on": self.trained_on}
         return {name: value for name, value in details.items() if value is not None}
 
 
 def write_evaluation(folder: Path, part: TaskSplit, evaluated: Evaluated, origin: Origin) -> None:
-    """Replaces the folder by one with these scores and predictions, in one instant."""
+    """Replaces the folder atomically by one with these scores and predictions."""
     scores: dict[str, Any] = {
         "task": part.task.name,
         "split": part.split,
@@ -70,7 +70,7 @@ def write_evaluation(folder: Path, part: TaskSplit, evaluated: Evaluated, origin
 
 
 def write_mixture(folder: Path, split: str, evaluation: Evaluation, origin: Origin) -> None:
-    """Replaces the folder by one with the scores of a mixture: the mean and those of its tasks."""
+    """Replaces the folder atomically by one with a mixture's scores: the mean and each task's."""
     evaluations = [evaluated for _, evaluated in evaluation.of_parts]
     scores = {
         "task": origin.task.name,
@@ -87,7 +87,7 @@ def write_mixture(folder: Path, split: str, evaluation: Evaluation, origin: Orig
 
 
 def add_intervals(folder: Path, result: Bootstrap) -> None:
-    """Adds the intervals to the scores that are in the folder, and how they were made."""
+    """Adds the intervals, and how they were computed, to the scores in the folder."""
     intervals = {name: [interval.low, interval.high] for name, interval in result.intervals.items()}
     of_draws = {
         "level": LEVEL,
@@ -101,7 +101,7 @@ def add_intervals(folder: Path, result: Bootstrap) -> None:
 
 
 def weights_of(folder: Path) -> str | None:
-    """The weights whose results the folder holds; None if it holds none."""
+    """The name of the weights whose results are in the folder; None if there are none."""
     try:
         return Path(_read_scores(folder)["weights"]).name
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -109,7 +109,7 @@ def weights_of(folder: Path) -> str | None:
 
 
 def read_evaluation(folder: Path) -> Evaluated:
-    """What `write_evaluation` wrote there; scores of the rows only if a metric needs them."""
+    """The evaluation that `write_evaluation` wrote; with row scores only if a metric needs them."""
     content = _read_scores(folder)
     scores = {name: math.nan if x is None else x for name, x in content["scores"].items()}
     predictions, row_scores = read_predictions(folder / PREDICTIONS)
@@ -119,7 +119,7 @@ def read_evaluation(folder: Path) -> Evaluated:
 
 
 def own_evaluation(folder: Path) -> Evaluated:
-    """As `read_evaluation`, of the best checkpoint of a run that is at hand.
+    """Like `read_evaluation`, for results that the current run can compute again.
 
     Raises:
         UserError: exit 4, a file is damaged.
@@ -140,11 +140,11 @@ def _read_scores(folder: Path) -> dict[str, Any]:
 def report_validation(
     folder: Path, helper: EvaluationHelper, part: TaskSplit, *, facts: Mapping[str, Any]
 ) -> None:
-    """Writes `report.html` of the validation that is in the folder, unless it has one.
+    """Writes `report.html` for the validation in the folder, unless there is one.
 
-    Once, when a training is over: intervals and pictures take seconds, and after each validation
-    they would show checkpoints that the next one replaces. It uses the predictions on disk,
-    because the best validation may have been before this launch resumed the run.
+    It is written once, after the training: intervals and plots take seconds, and the next
+    validation may replace them. It uses the predictions on disk, because the best validation may
+    be one of an earlier launch.
 
     Args:
         facts: see `facts_of`.
@@ -170,11 +170,11 @@ def facts_of(
     model: str,
     pre_trained_model: str | None,
 ) -> dict[str, object]:
-    """What a report says of a run, next to its scores.
+    """The facts that a report shows beside the scores.
 
     Args:
-        model: the name of its class.
-        pre_trained_model: what a run started from; None for the sample's model.
+        model: the name of the model class.
+        pre_trained_model: the model that the run started from; None for the sample's.
     """
     facts: dict[str, object] = {
         "split": part.split,
@@ -182,7 +182,7 @@ def facts_of(
         "weights": weights,
         "predicted by": " of ".join(filter(None, (helper.model_fn, helper.engine))),
     }
-    # The flag says nothing of a folder that `--hf_path` names.
+    # The flag does not describe a folder given as `--hf_path`.
     if pre_trained_model is not None and Path(weights).name.startswith("step-"):
         facts["pre-trained model"] = pre_trained_model
     facts.update({f"{helper.model_fn}: {name}": x for name, x in helper.model_kwargs.items()})

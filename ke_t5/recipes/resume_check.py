@@ -1,4 +1,4 @@
-"""Resuming a run: its checkpoint is loaded, and must have been made with the same settings."""
+"""Resumes a run: loads its checkpoint, which must have been saved with the same settings."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STRETCH = "resume_schedule.stretch"
-# Schedules of other lengths differ within the first of their steps, if at all.
+# Schedules of different lengths differ within this many steps, if at all.
 CHECKED_STEPS = 100_000
 
 
 def restore(
     config: RunConfig, checkpointer: Checkpointer, *, settings: dict[str, Any], num_steps: int
 ) -> RunConfig | None:
-    """Loads the checkpoint that `--resume` names; returns the configuration with the warm-up of the
-    run, None if there is no checkpoint.
+    """Loads the checkpoint to resume; returns the configuration with the warm-up of the run, None
+    if there is no checkpoint.
 
     Args:
-        settings: see `fixed_settings`; kept in the checkpoints that follow.
-        num_steps: updates after which this launch ends.
+        settings: see `fixed_settings`; saved in later checkpoints.
+        num_steps: the update at which this launch ends.
 
     Raises:
-        UserError: exit 4, there is no such checkpoint, or it was made with other settings.
+        UserError: exit 4, there is no such checkpoint, or it was saved with other settings.
     """
     state, total = checkpointer.state, checkpointer.epoch_steps
     if checkpointer.ranks.is_main:
@@ -91,18 +91,17 @@ def restore(
 
 
 def checkpoint_to_resume(config: RunConfig, ranks: Ranks) -> Path | None:
-    """The checkpoint that `--resume` names on process 0, which every process sees; None for a new
-    run.
+    """The checkpoint that `--resume` names on process 0; None for a new run.
 
     Raises:
-        UserError: exit 4, the run has no whole checkpoint, or a process does not see it.
+        UserError: exit 4, the run has no complete checkpoint, or a process does not see it.
     """
     resume, checkpoint = config.resume, None
     if ranks.is_main and resume:
         checkpoint = find_checkpoint(config.run.weights, resume)
     checkpoint = ranks.broadcast(checkpoint)
     if checkpoint is None and config.origin.is_resumed:
-        # Its weights were not loaded: a checkpoint was to replace them.
+        # The model's weights were not loaded, because a checkpoint would replace them.
         raise UserError(
             f"no complete checkpoint in {config.run.weights}",
             f"--resume {resume}",
@@ -122,7 +121,7 @@ def fixed_settings(
     valid: Sequence[TaskSplit],
     helpers: Sequence[EvaluationHelper],
 ) -> dict[str, Any]:
-    """Flag or gin name -> value of all that weights, order or the choice of the best depend on."""
+    """Flag or gin name -> value of the settings that affect weights, order or the best choice."""
     best = config.task.best
     return {
         "--task": config.task.name,
@@ -172,14 +171,14 @@ def optimizer_of(state: TrainState) -> dict[str, Any]:
 
 
 def _unit(plan: BatchPlan) -> str:
-    """What fills a batch, and so a window of them."""
+    """The unit in which batches, and windows of them, are measured."""
     if plan.batch_tokens is None:
         return "rows"
     return "tokens" if plan.is_padded else "real tokens"
 
 
 def prediction_of(helpers: Sequence[EvaluationHelper]) -> dict[str, Any]:
-    """The part of `fixed_settings` that says how the validation splits are predicted."""
+    """The part of `fixed_settings` on how the validation splits are predicted."""
     names = ("model_fn", "model_kwargs", "model_input_keys", "engine", "eval_batch_tokens")
     found = {}
     for name in names:
@@ -190,7 +189,7 @@ def prediction_of(helpers: Sequence[EvaluationHelper]) -> dict[str, Any]:
 
 
 def _storable(value: Any) -> Any:
-    """The value with what a checkpoint cannot keep as the name of its type."""
+    """The value, with the type's name in place of objects that a checkpoint cannot store."""
     if isinstance(value, Mapping):
         return {str(key): _storable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -200,8 +199,8 @@ def _storable(value: Any) -> Any:
 
 
 def code_of_model(model: PreTrainedModel) -> dict[str, str] | None:
-    """Module -> hash of the user's code that the model's class is made of; None for a class of
-    this package or of an installed one."""
+    """Module -> hash of the user's code that the model's class uses; None for a class of this
+    package or an installed one."""
     name = type(model).__module__
     module = find_module(name)
     if module is None or module.file is None or not is_users_own(module.file):
@@ -210,7 +209,7 @@ def code_of_model(model: PreTrainedModel) -> dict[str, str] | None:
 
 
 def schedule_of(config: RunConfig) -> dict[str, Any]:
-    """The part of `fixed_settings` that says how the learning rate changes."""
+    """The part of `fixed_settings` on how the learning rate changes."""
     name = config.schedule.in_force
     settings = tuple(config.schedule.settings)
     return {"--schedule": name, SCHEDULE: settings if name != "constant" else None}
@@ -219,8 +218,8 @@ def schedule_of(config: RunConfig) -> dict[str, Any]:
 def keep_warmup(
     config: RunConfig, state: TrainState, before: dict[str, Any], *, total: int
 ) -> RunConfig:
-    """The configuration with the default warm-up of the run, even if the number of epochs has
-    changed; the state follows it."""
+    """The configuration with the run's default warm-up even if the number of epochs has changed;
+    updates the state's schedule as well."""
     settings = before.get(SCHEDULE)
     if not (config.schedule.has_default_warmup and settings):
         return config
@@ -237,9 +236,9 @@ def check_schedule(
     With `resume_schedule.stretch=True` the change is logged instead.
 
     Args:
-        total_before: updates in all epochs of the run that saved the checkpoint; None in those of
-            older versions, which cannot be checked.
-        total: updates in all epochs now; num_steps: those of them that this launch makes.
+        total_before: updates in all epochs when the checkpoint was saved; None if it is of an older
+            version, which cannot be checked.
+        total: updates in all epochs now; num_steps: the update at which this launch ends.
     """
     if total_before in (None, total):
         return
@@ -259,7 +258,7 @@ def check_schedule(
         return
     rates = [group.get("initial_lr", group["lr"]) for group in state.optimizer.param_groups]
     peak = max((rate for rate in rates if rate is not None), default=0.0)
-    # The rate of the last update if the two differ from there on, else the next planned one.
+    # The rate of the last update if the two differ from there on, otherwise the next planned one.
     old = before(changed - 1 if changed == state.step > 0 else changed)
     message = (
         f"{made_for}: its rate {peak * old:.3g} becomes "

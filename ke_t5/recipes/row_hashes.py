@@ -1,4 +1,4 @@
-"""Hashes of rows, by which the same text is recognised in two files."""
+"""Hashes of rows, to find the same text in different files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ke_t5.pipe.code import hash_code
 from ke_t5.pipe.column_files import open_array
 
 _NUM_AT_A_TIME = 20_000
-# An odd number, so that multiplying by it loses nothing: text and label as one number.
+# Odd, so that multiplication modulo 2**64 is reversible: combines text and label in one number.
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 EXACT, FOLDED, LABEL = range(3)
 
@@ -28,10 +28,11 @@ class Overlap:
     """How many rows of a split have a text that another split has too.
 
     Attributes:
-        num_folded: of `num_rows`, after white space and composition (NFC).
-        num_exact: of these, character for character.
-        num_copied: of these, with the same label too.
-        num_relabelled: of these, with a label that the text does not have in the other split.
+        num_rows: rows of the split.
+        num_folded: rows with the same text, ignoring white space and composition (NFC).
+        num_exact: rows with exactly the same text.
+        num_copied: rows with exactly the same text and the same label.
+        num_relabelled: rows with the same text whose label it does not have in the other split.
     """
 
     num_rows: int
@@ -43,11 +44,11 @@ class Overlap:
 
 @dataclass(frozen=True)
 class RowHashes:
-    """The hashes of a split's rows, worked out once.
+    """The hashes of a split's rows.
 
     Attributes:
-        rows: see `row_hashes`; `unique`: the same, sorted, each once.
-        key: of what they depend on; "" if they are not stored.
+        rows: see `row_hashes`; `unique`: the same, sorted and without duplicates.
+        key: cache key; "" if they are not stored.
     """
 
     rows: np.ndarray
@@ -56,7 +57,7 @@ class RowHashes:
 
 
 def stored_row_hashes(task: Task, examples: Examples, cache: Path) -> RowHashes:
-    """The hashes of these rows, from files below `cache` if they are a whole split."""
+    """The hashes of these rows; cached in files below `cache` if they are a whole split."""
     key = "" if examples.counts is None else _key(task, examples)
     if not key:
         hashes = row_hashes(task, examples)
@@ -79,12 +80,12 @@ def _key(task: Task, examples: Examples) -> str:
     content = [examples.key, examples.content_hash(), names]
     try:
         return make_key([package_version(), own, content, task.inputs, dict(task.keep)])
-    except ValueError:  # `inputs` is nothing that can be recognized
+    except ValueError:  # `inputs` has no stable key
         return ""
 
 
 def stored_overlap(rows: RowHashes, others: RowHashes, cache: Path) -> Overlap:
-    """See `overlap`; worked out once if both are stored."""
+    """Like `overlap`, but cached if both hashes are stored."""
     if not (rows.key and others.key):
         return overlap(rows.rows, others.unique)
 
@@ -107,7 +108,7 @@ def row_hashes(task: Task, examples: Examples) -> np.ndarray:
 
 
 def overlap(rows: np.ndarray, others: np.ndarray) -> Overlap:
-    """How many of these rows have the text of one of the others."""
+    """Counts these rows whose text is that of one of the others."""
     is_exact = np.isin(rows[:, EXACT], others[:, EXACT])
     is_folded = is_exact | np.isin(rows[:, FOLDED], others[:, FOLDED])
     labelled, is_labelled = others[others[:, LABEL] != 0], rows[:, LABEL] != 0
@@ -136,10 +137,10 @@ def _text_hashes(task: Task, examples: Examples) -> Iterator[tuple[int, int]]:
 
 
 def row_texts(task: Task, examples: Examples) -> Iterator[str]:
-    """What each row's text is for people; its token ids if the task keeps no text."""
+    """Yields each row's readable text, or its token ids if the task keeps no text."""
     column_names = set(examples.dataset.column_names)
     names = [name for name, kind in task.keep.items() if kind in ("string", ["string"])]
-    # Gold answers may be long lists, and only some tasks' texts need them.
+    # Gold answers may be long lists, and most tasks' texts do not need them.
     texts = [name for name in names if not name.startswith("gold")]
     if task.inputs is not None and texts and set(texts) <= column_names:
         table = examples.dataset.select_columns(texts)
@@ -153,7 +154,7 @@ def row_texts(task: Task, examples: Examples) -> Iterator[str]:
 
 
 def _label_hashes(task: Task, examples: Examples) -> Iterator[int]:
-    """Of the model's labels; of the gold where these are places among its tokens (reading)."""
+    """Hashes of the model's labels, or of the gold answers if labels are token positions."""
     names = [name for name in examples.columns if name == "labels" or name.endswith("_labels")]
     if not names:
         yield from _gold_hashes(task, examples)

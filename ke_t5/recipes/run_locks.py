@@ -1,9 +1,9 @@
 """Locks of a run's folder, so that two launches never write the same files.
 
-A lock is an open file next to the folder, `.<task>.lock`, that the kernel unlocks when its owner
-ends, however that happens. It says who the owner is. On NFS the server must run a lock service
-(mounts with `nolock` or `local_lock=all` keep out processes of the same machine only); a disk
-without any locks is reported, and used without.
+A lock is an open file beside the folder, `.<task>.lock`, which names its owner. The kernel releases
+it when the owner ends, for whatever reason. On NFS the server must run a lock service (mounts with
+`nolock` or `local_lock=all` only keep out processes on the same machine). If the file system has no
+locks, a warning is logged and the folder is used without one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from ke_t5.recipes.folders import RunFolder, make_folder, safe_name, unwritable
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
-# A killed process takes a moment to end, and a launch that looks at the lock holds it for one.
+# A killed process takes a moment to end, and a launch that checks the lock holds it for a moment.
 GRACE_SECONDS = 2.0
-# torchrun starts processes again while it ends the old ones.
+# torchrun restarts processes while the old ones are still ending.
 RESTART_SECONDS = 60.0
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
@@ -42,13 +42,13 @@ class RunLocks:
         self._held: list[tuple[int, Path]] = []
 
     def take(self, run: RunFolder, *, split: str | None = None, action: str) -> None:
-        """Locks the folder, or what it has of an evaluation split, until `release`.
+        """Locks the folder, or its results on an evaluation split, until `release`.
 
         Args:
-            action: what the owner does there, for the line that another launch prints.
+            action: what the owner is doing, for the error of another launch.
 
         Raises:
-            UserError: exit 5, a living process has the lock.
+            UserError: exit 5, a live process has the lock.
         """
         path = lock_file(run, split)
         make_folder(path.parent, where=f"--output_dir {run.path}", probe=False)
@@ -61,7 +61,7 @@ class RunLocks:
             time.sleep(POLL_SECONDS)
         self._held.append((file, path))
         if left := _owner_of(path):
-            logger.info("%s: %s has ended without a word; taken over", run.path, _name_of(left))
+            logger.info("%s: taken over from %s, which was killed", run.path, _name_of(left))
         since = time.strftime("%Y-%m-%d %H:%M")
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "action": action,
                  "since": since, "launch": launch_name()}  # fmt: skip
@@ -69,7 +69,7 @@ class RunLocks:
         os.pwrite(file, json.dumps(owner).encode(), 0)
 
     def release(self) -> None:
-        """Gives all locks back, and removes their files."""
+        """Releases all locks, and removes their files."""
         while self._held:
             file, path = self._held.pop()
             with suppress(OSError):
@@ -79,7 +79,7 @@ class RunLocks:
 
 @contextmanager
 def held_locks() -> Iterator[RunLocks]:
-    """Locks that are given back at the end of the block."""
+    """Locks that are released at the end of the block."""
     locks = RunLocks()
     try:
         yield locks
@@ -88,7 +88,7 @@ def held_locks() -> Iterator[RunLocks]:
 
 
 def check_unused(run: RunFolder) -> None:
-    """Raises UserError if a living process trains in the folder; leaves nothing there."""
+    """Raises UserError if a live process is training in the folder; leaves nothing there."""
     path, started = lock_file(run), time.monotonic()
     while _is_locked(path):
         owner = _owner_of(path)
@@ -116,7 +116,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def lock_file(run: RunFolder, split: str | None = None) -> Path:
-    """Next to the folder: an older run of this name is moved aside while the lock is held."""
+    """The lock file, beside the folder because an older run is moved aside under the lock."""
     part = "" if split is None else f".{safe_name(split)}"
     return run.path.with_name(f".{run.path.name}{part}.lock")
 
@@ -136,7 +136,7 @@ def _open_locked(path: Path, run: RunFolder) -> int | None:
         if error.errno not in NO_LOCKS:
             os.close(file)
             raise
-        logger.warning("%s: this disk has no locks; keep other runs out of it yourself", path)
+        logger.warning("%s: this disk has no locks; start no other run in the folder", path)
         return file
     with suppress(FileNotFoundError):
         if os.path.samestat(os.fstat(file), path.stat()):
@@ -146,7 +146,7 @@ def _open_locked(path: Path, run: RunFolder) -> int | None:
 
 
 def _owner_of(path: Path) -> dict[str, Any]:
-    """Who has written to a lock; {} if nobody has, or not yet."""
+    """The owner that is recorded in a lock file; {} if there is none yet."""
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -155,7 +155,7 @@ def _owner_of(path: Path) -> dict[str, Any]:
 
 
 def _is_of_this_launch(owner: dict[str, Any]) -> bool:
-    """Whether the owner is a process that torchrun has replaced by this one."""
+    """Whether the owner is an earlier process of this launch, which torchrun restarted."""
     return is_restart() and owner.get("launch") == launch_name()
 
 
@@ -173,6 +173,6 @@ def _in_use(run: RunFolder, split: str | None, owner: dict[str, Any]) -> UserErr
     return UserError(
         f"{_name_of(owner)} has been {action} {place}{since}",
         str(run.path),
-        "wait for its end, or choose another --output_dir",
+        "wait until it ends, or choose another --output_dir",
         Exit.MACHINE,
     )

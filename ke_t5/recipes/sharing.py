@@ -1,4 +1,4 @@
-"""What a training shares with others: its export on the hub, its numbers with trackers."""
+"""Shares a training: pushes its export to the hub, checks its experiment trackers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODULES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard"}
 
 
 def check_sharing(config: RunConfig) -> None:
-    """Raises UserError for what would fail when the training is over: no token, no library."""
+    """Raises UserError before the training for a missing token or library."""
     for name in config.flags["track"]:
         require_extra(f"--track {name}", name, MODULES[name])
     if config.flags["push_to_hub"] and launched_rank() == 0:
@@ -20,7 +20,7 @@ def check_sharing(config: RunConfig) -> None:
 
 
 def push_export(config: RunConfig, *, is_main: bool) -> None:
-    """Uploads the export (`--push_to_hub`), which is whole by now."""
+    """Uploads the export, if `--push_to_hub` is given."""
     name = config.flags["push_to_hub"]
     if name and is_main:
         address = push(config.export_folder, name, is_public=config.flags["public"])

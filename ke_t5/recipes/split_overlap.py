@@ -1,4 +1,4 @@
-"""Warns of rows that a model is both trained and scored on: such scores are optimistic."""
+"""Warns of rows that a model is both trained and scored on, which makes scores optimistic."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_shared_rows(config: RunConfig, trained_on: str, part: TaskSplit) -> int:
-    """Warns if rows of a part are in the split that its task was trained on as well; returns how
-    many they are."""
+    """Warns if rows of a part are also in the split that its task was trained on; returns their
+    number."""
     task = part.task
     num_rows = num_common(trained_on, part.split, task.source, config.data.folders, task.rows)
     if num_rows:
@@ -32,11 +32,11 @@ def warn_of_shared_rows(config: RunConfig, trained_on: str, part: TaskSplit) -> 
 def warn_of_shared_texts(
     config: RunConfig, part: TaskSplit, trained: RowHashes, *, num_reported: int = 0
 ) -> None:
-    """Warns if rows of a part have the text of rows that were trained on, in any file.
+    """Warns if rows of a part have the same text as training rows, from any file.
 
     Args:
-        trained: the hashes of these.
-        num_reported: rows that have been reported already, as the very same ones.
+        trained: hashes of the training rows.
+        num_reported: rows that were already reported as being in the training split.
     """
     cache = config.data.folders.cache
     own = stored_row_hashes(part.task, part.examples, cache)
@@ -53,8 +53,8 @@ def warn_of_shared_texts(
 def warn_of_validated_rows(
     config: RunConfig, train: Sequence[TaskSplit], valid: Sequence[TaskSplit]
 ) -> dict[str, np.ndarray]:
-    """Both for the validation of a training; returns, on rank 0, the hashes of the rows that each
-    task is trained on, for later tests of the run."""
+    """Warns of both for the validation splits of a training; returns, on rank 0, the hashes of each
+    task's training rows, for later tests of the run."""
     hashes = {}
     for one, other in zip(train, valid, strict=True):
         num_reported = warn_of_shared_rows(config, one.split, other)
@@ -66,8 +66,8 @@ def warn_of_validated_rows(
 
 
 def warn_of_tested_rows(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
-    """The same for a test of a run's own model: by the split that `run.json` names first, in a
-    mixture first for that task, and by the texts whose hashes the run has saved."""
+    """Warns of both for a test of a run's own model, from the training split in `run.json` and the
+    row hashes that the run has saved."""
     if not (config.resume or config.hf_path == "default"):
         return
     names = list(config.run.read_run().get("data", {}))
@@ -76,7 +76,7 @@ def warn_of_tested_rows(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
         prefix = part_name(part.task, "")
         own = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
         for trained_on in (own or names)[:1]:
-            # The data at hand may be another, without that split.
+            # The data at hand may differ from the run's, and lack that split.
             with contextlib.suppress(UserError):
                 num_reported = warn_of_shared_rows(config, trained_on, part)
         file = config.run.trained_rows(part.task.name)

@@ -1,4 +1,4 @@
-"""`--submission`: the predictions of a test as the benchmark takes them."""
+"""`--submission`: writes the predictions of a test in the benchmark's format."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def submission_form(config: RunConfig) -> str | None:
-    """The form of the file that `--submission` asks for, None without the flag.
+    """The format of the file that `--submission` requests; None without the flag.
 
     Raises:
-        UserError: the benchmark takes no such predictions, or the file could not be written.
+        UserError: the benchmark does not take such predictions, or the file cannot be written.
     """
     if config.submission is None:
         return None
@@ -38,7 +38,7 @@ def submission_form(config: RunConfig) -> str | None:
         )
     if config.data.model_columns_only and FORMS[config.task.form].needs_text:
         raise UserError(
-            f"without the text, predictions of {config.task.name} are made for tokens",
+            f"without the text, predictions of {config.task.name} are per token",
             f"--submission {config.submission}",
             "leave out --pass_only_model_io",
         )
@@ -57,7 +57,7 @@ def submission_form(config: RunConfig) -> str | None:
 
 
 def keep_older(path: Path) -> None:
-    """Renames a file of that name, which may be of other weights, to `<name>.1`, `.2`, ..."""
+    """Renames an existing file, which may be of other weights, to `<name>.1`, `.2`, ..."""
     if path.is_file():
         older = move_aside(path)
         logger.warning("the older submission %s was renamed to %s", path, older.name)
@@ -69,7 +69,7 @@ def hand_in(config: RunConfig, form: str, evaluated: Evaluated) -> None:
     assert config.submission is not None
     split = config.splits.title("test").partition("[")[0]
     rows = config.task.rows(split, config.data.folders).dataset
-    # NIKL's contest takes the test's own objects back.
+    # NIKL's contest expects the objects of the test file, with the answers filled in.
     name = next(name for name in ("raw", "guid", "_id") if name in rows.column_names)
     guids = rows[name]
     keep_older(Path(config.submission))

@@ -1,4 +1,4 @@
-"""What a training says when it starts, and prints when it is over: scores, the next commands."""
+"""The log lines at the start of a training, and its scores and suggested commands at the end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A hub model for each kind of model that the sample has.
+# A hub model for each model type of the sample.
 REAL_MODELS = {"t5": "KETI-AIR/ke-t5-base", "roberta": "klue/roberta-base"}
 
 
 def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
-    """Logs what is about to happen."""
+    """Logs the settings of the training that is about to start."""
     settings, ranks = config.fit, trainer.ranks
     logger.info(
         "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
@@ -50,7 +50,7 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
 def _why_over(trainer: Trainer) -> str:
     step, num_steps = trainer.state.step, trainer.timetable.num_steps
     if step >= num_steps:
-        return f"the run is at step {step}, and {counted(num_steps, 'step')} are asked for"
+        return f"the run is at step {step}, and {counted(num_steps, 'step')} are requested"
     waited = counted(trainer.checkpointer.waited, "validation")
     return f"{waited} without a better score (fit.early_stopping)"
 
@@ -62,14 +62,14 @@ def _padding(padding: str, window: int) -> str:
 
 
 def _precision(precision: str) -> str:
-    """What is computed in which precision, and how to have another than the run has picked."""
+    """The precision in words, and how to override an automatic choice."""
     if precision == BF16_STEPS:
         return "steps in bf16 and validation in fp32 (fit.precision='fp32' turns bf16 off)"
     return f"in {precision}"
 
 
 def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> None:
-    """Prints the scores and what to do next."""
+    """Prints the scores and the suggested commands."""
     step, model_class = trainer.state.step, type(trainer.state.module)
     best = trainer.checkpointer.best_of_all()
     _print_scores(trainer.validator, step, best)
@@ -77,7 +77,7 @@ def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> Non
     console.tell_more(f"{steps} in {seconds:.0f} s; results in {config.run.path}")
     best_name, last_name = _names_of_weights(config.run, config.resume, trainer.ranks)
     flags = config.flags
-    if config.resume is not None and config.resume.path is not None:  # it says where the run is
+    if config.resume is not None and config.resume.path is not None:  # the path locates the run
         given = {name: words for name, words in flags["given"].items() if name != "output_dir"}
         flags = {**flags, "given": given}
     console.tell_more(
@@ -107,7 +107,7 @@ def _print_scores(validator: Validator, step: int, best: Validation | None) -> N
 
 
 def _scores_of(part: TaskSplit, best: Validation, task: object) -> dict[str, float]:
-    """The best validation's scores of a part, which a mixture keeps by task."""
+    """The best validation's scores of a part; those of a mixture are prefixed with the task."""
     if part.task is task:
         return best["scores"]
     prefix = f"{part.task.name}/"
@@ -116,8 +116,8 @@ def _scores_of(part: TaskSplit, best: Validation, task: object) -> dict[str, flo
 
 
 def launcher(ranks: Ranks) -> str:
-    """The command that starts as many processes again, on each machine as many as now; "" for one
-    process, which needs none."""
+    """The command that launches the same number of processes on each machine; "" for a single
+    process."""
     if ranks.size == 1:
         return ""
     per_node = int(os.environ.get("LOCAL_WORLD_SIZE") or ranks.size)
@@ -134,7 +134,8 @@ def launcher(ranks: Ranks) -> str:
 def _names_of_weights(
     run: RunFolder, resume: ResumeRequest | None, ranks: Ranks
 ) -> tuple[str, str]:
-    """How `--resume` finds the best checkpoint and the last; by path in a run found by path."""
+    """The `--resume` values for the best and the last checkpoint; paths if the run was resumed by
+    path."""
     from ke_t5.checkpoint.folders import folder_name, read_pointer  # it imports torch
 
     step = read_pointer(run.weights, "best") if ranks.is_main else None

@@ -1,4 +1,4 @@
-"""What a run says of its task, for those who load its model later (see `lookup.task_record`)."""
+"""Builds and reads a run's task record (see `lookup.task_record`), and tunes its thresholds."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 def task_record(config: RunConfig, model_class: type) -> TaskRecord:
-    """The record of a run's task, with the lengths and the generation that are in force."""
+    """The record of a run's task, with the lengths and generation settings in force."""
     members: dict[str, dict[str, Any]] = {}
     known = thresholds_of(config.run.model)
     for task in config.task.members:
         generation = config.generation[task.name]
         members[task.name] = {
             "sequence_length": {**task.defaults.sequence_length, **(config.data.lengths or {})},
-            # Without what depends on the machine.
+            # Without settings that depend on the machine.
             "generation": {
                 "model_fn": generation.model_fn,
                 "model_kwargs": dict(generation.model_kwargs),
@@ -58,8 +58,8 @@ def task_record(config: RunConfig, model_class: type) -> TaskRecord:
 
 
 def thresholds_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """Task -> {"split": on which they were tuned, "weights": the checkpoint for which they were,
-    "values": label -> threshold} of a folder."""
+    """The tuned thresholds in a folder: task -> {"split": that they were tuned on, "weights": the
+    checkpoint that they were tuned for, "values": label -> threshold}."""
     record = read_record(folder)
     members = record.members if record else {}
     found = {name: member.get("thresholds") for name, member in members.items()}
@@ -67,12 +67,12 @@ def thresholds_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def keep_thresholds(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
-    """Tunes the thresholds that gin asks for on the predictions of the best checkpoint, which are
-    in the run's folder, and writes them into the run's `model/`; removes those that an earlier
-    launch has tuned for another checkpoint.
+    """Tunes the thresholds that gin requests on the predictions of the best checkpoint in the run's
+    folder, and writes them into the run's `model/`; removes thresholds that an earlier launch tuned
+    for another checkpoint.
 
     Args:
-        parts: those that were validated.
+        parts: the validated splits.
     """
     record = read_record(config.run.model)
     if record is None:
@@ -87,8 +87,8 @@ def keep_thresholds(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
             known = _tuned(part, folder, per_label=how == "per_label") or known
         elif known and known.get("weights") not in (None, weights):
             logger.warning(
-                "%s: thresholds that were tuned for %s are removed: the best checkpoint is %s now; "
-                "EvaluationHelper.threshold tunes others",
+                "%s: the thresholds tuned for %s are removed: the best checkpoint is now %s; "
+                "EvaluationHelper.threshold tunes new ones",
                 name, known["weights"], weights,
             )  # fmt: skip
             known = None
@@ -102,8 +102,8 @@ def keep_thresholds(config: RunConfig, parts: Sequence[TaskSplit]) -> None:
 
 
 def _tuned(part: TaskSplit, folder: Path, *, per_label: bool) -> dict[str, Any] | None:
-    """Thresholds tuned on the predictions in a folder, with the split and the weights that these
-    are of; None if they have no probabilities."""
+    """Thresholds tuned on the predictions in a folder, with their split and weights; None if the
+    predictions have no probabilities."""
     evaluated = results.own_evaluation(folder)
     if len(evaluated.row_scores) != len(evaluated.predictions):
         logger.warning("%s has no probabilities: no threshold is tuned", folder)
@@ -115,8 +115,8 @@ def _tuned(part: TaskSplit, folder: Path, *, per_label: bool) -> dict[str, Any] 
 
 
 def cut_as_tuned(config: RunConfig) -> RunConfig:
-    """The configuration whose tasks predict with the tuned thresholds of the model's folder; not
-    on the split on which they were tuned."""
+    """The configuration whose tasks predict with the tuned thresholds in the model's folder, except
+    on the split that they were tuned on."""
     used: dict[str, Any] = {}
     found = thresholds_of(Path(config.origin.folder))
     for task, split in zip(config.task.members, config.splits.test, strict=True):
@@ -124,7 +124,7 @@ def cut_as_tuned(config: RunConfig) -> RunConfig:
         if one is None or not is_usable(task, one.get("values")):
             continue
         if {*check_split(split)} & {*check_split(str(one.get("split")))}:
-            logger.info("%s: threshold 0.5, the tuned one was chosen on this split", split)
+            logger.info("%s: threshold 0.5, because others were tuned on this split", split)
             continue
         used[task.name] = one["values"]
         shown = ", ".join(f"{value:.2f}" for value in dict.fromkeys(one["values"].values()))
@@ -133,8 +133,8 @@ def cut_as_tuned(config: RunConfig) -> RunConfig:
 
 
 def prefixed_as_trained(config: RunConfig) -> RunConfig:
-    """The configuration whose tasks have the prefixes of the model's folder before their texts,
-    unless gin has another."""
+    """The configuration whose tasks use the text prefixes in the model's folder, unless gin sets
+    others."""
     record = read_record(Path(config.origin.folder))
     members = []
     for task in config.task.members:
@@ -154,7 +154,7 @@ def prefixed_as_trained(config: RunConfig) -> RunConfig:
 
 
 def recorded_own_data(task: Task | Mixture) -> dict[str, Any] | None:
-    """How a task of own data was made, without the names of the files, which an export is not to
-    give away; None for any other task."""
+    """The definition of a task of own data, without its file names, which an export must not
+    reveal; None for any other task."""
     own = own_data_of(task)
     return None if own is None else {**own.to_json(), "files": {}}

@@ -1,4 +1,4 @@
-"""The parts of a run's data: a task's examples of a split, or those of each member of a mixture."""
+"""The parts of a run's data: the examples of a split of a task, or of each member of a mixture."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TaskSplit:
-    """One task's examples of a split.
+    """A task's examples of a split.
 
     Attributes:
-        name: of its results: the split, in a mixture `<task>__<split>`.
+        name: name of its results: the split, or `<task>__<split>` in a mixture.
     """
 
     task: Task
@@ -59,7 +59,7 @@ def part_name(task: Task, split: str) -> str:
 
 
 def with_splits(config: RunConfig, *purposes: str) -> RunConfig:
-    """The configuration with the split of each member: as asked, or the member's default."""
+    """The configuration with the split of each member: the requested one, or its default."""
     folders, asked = config.data.folders, config.data.asked_splits
     splits = {
         purpose: tuple(
@@ -75,8 +75,8 @@ def with_splits(config: RunConfig, *purposes: str) -> RunConfig:
 
 
 def load_splits(config: RunConfig, purpose: str) -> list[TaskSplit]:
-    """The examples of the splits of a purpose, one for each member; reports what was lost on the
-    way."""
+    """The examples of the splits for a purpose, one part for each member; logs what preprocessing
+    has lost."""
     parts = []
     for task, split in zip(config.task.members, getattr(config.splits, purpose), strict=True):
         data = config.data
@@ -95,13 +95,13 @@ def load_splits(config: RunConfig, purpose: str) -> list[TaskSplit]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation of all parts found.
+    """The result of evaluating all parts.
 
     Attributes:
-        of_parts: each part with its own.
-        scores: a task's; of a mixture the mean of the scores that pick its members' best, over
-            those that have labelled rows, and `<task>/<score>` of every member.
-        loss: a task's; of a mixture the mean over its members' scored rows. None: not computed.
+        of_parts: each part with its result.
+        scores: the task's scores; for a mixture, `<task>/<score>` of every member, and the mean of
+            the scores that pick each member's best checkpoint, over members with labelled rows.
+        loss: the mean over all scored rows; None if it was not computed.
     """
 
     of_parts: list[tuple[TaskSplit, Evaluated]]
@@ -117,7 +117,7 @@ def helper_of(config: RunConfig, task: Task) -> EvaluationHelper:
 def helpers_of(
     config: RunConfig, model: torch.nn.Module, parts: Sequence[TaskSplit]
 ) -> list[EvaluationHelper]:
-    """How each part is predicted; a UserError if the model does not support that."""
+    """How each part is predicted; raises UserError if the model does not support it."""
     helpers = [helper_of(config, part.task) for part in parts]
     for helper, part in zip(helpers, parts, strict=True):
         helper.check(model, part.examples)
@@ -134,7 +134,7 @@ def evaluate_splits(
     watch: Callable[[range], Iterable[int]] = iter,
     wants_loss: bool = False,
 ) -> Evaluation:
-    """The scores of all parts; see `evaluate`. Warns of a model that gives one answer only."""
+    """Evaluates all parts (see `evaluate`); warns if a model answers all rows alike."""
     results = [
         evaluate(
             helper,
@@ -172,7 +172,7 @@ def mixed_scores(
     """The scores of a mixture, the mean first; {} if no row has a label.
 
     Args:
-        prefix: of the mean's name: how the scores came about (see `score_prefix`).
+        prefix: prefix of the mean's name, for how the scores were obtained (see `score_prefix`).
     """
     scored = [(part.task, result.scores) for part, result in of_parts if result.scores]
     bests = [best_score(task, scores) for task, scores in scored if task.best is not None]

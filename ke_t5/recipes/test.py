@@ -110,7 +110,7 @@ def main(flags: Namespace) -> None:
 
 
 def choose_weights(config: RunConfig) -> RunConfig:
-    """Decides which model is tested: a run's checkpoint, an exported folder, or one as it comes."""
+    """Chooses the model to test: a run's checkpoint, an export, or a pre-trained model."""
     if config.hf_path:
         return from_export(config)
     if config.resume:
@@ -136,14 +136,14 @@ def choose_weights(config: RunConfig) -> RunConfig:
 
 
 def from_tested_run(config: RunConfig) -> RunConfig:
-    """Uses the run's own model, whose labels must be the task's."""
+    """Uses the run's own model; its labels must be those of the task."""
     config = from_run(config)
     check_task(config)
     return config
 
 
 def untrained(config: RunConfig) -> UserError:
-    """The error for a test of random weights that nobody asked for."""
+    """The error for a test that would score random weights without `--from_scratch`."""
     return UserError(
         f"there is no trained run in {config.run.path}",
         program_name(TEST),
@@ -154,7 +154,7 @@ def untrained(config: RunConfig) -> UserError:
 
 
 def no_weights(config: RunConfig) -> UserError:
-    """The error for a test that finds nothing to test."""
+    """The error for a test without a checkpoint."""
     return UserError(
         f"no complete checkpoint in {config.run.weights}",
         f"--resume {config.resume}",
@@ -164,8 +164,8 @@ def no_weights(config: RunConfig) -> UserError:
 
 
 def model_of(config: RunConfig, ranks: Ranks) -> tuple[PreTrainedModel, Weights]:
-    """The model to test, and which weights these are."""
-    # These import torch and transformers, which everything before has spared.
+    """The model to test, and the identity of its weights."""
+    # Imported here: they import torch and transformers, which nothing has needed so far.
     from ke_t5.checkpoint.checkpoints import find_checkpoint, load_checkpoint, read_run_progress
     from ke_t5.recipes.modelling import build_model
 
@@ -185,7 +185,7 @@ def model_of(config: RunConfig, ranks: Ranks) -> tuple[PreTrainedModel, Weights]
     logger.info("testing %s", checkpoint)
     weights = weights_of_checkpoint(config.run, checkpoint)
     name = config.model.class_name
-    if saved not in (None, name):  # its results are not the run's own
+    if saved not in (None, name):  # the results are not the run's own
         weights = Weights(f"{weights.name} as {name}")
     return model, weights
 
@@ -193,7 +193,7 @@ def model_of(config: RunConfig, ranks: Ranks) -> tuple[PreTrainedModel, Weights]
 def keep(
     config: RunConfig, evaluation: Evaluation, *, weights: Weights, form: str | None
 ) -> list[Path]:
-    """Writes predictions and scores, what took longest first; returns the folder of each part."""
+    """Writes the predictions and scores of all parts; returns the folder of each part."""
     places = ResultFolders(config, weights)
     origin = results.Origin(
         config.task,

@@ -1,11 +1,11 @@
-"""What a test scores, and the folder of its results: never one that other results are in.
+"""The weights that a test scores, and the folder of its results, which never overwrite others.
 
-    eval/<split>/                      the run's own task and best checkpoint, as training writes it
+    eval/<split>/                      the run's own task and best checkpoint, as in training
     eval/<task>__<split>__<weights>/   anything else: another checkpoint, task, export or model
 
-`scores.json` says whose results a folder has (task, split, weights). If these are of another
-split or of other weights of the same name, a few digits of a hash are added to the folder's name;
-results of an earlier best checkpoint are moved to a folder with that checkpoint's name.
+`scores.json` identifies the results in a folder (task, split, weights). If a folder has results of
+another split or other weights of the same name, some digits of a hash are appended to the new
+folder's name. Results of an earlier best checkpoint are moved to a folder with its name.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Weights:
     """The weights that a test scores.
 
     Attributes:
-        name: of a checkpoint of the run, else a folder, a hub name, or "from scratch".
-        files: the folder that identifies them if the name does not.
+        name: a checkpoint of the run, a folder, a hub name, or "from scratch".
+        files: the folder whose content identifies them if the name does not.
         is_best: whether they are the run's best checkpoint.
     """
 
@@ -45,11 +45,11 @@ class Weights:
     is_best: bool = False
 
     def short_name(self) -> str:
-        """For a folder's name."""
+        """The name as a part of a folder's name."""
         return short_name(self.name)
 
     def sha256(self) -> str | None:
-        """Of the files of the weights; None if the name identifies them."""
+        """The hash of the weight files; None if the name identifies them."""
         paths = sorted(
             path
             for pattern in ("*.safetensors", "*.bin")
@@ -65,7 +65,7 @@ class Weights:
 
 
 def short_name(weights: str) -> str:
-    """A name of weights as a part of a folder's name.
+    """The name of weights as a part of a folder's name.
 
     >>> short_name("step-00000240"), short_name("/runs/klue_tc/hf")
     ('step-00000240', 'runs_klue_tc_hf')
@@ -74,8 +74,8 @@ def short_name(weights: str) -> str:
 
 
 def weights_of_checkpoint(run: RunFolder, checkpoint: Path) -> Weights:
-    """The weights of a checkpoint, of this run or of another one; which one is the best is not
-    known if the file that names it is damaged, and a warning says so."""
+    """The weights of a checkpoint of this run or another one; warns if it is unknown which one is
+    the best, because best.json is damaged."""
     from ke_t5.checkpoint.folders import folder_name, read_pointer  # it imports torch
 
     if checkpoint.resolve().parent != run.weights.resolve():
@@ -85,18 +85,18 @@ def weights_of_checkpoint(run: RunFolder, checkpoint: Path) -> Weights:
     try:
         best = next((step for step in steps if step is not None), None)
     except UserError as error:
-        logger.warning("%s: %s; the results get a folder of their own", error.where, error.what)
+        logger.warning("%s: %s; the results get their own folder", error.where, error.what)
         best = None
     return Weights(name, is_best=best is not None and name == folder_name(best))
 
 
 def is_own_task(config: RunConfig) -> bool:
-    """Whether the test is of the task that the run was trained on."""
+    """Whether the tested task is the one that the run was trained on."""
     return config.run.read_run().get("task", config.task.name) == config.task.name
 
 
 def trained_on(config: RunConfig) -> str | None:
-    """The task that the tested run was trained on, if it is another one."""
+    """The task that the tested run was trained on, if it differs from the tested one."""
     task = (
         config.run.read_run().get("task", config.task.name)
         if config.origin.is_resumed
@@ -106,7 +106,7 @@ def trained_on(config: RunConfig) -> str | None:
 
 
 class ResultFolders:
-    """The folders of a test's results, by part."""
+    """The folder for each part of a test's results."""
 
     def __init__(self, config: RunConfig, weights: Weights) -> None:
         self.config, self.weights = config, weights
@@ -116,11 +116,11 @@ class ResultFolders:
             self.identity["mixture"] = config.task.name
 
     def of_part(self, part: TaskSplit) -> Path:
-        """The folder of one part's results; what is there of others is moved or left alone."""
+        """The folder for a part's results; other results there are moved or left alone."""
         return self._folder(part.name, task=part.task.name, split=part.split)
 
     def of_mixture(self, split: str) -> Path:
-        """The folder of a mixture's own scores."""
+        """The folder for a mixture's own scores."""
         return self._folder(split, task=self.config.task.name, split=split, is_whole=True)
 
     def _folder(self, name: str, *, task: str, split: str, is_whole: bool = False) -> Path:
@@ -134,7 +134,7 @@ class ResultFolders:
         if previous is None or previous == _filled(identity):
             return folder
         if {**previous, "weights": 0} != {**_filled(identity), "weights": 0}:
-            return free_folder(self.config.run, identity)  # such as another slice of the same name
+            return free_folder(self.config.run, identity)  # e.g. another slice of the same name
         target = free_folder(self.config.run, previous)
         replace_folder(folder, target)  # an earlier copy of the same results may be there
         logger.warning(
@@ -144,7 +144,7 @@ class ResultFolders:
 
 
 def free_folder(run: RunFolder, identity: dict[str, Any]) -> Path:
-    """The folder named after these results, without results of others."""
+    """The folder named after these results; with a hash in its name if it has other results."""
     identity = _filled(identity)
     mixture = identity["mixture"]
     parts = [mixture] if mixture else []
@@ -157,7 +157,7 @@ def free_folder(run: RunFolder, identity: dict[str, Any]) -> Path:
 
 
 def identity_of(folder: Path) -> dict[str, Any] | None:
-    """Whose results a folder has, as its scores.json says; None if there are none."""
+    """The identity of the results in a folder, from its scores.json; None if there are none."""
     try:
         content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         identity = _filled(content)
@@ -176,10 +176,10 @@ def _filled(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_task(config: RunConfig) -> None:
-    """Reports a test of another task than the run's.
+    """Warns if the tested task is not the run's.
 
     Raises:
-        UserError: the model's labels are not the task's.
+        UserError: the model's labels are not those of the task.
     """
     task, run = config.task, config.run
     trained_task = run.read_run().get("task", task.name)
@@ -192,14 +192,14 @@ def check_task(config: RunConfig) -> None:
     is_same_kind = problem_types[0] == problem_types[1] or "regression" not in problem_types
     if (names is not None and labels != names) or not is_same_kind:
         raise UserError(
-            f"the model of {run.path} was trained on {trained_task} and answers "
+            f"the model of {run.path} was trained on {trained_task} and predicts "
             f"{_shown(labels, model)}; {task.name} has {_shown(names, task)}",
             f"--task {task.name}",
-            f"test it on --task {trained_task}, or on a task with the same labels",
+            f"use --task {trained_task}, or a task with the same labels",
             Exit.CHECKPOINT,
         )
     logger.warning(
-        "a model of %s is tested on %s; the results get a folder of their own",
+        "a model of %s is tested on %s; the results get their own folder",
         trained_task, task.name,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Whether the tokenizer covers the text: a model cannot learn from unknown tokens."""
+"""Checks that the tokenizer covers the text: a model cannot learn from unknown tokens."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from ke_t5.task.text import squeeze
 logger = logging.getLogger(__name__)
 
 NUM_SAMPLED, SAMPLED_CHARACTERS = 256, 1000
-# Shares of unknown tokens (or of Hangul that does not survive) to warn of, and to refuse.
+# Shares of unknown tokens, or of lost Hangul, above which there is a warning or an error.
 WARN_ABOVE, REFUSE_ABOVE = 0.05, 0.5
-# Of Hangul, where it is known that the tokenizer is set up wrongly: single letters may be known.
+# For lost Hangul, if the tokenizer is known to be misconfigured: it may still know single letters.
 MISFIT_ABOVE = 0.25
-# Of texts: fewer distinct token sequences than this share are as good as one.
+# If distinct token sequences are at most this share of the distinct texts, all texts look alike.
 FEW_DISTINCT, ENOUGH_TEXTS = 0.05, 10
 _HANGUL = re.compile("[가-힣]")
-# What no vocabulary of words contains: a hieroglyph, a cuneiform sign, a character of private use.
+# In no word vocabulary: a hieroglyph, a cuneiform sign, a private-use character.
 _NEVER_KNOWN = ("\U00013080", "\U00012031", "\U0010fffd")
 _PROBE = "한국어"
-# Tokens that are nothing but a space; and what only vocabularies of bytes contain.
+# Tokens that are only a space, and tokens that are only in byte-level vocabularies.
 _SPACES = frozenset(("▁", "Ġ"))
 _BYTES = ("<0xEC>", "Ġ")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What became of a sample of texts.
+    """The result of encoding and decoding a sample of texts.
 
     Attributes:
-        num_whole: texts that their tokens give back, white space, case and width aside.
-        num_distinct, num_sequences: distinct texts, and distinct token sequences of these.
-        lost_hangul: share of the Hangul syllables that the tokens do not give back.
-        example: the text that lost most, and what its tokens say.
+        num_whole: texts that decode to themselves, ignoring white space, case and width.
+        num_distinct, num_sequences: number of distinct texts, and of their token sequences.
+        lost_hangul: share of the Hangul syllables that are lost in decoding.
+        example: the text that loses most, and its decoded tokens.
     """
 
     num_texts: int
@@ -56,13 +56,13 @@ class Sample:
 
     @property
     def is_all_alike(self) -> bool:
-        """Whether distinct texts are (nearly) all the same to the model."""
+        """Whether (nearly) all distinct texts look the same to the model."""
         few = max(1, FEW_DISTINCT * self.num_distinct)
         return self.num_distinct >= ENOUGH_TEXTS and self.num_sequences <= few
 
 
 def check_tokens(task: Task, split: str, examples: Examples) -> None:
-    """Logs, in one line, how much of a split its tokens keep; warns above `WARN_ABOVE`.
+    """Logs in one line how well a split survives tokenization; warns above `WARN_ABOVE`.
 
     Raises:
         UserError: more than half of the tokens are unknown, or nearly all texts become the same.
@@ -102,7 +102,7 @@ def _judge(tokenizer: Any, unknown: float, sample: Sample | None, *, whose: str,
         what = f"{sample.num_distinct} texts become {sample.num_sequences} token sequences: {what}"
     why, fix, is_certain = cause(tokenizer)
     where = f"tokenizer {tokenizer.name_or_path!r}"
-    # Half of the tokens may be names of fields and spaces, which any tokenizer knows.
+    # Half of the tokens may be field names and spaces, which any tokenizer knows.
     too_much = MISFIT_ABOVE if is_certain else REFUSE_ABOVE
     is_hopeless = unknown > REFUSE_ABOVE or (unknown > WARN_ABOVE and lost > too_much)
     if is_hopeless or is_alike:
@@ -114,9 +114,9 @@ def _judge(tokenizer: Any, unknown: float, sample: Sample | None, *, whose: str,
 
 
 def unknown_ids(tokenizer: Any) -> list[int]:
-    """The ids that stand for what a tokenizer does not know; none if it spells bytes."""
+    """The ids that a tokenizer uses for unknown text; none for a byte-level tokenizer."""
     ids = set() if tokenizer.unk_token_id is None else {tokenizer.unk_token_id}
-    # The id that a tokenizer writes is not always the one that it says.
+    # A tokenizer does not always use the id that it declares.
     for character in _NEVER_KNOWN:
         written = tokenizer(character, add_special_tokens=False, verbose=False)["input_ids"]
         ids |= set(written) & set(tokenizer.all_special_ids)
@@ -124,10 +124,10 @@ def unknown_ids(tokenizer: Any) -> list[int]:
 
 
 def unknown_share(tokenizer: Any, parts: Iterable[np.ndarray]) -> float:
-    """The share of unknown tokens among those of the text, special tokens and spaces aside.
+    """The share of unknown tokens, not counting special tokens and spaces.
 
     Args:
-        parts: the ids, of some texts at a time.
+        parts: arrays of ids.
     """
     counts = np.zeros(0, dtype=np.int64)
     for ids in parts:
@@ -138,7 +138,7 @@ def unknown_share(tokenizer: Any, parts: Iterable[np.ndarray]) -> float:
 
 
 def share_of_unknown(tokenizer: Any, counts: np.ndarray) -> float:
-    """The same, of the numbers of times that each id is there."""
+    """The same from the count of each id."""
     unknown = unknown_ids(tokenizer)
     spaces = tokenizer.get_vocab().keys() & _SPACES
     special = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids(list(spaces))}
@@ -152,7 +152,7 @@ def _sum_of(counts: np.ndarray, ids: Sequence[int]) -> int:
 
 
 def sampled_texts(task: Task, examples: Examples, *, is_target: bool) -> list[str]:
-    """Texts of examples that are spread evenly over the split; [] if the task keeps none."""
+    """Texts of examples spread evenly over the split; [] if the task keeps none."""
     column_names = set(examples.dataset.column_names)
     if is_target or task.inputs is None or not set(task.keep) <= column_names or not task.keep:
         return []
@@ -194,7 +194,7 @@ def _cut(text: str, longest: int = 32) -> str:
 
 
 class Cause(NamedTuple):
-    """Why a tokenizer does not know the text, what to do, and whether it cannot be otherwise."""
+    """Why a tokenizer does not cover the text, the fix, and whether the cause is certain."""
 
     why: str
     fix: str

@@ -66,7 +66,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(flags: Namespace) -> None:
-    """`train_ddp.py`: trains, and leaves a run's folder behind."""
+    """`train_ddp.py`: trains a model, and writes the run's folder."""
     config = prepare(flags)
     check_training(config)
     check_splits(config)
@@ -88,7 +88,7 @@ def main(flags: Namespace) -> None:
         check_one_disk(config.run, ranks)
         config, state, plan = build_state(config, data, ranks)
         trainer = trainer_of(config, state, ranks, plan=plan, valid=data.valid)
-        # Not before: what cannot be built moves no older run aside.
+        # Not earlier: a model that cannot be built must not move an older run aside.
         open_run(config, data, ranks, locks)
         config = restore_run(config, trainer, plan=plan, train=data.train)
         if config.origin.is_resumed:
@@ -107,11 +107,11 @@ def main(flags: Namespace) -> None:
 
 
 def choose_model(config: RunConfig) -> RunConfig:
-    """Decides where configuration, tokenizer and weights come from: a run that is resumed, the
-    sample, or `--pre_trained_model`.
+    """Chooses the origin of configuration, tokenizer and weights: a resumed run, the sample, or
+    `--pre_trained_model`.
 
-    If torchrun has started this process again (`--max-restarts`), the run that this launch began
-    goes on from its last checkpoint, whatever `--resume` says.
+    If torchrun restarted this process (`--max-restarts`), the run of this launch is resumed from
+    its last checkpoint, whatever `--resume` says.
     """
     found = find_run(config)
     config = found or config
@@ -128,9 +128,9 @@ def choose_model(config: RunConfig) -> RunConfig:
 def build_state(
     config: RunConfig, data: TrainingData, ranks: Ranks
 ) -> tuple[RunConfig, TrainState, BatchPlan]:
-    """The run's model, optimizer and schedule, and the order of its batches; in the configuration
-    the learning rate and the schedule are those that suit the model."""
-    # These import torch and transformers, which everything before has spared.
+    """The configuration with settings resolved for the model, such as the learning rate; the run's
+    model, optimizer and schedule; and the order of its batches."""
+    # Imported here: they import torch and transformers, which nothing has needed so far.
     from ke_t5.recipes.batch_change import plan_of_run
     from ke_t5.recipes.graphs import choose_graphs
     from ke_t5.recipes.modelling import with_optimizer
@@ -146,7 +146,7 @@ def build_state(
     plan = plan_of_run(config, plan, ranks)
     num_steps = count_steps(plan, config.loop.epochs)
     graphs = choose_graphs(config, module, data.train, plan=plan, ranks=ranks, unpadding=unpadding)
-    # Before the optimizer: shards are other parameters.
+    # Before the optimizer: sharding replaces the parameters.
     model, gradients = _distributed(config, module, data.train, ranks)
     config, optimizer = with_optimizer(config, module, num_steps)
     collect_as_usual()
@@ -159,18 +159,18 @@ def build_state(
         graphs=graphs,
         gradients=gradients,
     )
-    if config.fit.compile:  # the layers, now that they are wrapped
+    if config.fit.compile:  # after wrapping
         compile_layers(module)
     return config, state, plan
 
 
 def _starting_model(config: RunConfig, data: TrainingData, ranks: Ranks) -> PreTrainedModel:
-    """The model with the weights that the training begins with."""
+    """The model with the initial weights of the training."""
     from ke_t5.recipes.head_start import start_at_regression
     from ke_t5.recipes.modelling import build_divided, build_model, start_at_mean
 
-    is_divided = config.is_sharded and ranks.size > 1
-    module = (build_divided if is_divided else build_model)(config, ranks)
+    is_sharded = config.is_sharded and ranks.size > 1
+    module = (build_divided if is_sharded else build_model)(config, ranks)
     for task in config.task.members:
         features = task.output_features.items()
         check_training_columns(module, [name for name, one in features if one.required])
@@ -182,8 +182,8 @@ def _starting_model(config: RunConfig, data: TrainingData, ranks: Ranks) -> PreT
 def _distributed(
     config: RunConfig, module: torch.nn.Module, examples: Examples, ranks: Ranks
 ) -> tuple[torch.nn.Module, KeptGradients | None]:
-    """The module as it computes gradients, sharded, in DistributedDataParallel, or itself, and who
-    exchanges those that DistributedDataParallel does not."""
+    """The module sharded, in DistributedDataParallel, or as it is; and the exchange of the
+    gradients that DistributedDataParallel leaves to us, if any."""
     from ke_t5.models.kept_gradients import keep_gradients
     from ke_t5.models.vocabulary_loss import find_vocabulary_loss
     from ke_t5.train.loop import has_unused_parameters
@@ -206,7 +206,7 @@ def _distributed(
 def trainer_of(
     config: RunConfig, state: TrainState, ranks: Ranks, *, plan: BatchPlan, valid: list[TaskSplit]
 ) -> Trainer:
-    """Who decides when the model is validated and saved, with those who do it."""
+    """The trainer, with its checkpointer, validator and trackers."""
     from ke_t5.checkpoint.checkpointer import Checkpointer
     from ke_t5.recipes.trainer import Timetable, Trainer
     from ke_t5.recipes.validator import Validator
@@ -253,7 +253,7 @@ def trainer_of(
 
 
 def export(config: RunConfig, trainer: Trainer) -> None:
-    """Exports the best checkpoint, if `--hf_path` asks for it."""
+    """Exports the best checkpoint, if `--hf_path` is given."""
     from ke_t5.recipes.modelling import export_best
 
     if config.hf_path:
@@ -263,7 +263,8 @@ def export(config: RunConfig, trainer: Trainer) -> None:
 
 
 def write_reports(config: RunConfig, trainer: Trainer) -> None:
-    """Rank 0 writes the reports of the validation and of the run, and ends the trackers' runs."""
+    """Writes the reports of the validation and of the run, and ends the trackers' runs; only on
+    rank 0."""
     if not trainer.ranks.is_main:
         return
     with heartbeat.phase("writing the report"):
@@ -276,8 +277,8 @@ def write_reports(config: RunConfig, trainer: Trainer) -> None:
 def restore_run(
     config: RunConfig, trainer: Trainer, *, plan: BatchPlan, train: Examples
 ) -> RunConfig:
-    """Goes on from the checkpoint that `--resume` names, else keeps what the model is, for a
-    resumption; opens the logs. Returns the configuration with the warm-up of a resumed run."""
+    """Loads the checkpoint that `--resume` names, or writes `model/` for a new run; opens the logs.
+    Returns the configuration with the warm-up of a resumed run."""
     from ke_t5.models.export import save_configuration
     from ke_t5.recipes.restored_results import restore_results
     from ke_t5.recipes.resume_check import fixed_settings, restore
@@ -292,7 +293,7 @@ def restore_run(
                 write_lora(config.model.lora, folder, base=base)
             seal_folder(folder, model_class=class_title(type(state.module)))
             fault_point("run.before_model")
-    # Not after loading, which gives the optimizer the settings of the checkpoint.
+    # Before loading, which gives the optimizer the checkpoint's settings.
     valid, helpers = trainer.validator.splits, trainer.validator.helpers
     settings = fixed_settings(config, state, plan=plan, train=train, valid=valid, helpers=helpers)
     num_steps = trainer.timetable.num_steps
@@ -304,7 +305,7 @@ def restore_run(
 
 
 def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchPlan) -> None:
-    """Fits the model; logs, validates and saves on the way and at the end."""
+    """Trains the model; logs, validates and saves during the training and at its end."""
     from ke_t5.checkpoint.serialization import keep_state
     from ke_t5.train.compilation import report_first_step
     from ke_t5.train.loop import epoch_of, fit
@@ -330,5 +331,5 @@ def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchP
             with heartbeat.phase("training"):
                 trainer.train(updates)
         trainer.finish()
-    finally:  # also after an error: what is being written is whole
+    finally:  # also after an error: waits until the checkpoint being written is complete
         trainer.checkpointer.settle()

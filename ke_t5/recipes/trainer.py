@@ -1,4 +1,4 @@
-"""Decides when a training logs, validates, saves and ends."""
+"""The trainer, which decides when a training logs, validates, saves and ends."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Timetable:
-    """When things happen, counted in updates.
+    """When to log, validate, save and end, in updates.
 
     Attributes:
-        epoch_steps: updates in all epochs; num_steps: those of them after which this launch ends.
-        log_every, validate_every, save_every: None for never (but at the end of an epoch).
-        save_seconds: the time between two checkpoints, None for any.
-        patience: validations without a better score after which the run ends, None: never.
+        epoch_steps: updates in all epochs; num_steps: the update at which this launch ends.
+        log_every, validate_every, save_every: intervals; None for the end of each epoch only.
+        save_seconds: time after the last checkpoint at which to save another; None for no limit.
+        patience: validations without a better score after which the run ends; None for no limit.
     """
 
     epoch_steps: int
@@ -45,7 +45,7 @@ class Timetable:
 
 
 class Trainer:
-    """Decides, between two updates of the loop, what the checkpointer and the validator do."""
+    """Runs the checkpointer and the validator between the updates of the training loop."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def open_logs(self, *, is_resumed: bool) -> None:
-        """Continues the logs of a run that is resumed, else starts them."""
+        """Continues the logs of a resumed run, or starts those of a new one."""
         if self.goes_on() or self.checkpointer.closing is None:
             self.checkpointer.revert_closing()
         resume_step = self.state.step if is_resumed else None
@@ -78,14 +78,15 @@ class Trainer:
         )
 
     def goes_on(self) -> bool:
-        """Whether this launch has a step to make."""
+        """Whether this launch has a step left."""
         return self.state.step < self.timetable.num_steps and not self._is_patience_over()
 
     def catch_up(self, epoch: int, *, ends_epoch: bool) -> None:
-        """Makes the validation before which the launch that is resumed has ended, if there is one.
+        """Runs the validation that was due when the resumed launch ended, if any.
 
         Args:
-            epoch: of the last update, from 0; `ends_epoch` if it was its last.
+            epoch: epoch of the last update, from 0.
+            ends_epoch: whether that update was the last of its epoch.
         """
         is_open = self.checkpointer.is_unvalidated and self.checkpointer.closing is None
         if is_open and self._is_time_to_validate(self.state.step, ends_epoch=ends_epoch):
@@ -93,7 +94,7 @@ class Trainer:
                 self._validate(epoch)
 
     def train(self, updates: Iterable[Update]) -> None:
-        """Makes the updates.
+        """Runs the updates.
 
         Raises:
             Stopped: a process was asked to stop; a checkpoint is saved.
@@ -128,7 +129,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _is_time_to_save(self) -> bool:
-        """Whether process 0 wants a checkpoint, once for each."""
+        """Whether process 0 is due for a checkpoint; starts the next interval if so."""
         seconds, now = self.timetable.save_seconds, time.monotonic()
         if seconds is None or not self.ranks.is_main or now - self._saved_at < seconds:
             return False
@@ -138,7 +139,7 @@ class Trainer:
     def _log(self, update: Update, bar: ProgressBar) -> None:
         """Writes the mean loss since the last logged step."""
         self.log.count(rows=update.rows, tokens=update.tokens)
-        # The end that --max_steps sets is not logged: a resumed run would not know of it.
+        # The end set by --max_steps is not logged, as an uninterrupted run would not log it.
         is_end = update.step == self.timetable.epoch_steps
         if not _is_due(update.step, self.timetable.log_every) and not is_end:
             return
@@ -154,7 +155,7 @@ class Trainer:
         return ends_epoch or _is_due(step, self.timetable.validate_every)
 
     def _validate(self, epoch: int) -> None:
-        """Validates, and saves a checkpoint, as the best one if it is."""
+        """Validates, and saves a checkpoint, marked as the best if it is."""
         step = self.state.step
         validation = self._evaluate()
         self._log_validation(validation)
@@ -163,11 +164,11 @@ class Trainer:
             "epoch %d, step %d: %s%s", epoch + 1, step,
             format_scores(validation["scores"]), " (best so far)" if is_best else "",
         )  # fmt: skip
-        # Not before it is on the disk: best.json and eval/ are of one checkpoint.
+        # Results are written after the checkpoint: best.json and eval/ must be of the same one.
         self._save(is_best=is_best, then=self._results(step, is_best=is_best))
 
     def _evaluate(self) -> Validation:
-        """The validation of this step, which may take long: the step is saved first."""
+        """Validates this step, after saving it: a validation may take long."""
         step = self.state.step
         self._save()
         try:
@@ -180,7 +181,7 @@ class Trainer:
             raise Stopped(f"at step {step}, before its validation, saved in {where}") from None
 
     def _results(self, step: int, *, is_best: bool) -> Callable[[], None] | None:
-        """What writes the results of the last validation; None if those of an earlier one stay."""
+        """A function that writes the last validation's results; None if earlier results stay."""
         if self.ranks.is_main and (is_best or self.checkpointer.best is None):
             return self.validator.writing(step)
         return None
@@ -190,7 +191,7 @@ class Trainer:
         return patience is not None and self.checkpointer.waited >= patience
 
     def finish(self) -> None:
-        """Validates a run that ended between two validations of its schedule; closes the logs."""
+        """Validates if the run ended between two scheduled validations; closes the logs."""
         with stops.postponed():
             self._close_run()
             self.checkpointer.wait()

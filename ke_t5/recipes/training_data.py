@@ -1,4 +1,4 @@
-"""The data of a training: examples of both splits, what `run.json` says of them, their order."""
+"""The data of a training: examples of both splits, facts about them for `run.json`, their order."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training learns from and is validated on.
+    """The training and validation examples.
 
     Attributes:
         valid: one split for each member of the task.
         facts: split -> number, content hash and origin of its examples, for `run.json`.
-        row_hashes: task -> hashes of the rows that it is trained on (see `row_hashes`).
-        examples_per_epoch: of a mixture, (training examples, examples in an epoch) of each member.
+        row_hashes: task -> hashes of its training rows (see `row_hashes`).
+        examples_per_epoch: (training examples, examples per epoch) of each member of a mixture.
     """
 
     train: Examples
@@ -45,7 +45,7 @@ class TrainingData:
 
 
 def load_training_data(config: RunConfig) -> TrainingData:
-    """Training and validation examples; reports what was lost on the way to them."""
+    """Loads training and validation examples; logs what preprocessing has lost."""
     train, valid = (load_splits(config, purpose) for purpose in ("train", "validation"))
     facts = {split.name: _facts_of(config, split) for split in (*train, *valid)}
     train = [labelled(split) for split in train]
@@ -70,7 +70,7 @@ def _facts_of(config: RunConfig, split: TaskSplit) -> dict[str, Any]:
 
 
 def labelled(split: TaskSplit) -> TaskSplit:
-    """The split without its rows that have no label; reports how many these are."""
+    """The split without its unlabelled rows, whose number is logged."""
     examples = split.examples.labelled()
     missing = len(split.examples) - len(examples)
     if missing:

@@ -1,4 +1,4 @@
-"""Evaluates the model of a training, and writes what comes out."""
+"""Evaluates the model of a training, and writes the results."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ke_t5.recipes.task_splits import Evaluation, TaskSplit
 
 
 class Validator:
-    """The validation splits of a training.
+    """Evaluates the validation splits of a training.
 
     Args:
-        task: of the run; its `best` says which score to compare by.
-        splits: one for each member of the task, and how each is predicted: `helpers`.
-        evaluate: evaluates the model as it is.
+        task: the run's task; its `best` says which score to compare by.
+        splits: one for each member of the task; helpers: how each is predicted.
+        evaluate: evaluates the model in its current state.
         run: where results are written; the caller writes on rank 0 only.
-        facts: what the reports say of the run.
+        facts: facts about the run for the reports.
 
     Attributes:
         name: the names of all splits.
-        last: the last evaluation, None before the first.
+        last: the last evaluation; None before the first.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Validator:
         return [self.run.evaluation(name) for name in dict.fromkeys(names)]
 
     def write(self, step: int) -> None:
-        """Writes the last evaluation, which is of the checkpoint of `step`."""
+        """Writes the last evaluation as results of the checkpoint at `step`."""
         self.writing(step)()
 
     def writing(self, step: int) -> Callable[[], None]:
-        """What writes the evaluation that is the last one now, for a thread to call later."""
+        """A function that writes the current last evaluation, to be called later by a thread."""
         last = self.last
         if last is None:
             raise ValueError("nothing has been evaluated")
@@ -84,7 +84,7 @@ class Validator:
         return write
 
     def report(self) -> None:
-        """Writes the report of the validation whose predictions are in the run's folder."""
+        """Writes the report of each validation whose predictions are in the run's folder."""
         for helper, part in zip(self.helpers, self.splits, strict=True):
             folder = self.run.evaluation(part.name)
             results.report_validation(folder, helper, part, facts=self.facts)

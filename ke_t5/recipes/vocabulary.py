@@ -17,12 +17,13 @@ VOCABULARY = "ke_t5.task.utils.get_vocabulary.vocab_name"
 
 
 def settle_vocabulary(configuration: Configuration, found: Pretrained) -> Configuration:
-    """The configuration with the model's own tokenizer unless gin binds one, which is then tried.
+    """The configuration with the model's own tokenizer, unless gin binds one that can be loaded.
 
-    A hub name that cannot be reached gives way to the model's folder if it is the same model.
+    If gin binds a hub name that cannot be reached, the model's folder replaces it if it is the same
+    model.
 
     Raises:
-        UserError: what gin binds cannot be loaded; names the gin file and line.
+        UserError: the tokenizer that gin binds cannot be loaded; names the gin file and line.
     """
     register_type(found.config["model_type"])
     binding = configuration.binding(VOCABULARY)
@@ -53,8 +54,8 @@ def _holds_tokenizer(folder: Path) -> bool:
 
 
 def _is_same_model(name: str, found: Pretrained) -> bool:
-    """Whether a hub name is that of a folder: the folder is called so, as a clone, a download or
-    the hub's cache names it, or its configuration says so."""
+    """Whether a folder contains the model of a hub name: by the folder's name, as a clone, a
+    download or the hub's cache has it, or by its configuration."""
     if found.folder is None:
         return False
     folder = found.folder.resolve()
@@ -68,7 +69,7 @@ def _is_same_model(name: str, found: Pretrained) -> bool:
 def bind_and_report(
     configuration: Configuration, name: str, value: object, place: str
 ) -> Configuration:
-    """The configuration with what the run itself binds; warns if a gin file says otherwise."""
+    """The configuration with a binding of the run itself; warns if a gin file binds otherwise."""
     note = configuration.conflict(name, value, place)
     if note is not None:
         logger.warning(note)

@@ -35,7 +35,7 @@ def test_a_machine_that_is_ready(tmp_path, capsys, monkeypatch):
     doctor.main(doctor.parser().parse_args(words))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"ok       Python: {sys.version.split()[0]} on ")
-    assert "warning  hub: HF_HUB_OFFLINE is set; give models and data as folders, or --sample" in (
+    assert "warning  hub: HF_HUB_OFFLINE is set; use folders of models and data, or --sample" in (
         lines
     )
     assert f"ok       output folder: {tmp_path}/new/run: 50 GB free" in lines
@@ -115,4 +115,4 @@ def test_a_folder_below_one_that_may_not_be_entered(tmp_path, monkeypatch):
 def test_a_torch_that_cannot_be_imported(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (finding,) = diagnosis._torch()
-    assert finding.state == "problem" and finding.text.endswith("); install it again")
+    assert finding.state == "problem" and finding.text.endswith("); reinstall it")

@@ -1,4 +1,4 @@
-"""The model class that is chosen for a checkpoint if --model_name is not given."""
+"""The model class that is chosen for a checkpoint without `--model_name`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEQUENCE, TOKEN = "sequence_classification", "token_classification"
 
 
 def checkpoint(model_type, *architectures, **config):
-    """A folder's configuration, without the folder."""
+    """A pre-trained model with this configuration, without a folder."""
     whole = {"model_type": model_type, "architectures": list(architectures), **config}
     return Pretrained("x", None, True, whole)
 

@@ -1,4 +1,4 @@
-"""Values that no model can have are named with their file before torch is imported."""
+"""Invalid values in a configuration are reported with their file before torch is imported."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def test_a_value_that_no_model_can_have(config, line):
         {"num_decoder_layers": 0, "decoder_start_token_id": None, "architectures": None},
         {"type_vocab_size": 0, "model_type": "deberta-v2", "max_relative_positions": -1},
         {"quantization_config": None, "hidden_dropout_prob": 0, "dropout_rate": 1},
-        {"hidden_size": "many", "num_layers": None},  # transformers checks the types
+        {"hidden_size": "many", "num_layers": None},  # transformers checks types
     ],
 )
 def test_values_of_real_models(config):

@@ -1,4 +1,4 @@
-"""Folders whose configuration or index leads elsewhere are refused before torch is imported."""
+"""Folders whose configuration or index points elsewhere are rejected before torch is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model names: the spellings, the errors, and that none of it imports torch."""
+"""Model names: their spellings, the errors, and that checking them does not import torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NoModel:
 
 @pytest.fixture
 def user_folder(tmp_path, monkeypatch):
-    """A current folder with `my_models_N/my_model.py`, importable and forgotten afterwards."""
+    """A current folder with an importable `my_models_N/my_model.py`; restores path and registry."""
     name = f"my_models_{tmp_path.name}".replace("-", "_")
     package = tmp_path / name
     package.mkdir()
@@ -182,7 +182,7 @@ def test_a_users_class_goes_by_its_own_word_its_base_or_passes():
     assert loader.check_form(derived, "token_classification") == "token_classification"
     with pytest.raises(UserError, match="the task needs one for seq2seq"):
         loader.check_form(derived, "seq2seq")
-    declared.task_forms = "seq2seq"  # a text is one form, not one for each letter
+    declared.task_forms = "seq2seq"  # a string is one form, not one per letter
     assert loader.check_form(declared, "seq2seq") == "seq2seq"
     assert loader.check_form(declared, "seq2seq") == "seq2seq"
     assert loader.check_form(unknown, "seq2seq") == "seq2seq"

@@ -1,4 +1,4 @@
-"""gin's `model`: what a user changes in a model's configuration."""
+"""gin's `model`: the user's changes to a model's configuration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_name_is_stronger_than_all_dropouts():
     config = transformers.BertConfig()
     change_config(config, get_model_config({"hidden_dropout_prob": 0.3}, dropout=0))
     assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.3, 0.0)
-    assert config.classifier_dropout is None  # which is as hidden_dropout_prob
+    assert config.classifier_dropout is None  # None: as hidden_dropout_prob
 
 
 def test_dropouts_of_the_configurations_within():

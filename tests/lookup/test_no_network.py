@@ -1,4 +1,4 @@
-"""What is said of a model that is neither in a folder nor to be had from the hub."""
+"""The error for a model that is neither a folder nor available from the hub."""
 
 from __future__ import annotations
 

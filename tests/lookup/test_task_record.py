@@ -1,4 +1,4 @@
-"""`ke_t5.json`: what a folder says of its task comes back, and a damaged one is named."""
+"""`ke_t5.json`: it is read as it was written, and damage is reported."""
 
 from __future__ import annotations
 

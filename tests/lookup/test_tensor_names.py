@@ -1,4 +1,4 @@
-"""What a checkpoint's tensors say before torch reads them: their names, and a pooler."""
+"""The names of a checkpoint's tensors without torch, and what follows if there is no pooler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEAN = "EncoderForSequenceClassificationMean"
 
 
 def checkpoint(folder: Path, kind: str, *names: str, form="model.safetensors") -> Pretrained:
-    """A folder that holds tensors of these names and the type's configuration."""
+    """A folder with tensors of these names, and a configuration of this type."""
     folder.mkdir(exist_ok=True)
     tensors = {name: torch.zeros(1) for name in (*NAMES, *names)}
     if form == "model.safetensors":

@@ -1,4 +1,4 @@
-"""A tokenizer is loaded as its files say, and made to fit its model."""
+"""A tokenizer is loaded as its files specify, and adjusted to its model."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_separator_can_be_the_end_mark_and_without_any_the_model_is_refused(
 
 
 def test_a_configuration_is_left_as_it_was_read(monkeypatch):
-    """transformers 5.17 takes the types out of the parts of an encoder-decoder."""
+    """transformers 5.17 removes the types from the parts of an encoder-decoder."""
 
     def take_apart(model_type, **values):
         return transformers.BertConfig(hidden_size=values["encoder"].pop("hidden_size"))

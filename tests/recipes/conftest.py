@@ -1,4 +1,4 @@
-"""Runs of the recipes that several modules of tests look at."""
+"""Runs of the recipes that several test modules use."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def finished_run(tmp_path_factory, cache_dir):
 
 @pytest.fixture
 def run(finished_run, tmp_path):
-    """A copy of that run, to be changed."""
+    """A copy of that run, which may be changed."""
     return shutil.copytree(finished_run, tmp_path / "run")

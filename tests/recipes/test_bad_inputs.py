@@ -1,4 +1,4 @@
-"""Bad inputs, as a user meets them: one line, the right exit code, nothing heavy imported."""
+"""Bad inputs as a user sees them: one line, the right exit code, no heavy imports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def roberta(cache_dir):
 
 @pytest.fixture
 def broken(tmp_path):
-    """A folder for a broken release of KLUE's topics."""
+    """A folder for a broken release of KLUE-TC."""
     folder = tmp_path / "klue_benchmark" / "ynat-v1.1"
     folder.mkdir(parents=True)
     row = {"guid": "ynat-v1_train_00000", "title": "경기 침체", "label": "경제"}
@@ -31,7 +31,7 @@ def broken(tmp_path):
 
 
 def one_line(done: subprocess.CompletedProcess, code: int) -> str:
-    """The only line of an error, with its exit code."""
+    """The only error line, and the exit code."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -1,4 +1,4 @@
-"""`--resume`: which checkpoint its words mean, and which ones are kept for it."""
+"""`--resume`: which checkpoint its values select, and which checkpoints are kept for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training on multiple choice: batches, results, report, export, the card's code."""
+"""A training on multiple choice: batches, results, report, export, code in the model card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("T5EncoderForMultipleChoice", "transformers:BertForMultipleChoice")
 
 @pytest.fixture(scope="module", params=NAMES)
 def choice_run(request, tmp_path_factory, cache_dir):
-    """A training of two launches, exported, and its model's name."""
+    """A training of two launches, exported, and the name of its model."""
     path = tmp_path_factory.mktemp("choice")
     words = (*SHORT, "--model_name", request.param)
     train(*words[:-3], 2, *words[-2:], output=path, cache=cache_dir)
@@ -38,7 +38,7 @@ def test_its_predictions_have_margins(choice_run):
     folder = run_folder(choice_run[0]) / "eval" / "validation_25_"
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert {line["gold"] for line in lines} == {"1", "2"}
-    # Of two choices the margin is the first's probability less the rest.
+    # With two choices the margin is the first probability minus the second.
     assert [line["margin"] for line in lines] == pytest.approx([2 * x["score"] - 1 for x in lines])
     page = (folder / "report.html").read_text()
     assert "Margins between the first choice and the second" in page

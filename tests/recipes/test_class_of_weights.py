@@ -1,4 +1,4 @@
-"""The model's class is part of a run and of an export: another one is never taken in silence."""
+"""The model class belongs to a run or an export: a different one is never used silently."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ke_t5.seals import MANIFEST, seal_folder
 
 SIMPLE = "T5EncoderForSequenceClassificationSimple"
 MEAN = "T5EncoderForSequenceClassificationMean"
-LINE = f"--model_name reads weights of {SIMPLE} as {MEAN}, which scores another model"
+LINE = f"--model_name loads weights of {SIMPLE} as {MEAN}, so the scores are not those of"
 TC = ("--task", "klue_tc", *SMALL)
 TEST = ("--task", "klue_tc", "--sample", "--batch_size", 16, "--test_split", "validation[:31]")
 
 
 @pytest.fixture(scope="module")
 def simple(tmp_path_factory, cache_dir):
-    """A run of a class that is not the default, with its export beside."""
+    """A run of a class other than the default, and its export."""
     output = tmp_path_factory.mktemp("simple")
     words = ("--model_name", SIMPLE, "--epochs", 1, "--hf_path", output / "hf")
     train(*TC, *words, output=output, cache=cache_dir)
@@ -29,7 +29,7 @@ def simple(tmp_path_factory, cache_dir):
 
 @pytest.fixture
 def copy(simple, tmp_path):
-    """That run, to be changed."""
+    """A copy of that run, which may be changed."""
     shutil.copytree(simple, tmp_path / "copy")
     return tmp_path / "copy"
 
@@ -41,7 +41,7 @@ def scores_of(folder):
 
 def test_the_export_says_which_class_reads_it(simple, tmp_path, cache_dir, capfd):
     test(*TEST, "--hf_path", simple / "hf", output=tmp_path, cache=cache_dir)
-    assert "--model_name reads" not in capfd.readouterr().err
+    assert "--model_name loads" not in capfd.readouterr().err
     (folder,) = tmp_path.iterdir()
     assert folder.name.startswith(SIMPLE)
 
@@ -50,7 +50,7 @@ def test_the_run_says_which_class_reads_its_checkpoint(copy, cache_dir, capfd):
     before = {path.name for path in (run_folder(copy) / "eval").iterdir()}
     checkpoint = run_folder(copy) / "weights" / "step-00000004"
     test(*TEST, "--resume", checkpoint, output=copy, cache=cache_dir)
-    assert "--model_name reads" not in capfd.readouterr().err
+    assert "--model_name loads" not in capfd.readouterr().err
     assert {path.name for path in (run_folder(copy) / "eval").iterdir()} == before
 
 

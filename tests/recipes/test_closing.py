@@ -1,4 +1,4 @@
-"""A run that ends between two validations of its schedule: its last validation counts."""
+"""A run that ends between two scheduled validations: its closing validation counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ke_t5.seals import MANIFEST, sealed
 # Four steps an epoch, validations after steps 4 and 8.
 WORDS = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--schedule")
 SPLIT = "validation_31_"
-# Step 6 is the best of all, step 4 the best of the schedule.
+# Step 6 is the best overall, step 4 the best of the scheduled validations.
 SCORES = {4: 50.0, 5: 20.0, 6: 90.0, 8: 30.0}
 
 
@@ -32,7 +32,7 @@ def _chosen_scores():
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory, cache_dir):
-    """What an uninterrupted run leaves."""
+    """The output of an uninterrupted run."""
     output = tmp_path_factory.mktemp("whole")
     train(*WORDS, output=output, cache=cache_dir)
     return state_files(output)
@@ -48,7 +48,7 @@ def stopped(tmp_path_factory, cache_dir):
 
 @pytest.fixture
 def run(stopped, tmp_path):
-    """A copy of that run, to be changed."""
+    """A copy of that run, which may be changed."""
     shutil.copytree(stopped, tmp_path / "run")
     return tmp_path / "run"
 
@@ -165,7 +165,7 @@ def killed(*_, **__):
 
 
 def go_back_to_unvalidated(output):
-    """Makes the run what it was before its closing validation, with a checkpoint of step 6."""
+    """Restores the state before the closing validation, with a checkpoint of step 6."""
     folder = run_folder(output)
     closing.revert(folder)
     checkpoint = folder / "weights" / "step-00000006"

@@ -1,4 +1,4 @@
-"""A training on coreference: results, report, export, predictions, the card's code."""
+"""A training on coreference: results, report, export, predictions, code in the model card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ke_t5.errors import UserError
 from ke_t5.serving.loading import load_predictor
 
 RUN = ("--task", "nikl_cr", "--sample", "--batch_size", 4)
-# Windows of 64 tokens: the documents are longer than that.
+# Windows of 64 tokens: the documents are longer.
 SHORT = ("--gin_param", "get_dataset.sequence_length={'inputs': 64}")
 ROWS = ("--train_split", "train[:4]", "--valid_split", "train[:4]")
 TEXT = "김민수는 서울에 회사를 세웠다.\n그는 그 회사에서 일했다.\n그곳에 비가 왔다."
@@ -31,7 +31,7 @@ def coreference_run(tmp_path_factory, cache_dir):
 def test_it_learns(coreference_run):
     found = scores(coreference_run, "train_4_")["scores"]
     assert set(found) == {f"{name}_f1" for name in "conll lea muc b_cubed ceaf_e mention".split()}
-    # Fresh weights have 0, and all gold mentions alone less than half of this.
+    # Random weights score 0; all gold mentions without links score less than half of this.
     assert found["conll_f1"] > 30
 
 

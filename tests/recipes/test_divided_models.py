@@ -1,5 +1,4 @@
-"""What the processes of `--parallel fsdp` build: rank 0 a model with weights, the others an empty
-one like it."""
+"""The models of `--parallel fsdp`: with weights on rank 0, the same without weights elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ class Config:
 
 
 class Ranks:
-    """A process other than rank 0, which hears of rank 0's model."""
+    """A process other than rank 0, which receives the outline of rank 0's model."""
 
     is_main = False
 

@@ -1,4 +1,4 @@
-"""What dies before data is prepared: settings that exclude each other or that no class takes."""
+"""Errors before data is prepared: settings that conflict, or that the model class rejects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RELATIVE = "Adafactor.relative_step=True"
 
 
 def params(*bindings):
-    """The bindings as words of a command line."""
+    """The bindings as command-line arguments."""
     return [word for binding in bindings for word in ("--gin_param", binding)]
 
 
@@ -50,13 +50,19 @@ OF_OPTIMIZER = (
     ([*params(ADAFACTOR, RELATIVE), "--schedule"], "--schedule: Adafactor.relative_step=True sets"),
     ([*params(ADAFACTOR, RELATIVE), "--warmup", "0.1"], "Adafactor.relative_step=True sets its"),
     (params("get_optimizer.optimizer_cls=@AdamW()"), "write @AdamW without parentheses"),
-    ([*params(ADAFACTOR), "--parallel", "fsdp"], "--parallel fsdp: Adafactor takes no divided wei"),
-    (["--parallel=fsdp", *params("fit.compile=True")], "compile takes no divided weights"),
+    (
+        [*params(ADAFACTOR), "--parallel", "fsdp"],
+        "--parallel fsdp: Adafactor does not support shar",
+    ),
+    (["--parallel=fsdp", *params("fit.compile=True")], "compile does not support sharded weights"),
     (
         ["--parallel=fsdp", *params("fit.compress_gradients=True")],
-        "compress_gradients takes no div",
+        "compress_gradients does not support sharded",
     ),
-    (["--parallel=fsdp", *params("fit.padding='none'")], "padding takes no divided weights"),
+    (
+        ["--parallel=fsdp", *params("fit.padding='none'")],
+        "padding does not support sharded",
+    ),
 )
 
 
@@ -205,7 +211,7 @@ def test_every_process_finds_what_cannot_be_written_to(tmp_path, monkeypatch):
 
 
 def test_a_stop_while_the_trial_folder_is_removed_leaves_none(tmp_path, monkeypatch):
-    """As torchrun stops a process whose neighbour has failed."""
+    """As torchrun stops a process after another one has failed."""
     real = Path.rmdir
 
     def rmdir(folder):

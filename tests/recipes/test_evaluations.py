@@ -1,4 +1,4 @@
-"""Evaluations of runs: every so many steps, from the model's columns alone, and of summaries."""
+"""Evaluations in runs: at intervals, from the model's columns alone, and of summaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ke-t5 export`: a run as a folder with narrower weights, as ONNX, for CTranslate2."""
+"""`ke-t5 export`: a run exported with narrower weights, to ONNX, and for CTranslate2."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_narrow_export_is_whole_and_scores_as_the_run(exported, finished_run, 
     found = list((run_folder(run) / "eval").glob("klue_tc__*/scores.json"))
     narrow_scores = json.loads(found[0].read_text())["scores"]
     wide = scores(finished_run, "validation[:31]".replace("[:", "_").replace("]", "_"))["scores"]
-    # One of the 31 rows may be on the edge of two labels.
+    # One of the 31 rows may be on the border between two labels.
     assert narrow_scores["accuracy"] == pytest.approx(wide["accuracy"], abs=100 / 31 + 0.01)
 
 
@@ -138,7 +138,7 @@ def test_heads_with_other_inputs_and_outputs(make, tmp_path):
 
 
 def run_code(card, folder, monkeypatch):
-    """Runs the code of a card in its folder; returns what it prints."""
+    """Runs the code of a model card in its folder; returns its output."""
     printed = []
     monkeypatch.setattr("builtins.print", printed.append)
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)

@@ -1,4 +1,4 @@
-"""`fit.head_start`: the regression a head starts at, what it refuses, and that a run keeps it."""
+"""`fit.head_start`: its regression, what it rejects, and that a resumed run keeps it."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_it_answers_as_the_regression_on_standardized_vectors_does(known):
 
 
 def test_rows_of_one_label_have_none():
-    with pytest.raises(UserError, match="fit.head_start: all training rows have one label; give r"):
+    with pytest.raises(UserError, match="fit.head_start: all training rows have the same label"):
         regression(np.eye(3), np.array([1, 1, 1]), num_classes=2)
 
 
 class Rows:
-    """Training rows of one to four tokens: what `Examples` has of them."""
+    """Training rows of one to four tokens, with the interface of `Examples`."""
 
     def __init__(self, ids, labels):
         self.ids, self.places = ids, np.arange(len(ids))
@@ -115,18 +115,26 @@ def test_heads_with_more_new_layers_are_refused():
         check_head(load_model(f"EncoderForSequenceClassification{name}"))
     bert = "transformers:BertForSequenceClassification"
     for name in ("T5EncoderForSequenceClassificationMean", bert):
-        with pytest.raises(UserError, match=r"fit.head_start: \w+ has no head of a single new lay"):
+        with pytest.raises(
+            UserError, match=r"fit.head_start: the head of \w+ is not a single new layer"
+        ):
             check_head(load_model(name))
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--task", "klue_sts"), "fit.head_start: klue_sts does not give each text one of several"),
-        (("--task", "klue_ner"), "fit.head_start: klue_ner does not give each text one of several"),
-        (("--task", "kmhas"), "fit.head_start: kmhas does not give each text one of several l"),
-        (("--task", "klue_tc", "--parallel", "fsdp"), "fit.head_start takes no divided weights"),
-        (("--task", "klue_tc"), "fit.head_start: T5EncoderForSequenceClassificationMean has no h"),
+        (("--task", "klue_sts"), "fit.head_start: klue_sts is not a single-label classification"),
+        (("--task", "klue_ner"), "fit.head_start: klue_ner is not a single-label classification"),
+        (("--task", "kmhas"), "fit.head_start: kmhas is not a single-label classification"),
+        (
+            ("--task", "klue_tc", "--parallel", "fsdp"),
+            "fit.head_start does not support sharded",
+        ),
+        (
+            ("--task", "klue_tc"),
+            "fit.head_start: the head of T5EncoderForSequenceClassificationMean",
+        ),
     ],
 )
 def test_what_it_does_not_fit(tmp_path, cache_dir, words, message):

@@ -1,4 +1,4 @@
-"""A run that was killed before its first checkpoint starts again in its place."""
+"""A run that was killed before its first checkpoint starts again in the same folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def whole(tmp_path_factory, cache_dir):
 
 @pytest.fixture
 def killed(whole, tmp_path):
-    """What a kill during the first save leaves: the whole checkpoint, but not yet its name."""
+    """As after a kill during the first save: a complete checkpoint under a temporary name."""
     shutil.copytree(whole, tmp_path / "output")
     folder = run_folder(tmp_path / "output")
     (checkpoint,) = (folder / "weights").glob("step-*")

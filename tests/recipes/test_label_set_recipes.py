@@ -1,4 +1,4 @@
-"""A training on rows with any number of labels: results, report, export, the card's code."""
+"""A training on multi-label rows: results, report, export, code in the model card."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_code_of_its_card_runs(kmhas_run, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert "problem_type" in (folder / "config.json").read_text()
     capsys.readouterr()
-    # With fresh weights hardly a label is likely.
+    # With random weights hardly any label is likely.
     code = code.replace('"this folder"', repr(str(folder))).replace(">= 0.5", ">= 0.0")
     exec(code, {})
     printed = capsys.readouterr().out
@@ -82,7 +82,7 @@ def test_the_code_of_its_card_runs(kmhas_run, capsys):
 
 @pytest.fixture(scope="module")
 def tuned_run(kmhas_run, tmp_path_factory, cache_dir):
-    """The run goes on with nothing but its thresholds to tune, is exported and tested."""
+    """The run is resumed only to tune its thresholds, then exported and tested."""
     path = tmp_path_factory.mktemp("tuned") / "out"
     shutil.copytree(kmhas_run, path)
     asked = ("--gin_param", "EvaluationHelper.threshold='per_label'")

@@ -1,4 +1,4 @@
-"""`--lora` beside a model of one's own: checkpoints hold what is trained, and name the rest."""
+"""`--lora` on a local model: checkpoints contain the trained weights, and name the base model."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LAST = "step-00000008"
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory, cache_dir):
-    """A model with weights: the frozen ones of all runs here."""
+    """A model with weights, which are the frozen weights of all runs here."""
     return write_base(tmp_path_factory.mktemp("models") / "base", cache_dir)
 
 
 @pytest.fixture(scope="module")
 def words(base, cache_dir):
-    """What each command here begins with."""
+    """The arguments that all commands here share."""
     data = ("--hf_data_dir", sample_data_dir(cache_dir), "--pre_trained_model", base)
     return ("--task", "klue_tc", *SMALL[1:], *data)
 
@@ -53,13 +53,13 @@ def test_a_checkpoint_holds_what_is_trained_and_names_the_rest(finished, base):
     assert len(about["base_sha256"]) == 64
     assert json.loads((folder / "model" / "lora.json").read_text())["base"] == str(base)
     sizes = [(x / "model.safetensors").stat().st_size for x in (folder / "weights" / LAST, base)]
-    assert sizes[0] < 0.7 * sizes[1]  # a tiny base; of a large one little is left
+    assert sizes[0] < 0.7 * sizes[1]  # the base is tiny; with a large one the ratio is far smaller
 
 
 def test_a_run_that_goes_on_comes_to_the_same_bytes(finished, words, cache_dir, tmp_path):
     output = tmp_path / "run"
     train(*words, "--lora", "--epochs", 2, "--max_steps", 5, output=output, cache=cache_dir)
-    # The run knows that it has adapters: the flag need not be repeated.
+    # The run records that it has adapters: the flag need not be repeated.
     more = ("--epochs", 2, "--hf_path", "default", "--resume")
     train(*words, *more, output=output, cache=cache_dir)
     assert state_files(output) == state_files(finished)

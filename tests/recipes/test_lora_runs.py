@@ -1,4 +1,4 @@
-"""`--lora` from training to export: resumed to the same bytes, tested, merged, or as an adapter."""
+"""`--lora` from training to export: resumed bit for bit, tested, merged, or as an adapter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def finished(tmp_path_factory, cache_dir):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, cache_dir):
-    """The same run, ended after five of its eight updates."""
+    """The same run, stopped after five of its eight updates."""
     output = tmp_path_factory.mktemp("stopped")
     train(*WORDS, "--lora", "--max_steps", 5, output=output, cache=cache_dir)
     return output
@@ -38,7 +38,7 @@ def stopped(tmp_path_factory, cache_dir):
 
 def test_a_resumed_run_comes_to_the_same_bytes(finished, stopped, cache_dir, tmp_path, capsys):
     output = shutil.copytree(stopped, tmp_path / "run")
-    # The run knows that it has adapters: the flag need not be repeated.
+    # The run records that it has adapters: the flag need not be repeated.
     train(*WORDS, "--resume", output=output, cache=cache_dir)
     assert state_files(output) == state_files(finished)
 
@@ -48,10 +48,10 @@ def test_other_adapters_are_refused_on_resuming(stopped, cache_dir, run):
         words = ("--resume", "--gin_param", "lora.rank=4")
         train(*WORDS, *words, output=stopped, cache=cache_dir)
     assert str(error.value) == (
-        f"error: {run_folder(stopped)}: was begun with other adapters; resume with the lora "
+        f"error: {run_folder(stopped)}: was started with different adapters; resume with the lora "
         "settings of the run, or start a new one without --resume"
     )
-    with pytest.raises(UserError, match="was begun with no adapters; resume with the lora"):
+    with pytest.raises(UserError, match="was started with no adapters; resume with the lora"):
         train(*WORDS, "--resume", "--lora", output=run, cache=cache_dir)
 
 
@@ -90,7 +90,7 @@ def test_exports_merged_or_as_an_adapter(finished, tmp_path):
     assert weights.keys() == of_training.keys()
     assert all(torch.equal(weights[name], of_training[name]) for name in weights)
     model = T5EncoderForSequenceClassificationMean.from_pretrained(merged)
-    # The frozen weights of the run, under the head and the adapters of its folder.
+    # The frozen weights of the run, with the head and the adapters from its folder.
     best = load_file(folder / "weights" / "step-00000008" / "model.safetensors")
     base = T5EncoderForSequenceClassificationMean(model.config)
     plain = {n.replace(".base_layer.", "."): x for n, x in best.items() if ".lora_" not in n}

@@ -14,7 +14,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import MixtureRegistry, get_task
 
 BRIEF = ("--gin_param", "EvaluationHelper.model_kwargs={'max_new_tokens': 4}")
-# Weights that were hardly trained write until they are stopped. Seven steps an epoch.
+# Barely trained weights generate up to the maximum length. Seven steps per epoch.
 SMALL = (
     "--task", "mix", "--sample", "--batch_size", 8, "--print_freq", 3, *BRIEF,
     "--train_split", "train[:28]", "--valid_split", "validation[:5]",
@@ -28,7 +28,7 @@ MixtureRegistry.add("mix", [("klue_tc_gen", 1), ("klue_nli_gen", 2.5)])
 
 @pytest.fixture
 def registered():
-    """A mixture of two registered tasks, for the length of a test."""
+    """A mixture of two registered tasks, registered for one test."""
     mixture = mix_of_two()
     with MixtureRegistry.registry.temporary("mix", mixture):
         yield mixture
@@ -55,7 +55,7 @@ def whole(tmp_path_factory, cache_dir):
 
 @pytest.fixture(scope="module")
 def expected(whole):
-    """What the uninterrupted run has left, before a test writes into its folder."""
+    """The output of the uninterrupted run, before a test writes into its folder."""
     return state_files(whole)
 
 

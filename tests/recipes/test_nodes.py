@@ -86,7 +86,7 @@ def test_a_checkpoint_that_one_node_does_not_see_is_refused(tmp_path):
 
 
 def test_the_default_warm_up_stays_that_of_the_run():
-    """More epochs would lengthen it, though nobody has asked for another one."""
+    """More epochs would lengthen the default warm-up, which nobody has changed."""
     settings = ScheduleSettings(0.1, 20, 0.0)
     schedule = ScheduleConfig("constant_with_warmup", settings, has_default_warmup=True)
     config = dataclasses.make_dataclass("Config", ["schedule"])(schedule)

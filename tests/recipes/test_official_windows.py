@@ -1,4 +1,4 @@
-"""Answers over windows equal those of the official rule, written once more and without numpy."""
+"""Answers over windows equal those of the official rule, reimplemented here without numpy."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def has_most_context(windows, chosen, position):
 
 
 def official_answer(text, windows, logits, num_head, may_be_impossible):
-    """`compute_predictions_logits` of transformers, which KLUE-baseline calls; one character is one
-    token here, so that its text is a slice."""
+    """`compute_predictions_logits` of transformers, which KLUE-baseline calls. Each character is a
+    token here, so that the answer is a slice of the text."""
     candidates, null = [], None
     for number, (start, length) in enumerate(windows):
         starts, ends = ([float(x) for x in side[number]] for side in logits)
@@ -80,7 +80,7 @@ def random_case(pick, monkeypatch):
     examples = passages._windows_of(row, {"input_ids": whole}, layout, limit)
     sizes = [len(example["input_ids"]) for example in examples]
     rng = np.random.default_rng(pick.randint(0, 10**9))
-    # Whole numbers: many scores are equal, and which one wins is part of the rule.
+    # Integers: many scores are equal, and how ties are broken is part of the rule.
     is_whole = pick.random() < 0.3
     records = [
         {side: rng.integers(0, 9, n).astype(float) if is_whole else rng.normal(0, 3, n)
@@ -107,7 +107,7 @@ def test_answers_are_the_official_ones(monkeypatch, may_be_impossible):
         num_others += other != found
         num_windows += len(windows)
         num_empty += found == ""
-    # The cases do have several windows, and tell the rule from none.
+    # The cases have several windows, and would fail without the rule.
     assert num_windows > 1800 and num_others > 60
     assert num_empty > 20 or not may_be_impossible
 
@@ -122,7 +122,7 @@ def test_an_answer_may_start_in_one_window_only():
 
 
 def test_an_answer_that_ends_outside_of_its_window_is_counted_as_lost(monkeypatch):
-    """All of it is in another window, in which it may not start."""
+    """The whole answer is in another window, in which it may not start."""
     monkeypatch.setattr(passages, "STRIDE", 4)
     text = "가나다라마바사아자차카타파하"
     layout = Layout([0], list(range(1, 15)), [15], [[i, i + 1] for i in range(14)], False)

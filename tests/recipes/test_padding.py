@@ -1,4 +1,4 @@
-"""`fit.padding`: what a run decides, says and records, and that a resumed run keeps it."""
+"""`fit.padding`: what a run chooses, logs and records, and that a resumed run keeps it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_run_without_padding_says_so_and_goes_on_as_it_began(tmp_path, cache_d
 
 
 def test_a_padded_run_stays_padded_when_it_is_resumed(tmp_path, cache_dir, capfd, monkeypatch):
-    def without_padding(*arguments, **named):  # the settings as an older version records them
+    def without_padding(*arguments, **named):  # the settings as an older version recorded them
         found = fixed_settings(*arguments, **named)
         del found["fit.padding"]
         return found
@@ -71,7 +71,7 @@ def test_padding_that_cannot_be_left_out_is_an_error_if_asked_for(tmp_path, cach
 def test_a_model_that_is_compiled_is_padded():
     config = SimpleNamespace(fit=SimpleNamespace(compile=True))
     found = find_unpadding(config, torch.nn.Linear(1, 1), None, None)
-    assert found == (None, "fit.compile translates a model with padding")
+    assert found == (None, "fit.compile needs padding")
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_model_that_is_compiled_is_padded():
         ({}, "cpu", None),
         ({"form": "seq2seq"}, "cpu", None),
         ({"batch_tokens": 512}, "cpu", None),
-        ({"is_sharded": True}, "cpu", "--parallel fsdp divides the weights"),
-        ({}, "cuda", "launches cost more than padding on a GPU"),
+        ({"is_sharded": True}, "cpu", "--parallel fsdp shards the weights"),
+        ({}, "cuda", "kernel launches cost more than padding on a GPU"),
     ],
 )
 def test_rows_are_padded_without_a_word_of_the_users_if_that_is_better(change, device, reason):
@@ -93,7 +93,7 @@ def test_rows_are_padded_without_a_word_of_the_users_if_that_is_better(change, d
 
 
 class ReadsPadding(BertForSequenceClassification):
-    """A model whose logits depend on what stands at padded places."""
+    """A model whose logits depend on the ids of padding."""
 
     def forward(self, input_ids=None, attention_mask=None, labels=None):
         states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state

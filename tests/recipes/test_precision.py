@@ -1,5 +1,5 @@
-"""`fit.precision='auto'`: when the steps of a training on a CPU are in bf16, and that a resumed run
-goes on as it began."""
+"""`fit.precision='auto'`: when a training on a CPU computes steps in bf16, and that a resumed run
+keeps its precision."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_run_in_fp32_stays_so_on_a_cpu_with_bf16(
     with monkeypatch.context() as patch:
         patch.setattr(resume_check, "fixed_settings", of_earlier_version)
         train(*TC, *given("fp32"), "--max_steps", 1, output=tmp_path, cache=cache_dir)
-    for num_steps in (2, 3):  # from a checkpoint of an earlier version, and from one of this
+    for num_steps in (2, 3):  # first from an earlier version
         train(*TC, "--resume", "true", "--max_steps", num_steps, output=tmp_path, cache=cache_dir)
     assert told(capfd).count("random order, in fp32, cpu") == 3
     assert recorded_precision(tmp_path) == "fp32"
@@ -93,7 +93,7 @@ def test_a_run_in_fp32_stays_so_on_a_cpu_with_bf16(
 
 @dataclasses.dataclass
 class Config:
-    """What is read of a run's configuration."""
+    """The parts of a run's configuration that are read."""
 
     fit: FitSettings
     is_sharded: bool
@@ -101,7 +101,7 @@ class Config:
 
 
 class Several(Ranks):
-    """Two processes, the other of which says this."""
+    """Two processes, of which the other one reports this."""
 
     other = True
 

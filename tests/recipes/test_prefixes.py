@@ -1,4 +1,4 @@
-"""Prefixes of texts by gin: from the examples to the export, which predicts with them unasked."""
+"""Text prefixes set by gin: from the examples to the export, which predicts with them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAIR = ("--gin_param", "get_dataset.prefix=('query: ', 'passage: ')")
 
 @pytest.fixture(scope="module")
 def sts_run(tmp_path_factory, cache_dir):
-    """A training with a prefix for each text of a pair, exported, and tested without a word."""
+    """A training with a prefix for each text of a pair, exported and tested."""
     output = tmp_path_factory.mktemp("prefixed")
     split, told = ("--test_split", "validation[:8]"), io.StringIO()
     with contextlib.redirect_stderr(told):
@@ -53,7 +53,7 @@ def lines_of(output, split):
 
 def test_a_test_of_the_run_and_one_of_its_export_read_what_the_training_read(sts_run):
     lines = lines_of(sts_run, "validation_8_")
-    # For people without it: models with other prefixes are compared on the same texts.
+    # Shown without the prefix: models with different prefixes are compared on the same texts.
     assert not any("query: " in line["inputs"] for line in lines)
     assert lines_of(sts_run, "klue_sts__validation_8___hf") == lines
     told = (sts_run / "told.txt").read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def test_two_prefixes_for_a_model_that_reads_one_text_are_refused(tmp_path, cach
     with pytest.raises(UserError) as raised:  # T5 has no separator
         train(*STS, *SHORT, *PAIR, output=tmp_path, cache=cache_dir)
     assert str(raised.value).startswith(
-        "error: get_dataset.prefix: has two texts, and this model reads klue_sts as one text; give"
+        "error: get_dataset.prefix: has two prefixes, but this model reads klue_sts as one text;"
     )
 
 

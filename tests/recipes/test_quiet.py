@@ -1,4 +1,4 @@
-"""`--quiet`: the scores on standard output, and nothing else but warnings."""
+"""`--quiet`: only scores on standard output, and warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.recipe_runs import SMALL, test, train
 
 @pytest.fixture(autouse=True)
 def level_of_before():
-    """The level of our messages stays as it was."""
+    """Restores the level of our logger."""
     ours = logging.getLogger("ke_t5")
     before = ours.level
     yield

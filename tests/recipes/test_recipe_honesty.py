@@ -1,4 +1,4 @@
-"""The recipes keep what they have promised: nothing lost, nothing mixed up, no false word."""
+"""The recipes lose nothing, mix nothing up, and report nothing wrong."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_fewer_epochs_than_are_done_only_export(run, cache_dir, capfd):
     train(*words, output=run, cache=cache_dir)
     assert (run / "export" / "config.json").exists()
     said = capfd.readouterr()
-    told = "nothing is left to train: the run is at step 8, and 4 steps are asked for"
+    told = "nothing is left to train: the run is at step 8, and 4 steps are requested"
     assert told in said.err and "\n0 steps in " in said.out
 
 
@@ -309,7 +309,7 @@ def test_a_training_leaves_the_report_of_its_best_validation(finished_run):
 
 
 def test_an_interrupted_run_has_its_report_in_the_end(tmp_path, cache_dir, monkeypatch):
-    """Made of the predictions on the disk, for the best validation was before the stop."""
+    """Written from the predictions on disk, because the best validation was before the stop."""
     words = (*TC, "--epochs", 2, "--learning_rate", 1e-12)
     with monkeypatch.context() as patch:
         patch.setattr(Validator, "report", lambda validator: None)  # as if the run had been killed
@@ -321,7 +321,7 @@ def test_an_interrupted_run_has_its_report_in_the_end(tmp_path, cache_dir, monke
 
 
 def test_a_report_is_none_of_other_predictions(run, cache_dir, monkeypatch):
-    """A test that ends half-way leaves no report of what was predicted before."""
+    """A test that fails half-way leaves no report of earlier predictions."""
     monkeypatch.setattr(test_recipe, "write_report", lambda *_, **__: "")
     test(*TEST, "--resume", "true", output=run, cache=cache_dir)
     (folder,) = run_folder(run).glob("eval/*")

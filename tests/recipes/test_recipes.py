@@ -31,7 +31,7 @@ ROBERTA = ("--model_name", "transformers:RobertaForSequenceClassification")
 
 @pytest.fixture(scope="module")
 def expected(finished_run):
-    """What the uninterrupted run has left."""
+    """The output of the uninterrupted run."""
     return state_files(finished_run)
 
 
@@ -193,7 +193,7 @@ def test_an_untied_head_survives_checkpoint_and_export(tmp_path, cache_dir):
 def test_fine_tuning_goes_on_from_an_export_and_resumes(
     tmp_path, cache_dir, sample_data, finished_run
 ):
-    """The default learning rate is that of fine-tuning, also when the run is resumed."""
+    """The default learning rate is that of fine-tuning, also in a resumed run."""
     export = run_folder(finished_run) / "hf"
     words = (
         "--task",
@@ -214,10 +214,10 @@ def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, cache_dir, capf
     words = ("--learning_rate", 1e-12, "--epochs", 9, "--gin_param", "fit.early_stopping=2")
     train(*TC, *words, output=tmp_path, cache=cache_dir)
     last = json.loads((run_folder(tmp_path) / "weights" / "last.json").read_text())
-    assert last["step"] == 12  # the first validation is the best, then two without a better one
+    assert last["step"] == 12  # the first validation is the best, then two worse
     before = state_files(tmp_path)
     train(*TC, *words, "--resume", "true", output=tmp_path, cache=cache_dir)
-    assert state_files(tmp_path) == before  # a resumption that makes no further step
+    assert state_files(tmp_path) == before  # resumed without a further step
 
 
 def test_the_flag_beats_gin_and_says_so(tmp_path, cache_dir, capfd):
@@ -225,7 +225,7 @@ def test_the_flag_beats_gin_and_says_so(tmp_path, cache_dir, capfd):
     train(*TC, *words, output=tmp_path, cache=cache_dir)
     errors = capfd.readouterr().err
     assert "--learning_rate 0.0001 is used, not --gin_param 'AdamW.lr=0.5'" in errors
-    assert errors.count("AdamW.lr") == 2  # its place and its value, in one line
+    assert errors.count("AdamW.lr") == 2  # the place and the value, in one line
     line = json.loads((run_folder(tmp_path) / "metrics.jsonl").read_text().splitlines()[0])
     assert line["lr"] == 1e-4
 
@@ -255,7 +255,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, cache_dir, expected, n
     script.wait_until(lambda: list(tmp_path.glob("*/klue_tc/weights/last.json")))
     script.kill(number)
     done = script.end()
-    if done.returncode:  # a fast run may have come to its end first
+    if done.returncode:  # a fast run may have finished first
         assert done.returncode in (Exit.STOPPED, -signal.SIGKILL), done.stderr
     if done.returncode == Exit.STOPPED:
         assert "stopped: at step" in done.stderr and "--resume true" in done.stderr
@@ -278,7 +278,7 @@ def test_two_processes_resume_and_score_like_the_uninterrupted_ones(tmp_path, ca
     settings = (*settings, "--output_dir", tmp_path / "parts")
     for done in run_script_on_ranks(2, "train_ddp.py", *settings, "--max_steps", 3):
         assert done.returncode == 0, done.stderr
-    # The one launcher that is started for real runs torchrun.
+    # Only one test starts a real launcher, torchrun.
     done = command("train_ddp.py", *settings, "--resume", "true", launcher=LAUNCH)
     assert done.returncode == 0, done.stderr
     assert state_files(tmp_path / "parts") == state_files(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""What a run says of itself: run.json and config.gin."""
+"""The records of a run: run.json and config.gin."""
 
 from __future__ import annotations
 

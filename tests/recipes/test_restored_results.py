@@ -1,4 +1,4 @@
-"""`eval/` holds all results of the best checkpoint or of the one before, whenever it is killed."""
+"""`eval/` has all results of the best checkpoint, or of the previous best after any kill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPLIT = "validation_31_"
 
 @pytest.fixture(scope="module", params=[4, 8])
 def whole(request, tmp_path_factory, cache_dir):
-    """A run whose validation after this step is the better one of two."""
+    """A run of two validations, of which the one after this step is better."""
     output = tmp_path_factory.mktemp("whole")
     real = Validator.validate
     with pytest.MonkeyPatch.context() as patch:
@@ -45,7 +45,7 @@ def resume(output, cache):
 
 
 def of_another(folder):
-    """Results as they are before those of a better validation replace them."""
+    """Results before those of a better validation replace them."""
     content = json.loads((folder / "scores.json").read_text())
     content |= {"weights": "step-00000002", "scores": {"accuracy": 1.0}}
     (folder / "scores.json").write_text(json.dumps(content))
@@ -65,7 +65,7 @@ def test_a_resumed_run_has_the_results_of_its_best(run, whole, cache_dir, damage
 def test_a_run_resumed_from_a_copy_goes_on_with_the_weights_of_that(
     run, whole, tmp_path, cache_dir
 ):
-    """The best is evaluated again before; the copy is the only checkpoint of its step."""
+    """The best is evaluated again first; the copy is the only checkpoint of its step."""
     shutil.copytree(whole, tmp_path / "other")
     folder, other = run_folder(run), run_folder(tmp_path / "other")
     shutil.move(folder / "weights" / "step-00000008", folder / "kept" / "step-00000008")
@@ -78,14 +78,14 @@ def test_a_run_resumed_from_a_copy_goes_on_with_the_weights_of_that(
 
 
 def test_a_resumed_run_names_its_best(run, whole, cache_dir):
-    """As after a kill between a checkpoint's name and best.json."""
+    """As after a kill between renaming a checkpoint and writing best.json."""
     (run_folder(run) / "weights" / "best.json").unlink()
     resume(run, cache_dir)
     assert state_files(run) == state_files(whole)
 
 
 def test_a_resumed_run_has_the_checkpoints_of_the_whole_one(run, whole, cache_dir):
-    """As after a kill between best.json and the deletion of the best before."""
+    """As after a kill between writing best.json and deleting the previous best."""
     weights = run_folder(run) / "weights"
     shutil.copytree(weights / "step-00000004", weights / "step-00000002")
     resume(run, cache_dir)
@@ -121,7 +121,7 @@ def test_damaged_predictions_are_told_and_made_again(run, whole, cache_dir):
 
 
 def test_results_are_replaced_as_a_whole(run, monkeypatch):
-    """A kill between two files leaves the old ones."""
+    """A kill between two files keeps the old ones."""
     folder = run_folder(run) / "eval" / SPLIT
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr(results, "write_json", lambda *_, **__: 1 / 0)
@@ -134,7 +134,7 @@ def test_results_are_replaced_as_a_whole(run, monkeypatch):
         results.write_evaluation(folder, part, evaluated, results.Origin(part.task, "w"))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == [SPLIT]
-    # The texts are read when they are asked for, from the file as it was.
+    # The texts are read on demand, from the old content of the file.
     (folder / "predictions.jsonl").unlink()
     assert written and list(map(dict, evaluated.predictions)) == written
 

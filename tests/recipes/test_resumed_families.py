@@ -1,5 +1,5 @@
-"""Families of transformers' models that Korean checkpoints come in: a run that is resumed ends with
-the weights of one that is not, whatever a forward pass draws or leaves behind."""
+"""A resumed run ends with the weights of an uninterrupted one, for the transformers families of
+Korean checkpoints: whatever their forward passes draw or keep."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ke_t5.train.settings import get_fit_settings
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ALONE = Ranks(0, 1, torch.device("cpu"), 1)
-# Two to a batch. A short one, at which BigBird turns its sparse attention off, and the longest, to
+# Two per batch. A short one, for which BigBird disables its sparse attention, and the longest, to
 # which dynamic rotary embeddings grow, come before the checkpoint after the second.
 LENGTHS = [5, 6, 62, 64, 40, 38, 6, 7, 60, 61]
 
@@ -43,7 +43,7 @@ BART = {
 }  # fmt: skip
 CLASSES, TEXT = "sequence_classification", "seq2seq"
 
-# model_type -> (form, what its configuration says).
+# model_type -> (form, configuration).
 FAMILIES = {
     "bert": (CLASSES, ENCODER),
     "roberta": (CLASSES, ENCODER),
@@ -86,7 +86,7 @@ FAMILIES = {
 
 @map_over_dataset
 def to_ids(row: dict) -> dict:
-    """As many pieces as the text says, and a label (a list of them where one writes)."""
+    """As many pieces as the text says, and a label (a list of ids for generation)."""
     label = row["label"] + 4
     return {"input_ids": [2, *(4 + i % 14 for i in range(int(row["text"]) - 2)), 3],
             "labels": [label, 3] if row["writes"] else label - 4}  # fmt: skip
@@ -126,7 +126,7 @@ def model_of(model_type, form, settings):
 
 
 class InOrder:
-    """A plan that takes two rows after two, twice."""
+    """A plan with two rows per batch, in order."""
 
     def num_batches(self, epoch):
         return len(LENGTHS) // 2
@@ -136,7 +136,7 @@ class InOrder:
 
 
 def trained(model, optimizer, task, examples, *, first, last, validate_at=None):
-    """Trains from step to step, validating after one of them."""
+    """Trains from one step to another, and validates after one in between."""
     state = TrainState(model, model, optimizer, lambda step: 1.0, step=first)
     helper = EvaluationHelper(task, model_fn="forward")
     for update in fit(state, examples, InOrder(), ranks=ALONE, settings=get_fit_settings(),
@@ -146,7 +146,7 @@ def trained(model, optimizer, task, examples, *, first, last, validate_at=None):
 
 
 def disturb():
-    """Generators as another process has them."""
+    """Seeds the generators as another process would."""
     torch.rand(7), random.random(), np.random.rand(5)
 
 

@@ -1,4 +1,4 @@
-"""Files of a run's folder that are not what the program writes are named, in one line."""
+"""Damaged files in a run's folder are reported in one line that names them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_hashes_of_another_kind(tmp_path, array):
     file = RunFolder(tmp_path).trained_rows("klue_tc")
     file.parent.mkdir()
     np.save(file, array, allow_pickle=True)
-    with pytest.raises(UserError, match="klue_tc.npy: not hashes of rows .*; remove it; rows that"):
+    with pytest.raises(UserError, match="klue_tc.npy: not hashes of rows .*; remove it; then"):
         RunFolder(tmp_path).read_trained_rows("klue_tc")
 
 

@@ -1,4 +1,4 @@
-"""Two launches never write the same files, and a dead owner keeps nobody out."""
+"""Two launches never write the same files, and the lock of a dead owner does not block."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_second_owner_is_refused_in_one_line_that_names_the_first(run, monkeyp
             RunLocks().take(run, action="training")
         name = f"process {os.getpid()} on {os.uname().nodename}"
         assert f"{run.path}: {name} has been training there since 20" in str(told.value)
-        assert str(told.value).endswith("wait for its end, or choose another --output_dir")
+        assert str(told.value).endswith("wait until it ends, or choose another --output_dir")
         assert told.value.exit_code == Exit.MACHINE
         with pytest.raises(UserError, match="has been training there"):
             check_unused(run)
@@ -80,7 +80,7 @@ def test_a_process_that_torchrun_has_started_again_waits_for_the_old_one(run, mo
 
 
 def test_a_lock_that_its_owner_removes_meanwhile_is_no_lock(run, monkeypatch):
-    """Its file is another than the one that a third process would open."""
+    """Its file is not the one that a third process would open."""
     flock, removed = fcntl.flock, []
 
     def remove_first(file, how):
@@ -102,7 +102,7 @@ def test_a_disk_without_locks_is_reported_and_used(run, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING), held_locks() as locks:
         locks.take(run, action="training")
         check_unused(run)
-    assert "this disk has no locks; keep other runs out of it yourself" in caplog.text
+    assert "this disk has no locks; start no other run in the folder" in caplog.text
 
 
 def test_a_folder_that_cannot_be_locked_cannot_be_written_to(tmp_path):
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_locked_cannot_be_written_to(tmp_path):
 
 
 def started(*words, **options):
-    """A training that has made its second update."""
+    """A training that has finished its second update."""
     script = Script("train_ddp.py", *words, **options)
     script.wait_until(lambda: "step 3/" in script.errors)
     return script
@@ -142,7 +142,7 @@ def test_a_second_training_is_refused_and_the_first_is_what_it_would_be(
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, cache_dir):
-    """What a training leaves that nobody disturbs."""
+    """The state of an undisturbed training."""
     output = tmp_path_factory.mktemp("alone")
     places = ("--output_dir", output, "--hf_cache_dir", cache_dir)
     assert run_script("train_ddp.py", *TC, *places, "--epochs", 8).returncode == 0
@@ -158,7 +158,7 @@ def test_the_lock_of_a_killed_training_is_taken_over(tmp_path, cache_dir, alone)
     words = (*TC, *places, "--epochs", 8, "--save_every", 2, "--resume", "auto")
     done = run_script("train_ddp.py", *words)
     assert done.returncode == 0, done.stderr
-    assert f"process {first.process.pid} on {os.uname().nodename} has ended without" in done.stderr
+    assert f"taken over from process {first.process.pid} on {os.uname().nodename}" in done.stderr
     assert state_files(tmp_path) == alone
     assert not lock.exists()
 

@@ -1,4 +1,4 @@
-"""`fit.cuda_graphs`: what a run decides, says and records, and that a resumed run keeps it."""
+"""`fit.cuda_graphs`: what a run chooses, logs and records, and that a resumed run keeps it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 
 class Tape:
-    """Makes a recorded step again, on the tensors that it was recorded with."""
+    """Repeats a recorded step on the tensors that it was recorded with."""
 
     plays = 0
 
@@ -44,7 +44,7 @@ def test_a_run_of_graphs_says_so_and_goes_on_without_a_gpu(tmp_path, cache_dir, 
     words = ("--resume", "true", "--max_steps", 5)
     train(*TC, *GRAPHS, *words, output=tmp_path, cache=cache_dir)
     said = " ".join(capfd.readouterr().err.split())
-    assert "fit.cuda_graphs: steps are launched one by one: there is no GPU" in said
+    assert "fit.cuda_graphs: not used: there is no GPU" in said
     assert "fit.cuda_graphs was True and is False now" in said
 
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_recorded_is_named(fit, size, unpadding, reason):
     [
         ("auto", CPU, None, False),
         ("auto", GPU, None, True),
-        ("auto", GPU, {}, False),  # of a checkpoint from before
+        ("auto", GPU, {}, False),  # from a checkpoint of an earlier version
         ("auto", GPU, {"fit.cuda_graphs": True}, True),
         (True, GPU, {"fit.cuda_graphs": False}, True),
         (False, GPU, None, False),
@@ -93,7 +93,7 @@ def test_a_run_goes_on_as_it_began(monkeypatch, caplog, graphs, device, before, 
     config = config_of(graphs=graphs, is_resumed=before is not None)
     ranks = Ranks(0, 1, device, 1)
     assert choose_graphs(config, None, None, plan=None, ranks=ranks, unpadding=None) is None
-    line = "fit.cuda_graphs: steps are launched one by one: that is the test"
+    line = "fit.cuda_graphs: not used: that is the test"
     assert caplog.messages == [line] * is_asked
 
 

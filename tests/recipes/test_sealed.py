@@ -1,4 +1,4 @@
-"""What a run has written is used only as it was written."""
+"""The files of a run are used only if they are unchanged."""
 
 from __future__ import annotations
 

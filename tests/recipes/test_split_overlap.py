@@ -1,4 +1,4 @@
-"""Scores on rows that were trained on are told to flatter."""
+"""There is a warning if rows that were trained on are scored."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_same_texts_are_counted_verbatim_folded_and_with_another_label(tmp_path)
         [("하나", 0), ("하나", 1), ("둘 둘 ", 1), (" 셋", 0), ("넷", 1), ("셋", None), ("다섯", 0)],
         tmp_path,
     )
-    # The first two and the fifth and sixth verbatim; another label: the second and the fourth.
+    # Verbatim: the first, second, fifth and sixth; with another label: the second and fourth.
     assert overlap(row_hashes(*scored), trained) == Overlap(7, 6, 4, 1, 2)
     assert overlap(row_hashes(*scored), trained[:0]) == Overlap(7, 0, 0, 0, 0)
 
@@ -161,7 +161,7 @@ def test_training_and_test_tell_of_the_same_texts_in_two_files(
     train(*words, *splits, "--max_steps", 1, output=output, cache=cache_dir)
     line = "%d of %d rows of %s have the same text as a training row (%d verbatim, %d "
     assert line % (1, 2, "test[3:]", 0, 0) in capfd.readouterr().err
-    # The data of the training is not needed any more.
+    # The data of the training is no longer needed.
     nsmc(tmp_path, [*NSMC_ROWS[:3], ("영화  라", 0), ("다른 글", 1)])
     put(tmp_path, "NSMC/ratings_train.txt", "id\tdocument\tlabel\n1\t무엇\t0\n")
     test(*words, "--test_split", "test", "--resume", "true", output=output, cache=cache_dir)

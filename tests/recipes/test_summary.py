@@ -1,4 +1,4 @@
-"""What a training prints when it is over."""
+"""The output at the end of a training."""
 
 from __future__ import annotations
 

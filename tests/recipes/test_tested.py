@@ -1,4 +1,4 @@
-"""A test never overwrites what other weights, another task or another split have written."""
+"""A test never overwrites results of other weights, another task or another split."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def whole(tmp_path_factory, cache_dir):
 
 @pytest.fixture
 def run(whole, tmp_path):
-    """A copy of that run, to be changed."""
+    """A copy of that run, which may be changed."""
     shutil.copytree(whole, tmp_path / "run")
     return tmp_path / "run"
 
@@ -82,7 +82,7 @@ def test_a_damaged_pointer_does_not_matter_to_a_test_that_does_without(
     test(*TEST, *SPLIT, "--resume", "step-00000008", output=run, cache=cache_dir)
     test(*TEST, *SPLIT, "--resume", "auto", output=run, cache=cache_dir)
     told = capfd.readouterr().err
-    assert told.count(f"{pointer}.json: the file is damaged; the results get a folder of") == 2
+    assert told.count(f"{pointer}.json: the file is damaged; the results get their own folder") == 2
     assert evaluations(run) == {"validation_31_", "klue_tc__validation_31___step-00000008"}
     assert contents(run).items() >= before.items()
 
@@ -137,7 +137,7 @@ def test_results_of_an_earlier_best_are_moved_aside(run, cache_dir, capfd):
 
 def test_a_model_of_other_labels_is_refused(run, cache_dir):
     before = contents(run)
-    with pytest.raises(UserError, match="trained on klue_tc and answers .*test it on") as caught:
+    with pytest.raises(UserError, match="trained on klue_tc and predicts .*use --task") as caught:
         test(
             "--task", "klue_nli", "--sample", "--resume", run_folder(run), output=run,
             cache=cache_dir,

@@ -1,4 +1,4 @@
-"""What the tokenizer does not know is counted before training, and refused with its cause."""
+"""Unknown tokens are counted before training; too many are an error that names the cause."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def bert(folder, known=SYLLABLES, **settings):
-    """A WordPiece tokenizer that knows these characters, from a `vocab.txt` as people have it."""
+    """A WordPiece tokenizer that knows these characters, from a plain `vocab.txt`."""
     from transformers import AutoTokenizer
 
     folder.mkdir()
@@ -36,7 +36,7 @@ def bert(folder, known=SYLLABLES, **settings):
 
 
 def words(known, *, normalizer=None, unk="<unk>"):
-    """A tokenizer of whole words, with this normalizer."""
+    """A whole-word tokenizer with this normalizer."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -49,7 +49,7 @@ def words(known, *, normalizer=None, unk="<unk>"):
 
 
 def check(tokenizer, path, texts=TEXTS, *, with_target=False):
-    """What `check_tokens` says about these texts."""
+    """The log of `check_tokens` for these texts."""
     features = {"input_ids": Feature(lambda: tokenizer, pad=None)}
     steps = [tokenize]
     if with_target:
@@ -123,7 +123,7 @@ def test_a_class_that_decomposes_is_named(tmp_path):
 
 
 def test_a_class_that_decomposes_is_refused_though_some_text_survives(tmp_path):
-    """KoBERT read by XLNetTokenizer: a few letters are in its vocabulary."""
+    """KoBERT loaded as XLNetTokenizer: its vocabulary has a few letters."""
     from tokenizers import normalizers
 
     known = sorted({word for text in TEXTS for word in text.split()})
@@ -141,7 +141,7 @@ def test_a_tokenizer_without_korean_is_told_so(tmp_path):
 
 
 def test_names_and_spaces_do_not_hide_unknown_text(tmp_path):
-    """Field names in front of a text that is lost: less than half of the tokens are unknown."""
+    """Field names before a text that is lost: less than half of the tokens are unknown."""
     texts = [f"a b c d e f g {text}" for text in TEXTS]
     with pytest.raises(UserError, match="are unknown, 100 % of the Hangul is lost"):
         check(words(list("abcdefg")), tmp_path, texts)
@@ -175,7 +175,7 @@ def test_unknown_targets_are_refused_too(tmp_path):
 
 
 def test_a_tokenizer_that_drops_what_it_does_not_know_is_refused(tmp_path):
-    """No unknown token at all: every text becomes nothing."""
+    """No unknown token at all: every text becomes empty."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
@@ -203,7 +203,7 @@ def test_a_byte_level_tokenizer_has_no_unknowns_and_gives_texts_back():
 
 
 def test_a_tokenizer_of_letters_that_are_composed_again_loses_nothing(tmp_path, said):
-    """Such as bert-base-multilingual-uncased: it decomposes, and knows the letters."""
+    """Such as bert-base-multilingual-uncased: it decomposes Hangul, and knows the letters."""
     letters = sorted(set(unicodedata.normalize("NFD", "".join(SYLLABLES))))
     check(bert(tmp_path / "model", known=letters), tmp_path)
     assert "0.0 % unknown tokens; 10 of 10 texts come back" in said()[0]

@@ -16,7 +16,7 @@ from ke_t5.train.loop import Update
 
 
 class Recorder:
-    """Checkpointer, validator and logs at once: notes the calls."""
+    """A stand-in for checkpointer, validator and logs that records the calls."""
 
     name = "validation"
 
@@ -90,7 +90,7 @@ class Recorder:
 
 @pytest.fixture
 def made(tmp_path):
-    """A function that makes a trainer and its recorder; eight updates, four an epoch."""
+    """A function that makes a trainer and its recorder; eight updates, four per epoch."""
 
     def make(*, is_main=True, stops_at=None, scores=(), step=0, **timetable):
         state = SimpleNamespace(
@@ -114,7 +114,7 @@ def made(tmp_path):
 
 
 def updates(trainer):
-    """What `fit` would yield: the loss of an update is its number."""
+    """Yields updates like `fit`; the loss of an update is its number."""
     state = trainer.state
     while state.step < trainer.timetable.num_steps:
         state.step += 1
@@ -147,7 +147,7 @@ def test_it_validates_and_saves_in_between_as_well(made):
     assert [call for call in found if call.startswith("validate")] == [
         "validate 3", "validate 4", "validate 6", "validate 8",
     ]  # fmt: skip
-    # A validation saves before and after: a checkpoint that is due is one of these.
+    # A validation saves before and after itself; a checkpoint due then is not saved again.
     saves = [call for call in found if call.startswith("save")]
     assert saves == [
         "save 2", "save 3", "save best 3", *["save 4"] * 2, *["save 6"] * 2, *["save 8"] * 2,

@@ -1,4 +1,4 @@
-"""Two machines with an address each: one is cut off, and both meet again and go on.
+"""Two machines with their own addresses: one is cut off, then both reconnect and continue.
 
 A machine is a network namespace here, which needs root and Debian's iproute2.
 """
@@ -38,7 +38,7 @@ def ip(*words: str, namespace: str | None = None) -> None:
 
 @pytest.fixture
 def machines():
-    """Two namespaces with a cable between them: name -> address."""
+    """Two connected namespaces: name -> address."""
     for name in ADDRESSES:
         ip("netns", "add", name)
     try:
@@ -55,7 +55,7 @@ def machines():
 
 
 def launch(name, machines, folder, cache):
-    """torchrun on a machine, as a user starts it there."""
+    """torchrun on a machine, started as by a user."""
     is_host = name == next(iter(machines))
     command = [
         "ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run", "--nnodes=2",
@@ -73,7 +73,7 @@ def launch(name, machines, folder, cache):
 
 
 def train(folder, machines, cache, *, is_cut):
-    """Both machines to the end of the training; the log of the first one."""
+    """Runs both machines to the end of the training; returns the log of the first."""
     folder.mkdir()
     launches = [launch(name, machines, folder, cache) for name in machines]
     log = folder / "ke_a.log"

@@ -1,4 +1,4 @@
-"""What the validator makes of an evaluation, with stand-ins for the model and the splits."""
+"""The validator, with stand-ins for the model and the splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = SimpleNamespace(lost=dict)
 
 
 def validator(path, task=TASK, *, scores=None, members=(TASK,)):
-    """A validator whose model always has these scores."""
+    """A validator whose evaluations always give these scores."""
     parts = [
         TaskSplit(member, "dev[:9]", EXAMPLES, "dev[:9]" if member is task else member.name)
         for member in members

@@ -1,4 +1,4 @@
-"""How a fine-tuning starts: warm-up, rate, and the bias of a head for numbers."""
+"""The start of a fine-tuning: warm-up, learning rate, and the bias of a regression head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training on two processes that exchanges the rows of a word table apart from the rest."""
+"""A training on two processes that exchanges the rows of an embedding separately."""
 
 from __future__ import annotations
 
