@@ -207,7 +207,7 @@ def own_data_for(
         what, fix = "it needs a file of your own data", "add --train_file FILE"
         if not hasattr(flags, "epochs"):  # a test, whose labels are those of the training
             what = "it needs its training run or an export of it"
-            fix = "add --hf_path EXPORT, or --output_dir as in the training"
+            fix = "add --hf_path EXPORT, or --pre_trained_model and --output_dir as in the training"
         raise UserError(what, f"--task {flags.task}", fix)
     return load_own_data(task, cache=folders.cache, files=files, columns=asked, **options)
 

@@ -150,7 +150,8 @@ def evaluate_splits(
     ]
     of_parts = list(zip(parts, results, strict=True))
     for part, evaluated in of_parts:
-        line = one_answer_line(f"{part.task.name} {part.split}", evaluated.predictions)
+        title = f"{part.task.name} {part.split}"
+        line = one_answer_line(title, evaluated.predictions, form=part.task.form)
         if line is not None:
             logger.warning(line)
     if isinstance(config.task, Mixture):

@@ -14,9 +14,13 @@ MAX_EQUAL = 0.99
 MIN_SPREAD = 0.05
 # The minimum number of rows for a warning.
 MIN_ROWS = 20
+# Forms whose models may read a pooler.
+POOLED_FORMS = ("sequence_classification", "multilabel_classification", "multiple_choice")
 
 
-def one_answer_line(title: str, predictions: Sequence[Mapping[str, Any]]) -> str | None:
+def one_answer_line(
+    title: str, predictions: Sequence[Mapping[str, Any]], *, form: str
+) -> str | None:
     """A warning if (almost) all answers are equal although the gold answers differ, or None.
 
         3000 rows, all "neutral"    ->  "klue_nli validation: 3,000 of 3,000 answers are ..."
@@ -26,6 +30,7 @@ def one_answer_line(title: str, predictions: Sequence[Mapping[str, Any]]) -> str
     Args:
         title: task and split.
         predictions: lines of `predictions.jsonl`, with `prediction` and optionally `gold`.
+        form: the task's; see `ke_t5.forms`.
     """
     predicted = [line["prediction"] for line in predictions]
     gold = [line["gold"] for line in predictions if line.get("gold") is not None]
@@ -37,10 +42,11 @@ def one_answer_line(title: str, predictions: Sequence[Mapping[str, Any]]) -> str
         what = _one_class(predicted, gold)
     if what is None:
         return None
+    pooler = "a newly initialized pooler (EncoderForSequenceClassificationMean has none), "
     return (
         f"{title}: {what}: the model does not distinguish its inputs; likely causes: the "
-        "learning rate (--learning_rate), no warm-up (--warmup 0.1), too few steps, a newly "
-        "initialized pooler (EncoderForSequenceClassificationMean has none), or wrong labels"
+        "learning rate (--learning_rate), no warm-up (--warmup 0.1), too few steps, "
+        f"{pooler if form in POOLED_FORMS else ''}or wrong labels"
     )
 
 
