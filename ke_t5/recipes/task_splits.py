@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ke_t5.config.precedence import first_set
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
+from ke_t5.forms import FORMS
 from ke_t5.pipe import (
     Evaluated,
     EvaluationHelper,
@@ -151,7 +152,8 @@ def evaluate_splits(
     of_parts = list(zip(parts, results, strict=True))
     for part, evaluated in of_parts:
         title = f"{part.task.name} {part.split}"
-        line = one_answer_line(title, evaluated.predictions, form=part.task.form)
+        may_pool = FORMS[part.task.form].reads_pooler
+        line = one_answer_line(title, evaluated.predictions, may_pool=may_pool)
         if line is not None:
             logger.warning(line)
     if isinstance(config.task, Mixture):

@@ -14,12 +14,10 @@ MAX_EQUAL = 0.99
 MIN_SPREAD = 0.05
 # The minimum number of rows for a warning.
 MIN_ROWS = 20
-# Forms whose models may read a pooler.
-POOLED_FORMS = ("sequence_classification", "multilabel_classification", "multiple_choice")
 
 
 def one_answer_line(
-    title: str, predictions: Sequence[Mapping[str, Any]], *, form: str
+    title: str, predictions: Sequence[Mapping[str, Any]], *, may_pool: bool
 ) -> str | None:
     """A warning if (almost) all answers are equal although the gold answers differ, or None.
 
@@ -30,7 +28,7 @@ def one_answer_line(
     Args:
         title: task and split.
         predictions: lines of `predictions.jsonl`, with `prediction` and optionally `gold`.
-        form: the task's; see `ke_t5.forms`.
+        may_pool: the model may read a pooler (`Form.reads_pooler`).
     """
     predicted = [line["prediction"] for line in predictions]
     gold = [line["gold"] for line in predictions if line.get("gold") is not None]
@@ -46,7 +44,7 @@ def one_answer_line(
     return (
         f"{title}: {what}: the model does not distinguish its inputs; likely causes: the "
         "learning rate (--learning_rate), no warm-up (--warmup 0.1), too few steps, "
-        f"{pooler if form in POOLED_FORMS else ''}or wrong labels"
+        f"{pooler if may_pool else ''}or wrong labels"
     )
 
 

@@ -32,11 +32,11 @@ CLASSES = ["a", "b", "c", "d"] * 25
     ],
 )  # fmt: skip
 def test_one_answer_is_named_with_what_may_cause_it(said, gold, expected):
-    line = one_answer_line("t", lines(said, gold), form="sequence_classification")
+    line = one_answer_line("t", lines(said, gold), may_pool=True)
     assert line.startswith(expected)
     for cause in ("--learning_rate", "--warmup", "pooler", "labels"):
         assert cause in line
-    assert "pooler" not in one_answer_line("t", lines(said, gold), form="seq2seq")
+    assert "pooler" not in one_answer_line("t", lines(said, gold), may_pool=False)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_one_answer_is_named_with_what_may_cause_it(said, gold, expected):
     ],
 )
 def test_answers_that_differ_are_not(said, gold):
-    assert one_answer_line("t", lines(said, gold), form="sequence_classification") is None
+    assert one_answer_line("t", lines(said, gold), may_pool=True) is None
 
 
 def test_training_and_test_say_so(tmp_path, cache_dir, capfd):
