@@ -50,7 +50,7 @@ def test_words_and_a_form_choose(run, tmp_path):
     [
         (["zzz"], "error: 'zzz': no task matches; see ke-t5 tasks"),
         (["--form", "zzz"], "error: --form: invalid choice: 'zzz'"),
-        (["--hf_data_dir", "/nowhere"], "error: --hf_data_dir /nowhere: no such folder; give the"),
+        (["--hf_data_dir", "/nowhere"], "error: --hf_data_dir /nowhere: no such folder; check the"),
     ],
 )
 def test_what_no_task_has_is_an_error(run, words, line):

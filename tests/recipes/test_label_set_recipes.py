@@ -130,7 +130,7 @@ def test_thresholds_of_another_best_are_removed(tuned_run, tmp_path, cache_dir, 
     seal_folder(model)
     train(*words, output=path, cache=cache_dir)
     told = " ".join(capfd.readouterr().err.split())
-    assert "tuned for step-00000001 are removed: the best checkpoint is step-" in told
+    assert "tuned for step-00000001 are removed: the best checkpoint is now step-" in told
     assert "thresholds" not in json.loads((model / "ke_t5.json").read_text())["members"]["kmhas"]
     assert (model / "templates" / "tool.jinja").exists()
 

@@ -112,7 +112,7 @@ def test_export_refuses_what_does_not_go_together(finished, finished_run, tmp_pa
         "error: --adapter and --onnx: adapters cannot be exported in other formats; "
         "give one of them"
     )
-    line = r"--run \S+: it was not trained with --lora; leave --adapter out"
+    line = r"--run \S+: it was not trained with --lora; drop --adapter"
     with pytest.raises(UserError, match=line):
         words = ["--run", str(run_folder(finished_run)), "--adapter"]
         cli._main(["export", *words, "--output", str(tmp_path / "b")])
