@@ -20,10 +20,10 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("train", "trains and validates a model on a task", "ke_t5.commands.train"),
     Command("test", "scores a model on a split of a task", "ke_t5.commands.test"),
-    Command("inspect", "examines the data of a training", "ke_t5.commands.inspect"),
+    Command("inspect", "examines the data before training", "ke_t5.commands.inspect"),
     Command("predict", "predicts texts and files with a model", "ke_t5.commands.predict"),
     Command("sweep", "searches for the best settings of a training", "ke_t5.commands.sweep"),
-    Command("serve", "serves a model as a page and a JSON endpoint", "ke_t5.commands.serve"),
+    Command("serve", "serves a model on a web page and a JSON API", "ke_t5.commands.serve"),
     Command("compare", "compares two models on the same rows", "ke_t5.commands.compare"),
     Command("board", "shows the scores of many runs in one table", "ke_t5.commands.board"),
     Command("klue", "trains a model on all of KLUE", "ke_t5.commands.klue"),

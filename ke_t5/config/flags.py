@@ -53,7 +53,7 @@ class Flag(NamedTuple):
     repeats: bool = False
 
 
-WHAT, DATA, OWN_DATA, TRAINING = "What", "Data", "Data of your own", "Training"
+WHAT, DATA, OWN_DATA, TRAINING = "What", "Data", "Your own data", "Training"
 RESULTS, SETTINGS = "Checkpoints and results", "Settings and your own code"
 
 # fmt: off
@@ -67,7 +67,7 @@ FLAGS = (
     Flag(WHAT, "sample", boolean, "true|false",
          "embedded corpus and a tiny model: any task, no network", False, alone="true"),
     Flag(DATA, "hf_data_dir", path, "DIR",
-         "folder with raw releases (default: ./data if there is one); what is not there: the hub"),
+         "folder with raw releases (default: ./data if there is one); otherwise the hub"),
     Flag(DATA, "hf_cache_dir", path, "DIR", "prepared data", "~/.cache/ke_t5"),
     Flag(DATA, "train_split", text, "SPLIT", "such as train[:90%] (default: train)", scripts=TRAIN),
     Flag(DATA, "valid_split", text, "SPLIT", "picks the best checkpoint; also --test_split",
@@ -80,7 +80,7 @@ FLAGS = (
          "pair_classification, multilabel, regression, similarity, tagging, choice, reading, "
          "text2text, span_corruption_ko"),
     Flag(OWN_DATA, "valid_file", path, "FILE", "(default: a tenth of --train_file, by its texts)"),
-    Flag(OWN_DATA, "test_file", path, "FILE", "may be unlabelled (default: rows to validate on)"),
+    Flag(OWN_DATA, "test_file", path, "FILE", "may be unlabelled (default: the validation rows)"),
     Flag(OWN_DATA, "text_column", text, "NAME", "text or tokens (default: by the header)"),
     Flag(OWN_DATA, "text_pair_column", text, "NAME", "second text of a pair"),
     Flag(OWN_DATA, "label_column", text, "NAME",
@@ -112,7 +112,7 @@ FLAGS = (
          "processes; a single one is not watched)"),
     Flag(TRAINING, "print_freq", whole(1), "STEPS", "steps between two log lines", 20, TRAIN),
     Flag(TRAINING, "eval_every", whole(1), "STEPS", "validate between epochs, too", scripts=TRAIN),
-    Flag(TRAINING, "eval_rows", whole(1), "N", "rows to validate on (default: all)", scripts=TRAIN),
+    Flag(TRAINING, "eval_rows", whole(1), "N", "validation rows (default: all)", scripts=TRAIN),
     Flag(RESULTS, "output_dir", path, "DIR", "results, one folder per model and task", "output"),
     Flag(RESULTS, "save_every", interval, "STEPS|MINUTESm", "checkpoints between validations",
          Minutes(15), TRAIN),
