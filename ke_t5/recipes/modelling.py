@@ -228,10 +228,10 @@ def only_decodes(module: PreTrainedModel) -> bool:
 
 
 def is_t5(module: PreTrainedModel) -> bool:
-    """Whether the model, or the encoder under one of our heads, is a T5."""
+    """Whether the model, or the encoder under one of our heads, is a T5; T5Gemma is a Gemma."""
     # All our own types contain "t5"; generic encoder heads have the encoder's as `backbone`.
     config = getattr(module.config, "backbone", None) or module.config
-    return "t5" in config.model_type
+    return "t5" in config.model_type and "gemma" not in config.model_type
 
 
 def _takes_warmup(config: RunConfig, module: PreTrainedModel, optimizer: Optimizer) -> bool:

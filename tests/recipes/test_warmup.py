@@ -122,5 +122,14 @@ def test_the_default_rate_is_that_of_the_encoder_under_the_head(kind):
     assert default_learning_rate(encoder(kind), from_scratch=False) == expected
 
 
+@pytest.mark.parametrize(
+    ("model_type", "expected"),
+    [("t5", 3e-4), ("umt5", 3e-4), ("longt5", 3e-4), ("t5gemma", 5e-5), ("t5gemma2_encoder", 5e-5)],
+)
+def test_the_default_rate_of_a_t5_is_not_that_of_t5gemma(model_type, expected):
+    module = SimpleNamespace(config=SimpleNamespace(model_type=model_type))
+    assert default_learning_rate(module, from_scratch=False) == expected
+
+
 def test_a_run_of_an_older_version_without_a_schedule_is_compared_as_constant():
     check_unchanged({"--schedule": None}, {"--schedule": "constant"}, where="snapshot")
