@@ -266,7 +266,9 @@ def check_study(study: Any, sweep: Sweep) -> None:
     for trial in study.trials:
         earlier = trial.distributions
         try:
-            if earlier.keys() != axes.keys() and ("values" in trial.user_attrs or earlier):
+            # One killed while its settings were chosen has only some of them.
+            names = axes.keys() if "values" in trial.user_attrs else earlier.keys() & axes.keys()
+            if earlier.keys() != names:
                 raise ValueError
             for name, distribution in earlier.items():
                 check_distribution_compatibility(distribution, distribution_of(axes[name]))

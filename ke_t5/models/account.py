@@ -13,8 +13,8 @@ from ke_t5.lookup.hub import Pretrained, has_own_head, saved_class
 from ke_t5.lookup.tensor_names import lacks_head
 
 # Parts of a head even inside a body: the pooler, which many published encoders lack, and the
-# classifier of each reader of n-grams.
-PARTS_OF_HEADS = "(?:pooler|classifier)"
+# classifier of each reader of n-grams, but not that of a router (Switch Transformers).
+PARTS_OF_HEADS = r"(?:pooler|(?<!router\.)classifier)"
 
 
 def digest(

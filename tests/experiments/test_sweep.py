@@ -173,6 +173,20 @@ def test_a_trial_that_was_killed_with_its_sweep_runs_again(training, tmp_path, m
     assert states.count("RUNNING") == 0 and states.count("COMPLETE") == 2
 
 
+def test_a_trial_that_was_killed_between_two_settings_keeps_the_first(training, tmp_path):
+    import optuna
+
+    axes = ["AdamW.lr=[0.1,0.2]", "fit.accumulate=[1,2]"]
+    run(tmp_path, axes, "--trials", "1")
+    folder = tmp_path / "sweep-klue_tc"
+    storage = f"sqlite:///{folder / 'study.db'}"
+    study = optuna.load_study(study_name="klue_tc", storage=storage)
+    rate = study.ask().suggest_categorical("AdamW.lr", ["0.1", "0.2"])
+    found = run(tmp_path, axes, "--trials", "2")
+    assert len(found["trials"]) == 2
+    assert study.get_trials()[-1].params["AdamW.lr"] == rate
+
+
 def test_a_stop_ends_the_sweep_and_its_trial(training, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "safe_name", lambda name: "trial" if "=" in name else name)
     name = sweep.Sweep(None, read_axes(["AdamW.lr=[0.1]"]), [], tmp_path, 0).trial(["0.1"])

@@ -21,6 +21,7 @@ from ke_t5.lookup.lora import (
     write_lora,
 )
 from ke_t5.models import models
+from ke_t5.models.account import in_head
 from ke_t5.models.configs import AnyMeanSequenceConfig, T5TokenConfig
 from ke_t5.models.lora import add_lora, has_lora, merge_lora, write_adapter
 from ke_t5.train.settings import recompute_activations
@@ -183,6 +184,15 @@ def test_a_new_embedding_is_trained_as_a_whole():
     assert (
         table.requires_grad and not model.bert.embeddings.position_embeddings.weight.requires_grad
     )
+
+
+def test_a_router_of_experts_is_not_a_head():
+    config = transformers.SwitchTransformersConfig(
+        **T5, num_experts=2, num_sparse_encoder_layers=1, num_decoder_layers=1
+    )
+    model = transformers.SwitchTransformersForConditionalGeneration(config)
+    names = [name for name, _ in model.named_parameters() if "router.classifier" in name]
+    assert names and not any(in_head(model, name) for name in names)
 
 
 def test_settings():
