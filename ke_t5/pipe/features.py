@@ -114,6 +114,8 @@ def check_batch(
 
 
 def _check_values(batch: Mapping[str, list], name: str, feature: Feature, *, where: str) -> None:
+    if _are_valid_floats(batch[name], feature):
+        return
     for place, value in enumerate(batch[name]):
         problem = _problem(value, feature, batch[name][0])
         if problem:
@@ -124,6 +126,20 @@ def _check_values(batch: Mapping[str, list], name: str, feature: Feature, *, whe
                 "fix the preprocessors or the row",
                 Exit.DATA,
             )
+
+
+def _are_valid_floats(values: list, feature: Feature) -> bool:
+    """Whether a column is known to contain only floats in range, checked as a whole."""
+    if feature.rank > 1 or feature.num_values is not None or feature.dtype.startswith("int"):
+        return False
+    if feature.rank == 1:
+        if not set(map(type, values)) <= {list} or not all(values):
+            return False
+        values = list(itertools.chain.from_iterable(values))
+    if not set(map(type, values)) <= {float}:
+        return False
+    numbers, limits = np.array(values), np.finfo(cast(Any, feature.dtype))
+    return not ((numbers < limits.min) | (numbers > limits.max)).any()
 
 
 def valid_numbers(values: list, feature: Feature) -> Numbers | None:

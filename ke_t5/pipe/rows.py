@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,6 +111,11 @@ def _composed_batch(
     """
     batch = {name: [row.get(name) for row in rows] for name in kinds}
     arrays = {name: plain_array(batch[name], kind) for name, kind in kinds.items()}
+    for name, kind in kinds.items():
+        may_lack = arrays[name] is None and not _is_number(kind)
+        if may_lack and any(map(_is_missing, batch[name])):
+            batch[name] = [None if _is_missing(value) else value for value in batch[name]]
+            arrays[name] = plain_array(batch[name], kind)
     if not any(_is_decomposed(arrays[name], batch[name]) for name in kinds):
         return {name: batch[name] if arrays[name] is None else arrays[name] for name in kinds}, 0
     num_composed, composed = 0, []
@@ -118,6 +124,18 @@ def _composed_batch(
         composed.append(compose_row(row, f"{origin}, row {number}"))
         num_composed += composed[-1] is not row
     return {name: [row[name] for row in composed] for name in kinds}, num_composed
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is NaN or NA, which pandas writes for an empty cell."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return is_nan or type(value).__name__ == "NAType"
 
 
 def _is_decomposed(array: Any, values: Sequence[Any]) -> bool:

@@ -371,7 +371,8 @@ class FunctionDataSource(DataSource):
             raise unknown_split(split, self.name, self._splits)
         folders.cache.mkdir(parents=True, exist_ok=True)
         made = self.function(split)
-        if not isinstance(made, Iterable):
+        # A map-style data set of torch has `__getitem__` only.
+        if not isinstance(made, Iterable) and not hasattr(made, "__getitem__"):
             what = f"the function returned {type(made).__name__}, expected rows"
             where = f"data source {self.name!r}, split {split!r}"
             raise UserError(what, where, "return or yield a dict for each row", Exit.DATA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import pickle
 
 import numpy as np
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 import ke_t5.task.task  # noqa: F401
 from ke_t5.errors import UserError
-from ke_t5.pipe import IGNORED, Feature, TaskRegistry
+from ke_t5.pipe import IGNORED, Feature, TaskRegistry, features
 from ke_t5.pipe.features import _problem, check_batch, valid_numbers
 from ke_t5.pipe.preparation import _few_collections
 from ke_t5.pipe.preprocessors import _encode_whole
@@ -81,3 +82,20 @@ def test_sources_and_steps_can_be_sent_to_another_process():
         task = TaskRegistry.get(name)
         assert pickle.loads(pickle.dumps(task.source)).name == task.source.name
         assert len(pickle.loads(pickle.dumps(list(task.preprocessors)))) == len(task.preprocessors)
+
+
+@pytest.mark.parametrize(
+    ("column", "rank"), [([0.5, math.nan], 0), ([[0.0, 1.0], [math.nan, math.nan]], 1)]
+)
+def test_a_column_of_floats_is_checked_as_a_whole(monkeypatch, column, rank):
+    monkeypatch.setattr(features, "_problem", lambda *_: pytest.fail("checked value by value"))
+    feature = Feature(rank=rank, dtype="float32")
+    assert check_batch({"a": column}, {"a": feature}, [], where="here") == {}
+
+
+@pytest.mark.parametrize("value", [math.inf, 1e39, None, "1", [1.0]])
+def test_a_column_of_floats_with_a_fault_is_an_error(value):
+    for column, rank in (([0.5, value], 0), ([[0.5], [0.5, value]], 1)):
+        feature = Feature(rank=rank, dtype="float32")
+        with pytest.raises(UserError, match="here, row 1: column 'a' contains"):
+            check_batch({"a": column}, {"a": feature}, [], where="here")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import re
 from argparse import Namespace
 from pathlib import Path
 
 import datasets
+import pandas as pd
 import pytest
+import torch
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.errors import Exit, UserError
@@ -291,11 +294,30 @@ def test_a_value_of_another_type_in_a_row_of_a_function_is_an_error(tmp_path, va
     assert caught.value.exit_code is Exit.DATA
 
 
+@pytest.mark.parametrize("empty", [math.nan, pd.NA, None])
+@pytest.mark.parametrize("values", [["가", ...], [..., ...], [..., "\u1100\u1161"]])
+def test_an_empty_cell_of_pandas_is_an_unknown_value(tmp_path, empty, values):
+    rows = [{"text": empty if value is ... else value} for value in values]
+    source = FunctionDataSource(lambda split: rows, ["train"], {"text": "string"})
+    found = source.rows("train", Folders(None, tmp_path)).dataset["text"][:]
+    assert found == [None if value is ... else "가" for value in values]
+
+
 def test_a_function_that_returns_no_rows_at_all_is_an_error(tmp_path):
     source = FunctionDataSource(lambda split: None, ["train"], {"text": "string"}, name="mine")
     message = "data source 'mine', split 'train': the function returned NoneType, expected rows"
     with pytest.raises(UserError, match=message):
         source.rows("train", Folders(None, tmp_path))
+
+
+def test_a_function_may_return_a_map_style_data_set(tmp_path):
+    class MapStyle(torch.utils.data.Dataset):
+        def __getitem__(self, place):
+            return [{"text": "가"}, {"text": "나"}][place]
+
+    source = FunctionDataSource(lambda split: MapStyle(), ["train"], {"text": "string"})
+    rows = source.rows("train", Folders(None, tmp_path))
+    assert rows.dataset["text"][:] == ["가", "나"]
 
 
 def test_rows_of_a_function_are_taken_one_by_one_and_once(tmp_path):
