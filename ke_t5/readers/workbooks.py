@@ -17,6 +17,7 @@ from ke_t5.readers.streams import fault
 
 # The signature of .xls files and of workbooks with a password.
 _OLE = b"\xd0\xcf\x11\xe0"
+_FORMULA = re.compile(rb"<(?:\w{1,30}:)?f[\s/>]")  # the element, with a prefix in some files
 # Raised for a damaged workbook: its archive, a compressed file in it, or its XML.
 _DAMAGE = (
     OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, SyntaxError, KeyError,
@@ -71,8 +72,9 @@ def _records(book: Any, path: Path, sheet: str) -> Iterator[tuple[int, list[str]
     formulas = _formula_rows(path, sheet)
     for number, row in enumerate(book[sheet].iter_rows(), 1):
         if any(_may_lack_result(cell) for cell in row):
-            found = next(cells for place, cells in formulas if place == number)
-            _check_results(row, found, f"{path}:{number}")
+            found = next((cells for place, cells in formulas if place == number), None)
+            if found is not None:
+                _check_results(row, found, f"{path}:{number}")
         cells = [cell_text(cell) for cell in row]
         while cells and not cells[-1] and (width is None or len(cells) > width):
             cells.pop()
@@ -82,10 +84,26 @@ def _records(book: Any, path: Path, sheet: str) -> Iterator[tuple[int, list[str]
 
 
 def _formula_rows(path: Path, sheet: str) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yields (row number, cells) with formulas in place of their results."""
+    """Yields (row number, cells) with formulas in place of their results; nothing if the workbook
+    has no formulas."""
+    if not _has_formulas(path):  # reading a sheet twice takes long
+        return
     with open(path, "rb") as file:
         book = _library().load_workbook(file, read_only=True)
         yield from enumerate(book[sheet].iter_rows(), 1)
+
+
+def _has_formulas(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                rest = b""
+                while piece := file.read(1 << 20):
+                    rest += piece
+                    if _FORMULA.search(rest):
+                        return True
+                    rest = rest[-40:]
+    return False
 
 
 def _may_lack_result(cell: Any) -> bool:

@@ -149,6 +149,21 @@ def sheet_xml(path: Path, cell: str) -> Path:
     return path
 
 
+def test_a_workbook_without_formulas_is_parsed_once(tmp_path, monkeypatch):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["text", "memo"])
+    book.active.append(["=f", None])
+    book.active["A2"].data_type = "s"
+    book.active["B2"].font = openpyxl.styles.Font(bold=True)  # in the file, but empty
+    book.save(tmp_path / "a.xlsx")
+    calls, load = [], openpyxl.load_workbook
+    counted = lambda *args, **options: calls.append(1) or load(*args, **options)  # noqa: E731
+    monkeypatch.setattr(openpyxl, "load_workbook", counted)
+    assert list(read_table(tmp_path / "a.xlsx")) == [(2, {"text": "=f", "memo": ""})]
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize(
     "cell", ['<c r="B3"><f>A3&amp;A2</f><v></v></c>', '<c r="B3"><f>A3&amp;A2</f></c>']
 )
