@@ -48,11 +48,12 @@ def compare_runs(
         UserError: there are none, or the rows differ.
     """
     pairs = pairs_of(first, second, split)
-    if task_name is not None and not any(place.is_file() for pair in pairs for place in pair):
-        raise UserError("the results record their task", f"--task {task_name}", "drop it")
     found = []
     for places in pairs:
         one, other = (read_side(place, task_name) for place in places)
+        if task_name not in (None, one.task.name):
+            what = f"the results in {places[0]} are of {one.task.name}"
+            raise UserError(what, f"--task {task_name}", "drop it")
         check_same_rows(one, other)
         pair = one.evaluated, other.evaluated
         scores = differences((one.task, other.task), pair)

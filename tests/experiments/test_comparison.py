@@ -88,8 +88,9 @@ def test_predictions_alone_need_their_task(runs, tmp_path, capsys):
     assert "75.00  85.00  +10.00" in out and "B is worse on 10 rows" in out
     with pytest.raises(UserError, match="unknown task"):
         run(runs / "a", alone, "--task", "nsmcc")
-    with pytest.raises(UserError, match="--task nsmc: the results record their task; drop it"):
-        run(runs / "a", runs / "b", "--task", "nsmc")
+    assert "nsmc" in run(runs / "a", runs / "b", "--task", "nsmc", capsys=capsys)
+    with pytest.raises(UserError, match=r"--task klue_tc: the results in \S+ are of nsmc; drop it"):
+        run(runs / "a", runs / "b", "--task", "klue_tc")
     alone.write_text("".join([*lines, lines[3]]), encoding="utf-8")
     with pytest.raises(UserError, match="not valid test results .*201 predictions of 201 rows"):
         run(runs / "a", alone, "--task", "nsmc")
