@@ -13,6 +13,7 @@ import numpy as np
 from ke_t5.distributed import launched_rank
 from ke_t5.pipe import Examples, Mixture, Task
 from ke_t5.programs import TEST, TRAIN, command
+from ke_t5.readers.streams import listed
 from ke_t5.train.loggers import ProgressBar, is_quiet
 
 logger = logging.getLogger(__name__)
@@ -62,10 +63,17 @@ def report_mixture(mixture: Mixture, examples_per_epoch: Sequence[tuple[int, int
     logger.info("%s: an epoch of %d examples: %s", mixture.name, total, ", ".join(shares))
 
 
-def warn_of_shifted_labels(train: Examples, valid: Examples, labels: tuple[str, ...]) -> None:
-    """Logs a warning if the label shares of the two splits differ wildly."""
+def warn_of_labels(train: Examples, valid: Examples, labels: tuple[str, ...]) -> None:
+    """Logs a warning if the training rows lack labels, or if the label shares of the two splits
+    differ wildly."""
     trained = _label_shares(train, len(labels))
     validated = _label_shares(valid, len(labels))
+    if trained is not None and not trained.all():
+        missing = [label for label, share in zip(labels, trained, strict=False) if not share]
+        logger.warning(
+            "%d of %d labels do not occur in the training rows: %s; are the rows ordered by class?",
+            len(missing), len(labels), listed(missing),
+        )  # fmt: skip
     if trained is None or validated is None:
         return
     shift = np.abs(trained - validated).sum() / 2

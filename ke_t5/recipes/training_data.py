@@ -54,7 +54,7 @@ def load_training_data(config: RunConfig) -> TrainingData:
         valid = [split.on(split.examples.some_rows(config.data.eval_rows)) for split in valid]
     for one, other in zip(train, valid, strict=True):
         if one.task.labels:
-            console.warn_of_shifted_labels(one.examples, other.examples, one.task.labels)
+            console.warn_of_labels(one.examples, other.examples, one.task.labels)
     if not isinstance(config.task, Mixture):
         return TrainingData(train[0].examples, valid, facts, row_hashes)
     quotas = config.task.examples_per_epoch([len(split.examples) for split in train])
