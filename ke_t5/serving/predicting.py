@@ -50,7 +50,7 @@ def main(flags: Namespace) -> None:
     check_options(files, prefix="--", encoding=flags.encoding, sheet=flags.sheet)
     logger.info("loading PyTorch and the model")  # seconds pass until the next line
     predictor = predictor_of(flags)
-    logger.info("%s on %s: %s", predictor.task.name, predictor.device, predictor.kind)
+    logger.info("%s: predicting on %s", predictor.task.name, predictor.device)
     predicting = Predicting(predictor, flags, output)
     if output is None:
         predicting.print_lines()
