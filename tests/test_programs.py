@@ -78,7 +78,7 @@ def test_help_and_errors_name_the_entry_points(monkeypatch, entry_points, capsys
     assert "usage: [torchrun ... --no-python] ke-t5-train [flags]" in shown
     assert f"\n  {TORCHRUN} --no-python ke-t5-train --task klue_tc --sample\n" in shown
     assert "_ddp.py" not in shown
-    with pytest.raises(UserError, match="a flag of ke-t5-train, not of ke-t5-test; leave it out"):
+    with pytest.raises(UserError, match="a flag of ke-t5-train, not of ke-t5-test; drop it"):
         parse_test(["--epochs", "2"])
     line = "write it before ke-t5-train: torchrun --nnodes=... --no-python ke-t5-train ..."
     with pytest.raises(UserError, match=line):
@@ -106,7 +106,7 @@ def test_the_one_command_is_named_if_it_was_started(monkeypatch, one_command, ca
     assert "\n  ke-t5 train --nproc 2 --task klue_tc --sample\n" in shown
     assert "\nusage: ke-t5 train [flags]\n" in shown and "\nProcesses:\n  --nproc N|gpu  " in shown
     assert "_ddp.py" not in shown and "ke-t5-train" not in shown
-    with pytest.raises(UserError, match="a flag of ke-t5 train, not of ke-t5 test; leave it out"):
+    with pytest.raises(UserError, match="a flag of ke-t5 train, not of ke-t5 test; drop it"):
         parse_test(["--epochs", "2"])
     with pytest.raises(UserError, match="2 --no-python ke-t5 train$"):
         adopt_launcher({"WORLD_SIZE": "2"})

@@ -293,7 +293,7 @@ def unknown(name: str, script: str, known: Sequence[str]) -> UserError:
     if plain not in known and any(flag.name == plain for flag in FLAGS):
         owner = TEST if script == TRAIN else TRAIN
         names = program_name(owner), program_name(script)
-        return UserError("a flag of {}, not of {}".format(*names), place, "leave it out")
+        return UserError("a flag of {}, not of {}".format(*names), place, "drop it")
     if plain in LAUNCHER_FLAGS:
         line = command(script, f"torchrun {place}=...")
         fix = f"write it before {program_name(script)}: {line} ..."

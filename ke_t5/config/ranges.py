@@ -45,7 +45,7 @@ class Range:
 def _is_given(value: str) -> None:
     """Raises ValueError for an empty text."""
     if not value:
-        raise ValueError(f"is {value!r}; give a text, or leave it out")
+        raise ValueError(f"is {value!r}; give a text, or drop it")
 
 
 Text = Annotated[str, _is_given]

@@ -35,7 +35,7 @@ def get_model_config(config: dict | None = None, dropout: Fraction | None = None
     config = dict(config or {})
     taken = [name for name in config if name in OF_TASK]
     if taken:
-        raise UserError(f"{taken[0]!r} is set by the task", WHERE, "leave it out")
+        raise UserError(f"{taken[0]!r} is set by the task", WHERE, "drop it")
     return config if dropout is None else {DROPOUT: dropout, **config}
 
 
@@ -80,7 +80,7 @@ def _set_dropouts(config: PreTrainedConfig, dropout: float) -> None:
         setattr(config, HEAD_DROPOUT, float(dropout))
         found = True
     if dropout and not found:
-        raise UserError(f"{type(config).__name__} has no dropout", DROPOUT, "leave it out")
+        raise UserError(f"{type(config).__name__} has no dropout", DROPOUT, "drop it")
 
 
 def _parts(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:

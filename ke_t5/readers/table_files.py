@@ -73,10 +73,10 @@ def check_options(
     suffixes = {Path(file).suffix.lower() for file in files}
     if sheet is not None and not suffixes & set(WORKBOOKS):
         what, where = "only a workbook (.xlsx) has sheets", f"{prefix}sheet {sheet!r:.40}"
-        raise UserError(what, where, "leave it out")
+        raise UserError(what, where, "drop it")
     if encoding is not None and suffixes <= {*WORKBOOKS, ".parquet"}:
         what = "workbooks and Parquet files have no text encoding"
-        raise UserError(what, f"{prefix}encoding {encoding!r:.40}", "leave it out")
+        raise UserError(what, f"{prefix}encoding {encoding!r:.40}", "drop it")
 
 
 def columns(

@@ -42,7 +42,7 @@ def check_training(config: RunConfig) -> None:
     has_one_label = form.has_one_label and problem_type in (None, "single_label_classification")
     if fit.head_start is not None and not has_one_label:
         what = f"{config.task.name} is not a single-label classification task"
-        raise UserError(what, HEAD_START, "leave it out")
+        raise UserError(what, HEAD_START, "drop it")
 
 
 def check_lengths(config: RunConfig) -> None:

@@ -44,7 +44,7 @@ def check_head(model_class: type[PreTrainedModel]) -> None:
         raise UserError(
             f"the head of {model_class.__name__} is not a single new layer",
             HEAD_START,
-            "give --model_name EncoderForSequenceClassificationMean, or leave it out",
+            "give --model_name EncoderForSequenceClassificationMean, or drop it",
         )
 
 
@@ -128,7 +128,7 @@ def regression(
     known = np.unique(labels)
     if len(known) < 2:
         what = "all training rows have the same label"
-        raise UserError(what, HEAD_START, "give rows of two labels, or leave it out", Exit.DATA)
+        raise UserError(what, HEAD_START, "give rows of two labels, or drop it", Exit.DATA)
     scaler = StandardScaler().fit(vectors)
     found = LogisticRegression(C=STRENGTH / vectors.shape[1], max_iter=1000)
     found.fit(scaler.transform(vectors), labels)

@@ -41,7 +41,7 @@ def choose_padding(
     if setting != ROWS and reason is None:
         unpadding, reason = find_unpadding(config, module, train, ranks)
     if reason is not None and setting == NONE:
-        raise UserError(reason, f"{PADDING}={NONE!r}", f"leave it out, or give {ROWS!r}")
+        raise UserError(reason, f"{PADDING}={NONE!r}", f"drop it, or give {ROWS!r}")
     if reason is not None:
         logger.info("%s: rows are padded: %s", PADDING, reason)
     settings = config.batches.settings

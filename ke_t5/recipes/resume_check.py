@@ -105,7 +105,7 @@ def checkpoint_to_resume(config: RunConfig, ranks: Ranks) -> Path | None:
         raise UserError(
             f"no complete checkpoint in {config.run.weights}",
             f"--resume {resume}",
-            "leave it out to start a new run",
+            "drop it to start a new run",
             Exit.CHECKPOINT,
         )
     check_seen(checkpoint, ranks, where=f"--resume {resume}")

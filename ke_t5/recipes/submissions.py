@@ -40,7 +40,7 @@ def submission_form(config: RunConfig) -> str | None:
         raise UserError(
             f"without the text, predictions of {config.task.name} are per token",
             f"--submission {config.submission}",
-            "leave out --pass_only_model_io",
+            "drop --pass_only_model_io",
         )
     if Path(config.submission).is_dir():
         where = f"--submission {config.submission}"

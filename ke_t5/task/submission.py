@@ -165,7 +165,7 @@ def format_of(task: str) -> str:
     names = [name for name in FORMATS if task == name or task.startswith(f"{name}_")]
     if not names or task == "klue_sts_binary":
         families = dict.fromkeys(name.partition("_")[0] for name in FORMATS)
-        fix = f"omit it; formats exist for tasks of {', '.join(families)}"
+        fix = f"drop it; formats exist for tasks of {', '.join(families)}"
         raise UserError(f"{task} has no submission format", "--submission", fix)
     name = max(names, key=len)
     if name == "klue_re" and task.endswith("_gen"):

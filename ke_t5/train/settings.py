@@ -164,4 +164,4 @@ def recompute_activations(model: PreTrainedModel) -> None:
         (new_name or model.gradient_checkpointing_enable)()
     except ValueError as error:
         reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
-        raise UserError(reason, "fit.gradient_checkpointing", "leave it out here") from error
+        raise UserError(reason, "fit.gradient_checkpointing", "drop it") from error

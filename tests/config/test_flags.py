@@ -226,7 +226,7 @@ def test_last_of_two_counts_and_is_told():
         (["--epoch", "3"], "error: --epoch: unknown flag; did you mean --epochs?"),
         (
             ["--submission", "a"],
-            "error: --submission: a flag of test_ddp.py, not of train_ddp.py; leave it out",
+            "error: --submission: a flag of test_ddp.py, not of train_ddp.py; drop it",
         ),
         (
             ["--nproc_per_node=2"],
@@ -297,11 +297,11 @@ def test_fault_of_the_training_line(argv, line):
     [
         (
             ["--epochs=3"],
-            "error: --epochs: a flag of train_ddp.py, not of test_ddp.py; leave it out",
+            "error: --epochs: a flag of train_ddp.py, not of test_ddp.py; drop it",
         ),
         (
             ["--valid_split=a"],
-            "error: --valid_split: a flag of train_ddp.py, not of test_ddp.py; leave it out",
+            "error: --valid_split: a flag of train_ddp.py, not of test_ddp.py; drop it",
         ),
         (
             ["--hf_path=a", "--resume"],

@@ -58,7 +58,7 @@ def test_the_dropout_of_a_head_whose_encoder_has_none_of_its_names(kind, dropout
 def test_a_model_without_dropout():
     config = transformers.MambaConfig()
     change_config(config, get_model_config(dropout=0.0))
-    with pytest.raises(UserError, match="model.dropout: MambaConfig has no dropout; leave it out"):
+    with pytest.raises(UserError, match="model.dropout: MambaConfig has no dropout; drop it"):
         change_config(config, get_model_config(dropout=0.1))
 
 

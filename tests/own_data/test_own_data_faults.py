@@ -296,7 +296,7 @@ def test_rows_with_empty_cells_are_left_out_of_tables_only(refusal):
 
 @pytest.mark.parametrize("name", ["text_column", "separator", "encoding", "train_file"])
 def test_an_empty_text_in_gin(name):
-    with pytest.raises(UserError, match=f"own_data.{name} is ''; give a text, or leave it out"):
+    with pytest.raises(UserError, match=f"own_data.{name} is ''; give a text, or drop it"):
         configure([], [f"own_data.{name}=''"])
 
 

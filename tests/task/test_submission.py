@@ -85,7 +85,7 @@ def test_predictions_of_tokens_are_no_submission(tmp_path, task, form):
     if form is not None:
         assert submission_form(config) == form
         return
-    with pytest.raises(UserError, match=f"predictions of {task} are per token; leave out"):
+    with pytest.raises(UserError, match=f"predictions of {task} are per token; drop --pass_only"):
         submission_form(config)
 
 
