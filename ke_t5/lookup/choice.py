@@ -77,7 +77,7 @@ def choose_listed(
         raise UserError(
             f"this Auto class is not for a task of {form.replace('_', ' ')}",
             f"--model_name transformers:{auto_class}",
-            " or ".join(["leave the flag out", *(f"use {name}" for name in fitting)]),
+            " or ".join(["drop it", *(f"use {name}" for name in fitting)]),
         )
     model_type = pretrained.config["model_type"]
     listed = transformers_class(form, model_type)

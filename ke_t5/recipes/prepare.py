@@ -109,7 +109,7 @@ def asked_lora(flags: Namespace) -> LoraSettings | None:
     check_lora(settings)
     if settings is not None and flags.from_scratch:
         what = "adapters change a pre-trained model, and there is none"
-        raise UserError(what, "--lora and --from_scratch", "leave one of them out")
+        raise UserError(what, "--lora and --from_scratch", "drop one of the two")
     return settings
 
 

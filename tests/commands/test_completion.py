@@ -1,4 +1,4 @@
-"""What a shell completes, asked as bash asks: by the function that argcomplete registers."""
+"""Shell completion, called as bash does, through the function that argcomplete registers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ke_t5.commands.completion import parser_for, tasks
 from ke_t5.commands.table import COMMANDS
 from ke_t5.pipe import MixtureRegistry, TaskRegistry
 
-# The lines that a user has typed, with the tab key at the end.
+# Typed line -> the completions that the Tab key offers.
 LINES = {
     "ke-t5 ": {command.name for command in COMMANDS},
     "ke-t5 train --ta": {"--task"},
@@ -42,7 +42,7 @@ cat errors >&2
 
 @pytest.fixture(scope="module")
 def completed(tmp_path_factory) -> dict[str, set[str]]:
-    """What bash offers for each of the lines."""
+    """The completions that bash offers for each of the lines."""
     home = tmp_path_factory.mktemp("home")
     (home / "ke-t5").write_text(
         f"#!{sys.executable}\n# PYTHON_ARGCOMPLETE_OK\nfrom ke_t5.cli import main\nmain()\n"
@@ -74,7 +74,7 @@ def test_bash_completes(line, completed):
         assert completed[line] == LINES[line]
 
 
-def test_names_of_tasks_are_kept_until_a_task_changes(monkeypatch, tmp_path):
+def test_task_names_are_cached_until_a_task_changes(monkeypatch, tmp_path):
     monkeypatch.setattr(completion, "CACHE", tmp_path / "new" / "names.json")
     names = tasks()
     assert names == [*TaskRegistry.names(), *MixtureRegistry.names()] and "klue_tc" in names

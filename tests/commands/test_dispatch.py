@@ -1,4 +1,4 @@
-"""`ke-t5`: its help, its version, and how a command is found and its words are read."""
+"""`ke-t5`: help, version, the choice of the command, and its arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ke_t5.errors import Exit, UserError
 
 @pytest.fixture
 def parser() -> Parser:
-    """A command's parser."""
+    """The parser of a command."""
     made = Parser("count", "Counts rows.")
     made.add_argument("--task", required=True)
     made.add_argument("--hf_data_dir")
@@ -27,7 +27,7 @@ def parser() -> Parser:
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    """What `python -m ke_t5 words` does."""
+    """The result of `python -m ke_t5 words`."""
     return subprocess.run(
         [sys.executable, "-m", "ke_t5", *words],
         capture_output=True, text=True, cwd=ROOT, timeout=60,
@@ -43,18 +43,18 @@ def test_the_help_lists_every_command(words, capsys):
         assert any(line.endswith(command.summary) for line in shown)
 
 
-def test_the_version_is_told_by_the_program():
+def test_the_program_prints_its_version():
     done = run("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"ke-t5 {__version__}\n", "")
 
 
-def test_an_unknown_command_ends_with_the_nearest():
+def test_an_unknown_command_is_an_error_with_a_suggestion():
     done = run("trian")
     assert (done.returncode, done.stdout) == (Exit.FLAGS, "")
     assert done.stderr == "error: 'trian': no such command; did you mean 'train'?\n"
 
 
-def test_a_flag_needs_a_command_before_it():
+def test_a_flag_before_the_command_is_an_error():
     with pytest.raises(UserError, match="error: --task: a flag before the command; begin with a"):
         cli.command_of(["--task", "klue_tc"])
 
@@ -91,7 +91,7 @@ def test_train_takes_the_flags_of_its_script(monkeypatch):
         ([], "error: ke-t5 count: the following arguments are required: --task; see ke-t5 count -"),
     ],
 )
-def test_a_wrong_word_is_one_line_with_the_fix(words, line, parser):
+def test_a_wrong_argument_is_a_one_line_error_with_a_fix(words, line, parser):
     with pytest.raises(UserError, match=line) as caught:
         parser.parse_args(words)
     assert caught.value.exit_code == Exit.FLAGS

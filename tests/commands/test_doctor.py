@@ -1,4 +1,4 @@
-"""`ke-t5 doctor`: what it finds, how it says it, and the exit code."""
+"""`ke-t5 doctor`: its findings, its output and its exit code."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def no_network(monkeypatch):
 
 
 def found(model=None, **folders) -> dict[str, Finding]:
-    """The findings by name."""
+    """Name -> finding."""
     return {finding.name: finding for finding in diagnose(folders, model=model)}
 
 
-def test_a_machine_that_is_ready(tmp_path, capsys, monkeypatch):
+def test_a_machine_without_problems(tmp_path, capsys, monkeypatch):
     words = ["--output_dir", str(tmp_path / "new" / "run"), "--hf_cache_dir", str(tmp_path)]
     monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(0, 0, 50e9))
     doctor.main(doctor.parser().parse_args(words))
@@ -55,13 +55,13 @@ def test_json_and_the_exit_code_of_a_problem(tmp_path, capsys):
     assert told["output folder"]["text"].endswith("file cannot be written; choose another folder")
 
 
-def test_disks_that_fill_up(tmp_path, monkeypatch):
+def test_disks_with_little_space_are_reported(tmp_path, monkeypatch):
     for free, state in ((20e9, "ok"), (4e9, "warning"), (0.5e9, "problem")):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: Disk(0, 0, free))
         assert diagnosis._disk("cache folder", tmp_path).state == state
 
 
-def test_libraries_that_are_missing_or_too_old(monkeypatch):
+def test_libraries_that_are_missing_or_too_old_are_reported(monkeypatch):
     needed = ["numpy>=999", "no-such-library>=1"], {"fast": ["no-such-library"]}
     monkeypatch.setattr(diagnosis, "_requirements", lambda: needed)
     old, missing, extra = diagnosis._libraries()
@@ -71,7 +71,7 @@ def test_libraries_that_are_missing_or_too_old(monkeypatch):
     assert extra.text == 'not installed (no-such-library): pip install "ke_t5[fast]"'
 
 
-def test_what_is_needed_is_known_without_a_clone(monkeypatch, tmp_path):
+def test_requirements_are_known_without_a_clone(monkeypatch, tmp_path):
     lines = ["torch>=2.11", 'openpyxl>=3.1; extra == "excel"']
     monkeypatch.setattr(diagnosis, "CLONE", tmp_path)
     monkeypatch.setattr(diagnosis.metadata, "requires", lambda _: lines)
@@ -80,7 +80,7 @@ def test_what_is_needed_is_known_without_a_clone(monkeypatch, tmp_path):
     assert diagnosis._requirements() == (["torch>=2.11"], {"excel": ["openpyxl>=3.1"]})
 
 
-def test_tokenizers(cache_dir, tmp_path):
+def test_a_tokenizer_that_does_not_cover_korean_is_a_problem(cache_dir, tmp_path):
     healthy = diagnosis._tokenizer(str(sample_tokenizer_dir(cache_dir, "t5")))
     assert "% unknown" in healthy.text and f"of {len(TEXTS)} Korean texts" in healthy.text
     missing = diagnosis._tokenizer(str(tmp_path))
@@ -96,7 +96,7 @@ def test_tokenizers(cache_dir, tmp_path):
     )
 
 
-def test_a_folder_below_one_that_may_not_be_entered(tmp_path, monkeypatch):
+def test_a_folder_inside_an_inaccessible_one_is_a_problem(tmp_path, monkeypatch):
     real_stat, real_access, closed = os.stat, os.access, tmp_path / "closed"
     closed.mkdir()
 
@@ -112,7 +112,7 @@ def test_a_folder_below_one_that_may_not_be_entered(tmp_path, monkeypatch):
     assert (finding.state, finding.text) == ("problem", expected)
 
 
-def test_a_torch_that_cannot_be_imported(monkeypatch):
+def test_a_torch_that_cannot_be_imported_is_a_problem(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (finding,) = diagnosis._torch()
     assert finding.state == "problem" and finding.text.endswith("); reinstall it")

@@ -1,4 +1,4 @@
-"""`--nproc`: what torchrun is started with, and how it ends."""
+"""`--nproc`: the torchrun command that it starts, exit codes and signals."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ RUN = ["--task", "klue_tc", "--sample"]
 
 
 class Replaced(Exception):
-    """The process has become another program."""
+    """`os.execv` was called."""
 
 
 @pytest.fixture(autouse=True)
 def replaced(monkeypatch) -> None:
-    """`ke-t5` was started by its path; another program ends the test with its words."""
+    """As if `ke-t5` had been started by its path; `os.execv` raises `Replaced`."""
 
     def execv(_path, words):
         raise Replaced(*words)
 
     monkeypatch.setattr(launching.os, "execv", execv)
     monkeypatch.setattr(sys, "argv", ["/bin/ke-t5"])
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # restores what is set
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # restored after the test
     monkeypatch.delenv("RANK", raising=False)
 
 
 def started(words: list[str], of=train) -> list[str]:
-    """What the words start in the place of this process."""
+    """The command that replaces this process for these arguments."""
     with pytest.raises(Replaced) as caught:
         launch("train", words, of.parser().parse_args)
     python, *rest = caught.value.args
@@ -58,7 +58,7 @@ def test_torchrun_starts_this_program_without_the_flag(words, monkeypatch):
     assert started([*RUN, *words]) == [*torchrun, "-m", "ke_t5", "train", *RUN]
 
 
-def test_several_machines_meet_at_the_endpoint():
+def test_several_machines_use_the_rendezvous_endpoint():
     words = started([*RUN, "--nproc", "8", "--nnodes", "2", "--rdzv_endpoint=node1:29400"])
     assert words[2:6] == [
         "--nproc_per_node=8", "--nnodes=2", "--rdzv_backend=c10d", "--rdzv_endpoint=node1:29400",
@@ -67,7 +67,7 @@ def test_several_machines_meet_at_the_endpoint():
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [(0, None), (1, None), (4, "--nproc_per_node=4")])
-def test_a_process_per_gpu(gpus, expected, monkeypatch):
+def test_nproc_gpu_starts_one_process_per_gpu(gpus, expected, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     words = [*RUN, "--nproc", "gpu"]
     if expected is None:
@@ -76,11 +76,11 @@ def test_a_process_per_gpu(gpus, expected, monkeypatch):
         assert started(words)[2] == expected
 
 
-def test_torchrun_fills_in_nothing():
+def test_dollar_signs_are_escaped_for_torchrun():
     assert started([*RUN, "--nproc", "2", "--output_dir", "$a"])[-1] == "$$a"
 
 
-def test_one_process_goes_on_by_itself(monkeypatch):
+def test_one_process_needs_no_torchrun(monkeypatch):
     given = []
     monkeypatch.setattr("ke_t5.recipes.train.main", given.append)
     cli._main(["train", *RUN, "--nproc", "1"])
@@ -99,12 +99,12 @@ def test_one_process_goes_on_by_itself(monkeypatch):
         (["--rdzv_endpoint", "x:1"], "--rdzv_endpoint: applies to several machines only; add"),
     ],
 )
-def test_what_is_wrong_is_told_before_torchrun_starts(words, line):
+def test_errors_are_reported_before_torchrun_starts(words, line):
     with pytest.raises(UserError, match=f"^error: {line.replace('?', '[?]')}"):
         launch("train", words, train.parser().parse_args)
 
 
-def test_a_launched_process_launches_none(monkeypatch):
+def test_nproc_under_a_launcher_is_an_error(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="--nproc: a launcher has started this process; drop it"):
         launch("train", ["--nproc", "2"], train.parser().parse_args)
@@ -118,7 +118,7 @@ def test_a_launched_process_launches_none(monkeypatch):
          "error: process 0: killed by signal 9; see the machine's log (out of memory?)\n"),
     ],
 )  # fmt: skip
-def test_it_ends_as_the_first_process_that_failed(shell, code, line):
+def test_it_ends_with_the_exit_code_of_the_first_failed_process(shell, code, line):
     done = Script(TORCHRUN, *ONE_NODE, shell).end()
     assert (done.returncode, done.stderr) == (code, line)
 

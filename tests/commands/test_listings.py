@@ -16,7 +16,7 @@ from ke_t5.pipe import TaskRegistry
 
 @pytest.fixture
 def run(capsys):
-    """What a command prints."""
+    """Runs a command; returns what it prints."""
 
     def run(command, *words) -> str:
         command.main(command.parser().parse_args([str(word) for word in words]))
@@ -31,7 +31,7 @@ def test_every_task_is_listed_once(run):
     assert len(set(names)) == len(names) and "klue_gen" in names
 
 
-def test_words_and_a_form_choose(run, tmp_path):
+def test_words_and_a_form_narrow_the_list(run, tmp_path):
     file = tmp_path / "NSMC" / "ratings_test.txt"
     file.parent.mkdir()
     file.write_text("id\tdocument\tlabel\n1\t좋아요\t1\n", encoding="utf-8")
@@ -53,12 +53,12 @@ def test_words_and_a_form_choose(run, tmp_path):
         (["--hf_data_dir", "/nowhere"], "error: --hf_data_dir /nowhere: no such folder; check the"),
     ],
 )
-def test_what_no_task_has_is_an_error(run, words, line):
+def test_filters_without_a_match_are_errors(run, words, line):
     with pytest.raises(UserError, match=line):
         run(tasks, *words)
 
 
-def test_every_class_of_ours_is_listed(run):
+def test_every_model_class_of_ke_t5_is_listed(run):
     lines = [line.split() for line in run(models).splitlines()[1:]]
     assert {name for _, name, *_ in lines} >= set(MODEL_FORMS)
     assert {form for form, *_ in lines} == set(FORMS)
@@ -67,7 +67,7 @@ def test_every_class_of_ours_is_listed(run):
     assert "dependency" not in shown
 
 
-def test_a_folder_is_described_and_fitted_to_each_form(run, tmp_path):
+def test_a_folder_is_described_with_its_class_for_each_form(run, tmp_path):
     config = {"model_type": "roberta", "architectures": ["RobertaModel"], "hidden_size": 32,
               "num_hidden_layers": 2, "id2label": {"0": "긍정", "1": "부정"}}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -89,6 +89,6 @@ def test_a_module_that_cannot_be_imported_is_an_error(run, words):
         run(models, *words, "--module_import", "no_such_module")
 
 
-def test_a_model_that_is_not_there_is_an_error(run, tmp_path):
+def test_a_missing_model_is_an_error(run, tmp_path):
     with pytest.raises(UserError, match="ke-t5 models .*: there is no such folder; check the path"):
         run(models, tmp_path / "none")

@@ -1,4 +1,4 @@
-"""A training that takes no time: a program that leaves a run's folder behind."""
+"""A stand-in for training: a program that only writes the files of a run."""
 
 import sys
 
@@ -43,7 +43,7 @@ scores = {"macro_f1": score, "accuracy": score + 1}
 
 @pytest.fixture
 def training(tmp_path, monkeypatch):
-    """Trials run that program; the launches that it has noted below a folder."""
+    """Makes trials start the stand-in; returns a function that lists the launches in a folder."""
     file = tmp_path / "training.py"
     file.write_text(TRAINING)
     monkeypatch.setattr(trials, "PROGRAM", (sys.executable, str(file)))

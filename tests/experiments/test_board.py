@@ -23,7 +23,7 @@ TEXTS = [f"리뷰 {i}" for i in range(100)]
 
 
 def nsmc(folder, num_wrong, **facts):
-    """A run with so many wrong answers of 100."""
+    """A run with `num_wrong` wrong answers out of 100."""
     keep_run(folder, **facts)
     other = {NAMES[0]: NAMES[1], NAMES[1]: NAMES[0]}
     said = [other[gold] if i < num_wrong else gold for i, gold in enumerate(GOLDS)]
@@ -61,7 +61,7 @@ def test_seeds_share_a_cell_and_are_compared_in_pairs(tmp_path, capsys):
     assert "train_ddp.py 2" in page and "<script" not in page and "http" not in page
 
 
-def test_single_runs_are_compared_by_their_rows(tmp_path, capsys):
+def test_single_runs_are_compared_row_by_row(tmp_path, capsys):
     nsmc(tmp_path / "a", 30)
     nsmc(tmp_path / "b", 10, from_scratch=True)
     out = run(tmp_path / "a", tmp_path / "b", capsys=capsys)
@@ -69,7 +69,7 @@ def test_single_runs_are_compared_by_their_rows(tmp_path, capsys):
     assert "rows" in out.partition("+20.00")[2]
 
 
-def test_runs_on_other_rows_have_no_difference(tmp_path, capsys):
+def test_runs_on_different_rows_are_not_compared(tmp_path, capsys):
     nsmc(tmp_path / "a", 30)
     nsmc(tmp_path / "b", 10, from_scratch=True)
     file = tmp_path / "b" / "eval" / "test" / "predictions.jsonl"
@@ -93,7 +93,7 @@ def test_runs_on_own_data_are_compared_too(tmp_path, capsys):
     assert "classification test: macro_f1 b a +20.0" in out
 
 
-def test_runs_with_other_settings_have_rows_of_their_own(tmp_path, capsys):
+def test_runs_with_different_settings_get_separate_rows(tmp_path, capsys):
     nsmc(tmp_path / "a", 30)
     nsmc(tmp_path / "b", 30, learning_rate=3e-5)
     out = run(tmp_path, capsys=capsys)
@@ -101,7 +101,7 @@ def test_runs_with_other_settings_have_rows_of_their_own(tmp_path, capsys):
     assert "klue/roberta-base [rate 3e-05] 70.00" in out
 
 
-def test_runs_with_other_bindings_or_other_data_are_not_averaged(tmp_path, capsys):
+def test_runs_with_different_bindings_or_data_are_not_averaged(tmp_path, capsys):
     rows = {"train": {"examples": 64}, "test": {"examples": 100}}
     fewer = {**rows, "train": {"examples": 8}}
     for seed, (data, dropout) in enumerate(((rows, 0.1), (rows, 0.1), (rows, 0.3), (fewer, 0.1))):
@@ -114,7 +114,7 @@ def test_runs_with_other_bindings_or_other_data_are_not_averaged(tmp_path, capsy
     assert "klue/roberta-base [training rows 8, model.dropout 0.1] 77.00" in out
 
 
-def test_bindings_of_several_lines_are_read():
+def test_bindings_over_several_lines_are_read():
     config = (
         "# Parameters for a:\n# =====\na.b = \\\n    {'c': 1,\n     'd': 2}\na.e = 'f'\n# None.\n"
     )
@@ -129,7 +129,7 @@ def test_bindings_of_several_lines_are_read():
         (800, "fit.early_stopping = None", "klue/roberta-base 70.00"),
     ],
 )
-def test_a_run_that_was_cut_off_says_so(last, config, said, tmp_path, capsys):
+def test_an_unfinished_run_is_marked(last, config, said, tmp_path, capsys):
     folder = nsmc(tmp_path / "a", 30, steps=800)
     lines = ({"step": 400, "scores": {"accuracy": 70.0}}, {"step": last, "loss": 0.5})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -137,14 +137,14 @@ def test_a_run_that_was_cut_off_says_so(last, config, said, tmp_path, capsys):
     assert said in run(folder, capsys=capsys)
 
 
-def test_more_tasks_than_models_stand_below_each_other():
+def test_tasks_are_rows_if_they_outnumber_the_models():
     cells = {f"task {i}": [result(f"task {i}", 70.0 + i)] for i in range(5)}
     table = board_of_experiments.sections_of(board_of_experiments.Board({"model": cells}))[0]
     assert table.head == ["task", "model"]
     assert table.rows == [[f"task {i}", f"{70 + i}.00"] for i in range(5)]
 
 
-def test_a_run_that_was_trained_again_counts_once(tmp_path, capsys):
+def test_only_the_newest_of_repeated_runs_counts(tmp_path, capsys):
     for name, num_wrong in (("nsmc", 10), ("nsmc.1", 30), ("nsmc.2", 20)):
         nsmc(tmp_path / "model" / name, num_wrong)
     nsmc(tmp_path / "model" / "nsmc.3", 12, seed=43)
@@ -155,7 +155,7 @@ def test_a_run_that_was_trained_again_counts_once(tmp_path, capsys):
     assert "omitted: 2 results of runs that were trained again" in out
 
 
-def test_the_best_is_the_least_where_less_is_better(tmp_path, capsys, monkeypatch):
+def test_the_lowest_score_is_best_if_lower_is_better(tmp_path, capsys, monkeypatch):
     task = TaskRegistry.get("nsmc")
     of_errors = dataclasses.replace(task, best=least("accuracy"))
     monkeypatch.setattr(TaskRegistry, "get", lambda name: of_errors)
@@ -164,7 +164,7 @@ def test_the_best_is_the_least_where_less_is_better(tmp_path, capsys, monkeypatc
     assert "nsmc test: accuracy a b -20.00 [" in run(tmp_path, capsys=capsys)
 
 
-def test_seeds_that_differ_alike_have_no_interval(tmp_path, capsys):
+def test_there_is_no_interval_if_all_seeds_have_the_same_difference(tmp_path, capsys):
     for model, numbers in {"a": (20, 22), "b": (21, 23)}.items():
         for seed, number in enumerate(numbers):
             nsmc(tmp_path / model / str(seed), number, seed=seed, pre_trained_model=model)
@@ -178,13 +178,13 @@ def test_seeds_that_differ_alike_have_no_interval(tmp_path, capsys):
     assert "a 79.00 ± 1.41 (2) b – (2)" in out and "Best against others" not in out
 
 
-def test_the_samples_model_is_no_pre_trained_one(tmp_path, capsys):
+def test_the_model_of_the_sample_is_not_called_pre_trained(tmp_path, capsys):
     nsmc(tmp_path / "a", 30, model_folder="/cache/sample-0123abcd/models/t5-0123")
     out = run(tmp_path, capsys=capsys)
     assert "the sample's tiny model 70.00" in out and "roberta" not in out
 
 
-def test_results_of_other_weights_are_not_the_runs(tmp_path, capsys):
+def test_results_of_an_export_are_not_those_of_the_run(tmp_path, capsys):
     folder = nsmc(tmp_path / "a", 30)
     said = ["x"] * 100
     keep(folder / "eval" / "nsmc__test__hf", "nsmc", GOLDS, said, TEXTS, split="test", weights="hf")
@@ -202,7 +202,7 @@ def test_results_of_other_weights_are_not_the_runs(tmp_path, capsys):
         ),
     ],
 )
-def test_what_makes_no_board_is_an_error(make, message, tmp_path, capsys):
+def test_folders_without_usable_results_are_errors(make, message, tmp_path, capsys):
     make(tmp_path / "x")
     with pytest.raises(UserError, match=message):
         run(tmp_path / "x", capsys=capsys)

@@ -1,4 +1,4 @@
-"""`ke-t5 compare`: the same rows, what changed, and what cannot be compared."""
+"""`ke-t5 compare`: scores, changed rows, significance, and results that cannot be compared."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def run(*words, capsys=None):
     return capsys.readouterr().out if capsys else ""
 
 
-def test_it_says_what_changed_and_what_that_is_worth(runs, tmp_path, capsys):
+def test_changes_and_their_significance_are_shown(runs, tmp_path, capsys):
     page = tmp_path / "page.html"
     out = run(runs / "a", runs / "b", "--html", page, capsys=capsys)
     assert "nsmc validation: A and B on 200 rows" in out
@@ -51,7 +51,7 @@ def test_it_says_what_changed_and_what_that_is_worth(runs, tmp_path, capsys):
             ] == [True] * 4  # fmt: skip
     assert "McNemar's exact test of A only against B only: p = 0.002" in out
     assert "B is worse on 10 rows" in out and "B is better on 30 rows" in out
-    # Of equal changes, those come first of which the loser is surest.
+    # Equal changes are sorted by the confidence of the model that is worse.
     worse = out.partition("B is worse")[2].splitlines()
     assert worse[2].split()[0] == "59" and "못 보겠다 59" in worse[2]
     html = page.read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def test_json_has_all_numbers(runs, capsys):
     assert same["scores"]["accuracy"]["interval"] is None and same["mcnemar"]["p"] == 1.0
 
 
-def test_files_and_folders_mean_the_same(runs, capsys):
+def test_results_may_be_named_by_folder_or_file(runs, capsys):
     results = runs / "b" / "eval" / "validation"
     whole = run(runs / "a", results, capsys=capsys)
     assert whole == run(runs / "a", results / "scores.json", capsys=capsys)
@@ -105,7 +105,7 @@ def test_predictions_alone_need_their_task(runs, tmp_path, capsys):
         (".", "no results: there is no"),
     ],
 )
-def test_what_cannot_be_compared(runs, second, message):
+def test_results_that_cannot_be_compared_are_errors(runs, second, message):
     with pytest.raises(UserError, match=message):
         run(runs / "a", runs / second)
 
@@ -161,7 +161,7 @@ def test_entities_are_shown_as_text(tmp_path, capsys):
     assert "김철수 PS, 서울 LC" in out and "change (wrong entities)" in out and " -2" in out
 
 
-def test_trees_show_the_wrong_words_and_numbers_their_distance(tmp_path, capsys):
+def test_trees_show_wrong_words_and_numbers_are_compared_by_distance(tmp_path, capsys):
     gold = {"heads": [2, 0], "relations": ["NP_SBJ", "VP"]}
     wrong = {"heads": [0, 0], "relations": ["NP_SBJ", "VP"]}
     keep(tmp_path / "a", "klue_dp", [gold], [gold], ["철수가 간다"])
@@ -173,5 +173,5 @@ def test_trees_show_the_wrong_words_and_numbers_their_distance(tmp_path, capsys)
     out = run(tmp_path / "c", tmp_path / "d", capsys=capsys)
     assert "Closer to the gold: B on 1 rows, A on 2" in out and "unparsable" in out
     keep(tmp_path / "e", "klue_sts", [1.0, 4.0, 3.0], [1.5, 4.0, None], TEXTS[:3])
-    out = run(tmp_path / "e", tmp_path / "d", capsys=capsys)  # the third is unread in both
+    out = run(tmp_path / "e", tmp_path / "d", capsys=capsys)  # the third is unparsable in both
     assert "Closer to the gold: B on 1 rows, A on 1" in out and "nan" not in out

@@ -1,4 +1,4 @@
-"""All of KLUE with one command: the trainings that it starts, and the table."""
+"""`ke-t5 klue`: the training commands that it starts, and the table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGE = ("--pre_trained_model", "klue/roberta-large")
 
 @pytest.mark.parametrize("words", [(), LARGE, ("--nproc", "4")], ids=" ".join)
 @pytest.mark.parametrize("task", klue.BASE)
-def test_its_trainings_have_the_published_rows_and_known_names(task, words):
+def test_commands_are_valid_and_have_the_published_batch_size(task, words):
     flags = parser().parse_args(words)
     parsed = parse_train(klue.words_of(flags, task, 7), launches=True)
     setting = klue.settings_for(flags.pre_trained_model)[task]
@@ -31,7 +31,7 @@ def test_its_trainings_have_the_published_rows_and_known_names(task, words):
     assert configured.value("get_dataset.sequence_length") == {"inputs": length}
 
 
-def test_the_published_scores_are_scores_of_the_tasks():
+def test_the_tasks_have_the_published_scores():
     for model, scores in klue.published().items():
         assert len(scores) == 14 and all(20 < value < 100 for value in scores.values()), model
     names = {f"{task}/{score}" for task, one in klue.BASE.items() for score in one.scores}
@@ -52,7 +52,7 @@ def test_the_published_scores_are_scores_of_the_tasks():
         (["--seeds", "0"], "error: --seeds: '0' is"),
     ],
 )
-def test_what_cannot_be_run_is_told_before_anything_runs(words, message, training, tmp_path):
+def test_errors_are_reported_before_anything_runs(words, message, training, tmp_path):
     words = [*words, "--output_dir", str(tmp_path)]
     with pytest.raises(UserError) as raised:
         klue.main(parser().parse_args(words))
@@ -60,7 +60,7 @@ def test_what_cannot_be_run_is_told_before_anything_runs(words, message, trainin
     assert not training(tmp_path / "seed-42")
 
 
-def test_the_table_has_means_and_deviations_beside_the_published_scores():
+def test_the_table_shows_means_and_deviations_next_to_the_published_scores():
     text = klue.table("mine", {"klue_tc/macro_f1": [80.0, 82.0], "klue_nli/accuracy": [70.0, 70.0]})
     head, _, ours, *rest = text.splitlines()
     assert head == "| model | tc macro_f1 | nli accuracy |"
@@ -70,7 +70,7 @@ def test_the_table_has_means_and_deviations_beside_the_published_scores():
     assert "2 seeds, mean ± standard deviation" in text
 
 
-def test_it_trains_what_is_not_over_and_writes_the_table(training, tmp_path, capsys):
+def test_finished_runs_are_not_repeated_and_the_table_is_written(training, tmp_path, capsys):
     words = ["--tasks", "tc", "klue_nli", "--seeds", "2", "--output_dir", str(tmp_path / "out")]
     klue.main(parser().parse_args(words))
     first = (tmp_path / "out" / "klue.md").read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_it_trains_what_is_not_over_and_writes_the_table(training, tmp_path, cap
     assert (tmp_path / "out" / "klue.md").read_text(encoding="utf-8") == first
 
 
-def test_a_training_that_fails_ends_it_with_its_code(training, tmp_path, monkeypatch):
+def test_a_failed_training_ends_it_with_the_same_exit_code(training, tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_FAILS", "klue_nli:3")
     words = ["--tasks", "tc", "nli", "--output_dir", str(tmp_path)]
     with pytest.raises(UserError, match="klue_nli, seed 42: its training ended with") as raised:

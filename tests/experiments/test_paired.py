@@ -29,11 +29,11 @@ def difference(task_name, gold, first, second, **options):
 
 
 def predictions(pick, gold, names, share):
-    """Predictions of which about that share is right."""
+    """Predictions, of which about the fraction `share` is right."""
     return [g if pick.random() < share else names[pick.integers(len(names))] for g in gold]
 
 
-def test_a_share_has_the_interval_and_p_value_of_scipys_bca():
+def test_interval_and_p_value_of_an_accuracy_agree_with_scipys_bca():
     pick = np.random.default_rng(3)
     names = TaskRegistry.get("nsmc").labels
     gold = [names[i] for i in pick.integers(2, size=400)]
@@ -53,12 +53,12 @@ def test_a_share_has_the_interval_and_p_value_of_scipys_bca():
         return expected.low, expected.high
 
     assert (found.low, found.high) == pytest.approx(ends(0.95), abs=0.25)
-    # At the level of the p value, an end of the interval is 0.
+    # At confidence level 1 - p, one end of the interval is 0.
     assert min(map(abs, ends(1 - found.p))) < 0.35
     assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
-def test_a_mean_over_classes_has_the_interval_of_scipys_paired_bca():
+def test_the_interval_of_a_macro_f1_agrees_with_scipys_paired_bca():
     pick = np.random.default_rng(4)
     task = TaskRegistry.get("klue_tc")
     names = task.labels
@@ -87,7 +87,7 @@ def test_intervals_contain_the_true_difference_and_p_values_are_uniform():
     covered, small = 0, 0
     for _ in range(num_trials):
         gold = [names[i] for i in pick.integers(2, size=num_rows)]
-        # Both models fail on hard rows: right with 0.8 each, of which 0.5 is one common draw.
+        # Both are right with probability 0.8, and in half of the rows they are right together.
         hard, common = pick.random(num_rows), pick.random(num_rows) < 0.5
         own = [np.where(common, hard, pick.random(num_rows)) < 0.8 for _ in range(2)]
         sides = [
@@ -101,7 +101,7 @@ def test_intervals_contain_the_true_difference_and_p_values_are_uniform():
     assert 0.05 <= small / num_trials <= 0.16
 
 
-def test_a_rank_correlation_has_the_jackknifes():
+def test_a_rank_correlation_has_a_jackknife_interval():
     pick = np.random.default_rng(6)
     gold = pick.random(200) * 5
     first, second = (list(gold + pick.normal(size=200) * noise) for noise in (2.0, 0.7))
@@ -111,11 +111,11 @@ def test_a_rank_correlation_has_the_jackknifes():
     assert (ranked.first, ranked.second) == pytest.approx(expected)
     assert ranked.method == "jackknife" and pearson.method == "BCa"
     assert ranked.low < ranked.value < ranked.high and ranked.p < 0.05
-    # A correlation of numbers that are nearly their ranks: the two methods agree.
+    # The values are nearly linear in their ranks, so both intervals are about as wide.
     assert ranked.high - ranked.low == pytest.approx(pearson.high - pearson.low, rel=0.35)
 
 
-def test_why_there_is_no_interval():
+def test_reasons_for_a_missing_interval():
     names = TaskRegistry.get("nsmc").labels
     gold = [names[i % 2] for i in range(40)]
     same = difference("nsmc", gold, gold, gold)["accuracy"]
@@ -140,7 +140,7 @@ def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
     assert paired.mcnemar(only_a, only_b) == pytest.approx(min(1.0, 2 * tail))
 
 
-def test_draws_of_both_models_are_the_same_rows():
+def test_both_models_are_resampled_with_the_same_rows():
     names = TaskRegistry.get("nsmc").labels
     pick = np.random.default_rng(8)
     gold = [names[i] for i in pick.integers(2, size=100)]

@@ -1,4 +1,4 @@
-"""`--seeds`: one run a seed, none twice, and what they have in common."""
+"""`--seeds`: one run per seed, none repeated, and the report."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def run(tmp_path, *more):
     return json.loads((tmp_path / "seeds-klue_tc" / "report.json").read_text())
 
 
-def test_mean_deviation_and_interval_are_scipys(training, tmp_path, capsys):
+def test_mean_deviation_and_interval_agree_with_scipy(training, tmp_path, capsys):
     report = run(tmp_path)
     found = report["scores"]["validation"]["macro_f1"]
     values = [71.0, 72.0, 73.0]
@@ -44,7 +44,7 @@ def test_mean_deviation_and_interval_are_scipys(training, tmp_path, capsys):
     assert "data:image/png" in (folder / "report.html").read_text()
 
 
-def test_a_finished_seed_is_not_repeated_and_more_can_be_added(training, tmp_path, capsys):
+def test_finished_seeds_are_not_repeated_and_more_can_be_added(training, tmp_path, capsys):
     run(tmp_path)
     folder = tmp_path / "seeds-klue_tc"
     assert len(training(folder)) == 3
@@ -57,7 +57,7 @@ def test_a_finished_seed_is_not_repeated_and_more_can_be_added(training, tmp_pat
     assert len(training(folder)) == 4 and len(report["seeds"]) == 4
 
 
-def test_other_flags_are_another_experiment(training, tmp_path):
+def test_changed_flags_are_refused(training, tmp_path):
     run(tmp_path)
     with pytest.raises(UserError, match="seed-41: was run with other flags; give the same flags"):
         run(tmp_path, "--epochs", "9")
@@ -66,7 +66,7 @@ def test_other_flags_are_another_experiment(training, tmp_path):
         run(tmp_path)
 
 
-def test_a_failure_ends_with_its_exit_code_and_the_rest_comes_later(
+def test_a_failure_ends_it_with_the_same_exit_code_and_a_rerun_continues(
     training, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("TEST_FAILS", "seed-42:6")
@@ -79,7 +79,7 @@ def test_a_failure_ends_with_its_exit_code_and_the_rest_comes_later(
     assert names == ["41", "42", "42", "43"]
 
 
-def test_a_stop_reaches_the_training_and_the_same_command_goes_on(training, tmp_path, monkeypatch):
+def test_a_stop_reaches_the_training_and_a_rerun_continues(training, tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_WAITS", "seed-42")
     folder = tmp_path / "seeds-klue_tc" / "seed-42" / "Model_sample" / "klue_tc"
 
@@ -100,7 +100,7 @@ def test_a_stop_reaches_the_training_and_the_same_command_goes_on(training, tmp_
     assert len(training(tmp_path / "seeds-klue_tc")) == 4
 
 
-def test_one_seed_has_no_interval_and_nan_stays_out_of_json():
+def test_one_seed_has_no_interval_and_nan_is_null_in_json():
     one = seeds.spread_of([70.0])
     assert (one.mean, one.deviation, one.low) == (70.0, None, None)
     assert math.isnan(seeds.spread_of([70.0, math.nan]).mean)
@@ -114,17 +114,17 @@ def test_one_seed_has_no_interval_and_nan_stays_out_of_json():
         (["--hf_path", "out"], "--hf_path out: applies to a single training only; write"),
     ],
 )
-def test_flags_that_several_trainings_cannot_share(training, tmp_path, words, message):
+def test_flags_for_a_single_training_are_refused(training, tmp_path, words, message):
     with pytest.raises(UserError, match=message):
         run(tmp_path, *words)
 
 
-def test_a_launcher_starts_no_seeds(tmp_path, monkeypatch):
+def test_seeds_under_a_launcher_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="starts the processes of each training itself; start with"):
         run(tmp_path)
 
 
-def test_each_training_gets_the_processes(monkeypatch):
+def test_nproc_is_passed_on_to_each_training(monkeypatch):
     words = [*WORDS, "--nproc", "2"]
     assert launch("train", words, parser().parse_args) == words

@@ -1,4 +1,4 @@
-"""`--task kobest`: each task trained and tested in a folder of its own, and their mean."""
+"""`--task kobest`: each task is trained and tested in its own folder; the table and the mean."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ WORDS = ("--task", "kobest", "--sample", "--batch", "4", "--epochs", "3", "--npr
 
 @pytest.fixture
 def testing(tmp_path, monkeypatch):
-    """Tests run that program."""
+    """Replaces the test program by the stand-in."""
     file = tmp_path / "testing.py"
     file.write_text(TESTING)
     monkeypatch.setattr(suite, "TEST_PROGRAM", (sys.executable, str(file)))
@@ -44,7 +44,7 @@ def run(tmp_path, *more):
     return tmp_path / "out" / "kobest"
 
 
-def test_its_tasks_are_scored_by_what_the_benchmark_publishes():
+def test_its_tasks_have_the_published_score():
     for task in SUITES["kobest"]:
         assert suite.SCORE in {
             name for metric in get_task(task).metric_fns for name in metric.names
@@ -71,7 +71,7 @@ def test_each_task_is_trained_and_tested_once_and_the_mean_is_shown(
     assert parsed.task == "kobest_wic" and parsed.sample and parsed.test_split == "test"
 
 
-def test_a_training_or_a_test_that_fails_ends_it_with_its_code(
+def test_a_failed_training_or_test_ends_it_with_the_same_exit_code(
     training, testing, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("TEST_OF", "kobest_copa")
@@ -87,7 +87,7 @@ def test_a_training_or_a_test_that_fails_ends_it_with_its_code(
     assert raised.value.exit_code == Exit.DATA
 
 
-def test_what_a_suite_does_not_do_is_said_in_one_line(tmp_path):
+def test_unsupported_uses_of_a_suite_are_one_line_errors(tmp_path):
     words = ["--task", "kobest", "--seeds", "3", "--output_dir", str(tmp_path)]
     with pytest.raises(UserError) as raised:
         train_command.main(parse_train(words))
@@ -101,7 +101,7 @@ def test_what_a_suite_does_not_do_is_said_in_one_line(tmp_path):
     assert line.endswith("; test one of them; training the suite tests each")
 
 
-def test_each_training_of_a_suite_starts_its_own_processes(monkeypatch):
+def test_nproc_is_passed_on_to_each_training(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     parse = train_command.parser().parse_args
     assert launch("train", list(WORDS), parse) == list(WORDS)

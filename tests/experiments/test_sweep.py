@@ -1,4 +1,4 @@
-"""`ke-t5 sweep`: grids and studies, errors before anything runs, and what a kill leaves."""
+"""`ke-t5 sweep`: grids and optuna studies, early errors, and recovery from a kill."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_a_grid_runs_every_combination_once(training, tmp_path, capsys):
     ("started", "program"),
     [("pytest", "ke-t5"), (programs.PACKAGE / "__main__.py", "python -m ke_t5")],
 )
-def test_the_best_settings_are_a_gin_file_with_its_command(
+def test_the_best_settings_are_written_as_a_gin_file_with_its_command(
     training, tmp_path, monkeypatch, started, program
 ):
     monkeypatch.setattr(sys, "argv", [str(started)])
@@ -90,7 +90,7 @@ def test_a_task_on_own_data_can_be_swept(training, tmp_path):
         (["AdamW.lr=[1]"], ["--resume", "best"], "--resume best: applies to a single training"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_runs(training, tmp_path, axes, more, message):
+def test_errors_are_reported_before_anything_runs(training, tmp_path, axes, more, message):
     with pytest.raises(UserError, match=message):
         run(tmp_path, axes, *more)
     assert not list(tmp_path.glob("sweep-*/launches.txt"))
@@ -107,7 +107,7 @@ def test_ranges_are_read():
     assert models.word(models.values[0]) == "--pre_trained_model=/models/a b"
 
 
-def test_optuna_finds_better_settings_and_its_study_goes_on(training, tmp_path, capsys):
+def test_a_study_is_sorted_by_score_and_can_be_continued(training, tmp_path, capsys):
     axes = ["AdamW.lr=log(0.01,1)", "fit.accumulate=[1,2]"]
     found = run(tmp_path, axes, "--trials", "4")
     folder = tmp_path / "sweep-klue_tc"
@@ -121,7 +121,7 @@ def test_optuna_finds_better_settings_and_its_study_goes_on(training, tmp_path, 
     assert len(more["trials"]) == 6 and len(training(folder)) == done + 2
 
 
-def test_a_study_with_other_settings_is_refused(training, tmp_path):
+def test_a_study_with_different_settings_is_refused(training, tmp_path):
     axes = ["AdamW.lr=[0.1,0.2]"]
     run(tmp_path, axes, "--trials", "1")
     others = (
@@ -154,7 +154,7 @@ def test_a_diverged_trial_is_counted_and_not_repeated(training, tmp_path, monkey
     assert one.value.exit_code == Exit.MACHINE
 
 
-def test_a_trial_that_was_killed_with_its_sweep_runs_again(training, tmp_path, monkeypatch):
+def test_a_trial_killed_with_its_sweep_runs_again(training, tmp_path, monkeypatch):
     import optuna
 
     axes = ["AdamW.lr=log(0.01,1)"]
@@ -164,7 +164,7 @@ def test_a_trial_that_was_killed_with_its_sweep_runs_again(training, tmp_path, m
     study = optuna.load_study(study_name="klue_tc", storage=storage)
     killed = study.ask()
     rate = killed.suggest_float("AdamW.lr", 0.01, 1, log=True)
-    study.ask()  # killed before it had any setting
+    study.ask()  # killed before its first setting was chosen
     found = run(tmp_path, axes, "--trials", "2")
     rates = [one["settings"]["AdamW.lr"] for one in found["trials"]]
     assert len(found["trials"]) == 2 and f"{rate:.6g}" in rates
@@ -173,7 +173,7 @@ def test_a_trial_that_was_killed_with_its_sweep_runs_again(training, tmp_path, m
     assert states.count("RUNNING") == 0 and states.count("COMPLETE") == 2
 
 
-def test_a_trial_that_was_killed_between_two_settings_keeps_the_first(training, tmp_path):
+def test_a_trial_killed_between_two_settings_keeps_the_first(training, tmp_path):
     import optuna
 
     axes = ["AdamW.lr=[0.1,0.2]", "fit.accumulate=[1,2]"]
@@ -230,7 +230,7 @@ def _named_trial(make):
     return named
 
 
-def test_two_sweeps_of_a_folder_do_not_run_at_once(training, tmp_path):
+def test_two_sweeps_cannot_share_a_folder(training, tmp_path):
     with sweep.alone(tmp_path), pytest.raises(UserError, match="another sweep is running there"):
         with sweep.alone(tmp_path):
             pass

@@ -1,4 +1,4 @@
-"""`--push_to_hub` against a stand-in of the hub that takes what huggingface_hub sends."""
+"""`--push_to_hub` against a stand-in for the hub that accepts huggingface_hub's requests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.exporting import hub
 from ke_t5.seals import MANIFEST, seal_folder
 
-# huggingface_hub itself uploads large files in a way that httpx calls old.
+# huggingface_hub uploads large files in a way that httpx has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
 FILES = {"README.md": "# 모델\n", "config.json": "{}\n", "model.safetensors": "무게" * 100}
 
 
 @pytest.fixture
 def server(monkeypatch):
-    """A running stand-in that the environment names, with somebody logged in."""
+    """A running stand-in, set as the endpoint, with a logged-in user."""
     with running_hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.address)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -32,7 +32,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def export(tmp_path):
-    """A folder like an export."""
+    """A sealed folder that looks like an export."""
     folder = tmp_path / "hf"
     folder.mkdir()
     for name, text in FILES.items():
@@ -41,7 +41,7 @@ def export(tmp_path):
     return folder
 
 
-def test_an_export_is_uploaded_whole_and_private(server, export):
+def test_a_whole_export_is_uploaded_privately(server, export):
     hub.check_push("my-model")
     address = hub.push(export, "my-model", is_public=False)
     assert address == f"{server.address}/user/my-model"
@@ -52,7 +52,7 @@ def test_an_export_is_uploaded_whole_and_private(server, export):
     assert sum("/commit/" in call for call in server.calls) == 1
 
 
-def test_a_later_export_replaces_an_earlier_one_and_nothing_else(server, export):
+def test_a_later_export_replaces_only_an_earlier_export(server, export):
     hub.push(export, "user/my-model", is_public=True)
     assert server.private == {"user/my-model": False}
     (export / "README.md").write_text("# 새 모델\n", encoding="utf-8")
@@ -67,7 +67,7 @@ def test_a_later_export_replaces_an_earlier_one_and_nothing_else(server, export)
     assert server.files["user/mine"] == {"README.md": b"somebody's"}
 
 
-def test_a_moment_of_failure_is_waited_for(server, export, caplog):
+def test_temporary_failures_are_retried(server, export, caplog):
     server.fails = {"POST .*/create": [503], "POST .*/commit/main": [500, 502]}
     hub.push(export, "my-model", is_public=False)
     assert MANIFEST in server.files["user/my-model"]
@@ -81,13 +81,13 @@ def test_a_moment_of_failure_is_waited_for(server, export, caplog):
         ("a//b", "not a valid repository name .*; choose another", Exit.FLAGS),
     ],
 )
-def test_a_refusal_is_one_line(server, export, name, line, code):
+def test_a_refusal_is_a_one_line_error(server, export, name, line, code):
     with pytest.raises(UserError, match=f"--push_to_hub {name}: {line}") as caught:
         hub.push(export, name, is_public=False)
     assert caught.value.exit_code == code and len(str(caught.value)) <= 200
 
 
-def test_a_hub_that_stays_away_is_one_line_and_the_export_stays(server, export):
+def test_an_unreachable_hub_is_a_one_line_error_and_the_export_is_kept(server, export):
     server.fails = {"POST .*/create": [418]}
     with pytest.raises(UserError, match=r"the hub returned status 418 \(not now\); check its st"):
         hub.push(export, "my-model", is_public=False)
@@ -102,7 +102,7 @@ def test_a_hub_that_stays_away_is_one_line_and_the_export_stays(server, export):
         hub.check_push("my-model")
 
 
-def test_who_is_not_logged_in_is_told_before_the_work(server, export, monkeypatch):
+def test_a_missing_or_invalid_token_is_reported_before_the_work(server, export, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(UserError, match="the hub rejected the token; log in again: hf auth"):
         hub.push(export, "my-model", is_public=False)

@@ -91,7 +91,7 @@ def test_an_auto_class_stands_for_the_class_in_its_table():
     for name in ("AutoModel", auto):
         with pytest.raises(UserError, match=message):
             choose_listed(name, SEQUENCE, checkpoint("bert"))
-    with pytest.raises(UserError, match="not for a task of dependency parsing; leave the flag out"):
+    with pytest.raises(UserError, match="not for a task of dependency parsing; drop it"):
         choose_listed(auto, "dependency_parsing", checkpoint("bert"))
 
 

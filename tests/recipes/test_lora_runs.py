@@ -60,7 +60,7 @@ def test_from_scratch_there_is_nothing_to_adapt(cache_dir, tmp_path):
         train("--lora", "--from_scratch", output=tmp_path, cache=cache_dir)
     assert str(error.value) == (
         "error: --lora and --from_scratch: adapters change a pre-trained model, and there is none; "
-        "leave one of them out"
+        "drop one of the two"
     )
 
 

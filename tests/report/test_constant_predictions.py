@@ -1,4 +1,4 @@
-"""Models that give every row the same answer are reported, and no others."""
+"""The warning about models that give every row the same answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLASSES = ["a", "b", "c", "d"] * 25
          [{"heads": [0, 1], "relations": ["NP", "VP"]}] * 100, "t: 100 of 100 answers are NP ("),
     ],
 )  # fmt: skip
-def test_one_answer_is_named_with_what_may_cause_it(said, gold, expected):
+def test_one_answer_for_all_rows_is_reported_with_likely_causes(said, gold, expected):
     line = one_answer_line("t", lines(said, gold), may_pool=True)
     assert line.startswith(expected)
     for cause in ("--learning_rate", "--warmup", "pooler", "labels"):
@@ -50,12 +50,12 @@ def test_one_answer_is_named_with_what_may_cause_it(said, gold, expected):
         ([["B-X", "O"], ["O"]] * 50, [["O", "O"], ["O"]] * 50),
     ],
 )
-def test_answers_that_differ_are_not(said, gold):
+def test_varied_answers_are_not_reported(said, gold):
     assert one_answer_line("t", lines(said, gold), may_pool=True) is None
 
 
-def test_training_and_test_say_so(tmp_path, cache_dir, capfd):
-    # A learning rate at which one update leaves nothing but a bias.
+def test_training_and_test_report_it(tmp_path, cache_dir, capfd):
+    # At this learning rate, one update makes the model predict a constant.
     words = ("--task", "klue_nli", *SMALL, "--max_steps", 1, "--learning_rate", 10)
     train(*words, output=tmp_path, cache=cache_dir)
     expected = "klue_nli validation[:31]: 31 of 31 answers are '"

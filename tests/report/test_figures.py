@@ -1,4 +1,4 @@
-"""Pictures are PNGs, drawn without warnings, with or without a Hangul font on the machine."""
+"""Figures are PNG files, drawn without warnings, with or without a Hangul font."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ TYPES = [TypeScores("PS", 50.0, 60.0, 54.5, 10, 12), TypeScores("한글", 0.0, 0
 
 @pytest.fixture(params=["with Hangul", "without Hangul"])
 def fonts(request, monkeypatch):
-    """Runs a test as on this machine and without a Hangul font."""
+    """Runs a test with the fonts of this machine and without a Hangul font."""
     if request.param == "without Hangul":
         monkeypatch.setattr(figures, "hangul_font", lambda: None)
     return request.param
@@ -25,11 +25,11 @@ def confusion(names=KLUE_TC.names, glosses=KLUE_TC.glosses):
 
 
 def size_of(png):
-    """Width and height in pixels, from the header."""
+    """Width and height in pixels, from the PNG header."""
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
 
-def test_a_name_is_drawn_as_it_is_written_and_not_without_end(fonts):
+def test_names_are_drawn_verbatim_and_shortened(fonts):
     names = ["$^$ 이하", "$\\frac$", "가" * 3000]
     types = [TypeScores(name, 50.0, 60.0, 54.5, 10, 12) for name in names]
     png = figures.types_png(types, title="$x^$ 검증")
@@ -37,7 +37,7 @@ def test_a_name_is_drawn_as_it_is_written_and_not_without_end(fonts):
     assert max(map(len, figures.drawable(names, names))) <= figures.MAX_NAME + len(" …")
 
 
-def test_pictures_are_png(fonts):
+def test_figures_are_png(fonts):
     pngs = [
         figures.confusion_png(confusion(), title="klue_tc 검증"),
         figures.types_png(TYPES, title="klue_ner validation"),
@@ -49,7 +49,7 @@ def test_pictures_are_png(fonts):
         assert min(size_of(png)) > 150
 
 
-def test_many_labels_fit_on_a_picture(fonts):
+def test_many_labels_fit_on_a_figure(fonts):
     names = [f"label {i}" for i in range(41)]
     width, height = size_of(figures.confusion_png(confusion(names, names), title="many"))
     assert max(width, height) < 6000
@@ -60,23 +60,23 @@ def test_equal_figures_are_equal_files():
     assert first == second
 
 
-def test_without_hangul_names_are_drawn_in_english_or_by_number(monkeypatch):
+def test_without_a_hangul_font_names_are_drawn_in_english_or_by_number(monkeypatch):
     monkeypatch.setattr(figures, "hangul_font", lambda: None)
     names = ("정치", "plain", "한글")
     assert figures.drawable(names, ("politics", "plain", "한글")) == ["politics", "plain", "2"]
 
 
-def test_with_hangul_names_are_drawn_as_they_are(monkeypatch):
+def test_with_a_hangul_font_names_are_drawn_verbatim(monkeypatch):
     monkeypatch.setattr(figures, "hangul_font", lambda: "Some Gothic")
     assert figures.drawable(("정치",), ("politics",)) == ["정치"]
 
 
-def test_font_is_one_that_has_hangul():
+def test_the_font_has_hangul():
     font = figures.hangul_font()
     assert font is None or font in figures.HANGUL_FONTS
 
 
-def test_font_that_is_listed_but_gone_is_passed_over(monkeypatch):
+def test_a_listed_font_without_a_file_is_skipped(monkeypatch):
     from matplotlib import font_manager
 
     gone = font_manager.FontEntry(fname="/gone/NanumGothic.ttf", name="NanumGothic")

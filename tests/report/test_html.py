@@ -1,4 +1,4 @@
-"""The pieces of a page: escaped, self-contained, and exact to the character."""
+"""The parts of a page: escaping, self-containment, and exact text."""
 
 import re
 
@@ -35,7 +35,7 @@ def test_text_is_escaped_and_markup_is_not():
     assert macros().cell(Markup("<i>3</i>")) == "<i>3</i>"
 
 
-def test_page_is_whole_and_needs_nothing_else():
+def test_a_page_is_complete_and_self_contained():
     made = html.render("report.html", **PAGE)
     assert made.startswith('<!doctype html>\n<html lang="ko">')
     assert "<title>&lt;제목&gt;</title>" in made
@@ -45,24 +45,24 @@ def test_page_is_whole_and_needs_nothing_else():
     assert "prefers-color-scheme: dark" in made and "@media print" in made
 
 
-def test_value_that_the_page_lacks_is_an_error_and_no_gap():
+def test_a_missing_value_is_an_error():
     with pytest.raises(UndefinedError, match="'summary' is undefined"):
         html.render("report.html", title="A")
 
 
-def test_what_is_no_number_is_a_dash():
+def test_values_that_are_not_finite_are_dashes():
     assert [html.number(x) for x in (1.005, float("nan"), float("inf"), None)] == [
         "1.00", "–", "–", "–",
     ]  # fmt: skip
 
 
-def test_table_sets_numbers_to_the_right():
+def test_numbers_in_tables_are_right_aligned():
     made = macros().table(["name", "n"], [["<a>", 1]], numbers=(1,), class_="full")
     assert '<table class="full">' in made
     assert '<tr><td>&lt;a&gt;</td><td class="number">1</td></tr>' in made
 
 
-def test_matrix_shows_counts_glosses_and_unparsable_answers():
+def test_a_matrix_shows_counts_glosses_and_unparsable_answers():
     counts = np.array([[3, 1, 0], [0, 2, 1200]])
     made = macros().matrix(Confusion(("정치", "a<b"), ("politics", "a<b"), counts))
     assert '정치 <span class="soft">politics</span>' in made
@@ -71,13 +71,13 @@ def test_matrix_shows_counts_glosses_and_unparsable_answers():
     assert text_of(made).count("·") == 2
 
 
-def test_matrix_with_many_columns_is_dense():
+def test_a_matrix_with_many_columns_is_dense():
     names = tuple(f"label{i}" for i in range(20))
     made = macros().matrix(Confusion(names, names, np.zeros((20, 21), dtype=int)))
     assert 'class="matrix dense"' in made and 'class="tall"' in made
 
 
-def test_names_too_wide_for_the_page_stand_upright():
+def test_names_too_wide_for_the_page_are_vertical():
     def heads(*names):
         counts = np.zeros((len(names), len(names) + 1), dtype=int)
         return macros().matrix(Confusion(names, names, counts))
@@ -87,7 +87,7 @@ def test_names_too_wide_for_the_page_stand_upright():
     assert 'class="tall"' in heads(*(f"수사적인명령의문장들{i}" for i in range(6)))
 
 
-def test_text_without_spaces_is_broken_and_numbers_and_labels_are_not():
+def test_text_without_spaces_is_wrapped_but_numbers_and_labels_are_not():
     css = (html.TEMPLATES / "report.css").read_text(encoding="utf-8")
     rules = dict(re.findall(r"(?m)^([^{@\n]+) \{([^}]*)\}", css))
     assert "overflow-wrap: anywhere" in rules["td"]
@@ -95,7 +95,7 @@ def test_text_without_spaces_is_broken_and_numbers_and_labels_are_not():
     assert "overflow-wrap: normal" in rules[".chip"]
 
 
-def test_interval_bar_stays_on_the_line():
+def test_the_interval_bar_stays_within_its_range():
     made = macros().interval_bar(-3.0, -10.0, 104.0)
     assert "left:0.00%;width:100.00%" in made and '<b style="left:0.00%">' in made
 
@@ -111,7 +111,7 @@ def test_tagged_text_keeps_every_character():
     assert "<b>✗ PS</b>" in made and "<b>LC</b>" in made
 
 
-def test_long_text_is_shown_where_the_first_error_is():
+def test_long_text_is_cut_around_the_first_error():
     text = "가" * 1000
     right, wrong = Span(3, 5, "PS", False), Span(700, 710, "PS", True)
     assert html.window_of(text, [right], limit=200) == range(200)
@@ -122,7 +122,7 @@ def test_long_text_is_shown_where_the_first_error_is():
     assert text_of(made) == "… " + "가" * 5 + "✗ PS" + "가" * 10 + " …"
 
 
-def test_hues_are_one_per_kind_and_far_apart():
+def test_each_kind_has_its_own_distant_hue():
     found = html.hues(["B", "A", "B"])
     assert sorted(found) == ["A", "B"] and abs(found["A"] - found["B"]) > 90
 

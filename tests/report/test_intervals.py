@@ -1,4 +1,4 @@
-"""Bootstrap intervals: statistics agree with the metrics, and intervals with their scores."""
+"""Confidence intervals: statistics, methods, missing intervals, and the file of predictions."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ NUM_ROWS = 40
 
 
 def some_tags(pick, length):
-    """Tags, some of them invalid in IOB2."""
+    """Random tags, some of them invalid in IOB2."""
     tags = []
     while len(tags) < length:
         kind = pick.choice(["PS", "LC"])
@@ -43,7 +43,7 @@ def some_tree(pick, length):
 
 
 def some_chains(pick, length):
-    """Chains of the mentions (0, 1), (1, 2), ... of a document."""
+    """The mentions (0, 1), (1, 2), ... of a document, in random chains."""
     chains = [[] for _ in range(3)]
     for start in range(length):
         pick.choice(chains).append((start, start + 1))
@@ -51,12 +51,12 @@ def some_chains(pick, length):
 
 
 def damaged(pick, gold, other):
-    """A prediction: mostly the gold, sometimes another value or None."""
+    """A prediction: usually the gold answer, sometimes another value or None."""
     return pick.choices([gold, other, None], weights=[6, 3, 1])[0]
 
 
 def rows_for(metric, seed=5):
-    """(targets, predictions, scores or None) that suit a metric."""
+    """(targets, predictions, scores or None) of the types that the metric expects."""
     pick = random.Random(seed)
     texts = ["서울 시청", "부산", "서울특별시 시청 앞", "날씨가 좋다", "좋다"]
     gold, said, scores = [], [], None
@@ -114,7 +114,7 @@ METRICS = [
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
-def test_statistic_gives_what_the_metric_gives_on_each_draw(metric):
+def test_statistics_equal_the_metric_on_each_resample(metric):
     gold, said, scores = rows_for(metric)
     columns = [gold, said] if scores is None else [gold, said, scores]
     statistics = metric.statistics(*columns)
@@ -134,7 +134,7 @@ def test_every_metric_of_every_task_has_a_statistic():
             assert isinstance(metric, Metric), (name, metric.__name__)
 
 
-def test_statistic_that_does_not_give_the_score_is_not_believed():
+def test_a_statistic_that_does_not_give_the_score_is_not_used():
     class Wrong(Metric):
         __call__ = staticmethod(metrics.accuracy)
 
@@ -146,7 +146,7 @@ def test_statistic_that_does_not_give_the_score_is_not_believed():
     assert not found.row_values
 
 
-def test_plain_function_is_called_for_each_draw():
+def test_a_plain_function_is_called_on_each_resample():
     def own(targets, predictions):
         return {"own": 100 * sum(map(str.__eq__, targets, predictions)) / len(targets)}
 
@@ -156,7 +156,7 @@ def test_plain_function_is_called_for_each_draw():
     assert interval.low < 75.0 < interval.high
 
 
-def test_class_without_gold_has_half_an_area():
+def test_a_class_without_gold_rows_counts_half_in_the_auprc():
     gold, _, scores = rows_for(metrics.auprc)
     (statistic,) = metrics.auprc.statistics(gold, gold, scores).values()
     official = metrics.auprc(gold, gold, scores)["auprc"]
@@ -174,7 +174,7 @@ def test_probabilities_without_ties_need_no_thresholds():
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
-def test_interval_holds_its_score_and_is_the_same_each_time(metric, monkeypatch):
+def test_an_interval_contains_its_score_and_is_deterministic(metric, monkeypatch):
     monkeypatch.setattr(intervals, "MIN_ROWS", 0)
     monkeypatch.setattr(intervals, "MIN_PULLS", 0)
     task = task_of(metric)
@@ -188,7 +188,7 @@ def test_interval_holds_its_score_and_is_the_same_each_time(metric, monkeypatch)
         assert interval.num_draws == (intervals.NUM_DRAWS if interval.method == "BCa" else 0)
 
 
-def test_number_of_draws_does_not_depend_on_the_clock(monkeypatch):
+def test_the_number_of_resamples_does_not_depend_on_the_clock(monkeypatch):
     clock = iter(range(10**9))
     for name in ("monotonic", "perf_counter", "time"):
         monkeypatch.setattr(time, name, lambda: 1000.0 * next(clock))
@@ -198,7 +198,7 @@ def test_number_of_draws_does_not_depend_on_the_clock(monkeypatch):
     assert interval.num_draws == intervals.NUM_DRAWS
 
 
-def test_interval_of_an_accuracy_is_wilsons():
+def test_the_interval_of_an_accuracy_is_wilsons():
     """Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662."""
     task = task_of(metrics.accuracy)
     evaluated = evaluated_on(task, ["a"] * 263, ["a"] * 81 + ["b"] * 182)
@@ -207,13 +207,13 @@ def test_interval_of_an_accuracy_is_wilsons():
     assert (interval.num_draws, interval.method) == (0, "Wilson")
 
 
-def test_accuracy_without_an_error_may_still_be_lower():
+def test_the_interval_of_a_perfect_accuracy_ends_below_100():
     task = task_of(metrics.accuracy)
     interval = bootstrap(task, evaluated_on(task, ["a"] * 200, ["a"] * 200)).intervals["accuracy"]
     assert interval.low == pytest.approx(98.115, abs=0.001) and interval.high == 100.0
 
 
-def test_interval_is_bias_corrected_and_accelerated_as_in_scipy():
+def test_the_bca_interval_agrees_with_scipy():
     values = np.random.default_rng(4).exponential(10, size=60) ** 1.5
     statistic = Mean(values / 100)
     drawn = intervals.draw({"mean": statistic}, 60, seed=0, num_draws=6000)["mean"]
@@ -224,11 +224,11 @@ def test_interval_is_bias_corrected_and_accelerated_as_in_scipy():
         for method in ("BCa", "percentile")
     )
     assert [ours.low, ours.high] == pytest.approx(list(wanted), abs=1.5)
-    assert percentile.high < wanted.high - 3  # or the test would not tell the two apart
+    assert percentile.high < wanted.high - 3  # otherwise, the test could not tell the methods apart
 
 
-def test_interval_of_a_rank_correlation_is_near_the_textbooks():
-    """Bonett and Wright 2000: the error of Fisher's z is sqrt((1 + r * r / 2) / (n - 3))."""
+def test_the_interval_of_a_rank_correlation_is_close_to_the_textbook():
+    """Bonett and Wright 2000: the standard error of Fisher's z is sqrt((1 + r²/2) / (n - 3))."""
     pick = np.random.default_rng(5)
     gold = pick.normal(size=300)
     said = gold + pick.normal(size=300)
@@ -272,18 +272,18 @@ def test_teacher_forced_scores_keep_their_name():
         (metrics.pearson, [0.0], [1.0], "the score is undefined"),
     ],
 )  # fmt: skip
-def test_score_whose_interval_would_be_wrong_has_none_and_says_why(metric, gold, said, reason):
+def test_scores_without_a_reliable_interval_have_a_reason_instead(metric, gold, said, reason):
     task = task_of(metric)
     found = bootstrap(task, evaluated_on(task, gold, said))
     assert not found.intervals
-    (told,) = found.reasons.values()
+    (reported,) = found.reasons.values()
     assert re.fullmatch(
-        reason.replace("(3 rows)", r"\(3 rows\)").replace("(1 row)", r"\(1 row\)"), told
+        reason.replace("(3 rows)", r"\(3 rows\)").replace("(1 row)", r"\(1 row\)"), reported
     )
 
 
 def test_perfect_probabilities_of_rare_classes_have_no_interval():
-    """Resamples lose such classes, which then count as half: 100.0 [76.7, 86.7]."""
+    """Classes missing from a resample count half: it would be 100.0 [76.7, 86.7]."""
     gold = [i % 30 for i in range(60)]
     scores = np.eye(30)[gold].tolist()
     task = task_of(metrics.auprc)
@@ -292,7 +292,7 @@ def test_perfect_probabilities_of_rare_classes_have_no_interval():
     assert found.reasons["auprc"].startswith("a mean over classes of which ")
 
 
-def test_probabilities_that_were_not_kept_are_said_to_be_missing():
+def test_missing_probabilities_are_reported():
     gold, said, scores = rows_for(metrics.auprc)
     task = task_of(metrics.auprc)
     evaluated = dataclasses.replace(evaluated_on(task, gold, said, scores), row_scores=[])
@@ -301,7 +301,7 @@ def test_probabilities_that_were_not_kept_are_said_to_be_missing():
     }
 
 
-def test_heads_that_are_rare_leave_uas_without_interval_but_not_its_accuracy():
+def test_rare_head_positions_leave_uas_without_an_interval_but_not_its_accuracy():
     pick = random.Random(1)
     gold = [some_tree(pick, pick.randint(3, 12)) for _ in range(100)]
     gold[0]["heads"][0] = 27
@@ -312,12 +312,12 @@ def test_heads_that_are_rare_leave_uas_without_interval_but_not_its_accuracy():
     assert {"uas_accuracy", "las_accuracy"} <= set(found.intervals)
 
 
-def test_no_row_has_no_interval():
+def test_without_rows_there_is_no_interval():
     task = task_of(metrics.accuracy)
     assert not bootstrap(task, Evaluated({}, 3, 0, 0, [])).intervals
 
 
-def test_tags_of_other_lists_than_klues_are_counted():
+def test_tags_that_klue_does_not_have_are_counted():
     gold, said = [["B-ZZ", "I-ZZ", "O"]] * 18, [["B-ZZ", "I-ZZ", "O"]] * 12 + [["O", "O", "O"]] * 6
     task = task_of(metrics.entity_f1)
     assert "B-ZZ" not in KLUE_NER.names
@@ -325,7 +325,7 @@ def test_tags_of_other_lists_than_klues_are_counted():
     assert interval.low < 80.0 < interval.high
 
 
-# ------------------------------------------------------------------- what is written of the rows
+# --------------------------------------------------------------------------------- prediction files
 
 
 def test_token_scores_survive_the_predictions_file():
@@ -340,8 +340,8 @@ def test_token_scores_survive_the_predictions_file():
     assert again.scores == evaluated.scores
 
 
-def test_predictions_that_do_not_give_a_score_give_no_interval_of_it():
-    """Files of older runs have characters although the score is of tokens."""
+def test_predictions_that_do_not_give_the_score_have_no_interval():
+    """Files of older runs contain characters although the score counts tokens."""
     task = task_of(metrics.token_accuracy)
     evaluated = evaluated_on(task, [["O", "B-PS"]] * 30, [["O", "O"], ["O", "B-PS"]] * 15)
     older = dataclasses.replace(evaluated, scores={"token_accuracy": 65.75})
@@ -349,7 +349,7 @@ def test_predictions_that_do_not_give_a_score_give_no_interval_of_it():
     assert reasons == {"token_accuracy": "the predictions at hand do not give this score"}
 
 
-def test_no_number_is_not_no_answer_in_the_predictions_file():
+def test_nan_and_missing_answers_differ_in_the_predictions_file():
     task = task_of(metrics.pearson)
     said = [math.nan, None, math.inf, -math.inf, 1.5]
     evaluated = evaluated_on(task, [0.0] * 5, said)
@@ -361,13 +361,13 @@ def test_no_number_is_not_no_answer_in_the_predictions_file():
     assert math.isnan(lines[4]["score"])
 
 
-def test_label_named_nan_stays_a_label():
+def test_a_label_named_nan_stays_a_label():
     task = task_of(metrics.accuracy)
     lines, _ = through_json(task, evaluated_on(task, ["NaN", "a"], ["NaN", None]))
     assert [line["prediction"] for line in lines] == ["NaN", None]
 
 
-def test_probabilities_are_written_where_a_score_needs_them():
+def test_probabilities_are_written_if_a_score_needs_them():
     gold, said, scores = rows_for(metrics.auprc)
     scores[0][0] = math.nan
     task = task_of(metrics.auprc)

@@ -1,4 +1,4 @@
-"""Reports of each kind of task: the printed tables, the files and the page."""
+"""Reports for each kind of task: the printed tables, the files and the page."""
 
 import re
 
@@ -14,7 +14,7 @@ from ke_t5.task.labels import KLUE_NER, KLUE_TC
 
 
 def report(folder, pairs, metric_fns, *, best, inputs=None, scores=None, **settings):
-    """(printed text, page) of a task with these (gold, predicted) pairs."""
+    """The printed text and the page of a task with these (gold, predicted) pairs."""
     source = FunctionDataSource(lambda split: [], ["test"], {"text": "string"})
     task = Task(
         "toy", source, (), {}, metric_fns=metric_fns, best=greatest(best),
@@ -41,7 +41,7 @@ def report(folder, pairs, metric_fns, *, best, inputs=None, scores=None, **setti
 
 
 def chapter(page, title):
-    """The text of the chapter whose title contains these words."""
+    """The HTML of the only chapter whose title contains `title`."""
     found = [part for part in page.split("<section>") if title in part.split("</h2>")[0] + "</h2>"]
     assert len(found) == 1, f"{len(found)} chapters of {title!r}"
     return found[0].split("</section>")[0]
@@ -68,7 +68,7 @@ def test_report_of_labels(tmp_path):
     assert "Some&lt;Model&gt;" in facts and "3 of 9" in facts
 
 
-def test_report_of_generated_labels_says_what_was_unparsable(tmp_path):
+def test_report_of_generated_labels_counts_unparsable_answers(tmp_path):
     pairs = [("정치", None), ("정치", "정치")] * 3
     printed, page = report(
         tmp_path, pairs, (metrics.macro_f1,), best="macro_f1", form="seq2seq"
@@ -78,7 +78,7 @@ def test_report_of_generated_labels_says_what_was_unparsable(tmp_path):
     assert "The model gives no probabilities" in chapter(page, "Errors")
 
 
-def test_no_more_than_thirty_errors_are_shown(tmp_path):
+def test_at_most_thirty_errors_are_shown(tmp_path):
     _, page = report(
         tmp_path, [("a", "b")] * 50, (metrics.accuracy,), best="accuracy", labels=("a", "b"),
         scores=[0.5] * 50,
@@ -86,7 +86,7 @@ def test_no_more_than_thirty_errors_are_shown(tmp_path):
     assert chapter(page, "Most confident errors (30)").count("<tr>") == 31
 
 
-def test_report_of_tags_shows_gold_beside_predicted(tmp_path):
+def test_report_of_tags_shows_gold_and_predicted_side_by_side(tmp_path):
     text = "이순신 장군은 <한산도>로"
     gold = [*["B-PS", "I-PS", "I-PS"], *["O"] * 4, *["B-LC", "I-LC", "I-LC"], "O", "O"]
     said = [*["B-PS", "I-PS", "O"], *["O"] * 4, *["B-LC", "I-LC", "I-LC"], "O", "O"]
@@ -118,7 +118,7 @@ def test_tagged_sentences_with_scores_are_listed_by_confidence(tmp_path):
     assert errors.index("row 1 ") < errors.index("row 0 ")
 
 
-def test_tags_without_their_characters_are_shown_as_tags(tmp_path):
+def test_tags_without_characters_are_shown_as_tags(tmp_path):
     pairs = [(["B-PS", "O"], ["O", "O"])] * 2
     _, page = report(
         tmp_path, pairs, (metrics.entity_f1,), best="entity_f1", inputs=["가나다라"] * 2,
@@ -151,7 +151,7 @@ def test_report_of_numbers(tmp_path):
     assert "1 answers are not numbers." in errors
 
 
-def test_report_of_answers_shows_the_worst_by_a_graded_score(tmp_path):
+def test_report_of_answers_sorts_by_a_graded_score(tmp_path):
     pairs = [(["서울 시청"], "서울 시장"), (["부산"], "대구"), ([], ""), (["인천", "제물포"], None)]
     _, page = report(
         tmp_path, pairs, (metrics.klue_mrc,), best="exact_match", form="question_answering"
@@ -161,7 +161,7 @@ def test_report_of_answers_shows_the_worst_by_a_graded_score(tmp_path):
     assert errors.index("대구") < errors.index("unparsable") < errors.index("서울 시장")
 
 
-def test_answers_without_a_score_per_row_are_compared_as_they_are(tmp_path):
+def test_answers_without_a_score_per_row_are_compared_verbatim(tmp_path):
     _, page = report(
         tmp_path, [("가 나", "가 나"), ("다 라", "")], (metrics.bleu,), best="bleu[intl]",
         form="seq2seq",
@@ -179,7 +179,7 @@ def test_report_without_labels_shows_the_first_answers(tmp_path):
     assert chapter(page, "The first answers").count("<tr>") == 31
 
 
-def test_everything_right_has_no_error_to_show(tmp_path):
+def test_perfect_predictions_have_no_errors_to_show(tmp_path):
     _, page = report(
         tmp_path, [("a", "a"), ("b", "b")], (metrics.accuracy,), best="accuracy", labels=("a", "b")
     )
@@ -195,7 +195,7 @@ def test_text_of_the_data_is_never_markup(tmp_path):
     assert "<script" not in page and "&lt;script&gt;" in page and "&amp;amp;" in page
 
 
-def test_long_texts_are_cut(tmp_path):
+def test_long_texts_are_shortened(tmp_path):
     _, page = report(
         tmp_path, [("a", "b")] * 30, (metrics.accuracy,), best="accuracy",
         inputs=["긴 문장 " * 5000] * 30, labels=("a", "b"),
@@ -203,7 +203,7 @@ def test_long_texts_are_cut(tmp_path):
     assert len(page) < 200_000
 
 
-def test_without_matplotlib_the_report_has_no_picture(tmp_path, monkeypatch, caplog):
+def test_without_matplotlib_the_report_has_no_figure(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(figures, "can_draw", lambda: False)
     _, page = report(
         tmp_path, [("a", "b")] * 2, (metrics.accuracy,), best="accuracy", labels=("a", "b")
@@ -212,7 +212,7 @@ def test_without_matplotlib_the_report_has_no_picture(tmp_path, monkeypatch, cap
     assert "matplotlib is not installed: the report has no picture" in caplog.text
 
 
-def test_numbers_that_are_none_are_neither_drawn_nor_ranked(tmp_path):
+def test_values_that_are_not_finite_are_neither_drawn_nor_ranked(tmp_path):
     pairs = [(1.0, float("nan")), (2.0, float("inf")), (3.0, None), (4.0, 3.5), (1.0, 2.5)]
     printed, page = report(tmp_path, pairs, (metrics.pearson,), best="pearson")
     assert "no interval of pearson: the score is undefined" in printed
@@ -220,7 +220,7 @@ def test_numbers_that_are_none_are_neither_drawn_nor_ranked(tmp_path):
     assert (tmp_path / "numbers.png").exists()
 
 
-def test_notes_say_how_intervals_were_made_and_why_there_is_none():
+def test_notes_name_the_method_of_intervals_and_why_one_is_missing():
     found = Bootstrap(
         {
             "a": Interval(1, 2, 1000),

@@ -1,4 +1,4 @@
-"""The report of a run: generated from its folder alone, whatever version wrote it."""
+"""The report of a run, generated from its folder alone, for folders of any version."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def folder(tmp_path):
     return run
 
 
-def test_the_page_has_all_that_a_paper_needs(folder):
+def test_the_page_has_what_a_paper_needs(folder):
     page = write_run_report(folder).read_text(encoding="utf-8")
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
     for words in (
@@ -99,7 +99,7 @@ def test_the_page_has_all_that_a_paper_needs(folder):
     assert base64.b64decode(png).startswith(b"\x89PNG")
 
 
-def test_the_curves_are_those_of_the_logs(folder):
+def test_the_curves_equal_the_logs(folder):
     loss, scores, rate, norm = panels_of(read_run_files(folder))
     assert loss.curves == {"training": ([2], [2.0]), "validation": ([3], [1.75])}
     assert scores.curves == {"macro_f1": ([3], [60.0])} and scores.mark == (3, "best checkpoint")
@@ -107,7 +107,7 @@ def test_the_curves_are_those_of_the_logs(folder):
     assert norm.curves == {"norm": ([2, 4], [1.5, 0.5])}
 
 
-def test_a_folder_of_an_older_version_gives_what_it_has(folder, monkeypatch, caplog):
+def test_a_folder_of_an_older_version_gives_a_shorter_report(folder, monkeypatch, caplog):
     for name in ("timing.jsonl", "config.gin", "eval/dev_<b>_/scores.json", "weights/best.json"):
         (folder / name).unlink()
     (folder / "run.json").write_text('{"task": "klue_tc", "command": "train_ddp.py --task x"}')
@@ -152,11 +152,11 @@ def test_the_command_prints_markdown(folder, capsys):
         ({}, None),
     ],
 )
-def test_a_command_can_be_typed_again(launch, line):
+def test_the_command_can_be_repeated(launch, line):
     assert command_line(launch) == line
 
 
-def test_a_folder_without_a_run_names_those_near(folder, tmp_path):
+def test_a_folder_without_a_run_is_an_error_that_suggests_runs(folder, tmp_path):
     with pytest.raises(UserError, match=r"output: has no run.json; did you mean .*/klue_tc\?"):
         cli._main(["report", str(tmp_path / "output")])
     with pytest.raises(UserError, match=r"weights: has no run.json; did you mean .*/klue_tc\?"):
@@ -169,7 +169,7 @@ def test_a_folder_without_a_run_names_those_near(folder, tmp_path):
             cli._main(["report", str(folder)])
 
 
-def test_a_run_in_progress_has_what_is_there_and_no_results_that_are_being_written(folder, capsys):
+def test_the_report_of_a_run_in_progress_ignores_partly_written_results(folder, capsys):
     (folder / "run.json").write_text(json.dumps({**RUN, "steps": "?", "schedule": None}))
     (folder / "timing.jsonl").write_text('{"step": 2, "seconds": null, "steps_per_second": null}')
     folder.joinpath("eval", "dev_<b>_").rename(folder / "eval" / "dev.tmp-4194000")

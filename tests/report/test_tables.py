@@ -1,4 +1,4 @@
-"""Confusion matrices and scores per type, counted by hand."""
+"""Confusion matrices and scores per type, compared with values computed by hand."""
 
 import math
 
@@ -39,7 +39,7 @@ TREE = {"heads": [2, 0], "relations": ["NP_SBJ", "VP"]}
         (task_of(labels=("a",)), None, "answers"),
     ],
 )
-def test_kind_is_what_the_gold_is(task, gold, kind):
+def test_the_kind_follows_from_the_gold_answers(task, gold, kind):
     assert tables.kind_of(task, lines_of((None, gold), (gold, gold))) == kind
 
 
@@ -50,7 +50,7 @@ def test_confusion_counts_gold_by_predicted_in_the_order_of_the_labels():
     assert found.counts.tolist() == [[2, 0, 0], [2, 1, 0]]
 
 
-def test_unparsable_answers_are_a_column_of_their_own():
+def test_unparsable_answers_have_their_own_column():
     lines = lines_of(("정치", None), ("경제", "정치"))
     found = tables.confusion(task_of(form="seq2seq", metric_fns=(metrics.accuracy,)), lines)
     assert found.names == ("경제", "정치")
@@ -65,7 +65,7 @@ def test_unparsable_answers_are_a_column_of_their_own():
     ]
 
 
-def test_labels_of_no_benchmark_are_sorted():
+def test_labels_of_unknown_tasks_are_sorted():
     lines = lines_of(("z", "y"), ("y", "x"))
     assert tables.confusion(task_of(), lines).names == ("x", "y", "z")
     assert tables.labels_like(["z"]) is None
@@ -91,7 +91,7 @@ def test_scores_per_type_agree_with_the_metric():
     assert mean == pytest.approx(metrics.entity_f1(gold, said)["entity_f1"])
 
 
-def test_relation_is_right_only_with_the_right_head():
+def test_a_relation_is_right_only_with_the_right_head():
     said = {"heads": [0, 0], "relations": ["NP_SBJ", "VP"]}
     counts = tables.counts_by_type("trees", lines_of((TREE, said), (TREE, None)))
     by_name = {kind.name: kind for kind in tables.scores_per_type(counts)}
@@ -99,7 +99,7 @@ def test_relation_is_right_only_with_the_right_head():
     assert (by_name["NP_SBJ"].f1, by_name["NP_SBJ"].support) == (0.0, 2)
 
 
-def test_types_are_listed_by_support_and_rare_ones_left_to_the_page():
+def test_types_are_sorted_by_support_and_rare_ones_are_only_on_the_page():
     rows = [[(f"type{i}", None)] * (i + 1) for i in range(45)]
     types = tables.scores_per_type(macro_f1_of(rows))
     assert [kind.support for kind in types] == list(range(45, 0, -1))
@@ -109,11 +109,11 @@ def test_types_are_listed_by_support_and_rare_ones_left_to_the_page():
     assert lines[-1] == "  5 rarer types are in report.html"
 
 
-def test_no_type_gives_no_scores():
+def test_without_types_there_are_no_scores():
     assert tables.scores_per_type(macro_f1_of([[], []])) == []
 
 
-def test_hangul_takes_two_columns_decomposed_or_not():
+def test_hangul_takes_two_columns_composed_or_decomposed():
     assert tables.width_of("가a") == 3
     assert tables.width_of("é") == 1
     assert tables.aligned(["", "n"], ["가", "abc"], [["1"], ["22"]]) == [

@@ -29,10 +29,10 @@ def test_a_tokenizer_that_loses_nothing_has_no_upper_bound(build):
     assert upper_bounds(*build("klue_ner", T5)) == {}
 
 
-def test_what_was_cut_off_is_out_of_reach(build):
+def test_truncated_entities_lower_the_upper_bound(build):
     task, examples = build("klue_ner", inputs=4)
     best = upper_bounds(task, examples)
-    # "서울" of "서울 시" is wrong, "김가" is right, "이나" is cut off.
+    # "서울" of "서울 시" is wrong, "김가" is right, "이나" is truncated.
     assert best["entity_f1"] == pytest.approx(100 / 2 * 2 / 3)
     assert set(best) == {"entity_f1", "character_f1", "character_f1_without_o"}
     assert upper_bounds_line(task, {"entity_f1": 33.333}) == (
@@ -69,7 +69,7 @@ def test_a_test_reports_the_upper_bound(tmp_path, cache_dir, capsys, model, limi
 
 
 def test_mentions_have_an_upper_bound(vocabularies, tmp_path):
-    """A mention that is alone in its chain is never predicted."""
+    """A mention alone in its chain is never predicted."""
     text = "나는 간다\n나는 논다"
     chains = [[(0, 1), (6, 7)], [(3, 4), (9, 10), (7, 8)], [(1, 2)]]
     row = {"id": "a", "text": text, "chains": [

@@ -1,4 +1,4 @@
-"""The trained models that the tests of this folder share."""
+"""The trained models shared by the tests of this folder."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from support.trained_models import Models
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory, cache_dir, sample_data):
-    """Not to be changed."""
+    """The models, which no test may change."""
     return Models(tmp_path_factory.mktemp("models"), cache_dir, sample_data)

@@ -1,4 +1,4 @@
-"""`ke-t5 predict` as a user runs it: any table in, the same rows with their predictions out."""
+"""`ke-t5 predict`: reads a table or texts and writes the same rows with their predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ke_t5.serving.tables import columns_for
 
 
 def run(*words):
-    """The command in this process."""
+    """Runs the command in this process."""
     predict.main(predict.parser().parse_args([str(word) for word in words]))
 
 
@@ -34,7 +34,7 @@ def read_lines(file):
 
 @pytest.fixture
 def titles(models, tmp_path):
-    """A table in CP949 with the rows that the test has predicted, and what that said."""
+    """A CP949 table with rows of a test, and the predictions of that test."""
     tested = models.tested("klue_tc")
     file = tmp_path / "titles.csv"
     with file.open("w", encoding="cp949", newline="") as stream:
@@ -55,7 +55,7 @@ def test_a_table_keeps_its_columns(models, titles, tmp_path):
     assert all(row["prediction"] == "?" for row in rows)
     run(*words, "--batch_size", 8, "--output", tmp_path / "out.csv")
     content = (tmp_path / "out.csv").read_text(encoding="utf-8")
-    assert content.startswith("\ufeff번호,")  # Excel takes a file without the mark for CP949
+    assert content.startswith("\ufeff번호,")  # without the BOM, Excel reads the file as CP949
     table = list(csv.DictReader(io.StringIO(content[1:])))
     assert [row["prediction_"] for row in table] == labels
     assert [float(row["probability 경제"]) for row in table] == [
@@ -64,9 +64,9 @@ def test_a_table_keeps_its_columns(models, titles, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.jsonl", file.name]
 
 
-def test_texts_of_the_command_line(models, capsys):
+def test_texts_from_the_command_line(models, capsys):
     export, reader = models.export("klue_tc"), models.run("klue_mrc")
-    capsys.readouterr()  # of their trainings
+    capsys.readouterr()  # discards the output of their trainings
     run("--hf_path", export, "--text", "축구 대표팀 승리", "--text", "금리 인상")
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["title"] for row in rows] == ["축구 대표팀 승리", "금리 인상"]
@@ -76,7 +76,7 @@ def test_texts_of_the_command_line(models, capsys):
     assert set(json.loads(line)["prediction"]) == {"answer", "start", "end"}
 
 
-def test_a_row_at_fault(models, tmp_path, capsys):
+def test_an_invalid_row_ends_the_command_or_is_skipped(models, tmp_path, capsys):
     file, out = tmp_path / "rows.jsonl", tmp_path / "out.csv"
     lines = [{"title": "좋다"}, {"title": 5}, {"title": "나쁘다", "등급": 1}]
     file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
@@ -99,7 +99,7 @@ def test_a_row_at_fault(models, tmp_path, capsys):
     assert "3 rows, 1 of them without a prediction in" in errors
 
 
-def test_half_of_a_pair_of_surrogates_keeps_nothing_else_from_being_written(models, tmp_path):
+def test_an_unpaired_surrogate_affects_only_its_row(models, tmp_path):
     file = tmp_path / "rows.jsonl"
     rows = '{"title": "좋다", "메모": "\\ud83d"}\n{"title": "\\ud83d"}\n'
     file.write_text(rows, encoding="utf-8")
@@ -123,11 +123,11 @@ def test_half_of_a_pair_of_surrogates_keeps_nothing_else_from_being_written(mode
         (("--hf_path", "a", "--text_pair", "가"), "--text and --text_pair: 0 and 1 texts; give"),
         (("--hf_path", "a", "--output", "b.xlsx"), "b.xlsx: its extension is not one of .jsonl"),
         (("--hf_path", "a", "--input", "none.csv"), "none.csv: no such file"),
-        (("--hf_path", "a", "--sheet", "b"), "--sheet 'b': only a workbook .* has sheets; leave"),
+        (("--hf_path", "a", "--sheet", "b"), "--sheet 'b': only a workbook .* has sheets; drop"),
         (("--hf_path", "none", "--text", "가"), "--hf_path 'none': "),
     ],
 )
-def test_what_is_wrong_with_the_flags(words, message, monkeypatch, tmp_path):
+def test_conflicting_or_incomplete_flags_are_errors(words, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         run(*words)
@@ -138,7 +138,7 @@ def columns(task, known, **flags):
     return columns_for(TaskRegistry.get(task), known, where="rows.csv", **flags)
 
 
-def test_columns_by_flag_by_name_or_the_only_one():
+def test_columns_are_found_by_flag_or_by_name_or_if_there_is_only_one():
     assert columns("klue_tc", ["id", "title"]) == {"title": "title"}
     assert columns("klue_tc", ["text"]) == {"title": "text"}
     assert columns("klue_nli", ["a", "b"], text="b", text_pair="a") == {
@@ -152,7 +152,7 @@ def test_columns_by_flag_by_name_or_the_only_one():
         columns("klue_re", ["sentence", "subject"])
 
 
-def test_a_flag_of_a_column_that_the_task_does_not_read_is_refused():
+def test_a_flag_for_a_column_that_the_task_does_not_read_is_refused():
     for task, flags, line in (
         ("klue_tc", {"text_pair": "b"}, "--text_pair_column b: klue_tc reads title; drop it"),
         ("kobest_hellaswag", {"text_pair": "b"}, "--text_pair_column b: kobest_hellaswag reads"),
@@ -164,7 +164,7 @@ def test_a_flag_of_a_column_that_the_task_does_not_read_is_refused():
         columns_for(own, ["a", "b"], where="rows.csv", text="b", text_pair=None)
 
 
-def test_one_column_is_not_two_texts():
+def test_one_column_cannot_be_two_texts():
     line = "rows.csv: column 'a' cannot be both premise and hypothesis; name a column for each"
     with pytest.raises(UserError, match=line):
         columns("klue_nli", ["a", "b"], text="a", text_pair="a")
@@ -177,9 +177,9 @@ def test_one_column_is_not_two_texts():
     assert listed == {name: name for name in ("premise", "question", "choices")}
 
 
-def test_inputs_that_were_cut_are_reported(models, capsys):
+def test_truncated_inputs_are_reported(models, capsys):
     words = ("--hf_path", models.export("klue_tc_gen"), "--text")
-    capsys.readouterr()  # of its training
+    capsys.readouterr()  # discards the output of its training
     run(*words, "짧다")
     assert "inputs cut" not in capsys.readouterr().err
     run(*words, "길다 " * 50, "--text", "짧다")
@@ -195,7 +195,7 @@ def test_no_rows(models, tmp_path):
 
 
 def started(models, folder, *words):
-    """The command as a process of its own, which reads from a pipe."""
+    """Starts the command in a process of its own that reads from a pipe."""
     command = [sys.executable, "-m", "ke_t5", "predict", "--hf_path", str(models.export("klue_tc"))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
@@ -204,21 +204,21 @@ def started(models, folder, *words):
     )  # fmt: skip
 
 
-def test_a_pipe_whose_reader_goes_ends_it(models, tmp_path):
+def test_it_ends_if_the_reader_of_its_output_goes_away(models, tmp_path):
     process = started(models, tmp_path)
     process.stdin.write("축구 대표팀 승리\n" * 300)
     process.stdin.flush()
     assert json.loads(process.stdout.readline())["text"] == "축구 대표팀 승리"
     process.stdout.close()
     process.stdin.write("금리 인상\n" * 300)
-    process.stdin.flush()  # and never closed
+    process.stdin.flush()  # it stays open
     assert process.wait(120) == 0
     assert "error" not in process.stderr.read()
     for stream in (process.stdin, process.stderr):
         stream.close()
 
 
-def test_a_stop_leaves_no_half_of_a_file(models, tmp_path):
+def test_a_stop_leaves_no_partial_file(models, tmp_path):
     process = started(models, tmp_path, "--output", "out.jsonl")
     process.stdin.write("축구 대표팀 승리\n" * 300)
     process.stdin.flush()

@@ -1,4 +1,4 @@
-"""A loaded model answers for rows as a test scores them, whatever is not its input."""
+"""A loaded model: the same predictions as a test's, offsets, invalid rows, and which is loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ke_t5.serving.rows import from_texts, unlabelled
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_predictions_are_those_of_a_test(models, name):
+def test_predictions_equal_those_of_a_test(models, name):
     tested = models.tested(name)
     predictor = load_predictor(models.export(name), batch_size=8)
     labels = predictor.task.label_columns
@@ -48,7 +48,7 @@ def test_all_labels_have_probabilities(models):
 
 
 @pytest.mark.parametrize("name", ["klue_ner", "characters"])
-def test_entities_are_where_they_are_said_to_be(models, name):
+def test_the_offsets_of_entities_are_right(models, name):
     predictor = load_predictor(models.export(name))
     rows = models.rows(predictor.task)
     entities = [
@@ -61,9 +61,9 @@ def test_entities_are_where_they_are_said_to_be(models, name):
         assert text[entity["start"] : entity["end"]] == entity["text"] == entity["text"].strip()
 
 
-def test_an_answer_is_where_it_is_said_to_be(models):
+def test_the_offsets_of_an_answer_are_right(models):
     predictor = load_predictor(models.export("klue_mrc"))
-    predictor.task.decode.keywords["may_be_impossible"] = False  # so weak a model has no answer
+    predictor.task.decode.keywords["may_be_impossible"] = False  # it would answer nothing
     try:
         rows = models.rows(predictor.task)
         predictions = list(predictor(rows))
@@ -74,7 +74,7 @@ def test_an_answer_is_where_it_is_said_to_be(models):
         assert one.content["answer"] == row["context"][start:end] != ""
 
 
-def test_a_run_answers_with_its_checkpoints(models):
+def test_a_run_and_its_export_give_the_same_predictions(models):
     rows = [{"title": "축구 대표팀 승리"}]
     (exported,) = load_predictor(models.export("klue_tc"))(rows)
     for resume in (None, LAST):
@@ -82,20 +82,20 @@ def test_a_run_answers_with_its_checkpoints(models):
         assert one == exported
 
 
-def test_windows_are_answered_in_order(models):
+def test_rows_are_read_in_windows_and_answered_in_order(models):
     predictor = load_predictor(models.export("klue_tc"), batch_size=8)
     rows = models.rows(predictor.task)
     many = [rows[i % NUM_ROWS] for i in range(predictor.window + 50)]
     taken = []
     predictions = predictor(row for row in many if not taken.append(row))
     first = next(predictions)
-    assert len(taken) == predictor.window, "more is read than a window"
+    assert len(taken) == predictor.window, "more than one window was read"
     contents = [one.value for one in (first, *predictions)]
     alone = [one.value for one in predictor(rows)]
     assert contents == [alone[i % NUM_ROWS] for i in range(len(many))]
 
 
-def test_a_row_at_fault_is_named_or_kept(models):
+def test_an_invalid_row_is_an_error_or_a_prediction_with_an_error(models):
     predictor = load_predictor(models.export("klue_tc"))
     rows = [{"title": "좋다"}, {"title": None}, {"name": "나쁘다"}, {"title": "좋다"}]
     with pytest.raises(UserError, match=r"row 1: column 'title' contains None, expected text"):
@@ -112,14 +112,14 @@ def test_a_row_at_fault_is_named_or_kept(models):
     assert none.error is not None and none.error.exit_code == Exit.DATA
 
 
-def test_decomposed_text_is_read_as_composed(models):
+def test_decomposed_text_gets_the_same_prediction(models):
     predictor = load_predictor(models.export("klue_tc"))
     one, other = predictor([{"title": "한글"}, {"title": "\u1112\u1161\u11ab\u1100\u1173\u11af"}])
     assert one == other
 
 
-def test_places_are_those_of_the_decomposed_text(models):
-    """File tools of macOS write it so; the answers stand beside the text as it was given."""
+def test_offsets_refer_to_the_decomposed_text(models):
+    """macOS tools write NFD; users look up the offsets in the text that they sent."""
     predictor = load_predictor(models.export("klue_ner"))
     rows = models.rows(predictor.task)
     given = [{"text": unicodedata.normalize("NFD", row["text"])} for row in rows]
@@ -135,7 +135,7 @@ def test_places_are_those_of_the_decomposed_text(models):
     assert found
 
 
-def test_an_entity_pair_is_counted_in_the_decomposed_sentence(models):
+def test_given_offsets_refer_to_the_decomposed_sentence(models):
     predictor = load_predictor(models.export("klue_re_tk_idx"))
     sentence, words = "김철수는 서울에서 태어났다", {"subject": "김철수", "object": "서울"}
 
@@ -152,7 +152,7 @@ def test_an_entity_pair_is_counted_in_the_decomposed_sentence(models):
     assert composed == decomposed and composed.error is None
 
 
-def test_a_folder_without_a_record_needs_the_tasks_name(models, tmp_path):
+def test_a_folder_without_a_record_needs_a_task_name(models, tmp_path):
     folder = shutil.copytree(models.export("klue_re_tk_idx"), tmp_path / "hf")
     (folder / RECORD).unlink()
     seal_folder(folder)
@@ -163,14 +163,14 @@ def test_a_folder_without_a_record_needs_the_tasks_name(models, tmp_path):
     assert load_predictor(folder, task="klue_re_tk_idx").kind == "label"
 
 
-def test_a_model_of_the_hub_needs_the_tasks_name(monkeypatch):
+def test_a_model_from_the_hub_needs_a_task_name(monkeypatch):
     on_hub = Pretrained("user/model", None, True, {"model_type": "t5"})
     monkeypatch.setattr(loading, "find_pretrained", lambda name, where: on_hub)
     with pytest.raises(UserError, match="user/model: does not say which task it was trained on"):
         load_predictor("user/model")
 
 
-def test_what_is_no_model_is_named(models, tmp_path):
+def test_a_folder_without_a_model_is_an_error(models, tmp_path):
     with pytest.raises(UserError, match="neither an export nor a run; give an exported folder"):
         load_predictor(tmp_path)
     run = models.run("klue_tc")
@@ -180,7 +180,7 @@ def test_what_is_no_model_is_named(models, tmp_path):
         load_predictor(models.export("klue_tc"), device="tpu9")
 
 
-def test_code_of_a_folder_is_not_run(models, tmp_path):
+def test_code_that_an_export_names_is_not_run(models, tmp_path):
     folder = shutil.copytree(models.export("klue_tc"), tmp_path / "hf")
     seal_folder(folder, model_class="their_models:Net")
     with pytest.raises(UserError, match="--model_name their_models:Net if you trust that code"):
@@ -194,7 +194,7 @@ def row_of(task, **row):
     return unlabelled(TaskRegistry.get(task), row)
 
 
-def test_a_word_of_the_sentence_is_an_entity():
+def test_an_entity_may_be_given_as_a_word_of_the_sentence():
     row = row_of("klue_re", sentence="이순신은 조선의 장군", subject="이순신", object="조선")
     assert row["subject"] == {"word": "이순신", "start": 0, "end": 3}
     assert row["object"] == {"word": "조선", "start": 5, "end": 7}
@@ -207,7 +207,7 @@ def test_a_word_of_the_sentence_is_an_entity():
         row_of("klue_re", sentence="가 나", subject=5, object="나")
 
 
-def test_a_sentence_has_words_and_a_dialogue_turns():
+def test_sentences_are_split_into_words_and_dialogues_into_turns():
     assert row_of("klue_dp", words="나는 집에 간다")["words"] == ["나는", "집에", "간다"]
     with pytest.raises(UserError, match="column 'words' contains no word"):
         row_of("klue_dp", words=" ")
@@ -225,7 +225,7 @@ def test_a_question_needs_a_passage():
         row_of("klue_mrc", question="누구?", context="  ")
 
 
-def test_texts_of_a_command_line():
+def test_texts_from_the_command_line():
     mrc, re = map(TaskRegistry.get, ("klue_mrc", "klue_re"))
     assert from_texts(mrc, ["누구?", "나"]) == {"question": "누구?", "context": "나"}
     with pytest.raises(UserError, match="1 text.* klue_mrc reads question, context; give --text"):

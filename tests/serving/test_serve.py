@@ -1,4 +1,4 @@
-"""`ke-t5 serve`: a real server answers as the predictor does, within its limits, until a stop."""
+"""`ke-t5 serve`: the answers, limits, page and stop of a real server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server(models):
         [sys.executable, "-m", "ke_t5", "serve", *words, *limits],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    # Requests of the browser, which come from 127.0.0.1, are not counted among the client's.
+    # The browser's requests come from 127.0.0.1, so they do not count towards the client's rate.
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
     url = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
@@ -55,7 +55,7 @@ def server(models):
 
 @pytest.fixture
 def browser(tmp_path):
-    """Headless Chromium, which fetches nothing of its own."""
+    """Headless Chromium without background requests."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
@@ -71,7 +71,7 @@ def browser(tmp_path):
     browser.quit()
 
 
-def test_the_page_shows_the_label_of_what_is_typed(server, models, browser):
+def test_the_page_shows_the_prediction_for_typed_text(server, models, browser):
     client, _ = server
     (expected,) = load_predictor(models.export("klue_tc"))([{"title": TITLE}])
     browser.get(str(client.base_url))
@@ -91,7 +91,7 @@ def test_the_page_shows_the_label_of_what_is_typed(server, models, browser):
     assert hosts == {"127.0.0.1"}
 
 
-def test_it_answers_refuses_and_stops(server, models):
+def test_answers_limits_and_stop(server, models):
     client, process = server
     health = client.get("/health").json()
     assert (health["status"], health["task"], health["columns"]) == ("ok", "klue_tc", ["title"])
@@ -118,7 +118,7 @@ def test_it_answers_refuses_and_stops(server, models):
     assert (last.status_code, last.json()) == (
         429, {"error": "more than 12 requests a minute; wait"},
     )  # fmt: skip
-    # What the page is made of takes no files, and counts among the requests.
+    # The page's own endpoints accept no files and count towards the rate.
     sent = client.post("/gradio_api/upload", files={"files": ("a.bin", b"x")})
     assert (sent.status_code, sent.json()) == (404, {"error": "files are not accepted"})
     assert client.post("/gradio_api/run/answer", json={"data": [TITLE]}).status_code == 429
@@ -142,7 +142,7 @@ def test_choices_are_shown_with_their_texts_and_label_sets_with_their_names():
     assert SHOWN["labels"](content, row) == ("성차별, 인종차별", shares)
     none = {"labels": [], "probabilities": shares}
     assert SHOWN["labels"](none, row) == ("(해당하는 레이블이 없습니다)", shares)
-    # What a model has written has no bars, and may be no answer.
+    # Generated answers have no bars and may be unparsable.
     assert SHOWN["choice"]({"choice": 2}, row) == ("2. 말랐다.",)
     assert SHOWN["labels"]({"labels": ["성차별"]}, row) == ("성차별", None)
     assert SHOWN["label"]({"label": "세계"}, row) == ("세계",)
@@ -150,7 +150,7 @@ def test_choices_are_shown_with_their_texts_and_label_sets_with_their_names():
     assert SHOWN["labels"]({"labels": None}, row) == (UNREADABLE, None)
 
 
-def test_a_choice_that_is_written_is_a_choice():
+def test_a_generated_choice_is_a_choice():
     from ke_t5.serving.content import content_of, kind_of
 
     task = get_task("kobest_copa_gen")
@@ -165,7 +165,7 @@ def run(*words):
     serve.main(serve.parser().parse_args(list(words)))
 
 
-def test_a_port_in_use():
+def test_a_port_in_use_is_an_error():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -176,7 +176,7 @@ def test_a_port_in_use():
         run("--port", port)
 
 
-def test_a_host_that_is_none():
+def test_an_invalid_host_is_an_error():
     for host in ("300.1.1.1", "한" * 80):
         with pytest.raises(UserError, match=f"--host {host[:60]} --port 0: cannot be used"):
             run("--hf_path", "hf", "--host", host, "--port", "0")
@@ -189,13 +189,13 @@ def test_the_address_of_the_page():
         try:
             listener = listening_socket(host, 0)
         except UserError:
-            continue  # a machine without IPv6
+            continue  # this machine has no IPv6
         with listener:
             port = listener.getsockname()[1]
             assert address_of(listener) == f"http://{shown}:{port}/"
 
 
-def test_without_the_extra(monkeypatch):
+def test_a_missing_gradio_is_an_error(monkeypatch):
     from ke_t5.serving import serving
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""The endpoint with a model that repeats what it reads: limits, hostile bodies, requests apart."""
+"""The endpoint with an echoing model: limits, hostile requests, isolation of requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JSON = {"content-type": "application/json"}
 
 
 class Echo:
-    """A predictor whose label is the title; it waits for `may_answer`, and fails at "broken"."""
+    """A predictor whose label is the title. It waits for `may_answer` and fails at "broken"."""
 
     task, kind, batch_size, device = get_task("klue_tc"), "label", 8, "cpu"
 
@@ -40,7 +40,7 @@ class Echo:
 
 @pytest.fixture
 def client():
-    """Of the endpoint, at most 6 requests a minute."""
+    """A client of the endpoint, which allows 6 requests per minute."""
     from fastapi.testclient import TestClient
 
     from ke_t5.serving.server import Limits, make_app
@@ -51,7 +51,7 @@ def client():
         yield client
 
 
-def test_no_path_escapes_the_limits(client):
+def test_limits_apply_to_every_path(client):
     assert client.get("/health").status_code == 200
     sent = client.post("/gradio_api/upload", files={"files": ("a.bin", b"x")})
     assert (sent.status_code, sent.json()) == (404, {"error": "files are not accepted"})
@@ -67,7 +67,7 @@ def test_no_path_escapes_the_limits(client):
     assert client.get("/health").status_code == 200
 
 
-def test_what_no_model_can_read_is_the_fault_of_its_request(client):
+def test_an_unreadable_row_is_a_client_error_and_a_failing_model_a_server_error(client):
     deep = "[" * 500 + "]" * 500
     bodies = {
         f'{{"rows": [{{"title": {deep}}}]}}': "row 0: brackets nested more than 100 deep",
@@ -82,13 +82,13 @@ def test_what_no_model_can_read_is_the_fault_of_its_request(client):
     assert failed.json()["error"].startswith("internal error (ZeroDivisionError); see the log")
 
 
-def test_a_request_neither_fails_nor_ends_those_beside_it():
+def test_a_failed_or_cancelled_request_does_not_affect_the_others():
     predictor = Echo()
     predictor.may_answer.clear()
     batcher = Batcher(predictor)
     texts = ("first", "가", "broken", "left", "나")
     first, one, broken, left, other = (batcher.submit([{"title": text}]) for text in texts)
-    assert left.cancel()  # as when a client goes away
+    assert left.cancel()  # as if the client had disconnected
     predictor.may_answer.set()
     assert [future.result(30)[0].content["label"] for future in (first, one, other)] == [
         "first", "가", "나",
@@ -97,7 +97,7 @@ def test_a_request_neither_fails_nor_ends_those_beside_it():
         broken.result(30)
 
 
-def test_addresses_are_forgotten_after_a_minute_and_not_counted_without_end(monkeypatch):
+def test_addresses_are_forgotten_after_a_minute_and_limited_in_number(monkeypatch):
     from ke_t5.serving import server
 
     monkeypatch.setattr(server, "MOST_ADDRESSES", 2)
