@@ -78,6 +78,8 @@ def make_page(predictor: Predictor, batcher: Batcher, limits: Limits) -> gr.Bloc
             raise gr.Error("잠시 뒤에 다시 눌러 주세요.", print_exception=False) from None
         if prediction.error is not None:
             raise gr.Error(prediction.error.what, print_exception=False)
+        for what in prediction.lost:
+            gr.Warning(what, title="입력")
         shown = SHOWN[predictor.kind](prediction.content, row)
         return (*shown, json.dumps(prediction.content, ensure_ascii=False, indent=1))
 

@@ -74,6 +74,12 @@ def predictor_of(flags: Namespace) -> Predictor:
     )
 
 
+def log_lost(predictor: Predictor) -> None:
+    """Logs what the preparation of all rows so far has lost, a line each."""
+    for what, count in predictor.lost.items():
+        logger.warning("%s: %d", what, count)
+
+
 def check_output(output: Path) -> None:
     """Raises UserError for a file that cannot be written; removes leftovers of killed processes."""
     check_suffix(output)
@@ -183,8 +189,7 @@ class Predicting:
     def finish(self) -> None:
         """Logs what was lost of the rows, how many were predicted, the speed, and the output."""
         self._bar.close()
-        for what, count in self.predictor.lost.items():
-            logger.warning("%s: %d", what, count)
+        log_lost(self.predictor)
         seconds = max(time.monotonic() - self._started, 1e-9)
         faults = f", {self.num_faults} of them without a prediction" if self.num_faults else ""
         where = f" in {self.output}" if self.output else ""

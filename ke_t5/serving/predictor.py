@@ -20,6 +20,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import EvaluationHelper, Examples, Task, evaluate
 from ke_t5.pipe.evaluation import engine_ready
 from ke_t5.pipe.preparation import Preparation, prepare_rows
+from ke_t5.pipe.preprocessors import LOST
 from ke_t5.pipe.rows import ROW_ID
 from ke_t5.serving.content import WITH_PLACES, as_given, content_of, kind_of
 from ke_t5.serving.rows import FIX, decomposed_text, unlabelled
@@ -43,11 +44,13 @@ class Prediction:
         value: the prediction, of the type of the task's gold, as in `predictions.jsonl`.
         content: the prediction as JSON (see `serving.content`).
         error: why there is no prediction; None if there is one.
+        lost: what preparing the row lost, e.g. "inputs cut at 128 tokens".
     """
 
     value: Any = None
     content: dict[str, Any] = field(default_factory=dict)
     error: UserError | None = None
+    lost: tuple[str, ...] = ()
 
 
 class OneProcess(Ranks):
@@ -182,15 +185,28 @@ class Predictor:
             ranks=self._ranks,
             autocast=precision,
         )
-        predictions = {}
+        predictions, lost = {}, _lost_by_row(examples)
         for line, scores in zip(evaluated.predictions, evaluated.row_scores, strict=True):
             number = line["id"]
             content = content_of(self.task, rows[number], line, scores)
             if self.kind in WITH_PLACES:
                 text = decomposed_text(self.task, given[number])
                 content = content if text is None else as_given(content, text)
-            predictions[number] = Prediction(line["prediction"], content)
+            predictions[number] = Prediction(
+                line["prediction"], content, lost=tuple(lost.get(number, ()))
+            )
         return predictions
+
+
+def _lost_by_row(examples: Examples) -> dict[int, list[str]]:
+    """The id of each row that the preparation lost something of -> what it lost."""
+    lost: dict[int, list[str]] = {}
+    ids = examples.dataset[ROW_ID]
+    for what in examples.lost():
+        for row, count in zip(ids, examples.dataset[LOST + what], strict=True):
+            if count and what not in lost.setdefault(row, []):
+                lost[row].append(what)
+    return lost
 
 
 def at_place(error: UserError, place: str) -> UserError:

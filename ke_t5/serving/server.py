@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException as StarletteError
 from ke_t5.errors import UserError
 from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep
 from ke_t5.serving.batcher import Batcher
-from ke_t5.serving.predictor import Predictor
+from ke_t5.serving.predictor import Prediction, Predictor
 from ke_t5.serving.rows import from_texts
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,9 @@ class Answered(BaseModel):
     """A prediction for each row, in order."""
 
     predictions: list[dict[str, Any]]
+    warnings: list[str] = Field(
+        default_factory=list, description="truncated inputs, by row; absent if there are none"
+    )
 
 
 class Rate:
@@ -127,7 +130,7 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
             "device": str(predictor.device),
         }  # fmt: skip
 
-    @app.post("/predict")
+    @app.post("/predict", response_model_exclude_unset=True)
     async def predict(asked: Asked) -> Answered:
         """The predictions of the rows."""
         rows = rows_of(predictor, asked)
@@ -139,7 +142,7 @@ def make_app(predictor: Predictor, batcher: Batcher, limits: Limits) -> FastAPI:
         for number, one in enumerate(predictions):
             if one.error is not None:
                 raise HTTPException(422, f"row {number}: {one.error.what}")
-        return Answered(predictions=[one.content for one in predictions])
+        return answered(predictions)
 
     app.add_exception_handler(StarletteError, _answered)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -186,6 +189,17 @@ def rows_of(predictor: Predictor, asked: Asked) -> list[dict[str, Any]]:
     except UserError as error:
         columns = ", ".join(predictor.task.input_columns)
         raise HTTPException(422, f"{error.what}; give rows with {columns}") from None
+
+
+def answered(predictions: Sequence[Prediction]) -> Answered:
+    """The answer to a request.
+
+    {"predictions": [...]}
+    {"predictions": [...], "warnings": ["row 0: inputs cut at 128 tokens"]}
+    """
+    warnings = [f"row {i}: {what}" for i, one in enumerate(predictions) for what in one.lost]
+    answer = Answered(predictions=[one.content for one in predictions])
+    return answer.model_copy(update={"warnings": warnings}) if warnings else answer
 
 
 def _error(status: int, what: str) -> JSONResponse:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.recipes.prepare import set_up_logging
-from ke_t5.serving.predicting import predictor_of
+from ke_t5.serving.predicting import log_lost, predictor_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -54,7 +54,9 @@ def main(flags: Namespace) -> None:
             app, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS,
             server_header=False,
         )  # fmt: skip
-        if is_stopped(uvicorn.Server(settings), listener):
+        was_stopped = is_stopped(uvicorn.Server(settings), listener)
+        log_lost(predictor)
+        if was_stopped:
             raise KeyboardInterrupt(f"the server on port {port} is closed")
 
 

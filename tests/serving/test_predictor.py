@@ -82,6 +82,18 @@ def test_a_run_and_its_export_give_the_same_predictions(models):
         assert one == exported
 
 
+def test_truncated_rows_say_so(models):
+    predictor = load_predictor(models.export("klue_tc"))
+    length = predictor.lengths["inputs"]
+    rows = [{"title": "가"}, {"title": "가 나 다 " * length}, {"title": "나"}]
+    cut = f"inputs cut at {length} tokens"
+    assert [one.lost for one in predictor(rows)] == [(), (cut,), ()]
+    assert [one.lost for one in predictor([{"title": 1}, rows[1]], keep_errors=True)] == [
+        (), (cut,),
+    ]  # fmt: skip
+    assert predictor.lost == {cut: 2}
+
+
 def test_rows_are_read_in_windows_and_answered_in_order(models):
     predictor = load_predictor(models.export("klue_tc"), batch_size=8)
     rows = models.rows(predictor.task)

@@ -32,7 +32,7 @@ def server(models):
     """A client of a running server, and its process."""
     port = free_port()
     words = ["--hf_path", str(models.export("klue_tc")), "--port", str(port)]
-    limits = ["--max_rows", "3", "--max_characters", "200", "--rate", "12"]
+    limits = ["--max_rows", "3", "--max_characters", "2000", "--rate", "12"]
     process = subprocess.Popen(
         [sys.executable, "-m", "ke_t5", "serve", *words, *limits],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -105,15 +105,17 @@ def test_answers_limits_and_stop(server, models):
         "row 0: there is no column 'title' among name": (422, {"rows": [{"name": "가"}]}),
         "rows: Input should be a valid list": (422, {"rows": 5}),
         "4 rows, at most 3 are allowed": (413, {"rows": [{"title": "가"}] * 4}),
-        "row 0: 514 characters, at most 200 are allowed": (413, {"text": "가" * 500 + "나"}),
+        "row 0: 2014 characters, at most 2000 are allowed": (413, {"text": "가" * 2000 + "나"}),
     }
     for message, (status, body) in refused.items():
         answer = client.post("/predict", json=body)
         assert (answer.status_code, answer.json()) == (status, {"error": message})
     huge = client.post("/predict", content=b"x" * 50_000)
     assert huge.status_code == 413 and "50000 bytes, at most" in huge.json()["error"]
-    for _ in range(3):
+    for _ in range(2):
         client.post("/predict", json={"text": TITLE})
+    (cut,) = client.post("/predict", json={"text": "가 나 다 " * 200}).json()["warnings"]
+    assert re.fullmatch(r"row 0: inputs cut at \d+ tokens", cut)
     last = client.post("/predict", json={"text": TITLE})
     assert (last.status_code, last.json()) == (
         429, {"error": "more than 12 requests a minute; wait"},
@@ -127,7 +129,8 @@ def test_answers_limits_and_stop(server, models):
     assert "/predict" in client.get("/openapi.json").json()["paths"]
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == Exit.STOPPED
-    last = process.stderr.read().splitlines()[-1]
+    *_, lost, last = process.stderr.read().splitlines()
+    assert lost.endswith(f"{cut.removeprefix('row 0: ')}: 1")
     assert re.fullmatch(r"stopped: the server on port \d+ is closed", last)
 
 

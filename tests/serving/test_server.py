@@ -33,7 +33,9 @@ class Echo:
             if row.get("title") == "broken":
                 raise ZeroDivisionError
             try:
-                yield Prediction(content={"label": unlabelled(self.task, row)["title"]})
+                title = unlabelled(self.task, row)["title"]
+                lost = ("inputs cut at 9 tokens",) if title == "too long" else ()
+                yield Prediction(content={"label": title, "score": None}, lost=lost)
             except UserError as error:
                 yield Prediction(error=error)
 
@@ -80,6 +82,18 @@ def test_an_unreadable_row_is_a_client_error_and_a_failing_model_a_server_error(
     failed = client.post("/predict", json={"text": "broken"})
     assert failed.status_code == 500
     assert failed.json()["error"].startswith("internal error (ZeroDivisionError); see the log")
+
+
+def test_truncated_rows_are_named_and_complete_ones_are_answered_as_before(client):
+    rows = [{"title": "가"}, {"title": "too long"}]
+    predictions = [{"label": row["title"], "score": None} for row in rows]
+    assert client.post("/predict", json={"rows": rows}).json() == {
+        "predictions": predictions, "warnings": ["row 1: inputs cut at 9 tokens"],
+    }  # fmt: skip
+    one = client.post("/predict", json={"rows": rows[:1]})
+    assert one.json() == {"predictions": predictions[:1]}
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["Answered"]
+    assert schema["required"] == ["predictions"]
 
 
 def test_a_failed_or_cancelled_request_does_not_affect_the_others():
