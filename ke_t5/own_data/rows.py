@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ke_t5.readers.json_rows import kind_of, numbered_rows
 from ke_t5.readers.korquad import READING_COLUMNS, reading_row
 from ke_t5.readers.release import Row, files_below, records, take, take_optional
 from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, advice_for_own_files, fault
-from ke_t5.readers.table_files import read_table, table_format
+from ke_t5.readers.table_files import Numbered, read_table, table_format
 
 # The column with the line of the file, or row of the sheet, where a row begins.
 LINE = "line"
@@ -150,11 +150,15 @@ def _free_texts(own: OwnData, path: Path) -> Iterator[tuple[int, str]]:
     """Yields (line in its file, text)."""
     column = own.columns["text"]
     for file in files_of(own.kind, path):
-        for line, cells in read_table(file, encoding=own.encoding, sheet=own.sheet):
+        for line, cells in _cells(own, file, needed=[column]):
             require_column(file, list(cells), column, "text")
             text = _text(cells.get(column), "text", f"{file}:{line}")
             if text is not None:
                 yield line, text
+
+
+def _cells(own: OwnData, path: Path, needed: Collection[str]) -> Iterator[Numbered]:
+    return read_table(path, encoding=own.encoding, sheet=own.sheet, needed=needed)
 
 
 def _table_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> Iterator[Row]:
@@ -163,7 +167,7 @@ def _table_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> I
     texts = (*roles_of(own)[:-1], *choice_columns(own))
     read_label = _LABEL_READERS.get(own.kind, _class_label)
     is_first = True
-    for line, cells in read_table(path, encoding=own.encoding, sheet=own.sheet):
+    for line, cells in _cells(own, path, needed=sources.values()):
         if is_first:
             for role in (*texts, *(["label"] if is_labelled else [])):
                 flag = "choice" if role in choice_columns(own) else role

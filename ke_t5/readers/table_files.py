@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TextIO
@@ -40,7 +40,11 @@ _LONGEST_CELL = 1 << 24
 
 
 def read_table(
-    path: str | Path, *, encoding: str | None = None, sheet: str | None = None
+    path: str | Path,
+    *,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    needed: Collection[str] | None = None,
 ) -> Iterator[Numbered]:
     """Yields (line or row number as an editor shows it, cells by column name).
 
@@ -52,6 +56,7 @@ def read_table(
     Args:
         encoding: encoding of a text file; default: detected, and logged unless it is UTF-8.
         sheet: sheet of a workbook; default: the first.
+        needed: columns of a workbook in which a formula needs a stored result; default: all.
 
     Raises:
         UserError: exit 3, with file and line.
@@ -59,7 +64,10 @@ def read_table(
     if str(path) == STDIN:
         return _standard_input(encoding)
     path = Path(path)
-    return _FORMATS[table_format(path)](path, encoding, sheet)
+    suffix = table_format(path)
+    if suffix in WORKBOOKS:
+        return _workbook(path, sheet, needed)
+    return _FORMATS[suffix](path, encoding)
 
 
 def check_options(
@@ -83,7 +91,7 @@ def columns(
     path: str | Path, *, encoding: str | None = None, sheet: str | None = None
 ) -> list[str]:
     """The names of the columns, for JSON those of the first row; a UserError without rows."""
-    first = next(iter(read_table(path, encoding=encoding, sheet=sheet)), None)
+    first = next(iter(read_table(path, encoding=encoding, sheet=sheet, needed=())), None)
     if first is None:
         raise fault(path, "no rows below the header", "write rows into it")
     return list(first[1])
@@ -103,7 +111,7 @@ def table_format(path: Path, also: Sequence[str] = ()) -> str:
         near = nearest(path.name, [file.name for file in there])
         fix = f"did you mean {', '.join(map(repr, near))}?" if near else "check its path"
         raise fault(path, "no such file", fix)
-    if suffix not in (*_FORMATS, *also):
+    if suffix not in (*_FORMATS, *WORKBOOKS, *also):
         what = f"{suffix!r} is not a table format" if suffix else "the name has no suffix"
         fix = f"save it as one of {', '.join(SUFFIXES)}"
         if suffix == ".xls":
@@ -117,7 +125,7 @@ def table_format(path: Path, also: Sequence[str] = ()) -> str:
 # ------------------------------------------------------------------------------ separated values
 
 
-def _separated(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+def _separated(path: Path, encoding: str | None) -> Iterator[Numbered]:
     encoding = encoding or encoding_of(path)
     delimiter = sniffed_delimiter(path, encoding)
     is_quoted = delimiter != "\t" or _is_quoted(path, encoding)
@@ -262,11 +270,11 @@ def opened_text(path: Path, encoding: str) -> AbstractContextManager[TextIO]:
 # ------------------------------------------------------------------------------------ text, JSON
 
 
-def _text(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+def _text(path: Path, encoding: str | None) -> Iterator[Numbered]:
     with opened_text(path, encoding or encoding_of(path)) as file:
         first = file.readline()
     if "\t" in first:
-        yield from _separated(path, encoding, sheet)
+        yield from _separated(path, encoding)
         return
     with opened_text(path, encoding or encoding_of(path)) as file:
         yield from _text_lines(file, path)
@@ -278,7 +286,7 @@ def _text_lines(lines: Iterable[str], name: Path | str) -> Iterator[Numbered]:
             yield number, {TEXT_COLUMN: text}
 
 
-def _json(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+def _json(path: Path, encoding: str | None) -> Iterator[Numbered]:
     encoding = encoding or encoding_of(path)
     with opened(path, encoding) as file:
         start = file.read(1 << 12).lstrip("\ufeff \t\r\n")
@@ -288,7 +296,7 @@ def _json(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbe
         yield from numbered_rows(path, named.group(1) if named else None, encoding=encoding)
 
 
-def _parquet(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+def _parquet(path: Path, encoding: str | None) -> Iterator[Numbered]:
     import pyarrow.parquet
 
     try:
@@ -302,11 +310,11 @@ def _parquet(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Nu
         raise fault(path, "the file has no rows", "write rows into it")
 
 
-def _workbook(path: Path, encoding: str | None, sheet: str | None) -> Iterator[Numbered]:
+def _workbook(path: Path, sheet: str | None, needed: Collection[str] | None) -> Iterator[Numbered]:
     from ke_t5.readers.workbooks import workbook_records
 
     fix = "give every cell below the header its column"
-    yield from named_rows(path, workbook_records(path, sheet), fix=fix)
+    yield from named_rows(path, workbook_records(path, sheet, needed), fix=fix)
 
 
 def _standard_input(encoding: str | None) -> Iterator[Numbered]:
@@ -344,10 +352,9 @@ def _json_row(text: str, number: int) -> dict[str, Any]:
     return row
 
 
-Reader = Callable[[Path, str | None, str | None], Iterator[Numbered]]
+Reader = Callable[[Path, str | None], Iterator[Numbered]]
 _FORMATS: dict[str, Reader] = {
     ".csv": _separated, ".tsv": _separated, ".tab": _separated, ".txt": _text, ".json": _json,
-    ".jsonl": _json, ".ndjson": _json, ".xlsx": _workbook, ".xlsm": _workbook,
-    ".parquet": _parquet,
+    ".jsonl": _json, ".ndjson": _json, ".parquet": _parquet,
 }  # fmt: skip
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".parquet")

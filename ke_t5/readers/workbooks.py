@@ -7,7 +7,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def workbook_records(path: Path, sheet: str | None = None) -> Iterator[tuple[int, list[str]]]:
+def workbook_records(
+    path: Path, sheet: str | None = None, needed: Collection[str] | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """Yields (row number, cells) of a sheet's non-empty rows, padded to the length of the first.
 
     Args:
         sheet: the sheet's name; default: the first sheet, which is logged if there are more.
+        needed: names of the columns, by the first row, in which a formula needs a stored result;
+            default: all columns. Elsewhere such a cell is "".
 
     Raises:
         UserError: not a readable workbook, no such sheet, or a formula without a stored result.
@@ -43,7 +47,7 @@ def workbook_records(path: Path, sheet: str | None = None) -> Iterator[tuple[int
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about styles that openpyxl does not know
                 book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-                yield from _records(book, path, _sheet_name(book, path, sheet))
+                yield from _records(book, path, _sheet_name(book, path, sheet), needed)
         except _DAMAGE:
             what = "not an Excel workbook, or cut off"
             raise fault(path, what, "save it as .xlsx again") from None
@@ -67,20 +71,32 @@ def _sheet_name(book: Any, path: Path, sheet: str | None) -> str:
     return sheet or names[0]
 
 
-def _records(book: Any, path: Path, sheet: str) -> Iterator[tuple[int, list[str]]]:
-    width = None
+def _records(
+    book: Any, path: Path, sheet: str, needed: Collection[str] | None
+) -> Iterator[tuple[int, list[str]]]:
+    width, places = None, None  # `places`: the indices of the needed columns
     formulas = _formula_rows(path, sheet)
     for number, row in enumerate(book[sheet].iter_rows(), 1):
+        lacking: dict[int, Any] = {}
         if any(_may_lack_result(cell) for cell in row):
-            found = next((cells for place, cells in formulas if place == number), None)
-            if found is not None:
-                _check_results(row, found, f"{path}:{number}")
+            found = next((cells for place, cells in formulas if place == number), ())
+            lacking = _without_results(row, found)
+            _check_results(row, lacking, places, f"{path}:{number}")
         cells = [cell_text(cell) for cell in row]
         while cells and not cells[-1] and (width is None or len(cells) > width):
             cells.pop()
-        if any(cells):
-            width = len(cells) if width is None else width
+        if any(cells) or lacking:
+            if width is None:
+                width = len(cells)
+                places = _places(cells, needed)
             yield number, cells + [""] * (width - len(cells))
+
+
+def _places(header: Sequence[str], needed: Collection[str] | None) -> set[int] | None:
+    """The indices of the needed columns; None for all."""
+    if needed is None:
+        return None
+    return {place for place, name in enumerate(header) if name.strip() in needed}
 
 
 def _formula_rows(path: Path, sheet: str) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -111,12 +127,22 @@ def _may_lack_result(cell: Any) -> bool:
     return cell.value is None and cell.data_type != "str" and hasattr(cell, "coordinate")
 
 
-def _check_results(row: Sequence[Any], formulas: Sequence[Any], where: str) -> None:
-    """Raises UserError for a formula without a result: only office programs compute them."""
-    for cell, formula in zip(row, formulas, strict=True):
-        if formula.data_type == "f" and _may_lack_result(cell):
-            text = getattr(formula.value, "text", formula.value)  # of an array formula
-            what = f"cell {cell.coordinate} has a formula without a result, {text!r:.40}"
+def _without_results(row: Sequence[Any], formulas: Sequence[Any]) -> dict[int, Any]:
+    """Index -> formula of each cell without a result: only office programs compute them."""
+    return {
+        place: getattr(formula.value, "text", formula.value)  # of an array formula
+        for place, (cell, formula) in enumerate(zip(row, formulas, strict=False))
+        if formula.data_type == "f" and _may_lack_result(cell)
+    }
+
+
+def _check_results(
+    row: Sequence[Any], lacking: Mapping[int, Any], places: Collection[int] | None, where: str
+) -> None:
+    """Raises UserError for the first formula without a result, of those at `places` if given."""
+    for place, formula in lacking.items():
+        if places is None or place in places:
+            what = f"cell {row[place].coordinate} has a formula without a result, {formula!r:.40}"
             raise fault(where, what, "open the workbook in Excel or LibreOffice and save it")
 
 

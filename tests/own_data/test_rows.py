@@ -61,6 +61,23 @@ def test_entities_of_klue_are_those_of_its_reader(sample_data, cache_dir, said):
     assert any("rows; entities: " in line for line in said())
 
 
+def test_only_the_columns_that_are_read_need_the_results_of_their_formulas(tmp_path, cache_dir):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["글", "길이", "값"], ["좋다", "=LEN(A2)", "긍정"], ["싫다", "=LEN(A3)", "부정"]):
+        book.active.append(row)
+    book.save(path := tmp_path / "a.xlsx")
+    own = loaded("classification", path, cache_dir, columns={"text": "글", "label": "값"})
+    expected = [{"text": "좋다", "label": "긍정"}, {"text": "싫다", "label": "부정"}]
+    assert rows_of(path, own) == expected
+    with pytest.raises(UserError, match=r"a.xlsx:2: cell B2 has a formula without a result"):
+        loaded("text2text", path, cache_dir, columns={"text": "글", "label": "길이"})
+    own = loaded("span_corruption_ko", path, cache_dir, columns={"text": "글"})
+    assert rows_of(path, own) == [{"text": "좋다 싫다"}]
+    with pytest.raises(UserError, match=r"a.xlsx:2: cell B2 has a formula without a result"):
+        loaded("span_corruption_ko", path, cache_dir, columns={"text": "길이"})
+
+
 def test_questions_of_korquad_are_those_of_its_reader(sample_data, cache_dir):
     path = sample_data / "KorQuAD/KorQuAD_v1.0_dev.json"
     own = loaded("reading", path, cache_dir)

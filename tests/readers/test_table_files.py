@@ -179,6 +179,29 @@ def test_a_formula_without_a_result_is_refused(tmp_path, cell):
         next(rows)
 
 
+def test_a_formula_without_a_result_is_allowed_in_a_column_that_is_not_needed(tmp_path):
+    path = sheet_xml(tmp_path / "a.xlsx", '<c r="B3"><f>A3&amp;A2</f></c>')
+    text, label = HEADER
+    assert columns(path) == HEADER
+    rows = dict(read_table(path, needed=[text]))
+    assert rows == {2: RECORDS[0], 3: {**RECORDS[1], label: ""}, 4: RECORDS[2]}
+    with pytest.raises(UserError, match="a.xlsx:3: cell B3 has a formula without a result"):
+        list(read_table(path, needed=[label, text]))
+
+
+def test_a_row_of_formulas_only_is_not_skipped(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["text", "sum"], ["가", 1], [None, "=SUM(B2:B2)"], ["=A2", None]):
+        book.active.append(row)
+    book.save(path := tmp_path / "a.xlsx")
+    rows = read_table(path, needed=["text"])
+    assert next(rows) == (2, {"text": "가", "sum": "1"})
+    assert next(rows) == (3, {"text": "", "sum": ""})
+    with pytest.raises(UserError, match="a.xlsx:4: cell A4 has a formula without a result, '=A2'"):
+        next(rows)
+
+
 @pytest.mark.parametrize(
     ("cell", "value"),
     [
