@@ -28,12 +28,13 @@ from benchmarks.rows import ROWS, Row, Runs, Setting, decimals, learned, ratios,
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).with_name("RESULTS.md")
 LIBRARIES = ("torch", "transformers", "datasets", "tokenizers")
-HEAD = """# Speed, beside what a user would pick instead
+HEAD = """# Speed compared with the alternatives
 
-Written by `python -m benchmarks`, which runs the contenders of a row in turn. A ratio is that of
-the rates within a round: the median, and the range over the rounds. Every round has a seed of its
-own; what was learned is the mean and the standard deviation over the rounds, after equal numbers of
-rows. On a machine whose cores are shared with others, differences below 10 % are not findings.
+Written by `python -m benchmarks`, which runs the contenders of a benchmark in turn. Rates and
+speedups are the median and the range over the rounds; a speedup is the ratio of our rate to the
+alternative's in the same round. Each round has its own seed. Scores are the mean ± standard
+deviation over the rounds, after the same number of training rows. On a machine with shared cores,
+differences below 10 % are noise.
 
 Further pages: [learning without padding](RESULTS_LEARNING.md), [windows](RESULTS_WINDOWS.md),
 [engines](RESULTS_ENGINES.md), [GPU](RESULTS_GPU.md).
@@ -58,7 +59,7 @@ def main() -> int:
         RESULTS.write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n", "utf-8")
         PAGE.write_text(page(known), encoding="utf-8")
         sys.stdout.write("\n".join(lines_of(row, runs)) + "\n")
-        sys.stdout.write(f"  {time.monotonic() - started:.0f} s in all\n")
+        sys.stdout.write(f"  {time.monotonic() - started:.0f} s in total\n")
         sys.stdout.flush()
         reached &= all(has_reached for *_, has_reached in comparisons(row, runs))
     return 0 if reached else 1
@@ -75,7 +76,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--seq2seq", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="part of a row's examples")
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of a row's examples")
     flags = parser.parse_args()
     for name in flags.rows:
         if name not in names:
@@ -117,7 +118,7 @@ def comparisons(row: Row, runs: dict[str, Runs]) -> list[Comparison]:
     ours = runs["ours"]
     found: list[Comparison] = []
     for name, goal in row.goals.items():
-        if name not in runs:  # measured before it was one of them
+        if name not in runs:  # measured before this contender was added
             continue
         factors = ratios(ours, runs[name])
         factor = sorted(factors)[len(factors) // 2]
@@ -141,26 +142,26 @@ def lines_of(row: Row, runs: dict[str, Runs]) -> list[str]:
     """The lines of a row for the terminal."""
     lines = [f"{row.name}: {row.what}", f"  ours: {rate(runs['ours'])} {row.unit}"]
     if score := learned(runs["ours"]):
-        lines[-1] += f", learned {score}"
+        lines[-1] += f", score {score}"
     for name, theirs, factor, wanted, has_reached in comparisons(row, runs):
         score = learned(runs[name]) if name else ""
         verdict = "" if not wanted else f", goal {wanted}: {'yes' if has_reached else 'NO'}"
-        beside = f"{name}: {theirs}; ours is {factor}" if name else f"takes {factor}"
-        lines.append(f"  {beside}{verdict}{f', learned {score}' if score else ''}")
+        comparison = f"{name}: {theirs}; speedup {factor}" if name else f"takes {factor}"
+        lines.append(f"  {comparison}{verdict}{f', score {score}' if score else ''}")
     return lines
 
 
 def page(results: dict[str, dict]) -> str:
     """The Markdown page of all results."""
-    head = "| what | ours | beside | its rate | ours / it | goal | reached |"
-    head += " learned: ours; theirs |\n|---|---|---|---|---|---|---|---|\n"
+    head = "| benchmark | ours | alternative | its rate | speedup | goal | reached |"
+    head += " score: ours; alternative's |\n|---|---|---|---|---|---|---|---|\n"
     tables: dict[str, list[str]] = {}
     for row in ROWS:
         if row.name not in results:
             continue
         record = results[row.name]
         runs = {name: Runs(**found) for name, found in record["runs"].items()}
-        facts = record["machine"] | {"part of the rows": f"{record['scale']:g}"}
+        facts = record["machine"] | {"fraction of the rows": f"{record['scale']:g}"}
         note = ", ".join(f"{name} {value}" for name, value in facts.items())
         for number, comparison in enumerate(comparisons(row, runs)):
             name, theirs, factor, wanted, has_reached = comparison

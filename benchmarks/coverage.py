@@ -2,10 +2,10 @@
 
     python -m benchmarks.coverage [--trials 1000] [--rows 200] [--only NAME] [--out FILE]
 
-Each case makes a population of rows with gold and predictions, whose score is the true one. Every
-trial draws some rows of it and makes the interval of their score just as `test_ddp.py` does. Of
-95 % intervals that are shown, 93 to 97 % should hold the true score. The table goes to standard
-output, and to a file of Markdown where one is named.
+Each case generates a population of rows with gold answers and predictions; its score is the true
+score. Every trial samples rows from it and computes the interval of their score as `test_ddp.py`
+does. Of the 95 % intervals that are shown, 93 to 97 % should contain the true score. The table is
+printed, and written to a Markdown file if one is named.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def _main_reason(tally: Tally) -> str:
 
 
 HEAD = (
-    "| rows | score | true | shown % | holds the true score % | too low % | too high % | width "
-    "| not shown because |\n|---|---|---|---|---|---|---|---|---|"
+    "| population | score | true | shown % | contains the true score % | too low % | too high % "
+    "| width | reason if not shown |\n|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -140,7 +140,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--only", default="", help="populations whose name holds this")
+    parser.add_argument("--only", default="", help="populations whose name contains this")
     parser.add_argument("--out", type=Path)
     flags = parser.parse_args(words)
     chosen = {name: make for name, make in POPULATIONS.items() if flags.only in name}
@@ -153,8 +153,9 @@ def main(words: Sequence[str] | None = None) -> None:
     tell(HEAD)
     lines = table(chosen, num_rows=flags.rows, num_trials=flags.trials, tell=tell)
     note = (
-        f"{flags.rows} rows and {flags.trials:,} trials a line, {NUM_DRAWS:,} draws a trial; "
-        f"seeds: population {POPULATION_SEED}, trials {TRIAL_SEED}, draws {SEED}."
+        f"{flags.rows} rows and {flags.trials:,} trials per line, "
+        f"{NUM_DRAWS:,} resamples per trial; "
+        f"seeds: population {POPULATION_SEED}, trials {TRIAL_SEED}, resamples {SEED}."
     )
     tell(f"{note} {time.monotonic() - started:.0f} s")
     if flags.out:

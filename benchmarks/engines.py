@@ -47,7 +47,8 @@ def main() -> None:
     if flags.own:
         measure(flags)
         return
-    show("| engine | CPU s a step | peak GB | of plain | loss, last steps |\n|---|---|---|---|---|")
+    show("| engine | CPU s per step | peak GB | relative to plain | final loss |")
+    show("|---|---|---|---|---|")
     plain = None
     for name in flags.engines or ENGINES:
         seconds, peak, loss = run(name, flags)

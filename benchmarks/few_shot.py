@@ -178,7 +178,7 @@ CONTENDERS = {"ours": ours, "setfit": setfit}
 
 def table(found: Sequence[dict]) -> str:
     """Mean and deviation over the draws, as Markdown."""
-    head = "| task | rows a class | draws | ours | SetFit | ours - SetFit | s a draw |"
+    head = "| task | rows per class | draws | ours | SetFit | ours - SetFit | s per draw |"
     lines = [head, "|---|---|---|---|---|---|---|"]
     for key in dict.fromkeys((one["task"], one["rows"]) for one in found):
         of_row = [one for one in found if (one["task"], one["rows"]) == key]

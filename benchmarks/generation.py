@@ -25,7 +25,7 @@ from ke_t5.task.utils import get_vocabulary
 
 TASK, BATCH_SIZE, NUM_ROWS, MOST_TOKENS = "sae4k_gen", 16, 192, 30
 GENERATE, BY_DEFAULT = "generate", "generate, early_stopping=False"
-COMPARED, INT8 = "ours, compared with generate before", "ours, 'ctranslate2-int8'"
+COMPARED, INT8 = "ours, already compared with generate", "ours, 'ctranslate2-int8'"
 
 
 class Answers:

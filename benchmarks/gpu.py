@@ -7,9 +7,9 @@ the others nothing, and all of them together end within 8 minutes. What a part f
 once and kept in OUT/gpu.jsonl; OUT/RESULTS_GPU.md and OUT/gpu.json are written anew after every
 part. Without a GPU the sizes are small and the numbers mean nothing: a dry run.
 
---hf_data_dir holds YNAT (klue_benchmark/ynat-v1.1); --models holds `roberta-small`, `roberta-mini`,
-`ke-t5-small` and `ke-t5-mini`, configurations and tokenizers without weights. The Trainer's rows
-need accelerate.
+--hf_data_dir contains YNAT (klue_benchmark/ynat-v1.1); --models contains `roberta-small`,
+`roberta-mini`, `ke-t5-small` and `ke-t5-mini`, configurations and tokenizers without weights. The
+Trainer's rows need accelerate.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ LIMITS = {
 }
 ALL_SECONDS = 470
 TITLES = {
-    "parity": "First gradients and 20 losses beside the CPU's in fp32",
-    "syncs": "Where the host waits for the device within a step",
+    "parity": "First gradients and 20 losses, compared with the CPU in fp32",
+    "syncs": "Host-device synchronization within a step",
     "graphs": "Steps as CUDA graphs",
-    "speed": "Milliseconds a step, eager",
+    "speed": "Milliseconds per step, eager",
     "memory": "Memory",
-    "cli": "The commands",
-    "compiled": "Milliseconds a step, compiled",
+    "cli": "Commands",
+    "compiled": "Milliseconds per step, compiled",
 }
 
 
@@ -80,7 +80,7 @@ def read_rows(path: Path) -> list[dict]:
 def report(rows: list[dict], endings: dict[str, str]) -> str:
     """The results as Markdown, a table for each part."""
     machine = next((row for row in rows if row["part"] == "machine"), {})
-    lines = ["# First look at a GPU", ""]
+    lines = ["# Correctness and speed on a GPU", ""]
     lines += [f"{key}: {value}  " for key, value in machine.items() if key != "part"]
     for name, ending in endings.items():
         lines += ["", f"## {TITLES[name]}", "", f"{ending}.", ""]

@@ -68,10 +68,10 @@ def updates(
 def numbers_of(
     make: Callable[[], Any], examples: Examples, device: torch.device, how: str, precision: str
 ) -> tuple[torch.Tensor, torch.Tensor, TrainState]:
-    """The losses and the last weights of a run: "one by one", as "graphs", or "cut" and resumed."""
+    """The losses and final weights of a run: "eager", with "graphs", or "cut" and resumed."""
     state = start(make(), examples, device, as_graphs=True)
     assert state.graphs is not None
-    if how == "one by one":  # in the same shapes
+    if how == "eager":  # in the same shapes
         state.graphs.reason = how
     losses = []
     if how == "cut":
@@ -89,7 +89,7 @@ def numbers_of(
 
 
 def compare_numbers(examples: Examples, folder: Path, device: torch.device, notes: Any) -> None:
-    """Whether graphs give bitwise the same results as steps launched one by one."""
+    """Whether graphs give bitwise the same results as eager steps."""
     for precision in ("fp32", "bf16"):
         found: dict[str, tuple[torch.Tensor, torch.Tensor, TrainState]] = {}
 
@@ -109,11 +109,11 @@ def compare_numbers(examples: Examples, folder: Path, device: torch.device, note
             }  # fmt: skip
 
         for how, name in (
-            ("one by one", "one by one"), ("one by one", "again"), ("graphs", "graphs"),
+            ("eager", "eager"), ("eager", "again"), ("graphs", "graphs"),
             ("graphs", "graphs again"), ("cut", f"graphs, resumed at {CUT}"),
         ):  # fmt: skip
             notes.attempt(
-                {"case": f"YNAT {STEPS} steps {precision}", "whose": name},
+                {"case": f"YNAT {STEPS} steps {precision}", "implementation": name},
                 lambda how=how, name=name: measure(how, name),
             )
 
@@ -171,7 +171,7 @@ def their_rate_on_ynat(model: Any, examples: Examples, device: torch.device) -> 
 
 
 def measure_cases(models: Path, device: torch.device, notes: Any) -> None:
-    """Batches of one shape: with graphs, launched one by one, and with the Trainer."""
+    """Batches of one shape: with graphs, eager, and with the Trainer."""
 
     def ours(case: Case, as_graphs: bool) -> dict[str, str]:
         found = time_ours(case, device, as_graphs=as_graphs, counts=False)
@@ -179,12 +179,14 @@ def measure_cases(models: Path, device: torch.device, notes: Any) -> None:
 
     for case in cases(models, has_gpu=device.type == "cuda"):
         name = {"case": case.name, "optimizer": case.optimizer}
-        for whose, as_graphs in (("graphs", True), ("one by one", False)):
+        for whose, as_graphs in (("graphs", True), ("eager", False)):
             notes.attempt(
-                {**name, "whose": whose},
+                {**name, "implementation": whose},
                 lambda case=case, as_graphs=as_graphs: ours(case, as_graphs),
             )
-        notes.attempt({**name, "whose": "Trainer"}, lambda case=case: ms_of_theirs(case, device))
+        notes.attempt(
+            {**name, "implementation": "Trainer"}, lambda case=case: ms_of_theirs(case, device)
+        )
 
 
 def graphs(
@@ -199,11 +201,11 @@ def graphs(
     name = {"case": "YNAT, RoBERTa-base, batch 32"}
     for whose, measure in {
         "graphs": lambda model: rate_on_ynat(model, examples, device, as_graphs=True),
-        "one by one": lambda model: rate_on_ynat(model, examples, device, as_graphs=False),
+        "eager": lambda model: rate_on_ynat(model, examples, device, as_graphs=False),
         "Trainer": lambda model: their_rate_on_ynat(model, examples, device),
     }.items():
         notes.attempt(
-            {**name, "whose": whose},
+            {**name, "implementation": whose},
             lambda measure=measure: measure(
                 classifier(folder, device, **(sizes if is_gpu else {}))
             ),

@@ -75,7 +75,7 @@ def machine(notes: Notes) -> None:
         return
     import transformers
 
-    device = torch.cuda.get_device_name(0) if HAS_GPU else "none: a dry run, times mean nothing"
+    device = torch.cuda.get_device_name(0) if HAS_GPU else "none: a dry run, times are meaningless"
     Notes("machine", notes.path.parent).add(
         gpu=device, torch=torch.__version__, transformers=transformers.__version__,
         python=sys.version.split()[0], cores=os.cpu_count(),
@@ -148,7 +148,7 @@ def parity(flags: argparse.Namespace, notes: Notes) -> None:
             device=DEVICE.type, precision=precision, steps=steps,
             worst_loss=f"{float(((losses - reference[0]) / reference[0]).abs().max()):.2g}",
             worst_first_gradient=f"{worst[0]:.2g} ({worst[1]})",
-            equal_to_an_earlier_run="" if again is losses else bool(torch.equal(again, losses)),
+            equal_to_earlier_run="" if again is losses else bool(torch.equal(again, losses)),
         )  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def _our_frames() -> str:
 
 
 def syncs(flags: argparse.Namespace, notes: Notes) -> None:
-    """Host synchronisations in steps 4 to 13 of our loop, by stack."""
+    """Host synchronizations in steps 4 to 13 of our loop, by stack."""
     folder = flags.models / ("roberta-small" if HAS_GPU else "roberta-mini")
     examples, found, counting = topics(flags, folder), Counter(), False
 
@@ -183,9 +183,9 @@ def syncs(flags: argparse.Namespace, notes: Notes) -> None:
     if HAS_GPU:
         torch.cuda.set_sync_debug_mode("default")
     for stack, times in found.most_common():
-        notes.add(stack=stack, a_step=times / 10)
+        notes.add(stack=stack, per_step=times / 10)
     if not found:
-        notes.add(stack="none" if HAS_GPU else "not measured without a GPU", a_step=0)
+        notes.add(stack="none" if HAS_GPU else "not measured without a GPU", per_step=0)
 
 
 def _row(case: Case, found: dict[str, float], rate: float) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _row(case: Case, found: dict[str, float], rate: float) -> dict[str, Any]:
     return {
         "ms": f"{ms:.1f}",
         "TFLOP/s": f"{found['flops'] / ms / 1e9:.1f}",
-        "of the product's rate": f"{found['flops'] / ms / 1e9 / rate:.1%}",
+        "of the matrix product's rate": f"{found['flops'] / ms / 1e9 / rate:.1%}",
         "peak GB": f"{found['peak'] / 1e9:.2f}" if HAS_GPU else "",
     }
 
@@ -206,12 +206,12 @@ def speed(flags: argparse.Namespace, notes: Notes, *, compiled: bool = False) ->
     for case in cases(flags.models, has_gpu=HAS_GPU):
         name = {"case": case.name, "optimizer": case.optimizer}
         notes.attempt(
-            {**name, "whose": "ours"},
+            {**name, "implementation": "ours"},
             lambda case=case: _row(case, time_ours(case, DEVICE, compiled=compiled), rate),
         )
         if not compiled:
             notes.attempt(
-                {**name, "whose": "Trainer"}, lambda case=case: ms_of_theirs(case, DEVICE)
+                {**name, "implementation": "Trainer"}, lambda case=case: ms_of_theirs(case, DEVICE)
             )
 
 
@@ -233,14 +233,14 @@ def memory(flags: argparse.Namespace, notes: Notes) -> None:
             )
 
 
-# ------------------------------------------------------------------------------- the commands
+# ----------------------------------------------------------------------------------------- commands
 
 
 TASKS = {
     "classification": ("klue_tc", ()),
     "CRF tagging": ("klue_ner", ("--model_name", "EncoderForEntityRecognitionWithCRF")),
     "generation": ("klue_tc_gen", ()),
-    "reading": ("klue_mrc", ()),
+    "reading comprehension": ("klue_mrc", ()),
 }
 
 
@@ -275,7 +275,7 @@ def cli(flags: argparse.Namespace, notes: Notes) -> None:
             notes.add(
                 kind=kind, command=name, exit_code=done.returncode,
                 seconds=f"{time.monotonic() - started:.0f}",
-                says=faults[-1][:150] if done.returncode else "",
+                message=faults[-1][:150] if done.returncode else "",
             )  # fmt: skip
             if done.returncode:
                 sys.stdout.write("\n".join(lines[-15:]) + "\n")

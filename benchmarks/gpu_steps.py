@@ -32,7 +32,7 @@ class Case:
 
     Attributes:
         folder: configuration of the model.
-        sizes: what is other than in that configuration.
+        sizes: values that replace those of the configuration.
         target_length: tokens of a target; 0 for a classifier.
         steps: timed; 3 before them are not.
     """

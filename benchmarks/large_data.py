@@ -143,7 +143,7 @@ def start(folder: Path) -> dict[str, Any]:
     return {
         **facts,
         **numbers,
-        "ms a batch": 1000 * cpu / NUM_BATCHES,
+        "ms per batch": 1000 * cpu / NUM_BATCHES,
         "at import": base,
         "stages": stages,
     }
@@ -172,7 +172,7 @@ def show(found: list[dict[str, Any]], folder: Path) -> None:
         for name, stage in zip(STAGES, one["stages"], strict=True):
             tell(f"| {rank} | {name} | {stage['seconds']:.2f} | {stage['cpu']:.2f} "
                   f"| {stage['own']:.0f} | {stage['mapped']:.0f} |")  # fmt: skip
-    tell(f"{first['ms a batch']:.3f} CPU ms for a batch of {BATCH} rows; "
+    tell(f"{first['ms per batch']:.3f} CPU ms for a batch of {BATCH} rows; "
           f"at import {first['at import']['own']:.0f} MB")  # fmt: skip
     assert len({one["content"] for one in found}) == 1
 

@@ -70,7 +70,7 @@ def table(results: list[dict]) -> str:
         kind: {r["seed"]: r["accuracy"] for r in results if r["kind"] == kind} for kind in KINDS
     }
     for kind, found in scores.items():
-        cells, differences = [kind], [f"{kind}, less padded in random order"]
+        cells, differences = [kind], [f"{kind}, minus {RANDOM}"]
         for point in range(len(head) - 1):
             known = {seed: values[point] for seed, values in found.items() if point < len(values)}
             padded = {seed: values[point:] for seed, values in scores[RANDOM].items()}

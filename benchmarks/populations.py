@@ -170,15 +170,15 @@ RELATIONS = (0.55, *(0.2 / (i + 2) for i in range(29)))
 POPULATIONS: dict[str, Callable[[Generator], Population]] = {
     "7 labels, 85 % right": partial(_labels, shares=EVEN, accuracy=0.83, metric_fns=LABELS),
     "7 labels, 97 % right": partial(_labels, shares=EVEN, accuracy=0.965, metric_fns=LABELS),
-    "7 labels, one of 5 %": partial(
+    "7 labels, one with 5 %": partial(
         _labels, shares=(0.05, 0.11, 0.17, 0.16, 0.16, 0.13, 0.22), accuracy=0.83,
         metric_fns=LABELS,
     ),
-    "7 labels, one of 1.8 %": partial(
+    "7 labels, one with 1.8 %": partial(
         _labels, shares=(0.018, 0.112, 0.17, 0.17, 0.17, 0.14, 0.22), accuracy=0.83,
         metric_fns=LABELS,
     ),
-    "2 labels, one of 30 %": partial(
+    "2 labels, one with 30 %": partial(
         _labels, shares=(0.3, 0.7), accuracy=0.75,
         metric_fns=(metrics.f1_of("label 0"), metrics.matthews),
     ),
@@ -189,7 +189,7 @@ POPULATIONS: dict[str, Callable[[Generator], Population]] = {
         _relations, shares=(0.3, *(0.2 / (i + 2) for i in range(11))), num_rows=800
     ),
     "similarities": partial(_numbers, noise=0.9),
-    "similarities, near": partial(_numbers, noise=0.35),
+    "similarities, small errors": partial(_numbers, noise=0.35),
     "sentences with entities": _sentences,
     "dependency trees": _trees,
     "answers, KLUE-MRC": partial(_answers, metric=metrics.klue_mrc, share_empty=0.3),

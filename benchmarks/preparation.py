@@ -18,8 +18,8 @@ from benchmarks.rows import Runs, Setting, interleaved
 from ke_t5.pipe import Folders, TaskRegistry
 from ke_t5.task.utils import get_vocabulary
 
-MAPS, ALONE = "six maps of single rows, padded to 512", "the tokenizer alone"
-ARROW = "Arrow rows through the torch format"
+MAPS, ALONE = "six unbatched maps, padded to 512", "tokenizer alone"
+ARROW = "Arrow rows in torch format"
 LENGTH, BATCH_SIZE = 512, 32
 
 
@@ -94,7 +94,7 @@ def cold(setting: Setting) -> dict[str, Runs]:
     texts = tokenizer.batch_decode(
         [examples.example(i)["input_ids"] for i in range(number)], skip_special_tokens=True
     )
-    # WordPiece keeps none.
+    # WordPiece has no such cache.
     forget_words = getattr(tokenizer.backend_tokenizer.model, "_clear_cache", lambda: None)
 
     def ours(_: int) -> None:
@@ -103,7 +103,7 @@ def cold(setting: Setting) -> dict[str, Runs]:
         prepared.open()
 
     def maps(_: int) -> None:
-        # In memory, where no map finds its result in a cache.
+        # In memory, so that no map finds its result in a cache.
         six_maps(Dataset.from_dict(cast(dict, rows.to_dict())))
 
     def alone(_: int) -> None:

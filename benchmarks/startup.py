@@ -13,7 +13,7 @@ from benchmarks.rows import Runs, Setting, interleaved
 from ke_t5.fault_points import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAINER = "the same by a script with the Trainer"
+TRAINER = "a script with the Trainer"
 # The same with the Trainer: two columns, dynamic padding, one step.
 SCRIPT = """
 import os, sys

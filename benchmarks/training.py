@@ -223,8 +223,8 @@ def encoder(setting: Setting, precision: str = "fp32") -> dict[str, Runs]:
     padded = partial(fit_ours, precision=precision, padding=ROWS)
     contenders["ours, fit.padding='rows'"] = (padded, runs.train)
     if precision == "fp32":
-        contenders["bare loop, the same batches"] = (fit_bare, runs.train)
-        contenders["ours, padded in random order"] = (partial(padded, window=1), runs.train)
+        contenders["bare loop, same batches"] = (fit_bare, runs.train)
+        contenders["ours, padded, random order"] = (partial(padded, window=1), runs.train)
     return runs.compare(contenders)
 
 

@@ -3,11 +3,11 @@
     python -m benchmarks.windows --hf_data_dir DIR --models DIR --weights DIR --out DIR
 
 Rows are sorted by length in windows of 1 (random order), 8 or 50 batches. Every seed draws weights
-and order once, and its three runs see the same rows, so the windows are compared in pairs. Each
-result is added to OUT/windows.jsonl as it comes, a run that is recorded there is not repeated, and
-OUT/windows.md holds the tables of what is there.
+and order once, and its three runs see the same rows, so the windows are compared in pairs. Results
+are appended to OUT/windows.jsonl; runs that are recorded there are not repeated. OUT/windows.md is
+the table.
 
---models holds `roberta-mini` (2 layers of 128, no weights); --weights is a BERT with real weights.
+--models contains `roberta-mini` (2 layers x 128, no weights); --weights is a BERT with weights.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ def table(results: list[dict]) -> str:
     after each number of steps, the paired difference to random order with its 95 % interval, and
     the padding."""
     steps = [f"{number} steps" for number in STEPS]
-    head = ["setting", "window", "seeds", *steps, *(f"{s}, less random" for s in steps),
-            "lowest at the end", "padding", "median seconds"]  # fmt: skip
+    head = ["setting", "window", "seeds", *steps, *(f"{s}, minus random" for s in steps),
+            "lowest final", "padding", "median seconds"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name in dict.fromkeys(result["setting"] for result in results):
         mine = {(r["window"], r["seed"]): r for r in results if r["setting"] == name}
@@ -216,8 +216,8 @@ def main() -> None:
     """Runs what is not recorded, seed by seed, and writes the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hf_data_dir", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True, help="holds roberta-mini")
-    parser.add_argument("--weights", type=Path, help="a BERT folder with real weights")
+    parser.add_argument("--models", type=Path, required=True, help="contains roberta-mini")
+    parser.add_argument("--weights", type=Path, help="a BERT folder with weights")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--windows", type=int, nargs="*", default=WINDOWS)

@@ -1,4 +1,4 @@
-"""The table that `python -m benchmarks` writes; what it measures is run by hand."""
+"""The tables of `python -m benchmarks` and its siblings; the measurements are run by hand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import comparisons, lines_of, page
+from benchmarks.__main__ import PAGE, RESULTS, comparisons, lines_of, page
+from benchmarks.coverage import HEAD
 from benchmarks.few_shot import draws, table
+from benchmarks.populations import POPULATIONS
 from benchmarks.rows import ROWS, Row, Runs, interleaved, ratios
 from benchmarks.small_t5 import texts_of
 
@@ -30,7 +32,7 @@ def test_a_row_names_a_function(row):
     assert [other.name for other in ROWS].count(row.name) == 1
 
 
-def test_contenders_run_in_turn_and_learning_is_not_timed():
+def test_contenders_take_turns_and_scoring_is_not_timed():
     calls = []
 
     def contender(name):
@@ -43,7 +45,7 @@ def test_contenders_run_in_turn_and_learning_is_not_timed():
     runs = interleaved({x: contender(x) for x in "ab"}, rounds=2, amount=4, warm_ups=1)
     started = [call for call in calls if call != "found"]
     assert sorted(started[:2]) == [("a", 0), ("b", 0)]  # not counted
-    assert started[2:] == [("a", 0), ("b", 0), ("b", 1), ("a", 1)]  # who is first changes
+    assert started[2:] == [("a", 0), ("b", 0), ("b", 1), ("a", 1)]  # the first one alternates
     assert runs["a"].learned == [50.0, 51.0]
     assert len(runs["a"].seconds) == 2
 
@@ -53,12 +55,26 @@ def test_rates_are_compared_within_a_round():
     assert ratios(ours, theirs) == [6.0, 3.0, 12.0]
 
 
-def test_a_goal_that_is_missed_is_said():
+def test_a_missed_goal_is_reported():
     runs = {"ours": Runs([1.0, 1.0], [80.0, 82.0]), "theirs": Runs([1.5, 1.5], [70.0, 70.0])}
-    (beside, alone) = comparisons(ROW, runs)
-    assert beside == ("theirs", "0.667 (0.667 to 0.667)", "1.50 (1.50 to 1.50)x", "≥ 2", False)
+    (compared, alone) = comparisons(ROW, runs)
+    assert compared == ("theirs", "0.667 (0.667 to 0.667)", "1.50 (1.50 to 1.50)x", "≥ 2", False)
     assert alone[-2:] == ("≤ 0.5 s", False)
-    assert "goal ≥ 2: NO, learned 70.0 ± 0.0" in "\n".join(lines_of(ROW, runs))
+    assert "goal ≥ 2: NO, score 70.0 ± 0.0" in "\n".join(lines_of(ROW, runs))
+
+
+def test_the_page_is_up_to_date():
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert PAGE.read_text(encoding="utf-8") == page(results)
+    for row in ROWS:
+        assert set(results[row.name]["runs"]) <= {"ours", *row.goals}
+
+
+def test_the_coverage_table_can_be_replaced():
+    text = (FOLDER / "RESULTS_COVERAGE.md").read_text(encoding="utf-8")
+    names = [line.split("|")[1].partition(" (")[0].strip() for line in text.splitlines()[1:]
+             if line.startswith("| ")][1:]  # fmt: skip
+    assert text.count(HEAD) == 1 and list(dict.fromkeys(names)) == list(POPULATIONS)
 
 
 def test_the_page_keeps_machines_apart():
@@ -75,7 +91,7 @@ def test_the_page_keeps_machines_apart():
     assert f"| `{second}`" in text and "| yes |" in text
 
 
-def test_few_shot_draws_are_balanced_and_leave_the_test_rows_out():
+def test_few_shot_draws_are_balanced_and_exclude_the_test_rows():
     pool = [(f"글 {i}", "예" if i % 3 else "아니요") for i in range(60)]
     held = pool[:10]
     found = draws(pool, held, rows=4, count=3)
@@ -97,7 +113,7 @@ def test_the_few_shot_table_compares_draws_that_both_have():
     assert table(lines).splitlines()[2:] == [row]
 
 
-def test_free_text_of_the_small_t5_leaves_the_test_passages_out(tmp_path):
+def test_free_text_of_the_small_t5_excludes_the_test_passages(tmp_path):
     articles = [{"paragraphs": [{"context": f"문단 {i}"}]} for i in range(8)]
     for name, content in (
         ("KorQuAD/KorQuAD_v1.0_dev.json", {"data": articles}),
