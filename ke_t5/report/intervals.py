@@ -229,7 +229,7 @@ def interval_of(score: float, resampled: Resampled | None, statistic: Statistic 
             return _around(score, *_wilson(score / 100, len(statistic.values)), 0, method="Wilson")
         check_classes(statistic.support())
     if resampled is None:
-        raise NoInterval("the predictions at hand do not give this score")
+        raise NoInterval("the predictions do not reproduce this score")
     draws, left_out = resampled.draws, resampled.left_out
     defined = draws[np.isfinite(draws)]
     num_undefined = len(draws) - len(defined)
@@ -276,13 +276,14 @@ def check_classes(support: Support | None) -> None:
 
 def _check_pulls(pulls: np.ndarray, needed: int) -> None:
     """Raises NoInterval if a score depends on few rows: hardly any errors, or hardly any hits."""
-    counts = {"down": int((pulls < -ROUNDING).sum()), "up": int((pulls > ROUNDING).sum())}
+    counts = {"lower": int((pulls < -ROUNDING).sum()), "raise": int((pulls > ROUNDING).sum())}
     side = min(counts, key=counts.__getitem__)
     fewest = counts[side]
     if fewest < needed:
-        count = f"{fewest} row{'s' * (fewest != 1)}" if fewest else "no row"
-        side = side if any(counts.values()) else "up or down"
-        raise NoInterval(f"{count} pulled it {side}, {needed} are needed")
+        verb = side if any(counts.values()) else "raise or lower"
+        who = {0: f"no rows {verb}", 1: f"only 1 row {verb}s"}
+        found = who.get(fewest, f"only {fewest} rows {verb}")
+        raise NoInterval(f"{found} it, at least {needed} are needed")
 
 
 def _jackknife(score: float, left_out: np.ndarray) -> tuple[float, float]:

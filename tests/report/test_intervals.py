@@ -259,13 +259,13 @@ def test_teacher_forced_scores_keep_their_name():
         (metrics.macro_f1, ["a", "b"] * 50, ["a", "a"] * 49 + ["c", "d"],
          "a mean over classes of which c (1 row) and 1 more have fewer than 5 rows"),
         (metrics.macro_f1, ["a", "b"] * 50, ["a", "b"] * 50,
-         "no row pulled it up or down, 5 are needed"),
+         "no rows raise or lower it, at least 5 are needed"),
         (metrics.macro_f1, ["a", "b"] * 50, ["b", "a"] * 50,
-         "no row pulled it up or down, 5 are needed"),
+         "no rows raise or lower it, at least 5 are needed"),
         (metrics.f1_of("a"), ["a", "b"] * 50, ["b", "b"] * 50,
-         "no row pulled it up or down, 3 are needed"),
+         "no rows raise or lower it, at least 3 are needed"),
         (metrics.f1_of("a"), ["a", "b"] * 50, ["a", "b"] * 49 + ["b", "a"],
-         "2 rows pulled it down, 3 are needed"),
+         "only 2 rows lower it, at least 3 are needed"),
         (metrics.pearson, [0.0] * 7 + [5.0], [0.0] * 7 + [4.0],
          r"it is undefined for \d+ of 1000 resamples"),
         (metrics.pearson, [0.0] * 9, [1.0] * 9, "the score is undefined"),
@@ -297,7 +297,7 @@ def test_missing_probabilities_are_reported():
     task = task_of(metrics.auprc)
     evaluated = dataclasses.replace(evaluated_on(task, gold, said, scores), row_scores=[])
     assert bootstrap(task, evaluated).reasons == {
-        "auprc": "the predictions at hand do not give this score"
+        "auprc": "the predictions do not reproduce this score"
     }
 
 
@@ -346,7 +346,7 @@ def test_predictions_that_do_not_give_the_score_have_no_interval():
     evaluated = evaluated_on(task, [["O", "B-PS"]] * 30, [["O", "O"], ["O", "B-PS"]] * 15)
     older = dataclasses.replace(evaluated, scores={"token_accuracy": 65.75})
     reasons = bootstrap(task, older).reasons
-    assert reasons == {"token_accuracy": "the predictions at hand do not give this score"}
+    assert reasons == {"token_accuracy": "the predictions do not reproduce this score"}
 
 
 def test_nan_and_missing_answers_differ_in_the_predictions_file():

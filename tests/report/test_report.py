@@ -227,14 +227,17 @@ def test_notes_name_the_method_of_intervals_and_why_one_is_missing():
             "b": Interval(1, 2, 200, 7),
             "c": Interval(1, 2, 0, 0, "Wilson"),
         },
-        {"d": "no row pulled it down, 5 are needed", "e": "no row pulled it down, 5 are needed"},
+        {
+            "d": "no rows lower it, at least 5 are needed",
+            "e": "no rows lower it, at least 5 are needed",
+        },
     )
     assert interval_notes(found) == [
         "95 % intervals of a: BCa, 1,000 bootstrap resamples of the rows",
         "95 % intervals of b: BCa, 200 bootstrap resamples of the rows",
         "95 % intervals of c: Wilson",
         "b: 7 resamples without a value are left out",
-        "no interval of d, e: no row pulled it down, 5 are needed",
+        "no interval of d, e: no rows lower it, at least 5 are needed",
     ]
 
 
