@@ -27,6 +27,7 @@ NAMES = {
     "FSTimeoutError",
 }  # fmt: skip
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # the first one that is set decides
+OFFLINE_FOR_DATA = "HF_DATASETS_OFFLINE"
 READERS = re.compile(r"[/\\](huggingface_hub|datasets|transformers|fsspec|urllib)[/\\]")
 TRANSFER = re.compile(r"(?i)reqwest|\bcas (client|service) error|error sending request")
 
@@ -35,9 +36,19 @@ TRANSFER = re.compile(r"(?i)reqwest|\bcas (client|service) error|error sending r
 def why_unreachable() -> str | None:
     """None if the hub answers; otherwise the reason in a few words. Checked once per process."""
     name = next((name for name in OFFLINE if os.environ.get(name)), None)
-    if name is not None and os.environ[name].upper() in ("1", "ON", "YES", "TRUE"):
+    if name is not None and _is_on(name):
         return f"{name} is set"
     return _ask(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+
+
+def why_no_data() -> str | None:
+    """As `why_unreachable`, but for data sets, which have a variable of their own: it keeps the
+    library datasets offline, but not those that load models."""
+    return f"{OFFLINE_FOR_DATA} is set" if _is_on(OFFLINE_FOR_DATA) else why_unreachable()
+
+
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _ask(endpoint: str) -> str | None:

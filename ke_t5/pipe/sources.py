@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ke_t5.errors import Exit, UserError, suggestion
-from ke_t5.hub import why_unreachable
+from ke_t5.hub import why_no_data, why_unreachable
 from ke_t5.pipe import tables
 from ke_t5.pipe.cache import Folders, code_of, hash_files, make_key, package_version
 from ke_t5.pipe.file_faults import file_fault, refuse_null
@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 SPOOLED_BYTES = 1 << 20
 # Otherwise pandas reads the texts "NA", "null" and "None" as empty cells.
 ONLY_EMPTY_IS_MISSING = {"keep_default_na": False, "na_values": [""]}
+LOCAL = "use a local folder, or try --sample, which needs no data"
 
 
 class DataSource(ABC):
@@ -141,7 +142,7 @@ class ReleaseSource(DataSource):
         if split not in hub.splits:
             raise unknown_split(split, self.name, hub.splits)
         parent = folders.cache / "rows" / self.name
-        why = why_unreachable()
+        why = why_no_data()
         if why is not None:
             return self._earlier_rows(split, folders, origin=hub.path, why=why)
         revision = hub_revision(hub.path)
@@ -301,7 +302,7 @@ class HFDataSource(DataSource):
             names = [str(file) for file in files]
             return {"files": dict(zip(names, hash_files(files), strict=True))}
         is_local = Path(self.path).exists() or tables.is_builder(self.path)
-        if is_local or why_unreachable() is not None:
+        if is_local or why_no_data() is not None:
             return {}
         try:
             return {"hub": self.path, "revision": hub_revision(self.path)}
@@ -320,13 +321,14 @@ class HFDataSource(DataSource):
                     "save them as CSV, JSON or parquet and give that builder, "
                     "or read them in a FunctionDataSource",
                 )
-            fix = "use a local folder, or try --sample, which needs no data"
-            raise self._error(f"the hub cannot be reached: {why}", fix)
+            raise self._error(f"the hub cannot be reached: {why}")
         files = self._data_files()
         refuse_null(files)
         try:
             return tables.load(function, self.path, self.config, **{**settings, **self._options})
         except Exception as error:
+            if not is_local and (why := why_no_data()) is not None:  # and it is not in the cache
+                raise self._error(f"the hub cannot be reached: {why}") from error
             where, fix = f"data set {self.path!r}", "check its name, configuration and splits"
             if files and self.data_files:
                 where += f" ({listed([file.name for file in files], 2)})"
@@ -336,7 +338,7 @@ class HFDataSource(DataSource):
                 problem = file_fault(files, self._options) or problem
             raise problem from error
 
-    def _error(self, what: str, fix: str) -> UserError:
+    def _error(self, what: str, fix: str = LOCAL) -> UserError:
         return UserError(what, f"data set {self.path!r}", fix, Exit.DATA)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ke_t5.errors import UserError
-from ke_t5.hub import why_unreachable
+from ke_t5.hub import why_no_data, why_unreachable
 from ke_t5.programs import CLONE
 
 GIGABYTE = 1e9
@@ -135,6 +135,8 @@ def _disk(what: str, folder: Path) -> Finding:
 
 def _hub() -> Finding:
     reason = why_unreachable()
+    if reason is None and (for_data := why_no_data()) is not None:
+        return Finding("hub", f"answers, but {for_data}; use folders of data", "warning")
     if reason is None:
         return Finding("hub", "answers")
     return Finding("hub", f"{reason}; use folders of models and data, or --sample", "warning")

@@ -1,14 +1,16 @@
-"""The error for a model that is neither a folder nor available from the hub."""
+"""Models and data sets that are neither in a folder nor available from the hub."""
 
 from __future__ import annotations
 
 import urllib.error
 
+import datasets
 import pytest
 
 from ke_t5 import hub
-from ke_t5.errors import UserError, shortened
+from ke_t5.errors import Exit, UserError, shortened
 from ke_t5.lookup.hub import find_pretrained
+from ke_t5.pipe import Folders, HFDataSource, sources
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,29 @@ def test_the_hub_is_offline_if_its_own_library_says_so(monkeypatch, variables, r
     assert found == reason
 
 
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"HF_DATASETS_OFFLINE": "1"}, "HF_DATASETS_OFFLINE is set"),
+        ({"HF_DATASETS_OFFLINE": "true", "HF_HUB_OFFLINE": "0"}, "HF_DATASETS_OFFLINE is set"),
+        # datasets downloads through the library of the hub, which stays offline.
+        ({"HF_DATASETS_OFFLINE": "0", "HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+        ({"HF_DATASETS_OFFLINE": "0"}, None),
+        ({"HF_DATASETS_OFFLINE": ""}, None),
+    ],
+)
+def test_data_sets_have_a_variable_of_their_own(monkeypatch, variables, reason):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(hub, "_ask", lambda endpoint: None)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    hub.why_unreachable.cache_clear()
+    for_data, for_models = hub.why_no_data(), hub.why_unreachable()
+    hub.why_unreachable.cache_clear()
+    assert for_data == reason
+    assert for_models == (reason if reason == "HF_HUB_OFFLINE is set" else None)
+
+
 def test_the_command_of_a_download_can_be_copied(monkeypatch):
     def cannot_resolve(*_arguments, **_options):
         raise urllib.error.URLError(OSError(-2, "Name or service not known"))
@@ -47,3 +72,22 @@ def test_the_command_of_a_download_can_be_copied(monkeypatch):
         "huggingface.co (Name or service not known); give a downloaded folder "
         "(`hf download KETI-AIR/ke-t5-base`), or --sample"
     )
+
+
+def test_data_sets_that_are_kept_offline(tmp_path, monkeypatch):
+    """datasets may find it in its cache, and the hub is not said to have failed."""
+    monkeypatch.setattr(sources, "why_unreachable", lambda: None)
+    monkeypatch.setattr(sources, "why_no_data", lambda: "HF_DATASETS_OFFLINE is set")
+    source, folders = HFDataSource("a/b", splits={"train": "train"}), Folders(None, tmp_path)
+
+    def offline(*_arguments, **_options):
+        raise ConnectionError("Couldn't reach 'a/b' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr(datasets, "load_dataset", offline)
+    with pytest.raises(UserError, match="'a/b': the hub cannot be reached: HF_DATASETS_OFF") as one:
+        source.rows("train", folders)
+    assert one.value.exit_code == Exit.DATA
+    cached = datasets.Dataset.from_dict({"text": ["가"]})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: cached)
+    rows = source.rows("train", folders)
+    assert rows.dataset["text"][:] == ["가"] and rows.provenance == {}

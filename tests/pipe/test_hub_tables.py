@@ -16,8 +16,7 @@ from ke_t5.failure import ending_of
 from ke_t5.hub import network_fault
 from ke_t5.lookup.hub import Pretrained
 from ke_t5.models import build
-from ke_t5.pipe import HFDataSource, ReleaseSource, sources, tables
-from ke_t5.pipe.cache import Folders
+from ke_t5.pipe import Folders, HFDataSource, ReleaseSource, sources, tables
 from ke_t5.pipe.preprocessors import require_columns
 from ke_t5.pipe.rows import composed_table
 from ke_t5.readers.kor_corpora import KHSD, NSMC, QPAIR
@@ -55,7 +54,8 @@ def wrapped(error):
 
 @pytest.fixture
 def online(monkeypatch):
-    monkeypatch.setattr(sources, "why_unreachable", lambda: None)
+    for name in ("why_no_data", "why_unreachable"):
+        monkeypatch.setattr(sources, name, lambda: None)
     monkeypatch.setattr(sources, "hub_revision", lambda path: "0123456789abcdef")
 
 

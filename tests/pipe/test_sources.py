@@ -42,7 +42,7 @@ def on_hub(tmp_path, monkeypatch):
     folder = tmp_path / "hub"
     folder.mkdir()
     table.to_parquet(folder / "train.parquet")
-    monkeypatch.setattr(sources, "why_unreachable", lambda: None)
+    monkeypatch.setattr(sources, "why_no_data", lambda: None)
     monkeypatch.setattr(sources, "hub_revision", lambda path: "0123456789abcdef")
     return folder
 
@@ -75,7 +75,7 @@ def test_a_hub_split_may_be_a_slice(on_hub, tmp_path):
 def test_rows_fetched_earlier_are_used_without_network(on_hub, tmp_path, monkeypatch, caplog):
     source, folders = release(hub_at(on_hub)), Folders(None, tmp_path / "cache")
     before = source.rows("train", folders)
-    monkeypatch.setattr(sources, "why_unreachable", lambda: "no answer")
+    monkeypatch.setattr(sources, "why_no_data", lambda: "no answer")
     after = source.rows("train", folders)
     assert after.dataset["text"][:] == before.dataset["text"][:]
     assert "using the rows fetched earlier" in caplog.text

@@ -69,7 +69,7 @@ def test_a_local_data_set_is_told_by_its_bytes_and_one_of_the_hub_by_its_commit(
     source = HFDataSource("json", data_files={"train": str(file)})
     found = provenance("train", source, folders, source.rows)
     assert found == {"train": {"files": {str(file): hashlib.sha256(file.read_bytes()).hexdigest()}}}
-    monkeypatch.setattr("ke_t5.pipe.sources.why_unreachable", lambda: None)
+    monkeypatch.setattr("ke_t5.pipe.sources.why_no_data", lambda: None)
     monkeypatch.setattr("ke_t5.pipe.sources.hub_revision", lambda path: "abc")
     hub = HFDataSource("somebody/something")._provenance([])
     assert hub == {"hub": "somebody/something", "revision": "abc"}
