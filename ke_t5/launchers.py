@@ -56,20 +56,25 @@ def launched_processes() -> int:
 def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
     """Sets RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE from srun's or mpirun's variables.
 
-    Does nothing under torchrun or for a single process.
+    Does nothing under torchrun or for a single process. If only RANK and WORLD_SIZE are set, as
+    scripts for srun do, the local two are added.
 
     Raises:
-        UserError: MASTER_ADDR, MASTER_PORT or the local rank is not known.
+        UserError: MASTER_ADDR, MASTER_PORT, the local rank or the local size is not known.
     """
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
         check_numbers(environment)
+        if _rank_and_size(environment)[1] > 1:
+            _add_local_place(environment)
+            check_numbers(environment)
         return
     place = place_of(environment)
     if place is None:
         check_numbers(environment)
-        if environment.get("RANK", "0") != "0":
-            what = f"RANK is {environment['RANK']}, but WORLD_SIZE is not set"
-            raise UserError(what, "launcher", "unset it, or start with torchrun")
+        for name in ("RANK", "LOCAL_RANK"):
+            if int(environment.get(name, "0")) != 0:
+                what = f"{name} is {environment[name]}, but WORLD_SIZE is not set"
+                raise UserError(what, "launcher", "unset it, or start with torchrun")
         if environment.get("WORLD_SIZE", "1") != "1":
             what = f"WORLD_SIZE is {environment['WORLD_SIZE']}, but RANK is not set"
             raise UserError(what, "launcher", f"run: {torchrun_line(environment, None)}")
@@ -87,6 +92,27 @@ def adopt_launcher(environment: MutableMapping[str, str] = os.environ) -> None:
         )
     environment["LOCAL_RANK"] = str(place.local_rank)
     environment["LOCAL_WORLD_SIZE"] = str(place.local_size)
+
+
+def _add_local_place(environment: MutableMapping[str, str]) -> None:
+    """Sets LOCAL_RANK and LOCAL_WORLD_SIZE from the launcher's variables, unless they are set; a
+    UserError for a local rank without a local size."""
+    place = place_of(environment)
+    found = {"LOCAL_WORLD_SIZE": _number(environment, "LOCAL_SIZE")}  # DeepSpeed's name
+    if place and (place.rank, place.size) == _rank_and_size(environment):
+        found = {"LOCAL_RANK": place.local_rank, "LOCAL_WORLD_SIZE": place.local_size}
+    for name, value in found.items():
+        if value is not None:
+            environment.setdefault(name, str(value))
+    if "LOCAL_RANK" in environment and "LOCAL_WORLD_SIZE" not in environment:
+        # If one process per machine were assumed, each of several would use all cores.
+        what = f"LOCAL_RANK is {environment['LOCAL_RANK']}, but LOCAL_WORLD_SIZE is not set"
+        fix = "set it to the number of processes on this machine, or start with torchrun"
+        raise UserError(what, "launcher", fix)
+
+
+def _rank_and_size(environment: MutableMapping[str, str]) -> tuple[int, int]:
+    return int(environment["RANK"]), int(environment["WORLD_SIZE"])
 
 
 def check_numbers(environment: MutableMapping[str, str]) -> None:

@@ -85,6 +85,60 @@ def test_a_size_without_a_rank_is_refused():
         adopt_launcher({"WORLD_SIZE": "2", **MASTER})
 
 
+TORCH = {"RANK": "3", "WORLD_SIZE": "4", **MASTER}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        *({**launcher, **TORCH} for launcher in (SRUN, OPEN_MPI, MVAPICH, PMI)),
+        *({**launcher, **TORCH, "LOCAL_RANK": "1"} for launcher in (SRUN, OPEN_MPI, MVAPICH, PMI)),
+        {**TORCH, "LOCAL_RANK": "1", "LOCAL_SIZE": "2"},  # DeepSpeed
+        {**SRUN, **TORCH, "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
+    ],
+)
+def test_a_script_that_sets_rank_and_size_gets_the_local_ones(environment):
+    adopt_launcher(environment)
+    assert (environment["LOCAL_RANK"], environment["LOCAL_WORLD_SIZE"]) == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {**SRUN, "SLURM_PROCID": "0"},  # of another launch than the one that RANK counts
+        {**SRUN, "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8"},
+    ],
+)
+def test_a_local_rank_without_a_local_size_is_refused(other):
+    with pytest.raises(UserError) as caught:
+        adopt_launcher({**other, **TORCH, "LOCAL_RANK": "1"})
+    assert str(caught.value) == (
+        "error: launcher: LOCAL_RANK is 1, but LOCAL_WORLD_SIZE is not set; "
+        "set it to the number of processes on this machine, or start with torchrun"
+    )
+    assert caught.value.exit_code == Exit.FLAGS
+
+
+def test_a_local_rank_of_another_machine_is_refused():
+    environment = {**SRUN, **TORCH, "LOCAL_RANK": "3"}
+    with pytest.raises(UserError, match="LOCAL_RANK: is 3 of 2 processes"):
+        adopt_launcher(environment)
+
+
+def test_one_process_needs_no_local_size():
+    for environment in (
+        {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"},
+        {"LOCAL_RANK": "0"},
+        {"RANK": "0"},
+    ):
+        before = dict(environment)
+        adopt_launcher(environment)
+        assert environment == before
+    with pytest.raises(UserError, match="launcher: LOCAL_RANK is 1, but WORLD_SIZE is not set"):
+        adopt_launcher({"LOCAL_RANK": "1"})
+
+
 @pytest.mark.parametrize(
     ("tasks", "node", "expected"), [("2(x2)", "1", 2), ("3,1", "0", 3), ("3,1", "1", 1)]
 )
