@@ -25,6 +25,7 @@ from ke_t5.checkpoint.checkpoints import (
 )
 from ke_t5.checkpoint.closing import Validation
 from ke_t5.checkpoint.folders import correct_pointer, read_pointer
+from ke_t5.checkpoint.serialization import check_types
 from ke_t5.checkpoint.writer import Writer
 from ke_t5.sharding import gathered_state, is_sharded
 
@@ -46,6 +47,9 @@ class Checkpointer:
         improves: whether a score beats the best so far (None if there is none yet); None if there
             is no score to compare.
 
+    Raises:
+        UserError: the model has a tensor that a checkpoint cannot contain.
+
     Attributes:
         settings: settings that must not change on a resume; stored in every checkpoint.
         best: the best scheduled validation, None before the first.
@@ -65,6 +69,7 @@ class Checkpointer:
         epoch_steps: int,
         improves: Callable[[float, float | None], bool] | None,
     ) -> None:
+        check_types(state.module)  # not after the steps before the first checkpoint
         self.run, self.state, self.ranks = run, state, ranks
         self.epoch_steps, self._improves = epoch_steps, improves
         self.settings: dict[str, Any] = {}

@@ -27,7 +27,10 @@ DTYPES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
     torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e4m3fnuz: "F8_E4M3FNUZ",
     torch.float8_e5m2: "F8_E5M2",
+    torch.float8_e5m2fnuz: "F8_E5M2FNUZ",
+    torch.float8_e8m0fnu: "F8_E8M0",
     torch.complex64: "C64",
     torch.int64: "I64",
     torch.int32: "I32",
@@ -79,6 +82,9 @@ def write_tensors(
 
     Args:
         about: further texts for the header.
+
+    Raises:
+        TypeError: safetensors has no such type of tensor.
     """
     header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
     offset = 0
@@ -88,7 +94,7 @@ def write_tensors(
         tensor = tensors[name]
         end = offset + tensor.numel() * tensor.element_size()
         header[name] = {
-            "dtype": DTYPES[tensor.dtype],
+            "dtype": _stored_type(name, tensor),
             "shape": list(tensor.shape),
             "data_offsets": [offset, end],
         }
@@ -104,6 +110,22 @@ def write_tensors(
                 file.write(flat.view(torch.uint8).numpy().data)
             _pass_fault_points(header[name]["data_offsets"], offset)
         return file.seal()
+
+
+def _stored_type(name: str, tensor: Tensor) -> str:
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"{name} is {tensor.dtype}, which safetensors cannot store")
+    return DTYPES[tensor.dtype]
+
+
+def check_types(model: nn.Module) -> None:
+    """Raises UserError for a model with a tensor that a checkpoint cannot contain."""
+    for name, tensor in kept_state(model).items():
+        try:
+            _stored_type(name, tensor)
+        except TypeError as error:
+            fix = "use another type in the model, or register it with persistent=False"
+            raise UserError(str(error), type(model).__name__, fix) from error
 
 
 def _pass_fault_points(offsets: list[int], size: int) -> None:

@@ -45,6 +45,15 @@ def pointed(run, pointer):
     return json.loads((run / "weights" / f"{pointer}.json").read_text())["step"]
 
 
+def test_a_model_that_cannot_be_saved_is_refused_at_the_start(tmp_path):
+    state = checkpointer(tmp_path).state
+    state.module.register_buffer("filter", torch.zeros(2, dtype=torch.complex128))
+    with pytest.raises(
+        UserError, match="filter is torch.complex128, which safetensors cannot store"
+    ):
+        Checkpointer(tmp_path, state, ALONE, epoch_steps=8, improves=None)
+
+
 def test_what_is_saved_is_restored(tmp_path):
     saved = checkpointer(tmp_path, step=4)
     saved.settings = {"--seed": 42}

@@ -89,6 +89,23 @@ def test_every_type_of_tensor_survives(tmp_path, dtype):
     assert_same_bits({k: tensors[k] for k in sorted(tensors)}, {k: read[k] for k in sorted(read)})
 
 
+@pytest.mark.parametrize("dtype", [torch.complex128, torch.complex32], ids=str)
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+def test_a_type_that_safetensors_lacks_is_refused_before_anything_is_written(tmp_path, dtype):
+    tensor = torch.zeros(2, dtype=dtype)
+    message = f"filter is {dtype}, which safetensors cannot store"
+    with pytest.raises(TypeError, match=message):
+        serialization.write_tensors(tmp_path / "t.safetensors", {"filter": tensor})
+    assert names(tmp_path) == []
+    model, _ = make()
+    serialization.check_types(model)
+    model.register_buffer("filter", tensor, persistent=False)
+    serialization.check_types(model)
+    model.register_buffer("filter", tensor)
+    with pytest.raises(UserError, match=f"Toy: {message}; use another type in the model"):
+        serialization.check_types(model)
+
+
 def test_non_finite_numbers_in_tensors_survive(tmp_path):
     tensor = torch.tensor([math.nan, math.inf, -math.inf, -0.0])
     serialization.write_tensors(tmp_path / "t.safetensors", {"t": tensor})
