@@ -43,13 +43,20 @@ def rate_num_examples(
     seqio's function of this name. Fix the options with `functools.partial`.
 
     Raises:
-        UserError: the temperature is not positive.
+        UserError: the temperature is not positive, or so small that the rate is infinite.
     """
+    what, where = f"temperature is {temperature!r:.40}", "rate_num_examples"
     if not temperature > 0:
-        fix = "give a number above 0"
-        raise UserError(f"temperature is {temperature!r:.40}", "rate_num_examples", fix)
+        raise UserError(what, where, "give a number above 0")
     size = num_examples * scale
-    return (size if maximum is None else min(size, maximum)) ** (1 / temperature)
+    size = float(size if maximum is None else min(size, maximum))
+    try:
+        rate = size ** (1 / temperature)
+    except OverflowError:
+        rate = math.inf
+    if rate == math.inf > size:
+        raise UserError(f"{what}, too small for {size:g} examples", where, "give a larger one")
+    return rate
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,9 @@ class Mixture:
                 )
             rates.append(self._check_rate(task, rate(task, size) if callable(rate) else rate))
         total, sum_of_rates = sum(sizes), sum(rates)
+        if total * sum_of_rates == math.inf:  # of small temperatures
+            rates = [rate / max(rates) for rate in rates]
+            sum_of_rates = sum(rates)
         counts = [max(1, round(total * rate / sum_of_rates)) for rate in rates]
         return tuple(zip(sizes, counts, strict=True))
 

@@ -172,6 +172,8 @@ def test_the_list_of_tasks_ends_with_the_mixtures(tmp_path):
         ((partial(rate_num_examples, maximum=10), rate_num_examples), (20, 20)),
         ((lambda task, size: len(task.name), lambda task, size: size), (9, 31)),
         ((1, 1000), (1, 40)),  # at least one
+        ((1e308, 1e308), (20, 20)),  # their sum is infinite
+        ((3e307, 1e307), (30, 10)),  # their sum x the examples is
     ],
 )
 def test_rates_give_the_shares_of_an_epoch(rates, shares):
@@ -206,6 +208,14 @@ def test_a_member_without_a_labelled_row_is_told():
 def test_a_temperature_is_positive(temperature):
     with pytest.raises(UserError, match="rate_num_examples: temperature is .*; give a number abov"):
         rate_num_examples(toy(), 6, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-9, 5e-324])
+def test_a_temperature_may_be_too_small(temperature):
+    message = "rate_num_examples: temperature is .*, too small for 900 examples; give a larger one"
+    with pytest.raises(UserError, match=message):
+        rate_num_examples(toy(), 900, temperature=temperature)
+    assert rate_num_examples(toy(), 900, maximum=1, temperature=temperature) == 1
 
 
 # ------------------------------------------------------------------------------------- the order
