@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
 
+from ke_t5.errors import Exit, UserError
 from ke_t5.models.ngrams import HashedNgramConfig
 
 # The settings that both scratch_*.gin were tuned with; time is proportional to num_readers.
@@ -35,6 +37,9 @@ def write_folder(folder: Path, **settings: Any) -> None:
 
     Args:
         settings: fields of HashedNgramConfig; they override SETTINGS.
+
+    Raises:
+        UserError: one of the files exists with other content, such as that of another model.
     """
     tokens = [*SPECIAL_TOKENS.values(), *characters()]
     ids = {token: i for i, token in enumerate(tokens)}
@@ -54,21 +59,36 @@ def write_folder(folder: Path, **settings: Any) -> None:
         "model_max_length": 512,
         **SPECIAL_TOKENS,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     # With the library's version, the same folder would differ between versions.
     about_model = {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"}
+    files = {folder / "tokenizer.json": tokenizer.to_str(pretty=False)}
     for name, content in (("config.json", about_model), ("tokenizer_config.json", about_tokenizer)):
-        text = json.dumps(content, indent=2, sort_keys=True)
-        (folder / name).write_text(text + "\n", encoding="utf-8")
+        files[folder / name] = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    for file, text in files.items():
+        if file.exists() and file.read_bytes() != text.encode():
+            what = "it exists with other content"
+            raise UserError(what, str(file), "name a new folder", Exit.CHECKPOINT)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        file.write_text(text, encoding="utf-8")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Writes the folder named on the command line."""
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the folder named on the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("folder", type=Path)
-    write_folder(parser.parse_args(arguments).folder)
+    folder = parser.parse_args(arguments).folder
+    try:
+        write_folder(folder)
+    except OSError as error:
+        fault = UserError(str(error), str(folder), "name a writable folder", Exit.MACHINE)
+        sys.stderr.write(f"{fault}\n")
+        return fault.exit_code
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

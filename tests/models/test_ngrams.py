@@ -12,7 +12,7 @@ from support import recipe_runs
 from support.recipe_runs import SMALL as SMALL_RUN
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from ke_t5.errors import UserError
+from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.hub import find_pretrained, saved_class
 from ke_t5.lookup.loader import load_model
 from ke_t5.models.build import build_model
@@ -266,3 +266,25 @@ def test_an_argument_that_it_cannot_take_is_an_error(tokenizer):
     inputs = tokenizer("가나", return_tensors="pt")
     with pytest.raises(TypeError, match="input_embeds"):
         make_model()(**inputs, input_embeds=None)
+
+
+def test_the_files_of_another_model_are_kept(tmp_path, capsys):
+    folder = tmp_path / "new"
+    assert main([str(folder)]) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "notes.txt").write_text("나의 것")
+    assert main([str(folder)]) == 0 and capsys.readouterr().err == ""
+    for name in before:
+        for other in before.keys() - {name}:
+            (folder / other).unlink()
+        (folder / name).write_text("{}")
+        assert main([str(folder)]) == Exit.CHECKPOINT
+        assert capsys.readouterr().err == (
+            f"error: {folder}/{name}: it exists with other content; name a new folder\n"
+        )
+        assert {path.name for path in folder.iterdir()} == {name, "notes.txt"}
+        (folder / name).unlink()
+        assert main([str(folder)]) == 0
+        assert {other: (folder / other).read_bytes() for other in before} == before
+    assert main([str(folder / "notes.txt")]) == Exit.MACHINE
+    assert capsys.readouterr().err.startswith("error: ")
