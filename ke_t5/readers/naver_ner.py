@@ -7,13 +7,14 @@ Some I tags continue no entity; they are kept, and strict IOB2 does not count th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from ke_t5.readers.kor_corpora import found_splits
 from ke_t5.readers.release import Release, Row
-from ke_t5.readers.streams import fault, tab_lines
+from ke_t5.readers.streams import OWN_FILE, fault, tab_lines
 
 
 def character_tags(words: Sequence[str], tags: Sequence[str]) -> list[str]:
@@ -33,6 +34,8 @@ def character_tags(words: Sequence[str], tags: Sequence[str]) -> list[str]:
     return result
 
 
+TYPES = "PER FLD AFW ORG LOC CVL DAT TIM NUM EVT ANM PLT MAT TRM".split()
+_TAG = re.compile(rf"O|(?:{'|'.join(TYPES)})-[BI]")
 _LINES = {"train": 81_000, "test": 9_000}
 
 
@@ -42,6 +45,10 @@ def _rows(path: Path, split: str) -> Iterator[Row]:
         if len(words) != len(names) or not all(words):
             what = f"{len(words)} words and {len(names)} tags"
             raise fault(f"{path}:{line}", what, "give each word its tag, one space between them")
+        wrong = next((name for name in names if not _TAG.fullmatch(name)), None)
+        if wrong is not None:
+            what = f"{wrong!r:.40} is not a tag, expected O, or -B or -I after {' '.join(TYPES)}"
+            raise fault(f"{path}:{line}", what, f"fix that line, or {OWN_FILE}")
         yield {"text": sentence, "tags": character_tags(words, names)}
 
 

@@ -7,8 +7,9 @@ from support.releases import hub_rows, put, refusal, rows
 
 from ke_t5.readers.kor_corpora import SAE4K
 from ke_t5.readers.korquad2 import KORQUAD2
-from ke_t5.readers.naver_ner import NAVER_NER
+from ke_t5.readers.naver_ner import NAVER_NER, TYPES
 from ke_t5.readers.public_tables import APEACH, KHATERS, KOLD, KORFIN, MASSIVE, PAWS_X
+from ke_t5.task import labels
 
 
 def test_apeach_trains_on_korean_hate_speech_with_two_classes(tmp_path):
@@ -101,8 +102,25 @@ def test_a_words_tag_is_that_of_its_characters(tmp_path):
     assert refusal(NAVER_NER, tmp_path, "test").startswith(
         "naver-ner/test.tsv:1: 2 words and 1 tags"
     )
-    put(tmp_path, "naver-ner/test.tsv", "가 나\tO PER-")
+    put(tmp_path, "naver-ner/test.tsv", "가 나\tO PER-B")
     assert "the file ends within this line" in refusal(NAVER_NER, tmp_path, "test")
+
+
+@pytest.mark.parametrize("tag", ["XYZ-B", "PER-X", "PER", "per-B", "-", "B-PER", "PER-B-I", "o"])
+def test_a_tag_of_naver_is_in_its_set(tmp_path, tag):
+    put(tmp_path, "naver-ner/test.tsv", f"가\tO\n가 나\tO {tag}\n")
+    assert refusal(NAVER_NER, tmp_path, "test") == (
+        f"naver-ner/test.tsv:2: '{tag}' is not a tag, expected O, or -B or -I after PER FLD AFW "
+        "ORG LOC CVL DAT TIM NUM EVT ANM PLT MAT TRM; fix that line, "
+        "or put the release's own file there"
+    )
+
+
+def test_every_tag_of_naver_is_read(tmp_path):
+    tags = [f"{kind}-{place}" for kind in TYPES for place in "BI"]
+    put(tmp_path, "naver-ner/test.tsv", "".join(f"가\t{tag}\n" for tag in ["O", *tags]))
+    found = [row["tags"][0] for row in rows(NAVER_NER, tmp_path, "test")]
+    assert tuple(found) == labels.NAVER_NER.names
 
 
 def test_sae4k_rows(tmp_path):
