@@ -13,6 +13,7 @@ from pathlib import Path
 from ke_t5.readers.kor_corpora import found_splits
 from ke_t5.readers.release import Hub, Release, Row, take
 from ke_t5.readers.streams import check_last_sentence, fault, lines
+from ke_t5.readers.trees import TreeFaults
 
 _NOTHING = ("_", "None")  # the hub writes None
 # (line, its ten fields)
@@ -23,9 +24,11 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
     """Yields a row for each sentence.
 
     Multiword tokens (1-2) and empty nodes (1.1) are skipped, and subtypes of relations (after the
-    colon) are dropped, as in the CoNLL 2018 evaluation. `_` is a missing label.
+    colon) are dropped, as in the CoNLL 2018 evaluation. `_` is a missing label. Heads that are not
+    a tree are kept, and reported in the log.
     """
     guid, text, words, has_begun = "", "", [], False
+    faults = TreeFaults(path)
     for number, line in lines(path):
         if line.startswith("#"):
             name, _, value = line[1:].partition("=")
@@ -40,17 +43,18 @@ def conllu_rows(path: Path, split: str) -> Iterator[Row]:
                 words.append((number, fields))
                 has_begun = True
         elif words:
-            yield _row(path, guid, words)
+            yield _row(path, guid, words, faults)
             guid, text, words = "", "", []
     if words:
         found = "".join(fields[1] for _, fields in words)
         check_last_sentence(found, "".join(text.split()), f"{path}:{words[-1][0]}")
-        yield _row(path, guid, words)
+        yield _row(path, guid, words, faults)
     elif not has_begun:
         raise fault(path, "the file has no sentences")
+    faults.report()
 
 
-def _row(path: Path, guid: str, words: Sequence[Word]) -> Row:
+def _row(path: Path, guid: str, words: Sequence[Word], faults: TreeFaults) -> Row:
     for index, (number, fields) in enumerate(words, 1):
         if fields[0] != str(index):
             what = f"word number {fields[0]!r}, expected {index}"
@@ -61,7 +65,10 @@ def _row(path: Path, guid: str, words: Sequence[Word]) -> Row:
             what = f"head {fields[6]!r}, expected 0 to {len(words)}"
             raise fault(f"{path}:{number}", what, "fix that line")
     columns = list(zip(*(fields for _, fields in words), strict=True))
-    return _columns(guid, *(columns[at] for at in (1, 3, 6, 7)))
+    row = _columns(guid, *(columns[at] for at in (1, 3, 6, 7)))
+    if row["heads"] is not None:
+        faults.check(row["heads"], [number for number, _ in words])
+    return row
 
 
 def _columns(

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from ke_t5.readers.release import Row, take
 from ke_t5.readers.streams import check_last_sentence, fault, lines
+from ke_t5.readers.trees import TreeFaults
 
 logger = logging.getLogger(__name__)
 
-_TAG = re.compile(r"O|[BI]-[A-Z]+")
+_TAG = re.compile(r"O|[BI]-(?:PS|LC|OG|DT|TI|QT)")
 _NOTHING = ("-", "_", "")  # placeholders for a missing label
 _INLINE_MARK = re.compile(r"<([^<>]+):(?:PS|LC|OG|DT|TI|QT)>")
 
@@ -99,7 +100,7 @@ def ner_rows(path: Path, split: str) -> Iterator[Row]:
                 what = f"{character!r} is {len(character)} characters, expected one"
                 raise fault(f"{path}:{number}", what, "give every character its line")
             if not _TAG.fullmatch(tag) and not (split == "test" and tag in _NOTHING):
-                what = f"{tag!r} is not a tag, expected O, B-XX or I-XX"
+                what = f"{tag!r} is not a tag, expected O, or B- or I- with PS, LC, OG, DT, TI, QT"
                 raise fault(f"{path}:{number}", what, "fix that line")
         row = _ner_row(*zip(*(fields for _, fields in sentence.units), strict=True))
         whole = _INLINE_MARK.sub(r"\1", sentence.text)
@@ -130,7 +131,11 @@ def ner_hub_rows(row: Row) -> Iterator[Row]:
 
 
 def dp_rows(path: Path, split: str) -> Iterator[Row]:
-    """Yields KLUE-DP's rows; in the test split, heads and relations may be `-`."""
+    """Yields KLUE-DP's rows; in the test split, heads and relations may be `-`.
+
+    Heads that are not a tree are kept, and reported in the log.
+    """
+    faults = TreeFaults(path)
     for sentence in _sentences(path, 6, lambda line: line.split("\t")):
         for index, (number, fields) in enumerate(sentence.units, 1):
             if fields[0] != str(index):
@@ -144,6 +149,8 @@ def dp_rows(path: Path, split: str) -> Iterator[Row]:
             whole, last = "".join(sentence.text.split()), sentence.units[-1][0]
             check_last_sentence("".join(words), whole, f"{path}:{last}")
         is_labelled = all(head.isdecimal() for head in heads)
+        if is_labelled:
+            faults.check([int(head) for head in heads], [number for number, _ in sentence.units])
         yield {
             "guid": sentence.guid,
             "source": _source(sentence.guid),
@@ -154,6 +161,7 @@ def dp_rows(path: Path, split: str) -> Iterator[Row]:
             "heads": [int(head) for head in heads] if is_labelled else None,
             "relations": list(relations) if is_labelled else None,
         }
+    faults.report()
 
 
 def _check_head(head: str, num_words: int, where: str, is_labelled: bool) -> None:
