@@ -1,4 +1,4 @@
-"""What every test starts from: no gin binding, no network, one cache for all."""
+"""The initial state of every test: no gin bindings, no network, one shared cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import gin
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Read when torch is imported. Threads that share a core spin while they wait for each other.
+# Read when torch is imported. Threads that share a core would spin while waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -21,25 +21,25 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 @pytest.fixture(autouse=True)
 def no_gin_bindings():
-    """gin is clear and unlocked before and after each test."""
+    """Clears and unlocks gin before and after each test."""
     gin.clear_config()
     yield
     gin.clear_config()
 
 
 def pytest_addoption(parser):
-    """What else is run, and the options of the matrix of faults (tests/reliability)."""
-    parser.addoption("--full", action="store_true", help="what takes long, too")
+    """The options of the matrix of faults (tests/reliability)."""
+    parser.addoption("--full", action="store_true", help="also run tests that take long")
     parser.addoption("--until", type=float, help="seconds since 1970: no test starts later")
     parser.addoption("--promises", help="only the tests of these promises: P1,P3")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Several workers (`-n 2`) begin with runs of neighbouring tests, which share their modules'
-    fixtures, and then help each other out.
+    """Gives each of several workers (`-n 2`) consecutive tests, which share their modules'
+    fixtures; workers that are done take over tests from others.
 
-    Our modules are compiled once, also if PYTHONDONTWRITEBYTECODE is set, not in every process.
+    Compiles our modules once, even if PYTHONDONTWRITEBYTECODE is set, not in every process.
     """
     compileall.compile_dir(Path(__file__).parents[1] / "ke_t5", quiet=2)
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
@@ -47,7 +47,7 @@ def pytest_cmdline_main(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Deselects what was not asked for: what is marked `full`, and other promises."""
+    """Deselects tests that were not requested: those marked `full`, and other promises."""
     only = (config.getoption("--promises") or "").split(",")
     kept, dropped = [], []
     for item in items:
@@ -62,8 +62,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What all tests need is made once: the hashes of our code, which the processes that tests
-    start then read, and a heap that the garbage collector need not look through."""
+    """Prepares what all tests need: the hashes of our code, which processes started by tests read,
+    and a heap that the garbage collector skips."""
     if "ke_t5.sample.cache" in sys.modules:
         from ke_t5.pipe.cache import package_version
         from ke_t5.sample.cache import generator_version
@@ -78,7 +78,7 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
-    """Prepared data and the sample's tiny models, made once for all tests and all workers."""
+    """Prepared data and the sample's tiny models, created once for all tests and workers."""
     base = tmp_path_factory.getbasetemp()
     cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     cache.mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def sample_data(cache_dir):
 
 @pytest.fixture(autouse=True)
 def same_tasks():
-    """A recipe that ran in this process takes its tasks of own data with it."""
+    """Removes the own-data tasks of a recipe that ran in this process."""
     yield
     if "ke_t5.own_data" in sys.modules:
         from ke_t5.own_data import forget
@@ -105,7 +105,7 @@ def same_tasks():
 
 @pytest.fixture(autouse=True)
 def same_logging():
-    """A recipe that ran in this process takes its log handlers with it."""
+    """Removes the log handlers of a recipe that ran in this process."""
     logger = logging.getLogger("ke_t5")
     before = logger.level, logger.propagate, logger.handlers[:]
     yield
@@ -115,7 +115,7 @@ def same_logging():
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """On a busy machine more threads wait for each other longer than small sums take."""
+    """On a busy machine, several threads wait for each other longer than small operations take."""
     import torch
 
     threads = torch.get_num_threads()

@@ -20,7 +20,7 @@ SENTIMENT = Labels(("negative", "positive"), keys=("0", "1"))
 
 
 def label_task(source, labels, column="label"):
-    """A task of texts and labels on that source, checked like ours."""
+    """A task of texts and labels on that source, checked like the built-in tasks."""
     task = task_on(
         [], [tokenize, partial(steps.add_label_ids, labels=labels, column=column)],
         keep={"gold": "string"},
@@ -31,7 +31,7 @@ def label_task(source, labels, column="label"):
 
 
 def hub_like(path, names, numbers):
-    """A data set as on the hub: class numbers, with their names in the file."""
+    """A data set as on the hub: class numbers, and their names in the file."""
     features = datasets.Features(
         {"inputs": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
     )
@@ -60,13 +60,13 @@ def test_classes_of_a_data_set_are_found_by_name_or_number(tmp_path, names, labe
 
 
 @pytest.mark.parametrize("labels", [SENTIMENT, Labels(("negative", "positive"))])
-def test_names_decide_where_the_numbers_are_of_another_order(tmp_path, labels):
+def test_names_decide_if_the_numbers_are_in_another_order(tmp_path, labels):
     task = label_task(hub_like(tmp_path, ["positive", "negative"], [0, 1]), labels)
     examples = task.get_dataset("train", folders=folders(tmp_path))
     assert examples.dataset["gold"] == ["positive", "negative"]
 
 
-def test_a_class_that_is_no_label_is_named(tmp_path):
+def test_a_class_that_is_not_a_label_is_an_error(tmp_path):
     task = label_task(hub_like(tmp_path, ["a", "b", "c"], [0, 2]), Labels(("a", "b")))
     with pytest.raises(UserError, match="row 1: label 'c' is not in the list"):
         task.get_dataset("train", folders=folders(tmp_path))
@@ -79,12 +79,12 @@ def test_a_label_may_come_as_text_or_number(key, keys):
 
 
 @pytest.mark.parametrize("key", ["2", 2, 0.5, "", ClassNumber(2, "maybe")])
-def test_what_is_no_label_is_none(key):
+def test_unknown_labels_are_none(key):
     with pytest.raises(KeyError):
         SENTIMENT.id_of(key)
 
 
-def test_a_generative_target_and_tags_know_the_names_of_classes():
+def test_generative_targets_and_tags_use_the_names_of_classes():
     row = {"label": ClassNumber(0, "positive"), "text": "가나"}
     assert targets.label_word(row, labels=SENTIMENT, column="label") == "positive"
     row["tags"] = [ClassNumber(3, "B-PS"), ClassNumber(0, "O")]
@@ -102,8 +102,8 @@ def csv_source(path, *rows):
     return HFDataSource("csv", data_files={"train": str(file)})
 
 
-def test_an_empty_label_is_no_label_and_texts_may_say_null(tmp_path):
-    """The numbers of a column with an empty cell come as 0.0 and 1.0."""
+def test_an_empty_label_is_missing_and_a_text_may_be_null(tmp_path):
+    """The numbers of a column with an empty cell are read as 0.0 and 1.0."""
     source = csv_source(tmp_path, ("NA", 1), ("null", ""), ("None", 0))
     examples = label_task(source, SENTIMENT).get_dataset("train", folders=folders(tmp_path))
     assert examples.dataset["gold"] == ["positive", None, "negative"]
@@ -121,14 +121,14 @@ def test_an_empty_label_is_no_label_and_texts_may_say_null(tmp_path):
         ([(12, 1), (13, 0)], "row 0: column 'inputs' contains 12, expected text"),
     ],
 )
-def test_a_cell_that_is_no_text_is_one_line(tmp_path, rows, problem):
+def test_a_cell_that_is_not_a_text_is_a_one_line_error(tmp_path, rows, problem):
     task = label_task(csv_source(tmp_path, *rows), SENTIMENT)
     with pytest.raises(UserError) as caught:
         task.get_dataset("train", folders=folders(tmp_path))
     assert problem in str(caught.value) and caught.value.exit_code == Exit.DATA
 
 
-def test_a_column_of_numbers_is_no_column_of_texts():
+def test_a_column_of_numbers_is_not_a_column_of_texts():
     dataset = datasets.Dataset.from_dict({"title": [1, 2]})
     with pytest.raises(UserError, match="here: column 'title' is int64, not text; convert it to"):
         checks.has_texts(dataset, "here", columns=("title",))
@@ -140,7 +140,7 @@ def test_a_step_without_a_check_names_the_row_of_an_unknown_label():
         steps.add_label_ids.batch_function(batch, labels=SENTIMENT, column="label")
 
 
-def test_a_user_may_still_say_what_is_missing(tmp_path):
+def test_users_may_define_missing_values(tmp_path):
     source = csv_source(tmp_path, ("가", 1), ("NA", 0))
     source = HFDataSource("csv", data_files=source.data_files, keep_default_na=True)
     assert source.rows("train", folders(tmp_path)).dataset["inputs"] == ["가", None]

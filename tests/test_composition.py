@@ -19,7 +19,7 @@ from ke_t5.task.labels import Labels
 
 
 def nfd(value):
-    """The value with all its texts decomposed."""
+    """The value with all of its texts decomposed."""
     if isinstance(value, str):
         return unicodedata.normalize("NFD", value)
     if isinstance(value, list):
@@ -43,7 +43,7 @@ def test_compose_undoes_nfd(text):
 # Compatibility ideographs, the Angstrom sign, old Hangul, a mark without a letter: NFC would
 # replace the first two, and the others have no composed form.
 @pytest.mark.parametrize("text", ["\uf914 \u212b", "\u1102\u119e", " \u0301", "각\u11ab"])
-def test_compose_leaves_what_is_not_decomposed(text):
+def test_compose_leaves_other_text_unchanged(text):
     assert compose(text) == text
 
 
@@ -56,7 +56,7 @@ def test_compose_leaves_what_is_not_decomposed(text):
         ("", [0]),
     ],
 )
-def test_places_in_the_composed_text_are_found_in_the_decomposed_one(text, places):
+def test_offsets_in_composed_text_are_mapped_to_the_decomposed_text(text, places):
     assert decomposed_places(text) == places
     assert len(places) == len(compose(text)) + 1
 
@@ -100,19 +100,19 @@ def test_every_position_moves_with_its_text():
         ({"body": nfd("한글"), "answer": {"answer_start": [3]}}, "'answer' contains positions"),
     ],
 )
-def test_positions_that_cannot_move_are_refused_with_the_cure(row, problem):
+def test_positions_that_cannot_be_adjusted_are_errors_with_a_fix(row, problem):
     with pytest.raises(UserError, match=r"decomposed \(NFD\).*compose the file") as caught:
         compose_row(row, "f.json, row 7")
     assert problem in str(caught.value) and "f.json, row 7" in str(caught.value)
     assert caught.value.exit_code == Exit.DATA
 
 
-def test_a_span_that_counts_composed_characters_of_decomposed_text_is_named():
+def test_a_span_that_counts_composed_characters_of_decomposed_text_is_an_error():
     with pytest.raises(UserError, match=r"'글' is not at 1..2 .*\(NFD\); compose the file"):
         text_at(nfd("한글"), 1, 2, "글", "f.json:1")
 
 
-def test_sources_compose_and_say_so_in_one_line(tmp_path, caplog):
+def test_sources_compose_and_report_it_in_one_line(tmp_path, caplog):
     rows = [{"text": "한글", "label": "경제"}, {"text": "abc", "label": "사회"}]
     columns = {"text": "string", "label": "string"}
     source = FunctionDataSource(lambda split: nfd(rows), ["train"], columns, name="composed_1")
@@ -145,7 +145,7 @@ def test_labels_are_composed_whatever_form_they_are_typed_in():
 @pytest.mark.parametrize(
     ("value", "shown"), [("경제\u200b", "U+ACBD U+C81C U+200B"), ("경 제", "U+ACBD U+0020 U+C81C")]
 )
-def test_a_label_that_only_looks_right_is_told_apart_by_its_characters(value, shown):
+def test_a_label_that_only_looks_right_is_shown_by_its_characters(value, shown):
     import datasets
 
     dataset = datasets.Dataset.from_dict({"label": ["사회", value]})

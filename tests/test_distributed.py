@@ -1,4 +1,4 @@
-"""Ranks: the launch's variables, the threads of each process, and agreeing to stop."""
+"""Ranks: the variables of the launch, threads per process, and agreement on stopping."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def eight_cores(monkeypatch, asked):
         ("1", 2, 4),  # set by torchrun
     ],
 )  # fmt: skip
-def test_threads_are_those_asked_for_else_the_cores_shared_out(
+def test_threads_default_to_the_cores_divided_among_processes(
     monkeypatch, caplog, asked, local_size, expected
 ):
     eight_cores(monkeypatch, asked)
@@ -55,7 +55,7 @@ def test_threads_are_those_asked_for_else_the_cores_shared_out(
 
 
 @pytest.mark.parametrize(("asked", "local_size", "expected"), [("9", 1, 8), ("4", 3, 2)])
-def test_more_threads_than_cores_are_refused_and_told(
+def test_more_threads_than_cores_are_reduced_with_a_message(
     monkeypatch, caplog, asked, local_size, expected
 ):
     eight_cores(monkeypatch, asked)
@@ -64,7 +64,7 @@ def test_more_threads_than_cores_are_refused_and_told(
     assert message.startswith(f"OMP_NUM_THREADS={asked} x {local_size} processes is more than")
 
 
-def test_idle_threads_soon_sleep_unless_the_user_says_otherwise(monkeypatch):
+def test_idle_threads_sleep_soon_unless_the_user_sets_a_policy(monkeypatch):
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
     for name in names:
         monkeypatch.delenv(name, raising=False)
@@ -76,14 +76,14 @@ def test_idle_threads_soon_sleep_unless_the_user_says_otherwise(monkeypatch):
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE" and "GOMP_SPINCOUNT" not in os.environ
 
 
-def test_a_line_is_written_at_once_by_process_0_only(monkeypatch, capfd):
+def test_only_process_0_writes_a_line_and_at_once(monkeypatch, capfd):
     for rank, expected in (("0", "klue_tc: reading\n"), ("1", "")):
         monkeypatch.setenv("RANK", rank)
         say("klue_tc: reading")
         assert capfd.readouterr().err == expected
 
 
-def test_fewer_gpus_than_processes_is_one_line(monkeypatch):
+def test_fewer_gpus_than_processes_is_a_one_line_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="--nproc_per_node: 2 processes .* share 1 visible") as e:
@@ -91,7 +91,7 @@ def test_fewer_gpus_than_processes_is_one_line(monkeypatch):
     assert e.value.exit_code == Exit.MACHINE
 
 
-def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+def test_each_process_has_its_own_gpu(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
@@ -100,14 +100,14 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     assert chosen == [3]
 
 
-def test_processes_that_nobody_numbered_are_one_line(monkeypatch):
+def test_processes_without_ranks_are_a_one_line_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     with pytest.raises(UserError, match="launcher: WORLD_SIZE is 2, but LOCAL_RANK is not set"):
         session().__enter__()
 
 
-def test_a_step_draws_the_same_numbers_from_any_generator_again():
+def test_a_step_draws_the_same_random_numbers_from_any_generator_state():
     def drawn(*place):
         seed_generators(*place)
         return torch.rand(1).item(), random.random(), np.random.rand()
@@ -117,13 +117,13 @@ def test_a_step_draws_the_same_numbers_from_any_generator_again():
     assert all(len(set(numbers)) == 4 for numbers in zip(*others, strict=True))
 
 
-def test_a_model_that_is_not_wrapped_has_nothing_to_exchange():
+def test_a_model_that_is_not_wrapped_exchanges_nothing():
     with no_sync(torch.nn.Linear(1, 1)):
         pass
 
 
-def test_a_stop_that_comes_twice_at_once_is_one_stop(monkeypatch, same_threads):
-    """From a scheduler and from torchrun: the run must have time to save."""
+def test_two_simultaneous_stop_signals_are_one_stop(monkeypatch, same_threads):
+    """The scheduler and torchrun may both send one; the run must have time to save."""
     left, now = [], [100.0]
     monkeypatch.setattr(stops.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(stops.os, "_exit", left.append)

@@ -1,4 +1,4 @@
-"""What the documentation for contributors says of the repository is true."""
+"""The documentation for contributors agrees with the repository."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_path_that_it_names_exists(name):
     assert [path for path in paths if not path.exists()] == []
 
 
-def test_what_is_trusted_is_said_and_linked():
+def test_security_md_names_what_is_trusted_and_is_linked():
     text = text_of(SECURITY)
     for words in ("MANIFEST.json", "trust_remote_code", "weights_only=True", "ke_t5.seals"):
         assert words in text
@@ -40,7 +40,7 @@ def test_what_is_trusted_is_said_and_linked():
         assert f"({SECURITY})" in text_of(readme)
 
 
-def test_the_code_that_it_quotes_is_in_the_files():
+def test_quoted_code_is_in_the_files():
     quotes = [code for language, code in FENCED.findall(text_of(DOCS[0])) if language == "python"]
     assert len(quotes) == 6
     for quote in quotes:

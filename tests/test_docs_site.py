@@ -1,4 +1,4 @@
-"""The documentation's site: it builds without a warning, and what is generated is up to date."""
+"""The documentation site builds without a warning, and its generated pages are up to date."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ def test_it_builds_without_a_warning(tmp_path):
     assert "WARNING" not in done.stderr
     for page in ("index.html", "gin_reference/index.html", "en/quick_start/index.html"):
         html = (tmp_path / "site" / page).read_text(encoding="utf-8")
-        # A page that asks another host for something shows that host who reads it.
+        # A page that loads something from another host reveals its readers to that host.
         assert "fonts.googleapis" not in html and "cdn" not in html

@@ -1,4 +1,4 @@
-"""Lines that are too long."""
+"""Shortening of long messages."""
 
 import random
 
@@ -20,11 +20,11 @@ FIX = "choose one"
         ("one two three four five six seven; choose one", 32, "one two three ...; choose one"),
     ],
 )
-def test_a_long_line_keeps_its_begin_and_what_to_do(text, limit, line):
+def test_a_long_line_keeps_its_beginning_and_the_fix(text, limit, line):
     assert shortened(text, limit, fix=FIX) == line
 
 
-def test_no_line_is_longer_than_it_may_be():
+def test_no_line_exceeds_the_limit():
     draw = random.Random(0)
     for _ in range(500):
         kinds = ["a" * draw.randint(1, 90), "b, c,", "'q', 'r', 's'", "; also x", "(w x y)"]
@@ -44,7 +44,7 @@ def test_a_long_message_keeps_its_names():
     assert all(len(line) <= LONGEST_LINE for line in lines if path not in line)
 
 
-def test_a_list_of_a_message_is_shortened_before_it_fills_many_lines():
+def test_a_long_list_in_a_message_is_shortened():
     text = "labels " + ", ".join(f"label-{i}" for i in range(200)) + " are not in model/config.json"
     said = wrapped(text)
     assert len(said.splitlines()) <= 3

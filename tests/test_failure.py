@@ -18,7 +18,7 @@ BAD_FLAG = 'raise UserError("too small", "--batch_size 0", "give 1 or more")'
 
 
 def ranks(bodies: list[str], folder: Path, **environment: str) -> list[tuple[int, str]]:
-    """Several processes of one launch, run side by side."""
+    """Several processes of one launch, run concurrently."""
     size = str(len(bodies))
     processes = [
         started(body, folder, RANK=str(rank), WORLD_SIZE=size, **environment)
@@ -35,7 +35,7 @@ def nothing_announced(monkeypatch):
 
 
 @pytest.mark.parametrize("body, code", [("return None", 0), ("return 3", 3), ("sys.exit(0)", 0)])
-def test_main_that_returns(body, code, tmp_path):
+def test_a_main_that_returns_ends_with_its_exit_code(body, code, tmp_path):
     assert ended(started(body, tmp_path)) == (code, "")
 
 
@@ -80,7 +80,7 @@ def test_exit_code_and_error_json(exit_code, tmp_path):
     assert log.startswith("Traceback") and "ke_t5.errors.UserError: error: x.json:3: w; f" in log
 
 
-def test_our_own_bug_without_a_folder(tmp_path):
+def test_a_bug_without_a_run_folder_prints_the_traceback(tmp_path):
     code, told = ended(started("return {}['x\\ny']", tmp_path))
     assert code == 1
     assert told.startswith("Traceback")
@@ -88,7 +88,7 @@ def test_our_own_bug_without_a_folder(tmp_path):
     assert last == (r"error: internal: KeyError: 'x\ny'; please report it with the traceback above")
 
 
-def test_our_own_bug_with_a_folder(tmp_path):
+def test_a_bug_with_a_run_folder_is_recorded_there(tmp_path):
     code, told = ended(started("announce_run_folder('run'); return 1 / 0", tmp_path))
     assert (code, told) == (
         1,
@@ -98,7 +98,7 @@ def test_our_own_bug_with_a_folder(tmp_path):
     assert "ZeroDivisionError" in (tmp_path / "run" / "logs" / "rank0.log").read_text()
 
 
-def test_a_fault_in_a_module_of_the_users_names_its_line(tmp_path):
+def test_an_error_in_a_users_module_names_its_line(tmp_path):
     (tmp_path / "my_model.py").write_text("def forward(x):\n    return int(x)\n")
     body = "sys.path.append('.'); import my_model; my_model.forward('three')"
     code, told = ended(started(f"import sys; {body}", tmp_path))
@@ -153,7 +153,7 @@ def test_stopped(body, line, tmp_path):
 @pytest.mark.parametrize(
     "error", ["RuntimeError('from C++')", "UserError('its import fails', 'a.py', 'fix it')"]
 )
-def test_an_error_that_an_interruption_becomes_is_a_stop(error, tmp_path):
+def test_an_error_caused_by_an_interruption_is_a_stop(error, tmp_path):
     body = f"""
     import os, signal
     try:
@@ -167,7 +167,7 @@ def test_an_error_that_an_interruption_becomes_is_a_stop(error, tmp_path):
     assert told.startswith("stopped: interrupted; ")
 
 
-def test_an_old_error_json_goes_when_the_folder_is_announced(tmp_path):
+def test_an_old_error_json_is_removed_when_the_folder_is_announced(tmp_path):
     (tmp_path / "error.json").touch()
     failure.announce_run_folder(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -180,7 +180,7 @@ def test_an_old_error_json_goes_when_the_folder_is_announced(tmp_path):
         RuntimeError("Connection closed by peer"),
     ],
 )  # fmt: skip
-def test_words_alone_are_no_fault_of_the_machine(error):
+def test_similar_words_alone_are_not_a_machine_fault(error):
     assert failure.ending_of(error).code == 1
 
 
@@ -208,7 +208,7 @@ def test_gin_does_not_hide_the_error(error, code):
     assert failure.ending_of(failure.original(caught.value)).code == code
 
 
-def test_an_ordinary_cause_is_not_taken_for_the_error():
+def test_an_ordinary_cause_is_not_mistaken_for_the_error():
     with pytest.raises(ValueError) as caught:
         try:
             raise ValueError("inner")
@@ -226,7 +226,7 @@ def test_one_line_for_all_processes(tmp_path):
     ]
 
 
-def test_the_first_failure_is_the_one_that_is_told(tmp_path):
+def test_the_first_failure_is_reported(tmp_path):
     first = "announce_run_folder('run'); raise UserError('w', 'x.json:3', 'f', Exit.DATA)"
     later = "announce_run_folder('run'); time.sleep(2); raise RuntimeError('Connection closed')"
     (tmp_path / "run").mkdir()
@@ -244,7 +244,7 @@ def test_the_first_failure_is_the_one_that_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(("stop", "waits"), [("pass", True), ("os.kill(os.getpid(), 15)", False)])
-def test_a_later_failure_waits_for_torchrun_unless_that_has_ended_it(stop, waits, tmp_path):
+def test_a_later_failure_waits_for_torchrun_unless_torchrun_ended_it(stop, waits, tmp_path):
     body = f"""
     from ke_t5 import failure, stops
     failure.time.sleep = lambda seconds: os.write(2, f"waits {{seconds}}".encode())
@@ -259,7 +259,7 @@ def test_a_later_failure_waits_for_torchrun_unless_that_has_ended_it(stop, waits
     assert ("waits 3" in told) == waits
 
 
-def test_a_mark_of_an_earlier_launch_does_not_silence_this_one(tmp_path):
+def test_a_claim_of_an_earlier_launch_does_not_silence_this_one(tmp_path):
     for _ in range(2):
         results = ranks([BAD_FLAG] * 2, tmp_path, MASTER_PORT="3")
         assert sorted(bool(told) for _, told in results) == [False, True]
@@ -274,7 +274,7 @@ def test_a_failed_process_does_not_wait_for_its_threads(tmp_path):
     assert time.monotonic() - begin < 20
 
 
-def test_the_launchers_file_holds_the_line_of_the_first(tmp_path):
+def test_the_launchers_file_contains_the_line_of_the_first_failure(tmp_path):
     files = [tmp_path / "attempt_0" / str(rank) / "error.json" for rank in range(2)]
     for file in files:
         file.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Fault points: each exists in the program, and breaks it only if the environment says so."""
+"""Fault points: each exists in the program, and acts only if the environment names it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_without_the_variable_nothing_happens():
         fault_point(name)
 
 
-def test_it_breaks_at_that_passing_of_that_place_on_that_rank():
+def test_it_acts_only_at_the_given_count_place_and_rank():
     arm({VARIABLE: "train.before_forward:2@1=raise", "RANK": "0"})
     for _ in range(3):
         fault_point("train.before_forward")
@@ -48,7 +48,7 @@ def test_it_breaks_at_that_passing_of_that_place_on_that_rank():
 
 
 @pytest.mark.parametrize("text", ["train.nowhere", "train.before_forward=explode", "?"])
-def test_a_misspelt_one_is_an_error(text):
+def test_a_misspelled_one_is_an_error(text):
     with pytest.raises(ValueError, match="no such fault point or action"):
         arm({VARIABLE: text})
 

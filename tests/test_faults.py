@@ -1,4 +1,4 @@
-"""Faults of the machine are not bugs of ours: one line, and exit code 5."""
+"""Faults of the machine are not our bugs: one line, and exit code 5."""
 
 import errno
 import os
@@ -18,11 +18,11 @@ def nothing_announced(monkeypatch):
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch's."""
+    """Has the same name as torch's."""
 
 
 class SafetensorError(Exception):
-    """Named as safetensors'."""
+    """Has the same name as safetensors'."""
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch):
         (lambda out: os.replace(out / "eval", out / "logs"), "logs: a folder has the name of a f"),
     ],
 )
-def test_a_name_in_the_runs_folder_that_is_taken_is_no_bug(action, what, tmp_path, monkeypatch):
+def test_a_taken_name_in_the_runs_folder_is_not_a_bug(action, what, tmp_path, monkeypatch):
     (tmp_path / "eval").write_text("")
     (tmp_path / "logs").mkdir()
     with pytest.raises(OSError) as caught:
@@ -118,7 +118,7 @@ def test_a_name_in_the_runs_folder_that_is_taken_is_no_bug(action, what, tmp_pat
 @pytest.mark.parametrize(
     "text", ["[pair.cc:534] Connection closed by peer [127.0.0.1]:1234", "Remote process exited or"]
 )
-def test_a_process_that_is_gone_is_no_bug(text, monkeypatch):
+def test_a_lost_process_is_not_a_bug(text, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     ending = failure.ending_of(RuntimeError(text))
     assert ending.line.startswith("error: process 0: another process of this run is gone")
@@ -134,7 +134,7 @@ def test_a_process_that_is_gone_is_no_bug(text, monkeypatch):
         "The client socket has timed out after 300000ms while trying to connect to (node1, 29500)",
     ],
 )  # fmt: skip
-def test_a_process_that_cannot_be_reached_is_no_bug(text, monkeypatch):
+def test_an_unreachable_process_is_not_a_bug(text, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     ending = failure.ending_of(RuntimeError(text))
     assert ending.line.startswith("error: process 0: another process of this run cannot be reached")

@@ -1,4 +1,4 @@
-"""A file or a folder is replaced completely or not at all, and nothing is left behind."""
+"""Files and folders are replaced atomically, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_file_is_replaced(tmp_path, content, is_durable):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_file_that_cannot_be_replaced_is_as_it_was(tmp_path, monkeypatch, call):
+def test_a_file_that_cannot_be_replaced_is_unchanged(tmp_path, monkeypatch, call):
     path = tmp_path / "file"
     path.write_text("old")
     monkeypatch.setattr(os, call, refuse)
@@ -45,7 +45,7 @@ def test_a_file_that_cannot_be_replaced_is_as_it_was(tmp_path, monkeypatch, call
     assert path.read_text() == "old" and names(tmp_path) == ["file"]
 
 
-def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+def test_a_durable_file_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
     calls = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
@@ -75,14 +75,14 @@ def test_a_folder_is_replaced(tmp_path, is_durable):
     assert (tmp_path / "folder" / "file").read_text() == "new" and names(tmp_path) == ["folder"]
 
 
-def test_a_folder_that_cannot_be_made_leaves_the_old_one(tmp_path):
+def test_a_folder_that_cannot_be_written_leaves_the_old_one(tmp_path):
     folder_with(tmp_path / "folder", "old")
     with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / "folder") as temporary:
         (temporary / "file").write_text(str(1 // 0))
     assert (tmp_path / "folder" / "file").read_text() == "old" and names(tmp_path) == ["folder"]
 
 
-def test_two_names_are_swapped_in_one_instant(tmp_path):
+def test_two_names_are_swapped_atomically(tmp_path):
     one, other = (folder_with(tmp_path / name, name) for name in ("one", "other"))
     assert files.exchange(one, other), "Linux can"
     assert (one / "file").read_text() == "other" and (other / "file").read_text() == "one"
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path, monkeypatc
 
 
 @pytest.mark.usefixtures("can_exchange")
-def test_a_link_is_replaced_and_not_what_it_names(tmp_path):
+def test_a_link_is_replaced_and_not_its_target(tmp_path):
     elsewhere = folder_with(tmp_path / "elsewhere", "old")
     (tmp_path / "folder").symlink_to(elsewhere)
     files.replace_folder(folder_with(tmp_path / "source", "new"), tmp_path / "folder")
@@ -124,7 +124,7 @@ def test_a_link_is_replaced_and_not_what_it_names(tmp_path):
     assert names(tmp_path) == ["elsewhere", "folder"]
 
 
-def test_only_what_the_dead_left_is_removed(tmp_path):
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path):
     for name in (f"a.tmp-{DEAD}", f"a.tmp-{OTHER}", f"b[1].tmp-{os.getpid()}"):
         (tmp_path / name).mkdir()
     for name in ("a", "a.tmp", f"c.tmp-{DEAD}"):
@@ -138,7 +138,7 @@ def test_only_what_the_dead_left_is_removed(tmp_path):
     assert files.remove_leftovers(tmp_path / "nowhere") == []
 
 
-def test_a_folder_that_was_set_aside_gets_its_name_back(tmp_path):
+def test_a_folder_that_was_set_aside_is_restored(tmp_path):
     folder_with(tmp_path / f"a.replaced-{DEAD}", "a")
     folder_with(tmp_path / f"b.replaced-{DEAD}", "old")
     folder_with(tmp_path / "b", "new")
@@ -149,7 +149,7 @@ def test_a_folder_that_was_set_aside_gets_its_name_back(tmp_path):
     assert (tmp_path / "b" / "file").read_text() == "new"
 
 
-def test_what_is_moved_aside_gets_the_first_free_number(tmp_path):
+def test_an_old_folder_is_renamed_to_the_first_free_number(tmp_path):
     (tmp_path / "file.1").touch()
     folder_with(tmp_path / "file", "content")
     assert files.move_aside(tmp_path / "file") == tmp_path / "file.2"

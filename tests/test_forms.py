@@ -1,4 +1,4 @@
-"""The table of forms: complete, and the only place that names one."""
+"""The table of forms is complete, and the only place that names forms."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def arguments_of_tasks(tree: ast.AST) -> Iterator[ast.AST]:
 @pytest.mark.parametrize(
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
 )
-def test_a_form_is_named_by_its_row_and_by_tasks_alone(path):
+def test_forms_are_named_only_by_the_table_and_by_tasks(path):
     if path == PACKAGE / "forms.py":
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))

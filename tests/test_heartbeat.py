@@ -11,7 +11,7 @@ from ke_t5.heartbeat import Heard, Watch
 
 
 class Scene:
-    """A watch of two processes on two machines, by process 1; each look is some seconds later."""
+    """Process 1 watches two processes on two machines; each look is some seconds later."""
 
     def __init__(self, monkeypatch):
         self.now, self.cpu, self.begun, self.limit = 1000.0, 0.0, 7, None
@@ -39,13 +39,13 @@ def scene(monkeypatch):
     return Scene(monkeypatch)
 
 
-def test_who_does_nothing_says_so_itself_with_its_phase(scene):
+def test_an_idle_process_reports_itself_with_its_phase(scene):
     with heartbeat.phase("validating"):
         assert all(scene.look(10) is None for _ in range(7))
         assert "process 1 on h1: has stalled: nothing for 70 s, validating;" in scene.look(10)
 
 
-def test_who_gets_ahead_computes_or_waits_has_not_stalled(scene):
+def test_a_process_that_progresses_computes_or_waits_has_not_stalled(scene):
     for _ in range(10):
         heartbeat.beat()
         assert scene.look(30) is None
@@ -56,20 +56,20 @@ def test_who_gets_ahead_computes_or_waits_has_not_stalled(scene):
     assert "nothing for 90 s" in scene.look(30)
 
 
-def test_a_neighbour_that_is_not_heard_of_is_named(scene):
+def test_a_silent_neighbor_is_reported(scene):
     with heartbeat.waiting():
         assert all(scene.look(10, neighbour=False) is None for _ in range(7))
         told = scene.look(10, neighbour=False)
     assert "process 0 on h0: has stalled: nothing for " in told and "saving a checkpoint;" in told
 
 
-def test_without_the_store_its_host_is_named(scene):
+def test_without_the_store_its_host_is_reported(scene):
     with heartbeat.waiting():
         assert all(scene.look(10, store=False) is None for _ in range(7))
         assert "process 0 on h0: has stalled" in scene.look(10, store=False)
 
 
-def test_a_loop_has_to_get_ahead_though_it_uses_a_core(scene):
+def test_a_loop_must_progress_even_if_it_uses_a_core(scene):
     for _ in heartbeat.beating(range(1)):  # the first step may have to compile
         assert all(scene.look(30, cpu=1.0) is None for _ in range(7))
         assert "stalled: no step or batch for 210 s, starting;" in scene.look(30, cpu=1.0)
@@ -85,7 +85,7 @@ def test_a_step_may_take_three_times_the_longest_so_far(scene):
             assert "no step or batch for 130 s" in scene.look(10, cpu=1.0)
 
 
-def test_another_phase_within_a_loop_may_take_long_and_counts_for_no_step(scene):
+def test_another_phase_within_a_loop_may_take_long_and_is_not_a_step(scene):
     for number in heartbeat.beating(range(3)):
         if number == 1:
             with heartbeat.phase("saving a checkpoint"):
@@ -95,7 +95,7 @@ def test_another_phase_within_a_loop_may_take_long_and_counts_for_no_step(scene)
             assert "no step or batch for 70 s" in scene.look(10, cpu=1.0)
 
 
-def test_one_that_another_holds_up_has_not_stalled(scene):
+def test_a_process_held_up_by_another_has_not_stalled(scene):
     scene.begun = 6
     for number in heartbeat.beating(range(3)):
         if number == 1:
@@ -106,7 +106,7 @@ def test_one_that_another_holds_up_has_not_stalled(scene):
             break
 
 
-def test_a_neighbour_in_a_loop_that_keeps_the_lock_of_python_is_named(scene, monkeypatch):
+def test_a_neighbor_in_a_loop_that_holds_the_gil_is_reported(scene, monkeypatch):
     monkeypatch.setattr(scene.watch._next_cpu, "is_busy", lambda: True)
     with heartbeat.waiting():
         assert all(scene.look(10, neighbour=False) is None for _ in range(20))

@@ -1,4 +1,4 @@
-"""Who may know whom: the package's modules in lines, each importing only from lines above its own.
+"""The import rules: the package's modules in lines, each importing only from lines above its own.
 
 `x.*` is a room: its modules stand on one line and may import each other, in no circle.
 """
@@ -79,7 +79,7 @@ LINES = (
     "train_ddp test_ddp __main__",
 )
 
-# What a wrong flag, setting or row may cost: none of these imports the libraries below.
+# Wrong flags, settings and rows are reported without importing the libraries below.
 LIGHT = (
     "errors", "forms", "programs", "launchers", "rendezvous", "registry", "config.flags",
     "config.gin_config", "distributed", "failure", "readers.klue", "readers.nikl",
@@ -131,7 +131,7 @@ def test_it_imports_only_from_lines_above(name):
     assert wrong == set(), f"{name} is on line {line} of the table"
 
 
-def test_no_circle_even_of_types():
+def test_there_is_no_import_cycle_even_of_types():
     tuple(TopologicalSorter(arrows(for_types=True)).static_order())
 
 
@@ -143,7 +143,7 @@ def test_no_circle_even_of_types():
         ("lookup", ("pipe", "task")),
     ],
 )
-def test_a_room_that_stands_alone(room, others):
+def test_a_room_does_not_import_certain_others(room, others):
     for name, imports in arrows().items():
         if room_of(name) == room:
             assert not {other for other in imports if room_of(other) in others}, name

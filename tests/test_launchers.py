@@ -25,7 +25,7 @@ PMI = {"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANK
 
 
 @pytest.mark.parametrize("launcher", [SRUN, OPEN_MPI, MVAPICH, PMI])
-def test_with_a_meeting_place_it_is_read_as_torchruns(launcher):
+def test_with_an_address_it_is_read_like_torchruns(launcher):
     environment = {**launcher, **MASTER}
     adopt_launcher(environment)
     names = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
@@ -39,7 +39,7 @@ def test_with_a_meeting_place_it_is_read_as_torchruns(launcher):
      ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}, "srun"),
      ({"PMI_RANK": "0", "PMI_SIZE": "2", **MASTER}, "PMI")],
 )  # fmt: skip
-def test_without_one_the_line_to_type_is_given(launcher, who, monkeypatch):
+def test_without_one_the_torchrun_command_is_suggested(launcher, who, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_ddp.py", "--task", "klue_tc"])
     environment = dict(launcher)
     with pytest.raises(UserError, match=who) as caught:
@@ -47,11 +47,11 @@ def test_without_one_the_line_to_type_is_given(launcher, who, monkeypatch):
     assert "torchrun --n" in str(caught.value)
     assert "train_ddp.py --task klue_tc" in str(caught.value)
     assert caught.value.exit_code == Exit.FLAGS
-    # Told once by the processes of a machine, as `failure.claim` counts them.
+    # Reported once per machine, as `failure.claim` decides.
     assert environment["WORLD_SIZE"] != "1" and "LOCAL_RANK" not in environment
 
 
-def test_the_line_to_type_fits_the_nodes(monkeypatch):
+def test_the_suggested_command_fits_the_nodes(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_ddp.py"])
     with pytest.raises(
         UserError, match=r"on each node torchrun --nnodes=2 --nproc_per_node=2 --rd"
@@ -147,7 +147,7 @@ def test_tasks_of_a_machine(tasks, node, expected):
     assert place_of(told).local_size == expected
 
 
-def test_a_launch_keeps_its_name_over_restarts(monkeypatch):
+def test_a_launch_keeps_its_name_across_restarts(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     names = set()
     for count in ("0", "1"):
@@ -170,6 +170,6 @@ def test_the_node_that_writes_is_known(monkeypatch):
         assert is_on_another_node() == expected
 
 
-def test_a_rank_that_is_no_number_is_none(monkeypatch):
+def test_a_rank_that_is_not_a_number_is_ignored(monkeypatch):
     monkeypatch.setenv("RANK", "\N{SUPERSCRIPT TWO}")  # `str.isdigit` takes it for one
     assert launchers.launched_rank() == 0

@@ -1,4 +1,4 @@
-"""The notebook runs: every cell but the installation, in the order in which it stands."""
+"""The notebook runs: every cell except the installation, in order."""
 
 from __future__ import annotations
 

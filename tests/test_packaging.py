@@ -1,4 +1,4 @@
-"""What pyproject.toml says of the package is what is there."""
+"""pyproject.toml agrees with the package."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_version_has_an_entry_in_the_changelog():
     assert released[0] == ke_t5.__version__
 
 
-def test_the_image_is_built_from_files_that_are_there():
+def test_the_docker_image_is_built_from_existing_files():
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     copied = {
         name
@@ -60,7 +60,7 @@ def test_the_image_is_built_from_files_that_are_there():
     ignored, *kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     assert ignored == "*" and {f"!{name}" for name in copied} == {*kept} - {"**/__pycache__"}
     assert all((ROOT / name).exists() for name in copied)
-    # What setuptools reads to build the package.
+    # Read by setuptools to build the package.
     needed = {"pyproject.toml", "ke_t5", SETTINGS["project"]["readme"]}
     assert needed | set(SETTINGS["project"]["license-files"]) <= copied
     (entry,) = re.findall(r'^ENTRYPOINT \["(.*)"\]$', text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Processes as the kernel describes them, and for how long a value has not changed."""
+"""Processes as the kernel describes them, and the time since a value changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def id_of(process):
     return processes.own_id()._replace(pid=process.pid, start=processes.start_of(process.pid))
 
 
-def test_this_process_is_here_and_computes():
+def test_this_process_exists_and_computes():
     own = processes.own_id()
     assert own == ProcessId(own.machine, os.getpid(), processes.start_of(os.getpid()))
     assert processes.is_here(own) and not processes.is_here(own._replace(machine="other"))
@@ -34,7 +34,7 @@ def test_this_process_is_here_and_computes():
     assert state is not None and state.letter == "R" and state.cpu_seconds > 0
 
 
-def test_a_later_process_of_the_same_number_is_another_one(sleeper):
+def test_a_later_process_with_the_same_id_is_a_different_one(sleeper):
     there = id_of(sleeper)
     assert processes.state_of(there) is not None
     assert processes.state_of(there._replace(start="1")) is None

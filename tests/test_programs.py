@@ -18,7 +18,7 @@ TORCHRUN = "torchrun --nproc_per_node=2"
 
 @pytest.fixture
 def entry_points(monkeypatch, tmp_path) -> Path:
-    """A folder with both entry points, of which the first was started by its path."""
+    """A folder with both entry points; the first was started by its path."""
     for name in programs.ENTRY_POINTS.values():
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "ke-t5-train")])
@@ -87,14 +87,14 @@ def test_help_and_errors_name_the_entry_points(monkeypatch, entry_points, capsys
         parse_train(["--zzzz"])
 
 
-def test_the_line_for_torchrun_starts_the_entry_point(monkeypatch, entry_points):
+def test_the_torchrun_command_starts_the_entry_point(monkeypatch, entry_points):
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--task", "klue_tc"])
     line = "torchrun --nproc_per_node=2 --no-python ke-t5-train --task klue_tc"
     with pytest.raises(UserError, match=line):
         adopt_launcher({"WORLD_SIZE": "2"})
 
 
-def test_the_one_command_is_named_if_it_was_started(monkeypatch, one_command, capsys):
+def test_ke_t5_is_named_if_it_was_started(monkeypatch, one_command, capsys):
     monkeypatch.setenv("PATH", str(one_command))
     assert command(TEST) == "ke-t5 test"
     assert command(TRAIN, TORCHRUN) == "ke-t5 train --nproc 2"

@@ -1,5 +1,5 @@
-"""What the documentation for users says in its two languages, held against the code: commands,
-examples, tables."""
+"""The documentation for users, in both languages, agrees with the code: commands, examples,
+tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ke_t5.task.task import UNCHECKED
 READMES = {"README.md": "ko", "README.en.md": "en"}
 both = pytest.mark.parametrize("name", READMES)
 
-# What users write themselves, after the READMEs' examples: such commands are run, not looked up.
+# Names that users define in the examples: such commands are run, not looked up.
 OWN = re.compile(r"\bmy_(model|task)_dir\b")
 MEAN = "T5EncoderForSequenceClassificationMean"
 
@@ -48,7 +48,7 @@ def pages(name: str) -> list[Path]:
 
 @functools.cache
 def text_of(name: str) -> str:
-    """A README with the pages in its language."""
+    """The text of a README and of the pages in its language."""
     return "\n".join(page.read_text(encoding="utf-8") for page in pages(name))
 
 
@@ -72,13 +72,13 @@ def tables(name: str) -> list[list[list[str]]]:
 
 
 def rows_of_table(name: str, cell: str) -> list[list[str]]:
-    """The rows below the head of the only table whose first row holds that cell."""
+    """The rows of the only table that has that cell in its first row."""
     (found,) = [table for table in tables(name) if cell in table[2]]
     return found[2:]
 
 
 def quoted(cell: str) -> list[str]:
-    """What stands in a cell between backticks."""
+    """The quoted words of a cell."""
     return re.findall(r"`([^`]+)`", cell)
 
 
@@ -149,7 +149,7 @@ def test_both_have_the_same_pages():
 
 
 @pytest.mark.parametrize("page", [page for name in READMES for page in pages(name)], ids=str)
-def test_links_of_a_page_lead_somewhere(page):
+def test_links_of_a_page_exist(page):
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).is_file()] == []
 
@@ -217,7 +217,7 @@ def test_your_own_model_and_task_train(found, user_folder, cache_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_pipe_alone(user_folder, cache_dir):
+def test_the_script_of_the_pipe_guide_runs(user_folder, cache_dir):
     """The guide's script, with a tokenizer of the sample."""
     shutil.copytree(sample_tokenizer_dir(cache_dir, "t5"), user_folder / "tokenizer")
     done = run_script(user_folder / "try_pipe.py", folder=user_folder)
@@ -242,7 +242,7 @@ def test_it_lists_every_task_once(name):
 
 
 @both
-def test_its_table_of_tasks_is_true(name):
+def test_its_table_of_tasks_agrees_with_the_code(name):
     for tasks, (_, _, scores, source, licence) in task_rows(name):
         for task in map(get_task, tasks):
             release = task.source.release
@@ -258,14 +258,14 @@ def test_it_says_where_the_files_belong(name):
     (layout,) = [block for block in blocks(name, "text") if block.startswith("data/")]
     for task in map(get_task, TaskRegistry.names()):
         for path in map(Path, task.source.release.layout):
-            # The other tasks of KLUE are laid out like its first.
+            # The other KLUE tasks have the same layout as the first.
             if path.parts[0] != "klue_benchmark" or "ynat" in path.name:
                 assert path.parts[0] in layout and path.name.split("*")[-1] in layout, path
                 assert path.parent.name in layout, path
 
 
 @both
-def test_its_table_of_settings_is_what_gin_may_bind(name):
+def test_its_table_of_settings_agrees_with_gin(name):
     listed: dict[str, list[str]] = {}
     for names, parameters, _ in rows_of_table(name, "`get_dataset`"):
         listed |= {each: quoted(parameters) for each in quoted(names)}
@@ -283,7 +283,7 @@ def test_its_table_of_settings_is_what_gin_may_bind(name):
 
 
 @both
-def test_its_default_models_are_the_loaders(name):
+def test_its_default_models_agree_with_the_forms(name):
     forms = {get_task(task).form for task in TaskRegistry.names()}
     listed = [cells[-1] for cells in rows_of_table(name, f"`{MEAN}`")]
     assert sorted(listed) == sorted(f"`{FORMS[form].default_model}`" for form in forms)
@@ -296,6 +296,6 @@ def test_it_names_all_of_our_models(name):
 
 
 @both
-def test_its_exit_codes_are_all(name):
+def test_it_lists_all_exit_codes(name):
     listed = {int(cells[0]) for cells in rows_of_table(name, "0")}
     assert listed == {0, 1, *map(int, Exit)}

@@ -1,4 +1,4 @@
-"""The processes of a launch meet, or end together with the line of the one that failed."""
+"""The processes of a launch meet, or end together with the message of the failed one."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def started(program: str, rank: int, port: str, folder: Path) -> subprocess.Pope
     )  # fmt: skip
 
 
-def test_a_fault_on_one_machine_ends_the_other_with_its_line(tmp_path):
-    """For the process that hosts the store: it must not end before the other has read it."""
+def test_a_failure_on_one_machine_ends_the_other_with_its_message(tmp_path):
+    """The process that hosts the store must not end before the other has read it."""
     failing, port = 0, free_port()
     programs = [FAILS if rank == failing else WAITS for rank in range(2)]
     processes = [started(program, rank, port, tmp_path) for rank, program in enumerate(programs)]
@@ -67,7 +67,7 @@ def test_a_fault_on_one_machine_ends_the_other_with_its_line(tmp_path):
     assert told[1 - failing] == f"error: x.tsv:3: w; f {there}\n"
 
 
-def test_who_waits_for_another_machine_hears_a_signal(tmp_path):
+def test_a_process_waiting_for_another_machine_handles_a_signal(tmp_path):
     process = started(WAITS, 1, free_port(), tmp_path)  # rank 0 never comes
     assert process.stdout.readline() == "waiting\n"
     time.sleep(0.5)
@@ -79,7 +79,7 @@ def test_who_waits_for_another_machine_hears_a_signal(tmp_path):
     assert time.monotonic() - begin < 30
 
 
-def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
+def test_a_store_that_does_not_answer_is_a_one_line_error(monkeypatch):
     monkeypatch.setattr(rendezvous, "LAUNCHER_SECONDS", 0.0)
     launch = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": free_port(), "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip

@@ -38,7 +38,7 @@ def check(folder, **options):
     return seals.check_folder(folder, where="--hf_path", **options)
 
 
-def test_a_folder_as_it_was_written_says_its_class(folder):
+def test_an_unchanged_folder_gives_its_model_class(folder):
     assert check(folder)["model_class"] == "my_models:Net"
     require_weights(find_pretrained(folder))
 
@@ -54,7 +54,7 @@ def test_a_folder_as_it_was_written_says_its_class(folder):
         (lambda path: (path.unlink(), os.mkfifo(path)), "is not a file"),
     ],
 )
-def test_a_changed_file_is_named_with_the_fix(folder, name, damage, what):
+def test_a_changed_file_is_an_error_with_a_fix(folder, name, damage, what):
     damage(folder / name)
     with pytest.raises(UserError, match=f"--hf_path .*hf: {name} {what}") as caught:
         check(folder)
@@ -71,7 +71,7 @@ def test_weights_are_checked_when_they_are_needed(folder):
         require_weights(found, where="--hf_path")
 
 
-def test_a_change_after_a_check_is_seen(folder, monkeypatch):
+def test_a_change_after_a_check_is_detected(folder, monkeypatch):
     monkeypatch.setattr(seals, "SETTLED", 0)
     check(folder)
     check(folder)
@@ -85,13 +85,13 @@ def test_a_change_after_a_check_is_seen(folder, monkeypatch):
     ["adapter_config.json", "model.safetensors.index.json", "pytorch_model.bin", "vocab.txt",
      "generation_config.json", "chat_template.jinja"],
 )  # fmt: skip
-def test_a_file_that_would_be_read_too_is_refused(folder, name):
+def test_an_additional_file_that_would_be_read_is_refused(folder, name):
     (folder / name).write_text("{}")
     with pytest.raises(UserError, match=f"{name} was added; restore it"):
         check(folder)
 
 
-def test_other_files_beside_are_no_matter(folder):
+def test_other_additional_files_are_allowed(folder):
     for name in ("notes.md", ".gitattributes", "model.onnx", "eval_results.json"):
         (folder / name).write_text("x")
     check(folder)
@@ -104,13 +104,13 @@ def test_an_edited_card_is_a_warning(folder, caplog):
     assert caplog.text.count("it was changed since the export (the model is not)") == 1
 
 
-def test_a_missing_manifest_is_missed(folder):
+def test_a_missing_manifest_is_detected(folder):
     (folder / seals.MANIFEST).unlink()
     with pytest.raises(UserError, match="MANIFEST.json is missing; restore it"):
         check(folder)
 
 
-def test_a_folder_of_somebody_else_is_not_checked(folder):
+def test_a_folder_that_ke_t5_did_not_write_is_not_checked(folder):
     (folder / seals.MANIFEST).unlink()
     (folder / "README.md").unlink()
     assert check(folder) == {}
@@ -133,7 +133,7 @@ SEAL = {"size": 0, "sha256": ""}
      {"..\\x": SEAL}, {"C:x": SEAL}, {"": SEAL}, {"x": []}, {"x": {"size": "0", "sha256": ""}},
      {"x": {"size": 0, "md5": ""}}],
 )  # fmt: skip
-def test_a_manifest_of_other_folders_is_damaged(folder, files):
+def test_a_manifest_of_another_folder_is_damaged(folder, files):
     resealed(folder, files=files)
     assert seals.read_manifest(folder) is None
     with pytest.raises(UserError, match="MANIFEST.json is damaged"):
@@ -161,7 +161,7 @@ def test_only_the_folder_of_a_model_is_sealed(tmp_path, capsys):
     assert "give the folder of a model" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_sealed_is_one_line(tmp_path, capsys):
+def test_a_folder_that_cannot_be_sealed_is_a_one_line_error(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / seals.MANIFEST).mkdir()
     assert seals.main([str(tmp_path)]) == Exit.MACHINE

@@ -1,4 +1,4 @@
-"""Stop signals: when they interrupt, when they are noted, and what a second one does."""
+"""Stop signals: when they interrupt, when they are postponed, and what a second one does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ke_t5.errors import Exit
 
 SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"]
 INTERRUPTED = "stopped: interrupted; start it again (to continue a training: --resume auto)\n"
-# In C code, where no Python handler runs, a second later at most.
+# In C code, where no Python handler runs; at most one second later.
 DEAF = """
     import ctypes, threading
     lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
@@ -47,7 +47,7 @@ raise Stopped("at step 3")
 
 
 def run_below(program, code, folder, **options):
-    """How a program with this code ends if another program starts it."""
+    """The end of a program with this code that was started by another program."""
     lines = (
         "import os, sys, time",
         "from ke_t5.failure import run_and_exit",
@@ -68,7 +68,7 @@ def with_seconds(body, *, same, grace):
 
 
 def stopped(body, folder, number, *later, pause=0.0):
-    """How a program ends after these signals, the first of them as soon as it prints "go"."""
+    """The end of a program after these signals, the first sent as soon as it prints "go"."""
     process = started(body, folder)
     assert process.stdout.readline() == "go\n"
     process.send_signal(number)
@@ -102,14 +102,14 @@ def test_the_second_signal_ends_the_process(body, tmp_path):
 
 
 @pytest.mark.parametrize("body", [DEAF, SWALLOWS])
-def test_a_process_that_does_not_hear_the_signal_is_ended(body, tmp_path):
+def test_a_process_that_does_not_handle_the_signal_is_ended(body, tmp_path):
     begin = time.monotonic()
     body = with_seconds(body, same=2, grace=1)
     assert stopped(body, tmp_path, signal.SIGTERM) == (Exit.STOPPED, INTERRUPTED)
     assert time.monotonic() - begin < LIMIT
 
 
-def test_a_stop_that_falls_into_a_destructor_interrupts_what_comes_after(tmp_path):
+def test_a_stop_during_a_destructor_interrupts_the_code_after_it(tmp_path):
     body = """
     from ke_t5 import stops
     stops.GRACE_SECONDS = 600
@@ -153,7 +153,7 @@ def test_a_program_that_nohup_started_survives_its_terminal(program, code, tmp_p
     assert done.returncode == code
 
 
-def test_a_stop_that_was_postponed_interrupts_what_may_be_interrupted():
+def test_a_postponed_stop_interrupts_interruptible_code():
     with stops.listening(), stops.postponed():
         with stops.at_once():
             pass
@@ -188,7 +188,7 @@ def test_closed_streams_end_nothing(tmp_path):
     assert (tmp_path / "x.txt").read_text() == "mine"
 
 
-def test_a_full_disk_under_the_output_is_told(tmp_path):
+def test_a_full_disk_under_the_output_is_reported(tmp_path):
     with open("/dev/full", "w") as full:
         done = run_below([], TALKS, tmp_path, stdout=full)
     assert (done.returncode, done.stderr) == (

@@ -1,4 +1,4 @@
-"""Tables, wrapped lines and colours on a terminal and elsewhere; the ticker of silent phases."""
+"""Tables, wrapped lines and colors on terminals and pipes; the ticker of silent phases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def screen(monkeypatch) -> Terminal:
-    """Standard error on a terminal of 40 columns with colours."""
+    """Standard error on a terminal with 40 columns and colors."""
     stream = Terminal()
     for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
@@ -40,7 +40,7 @@ def test_wide_characters_count_two():
     assert starts == [9, 9, 9]
 
 
-def test_a_pipe_gets_whole_lines_without_colours():
+def test_a_pipe_gets_whole_lines_without_colors():
     (head, row) = terminal.table(("a",), [("가" * 200,)], stream=io.StringIO()).splitlines()
     assert (head, row) == ("a", "가" * 200)
 
@@ -49,7 +49,9 @@ def test_a_pipe_gets_whole_lines_without_colours():
     ("name", "value", "has_colour"), [("NO_COLOR", "1", False), ("TERM", "dumb", False),
                                       ("TERM", "xterm", True)],
 )  # fmt: skip
-def test_colours_if_the_terminal_takes_them(name, value, has_colour, screen, monkeypatch):
+def test_colors_are_used_if_the_terminal_supports_them(
+    name, value, has_colour, screen, monkeypatch
+):
     monkeypatch.setenv(name, value)
     terminal.console(screen).print("문제", style="red")
     assert ("\x1b[31m" in screen.getvalue()) == has_colour and "문제" in screen.getvalue()

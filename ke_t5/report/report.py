@@ -164,6 +164,6 @@ def draw(
                 *zip(*read, strict=True), title=title
             )
     if drawings and not figures.can_draw():
-        logger.warning("matplotlib is not installed: the report has no picture")
+        logger.warning("matplotlib is not installed: the report has no figures")
         return {}
     return {name: make() for name, make in drawings.items()}

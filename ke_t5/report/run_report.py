@@ -68,7 +68,7 @@ def picture_of(files: RunFiles) -> str | None:
     """The curves as a base64-encoded PNG; None without numbers or without matplotlib."""
     panels = panels_of(files)
     if panels and not figures.can_draw():
-        logger.warning("matplotlib is not installed: the report has no picture")
+        logger.warning("matplotlib is not installed: the report has no figures")
         return None
     return base64.b64encode(figures.curves_png(panels)).decode("ascii") if panels else None
 

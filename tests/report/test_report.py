@@ -209,7 +209,7 @@ def test_without_matplotlib_the_report_has_no_figure(tmp_path, monkeypatch, capl
         tmp_path, [("a", "b")] * 2, (metrics.accuracy,), best="accuracy", labels=("a", "b")
     )
     assert "<img" not in page and not (tmp_path / "confusion.png").exists()
-    assert "matplotlib is not installed: the report has no picture" in caplog.text
+    assert "matplotlib is not installed: the report has no figures" in caplog.text
 
 
 def test_values_that_are_not_finite_are_neither_drawn_nor_ranked(tmp_path):

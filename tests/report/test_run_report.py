@@ -120,7 +120,7 @@ def test_a_folder_of_an_older_version_gives_a_shorter_report(folder, monkeypatch
     assert "<h2>Training</h2>" in page and "<h2>Results</h2>" not in page
     monkeypatch.setattr(figures, "can_draw", lambda: False)
     assert "<h2>Training</h2>" not in write_run_report(folder).read_text(encoding="utf-8")
-    assert "matplotlib is not installed: the report has no picture" in caplog.text
+    assert "matplotlib is not installed: the report has no figures" in caplog.text
     (folder / "metrics.jsonl").unlink()
     assert "no step logged yet" in write_run_report(folder).read_text(encoding="utf-8")
 
