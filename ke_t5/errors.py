@@ -161,6 +161,15 @@ def _with_short_lists(text: str, limit: int) -> str:
     return text
 
 
+def counted(number: int, noun: str, plural: str = "", *, form: str = "") -> str:
+    """A number, formatted as `form` says, with its noun.
+
+    >>> counted(1, "epoch"), counted(1200, "step"), counted(1200, "entity", "entities", form=",")
+    ('1 epoch', '1200 steps', '1,200 entities')
+    """
+    return f"{number:{form}} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def in_one(problems: Sequence[UserError]) -> UserError:
     """One error that names all `problems`, each once."""
     first, *rest = {str(problem): problem for problem in problems}.values()

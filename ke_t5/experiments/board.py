@@ -13,7 +13,7 @@ from typing import Any
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.config.gin_config import import_modules
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted
 from ke_t5.experiments.evaluations import difference_of_rows, read_side, register_own_data
 from ke_t5.experiments.paired import Difference, differences, p_text
 from ke_t5.experiments.seeds import mean_and_deviation
@@ -27,7 +27,6 @@ from ke_t5.report.intervals import ROUNDING
 from ke_t5.report.pages import Section, markdown_of, page_of, text_of
 from ke_t5.report.run_facts import is_sample_model
 from ke_t5.report.run_files import RUN, RunFiles, read_run_files
-from ke_t5.report.scores import counted
 
 LEVEL = 0.95
 TITLE = "Scores of models and tasks"

@@ -13,7 +13,7 @@ from typing import Any
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.config.gin_config import import_modules
-from ke_t5.errors import UserError
+from ke_t5.errors import UserError, counted
 from ke_t5.experiments import paired
 from ke_t5.experiments.changes import Change, Changes, changes
 from ke_t5.experiments.evaluations import Side, check_same_rows, pairs_of, read_side
@@ -68,8 +68,8 @@ def sections_of(compared: Comparison, *, on_page: bool) -> list[Section]:
     return [
         _scores(compared, on_page=on_page),
         _counts(found),
-        _rows(f"B is worse on {found.num_worse:,} rows", found.worse, found.unit, limits),
-        _rows(f"B is better on {found.num_better:,} rows", found.better, found.unit, limits),
+        _rows(f"B is worse on {_num_rows(found.num_worse)}", found.worse, found.unit, limits),
+        _rows(f"B is better on {_num_rows(found.num_better)}", found.better, found.unit, limits),
     ]
 
 
@@ -78,7 +78,11 @@ def title_of(compared: Comparison) -> str:
     first, second = compared.first, compared.second
     names = first.task.name, second.task.name
     task = names[0] if len(set(names)) == 1 else " and ".join(names)
-    return f"{task} {first.split}: A and B on {len(first.evaluated.predictions):,} rows"
+    return f"{task} {first.split}: A and B on {_num_rows(len(first.evaluated.predictions))}"
+
+
+def _num_rows(number: int) -> str:
+    return counted(number, "row", form=",")
 
 
 def summary_of(compared: Comparison) -> str:
@@ -147,8 +151,8 @@ def _counts(found: Changes) -> Section:
     if not found.num_rows:
         return Section("Rows right and wrong", notes=["no row has a label"])
     if found.num_only_first is None:
-        title = f"Closer to the gold: B on {found.num_better:,} rows, A on {found.num_worse:,}"
-        return Section(title, notes=[f"of {found.num_rows:,} rows with a label"])
+        title = f"Closer to the gold: B on {_num_rows(found.num_better)}, A on {found.num_worse:,}"
+        return Section(title, notes=[f"of {_num_rows(found.num_rows)} with a label"])
     head = ["right in", "rows"]
     counts = (
         ("both", found.num_both),

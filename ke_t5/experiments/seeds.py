@@ -14,6 +14,7 @@ from typing import Any
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
 from ke_t5.config.gin_config import import_modules
+from ke_t5.errors import counted
 from ke_t5.experiments.trials import Trial, check_words, own_words, trained, words_without
 from ke_t5.files import write_atomically, write_json
 from ke_t5.recipes import console
@@ -22,7 +23,6 @@ from ke_t5.recipes.prepare import set_up_logging
 from ke_t5.report import figures
 from ke_t5.report.html import number
 from ke_t5.report.pages import Section, markdown_of, page_of, text_of
-from ke_t5.report.scores import counted
 
 LEVEL = 95  # percent
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from ke_t5.errors import counted
 from ke_t5.own_data.columns import flag_of, require_column
 from ke_t5.own_data.spec import ROLES, OwnData
 from ke_t5.own_data.tagged import CONLL, Note, tagged_rows
@@ -100,8 +101,7 @@ class Empties:
         if self.first is None:
             return
         if self.skip:
-            rows = "1 row" if self.count == 1 else f"{self.count} rows"
-            self.note(f"skipped {rows} with an empty cell")
+            self.note(f"skipped {counted(self.count, 'row')} with an empty cell")
             return
         line, column = self.first
         more = f" (and in {self.count - 1} more)" if self.count > 1 else ""

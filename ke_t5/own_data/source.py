@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
-from ke_t5.errors import Exit, UserError, suggestion
+from ke_t5.errors import Exit, UserError, counted, suggestion
 from ke_t5.own_data.columns import flag_of
 from ke_t5.own_data.rows import LINE, files_of, own_rows, row_columns
 from ke_t5.own_data.spec import OwnData
@@ -153,19 +153,22 @@ def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
     if own.kind == "reading":
         num_impossible = rows.dataset.data.column("is_impossible").to_pylist().count(True)
         logger.info(
-            "%s: %d questions, %d of them without an answer", path, num_rows, num_impossible
+            "%s: %s, %d of them without an answer",
+            path,
+            counted(num_rows, "question"),
+            num_impossible,
         )
         return own.replace(may_be_impossible=num_impossible > 0)
     if own.kind in ("regression", "similarity", "text2text", "span_corruption_ko"):
-        logger.info("%s: %d rows", path, num_rows)
+        logger.info("%s: %s", path, counted(num_rows, "row"))
         return own
     counts = label_counts(own, rows)
     if own.kind == "choice":
-        logger.info("%s: %d rows; choices: %s", path, num_rows, _shown(counts))
+        logger.info("%s: %s; choices: %s", path, counted(num_rows, "row"), _shown(counts))
         return own.replace(labels=_keys(own, rows, counts))
     _check_number(own, counts, num_rows)
     what = "entities" if own.kind == "tagging" else "labels"
-    logger.info("%s: %d rows; %s: %s", path, num_rows, what, _shown(counts))
+    logger.info("%s: %s; %s: %s", path, counted(num_rows, "row"), what, _shown(counts))
     return own.replace(labels=sorted_labels(counts))
 
 
@@ -208,6 +211,6 @@ def _check_number(own: OwnData, counts: dict[str, int], num_rows: int) -> None:
         raise UserError(what, where, "classification needs two or more labels", Exit.DATA)
     is_many = len(counts) > FEW_LABELS and len(counts) > num_rows / 2
     if own.kind != "tagging" and (is_many or len(counts) > MOST_LABELS):
-        what = f"{len(counts)} different labels in {num_rows} rows"
+        what = f"{len(counts)} different labels in {counted(num_rows, 'row')}"
         fix = "name another column, or use --task regression for numbers or text2text for texts"
         raise UserError(what, where, fix, Exit.DATA)

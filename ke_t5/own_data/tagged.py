@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ke_t5.errors import counted
 from ke_t5.own_data.columns import require_column
 from ke_t5.own_data.spec import OwnData
 from ke_t5.readers.encodings import encoding_of
@@ -78,7 +79,8 @@ def tagged_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> I
         num_repaired += repaired
         yield {**_characters(one.tokens, tags, joint or ""), "line": one.line}
     if num_repaired:
-        note(f"{num_repaired} entities begin with I- or E-, read as B-")
+        entities = counted(num_repaired, "entity begins", "entities begin")
+        note(f"{entities} with I- or E-, read as B-")
 
 
 def found_joint(own: OwnData, path: Path, *, is_labelled: bool = True) -> str | None:

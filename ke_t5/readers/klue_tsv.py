@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ke_t5.errors import counted
 from ke_t5.readers.release import Row, take
 from ke_t5.readers.streams import check_last_sentence, fault, lines
 from ke_t5.readers.trees import TreeFaults
@@ -110,8 +111,8 @@ def ner_rows(path: Path, split: str) -> Iterator[Row]:
             num_different, first_different = num_different + 1, first_different or sentence.guid
         yield {**row, "guid": sentence.guid, "source": _source(sentence.guid)}
     if num_different:
-        message = "%s: the characters of %d sentences differ from their comments (first: %s)"
-        logger.info(message, path, num_different, first_different)
+        message = "%s: the characters of %s differ from the comment (first: %s)"
+        logger.info(message, path, counted(num_different, "sentence"), first_different)
 
 
 def _ner_row(characters: tuple[str, ...], tags: tuple[str, ...]) -> Row:

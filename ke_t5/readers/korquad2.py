@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from ke_t5.errors import counted
 from ke_t5.readers.json_rows import json_rows
 from ke_t5.readers.korquad import READING_COLUMNS
 from ke_t5.readers.release import (
@@ -46,8 +47,8 @@ def _rows(files: Sequence[Path]) -> Iterator[Row]:
                 else:
                     yield row
     if num_wrong:
-        message = "%s: %d questions left out: their answers are not at their offsets (first: %s)"
-        logger.warning(message, files[0].parent, num_wrong, first_wrong)
+        message = "%s: left out %s with an answer that is not at its offset (first: %s)"
+        logger.warning(message, files[0].parent, counted(num_wrong, "question"), first_wrong)
 
 
 def _row(flat: Row, where: str) -> Row | None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ke_t5.errors import counted
 from ke_t5.readers.json_rows import json_rows
 from ke_t5.readers.kor_corpora import KHSD, one_of
 from ke_t5.readers.release import (
@@ -47,7 +48,8 @@ def _rows(path: Path, split: str, *, to_row: ToRow) -> Iterator[Row]:
         if row is not None:
             yield row
     if num_left_out:
-        logger.warning("%s: %d rows without a translation are left out", path, num_left_out)
+        rows = counted(num_left_out, "row")
+        logger.warning("%s: left out %s without a translation", path, rows)
 
 
 def _hub_row(raw: Row, *, to_row: ToRow, path: str) -> Iterator[Row]:

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ke_t5.errors import counted
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,5 +59,6 @@ class TreeFaults:
     def report(self) -> None:
         """Logs the first sentence that is not a tree, and the number of others."""
         if self._count:
-            more = f" ({self._count - 1} more such sentences)" if self._count > 1 else ""
+            more = counted(self._count - 1, "more such sentence")
+            more = f" ({more})" if self._count > 1 else ""
             logger.warning("%s%s; the heads are kept", self._first, more)

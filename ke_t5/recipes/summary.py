@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
+from ke_t5.errors import counted
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_origin import backbone_type
 from ke_t5.recipes.task_splits import TaskSplit
-from ke_t5.report.scores import counted, format_scores, score_table
+from ke_t5.report.scores import format_scores, score_table
 from ke_t5.train.settings import BF16_STEPS, NONE, resolved_precision
 
 if TYPE_CHECKING:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ke_t5.errors import counted
 from ke_t5.pipe import Evaluated
 from ke_t5.report.intervals import Interval
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "epoch"), counted(1200, "step")
-    ('1 epoch', '1200 steps')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def score_table(

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ke_t5.config.gin_config import import_modules
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted
 from ke_t5.files import remove_leftovers, write_atomically
 from ke_t5.readers.table_files import STDIN, STDIN_NAME, check_options, read_table, table_format
 from ke_t5.recipes.folders import check_can_write
 from ke_t5.recipes.prepare import set_up_logging
-from ke_t5.report.scores import counted
 from ke_t5.serving.loading import load_predictor
 from ke_t5.serving.predictor import at_place
 from ke_t5.serving.rows import from_texts

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from ke_t5.errors import UserError
+from ke_t5.errors import UserError, counted
 from ke_t5.readers.release import RawSplit, Release, Row
 
 _MOST_SHOWN = 5
@@ -26,28 +26,28 @@ _ILL_FORMED = tuple(f"klue-ner-v1_train_{n}" for n in ("02617", "15243", "16531"
 
 def _ner(row: Row) -> Iterator[str]:
     if (row["guid"] or "").startswith(_ILL_FORMED):
-        yield "ill-formed rows (KLUE, pull request 39)"
-    for character, tag in zip(row["text"], row["tags"] or (), strict=False):
-        if character == " " and tag.startswith("B-"):
-            yield "entities that begin on a space"
+        yield "an ill-formed sentence (KLUE, pull request 39)"
+    characters = zip(row["text"], row["tags"] or (), strict=False)
+    if any(character == " " and tag.startswith("B-") for character, tag in characters):
+        yield "an entity that begins on a space"
 
 
 def _dp(row: Row) -> Iterator[str]:
     if "#NAME?" in row["words"]:
-        yield "words replaced by a spreadsheet's #NAME? (KLUE, issue 36)"
+        yield "a word replaced by a spreadsheet's #NAME? (KLUE, issue 36)"
     elif "".join(row["words"]) != "".join(row["sentence"].split()):
-        yield "words that are not those of the sentence (KLUE, issue 36)"
+        yield "a word that is not in the sentence (KLUE, issue 36)"
 
 
 def _mrc(row: Row) -> Iterator[str]:
-    for answer in row["plausible_answers"]:
-        if not row["context"].startswith(answer["text"], answer["start"]):
-            yield "plausible answers that are not at their offset"
+    context, answers = row["context"], row["plausible_answers"]
+    if any(not context.startswith(answer["text"], answer["start"]) for answer in answers):
+        yield "a plausible answer that is not at its offset"
 
 
 def _empty(row: Row) -> Iterator[str]:
     if not row["text"].strip():
-        yield "rows without a text"
+        yield "no text"
 
 
 CHECKS: Mapping[str, Callable[[Row], Iterator[str]]] = {
@@ -67,7 +67,7 @@ class _Messages(logging.Handler):
 
 
 def faults_of(release: Release, data_dir: Path) -> Iterator[str]:
-    """Yields a line with the rows of each fault in the files of a release below the folder."""
+    """Yields a line for each fault in the files of a release below the folder, with its rows."""
     for name, split in release.find(data_dir).items():
         for line in _faults_of_split(release, split):
             yield f"{release.name} {name}: {line}"
@@ -91,5 +91,5 @@ def _faults_of_split(release: Release, split: RawSplit) -> Iterator[str]:
         logger.setLevel(level)
     for fault, rows in found.items():
         more = f" and {len(rows) - _MOST_SHOWN} more" if len(rows) > _MOST_SHOWN else ""
-        yield f"{len(rows)} {fault}: {', '.join(rows[:_MOST_SHOWN])}{more}"
+        yield f"{counted(len(rows), 'row')} with {fault}: {', '.join(rows[:_MOST_SHOWN])}{more}"
     yield from messages.lines

@@ -171,7 +171,7 @@ def test_trees_show_wrong_words_and_numbers_are_compared_by_distance(tmp_path, c
     keep(tmp_path / "c", "klue_sts", [1.0, 4.0, 3.0], [1.5, 4.0, 2.0], TEXTS[:3])
     keep(tmp_path / "d", "klue_sts", [1.0, 4.0, 3.0], [1.0, 2.0, None], TEXTS[:3])
     out = run(tmp_path / "c", tmp_path / "d", capsys=capsys)
-    assert "Closer to the gold: B on 1 rows, A on 2" in out and "unparsable" in out
+    assert "Closer to the gold: B on 1 row, A on 2" in out and "unparsable" in out
     keep(tmp_path / "e", "klue_sts", [1.0, 4.0, 3.0], [1.5, 4.0, None], TEXTS[:3])
     out = run(tmp_path / "e", tmp_path / "d", capsys=capsys)  # the third is unparsable in both
-    assert "Closer to the gold: B on 1 rows, A on 1" in out and "nan" not in out
+    assert "Closer to the gold: B on 1 row, A on 1" in out and "nan" not in out

@@ -136,7 +136,7 @@ def test_one_training_sentence_of_ner_differs_from_its_comment(data_dir, caplog)
     (message,) = caplog.messages
     path = "klue_benchmark/klue-ner-v1.1/klue-ner-v1.1_train.tsv"
     assert message == (
-        f"{data_dir}/{path}: the characters of 1 sentences differ from their comments "
+        f"{data_dir}/{path}: the characters of 1 sentence differ from the comment "
         "(first: klue-ner-v1_train_01212_nsmc)"
     )
 

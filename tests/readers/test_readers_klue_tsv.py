@@ -50,7 +50,7 @@ def test_ner_keeps_spaces_and_odd_sentences(tmp_path, caplog, text):
         assert rows(klue.NER, folder, "train") == NER_ROWS
     assert caplog.messages == [
         f"{folder}/klue_benchmark/klue-ner-v1.1/klue-ner-v1.1_train.tsv: the characters of 1 "
-        "sentences differ from their comments (first: klue-ner-v1_dev_00001-wikitree)"
+        "sentence differ from the comment (first: klue-ner-v1_dev_00001-wikitree)"
     ]
 
 

@@ -72,7 +72,7 @@ def test_pairs_without_a_translation_are_left_out_and_counted(tmp_path, caplog):
     put(tmp_path, "x-final/ko/test_2k.tsv", header + '1\t"가\t나\t1\n2\t다\tNS\t0\n3\t라\t\t0\n')
     expected = [{"sentence1": '"가', "sentence2": "나", "label": "1"}]
     assert rows(PAWS_X, tmp_path, "test") == expected
-    assert "test_2k.tsv: 2 rows without a translation are left out" in caplog.text
+    assert "test_2k.tsv: left out 2 rows without a translation" in caplog.text
     assert hub_rows(PAWS_X, {"sentence1": "NS", "sentence2": "나", "label": "1"}) == []
 
 
@@ -150,7 +150,9 @@ def test_pages_are_read_from_all_shards_and_answers_out_of_place_left_out(tmp_pa
         [{"text": "<p>서울은 수도</p>", "start": 0}],
     ]
     assert list(KORQUAD2.find(tmp_path)) == ["train"]
-    assert "2 questions left out: their answers are not at their offsets (first: q0)" in caplog.text
+    assert (
+        "left out 2 questions with an answer that is not at its offset (first: q0)" in caplog.text
+    )
     flat = {**page(("서울", 3)), "id": "q", "question": "?", "answer": None}
     (row,) = hub_rows(KORQUAD2, flat)
     assert row["answers"] is None and row["guid"] == "q"

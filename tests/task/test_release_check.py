@@ -9,7 +9,8 @@ from ke_t5.pipe.cache import Folders
 from ke_t5.task.listing import check_lines, main
 
 NER = (
-    "## 주석 : ##\n## klue-ner-v1_train_15243_nsmc\t가< 나:PS>\n가\tO\n \tB-PS\n나\tI-PS\n\n"
+    "## 주석 : ##\n## klue-ner-v1_train_15243_nsmc\t가< 나:PS>< 다:PS>\n"
+    "가\tO\n \tB-PS\n나\tI-PS\n \tB-PS\n다\tI-PS\n\n"
     "## klue-ner-v1_train_00001_nsmc\t가\n가\tO\n"
 )
 WORD = "{}\t{}\t_\t_\t{}\tVP\n"
@@ -24,7 +25,7 @@ ANSWER = {"text": "서울", "answer_start": 1}
 MRC = {
     "data": [{"paragraphs": [{"context": "서울이다.", "qas": [
         {"guid": "q1", "question": "?", "answers": [], "is_impossible": True,
-         "plausible_answers": [ANSWER]}
+         "plausible_answers": [ANSWER, ANSWER]}
     ]}]}]
 }  # fmt: skip
 
@@ -44,16 +45,17 @@ def data(tmp_path):
 def test_faults_are_named_with_their_rows(data, tmp_path):
     found = list(check_lines(Folders(data, tmp_path / "cache")))
     assert found == [
-        "klue_dp validation: 1 words replaced by a spreadsheet's #NAME? (KLUE, issue 36): "
+        "klue_dp validation: 1 row with a word replaced by a spreadsheet's #NAME? (KLUE, issue 36): "
         "klue-dp-v1_dev_1_wikitree",
-        "klue_dp validation: 1 words that are not those of the sentence (KLUE, issue 36): "
+        "klue_dp validation: 1 row with a word that is not in the sentence (KLUE, issue 36): "
         "klue-dp-v1_dev_2_wikitree",
-        "klue_mrc validation: 1 plausible answers that are not at their offset: q1",
-        "klue_ner train: 1 ill-formed rows (KLUE, pull request 39): klue-ner-v1_train_15243_nsmc",
-        "klue_ner train: 1 entities that begin on a space: klue-ner-v1_train_15243_nsmc",
+        "klue_mrc validation: 1 row with a plausible answer that is not at its offset: q1",
+        "klue_ner train: 1 row with an ill-formed sentence (KLUE, pull request 39): "
+        "klue-ner-v1_train_15243_nsmc",
+        "klue_ner train: 1 row with an entity that begins on a space: klue-ner-v1_train_15243_nsmc",
         f"nsmc train: {data}/NSMC/ratings_train.txt:2: label '2', expected one of 0, 1; fix that "
         "line, or put the release's own file there",
-        "nsmc test: 7 rows without a text: row 0, row 1, row 2, row 3, row 4 and 2 more",
+        "nsmc test: 7 rows with no text: row 0, row 1, row 2, row 3, row 4 and 2 more",
         "4 releases read: klue_dp, klue_mrc, klue_ner, nsmc",
     ]
 
