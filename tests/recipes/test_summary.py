@@ -8,8 +8,8 @@ import pytest
 from support.commands import commands_in
 
 from ke_t5.config.flags import parse_train
+from ke_t5.errors import counted
 from ke_t5.recipes import console, summary
-from ke_t5.report.scores import counted
 
 
 @pytest.mark.parametrize(

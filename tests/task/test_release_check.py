@@ -45,8 +45,8 @@ def data(tmp_path):
 def test_faults_are_named_with_their_rows(data, tmp_path):
     found = list(check_lines(Folders(data, tmp_path / "cache")))
     assert found == [
-        "klue_dp validation: 1 row with a word replaced by a spreadsheet's #NAME? (KLUE, issue 36): "
-        "klue-dp-v1_dev_1_wikitree",
+        "klue_dp validation: 1 row with a word replaced by a spreadsheet's #NAME? "
+        "(KLUE, issue 36): klue-dp-v1_dev_1_wikitree",
         "klue_dp validation: 1 row with a word that is not in the sentence (KLUE, issue 36): "
         "klue-dp-v1_dev_2_wikitree",
         "klue_mrc validation: 1 row with a plausible answer that is not at its offset: q1",
