@@ -58,7 +58,7 @@ def layout(
 
 
 def word_piece_layout(model_type: str, about: Mapping[str, Any] | None = None, **config: Any):
-    """A vocab.txt, as BERT's family in Korea has it."""
+    """A vocab.txt, as in Korean BERT models."""
     pieces = word_pieces()
     whole = {"model_type": model_type, **SIZES, "vocab_size": len(pieces), "pad_token_id": 0}
     about = {"do_lower_case": False, "tokenize_chinese_chars": True, "strip_accents": False,
@@ -69,7 +69,7 @@ def word_piece_layout(model_type: str, about: Mapping[str, Any] | None = None, *
 
 
 def spm_layout(file: str, special: tuple[str, ...], about: Mapping[str, Any], **config: Any):
-    """A SentencePiece model and no tokenizer.json."""
+    """A SentencePiece model without a tokenizer.json."""
     pieces = unigrams(special)
     whole = {"vocab_size": len(pieces) + 110, **config}
     return lambda folder: layout(folder, whole, about=about, spm=(file, pieces))
@@ -82,7 +82,7 @@ def byte_layout(
     marks: tuple[str, str] | None = None,
     **config: Any,
 ):
-    """A tokenizer.json of byte-level BPE."""
+    """A tokenizer.json with byte-level BPE."""
     backend = byte_level(special)
     backend = with_marks(backend, *marks) if marks else backend
     whole = {"vocab_size": 700, **config}

@@ -24,7 +24,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def is_outside(path: object) -> bool:
-    """Whether a path is none that the program may write to."""
+    """Whether a path is one that the program must not write to."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False
     full = os.path.realpath(os.fsdecode(path))
@@ -33,7 +33,7 @@ def is_outside(path: object) -> bool:
 
 
 def fault_of(event: str, arguments: tuple) -> str | None:
-    """What is wrong with an event of the interpreter, None if it may happen."""
+    """Why an event of the interpreter is forbidden; None if it is allowed."""
     if event == "exec" or event == "compile":
         thing = arguments[0] if event == "exec" else arguments[1]
         file = getattr(thing, "co_filename", thing)
@@ -63,7 +63,7 @@ def fault_of(event: str, arguments: tuple) -> str | None:
 
 
 def hook(event: str, arguments: tuple) -> None:
-    """Writes what may not happen to the log."""
+    """Logs forbidden events."""
     if fault := fault_of(event, arguments):
         line = f"{event} {fault}\n".encode()
         descriptor = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -72,7 +72,7 @@ def hook(event: str, arguments: tuple) -> None:
 
 
 def main() -> None:
-    """Runs the script in place of this one."""
+    """Runs the script in this process."""
     sys.argv = sys.argv[4:]
     sys.stdin = io.StringIO("y\n" * 100)
     sys.dont_write_bytecode = True

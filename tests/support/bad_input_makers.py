@@ -1,4 +1,4 @@
-"""What the corpus of bad inputs needs and cannot say as text: functions of a folder and words."""
+"""Functions that create the inputs of the corpus that cannot be written as text."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def folder(here: Path, name: str) -> None:
 
 
 def locked(here: Path, name: str) -> None:
-    """A folder in which nobody, root included, can make anything: a file is in its place."""
+    """A folder in which not even root can create anything, because a file is in its place."""
     (here / name).write_text("a file\n", encoding="utf-8")
 
 
 def ynat(here: Path, data: str) -> None:
-    """KLUE's topic classification with a few rows, below the folder `data`."""
+    """A release of KLUE TC with a few rows, below the folder `data`."""
     place = here / data / "klue_benchmark" / "ynat-v1.1"
     place.mkdir(parents=True)
     for split, name in (("train", "train"), ("dev", "validation")):
@@ -44,7 +44,7 @@ def model(here: Path, name: str, model_type: str = "roberta") -> None:
 
 
 def edit(here: Path, name: str, key: str, value: str) -> None:
-    """Sets a value, which is JSON, in a JSON file."""
+    """Sets a value, given as JSON, in a JSON file."""
     path = next(here.glob(name), here / name)
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     text = json.dumps({**content, key: json.loads(value)}, ensure_ascii=False)
@@ -52,25 +52,25 @@ def edit(here: Path, name: str, key: str, value: str) -> None:
 
 
 def remove(here: Path, name: str) -> None:
-    """Takes the one file that fits a pattern away."""
+    """Removes the only file that matches a pattern."""
     (path,) = here.glob(name)
     path.unlink()
 
 
 def cut(here: Path, name: str, rest: str) -> None:
-    """Leaves that many bytes of the one file that fits a pattern."""
+    """Truncates the only file that matches a pattern to that many bytes."""
     (path,) = here.glob(name)
     path.write_bytes(path.read_bytes()[: int(rest)])
 
 
 def write(here: Path, pattern: str, text: str) -> None:
-    """Replaces the content of the one file that fits a pattern."""
+    """Replaces the content of the only file that matches a pattern."""
     (path,) = here.glob(pattern)
     path.write_text(text, encoding="utf-8")
 
 
 def garble(here: Path, pattern: str) -> None:
-    """Overwrites the beginning of the one file that fits a pattern; its size stays."""
+    """Overwrites the beginning of the only file that matches a pattern, keeping its size."""
     (path,) = here.glob(pattern)
     path.write_bytes(b"garbage" + path.read_bytes()[7:])
 
@@ -148,6 +148,6 @@ add(families.summarization, "own_sum", metrics.bleu, "bleu[intl]", kind="summary
 
 
 def own_tasks(here: Path, builder: str, suffix: str, options: str = "") -> None:
-    """`mine.py`, which registers tasks of a user's over the files train and valid."""
+    """`mine.py`, a user's module that registers tasks over the files train and valid."""
     code = OWN_TASKS.format(builder=builder, suffix=suffix, options=options)
     (here / "mine.py").write_text(code, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The corpus of bad inputs: its cases, the files they need, and what a start answers.
+"""The corpus of bad inputs: its cases, the files they need, and the answers of the program.
 
 `KE_T5_KEEP_LINES=1 pytest tests/reliability/test_p08_bad_inputs.py` writes the lines of today.
 
@@ -48,7 +48,7 @@ LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR
 
 @dataclass(frozen=True)
 class BadInput:
-    """One case; see the module."""
+    """One case; see the module's docstring."""
 
     name: str
     words: str
@@ -101,7 +101,7 @@ def words_of(text: str, folder: Path) -> list[str]:
 
 
 def make_files(case: BadInput, folder: Path) -> None:
-    """Makes the case's files below the folder."""
+    """Creates the case's files below the folder."""
     for call in case.make:
         name, *arguments = shlex.split(call)
         getattr(bad_input_makers, name)(folder, *arguments)
@@ -121,7 +121,7 @@ def _bytes(content: object) -> bytes:
 
 
 def files_below(folder: Path) -> dict[str, bytes | None]:
-    """Name -> content (None for folders and what is no file) of everything below a folder."""
+    """Name -> content of everything below a folder; None for folders and special files."""
     return dict(_entries(folder))
 
 
@@ -132,9 +132,9 @@ def _entries(folder: Path) -> Iterator[tuple[str, bytes | None]]:
 
 
 def environment(home: Path, case: BadInput) -> dict[str, str]:
-    """What a start of the case sees, without a launcher: a home of its own, no network."""
+    """The environment of a start without a launcher: its own home, no network."""
     base = {name: value for name, value in os.environ.items() if name not in LAUNCHER}
-    # Processes of one launch tell each other there that one has failed.
+    # Processes of one launch report failures to each other there.
     temporary = mkdtemp(dir=home)
     return {**base, "HOME": str(home), "TMPDIR": temporary, "HF_HUB_OFFLINE": "1", **case.env}
 
@@ -153,7 +153,7 @@ def ranks(home: Path, case: BadInput, logs: Path, port: int) -> list[dict[str, s
 
 
 def launcher_store() -> TCPStore:
-    """The key-value store that a torchrun has opened before it starts its processes."""
+    """The key-value store that torchrun opens before it starts its processes."""
     return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
@@ -174,7 +174,7 @@ def start_cold(
 
 
 def seconds_of_imports() -> float:
-    """How long a fresh interpreter takes to import torch and what else a model needs."""
+    """The time that a fresh interpreter takes to import torch and what else a model needs."""
     code, _, errors, seconds = _timed([sys.executable, "-c", IMPORTS], ROOT, dict(os.environ))
     assert code == 0, errors
     return seconds
@@ -211,6 +211,6 @@ def _seconds_in_queue(pid: int) -> float:
 def start_warm(
     server: ColdServer, case: BadInput, folder: Path, environments: list[dict[str, str]]
 ) -> list[Ended]:
-    """What starts of the case do, as forks of the server."""
+    """The results of starts of the case, forked from the server."""
     args = [str(ROOT / f"{case.script}_ddp.py"), *words_of(case.words, folder)]
     return server.run(args, folder, environments)

@@ -12,7 +12,7 @@ from ke_t5.sample import sample_model_dir
 
 
 def write_base(folder: Path, cache: Path) -> Path:
-    """A RoBERTa with the sample's tokenizer, which drops values out in training."""
+    """A RoBERTa with dropout and the sample's tokenizer."""
     shutil.copytree(sample_model_dir(cache, "roberta"), folder)
     (folder / "MANIFEST.json").unlink(missing_ok=True)
     config = AutoConfig.from_pretrained(folder)

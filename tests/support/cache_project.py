@@ -111,7 +111,7 @@ print(json.dumps({
 
 
 class CacheProject:
-    """The project in a folder, its cache below that, and the processes that built something."""
+    """The project in a folder, its cache, and a log of the processes that built something."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -122,7 +122,7 @@ class CacheProject:
             self.write(name, text)
 
     def write(self, name: str, text: str, *, keeps_time: bool = False) -> None:
-        """Writes a file; `keeps_time` sets its time back to what it was."""
+        """Writes a file; `keeps_time` restores its modification time."""
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         before = file.stat() if keeps_time else None
@@ -137,25 +137,25 @@ class CacheProject:
         self.write(name, text.replace(old, new), keeps_time=keeps_time)
 
     def start(self, settings: dict[str, Any] | None = None, **variables: str) -> Script:
-        """A process that prepares the examples."""
+        """Starts a process that prepares the examples."""
         return Script(
             self.folder / "prepare.py", folder=self.folder, CACHE=str(self.cache),
             BUILDERS=str(self.builders), SETTINGS=json.dumps(settings or {}), **variables,
         )  # fmt: skip
 
     def prepare(self, settings: dict[str, Any] | None = None, **variables: str) -> dict[str, Any]:
-        """The key and the content that a process of its own came to."""
+        """The key and content of the examples, prepared by a new process."""
         return result_of(self.start(settings, **variables))
 
     def num_builds(self) -> int:
-        """How often examples have been made since the last call."""
+        """How often examples have been built since the last call."""
         count = len(self.builders.read_text().split())
         self.builders.write_text("")
         return count
 
 
 def result_of(script: Script) -> dict[str, Any]:
-    """What a started process came to."""
+    """The result of a started process."""
     ended = script.end()
     assert ended.returncode == 0, ended.stderr[-2000:]
     return {**json.loads(ended.stdout), "said": ended.stderr}

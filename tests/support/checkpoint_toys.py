@@ -1,4 +1,4 @@
-"""Checkpoints of a toy that is trained for three steps, and how they are damaged."""
+"""Checkpoints of a toy model trained for three steps, and ways to damage them."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ def flip(path):
 
 
 def find_checkpoint(weights, resume):
-    """The checkpoint that `--resume` means with that word or path."""
+    """The checkpoint that `--resume` finds for that word or path."""
     return checkpoints.find_checkpoint(weights, ResumeRequest.parse(resume))
 
 
 def reseal(checkpoint, **changes):
-    """Writes a manifest that fits the files."""
+    """Writes a manifest that matches the files."""
     seal_folder(checkpoint)
     manifest = json.loads((checkpoint / MANIFEST).read_bytes())
     step = int(checkpoint.name.removeprefix("step-"))
@@ -110,7 +110,7 @@ def reseal(checkpoint, **changes):
 
 
 def saved_tensors(folder, of="model"):
-    """The tensors of the model, or the optimizer, that a checkpoint holds, whole or in shards."""
+    """The model's or optimizer's tensors in a checkpoint, whole or sharded."""
     if (folder / f"{of}.safetensors").exists():
         return load_file(folder / f"{of}.safetensors")
     parts = {}

@@ -28,7 +28,7 @@ TIMEOUT = 120
 
 
 class Ended(NamedTuple):
-    """How a process ended; `heavy` lists what it imported of `HEAVY`."""
+    """How a process ended; `heavy` lists the modules of `HEAVY` that it imported."""
 
     code: int
     output: str
@@ -37,7 +37,7 @@ class Ended(NamedTuple):
 
 
 class ColdServer:
-    """A running server; close it when done."""
+    """A running server, which must be closed."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -66,7 +66,7 @@ class ColdServer:
 
 
 def _ended(code: int, place: Path) -> Ended:
-    # A process that another one's failure ended at once has left none of these.
+    # A process that was ended by another one's failure has not written these.
     files = [place / name for name in ("stdout", "stderr", "heavy")]
     texts = [file.read_text(errors="replace") if file.exists() else "" for file in files]
     return Ended(code, *texts[:2], texts[2].split())
@@ -76,7 +76,7 @@ def _ended(code: int, place: Path) -> Ended:
 
 
 def serve() -> None:
-    """Answers orders until stdin is closed."""
+    """Handles requests until stdin is closed."""
     # Read at the import of transformers, which a start of its own comes to later (recipes.prepare).
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import datasets  # noqa: F401
@@ -139,7 +139,7 @@ def _start(args: list[str], folder: str, environment: dict[str, str], place: str
     os.chdir(folder)
     os._exit, ke_t5.failure.STARTED, tempfile.tempdir = end, time.time(), None
     script, *words = args
-    # As if it were started in the clone, whose path would be in some lines.
+    # As if started in the clone, whose path would appear in some lines.
     sys.argv, sys.path[0] = [Path(script).name, *words], str(ROOT)
     code = 1
     try:

@@ -1,4 +1,4 @@
-"""The commands that the documentation gives, as words, without the launcher in front of them."""
+"""The commands in the documentation, split into words, without their launchers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Command:
         return self.program in OF_SCRIPTS
 
     def parse(self) -> Namespace:
-        """Its flags; a UserError where the script would refuse them."""
+        """Its parsed flags; raises UserError if the script would refuse them."""
         return PARSERS[self.program](self.words)
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Command:
 
 
 def commands_in(shell: str) -> list[Command]:
-    """The commands of a shell text: continued lines joined, comments left out, cut at `&&`."""
+    """The commands of a shell text: continued lines joined, without comments, split at `&&`."""
     found = []
     for line in shell.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
@@ -89,7 +89,7 @@ def _command(words: list[str]) -> Command:
 
 
 def check_names(flags: Namespace) -> None:
-    """Raises UserError where the task or the model is unknown, or they do not fit each other."""
+    """Raises UserError if the task or model is unknown, or they do not fit each other."""
     register_kinds()
     for task in SUITES.get(flags.task, (flags.task,)):
         forms = get_task(task).forms

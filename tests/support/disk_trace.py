@@ -1,4 +1,4 @@
-"""What a run does to a folder, operation by operation, and the states that a crash can leave.
+"""The operations of a run on a folder, and the states that a crash can leave behind.
 
 `recorded` notes each rename, link, swap and fsync below a folder, and between two of them what was
 written, made or removed. `states` replays every prefix: with all that was done by then (a killed
@@ -26,7 +26,7 @@ Tree = dict[str, bytes | None]  # path -> content, None for a folder
 
 
 class Operation(NamedTuple):
-    """One change: "write" (or make), "remove", "rename", "link", "exchange" or "fsync"."""
+    """One change: "write" (or create), "remove", "rename", "link", "exchange" or "fsync"."""
 
     kind: str
     path: str
@@ -35,7 +35,7 @@ class Operation(NamedTuple):
 
 
 class Trace:
-    """The operations below a folder, and how it is now."""
+    """The operations below a folder, and its current state."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.operations, self.tree = root, [], {}
@@ -43,7 +43,7 @@ class Trace:
         self.lock = threading.RLock()  # checkpoints are written in a thread
 
     def name(self, path: Any, dir_fd: int | None = None) -> str | None:
-        """A path as the trace has it; None for one outside of the folder."""
+        """A path relative to the folder; None outside of it."""
         if isinstance(path, int):
             path = os.readlink(f"/proc/self/fd/{path}")
         elif dir_fd is not None:
@@ -52,7 +52,7 @@ class Trace:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else None
 
     def scan(self) -> None:
-        """Notes what was written, made and removed since the last time."""
+        """Records what was written, created and removed since the last call."""
         found = {str(path.relative_to(self.root)): path for path in self.root.rglob("*")}
         for name in sorted(self.tree.keys() - found.keys(), reverse=True):
             self.add(Operation("remove", name))
@@ -69,13 +69,13 @@ class Trace:
                     self.add(Operation("write", name, content=content))
 
     def add(self, operation: Operation) -> None:
-        """Notes an operation."""
+        """Records an operation."""
         self.operations.append(operation)
         apply(self.tree, operation)
 
 
 def apply(tree: Tree, operation: Operation) -> None:
-    """Makes an operation's change."""
+    """Applies an operation."""
     kind, path, other, content = operation
     if kind == "write":
         tree[path] = content
@@ -98,7 +98,7 @@ def _below(tree: Tree, path: str) -> list[str]:
 
 @contextmanager
 def recorded(root: Path) -> Iterator[Trace]:
-    """Records what the block does below `root`."""
+    """Records the operations of the block below `root`."""
     trace = Trace(root.resolve())
 
     def watch(function: Any, kind: str) -> Any:
@@ -147,7 +147,7 @@ def states(operations: list[Operation]) -> Iterator[tuple[Operation, Tree]]:
 
 
 class _Node:
-    """A file or folder: its content or entries, and those of them that are on the disk."""
+    """A file or folder: its content or entries, and those that are flushed to the disk."""
 
     def __init__(self, content: bytes | None) -> None:
         self.content, self.flushed = content, b""
@@ -197,7 +197,7 @@ def _flushed(node: _Node, prefix: str = "") -> Tree:
 
 
 class Replayer:
-    """Makes states as folders; equal files are one file on the disk."""
+    """Writes states as folders; equal files are hard links."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
@@ -205,7 +205,7 @@ class Replayer:
         (folder / "contents").mkdir(parents=True)
 
     def make(self, tree: Tree) -> Path:
-        """A new folder that holds this tree."""
+        """A new folder with this tree."""
         self._count += 1
         root = self._folder / f"state-{self._count}"
         root.mkdir()

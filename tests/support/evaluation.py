@@ -1,4 +1,4 @@
-"""Evaluations for tests: of several ranks in one process, and of a model that knows every label."""
+"""Evaluations with several ranks in one process, and with a model that is always right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ke_t5.task.coreference import labelled_chains
 
 
 class PretendRanks(Ranks):
-    """One of several ranks that take turns, the main one last; `shared` is what all can see."""
+    """One of several ranks that take turns, the main one last; `shared` is visible to all."""
 
     shared: list[Any]
 
@@ -46,13 +46,13 @@ def written(
     batch_size: int = 8,
     num_ranks: int = 1,
 ) -> list[list[str]]:
-    """All answers to each row, in the order of the rows."""
+    """All model outputs for each row, in the order of the rows."""
     evaluated = evaluate_on(num_ranks, helper, model, examples, batch_size=batch_size)
     return [line.get("sequences") or [line["prediction"] or ""] for line in evaluated.predictions]
 
 
 def perfect_record(task: Task, example: dict, tokenizer: Any) -> dict:
-    """The record that says exactly the example's labels."""
+    """The model output that gives exactly the example's labels."""
     labels = example.get("labels")
     if task.problem_type == "regression":
         return {"logits": [float(labels)]}
@@ -76,7 +76,7 @@ def perfect_record(task: Task, example: dict, tokenizer: Any) -> dict:
 
 
 def perfect_scores(task: Task, examples: Examples, tokenizer: Any) -> Evaluated:
-    """The evaluation of a model that knows every label."""
+    """The evaluation of a model that is always right."""
     answers = [
         (i, perfect_record(task, examples.example(i), tokenizer)) for i in range(len(examples))
     ]

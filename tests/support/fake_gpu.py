@@ -1,4 +1,4 @@
-"""Three steps of `fit` on an accelerator that is not there: prints how each model fared.
+"""Three steps of `fit` on a fake accelerator: prints the outcome for each model.
 
 Fake tensors have shapes and devices but no values, so a question for a value (a host sync on a GPU)
 and a tensor on the wrong device are errors. A torch built without CUDA cannot differentiate fake
@@ -27,7 +27,7 @@ ROWS = 24
 
 
 class Asking(BertForSequenceClassification):
-    """Asks for the value of its loss."""
+    """Reads the value of its loss on the host."""
 
     def forward(self, **inputs):
         output = super().forward(**inputs)
@@ -37,7 +37,7 @@ class Asking(BertForSequenceClassification):
 
 
 class Astray(BertForSequenceClassification):
-    """Adds a tensor of the CPU to its loss."""
+    """Adds a CPU tensor to its loss."""
 
     def forward(self, **inputs):
         output = super().forward(**inputs)
@@ -54,7 +54,7 @@ def examples_of(labels: list, rank: int) -> Examples:
 
 
 def moved(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """The model with fake weights on that device, tied ones still tied."""
+    """The model with fake weights on that device; tied weights stay tied."""
     new: dict[int, torch.Tensor] = {}
     for module in model.modules():
         for name, old in module._parameters.items():
@@ -69,7 +69,7 @@ def moved(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 
 def steps_of(make_model, examples: Examples, loss_reduction: str, device: torch.device) -> int:
-    """The steps that were made."""
+    """The number of steps taken."""
     with FakeTensorMode(allow_non_fake_inputs=False):
         model = moved(make_model(), device)
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)

@@ -1,4 +1,4 @@
-"""A tiny T5 that is trained for two seconds, and the task of Korean syllables that it answers."""
+"""A tiny T5 trained for two seconds, and the task of Korean syllables that it learns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ END = 3  # [SEP] of the toy tokenizer
 
 
 def sentences(num_rows: int, *, seed: int = 0, longest: int = 9) -> list[dict[str, Any]]:
-    """Rows of one to `longest` words, whose label is their first half; every fifth has none."""
+    """Rows of one to `longest` words; the label is their first half, every fifth has none."""
     generator = np.random.default_rng(seed)
     rows = []
     for number in range(num_rows):
@@ -27,7 +27,7 @@ def sentences(num_rows: int, *, seed: int = 0, longest: int = 9) -> list[dict[st
 
 @map_over_dataset
 def to_ids(row: dict) -> dict:
-    """Inputs and target, each ended."""
+    """Inputs and target, each with an end token."""
     tokenizer = toy_tokenizer()
     ids = tokenizer(row["text"], add_special_tokens=False)["input_ids"]
     known = row["label"] is not None
@@ -36,13 +36,13 @@ def to_ids(row: dict) -> dict:
 
 
 def exact(targets: list, predictions: list) -> dict[str, float]:
-    """Equal answers x 100."""
+    """The share of equal answers x 100."""
     pairs = zip(targets, predictions, strict=True)
     return {"exact": 100.0 * sum(t == p for t, p in pairs) / len(targets)}
 
 
 def written_task(rows: list[dict], **settings: Any) -> Task:
-    """A task that is answered with text; a text without a word cannot be read."""
+    """A generative task; a text without a word is unparsable."""
     return task_on(
         rows,
         [to_ids],

@@ -1,4 +1,4 @@
-"""Small things registered with gin, and the ways the tests of settings use them."""
+"""Small functions registered with gin, and helpers for the tests of settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +47,7 @@ gin.configurable("Twin", module="toys.two")(lambda size=2: size)
 
 
 def configured(*files: str, params=()):
-    """The configuration of files a.gin, b.gin, ... with these texts."""
+    """The configuration from files a.gin, b.gin, ... with these texts."""
     names = [f"{letter}.gin" for letter, _ in zip("abc", files, strict=False)]
     for name, text in zip(names, files, strict=True):
         Path(name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Toys that stand in for the world."""
+"""A word tokenizer, folders, and a small task for tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORDS = "가 나 다 라 마 바 사 아 자 차 카 타 파 하".split()
 
 @functools.cache
 def toy_tokenizer() -> Any:
-    """A tokenizer of one id per word: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], then `WORDS`."""
+    """A tokenizer with one id per word: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], then `WORDS`."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""A stand-in of the hub: it makes repositories and takes files, large ones as the hub does."""
+"""A stand-in for the hub: creates repositories and receives files, large ones as the hub does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKEN = "hf_right"
 
 
 class Hub(ThreadingHTTPServer):
-    """What it has: repository -> file -> content, and whether it is private.
+    """Its content: repository -> file -> content, and whether it is private.
 
     Attributes:
         fails: method and path -> statuses that the next such requests are answered with.
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def log_message(self, *arguments: Any) -> None:
-        """Nothing is shown."""
+        """Logs nothing."""
 
     def answer(self, status: int, content: Any = None) -> None:
         body = b"" if content is None else json.dumps(content).encode()
@@ -133,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running_hub() -> Iterator[Hub]:
-    """A hub that answers while the block lasts."""
+    """A hub that runs during the block."""
     hub = Hub()
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Who imports whom in the package, read from its source."""
+"""The import graph of the package, read from its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCRIPTS = ("train_ddp", "test_ddp")
 
 
 def module_name(path: Path) -> str:
-    """A file's name in the table: without the package in front of it; "" for the package."""
+    """A file's name in the table, without the package; "" for the package itself."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(part for part in parts if part not in (PACKAGE, "__init__"))
 
@@ -44,7 +44,7 @@ def imported(tree: ast.AST, *, for_types: bool = False) -> Iterator[str]:
 
 @functools.cache
 def arrows(*, for_types: bool = False) -> dict[str, frozenset[str]]:
-    """Module -> the modules of ours that it imports, those for types alone if asked for."""
+    """Module -> the modules of ours that it imports; optionally those for types only."""
     found = {}
     for name, path in sources().items():
         ours = set()

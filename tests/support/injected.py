@@ -1,4 +1,4 @@
-"""A user's module that does what the variable FAULT says, once: "KIND PLACE RANK"."""
+"""A user's module that injects the fault in the variable FAULT once: "KIND PLACE RANK"."""
 
 from __future__ import annotations
 

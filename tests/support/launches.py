@@ -1,4 +1,4 @@
-"""Launches of the training script that start at once and are killed for real.
+"""Launches of the training script that start immediately and are really killed.
 
 A server imports everything that a training needs and then forks: a launcher for each launch, and
 from that the launch's processes. A SIGKILL hits a real process with open files of its own, but a
@@ -188,7 +188,7 @@ def _process(rank: int, port: int, request: Mapping[str, Any]) -> None:
 
 
 def _guarded(work: Callable, *arguments: Any) -> NoReturn:
-    """Does the work of a forked process, and ends it."""
+    """Runs a forked process to its end."""
     code = 0
     try:
         work(*arguments)

@@ -1,4 +1,4 @@
-"""What a function takes of memory, in a process of its own, and work to measure it on."""
+"""The memory use of a function in its own process, and workloads to measure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def growth(function: Callable[[], object]) -> float:
 
 
 def private(pid: int | str) -> int:
-    """The private bytes of a process in memory, 0 if it has ended."""
+    """The private resident bytes of a process; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -128,7 +128,7 @@ def _task(file: Path, *, writes: bool) -> Any:
 
 
 def train_on(file: Path, cache: Path) -> None:
-    """What a training does with its data: prepares, checks and hashes them, and reads an epoch."""
+    """What training does with its data: prepares, checks and hashes it, and reads an epoch."""
     from ke_t5.pipe import Folders, get_batches
     from ke_t5.pipe.splits import HELD_IN, HELD_OUT, num_common
     from ke_t5.recipes.row_hashes import overlap, row_hashes
@@ -147,7 +147,7 @@ def train_on(file: Path, cache: Path) -> None:
 
 
 def evaluate_generation(file: Path, cache: Path) -> None:
-    """A T5 with 64,000 pieces writes four tokens for each row, and all that follows."""
+    """An evaluation in which a T5 with 64,000 pieces generates four tokens per row."""
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -221,7 +221,7 @@ def score_random_outputs(name: str, file: Path, cache: Path, copies: int = 1) ->
 
 
 def repeated(examples: Any, copies: int) -> Any:
-    """The examples several times over, each time with ids of their own."""
+    """The examples repeated several times, with new ids each time."""
     from ke_t5.pipe.examples import Examples
 
     num_rows = int(examples.ids.max()) + 1

@@ -1,4 +1,4 @@
-"""Small folders of models as people keep them, and how the tests build models from them."""
+"""Small model folders as users have them, and how tests build models from them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BERT_SIZES = dict(
 
 
 def make_model(name, seed=0, **changes):
-    """A tiny model of that class, in evaluation mode."""
+    """A tiny model of that class in evaluation mode."""
     torch.manual_seed(seed)
     model_class = load_model(name)
     sizes = dict(T5_SIZES, feed_forward_proj="gated-gelu") if name.startswith("T5") else {}
@@ -32,7 +32,7 @@ def make_model(name, seed=0, **changes):
 
 
 def _windows(batch, inside, last):
-    """Two windows of each text: the first has a token; the first and the last token are a chain."""
+    """Two windows per text; the first has one token, and the first and last tokens form a chain."""
     is_first = torch.arange(inside.size(1)).expand_as(inside) == 0
     sentences = torch.where(inside, 1, -1)
     gold = torch.stack([torch.zeros_like(last), last], dim=1)

@@ -1,4 +1,4 @@
-"""A training with a value that is not finite in it: `poison.py PLACE VALUE RANK STEP words...`.
+"""A training with a non-finite value in it: `poison.py PLACE VALUE RANK STEP words...`.
 
 PLACE is "loss", "gradient" or "weights"; RANK is the process that gets it, "all" for each.
 """

@@ -1,4 +1,4 @@
-"""Processes that start warm: forked from a server that has imported torch and the like once.
+"""Fast process starts: forked from a server that has imported torch and other libraries once.
 
 A new interpreter takes five seconds of a core before it reaches our code. Our own modules are
 imported in each process anew, as a user's start does.
@@ -32,7 +32,7 @@ _HEAVY = (
     "support.frozen",
 )  # fmt: skip
 TIMEOUT = 300  # seconds, for a run that takes ten
-# A script and its words: torchrun, which starts the script that comes next.
+# A script and its arguments: torchrun, which starts the script that comes next.
 TORCHRUN = ("tests/support/torchrun.py", "--standalone", "--nproc_per_node=2")
 
 
@@ -72,7 +72,7 @@ def run_on_ranks(function: Callable, num_ranks: int, *arguments: Any) -> list[An
 
 
 def python_path() -> str:
-    """`PYTHONPATH` of a process that is to find what this one finds, the helpers included."""
+    """`PYTHONPATH` for a process that must find the same modules as this one, helpers included."""
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(filter(None, paths))
 
@@ -88,7 +88,7 @@ def free_port() -> int:
 
 
 def rank_variables(rank: int, num_ranks: int, port: int) -> dict[str, str]:
-    """What a launcher sets for a process of several on one machine."""
+    """The variables that a launcher sets for one of several processes on one machine."""
     return {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_ranks),
         "LOCAL_WORLD_SIZE": str(num_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -126,12 +126,12 @@ class Script:
 
     @property
     def errors(self) -> str:
-        """What it has written on stderr so far."""
+        """What it has written to stderr so far."""
         file = self.outputs / "stderr"
         return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
-        """Returns as soon as the condition is true of the running script."""
+        """Returns as soon as the condition is true while the script runs."""
         started = time.monotonic()
         while not condition():
             assert self.process.is_alive(), self.errors
@@ -144,7 +144,7 @@ class Script:
             os.kill(self.process.pid, number)
 
     def end(self) -> subprocess.CompletedProcess[str]:
-        """Waits for its end: exit code (minus the signal of a killed one), stdout and stderr."""
+        """Waits for its end; returns exit code (minus the signal if killed), stdout and stderr."""
         self.process.join(TIMEOUT)
         assert not self.process.is_alive(), self.errors
         output, errors = (self.outputs / "stdout").read_text(encoding="utf-8"), self.errors
@@ -155,14 +155,14 @@ class Script:
 def run_script(
     script: str | Path, *words: Any, folder: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """What `python script words` does, started from `folder`."""
+    """The result of `python script words` in `folder`."""
     return Script(script, *words, folder=folder).end()
 
 
 def run_script_on_ranks(
     num_ranks: int, script: str | Path, *words: Any, folder: Path = ROOT
 ) -> list[subprocess.CompletedProcess[str]]:
-    """What a script does in each of the processes that a launcher would start for it."""
+    """The results of a script in each process that a launcher would start."""
     if num_ranks == 1:
         return [run_script(script, *words, folder=folder)]
     port = free_port()
@@ -182,7 +182,7 @@ def _script_main(args, folder, environment, outputs):
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = args
-    # As an interpreter has it: the script's folder, and nothing of the tests.
+    # As in a fresh interpreter: the script's folder, and nothing from the tests.
     others = [path for path in sys.path if path and not Path(path).is_relative_to(ROOT / "tests")]
     sys.path[:] = [str(Path(args[0]).parent), str(ROOT), *others]
     runpy.run_path(args[0], run_name="__main__")

@@ -43,7 +43,7 @@ test.__test__ = False  # a helper that pytest would take for a test
 def command(
     script: str, *words: Any, launcher: tuple[str, ...] = (), folder: Path = ROOT
 ) -> subprocess.CompletedProcess:
-    """What a command line does, started from `folder` as a user would."""
+    """The result of a command line, started from `folder` as a user would."""
     start = [sys.executable, *launcher] if launcher else [sys.executable]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -59,12 +59,12 @@ def run_folder(output: Path) -> Path:
 
 
 def scores(output: Path, split: str) -> dict[str, Any]:
-    """What `scores.json` says of a split."""
+    """The content of `scores.json` for a split."""
     return json.loads((run_folder(output) / "eval" / split / "scores.json").read_text())
 
 
 def state_files(output: Path) -> dict[str, bytes]:
-    """What two equal runs have equal, as bytes: last weights and optimizer, logs, scores."""
+    """The bytes that equal runs have in common: last weights and optimizer, logs, scores."""
     folder = run_folder(output)
     last = json.loads((folder / "weights" / "last.json").read_text())["snapshot"]
     best = json.loads((folder / "weights" / "best.json").read_text())["snapshot"]

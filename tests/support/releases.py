@@ -1,4 +1,4 @@
-"""Writes files of releases below a folder, and reads rows and refusals back."""
+"""Writes files of releases below a folder, and reads rows and error messages."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Folders of results and of runs, as a test and a training leave them, without either."""
+"""Folders of results and runs, as tests and trainings write them, without running either."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ke_t5.pipe.scoring import compute_scores
 
 
 def keep(folder, task, golds, said, texts, *, weights="step-00000010", split="validation"):
-    """A folder of results, as a test leaves it."""
+    """A folder of results, as a test writes it."""
     folder.mkdir(parents=True)
     lines = [
         {"id": i, "inputs": text, "gold": gold, "prediction": one, "score": 0.5 + i / 1000}

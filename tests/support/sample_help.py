@@ -1,4 +1,4 @@
-"""Shared by the tests of the embedded corpus: its files read as they stand."""
+"""Shared by the tests of the embedded corpus: reads its files verbatim."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def blocks(data: Path, stem: str, part: str) -> tuple[list[str], list[list[str]]]:
-    """The comment lines on top, and the lines of each sentence."""
+    """The comment lines at the top, and the lines of each sentence."""
     text = read(data, KLUE.format(stem, part, "tsv"))
     lines = text.split("\n")
     assert text.endswith("\n\n") and all(line.startswith("## ") for line in lines[:5])

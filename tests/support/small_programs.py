@@ -1,4 +1,4 @@
-"""Small programs that end as ours do, without torch: a tenth of a second each."""
+"""Small programs that end like ours, without torch; each takes a tenth of a second."""
 
 from __future__ import annotations
 

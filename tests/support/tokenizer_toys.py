@@ -1,4 +1,4 @@
-"""Tiny tokenizers in the layouts that the hub has them in, built in this process."""
+"""Tiny tokenizers in the layouts found on the hub, built in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS = (
 
 @functools.cache
 def byte_level(special: tuple[str, ...]) -> Tokenizer:
-    """Byte-level BPE without a post-processor, as GPT-2's."""
+    """Byte-level BPE without a post-processor, like GPT-2's."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -57,13 +57,13 @@ def word_pieces(special: tuple[str, ...] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", 
 
 @functools.cache
 def unigrams(special: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    """Pieces with scores, as a SentencePiece model has them."""
+    """Pieces with scores, as in a SentencePiece model."""
     pieces = [(token, 0.0) for token in special]
     return (*pieces, ("▁", -2.0), *((character, -3.0) for character in characters()))
 
 
 def with_marks(backend: Tokenizer, single: str, pair: str) -> Tokenizer:
-    """A copy whose texts get these marks."""
+    """A copy that adds these special tokens."""
     copy = Tokenizer.from_str(backend.to_str())
     names = {word.split(":")[0] for word in f"{single} {pair}".split() if "$" not in word}
     copy.post_processor = processors.TemplateProcessing(
@@ -126,7 +126,7 @@ def _text(field: int, text: str) -> bytes:
 
 @functools.cache
 def gemma_pieces() -> Tokenizer:
-    """BPE over characters with bytes to fall back on, spaces written as a low line; <bos> first."""
+    """BPE over characters with byte fallback, spaces written as "▁"; <bos> first."""
     marks = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
     vocabulary = {token: i for i, token in enumerate([*marks, "▁", *characters()])}
     backend = Tokenizer(

@@ -1,4 +1,4 @@
-"""A model of a few hundred weights with the manners of a Hugging Face one."""
+"""A model of a few hundred weights with the interface of a Hugging Face model."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ class ToyModel(PreTrainedModel):
 
 
 def toy_model(**settings):
-    """A toy in float64, the same every time."""
+    """A toy model in float64, always with the same weights."""
     torch.manual_seed(0)
     return ToyModel(ToyConfig(**settings)).double()

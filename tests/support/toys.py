@@ -1,4 +1,4 @@
-"""Tokenizers of one id per character, without and with a separator, and rows of every release."""
+"""Tokenizers with one id per character, without and with a separator; rows of every release."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ASCII = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;?!*
 
 @functools.cache
 def character_tokenizer(kind: str) -> Any:
-    """A tokenizer of characters: T5's marks (`... </s>`), or BERT's with a second segment."""
+    """A character tokenizer with T5's special tokens (`... </s>`), or BERT's and two segments."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -86,7 +86,7 @@ def examples_on(
 
 
 def changed(release: str, place: int = 0, **columns: Any) -> dict:
-    """One of `ROWS` with other values."""
+    """One of `ROWS` with some values replaced."""
     return {**ROWS[release][place], **columns}
 
 
@@ -194,7 +194,7 @@ ROWS: dict[str, list[dict]] = {
           for text, tags in _TAGS.items()),
         {"guid": "e", "source": "nsmc", "text": "몰라", "tags": None},
     ],
-    # AUPRC is 50 for a class that never comes: all 30 do.
+    # AUPRC is 50 for a class that never occurs, so all 30 do.
     "klue_re": [_relation(label) for label in (*KLUE_RE.names, None)],
     "klue_dp": [
         {**_WORDS, "heads": [3, 3, 0], "relations": ["NP_SBJ", "NP_AJT", "VP"]},
@@ -394,5 +394,5 @@ def mix(*tasks, rates=None):
 
 
 def mix_of_two():
-    """Two registered tasks, one with two and a half times the share of the other."""
+    """Two registered tasks, one with two and a half times the rate of the other."""
     return mix(get_task("klue_tc_gen"), get_task("klue_nli_gen"), rates=(1, 2.5))

@@ -1,4 +1,4 @@
-"""A trained model of each form, exported and tested: made when it is asked for."""
+"""A trained model of each form, exported and tested on first use."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PACE = ("--max_steps", 2, "--epochs", 1, "--train_split", "train[:16]")
 
 
 class Models:
-    """The runs, each made when it is asked for."""
+    """The runs, each created on first use."""
 
     def __init__(self, folder, cache, data):
         self.folder, self.cache, self.data = folder, cache, data
 
     def run(self, name):
-        """The folder of a run, trained and exported first if need be."""
+        """The folder of a run, which is trained and exported on first use."""
         output = self.folder / name
         words = ("--task", name, "--sample", "--batch_size", 8, *MODELS[name])
         if not output.exists():
@@ -43,7 +43,7 @@ class Models:
         return self.run(name) / "hf"
 
     def tested(self, name):
-        """What `test_ddp.py` predicts for the first rows: the lines of `predictions.jsonl`."""
+        """The predictions of `test_ddp.py` for the first rows: the lines of `predictions.jsonl`."""
         run = self.run(name)
         words = ("--task", name, "--sample", "--batch_size", 8, *MODELS[name])
         test(

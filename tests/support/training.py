@@ -16,7 +16,7 @@ from ke_t5.train.settings import get_fit_settings
 from support.helpers import folders, task_on, toy_tokenizer
 from support.toy_model import toy_model
 
-# Lengths and numbers of label tokens differ a lot from row to row.
+# Lengths and numbers of label tokens vary widely between rows.
 ROWS = [{"text": " ".join("가나다라마"[: 1 + i % 5]), "label": i % 3} for i in range(23)]
 
 
@@ -27,7 +27,7 @@ def take_label(example):
 
 @map_over_dataset
 def label_some_tokens(example):
-    """Row 3 and its kin have no counted label at all."""
+    """Row 3 and similar rows have no counted label at all."""
     ids = example["input_ids"]
     labels = [i % 3 if i % 2 and example["label"] else IGNORED for i in range(len(ids))]
     return {**example, "labels": labels}

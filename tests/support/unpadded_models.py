@@ -1,4 +1,4 @@
-"""Small encoders with ragged batches, and what they compute with and without padding."""
+"""Small encoders with ragged batches, and their results with and without padding."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FAMILIES = {
 
 
 def model_of(name):
-    """A model of transformers' class, with weights that are not near zero, in training mode."""
+    """A model of a transformers class in training mode, with weights not close to zero."""
     torch.manual_seed(0)
     model_class = getattr(transformers, name)
     model = model_class._from_config(model_class.config_class(**FAMILIES[name]))
