@@ -38,7 +38,8 @@ from ke_t5.models.unpadding import Unpadding
 from ke_t5.own_data import OwnData, register
 from ke_t5.pipe import EvaluationHelper, Examples, Folders, TaskRegistry, evaluate, get_batches
 from ke_t5.task.utils import get_vocabulary
-from ke_t5.train.loop import TrainState, computes_the_same, count_steps, fit
+from ke_t5.train.loop import TrainState, count_steps, fit
+from ke_t5.train.model_checks import computes_the_same
 from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import NONE, ROWS, get_fit_settings
 

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from ke_t5.errors import Exit, UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.frozen_weights import base_of, kept_state
+from ke_t5.models.used_rows import used_rows_of
 from ke_t5.seals import XXH3, json_bytes, new_hash
 from ke_t5.sharding import is_sharded, like, load_shards
 
@@ -282,8 +283,33 @@ def _difference(name: str, saved: Mapping[str, Tensor], current: Mapping[str, Te
 def optimizer_state(optimizer: Optimizer) -> tuple[dict, dict[str, Tensor]]:
     """The optimizer's class and state as plain JSON, and the tensors that it refers to."""
     tensors: dict[str, Tensor] = {}
-    state = encode(optimizer.state_dict(), "optimizer", tensors)
+    state = encode(_spread(optimizer), "optimizer", tensors)
     return {"class": type(optimizer).__name__, "state": state}, tensors
+
+
+def _spread(optimizer: Optimizer) -> dict[str, Any]:
+    """The optimizer's state, with that of `UsedRows` for all rows of their embedding."""
+    state_dict = optimizer.state_dict()
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    for number, state in state_dict["state"].items():
+        used, shape = used_rows_of(parameters[number]), parameters[number].shape
+        if used is not None:
+            state_dict["state"][number] = {
+                name: used.spread(value) if getattr(value, "shape", None) == shape else value
+                for name, value in state.items()
+            }
+    return state_dict
+
+
+def _gather(optimizer: Optimizer, state_dict: dict) -> None:
+    """Undoes `_spread`."""
+    for state, parameter in _pairs(optimizer, state_dict):
+        used = used_rows_of(parameter)
+        if used is None:
+            continue
+        for name, value in state.items():
+            if getattr(value, "shape", None) == used.table.shape:
+                state[name] = used.gathered(value)
 
 
 def parameters_of(optimizer: Optimizer, content: dict) -> dict[str, Tensor]:
@@ -331,6 +357,7 @@ def load_optimizer(
             Exit.CHECKPOINT,
         )
     state_dict = decode(content["state"], tensors)
+    _gather(optimizer, state_dict)
     _check_state(optimizer, state_dict)
     _shard(optimizer, state_dict)
     try:

@@ -9,13 +9,13 @@ from ke_t5.errors import Exit, UserError
 SCHEDULE = "get_scheduler (warmup_ratio, warmup_steps, min_ratio)"
 PADDING, CUDA_GRAPHS, PRECISION = "fit.padding", "fit.cuda_graphs", "fit.precision"
 COMPRESSION = "fit.compress_gradients"
-HEAD_START = "fit.head_start"
+HEAD_START, EMBEDDING_ROWS = "fit.head_start", "fit.embedding_rows"
 WINDOW, WINDOW_UNIT = "get_batches.window", "the unit of get_batches.window"
 ORDER, LAID_OUT, BY_WINDOW = "order of the rows", "laid out", "drawn window by window"
 # The behaviour of the first version, whose checkpoints do not record it.
 EARLIER = {
     WINDOW: 50, WINDOW_UNIT: "rows", ORDER: LAID_OUT, PADDING: "rows", CUDA_GRAPHS: False,
-    COMPRESSION: False, HEAD_START: None,
+    COMPRESSION: False, HEAD_START: None, EMBEDDING_ROWS: "all",
 }  # fmt: skip
 GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"
@@ -25,7 +25,7 @@ EVAL_EVERY = "--eval_every"
 TRAINING_DATA, VALIDATION_DATA = "training data", "validation data"
 DATA_FLAGS = {TRAINING_DATA: "--train_split", VALIDATION_DATA: "--valid_split, --eval_rows"}
 # A run may be resumed with another value of these, with a warning.
-REPORTED = (EARLY_STOPPING, EVAL_EVERY, MODEL_CODE, CUDA_GRAPHS)
+REPORTED = (EARLY_STOPPING, EVAL_EVERY, MODEL_CODE, CUDA_GRAPHS, EMBEDDING_ROWS)
 
 
 def check_unchanged(

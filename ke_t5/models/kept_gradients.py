@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from ke_t5.models.used_rows import UsedEmbedding, is_lookup
+
 # The embedding size, in weights, from which on this is faster.
 LARGE = 1 << 20
-# Embeddings of transformers that scale their vectors by `embed_scale`.
-SCALED = ("BartScaledWordEmbedding", "MBartScaledWordEmbedding")
 
 
 class Exchange(Protocol):
@@ -256,7 +256,8 @@ def _lookup(part: nn.Embedding, gradient: KeptGradient) -> Any:
     scale = getattr(part, "embed_scale", None)
 
     def forward(input: Tensor) -> Tensor:
-        vectors = cast(Tensor, _Lookup.apply(part.weight, input, gradient, part.padding_idx))
+        ids = part.used.places[input] if isinstance(part, UsedEmbedding) else input
+        vectors = cast(Tensor, _Lookup.apply(part.weight, ids, gradient, part.padding_idx))
         return vectors if scale is None else vectors * scale
 
     return forward
@@ -265,10 +266,6 @@ def _lookup(part: nn.Embedding, gradient: KeptGradient) -> Any:
 def _is_plain(part: nn.Module, least: int) -> bool:
     """Whether a module is an embedding of at least `least` weights that looks up vectors, and at
     most scales them."""
-    if type(part) is not nn.Embedding and type(part).__name__ not in SCALED:
+    if not (is_lookup(part) or isinstance(part, UsedEmbedding)):
         return False
-    if not isinstance(part, nn.Embedding) or "forward" in vars(part):
-        return False
-    if part.weight.numel() < least:
-        return False
-    return part.max_norm is None and not part.scale_grad_by_freq and not part.sparse
+    return "forward" not in vars(part) and cast(nn.Embedding, part).weight.numel() >= least

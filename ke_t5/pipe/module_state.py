@@ -51,6 +51,12 @@ def reset_module_state(model: torch.nn.Module) -> bool:
     return has_changed
 
 
+def forget_module_state(model: torch.nn.Module) -> None:
+    """Makes the next `reset_module_state` the first call; for a caller that has changed the
+    model on purpose."""
+    _INITIAL.pop(model, None)
+
+
 def _state_of(module: torch.nn.Module) -> tuple[Any, dict, dict, dict]:
     plain = {
         name: value

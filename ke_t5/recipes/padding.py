@@ -15,7 +15,7 @@ from ke_t5.errors import UserError
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import Examples
 from ke_t5.recipes.batch_change import progress_of_run
-from ke_t5.train.loop import computes_the_same
+from ke_t5.train.model_checks import computes_the_same
 from ke_t5.train.settings import AUTO, NONE, ROWS
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_t5.checkpoint.settings import CUDA_GRAPHS, PADDING, PRECISION, WINDOW
+from ke_t5.checkpoint.settings import CUDA_GRAPHS, EMBEDDING_ROWS, PADDING, PRECISION, WINDOW
 from ke_t5.config.run_config import WARMUP_RATIO, WARMUP_STEPS, RunConfig
 from ke_t5.errors import Stopped
 from ke_t5.files import write_atomically, write_json
@@ -75,6 +75,7 @@ def resolved_settings(config: RunConfig, state: TrainState, ranks: Ranks) -> dic
     settings: dict[str, object] = {
         PRECISION: resolved_precision(config.fit, ranks.device),
         PADDING: config.fit.padding,
+        EMBEDDING_ROWS: config.fit.embedding_rows,
         WINDOW: config.batches.settings.window,
         WARMUP_RATIO: ratio,
         WARMUP_STEPS: steps,
@@ -129,7 +130,8 @@ def training_facts(
     config: RunConfig, state: TrainState, ranks: Ranks, *, plan: BatchPlan, steps: int
 ) -> dict[str, Any]:
     """How the run trains, for run.json."""
-    parameters = list(state.module.parameters())
+    parameters, used = list(state.module.parameters()), state.used_rows
+    untrained = 0 if used is None else used.table.numel() - used.weight.numel()
     return {
         "batch": {
             "per_process": config.batches.size,
@@ -147,7 +149,7 @@ def training_facts(
         "optimizer": type(state.optimizer).__name__,
         "learning_rate": learning_rate(state.optimizer),
         "precision": resolved_precision(config.fit, ranks.device),
-        "parameters": sum(parameter.numel() for parameter in parameters),
+        "parameters": untrained + sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
     }
 

@@ -132,6 +132,7 @@ def build_state(
     model, optimizer and schedule; and the order of its batches."""
     # Imported here: they import torch and transformers, which nothing has needed so far.
     from ke_t5.recipes.batch_change import plan_of_run
+    from ke_t5.recipes.embedding_rows import choose_embedding_rows
     from ke_t5.recipes.graphs import choose_graphs
     from ke_t5.recipes.modelling import with_optimizer
     from ke_t5.recipes.padding import choose_padding
@@ -140,6 +141,7 @@ def build_state(
     from ke_t5.train.loop import TrainState, count_steps
 
     module = _starting_model(config, data, ranks)
+    config = choose_embedding_rows(config, module, data.train, ranks)
     config = choose_precision(config, module, ranks)
     config, unpadding = choose_padding(config, module, data.train, ranks)
     plan = batch_plan(config, data, num_parts=ranks.size * config.fit.accumulate)
@@ -186,7 +188,7 @@ def _distributed(
     gradients that DistributedDataParallel leaves to us, if any."""
     from ke_t5.models.kept_gradients import keep_gradients
     from ke_t5.models.vocabulary_loss import find_vocabulary_loss
-    from ke_t5.train.loop import has_unused_parameters
+    from ke_t5.train.model_checks import has_unused_parameters
 
     if config.is_sharded:
         return ranks.shard(module), None
@@ -331,5 +333,7 @@ def fit_model(config: RunConfig, trainer: Trainer, train: Examples, plan: BatchP
             with heartbeat.phase("training"):
                 trainer.train(updates)
         trainer.finish()
+        if trainer.state.used_rows is not None:
+            trainer.state.used_rows.restore()
     finally:  # also after an error: waits until the checkpoint being written is complete
         trainer.checkpointer.settle()

@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,8 @@ from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
 from ke_t5.models.kept_gradients import KeptGradients, keep_gradients
-from ke_t5.models.unpadding import Unpadding, losses_agree
+from ke_t5.models.unpadding import Unpadding
+from ke_t5.models.used_rows import UsedRows, find_used_rows
 from ke_t5.models.vocabulary_loss import VocabularyLoss, find_vocabulary_loss
 from ke_t5.pipe.batches import BatchPlan, micro_batches
 from ke_t5.pipe.columns import RowNumbers
@@ -73,6 +74,7 @@ class TrainState:
         guard: keeps non-finite values out of the weights; call its `check` before anything of the
             run is saved or reported.
         vocabulary_loss: computes the loss in place of the model; None if the model computes it.
+        used_rows: the rows of the input embedding that are trained; None for all of them.
     """
 
     model: torch.nn.Module
@@ -89,10 +91,12 @@ class TrainState:
     gradients: KeptGradients | None = None
     guard: NonFiniteGuard = field(init=False)
     vocabulary_loss: VocabularyLoss | None = field(init=False)
+    used_rows: UsedRows | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.guard = NonFiniteGuard(self.optimizer)
         self.vocabulary_loss = find_vocabulary_loss(self.module) if self.graphs is None else None
+        self.used_rows = find_used_rows(self.module)
 
 
 @dataclass(frozen=True)
@@ -145,46 +149,6 @@ def epoch_of(plan: BatchPlan, step: int) -> tuple[int, bool]:
     raise AssertionError("the epochs never end")
 
 
-def has_unused_parameters(
-    module: torch.nn.Module, examples: Examples, device: torch.device
-) -> bool:
-    """Whether any trainable parameter gets no gradient from an example; clears the gradients."""
-    reset_module_state(module)
-    inputs = model_inputs(module, examples.batch([examples.first_labelled()]), device)
-    loss_of(module(**inputs)).backward()
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    unused = any(parameter.grad is None for parameter in trainable)
-    module.zero_grad(set_to_none=True)
-    return unused
-
-
-def computes_the_same(
-    unpadding: Unpadding, module: torch.nn.Module, examples: Examples, device: torch.device
-) -> bool:
-    """Whether a few examples of different lengths have the same loss without padding.
-
-    Sets `unpadding.only_first` to whether the loss stays the same with that as well.
-    """
-    candidates = np.flatnonzero(examples.row_counts()[:1000] > 0)
-    by_length = candidates[np.argsort(examples.row_lengths("input_ids")[candidates], kind="stable")]
-    places = np.linspace(0, len(by_length) - 1, 4).astype(int)
-    columns = examples.batch(by_length[places])
-    module.eval()  # newly injected adapters are in training mode
-
-    def loss_in(context: AbstractContextManager) -> torch.Tensor:
-        reset_module_state(module)
-        with torch.no_grad(), context:
-            return loss_of(module(**model_inputs(module, columns, device)))
-
-    mask, labels = columns[MASK], columns.get("labels")
-    padded = loss_in(nullcontext())
-    agrees = losses_agree(padded, loss_in(unpadding.over(mask, labels)))
-    unpadding.only_first = agrees and unpadding.may_skip_tokens and not mask.all()
-    if unpadding.only_first:
-        unpadding.only_first = losses_agree(padded, loss_in(unpadding.over(mask, labels)))
-    return agrees
-
-
 def fit(
     state: TrainState,
     examples: Examples,
@@ -234,6 +198,8 @@ def fit(
             else:
                 columns, count = parts[0]
                 loss, norm = steps.make(columns, count / total, seed=seed_step, place=place)
+        if state.used_rows is not None:
+            state.used_rows.decay(state.optimizer)
         state.step += 1
         state.rows += len(batch)
         state.loss_sum = state.loss_sum + loss.double()

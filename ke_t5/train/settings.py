@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 AUTO, FP32, TF32, BF16, BF16_STEPS = PRECISIONS = ("auto", "fp32", "tf32", "bf16", "bf16_steps")
 _, ROWS, NONE = PADDINGS = (AUTO, "rows", "none")
+_, USED, ALL = EMBEDDING_ROWS = (AUTO, "used", "all")
 LOGISTIC = "logistic_regression"
 
 
@@ -47,6 +48,10 @@ class FitSettings:
         head_start: "logistic_regression": the new head of a text classifier starts as a logistic
             regression on the vectors of the training rows, which helps with few rows; None: it
             starts random.
+        embedding_rows: "used": only the rows of the input embedding whose tokens occur in the
+            training data are trained, which saves time and memory and gives the same weights up to
+            rounding; "all": every row is computed; "auto": "used" if that saves 2^20 weights or
+            more and the model and the optimizer support it, otherwise "all".
     """
 
     precision: str
@@ -59,6 +64,7 @@ class FitSettings:
     cuda_graphs: bool | str = False
     compress_gradients: bool = False
     head_start: str | None = None
+    embedding_rows: str = AUTO
 
 
 def check_padding(padding: str) -> None:
@@ -66,6 +72,13 @@ def check_padding(padding: str) -> None:
     if padding not in PADDINGS:
         fix = suggestion(str(padding), PADDINGS)
         raise ValueError(f"is {padding!r}, which is not a padding mode; {fix}")
+
+
+def check_embedding_rows(rows: str) -> None:
+    """Raises ValueError("what; fix") for anything but one of `EMBEDDING_ROWS`."""
+    if rows not in EMBEDDING_ROWS:
+        fix = suggestion(str(rows), EMBEDDING_ROWS)
+        raise ValueError(f"is {rows!r}, which does not say which rows to train; {fix}")
 
 
 def check_graphs(cuda_graphs: bool | str) -> None:
@@ -101,6 +114,7 @@ def get_fit_settings(
     cuda_graphs: Annotated[bool | str, check_graphs] = AUTO,
     compress_gradients: bool = False,
     head_start: Annotated[str, check_head_start] | None = None,
+    embedding_rows: Annotated[str, check_embedding_rows] = AUTO,
 ) -> FitSettings:
     """The settings bound to gin's `fit`; see `FitSettings`."""
     settings = locals()

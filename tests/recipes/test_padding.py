@@ -16,7 +16,7 @@ from ke_t5.pipe.batches import BatchSettings
 from ke_t5.recipes import resume_check
 from ke_t5.recipes.padding import better_padded, find_unpadding
 from ke_t5.recipes.resume_check import fixed_settings
-from ke_t5.train.loop import computes_the_same
+from ke_t5.train.model_checks import computes_the_same
 
 TC = ("--task", "klue_tc", *SMALL, "--epochs", 2)
 CPU = torch.device("cpu")

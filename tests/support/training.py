@@ -11,7 +11,8 @@ from ke_t5.forms import FORMS
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import IGNORED, Feature, get_batches, map_over_dataset, tokenize
 from ke_t5.task.choices import side_by_side
-from ke_t5.train.loop import TrainState, fit, has_unused_parameters
+from ke_t5.train.loop import TrainState, fit
+from ke_t5.train.model_checks import has_unused_parameters
 from ke_t5.train.settings import get_fit_settings
 from support.helpers import folders, task_on, toy_tokenizer
 from support.toy_model import toy_model

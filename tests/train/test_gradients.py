@@ -18,7 +18,8 @@ from ke_t5.models.kept_gradients import keep_gradients
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.models.vocabulary_loss import find_vocabulary_loss
 from ke_t5.pipe import get_batches
-from ke_t5.train.loop import TrainState, fit, has_unused_parameters
+from ke_t5.train.loop import TrainState, fit
+from ke_t5.train.model_checks import has_unused_parameters
 from ke_t5.train.settings import get_fit_settings, recompute_activations
 
 NUM_IDS = len(WORDS) + 4

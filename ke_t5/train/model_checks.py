@@ -1,0 +1,91 @@
+"""Checks of a model on a few examples, before its training."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ke_t5.models.unpadding import Unpadding, losses_agree
+from ke_t5.models.used_rows import UsedRows, lookups_in_training
+from ke_t5.pipe.examples import Examples
+from ke_t5.pipe.losses import loss_of
+from ke_t5.pipe.masks import MASK
+from ke_t5.pipe.model_inputs import model_inputs
+from ke_t5.pipe.module_state import reset_module_state
+
+# The largest relative difference between two gradients that count as the same.
+TOLERANCE = 1e-3
+
+
+def has_unused_parameters(
+    module: torch.nn.Module, examples: Examples, device: torch.device
+) -> bool:
+    """Whether any trainable parameter gets no gradient from an example; clears the gradients."""
+    reset_module_state(module)
+    inputs = model_inputs(module, examples.batch([examples.first_labelled()]), device)
+    loss_of(module(**inputs)).backward()
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    unused = any(parameter.grad is None for parameter in trainable)
+    module.zero_grad(set_to_none=True)
+    return unused
+
+
+def computes_the_same(
+    unpadding: Unpadding, module: torch.nn.Module, examples: Examples, device: torch.device
+) -> bool:
+    """Whether a few examples of different lengths have the same loss without padding.
+
+    Sets `unpadding.only_first` to whether the loss stays the same with that as well.
+    """
+    columns = _some_lengths(examples)
+    module.eval()  # newly injected adapters are in training mode
+
+    def loss_in(context: AbstractContextManager) -> torch.Tensor:
+        reset_module_state(module)
+        with torch.no_grad(), context:
+            return loss_of(module(**model_inputs(module, columns, device)))
+
+    mask, labels = columns[MASK], columns.get("labels")
+    padded = loss_in(nullcontext())
+    agrees = losses_agree(padded, loss_in(unpadding.over(mask, labels)))
+    unpadding.only_first = agrees and unpadding.may_skip_tokens and not mask.all()
+    if unpadding.only_first:
+        unpadding.only_first = losses_agree(padded, loss_in(unpadding.over(mask, labels)))
+    return agrees
+
+
+def _some_lengths(examples: Examples) -> dict[str, np.ndarray]:
+    """A batch of four labelled examples from the shortest to the longest."""
+    candidates = np.flatnonzero(examples.row_counts()[:1000] > 0)
+    by_length = candidates[np.argsort(examples.row_lengths("input_ids")[candidates], kind="stable")]
+    places = np.linspace(0, len(by_length) - 1, 4).astype(int)
+    return examples.batch(by_length[places])
+
+
+def trains_the_same(
+    used: UsedRows, module: torch.nn.Module, examples: Examples, device: torch.device
+) -> bool:
+    """Whether a few examples have the same loss and gradient if only the used rows are trained."""
+    columns = _some_lengths(examples)
+    module.eval()
+
+    def gradient(weight: Tensor) -> tuple[Tensor, Tensor]:
+        reset_module_state(module)
+        loss = loss_of(module(**model_inputs(module, columns, device)))
+        (found,) = torch.autograd.grad(loss, [weight])
+        return loss.detach(), found
+
+    whole_loss, of_all = gradient(used.whole)
+    used.divide()
+    try:
+        with lookups_in_training(module):
+            loss, of_used = gradient(used.weight)
+    finally:
+        used.restore()
+    difference = (of_all[used.rows] - of_used).norm()
+    is_same = bool(difference <= TOLERANCE * of_all.norm())
+    is_all = not of_all.index_fill_(0, used.rows, 0).any()
+    return is_same and is_all and losses_agree(whole_loss, loss)
