@@ -139,6 +139,7 @@ def decimals(value: float) -> int:
 
 
 TRAINER, GROUPED = "Trainer", "Trainer, group_by_length"
+ALL_ROWS = "ours, fit.embedding_rows='all'"
 ROWS = (
     Row(
         "train-encoder",
@@ -169,6 +170,18 @@ ROWS = (
         "The same in bf16, batches of 1,024 tokens, learning rate x 2, compared with 32 rows",
         "training:token_budget",
         {TRAINER: 5.0},
+    ),
+    Row(
+        "train-multilingual",
+        "Training XLM-R 12 x 384 with 250,002 pieces on 3i4K, batch 32, fp32; test accuracy",
+        "multilingual:training",
+        {TRAINER: 1.9, ALL_ROWS: None},
+    ),
+    Row(
+        "train-multilingual-bf16",
+        "The same in bf16",
+        "multilingual:training_bf16",
+        {TRAINER: 1.6, ALL_ROWS: None},
     ),
     Row(
         "train-seq2seq",

@@ -35,13 +35,15 @@ import ke_t5.task.task  # noqa: F401 - registers the tasks
 from benchmarks.rows import GROUPED, TRAINER, Runs, Setting, interleaved
 from ke_t5.distributed import Ranks
 from ke_t5.models.unpadding import Unpadding
+from ke_t5.models.used_rows import UsedRows, input_embedding
 from ke_t5.own_data import OwnData, register
 from ke_t5.pipe import EvaluationHelper, Examples, Folders, TaskRegistry, evaluate, get_batches
+from ke_t5.recipes.embedding_rows import LARGE, used_tokens
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loop import TrainState, count_steps, fit
-from ke_t5.train.model_checks import computes_the_same
+from ke_t5.train.model_checks import computes_the_same, trains_the_same
 from ke_t5.train.optimizer_config import get_optimizer
-from ke_t5.train.settings import NONE, ROWS, get_fit_settings
+from ke_t5.train.settings import NONE, ROWS, USED, get_fit_settings
 
 RATE, BATCH_SIZE, NUM_ROWS, NUM_TESTED = 5e-4, 32, 6400, 2000
 SEQ2SEQ_ROWS, SEQ2SEQ_BATCH = 1600, 16
@@ -78,6 +80,20 @@ def new_encoder(setting: Setting, seed: int) -> RobertaForSequenceClassification
     return RobertaForSequenceClassification(config)
 
 
+def train_used_rows(model: PreTrainedModel, train: Examples) -> None:
+    """Divides the model's embedding as a run does, if it is possible and worth it."""
+    try:
+        size = input_embedding(model).num_embeddings
+    except ValueError:
+        return
+    used = UsedRows(model, torch.from_numpy(used_tokens(model, train, size)))
+    if used.table.numel() - used.weight.numel() < LARGE:
+        return
+    if not trains_the_same(used, model, train, CPU):
+        raise RuntimeError(f"{type(model).__name__} computes another gradient with the used rows")
+    used.divide()
+
+
 def leave_padding_out(model: PreTrainedModel, train: Examples) -> Unpadding:
     """Unpads the model as a run does on a CPU, with the check whether the head reads first tokens
     only."""
@@ -98,8 +114,10 @@ def fit_ours(
     learning_rate: float = RATE,
     window: int | None = None,
     padding: str = NONE,
+    embedding_rows: str = USED,
 ) -> None:
-    """One pass of our loop; by default with the padding that a run uses on a CPU."""
+    """One pass of our loop; by default with the padding and the embedding rows that a run uses on a
+    CPU."""
     targets = train.lengths("labels") if model.config.is_encoder_decoder else None
     if padding == NONE:
         window = 1
@@ -107,6 +125,8 @@ def fit_ours(
         train.lengths("input_ids"), targets, batch_size=batch_size, num_parts=1, seed=seed,
         batch_tokens=batch_tokens, window=window, is_padded=padding == ROWS,
     )  # fmt: skip
+    if embedding_rows == USED:
+        train_used_rows(model, train)
     optimizer = get_optimizer(learning_rate=learning_rate)(model)
     unpadding = None if padding == ROWS else leave_padding_out(model, train)
     state = TrainState(model, model, optimizer, lambda step: 1.0, unpadding=unpadding)
@@ -139,10 +159,13 @@ def fit_bare(model: PreTrainedModel, train: Examples, *, seed: int) -> None:
         optimizer.zero_grad(set_to_none=True)
 
 
-def trainer_arguments(kind: type, folder: str, *, seed: int, precision: str, **more: Any) -> Any:
+def trainer_arguments(
+    kind: type, folder: str, *, seed: int, precision: str, learning_rate: float = RATE, **more: Any
+) -> Any:
     """The Trainer's arguments for these runs; all others are its defaults."""
     return kind(
-        folder, num_train_epochs=1, learning_rate=RATE, lr_scheduler_type="constant", seed=seed,
+        folder, num_train_epochs=1, learning_rate=learning_rate, seed=seed,
+        lr_scheduler_type="constant",
         report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
         bf16=precision == "bf16", **more,
     )  # fmt: skip
@@ -162,11 +185,12 @@ def fit_trainer(
     precision: str = "fp32",
     grouped: bool = False,
     max_length: int | None = None,
+    learning_rate: float = RATE,
 ) -> None:
     """One pass of the Trainer; padded to the longest row of a batch, or to `max_length`."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = trainer_arguments(
-            TrainingArguments, folder, seed=seed, precision=precision,
+            TrainingArguments, folder, seed=seed, precision=precision, learning_rate=learning_rate,
             per_device_train_batch_size=BATCH_SIZE,
             train_sampling_strategy="group_by_length" if grouped else "random",
         )  # fmt: skip
@@ -185,8 +209,13 @@ def accuracy(model: PreTrainedModel, test: Examples) -> float:
 class EncoderRuns:
     """The contenders on 3i4K."""
 
-    def __init__(self, setting: Setting, num_rows: int = NUM_ROWS) -> None:
-        self.setting = setting
+    def __init__(
+        self,
+        setting: Setting,
+        num_rows: int = NUM_ROWS,
+        new_model: Callable[[Setting, int], PreTrainedModel] = new_encoder,
+    ) -> None:
+        self.setting, self.new_model = setting, new_model
         train, test = rows_of("kor_3i4k", setting.encoder, setting, ("train", "test"))
         self.train = some(train, setting.amount(num_rows))
         self.test = some(test, NUM_TESTED)
@@ -197,7 +226,7 @@ class EncoderRuns:
         """A run of a round; the accuracy is computed after the clock has stopped."""
 
         def run(seed: int) -> Callable[[], float]:
-            model = new_encoder(self.setting, seed)
+            model = self.new_model(self.setting, seed)
             train(model, rows, seed=seed)
             return lambda: accuracy(model, self.test)
 

@@ -13,8 +13,10 @@ import transformers
 from support.helpers import folders, task_on, toy_tokenizer
 
 from ke_t5.distributed import Ranks
+from ke_t5.models.used_rows import UsedRows
 from ke_t5.pipe import EvaluationHelper, evaluate, map_over_dataset
 from ke_t5.train.loop import TrainState, fit
+from ke_t5.train.model_checks import trains_the_same
 from ke_t5.train.settings import get_fit_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -165,3 +167,31 @@ def test_it_resumes_to_the_same_bits(model_type, examples_of):
     trained(fresh, optimizer, task, examples, first=2, last=5)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, fresh.state_dict()[name]), name
+
+
+# Families whose input embedding is also the output layer (in this configuration), or scales its
+# vectors in a class of its own.
+UNDIVIDED = {"t5", "mt5", "umt5", "longt5", "bart", "bigbird_pegasus", "gemma3_text"}
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_the_used_rows_train_to_the_same_bits(model_type, examples_of):
+    form, settings = FAMILIES[model_type]
+    task, examples = examples_of[form]
+    states = []
+    for is_divided in (False, True):
+        model = model_of(model_type, form, settings)
+        if is_divided:
+            try:
+                used = UsedRows(model, torch.arange(18))
+            except ValueError:
+                assert model_type in UNDIVIDED
+                return
+            assert trains_the_same(used, model, examples, ALONE.device)
+            used.divide()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+        trained(model, optimizer, task, examples, first=0, last=4, validate_at=2)
+        states.append(model.state_dict())
+    assert model_type not in UNDIVIDED
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
