@@ -234,6 +234,8 @@ def divided_state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]
 class _Gathered:
     """Stands in for a model or an optimizer when a checkpoint is saved."""
 
+    param_groups = ()  # none of the parameters that were gathered is `UsedRows`
+
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
 

@@ -21,10 +21,9 @@ LINES = (
     "terminal errors files fault_points garbage programs standard_streams processes threads "
     "config.resume config.spellings config.annotations config.gin_syntax config.configurable "
     "config.precedence sharding data_parallel forms lookup.families models.poolings models.dropout "
-    "models.kept_gradients pipe.lazy_order pipe.lines pipe.windows "
-    "checkpoint.names",
-    "pipe.code",
-    "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
+    "pipe.lazy_order pipe.lines pipe.windows pipe.module_state checkpoint.names",
+    "models.used_rows pipe.code",
+    "models.kept_gradients extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest pipe.arrow_files pipe.forked "
     "faults launchers stops seals pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
@@ -32,7 +31,7 @@ LINES = (
     "models.configs models.heads models.unpadded_rows models.vocabulary_loss "
     "pipe.cache pipe.prefixes pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
-    "pipe.masks pipe.eager pipe.evaluation_batches pipe.module_state pipe.logits pipe.decoding "
+    "pipe.masks pipe.eager pipe.evaluation_batches pipe.logits pipe.decoding "
     "train train.settings "
     "checkpoint.serialization "
     "checkpoint.settings checkpoint.writer train.loggers train.guard train.adafactor "
@@ -62,7 +61,7 @@ LINES = (
     "pipe.scoring",
     "models.export pipe.evaluation task.tags task.structured task.coreference "
     "task.inputs task.targets train.static_shapes",
-    "train.graphs",
+    "train.graphs train.model_checks",
     "train.device_step",
     "train.loop",
     "pipe sample.* task.families task.listing",

@@ -290,13 +290,14 @@ def optimizer_state(optimizer: Optimizer) -> tuple[dict, dict[str, Tensor]]:
 def _spread(optimizer: Optimizer) -> dict[str, Any]:
     """The optimizer's state, with that of `UsedRows` for all rows of their embedding."""
     state_dict = optimizer.state_dict()
+    states = state_dict["state"]
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    for number, state in state_dict["state"].items():
-        used, shape = used_rows_of(parameters[number]), parameters[number].shape
-        if used is not None:
-            state_dict["state"][number] = {
+    for number, parameter in enumerate(parameters):
+        used, shape = used_rows_of(parameter), parameter.shape
+        if used is not None and number in states:
+            states[number] = {
                 name: used.spread(value) if getattr(value, "shape", None) == shape else value
-                for name, value in state.items()
+                for name, value in states[number].items()
             }
     return state_dict
 
