@@ -21,9 +21,11 @@ LINES = (
     "terminal errors files fault_points garbage programs standard_streams processes threads "
     "config.resume config.spellings config.annotations config.gin_syntax config.configurable "
     "config.precedence sharding data_parallel forms lookup.families models.poolings models.dropout "
-    "pipe.lazy_order pipe.lines pipe.windows pipe.module_state checkpoint.names",
+    "pipe.lazy_order pipe.lines pipe.windows module_state "
+    "checkpoint.names",
     "models.used_rows pipe.code",
-    "models.kept_gradients extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
+    "models.kept_gradients "
+    "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest pipe.arrow_files pipe.forked "
     "faults launchers stops seals pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from ke_t5.pipe.module_state import forget_module_state
+from ke_t5.module_state import forget_module_state
 
 # Embeddings of transformers that scale their vectors by `embed_scale`.
 SCALED = ("BartScaledWordEmbedding", "MBartScaledWordEmbedding")

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.errors import UserError
+from ke_t5.module_state import reset_module_state
 from ke_t5.pipe import decoding
 from ke_t5.pipe.arguments import KWARGS, LENGTHS, effective_value
-from ke_t5.pipe.module_state import reset_module_state
 
 if TYPE_CHECKING:
     import torch

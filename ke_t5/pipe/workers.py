@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ke_t5.distributed import EVALUATION_THREADS, seed_generators
-from ke_t5.pipe.module_state import reset_module_state
+from ke_t5.module_state import reset_module_state
 
 if TYPE_CHECKING:
     import torch

@@ -22,9 +22,9 @@ from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.models.heads import SequenceHead, SequenceHeadWithPooler
+from ke_t5.module_state import reset_module_state
 from ke_t5.pipe import IGNORED, Examples
 from ke_t5.pipe.model_inputs import model_inputs
-from ke_t5.pipe.module_state import reset_module_state
 
 logger = logging.getLogger(__name__)
 

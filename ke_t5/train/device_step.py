@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ke_t5 import heartbeat
 from ke_t5.fault_points import fault_point
+from ke_t5.module_state import reset_module_state
 from ke_t5.pipe.masks import MASK
 from ke_t5.pipe.model_inputs import host_inputs
-from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.train.graphs import Inputs, StepGraphs
 from ke_t5.train.guard import NonFiniteGuard
 

@@ -26,13 +26,13 @@ from ke_t5.models.kept_gradients import KeptGradients, keep_gradients
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.models.used_rows import UsedRows, find_used_rows
 from ke_t5.models.vocabulary_loss import VocabularyLoss, find_vocabulary_loss
+from ke_t5.module_state import reset_module_state
 from ke_t5.pipe.batches import BatchPlan, micro_batches
 from ke_t5.pipe.columns import RowNumbers
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import loss_of, row_loss_counts
 from ke_t5.pipe.masks import MASK, known_mask
 from ke_t5.pipe.model_inputs import model_inputs, without_cache
-from ke_t5.pipe.module_state import reset_module_state
 from ke_t5.sharding import whole
 from ke_t5.train.device_step import DeviceStep
 from ke_t5.train.graphs import StepGraphs

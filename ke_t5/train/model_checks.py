@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ke_t5.models.unpadding import Unpadding, losses_agree
 from ke_t5.models.used_rows import UsedRows, lookups_in_training
+from ke_t5.module_state import reset_module_state
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import loss_of
 from ke_t5.pipe.masks import MASK
 from ke_t5.pipe.model_inputs import model_inputs
-from ke_t5.pipe.module_state import reset_module_state
 
 # The largest relative difference between two gradients that count as the same.
 TOLERANCE = 1e-3

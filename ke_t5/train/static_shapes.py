@@ -12,11 +12,11 @@ from transformers import PreTrainedConfig
 from ke_t5.forms import IGNORED
 from ke_t5.lookup.tokenizer_fit import position_limit
 from ke_t5.models.unpadding import losses_agree
+from ke_t5.module_state import reset_module_state
 from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import loss_of
 from ke_t5.pipe.masks import MASK
 from ke_t5.pipe.model_inputs import GOLD_COLUMNS, model_inputs
-from ke_t5.pipe.module_state import reset_module_state
 
 # Steps with more tokens keep a GPU busy without a graph.
 MOST_TOKENS = 16_384

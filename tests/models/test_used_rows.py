@@ -22,7 +22,7 @@ from ke_t5.checkpoint.serialization import load_optimizer, optimizer_state
 from ke_t5.models import kept_gradients
 from ke_t5.models.kept_gradients import KeptGradients
 from ke_t5.models.used_rows import UsedEmbedding, UsedRows, find_used_rows, input_embedding
-from ke_t5.pipe.module_state import reset_module_state
+from ke_t5.module_state import reset_module_state
 
 # Rows 2 to 9 are used; 1 is padding, 0 ends a text.
 USED = torch.tensor([0, 1, 2, 3, 5, 8, 9])
