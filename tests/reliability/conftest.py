@@ -1,7 +1,7 @@
-"""The matrix of faults: which promise a test is of, and how many cases it has.
+"""The matrix of faults: the promise that a test belongs to, and the number of its cases.
 
 Each test module begins with `pytestmark = pytest.mark.promise("P3")`. `python -m tests.reliability`
-runs all of them, the cases that are marked `full` too.
+runs all of them, including the cases marked `full`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reliability.matrix import Tally
 
 @pytest.fixture(autouse=True)
 def promise(request, record_property):
-    """Tells the matrix which promise the test is of, and whether there is time left for it."""
+    """Records the promise that the test belongs to; skips the test if no time is left."""
     record_property("promise", request.node.get_closest_marker("promise").args[0])
     until = request.config.getoption("--until")
     if until and time.time() > until:
@@ -24,13 +24,13 @@ def promise(request, record_property):
 
 @pytest.fixture(scope="session")
 def is_full(request):
-    """Whether the whole matrix was asked for."""
+    """Whether the whole matrix is running."""
     return request.config.getoption("--full")
 
 
 @pytest.fixture
 def tally(record_property):
-    """Counts the cases of a test one by one, and fails if one of them did."""
+    """Counts the cases of a test, and fails if one of them failed."""
     found = Tally()
     yield found
     record_property("cases", found.count)
@@ -40,7 +40,7 @@ def tally(record_property):
 
 @pytest.fixture
 def notes(record_property):
-    """A list for lines of what was measured, which RELIABILITY.md shows."""
+    """A list for measurements, which RELIABILITY.md shows as lines."""
     found = []
     yield found
     record_property("notes", found)

@@ -1,4 +1,4 @@
-"""The promises, and what a run of the matrix found of each."""
+"""The promises, and the results of a run of the matrix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Result = dict[str, Any]  # of a promise: cases, not_run, seconds, failures, note
 
 
 class Tally:
-    """Cases of one test that are counted one by one: the others go on if one of them fails."""
+    """The cases of one test, counted separately: if one fails, the others still run."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -39,7 +39,7 @@ class Tally:
 
     @contextmanager
     def case(self, name: str) -> Iterator[None]:
-        """Counts what its block does as a case, which fails with an AssertionError."""
+        """Counts its block as a case, which fails with an AssertionError."""
         self.count += 1
         try:
             yield
@@ -48,7 +48,7 @@ class Tally:
 
 
 class Matrix:
-    """A pytest plugin: how many cases of each promise there were, and which failed."""
+    """A pytest plugin that counts the cases and failures of each promise."""
 
     def __init__(self, promises: Sequence[str]) -> None:
         self._results = {
@@ -59,17 +59,17 @@ class Matrix:
         self._ended: set[str] = set()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Called when the tests are chosen; with several workers, they choose."""
+        """Called when the tests are collected; with several workers, each of them collects."""
         self._collected.update(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
-        """Called when a worker has chosen the tests."""
+        """Called when a worker has collected the tests."""
         self._collected.update(ids)
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Called for the setup, call and teardown of each test, also of those of other workers."""
+        """Called for the setup, call and teardown of each test, including those of workers."""
         properties = dict(report.user_properties)
         result = self._results.get(properties.get("promise", ""))
         if result is None:
@@ -91,7 +91,7 @@ class Matrix:
             result["notes"] += properties.get("notes", [])
 
     def results(self, versions: Mapping[str, str]) -> dict[str, Result]:
-        """What was found of each promise, with the date and the versions."""
+        """The results of each promise, with the date and the versions."""
         date = f"{datetime.now(UTC):%Y-%m-%d}"
         named = ", ".join(f"{name} {number}" for name, number in versions.items())
         cut_off = Counter(map(promise_of, self._collected - self._ended))
@@ -108,7 +108,7 @@ class Matrix:
 
 
 def promise_of(test: str) -> str:
-    """The promise of a test, by the name of its module.
+    """The promise of a test, from the name of its module.
 
     >>> promise_of("tests/reliability/test_p01_kills.py::test_killed_at_a_point")
     'P1'
@@ -118,12 +118,12 @@ def promise_of(test: str) -> str:
 
 
 def is_kept(result: Result) -> bool:
-    """Whether a promise had cases, all of them were run, and none failed."""
+    """Whether a promise has cases, all of them ran, and none failed."""
     return bool(result["cases"]) and not result["failures"] and not result["not_run"]
 
 
 def page(results: Mapping[str, Result]) -> str:
-    """RELIABILITY.md."""
+    """The content of RELIABILITY.md."""
     lines = [
         "# Reliability", "",
         "`python -m tests.reliability` injected these faults into real runs. A promise that was",

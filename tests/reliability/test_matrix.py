@@ -1,4 +1,4 @@
-"""What the matrix counts: a run that is cut off must not look as if it had run to its end."""
+"""The counts of the matrix: an interrupted run must not look like a complete one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ended(matrix: Matrix, name: str, **properties) -> None:
 
 
 @pytest.mark.parametrize("workers", [False, True])
-def test_tests_that_did_not_end_were_not_run(workers):
+def test_tests_that_did_not_end_count_as_not_run(workers):
     matrix = Matrix(["P3"])
     if workers:
         matrix.pytest_xdist_node_collection_finished(None, NAMES)

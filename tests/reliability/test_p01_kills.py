@@ -1,5 +1,5 @@
 """A training is killed with SIGKILL, at named points and at random moments, and resumed: it ends
-with the bytes of a run that was not."""
+with the same bytes as an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ke_t5.sample import sample_data_dir
 
 pytestmark = pytest.mark.promise("P1")
 
-# Four steps an epoch; checkpoints after steps 2, 4, 6 and 8, validations after 4 and 8.
+# Four steps per epoch; checkpoints after steps 2, 4, 6 and 8, validations after 4 and 8.
 WORDS = (
     "--sample", "--print_freq", 3, "--train_split", "train[:64]", "--epochs", 2, "--schedule",
     "--valid_split", "validation[:31]", "--save_every", 2, "--hf_path", "default",
@@ -40,7 +40,7 @@ KINDS = {
     "generation in shards": ("--task", "klue_tc_gen", "--parallel", "fsdp"),
 }  # fmt: skip
 BATCH_SIZE = 16  # of all processes
-# Where, the how manieth time.
+# The fault point, and at which of its occurrences.
 POINTS = (
     "cache.before_rename", "run.before_model", "train.before_first_step", "train.before_forward:6",
     "train.before_backward:5", "train.after_optimizer:3", "log.before_write:2",
@@ -63,7 +63,7 @@ SHARDS_POINTS = (
     "checkpoint.before_fsync:8", "checkpoint.after_rename:2", "checkpoint.before_best",
     "checkpoint.before_delete",
 )  # fmt: skip
-# Of a process that writes its part of a checkpoint.
+# In a process that writes its part of a checkpoint.
 OWN_POINTS = (
     "checkpoint.written_0", "checkpoint.written_50:2", "checkpoint.written_99:3",
     "checkpoint.before_fsync:2",
@@ -81,7 +81,7 @@ def launches(tmp_path_factory) -> Iterator[Launches]:
 
 
 class Setup:
-    """A kind of training on a number of processes: launches of it, and what it ends with."""
+    """A kind of training on a number of processes: its launches, and its final files."""
 
     def __init__(self, launches: Launches, folder: Path, cache: Path, kind: str, ranks: int):
         self.launches, self.folder, self.cache = launches, folder, cache
@@ -96,13 +96,13 @@ class Setup:
         self.seconds, self.state = whole.seconds, state_of(folder / "whole")
 
     def train(self, output: Path, *words: object, cache: Path | None = None, **how) -> Ended:
-        """A launch, with a fault or without."""
+        """A launch, with or without a fault."""
         places = ("--output_dir", output, "--hf_cache_dir", cache or self.cache)
         words = (*KINDS[self.kind], *self.given, "--batch_size", self.batch_size, *words, *places)
         return self.launches.train(*words, ranks=self.ranks, **how)
 
     def resume(self, output: Path, cache: Path | None = None) -> None:
-        """Resumes a run that was killed, and compares what it ends with."""
+        """Resumes a killed run, and compares its final files."""
         check_checkpoints(output)
         ended = self.train(output, "--resume", "auto", cache=cache)
         assert not any(ended.codes), ended.errors[-500:]
@@ -118,7 +118,7 @@ def setup_of(launches, tmp_path, cache_dir):
 
 
 def state_of(output: Path) -> dict[str, bytes]:
-    """What equal runs have equal: every file of the run's folder but clocks, commands and paths."""
+    """What equal runs have in common: the run's files without times, commands and paths."""
     folder = run_folder(output)
     files = [path for path in folder.rglob("*") if path.is_file() and "logs" not in path.parts]
     found = {str(path.relative_to(output)): path.read_bytes() for path in files}
@@ -127,7 +127,7 @@ def state_of(output: Path) -> dict[str, bytes]:
 
 
 def check_checkpoints(output: Path) -> None:
-    """Every checkpoint in a killed run's folder is complete, and the pointers name one."""
+    """Asserts that the checkpoints of a killed run are complete, and that the pointers name one."""
     for weights in output.glob("*/*/weights"):
         checkpoints = list_checkpoints(weights)
         faults = {step: fault for step, path in checkpoints.items() if (fault := find_fault(path))}
@@ -137,13 +137,13 @@ def check_checkpoints(output: Path) -> None:
 
 
 def without_prepared_data(cache: Path, copy: Path) -> Path:
-    """A copy of a cache in which the examples are to be prepared."""
+    """A copy of the cache without prepared examples."""
     shutil.copytree(cache, copy, ignore=shutil.ignore_patterns("examples", "*.lock"))
     return copy
 
 
 def kill_at(setup: Setup, point: str, victim: int) -> None:
-    """Kills a run at a point, and resumes it."""
+    """Kills a run at a fault point and resumes it."""
     output, cache = setup.folder / "killed", None
     shutil.rmtree(output, ignore_errors=True)
     if point.startswith("cache"):
@@ -192,7 +192,7 @@ def test_killed_while_shards_generate_and_while_they_are_written(setup_of, tally
 def test_killed_at_every_point(setup_of, tally, kind, ranks):
     setup = setup_of(kind, ranks)
     for point in (*POINTS, *(ALONE if ranks == 1 else ())):
-        # The other points are passed by process 0 only.
+        # Only process 0 reaches the other points.
         victim = ranks - 1 if point.startswith(("train", "evaluate")) else 0
         with tally.case(f"{kind} on {ranks}, {point}@{victim}"):
             kill_at(setup, point, victim)

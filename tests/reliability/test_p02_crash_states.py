@@ -1,4 +1,4 @@
-"""Every prefix of what a run does to its folder is replayed: a complete checkpoint is there."""
+"""After every prefix of a run's file operations, a complete checkpoint is on the disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--schedule", "--save_every
 
 @pytest.fixture(scope="module")
 def operations(tmp_path_factory, cache_dir):
-    """What two launches do: one that ends early and exports, one that goes on and exports again."""
+    """Two launches' operations: one ends early and exports, one continues and exports again."""
     output = tmp_path_factory.mktemp("run")
     with recorded(output) as trace:
         for words in (("--max_steps", 6), ("--resume", "auto")):
@@ -31,13 +31,13 @@ def operations(tmp_path_factory, cache_dir):
 
 
 class Judge:
-    """What must be true of the states of a run, one after another."""
+    """The conditions that successive states of a run must satisfy."""
 
     def __init__(self) -> None:
         self.step, self.has_export = -1, False
 
     def check(self, root: Path) -> None:
-        """An AssertionError if the run in this folder cannot be resumed or has lost anything."""
+        """Raises AssertionError if the run in this folder cannot be resumed or lost anything."""
         for weights in root.glob("*/*/weights"):
             self._check_weights(weights)
         if self.step >= 0:
@@ -67,7 +67,7 @@ class Judge:
 
 
 @pytest.mark.parametrize("is_flushed", [False, True], ids=["killed", "power failure"])
-def test_every_prefix_holds_a_complete_checkpoint(
+def test_every_prefix_has_a_complete_checkpoint(
     operations, tmp_path, tally, notes, is_full, is_flushed
 ):
     judge, replayer, checked = Judge(), Replayer(tmp_path), 0

@@ -1,8 +1,8 @@
 """P3: a damaged checkpoint, export or `model/` is detected before a weight is used.
 
-Each file is truncated, has bits flipped, is zeroed, exchanged with another one and removed. The
-functions that commands call before they load are asked about each damage; some damages are given
-to real commands.
+Each file is truncated, zeroed, exchanged with another one and removed, and has bits flipped. Each
+damage must be detected by the functions that commands call before loading, and some damages also by
+real commands.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ def made(tmp_path_factory, cache_dir, seed):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, cache_dir):
-    """The output folder of a run of two checkpoints, with its export."""
+    """The output folder of a run with two checkpoints and an export."""
     return made(tmp_path_factory, cache_dir, 1)
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory, cache_dir):
-    """One of another run: what files of the first are exchanged with."""
+    """The output folder of another run, whose files are exchanged with those of the first."""
     return run_folder(made(tmp_path_factory, cache_dir, 2))
 
 
 @pytest.fixture
 def output(whole, tmp_path):
-    """A copy of the first, to be damaged."""
+    """A copy of the output folder, to be damaged."""
     return shutil.copytree(whole, tmp_path / "output")
 
 
 def fault_in(folder: Path) -> str | None:
-    """What is said of a folder by what a command asks before it loads; None for nothing."""
+    """The error of the checks that a command runs on a folder before loading; None for none."""
     if folder.name.startswith("step-"):
         return find_fault(folder)
     try:
@@ -74,7 +74,7 @@ def fault_in(folder: Path) -> str | None:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[bytes]:
-    """The content of a file, which is put back in the end."""
+    """The content of a file, which is restored at the end."""
     content = path.read_bytes()
     try:
         yield content
@@ -87,7 +87,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def expect(folder: Path, path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Fails unless the damage of a file is detected; that of the card is a warning."""
+    """Fails unless the damage to a file is detected; for the model card, it is a warning."""
     from ke_t5 import seals
 
     seals._warn.cache_clear()
@@ -173,7 +173,7 @@ def test_auto_falls_back_to_the_older_checkpoint(output, tally, caplog):
 
 
 def test_pointers(output, tally):
-    """`--resume best` is an error, `--resume auto` goes by the folders' names."""
+    """`--resume best` is an error; `--resume auto` goes by the names of the folders."""
     weights = run_folder(output) / "weights"
     newest = max(weights.glob("step-*"))
     contents = {name: (weights / f"{name}.json").read_bytes() for name in ("best", "last")}
@@ -199,7 +199,7 @@ def flip(path):
 
 @pytest.mark.full
 def test_commands(output, cache_dir, tally):
-    """What the functions say is what commands end with: before a weight is used, in one line."""
+    """Commands end with the errors of these functions, in one line, before a weight is used."""
     folder = run_folder(output)
     places = ("--output_dir", output, "--hf_cache_dir", cache_dir)
     checkpoint = folder / PLACES[0]
@@ -225,7 +225,7 @@ def test_commands(output, cache_dir, tally):
         flip(checkpoint / "model.safetensors")
         done = run_script("train_ddp.py", *TRAIN, "--seed", "1", "--resume", "auto", *places)
         assert done.returncode == 0, done.stderr
-        # Of a long path the line has only the end.
+        # The line contains only the end of a long path.
         assert "--resume auto skips " in done.stderr
         assert f"{checkpoint.name}: model.safetensors is damaged" in done.stderr
         assert find_fault(checkpoint) is None, "not written again"
@@ -233,7 +233,7 @@ def test_commands(output, cache_dir, tally):
 
 @pytest.mark.full
 def test_shards(tmp_path, cache_dir, tally):
-    """The same of a checkpoint to which each of two processes has written its part."""
+    """The same for a checkpoint written in parts by two processes."""
     places = ("--output_dir", tmp_path, "--hf_cache_dir", cache_dir)
     words = ("train_ddp.py", *TRAIN, "--parallel", "fsdp", "--save_every", 2, *places)
     done = run_script_on_ranks(2, *words)

@@ -1,4 +1,4 @@
-"""A stop signal in each phase: exit code 75 within seconds, and the run resumes to its bytes."""
+"""A stop signal in each phase: exit code 75 within seconds, and a resume to the same bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRAIN = ("train_ddp.py", "--task", "klue_tc", *SMALL, "--epochs", "1", "--hf_pat
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, cache_dir):
-    """A function: what an uninterrupted training on so many processes leaves."""
+    """A function: the files of an uninterrupted training on a number of processes."""
     found = {}
 
     def left(num_ranks):
@@ -38,12 +38,12 @@ def whole(tmp_path_factory, cache_dir):
 
 
 def words(folder, cache):
-    """The command line of a training whose module of the user's is in the folder."""
+    """The command line of a training with a user's module in the folder."""
     return (*TRAIN, *write_module(folder), "--output_dir", "out", "--hf_cache_dir", cache)
 
 
 def stop(folder, cache, place, number, num_ranks):
-    """Stops a training in this place, whichever process is there; returns the seconds it took."""
+    """Stops a training at this place, in whichever process is there; returns the seconds taken."""
     port = free_port()
     scripts = [
         Script(

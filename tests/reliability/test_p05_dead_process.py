@@ -1,4 +1,4 @@
-"""A process that dies or stalls: all end soon, and the line names it."""
+"""If a process dies or stalls, all end soon, and the message names it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PHASES = {
 
 
 def launch(folder, cache, fault, num_ranks=2):
-    """The processes of a training in which one has a fault, each as a launcher would start it."""
+    """The processes of a training, started as by a launcher, one of them with a fault."""
     flags = (*write_module(folder), "--output_dir", "out", "--hf_cache_dir", cache)
     flags = (*flags, "--stall_timeout", STALL_SECONDS)
     variables = {"FAULT": fault, "TMPDIR": str(folder)}
@@ -41,7 +41,7 @@ def launch(folder, cache, fault, num_ranks=2):
 
 
 def expected(kind, place, rank):
-    """The beginning of the one line, and the exit code of the processes that are left."""
+    """The beginning of the message, and the exit code of the remaining processes."""
     who = f"error: process {rank} on {socket.gethostname()}: "
     if kind == "raise":
         return "error: injected_fault.py:", Exit.FLAGS
@@ -58,7 +58,7 @@ def check(folder, cache, kind, place, rank):
     done = [script.end() for script in scripts]
     assert (folder / "struck").exists(), [one.stderr for one in done]
     seconds = time.time() - (folder / "struck").stat().st_mtime
-    # The first step may take longer: it may have to compile.
+    # The first step may take longer, because it may include compilation.
     limit = SECONDS + (3 * STALL_SECONDS if kind in STALLS else 0)
     assert seconds < limit, f"{seconds:.0f} s"
     start, code = expected(kind, place, rank)
@@ -92,14 +92,16 @@ def test_all_processes_end_and_name_the_one_that_failed(kind, place, tmp_path, c
 @pytest.mark.full
 @pytest.mark.parametrize("place", IN_LOOPS)
 @pytest.mark.parametrize("kind", ["spin", "block", "hold"])
-def test_an_endless_loop_and_a_call_that_never_returns(kind, place, tmp_path, cache_dir, notes):
+def test_endless_loops_and_calls_that_never_return_are_detected(
+    kind, place, tmp_path, cache_dir, notes
+):
     rank = (STALLS.index(kind) + IN_LOOPS.index(place)) % 2
     seconds = check(tmp_path / "run", cache_dir, kind, place, rank)
     notes.append(f"{kind} while {place}, process {rank}: all ended after {seconds:.0f} s")
 
 
 @pytest.mark.parametrize("kind", [pytest.param("spin", marks=pytest.mark.full), "block"])
-def test_a_process_alone_is_watched_if_asked_for(kind, tmp_path, cache_dir):
+def test_a_single_process_is_watched_on_request(kind, tmp_path, cache_dir):
     flags = (*write_module(tmp_path), "--output_dir", "out", "--hf_cache_dir", cache_dir)
     flags = (*flags, "--stall_timeout", 1)
     script = Script(*TRAIN, *flags, folder=tmp_path, FAULT=f"{kind} backward 0")
@@ -113,7 +115,7 @@ def test_a_process_alone_is_watched_if_asked_for(kind, tmp_path, cache_dir):
 
 
 @pytest.mark.full
-def test_torchrun_starts_it_again_and_it_continues(tmp_path, cache_dir, monkeypatch):
+def test_a_run_restarted_by_torchrun_continues(tmp_path, cache_dir, monkeypatch):
     monkeypatch.setenv("FAULT", "kill training 1")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     flags = (*write_module(tmp_path), "--output_dir", "out", "--hf_cache_dir", cache_dir)

@@ -38,7 +38,7 @@ MODELS = [
 
 
 def model_of(settings):
-    """A toy, or a small BERT without dropout, which is trained without padding."""
+    """A toy model, or a small BERT without dropout that is trained unpadded."""
     per_token, dtype = settings["per_token"], settings["dtype"]
     if not settings.get("is_unpadded"):
         return toy_model(per_token=per_token).to(dtype)
@@ -52,7 +52,7 @@ def model_of(settings):
 
 
 class Recorder:
-    """What the loop of this process does: rows that it loads, and the gradient of each update."""
+    """A record of this process's loop: the rows that it loads, and the gradient of each update."""
 
     def __init__(self) -> None:
         self.rows: list[list[int]] = []
@@ -93,7 +93,7 @@ def run_part(ranks, path, *, model, start, num_steps, accumulate=1):
 
 
 def save_runs(ranks, path, folder, accumulate):
-    """Each model's checkpoint after half of the steps; returns the orders."""
+    """Saves each model's checkpoint after half of the steps; returns the orders."""
     orders = []
     for number, model in enumerate(MODELS):
         state, order, _ = run_part(
@@ -108,7 +108,7 @@ def save_runs(ranks, path, folder, accumulate):
 
 
 def continue_runs(ranks, path, folders):
-    """(order, first gradient, last weights) of each model of each folder."""
+    """(order, first gradient, last weights) of each model in each folder."""
     found = []
     for folder in folders:
         for number, model in enumerate(MODELS):
@@ -123,7 +123,7 @@ def continue_runs(ranks, path, folders):
 
 
 def load_state(checkpoint, model):
-    """The state that a checkpoint holds."""
+    """The state in a checkpoint."""
     module = model_of(model)
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
     progress = load_checkpoint(checkpoint, model=module, optimizer=optimizer)
@@ -147,12 +147,12 @@ def uninterrupted(path):
 
 
 def relative(one, other):
-    """The norm of the difference over that of the second."""
+    """The norm of the difference divided by the norm of the second."""
     return float(np.linalg.norm(one - other) / np.linalg.norm(other))
 
 
 def check_pair(expected, order_before, found, notes):
-    """Asserts that a run that changed its number of processes is the run that never did."""
+    """Asserts that a run whose number of processes changed equals one where it did not."""
     for model, whole, before, (order, gradient, weights) in zip(
         MODELS, expected, order_before, found, strict=True
     ):
@@ -204,13 +204,13 @@ ROWS = 64  # of an epoch
 
 
 def run_command(size, batch, output, cache, *words):
-    """`train_ddp.py` on as many processes, with that many rows each."""
+    """Runs `train_ddp.py` on a number of processes with a number of rows each."""
     places = ("--output_dir", output, "--hf_cache_dir", cache, "--batch_size", batch)
     return run_script_on_ranks(size, "train_ddp.py", *WORDS, PLAIN, *places, *words)
 
 
 def last_weights(output):
-    """The weights of the last checkpoint of the run, in one."""
+    """The weights of the run's last checkpoint in one array."""
     from safetensors.torch import load_file
 
     folder = max(run_folder(output).glob("weights/step-*"))
@@ -254,7 +254,7 @@ def test_another_global_batch_is_refused_or_accepted_and_remembered(tmp_path, ca
     assert done.returncode == 0, done.stderr
     said = "--allow_batch_change: 24 rows instead of 16 from step 2 on; the rest of the epoch"
     assert said in done.stderr
-    # Without the flag, the run goes on with its new batch, and with no other.
+    # Without the flag, the run continues only with its new batch size.
     (done,) = run_command(1, 16, tmp_path, cache_dir, "--resume", "true")
     assert done.returncode == Exit.CHECKPOINT and "was 24 and is 16 now" in done.stderr
     (done,) = run_command(1, 24, tmp_path, cache_dir, "--resume", "true")
@@ -265,7 +265,7 @@ def test_another_global_batch_is_refused_or_accepted_and_remembered(tmp_path, ca
     assert (progress["step"], progress["rows"]) == (1 + -(-(ROWS - 16) // 24), ROWS)
 
 
-# Shards take padded rows, which lie in another order.
+# Sharded runs use padded rows, whose order is different.
 ADAPTERS = (
     "--lora", "--gin_param", "lora.dropout=0.0", "--gin_param", "fit.padding='rows'",
 )  # fmt: skip

@@ -1,5 +1,5 @@
-"""P7: an evaluation finds the same on any number of processes, and the same answers at any batch
-size.
+"""P7: an evaluation gives the same results on any number of processes, and the same answers at any
+batch size.
 
 Real gloo processes evaluate one task of every form on models whose weights are drawn large, so that
 their answers differ from row to row. Files are compared by their bytes over numbers of processes;
@@ -71,7 +71,7 @@ def evaluate_all(ranks, cases, cache, folder, lengths, batches):
 
 
 def strengthen(model):
-    """Makes weights large, and ties between two answers rare."""
+    """Makes weights large, so that ties between answers are rare."""
     import torch
 
     with torch.no_grad():
@@ -88,7 +88,7 @@ def digest(folder):
 
 
 def compare(tally, cases, path, cache, *, lengths, batches, processes):
-    """Counts one case per evaluation; returns how many different answers a case had at least."""
+    """Counts one case per evaluation; returns the minimum number of different answers in a case."""
     names = [cases, str(cache), str(path), lengths, batches]
     by_size = {size: run_on_ranks(evaluate_all, size, *names)[0] for size in processes}
     first = by_size[processes[0]]

@@ -1,5 +1,5 @@
-"""P8: each bad input of the corpus (bad_inputs/*.toml, see support.bad_inputs) is answered with the
-line that is written there, early, and leaves nothing behind."""
+"""P8: each bad input of the corpus (bad_inputs/*.toml, see support.bad_inputs) gives the line that
+is recorded there, early, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CASES = [
 
 
 def some_on_two_processes():
-    """The cases without an environment of their own; every eighth in the ordinary tests."""
+    """The cases without environment variables; every eighth runs in the ordinary tests."""
     cases = [case for case in bad_inputs() if not case.env]
     for number, case in enumerate(cases):
         is_slow = case.is_slow or number % 8
@@ -49,7 +49,7 @@ KEEP_LINES = "KE_T5_KEEP_LINES" in os.environ
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A user's home, whose cache has the sample."""
+    """A home folder whose cache contains the sample."""
     folder = tmp_path_factory.mktemp("home")
     sample_data_dir(folder / ".cache" / "ke_t5")
     return folder
@@ -64,21 +64,21 @@ def server():
 
 @pytest.fixture(scope="module")
 def limits(is_full):
-    """Time class -> seconds; measured only in the full matrix."""
+    """Time class -> limit in seconds; measured only in the full matrix."""
     imports = seconds_of_imports() if is_full else 0
     return {**SECONDS, "model": SECONDS["model"] + imports}
 
 
 @pytest.fixture
 def here():
-    """The folder in which a case starts; its name is short, and always of the same length."""
+    """The folder in which a case starts; its name is short and has a fixed length."""
     folder = Path(tempfile.mkdtemp(prefix="case-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder)
 
 
 def check(case, done: list[Ended], here: Path) -> None:
-    """The line is there once, and nothing that a user need not see."""
+    """Asserts that the line is printed once, without anything that users need not see."""
     errors = "".join(process.errors for process in done)
     lines = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, errors
@@ -92,7 +92,7 @@ def check(case, done: list[Ended], here: Path) -> None:
 
 
 def left_behind(before: dict, here: Path) -> set[str]:
-    """What a start has added or changed, but for the record of its failure in a run's folder."""
+    """The files that a start has added or changed, except for error.json in a run's folder."""
     after = files_below(here)
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     record = re.compile(r"output/\w+/klue_tc/(error\.json|logs/rank[01]\.log)")
@@ -117,7 +117,7 @@ def test_one_line_early_and_nothing_left_behind(case, home, server, here, limits
 
 
 @pytest.mark.parametrize("case", [*some_on_two_processes()])
-def test_two_processes_say_it_once(case, home, server, here, tmp_path):
+def test_two_processes_print_it_once(case, home, server, here, tmp_path):
     make_files(case, here)
     before, store = files_below(here), launcher_store()
     done = start_warm(server, case, here, ranks(home, case, tmp_path, store.port))
@@ -135,7 +135,7 @@ UNDER_TORCHRUN = (
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", UNDER_TORCHRUN)
-def test_a_real_torchrun_says_it_once(name, home, here):
+def test_a_real_torchrun_prints_it_once(name, home, here):
     (case,) = [case for case in bad_inputs() if case.name == name]
     make_files(case, here)
     before = files_below(here)

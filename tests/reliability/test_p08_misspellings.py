@@ -1,5 +1,5 @@
-"""P8: of 100 misspelt tasks, models, flags, gin names and splits, the right one is the first
-suggestion in at least 95."""
+"""P8: for at least 95 of 100 misspelled tasks, models, flags, gin names and splits, the right name
+is the first suggestion."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from support.cache_project import CacheProject, result_of
 
 pytestmark = pytest.mark.promise("P9")
 
-# What makes other examples: name -> a function that does it and returns the settings of the start.
+# Changes of the examples: name -> a function that makes it and returns the settings of the start.
 CHANGES = {
     "a row of the JSONL file": lambda p: p.edit("data.jsonl", "차", "차 차"),
     "the JSONL file at equal size and time": lambda p: p.edit(
@@ -89,17 +89,17 @@ CHANGES = {
     "a library's version": lambda p: {"library": "datasets 99"},
     "the code of the project": lambda p: {"package": "another"},
 }
-# Those whose examples are equal all the same.
+# Changes after which the examples are still equal.
 SAME_CONTENT = {
     "a library's version", "the code of the project", "the labels' limit", "a feature's type",
 }  # fmt: skip
-# The ordinary tests try these only.
+# The ordinary tests use only these.
 FEW = (
     "the JSONL file at equal size and time", "the labels at equal size and time",
     "an installed package's code", "a helper of the helper",
 )  # fmt: skip
 
-# What makes the same examples.
+# Changes that do not affect the examples.
 HARMLESS = {
     "nothing": lambda p: {},
     "a comment and a docstring": lambda p: p.edit(
@@ -126,7 +126,7 @@ def change(project, how):
     "names",
     [pytest.param(FEW, id="few"), pytest.param(CHANGES, id="all", marks=pytest.mark.full)],
 )
-def test_a_change_makes_new_examples_once(names, tmp_path, tally):
+def test_a_change_rebuilds_the_examples_once(names, tmp_path, tally):
     project = CacheProject(tmp_path / "base")
     before = project.prepare()
     assert project.num_builds() == 1
@@ -143,7 +143,7 @@ def test_a_change_makes_new_examples_once(names, tmp_path, tally):
 
 
 def copy_of(project, folder):
-    """A project in another folder, as fresh there as the first, with a copy of its cache."""
+    """A copy of the project in another folder, with a copy of its cache."""
     made = CacheProject(folder)
     for file in (path for path in project.folder.rglob("*.py*") if path.is_file()):
         target = folder / file.relative_to(project.folder)
@@ -160,7 +160,7 @@ def copy_of(project, folder):
     [pytest.param(["nothing"], id="few"),
      pytest.param(HARMLESS, id="all", marks=pytest.mark.full)],
 )  # fmt: skip
-def test_what_changes_nothing_builds_nothing(names, tmp_path, tally):
+def test_irrelevant_changes_rebuild_nothing(names, tmp_path, tally):
     project = CacheProject(tmp_path / "base")
     before = project.prepare()
     project.num_builds()
@@ -171,7 +171,7 @@ def test_what_changes_nothing_builds_nothing(names, tmp_path, tally):
             assert found["key"] == before["key"] and project.num_builds() == 0
 
 
-def test_eight_starters_of_which_the_builder_is_killed(tmp_path, tally, is_full, notes):
+def test_eight_processes_survive_a_kill_of_the_builder(tmp_path, tally, is_full, notes):
     rounds = 20 if is_full else 1
     expected = CacheProject(tmp_path / "expected").prepare()["content"]
     started = time.monotonic()
@@ -191,7 +191,7 @@ def test_eight_starters_of_which_the_builder_is_killed(tmp_path, tally, is_full,
 
 
 def damages(content, generator):
-    """(name, the damaged content, None for a removed file)"""
+    """(name, damaged content; None for a removed file)"""
     size = len(content)
     for number in range(12):
         place = generator.randrange(size)
@@ -204,7 +204,7 @@ def damages(content, generator):
     yield "removed", None
 
 
-def test_a_damaged_file_is_built_anew_and_a_line_says_so(tmp_path, tally, is_full):
+def test_a_damaged_file_is_rebuilt_and_reported(tmp_path, tally, is_full):
     project = CacheProject(tmp_path / "own")
     before = project.prepare()
     generator = random.Random(1)
@@ -224,7 +224,7 @@ def test_a_damaged_file_is_built_anew_and_a_line_says_so(tmp_path, tally, is_ful
             assert "building" not in project.prepare()["said"]
 
 
-def test_files_that_were_swapped_are_found(tmp_path, notes):
+def test_swapped_files_are_detected(tmp_path, notes):
     notes.append("not covered: datasets' own cache of tables of the hub, which has no checksums")
     one, other = CacheProject(tmp_path / "one"), CacheProject(tmp_path / "other")
     other.edit("data.jsonl", "차", "자")

@@ -1,4 +1,4 @@
-"""P10: archives of data whose members point outside write nothing there."""
+"""P10: archives whose members point outside of the folder write nothing there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """P10: hostile files run nothing and write nothing outside the output folder.
 
-Each file tries to make a canary. The command runs under an audit hook (tests/support/audited.py),
-with "y" as the answer to every question, and must end well or with one line.
+Each file tries to create a canary file. The command runs under an audit hook
+(tests/support/audited.py), with "y" as the answer to every question, and must succeed or end with
+one line.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ GOOD_ENDS = (0, *map(int, Exit))
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, cache_dir):
-    """A run with its export: what the hostile files take the place of."""
+    """A run with its export, whose files are replaced by hostile ones."""
     output = tmp_path_factory.mktemp("trained")
     words = ("--task", "klue_tc", *SMALL, "--epochs", 1, "--hf_path", "default")
     train(*words, output=output, cache=cache_dir)
@@ -53,11 +54,11 @@ class Scene:
         self.before = self.names()
 
     def names(self) -> set[str]:
-        """What there is beside the output folder."""
+        """The files next to the output folder."""
         return {path.name for path in self.base.iterdir()} - {"out", "audit.log"}
 
     def runs(self, *words: object, script: str = "test_ddp.py", folder: Path = ROOT) -> str:
-        """Runs a command, and returns its last line after the checks that all cases share."""
+        """Runs a command and the checks that all cases share; returns its last line."""
         # The results of a run's checkpoint go to its own folder.
         allowed = f"{self.base}/out:{self.cache}" + f":{self.base}/runs" * ("--resume" in words)
         out = self.base / "out"
@@ -84,13 +85,13 @@ def scene(tmp_path, trained, cache_dir):
 
 
 def change_json(path, change):
-    """Replaces a JSON file by what `change` makes of its content."""
+    """Replaces the content of a JSON file by the result of `change`."""
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**content, **change}), encoding="utf-8")
 
 
 def foreign(folder):
-    """An export as if another program had written it."""
+    """An export that looks as if another program had written it."""
     for name in (MANIFEST, "README.md"):
         (folder / name).unlink()
 
@@ -109,7 +110,7 @@ print(input())
 """
 
 
-def test_the_audit_hook_sees_what_must_not_happen(tmp_path):
+def test_the_audit_hook_detects_forbidden_events(tmp_path):
     hostile, log = tmp_path / "hostile", tmp_path / "audit.log"
     hostile.mkdir()
     (tmp_path / "out").mkdir()
@@ -128,7 +129,7 @@ def test_the_audit_hook_sees_what_must_not_happen(tmp_path):
 
 
 class Call:
-    """Pickled, it is a call of a function."""
+    """Its pickle calls a function."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -138,7 +139,7 @@ class Call:
 
 
 def pickles(scene):
-    """Shape -> what is pickled."""
+    """Shape -> the pickled object."""
     import runpy
     import subprocess
 
@@ -154,7 +155,7 @@ def pickles(scene):
 
 
 def write_pickle(path, shape, content):
-    """As torch writes a file, or as a plain pickle."""
+    """Writes a file like torch, or a plain pickle."""
     if shape == "torch":
         torch.save({"weight": content}, path)
     else:

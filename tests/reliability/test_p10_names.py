@@ -1,4 +1,4 @@
-"""Hostile names, and checkpoints and manifests that were sealed again with other contents."""
+"""P10: hostile names, and checkpoints and manifests that were resealed with other contents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def source(name="rows", splits=("train",)):
 
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
-def test_a_name_that_would_be_a_path(name):
+def test_a_name_that_would_be_a_path_is_refused(name):
     task = Task("plain", source(), [], {})
     attempts = {
         "task": lambda: Task(name, source(), [], {}),
@@ -40,7 +40,7 @@ def test_a_name_that_would_be_a_path(name):
 
 
 @pytest.mark.parametrize("name", ["klue_tc", "내 과제", "a.b-c:d+e", "_own", "7", "x" * 180])
-def test_a_plain_name(name):
+def test_a_plain_name_is_accepted(name):
     assert Task(name, source(name, (name,)), [], {}).name == name
 
 
@@ -86,7 +86,7 @@ CHECKPOINTS = {
 }  # fmt: skip
 
 
-def test_hostile_checkpoints_that_are_sealed_again(tmp_path, tally):
+def test_hostile_resealed_checkpoints_are_refused(tmp_path, tally):
     for number, (name, damage) in enumerate(CHECKPOINTS.items(), 1):
         with tally.case(name):
             folder = save(tmp_path / str(number), 1)

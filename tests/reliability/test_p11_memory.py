@@ -46,7 +46,7 @@ if "KE_T5_2_GB" in os.environ:  # takes an hour of a core, and 10 GB of disk
 
     @pytest.mark.full
     def test_a_corpus_of_2_gb_to_the_last_row(tmp_path, notes):
-        """Not a line through two smaller ones."""
+        """Measured directly instead of extrapolated."""
         file = tmp_path / "corpus.jsonl"
         num_rows = memory.write_corpus(file, 2048 * memory.MB)
         found = memory.growth(partial(memory.train_on, file, tmp_path / "cache"))
@@ -76,7 +76,7 @@ def test_a_generative_evaluation_with_64000_pieces(tmp_path, notes):
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["klue_ner", "korquad"])
 def test_an_evaluation_of(name, tmp_path, notes):
-    """The model apart: its logits are random."""
+    """Without a model: the logits are random."""
     file, cache = tmp_path / "rows.jsonl", tmp_path / "cache"
     memory.write_rows(name, file, 1500)
     memory.growth(partial(memory.score_random_outputs, name, file, cache))  # prepares

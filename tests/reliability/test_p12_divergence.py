@@ -1,4 +1,4 @@
-"""P12: NaN and Inf in loss, gradient or weights, on one process of several too.
+"""P12: NaN and Inf in loss, gradient or weights, also on only one of several processes.
 
 Each is put into a real training by `support/poison.py`. The run ends with exit code 6 before the
 next update; its checkpoints are clean; without the poison it continues to the bytes of a run that
@@ -34,14 +34,14 @@ QUICK = [("loss", "inf", 2, "1"), ("weights", "nan", 1, "all")]
 
 
 def words(ranks, output, cache):
-    """A training of eight updates, by as many processes."""
+    """A training of eight updates on a number of processes."""
     size = 16 // ranks
     places = ("--output_dir", output, "--hf_cache_dir", cache, "--batch_size", size)
     return (*WORDS, "--save_every", 1, *places)
 
 
 def check_poisoned(place, done, output):
-    """Asserts how the poisoned training ended, and that what it left is clean."""
+    """Asserts how the poisoned training ended, and that its files are clean."""
     assert {process.returncode for process in done} == {Exit.DIVERGED}
     lines = "".join(process.stderr for process in done).splitlines()
     (line,) = [line for line in lines if line.startswith("error: ")]
