@@ -62,6 +62,20 @@ def _fields(pid: int) -> list[str]:
         return []
 
 
+def children() -> list[ProcessId]:
+    """The running processes that this one has started; none without `/proc`."""
+    with suppress(OSError):
+        found = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+        fields = {pid: _fields(pid) for pid in found}
+        own = str(os.getpid())
+        return [
+            ProcessId(_machine(), pid, of[19])
+            for pid, of in fields.items()
+            if of and of[1] == own and of[0] not in "ZX"
+        ]
+    return []
+
+
 def is_here(process: ProcessId) -> bool:
     """Whether the process is in the PID namespace of this one."""
     return bool(process.machine) and process.machine == _machine()

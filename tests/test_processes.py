@@ -43,6 +43,23 @@ def test_a_later_process_with_the_same_id_is_a_different_one(sleeper):
     assert sleeper.poll() is None
 
 
+def test_children_are_the_running_processes_that_this_one_started(sleeper):
+    there = id_of(sleeper)
+    assert there in processes.children() and processes.own_id() not in processes.children()
+    sleeper.kill()
+    while processes.state_of(there) is not None:  # its exit code is not read yet
+        time.sleep(0.01)
+    assert there not in processes.children()
+
+
+def test_no_children_are_known_without_proc(monkeypatch):
+    def no_folder(_path):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(processes.os, "listdir", no_folder)
+    assert processes.children() == []
+
+
 def test_a_suspended_process_is_ended_and_a_dead_one_has_no_state(sleeper):
     there = id_of(sleeper)
     sleeper.send_signal(signal.SIGSTOP)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 
 import pytest
-from support.processes import Script
+from support.processes import ROOT, Script
 
 from ke_t5 import cli
 from ke_t5.commands import launch as launching
 from ke_t5.commands import test as testing
 from ke_t5.commands import train
 from ke_t5.commands.launch import launch, separated
+from ke_t5.commands.torchrun import STOP_SECONDS
 from ke_t5.config.flags import parse_train
 from ke_t5.errors import Exit, UserError
+from ke_t5.processes import start_of
 from ke_t5.programs import PACKAGE
 
 TORCHRUN = PACKAGE / "commands" / "torchrun.py"
+SLOW_TORCHRUN = ROOT / "tests" / "support" / "slow_torchrun.py"
 ONE_NODE = ("--standalone", "--nproc_per_node=2", "--no-python", "sh", "-c")
 RUN = ["--task", "klue_tc", "--sample"]
 
@@ -123,12 +127,32 @@ def test_it_ends_with_the_exit_code_of_the_first_failed_process(shell, code, lin
     assert (done.returncode, done.stderr) == (code, line)
 
 
-def test_a_stop_signal_reaches_the_processes(tmp_path):
+@pytest.mark.parametrize(
+    ("torchrun", "num_started"),
+    [(TORCHRUN, 2), (SLOW_TORCHRUN, 1), (SLOW_TORCHRUN, 2)],
+    ids=["running", "one started", "two started"],
+)
+def test_a_stop_signal_reaches_the_processes(tmp_path, torchrun, num_started):
     wait = f'trap "touch {tmp_path}/stopped-$RANK; exit 75" USR1; touch {tmp_path}/up-$RANK; '
-    script = Script(TORCHRUN, *ONE_NODE, f"{wait} while true; do sleep 0.1; done")
-    script.wait_until(lambda: len([*tmp_path.glob("up-*")]) == 2)
+    script = Script(torchrun, *ONE_NODE, f"{wait} while true; do sleep 0.1; done")
+    script.wait_until(lambda: len([*tmp_path.glob("up-*")]) == num_started)
     script.kill(signal.SIGUSR1)
     done = script.end()
     assert done.returncode == Exit.STOPPED
     assert "torch" not in done.stderr and "Traceback" not in done.stderr
-    assert len([*tmp_path.glob("stopped-*")]) == 2
+    assert len([*tmp_path.glob("stopped-*")]) == num_started
+
+
+def test_further_stop_signals_kill_processes_that_do_not_stop(tmp_path):
+    loop = f'trap "" USR1; echo $$$$ > {tmp_path}/up-$RANK; while true; do sleep 0.1; done'
+    script = Script(SLOW_TORCHRUN, *ONE_NODE, loop)
+    script.wait_until(lambda: (tmp_path / "up-0").exists())
+    start = time.monotonic()
+    while script.process.is_alive():
+        script.kill(signal.SIGUSR1)
+        time.sleep(0.1)
+    done = script.end()
+    assert done.returncode == Exit.STOPPED and "Traceback" not in done.stderr
+    assert time.monotonic() - start < STOP_SECONDS
+    pids = [int(file.read_text()) for file in tmp_path.glob("up-*")]
+    assert pids and not any(start_of(pid) for pid in pids)
