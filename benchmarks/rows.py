@@ -173,7 +173,7 @@ ROWS = (
     ),
     Row(
         "train-multilingual",
-        "Training XLM-R 12 x 384 with 250,002 pieces on 3i4K, batch 32, fp32; test accuracy",
+        "Training XLM-R 12 x 384 with 250,002 pieces on 3i4K, batch 32, fp32; score: accuracy",
         "multilingual:training",
         {TRAINER: 1.9, ALL_ROWS: None},
     ),
