@@ -28,6 +28,7 @@ from benchmarks.gpu_steps import (
     Case,
     cases,
     ms_of_theirs,
+    multilingual_cases,
     new_model,
     rate_of_products,
     time_ours,
@@ -231,6 +232,13 @@ def memory(flags: argparse.Namespace, notes: Notes) -> None:
             notes.attempt(
                 {"case": case.name, "optimizer": case.optimizer, "recomputed": recompute}, measure
             )
+    for case in multilingual_cases(flags.models, has_gpu=HAS_GPU):
+
+        def as_graphs(case: Case = case) -> dict[str, Any]:
+            found = time_ours(case, DEVICE, as_graphs=True, counts=False)
+            return {"peak GB": f"{found['peak'] / 1e9:.2f}", "ms": f"{found['ms']:.1f}"}
+
+        notes.attempt({"case": f"{case.name}, as graphs", "optimizer": case.optimizer}, as_graphs)
 
 
 # ----------------------------------------------------------------------------------------- commands

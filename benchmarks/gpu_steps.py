@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ke_t5.distributed import Ranks
+from ke_t5.models.used_rows import UsedRows
 from ke_t5.pipe import Examples, Feature, get_batches
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.rows import ROW_ID
@@ -35,6 +36,7 @@ class Case:
         sizes: values that replace those of the configuration.
         target_length: tokens of a target; 0 for a classifier.
         steps: timed; 3 before them are not.
+        used_rows: the first rows of the embedding, which alone are trained; None for all.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Case:
     target_length: int = 0
     optimizer: str = "AdamW"
     steps: int = 20
+    used_rows: int | None = None
 
 
 def cases(models: Path, *, has_gpu: bool) -> list[Case]:
@@ -68,6 +71,19 @@ def cases(models: Path, *, has_gpu: bool) -> list[Case]:
         title = f"T5-{name} {rows}x{length} to {target}"
         found.append(Case(title, t5, t5_base, rows, length, target, optimizer, steps))
     return found
+
+
+def multilingual_cases(models: Path, *, has_gpu: bool) -> list[Case]:
+    """RoBERTa in the shape of multilingual-e5-small, training all rows and those of the ids that
+    `rows_of` draws; a tiny one without a GPU."""
+    sizes = {"vocab_size": 250_002 if has_gpu else 6000, "hidden_size": 384,
+             "num_hidden_layers": 12 if has_gpu else 1, "num_attention_heads": 12,
+             "intermediate_size": 1536}  # fmt: skip
+    folder, steps = models / ("roberta-small" if has_gpu else "roberta-mini"), 20 if has_gpu else 2
+    return [
+        Case(f"E5-small 32x16, {words}", folder, sizes, 32, 16, steps=steps, used_rows=used_rows)
+        for words, used_rows in (("all rows", None), ("used rows", 5000))
+    ]
 
 
 def graphs_of(model: Any, examples: Examples, device: torch.device, *, rows: int) -> StepGraphs:
@@ -133,6 +149,8 @@ def time_ours(
     model = (model or new_model(case, device.type)).to(device)
     if recompute:
         recompute_activations(model)
+    if case.used_rows is not None:
+        UsedRows(model, np.arange(case.used_rows)).divide()
     gin.clear_config()
     gin.parse_config(f"get_optimizer.optimizer_cls = @{case.optimizer}")
     state = TrainState(

@@ -86,7 +86,7 @@ def train_used_rows(model: PreTrainedModel, train: Examples) -> None:
         size = input_embedding(model).num_embeddings
     except ValueError:
         return
-    used = UsedRows(model, torch.from_numpy(used_tokens(model, train, size)))
+    used = UsedRows(model, used_tokens(model, train, size))
     if used.table.numel() - used.weight.numel() < LARGE:
         return
     if not trains_the_same(used, model, train, CPU):

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
@@ -39,20 +40,25 @@ class UsedRows:
     Attributes:
         table: [V, D] all rows, up to date after `refreshed`.
         weight: [U, D] the used rows.
+        rows: [U]; places: [V] the place of each row in `weight`, at least U if it is not used;
+            place_of: the same by row, on the host.
 
     Raises:
         ValueError("reason"): this model is not supported.
     """
 
-    def __init__(self, model: nn.Module, rows: Tensor) -> None:
+    def __init__(self, model: nn.Module, rows: np.ndarray) -> None:
         whole = input_embedding(model)
         self.model, self.whole = model, whole.weight
         self.table = whole.weight.detach()
-        self.rows = rows.to(self.table.device)
+        # A place beyond the end for a row that is not used.
+        places = np.full(len(self.table), len(rows))
+        places[rows] = np.arange(len(rows))
+        self.place_of = dict(zip(rows.tolist(), range(len(rows)), strict=True))
+        self.rows, self.places = (
+            torch.tensor(numbers, device=self.table.device) for numbers in (rows, places)
+        )
         self.weight = nn.Parameter(self.table[self.rows])
-        # [V] the place of each row in `weight`; of others a place beyond its end.
-        self.places = torch.full((len(self.table),), len(rows), device=self.table.device)
-        self.places[self.rows] = torch.arange(len(rows), device=self.table.device)
         self._decays: list[float] = []
         self._divided: list[tuple[nn.Module, str, nn.Module]] = []
 
@@ -117,10 +123,7 @@ class UsedEmbedding(nn.Embedding):
     """
 
     def __init__(self, whole: nn.Embedding, used: UsedRows) -> None:
-        padding = whole.padding_idx
-        if padding is not None:
-            place = int(used.places[padding])
-            padding = place if place < len(used.weight) else None
+        padding = None if whole.padding_idx is None else used.place_of.get(whole.padding_idx)
         super().__init__(*used.weight.shape, padding_idx=padding, _weight=used.weight)
         self.weight, self.used = used.weight, used
         self.embed_scale = getattr(whole, "embed_scale", None)

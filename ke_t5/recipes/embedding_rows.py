@@ -60,7 +60,7 @@ def _divide(
     except ValueError as error:
         size, reason = 0, f"{type(module).__name__}: {error}"
     if reason is None:
-        used = UsedRows(module, torch.from_numpy(used_tokens(module, train, size)))
+        used = UsedRows(module, used_tokens(module, train, size))
         if not is_forced and used.table.numel() - used.weight.numel() < LARGE:
             return False
         if ranks.broadcast(_agrees(used, module, train, ranks) if ranks.is_main else False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -25,7 +26,7 @@ from ke_t5.models.used_rows import UsedEmbedding, UsedRows, find_used_rows, inpu
 from ke_t5.module_state import reset_module_state
 
 # Rows 2 to 9 are used; 1 is padding, 0 ends a text.
-USED = torch.tensor([0, 1, 2, 3, 5, 8, 9])
+USED = np.array([0, 1, 2, 3, 5, 8, 9])
 STEPS = (((3, 8, 8, 0), (2, 9, 0, 1)), ((5, 5, 3, 0), (9, 3, 0, 1)), ((8, 2, 2, 0), (3, 0, 1, 1)))
 UNUSED = torch.tensor([4, 6, 7, *range(10, 40)])
 

@@ -186,7 +186,7 @@ class ShiftsTokens(RobertaForSequenceClassification):
 def test_a_few_rows_show_whether_the_gradient_is_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(embedding_rows, "get_vocabulary", toy_tokenizer)
     examples = examples_in(tmp_path)
-    rows = torch.from_numpy(used_tokens(small_roberta(), examples, 60))
+    rows = used_tokens(small_roberta(), examples, 60)
     for kind, expected in ((RobertaForSequenceClassification, True), (ReadsTheTable, False)):
         model = kind(small_roberta().config)
         before = {name: one.clone() for name, one in model.named_parameters()}

@@ -183,7 +183,7 @@ def test_the_used_rows_train_to_the_same_bits(model_type, examples_of):
         model = model_of(model_type, form, settings)
         if is_divided:
             try:
-                used = UsedRows(model, torch.arange(18))
+                used = UsedRows(model, np.arange(18))
             except ValueError:
                 assert model_type in UNDIVIDED
                 return

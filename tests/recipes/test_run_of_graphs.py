@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.recipe_runs import SMALL, run_folder, train
+from support.recipe_runs import SMALL, run_folder, state_files, train
 
 from ke_t5.distributed import Ranks
 from ke_t5.recipes import graphs
@@ -110,3 +110,15 @@ def test_a_run_goes_on_as_it_began(monkeypatch, caplog, graphs, device, before, 
 def test_a_model_that_never_leaves_out_a_layer_may_ask_the_host(config, expected):
     module = SimpleNamespace(config=SimpleNamespace(to_dict=lambda: config))
     assert drops_no_layer(module) is expected
+
+
+def test_graphs_of_the_used_rows_train_as_those_of_all(tmp_path, cache_dir, monkeypatch):
+    monkeypatch.setattr(graphs, "why_launched", lambda *_: None)
+    monkeypatch.setattr(graphs, "CudaRecorder", Tape)
+    monkeypatch.setattr(graphs, "drops_no_layer", lambda _: True)
+    for rows in ("all", "used"):
+        words = (*TC, *GRAPHS, "--gin_param", f"fit.embedding_rows='{rows}'")
+        Tape.plays = 0
+        train(*words, output=tmp_path / rows, cache=cache_dir)
+        assert Tape.plays > 1
+    assert state_files(tmp_path / "used") == state_files(tmp_path / "all")

@@ -8,6 +8,7 @@ CUDA tensors; its out-of-tree device, registered for this process alone, takes t
 from __future__ import annotations
 
 import datasets
+import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import BertConfig, BertForSequenceClassification, T5Config
@@ -15,6 +16,7 @@ from transformers import T5ForConditionalGeneration as Seq2Seq
 
 from ke_t5.distributed import Ranks
 from ke_t5.lookup.loader import load_model
+from ke_t5.models.used_rows import UsedRows
 from ke_t5.pipe import Examples, Feature, get_batches
 from ke_t5.pipe.features import IGNORED
 from ke_t5.pipe.rows import ROW_ID
@@ -68,10 +70,14 @@ def moved(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     return model
 
 
-def steps_of(make_model, examples: Examples, loss_reduction: str, device: torch.device) -> int:
+def steps_of(
+    make_model, examples: Examples, loss_reduction: str, device: torch.device, *, uses_rows: bool
+) -> int:
     """The number of steps taken."""
     with FakeTensorMode(allow_non_fake_inputs=False):
         model = moved(make_model(), device)
+        if uses_rows:
+            UsedRows(model, np.arange(36)).divide()
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         state = TrainState(model, model, optimizer, lambda step: 1.0)
         # The guard of a GPU, which skips a bad update where it is computed.
@@ -103,12 +109,16 @@ def main() -> None:
         "T5 mean": (lambda: mean(t5), classes, "rows"),
         "CRF": (lambda: tagger(tagger.config_class(**T5_SIZES, num_labels=3)), tags, "rows"),
         "T5": (lambda: Seq2Seq(t5), tags, "label_tokens"),
+        "used rows": (lambda: BertForSequenceClassification(bert), classes, "rows"),
         "asking": (lambda: Asking(bert), classes, "rows"),
         "astray": (lambda: Astray(bert), classes, "rows"),
     }
     for name, (make_model, examples, loss_reduction) in cases.items():
         try:
-            print(f"{name}: {steps_of(make_model, examples, loss_reduction, device)} steps")  # noqa: T201
+            steps = steps_of(
+                make_model, examples, loss_reduction, device, uses_rows=name == "used rows"
+            )
+            print(f"{name}: {steps} steps")  # noqa: T201
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")  # noqa: T201
             if name not in ("asking", "astray"):

@@ -15,4 +15,4 @@ def test_no_step_waits_for_the_device_or_leaves_it():
     # Reading a value or mixing devices is caught; our own steps do neither.
     assert "DataDependentOutputException" in lines.pop("asking")
     assert re.search("fakegpu:0(,| and) cpu", lines.pop("astray"))
-    assert lines == {name: "3 steps" for name in ("BERT", "T5 mean", "CRF", "T5")}
+    assert lines == {name: "3 steps" for name in ("BERT", "T5 mean", "CRF", "T5", "used rows")}
