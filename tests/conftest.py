@@ -113,6 +113,14 @@ def same_logging():
     logger.propagate, logger.handlers[:] = before[1:]
 
 
+@pytest.fixture(autouse=True)
+def same_collections():
+    """Restores how often garbage is collected after a command that ran in this process."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """On a busy machine, several threads wait for each other longer than small operations take."""
