@@ -231,6 +231,7 @@ def post_fault(line: str, code: int) -> None:
     with suppress(Exception):
         store = open_store(rank, seconds=FAREWELL_SECONDS)
         if store.check(["fault"]):
+            store.add("fault_seen", 1)  # the process that posted it waits for this one
             return
         fault = {"line": line, "code": code, "rank": rank, "host": socket.gethostname()}
         store.set("fault", json.dumps(fault))
@@ -242,8 +243,10 @@ def post_fault(line: str, code: int) -> None:
         while time.monotonic() < end:
             waiting = sum(store.check([f"ready/{other}"]) for other in others)
             if store.add("fault_seen", 0) >= (len(others) if hosts else waiting):
-                return
+                break
             time.sleep(POLL_SECONDS)
+        if not hosts:
+            store.add("fault_seen", 1)  # the host may have posted one at the same time
 
 
 def open_store(

@@ -67,6 +67,15 @@ def test_a_failure_on_one_machine_ends_the_other_with_its_message(tmp_path):
     assert told[1 - failing] == f"error: x.tsv:3: w; f {there}\n"
 
 
+def test_machines_that_all_fail_do_not_wait_for_each_other(tmp_path):
+    port, begin = free_port(), time.monotonic()
+    processes = [started(FAILS, rank, port, tmp_path) for rank in range(2)]
+    told = [process.communicate(timeout=100)[1] for process in processes]
+    assert [process.returncode for process in processes] == [Exit.DATA] * 2
+    assert told == ["error: x.tsv:3: w; f\n"] * 2
+    assert time.monotonic() - begin < 20
+
+
 def test_a_process_waiting_for_another_machine_handles_a_signal(tmp_path):
     process = started(WAITS, 1, free_port(), tmp_path)  # rank 0 never comes
     assert process.stdout.readline() == "waiting\n"
