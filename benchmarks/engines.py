@@ -34,6 +34,7 @@ ENGINES = {
     "accumulate=4": (1, {"accumulate": 4}),
     "gradient_checkpointing": (1, {"gradient_checkpointing": True}),
     "compile": (1, {"compile": True}),
+    "embedding_rows='used'": (1, {"embedding_rows": "used"}),
     "lora": (1, {}),
     "ddp, 2 processes": (2, {}),
     "fsdp, 2 processes": (2, {}),
@@ -131,11 +132,11 @@ def measure(flags: argparse.Namespace) -> None:
     from transformers import AutoModelForSequenceClassification
 
     from benchmarks.rows import Setting
-    from benchmarks.training import rows_of
+    from benchmarks.training import rows_of, train_used_rows
     from ke_t5.distributed import session
     from ke_t5.pipe import get_batches
     from ke_t5.train.loop import fit
-    from ke_t5.train.settings import get_fit_settings
+    from ke_t5.train.settings import USED, get_fit_settings
 
     setting = Setting(Path(flags.hf_data_dir), Path(flags.model), Path(flags.model), 1, 1.0)
     (train,) = rows_of("kor_3i4k", Path(flags.model), setting, ["train"])
@@ -144,6 +145,8 @@ def measure(flags: argparse.Namespace) -> None:
         before = resident()
         settings = get_fit_settings(precision="fp32", **ENGINES[flags.own][1])
         module = AutoModelForSequenceClassification.from_pretrained(flags.model, num_labels=7)
+        if settings.embedding_rows == USED:
+            train_used_rows(module, train)
         state = state_of(flags.own, module, settings, ranks)
         parts = ranks.size * settings.accumulate
         plan = get_batches(
