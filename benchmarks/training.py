@@ -41,7 +41,7 @@ from ke_t5.pipe import EvaluationHelper, Examples, Folders, TaskRegistry, evalua
 from ke_t5.recipes.embedding_rows import LARGE, used_tokens
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loop import TrainState, count_steps, fit
-from ke_t5.train.model_checks import computes_the_same, trains_the_same
+from ke_t5.train.model_checks import computes_the_same, used_rows_suffice
 from ke_t5.train.optimizer_config import get_optimizer
 from ke_t5.train.settings import NONE, ROWS, USED, get_fit_settings
 
@@ -89,8 +89,8 @@ def train_used_rows(model: PreTrainedModel, train: Examples) -> None:
     used = UsedRows(model, used_tokens(model, train, size))
     if used.table.numel() - used.weight.numel() < LARGE:
         return
-    if not trains_the_same(used, model, train, CPU):
-        raise RuntimeError(f"{type(model).__name__} computes another gradient with the used rows")
+    if not used_rows_suffice(used, model, train, CPU):
+        raise RuntimeError(f"{type(model).__name__} computes another loss with the used rows")
     used.divide()
 
 

@@ -90,11 +90,13 @@ def computed(
 
 def _can_be_shared(model: torch.nn.Module) -> bool:
     """Whether threads may share the model: it consists of known classes and is not compiled."""
-    return all(
-        type(module).__module__.partition(".")[0] in KNOWN
-        and getattr(module, "_compiled_call_impl", None) is None
-        for module in model.modules()
-    )
+    is_compiled = (getattr(one, "_compiled_call_impl", None) for one in model.modules())
+    return is_known(model) and all(one is None for one in is_compiled)
+
+
+def is_known(model: torch.nn.Module) -> bool:
+    """Whether a model consists of classes of known libraries only."""
+    return all(type(one).__module__.partition(".")[0] in KNOWN for one in model.modules())
 
 
 def _random_states() -> list[Any]:

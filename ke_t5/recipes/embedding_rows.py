@@ -17,9 +17,10 @@ from ke_t5.distributed import Ranks
 from ke_t5.errors import UserError
 from ke_t5.models.used_rows import UsedRows, input_embedding
 from ke_t5.pipe import Examples
+from ke_t5.pipe.workers import is_known
 from ke_t5.recipes.batch_change import progress_of_run
 from ke_t5.task.utils import get_vocabulary
-from ke_t5.train.model_checks import trains_the_same
+from ke_t5.train.model_checks import used_rows_suffice
 from ke_t5.train.settings import ALL, AUTO, USED
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ def _divide(
 ) -> bool:
     """Divides the embedding if it is possible and worth it, or forced; returns whether it was."""
     reason = why_all(config)
+    if not (is_forced or is_known(module)):
+        reason = f"the code of {type(module).__name__} is the user's own"  # it may draw tokens
     try:
         size = 0 if reason else input_embedding(module).weight.shape[0]
     except ValueError as error:
@@ -68,7 +71,7 @@ def _divide(
             about = f"{len(used.rows):,} of {size:,} rows, whose tokens are in the training data"
             logger.info("%s: trains %s", EMBEDDING_ROWS, about)
             return True
-        reason = f"{type(module).__name__} computes a different gradient with these rows alone"
+        reason = f"{type(module).__name__} computes a different loss with these rows alone"
     if is_forced:
         raise UserError(reason, f"{EMBEDDING_ROWS}={USED!r}", f"drop it, or give {ALL!r}")
     logger.debug("%s: all: %s", EMBEDDING_ROWS, reason)
@@ -115,7 +118,7 @@ def _special_ids(config: Any) -> Iterator[int]:
 def _agrees(used: UsedRows, module: PreTrainedModel, train: Examples, ranks: Ranks) -> bool:
     with torch.random.fork_rng(devices=[]):
         try:
-            return trains_the_same(used, module, train, ranks.device)
+            return used_rows_suffice(used, module, train, ranks.device)
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
             logger.debug("with the used rows alone: %s", error)
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -11,15 +12,16 @@ import torch
 from support.helpers import toy_tokenizer
 from support.processes import run_script_on_ranks
 from support.recipe_runs import SMALL, run_folder, scores, state_files, test, train
-from support.training import examples_in
+from support.training import examples_in, one_rank
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from ke_t5.errors import UserError
-from ke_t5.models.used_rows import UsedRows
+from ke_t5.models.used_rows import UsedRows, find_used_rows
 from ke_t5.recipes import embedding_rows, resume_check
-from ke_t5.recipes.embedding_rows import used_tokens, why_all
+from ke_t5.recipes.embedding_rows import choose_embedding_rows, used_tokens, why_all
 from ke_t5.recipes.resume_check import fixed_settings
-from ke_t5.train.model_checks import trains_the_same
+from ke_t5.train.model_checks import has_unused_parameters, used_rows_suffice
+from ke_t5.train.settings import get_fit_settings
 
 TC = ("--task", "klue_tc", *SMALL, "--epochs", 2)
 ROBERTA = ("--model_name", "transformers:RobertaForSequenceClassification")
@@ -148,9 +150,9 @@ def test_only_some_optimizers_leave_rows_without_a_gradient_alone(config, reason
     assert found is None if reason is None else reason in found
 
 
-def small_roberta():
+def small_roberta(kind=RobertaForSequenceClassification):
     torch.manual_seed(0)
-    return RobertaForSequenceClassification(RobertaConfig(
+    return kind(RobertaConfig(
         vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=16, num_labels=3, pad_token_id=1, bos_token_id=50, eos_token_id=[51, 52],
     ))  # fmt: skip
@@ -176,6 +178,10 @@ class ReadsTheTable(RobertaForSequenceClassification):
         return output
 
 
+class Renamed(RobertaForSequenceClassification):
+    """A user's own class."""
+
+
 class ShiftsTokens(RobertaForSequenceClassification):
     """A model that looks up other tokens than those of the data."""
 
@@ -183,19 +189,55 @@ class ShiftsTokens(RobertaForSequenceClassification):
         return super().forward(input_ids=(input_ids + 20) % 50, **inputs)
 
 
-def test_a_few_rows_show_whether_the_gradient_is_the_same(tmp_path, monkeypatch):
+def test_a_few_rows_show_whether_other_rows_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(embedding_rows, "get_vocabulary", toy_tokenizer)
     examples = examples_in(tmp_path)
     rows = used_tokens(small_roberta(), examples, 60)
     for kind, expected in ((RobertaForSequenceClassification, True), (ReadsTheTable, False)):
         model = kind(small_roberta().config)
         before = {name: one.clone() for name, one in model.named_parameters()}
-        assert trains_the_same(UsedRows(model, rows), model, examples, CPU) is expected
+        assert used_rows_suffice(UsedRows(model, rows), model, examples, CPU) is expected
         after = dict(model.named_parameters())
         assert list(after) == list(before)
         assert all(torch.equal(after[name], before[name]) for name in before)
         assert all(one.grad is None for one in after.values())
     model = ShiftsTokens(small_roberta().config)
     with pytest.raises(IndexError):
-        trains_the_same(UsedRows(model, rows), model, examples, CPU)
+        used_rows_suffice(UsedRows(model, rows), model, examples, CPU)
     assert type(model.get_input_embeddings()) is torch.nn.Embedding
+
+
+def config_with(rows):
+    config = settings_of("AdamW", weight_decay=0.1)
+    config.origin = SimpleNamespace(is_resumed=False)
+    config.fit = get_fit_settings(embedding_rows=rows)
+    return dataclasses.make_dataclass("Config", vars(config))(**vars(config))
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "large", "chosen"),
+    [
+        (RobertaForSequenceClassification, "auto", 1, "used"),
+        (RobertaForSequenceClassification, "auto", 1 << 20, "all"),  # too little is saved
+        (RobertaForSequenceClassification, "used", 1 << 20, "used"),
+        (RobertaForSequenceClassification, "all", 1, "all"),
+        (Renamed, "auto", 1, "all"),  # the user's own code may draw tokens
+        (Renamed, "used", 1, "used"),
+        (ReadsTheTable, "auto", 1, "all"),
+    ],
+)
+def test_the_choice(kind, setting, large, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_rows, "get_vocabulary", toy_tokenizer)
+    monkeypatch.setattr(embedding_rows, "LARGE", large)
+    model, examples = small_roberta(kind), examples_in(tmp_path)
+    config = choose_embedding_rows(config_with(setting), model, examples, one_rank())
+    assert config.fit.embedding_rows == chosen
+    assert (find_used_rows(model) is not None) is (chosen == "used")
+    assert not has_unused_parameters(model, examples, CPU)
+
+
+def test_a_different_loss_is_an_error_if_requested(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_rows, "get_vocabulary", toy_tokenizer)
+    words = (config_with("used"), small_roberta(ReadsTheTable), examples_in(tmp_path), one_rank())
+    with pytest.raises(UserError, match="ReadsTheTable computes a different loss with these"):
+        choose_embedding_rows(*words)

@@ -16,7 +16,7 @@ from ke_t5.distributed import Ranks
 from ke_t5.models.used_rows import UsedRows
 from ke_t5.pipe import EvaluationHelper, evaluate, map_over_dataset
 from ke_t5.train.loop import TrainState, fit
-from ke_t5.train.model_checks import trains_the_same
+from ke_t5.train.model_checks import used_rows_suffice
 from ke_t5.train.settings import get_fit_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -187,7 +187,7 @@ def test_the_used_rows_train_to_the_same_bits(model_type, examples_of):
             except ValueError:
                 assert model_type in UNDIVIDED
                 return
-            assert trains_the_same(used, model, examples, ALONE.device)
+            assert used_rows_suffice(used, model, examples, ALONE.device)
             used.divide()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
         trained(model, optimizer, task, examples, first=0, last=4, validate_at=2)
