@@ -150,7 +150,7 @@ def time_ours(
     if recompute:
         recompute_activations(model)
     if case.used_rows is not None:
-        UsedRows(model, np.arange(case.used_rows)).divide()
+        UsedRows(model, np.arange(case.used_rows)).split()
     gin.clear_config()
     gin.parse_config(f"get_optimizer.optimizer_cls = @{case.optimizer}")
     state = TrainState(

@@ -81,7 +81,7 @@ def new_encoder(setting: Setting, seed: int) -> RobertaForSequenceClassification
 
 
 def train_used_rows(model: PreTrainedModel, train: Examples) -> None:
-    """Divides the model's embedding as a run does, if it is possible and worth it."""
+    """Splits the model's embedding as a run does, if it is possible and worth it."""
     try:
         size = input_embedding(model).num_embeddings
     except ValueError:
@@ -91,7 +91,7 @@ def train_used_rows(model: PreTrainedModel, train: Examples) -> None:
         return
     if not used_rows_suffice(used, model, train, CPU):
         raise RuntimeError(f"{type(model).__name__} computes another loss with the used rows")
-    used.divide()
+    used.split()
 
 
 def leave_padding_out(model: PreTrainedModel, train: Examples) -> Unpadding:

@@ -283,11 +283,11 @@ def _difference(name: str, saved: Mapping[str, Tensor], current: Mapping[str, Te
 def optimizer_state(optimizer: Optimizer) -> tuple[dict, dict[str, Tensor]]:
     """The optimizer's class and state as plain JSON, and the tensors that it refers to."""
     tensors: dict[str, Tensor] = {}
-    state = encode(_spread(optimizer), "optimizer", tensors)
+    state = encode(_scatter_rows(optimizer), "optimizer", tensors)
     return {"class": type(optimizer).__name__, "state": state}, tensors
 
 
-def _spread(optimizer: Optimizer) -> dict[str, Any]:
+def _scatter_rows(optimizer: Optimizer) -> dict[str, Any]:
     """The optimizer's state, with that of `UsedRows` for all rows of their embedding."""
     state_dict = optimizer.state_dict()
     states = state_dict["state"]
@@ -296,21 +296,21 @@ def _spread(optimizer: Optimizer) -> dict[str, Any]:
         used, shape = used_rows_of(parameter), parameter.shape
         if used is not None and number in states:
             states[number] = {
-                name: used.spread(value) if getattr(value, "shape", None) == shape else value
+                name: used.scatter(value) if getattr(value, "shape", None) == shape else value
                 for name, value in states[number].items()
             }
     return state_dict
 
 
-def _gather(optimizer: Optimizer, state_dict: dict) -> None:
-    """Undoes `_spread`."""
+def _gather_rows(optimizer: Optimizer, state_dict: dict) -> None:
+    """Undoes `_scatter_rows`."""
     for state, parameter in _pairs(optimizer, state_dict):
         used = used_rows_of(parameter)
         if used is None:
             continue
         for name, value in state.items():
             if getattr(value, "shape", None) == used.table.shape:
-                state[name] = used.gathered(value)
+                state[name] = used.gather(value)
 
 
 def parameters_of(optimizer: Optimizer, content: dict) -> dict[str, Tensor]:
@@ -358,7 +358,7 @@ def load_optimizer(
             Exit.CHECKPOINT,
         )
     state_dict = decode(content["state"], tensors)
-    _gather(optimizer, state_dict)
+    _gather_rows(optimizer, state_dict)
     _check_state(optimizer, state_dict)
     _shard(optimizer, state_dict)
     try:

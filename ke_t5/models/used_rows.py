@@ -1,10 +1,10 @@
 """Training only the rows of an embedding whose tokens occur in the training data.
 
-A multilingual vocabulary has 250,000 tokens, of which a Korean data set uses some 10,000. The other
-rows get no gradient: AdamW changes them by weight decay only, yet computes them in every step, and
-keeps a gradient and two averages for each. Here the used rows are a parameter of their own, and the
-decay of the others is applied when the whole table is read. The weights are those of a training of
-all rows; only the norm of the gradient sums its terms in another order.
+A multilingual vocabulary has 250,000 tokens, of which a Korean data set uses a small part. The
+other rows get no gradient: AdamW changes them by weight decay only, yet computes them in every
+step, and keeps a gradient and two averages for each. Here the used rows are a parameter of their
+own, and the decay of the others is applied when the whole table is read. The weights are those of a
+training of all rows; only the norm of the gradient may be rounded differently.
 
 Shape letters: V rows of the table, U used rows, D width.
 """
@@ -29,9 +29,9 @@ DECAYED_AT_ONCE = 1 << 17
 
 
 class UsedRows:
-    """The input embedding of a model, divided into rows that are trained and others.
+    """The input embedding of a model, split into rows that are trained and others.
 
-    The model is unchanged until `divide`.
+    The model is unchanged until `split`.
 
     Args:
         model: on its device.
@@ -60,14 +60,14 @@ class UsedRows:
         )
         self.weight = nn.Parameter(self.table[self.rows])
         self._decays: list[float] = []
-        self._divided: list[tuple[nn.Module, str, nn.Module]] = []
+        self._replaced: list[tuple[nn.Module, str, nn.Module]] = []
 
-    def divide(self) -> None:
+    def split(self) -> None:
         """Makes the used rows the parameter that the model trains."""
         for parent in list(self.model.modules()):
             for name, part in list(parent._modules.items()):
                 if isinstance(part, nn.Embedding) and part.weight is self.whole:
-                    self._divided.append((parent, name, part))
+                    self._replaced.append((parent, name, part))
                     setattr(parent, name, UsedEmbedding(part, self))
         vars(self.weight)["used_rows"] = self
         forget_module_state(self.model)
@@ -75,9 +75,9 @@ class UsedRows:
     def restore(self) -> None:
         """Gives the model back its own embedding, with the trained weights."""
         self.refreshed()
-        for parent, name, part in self._divided:
+        for parent, name, part in self._replaced:
             setattr(parent, name, part)
-        self._divided = []
+        self._replaced = []
         forget_module_state(self.model)
 
     def decay(self, optimizer: torch.optim.Optimizer) -> None:
@@ -105,12 +105,12 @@ class UsedRows:
         self.table.copy_(table)
         self.weight.copy_(self.table[self.rows])
 
-    def spread(self, values: Tensor) -> Tensor:
+    def scatter(self, values: Tensor) -> Tensor:
         """[V, D] on the CPU: values [U, D] of the used rows, and zeros for the others."""
-        spread = torch.zeros(self.table.shape, dtype=values.dtype)
-        return spread.index_copy_(0, self.rows.cpu(), values.detach().cpu())
+        scattered = torch.zeros(self.table.shape, dtype=values.dtype)
+        return scattered.index_copy_(0, self.rows.cpu(), values.detach().cpu())
 
-    def gathered(self, values: Tensor) -> Tensor:
+    def gather(self, values: Tensor) -> Tensor:
         """[U, D]: the values of the used rows, from those of all rows [V, D]."""
         return values[self.rows.to(values.device)]
 
@@ -190,7 +190,7 @@ def is_lookup(part: nn.Module) -> bool:
 
 @contextmanager
 def lookups_in_training(model: nn.Module) -> Iterator[None]:
-    """A context in which divided embeddings look up the used rows, whatever the model's mode."""
+    """A context in which split embeddings look up the used rows, whatever the model's mode."""
     parts = [part for part in model.modules() if isinstance(part, UsedEmbedding)]
     modes = [part.training for part in parts]
     for part in parts:
@@ -203,11 +203,11 @@ def lookups_in_training(model: nn.Module) -> Iterator[None]:
 
 
 def used_rows_of(parameter: Tensor) -> UsedRows | None:
-    """The division that a parameter [U, D] belongs to; None for any other parameter."""
+    """The split that a parameter [U, D] belongs to; None for any other parameter."""
     return vars(parameter).get("used_rows")
 
 
 def find_used_rows(model: nn.Module) -> UsedRows | None:
-    """The division of a model's input embedding; None if all of its rows are trained."""
+    """The split of a model's input embedding; None if all of its rows are trained."""
     found = (used_rows_of(parameter) for parameter in model.parameters())
     return next((used for used in found if used is not None), None)

@@ -25,7 +25,7 @@ from ke_t5.train.settings import ALL, AUTO, USED
 
 logger = logging.getLogger(__name__)
 
-# The number of untrained weights from which on dividing the embedding is worth it.
+# The number of untrained weights from which on splitting the embedding is worth it.
 LARGE = 1 << 20
 # Columns of token ids without a tokenizer of their own.
 TOKENS = ("input_ids", "decoder_input_ids")
@@ -34,7 +34,7 @@ TOKENS = ("input_ids", "decoder_input_ids")
 def choose_embedding_rows(
     config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks
 ) -> RunConfig:
-    """The configuration with the rows in force; divides the model's embedding if only the used
+    """The configuration with the rows in force; splits the model's embedding if only the used
     ones are trained.
 
     A resumed run continues as it began: the gradient's norm is rounded differently.
@@ -46,15 +46,15 @@ def choose_embedding_rows(
     if setting == AUTO and config.origin.is_resumed:
         progress = progress_of_run(config, ranks) or {"fixed": {}}
         setting = progress["fixed"].get(EMBEDDING_ROWS, EARLIER[EMBEDDING_ROWS])
-    is_used = setting != ALL and _divide(config, module, train, ranks, is_forced=setting == USED)
+    is_used = setting != ALL and _split(config, module, train, ranks, is_forced=setting == USED)
     rows = USED if is_used else ALL
     return dataclasses.replace(config, fit=dataclasses.replace(config.fit, embedding_rows=rows))
 
 
-def _divide(
+def _split(
     config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks, *, is_forced: bool
 ) -> bool:
-    """Divides the embedding if it is possible and worth it, or forced; returns whether it was."""
+    """Splits the embedding if it is possible and worth it, or forced; returns whether it was."""
     reason = why_all(config)
     if not (is_forced or is_known(module)):
         reason = f"the code of {type(module).__name__} is the user's own"  # it may draw tokens
@@ -67,7 +67,7 @@ def _divide(
         if not is_forced and used.table.numel() - used.weight.numel() < LARGE:
             return False
         if ranks.broadcast(_agrees(used, module, train, ranks) if ranks.is_main else False):
-            used.divide()
+            used.split()
             about = f"{len(used.rows):,} of {size:,} rows, whose tokens are in the training data"
             logger.info("%s: trains %s", EMBEDDING_ROWS, about)
             return True

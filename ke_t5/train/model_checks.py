@@ -79,7 +79,7 @@ def used_rows_suffice(
             return loss_of(module(**model_inputs(module, columns, device)))
 
     whole = loss()
-    used.divide()
+    used.split()
     try:
         with lookups_in_training(module):
             return torch.equal(loss(), whole)

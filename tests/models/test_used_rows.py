@@ -100,10 +100,10 @@ def trained(model, *, optimizer=None, keeps=False, reads=(), steps=STEPS):
     return optimizer
 
 
-def divided(maker, rows=USED):
+def split(maker, rows=USED):
     model = made(maker)
     used = UsedRows(model, rows)
-    used.divide()
+    used.split()
     return model, used
 
 
@@ -120,7 +120,7 @@ def test_weights_are_those_of_a_training_of_all_rows(maker, keeps, monkeypatch):
     monkeypatch.setattr(kept_gradients, "LARGE", 1)
     whole, start = made(maker), made(maker)
     trained(whole)
-    model, used = divided(maker)
+    model, used = split(maker)
     trained(model, keeps=keeps)
     names = [name for name, one in model.named_parameters() if one is used.weight]
     assert len(names) == 1 and used.weight.shape == (len(USED), 16)
@@ -152,16 +152,16 @@ def test_every_supported_optimizer_gives_these_weights(name, settings):
     whole = made(roberta)
     kind = getattr(torch.optim, name)
     trained(whole, optimizer=kind(whole.parameters(), lr=0.1, **settings))
-    model, _ = divided(roberta)
+    model, _ = split(roberta)
     trained(model, optimizer=kind(model.parameters(), lr=0.1, **settings))
     assert_same_state(model, whole)
 
 
 def test_reading_the_state_does_not_change_the_rounding():
     steps = STEPS * 7
-    model, _ = divided(roberta)
+    model, _ = split(roberta)
     trained(model, reads={0, 3, 4, 11}, steps=steps)
-    other, _ = divided(roberta)
+    other, _ = split(roberta)
     trained(other, steps=steps)
     assert_same_state(model, other)
 
@@ -169,7 +169,7 @@ def test_reading_the_state_does_not_change_the_rounding():
 def test_evaluation_knows_all_rows_and_training_the_used_ones():
     whole = made(roberta)
     trained(whole)
-    model, _ = divided(roberta)
+    model, _ = split(roberta)
     trained(model)
     unseen = torch.tensor([[0, 7, 30, 0]])
     with torch.inference_mode():
@@ -180,7 +180,7 @@ def test_evaluation_knows_all_rows_and_training_the_used_ones():
 
 
 def test_padding_gets_no_gradient():
-    model, used = divided(roberta)
+    model, used = split(roberta)
     trained(model)
     padding = made(roberta).roberta.embeddings.word_embeddings.weight[1]
     assert not padding.any() and not used.table[1].any()
@@ -189,7 +189,7 @@ def test_padding_gets_no_gradient():
 def test_a_state_is_loaded_into_both_parts():
     whole = made(roberta)
     trained(whole)
-    model, used = divided(roberta)
+    model, used = split(roberta)
     trained(model, steps=STEPS[:1])
     model.load_state_dict(whole.state_dict())
     assert_same_state(model, whole)
@@ -202,7 +202,7 @@ def test_a_state_is_loaded_into_both_parts():
 def test_the_optimizer_is_saved_as_one_of_all_rows(maker):
     whole = made(maker)
     of_whole = trained(whole)
-    model, _ = divided(maker)
+    model, _ = split(maker)
     of_model = trained(model)
     (about, tensors), (expected_about, expected) = map(optimizer_state, (of_model, of_whole))
     assert about == expected_about and list(tensors) == list(expected)
@@ -213,7 +213,7 @@ def test_the_optimizer_is_saved_as_one_of_all_rows(maker):
 @pytest.mark.parametrize("goes_on_whole", [False, True])
 def test_an_optimizer_goes_on_with_all_or_the_used_rows(begins_whole, goes_on_whole):
     def model_of(*, is_whole):
-        return made(roberta) if is_whole else divided(roberta)[0]
+        return made(roberta) if is_whole else split(roberta)[0]
 
     expected = made(roberta)
     trained(expected, steps=STEPS * 2)
@@ -227,11 +227,11 @@ def test_an_optimizer_goes_on_with_all_or_the_used_rows(begins_whole, goes_on_wh
     assert_same_state(after, expected)
 
 
-def test_the_reset_of_a_models_modules_keeps_the_division():
+def test_the_reset_of_a_models_modules_keeps_the_split():
     model = made(roberta)
     reset_module_state(model)
     used = UsedRows(model, USED)
-    for change, kind in ((used.divide, UsedEmbedding), (used.restore, torch.nn.Embedding)):
+    for change, kind in ((used.split, UsedEmbedding), (used.restore, torch.nn.Embedding)):
         change()
         reset_module_state(model)
         assert not reset_module_state(model)
@@ -272,8 +272,8 @@ def test_other_models_are_refused(maker, reason):
     assert list(map(type, model.modules())) == list(map(type, before))
 
 
-def test_a_divided_model_is_saved_as_a_whole_one():
-    model, _ = divided(roberta)
+def test_a_split_model_is_saved_as_a_whole_one():
+    model, _ = split(roberta)
     trained(model)
     file = io.BytesIO()
     torch.save(model.state_dict(), file)

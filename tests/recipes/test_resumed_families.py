@@ -179,16 +179,16 @@ def test_the_used_rows_train_to_the_same_bits(model_type, examples_of):
     form, settings = FAMILIES[model_type]
     task, examples = examples_of[form]
     states = []
-    for is_divided in (False, True):
+    for is_split in (False, True):
         model = model_of(model_type, form, settings)
-        if is_divided:
+        if is_split:
             try:
                 used = UsedRows(model, np.arange(18))
             except ValueError:
                 assert model_type in UNDIVIDED
                 return
             assert used_rows_suffice(used, model, examples, ALONE.device)
-            used.divide()
+            used.split()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
         trained(model, optimizer, task, examples, first=0, last=4, validate_at=2)
         states.append(model.state_dict())

@@ -77,7 +77,7 @@ def steps_of(
     with FakeTensorMode(allow_non_fake_inputs=False):
         model = moved(make_model(), device)
         if uses_rows:
-            UsedRows(model, np.arange(36)).divide()
+            UsedRows(model, np.arange(36)).split()
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         state = TrainState(model, model, optimizer, lambda step: 1.0)
         # The guard of a GPU, which skips a bad update where it is computed.
