@@ -105,12 +105,15 @@ def same_tasks():
 
 @pytest.fixture(autouse=True)
 def same_logging():
-    """Removes the log handlers of a recipe that ran in this process."""
-    logger = logging.getLogger("ke_t5")
-    before = logger.level, logger.propagate, logger.handlers[:]
+    """Removes the log handlers of a recipe that ran in this process.
+
+    Also if it ran in a fixture of a module: pytest adds a handler of its own to a logger that does
+    not propagate, so that later tests would see each record twice.
+    """
     yield
-    logger.setLevel(before[0])
-    logger.propagate, logger.handlers[:] = before[1:]
+    logger = logging.getLogger("ke_t5")
+    logger.setLevel(logging.NOTSET)
+    logger.propagate, logger.handlers[:] = True, []
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,6 @@ def write(tmp_path):
 @pytest.fixture
 def said(caplog):
     report_once.cache_clear()
-    logging.getLogger("ke_t5").propagate = True
     caplog.set_level(logging.INFO, logger="ke_t5")
     return lambda: [record.getMessage().rpartition("/")[2] for record in caplog.records]
 

@@ -37,7 +37,6 @@ def write(tmp_path):
 def said(caplog):
     """What is logged while a file is read."""
     report_once.cache_clear()
-    logging.getLogger("ke_t5").propagate = True
     caplog.set_level(logging.INFO, logger="ke_t5")
     return lambda: [record.getMessage().rpartition("/")[2] for record in caplog.records]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from pathlib import Path
 
 import pytest
@@ -75,7 +74,6 @@ def conllu(*trees):
 def test_the_first_line_is_reported_and_the_heads_are_kept(
     tmp_path, caplog, read, text, trees, message
 ):
-    logging.getLogger("ke_t5").propagate = True
     (tmp_path / "a.tsv").write_text(text(*trees), encoding="utf-8")
     assert [row["heads"] for row in read(tmp_path / "a.tsv", "dev")] == list(trees)
     found = [record.getMessage() for record in caplog.records]
@@ -85,7 +83,6 @@ def test_the_first_line_is_reported_and_the_heads_are_kept(
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
 def test_all_released_sentences_are_trees(caplog):
-    logging.getLogger("ke_t5").propagate = True
     files = [(dp_rows, REAL / "klue_benchmark/klue-dp-v1.1/klue-dp-v1.1_dev.tsv")]
     files += [(conllu_rows, file) for file in sorted((REAL / "UD").glob("*.conllu"))]
     num_trees = sum(row["heads"] is not None for read, file in files for row in read(file, "dev"))
