@@ -17,7 +17,7 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from ke_t5.errors import UserError
 from ke_t5.models.used_rows import UsedRows, find_used_rows
-from ke_t5.recipes import embedding_rows, resume_check
+from ke_t5.recipes import embedding_rows, modelling, resume_check
 from ke_t5.recipes.embedding_rows import choose_embedding_rows, used_tokens, why_all
 from ke_t5.recipes.resume_check import fixed_settings
 from ke_t5.train.model_checks import has_unused_parameters, used_rows_suffice
@@ -241,3 +241,15 @@ def test_a_different_loss_is_an_error_if_requested(tmp_path, monkeypatch):
     words = (config_with("used"), small_roberta(ReadsTheTable), examples_in(tmp_path), one_rank())
     with pytest.raises(UserError, match="ReadsTheTable computes a different loss with these"):
         choose_embedding_rows(*words)
+
+
+def test_the_model_is_whole_again_before_its_export(tmp_path, cache_dir, monkeypatch):
+    exported = []
+    monkeypatch.setattr(
+        modelling, "export_best", lambda _, module, *__, **___: exported.append(module)
+    )
+    words = ("--max_steps", 1, "--hf_path", tmp_path / "best")
+    train(*TC, *with_rows("used"), *words, output=tmp_path, cache=cache_dir)
+    (model,) = exported
+    assert find_used_rows(model) is None
+    assert type(model.get_input_embeddings()) is torch.nn.Embedding
