@@ -46,36 +46,40 @@ def choose_embedding_rows(
     if setting == AUTO and config.origin.is_resumed:
         progress = progress_of_run(config, ranks) or {"fixed": {}}
         setting = progress["fixed"].get(EMBEDDING_ROWS, EARLIER[EMBEDDING_ROWS])
-    is_used = setting != ALL and _split(config, module, train, ranks, is_forced=setting == USED)
-    rows = USED if is_used else ALL
+    reason: str | None = "as requested"
+    if setting != ALL:
+        reason = _split(config, module, train, ranks, is_forced=setting == USED)
+    if reason is not None and config.fit.embedding_rows == USED:
+        raise UserError(reason, f"{EMBEDDING_ROWS}={USED!r}", f"drop it, or give {ALL!r}")
+    if reason is not None:
+        logger.debug("%s: all: %s", EMBEDDING_ROWS, reason)
+    rows = USED if reason is None else ALL
     return dataclasses.replace(config, fit=dataclasses.replace(config.fit, embedding_rows=rows))
 
 
 def _split(
     config: RunConfig, module: PreTrainedModel, train: Examples, ranks: Ranks, *, is_forced: bool
-) -> bool:
-    """Splits the embedding if it is possible and worth it, or forced; returns whether it was."""
+) -> str | None:
+    """Splits the embedding if possible, and worth it or forced; otherwise returns the reason."""
+    name = type(module).__name__
     reason = why_all(config)
+    if reason is not None:
+        return reason
     if not (is_forced or is_known(module)):
-        reason = f"the code of {type(module).__name__} is the user's own"  # it may draw tokens
+        return f"the code of {name} is the user's own"  # it may draw tokens
     try:
-        size = 0 if reason else input_embedding(module).weight.shape[0]
+        size = input_embedding(module).weight.shape[0]
     except ValueError as error:
-        size, reason = 0, f"{type(module).__name__}: {error}"
-    if reason is None:
-        used = UsedRows(module, used_tokens(module, train, size))
-        if not is_forced and used.table.numel() - used.weight.numel() < LARGE:
-            return False
-        if ranks.broadcast(_agrees(used, module, train, ranks) if ranks.is_main else False):
-            used.split()
-            about = f"{len(used.rows):,} of {size:,} rows, whose tokens are in the training data"
-            logger.info("%s: trains %s", EMBEDDING_ROWS, about)
-            return True
-        reason = f"{type(module).__name__} computes a different loss with these rows alone"
-    if is_forced:
-        raise UserError(reason, f"{EMBEDDING_ROWS}={USED!r}", f"drop it, or give {ALL!r}")
-    logger.debug("%s: all: %s", EMBEDDING_ROWS, reason)
-    return False
+        return f"{name}: {error}"
+    used = UsedRows(module, used_tokens(module, train, size))
+    if not is_forced and used.table.numel() - used.weight.numel() < LARGE:
+        return "most of its weights are used"
+    if not ranks.broadcast(_agrees(used, module, train, ranks) if ranks.is_main else False):
+        return f"{name} computes a different loss with these rows alone"
+    used.split()
+    about = f"{len(used.rows):,} of {size:,} rows, whose tokens are in the training data"
+    logger.info("%s: trains %s", EMBEDDING_ROWS, about)
+    return None
 
 
 def why_all(config: RunConfig) -> str | None:

@@ -236,6 +236,19 @@ def test_the_choice(kind, setting, large, chosen, tmp_path, monkeypatch):
     assert not has_unused_parameters(model, examples, CPU)
 
 
+@pytest.mark.parametrize(("is_sharded", "chosen"), [(False, "used"), (True, "all")])
+def test_a_run_of_used_rows_may_be_resumed_with_sharded_weights(
+    is_sharded, chosen, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(embedding_rows, "get_vocabulary", toy_tokenizer)
+    progress = {"fixed": {"fit.embedding_rows": "used"}}
+    monkeypatch.setattr(embedding_rows, "progress_of_run", lambda *_: progress)
+    config = config_with("auto")
+    config.origin.is_resumed, config.is_sharded = True, is_sharded
+    found = choose_embedding_rows(config, small_roberta(), examples_in(tmp_path), one_rank())
+    assert found.fit.embedding_rows == chosen
+
+
 def test_a_different_loss_is_an_error_if_requested(tmp_path, monkeypatch):
     monkeypatch.setattr(embedding_rows, "get_vocabulary", toy_tokenizer)
     words = (config_with("used"), small_roberta(ReadsTheTable), examples_in(tmp_path), one_rank())
