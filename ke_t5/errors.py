@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
+from pathlib import Path
 
 LONGEST_LINE = 200  # characters of a one-line message
 # The end of a fix for errors that end a launch: tests start over, trainings resume.
@@ -168,6 +170,20 @@ def counted(number: int, noun: str, plural: str = "", *, form: str = "") -> str:
     ('1 epoch', '1200 steps', '1,200 entities')
     """
     return f"{number:{form}} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def exit_code_of(write: Callable[[Path], object], folder: Path) -> int:
+    """Writes a folder for a small command; returns the exit code, after an error was printed."""
+    try:
+        write(folder)
+    except OSError as error:
+        fault = UserError(str(error), str(folder), "name a writable folder", Exit.MACHINE)
+    except UserError as error:
+        fault = error
+    else:
+        return 0
+    sys.stderr.write(f"{fault}\n")
+    return fault.exit_code
 
 
 def in_one(problems: Sequence[UserError]) -> UserError:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
 
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, exit_code_of
 from ke_t5.models.ngrams import HashedNgramConfig
 
 # The settings that both scratch_*.gin were tuned with; time is proportional to num_readers.
@@ -78,16 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(arguments).folder
-    try:
-        write_folder(folder)
-    except OSError as error:
-        fault = UserError(str(error), str(folder), "name a writable folder", Exit.MACHINE)
-        sys.stderr.write(f"{fault}\n")
-        return fault.exit_code
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+    return exit_code_of(write_folder, folder)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Shape letters: V rows of the table, U used rows, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -61,6 +61,25 @@ class UsedRows:
         self.weight = nn.Parameter(self.table[self.rows])
         self._decays: list[float] = []
         self._replaced: list[tuple[nn.Module, str, nn.Module]] = []
+
+    def knows(self, ids: Tensor) -> bool:
+        """Whether all of these rows are used."""
+        return bool((self.places[ids] < len(self.rows)).all())
+
+    @contextmanager
+    def lookups(self, found: Callable[[Tensor], object]) -> Iterator[None]:
+        """A context in which `found` is called with the ids of each lookup; before `split`."""
+        parts = [part for part in self.model.modules() if getattr(part, "weight", 0) is self.whole]
+
+        def hook(_: nn.Module, inputs: tuple, named: dict[str, Any]) -> None:
+            found(inputs[0] if inputs else named["input"])
+
+        handles = [part.register_forward_pre_hook(hook, with_kwargs=True) for part in parts]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def split(self) -> None:
         """Makes the used rows the parameter that the model trains."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from ke_t5.checkpoint.settings import EARLIER, EMBEDDING_ROWS
@@ -20,7 +19,7 @@ from ke_t5.pipe import Examples
 from ke_t5.pipe.workers import is_known
 from ke_t5.recipes.batch_change import progress_of_run
 from ke_t5.task.utils import get_vocabulary
-from ke_t5.train.model_checks import used_rows_suffice
+from ke_t5.train.model_checks import passes, used_rows_suffice
 from ke_t5.train.settings import ALL, AUTO, USED
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def choose_embedding_rows(
     """The configuration with the rows in force; splits the model's embedding if only the used
     ones are trained.
 
-    A resumed run continues as it began: the gradient's norm is rounded differently.
+    A resumed run continues as it began: the gradient's norm may be rounded differently.
 
     Raises:
         UserError: the rows cannot be trained apart as requested.
@@ -73,8 +72,11 @@ def _split(
         return f"{name}: {error}"
     used = UsedRows(module, used_tokens(module, train, size))
     if not is_forced and used.table.numel() - used.weight.numel() < LARGE:
-        return "most of its weights are used"
-    if not ranks.broadcast(_agrees(used, module, train, ranks) if ranks.is_main else False):
+        return "too few of its weights are unused"
+    is_same = ranks.is_main and passes(
+        lambda: used_rows_suffice(used, module, train, ranks.device), "with the used rows alone"
+    )
+    if not ranks.broadcast(is_same):
         return f"{name} computes a different loss with these rows alone"
     used.split()
     about = f"{len(used.rows):,} of {size:,} rows, whose tokens are in the training data"
@@ -117,12 +119,3 @@ def _special_ids(config: Any) -> Iterator[int]:
         for key, ids in parts.items():
             if str(key).endswith("_token_id"):
                 yield from ids if isinstance(ids, list) else [ids]
-
-
-def _agrees(used: UsedRows, module: PreTrainedModel, train: Examples, ranks: Ranks) -> bool:
-    with torch.random.fork_rng(devices=[]):
-        try:
-            return used_rows_suffice(used, module, train, ranks.device)
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
-            logger.debug("with the used rows alone: %s", error)
-            return False

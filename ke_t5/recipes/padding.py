@@ -15,7 +15,7 @@ from ke_t5.errors import UserError
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import Examples
 from ke_t5.recipes.batch_change import progress_of_run
-from ke_t5.train.model_checks import computes_the_same
+from ke_t5.train.model_checks import computes_the_same, passes
 from ke_t5.train.settings import AUTO, NONE, ROWS
 
 logger = logging.getLogger(__name__)
@@ -72,17 +72,10 @@ def find_unpadding(
         unpadding = Unpadding(module)
     except ValueError as error:
         return None, f"{name}: {error}"
-    agrees = _agrees(unpadding, module, train, ranks) if ranks.is_main else False
+    agrees = ranks.is_main and passes(
+        lambda: computes_the_same(unpadding, module, train, ranks.device), "without padding"
+    )
     agrees, unpadding.only_first = ranks.broadcast((agrees, unpadding.only_first))
     if not agrees:
         return None, f"{name} computes a different loss without padding"
     return unpadding, None
-
-
-def _agrees(unpadding: Unpadding, module: PreTrainedModel, train: Examples, ranks: Ranks) -> bool:
-    with torch.random.fork_rng(devices=[]):
-        try:
-            return computes_the_same(unpadding, module, train, ranks.device)
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
-            logger.debug("without padding: %s", error)
-            return False

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, exit_code_of
 from ke_t5.programs import TRAIN, command
 from ke_t5.sample import sample_model_dir, write_releases
 from ke_t5.sample.cache import CHECKSUMS
@@ -57,15 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ke_t5.sample", description=__doc__)
     parser.add_argument("folder", metavar="DIR", type=Path)
     folder = parser.parse_args(arguments).folder
-    try:
-        _write(folder)
-    except OSError as error:
-        fault = UserError(str(error), str(folder), "name a writable folder", Exit.MACHINE)
-        sys.stderr.write(f"{fault}\n")
-        return fault.exit_code
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+    if code := exit_code_of(_write, folder):
+        return code
     lines = [f"{folder}:", *(f"  {line}" for line in _listing(folder))]
     lines += [
         f"to train on it:  {command(TRAIN)} --task klue_tc --from_scratch true"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -15,6 +17,19 @@ from ke_t5.pipe.examples import Examples
 from ke_t5.pipe.losses import loss_of
 from ke_t5.pipe.masks import MASK
 from ke_t5.pipe.model_inputs import model_inputs
+
+logger = logging.getLogger(__name__)
+
+
+def passes(check: Callable[[], bool], change: str) -> bool:
+    """Whether a model passes a check with a change, such as "without padding"; an error that the
+    change causes is a failure. The random state is restored."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return check()
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
+            logger.debug("%s: %s", change, error)
+            return False
 
 
 def has_unused_parameters(
@@ -70,7 +85,7 @@ def used_rows_suffice(
 
     The same vectors are looked up, so any difference means that it reads other rows, too.
     """
-    columns = _some_lengths(examples)
+    columns, looked_up = _some_lengths(examples), []
     module.eval()
 
     def loss() -> Tensor:
@@ -78,7 +93,10 @@ def used_rows_suffice(
         with torch.no_grad():
             return loss_of(module(**model_inputs(module, columns, device)))
 
-    whole = loss()
+    with used.lookups(looked_up.append):
+        whole = loss()
+    if not all(map(used.knows, looked_up)):  # a GPU would not survive such a lookup
+        return False
     used.split()
     try:
         with lookups_in_training(module):

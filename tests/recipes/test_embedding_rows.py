@@ -16,6 +16,7 @@ from support.training import examples_in, one_rank
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from ke_t5.errors import UserError
+from ke_t5.models.ngrams import HashedNgramConfig, HashedNgramForSequenceClassification
 from ke_t5.models.used_rows import UsedRows, find_used_rows
 from ke_t5.recipes import embedding_rows, modelling, resume_check
 from ke_t5.recipes.embedding_rows import choose_embedding_rows, used_tokens, why_all
@@ -193,7 +194,8 @@ def test_a_few_rows_show_whether_other_rows_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(embedding_rows, "get_vocabulary", toy_tokenizer)
     examples = examples_in(tmp_path)
     rows = used_tokens(small_roberta(), examples, 60)
-    for kind, expected in ((RobertaForSequenceClassification, True), (ReadsTheTable, False)):
+    kinds = {RobertaForSequenceClassification: True, ReadsTheTable: False, ShiftsTokens: False}
+    for kind, expected in kinds.items():
         model = kind(small_roberta().config)
         before = {name: one.clone() for name, one in model.named_parameters()}
         assert used_rows_suffice(UsedRows(model, rows), model, examples, CPU) is expected
@@ -201,10 +203,17 @@ def test_a_few_rows_show_whether_other_rows_are_read(tmp_path, monkeypatch):
         assert list(after) == list(before)
         assert all(torch.equal(after[name], before[name]) for name in before)
         assert all(one.grad is None for one in after.values())
-    model = ShiftsTokens(small_roberta().config)
-    with pytest.raises(IndexError):
-        used_rows_suffice(UsedRows(model, rows), model, examples, CPU)
-    assert type(model.get_input_embeddings()) is torch.nn.Embedding
+        assert type(model.get_input_embeddings()) is torch.nn.Embedding
+
+
+def test_hashed_ngrams_train_all_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_rows, "get_vocabulary", toy_tokenizer)
+    monkeypatch.setattr(embedding_rows, "LARGE", 1)
+    torch.manual_seed(0)
+    config = HashedNgramConfig(num_buckets=1024, hidden_size=8, num_heads=2, num_labels=3)
+    model = HashedNgramForSequenceClassification(config)
+    found = choose_embedding_rows(config_with("auto"), model, examples_in(tmp_path), one_rank())
+    assert found.fit.embedding_rows == "all" and find_used_rows(model) is None
 
 
 def config_with(rows):
