@@ -17,7 +17,7 @@ from support.processes import ROOT
 from ke_t5.commands.table import COMMANDS
 
 LINES = (
-    "frozen_weights",
+    "frozen_weights products",
     "terminal errors files fault_points garbage programs standard_streams processes threads "
     "config.resume config.spellings config.annotations config.gin_syntax config.configurable "
     "config.precedence sharding data_parallel forms lookup.families models.poolings models.dropout "

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ke_t5.products import small_products
+
 # An unknown tag; any negative value means the same.
 UNKNOWN = -100
 # From this many tags on, Viterbi stores no back-pointers: recomputing one argmax is cheaper.
@@ -114,6 +116,7 @@ class LogPartition(torch.autograd.Function):
     """log Z of each sentence, [B]; its gradient: the marginals of tags and of tag pairs."""
 
     @staticmethod
+    @small_products()
     def forward(
         ctx: Any,
         emissions: Tensor,
@@ -135,6 +138,7 @@ class LogPartition(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @small_products()
     def backward(ctx: Any, grad: Tensor) -> tuple:
         alpha, following, marginals, transitions = ctx.saved_tensors
         rows: _Rows = ctx.rows

@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from ke_t5.models.dropout import factors
+from ke_t5.products import small_products
 
 ATTENTION = "ke_t5_unpadded"
 # The cost of a token besides its attention to the tokens of its row, and of another block of rows,
@@ -266,6 +267,7 @@ class _DroppedOut(torch.autograd.Function):
     """
 
     @staticmethod
+    @small_products()
     def forward(
         ctx: Any,
         block: Block,
@@ -294,6 +296,7 @@ class _DroppedOut(torch.autograd.Function):
         return _by_token(values, places, heads, ctx.dtype)
 
     @staticmethod
+    @small_products()
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         query, key, value, shares, kept, seen, places = ctx.saved_tensors
         gradient = _by_head(gradients[0], places, *query.shape[:2])

@@ -23,6 +23,7 @@ from ke_t5.pipe.model_outputs import RowOutput
 from ke_t5.pipe.prediction import EvaluationHelper
 from ke_t5.pipe.scoring import Evaluated, score
 from ke_t5.pipe.workers import computed, workers_within
+from ke_t5.products import FEW_VECTORS, fast_products
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,10 @@ def evaluate(
     outputs: list[tuple[int, RowOutput]] = []
     losses: list[tuple[int, float, int]] = []  # batch number, mean loss, loss count
     own_batches = range(ranks.rank, len(batches), ranks.size)
-    at_once = max(map(len, batches), default=1) * logits if wants_loss else 1
+    most_rows = max(map(len, batches), default=1)
+    at_once = most_rows * logits if wants_loss else 1
+    # A step of the generation multiplies one vector per sequence, an encoder one per token.
+    num_vectors = most_rows * helper.num_beams(model) if helper.generates else FEW_VECTORS
 
     def compute(number: int) -> tuple[list[RowOutput], float | None, int]:
         count = 0 if counts is None else int(counts[batches[number]].sum())
@@ -74,7 +78,8 @@ def evaluate(
         return found, None if loss is None else float(loss), count
 
     with (
-        ranks.evaluation_threads() as num_threads, being_evaluated(model), eager(model),
+        ranks.evaluation_threads() as num_threads, fast_products(ranks.device, num_vectors),
+        being_evaluated(model), eager(model),
         watched_logits(model) as are_numbers, ranks.layers_in_turn(model) as is_divided,
         engine_ready(helper, model, autocast, num_workers=num_threads),
         closing(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch import nn
 from ke_t5.checkpoint.settings import PRECISION
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
+from ke_t5.products import cpu_words
 from ke_t5.recipes.batch_change import progress_of_run
 from ke_t5.train.settings import AUTO, BF16, BF16_STEPS, PRECISIONS, resolved_precision
 
@@ -71,8 +71,5 @@ def has_bf16_instructions() -> bool:
     if get_capabilities is not None:
         known = get_capabilities()
         return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-    try:  # older versions of torch do not report it
-        words = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        return False
-    return "avx512_bf16" in words or "amx_bf16" in words
+    # Older versions of torch do not report it.
+    return not cpu_words().isdisjoint({"avx512_bf16", "amx_bf16"})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ke_t5.config.configurable import configurable
 from ke_t5.config.ranges import Count, Positive, check_values
 from ke_t5.errors import UserError, suggestion
+from ke_t5.products import fast_products
 
 if TYPE_CHECKING:
     import torch
@@ -140,9 +141,12 @@ def _bf16(device: torch.device, *, is_on: bool) -> Any:
 
 @contextmanager
 def products(settings: FitSettings, device: torch.device) -> Iterator[None]:
-    """A context that sets the precision of matrix products in training steps on a device."""
+    """A context for the matrix products of training steps on a device: "tf32" on a GPU, by the
+    faster library on a CPU."""
     if settings.precision != TF32 or device.type != "cuda":
-        yield
+        is_bf16 = resolved_precision(settings, device) in (BF16, BF16_STEPS)
+        with nullcontext() if is_bf16 else fast_products(device):
+            yield
         return
     import torch
 

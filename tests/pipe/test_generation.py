@@ -111,6 +111,26 @@ def test_an_evaluation_gives_the_same_bytes_on_any_number_of_threads(built, mode
     assert (found[0].scores, found[0].loss) == (found[1].scores, found[1].loss)
 
 
+@pytest.mark.parametrize(
+    ("num_rows", "num_beams", "expected"),
+    [(8, 1, "medium"), (1, 4, "medium"), (3, 1, "highest"), (1, 2, "highest")],
+)
+def test_many_sequences_at_once_are_computed_by_the_faster_library(
+    built, model, monkeypatch, num_rows, num_beams, expected
+):
+    """oneDNN is slower for one vector or two."""
+    monkeypatch.setattr("ke_t5.products.uses_onednn", lambda: True)
+    seen = set()
+    handle = model.register_forward_pre_hook(
+        lambda *_: seen.add(torch.get_float32_matmul_precision())
+    )
+    arguments = {"num_beams": num_beams, "max_new_tokens": 2}
+    helper = EvaluationHelper(built[0], model_kwargs=arguments)
+    evaluate_on(1, helper, model, built[1].some_rows(num_rows), batch_size=8)
+    handle.remove()
+    assert (seen, torch.get_float32_matmul_precision()) == ({expected}, "highest")
+
+
 # --------------------------------------------------------------------------------------- limits
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -165,7 +164,7 @@ def test_torch_knows_the_cpu_or_the_system_does(monkeypatch, known, words, expec
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     else:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: words)
+    monkeypatch.setattr(precision, "cpu_words", lambda: frozenset(words.split()))
     assert has_bf16_instructions() is expected
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not has_bf16_instructions()

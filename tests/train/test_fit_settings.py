@@ -76,10 +76,23 @@ def test_auto_is_bf16_only_where_the_gpu_has_it_natively(
 
 @pytest.mark.parametrize(
     ("precision", "device", "expected"),
-    [("tf32", GPU, ["high", "highest"]), ("tf32", CPU, []), ("fp32", GPU, []), ("bf16", GPU, [])],
+    [
+        ("tf32", GPU, ["high", "highest"]),
+        ("fp32", GPU, []),
+        ("bf16", GPU, []),
+        ("auto", CPU, ["medium", "highest"]),  # oneDNN's kernels
+        ("fp32", CPU, ["medium", "highest"]),
+        ("tf32", CPU, ["medium", "highest"]),
+        ("bf16", CPU, []),
+        ("bf16_steps", CPU, []),
+    ],
 )
-def test_tf32_is_for_the_steps_on_a_gpu_alone(monkeypatch, precision, device, expected):
+def test_products_of_steps_are_tf32_on_a_gpu_or_fast_on_a_cpu(
+    monkeypatch, precision, device, expected
+):
     chosen = []
+    monkeypatch.setattr("ke_t5.products.uses_onednn", lambda: True)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: (["highest"] + chosen)[-1])
     monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
     with pytest.raises(KeyError), products(get_fit_settings(precision=precision), device):
         raise KeyError
