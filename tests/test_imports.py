@@ -30,7 +30,7 @@ LINES = (
     "faults launchers stops seals pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.lora lookup.task_record models.crf "
-    "models.configs models.heads models.unpadded_rows models.vocabulary_loss "
+    "models.configs models.heads models.attention models.vocabulary_loss "
     "pipe.cache pipe.prefixes pipe.features pipe.batches pipe.arguments pipe.monitor "
     "pipe.model_outputs task task.labels task.text task.spans task.tokenizer_files "
     "pipe.masks pipe.eager pipe.evaluation_batches pipe.logits pipe.decoding "
@@ -41,17 +41,18 @@ LINES = (
     "task.metrics.statistics",
     "heartbeat",
     "config.gin_config failure distributed lookup.loader lookup.hub "
-    "models.ngrams models.encoders models.unpadded_targets models.structured_heads "
+    "models.ngrams models.encoders models.unpadded_rows models.structured_heads "
     "models.coreference_heads "
     "pipe.rows pipe.generation pipe.model_inputs "
     "pipe.column_files "
     "task.metrics.metric task.qa.answers task.submission task.utils train.schedules "
     "task.release_check "
     "checkpoint.folders checkpoint.shard_files pipe.file_faults",
-    "models.models models.loader models.unpadding lookup.tensor_names task.metrics.classification "
-    "task.metrics.coreference task.metrics.multilabel pipe.tables pipe.workers pipe.translation "
+    "models.models models.loader models.unpadded_targets lookup.tensor_names "
+    "task.metrics.classification task.metrics.coreference task.metrics.multilabel pipe.tables "
+    "pipe.workers pipe.translation "
     "checkpoint.finding",
-    "models lookup.choice models.account models.fidelity models.characters "
+    "models models.unpadding lookup.choice models.account models.fidelity models.characters "
     "pipe.lazy_examples pipe.preprocessors pipe.sources task.metrics.tagging task.metrics.text "
     "train.optimizers checkpoint.checkpoints checkpoint.closing",
     "checkpoint.shard_saving",

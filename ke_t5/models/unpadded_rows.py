@@ -15,6 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from ke_t5.models.attention import (
+    attention,
+    dropped_out,
+    exact_dtype,
+    input_gradients,
+    score_gradients,
+)
 from ke_t5.models.dropout import factors
 from ke_t5.products import small_products
 
@@ -22,6 +29,8 @@ ATTENTION = "ke_t5_unpadded"
 # The cost of a token besides its attention to the tokens of its row, and of another block of rows,
 # in pairs of tokens; measured on a CPU with rows of 4 to 60 tokens.
 COST_OF_TOKEN, COST_OF_BLOCK = 40, 8192
+# For products of a new number of tokens, oneDNN generates code: 0.5 ms and 0.5 MB each.
+TOKENS_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -46,11 +55,14 @@ class Block:
 class UnpaddedRows:
     """The layout of a padded batch's rows when concatenated, the longest first.
 
+    On a CPU some padding follows, so that the batches have few different numbers of tokens.
+
     Attributes:
         shape: (B, S) of the padded batch.
         tokens: [T], the index of each token in the flattened padded batch of B x S.
         firsts: [B], the index of each row's first token among the T.
         rows: [T], the row of each token in the order of concatenation.
+        num_real: the number of the T that are not padding.
         blocks: the rows, split into blocks of similar length.
         only_first: whether attention is computed for the rows' first tokens only.
     """
@@ -59,6 +71,7 @@ class UnpaddedRows:
     tokens: Tensor
     firsts: Tensor
     rows: Tensor
+    num_real: int
     blocks: tuple[Block, ...]
     only_first: bool = False
 
@@ -73,7 +86,8 @@ class UnpaddedRows:
 
     def padded(self, flat: Tensor, filling: float = 0.0) -> Tensor:
         """[B, S, ...] from [1, T, ...]; padding is `filling`."""
-        return self._spread(flat, self.tokens, filling)
+        real = self.num_real
+        return self._spread(flat[:, :real], self.tokens[:real], filling)
 
     def first(self, flat: Tensor) -> Tensor:
         """[1, B, ...] from [1, T, ...]: the rows' first tokens."""
@@ -111,9 +125,20 @@ def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None
     tokens = np.repeat(starts, lengths) + _within(lengths)
     blocks = tuple(_block(lengths[first:end], device) for first, end in _cuts(lengths))
     firsts, numbers = np.cumsum(lengths) - lengths, np.repeat(np.arange(len(lengths)), lengths)
-    return UnpaddedRows(
-        (len(mask), width), _on(tokens, device), _on(firsts, device), _on(numbers, device), blocks
-    )
+    num_real = len(tokens)
+    if device.type == "cpu":
+        padding = np.flatnonzero(~mask)[: _missing(num_real)]
+        tokens = np.concatenate([tokens, padding])
+        numbers = np.concatenate([numbers, np.zeros_like(padding)])
+    tokens, firsts, numbers = (_on(array, device) for array in (tokens, firsts, numbers))
+    return UnpaddedRows((len(mask), width), tokens, firsts, numbers, num_real, blocks)
+
+
+def _missing(num_tokens: int) -> int:
+    """How many more tokens make the number a multiple of `TOKENS_STEP`, or of up to a 32nd of it if
+    that is more."""
+    step = max(TOKENS_STEP, 1 << max(0, num_tokens.bit_length() - 6))
+    return -num_tokens % step
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
@@ -209,8 +234,10 @@ def unpadded_attention(
     """
     if unpadded.only_first:
         return _attention_of_firsts(unpadded, query, key, value, dropout, scaling), None
-    sizes = [block.tokens for block in unpadded.blocks]
     whole = [states.squeeze(0).transpose(0, 1) for states in (query, key, value)]
+    sizes = [block.tokens for block in unpadded.blocks]
+    num_padding = len(whole[0]) - sum(sizes)
+    sizes[-1] += num_padding
     parts = [[one] if len(sizes) == 1 else one.split(sizes) for one in whole]
     is_plain = position_bias is None and sliding_window is None
     is_ours = dropout > 0 and is_plain and query.device.type == "cpu"
@@ -220,13 +247,12 @@ def unpadded_attention(
         if is_ours:
             seen.append(_DroppedOut.apply(block, *states, dropout, scale))
             continue
-        query, key, value = (_rows_of(block, one) for one in states)
+        query, key, value = (_rows_of(block, one[: block.tokens]) for one in states)
         mask = _mask_of(block, key, position_bias, sliding_window)
-        values = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale
-        )
-        values = values.transpose(1, 2).flatten(0, 1)
+        values = attention(query, key, value, mask, dropout, scale).transpose(1, 2).flatten(0, 1)
         seen.append(values if block.places is None else _Taken.apply(values, block.places))
+    if num_padding and not is_ours:
+        seen.append(seen[0].new_zeros(num_padding, *seen[0].shape[1:]))
     return (seen[0] if len(seen) == 1 else torch.cat(seen)).unsqueeze(0), None
 
 
@@ -260,11 +286,8 @@ def _attention_of_firsts(
 
 
 class _DroppedOut(torch.autograd.Function):
-    """[tokens, H, D]: attention in a block with dropout, for which torch has no kernel on a CPU.
-
-    torch's fallback copies each tensor several times; this makes a whole step a tenth faster.
-    As in torch, bfloat16 is computed in float32.
-    """
+    """[N, H, D]: `attention` with dropout in a block; zeros for those of the N queries that are
+    after the block's tokens."""
 
     @staticmethod
     @small_products()
@@ -277,36 +300,25 @@ class _DroppedOut(torch.autograd.Function):
         dropout: float,
         scale: float,
     ) -> Tensor:
-        (rows, longest), heads = block.shape, query.shape[1]
+        (rows, longest), (ctx.size, heads, _) = block.shape, query.shape
         places, ctx.dtype = _places_by_head(block, heads, query.device), query.dtype
         query, key, value = (
             _by_head(states, places, rows * heads, longest) for states in (query, key, value)
         )
-        scores = query.new_empty(rows * heads, longest, longest)
-        with torch.autocast(query.device.type, enabled=False):
-            scores.baddbmm_(query, key.mT, beta=0, alpha=scale)
-            if block.mask is not None:
-                scores.view(rows, heads, longest, longest).add_(block.mask)
-            shares = scores.softmax(-1)
-            kept = factors(shares, dropout)
-            seen = shares * kept
-            values = seen @ value
-        ctx.save_for_backward(query, key, value, shares, kept, seen, places)
+        values, kept = dropped_out(query, key, value, block.mask, heads, dropout, scale)
+        ctx.save_for_backward(*kept, places)
         ctx.scale, ctx.heads = scale, heads
-        return _by_token(values, places, heads, ctx.dtype)
+        return _by_token(values, places, ctx.size, heads, ctx.dtype)
 
     @staticmethod
     @small_products()
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        query, key, value, shares, kept, seen, places = ctx.saved_tensors
-        gradient = _by_head(gradients[0], places, *query.shape[:2])
-        of_value = seen.mT @ gradient
-        of_shares = (gradient @ value.mT).mul_(kept).mul_(shares)
-        # The gradient of softmax: s * (g - sum(s * g)).
-        of_scores = of_shares.addcmul_(shares, of_shares.sum(-1, keepdim=True), value=-1)
-        of_scores.mul_(ctx.scale)
-        found = (of_scores @ key, of_scores.mT @ query, of_value)
-        return None, *(_by_token(one, places, ctx.heads, ctx.dtype) for one in found), None, None
+        *kept, places = ctx.saved_tensors
+        gradient = _by_head(gradients[0], places, *kept[0].shape[:2])
+        of_scores, of_value = score_gradients(gradient, kept)
+        found = (*input_gradients(of_scores, kept, ctx.scale), of_value)
+        size = ctx.size, ctx.heads, ctx.dtype
+        return None, *(_by_token(one, places, *size) for one in found), None, None
 
 
 def _places_by_head(block: Block, heads: int, device: torch.device) -> Tensor:
@@ -318,16 +330,19 @@ def _places_by_head(block: Block, heads: int, device: torch.device) -> Tensor:
 
 
 def _by_head(states: Tensor, places: Tensor, rows: int, longest: int) -> Tensor:
-    """[rows x H, longest, D] from [tokens, H, D], in at least 32 bits; padding is zero."""
+    """[rows x H, longest, D] from [N, H, D], in at least 32 bits; padding is zero."""
     width = states.shape[-1]
-    exact = states.reshape(-1, width).to(torch.promote_types(states.dtype, torch.float32))
+    exact = states.reshape(-1, width)[: len(places)].to(exact_dtype(states))
     spread = exact.new_zeros(rows * longest, width)
     return spread.index_copy_(0, places, exact).view(rows, longest, width)
 
 
-def _by_token(states: Tensor, places: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
-    """[tokens, H, D] from [rows x H, longest, D]."""
-    return states.flatten(0, 1).index_select(0, places).unflatten(0, (-1, heads)).to(dtype)
+def _by_token(states: Tensor, places: Tensor, size: int, heads: int, dtype: torch.dtype) -> Tensor:
+    """[N, H, D] from [rows x H, longest, D], zero after the block's tokens."""
+    taken = states.new_empty(size * heads, states.shape[-1])
+    torch.index_select(states.flatten(0, 1), 0, places, out=taken[: len(places)])
+    taken[len(places) :].zero_()
+    return taken.unflatten(0, (size, heads)).to(dtype)
 
 
 def _rows_of(block: Block, states: Tensor) -> Tensor:
@@ -341,7 +356,7 @@ def _rows_of(block: Block, states: Tensor) -> Tensor:
 def _mask_of(
     block: Block, key: Tensor, bias: Tensor | None, sliding_window: int | None
 ) -> Tensor | None:
-    """The mask of a block, with its biases, for scaled_dot_product_attention; None without any."""
+    """The mask of a block, with its biases, for `attention`; None without any."""
     longest = block.shape[1]
     added = [] if block.mask is None else [block.mask]
     if sliding_window is not None and longest > sliding_window:
@@ -350,7 +365,7 @@ def _mask_of(
         added.append(key.new_zeros(longest, longest).masked_fill(is_far, -torch.inf))
     if bias is not None:
         added.append(bias[:, :, :longest, :longest])
-    return sum(added[1:], added[0]).to(key.dtype) if added else None
+    return sum(added[1:], added[0]) if added else None
 
 
 AttentionInterface.register(ATTENTION, unpadded_attention)

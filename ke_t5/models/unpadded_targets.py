@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import AttentionInterface
 
+from ke_t5.models.attention import attention
 from ke_t5.models.unpadded_rows import UnpaddedRows, unpadded_rows
 
 ATTENTION = "ke_t5_unpadded_targets"
@@ -84,9 +84,7 @@ def attention_of_targets(
         assert position_bias is not None
         key, value, mask = _padded(rows, key), _padded(rows, value), position_bias
     query = _padded(rows, query)
-    values = functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask.to(query.dtype), dropout_p=dropout, scale=scaling
-    )
+    values = attention(query, key, value, mask, dropout, scaling)
     return rows.flat(values.transpose(1, 2)), None
 
 

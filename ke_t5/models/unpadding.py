@@ -65,7 +65,7 @@ class Unpadding:
     @contextmanager
     def over(self, mask: np.ndarray, labels: np.ndarray | None = None) -> Iterator[None]:
         """A context for the forward and backward pass of one batch, in which the model computes
-        only real tokens.
+        only real tokens, and a few of padding (see `UnpaddedRows`).
 
         Args:
             mask: [..., S], nonzero for a token.

@@ -50,7 +50,7 @@ def test_the_last_layer_sees_first_tokens():
     for layer in model.roberta.encoder.layer:
         layer.output.register_forward_hook(lambda _, __, output: shapes.append(output.shape))
     computed(model, batch, only_first(model))
-    assert shapes == [(1, sum(LENGTHS), 16), (1, len(LENGTHS), 16)]
+    assert shapes == [(1, 56, 16), (1, len(LENGTHS), 16)]
     # A batch without padding is computed as a whole.
     batch["attention_mask"][:] = 1
     shapes.clear()
@@ -67,13 +67,13 @@ def test_a_head_that_reads_another_token_has_no_finite_loss():
 
 def test_dropout_of_the_first_tokens_attention_keeps_the_mean():
     torch.manual_seed(0)
-    mask = np.arange(40) < np.array([40, 7])[:, None]
+    mask = np.arange(40) < np.array([40, 8])[:, None]
     rows = dataclasses.replace(unpadded_rows(mask, torch.device("cpu")), only_first=True)
-    query, key = torch.zeros(1, 500, 47, 4), torch.randn(1, 500, 47, 4)
-    value = torch.ones(1, 500, 47, 4)
+    query, key = torch.zeros(1, 500, 48, 4), torch.randn(1, 500, 48, 4)
+    value = torch.ones(1, 500, 48, 4)
     seen, _ = unpadded_attention(nn.Identity(), query, key, value, None, unpadded=rows, dropout=0.5)
     firsts, others = seen[0, rows.firsts], np.delete(seen[0].numpy(), rows.firsts, axis=0)
     assert not others.any()
     # Equal shares, half of them dropped and the others doubled: binomially distributed sums.
     assert torch.allclose(firsts.mean((1, 2)), torch.ones(2), atol=0.06)
-    assert torch.allclose(firsts[:, :, 0].std(1), torch.tensor([40.0, 7.0]) ** -0.5, rtol=0.1)
+    assert torch.allclose(firsts[:, :, 0].std(1), torch.tensor([40.0, 8.0]) ** -0.5, rtol=0.1)

@@ -77,29 +77,30 @@ def test_what_stands_at_padded_places_is_never_read(name):
     assert len(first[~mask].unique(dim=0)) == 1
 
 
-def test_the_layers_see_the_tokens_of_the_batch_and_no_more():
+def test_the_layers_see_the_tokens_of_the_batch_and_little_more():
     model = model_of("RobertaForSequenceClassification")
     batch, shapes = batch_for(model), []
     for part in (model.roberta.embeddings, *model.roberta.encoder.layer):
         part.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape)))
     computed(model, batch, Unpadding(model))
-    assert shapes == [(1, sum(LENGTHS), 16)] * 3
+    assert sum(LENGTHS) == 54
+    assert shapes == [(1, 56, 16)] * 3
 
 
-def test_the_layers_of_a_decoder_see_the_targets_and_no_more():
+def test_the_layers_of_a_decoder_see_the_targets_and_little_more():
     model = model_of("T5ForConditionalGeneration")
     batch, shapes = batch_for(model), []
     batch["labels"][0, 2:] = -100
     for part in (*model.encoder.block, *model.decoder.block):
         part.register_forward_hook(lambda _, __, output: shapes.append(tuple(output[0].shape)))
     padded = computed(model, batch)
-    for labels, num_targets in ((batch["labels"], 28), (torch.full_like(batch["labels"], 3), None)):
+    for labels, num_targets in ((batch["labels"], 32), (torch.full_like(batch["labels"], 3), None)):
         batch["labels"], shapes[:] = labels, []
         padded = computed(model, batch)
         shapes.clear()
         assert_equal_up_to_rounding(padded, computed(model, batch, Unpadding(model)))
         decoded = (1, num_targets, 16) if num_targets else (len(LENGTHS), 6, 16)
-        assert shapes == [(1, sum(LENGTHS), 16)] * 2 + [decoded] * 2
+        assert shapes == [(1, 56, 16)] * 2 + [decoded] * 2
     # Inputs without any padding, and with the loss over the vocabulary.
     batch["attention_mask"][:] = 1
     batch["labels"][2, 1:] = -100
@@ -108,7 +109,7 @@ def test_the_layers_of_a_decoder_see_the_targets_and_no_more():
     loss = VocabularyLoss(model)
     with loss.gradients.kept(), loss.instead():
         assert_equal_up_to_rounding(padded, computed(model, batch, Unpadding(model)))
-    assert shapes == [(len(LENGTHS), 14, 16)] * 2 + [(1, 49, 16)] * 2
+    assert shapes == [(len(LENGTHS), 14, 16)] * 2 + [(1, 54, 16)] * 2
 
 
 @pytest.mark.parametrize(("mask", "is_target"), [
@@ -158,16 +159,36 @@ def test_rows_lie_end_to_end_the_longest_first_and_come_back(side):
     rows = unpadded_rows(mask.astype(int), CPU)
     padded = torch.arange(1.0, mask.size + 1).view(*mask.shape, 1)
     flat = rows.flat(padded)
-    assert flat.shape == (1, sum(LENGTHS), 1)
+    assert flat.shape == (1, 56, 1)
     places = np.concatenate([np.flatnonzero(mask[i]) + 14 * i for i in np.argsort(
-        -np.array(LENGTHS), kind="stable")])  # fmt: skip
+        -np.array(LENGTHS), kind="stable")] + [np.flatnonzero(~mask)[:2]])  # fmt: skip
     assert flat.flatten().tolist() == (places + 1.0).tolist()
     assert rows.columns.tolist() == [(places % 14).tolist()]
     assert torch.equal(rows.padded(flat), padded * torch.from_numpy(mask.copy())[..., None])
+    assert rows.num_real == sum(LENGTHS)
     assert sum(block.tokens for block in rows.blocks) == sum(LENGTHS)
     assert [block.shape[1] for block in rows.blocks] == sorted(
         (block.shape[1] for block in rows.blocks), reverse=True
     )
+
+
+@pytest.mark.parametrize(
+    ("lengths", "num_tokens"),
+    [
+        ([30, 1], 32),  # 31
+        ([30, 2], 32),
+        ([30, 29], 60),  # 59: there is no more padding
+        ([500, 500, 9, 2], 1024),  # 1011
+        ([2000, 2000, 20, 7], 4032),  # 4027: multiples of 64
+    ],
+)
+def test_batches_have_few_different_numbers_of_tokens(lengths, num_tokens):
+    mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    rows = unpadded_rows(mask, CPU)
+    assert (len(rows.tokens), rows.num_real) == (num_tokens, sum(lengths))
+    assert len(rows.rows) == num_tokens == len(rows.tokens.unique())
+    on_gpu = unpadded_rows(mask, torch.device("meta"))  # no code is generated for its products
+    assert len(on_gpu.tokens) == sum(lengths)
 
 
 @pytest.mark.parametrize("name", [
@@ -220,7 +241,9 @@ def test_attention_with_dropout_has_the_right_gradient(lengths):
     torch.manual_seed(0)
     mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
     rows = unpadded_rows(mask, CPU)
-    states = torch.randn(3, 1, 2, sum(lengths), 3, dtype=torch.float64, requires_grad=True)
+    size = len(rows.tokens)  # with a little padding
+    assert size > sum(lengths)
+    states = torch.randn(3, 1, 2, size, 3, dtype=torch.float64, requires_grad=True)
 
     def attention(states, dropout):
         torch.manual_seed(1)  # the same elements are dropped each time
@@ -232,13 +255,15 @@ def test_attention_with_dropout_has_the_right_gradient(lengths):
     (nearly,) = torch.autograd.grad(attention(states, 1e-12).square().sum(), states)
     torch.testing.assert_close(attention(states, 1e-12), attention(states, 0.0))
     torch.testing.assert_close(nearly, kept)
+    for padding in (attention(states, 0.3)[:, sum(lengths) :], nearly[..., sum(lengths) :, :]):
+        assert padding.numel() and not padding.any()
     assert torch.autograd.gradcheck(lambda states: attention(states, 0.3), states, fast_mode=True)
 
 
 def test_attention_with_dropout_in_bf16_is_computed_in_float32():
     torch.manual_seed(0)
     rows = unpadded_rows(np.arange(14) < np.array(LENGTHS)[:, None], CPU)
-    states = torch.randn(3, 1, 2, sum(LENGTHS), 4).bfloat16()
+    states = torch.randn(3, 1, 2, len(rows.tokens), 4).bfloat16()
     found = []
     for one in (states.float().requires_grad_(), states.clone().requires_grad_()):
         torch.manual_seed(1)
