@@ -87,7 +87,11 @@ def beat() -> None:
 
 
 def beating(steps: Iterable[T]) -> Iterator[T]:
-    """Yields the steps or batches of a loop and beats for each: one that takes long is a stall."""
+    """Yields the steps or batches of a loop and beats for each: one that takes long is a stall.
+
+    Close it (`contextlib.closing`) if the loop's body may fail: the traceback keeps it alive, so
+    that the steps would not end with the loop.
+    """
     before = _Pulse.phase, _Pulse.loop
     _Pulse.loop = loop = _Loop()
     try:

@@ -89,8 +89,8 @@ def evaluate(
                 context=partial(_inference, autocast, is_divided=is_divided),
             )
         ) as results,
+        closing(heartbeat.beating(watch(own_batches))) as each,
     ):  # fmt: skip
-        each = heartbeat.beating(watch(own_batches))
         for number, (found, loss, count) in zip(each, results, strict=True):
             outputs += zip(batches[number].tolist(), found, strict=True)
             if loss is not None:

@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,15 @@ class TrainState:
         self.guard = NonFiniteGuard(self.optimizer)
         self.vocabulary_loss = find_vocabulary_loss(self.module) if self.graphs is None else None
         self.used_rows = find_used_rows(self.module)
+
+    def count_update(self, loss: torch.Tensor, *, num_rows: int) -> None:
+        """Counts an update and sums its loss; rows that are not trained decay with it."""
+        if self.used_rows is not None:
+            self.used_rows.decay(self.optimizer)
+        self.step += 1
+        self.rows += num_rows
+        self.loss_sum = self.loss_sum + loss.double()
+        self.loss_steps += 1
 
 
 @dataclass(frozen=True)
@@ -184,28 +193,24 @@ def fit(
     elif ranks.size == 1:
         state.gradients = keep_gradients(state.module, is_compiled=settings.compile)
     fault_point("train.before_first_step")
-    for epoch, is_last, batch, parts in heartbeat.beating(_prefetch(batches, load, workers)):
-        state.optimizer.zero_grad(set_to_none=True)
-        reset_module_state(state.module)
-        seed_step = functools.partial(seed_generators, seed, state.step, ranks.rank)
-        total = max(1, int(counts[batch].sum()))
-        lr, place = _set_rate(state, examples.row_names(batch[:3]))
-        with products(settings, ranks.device):
-            if steps is None:
-                seed_step()
-                loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
-                norm = _update(state, settings, loss=loss, place=place)
-            else:
-                columns, count = parts[0]
-                loss, norm = steps.make(columns, count / total, seed=seed_step, place=place)
-        if state.used_rows is not None:
-            state.used_rows.decay(state.optimizer)
-        state.step += 1
-        state.rows += len(batch)
-        state.loss_sum = state.loss_sum + loss.double()
-        state.loss_steps += 1
-        num_tokens = int(lengths[batch].sum())
-        yield Update(state.step, epoch, is_last, loss, lr, norm, len(batch), num_tokens)
+    with closing(heartbeat.beating(_prefetch(batches, load, workers))) as loaded:
+        for epoch, is_last, batch, parts in loaded:
+            state.optimizer.zero_grad(set_to_none=True)
+            reset_module_state(state.module)
+            seed_step = functools.partial(seed_generators, seed, state.step, ranks.rank)
+            total = max(1, int(counts[batch].sum()))
+            lr, place = _set_rate(state, examples.row_names(batch[:3]))
+            with products(settings, ranks.device):
+                if steps is None:
+                    seed_step()
+                    loss = _gradient(state, parts, total, ranks=ranks, settings=settings)
+                    norm = _update(state, settings, loss=loss, place=place)
+                else:
+                    columns, count = parts[0]
+                    loss, norm = steps.make(columns, count / total, seed=seed_step, place=place)
+            state.count_update(loss, num_rows=len(batch))
+            num_tokens = int(lengths[batch].sum())
+            yield Update(state.step, epoch, is_last, loss, lr, norm, len(batch), num_tokens)
     state.guard.check()
 
 

@@ -12,6 +12,7 @@ import torch
 from support.generation_toys import tiny_t5, written_examples
 from support.toy_model import toy_model
 
+from ke_t5 import heartbeat
 from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import EvaluationHelper, evaluate
@@ -83,6 +84,7 @@ def test_a_text_of_logits_that_are_no_numbers_is_an_error(arguments, tmp_path):
         evaluate(helper, model, examples, batch_size=2, ranks=ALONE)
     assert told.value.exit_code == Exit.DIVERGED
     assert len(str(told.value)) <= 200
+    assert heartbeat._Pulse.loop is None  # although the traceback keeps the loop's frame
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 20, 50])

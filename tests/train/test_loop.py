@@ -9,6 +9,7 @@ from support.processes import run_on_ranks
 from support.toy_model import toy_model
 from support.training import examples_in, flat, one_rank, train
 
+from ke_t5 import heartbeat
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import get_batches
 from ke_t5.pipe.losses import loss_counts
@@ -111,6 +112,7 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path, bad):
     with pytest.raises(UserError, match=r"training at step 1, lr 0.01, rows \d+.*not finite") as e:
         train(one_rank(), tmp_path, batch_size=8, num_steps=3, model=model)
     assert e.value.exit_code == Exit.DIVERGED
+    assert heartbeat._Pulse.loop is None  # although the traceback keeps the loop's frame
     assert torch.equal(flat(model).nan_to_num(), before.nan_to_num())
 
 
