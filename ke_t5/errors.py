@@ -172,6 +172,21 @@ def counted(number: int, noun: str, plural: str = "", *, form: str = "") -> str:
     return f"{number:{form}} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def counted_of(
+    number: int, total: int, noun: str, verbs: tuple[str, str], *, plural: str = "", form: str = ""
+) -> str:
+    """A part of a total, formatted as `form` says, with its noun and its verb.
+
+    Args:
+        verbs: the verb after one, and after any other number.
+
+    >>> counted_of(1, 10, "row", ("is", "are")), counted_of(2, 10, "row", ("is", "are"))
+    ('1 of 10 rows is', '2 of 10 rows are')
+    """
+    verb = verbs[0] if number == 1 else verbs[1]
+    return f"{number:{form}} of {counted(total, noun, plural, form=form)} {verb}"
+
+
 def exit_code_of(write: Callable[[Path], object], folder: Path) -> int:
     """Writes a folder for a small command; returns the exit code, after an error was printed."""
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+from ke_t5.errors import counted
+
 logger = logging.getLogger(__name__)
 
 # Iterations of GNU OpenMP's spin loop. 600 gave 67 steps a second on idle cores, 1,000 gave 75 and
@@ -46,11 +48,10 @@ def threads_per_process(local_size: int) -> int:
     if number <= threads:
         return number
     logger.warning(
-        "OMP_NUM_THREADS=%s x %d processes is more than the %d cores (3-5 times slower); "
-        "using %d thread(s) per process",
+        "OMP_NUM_THREADS=%s x %s is more than %s (3-5 times slower); using %s per process",
         asked,
-        local_size,
-        cores,
-        threads,
+        counted(local_size, "process", "processes"),
+        counted(cores, "core"),
+        counted(threads, "thread"),
     )
     return threads

@@ -22,6 +22,7 @@ from ke_t5.config.flags import Minutes
 from ke_t5.config.gin_config import Configuration
 from ke_t5.config.precedence import first_set
 from ke_t5.config.resume import ResumeRequest
+from ke_t5.errors import counted
 from ke_t5.lookup.lora import LoraSettings
 from ke_t5.pipe import EvaluationHelper, Folders, Mixture, Task
 from ke_t5.pipe.batches import BatchSettings, batch_settings
@@ -353,5 +354,5 @@ def with_default_warmup(config: RunConfig, num_steps: int) -> RunConfig:
         default = min(math.ceil(num_steps / 10), MOST_WARMUP)
         schedule = schedule.with_warmup_steps(default, is_default=True)
         if not config.origin.is_resumed:
-            logger.info("warm-up: %d steps (--warmup 0 for none)", default)
+            logger.info("warm-up: %s (--warmup 0 for none)", counted(default, "step"))
     return dataclasses.replace(config, schedule=schedule)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ke_t5.class_numbers import with_names
 from ke_t5.config import bindings
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted
 from ke_t5.pipe.arrow_files import in_background, new_table, packed
 from ke_t5.pipe.cache import DATA_FILE, Folders, build_once, make_key, package_version
 from ke_t5.pipe.code import find_module, is_users_own
@@ -107,7 +107,8 @@ def prepare(preparation: Preparation, rows: Rows, folders: Folders) -> Prepared 
 
     def build(temporary: Path) -> dict[str, Any]:
         num_rows = len(rows.dataset)
-        logger.info("%s %s: preparing %d rows", preparation.task, preparation.split, num_rows)
+        name = f"{preparation.task} {preparation.split}"
+        logger.info("%s: preparing %s", name, counted(num_rows, "row"))
         with _few_collections(), _over_dataset(preparation, rows.dataset, key) as dataset:
             examples = _write(preparation, dataset, file=temporary / DATA_FILE, key=key)
         info = {"rows": len(rows.dataset), "rows_key": rows.key}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ke_t5.composition import MARKS, compose_row, is_decomposed
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted_of
 from ke_t5.pipe.arrow_files import new_table, plain_array
 from ke_t5.pipe.cache import DATA_FILE, build_once, make_key, package_version
 from ke_t5.pipe.code import Stamp, stamp_of
@@ -236,8 +236,8 @@ def report_composed(origin: str, num_composed: int, num_rows: int) -> None:
     """Warns of composed rows, once per process, since rows are loaded several times."""
     if num_composed:
         logger.warning(
-            "%s: %d of %d rows contain decomposed text (NFD), composed (NFC) on reading",
-            origin, num_composed, num_rows,
+            "%s: %s decomposed text (NFD), composed (NFC) on reading",
+            origin, counted_of(num_composed, num_rows, "row", ("contains", "contain")),
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted_of
 from ke_t5.extras import require_extra
 from ke_t5.pipe import generation
 from ke_t5.pipe.arguments import KWARGS, effective_value
@@ -150,9 +150,10 @@ class Translator:
         ends = {*(end if isinstance(end, list) else [end]), model.generation_config.pad_token_id}
         plain = [[token for token in row[1:] if token not in ends] for row in theirs]
         equal = sum(a == b for a, b in zip(ids[: len(plain)], plain, strict=True))
-        logger.info("%s: %d of %d answers equal those of generate", self.engine, equal, len(plain))
+        found = counted_of(equal, len(plain), "answer", ("equals", "equal"))
+        logger.info("%s: %s those of generate", self.engine, found)
         if len(plain) - equal > MOST_UNEQUAL[self.engine] * len(plain):
-            what = f"only {equal} of {len(plain)} answers equal those of generate"
+            what = f"only {found} those of generate"
             raise UserError(what, where(self.engine), BACK, Exit.CHECKPOINT)
 
 

@@ -18,7 +18,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-from ke_t5.errors import UserError
+from ke_t5.errors import UserError, counted, counted_of
 from ke_t5.readers.json_rows import json_rows
 from ke_t5.readers.release import (
     SPLITS,
@@ -83,8 +83,8 @@ def _sentences(files: Paths, split: str | None) -> Iterator[Row]:
                 entities = _entities(sentence, text, f"{where}, sentence {key}")
                 yield {"id": key, "document": document_id, "text": text, "entities": entities}
     if num_empty or num_repeated:
-        message = "%s: %d empty sentences and %d repeated ids left out"
-        logger.info(message, files[0].parent, num_empty, num_repeated)
+        empty, repeated = counted(num_empty, "empty sentence"), counted(num_repeated, "repeated id")
+        logger.info("%s: left out %s and %s", files[0].parent, empty, repeated)
 
 
 def _entities(sentence: Row, text: str, where: str) -> list[Row]:
@@ -179,8 +179,9 @@ def _articles(sources: Paths, newspapers: Paths, stamps: Stamps) -> Mapping[str,
         raise fault(sources[0], "none of its documents is in the newspaper files", fix)
     missing = sorted(ids - articles.keys())
     if missing:
-        message = "%s: %d of %d documents have no article in NEWSPAPER and are left out (first: %s)"
-        logger.warning(message, sources[0].parent, len(missing), len(ids), missing[0])
+        documents = counted_of(len(missing), len(ids), "document", ("has", "have"))
+        message = "%s: %s no article in NEWSPAPER, left out (first: %s)"
+        logger.warning(message, sources[0].parent, documents, missing[0])
     return articles
 
 
@@ -211,7 +212,8 @@ def _summaries(sources: Paths, newspapers: Paths, kind: str, split: str | None) 
             article = articles[document_id]
             yield {"document_id": document_id, "article": article, "summary": summary}
     if num_repeated:
-        logger.info("%s: %d repeated documents left out", sources[0].parent, num_repeated)
+        repeated = counted(num_repeated, "repeated document")
+        logger.info("%s: left out %s", sources[0].parent, repeated)
 
 
 def _find_summaries(data_dir: Path, *, kind: str, is_split: bool) -> dict[str, RawSplit]:

@@ -16,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+from ke_t5.errors import counted
 from ke_t5.readers.json_rows import json_rows
 from ke_t5.readers.nikl import json_files, nikl_release
 from ke_t5.readers.release import RawSplit, Release, Row, take, text_at
@@ -62,9 +63,11 @@ def _documents(files: Paths) -> Iterator[Document]:
             sentences = _sentences(document, where)
             yield key, sentences, _chains(document, sentences, where, left_out)
     if num_repeated:
-        logger.info("%s: %d repeated documents left out", files[0].parent, num_repeated)
+        repeated = counted(num_repeated, "repeated document")
+        logger.info("%s: left out %s", files[0].parent, repeated)
     for reason, count in sorted((+left_out).items()):
-        logger.warning("%s: %d mentions %s left out", files[0].parent, count, reason)
+        mentions = counted(count, "mention")
+        logger.warning("%s: left out %s %s", files[0].parent, mentions, reason)
 
 
 def _sentences(document: Row, where: str) -> dict[str, str]:
@@ -92,13 +95,13 @@ def _chains(document: Row, sentences: Sentences, where: str, left_out: Counter[s
         for mention in take(chain, "mention", list, where):
             key = take(mention, "sentence_id", str, where)
             if key not in sentences:
-                left_out["of sentences that the document does not have"] += 1
+                left_out["in sentences that the document does not have"] += 1
                 continue
             at = f"{where}, sentence {key}"
             start, end = take(mention, "begin", int, at), take(mention, "end", int, at)
             text_at(sentences[key], start, end, take(mention, "form", str, at), at)
             mentions.add(Mention(places[key], start, end))
-        left_out["that are in an earlier chain"] += len(mentions & known)
+        left_out["of an earlier chain"] += len(mentions & known)
         chains.append(sorted(mentions - known))
         known |= mentions
     return chains
@@ -127,8 +130,9 @@ def _mention_rows(files: Paths) -> Iterator[Row]:
                 ]
                 yield {"id": key, "document": document, "text": text, "entities": entities}
     if num_inner:
-        message = "%s: %d mentions that overlap an earlier or longer one left out"
-        logger.warning(message, files[0].parent, num_inner)
+        mentions = counted(num_inner, "mention")
+        message = "%s: left out %s overlapping an earlier or longer one"
+        logger.warning(message, files[0].parent, mentions)
 
 
 def _outer_first(mention: Mention) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ke_t5.distributed import launched_rank
+from ke_t5.errors import counted, counted_of
 from ke_t5.pipe import Examples, Mixture, Task
 from ke_t5.programs import TEST, TRAIN, command
 from ke_t5.readers.streams import listed
@@ -40,8 +41,8 @@ def report_examples(task: Task, split: str, examples: Examples) -> None:
     """Logs the number and lengths of a split's examples, and what preprocessing has lost."""
     total, longest = examples.length_facts("input_ids")
     logger.info(
-        "%s %s: %d examples, %.0f tokens on average, %d at most",
-        task.name, split, len(examples), total / len(examples), longest,
+        "%s %s: %s, %.0f tokens on average, %d at most",
+        task.name, split, counted(len(examples), "example"), total / len(examples), longest,
     )  # fmt: skip
     if task.prefixes:
         ids = np.asarray(examples.example(0)["input_ids"])
@@ -60,7 +61,8 @@ def report_mixture(mixture: Mixture, examples_per_epoch: Sequence[tuple[int, int
         for task, (size, quota) in zip(mixture.members, examples_per_epoch, strict=True)
     ]
     total = sum(quota for _, quota in examples_per_epoch)
-    logger.info("%s: an epoch of %d examples: %s", mixture.name, total, ", ".join(shares))
+    examples = counted(total, "example")
+    logger.info("%s: an epoch of %s: %s", mixture.name, examples, ", ".join(shares))
 
 
 def warn_of_labels(train: Examples, valid: Examples, labels: tuple[str, ...]) -> None:
@@ -71,8 +73,8 @@ def warn_of_labels(train: Examples, valid: Examples, labels: tuple[str, ...]) ->
     if trained is not None and not trained.all():
         missing = [label for label, share in zip(labels, trained, strict=False) if not share]
         logger.warning(
-            "%d of %d labels do not occur in the training rows: %s; are the rows ordered by class?",
-            len(missing), len(labels), listed(missing),
+            "%s not occur in the training rows: %s; are the rows ordered by class?",
+            counted_of(len(missing), len(labels), "label", ("does", "do")), listed(missing),
         )  # fmt: skip
     if trained is None or validated is None:
         return

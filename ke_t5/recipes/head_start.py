@@ -20,7 +20,7 @@ from ke_t5 import heartbeat
 from ke_t5.checkpoint.settings import HEAD_START
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted
 from ke_t5.models.heads import SequenceHead, SequenceHeadWithPooler
 from ke_t5.module_state import reset_module_state
 from ke_t5.pipe import IGNORED, Examples
@@ -65,7 +65,8 @@ def start_at_regression(
         with heartbeat.phase("starting the head"):
             vectors, labels = labelled_vectors(module, train, seed=config.seed)
             found = regression(vectors, labels, num_classes=cast(SequenceHead, module).num_labels)
-            logger.info("the head starts at the logistic regression on %d rows", len(labels))
+            rows = counted(len(labels), "row")
+            logger.info("the head starts at the logistic regression on %s", rows)
     weight, bias = ranks.broadcast(found)
     classifier = cast(nn.Linear, module.classifier)
     with torch.no_grad():

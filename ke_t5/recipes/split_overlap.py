@@ -10,7 +10,7 @@ import numpy as np
 
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import launched_rank
-from ke_t5.errors import UserError
+from ke_t5.errors import UserError, counted, counted_of
 from ke_t5.pipe.splits import num_common
 from ke_t5.recipes.row_hashes import RowHashes, stored_overlap, stored_row_hashes
 from ke_t5.recipes.task_splits import TaskSplit, part_name
@@ -24,8 +24,9 @@ def warn_of_shared_rows(config: RunConfig, trained_on: str, part: TaskSplit) -> 
     task = part.task
     num_rows = num_common(trained_on, part.split, task.source, config.data.folders, task.rows)
     if num_rows:
-        message = "%d rows of %s overlap with the training data (%s); scores are optimistic"
-        logger.warning(message, num_rows, part.name, trained_on)
+        name = part.name
+        rows = counted(num_rows, f"row of {name} overlaps", f"rows of {name} overlap")
+        logger.warning("%s with the training data (%s); scores are optimistic", rows, trained_on)
     return num_rows
 
 
@@ -42,11 +43,15 @@ def warn_of_shared_texts(
     own = stored_row_hashes(part.task, part.examples, cache)
     result = stored_overlap(own, trained, cache)
     if result.num_folded > num_reported:
+        name = part.name
+        rows = counted_of(
+            result.num_folded, result.num_rows, f"row of {name}", ("has", "have"),
+            plural=f"rows of {name}",
+        )  # fmt: skip
         logger.warning(
-            "%d of %d rows of %s have the same text as a training row (%d verbatim, %d text and "
-            "label), %d of them with a different label; scores are optimistic",
-            result.num_folded, result.num_rows, part.name, result.num_exact, result.num_copied,
-            result.num_relabelled,
+            "%s the same text as a training row (%d verbatim, %d text and label), %d of them with "
+            "a different label; scores are optimistic",
+            rows, result.num_exact, result.num_copied, result.num_relabelled,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ke_t5.config.run_config import RunConfig
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted
 from ke_t5.forms import FORMS
 from ke_t5.pipe import Examples, Mixture, get_batches
 from ke_t5.pipe.mixture import mix_examples
@@ -74,7 +74,8 @@ def labelled(split: TaskSplit) -> TaskSplit:
     examples = split.examples.labelled()
     missing = len(split.examples) - len(examples)
     if missing:
-        logger.warning("%s: %d training rows have no label: left out", split.task.name, missing)
+        rows = counted(missing, "training row has", "training rows have")
+        logger.warning("%s: %s no label: left out", split.task.name, rows)
     if not len(examples):
         where = f"--train_split {split.split}"
         raise UserError("none of its rows has a label", where, "name one with labels", Exit.DATA)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ke_t5.errors import counted_of
+
 # The share of equal answers from which a warning is given.
 MAX_EQUAL = 0.99
 # The standard deviation of numbers, relative to the gold ones, below which they count as equal.
@@ -69,7 +71,8 @@ def _one_class(predicted: list[Any], gold: list[Any]) -> str | None:
     if gold and same >= MAX_EQUAL * len(gold):
         return None
     share = f" (and {100 * same / len(gold):.1f} % of the gold ones)" if gold else ""
-    return f"{count:,} of {len(predicted):,} answers are {_quoted(answer)}{share}"
+    answers = counted_of(count, len(predicted), "answer", ("is", "are"), form=",")
+    return f"{answers} {_quoted(answer)}{share}"
 
 
 def _content(answer: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ke_t5.errors import counted, counted_of
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.scoring import SCORE_PREFIXES
 from ke_t5.report import html, tables
@@ -27,6 +28,7 @@ MAX_ANSWER = 240
 NUM_MARGINS = 5  # bins of the margin between the two best choices
 MAX_WORDS = 12  # wrong words shown of a sentence
 MAX_CHAINS = 12  # wrong chains shown of a document
+HAVE = ("has", "have")
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _label_errors(lines: Sequence[Line]) -> Chapter:
     ]
     head = ["row", "text", "gold", "predicted", *(["confidence"] if has_scores else [])]
     title = f"Most confident errors ({len(shown)})" if has_scores and shown else "Errors"
-    note = f"{len(wrong):,} of {len(lines):,} rows are wrong."
+    note = counted_of(len(wrong), len(lines), "row", ("is", "are"), form=",") + " wrong."
     if not has_scores:
         note += " The model gives no probabilities: the first errors are shown."
     return Chapter(title, rows, head, numbers=(0, 4), note=note)
@@ -182,7 +184,7 @@ def _label_set_errors(lines: Sequence[Line]) -> Chapter:
         for line in shown
     ]
     head = ["row", "text", "gold", "predicted", f"{html.MISSED} missed, {html.FALSE_ALARM} false"]
-    note = f"{len(wrong):,} of {len(lines):,} rows have a wrong label."
+    note = f"{counted_of(len(wrong), len(lines), 'row', HAVE, form=',')} a wrong label."
     return Chapter(f"Rows with the most wrong labels ({len(shown)})", rows, head, (0,), note=note)
 
 
@@ -208,12 +210,13 @@ def _number_errors(lines: Sequence[Line]) -> Chapter:
         for line in shown
     ]
     num_unread = len(lines) - len(read)
+    unread = counted(num_unread, "answer is not a number", "answers are not numbers", form=",")
     return Chapter(
         f"Largest errors ({len(shown)})",
         rows,
         ["row", "text", "gold", "predicted", "distance"],
         numbers=(0, 2, 3, 4),
-        note=f"{num_unread:,} answers are not numbers." if num_unread else "",
+        note=f"{unread}." if num_unread else "",
     )
 
 
@@ -330,11 +333,12 @@ def _tagged_chapters(lines: Sequence[Line]) -> list[Chapter]:
         shown = _worst(wrong, lambda line: line["score"])
     ids = {id(line) for line in shown}
     others = [line for line in lines if id(line) not in ids][:NUM_SENTENCES]
+    sentences = counted_of(len(wrong), len(lines), "sentence", HAVE, form=",")
     return [
         Chapter(
             f"{title} ({len(shown)})",
             [_sentence(line, hue_of) for line in shown],
-            note=f"{len(wrong):,} of {len(lines):,} sentences have a wrong entity.",
+            note=f"{sentences} a wrong entity.",
             hues=hue_of,
         ),
         Chapter(

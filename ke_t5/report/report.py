@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ke_t5.errors import counted
 from ke_t5.files import write_atomically
 from ke_t5.pipe import Evaluated, Task
 from ke_t5.pipe.scoring import SCORE_PREFIXES
@@ -127,7 +128,7 @@ def interval_notes(bootstrap: Bootstrap) -> list[str]:
         of = "" if len(by_method) == 1 else f" of {', '.join(names)}"
         notes.append(f"{LEVEL} % intervals{of}: {how}")
     notes += [
-        f"{name}: {interval.num_undefined} resamples without a value are left out"
+        f"{name}: left out {counted(interval.num_undefined, 'resample')} without a value"
         for name, interval in bootstrap.intervals.items()
         if interval.num_undefined
     ]

@@ -183,7 +183,7 @@ class Predicting:
         if self._bar.disable and now - self._shown > REPORT_SECONDS:
             self._shown = now
             rate = self.num_rows / (now - self._started)
-            logger.info("%d rows, %.1f a second", self.num_rows, rate)
+            logger.info("%s, %.1f a second", counted(self.num_rows, "row"), rate)
 
     def finish(self) -> None:
         """Logs what was lost of the rows, how many were predicted, the speed, and the output."""

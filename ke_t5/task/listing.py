@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ke_t5.errors import counted
 from ke_t5.pipe.cache import Folders, default_cache_dir, default_data_dir
 from ke_t5.pipe.mixture import Mixture, MixtureRegistry
 from ke_t5.pipe.task import Task, TaskRegistry
@@ -54,7 +55,7 @@ def check_lines(folders: Folders) -> Iterator[str]:
     for release in releases.values():
         assert folders.data is not None, "releases were found in it"
         yield from faults_of(release, folders.data)
-    yield f"{len(releases)} releases read: {', '.join(releases) or 'none found'}"
+    yield f"{counted(len(releases), 'release')} read: {', '.join(releases) or 'none found'}"
 
 
 def table_lines(folders: Folders) -> list[str]:

@@ -36,7 +36,7 @@ def test_entities_of_a_repeated_id_are_given_once_by_file_name(tmp_path, caplog)
     with caplog.at_level(logging.INFO):
         assert rows(nikl.NE, tmp_path, "train") == [row(1), row(2)]
     assert caplog.messages == [
-        f"{tmp_path}/NIKL/v1.0/NE: 1 empty sentences and 1 repeated ids left out"
+        f"{tmp_path}/NIKL/v1.0/NE: left out 1 empty sentence and 1 repeated id"
     ]
 
 
@@ -126,13 +126,13 @@ def test_summaries_are_joined_with_their_articles(tmp_path, caplog, release, exp
         (
             "ke_t5.readers.nikl",
             logging.WARNING,
-            f"{folder}/NIKL/v1.0/SUMMARIZATION: 1 of 3 documents have no article in NEWSPAPER "
-            "and are left out (first: NWRW1800000022.3)",
+            f"{folder}/NIKL/v1.0/SUMMARIZATION: 1 of 3 documents has no article in NEWSPAPER, "
+            "left out (first: NWRW1800000022.3)",
         ),
         (
             "ke_t5.readers.nikl",
             logging.INFO,
-            f"{folder}/NIKL/v1.0/SUMMARIZATION: 1 repeated documents left out",
+            f"{folder}/NIKL/v1.0/SUMMARIZATION: left out 1 repeated document",
         ),
     ]
     names = [path.name for path in release.find(folder)["train"].files]

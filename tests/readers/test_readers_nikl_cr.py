@@ -94,7 +94,7 @@ def test_of_mentions_in_each_other_the_outer_one_is_tagged_and_none_is_an_antece
     assert [e["end"] for e in rows(MENTIONS, tmp_path, "train")[1]["entities"]] == [6]
     assert rows(ANTECEDENTS, tmp_path, "train") == []
     assert caplog.messages == [
-        f"{tmp_path}/{PLACE}: 1 mentions that overlap an earlier or longer one left out"
+        f"{tmp_path}/{PLACE}: left out 1 mention overlapping an earlier or longer one"
     ]
 
 
@@ -107,9 +107,9 @@ def test_what_cannot_be_placed_is_left_out_and_reported(tmp_path, caplog):
         assert len(rows(ANTECEDENTS, tmp_path, "train")) == 3
     folder = f"{tmp_path}/{PLACE}"
     assert caplog.messages == [
-        f"{folder}: 1 repeated documents left out",
-        f"{folder}: 1 mentions of sentences that the document does not have left out",
-        f"{folder}: 1 mentions that are in an earlier chain left out",
+        f"{folder}: left out 1 repeated document",
+        f"{folder}: left out 1 mention in sentences that the document does not have",
+        f"{folder}: left out 1 mention of an earlier chain",
     ]
 
 

@@ -24,7 +24,11 @@ def examples(*counts, kind="int64"):
     ("trained", "validated", "expected"),
     [
         ((50, 40, 30), (60, 50, 30), []),
-        ((50, 0, 60), (50, 0, 60), ["1 of 3 labels do not occur in the training rows: 'neutral';"]),
+        (
+            (50, 0, 60),
+            (50, 0, 60),
+            ["1 of 3 labels does not occur in the training rows: 'neutral';"],
+        ),
         (
             (120,),
             (120,),

@@ -50,6 +50,10 @@ def test_a_training_tells_of_rows_that_it_validates_on_too(tmp_path, cache_dir, 
     ("split", "line"),
     [
         ((), "32 rows of validation overlap with the training data"),
+        (
+            ("--test_split", "validation[31:40]"),
+            "1 row of validation[31:40] overlaps with the training data",
+        ),
         (("--test_split", "validation[32:]"), None),
         (("--test_split", "train[:8]"), None),
     ],
@@ -159,10 +163,10 @@ def test_training_and_test_tell_of_the_same_texts_in_two_files(
     splits = ("--train_split", "train", "--valid_split", "test[3:]")
     output = tmp_path / "out"
     train(*words, *splits, "--max_steps", 1, output=output, cache=cache_dir)
-    line = "%d of %d rows of %s have the same text as a training row (%d verbatim, %d "
-    assert line % (1, 2, "test[3:]", 0, 0) in capfd.readouterr().err
+    line = "%d of %d rows of %s the same text as a training row (%d verbatim, %d "
+    assert line % (1, 2, "test[3:] has", 0, 0) in capfd.readouterr().err
     # The data of the training is no longer needed.
     nsmc(tmp_path, [*NSMC_ROWS[:3], ("영화  라", 0), ("다른 글", 1)])
     put(tmp_path, "NSMC/ratings_train.txt", "id\tdocument\tlabel\n1\t무엇\t0\n")
     test(*words, "--test_split", "test", "--resume", "true", output=output, cache=cache_dir)
-    assert line % (4, 5, "test", 3, 3) in capfd.readouterr().err
+    assert line % (4, 5, "test have", 3, 3) in capfd.readouterr().err

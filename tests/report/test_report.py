@@ -99,7 +99,7 @@ def test_report_of_tags_shows_gold_and_predicted_side_by_side(tmp_path):
     assert ["LC", "100.00", "100.00", "100.00", "2"] in lines
     assert (tmp_path / "types.png").exists()
     wrong = chapter(page, "Sentences with the most wrong entities (1)")
-    assert "1 of 2 sentences have a wrong entity." in wrong
+    assert "1 of 2 sentences has a wrong entity." in wrong
     gold_side, said_side = wrong.split("<h4>")[1:]
     assert gold_side.startswith("gold") and said_side.startswith("predicted")
     assert ">이순신<b>− PS</b></mark> 장군은 &lt;" in gold_side
@@ -148,7 +148,7 @@ def test_report_of_numbers(tmp_path):
     assert (tmp_path / "numbers.png").exists() and "pearson" in printed
     errors = chapter(page, "Largest errors (2)")
     assert errors.index("4.00") < errors.index("0.50")
-    assert "1 answers are not numbers." in errors
+    assert "1 answer is not a number." in errors
 
 
 def test_report_of_answers_sorts_by_a_graded_score(tmp_path):
@@ -236,7 +236,7 @@ def test_notes_name_the_method_of_intervals_and_why_one_is_missing():
         "95 % intervals of a: BCa, 1,000 bootstrap resamples of the rows",
         "95 % intervals of b: BCa, 200 bootstrap resamples of the rows",
         "95 % intervals of c: Wilson",
-        "b: 7 resamples without a value are left out",
+        "b: left out 7 resamples without a value",
         "no interval of d, e: no rows lower it, at least 5 are needed",
     ]
 
