@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ke_t5.errors import LONGEST_LINE, shortened, wrapped
+from ke_t5.errors import LONGEST_LINE, counted_of, shortened, wrapped
 
 FIX = "choose one"
 
@@ -42,6 +42,14 @@ def test_a_long_message_keeps_its_names():
     assert " ".join(" ".join(lines).split()) == text  # nothing is missing
     assert lines[1] == f"    {path}"  # a path that is longer than a line is whole
     assert all(len(line) <= LONGEST_LINE for line in lines if path not in line)
+
+
+@pytest.mark.parametrize(
+    ("number", "total", "text"),
+    [(1, 1, "1 of 1 row has"), (1, 1200, "1 of 1,200 rows has"), (0, 2, "0 of 2 rows have")],
+)
+def test_the_verb_after_a_count_agrees_with_it(number, total, text):
+    assert counted_of(number, total, "row", ("has", "have"), form=",") == text
 
 
 def test_a_long_list_in_a_message_is_shortened():

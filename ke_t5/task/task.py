@@ -170,7 +170,7 @@ SIMILARITY = (
     ("korsts", kor_corpora.KORSTS, SENTENCES, "score", (metrics.spearman, metrics.pearson),
      "spearman"),
     ("nikluge_nli", nikluge.NLI, {"context": "context", "prompt": "prompt"}, "score",
-     (metrics.pearson, metrics.mean_squared_error), "pearson"),
+     (metrics.pearson_around_0, metrics.mean_squared_error), "pearson"),
 )  # fmt: skip
 
 # name, release, labels, label column, metrics, monitor

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 import math
 import pickle
 import random
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.pipe import TaskRegistry
 from ke_t5.task import metrics
+from ke_t5.task.contest import FORMATS
 from ke_t5.task.labels import KLUE_RE
 
 RELATION = metrics.micro_f1_without("no_relation")
@@ -207,6 +211,7 @@ CASES = {
     "macro_f1": ("ab", "ab"),
     "matthews": ("ab", "ab"),
     "pearson": ((1.0, 2.0), (1.0, 2.0)),
+    "pearson_around_0": ((1.0, 2.0), (1.0, 2.0)),
     "spearman": ((1.0, 2.0), (1.0, 2.0)),
     "f1_at_3": ((1.0, 4.0), (1.0, 4.0)),
     "entity_f1": ((["B-PS"], ["O"]), (["B-PS"], ["O"])),
@@ -271,7 +276,7 @@ def test_rows_that_do_not_match_are_refused(name):
         getattr(metrics, name)(targets, predictions[:1])
 
 
-NUMBERS = {"matthews", "mean_squared_error", "pearson", "spearman"}
+NUMBERS = {"matthews", "mean_squared_error", "pearson", "pearson_around_0", "spearman"}
 
 
 @pytest.mark.parametrize("name", sorted({*CASES} - NUMBERS))
@@ -317,6 +322,15 @@ def test_scores_equal_the_libraries_to_the_last_digit(seed):
         "matthews_correlation": matthews_corrcoef(gold, predicted) * 100.0,
         "f1": f1_score(*is_one) * 100.0,
     }
+
+
+def test_an_unread_certainty_counts_as_in_the_contests_submission():
+    gold, predicted = [-3.0, -1.0, 2.5], [-2.0, None, 3.0]
+    (line,) = FORMATS["nikluge_nli"](['{"id": "1"}'], [None], None)
+    submitted = [json.loads(line)["output"] if one is None else one for one in predicted]
+    metric = TaskRegistry.get("nikluge_nli_gen").metric_fns[0]
+    assert metric(gold, predicted) == metrics.pearson(gold, submitted)
+    assert metric(gold, predicted) != metrics.pearson(gold, predicted)
 
 
 def test_mean_squared_error_by_hand():

@@ -20,6 +20,7 @@ from ke_t5.task.metrics.classification import (
     mean_squared_error,
     micro_f1_without,
     pearson,
+    pearson_around_0,
     spearman,
 )
 from ke_t5.task.metrics.coreference import coreference
@@ -66,6 +67,7 @@ __all__ = [
     "mean_squared_error",
     "micro_f1_without",
     "pearson",
+    "pearson_around_0",
     "rouge",
     "spearman",
     "token_accuracy",

@@ -128,8 +128,8 @@ def auprc(
 # -------------------------------------------------------------------------------------- numbers
 
 
-def _numbers(column: Sequence[float | None]) -> np.ndarray:
-    return np.array([UNREAD_NUMBER if x is None else x for x in column], dtype=np.float64)
+def _numbers(column: Sequence[float | None], *, unread: float = UNREAD_NUMBER) -> np.ndarray:
+    return np.array([unread if x is None else x for x in column], dtype=np.float64)
 
 
 def _mean_error(sums: np.ndarray) -> np.ndarray:
@@ -155,6 +155,18 @@ def pearson(
     NaN if either side is constant, or for a single row. None counts as -1, as in T5.
     """
     return {"pearson": Correlation(_numbers(targets), _numbers(predictions))}
+
+
+@metric("pearson")
+def pearson_around_0(
+    targets: Sequence[float], predictions: Sequence[float | None]
+) -> dict[str, Correlation]:
+    """Pearson's r, x 100, for a scale with 0 in its middle, such as that of nikluge_nli.
+
+    None counts as 0, as in `mean_squared_error` and in the contest's submission: -1 would be an
+    answer on this scale. NaN as in `pearson`.
+    """
+    return {"pearson": Correlation(_numbers(targets), _numbers(predictions, unread=0.0))}
 
 
 @metric("spearman")
