@@ -18,7 +18,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -86,7 +86,7 @@ def beat() -> None:
         _Pulse.loop.beat()
 
 
-def beating(steps: Iterable[T]) -> Iterator[T]:
+def beating(steps: Iterable[T]) -> Generator[T, None, None]:
     """Yields the steps or batches of a loop and beats for each: one that takes long is a stall.
 
     Close it (`contextlib.closing`) if the loop's body may fail: the traceback keeps it alive, so

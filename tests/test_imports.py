@@ -18,7 +18,7 @@ from ke_t5.commands.table import COMMANDS
 
 LINES = (
     "frozen_weights products",
-    "terminal errors files fault_points garbage programs standard_streams processes threads "
+    "terminal errors files fault_points garbage programs standard_streams processes "
     "config.resume config.spellings config.annotations config.gin_syntax config.configurable "
     "config.precedence sharding data_parallel forms lookup.families models.poolings models.dropout "
     "pipe.lazy_order pipe.lines pipe.windows module_state "
@@ -27,7 +27,7 @@ LINES = (
     "models.kept_gradients "
     "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest pipe.arrow_files pipe.forked "
-    "faults launchers stops seals pipe.columns pipe.integrity train.trackers",
+    "faults launchers stops seals threads pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.lora lookup.task_record models.crf "
     "models.configs models.heads models.attention models.vocabulary_loss "
