@@ -7,12 +7,12 @@ import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ke_t5.config.configurable import configurable
 from ke_t5.config.precedence import first_set
 from ke_t5.config.ranges import Text
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, suggestion
 from ke_t5.own_data.columns import (
     chosen_choices,
     chosen_columns,
@@ -22,7 +22,7 @@ from ke_t5.own_data.columns import (
 )
 from ke_t5.own_data.rows import files_of
 from ke_t5.own_data.source import FLAGS, with_labels
-from ke_t5.own_data.spec import ROLES, SEPARATOR, OwnData
+from ke_t5.own_data.spec import OF_FILE, ROLES, SEPARATOR, SPLITS, OwnData
 from ke_t5.own_data.tagged import conll_columns, is_conll
 from ke_t5.pipe.cache import Folders, default_cache_dir
 from ke_t5.readers.table_files import check_options, columns
@@ -42,9 +42,18 @@ QUESTIONS = ("question", "질문")
 OF_PAIRS = {"classification": "pair_classification", "regression": "similarity"}
 # Kinds whose files are not tables with a text and a label in each row.
 UNSKIPPED = ("tagging", "reading", "span_corruption_ko")
-# Options for reading a file, which may differ for a new test file.
-OF_FILE = ("encoding", "sheet")
 ALL_FLAGS = (*FILE_FLAGS.values(), *COLUMN_FLAGS.values(), "choice_columns")
+
+
+def _check_splits(value: Mapping[str, str]) -> None:
+    """Raises ValueError("what; fix") for a mapping whose keys are not names of splits."""
+    unknown = next((split for split in value if split not in SPLITS), None)
+    if unknown is not None:
+        fix = suggestion(unknown, SPLITS)
+        raise ValueError(f"names {unknown!r:.40}, which is not a split; {fix}")
+
+
+OneOrBySplit = Text | Annotated[dict[str, Text], _check_splits]
 
 
 @configurable("own_data", module="ke_t5.own_data")
@@ -57,8 +66,8 @@ def own_data_settings(
     text_pair_column: Text | None = None,
     label_column: Text | None = None,
     choice_columns: Text | None = None,
-    encoding: Text | None = None,
-    sheet: Text | None = None,
+    encoding: OneOrBySplit | None = None,
+    sheet: OneOrBySplit | None = None,
     separator: Text | None = None,
     skip_empty: bool | None = None,
 ) -> dict[str, Any]:
@@ -66,8 +75,9 @@ def own_data_settings(
 
     Args:
         train_file: as `--train_file`, which takes precedence; likewise the other files and columns.
-        encoding: Python's name for the encoding of text files; default: detected.
-        sheet: name of the sheet of a workbook; default: the first.
+        encoding: Python's name for the encoding of text files, or one for each split:
+            {'train': 'cp949', 'test': 'utf-8'}; default: detected.
+        sheet: name of the sheet of a workbook, or one for each split; default: the first.
         separator: the separator between the labels in a cell, for multilabel; default: a comma.
         skip_empty: skip rows without a text or label instead of raising an error; not for tagging,
             reading and span_corruption_ko.
@@ -92,13 +102,15 @@ def load_own_data(
         files: split -> file; "train" is required.
         columns: role -> column, for columns that cannot be guessed from the header.
         choice_columns: the columns of the choices, comma-separated.
-        options: further fields of `OwnData`.
+        options: further fields of `OwnData`; `encoding` and `sheet` may be mappings from splits.
 
     Raises:
         UserError: the settings or the training file are invalid; names the file and line.
     """
-    own = OwnData(task, dict(files), **options)
+    by_split = {name: options.pop(name) for name in OF_FILE if isinstance(options.get(name), dict)}
+    own = OwnData(task, dict(files), by_split=by_split, **options)
     check_options(files.values(), prefix="own_data.", encoding=own.encoding, sheet=own.sheet)
+    _check_by_split(own)
     if own.separator != SEPARATOR and own.kind != "multilabel":
         what = f"{own.task} has one label per row"
         fix = "drop it, or use --task multilabel"
@@ -110,6 +122,20 @@ def load_own_data(
     return with_labels(own, folders, name=task)
 
 
+def _check_by_split(own: OwnData) -> None:
+    """Raises UserError for an option of a split that does not apply to its file."""
+    for name, each in own.by_split.items():
+        for split, value in each.items():
+            if split in own.files:
+                given = {"encoding": None, "sheet": None, name: value}
+                check_options([own.files[split]], prefix="own_data.", **given)
+            elif split != "test":  # that file may be given to a test of the trained model
+                where = f"own_data.{name} {dict(each)!r:.60}"
+                raise UserError(
+                    f"{split} has no file", where, f"add {FLAGS[split]} FILE, or drop it"
+                )
+
+
 def _with_columns(own: OwnData, given: dict[str, str], choices: str | None) -> OwnData:
     """The data with its columns and choices."""
     path = Path(own.files["train"])
@@ -118,7 +144,8 @@ def _with_columns(own: OwnData, given: dict[str, str], choices: str | None) -> O
             what, where = f"{own.task} has no choices", f"--choice_columns {choices!r:.60}"
             raise UserError(what, where, "drop it, or use --task choice")
         return own.replace(columns=_columns_of(own, given))
-    names = columns(path, encoding=own.encoding, sheet=own.sheet)
+    one = own.for_split("train")
+    names = columns(path, encoding=one.encoding, sheet=one.sheet)
     own = own.replace(choices=chosen_choices(path, names, choices))
     require_distinct(path, given, own.choices)
     pair = given.pop("text_pair", None)
@@ -141,6 +168,7 @@ def _columns_of(own: OwnData, given: dict[str, str], but: Sequence[str] = ()) ->
         but: columns that have another role.
     """
     path, roles = Path(own.files["train"]), ROLES[own.kind]
+    own = own.for_split("train")
     if own.kind == "multilabel" and "text_pair" in given:
         roles = ROLES["pair_classification"]
     extra = [role for role in given if role not in roles]
@@ -195,12 +223,15 @@ def own_data_for(
     options = {name: value for name, value in given.items() if value is not None}
     if stored is not None:
         is_new_test = "test" in files and not hasattr(flags, "epochs")
-        of_file = {name: options.pop(name) for name in OF_FILE if is_new_test and name in options}
+        of_test = _of_new_test(stored, options) if is_new_test else {}
         _check_same(stored, asked, options, flags)
-        if of_file:
-            encoding, sheet = map(of_file.get, OF_FILE)
+        if of_test:
+            encoding, sheet = map(of_test.get, OF_FILE)
             check_options([files["test"]], prefix="own_data.", encoding=encoding, sheet=sheet)
-        return stored.replace(task=task, files={**stored.files, **files}, **of_file)
+        by_split = {**stored.by_split}
+        for name, value in of_test.items():
+            by_split[name] = {**by_split.get(name, {}), "test": value}
+        return stored.replace(task=task, files={**stored.files, **files}, by_split=by_split)
     if "train" not in files and (texts := _free_text(task, folders)):
         files["train"] = str(texts)
     if "train" not in files:
@@ -210,6 +241,22 @@ def own_data_for(
             fix = "add --hf_path EXPORT, or --pre_trained_model and --output_dir as in the training"
         raise UserError(what, f"--task {flags.task}", fix)
     return load_own_data(task, cache=folders.cache, files=files, columns=asked, **options)
+
+
+def _of_new_test(stored: OwnData, options: dict[str, Any]) -> dict[str, str]:
+    """Encoding and sheet of a new test file, removed from the options unless they contradict the
+    stored ones of another split."""
+    found = {}
+    for name in OF_FILE:
+        value = options.get(name)
+        each: Mapping[str, Any] = value if isinstance(value, dict) else {"test": value}
+        others = {split: one for split, one in each.items() if split != "test"}
+        if any(getattr(stored.for_split(split), name) != one for split, one in others.items()):
+            continue
+        options.pop(name, None)
+        if each.get("test") is not None:
+            found[name] = each["test"]
+    return found
 
 
 def _free_text(task: str, folders: Folders) -> Path | None:
@@ -241,7 +288,8 @@ def _check_same(
     options = {**options}
     if "choice_columns" in options:
         options["choices"] = [name.strip() for name in options.pop("choice_columns").split(",")]
-    before = {**stored.to_json(), **{COLUMN_FLAGS[role]: x for role, x in stored.columns.items()}}
+    before = {**stored.to_json(), **stored.by_split}
+    before |= {COLUMN_FLAGS[role]: x for role, x in stored.columns.items()}
     now = {**options, **{COLUMN_FLAGS[role]: column for role, column in asked.items()}}
     for name, value in now.items():
         if before.get(name) != value:

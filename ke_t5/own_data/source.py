@@ -47,9 +47,9 @@ class OwnFiles(DataSource):
         return list(self.own_data.files)
 
     def rows(self, split: str, folders: Folders) -> Rows:
-        own = self.own_data
         if split not in self.splits(folders):
-            raise unknown_split(split, self.name, own.files)
+            raise unknown_split(split, self.name, self.own_data.files)
+        own = self.own_data.for_split(split)
         path = Path(own.files[split])
         paths = files_of(own.kind, path)
         hashes = hash_files(paths)
@@ -147,7 +147,7 @@ def with_labels(own: OwnData, folders: Folders, *, name: str) -> OwnData:
     """
     path = own.files["train"]
     if own.kind == "tagging":
-        own = own.replace(joint=found_joint(own, Path(path)))
+        own = own.replace(joint=found_joint(own.for_split("train"), Path(path)))
     rows = OwnFiles(own.replace(labels=()), name).rows("train", folders)
     num_rows = len(rows.dataset)
     if own.kind == "reading":

@@ -39,6 +39,8 @@ ROLES = {
 }
 SEPARATOR = ","
 SPLITS = ("train", "validation", "test")
+# Options for reading a file, which may differ from split to split.
+OF_FILE = ("encoding", "sheet")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class OwnData:
         choices: the names of the columns of the choices, in order (choice only).
         joint: the text between tokens; None if no file has tokens (tagging only).
         may_be_impossible: whether a question may have no answer (reading only).
-        encoding, sheet: see `read_table`.
+        encoding, sheet: see `read_table`; of the splits that are not in `by_split`.
+        by_split: "encoding" or "sheet" -> split -> value, for splits with a value of their own.
         separator: the separator between the labels in a cell (multilabel only).
         skip_empty: skip rows without a text or label instead of raising an error.
         name: the name under which the kind is registered, and with which generative inputs start;
@@ -73,6 +76,7 @@ class OwnData:
     may_be_impossible: bool = False
     encoding: str | None = None
     sheet: str | None = None
+    by_split: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     separator: str = SEPARATOR
     skip_empty: bool = False
     name: str = ""
@@ -80,7 +84,9 @@ class OwnData:
     def __post_init__(self) -> None:
         if self.task not in KIND_OF:
             raise ValueError(f"unknown task {self.task!r}; {suggestion(self.task, KIND_OF)}")
-        for values, known in ((self.files, SPLITS), (self.columns, ("text", "text_pair", "label"))):
+        named = [(self.files, SPLITS), (self.columns, ("text", "text_pair", "label"))]
+        named += [(self.by_split, OF_FILE), *((one, SPLITS) for one in self.by_split.values())]
+        for values, known in named:
             if unknown := set(values) - set(known):
                 raise ValueError(f"own data: {sorted(unknown)} are none of {known}")
         for name in ("labels", "choices"):
@@ -94,6 +100,11 @@ class OwnData:
     def replace(self, **changes: Any) -> OwnData:
         """A copy with other values of these fields."""
         return dataclasses.replace(self, **changes)
+
+    def for_split(self, split: str) -> OwnData:
+        """A copy with the encoding and sheet of one split."""
+        found = {name: each[split] for name, each in self.by_split.items() if split in each}
+        return self.replace(by_split={}, **found)
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values, with absolute paths of files."""
@@ -114,6 +125,7 @@ class OwnData:
                 *own.choices,
                 own.separator,
             ]
+            texts += [text for each in own.by_split.values() for text in each.values()]
             texts += [text for text in (own.encoding, own.sheet, own.joint) if text is not None]
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("not a text")

@@ -270,8 +270,10 @@ def test_a_new_test_file_may_have_another_encoding_and_sheet(cache_dir):
     assert asked(cache_dir, stored, words=words).encoding == "cp949"
     utf8, sheet = "own_data.encoding='utf-8'", "own_data.sheet='둘째'"
     own = asked(cache_dir, stored, utf8, words=words)
-    assert own.encoding == "utf-8" and own.files == {"train": "a.csv", "test": "b.csv"}
-    own = asked(cache_dir, stored, sheet, words=("--test_file", "b.xlsx"))
+    assert own.for_split("test").encoding == "utf-8"
+    assert own.for_split("train").encoding == "cp949"  # its rows may be compared with these
+    assert own.files == {"train": "a.csv", "test": "b.csv"}
+    own = asked(cache_dir, stored, sheet, words=("--test_file", "b.xlsx")).for_split("test")
     assert (own.encoding, own.sheet) == ("cp949", "둘째")
     with pytest.raises(UserError, match="own_data.sheet '둘째': only a workbook .* has sheets"):
         asked(cache_dir, stored, sheet, words=words)
@@ -279,6 +281,48 @@ def test_a_new_test_file_may_have_another_encoding_and_sheet(cache_dir):
     for parse, given in ((parse_test, ()), (parse_train, words)):
         with pytest.raises(UserError, match=had):
             asked(cache_dir, stored, utf8, parse=parse, words=given)
+
+
+def test_a_new_test_file_keeps_the_options_of_the_other_splits(cache_dir):
+    own = OwnData("classification", {"train": "a.csv"}, {"text": "글", "label": "값"})
+    stored = own.replace(by_split={"encoding": {"train": "johab", "test": "cp949"}})
+    words = ("--test_file", "b.csv")
+    assert asked(cache_dir, stored, words=words).for_split("test").encoding == "cp949"
+    given = "own_data.encoding={'train': 'johab', 'test': 'utf-8'}"
+    found = asked(cache_dir, stored, given, words=words)
+    assert [found.for_split(split).encoding for split in found.files] == ["johab", "utf-8"]
+    with pytest.raises(UserError, match="the run began with {'train': 'johab', 'test': 'cp949'};"):
+        asked(cache_dir, stored, given)  # without a new file
+    other = given.replace("johab", "cp949")
+    with pytest.raises(UserError, match="the run began with {'train': 'johab'"):
+        asked(cache_dir, stored, other, words=words)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            "own_data.sheet={'valid': '둘째'}",
+            "own_data.sheet names 'valid', which is not a split; did you mean 'validation'?",
+        ),
+        ("own_data.encoding={'train': ''}", "own_data.encoding is ''; give a text, or drop it"),
+        (
+            "own_data.encoding={'validation': 'cp949'}",
+            "own_data.encoding {'validation': 'cp949'}: validation has no file; "
+            "add --valid_file FILE, or drop it",
+        ),
+        (
+            "own_data.sheet={'train': '둘째'}",
+            "own_data.sheet '둘째': only a workbook (.xlsx) has sheets; drop it",
+        ),
+    ],
+)
+def test_options_of_a_split_without_effect(tmp_path, cache_dir, given, line):
+    (tmp_path / "a.csv").write_text("text,label\n가,1\n나,2\n", encoding="utf-8")
+    words = ("--train_file", str(tmp_path / "a.csv"))
+    with pytest.raises(UserError) as caught:
+        asked(cache_dir, None, given, parse=parse_train, words=words)
+    assert str(caught.value).endswith(line)
 
 
 def test_a_separator_is_for_several_labels(refusal):

@@ -234,6 +234,30 @@ def test_a_changed_file_or_column_is_read_anew(write, cache_dir):
     assert OwnFiles(second, "x").rows("train", folders).dataset["label"][0] == "3"
 
 
+def test_each_split_has_its_encoding_and_sheet(tmp_path, cache_dir):
+    from openpyxl import Workbook
+
+    (tmp_path / "train.csv").write_bytes("글,값\n가,1\n나,2\n".encode("johab"))
+    book = Workbook()
+    for name in ("첫째", "둘째"):
+        sheet = book.create_sheet(name)
+        sheet.append(["글", "값"])
+        sheet.append([name, "1"])
+    book.save(tmp_path / "valid.xlsx")
+    files = {"train": str(tmp_path / "train.csv"), "validation": str(tmp_path / "valid.xlsx")}
+    own = load_own_data(
+        "classification", cache=cache_dir, files=files, columns={"text": "글", "label": "값"},
+        encoding={"train": "johab"}, sheet={"validation": "둘째"},
+    )  # fmt: skip
+    kept = OwnData.from_json(json.loads(json.dumps(own.to_json())), "run.json")
+    assert kept == own
+    texts = [
+        OwnFiles(kept, "x").rows(split, Folders(None, cache_dir)).dataset["text"][0]
+        for split in ("train", "validation")
+    ]
+    assert texts == ["가", "둘째"]
+
+
 def test_own_data_is_kept_as_json():
     columns = {"text": "1", "label": "2"}
     own = OwnData("tagging", {"train": "/a.tsv"}, columns, labels=("LC",), name="names")
@@ -243,6 +267,7 @@ def test_own_data_is_kept_as_json():
     faults = [[], {"task": "x"}]
     faults += [{**content, **change} for change in (
         {"labels": [1]}, {"labels": ["LC", "LC"]}, {"files": 3}, {"encoding": 5}, {"sheet": 5},
+        {"by_split": {"sheet": {"dev": "a"}}}, {"by_split": {"sheet": {"test": 5}}},
         {"joint": 5}, {"columns": {"text": "1"}},
     )]  # fmt: skip
     for broken in faults:
