@@ -102,7 +102,7 @@ def load_own_data(
         files: split -> file; "train" is required.
         columns: role -> column, for columns that cannot be guessed from the header.
         choice_columns: the columns of the choices, comma-separated.
-        options: further fields of `OwnData`; `encoding` and `sheet` may be mappings from splits.
+        options: further fields of `OwnData`; `encoding` and `sheet` may be dicts by split.
 
     Raises:
         UserError: the settings or the training file are invalid; names the file and line.
