@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -28,12 +29,13 @@ _ID_KEYS = ("guid", "id", "document_id")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]', re.DOTALL)
 
 
-def is_too_deep(text: str) -> bool:
-    """Whether a JSON text nests lists and objects more than `DEEPEST` levels deep."""
-    if text.count("[") + text.count("{") <= DEEPEST:
+def is_too_deep(text: str, start: int = 0, end: int = sys.maxsize) -> bool:
+    """Whether a JSON text, or its part from `start` to `end` (exclusive), nests lists and objects
+    more than `DEEPEST` levels deep."""
+    if text.count("[", start, end) + text.count("{", start, end) <= DEEPEST:
         return False
     depth = 0
-    for match in _BRACKETS.finditer(text):
+    for match in _BRACKETS.finditer(text, start, end):
         if match[0][0] != '"':
             depth += 1 if match[1] else -1
         if depth > DEEPEST:
@@ -52,6 +54,8 @@ class _Cursor:
 
     def peek(self) -> str:
         """Skips white space and returns the next character, "" at the end."""
+        if self._at < len(self._text) and (found := self._text[self._at]) not in " \t\r\n":
+            return found  # as after most values and commas
         while True:
             if blank := _BLANK.match(self._text, self._at):
                 self._move(blank.end())
@@ -68,7 +72,8 @@ class _Cursor:
             raise self.broken(
                 f"expected {wanted}, found {repr(character) if character else 'the end'}"
             )
-        self._move(self._at + 1)
+        self._at += 1
+        self.column += 1
         return character
 
     def value(self) -> object:
@@ -87,7 +92,7 @@ class _Cursor:
             except (RecursionError, ValueError) as error:  # nested too deeply, or a number too long
                 raise self.broken(str(error)) from None
             else:
-                if is_too_deep(self._text[self._at : end]):
+                if is_too_deep(self._text, self._at, end):
                     raise self.broken(TOO_DEEP)
                 # A number at the end of the piece may continue in the next.
                 if end < len(self._text) or not self._read_on():
@@ -162,9 +167,13 @@ def _objects(path: Path, key: str | None, encoding: str) -> Iterator[tuple[int, 
 def _location(path: Path, line: int, number: int | None, row: object) -> str:
     if number is None:
         return f"{path}:{line}"
-    ids = [row.get(name) for name in _ID_KEYS] if isinstance(row, dict) else []
-    known = next((str(one) for one in ids if isinstance(one, str | int)), None)
-    return f"{path}:{line}, row {number}" + (f" ({known:.60})" if known else "")
+    where = f"{path}:{line}, row {number}"
+    if isinstance(row, dict):
+        for name in _ID_KEYS:
+            known = row.get(name)
+            if isinstance(known, str | int):
+                return where if known == "" else f"{where} ({known!s:.60})"
+    return where
 
 
 def _rows(path: Path, key: str | None, encoding: str) -> Iterator[tuple[int, int | None, object]]:
