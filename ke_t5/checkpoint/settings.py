@@ -20,12 +20,12 @@ EARLIER = {
 GLOBAL_BATCH = "global batch (batch_size x processes x accumulate)"
 EARLIER_BATCHES = "earlier global batches (until step, rows)"
 EARLY_STOPPING, MODEL_CODE = "fit.early_stopping", "code of the model"
-EVAL_EVERY = "--eval_every"
+EVAL_EVERY, EVAL_EPOCHS = "--eval_every", "epochs between validations"
 # The flags that choose the data; a checkpoint has a hash of the data itself.
 TRAINING_DATA, VALIDATION_DATA = "training data", "validation data"
 DATA_FLAGS = {TRAINING_DATA: "--train_split", VALIDATION_DATA: "--valid_split, --eval_rows"}
 # A run may be resumed with another value of these, with a warning.
-REPORTED = (EARLY_STOPPING, EVAL_EVERY, MODEL_CODE, CUDA_GRAPHS, EMBEDDING_ROWS)
+REPORTED = (EARLY_STOPPING, EVAL_EVERY, EVAL_EPOCHS, MODEL_CODE, CUDA_GRAPHS, EMBEDDING_ROWS)
 
 
 def check_unchanged(

@@ -9,6 +9,7 @@ a few rows are not enough to repair them: Kumar et al. 2022, https://arxiv.org/a
 from __future__ import annotations
 
 import logging
+import math
 from typing import cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from ke_t5.distributed import Ranks
 from ke_t5.errors import Exit, UserError, counted
 from ke_t5.models.heads import SequenceHead, SequenceHeadWithPooler
 from ke_t5.module_state import reset_module_state
-from ke_t5.pipe import IGNORED, Examples
+from ke_t5.pipe import IGNORED, BatchPlan, Examples
 from ke_t5.pipe.model_inputs import model_inputs
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ ROWS_AT_ONCE = 64
 # was the best for 16 and 64 rows per class of NSMC and 8 of 3i4K, and 0.4 points behind for 8 of
 # NSMC (multilingual-e5-small cut to 6 layers, five draws).
 STRENGTH = 4.0
+# At least this many steps are between two validations: a few rows are an epoch of one step, and a
+# validation with its checkpoint takes longer than that.
+FEWEST_STEPS = 10
 
 
 def check_head(model_class: type[PreTrainedModel]) -> None:
@@ -72,6 +76,16 @@ def start_at_regression(
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(weight))
         classifier.bias.copy_(torch.from_numpy(bias))
+
+
+def epochs_between_validations(config: RunConfig, plan: BatchPlan) -> int:
+    """After how many epochs a training validates: after each one, but after at least
+    `FEWEST_STEPS` steps with `fit.head_start`, unless `--eval_every` or `fit.early_stopping` is
+    set."""
+    is_usual = config.fit.head_start is None or config.fit.early_stopping is not None
+    if is_usual or config.loop.validate_every is not None:
+        return 1
+    return math.ceil(FEWEST_STEPS / plan.num_batches(0))
 
 
 def labelled_vectors(

@@ -17,6 +17,7 @@ from ke_t5.checkpoint.settings import (
     EARLIER_BATCHES,
     EARLY_STOPPING,
     EMBEDDING_ROWS,
+    EVAL_EPOCHS,
     EVAL_EVERY,
     GLOBAL_BATCH,
     HEAD_START,
@@ -40,6 +41,7 @@ from ke_t5.pipe import BatchPlan, EvaluationHelper, Examples
 from ke_t5.pipe.code import find_module, is_users_own, reached_code
 from ke_t5.pipe.prefixes import PREFIX
 from ke_t5.recipes.disks import check_seen
+from ke_t5.recipes.head_start import epochs_between_validations
 from ke_t5.recipes.modelling import lora_of
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.train.loop import TrainState
@@ -151,6 +153,7 @@ def fixed_settings(
         "fit.clip_norm": config.fit.clip_norm,
         EARLY_STOPPING: config.fit.early_stopping,
         EVAL_EVERY: config.loop.validate_every,
+        EVAL_EPOCHS: epochs_between_validations(config, plan),
         "monitor of the best checkpoint": (best.metric, best.mode) if best else None,
         "--pass_only_model_io": config.data.model_columns_only,
         **prediction_of(helpers),

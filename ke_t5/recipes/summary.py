@@ -33,17 +33,21 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
     """Logs the settings of the training that is about to start."""
     settings, ranks = config.fit, trainer.ranks
     logger.info(
-        "training %s on %s: %s (%s), global batch %s = %d x %d processes x %d "
-        "accumulated, %s%s, %s, %s, %d thread(s) per process, in %s",
+        "training %s on %s: %s (%s), global batch %s = %d x %s x %d "
+        "accumulated, %s%s, %s, %s, %s per process, in %s",
         config.model.class_name, config.task.name, counted(trainer.timetable.num_steps, "step"),
         counted(config.loop.epochs, "epoch"),
         plan.batch_size if plan.batch_tokens is None else f"{plan.batch_tokens} tokens",
-        config.batches.size, ranks.size, settings.accumulate,
+        config.batches.size, counted(ranks.size, "process", "processes"), settings.accumulate,
         _padding(settings.padding, plan.window),
         ", as CUDA graphs" if trainer.state.graphs else "",
-        _precision(resolved_precision(settings, ranks.device)), ranks.device, ranks.threads,
+        _precision(resolved_precision(settings, ranks.device)), ranks.device, counted(ranks.threads, "thread"),
         config.run.path,
     )  # fmt: skip
+    if (num_epochs := trainer.timetable.validate_epochs) > 1:
+        steps = counted(num_epochs * plan.num_batches(0), "step")
+        message = "validating every %d epochs (%s) and at the end; --eval_every: more often"
+        logger.info(message, num_epochs, steps)
     if not trainer.goes_on():
         logger.info("nothing is left to train: %s", _why_over(trainer))
 

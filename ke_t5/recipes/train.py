@@ -210,6 +210,7 @@ def trainer_of(
 ) -> Trainer:
     """The trainer, with its checkpointer, validator and trackers."""
     from ke_t5.checkpoint.checkpointer import Checkpointer
+    from ke_t5.recipes.head_start import epochs_between_validations
     from ke_t5.recipes.trainer import Timetable, Trainer
     from ke_t5.recipes.validator import Validator
     from ke_t5.sharding import gathered_weights
@@ -239,6 +240,7 @@ def trainer_of(
             num_steps=min(loop.max_steps or steps, steps),
             log_every=loop.log_every,
             validate_every=loop.validate_every,
+            validate_epochs=epochs_between_validations(config, plan),
             save_every=loop.save_every,
             save_seconds=loop.save_seconds,
             patience=config.fit.early_stopping,

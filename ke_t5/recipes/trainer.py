@@ -31,6 +31,7 @@ class Timetable:
     Attributes:
         epoch_steps: updates in all epochs; num_steps: the update at which this launch ends.
         log_every, validate_every, save_every: intervals; None for the end of each epoch only.
+        validate_epochs: the number of epochs after which there is a validation.
         save_seconds: time after the last checkpoint at which to save another; None for no limit.
         patience: validations without a better score after which the run ends; None for no limit.
     """
@@ -39,6 +40,7 @@ class Timetable:
     num_steps: int
     log_every: int
     validate_every: int | None = None
+    validate_epochs: int = 1
     save_every: int | None = None
     save_seconds: float | None = None
     patience: int | None = None
@@ -89,7 +91,7 @@ class Trainer:
             ends_epoch: whether that update was the last of its epoch.
         """
         is_open = self.checkpointer.is_unvalidated and self.checkpointer.closing is None
-        if is_open and self._is_time_to_validate(self.state.step, ends_epoch=ends_epoch):
+        if is_open and self._is_time_to_validate(self.state.step, epoch, ends_epoch=ends_epoch):
             with stops.postponed():
                 self._validate(epoch)
 
@@ -108,8 +110,9 @@ class Trainer:
             for update in updates:
                 bar.update()
                 self._log(update, bar)
-                if self._is_time_to_validate(update.step, ends_epoch=update.ends_epoch):
-                    self._validate(update.epoch)
+                epoch, ends_epoch = update.epoch, update.ends_epoch
+                if self._is_time_to_validate(update.step, epoch, ends_epoch=ends_epoch):
+                    self._validate(epoch)
                 elif _is_due(update.step, self.timetable.save_every):
                     self._save()
                 must_stop, must_save = self.ranks.agree(stops.requested(), self._is_time_to_save())
@@ -151,8 +154,9 @@ class Trainer:
         self.log.step(update.step, epoch=update.epoch, loss=loss, lr=update.lr, grad_norm=norm)
         bar.show(loss=loss)
 
-    def _is_time_to_validate(self, step: int, *, ends_epoch: bool) -> bool:
-        return ends_epoch or _is_due(step, self.timetable.validate_every)
+    def _is_time_to_validate(self, step: int, epoch: int, *, ends_epoch: bool) -> bool:
+        is_end = ends_epoch and _is_due(epoch + 1, self.timetable.validate_epochs)
+        return is_end or _is_due(step, self.timetable.validate_every)
 
     def _validate(self, epoch: int) -> None:
         """Validates, and saves a checkpoint, marked as the best if it is."""

@@ -13,10 +13,11 @@ from transformers import BertConfig
 
 from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.loader import load_model
-from ke_t5.pipe import IGNORED
+from ke_t5.pipe import IGNORED, get_batches
 from ke_t5.recipes import head_start
 from ke_t5.recipes.head_start import (
     check_head,
+    epochs_between_validations,
     labelled_vectors,
     regression,
     start_at_regression,
@@ -110,6 +111,25 @@ def test_every_process_starts_as_the_first_does(module):
     assert torch.equal(module.classifier.weight, weight)
 
 
+@pytest.mark.parametrize(
+    ("start", "patience", "every", "steps", "epochs"),
+    [
+        ("logistic_regression", None, None, 1, 10),
+        ("logistic_regression", None, None, 8, 2),
+        ("logistic_regression", None, None, 10, 1),
+        ("logistic_regression", None, None, 500, 1),
+        ("logistic_regression", 2, None, 1, 1),
+        ("logistic_regression", None, 5, 1, 1),
+        (None, None, None, 1, 1),
+    ],
+)
+def test_short_epochs_do_not_all_end_with_a_validation(start, patience, every, steps, epochs):
+    fit = SimpleNamespace(head_start=start, early_stopping=patience)
+    config = SimpleNamespace(fit=fit, loop=SimpleNamespace(validate_every=every))
+    plan = get_batches(np.full(16 * steps, 4), batch_size=16, num_parts=1, seed=0)
+    assert epochs_between_validations(config, plan) == epochs
+
+
 def test_heads_with_more_new_layers_are_refused():
     for name in ("Mean", "First", "Last", "Attention", "Layers"):
         check_head(load_model(f"EncoderForSequenceClassification{name}"))
@@ -148,6 +168,7 @@ def test_a_run_that_is_stopped_comes_to_the_same_bytes(tmp_path, cache_dir, capf
     train(*WORDS, output=whole, cache=cache_dir)
     said = " ".join(capfd.readouterr().err.split())
     assert "the head starts at the logistic regression on 64 rows" in said
+    assert "validating every 3 epochs (12 steps) and at the end; --eval_every: more often" in said
     settings = (run_folder(whole) / "config.gin").read_text()
     assert "fit.head_start = 'logistic_regression'" in settings
     train(*WORDS, "--max_steps", 3, output=cut, cache=cache_dir)

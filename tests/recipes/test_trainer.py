@@ -154,6 +154,19 @@ def test_it_validates_and_saves_in_between_as_well(made):
     ]  # fmt: skip
 
 
+def test_it_may_validate_after_several_epochs_only(made):
+    found = calls(made, validate_epochs=2)
+    assert [call for call in found if call.startswith("validate")] == ["validate 8"]
+    trainer, recorder = made(step=4, validate_epochs=2)
+    recorder.is_unvalidated = True  # as if a launch had stopped there
+    trainer.catch_up(0, ends_epoch=True)
+    assert recorder.calls == []
+    trainer, recorder = made(validate_epochs=3)
+    trainer.train(updates(trainer))
+    trainer.finish()
+    assert recorder.closing is not None and recorder.closing["step"] == 8
+
+
 def test_the_end_that_max_steps_sets_is_not_logged(made):
     assert not [call for call in calls(made, num_steps=5) if call.startswith("log 4.5")]
     assert "log 7.5 8" in calls(made)
