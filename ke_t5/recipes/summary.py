@@ -41,8 +41,8 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
         config.batches.size, counted(ranks.size, "process", "processes"), settings.accumulate,
         _padding(settings.padding, plan.window),
         ", as CUDA graphs" if trainer.state.graphs else "",
-        _precision(resolved_precision(settings, ranks.device)), ranks.device, counted(ranks.threads, "thread"),
-        config.run.path,
+        _precision(resolved_precision(settings, ranks.device)), ranks.device,
+        counted(ranks.threads, "thread"), config.run.path,
     )  # fmt: skip
     if (num_epochs := trainer.timetable.validate_epochs) > 1:
         steps = counted(num_epochs * plan.num_batches(0), "step")
