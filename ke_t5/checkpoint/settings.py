@@ -29,7 +29,12 @@ REPORTED = (EARLY_STOPPING, EVAL_EVERY, EVAL_EPOCHS, MODEL_CODE, CUDA_GRAPHS, EM
 
 
 def check_unchanged(
-    before: dict[str, Any], now: dict[str, Any], *, step: int | None = None, where: str
+    before: dict[str, Any],
+    now: dict[str, Any],
+    *,
+    step: int | None = None,
+    num_parts: int = 1,
+    where: str,
 ) -> None:
     """Raises UserError for the first setting that has changed.
 
@@ -37,6 +42,8 @@ def check_unchanged(
 
     Args:
         step: the checkpoint's step, from which on `now` may allow another global batch.
+        num_parts: processes x accumulated batches, by which the global batch is a multiple of
+            `--batch_size`.
     """
     if step is not None and [step, before.get(GLOBAL_BATCH)] in (now.get(EARLIER_BATCHES) or []):
         before = {**before, **{name: now[name] for name in (GLOBAL_BATCH, EARLIER_BATCHES)}}
@@ -50,9 +57,12 @@ def check_unchanged(
         if name in before and before[name] != value and name not in REPORTED:
             fix = "resume with the settings of the run, or start a new one without --resume"
             if name == GLOBAL_BATCH:
+                rows = before[name]
+                is_possible = isinstance(rows, int) and rows % num_parts == 0
+                same = f"--batch_size {rows // num_parts}" if is_possible else "the same"
                 fix = (
-                    "resume with the same, accept it with --allow_batch_change, or start a new run "
-                    "without --resume"
+                    f"resume with {same}, add --allow_batch_change, or start a new run without "
+                    "--resume"
                 )
             elif name == WINDOW:
                 fix = (

@@ -81,8 +81,9 @@ def restore(
     config = keep_warmup(config, state, progress["fixed"], total=total)
     checkpointer.settings = settings | schedule_of(config)
     check_unchanged(
-        progress["fixed"], checkpointer.settings, step=progress["step"], where=str(checkpoint)
-    )
+        progress["fixed"], checkpointer.settings, step=progress["step"],
+        num_parts=settings[GLOBAL_BATCH] // config.batches.size, where=str(checkpoint),
+    )  # fmt: skip
     for line in reported_changes(progress["fixed"], checkpointer.settings):
         logger.warning("--resume %s: %s", config.resume, line)
     check_schedule(

@@ -115,7 +115,10 @@ def test_resume_true_without_a_run_is_an_error(tmp_path, cache_dir):
     ("change", "name"),
     [
         (("--seed", 7), "--seed was 42 and is 7"),
-        (("--batch_size", 8), "global batch .* was 16 and is 8"),
+        (
+            ("--batch_size", 8),
+            "global batch .* was 16 and is 8 now; resume with --batch_size 16, add --allow_batch",
+        ),
         (("--learning_rate", 1e-4), "learning rate was 0.001 and is 0.0001"),
         (("--train_split", "train[:48]"), "the training data has changed since then"),
         (("--gin_param", "AdamW.eps=1e-5"), "AdamW.eps was 1e-08 and is 1e-05"),

@@ -246,8 +246,8 @@ def test_another_global_batch_is_refused_or_accepted_and_remembered(tmp_path, ca
     assert {process.returncode for process in done} == {Exit.CHECKPOINT}
     lines = "".join(process.stderr for process in done).splitlines()
     (line,) = [line for line in lines if line.startswith("error: ")]
-    assert re.search(r"global batch \(.*\) was 16 and is 32 now; resume with", line)
-    assert "accept it with --allow_batch_change" in line
+    assert re.search(r"global batch \(.*\) was 16 and is 32 now; resume with --batch_size 8", line)
+    assert "add --allow_batch_change" in line
 
     accept = ("--resume", "true", "--allow_batch_change")
     (done,) = run_command(1, 24, tmp_path, cache_dir, *accept, "--max_steps", 2)
