@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +253,7 @@ def main(arguments: list[str]) -> int:
         fix = "check permissions and names"
         sys.stderr.write(f"{UserError(what, str(place), fix, Exit.MACHINE)}\n")
         return int(Exit.MACHINE)
-    sys.stdout.write(f"sealed {folder}: {count} files\n")
+    sys.stdout.write(f"sealed {folder}: {counted(count, 'file')}\n")
     return 0
 
 

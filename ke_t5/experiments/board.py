@@ -283,11 +283,11 @@ def _seed_difference(pairs: Sequence[tuple[Result, Result]]) -> list[str]:
     for one, other in pairs:
         if one.num_rows != other.num_rows:
             what = f"not the same data: {one.num_rows} and {other.num_rows} rows"
-            return ["", what, "", f"{len(pairs)} seeds"]
+            return ["", what, "", counted(len(pairs), "seed")]
     from scipy.stats import ttest_rel
 
     ones, others = ([pair[side].value for pair in pairs] for side in (0, 1))
-    value, over = fmean(others) - fmean(ones), f"{len(pairs)} seeds"
+    value, over = fmean(others) - fmean(ones), counted(len(pairs), "seed")
     gains = [other - one for one, other in zip(ones, others, strict=True)]
     if max(gains) - min(gains) <= ROUNDING:  # the t-test needs some variance
         return [f"{value:+.2f}", "the same for every seed", "", over]
@@ -329,7 +329,7 @@ def main(flags: Namespace) -> None:
     console.tell(text_of(sections[:-1]))  # without the commands, which are for the page
     if num_replaced := len(all_results) - len(results):
         console.tell(f"omitted: {counted(num_replaced, 'result')} of runs that were trained again")
-    about = TITLE, f"{len(results)} results of {len(folders)} runs", sections
+    about = TITLE, f"{counted(len(results), 'result')} of {counted(len(folders), 'run')}", sections
     if flags.html:
         write_page(flags.html, page_of(*about))
     if flags.markdown:

@@ -97,7 +97,7 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
 def write_report(folder: Path, task: str, records: Mapping[int, Mapping[str, Any]]) -> None:
     """Writes report.md, report.html and report.json over all seeds, and prints the table."""
     spreads = spreads_of(records)
-    title = f"{task} over {len(records)} seeds"
+    title = f"{task} over {counted(len(records), 'seed')}"
     seeds = ", ".join(map(str, records))
     summary = f"seeds {seeds}; the best checkpoint of each run, on its validation split"
     sections = _sections(records, spreads)

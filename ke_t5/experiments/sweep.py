@@ -16,7 +16,7 @@ from typing import Any
 
 from ke_t5.config.flags import parse_train
 from ke_t5.config.gin_config import configure, import_modules
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted
 from ke_t5.experiments.axes import Axis, distribution_of, read_axes
 from ke_t5.experiments.trials import (
     RECORD,
@@ -358,7 +358,7 @@ def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
     if has_best:
         write_atomically(sweep.folder / "best.gin", best_gin(sweep, ranked[0]))
         notes.append(f"best settings: {best_command(sweep, ranked[0])}")
-    title = f"{sweep.task.name}: a sweep of {len(results)} trials"
+    title = f"{sweep.task.name}: a sweep of {counted(len(results), 'trial')}"
     sections = [Section("Trials, the best first", head, rows, numbers, notes, most_lines=100)]
     write_atomically(sweep.folder / "sweep.md", markdown_of(title, "", sections))
     content = {

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ke_t5.composition import compose
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, counted, counted_of
 from ke_t5.pipe import Examples, Task
 from ke_t5.task.text import squeeze
 
@@ -85,8 +85,10 @@ def check_tokens(task: Task, split: str, examples: Examples) -> None:
 
 
 def _in_words(sample: Sample) -> str:
-    whole = f"{sample.num_whole} of {sample.num_texts} texts come back from their tokens"
-    return f"{whole}; {sample.num_distinct} distinct texts, {sample.num_sequences} token sequences"
+    whole = counted_of(sample.num_whole, sample.num_texts, "text", ("comes", "come"))
+    texts = counted(sample.num_distinct, "distinct text")
+    sequences = counted(sample.num_sequences, "token sequence")
+    return f"{whole} back from the tokens; {texts}, {sequences}"
 
 
 def _judge(tokenizer: Any, unknown: float, sample: Sample | None, *, whose: str, kind: str) -> None:

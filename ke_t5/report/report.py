@@ -97,9 +97,11 @@ def _score_values(task: Task, evaluated: Evaluated, bootstrap: Bootstrap) -> dic
 
 
 def _summary(evaluated: Evaluated) -> str:
-    text = f"{evaluated.num_scored:,} of {evaluated.num_rows:,} rows scored"
+    text = f"{evaluated.num_scored:,} of {counted(evaluated.num_rows, 'row', form=',')} scored"
     if evaluated.unparsable:
-        text += f", {evaluated.unparsable:,} answers unparsable (counted as wrong)"
+        text += (
+            f", {counted(evaluated.unparsable, 'answer', form=',')} unparsable (counted as wrong)"
+        )
     return text
 
 

@@ -86,7 +86,7 @@ def test_special_tokens_that_the_text_contains_come_back(tmp_path):
 def test_a_good_tokenizer_gets_one_line(tmp_path, said):
     check(bert(tmp_path / "model", do_lower_case=False), tmp_path, with_target=True)
     assert said() == [
-        "toy train: 0.0 % unknown tokens; 10 of 10 texts come back from their tokens; "
+        "toy train: 0.0 % unknown tokens; 10 of 10 texts come back from the tokens; "
         "10 distinct texts, 10 token sequences; 0.0 % unknown target tokens"
     ]
 
