@@ -54,14 +54,20 @@ def test_threads_default_to_the_cores_divided_among_processes(
     assert not caplog.messages
 
 
-@pytest.mark.parametrize(("asked", "local_size", "expected"), [("9", 1, 8), ("4", 3, 2)])
+@pytest.mark.parametrize(
+    ("asked", "local_size", "processes", "expected"),
+    [("9", 1, "1 process", 8), ("4", 3, "3 processes", 2)],
+)
 def test_more_threads_than_cores_are_reduced_with_a_message(
-    monkeypatch, caplog, asked, local_size, expected
+    monkeypatch, caplog, asked, local_size, processes, expected
 ):
     eight_cores(monkeypatch, asked)
     assert threads_per_process(local_size) == expected
     (message,) = caplog.messages
-    assert message.startswith(f"OMP_NUM_THREADS={asked} x {local_size} processes is more than")
+    assert message == (
+        f"OMP_NUM_THREADS={asked} x {processes} is more than 8 cores (3-5 times slower); "
+        f"using {expected} threads per process"
+    )
 
 
 def test_idle_threads_sleep_soon_unless_the_user_sets_a_policy(monkeypatch):
