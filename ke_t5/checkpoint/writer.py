@@ -74,6 +74,7 @@ class HostCopy:
         self._block = torch.empty(0, dtype=torch.uint8)
         self._copies: dict[str, Tensor] | None = None
         self._is_copied: torch.cuda.Event | None = None
+        self._device = 0
 
     def make(
         self, tensors: Mapping[str, Tensor], *, is_made: bool = False
@@ -101,12 +102,16 @@ class HostCopy:
         if is_cuda:
             self._is_copied = torch.cuda.Event()
             self._is_copied.record()
+            self._device = torch.cuda.current_device()
         self._copies = copies
         return copies
 
     def wait(self) -> None:
         """Waits until a GPU has finished copying."""
-        if self._is_copied is not None:
+        if self._is_copied is None:
+            return
+        # In a thread, whose device would be the first: waiting would set that up for this process.
+        with torch.cuda.device(self._device):
             self._is_copied.synchronize()
 
     def _reserve(self, size: int, *, is_pinned: bool) -> bool:

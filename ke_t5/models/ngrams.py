@@ -10,6 +10,7 @@ Shape letters: B rows, S ids of a text, N lengths of n-grams, D width, H attenti
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import cast
 
@@ -168,6 +169,14 @@ def _check(config: HashedNgramConfig) -> None:
         raise UserError(what, "num_heads", "give a divisor of hidden_size")
 
 
+@functools.lru_cache(maxsize=8)
+def class_factors(weights: tuple[float, ...], device: torch.device) -> Tensor:
+    """[C]: `class_weights` on a device. Cached, because a copy to a GPU waits for it, and not in
+    the model, whose attributes are restored before each step; do not modify it."""
+    with torch.inference_mode(False):  # those cached during evaluation must serve training, too
+        return torch.tensor(weights, dtype=torch.float32, device=device)
+
+
 class HashedNgramForSequenceClassification(PreTrainedModel):
     """A class, or a number, for a text, by a vote of readers of hashed n-grams."""
 
@@ -176,7 +185,6 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
     def __init__(self, config: HashedNgramConfig) -> None:
         super().__init__(config)
         _check(config)
-        self._class_weights: Tensor | None = None
         self.readers = nn.ModuleList(NgramReader(config, i) for i in range(config.num_readers))
         self.post_init()
 
@@ -212,12 +220,8 @@ class HashedNgramForSequenceClassification(PreTrainedModel):
         if self.config.problem_type not in (None, "single_label_classification"):
             what = f"is set for a task of {self.config.problem_type.replace('_', ' ')}"
             raise UserError(what, "class_weights", "drop it: weights need one class per text")
-        if self._class_weights is None or self._class_weights.device != logits.device:
-            # Only once, because a copy to a GPU waits for it.
-            self._class_weights = torch.tensor(weights, dtype=torch.float32, device=logits.device)
-        total = functional.cross_entropy(
-            logits.float(), labels, self._class_weights, reduction="sum"
-        )
+        factors = class_factors(tuple(weights), logits.device)
+        total = functional.cross_entropy(logits.float(), labels, factors, reduction="sum")
         return total / (labels != IGNORED).sum().clamp(min=1)
 
     def _init_weights(self, module: nn.Module) -> None:

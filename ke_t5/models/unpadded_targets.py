@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from ke_t5.models.attention import attention
-from ke_t5.models.unpadded_rows import UnpaddedRows, unpadded_rows
+from ke_t5.models.unpadded_rows import UnpaddedRows, _on, unpadded_rows
 
 ATTENTION = "ke_t5_unpadded_targets"
 
@@ -55,7 +55,7 @@ def unpadded_targets(
     if rows is None:
         return None
     added = np.where(mask != 0, 0, -np.inf).astype(np.float32)[:, None, None]
-    return UnpaddedTargets(rows, torch.from_numpy(added).to(device))
+    return UnpaddedTargets(rows, _on(added, device))
 
 
 def attention_of_targets(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
+import torch
 from transformers import PreTrainedModel
 
 from ke_t5.checkpoint.settings import CUDA_GRAPHS
@@ -20,6 +24,8 @@ from ke_t5.train.settings import AUTO
 from ke_t5.train.static_shapes import find_shapes
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 def choose_graphs(
@@ -93,3 +99,17 @@ def drops_no_layer(module: PreTrainedModel) -> bool:
     values = values.get(BACKBONE) or values
     shares = [value for name, value in values.items() if name.endswith("layerdrop")]
     return bool(shares) and not any(shares)
+
+
+def in_memory_of(graphs: StepGraphs | None, evaluate: Callable[[], Result]) -> Result:
+    """The result of an evaluation. If it runs out of memory, the graphs are dropped, which hold the
+    memory of a whole step, and it is repeated; steps record them again."""
+    if not graphs:
+        return evaluate()
+    try:
+        return evaluate()
+    except torch.OutOfMemoryError:
+        logger.warning("%s: the evaluation needs the memory of the graphs", CUDA_GRAPHS)
+    gc.collect()  # the frames of the error hold the tensors of its batch
+    graphs.free()
+    return evaluate()

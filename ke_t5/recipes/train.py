@@ -7,6 +7,7 @@ import logging
 import time
 from argparse import Namespace
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ke_t5 import heartbeat
@@ -210,6 +211,7 @@ def trainer_of(
 ) -> Trainer:
     """The trainer, with its checkpointer, validator and trackers."""
     from ke_t5.checkpoint.checkpointer import Checkpointer
+    from ke_t5.recipes.graphs import in_memory_of
     from ke_t5.recipes.head_start import epochs_between_validations
     from ke_t5.recipes.trainer import Timetable, Trainer
     from ke_t5.recipes.validator import Validator
@@ -230,6 +232,7 @@ def trainer_of(
                 config, helpers, state.module, valid, ranks=ranks, watch=watch, wants_loss=True
             )
 
+    validate = partial(in_memory_of, state.graphs, evaluate)
     origin = None if config.sample else config.model.pre_trained_model
     facts = {"model": config.model.class_name, "pre_trained_model": origin}
     return Trainer(
@@ -249,7 +252,7 @@ def trainer_of(
             config.run.path, state, ranks, epoch_steps=steps, improves=best and best.improves
         ),
         validator=Validator(
-            config.task, valid, helpers, evaluate=evaluate, run=config.run, facts=facts
+            config.task, valid, helpers, evaluate=validate, run=config.run, facts=facts
         ),
         run=config.run.path,
         tracking=Tracking(config.flags["track"], config.run.path),

@@ -110,7 +110,7 @@ class DeviceStep:
         if not self.is_updating:
             grads = {one: one.grad for one in self.parameters if one.grad is not None}
             self._shared = self._shared or {one: torch.empty_like(one) for one in grads}
-            if list(grads) != list(self._shared):
+            if grads.keys() != self._shared.keys():
                 raise ValueError("the weights that have a gradient differ between shapes")
             for one, grad in grads.items():
                 self._shared[one].copy_(grad)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import random
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -170,13 +171,22 @@ class StepGraphs:
             )
         return graph
 
+    def __len__(self) -> int:
+        """The number of graphs."""
+        return len(self._graphs)
+
+    def free(self) -> None:
+        """Drops all graphs and frees their memory; they are recorded again when needed."""
+        self._graphs.clear()
+        self._visits.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _disable(self, reason: str) -> None:
         """Drops all graphs and records no more; the results of steps stay the same."""
         self.reason = reason
-        self._graphs.clear()
         logger.warning("%s: no graphs from here on: %s", NAME, reason)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self.free()
 
 
 def _host_generators() -> tuple[Any, ...]:
@@ -211,24 +221,42 @@ class CudaRecorder:
 
     def __init__(self) -> None:
         self._pool: Any = None
+        self._graphs: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __call__(self, function: Callable[[], Tensor]) -> Replay:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        if not self._graphs:  # torch refuses a pool whose graphs are all gone
+            self._pool = torch.cuda.graph_pool_handle()
         try:
             # Thread-local, so that other threads may copy to and from the device meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 output = function()
         except BaseException:
             torch.cuda.set_stream(stream)
+            _end_allocation(self._pool)
             _renew_generator()
             raise
-        self._pool = graph.pool()
+        self._graphs.add(graph)
 
         def replay() -> Tensor:
             graph.replay()
             return output
 
         return replay
+
+
+def _end_allocation(pool: Any) -> None:
+    """Ends the allocation to the pool of a failed recording.
+
+    torch does not if the capture itself failed (2.13): the allocator would take the recording to be
+    going on, and free no cached memory for a tensor that needs it.
+    """
+    device, torch_c = torch.cuda.current_device(), cast(Any, torch._C)
+    try:
+        torch_c._cuda_endAllocateToPool(device, pool)
+    except RuntimeError:  # it has ended, and the graph releases the pool
+        return
+    torch_c._cuda_releasePool(device, pool)
 
 
 def _renew_generator() -> None:

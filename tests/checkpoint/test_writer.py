@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -154,12 +155,15 @@ def test_a_gpu_copies_into_memory_that_it_may_read_by_itself(monkeypatch):
     )
     monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
     monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "device", lambda number: events.append(number) or nullcontext())
     copy = HostCopy()
     copies = copy.make({"weight": torch.ones(20).as_subclass(OnGpu)})
     assert pinned == [(copy._block.data_ptr(), 128, 1)] and copies["weight"].sum() == 20
     copy.wait()
     copy.make({"weight": torch.ones(20).as_subclass(OnGpu)})
-    assert events == ["recorded", "complete", "recorded"] and len(pinned) == 1
+    # A thread that waits has another device than the main one.
+    assert events == ["recorded", 3, "complete", "recorded"] and len(pinned) == 1
 
 
 # The logs of a run that fails stay open.

@@ -21,7 +21,9 @@ from ke_t5.models.ngrams import (
     HashedNgramConfig,
     HashedNgramForSequenceClassification,
     NgramReader,
+    class_factors,
 )
+from ke_t5.module_state import reset_module_state
 from ke_t5.seals import class_title, seal_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +133,19 @@ def test_class_weights_multiply_the_loss_of_their_rows():
     losses = [plain(ids[i : i + 1], labels=labels[i : i + 1]).loss for i in (0, 1)]
     expected = (0.5 * losses[0] + 3.0 * losses[1]) / 2
     torch.testing.assert_close(weighted(ids, labels=labels).loss, expected)
+
+
+def test_class_weights_are_made_once_and_change_nothing_in_the_model():
+    """A step restores a model's attributes; an evaluation computes one that changes serially."""
+    model = make_model(class_weights=[3.0, 1.0, 0.5])
+    reset_module_state(model)
+    class_factors.cache_clear()
+    with torch.inference_mode():
+        model(torch.tensor([[5, 6]]), labels=torch.tensor([0]))
+    for _ in range(2):
+        assert not reset_module_state(model)
+        model(torch.tensor([[5, 6]]), labels=torch.tensor([0])).loss.backward()
+    assert class_factors.cache_info().misses == 1
 
 
 def test_class_weights_are_not_those_of_any_number_of_labels():

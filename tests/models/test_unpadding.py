@@ -124,6 +124,26 @@ def test_targets_that_stay_as_they_are(mask, is_target):
     assert unpadded_targets(np.array(mask), np.array(is_target), CPU) is None
 
 
+def test_a_gpu_copies_the_layout_of_a_batch_without_waiting(monkeypatch):
+    """A copy from memory that is not pinned waits for all work queued on the GPU."""
+    pinned, copied = [], []
+
+    def pin(tensor):
+        pinned.append(tensor)
+        return tensor
+
+    def to(tensor, device, *, non_blocking=False):
+        assert device.type == "cuda" and non_blocking and any(tensor is one for one in pinned)
+        copied.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    mask = np.arange(6) < np.array([[6], [3]])
+    assert unpadded_targets(mask, mask, torch.device("cuda")) is not None
+    assert len(copied) == len(pinned) == 6  # of rows, of their block, and the inputs' mask
+
+
 def test_nothing_of_the_model_stays_changed_not_even_after_an_error():
     model = model_of("T5ForConditionalGeneration")
     next(part for part in model.modules() if type(part) is torch.nn.Dropout).p = 0.1

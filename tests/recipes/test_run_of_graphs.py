@@ -10,7 +10,9 @@ from support.recipe_runs import SMALL, run_folder, state_files, train
 
 from ke_t5.distributed import Ranks
 from ke_t5.recipes import graphs
-from ke_t5.recipes.graphs import choose_graphs, drops_no_layer, why_launched
+from ke_t5.recipes.graphs import choose_graphs, drops_no_layer, in_memory_of, why_launched
+from ke_t5.train.graphs import StepGraphs
+from ke_t5.train.static_shapes import StaticShapes
 
 TC = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--gin_param", "fit.padding='rows'")
 GRAPHS = ("--gin_param", "fit.cuda_graphs=True")
@@ -122,3 +124,28 @@ def test_graphs_of_the_used_rows_train_as_those_of_all(tmp_path, cache_dir, monk
         train(*words, output=tmp_path / rows, cache=cache_dir)
         assert Tape.plays > 1
     assert state_files(tmp_path / "used") == state_files(tmp_path / "all")
+
+
+def test_an_evaluation_gets_the_memory_of_the_graphs_if_it_needs_it(caplog):
+    graphs, sizes = StepGraphs(StaticShapes({}), Tape(), CPU), []
+
+    def evaluate():
+        sizes.append(len(graphs))
+        if len(graphs):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "scores"
+
+    graphs._graphs["a shape"], graphs._visits["a shape"] = None, 2
+    assert in_memory_of(graphs, evaluate) == "scores" and sizes == [1, 0]
+    assert caplog.messages == ["fit.cuda_graphs: the evaluation needs the memory of the graphs"]
+    # The shape is recorded again the next time but one.
+    assert graphs.reason is None and not graphs._visits
+
+
+@pytest.mark.parametrize("graphs", [None, StepGraphs(StaticShapes({}), Tape(), CPU)])
+def test_an_evaluation_without_graphs_has_no_other_memory(graphs):
+    def evaluate():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        in_memory_of(graphs, evaluate)

@@ -18,8 +18,9 @@ from ke_t5.errors import UserError
 from ke_t5.models.configs import AnyMeanSequenceConfig
 from ke_t5.models.models import EncoderForSequenceClassificationMean
 from ke_t5.pipe import IGNORED, get_batches
-from ke_t5.train.device_step import rates_on_device
+from ke_t5.train.device_step import DeviceStep, rates_on_device
 from ke_t5.train.graphs import StepGraphs
+from ke_t5.train.guard import NonFiniteGuard
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.settings import get_fit_settings
 from ke_t5.train.static_shapes import MOST_TOKENS, StaticShapes, find_shapes
@@ -189,6 +190,25 @@ def test_other_optimizers_update_what_the_graph_leaves(path, name):
     plain, expected = trained(path, refuses, make=make, dropout=0.3, spare=True)
     assert numbers == expected and tape.plays == STEPS
     assert torch.equal(flat(state.module), flat(plain.module))
+
+
+def test_weights_whose_gradients_depend_on_the_shape_are_named_as_the_reason():
+    module = torch.nn.ParameterList(torch.ones(2) for _ in range(2))
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-2)
+
+    def backward(inputs, columns, weight):
+        loss = module[inputs["input_ids"].shape[1] // 8 - 1].sum() * weight
+        loss.backward()
+        return loss.detach()
+
+    step = DeviceStep(
+        module, optimizer, guard=NonFiniteGuard(optimizer), graphs=StepGraphs({}, Tape(), CPU),
+        backward=backward, clip=lambda: torch.ones(()),
+    )  # fmt: skip
+    inputs = {"numbers": torch.tensor([1.0, 0.0, 1e-2]), "input_ids": torch.ones(1, 8)}
+    step.recorded(inputs)
+    with pytest.raises(ValueError, match="weights that have a gradient differ between shapes"):
+        step.recorded({**inputs, "input_ids": torch.ones(1, 16)})
 
 
 def test_memory_that_steps_without_a_graph_need_is_theirs():
