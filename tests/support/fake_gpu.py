@@ -1,4 +1,5 @@
-"""Three steps of `fit` on a fake accelerator: prints the outcome for each model.
+"""Three steps of `fit` on a fake accelerator, and a pass of each of our heads: prints the outcome
+for each model.
 
 Fake tensors have shapes and devices but no values, so a question for a value (a host sync on a GPU)
 and a tensor on the wrong device are errors. A torch built without CUDA cannot differentiate fake
@@ -16,12 +17,15 @@ from transformers import T5ForConditionalGeneration as Seq2Seq
 
 from ke_t5.distributed import Ranks
 from ke_t5.lookup.loader import load_model
+from ke_t5.models.models import MODEL_FORMS
 from ke_t5.models.used_rows import UsedRows
 from ke_t5.pipe import Examples, Feature, get_batches
 from ke_t5.pipe.features import IGNORED
+from ke_t5.pipe.masks import known_mask
 from ke_t5.pipe.rows import ROW_ID
 from ke_t5.train.loop import TrainState, fit
 from ke_t5.train.settings import FitSettings
+from support import our_models
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 T5_SIZES = {"vocab_size": 40, "d_model": 16, "d_ff": 16, "d_kv": 8, "num_layers": 1, "num_heads": 2}
@@ -91,6 +95,33 @@ def steps_of(
         return [next(updates).step for _ in range(3)][-1]
 
 
+def passes_of_heads(device: torch.device) -> str:
+    """Runs a forward and a backward pass of each of our classes; returns how many there are."""
+    torch._C._set_only_lift_cpu_tensors(True)  # for `torch.tensor(..., device=device)`
+    made = {name: (head_of(name), our_models.make_batch(name)) for name in MODEL_FORMS}
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    for model, batch in made.values():
+        columns = {name: tensor.numpy() for name, tensor in batch.items()}
+        with mode:
+            mode.allow_non_fake_inputs = True
+            there = moved(model, device).train()
+            inputs = {name: torch.empty_like(x, device=device) for name, x in batch.items()}
+            mode.allow_non_fake_inputs = False
+            with known_mask(there, columns, device):
+                there(**inputs).loss.backward()
+    return f"{len(made)} classes"
+
+
+def head_of(name: str) -> torch.nn.Module:
+    """A tiny model of that class, with all that its configuration offers."""
+    if "Ngram" not in name:
+        return our_models.make_model(name)
+    config = load_model(name).config_class(
+        vocab_size=40, num_labels=3, num_buckets=97, hidden_size=16, class_weights=[1.0, 2.0, 0.5]
+    )
+    return load_model(name)(config)
+
+
 def main() -> None:
     """Prints a line for each model."""
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -123,6 +154,7 @@ def main() -> None:
             print(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")  # noqa: T201
             if name not in ("asking", "astray"):
                 raise
+    print(f"heads: {passes_of_heads(device)}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import re
 
 from support.processes import run_script
 
+from ke_t5.models.models import MODEL_FORMS
+
 
 def test_no_step_waits_for_the_device_or_leaves_it():
     # In a separate process, because the registration of the fake GPU is permanent.
@@ -15,4 +17,5 @@ def test_no_step_waits_for_the_device_or_leaves_it():
     # Reading a value or mixing devices is caught; our own steps do neither.
     assert "DataDependentOutputException" in lines.pop("asking")
     assert re.search("fakegpu:0(,| and) cpu", lines.pop("astray"))
+    assert lines.pop("heads") == f"{len(MODEL_FORMS)} classes"
     assert lines == {name: "3 steps" for name in ("BERT", "T5 mean", "CRF", "T5", "used rows")}
