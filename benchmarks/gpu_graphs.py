@@ -178,7 +178,7 @@ def measure_cases(models: Path, device: torch.device, notes: Any) -> None:
         return {"ms": f"{found['ms']:.1f}", "peak GB": f"{found['peak'] / 1e9:.2f}"}
 
     for case in cases(models, has_gpu=device.type == "cuda"):
-        name = {"case": case.name, "optimizer": case.optimizer}
+        name = {"case": case.name, "optimizer": case.optimizer, "tokens": case.tokens}
         for whose, as_graphs in (("graphs", True), ("eager", False)):
             notes.attempt(
                 {**name, "implementation": whose},
@@ -198,7 +198,8 @@ def graphs(
     gin.clear_config()
     examples = topics(flags, folder)
     sizes = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12}
-    name = {"case": "YNAT, RoBERTa-base, batch 32"}
+    tokens = round(32 * float(examples.row_lengths("input_ids")[:].mean()))
+    name = {"case": "YNAT, RoBERTa-base, batch 32", "tokens": tokens}
     for whose, measure in {
         "graphs": lambda model: rate_on_ynat(model, examples, device, as_graphs=True),
         "eager": lambda model: rate_on_ynat(model, examples, device, as_graphs=False),

@@ -23,6 +23,7 @@ import gin
 import torch
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
+from benchmarks.gpu_generation import measure_generation
 from benchmarks.gpu_graphs import graphs
 from benchmarks.gpu_steps import (
     Case,
@@ -76,10 +77,10 @@ def machine(notes: Notes) -> None:
         return
     import transformers
 
-    device = torch.cuda.get_device_name(0) if HAS_GPU else "none: a dry run, times are meaningless"
+    gpu = torch.cuda.get_device_name(0) if HAS_GPU else "none (a dry run: times are meaningless)"
     Notes("machine", notes.path.parent).add(
-        gpu=device, torch=torch.__version__, transformers=transformers.__version__,
-        python=sys.version.split()[0], cores=os.cpu_count(),
+        device=DEVICE.type, gpu=gpu, torch=torch.__version__, transformers=transformers.__version__,
+        python=sys.version.split()[0], cores=os.cpu_count(), date=time.strftime("%Y-%m-%d"),
     )  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def speed(flags: argparse.Namespace, notes: Notes, *, compiled: bool = False) ->
     rate = rate_of_products(DEVICE)
     notes.add(case="bf16 matrix product", ms="", **{"TFLOP/s": f"{rate:.1f}"})
     for case in cases(flags.models, has_gpu=HAS_GPU):
-        name = {"case": case.name, "optimizer": case.optimizer}
+        name = {"case": case.name, "optimizer": case.optimizer, "tokens": case.tokens}
         notes.attempt(
             {**name, "implementation": "ours"},
             lambda case=case: _row(case, time_ours(case, DEVICE, compiled=compiled), rate),
@@ -298,7 +299,8 @@ def main() -> None:
     parts = {
         "parity": parity, "syncs": syncs,
         "graphs": lambda flags, notes: graphs(flags, notes, topics=topics, device=DEVICE),
-         "speed": speed, "memory": memory, "cli": cli,
+        "generation": lambda flags, notes: measure_generation(flags.models, DEVICE, notes),
+        "speed": speed, "memory": memory, "cli": cli,
         "compiled": lambda flags, notes: speed(flags, notes, compiled=True),
     }  # fmt: skip
     parser.add_argument("part", choices=parts)

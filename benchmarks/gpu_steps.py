@@ -49,18 +49,23 @@ class Case:
     steps: int = 20
     used_rows: int | None = None
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of a step, targets included."""
+        return self.rows * (self.length + self.target_length)
+
 
 def cases(models: Path, *, has_gpu: bool) -> list[Case]:
-    """RoBERTa-base in three shapes, and T5-base with two optimizers; tiny ones without a GPU."""
+    """RoBERTa-base in four shapes, and T5-base with two optimizers; tiny ones without a GPU."""
     if has_gpu:
         roberta, t5 = models / "roberta-small", models / "ke-t5-small"
         base = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12}
         t5_base = {"d_model": 768, "d_ff": 2048, "num_layers": 12, "num_decoder_layers": 12,
                    "num_heads": 12, "d_kv": 64}  # fmt: skip
-        shapes, targets, steps = ((32, 16), (32, 34), (16, 448)), (32, 64, 16), 20
+        shapes, targets, steps = ((32, 16), (32, 34), (16, 448), (64, 256)), (32, 64, 16), 20
     else:
         roberta, t5, base, t5_base = models / "roberta-mini", models / "ke-t5-mini", {}, {}
-        shapes, targets, steps = ((4, 16), (4, 34), (2, 64)), (2, 16, 8), 2
+        shapes, targets, steps = ((4, 16), (4, 34), (2, 64), (2, 80)), (2, 16, 8), 2
     name = "base" if has_gpu else "mini"
     found = [
         Case(f"RoBERTa-{name} {rows}x{length}", roberta, base, rows, length, steps=steps)

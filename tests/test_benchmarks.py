@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import gpu, gpu_page
 from benchmarks.__main__ import PAGE, RESULTS, comparisons, lines_of, page
 from benchmarks.coverage import HEAD
 from benchmarks.few_shot import draws, table
@@ -124,3 +125,96 @@ def test_free_text_of_the_small_t5_excludes_the_test_passages(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
     assert list(texts_of(tmp_path)) == [*(f"문단 {i}" for i in range(6)), "학습 제목"]
+
+
+GPU_MACHINE = {"device": "cuda", "gpu": "NVIDIA H200", "date": "2026-12-01"}
+GRAPHS = [
+    {"case": "a step", "optimizer": "AdamW", "tokens": tokens, "implementation": whose, "ms": ms}
+    for tokens, whose, ms in ((1088, "graphs", "10.0"), (1088, "Trainer", "39.0"))
+]
+
+
+def gpu_part(rows, machine=GPU_MACHINE):
+    return {"machine": machine, "ending": "ok, 5 s", "rows": rows}
+
+
+def test_the_gpu_page_is_up_to_date():
+    results = json.loads(gpu_page.RESULTS.read_text(encoding="utf-8"))
+    assert gpu_page.PAGE.read_text(encoding="utf-8") == gpu_page.page_of(results)
+    assert all(gpu_page.is_of_a_gpu(part) for part in results.values())
+    assert list(gpu.LIMITS) == [name for name in gpu.LIMITS if name in gpu_page.TITLES]
+
+
+def test_a_run_on_a_gpu_replaces_its_parts_and_keeps_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_page, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(gpu_page, "RESULTS", tmp_path / "results.json")
+    sync = gpu_part([{"stack": "none", "per_step": 0}], {**GPU_MACHINE, "gpu": "NVIDIA H100"})
+    assert gpu_page.add({"syncs": sync}) == ["syncs"]
+    failed = {**gpu_part([]), "ending": "failed with exit code 1, 5 s"}
+    assert gpu_page.add({"graphs": gpu_part(GRAPHS), "syncs": failed}) == ["graphs"]
+    text = gpu_page.PAGE.read_text(encoding="utf-8")
+    assert text.index("gpu NVIDIA H200, date 2026-12-01; ok") < text.index("gpu NVIDIA H100")
+    assert "| none | 0 | 0 per step | yes |" in text and "`--parts cli`" in text
+
+
+def test_a_run_without_a_gpu_never_changes_the_page(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "RESULTS_GPU.md"
+    page.write_text("measured", encoding="utf-8")
+    monkeypatch.setattr(gpu_page, "PAGE", page)
+    monkeypatch.setattr(gpu_page, "RESULTS", tmp_path / "results.json")
+
+    def run(name, words, seconds):
+        lines = [{"part": "machine", "device": "cpu"}, {"part": name, **GRAPHS[0]}]
+        (out / "gpu.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+        return "ok, 1 s"
+
+    monkeypatch.setattr(gpu, "run_part", run)
+    out = tmp_path / "out"
+    words = ["--hf_data_dir", ".", "--models", ".", "--parts", "graphs", "--out"]
+    assert gpu.main([*words, str(out)]) == 0
+    line = "RESULTS_GPU.md in benchmarks/ is unchanged: a dry run without a GPU"
+    assert line in capsys.readouterr().out and "1088" in (out / page.name).read_text("utf-8")
+    assert gpu.main(["--add", str(out / "gpu.json")]) == 1
+    assert "graphs: not added: a dry run without a GPU" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        gpu.main([*words, str(tmp_path)])
+    assert "has the page of all runs; give another folder" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == "measured" and not list(tmp_path.glob("*.json"))
+
+
+def test_goals_of_a_gpu_stand_beside_the_measurements():
+    ours, theirs = gpu_page.with_goals("graphs", GRAPHS)
+    assert (ours["speedup"], ours["goal"], ours["reached"]) == ("3.90x", "≥ 4x", "**no**")
+    assert (theirs["speedup"], theirs["goal"]) == ("", "")
+    # Fewer times the Trainer's rate suffice for larger steps.
+    large = [{**row, "tokens": 7168} for row in GRAPHS]
+    assert gpu_page.with_goals("graphs", large)[0]["goal"] == "≥ 1.6x"
+    rates = [{"case": "a", "tokens": 20_000, "implementation": whose, "rows/s": rate}
+             for whose, rate in (("graphs", "1,300"), ("Trainer", "1000"))]  # fmt: skip
+    assert gpu_page.with_goals("graphs", rates)[0]["reached"] == "yes"
+    (row,) = gpu_page.with_goals("graphs", [{"case": "b", "failed": "RuntimeError: no memory"}])
+    assert (row["goal"], row["reached"]) == ("to run", "**no**")
+
+
+@pytest.mark.parametrize(
+    ("part", "row", "goal", "has_reached"),
+    [
+        ("syncs", {"stack": "x", "per_step": 1.0}, "0 per step", False),
+        ("cli", {"command": "train", "exit_code": 5}, "exit code 0", False),
+        ("graphs", {"implementation": "graphs", "equal_weights": True}, "equal", True),
+        (
+            "speed",
+            {"implementation": "ours", "tokens": 16_384, "of the matrix product's rate": "41.0%"},
+            "≥ 40% of the rate", True,
+        ),
+    ],
+)  # fmt: skip
+def test_other_goals_of_a_gpu(part, row, goal, has_reached):
+    (found,) = gpu_page.with_goals(part, [row])
+    assert (found["goal"], found["reached"]) == (goal, "yes" if has_reached else "**no**")
+
+
+def test_columns_without_a_value_are_left_out():
+    rows = [{"case": "a", "peak GB": "4.43"}, {"case": "b|c", "ms": ""}]
+    text = gpu_page.page_of({"memory": gpu_part(rows)}, is_of_run=True)
+    assert "| case | peak GB |\n|---|---|\n| a | 4.43 |\n| b\\|c |  |\n" in text
