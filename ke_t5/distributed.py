@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -271,16 +272,41 @@ def _pick_device(local_rank: int, local_size: int) -> torch.device:
 
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    if torch.cuda.device_count() < local_size:
-        raise UserError(
-            f"{local_size} processes on this machine share {torch.cuda.device_count()} visible "
-            "GPU(s)",
-            "--nproc_per_node",
-            "start one process per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to use the CPU",
-            Exit.MACHINE,
-        )
-    torch.cuda.set_device(local_rank)
-    return torch.device("cuda", local_rank)
+    count = torch.cuda.device_count()
+    # A launcher may show each process a GPU of its own only (srun --gpus-per-task=1).
+    if count < local_size and (count > 1 or _gpu_id(0) is None):
+        raise _shared_gpus(local_size, count)
+    index = local_rank if count >= local_size else 0
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _gpu_id(index: int) -> str | None:
+    """A number of a GPU that no other has; None if torch does not know it."""
+    import torch
+
+    found = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+    return None if found is None else str(found)
+
+
+def _check_gpus(facts: Sequence[dict[str, Any]]) -> None:
+    """Raises UserError if processes share a GPU.
+
+    Args:
+        facts: those of all processes; `gpu` is the number of a process's GPU, if it has one.
+    """
+    counts = Counter(fact["gpu"] for fact in facts if fact.get("gpu") is not None)
+    if counts and max(counts.values()) > 1:
+        raise _shared_gpus(max(counts.values()), 1)
+
+
+def _shared_gpus(num_processes: int, num_gpus: int) -> UserError:
+    return UserError(
+        f"{num_processes} processes on this machine share {num_gpus} visible GPU(s)",
+        "--nproc_per_node",
+        "start one process per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to use the CPU",
+        Exit.MACHINE,
+    )
 
 
 def _launch() -> tuple[int, int, int]:
@@ -314,7 +340,10 @@ def session(*, stall_timeout: float | None = None, **facts: Any) -> Iterator[Ran
     # First: the steps below wait without handling signals, even for a process that has failed.
     seconds = stall_timeout or STALL_SECONDS
     alone = None, [{**facts, **identity()}]
+    if size > 1 and device.type == "cuda":
+        facts["gpu"] = _gpu_id(device.index)
     store, known = meet(facts, stall_timeout=seconds) if size > 1 else alone
+    _check_gpus(known)
     ranks = Ranks(launched_rank(), size, device, threads_per_process(local_size), known)
     torch.set_num_threads(ranks.threads)
     with (

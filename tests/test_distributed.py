@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from support.processes import run_on_ranks
 
 from ke_t5 import stops
 from ke_t5.distributed import (
+    _check_gpus,
     _pick_device,
     no_sync,
     say,
@@ -91,10 +93,29 @@ def test_only_process_0_writes_a_line_and_at_once(monkeypatch, capfd):
 
 def test_fewer_gpus_than_processes_is_a_one_line_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="--nproc_per_node: 2 processes .* share 1 visible") as e:
-        _pick_device(0, 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="--nproc_per_node: 3 processes .* share 2 visible") as e:
+        _pick_device(0, 3)
     assert e.value.exit_code == Exit.MACHINE
+
+
+def test_a_launcher_may_show_each_process_its_own_gpu_only(monkeypatch):
+    """As `srun --gpus-per-task=1` does; whether they share one is seen when they have met."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    properties = SimpleNamespace(uuid="1b4e28ba")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    assert _pick_device(3, 4) == torch.device("cuda", 0) and chosen == [0]
+    _check_gpus([{"gpu": "a"}, {"gpu": "b"}, {"gpu": None}, {}, {"gpu": None}])
+    with pytest.raises(UserError, match="--nproc_per_node: 2 processes .* share 1 visible") as e:
+        _check_gpus([{"gpu": "a"}, {"gpu": "b"}, {"gpu": "a"}])
+    assert e.value.exit_code == Exit.MACHINE
+    # Older versions of torch do not know which GPU it is.
+    del properties.uuid
+    with pytest.raises(UserError, match="--nproc_per_node: 4 processes .* share 1 visible"):
+        _pick_device(3, 4)
 
 
 def test_each_process_has_its_own_gpu(monkeypatch):

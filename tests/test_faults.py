@@ -31,7 +31,8 @@ class SafetensorError(Exception):
         (
             OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
             "error: GPU: out of memory (tried to allocate 2.00 GiB); try a smaller --batch_size, "
-            "and fit.accumulate to keep the number of rows per update",
+            "and fit.accumulate to keep the number of rows per update, or in an evaluation "
+            "EvaluationHelper.eval_batch_tokens=4096",
         ),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),

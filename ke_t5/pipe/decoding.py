@@ -137,15 +137,15 @@ def _greedy(decoder: _Decoder, input_ids: torch.Tensor, config: Any) -> Any:
     """The sequences [B, T] of the most probable token at each step."""
     import torch
 
-    length = input_ids.shape[1]
-    found = input_ids.new_full((len(input_ids), config.max_length), _fill(config))
+    length, fill = input_ids.shape[1], _fill(config)
+    found = input_ids.new_full((len(input_ids), config.max_length), fill)
     found[:, :length] = input_ids
     rows = torch.arange(len(input_ids), device=input_ids.device)
     is_open = torch.ones_like(rows, dtype=torch.bool)
     sequences = input_ids
     while length < config.max_length:
         scores = decoder.processors(sequences, decoder.scores(sequences))
-        tokens = torch.where(is_open, scores.argmax(-1), _fill(config))
+        tokens = torch.where(is_open, scores.argmax(-1), fill)
         found[rows, length] = tokens
         length += 1
         is_open &= ~_ended(tokens, config)

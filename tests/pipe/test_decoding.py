@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from support.generation_toys import tiny_t5, written_examples
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BartConfig, BartForConditionalGeneration, LogitsProcessorList
 
 from ke_t5.pipe.decoding import _likeliest, _top
@@ -106,3 +107,30 @@ def test_what_is_too_small_to_count_changes_no_bit(width):
     total = (scores - highest).exp().sum(1, keepdim=True)
     values, tokens = _likeliest(scores.clone(), torch.zeros((16, 1)), 4, LogitsProcessorList())
     assert torch.equal(values, scores.gather(1, tokens) - highest - torch.log(total))
+
+
+class Waits(TorchDispatchMode):
+    """Counts the values that the host reads, for which it would wait for a GPU."""
+
+    number = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        self.number += function is torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(named or {}))
+
+
+@pytest.mark.parametrize("arguments", [{"max_new_tokens": 12}, BEAMS], ids=["greedy", "beams"])
+def test_between_two_steps_the_host_waits_once(models, inputs, arguments):
+    model, waits, numbers = models["t5"], Waits(), []
+    hooks = [
+        model.register_forward_pre_hook(lambda *_: numbers.append([waits.number])),
+        model.register_forward_hook(lambda *_: numbers.append(waits.number)),
+    ]
+    with torch.no_grad(), waits:
+        generate(model, inputs, arguments)
+    for hook in hooks:
+        hook.remove()
+    # Before and after a forward pass: [1], 3, [4], 6, ...
+    ends, begins = numbers[1:-1:2], numbers[2::2]
+    found = [begin[0] - end for end, begin in zip(ends, begins, strict=True)]
+    assert len(found) > 2 and set(found) == {1}
