@@ -100,7 +100,8 @@ def _memory_fault(text: str) -> UserError:
     where = "GPU" if re.search(r"\b(cuda|hip|gpu|cublas)", text.lower()) else "machine"
     fix = "try a smaller --batch_size, and fit.accumulate to keep the number of rows per update"
     if where == "GPU":  # where evaluations have batches of their own
-        fix += ", or in an evaluation EvaluationHelper.eval_batch_tokens=4096"
+        fix = "try a smaller --batch_size and a larger fit.accumulate; if it was evaluating, "
+        fix += "EvaluationHelper.eval_batch_tokens=4096"
     return UserError(what, where, fix, Exit.MACHINE)
 
 

@@ -30,8 +30,8 @@ class SafetensorError(Exception):
     [
         (
             OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
-            "error: GPU: out of memory (tried to allocate 2.00 GiB); try a smaller --batch_size, "
-            "and fit.accumulate to keep the number of rows per update, or in an evaluation "
+            "error: GPU: out of memory (tried to allocate 2.00 GiB); try a smaller --batch_size "
+            "and a larger fit.accumulate; if it was evaluating, "
             "EvaluationHelper.eval_batch_tokens=4096",
         ),
         (
