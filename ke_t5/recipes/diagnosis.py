@@ -160,7 +160,9 @@ def _torch() -> Iterator[Finding]:
         return
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        has_bf16 = (
+            facts.major >= 8 or torch.version.hip is not None
+        )  # torch asks the first GPU only
         kind = "bf16" if has_bf16 else "no bf16: fp32 is used"
         memory = facts.total_memory / GIGABYTE
         yield Finding(f"GPU {number}", f"{facts.name}, {memory:.0f} GB, {kind}")

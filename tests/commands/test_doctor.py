@@ -7,8 +7,10 @@ import json
 import os
 import sys
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ke_t5.commands import doctor
 from ke_t5.errors import Exit, UserError
@@ -42,6 +44,19 @@ def test_a_machine_without_problems(tmp_path, capsys, monkeypatch):
     names = [line[9:].partition(":")[0] for line in lines]
     assert {"torch", "transformers", "extra excel", "machine", "torch build", "GPU"} <= set(names)
     assert not [line for line in lines if line.startswith("problem")]
+
+
+def test_each_gpu_is_asked_for_its_own_abilities(monkeypatch):
+    kinds = [
+        SimpleNamespace(name="A100", major=8, total_memory=80e9),
+        SimpleNamespace(name="T4", major=7, total_memory=16e9),
+    ]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: kinds[number])
+    told = {finding.name: finding.text for finding in diagnosis._torch()}
+    assert told["GPU 0"] == "A100, 80 GB, bf16"
+    assert told["GPU 1"] == "T4, 16 GB, no bf16: fp32 is used"
 
 
 def test_json_and_the_exit_code_of_a_problem(tmp_path, capsys):
