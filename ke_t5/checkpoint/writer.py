@@ -138,6 +138,11 @@ def _pin(block: Tensor) -> None:
     assert runtime is not None
     if int(runtime.cudaHostRegister(address, block.numel(), PORTABLE)) == 0:
         weakref.finalize(block.untyped_storage(), runtime.cudaHostUnregister, address)
+        return
+    # CUDA keeps the error for the next kernel, here one whose failure does not matter. Without
+    # pinned memory, the training waits for the copy.
+    with contextlib.suppress(RuntimeError):
+        torch.ones(1, device="cuda").add_(1)
 
 
 def available_memory() -> float:

@@ -166,6 +166,29 @@ def test_a_gpu_copies_into_memory_that_it_may_read_by_itself(monkeypatch):
     assert events == ["recorded", 3, "complete", "recorded"] and len(pinned) == 1
 
 
+def test_memory_that_cannot_be_pinned_fails_no_later_kernel(monkeypatch):
+    """CUDA reports the error of a failed registration at the next kernel."""
+    pending, launched = [], []
+
+    def register(address, size, flag):
+        pending.append("out of memory")
+        return 2
+
+    def ones(size, *, device):
+        launched.append(device)
+        raise RuntimeError(f"CUDA error: {pending.pop()}")
+
+    runtime = SimpleNamespace(cudaHostRegister=register)
+    event = SimpleNamespace(record=lambda: None)
+    weight = torch.full((20,), 3.0).as_subclass(OnGpu)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch, "ones", ones)
+    copies = HostCopy().make({"weight": weight})
+    assert launched == ["cuda"] and not pending and copies["weight"].sum() == 60
+
+
 # The logs of a run that fails stay open.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_is_full_while_the_training_goes_on_ends_the_run(
