@@ -278,7 +278,16 @@ def _pick_device(local_rank: int, local_size: int) -> torch.device:
         raise _shared_gpus(local_size, count)
     index = local_rank if count >= local_size else 0
     torch.cuda.set_device(index)
+    _keep_float32()
     return torch.device("cuda", index)
+
+
+def _keep_float32() -> None:
+    """Makes a GPU compute float32 convolutions in float32; torch rounds to 10 bits by default."""
+    import torch
+
+    for part in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+        part.fp32_precision = "ieee"
 
 
 def _gpu_id(index: int) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.processes import run_on_ranks
 
-from ke_t5 import stops
+from ke_t5 import distributed, stops
 from ke_t5.distributed import (
     _check_gpus,
     _pick_device,
@@ -107,6 +107,7 @@ def test_a_launcher_may_show_each_process_its_own_gpu_only(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     properties = SimpleNamespace(uuid="1b4e28ba")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(distributed, "_keep_float32", lambda: None)
     assert _pick_device(3, 4) == torch.device("cuda", 0) and chosen == [0]
     _check_gpus([{"gpu": "a"}, {"gpu": "b"}, {"gpu": None}, {}, {"gpu": None}])
     with pytest.raises(UserError, match="--nproc_per_node: 2 processes .* share 1 visible") as e:
@@ -123,7 +124,15 @@ def test_each_process_has_its_own_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert _pick_device(3, 4) == torch.device("cuda", 3)
+    kinds = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [one.fp32_precision for one in kinds]
+    try:
+        assert _pick_device(3, 4) == torch.device("cuda", 3)
+        # Convolutions keep to `fit.precision`, too.
+        assert [one.fp32_precision for one in kinds] == ["ieee", "ieee"] != before
+    finally:
+        for one, precision in zip(kinds, before, strict=True):
+            one.fp32_precision = precision
     assert chosen == [3]
 
 
