@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ke_t5 import heartbeat, stops
+from ke_t5.devices import check_gpus, gpu_id, pick_device
 from ke_t5.errors import Exit, UserError
 from ke_t5.launchers import launched_processes, launched_rank
 from ke_t5.rendezvous import STALL_SECONDS, identity, meet, open_store
@@ -267,57 +267,6 @@ def seed_generators(*numbers: int) -> None:
     np.random.seed(mixed)
 
 
-def _pick_device(local_rank: int, local_size: int) -> torch.device:
-    import torch
-
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    count = torch.cuda.device_count()
-    # A launcher may show each process a GPU of its own only (srun --gpus-per-task=1).
-    if count < local_size and (count > 1 or _gpu_id(0) is None):
-        raise _shared_gpus(local_size, count)
-    index = local_rank if count >= local_size else 0
-    torch.cuda.set_device(index)
-    _keep_float32()
-    return torch.device("cuda", index)
-
-
-def _keep_float32() -> None:
-    """Makes a GPU compute float32 convolutions in float32; torch rounds to 10 bits by default."""
-    import torch
-
-    for part in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
-        part.fp32_precision = "ieee"
-
-
-def _gpu_id(index: int) -> str | None:
-    """A number of a GPU that no other has; None if torch does not know it."""
-    import torch
-
-    found = getattr(torch.cuda.get_device_properties(index), "uuid", None)
-    return None if found is None else str(found)
-
-
-def _check_gpus(facts: Sequence[dict[str, Any]]) -> None:
-    """Raises UserError if processes share a GPU.
-
-    Args:
-        facts: those of all processes; `gpu` is the number of a process's GPU, if it has one.
-    """
-    counts = Counter(fact["gpu"] for fact in facts if fact.get("gpu") is not None)
-    if counts and max(counts.values()) > 1:
-        raise _shared_gpus(max(counts.values()), 1)
-
-
-def _shared_gpus(num_processes: int, num_gpus: int) -> UserError:
-    return UserError(
-        f"{num_processes} processes on this machine share {num_gpus} visible GPU(s)",
-        "--nproc_per_node",
-        "start one process per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to use the CPU",
-        Exit.MACHINE,
-    )
-
-
 def _launch() -> tuple[int, int, int]:
     """(world size, local world size, local rank)."""
     size = launched_processes()
@@ -345,14 +294,14 @@ def session(*, stall_timeout: float | None = None, **facts: Any) -> Iterator[Ran
     import torch
 
     size, local_size, local_rank = _launch()
-    device = _pick_device(local_rank, local_size)
+    device = pick_device(local_rank, local_size)
     # First: the steps below wait without handling signals, even for a process that has failed.
     seconds = stall_timeout or STALL_SECONDS
     alone = None, [{**facts, **identity()}]
     if size > 1 and device.type == "cuda":
-        facts["gpu"] = _gpu_id(device.index)
+        facts["gpu"] = gpu_id(device.index)
     store, known = meet(facts, stall_timeout=seconds) if size > 1 else alone
-    _check_gpus(known)
+    check_gpus(known)
     ranks = Ranks(launched_rank(), size, device, threads_per_process(local_size), known)
     torch.set_num_threads(ranks.threads)
     with (

@@ -12,10 +12,9 @@ import pytest
 import torch
 from support.processes import run_on_ranks
 
-from ke_t5 import distributed, stops
+from ke_t5 import devices, stops
+from ke_t5.devices import check_gpus, pick_device
 from ke_t5.distributed import (
-    _check_gpus,
-    _pick_device,
     no_sync,
     say,
     seed_generators,
@@ -95,7 +94,7 @@ def test_fewer_gpus_than_processes_is_a_one_line_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match="--nproc_per_node: 3 processes .* share 2 visible") as e:
-        _pick_device(0, 3)
+        pick_device(0, 3)
     assert e.value.exit_code == Exit.MACHINE
 
 
@@ -107,16 +106,16 @@ def test_a_launcher_may_show_each_process_its_own_gpu_only(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     properties = SimpleNamespace(uuid="1b4e28ba")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
-    monkeypatch.setattr(distributed, "_keep_float32", lambda: None)
-    assert _pick_device(3, 4) == torch.device("cuda", 0) and chosen == [0]
-    _check_gpus([{"gpu": "a"}, {"gpu": "b"}, {"gpu": None}, {}, {"gpu": None}])
+    monkeypatch.setattr(devices, "_keep_float32", lambda: None)
+    assert pick_device(3, 4) == torch.device("cuda", 0) and chosen == [0]
+    check_gpus([{"gpu": "a"}, {"gpu": "b"}, {"gpu": None}, {}, {"gpu": None}])
     with pytest.raises(UserError, match="--nproc_per_node: 2 processes .* share 1 visible") as e:
-        _check_gpus([{"gpu": "a"}, {"gpu": "b"}, {"gpu": "a"}])
+        check_gpus([{"gpu": "a"}, {"gpu": "b"}, {"gpu": "a"}])
     assert e.value.exit_code == Exit.MACHINE
     # Older versions of torch do not know which GPU it is.
     del properties.uuid
     with pytest.raises(UserError, match="--nproc_per_node: 4 processes .* share 1 visible"):
-        _pick_device(3, 4)
+        pick_device(3, 4)
 
 
 def test_each_process_has_its_own_gpu(monkeypatch):
@@ -124,15 +123,9 @@ def test_each_process_has_its_own_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    kinds = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    before = [one.fp32_precision for one in kinds]
-    try:
-        assert _pick_device(3, 4) == torch.device("cuda", 3)
-        # Convolutions keep to `fit.precision`, too.
-        assert [one.fp32_precision for one in kinds] == ["ieee", "ieee"] != before
-    finally:
-        for one, precision in zip(kinds, before, strict=True):
-            one.fp32_precision = precision
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert pick_device(3, 4) == torch.device("cuda", 3)
+    assert not torch.backends.cudnn.allow_tf32  # `fit.precision` holds for convolutions, too
     assert chosen == [3]
 
 

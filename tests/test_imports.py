@@ -27,7 +27,7 @@ LINES = (
     "models.kept_gradients "
     "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest pipe.arrow_files pipe.forked "
-    "faults launchers stops seals threads pipe.columns pipe.integrity train.trackers",
+    "faults launchers devices stops seals threads pipe.columns pipe.integrity train.trackers",
     "registry config.bindings rendezvous config.flags readers.* lookup lookup.source "
     "lookup.config_values lookup.settings lookup.lora lookup.task_record models.crf "
     "models.configs models.heads models.attention models.vocabulary_loss "
