@@ -35,10 +35,10 @@ from benchmarks import gpu_page
 LIMITS = {
     "parity": 80,
     "syncs": 40,
-    "graphs": 110,
+    "graphs": 130,
     "generation": 50,
-    "speed": 110,
-    "memory": 80,
+    "speed": 130,
+    "memory": 130,
     "cli": 130,
     "compiled": 160,
 }

@@ -219,7 +219,8 @@ def speed(flags: argparse.Namespace, notes: Notes, *, compiled: bool = False) ->
 
 def memory(flags: argparse.Namespace, notes: Notes) -> None:
     """The peak memory of a step, with activations stored and recomputed."""
-    for case in cases(flags.models, has_gpu=HAS_GPU)[2:]:
+    every = cases(flags.models, has_gpu=HAS_GPU)
+    for case in (every[2], *every[4:]):
         for recompute in (False, True):
 
             def measure(case: Case = case, recompute: bool = recompute) -> dict[str, Any]:
