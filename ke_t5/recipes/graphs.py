@@ -104,7 +104,7 @@ def drops_no_layer(module: PreTrainedModel) -> bool:
 def in_memory_of(graphs: StepGraphs | None, evaluate: Callable[[], Result]) -> Result:
     """The result of an evaluation. If it runs out of memory, the graphs are dropped, which hold the
     memory of a whole step, and it is repeated; steps record them again."""
-    if not graphs:
+    if graphs is None or not graphs.num_graphs:
         return evaluate()
     try:
         return evaluate()

@@ -171,7 +171,8 @@ class StepGraphs:
             )
         return graph
 
-    def __len__(self) -> int:
+    @property
+    def num_graphs(self) -> int:
         """The number of graphs."""
         return len(self._graphs)
 

@@ -130,8 +130,8 @@ def test_an_evaluation_gets_the_memory_of_the_graphs_if_it_needs_it(caplog):
     graphs, sizes = StepGraphs(StaticShapes({}), Tape(), CPU), []
 
     def evaluate():
-        sizes.append(len(graphs))
-        if len(graphs):
+        sizes.append(graphs.num_graphs)
+        if graphs.num_graphs:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return "scores"
 
