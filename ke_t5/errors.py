@@ -111,7 +111,7 @@ def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
     if len(text) <= limit:
         return text
     end = f"; {fix}" if fix and text.endswith(f"; {fix}") and len(fix) < limit // 2 else ""
-    end = end or text[-limit // 3 :]  # the fix is at the end
+    end = end or text[-limit // 3 :].partition(" ")[2]  # the fix is at the end
     head = text[: limit - len(end) - 4]
     if " " in head[-20:]:
         head = head.rpartition(" ")[0]
@@ -136,9 +136,10 @@ def wrapped(text: str, width: int = LONGEST_LINE) -> str:
 
 def _with_short_words(text: str, limit: int, longest: int) -> str:
     """The text with words shortened until it fits, the longest first, to `longest` characters at
-    least; more is kept of a word's end, which says the most."""
+    least; more is kept of a word's end, which says the most. Addresses of pages stay whole."""
     while len(text) > limit:
-        word = max(text.split(), key=len)
+        words = [word for word in text.split() if "://" not in word]
+        word = max(words, key=len, default="")
         if len(word) <= longest:
             break
         size = max(longest, len(word) - (len(text) - limit))

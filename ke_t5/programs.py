@@ -7,9 +7,11 @@ train` and `ke-t5 test`, which are `python -m ke_t5 train` where the package is 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 TRAIN, TEST = "train_ddp.py", "test_ddp.py"
@@ -70,10 +72,26 @@ def started_again() -> str:
     """This process's program and its flags, as arguments of torchrun."""
     started = Path(sys.argv[0])
     if _is_module():
-        return f"-m {MODULE} {shlex.join(sys.argv[1:])}"
+        return f"-m {MODULE} {shell_line(sys.argv[1:])}"
     if started.name in (*ENTRY_POINTS.values(), ONE_COMMAND):
-        return f"--no-python {shlex.join([started.name, *sys.argv[1:]])}"
-    return shlex.join(sys.argv) if sys.argv[0] else TRAIN
+        return f"--no-python {shell_line([started.name, *sys.argv[1:]])}"
+    return shell_line(sys.argv) if sys.argv[0] else TRAIN
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """The words as one line for a shell, with as few quotes as possible (`shlex.join` nests them).
+
+    >>> print(shell_line(["--label_column", "감정", "--gin_param", "f.x={'a': 1}", "a b"]))
+    --label_column 감정 --gin_param "f.x={'a': 1}" 'a b'
+    """
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str) -> str:
+    if re.fullmatch(r"[\w@%+=:,./-]+", word):
+        return word
+    is_plain = not re.search(r'["$`\\!]', word)  # nothing that double quotes leave active
+    return f'"{word}"' if "'" in word and is_plain else shlex.quote(word)
 
 
 def is_one_command() -> bool:

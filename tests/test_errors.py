@@ -24,6 +24,13 @@ def test_a_long_line_keeps_its_beginning_and_the_fix(text, limit, line):
     assert shortened(text, limit, fix=FIX) == line
 
 
+def test_an_address_in_a_long_line_stays_whole():
+    address = "https://example.org/some/where"
+    text = f"--hf_data_dir /a/{'long/' * 40}folder: no data there; get it from {address}"
+    line = shortened(text, 100)
+    assert len(line) <= 100 and line.endswith(f"folder: no data there; get it from {address}")
+
+
 def test_no_line_exceeds_the_limit():
     draw = random.Random(0)
     for _ in range(500):

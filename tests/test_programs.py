@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ke_t5 import programs
 from ke_t5.config.flags import parse_test, parse_train
 from ke_t5.errors import UserError
 from ke_t5.launchers import adopt_launcher
-from ke_t5.programs import TEST, TRAIN, command, program_name
+from ke_t5.programs import TEST, TRAIN, command, program_name, shell_line
 
 TORCHRUN = "torchrun --nproc_per_node=2"
 
@@ -121,3 +122,19 @@ def test_a_clone_runs_the_package(monkeypatch):
     assert program_name(TEST) == "ke-t5 test"
     with pytest.raises(UserError, match="2 -m ke_t5 test$"):
         adopt_launcher({"WORLD_SIZE": "2"})
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("감정", "감정"),
+        ("AdamW.lr=1e-4", "AdamW.lr=1e-4"),
+        ("a b", "'a b'"),
+        ("", "''"),
+        ("f.x={'inputs': 256}", "\"f.x={'inputs': 256}\""),
+        ("it's $HOME", """'it'"'"'s $HOME'"""),  # double quotes would expand the variable
+    ],
+)
+def test_a_word_has_as_few_quotes_as_a_shell_allows(word, shown):
+    assert shell_line(["--flag", word]) == f"--flag {shown}"
+    assert shlex.split(shown) == [word]

@@ -261,6 +261,8 @@ def words(argv: Sequence[str], problems: list[UserError]) -> list[tuple[str, str
             waiting = False
         else:
             fix = "flags have two dashes" if word.startswith("-") else "write --flag value"
+            if pairs and not word.startswith("-"):
+                fix = f"if it is part of --{pairs[-1][0]}, put the whole value in quotes"
             problems.append(UserError("belongs to no flag", f"{word!r:.60}", fix))
     # Launchers before torchrun pass the rank as a flag; the environment has it too.
     return [pair for pair in pairs if pair[0] not in ("local-rank", "local_rank")]

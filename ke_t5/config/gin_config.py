@@ -24,7 +24,7 @@ from ke_t5.config import bindings as gin_bindings
 from ke_t5.config.annotations import fits, hint_of, shown
 from ke_t5.config.bindings import CONSTANT, MACRO, Binding, Reader, leaves
 from ke_t5.config.ranges import problem_of
-from ke_t5.errors import UserError, suggestion
+from ke_t5.errors import UserError, nearest, suggestion
 from ke_t5.user_modules import import_user_module
 
 # (scope, complete name, parameter)
@@ -303,5 +303,7 @@ def _missing_module(name: str, where: str, absent: str) -> UserError:
     inside = Path.cwd().joinpath(*folders)
     files = inside.iterdir() if inside.is_dir() else []
     modules = {f.name.removesuffix(".py") for f in files if f.suffix == ".py" or _holds_code(f)}
-    fix = suggestion(last, {name for name in modules if name.isidentifier()})
+    names = [name for name in modules if name.isidentifier()]
+    near = nearest(last, names) or names
+    fix = suggestion(absent, [".".join((*folders, name)) for name in near])
     return UserError(f"no module {absent!r} in {Path.cwd()}", where, fix)

@@ -18,7 +18,7 @@ from typing import Any
 
 from ke_t5.config.flags import FLAGS
 from ke_t5.config.gin_config import import_modules
-from ke_t5.errors import UserError
+from ke_t5.errors import Exit, UserError
 from ke_t5.experiments.trials import (
     Trial,
     check_words,
@@ -29,6 +29,8 @@ from ke_t5.experiments.trials import (
     words_without,
 )
 from ke_t5.files import write_atomically, write_json
+from ke_t5.pipe import get_task
+from ke_t5.pipe.cache import Folders, default_data_dir
 from ke_t5.programs import MODULE, SUITES, TEST
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder
@@ -59,6 +61,7 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     folder = Path(flags.output_dir, flags.task)
     make_folder(folder, where=f"--output_dir {flags.output_dir}", probe=True)
     tasks, scores = SUITES[flags.task], {}
+    check_test_splits(flags, tasks)
     for place, task in enumerate(tasks, 1):
         trial = Trial(task, [f"--task={task}", *given], folder / task)
         record = trial.finished()
@@ -69,6 +72,20 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     write_atomically(folder / f"{flags.task}.md", text)
     write_json(folder / f"{flags.task}.json", {"split": SPLIT, "score": SCORE, "scores": scores})
     console.tell(f"\n{text}\n{flags.task}.md and {flags.task}.json in {folder}")
+
+
+def check_test_splits(flags: Namespace, tasks: Sequence[str]) -> None:
+    """Raises UserError if a task's data has no test split, before anything is trained."""
+    if flags.sample:
+        return
+    data = Path(flags.hf_data_dir) if flags.hf_data_dir else default_data_dir()
+    folders = Folders(data, Path(flags.hf_cache_dir))
+    members = [member for task in tasks for member in get_task(task).members]
+    lacking = [one.name for one in members if SPLIT not in one.source.splits(folders)]
+    if lacking:
+        what = f"no {SPLIT} split of {', '.join(lacking)}"
+        fix = f"add its files, or train one task at a time, such as --task {lacking[0]}"
+        raise UserError(what, f"--hf_data_dir {data}", fix, Exit.DATA)
 
 
 def tested(trial: Trial, record: Mapping[str, Any]) -> float:

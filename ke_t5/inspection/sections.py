@@ -302,7 +302,7 @@ def findings(found: Inspection) -> list[str]:
             lines.append(f"{split.name}: rows without text: {split.num_empty:,}")
     for (name, later), shared in found.duplicates.equal_across.items():
         if shared.num_folded:
-            lines.append(f"rows of {later} whose text {name} has too: {shared.num_folded:,}")
+            lines.append(f"rows of {later} whose text is also in {name}: {shared.num_folded:,}")
     if found.duplicates.num_suspects:
         lines.append(f"texts with several labels: {found.duplicates.num_suspects:,}")
     return lines

@@ -56,7 +56,9 @@ def _listed_or_ours(form: str, pretrained: Pretrained, listed: str) -> Choice:
     """transformers' class `listed`, unless one of our heads suits the checkpoint better."""
     model_type = pretrained.config["model_type"]
     row = FORMS[form]
-    ours = head_for_pooling(pretrained) if row.reads_pooler else None
+    ours = None
+    if row.reads_pooler:
+        ours = head_for_pooling(pretrained, has_choices=row.has_choices)
     if ours is not None:
         head, reason = ours
         return Choice(head if head in row.models else row.any_encoder_model or head, reason)

@@ -57,7 +57,7 @@ def find_pretrained(name: str | Path, *, where: str = WHERE) -> Pretrained:
         _refuse_adapter(folder, where)
         return Pretrained(str(folder), folder, True, _config_of(folder, f"{where} {name}"))
     if not _may_be_hub_name(name):
-        raise _no_folder(folder, f"{where} {name!r}")
+        raise no_folder(folder, f"{where} {name!r}")
     return _on_hub(name, f"{where} {name!r}")
 
 
@@ -222,14 +222,34 @@ def _is_adapter(where: str) -> UserError:
 
 
 def _may_be_hub_name(name: str) -> bool:
-    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) is not None
+    """Whether the hub accepts such a name: at most one slash, and no letters such as Hangul."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return re.match(r"\w", name) is not None
 
 
-def _no_folder(folder: Path, where: str) -> UserError:
-    beside = [path.name for path in folder.parent.glob("*") if path.is_dir()]
-    near = [repr(str(folder.with_name(name))) for name in nearest(folder.name, beside)]
-    fix = f"did you mean {', '.join(near)}?" if near else "check the path"
+def no_folder(folder: Path, where: str) -> UserError:
+    """The error for a folder that does not exist, with similar names beside it."""
+    fix = _similar(folder) or "check the path"
     return UserError("there is no such folder", where, fix, Exit.CHECKPOINT)
+
+
+def _similar(folder: Path, *, content: str = "") -> str:
+    """The fix that names the similar folders beside a missing one; "" if there are none.
+
+    Args:
+        content: a file that they must contain.
+    """
+    beside = [
+        path.name for path in folder.parent.glob("*") if path.is_dir() and (path / content).exists()
+    ]
+    near = [repr(str(folder.with_name(name))) for name in nearest(folder.name, beside)]
+    return f"did you mean {', '.join(near)}?" if near else ""
 
 
 def _no_config(where: str) -> UserError:
@@ -252,9 +272,10 @@ def _of_a_run(folder: Path, where: str) -> UserError | None:
 
 
 def _no_network(name: str, where: str, reason: str) -> UserError:
-    fix = f"give a downloaded folder (`hf download {name}`)"
+    download = f"give a downloaded folder (`hf download {name}`)"
     if where.startswith(WHERE):  # --sample cannot replace the trained model of --hf_path
-        fix += ", or --sample"
+        download += ", or --sample"
+    fix = _similar(Path(name), content="config.json") or download
     return UserError(f"not a folder, and {reason}", where, fix, Exit.CHECKPOINT)
 
 

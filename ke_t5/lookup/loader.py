@@ -7,6 +7,7 @@ T5EncoderForSequenceClassificationMean                              a registered
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import os
@@ -193,9 +194,12 @@ def import_module(name: str, *, where: str) -> ModuleType:
 def _alias_target(name: str, where: str) -> type | str:
     if name not in _MODELS:
         transformers = import_module("transformers", where=where)
-        same_names = [known for known in _names_in(transformers) if _fold(known) == _fold(name)]
-        if same_names:
-            raise UserError("unknown model", where, f"did you mean 'transformers:{same_names[0]}'?")
+        theirs = {known: _fold(known) for known in _names_in(transformers)}
+        ours = set(map(_fold, _MODELS.names()))
+        close = difflib.get_close_matches(_fold(name), {*theirs.values(), *ours}, n=1, cutoff=0.9)
+        found = [known for known, folded in theirs.items() if close == [folded]]
+        if found and close[0] not in ours:
+            raise UserError("unknown model", where, f"did you mean 'transformers:{found[0]}'?")
     return _MODELS.get(name, where)
 
 

@@ -23,6 +23,13 @@ POOLED_TYPES = (
     "mobilebert", "nomic_bert", "rembert", "roc_bert", "squeezebert",
 )  # fmt: skip
 
+# Further types whose model for multiple choice uses it, while the sequence classifier has a head of
+# its own.
+POOLED_FOR_CHOICES = (
+    "big_bird", "camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
+
 # The names of poolings in sentence-transformers, and our head for each.
 POOLINGS = {
     "pooling_mode_mean_tokens": "EncoderForSequenceClassificationMean",
@@ -66,11 +73,16 @@ def safetensors_header(path: Path) -> dict[str, dict]:
     return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
-def head_for_pooling(pretrained: Pretrained) -> tuple[str, str] | None:
+def head_for_pooling(
+    pretrained: Pretrained, *, has_choices: bool = False
+) -> tuple[str, str] | None:
     """(our text classifier, the reason) if transformers' class would initialize a pooler that the
     checkpoint does not have; None if that class is suitable.
 
     For a model of sentence-transformers, the classifier follows its declared pooling.
+
+    Args:
+        has_choices: whether it is transformers' class for multiple choice, and not a classifier.
     """
     model_type = pretrained.config["model_type"]
     tables = importlib.import_module("transformers.models.auto.modeling_auto")
@@ -82,7 +94,8 @@ def head_for_pooling(pretrained: Pretrained) -> tuple[str, str] | None:
     names = tensor_names(pretrained)
     if names is None or has_pooler(names):
         return None
-    if model_type in POOLED_TYPES or not _has_head(names):
+    pooled = (*POOLED_TYPES, *POOLED_FOR_CHOICES) if has_choices else POOLED_TYPES
+    if model_type in pooled or not _has_head(names):
         return POOLINGS["pooling_mode_mean_tokens"], "the checkpoint has no trained pooler"
     return None
 

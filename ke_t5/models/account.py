@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ke_t5.errors import Exit, UserError
+from ke_t5.forms import FORMS
 from ke_t5.lookup.hub import Pretrained, has_own_head, saved_class
 from ke_t5.lookup.tensor_names import lacks_head
 
@@ -52,7 +53,7 @@ def digest(
     new_keys = missing | set(other_shapes)
     if new_keys:
         parts.append(f"new head: {_listed(_tops(new_keys))}")
-        parts += _risks(_tops(new_keys))
+        parts += _risks(_tops(new_keys), type(model).__name__)
     else:
         parts += _other_labels(pretrained, names, new_head=new_head, where=where)
     if info["unexpected_keys"]:
@@ -120,12 +121,16 @@ def _left_out(model: PreTrainedModel, keys: Collection[str]) -> list[str]:
     return sorted({".".join(part[: 2 if part[0] in bodies else 1]) for part in parts})
 
 
-def _risks(new: Collection[str]) -> list[str]:
-    """A line about each newly initialized pooler of the body."""
+def _risks(new: Collection[str], model_class: str) -> list[str]:
+    """A line about each newly initialized pooler of the body, with our class that has none."""
+    pooled = [form for form in FORMS.values() if form.reads_pooler]
+    ends = [form.auto_class.removeprefix("AutoModel") for form in pooled]
+    fit = [form for form, end in zip(pooled, ends, strict=True) if model_class.endswith(end)]
+    other = (fit or pooled)[0].any_encoder_model
     poolers = [name for name in new if name.endswith(".pooler")]
     return [
         f"risk: {name} is untrained and may learn nothing for hundreds of steps "
-        "(EncoderForSequenceClassificationMean needs no pooler)"
+        f"({other} needs no pooler)"
         for name in poolers
     ]
 

@@ -84,10 +84,13 @@ class Empties:
     Args:
         skip: whether they are skipped.
         note: called with a message about the number of skipped rows.
+        label_sets: a column whose cells may contain no label, written as [].
     """
 
-    def __init__(self, path: Path, *, skip: bool, note: Note) -> None:
-        self.path, self.skip, self.note = path, skip, note
+    def __init__(
+        self, path: Path, *, skip: bool, note: Note, label_sets: str | None = None
+    ) -> None:
+        self.path, self.skip, self.note, self.label_sets = path, skip, note, label_sets
         self.first: tuple[int, str] | None = None
         self.count = 0
 
@@ -105,7 +108,8 @@ class Empties:
             return
         line, column = self.first
         more = f" (and in {self.count - 1} more)" if self.count > 1 else ""
-        fix = 'fill it, or skip such rows: --gin_param "own_data.skip_empty=True"'
+        fill = "write [] for no label" if column == self.label_sets else "fill it"
+        fix = f'{fill}, or skip such rows: --gin_param "own_data.skip_empty=True"'
         raise fault(f"{self.path}:{line}", f"{column!r:.60} is empty{more}", fix)
 
 
@@ -162,7 +166,8 @@ def _cells(own: OwnData, path: Path, needed: Collection[str]) -> Iterator[Number
 
 
 def _table_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> Iterator[Row]:
-    empties = Empties(path, skip=own.skip_empty, note=note)
+    label_sets = own.columns.get("label") if own.kind == "multilabel" else None
+    empties = Empties(path, skip=own.skip_empty, note=note, label_sets=label_sets)
     sources = {**own.columns, **choice_columns(own)}
     texts = (*roles_of(own)[:-1], *choice_columns(own))
     read_label = _LABEL_READERS.get(own.kind, _class_label)

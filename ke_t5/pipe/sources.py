@@ -128,7 +128,8 @@ class ReleaseSource(DataSource):
         what = f"no {self.name} there{near}, and {why}"
         first, *others = self.release.layout
         files = f"{first} ..." if others else first
-        fix = f"put {files} of {self.release.home} there, or try --sample"
+        url = self.release.home.split()[0]  # without the conditions in parentheses
+        fix = f"put {files} of {url} there, or try --sample"
         return UserError(what, place, fix, Exit.DATA)
 
     def _advice(self) -> str:
@@ -175,7 +176,7 @@ class ReleaseSource(DataSource):
         )
         earlier = [path.parent for path in earlier if fault_of(path.parent) is None]
         if not earlier:
-            raise self._missing(folders, f"no hub: {why}")
+            raise self._missing(folders, why)
         logger.warning("%s: %s; using the rows fetched earlier", self.name, why)
         rows = stored_rows(earlier[-1], self.release.columns, lambda: (), origin=origin)
         path, _, revision = rows.origin.partition("@")

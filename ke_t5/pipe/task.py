@@ -198,7 +198,10 @@ class Task:
         ]  # fmt: skip
         examples = by_slice[0] if len(by_slice) == 1 else Examples.concatenate(by_slice)
         if len(examples) == 0:
-            counts = ", ".join(f"{name}: {len(ids)} rows" for name, ids, _ in slices)
+            counts = ", ".join(
+                f"{name}: {len(ids)} of {len(self.rows(name, folders).dataset)} rows"
+                for name, ids, _ in slices
+            )
             fix = "choose a slice with rows"
             if split in (HELD_IN, HELD_OUT):
                 fix = "give more rows, or some to validate on (--valid_file or --valid_split)"

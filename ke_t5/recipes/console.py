@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from ke_t5.distributed import launched_rank
 from ke_t5.errors import counted, counted_of
 from ke_t5.pipe import Examples, Mixture, Task
-from ke_t5.programs import TEST, TRAIN, command
+from ke_t5.programs import TEST, TRAIN, command, shell_line
 from ke_t5.readers.streams import listed
 from ke_t5.train.loggers import ProgressBar, is_quiet
 
@@ -120,6 +119,7 @@ def next_commands(
     last: str = "true",
     stopped_at: int | None = None,
     real_model: str | None = None,
+    reads_release: bool = True,
 ) -> str:
     """The commands that a user may want next: test, export, train on real data.
 
@@ -130,14 +130,15 @@ def next_commands(
         best, last: the `--resume` values for the best checkpoint and the last one.
         stopped_at: the step at which `--max_steps` ended the run; the export must not train on.
         real_model: the model to suggest for real data after a run on the sample.
+        reads_release: whether the rows come from a raw release, and not from the user's own files.
     """
     train_program, test_program = command(TRAIN, launcher), command(TEST, launcher)
-    test, best, last = _words(flags, OF_BOTH), shlex.quote(best), shlex.quote(last)
+    test, best, last = _words(flags, OF_BOTH), shell_line([best]), shell_line([last])
     valid_split, *others = dict.fromkeys(valid_splits)
     trains_elsewhere = not (flags["train_split"] or "train").startswith("train")
     if trains_elsewhere and not others:
         # The test's default split might be the one that was trained on.
-        test += f" --test_split {shlex.quote(valid_split)}"
+        test += f" --test_split {shell_line([valid_split])}"
     lines = ["next:", f"  test    {test_program} {test} --resume {best}"]
     if not flags["hf_path"]:
         same = [name for name in flags["given"] if name not in ("resume", "max_steps", "hf_path")]
@@ -159,22 +160,20 @@ def next_commands(
         ]
         words = _words(flags, same)
         line = f"  real    {train_program} {words} --pre_trained_model {real_model}"
-        is_own = any(name in flags["given"] for name in OWN_DATA)
-        lines.append(line if is_own else f"{line}   # for a raw release: --hf_data_dir DIR")
+        hint = "   # for a raw release: --hf_data_dir DIR" if reads_release else ""
+        lines.append(line + hint)
     return "\n".join(lines)
 
 
 def _words(flags: Mapping[str, Any], names: Iterable[str]) -> str:
     """The named flags as a command line: the task, and those that were given."""
-    words = []
+    words: list[str] = []
     for name in dict.fromkeys(names):
         value = flags[name]
         if name in flags["given"] or name == "task":
-            values = value if isinstance(value, list) else [value]
-            words += [
-                f"--{name}" if v is True else f"--{name} {shlex.quote(str(v))}" for v in values
-            ]
-    return " ".join(words)
+            for one in value if isinstance(value, list) else [value]:
+                words += [f"--{name}"] if one is True else [f"--{name}", str(one)]
+    return shell_line(words)
 
 
 def watch_batches(batches: range) -> Iterator[int]:

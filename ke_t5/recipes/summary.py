@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ke_t5.config.run_config import RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import counted
+from ke_t5.pipe import ReleaseSource
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_origin import backbone_type
@@ -94,6 +95,7 @@ def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> Non
             last=last_name,
             stopped_at=step if step < trainer.timetable.epoch_steps else None,
             real_model=REAL_MODELS.get(backbone_type(model_class)),
+            reads_release=any(isinstance(one.source, ReleaseSource) for one in config.task.members),
         )
     )
 

@@ -152,8 +152,9 @@ def evaluate_splits(
     of_parts = list(zip(parts, results, strict=True))
     for part, evaluated in of_parts:
         title = f"{part.task.name} {part.split}"
-        may_pool = FORMS[part.task.form].reads_pooler
-        line = one_answer_line(title, evaluated.predictions, may_pool=may_pool)
+        form = FORMS[part.task.form]
+        unpooled = form.any_encoder_model if form.reads_pooler else None
+        line = one_answer_line(title, evaluated.predictions, unpooled=unpooled)
         if line is not None:
             logger.warning(line)
     if isinstance(config.task, Mixture):

@@ -19,7 +19,7 @@ MIN_ROWS = 20
 
 
 def one_answer_line(
-    title: str, predictions: Sequence[Mapping[str, Any]], *, may_pool: bool
+    title: str, predictions: Sequence[Mapping[str, Any]], *, unpooled: str | None
 ) -> str | None:
     """A warning if (almost) all answers are equal although the gold answers differ, or None.
 
@@ -30,7 +30,7 @@ def one_answer_line(
     Args:
         title: task and split.
         predictions: lines of `predictions.jsonl`, with `prediction` and optionally `gold`.
-        may_pool: the model may read a pooler (`Form.reads_pooler`).
+        unpooled: if the model may read a pooler, a class that reads none.
     """
     predicted = [line["prediction"] for line in predictions]
     gold = [line["gold"] for line in predictions if line.get("gold") is not None]
@@ -42,11 +42,11 @@ def one_answer_line(
         what = _one_class(predicted, gold)
     if what is None:
         return None
-    pooler = "a newly initialized pooler (EncoderForSequenceClassificationMean has none), "
+    pooler = f"a newly initialized pooler ({unpooled} has none), " if unpooled else ""
     return (
         f"{title}: {what}: the model does not distinguish its inputs; likely causes: the "
         "learning rate (--learning_rate), no warm-up (--warmup 0.1), too few steps, "
-        f"{pooler if may_pool else ''}or wrong labels"
+        f"{pooler}or wrong labels"
     )
 
 

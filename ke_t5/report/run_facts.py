@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ke_t5.programs import shell_line
 from ke_t5.report.html import number
 from ke_t5.report.run_files import RunFiles
 
@@ -190,7 +191,7 @@ def command_line(launch: Mapping[str, Any]) -> str | None:
         start = [*(shlex.split(launcher) if launcher else ["python"]), *start]
     elif launcher:
         start = [*shlex.split(launcher), "--no-python", program]
-    return shlex.join([*start, *words])
+    return shell_line([*start, *words])
 
 
 def _count(number_: Any) -> str | None:

@@ -19,7 +19,14 @@ from ke_t5.config.gin_config import Configuration
 from ke_t5.config.resume import BEST, LAST, ResumeRequest
 from ke_t5.errors import Exit, UserError
 from ke_t5.lookup.choice import choose_model
-from ke_t5.lookup.hub import ADAPTER, Pretrained, find_pretrained, require_weights, saved_class
+from ke_t5.lookup.hub import (
+    ADAPTER,
+    Pretrained,
+    find_pretrained,
+    no_folder,
+    require_weights,
+    saved_class,
+)
 from ke_t5.lookup.loader import check_form, check_model_name, choose_form, load_model
 from ke_t5.lookup.lora import FILE, read_base, read_lora
 from ke_t5.lookup.task_record import RECORD, TaskRecord, read_record
@@ -147,6 +154,8 @@ def find_model(folder: str | Path, *, flag: str = "--hf_path") -> Found:
         fix = f"did you mean {runs[0]}?" if runs else "give an exported folder, or a run's"
         what = "neither an export nor a run"
         raise UserError(what, f"{flag} {folder}", fix, Exit.CHECKPOINT)
+    if flag == "--run" and not folder.is_dir():  # a run is never on the hub
+        raise no_folder(folder, f"{flag} {folder}")
     find_pretrained(folder, where=flag)  # raises if there is no model, or it was changed
     return Found(folder, None, flag, read_record(folder))
 

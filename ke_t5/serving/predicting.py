@@ -42,7 +42,7 @@ def main(flags: Namespace) -> None:
     set_up_logging(debug=flags.debug)
     output = None if flags.output is None else Path(flags.output)
     if output is not None:
-        check_output(output)
+        check_output(output, flags.input)
     if flags.input not in (None, STDIN):
         table_format(Path(flags.input))  # a missing file is reported before the model is loaded
     files = [flags.input or STDIN]
@@ -79,9 +79,13 @@ def log_lost(predictor: Predictor) -> None:
         logger.warning("%s: %d", what, count)
 
 
-def check_output(output: Path) -> None:
-    """Raises UserError for a file that cannot be written; removes leftovers of killed processes."""
+def check_output(output: Path, source: str | None) -> None:
+    """Raises UserError for a file that cannot be written, or that is the input `source`; removes
+    leftovers of killed processes."""
     check_suffix(output)
+    if source not in (None, STDIN) and output.exists() and output.samefile(source):
+        what, fix = "it is the file of --input, which would be overwritten", "name another file"
+        raise UserError(what, f"--output {output}", fix)
     check_can_write(output.parent, where=f"--output {output}")
     remove_leftovers(output.parent, output.name)
 

@@ -165,7 +165,10 @@ def test_only_what_can_be_imported_is_suggested(folder):
     "name, line",
     [
         ("my_modles.my_model", "no module 'my_modles' in {0}; did you mean 'my_models'?"),
-        ("my_models.my_mdl", "no module 'my_models.my_mdl' in {0}; did you mean 'my_model'?"),
+        (
+            "my_models.my_mdl",
+            "no module 'my_models.my_mdl' in {0}; did you mean 'my_models.my_model'?",
+        ),
         (
             "my_models/my_model.py",
             "a module is named with dots, without .py; write my_models.my_model",

@@ -235,6 +235,11 @@ def test_last_of_two_counts_and_is_told():
         ),
         (["klue_tc"], "error: 'klue_tc': belongs to no flag; write --flag value"),
         (["-t"], "error: '-t': belongs to no flag; flags have two dashes"),
+        (
+            ["--gin_param", "a.b={'inputs':", "256}"],
+            "error: '256}': belongs to no flag; if it is part of --gin_param, put the whole value "
+            "in quotes",
+        ),
         (["--task"], "error: --task: needs a value; write --task NAME"),
         (["--task", "--sample"], "error: --task: needs a value; write --task NAME"),
         (["--task", ""], "error: --task '': empty; give it a value"),

@@ -105,3 +105,20 @@ def test_nproc_is_passed_on_to_each_training(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     parse = train_command.parser().parse_args
     assert launch("train", list(WORDS), parse) == list(WORDS)
+
+
+def test_data_without_a_test_split_is_refused_before_the_first_training(
+    training, testing, tmp_path
+):
+    for name in ("BoolQ", "COPA", "HellaSwag", "SentiNeg", "WiC"):
+        folder = tmp_path / "data" / "KoBEST" / "v1.0" / name
+        folder.mkdir(parents=True)
+        for part in ("train", "dev", *(["test"] if name in ("BoolQ", "WiC") else [])):
+            (folder / f"{part}.tsv").touch()
+    words = ["--task", "kobest", "--hf_data_dir", str(tmp_path / "data")]
+    words += ["--output_dir", str(tmp_path / "out")]
+    message = "no test split of kobest_copa, kobest_hellaswag, kobest_sentineg; add its files"
+    with pytest.raises(UserError, match=message) as raised:
+        suite.main(parse_train(words, launches=True), words)
+    assert raised.value.exit_code == Exit.DATA
+    assert not list((tmp_path / "out" / "kobest").iterdir())

@@ -81,6 +81,10 @@ def test_the_default_model_has_the_right_form(form):
             "RobertaForSequenceClassification",
             "did you mean 'transformers:RobertaForSequenceClassification'",
         ),
+        (
+            "RobertaForSequencClassification",
+            "did you mean 'transformers:RobertaForSequenceClassification'",
+        ),
         ("transformers:RobertaForSequencClassification", "did you mean 'RobertaForSequenceC"),
         ("ke_t5.models.models:T5EncoderForTokenClass", "did you mean 'T5EncoderForTok"),
         ("no_such_module:Model", "there is no module 'no_such_module'"),

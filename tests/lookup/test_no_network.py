@@ -91,3 +91,20 @@ def test_data_sets_that_are_kept_offline(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: cached)
     rows = source.rows("train", folders)
     assert rows.dataset["text"][:] == ["가"] and rows.provenance == {}
+
+
+@pytest.mark.parametrize("name", ["내모델", "bert-", "a--b", "a/b/c"])
+def test_a_name_that_the_hub_does_not_allow_is_a_missing_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no such folder; check the path") as caught:
+        find_pretrained(name)
+    assert caught.value.exit_code == Exit.CHECKPOINT
+
+
+def test_a_misspelt_folder_is_suggested_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_model").mkdir()
+    (tmp_path / "my_models").mkdir()  # contains no model
+    (tmp_path / "my_model" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="'my_modle': not a folder, .*; did you mean 'my_model'[?]"):
+        find_pretrained("my_modle")

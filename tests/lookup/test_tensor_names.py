@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from ke_t5.lookup.choice import choose_model
 from ke_t5.lookup.hub import Pretrained
 from ke_t5.lookup.tensor_names import (
+    POOLED_FOR_CHOICES,
     POOLED_TYPES,
     head_for_pooling,
     tensor_names,
@@ -109,6 +110,20 @@ def test_without_a_trained_pooler_the_mean_is_read(tmp_path, kind, names, expect
 
 
 @pytest.mark.parametrize(
+    ("kind", "names", "expected"),
+    [
+        ("roberta", ["lm_head.bias"], "EncoderForMultipleChoice"),
+        ("roberta", ["roberta.pooler.dense.bias"], "transformers:RobertaForMultipleChoice"),
+        ("electra", ["discriminator_predictions.dense.weight"],
+         "transformers:ElectraForMultipleChoice"),
+    ],
+)  # fmt: skip
+def test_choices_are_read_without_an_untrained_pooler(tmp_path, kind, names, expected):
+    found = checkpoint(tmp_path, kind, *names)
+    assert choose_model("multiple_choice", found).model_name == expected
+
+
+@pytest.mark.parametrize(
     ("mode", "head"), [("mean_tokens", "Mean"), ("cls_token", "First"), ("lasttoken", "Last")]
 )
 def test_a_sentence_encoder_is_read_as_it_was_trained(tmp_path, mode, head):
@@ -123,15 +138,30 @@ def test_a_sentence_encoder_is_read_as_it_was_trained(tmp_path, mode, head):
     "kind", ["bert", "albert", "ernie", "rembert", "mobilebert", "roberta", "electra", "big_bird"]
 )
 def test_the_types_with_a_pooler_are_those_whose_class_reads_it(kind):
+    assert reads_pooler("SequenceClassification", kind) == (kind in POOLED_TYPES)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["bert", "albert", "roberta", "camembert", "xlm-roberta", "mpnet", "electra", "deberta-v2",
+     "modernbert"],
+)  # fmt: skip
+def test_more_types_read_the_pooler_for_choices(kind):
+    pooled = (*POOLED_TYPES, *POOLED_FOR_CHOICES)
+    assert reads_pooler("MultipleChoice", kind) == (kind in pooled)
+
+
+def reads_pooler(suffix: str, kind: str) -> bool:
+    """Whether the loss of transformers' class gives a gradient to the pooler of the body."""
     config = transformers.CONFIG_MAPPING[kind](
         vocab_size=9, hidden_size=8, embedding_size=8, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=8, true_hidden_size=8, intra_bottleneck_size=8, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
     )  # fmt: skip
-    model = transformers.AutoModelForSequenceClassification.from_config(config)
-    model(
-        input_ids=torch.ones(1, 4, dtype=torch.long), labels=torch.zeros(1).long()
-    ).loss.backward()
+    model = getattr(transformers, f"AutoModelFor{suffix}").from_config(config)
+    shape = (1, 2, 4) if suffix == "MultipleChoice" else (1, 4)
+    ids = torch.ones(shape, dtype=torch.long)
+    model(input_ids=ids, labels=torch.zeros(1).long()).loss.backward()
     body = getattr(model, model.base_model_prefix)
     pooler = [p.grad for name, p in body.named_parameters() if name.startswith("pooler")]
-    reads = any(grad is not None for grad in pooler) or (kind == "mobilebert" and bool(pooler))
-    assert reads == (kind in POOLED_TYPES)
+    return any(grad is not None for grad in pooler) or (kind == "mobilebert" and bool(pooler))

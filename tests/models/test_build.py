@@ -169,3 +169,10 @@ def test_quiet_gives_the_screen_back():
         assert transformers_logging.get_verbosity() > before
     assert transformers_logging.get_verbosity() == before
     assert transformers_logging.is_progress_bar_enabled()
+
+
+def test_the_class_without_a_pooler_is_one_for_the_form(bert):
+    _, note = build("transformers:BertForMultipleChoice", bert)
+    assert (
+        "bert.pooler is untrained" in note and "(EncoderForMultipleChoice needs no pooler)" in note
+    )

@@ -200,6 +200,17 @@ def test_empty_cells_may_be_left_out(write, cache_dir, said):
     ]  # fmt: skip
 
 
+def test_a_row_without_labels_is_an_empty_list_and_not_an_empty_cell(write, cache_dir):
+    path = write('글,값\n가,"1,2"\n나,[]\n다,1\n', "a.csv")
+    own = loaded("multilabel", path, cache_dir)
+    assert [row["label"] for row in rows_of(path, own)] == [["1", "2"], [], ["1"]]
+    path = write("글,값\n가,1\n나,\n다,1\n", "b.csv")
+    with pytest.raises(
+        UserError, match=r"b.csv:3: '값' is empty; write \[\] for no label, or skip"
+    ):
+        loaded("multilabel", path, cache_dir)
+
+
 def test_rows_left_out_are_reported_by_every_launch(write, cache_dir, said):
     path = write("글,값\n가,1\n,1\n나,2\n", "a.csv")
     for _ in range(2):  # the second time from the cache

@@ -83,8 +83,15 @@ def test_a_split_that_cannot_be_had_is_one_line(tmp_path, split, message):
 
 
 def test_an_empty_source_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"contains no examples \(train: 0 rows\)"):
+    with pytest.raises(UserError, match=r"contains no examples \(train: 0 of 0 rows\)"):
         get(tmp_path, rows=[])
+
+
+def test_a_tenth_of_too_few_rows_may_have_none(tmp_path):
+    rows = [{"text": f"가 {i}", "label": 0} for i in range(3)]
+    message = r"contains no examples \(train: 0 of 3 rows\); give more rows, or .*--valid_file"
+    with pytest.raises(UserError, match=message):
+        get(tmp_path, HELD_OUT, rows=rows, group="text")
 
 
 def test_a_source_without_validation_is_cut_by_group(tmp_path):

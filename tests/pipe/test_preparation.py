@@ -132,7 +132,7 @@ def test_a_step_may_drop_rows_the_first_and_a_whole_batch_among_them(tmp_path):
 def test_steps_that_leave_no_row_leave_no_example(tmp_path, step):
     rows = [{"text": "가", "label": 0}] * 3
     for _ in range(2):  # built, and found in the cache
-        with pytest.raises(UserError, match=r"contains no examples \(train: 3 rows\)"):
+        with pytest.raises(UserError, match=r"contains no examples \(train: 3 of 3 rows\)"):
             get(tmp_path, step, TOKENIZE, take_label, rows=rows)
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
-from ke_t5.errors import Exit, UserError
+from ke_t5.errors import Exit, UserError, shortened
 from ke_t5.pipe import FunctionDataSource, HFDataSource, ReleaseSource, get_task, sources
 from ke_t5.pipe.cache import Folders
 from ke_t5.readers.release import Hub, RawSplit, Release
@@ -94,6 +94,15 @@ def test_without_release_and_network_the_line_says_all(tmp_path):
 def test_a_release_on_no_hub_says_so(tmp_path):
     with pytest.raises(UserError, match="it is not on a public hub"):
         release().splits(Folders(None, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["nikl_summarization_summary_split", "nikl_ner", "nikluge_ea"])
+def test_a_missing_release_is_named_with_its_whole_file_and_address(name, tmp_path):
+    release = get_task(name).source.release
+    with pytest.raises(UserError) as caught:
+        get_task(name).source.splits(Folders(tmp_path, tmp_path / "cache"))
+    line = shortened(str(caught.value).replace(str(tmp_path), "data"))
+    assert f"put {release.layout[0]}" in line and release.home.split()[0] in line
 
 
 def test_a_raw_release_beats_the_hub(on_hub, tmp_path):

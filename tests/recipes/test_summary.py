@@ -77,5 +77,16 @@ def test_a_model_without_a_known_hub_name_has_no_command_that_cannot_run():
     )
 
 
+@pytest.mark.parametrize("reads_release", [True, False])
+def test_a_folder_of_raw_files_is_suggested_only_to_a_task_that_reads_them(reads_release):
+    flags = parse_train(["--sample", "--valid_split", "validation"])
+    text = console.next_commands(
+        vars(flags), valid_splits=["validation"], launcher="", real_model="klue/roberta-base",
+        reads_release=reads_release,
+    )  # fmt: skip
+    assert "--pre_trained_model klue/roberta-base" in text
+    assert ("--hf_data_dir" in text) is reads_release
+
+
 def test_nouns_are_counted():
     assert [counted(n, "epoch") for n in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]

@@ -32,11 +32,16 @@ CLASSES = ["a", "b", "c", "d"] * 25
     ],
 )  # fmt: skip
 def test_one_answer_for_all_rows_is_reported_with_likely_causes(said, gold, expected):
-    line = one_answer_line("t", lines(said, gold), may_pool=True)
+    line = one_answer_line("t", lines(said, gold), unpooled="EncoderForMultipleChoice")
     assert line.startswith(expected)
-    for cause in ("--learning_rate", "--warmup", "pooler", "labels"):
+    for cause in (
+        "--learning_rate",
+        "--warmup",
+        "pooler (EncoderForMultipleChoice has none)",
+        "labels",
+    ):
         assert cause in line
-    assert "pooler" not in one_answer_line("t", lines(said, gold), may_pool=False)
+    assert "pooler" not in one_answer_line("t", lines(said, gold), unpooled=None)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,7 @@ def test_one_answer_for_all_rows_is_reported_with_likely_causes(said, gold, expe
     ],
 )
 def test_varied_answers_are_not_reported(said, gold):
-    assert one_answer_line("t", lines(said, gold), may_pool=True) is None
+    assert one_answer_line("t", lines(said, gold), unpooled="EncoderForMultipleChoice") is None
 
 
 def test_training_and_test_report_it(tmp_path, cache_dir, capfd):

@@ -125,10 +125,16 @@ def test_an_unpaired_surrogate_affects_only_its_row(models, tmp_path):
         (("--hf_path", "a", "--input", "none.csv"), "none.csv: no such file"),
         (("--hf_path", "a", "--sheet", "b"), "--sheet 'b': only a workbook .* has sheets; drop"),
         (("--hf_path", "none", "--text", "가"), "--hf_path 'none': "),
+        (("--run", "nope", "--text", "가"), "--run nope: there is no such folder; check the path"),
+        (
+            ("--hf_path", "a", "--input", "b.csv", "--output", "./b.csv"),
+            "--output b.csv: it is the file of --input, which would be overwritten; name another",
+        ),
     ],
 )
 def test_conflicting_or_incomplete_flags_are_errors(words, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.csv").write_text("문장\n가\n", encoding="utf-8")
     with pytest.raises(UserError, match=message):
         run(*words)
 
