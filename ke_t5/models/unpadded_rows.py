@@ -130,7 +130,7 @@ def unpadded_rows(mask: np.ndarray, device: torch.device) -> UnpaddedRows | None
         padding = np.flatnonzero(~mask)[: _missing(num_real)]
         tokens = np.concatenate([tokens, padding])
         numbers = np.concatenate([numbers, np.zeros_like(padding)])
-    tokens, firsts, numbers = (_on(array, device) for array in (tokens, firsts, numbers))
+    tokens, firsts, numbers = (on_device(array, device) for array in (tokens, firsts, numbers))
     return UnpaddedRows((len(mask), width), tokens, firsts, numbers, num_real, blocks)
 
 
@@ -146,7 +146,8 @@ def _within(lengths: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
-def _on(array: np.ndarray, device: torch.device) -> Tensor:
+def on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on a device, copied to a GPU without waiting."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
         tensor = tensor.pin_memory()
@@ -159,7 +160,9 @@ def _block(lengths: np.ndarray, device: torch.device) -> Block:
         return Block(total, (rows, longest))
     places = np.repeat(np.arange(rows) * longest, lengths) + _within(lengths)
     mask = np.where(np.arange(longest) < lengths[:, None], 0, -np.inf).astype(np.float32)
-    return Block(total, (rows, longest), _on(places, device), _on(mask, device)[:, None, None])
+    return Block(
+        total, (rows, longest), on_device(places, device), on_device(mask, device)[:, None, None]
+    )
 
 
 def _cuts(lengths: np.ndarray, first: int = 0) -> Iterator[tuple[int, int]]:

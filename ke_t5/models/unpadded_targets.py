@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from ke_t5.models.attention import attention
-from ke_t5.models.unpadded_rows import UnpaddedRows, _on, unpadded_rows
+from ke_t5.models.unpadded_rows import UnpaddedRows, on_device, unpadded_rows
 
 ATTENTION = "ke_t5_unpadded_targets"
 
@@ -55,7 +55,7 @@ def unpadded_targets(
     if rows is None:
         return None
     added = np.where(mask != 0, 0, -np.inf).astype(np.float32)[:, None, None]
-    return UnpaddedTargets(rows, _on(added, device))
+    return UnpaddedTargets(rows, on_device(added, device))
 
 
 def attention_of_targets(

@@ -255,7 +255,7 @@ def _end_allocation(pool: Any) -> None:
     device, torch_c = torch.cuda.current_device(), cast(Any, torch._C)
     try:
         torch_c._cuda_endAllocateToPool(device, pool)
-    except RuntimeError:  # it has ended, and the graph releases the pool
+    except (AttributeError, RuntimeError):  # unknown to this torch; or the graph has ended it
         return
     torch_c._cuda_releasePool(device, pool)
 
