@@ -32,12 +32,21 @@ from transformers import (
 )
 
 import ke_t5.task.task  # noqa: F401 - registers the tasks
-from benchmarks.rows import GROUPED, TRAINER, Runs, Setting, interleaved
+from benchmarks.rows import GROUPED, TRAINER, TRAINER_FP32, Runs, Setting, interleaved
 from ke_t5.distributed import Ranks
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.models.used_rows import UsedRows, input_embedding
 from ke_t5.own_data import OwnData, register
-from ke_t5.pipe import EvaluationHelper, Examples, Folders, TaskRegistry, evaluate, get_batches
+from ke_t5.pipe import (
+    EvaluationHelper,
+    Examples,
+    Folders,
+    Task,
+    TaskRegistry,
+    evaluate,
+    get_batches,
+)
+from ke_t5.products import fast_products
 from ke_t5.recipes.embedding_rows import LARGE, used_tokens
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.loop import TrainState, count_steps, fit
@@ -152,7 +161,7 @@ def fit_bare(model: PreTrainedModel, train: Examples, *, seed: int) -> None:
         arrays = train.batch(rows)
         names = ("input_ids", "attention_mask", "labels")
         batch = {name: torch.from_numpy(arrays[name]).long() for name in names}
-        with unpadding.over(arrays["attention_mask"]):
+        with unpadding.over(arrays["attention_mask"]), fast_products(CPU):
             model(**batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -282,11 +291,18 @@ def padded_to_512(setting: Setting) -> dict[str, Runs]:
 
 
 def token_budget(setting: Setting) -> dict[str, Runs]:
-    """Batches of 1,024 tokens, about 130 rows, at twice the learning rate; the Trainer has 32."""
+    """Batches of 1,024 tokens, about 130 rows, at twice the learning rate; the Trainer has 32 rows,
+    in fp32 as by default and in bf16."""
     runs = EncoderRuns(setting, 2 * NUM_ROWS)
     ours = partial(fit_ours, precision="bf16", batch_tokens=1024, learning_rate=2 * RATE)
     theirs = partial(fit_trainer, precision="bf16")
-    return runs.compare({"ours": (ours, runs.train), TRAINER: (theirs, runs.table)})
+    return runs.compare(
+        {
+            "ours": (ours, runs.train),
+            TRAINER_FP32: (fit_trainer, runs.table),
+            TRAINER: (theirs, runs.table),
+        }
+    )
 
 
 # ---------------------------------------------------------------------------------------- seq2seq
@@ -302,19 +318,27 @@ def new_seq2seq(setting: Setting, seed: int) -> T5ForConditionalGeneration:
     return T5ForConditionalGeneration(config)
 
 
-def hypotheses(setting: Setting) -> Examples:
-    """Premises of KLUE-NLI as inputs and their hypotheses as targets."""
-    (source,) = setting.data.rglob("klue-nli-v1*_train.json")
+def hypotheses(setting: Setting) -> tuple[Task, Examples, Examples]:
+    """A task with premises of KLUE-NLI as inputs and their hypotheses as targets; its training
+    examples, and validation examples with distinct premises."""
     gin.bind_parameter("get_vocabulary.vocab_name", str(setting.seq2seq))
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "pairs.jsonl")
-        rows = json.loads(source.read_text(encoding="utf-8"))[: setting.amount(SEQ2SEQ_ROWS)]
-        pairs = ({"text": row["premise"], "label": row["hypothesis"]} for row in rows)
-        lines = (json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
-        file.write_text("".join(lines), encoding="utf-8")
-        columns = {"text": "text", "label": "label"}
-        task = register(OwnData("text2text", {"train": str(file)}, columns))
-        return task.get_dataset("train", folders=Folders(None, Path(folder)))
+        files = {}
+        for split, name in (("train", "train"), ("validation", "dev")):
+            (source,) = setting.data.rglob(f"klue-nli-v1*_{name}.json")
+            rows = json.loads(source.read_text(encoding="utf-8"))
+            if split == "train":
+                rows = rows[: setting.amount(SEQ2SEQ_ROWS)]
+            else:
+                rows = {row["premise"]: row for row in rows}.values()
+            pairs = ({"text": row["premise"], "label": row["hypothesis"]} for row in rows)
+            lines = (json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
+            files[split] = str(Path(folder, f"{split}.jsonl"))
+            Path(files[split]).write_text("".join(lines), encoding="utf-8")
+        task = register(OwnData("text2text", files, {"text": "text", "label": "label"}))
+        folders = Folders(None, Path(folder))
+        train, validation = (task.get_dataset(split, folders=folders) for split in files)
+        return task, train, validation
 
 
 def fit_seq2seq_trainer(
@@ -347,7 +371,7 @@ def loss_per_token(model: PreTrainedModel, table: list[dict]) -> float:
 
 def seq2seq(setting: Setting, precision: str = "fp32") -> dict[str, Runs]:
     """Ours, and the Seq2SeqTrainer with its defaults."""
-    train = hypotheses(setting)
+    _, train, _ = hypotheses(setting)
     rows = (train.example(i) for i in range(len(train)))
     table = [{name: row[name] for name in ("input_ids", "labels")} for row in rows]
 
