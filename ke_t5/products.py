@@ -40,7 +40,16 @@ def fast_products(device: torch.device, num_vectors: int = FEW_VECTORS) -> Itera
 @contextmanager
 def small_products() -> Iterator[None]:
     """A context within `fast_products` for products of small matrices, or of ever new shapes, for
-    each of which oneDNN generates code."""
+    each of which oneDNN generates code.
+
+    It has no effect in inference mode: the threads of an evaluation share the setting, and no
+    result may depend on what another thread computes at the same time.
+    """
+    import torch
+
+    if torch.is_inference_mode_enabled():
+        yield
+        return
     with _changed(ONEDNN, MKL):
         yield
 
