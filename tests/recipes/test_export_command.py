@@ -299,7 +299,7 @@ def test_errors_name_the_flag_that_was_given(tmp_path, finished_run):
         "--run", run_folder(finished_run), "--output", tmp_path
     )
     missing = refusal("--run", here / "nothing", "--output", tmp_path / "new")
-    assert f"--run '{here / 'nothing'}': there is no such folder" in missing
+    assert f"--run {here / 'nothing'}: there is no such folder" in missing
     export = run_folder(finished_run) / "hf"
     words = ("--run", export, "--resume", "best", "--output", tmp_path / "new")
     assert "is an export, which has no checkpoints; drop --resume" in refusal(*words)

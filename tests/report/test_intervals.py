@@ -75,8 +75,8 @@ def rows_for(metric, seed=5):
                              metrics.word_accuracy),
                             lambda n=length: some_tags(pick, n)),
             metrics.token_accuracy: lambda n=length: [pick.choice(["가", None]) for _ in range(n)],
-            **dict.fromkeys((metrics.pearson, metrics.spearman, metrics.f1_at_3,
-                             metrics.mean_squared_error),
+            **dict.fromkeys((metrics.pearson, metrics.pearson_around_0, metrics.spearman,
+                             metrics.f1_at_3, metrics.mean_squared_error),
                             lambda: pick.randint(0, 10) / 2),
             metrics.bleu: lambda: " ".join(pick.choices(texts, k=4)),
         }  # fmt: skip
