@@ -40,8 +40,8 @@ class FitSettings:
         gradient_checkpointing: whether to recompute activations in the backward pass, to save
             memory.
         padding: "none": a batch's rows, in random order, are concatenated, so that the encoder
-            computes no padding; "rows": they are grouped by length and padded to the longest;
-            "auto": "none" on a CPU for encoders that support it, otherwise "rows".
+            computes next to no padding; "rows": they are grouped by length and padded to the
+            longest; "auto": "none" on a CPU for encoders that support it, otherwise "rows".
         cuda_graphs: True: on a GPU, whole steps are captured as CUDA graphs, one per padded shape;
             "auto": if possible; False: never.
         compress_gradients: whether several processes exchange gradients in bf16, which halves the

@@ -1,10 +1,14 @@
 """Attention with dropout on a CPU, and its gradients."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from ke_t5.models import attention as padded
+from ke_t5.models import unpadded_rows
 from ke_t5.models.attention import attention
+from ke_t5.products import fast_products
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 3, 2, 4, 5, 3
 NONE = 1e-12  # too small a dropout to drop anything
@@ -80,7 +84,35 @@ def test_bf16_is_computed_in_float32():
         torch.testing.assert_close(other.float(), one, rtol=0.03, atol=0.03)
 
 
-def test_without_dropout_it_is_torch_own():
+def test_small_products_stay_with_mkl(monkeypatch):
+    """In attention over padded rows and over a block of unpadded ones, forward and backward."""
+    monkeypatch.setattr("ke_t5.products.uses_onednn", lambda: True)
+    seen = []
+
+    def recorded(function):
+        def call(*arguments):
+            seen.append(torch.get_float32_matmul_precision())
+            return function(*arguments)
+
+        return call
+
+    for module in (padded, unpadded_rows):
+        for name in ("dropped_out", "score_gradients"):
+            monkeypatch.setattr(module, name, recorded(getattr(module, name)))
+    rows = unpadded_rows.unpadded_rows(np.array([[1, 1, 1], [1, 0, 0]]), torch.device("cpu"))
+    flat = torch.randn(3, 1, HEADS, len(rows.tokens), WIDTH, requires_grad=True)
+    with fast_products(torch.device("cpu")):
+        query, key, value = (one.requires_grad_() for one in states())
+        attention(query, key, value, None, 0.5).sum().backward()
+        found, _ = unpadded_rows.unpadded_attention(
+            torch.nn.Identity(), *flat, None, unpadded=rows, dropout=0.5
+        )
+        found.sum().backward()
+        assert torch.get_float32_matmul_precision() == "medium"
+    assert seen == ["highest"] * 4
+
+
+def test_without_dropout_it_is_torchs_own():
     query, key, value = states()
     bias = added(ROWS, 1, 1, KEYS)
     wanted = scaled_dot_product_attention(query, key, value, attn_mask=bias)

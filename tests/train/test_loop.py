@@ -116,6 +116,23 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path, bad):
     assert torch.equal(flat(model).nan_to_num(), before.nan_to_num())
 
 
+@pytest.mark.parametrize(("precision", "within"), [("fp32", "medium"), ("bf16", "highest")])
+def test_steps_in_float32_are_computed_by_the_faster_library(
+    tmp_path, monkeypatch, precision, within
+):
+    monkeypatch.setattr("ke_t5.products.uses_onednn", lambda: True)
+    model, examples, seen = toy_model(), examples_in(tmp_path), []
+    model.register_forward_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    state = TrainState(model, model, torch.optim.SGD(model.parameters()), lambda step: 1.0)
+    plan = get_batches(examples.lengths("input_ids"), batch_size=8, num_parts=1, seed=0)
+    for _ in fit(
+        state, examples, plan, ranks=one_rank(), settings=get_fit_settings(precision=precision),
+        seed=0, num_steps=2, loss_reduction="rows",
+    ):  # fmt: skip
+        assert torch.get_float32_matmul_precision() == "highest"  # not while the loop is waiting
+    assert seen == [within] * 2
+
+
 def test_a_run_does_not_end_well_with_updates_that_were_skipped(tmp_path):
     """On a GPU, the last steps are checked at the end."""
     model, examples = toy_model(), examples_in(tmp_path)
