@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -20,12 +21,14 @@ def wrap(
     find_unused_parameters: bool,
     compresses: bool,
     apart: Sequence[nn.Parameter],
+    mean_: Callable[[Tensor], None] | None,
 ) -> DistributedDataParallel:
     """The wrapped model: it averages gradients over processes and starts at rank 0's weights.
 
     Args:
         compresses: whether gradients are exchanged in bf16.
         apart: parameters whose gradients the caller synchronizes.
+        mean_: replaces each value by its mean over processes; default: the backend's.
     """
     if apart:
         _exclude(model, apart)
@@ -39,10 +42,20 @@ def wrap(
         "gradient_as_bucket_view": True,
     }
     wrapped = DistributedDataParallel(model, **options)
+    # DDP checks the annotations of a hook that is not a lambda: it refuses bf16 on CPUs, although
+    # gloo supports it.
     if compresses:
-        # DDP refuses the hook itself on CPUs, although gloo supports it; it accepts a lambda.
         wrapped.register_comm_hook(None, lambda state, bucket: bf16_compress_hook(state, bucket))
+    elif mean_ is not None:
+        wrapped.register_comm_hook(None, lambda _, bucket: _averaged(bucket.buffer(), mean_))
     return wrapped
+
+
+def _averaged(gradients: Tensor, mean_: Callable[[Tensor], None]) -> Future[Tensor]:
+    mean_(gradients)
+    future: Future[Tensor] = Future()
+    future.set_result(gradients)
+    return future
 
 
 def _exclude(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:

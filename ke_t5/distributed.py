@@ -24,6 +24,8 @@ from ke_t5.threads import threads_per_process
 if TYPE_CHECKING:
     import torch
 
+    from ke_t5.shared_memory import SharedMean
+
 # Per batch, whatever the number of processes: matrix products then sum in the same order, and 1, 2
 # and 3 processes compute the same scores to the last digit. The other threads compute other batches
 # (see `pipe.workers`).
@@ -63,6 +65,7 @@ class Ranks:
     facts: list[dict[str, Any]] = field(default_factory=list)
     has_one_disk: bool = True
     _host_group: Any = None
+    _shared_mean: SharedMean | None = field(default=None, repr=False)
     _writers_group: Any = None
     _pending_wishes: Any = field(default=None, repr=False)
 
@@ -123,8 +126,11 @@ class Ranks:
         import torch.distributed as dist
 
         with heartbeat.waiting():
-            dist.all_reduce(values)
-        values /= self.size
+            if self._shared_mean is not None and self._shared_mean.accepts(values):
+                self._shared_mean.mean_(values)
+            else:
+                dist.all_reduce(values)
+                values /= self.size
 
     def maximum_(self, values: torch.Tensor) -> None:
         """Replaces each value by its maximum over ranks."""
@@ -212,10 +218,15 @@ class Ranks:
         if self.size == 1:
             return model
         from ke_t5.data_parallel import wrap
+        from ke_t5.shared_memory import shared_mean
 
+        if self.device.type == "cpu":
+            exchanges = {"broadcast": self.broadcast, "least": self.least}
+            self._shared_mean = shared_mean(self.rank, self.size, **exchanges)
         options = {"find_unused_parameters": find_unused_parameters, "compresses": compresses}
+        mean_ = None if self._shared_mean is None else self.mean_
         with heartbeat.waiting():
-            return wrap(model, self.device, apart=apart, **options)
+            return wrap(model, self.device, apart=apart, mean_=mean_, **options)
 
     @contextmanager
     def evaluation_threads(self) -> Iterator[int]:

@@ -1,9 +1,9 @@
 """Batches: which examples make up which step.
 
 The order is a pure function of (seed, epoch): a permutation (in a mixture, of the examples that
-each member contributes to the epoch) is cut into global batches, and row j of a global batch goes
-to rank j mod R. It depends neither on workers nor on ranks, so a resumed run needs one integer, and
-any number of processes sees the same global batches. Above `LAZY_ABOVE` rows the permutation is
+each member contributes to the epoch) is cut into global batches. It depends neither on workers nor
+on ranks, so a resumed run needs one integer, and any number of processes sees the same global
+batches. `micro_batches` deals their rows to the ranks. Above `LAZY_ABOVE` rows the permutation is
 computed on demand rather than stored (`lazy_order`).
 """
 
@@ -114,6 +114,10 @@ class BatchPlan:
             batches = self._ordered(epoch)
             self._by_tokens[epoch] = [batch.astype(np.int32) for batch in batches]
         return self._by_tokens[epoch]
+
+    def num_tokens(self, batch: np.ndarray) -> np.ndarray:
+        """The tokens of each row, of input and target."""
+        return self.input_lengths[batch] + self.target_lengths[batch]
 
     def padding(self) -> float:
         """The fraction of the computed tokens that is padding, in the first batches of a run."""
@@ -345,15 +349,26 @@ def get_batches(
 
 
 def micro_batches(
-    batch: np.ndarray, *, rank: int, num_ranks: int, accumulation: int
+    batch: np.ndarray, lengths: np.ndarray, *, rank: int, num_ranks: int, accumulation: int
 ) -> list[np.ndarray]:
     """The rows of a global batch that one rank computes: `accumulation` arrays, possibly empty.
 
-    >>> [rows.tolist() for rows in micro_batches(np.arange(7), rank=0, num_ranks=2, accumulation=2)]
-    [[0, 2], [4, 6]]
-    >>> [rows.tolist() for rows in micro_batches(np.arange(7), rank=1, num_ranks=2, accumulation=2)]
-    [[1, 3], [5]]
+    All ranks get about as many tokens, as each step lasts as long as the slowest of them takes.
+
+    Args:
+        lengths: [rows of the batch] tokens.
+
+    >>> batch, lengths = np.arange(7), np.array([3, 9, 2, 2, 9, 3, 2])
+    >>> options = {"num_ranks": 2, "accumulation": 2}
+    >>> [rows.tolist() for rows in micro_batches(batch, lengths, rank=0, **options)]
+    [[1, 2], [5]]
+    >>> [rows.tolist() for rows in micro_batches(batch, lengths, rank=1, **options)]
+    [[0, 3], [4, 6]]
     """
-    rows = batch[rank::num_ranks]
+    # The longest rows first: to ranks 0, 1, ..., R - 1, R - 1, ..., 1, 0, 0, 1, ...
+    turns, seats = np.divmod(np.arange(len(batch)), num_ranks)
+    ranks = np.empty(len(batch), dtype=np.int64)
+    ranks[np.argsort(-lengths, kind="stable")] = np.where(turns % 2, num_ranks - 1 - seats, seats)
+    rows = batch[ranks == rank]
     size = -(-len(batch) // (num_ranks * accumulation))
     return [rows[number * size : (number + 1) * size] for number in range(accumulation)]

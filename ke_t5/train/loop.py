@@ -179,9 +179,11 @@ def fit(
     lengths = examples.row_lengths("input_ids")
     state.model.train()
     state.launch_step = state.step
-    parts_of = functools.partial(
-        micro_batches, rank=ranks.rank, num_ranks=ranks.size, accumulation=settings.accumulate
-    )
+
+    def parts_of(batch: np.ndarray) -> list[np.ndarray]:
+        shares = {"num_ranks": ranks.size, "accumulation": settings.accumulate}
+        return micro_batches(batch, plan.num_tokens(batch), rank=ranks.rank, **shares)
+
     batches = _batches_from(plan, state.step, num_steps)
     shapes = None if state.graphs is None else state.graphs.shapes
     load = functools.partial(

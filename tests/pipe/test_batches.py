@@ -170,14 +170,38 @@ def test_targets_are_sorted_before_inputs():
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize("num_parts", [1, 2, 3])
 def test_a_batch_is_shared_out_whole(num_ranks, num_parts):
-    batch = np.arange(7)
+    batch, lengths = np.arange(7), np.array([3, 9, 2, 2, 9, 3, 2])
     parts = [
         part
         for rank in range(num_ranks)
-        for part in micro_batches(batch, rank=rank, num_ranks=num_ranks, accumulation=num_parts)
+        for part in micro_batches(
+            batch, lengths, rank=rank, num_ranks=num_ranks, accumulation=num_parts
+        )
     ]
     assert len(parts) == num_ranks * num_parts
     assert sorted(np.concatenate(parts).tolist()) == batch.tolist()
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 8])
+def test_each_rank_gets_about_as_many_tokens(num_ranks):
+    numbers = np.random.default_rng(0)
+    for size in (32, 61, 128):
+        lengths = numbers.integers(3, 100, size=size)
+        options = {"num_ranks": num_ranks, "accumulation": 1}
+        shares = [
+            micro_batches(np.arange(size), lengths, rank=rank, **options)[0]
+            for rank in range(num_ranks)
+        ]
+        rows = [len(share) for share in shares]
+        tokens = [int(lengths[share].sum()) for share in shares]
+        assert max(rows) - min(rows) <= 1
+        assert max(tokens) - min(tokens) <= lengths.max()
+
+
+def test_one_process_computes_the_rows_in_order():
+    batch, lengths = np.array([5, 2, 9, 4]), np.array([1, 7, 3, 2])
+    parts = micro_batches(batch, lengths, rank=0, num_ranks=1, accumulation=2)
+    assert [part.tolist() for part in parts] == [[5, 2], [9, 4]]
 
 
 def test_evaluation_batches_by_tokens_and_larger_ones_on_a_gpu():

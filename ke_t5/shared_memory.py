@@ -1,0 +1,122 @@
+"""Averaging the gradients of processes on one host through shared memory.
+
+gloo, the backend for CPUs, sends them through TCP sockets even then, which takes about three times
+as long as copying them, on the cores that compute (benchmarks/RESULTS.md, `two-processes`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+FOLDER = Path("/dev/shm")
+# The float32 values that are averaged at once: 4 MB per process stay in a CPU's cache.
+PIECE = 1 << 20
+# Smaller tensors are averaged faster by gloo.
+LEAST = 1 << 14
+
+
+class SharedMean:
+    """Averages float32 tensors on the CPU over all processes.
+
+    Args:
+        memory: [processes + 1, PIECE] shared by all processes: a row for the values of each, and
+            one for their mean.
+        rank: this process's row.
+    """
+
+    def __init__(self, memory: Tensor, rank: int) -> None:
+        self.memory, self.rank = memory, rank
+        self._signal = torch.zeros(1)
+
+    def accepts(self, values: Tensor) -> bool:
+        """Whether `mean_` supports these values, and is faster than gloo."""
+        is_supported = values.dtype == torch.float32 and values.is_contiguous()
+        return is_supported and values.numel() >= LEAST
+
+    def mean_(self, values: Tensor) -> None:
+        """Replaces each value by its mean over processes, which all must call this.
+
+        All get the same bits: each process averages a part of the values for all.
+        """
+        for piece in values.view(-1).split(PIECE):
+            self._mean_piece(piece)
+
+    def _mean_piece(self, values: Tensor) -> None:
+        rows = self.memory[:, : len(values)]
+        size = len(rows) - 1
+        rows[self.rank].copy_(values)
+        self._wait()
+        first, end = (len(values) * part // size for part in (self.rank, self.rank + 1))
+        mean = rows[size, first:end]
+        torch.add(rows[0, first:end], rows[1, first:end], out=mean)
+        for row in rows[2:size]:
+            mean += row[first:end]
+        mean /= size
+        self._wait()
+        values.copy_(rows[size])
+
+    def _wait(self) -> None:
+        """Waits for all processes. By gloo, so that it fails if one of them has ended."""
+        dist.all_reduce(self._signal)
+
+
+def shared_mean(
+    rank: int, size: int, *, broadcast: Callable[[str | None], str | None],
+    least: Callable[[int], int],
+) -> SharedMean | None:  # fmt: skip
+    """The average over processes that share memory; None if they do not, or have too little of it.
+
+    All processes must call this.
+
+    Args:
+        broadcast: returns the value of rank 0.
+        least: the minimum of the numbers of all ranks.
+    """
+    shape = (size + 1, PIECE)
+    file = broadcast(_new_file(4 * shape[0] * shape[1]) if rank == 0 else None)
+    if file is None:
+        return None
+    try:
+        memory = _opened(file, shape)
+        is_shared = bool(least(memory is not None))
+    finally:
+        if rank == 0:
+            os.unlink(file)
+    return SharedMean(memory, rank) if memory is not None and is_shared else None
+
+
+def _new_file(num_bytes: int) -> str | None:
+    """A new file in shared memory, whose name is random; None if there is no room for it."""
+    if not FOLDER.is_dir():
+        return None
+    try:
+        handle, name = tempfile.mkstemp(prefix="ke_t5_", dir=FOLDER)
+    except OSError:
+        return None
+    try:
+        # Without room, writing to the memory would kill the process.
+        os.posix_fallocate(handle, 0, num_bytes)
+    except OSError:
+        os.unlink(name)
+        return None
+    finally:
+        os.close(handle)
+    return name
+
+
+def _opened(file: str, shape: tuple[int, int]) -> Tensor | None:
+    """The file's memory; None if this process does not see the file, as in another container."""
+    try:
+        # torch would create it.
+        if os.path.exists(file):
+            return torch.from_file(file, shared=True, size=shape[0] * shape[1]).view(shape)
+    except (OSError, RuntimeError):
+        pass
+    return None
