@@ -1,17 +1,20 @@
-"""Data parallelism with a full model in each process: torch's DistributedDataParallel."""
+"""Data parallelism with a full model in each process: by torch's DistributedDataParallel, or by
+averaging the gradients after the backward pass."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
+
+if TYPE_CHECKING:
+    from ke_t5.distributed import Ranks
 
 
 def wrap(
@@ -21,14 +24,12 @@ def wrap(
     find_unused_parameters: bool,
     compresses: bool,
     apart: Sequence[nn.Parameter],
-    mean_: Callable[[Tensor], None] | None,
 ) -> DistributedDataParallel:
     """The wrapped model: it averages gradients over processes and starts at rank 0's weights.
 
     Args:
         compresses: whether gradients are exchanged in bf16.
         apart: parameters whose gradients the caller synchronizes.
-        mean_: replaces each value by its mean over processes; default: the backend's.
     """
     if apart:
         _exclude(model, apart)
@@ -42,20 +43,29 @@ def wrap(
         "gradient_as_bucket_view": True,
     }
     wrapped = DistributedDataParallel(model, **options)
-    # DDP checks the annotations of a hook that is not a lambda: it refuses bf16 on CPUs, although
-    # gloo supports it.
     if compresses:
+        # DDP refuses the hook itself on CPUs, although gloo supports it; it accepts a lambda.
         wrapped.register_comm_hook(None, lambda state, bucket: bf16_compress_hook(state, bucket))
-    elif mean_ is not None:
-        wrapped.register_comm_hook(None, lambda _, bucket: _averaged(bucket.buffer(), mean_))
     return wrapped
 
 
-def _averaged(gradients: Tensor, mean_: Callable[[Tensor], None]) -> Future[Tensor]:
-    mean_(gradients)
-    future: Future[Tensor] = Future()
-    future.set_result(gradients)
-    return future
+def start_equal(tensors: Iterable[Tensor]) -> None:
+    """Sets the tensors to those of rank 0."""
+    for tensor in tensors:
+        dist.broadcast(tensor.detach(), src=0)
+
+
+def average_gradients(parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
+    """Averages the gradients over processes; those that no process has stay None."""
+    has_gradient = torch.tensor([one.grad is not None for one in parameters], dtype=torch.uint8)
+    ranks.maximum_(has_gradient)
+    gradients: list[Tensor] = []
+    for parameter, is_used in zip(parameters, has_gradient.tolist(), strict=True):
+        if is_used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+    ranks.mean_(*gradients)
 
 
 def _exclude(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
@@ -64,5 +74,4 @@ def _exclude(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
     named = model.named_parameters(remove_duplicate=False)
     names = [name for name, parameter in named if id(parameter) in keys]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
-    for parameter in parameters:
-        dist.broadcast(parameter.data, src=0)
+    start_equal(parameters)

@@ -121,16 +121,18 @@ class Ranks:
             self.mean_(value)
         return value
 
-    def mean_(self, values: torch.Tensor) -> None:
+    def mean_(self, *tensors: torch.Tensor) -> None:
         """Replaces each value by its mean over ranks."""
         import torch.distributed as dist
 
+        shared = self._shared_mean
         with heartbeat.waiting():
-            if self._shared_mean is not None and self._shared_mean.accepts(values):
-                self._shared_mean.mean_(values)
-            else:
-                dist.all_reduce(values)
-                values /= self.size
+            for values in tensors:
+                if shared is None or not shared.accepts(values):
+                    dist.all_reduce(values)
+                    values /= self.size
+            if shared is not None:
+                shared.mean_([values for values in tensors if shared.accepts(values)])
 
     def maximum_(self, values: torch.Tensor) -> None:
         """Replaces each value by its maximum over ranks."""
@@ -209,7 +211,9 @@ class Ranks:
         compresses: bool = False,
         apart: Sequence[torch.nn.Parameter] = (),
     ) -> torch.nn.Module:
-        """The model for training, in DistributedDataParallel if there are several processes.
+        """The model for training, starting at rank 0's weights: in DistributedDataParallel if there
+        are several processes, unless they share memory, and are to average its gradients
+        themselves (`averages_gradients`).
 
         Args:
             compresses: whether gradients are exchanged in bf16.
@@ -217,16 +221,23 @@ class Ranks:
         """
         if self.size == 1:
             return model
-        from ke_t5.data_parallel import wrap
+        from ke_t5.data_parallel import start_equal, wrap
         from ke_t5.shared_memory import shared_mean
 
-        if self.device.type == "cpu":
-            exchanges = {"broadcast": self.broadcast, "least": self.least}
-            self._shared_mean = shared_mean(self.rank, self.size, **exchanges)
-        options = {"find_unused_parameters": find_unused_parameters, "compresses": compresses}
-        mean_ = None if self._shared_mean is None else self.mean_
         with heartbeat.waiting():
-            return wrap(model, self.device, apart=apart, mean_=mean_, **options)
+            if self.device.type == "cpu" and not compresses:
+                exchanges = {"broadcast": self.broadcast, "least": self.least}
+                self._shared_mean = shared_mean(self.rank, self.size, **exchanges)
+            if self.averages_gradients:
+                start_equal([*model.parameters(), *model.buffers()])
+                return model
+            options = {"find_unused_parameters": find_unused_parameters, "compresses": compresses}
+            return wrap(model, self.device, apart=apart, **options)
+
+    @property
+    def averages_gradients(self) -> bool:
+        """Whether the model is not wrapped, and the training averages its gradients."""
+        return self._shared_mean is not None
 
     @contextmanager
     def evaluation_threads(self) -> Iterator[int]:

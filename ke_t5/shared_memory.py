@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,18 +16,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 FOLDER = Path("/dev/shm")
-# The float32 values that are averaged at once: 4 MB per process stay in a CPU's cache.
-PIECE = 1 << 20
-# Smaller tensors are averaged faster by gloo.
-LEAST = 1 << 14
+# In bytes; containers have 64 MB by default.
+MOST = 48 << 20
 
 
 class SharedMean:
     """Averages float32 tensors on the CPU over all processes.
 
     Args:
-        memory: [processes + 1, PIECE] shared by all processes: a row for the values of each, and
-            one for their mean.
+        memory: [processes + 1, values averaged at once] shared by all processes: a row for the
+            values of each, and one for their mean.
         rank: this process's row.
     """
 
@@ -36,31 +34,32 @@ class SharedMean:
         self._signal = torch.zeros(1)
 
     def accepts(self, values: Tensor) -> bool:
-        """Whether `mean_` supports these values, and is faster than gloo."""
-        is_supported = values.dtype == torch.float32 and values.is_contiguous()
-        return is_supported and values.numel() >= LEAST
+        """Whether `mean_` supports these values."""
+        return values.dtype == torch.float32 and values.is_contiguous()
 
-    def mean_(self, values: Tensor) -> None:
+    def mean_(self, tensors: Sequence[Tensor]) -> None:
         """Replaces each value by its mean over processes, which all must call this.
 
         All get the same bits: each process averages a part of the values for all.
         """
-        for piece in values.view(-1).split(PIECE):
-            self._mean_piece(piece)
+        for views in _pieces(tensors, self.memory.shape[1]):
+            self._mean_piece(views)
 
-    def _mean_piece(self, values: Tensor) -> None:
-        rows = self.memory[:, : len(values)]
-        size = len(rows) - 1
-        rows[self.rank].copy_(values)
+    def _mean_piece(self, views: list[Tensor]) -> None:
+        sizes = [len(view) for view in views]
+        rows = self.memory[:, : sum(sizes)]
+        num_ranks = len(rows) - 1
+        torch.cat(views, out=rows[self.rank])
         self._wait()
-        first, end = (len(values) * part // size for part in (self.rank, self.rank + 1))
-        mean = rows[size, first:end]
+        first, end = (rows.shape[1] * part // num_ranks for part in (self.rank, self.rank + 1))
+        mean = rows[num_ranks, first:end]
         torch.add(rows[0, first:end], rows[1, first:end], out=mean)
-        for row in rows[2:size]:
+        for row in rows[2:num_ranks]:
             mean += row[first:end]
-        mean /= size
+        mean /= num_ranks
         self._wait()
-        values.copy_(rows[size])
+        for view, values in zip(views, rows[num_ranks].split(sizes), strict=True):
+            view.copy_(values)
 
     def _wait(self) -> None:
         """Waits for all processes. By gloo, so that it fails if one of them has ended."""
@@ -79,8 +78,8 @@ def shared_mean(
         broadcast: returns the value of rank 0.
         least: the minimum of the numbers of all ranks.
     """
-    shape = (size + 1, PIECE)
-    file = broadcast(_new_file(4 * shape[0] * shape[1]) if rank == 0 else None)
+    shape = (size + 1, MOST // 4 // (size + 1))
+    file = broadcast(_new_file(MOST) if rank == 0 else None)
     if file is None:
         return None
     try:
@@ -90,6 +89,22 @@ def shared_mean(
         if rank == 0:
             os.unlink(file)
     return SharedMean(memory, rank) if memory is not None and is_shared else None
+
+
+def _pieces(tensors: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """The tensors' values, as lists of flat views with `size` values in all; the last has fewer."""
+    views, room = [], size
+    for tensor in tensors:
+        flat = tensor.view(-1)
+        while len(flat):
+            view, flat = flat[:room], flat[room:]
+            views.append(view)
+            room -= len(view)
+            if room == 0:
+                yield views
+                views, room = [], size
+    if views:
+        yield views
 
 
 def _new_file(num_bytes: int) -> str | None:

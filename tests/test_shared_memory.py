@@ -10,7 +10,10 @@ import torch
 from support.processes import run_on_ranks
 
 from ke_t5 import shared_memory
-from ke_t5.shared_memory import LEAST, PIECE, shared_mean
+from ke_t5.data_parallel import average_gradients
+from ke_t5.shared_memory import SharedMean, shared_mean
+
+PIECE = 1000  # values averaged at once
 
 
 def _own_values(rank, size):
@@ -19,6 +22,7 @@ def _own_values(rank, size):
 
 def _opened(ranks, folder):
     shared_memory.FOLDER = Path(folder)  # a file there can be mapped, too
+    shared_memory.MOST = 4 * PIECE * (ranks.size + 1)
     return shared_mean(ranks.rank, ranks.size, broadcast=ranks.broadcast, least=ranks.least)
 
 
@@ -26,15 +30,14 @@ def _means(ranks, folder, sizes):
     mean = _opened(ranks, folder)
     assert mean is not None
     found = [_own_values(ranks.rank, size) for size in sizes]
-    for values in found:
-        mean.mean_(values)
+    mean.mean_(found)
     return [values.numpy() for values in found]
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3])
 def test_every_process_gets_the_same_mean(tmp_path, num_ranks):
-    """One value has fewer parts than there are processes; the last size takes several pieces."""
-    sizes = [1, LEAST + 1, 2 * PIECE + 5]
+    """The tensors take several pieces, the last of which has fewer values than processes."""
+    sizes = [5, PIECE - 3, 0, 2 * PIECE - 1]
     found = run_on_ranks(_means, num_ranks, tmp_path, sizes)
     for number, size in enumerate(sizes):
         mean = torch.stack([_own_values(rank, size) for rank in range(num_ranks)]).mean(dim=0)
@@ -43,29 +46,47 @@ def test_every_process_gets_the_same_mean(tmp_path, num_ranks):
             torch.testing.assert_close(torch.from_numpy(means[number]), mean)
 
 
-def test_gloo_averages_what_is_small_or_of_another_type():
-    mean = shared_memory.SharedMean(torch.zeros(3, PIECE), 0)
-    assert mean.accepts(torch.zeros(LEAST))
-    assert not mean.accepts(torch.zeros(LEAST - 1))
-    assert not mean.accepts(torch.zeros(LEAST, dtype=torch.float64))
-    assert not mean.accepts(torch.zeros(LEAST, 2).t())
+def test_gloo_averages_other_types():
+    mean = SharedMean(torch.zeros(3, PIECE), 0)
+    assert mean.accepts(torch.zeros(2))
+    assert not mean.accepts(torch.zeros(2, dtype=torch.float64))
+    assert not mean.accepts(torch.zeros(2, 2).t())
+
+
+class _Model(torch.nn.Module):
+    """Linear layers of which rank 0 uses the first, and the others the first two."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(9, 9) for _ in range(3))
+        self.layers[0].bias.data = self.layers[0].bias.data.double()
+
+    def forward(self, values, rank):
+        values = self.layers[0].weight @ values + self.layers[0].bias.float()
+        return values if rank == 0 else self.layers[1](values)
 
 
 def _gradients(ranks, folder):
-    """The averaged gradient of a model, and whether it was averaged in shared memory."""
+    """The averaged gradients of a model, and whether they were averaged in shared memory."""
     shared_memory.FOLDER = folder
-    torch.manual_seed(0)
-    model = ranks.wrap(torch.nn.Linear(200, 100), find_unused_parameters=False)
-    (model(_own_values(ranks.rank, 200)) ** 2).sum().backward()
-    return model.module.weight.grad.numpy(), ranks._shared_mean is not None
+    torch.manual_seed(ranks.rank)
+    module = _Model()
+    model = ranks.wrap(module, find_unused_parameters=True)
+    (model(_own_values(ranks.rank, 9), ranks.rank) ** 2).sum().backward()
+    if ranks.averages_gradients:
+        average_gradients(list(module.parameters()), ranks)
+    gradients = [None if one.grad is None else one.grad.tolist() for one in module.parameters()]
+    return gradients, ranks.averages_gradients
 
 
-def test_a_model_has_the_gradient_that_gloo_computes(tmp_path):
+def test_a_model_has_the_weights_and_gradients_of_one_wrapped(tmp_path):
+    """Those that only one process computes, and of other types; others have none."""
     folders = tmp_path, tmp_path / "missing"
-    shared, gloo = (run_on_ranks(_gradients, 2, folder) for folder in folders)
-    assert [used for _, used in shared + gloo] == [True, True, False, False]
-    for gradient, _ in shared + gloo:
-        assert (gradient == gloo[0][0]).all()
+    shared, wrapped = (run_on_ranks(_gradients, 2, folder) for folder in folders)
+    assert [is_shared for _, is_shared in shared + wrapped] == [True, True, False, False]
+    for gradients, _ in shared + wrapped:
+        assert gradients == wrapped[0][0]
+        assert [one is None for one in gradients] == [False] * 4 + [True] * 2
 
 
 def _is_shared(ranks, folder, fault):

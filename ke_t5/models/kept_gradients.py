@@ -33,7 +33,7 @@ class Exchange(Protocol):
     def maximum_(self, values: Tensor) -> None:
         """Sets each value to its maximum over all processes."""
 
-    def mean_(self, values: Tensor) -> None:
+    def mean_(self, *tensors: Tensor) -> None:
         """Sets each value to its mean over all processes."""
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ke_t5 import heartbeat
+from ke_t5.data_parallel import average_gradients
 from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
@@ -75,6 +76,7 @@ class TrainState:
             run is saved or reported.
         vocabulary_loss: computes the loss in place of the model; None if the model computes it.
         used_rows: the rows of the input embedding that are trained; None for all of them.
+        averaged: the weights whose gradients the loop averages over processes itself.
     """
 
     model: torch.nn.Module
@@ -89,6 +91,7 @@ class TrainState:
     unpadding: Unpadding | None = None
     graphs: StepGraphs | None = None
     gradients: KeptGradients | None = None
+    averaged: list[torch.nn.Parameter] = field(default_factory=list)
     guard: NonFiniteGuard = field(init=False)
     vocabulary_loss: VocabularyLoss | None = field(init=False)
     used_rows: UsedRows | None = field(init=False)
@@ -194,6 +197,10 @@ def fit(
         state.gradients = state.vocabulary_loss.gradients
     elif ranks.size == 1:
         state.gradients = keep_gradients(state.module, is_compiled=settings.compile)
+    if ranks.averages_gradients:
+        kept = set() if state.gradients is None else set(map(id, state.gradients.apart))
+        trained = (one for one in state.module.parameters() if one.requires_grad)
+        state.averaged = [one for one in trained if id(one) not in kept]
     fault_point("train.before_first_step")
     with closing(heartbeat.beating(_prefetch(batches, load, workers))) as loaded:
         for epoch, is_last, batch, parts in loaded:
@@ -296,6 +303,8 @@ def _gradient(
             )
     if ranks.size > 1 and state.gradients is not None:
         state.gradients.exchange(ranks)
+    if ranks.averages_gradients:
+        average_gradients(state.averaged, ranks)
     return loss
 
 
