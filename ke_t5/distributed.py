@@ -225,6 +225,7 @@ class Ranks:
         from ke_t5.shared_memory import shared_mean
 
         with heartbeat.waiting():
+            self._shared_mean = None
             if self.device.type == "cpu" and not compresses:
                 exchanges = {"broadcast": self.broadcast, "least": self.least}
                 self._shared_mean = shared_mean(self.rank, self.size, **exchanges)

@@ -10,6 +10,8 @@ from support.processes import run_on_ranks
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
+from ke_t5 import shared_memory
+from ke_t5.data_parallel import average_gradients
 from ke_t5.models import kept_gradients
 from ke_t5.models.kept_gradients import KeptGradients
 
@@ -116,8 +118,9 @@ def test_an_embedding_that_is_small_is_left_to_torch(monkeypatch):
     assert KeptGradients(Reader(reads_weight=False))._of == {}
 
 
-def exchanged(ranks, reads_weight):
+def exchanged(ranks, reads_weight, folder):
     """The first embedding's mean gradient of each step, and the same by one process."""
+    shared_memory.FOLDER = folder
     kept_gradients.LARGE = 1  # of this process
     torch.manual_seed(ranks.rank)
     model = Reader(reads_weight=reads_weight)
@@ -132,6 +135,9 @@ def exchanged(ranks, reads_weight):
         if step == 1 and ranks.rank == 1:
             model.first.weight.grad = None
         gradients.exchange(ranks)
+        if ranks.averages_gradients:
+            kept = {id(one) for one in gradients.apart}
+            average_gradients([one for one in model.parameters() if id(one) not in kept], ranks)
         for rank, ids in enumerate(map(torch.tensor, parts)):
             if step == 1 and rank == 1:
                 before = whole.first.weight.grad.clone()
@@ -152,8 +158,10 @@ def exchanged(ranks, reads_weight):
 
 
 @pytest.mark.parametrize("reads_weight", [False, True])
-def test_processes_exchange_the_rows_of_their_tokens(reads_weight):
-    by_rank = run_on_ranks(exchanged, 2, reads_weight)
+@pytest.mark.parametrize("folder", ["", "missing"])
+def test_processes_exchange_the_rows_of_their_tokens(tmp_path, reads_weight, folder):
+    """With shared memory, and by DistributedDataParallel."""
+    by_rank = run_on_ranks(exchanged, 2, reads_weight, tmp_path / folder)
     assert by_rank[0] == by_rank[1]
     for (rows, *differences), parts in zip(by_rank[0], STEPS, strict=True):
         tokens = sorted({*parts[0], *parts[1]} - {1})  # the padding

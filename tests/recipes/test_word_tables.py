@@ -1,4 +1,7 @@
-"""A training on two processes that exchanges the rows of an embedding separately."""
+"""A training on two processes that exchanges the rows of an embedding separately.
+
+It uses DistributedDataParallel; the one that it is compared with, shared memory.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from support.recipe_runs import run_folder
 MODULE = """
 from pathlib import Path
 
+from ke_t5 import shared_memory
 from ke_t5.models import kept_gradients
 
+shared_memory.FOLDER = Path("missing")
 kept_gradients.LARGE = 1
 exchange = kept_gradients.KeptGradients.exchange
 

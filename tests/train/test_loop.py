@@ -9,7 +9,7 @@ from support.processes import run_on_ranks
 from support.toy_model import toy_model
 from support.training import examples_in, flat, one_rank, train
 
-from ke_t5 import heartbeat
+from ke_t5 import heartbeat, shared_memory
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import get_batches
 from ke_t5.pipe.losses import loss_counts
@@ -25,6 +25,13 @@ def _weights_and_losses(ranks, path, runs):
         state, losses = train(ranks, path, **settings)
         found.append((flat(state.module).tolist(), losses))
     return found
+
+
+def _weights_in_float32(ranks, path, folder):
+    shared_memory.FOLDER = folder
+    model = toy_model(spare=True).float()
+    run = {"batch_size": 4, "num_steps": 20, "accumulate": 2, "model": model}
+    return _weights_and_losses(ranks, path, [run])
 
 
 @pytest.mark.parametrize(("num_ranks", "parts"), [(1, [2, 8]), (2, [1, 2]), (4, [1])])
@@ -51,6 +58,15 @@ def test_weights_do_not_depend_on_processes_or_accumulation(tmp_path, num_ranks,
         for (weights, losses), (whole, same_losses) in zip(found, expected, strict=True):
             assert np.allclose(weights, flat(whole.module).tolist(), rtol=0, atol=1e-9)
             assert np.allclose(losses, same_losses, rtol=0, atol=1e-6)
+
+
+def test_weights_do_not_depend_on_the_exchange(tmp_path):
+    """By DistributedDataParallel, and in shared memory."""
+    wrapped, shared = (
+        run_on_ranks(_weights_in_float32, 2, tmp_path, folder)
+        for folder in (tmp_path / "missing", tmp_path)
+    )
+    assert wrapped == shared and wrapped[0] == wrapped[1]
 
 
 def test_an_unused_parameter_does_not_stop_several_processes(tmp_path):
