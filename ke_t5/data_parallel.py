@@ -1,20 +1,16 @@
-"""Data parallelism with a full model in each process: by torch's DistributedDataParallel, or by
-averaging the gradients after the backward pass."""
+"""Data parallelism with a full model in each process: torch's DistributedDataParallel."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
-
-if TYPE_CHECKING:
-    from ke_t5.distributed import Ranks
 
 
 def wrap(
@@ -53,19 +49,6 @@ def start_equal(tensors: Iterable[Tensor]) -> None:
     """Sets the tensors to those of rank 0."""
     for tensor in tensors:
         dist.broadcast(tensor.detach(), src=0)
-
-
-def average_gradients(parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
-    """Averages the gradients over processes; those that no process has stay None."""
-    has_gradient = torch.tensor([one.grad is not None for one in parameters], dtype=torch.uint8)
-    ranks.maximum_(has_gradient)
-    gradients: list[Tensor] = []
-    for parameter, is_used in zip(parameters, has_gradient.tolist(), strict=True):
-        if is_used:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
-    ranks.mean_(*gradients)
 
 
 def _exclude(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:

@@ -17,7 +17,7 @@ from support.processes import ROOT
 from ke_t5.commands.table import COMMANDS
 
 LINES = (
-    "frozen_weights products",
+    "frozen_weights products shared_memory",
     "terminal errors files fault_points garbage programs standard_streams processes "
     "config.resume config.spellings config.annotations config.gin_syntax config.configurable "
     "config.precedence sharding data_parallel forms lookup.families models.poolings models.dropout "
@@ -65,7 +65,7 @@ LINES = (
     "models.export pipe.evaluation task.tags task.structured task.coreference "
     "task.inputs task.targets train.static_shapes",
     "train.graphs train.model_checks",
-    "train.device_step",
+    "train.averages train.device_step",
     "train.loop",
     "pipe sample.* task.families task.listing",
     "task.writing task.thresholds task.mixtures task.span_corruption task.written_chains",

@@ -10,8 +10,8 @@ import torch
 from support.processes import run_on_ranks
 
 from ke_t5 import shared_memory
-from ke_t5.data_parallel import average_gradients
 from ke_t5.shared_memory import SharedMean, shared_mean
+from ke_t5.train.averages import average_gradients
 
 PIECE = 1000  # values averaged at once
 

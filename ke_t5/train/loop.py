@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from ke_t5 import heartbeat
-from ke_t5.data_parallel import average_gradients
 from ke_t5.distributed import Ranks, no_sync, seed_generators
 from ke_t5.errors import UserError
 from ke_t5.fault_points import fault_point
@@ -35,6 +34,7 @@ from ke_t5.pipe.losses import loss_of, row_loss_counts
 from ke_t5.pipe.masks import MASK, known_mask
 from ke_t5.pipe.model_inputs import model_inputs, without_cache
 from ke_t5.sharding import whole
+from ke_t5.train.averages import average_gradients, averaged_weights
 from ke_t5.train.device_step import DeviceStep
 from ke_t5.train.graphs import StepGraphs
 from ke_t5.train.guard import NonFiniteGuard
@@ -198,9 +198,7 @@ def fit(
     elif ranks.size == 1:
         state.gradients = keep_gradients(state.module, is_compiled=settings.compile)
     if ranks.averages_gradients:
-        kept = set() if state.gradients is None else set(map(id, state.gradients.apart))
-        trained = (one for one in state.module.parameters() if one.requires_grad)
-        state.averaged = [one for one in trained if id(one) not in kept]
+        state.averaged = averaged_weights(state.module, state.gradients)
     fault_point("train.before_first_step")
     with closing(heartbeat.beating(_prefetch(batches, load, workers))) as loaded:
         for epoch, is_last, batch, parts in loaded:

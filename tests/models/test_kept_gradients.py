@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from ke_t5 import shared_memory
-from ke_t5.data_parallel import average_gradients
 from ke_t5.models import kept_gradients
 from ke_t5.models.kept_gradients import KeptGradients
+from ke_t5.train.averages import average_gradients, averaged_weights
 
 # Two parts per batch; 1 is the first embedding's padding, and 7 occurs in both parts.
 STEPS = (((3, 7, 7, 1), (7, 2, 9, 3)), ((4, 4, 4, 4), (1, 1, 1, 1)), ((7, 0, 5, 6), (8, 8, 2, 7)))
@@ -136,8 +136,7 @@ def exchanged(ranks, reads_weight, folder):
             model.first.weight.grad = None
         gradients.exchange(ranks)
         if ranks.averages_gradients:
-            kept = {id(one) for one in gradients.apart}
-            average_gradients([one for one in model.parameters() if id(one) not in kept], ranks)
+            average_gradients(averaged_weights(model, gradients), ranks)
         for rank, ids in enumerate(map(torch.tensor, parts)):
             if step == 1 and rank == 1:
                 before = whole.first.weight.grad.clone()
