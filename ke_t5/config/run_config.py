@@ -159,6 +159,10 @@ class ScheduleConfig:
         rises = self.name == "constant_with_warmup" and self.settings.has_warmup
         return self.name in CHANGING or rises
 
+    def num_warmup_steps(self, total_steps: int) -> int:
+        """The updates of the warm-up if all epochs have `total_steps`; 0 without one."""
+        return 0 if self.in_force == "constant" else self.settings.num_warmup_steps(total_steps)
+
     def with_warmup_steps(self, steps: int, *, is_default: bool) -> ScheduleConfig:
         """The configuration with another number of warm-up steps."""
         settings = self.settings._replace(warmup_steps=steps)

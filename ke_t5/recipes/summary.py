@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from typing import TYPE_CHECKING
 
-from ke_t5.config.run_config import RunConfig
+from ke_t5.config.run_config import WARMUP_STEPS, RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import counted
 from ke_t5.pipe import ReleaseSource
@@ -15,6 +16,7 @@ from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_origin import backbone_type
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import format_scores, score_table
+from ke_t5.train.schedules import full_learning_rate
 from ke_t5.train.settings import BF16_STEPS, NONE, resolved_precision
 
 if TYPE_CHECKING:
@@ -51,6 +53,29 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
         logger.info(message, num_epochs, steps)
     if not trainer.goes_on():
         logger.info("nothing is left to train: %s", _why_over(trainer))
+    elif warning := warmup_warning(config, trainer):
+        logger.warning(warning)
+
+
+def warmup_warning(config: RunConfig, trainer: Trainer) -> str | None:
+    """A warning if the training ends within its warm-up, which does not depend on `--max_steps`."""
+    num_steps, all_steps = trainer.timetable.num_steps, trainer.timetable.epoch_steps
+    is_cut, warmup = num_steps < all_steps, config.schedule.num_warmup_steps(all_steps)
+    if warmup == 1 or num_steps > warmup or (config.origin.is_resumed and not is_cut):
+        return None
+    where = f"--max_steps {num_steps}" if is_cut else counted(num_steps, "step")
+    full_rate = full_learning_rate(trainer.state.optimizer)
+    reached = f"only {full_rate * num_steps / warmup:.3g} of {full_rate:.3g}"
+    if num_steps == warmup:
+        reached = f"{full_rate:.3g} only in the last step"
+    fixes = ["a larger --max_steps"] if is_cut else []
+    if not config.origin.is_resumed:  # a resumed run keeps its warm-up
+        shorter = math.ceil(num_steps / 10)
+        fixes.insert(0, f"--warmup {shorter} (in gin: {WARMUP_STEPS}={shorter})")
+    return (
+        f"{where}: the training ends within the warm-up of {warmup} steps, and the learning rate "
+        f"reaches {reached}; give {' or '.join(fixes)}"
+    )
 
 
 def _why_over(trainer: Trainer) -> str:

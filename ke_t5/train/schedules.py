@@ -68,6 +68,11 @@ class ScheduleSettings(NamedTuple):
         """Whether the rate rises at first."""
         return bool(self.warmup_ratio if self.warmup_steps is None else self.warmup_steps)
 
+    def num_warmup_steps(self, total_steps: int) -> int:
+        """The updates of the warm-up in a schedule of `total_steps`."""
+        steps = self.warmup_steps
+        return math.ceil(self.warmup_ratio * total_steps) if steps is None else steps
+
 
 @configurable("get_scheduler")
 def schedule_settings(
@@ -105,9 +110,9 @@ def get_scheduler(
         UserError: unknown name, or settings out of range.
     """
     after_warmup = SCHEDULES.get(name, f"--schedule {name!r}")
-    ratio, steps, min_ratio = settings or schedule_settings()
-    warmup = math.ceil(ratio * total_steps) if steps is None else steps
-    warmup = 0 if name == "constant" else warmup
+    settings = settings or schedule_settings()
+    warmup = 0 if name == "constant" else settings.num_warmup_steps(total_steps)
+    min_ratio = settings.min_ratio
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -132,3 +137,9 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
             group["lr"] = base * factor
         elif factor != 1.0:
             raise UserError(RELATIVE_STEP, "--schedule", RELATIVE_STEP_FIX)
+
+
+def full_learning_rate(optimizer: Optimizer) -> float:
+    """The largest learning rate of the parameter groups at a factor of 1."""
+    rates = (group.get("initial_lr", group["lr"]) for group in optimizer.param_groups)
+    return max((float(rate) for rate in rates if rate is not None), default=0.0)

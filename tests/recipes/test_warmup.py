@@ -8,18 +8,21 @@ from types import SimpleNamespace
 import gin
 import numpy as np
 import pytest
+import torch
+from support.recipe_runs import SMALL, train
 from transformers import BertConfig, T5Config
 
 import ke_t5.recipes.prepare  # noqa: F401 - registers tasks and all that gin may bind
 from ke_t5.checkpoint.settings import check_unchanged
 from ke_t5.config.flags import parse_train
 from ke_t5.config.gin_config import configure
-from ke_t5.config.run_config import ModelConfig, ModelOrigin, resolve_config
+from ke_t5.config.run_config import ModelConfig, ModelOrigin, ScheduleConfig, resolve_config
 from ke_t5.lookup.loader import load_model
 from ke_t5.pipe import IGNORED, Folders, get_task
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.modelling import default_learning_rate, start_at_mean, with_optimizer
-from ke_t5.train.schedules import get_scheduler
+from ke_t5.recipes.summary import warmup_warning
+from ke_t5.train.schedules import ScheduleSettings, get_scheduler
 
 SIZES = dict(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
 T5_SIZES = dict(vocab_size=20, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=1)
@@ -81,6 +84,52 @@ def test_the_flag_beats_gin_and_the_default(caplog):
     caplog.clear()
     assert warmed("--warmup", 0.1, "--schedule", params=bound) == ("linear", 39)
     assert "--warmup 0.1 is used, not" in caplog.text
+
+
+def warning_of(num_steps, warmup_steps, *, schedule="linear", is_resumed=False, all_steps=1000):
+    """The warning about the warm-up at the start of a training."""
+    settings = ScheduleSettings(0.1, warmup_steps, 0.0)
+    config = SimpleNamespace(
+        schedule=ScheduleConfig(schedule, settings), origin=ModelOrigin("", is_resumed=is_resumed)
+    )
+    groups = [{"params": [torch.zeros(1)], "lr": rate} for rate in (5e-5, 1e-5)]
+    timetable = SimpleNamespace(num_steps=num_steps, epoch_steps=all_steps)
+    state = SimpleNamespace(optimizer=torch.optim.SGD(groups))
+    return warmup_warning(config, SimpleNamespace(timetable=timetable, state=state))
+
+
+IN_WARMUP = "the training ends within the warm-up of 100 steps, and the learning rate reaches"
+
+
+def test_a_training_that_ends_within_its_warm_up_warns():
+    fix = "give --warmup 4 (in gin: get_scheduler.warmup_steps=4)"
+    line = f"--max_steps 40: {IN_WARMUP} only 2e-05 of 5e-05; {fix} or a larger --max_steps"
+    assert warning_of(40, 100) == warning_of(40, None) == line
+    assert f"--max_steps 100: {IN_WARMUP} 5e-05 only in the last step;" in warning_of(100, 100)
+    assert warning_of(40, 100, all_steps=40) == f"40 steps: {IN_WARMUP} only 2e-05 of 5e-05; {fix}"
+    resumed = f"--max_steps 40: {IN_WARMUP} only 2e-05 of 5e-05; give a larger --max_steps"
+    assert warning_of(40, 100, is_resumed=True) == resumed  # a resumed run keeps its warm-up
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "warmup_steps", "others"),
+    [
+        (101, 100, {}),
+        (1, 1, {}),  # the first step has the full rate
+        (40, 0, {}),
+        (40, 100, {"schedule": None}),
+        (40, 100, {"all_steps": 40, "is_resumed": True}),  # nothing can be changed any more
+    ],
+)
+def test_other_trainings_do_not_warn_of_the_warm_up(num_steps, warmup_steps, others):
+    assert warning_of(num_steps, warmup_steps, **others) is None
+
+
+def test_the_warning_comes_before_the_first_step(tmp_path, cache_dir, capfd):
+    words = ("--task", "klue_tc", *SMALL, "--epochs", 2, "--max_steps", 2)
+    train(*words, "--warmup", 4, output=tmp_path, cache=cache_dir)
+    (line,) = [ln for ln in capfd.readouterr().err.splitlines() if "within the warm-up" in ln]
+    assert "--max_steps 2: " in line and "reaches only 0.0005 of 0.001" in line
 
 
 CLASSES = (
