@@ -44,17 +44,25 @@ def command(script: str, launcher: str = "") -> str:
     "ke-t5 train --nproc 2" ("python -m ke_t5 train") if this process was started so.
     """
     if is_one_command():
-        return " ".join([one_command(script), *_launch_flags(launcher)])
+        return " ".join([one_command(COMMAND_NAMES[script]), *_launch_flags(launcher)])
     if not _uses_entry_points():
         return f"{launcher or 'python'} {shlex.quote(str(_scripts_folder() / script))}"
     program = shlex.quote(_entry_point(ENTRY_POINTS[script]))
     return f"{launcher} --no-python {program}" if launcher else program
 
 
-def one_command(script: str) -> str:
-    """`ke-t5 train` or `ke-t5 test`; `python -m ke_t5 ...` if this process was started so."""
-    start = f"python -m {MODULE}" if _is_module() else shlex.quote(_entry_point(ONE_COMMAND))
-    return f"{start} {COMMAND_NAMES[script]}"
+def one_command(name: str) -> str:
+    """`ke-t5 NAME`; `python -m ke_t5 NAME` if this process was started so, or by a script.
+
+    A clone that is not the current folder is found by `PYTHONPATH=../clone python -m ke_t5 NAME`.
+    """
+    if _is_module():
+        return f"python -m {MODULE} {name}"
+    if Path(sys.argv[0]).name not in ENTRY_POINTS:
+        return f"{shlex.quote(_entry_point(ONE_COMMAND))} {name}"
+    folder = str(_scripts_folder())
+    path = "" if folder == "." else f"PYTHONPATH={shlex.quote(folder)} "
+    return f"{path}python -m {MODULE} {name}"
 
 
 def _launch_flags(launcher: str) -> list[str]:

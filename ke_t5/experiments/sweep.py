@@ -30,7 +30,7 @@ from ke_t5.files import write_atomically, write_json
 from ke_t5.own_data import register_kinds
 from ke_t5.pipe import Mixture, Task, get_task
 from ke_t5.pipe.scoring import best_score
-from ke_t5.programs import TRAIN, one_command, shell_line
+from ke_t5.programs import COMMAND_NAMES, TRAIN, one_command, shell_line
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder, safe_name
 from ke_t5.recipes.prepare import set_up_logging
@@ -384,7 +384,7 @@ def best_command(sweep: Sweep, best: Result) -> str:
     words = [*sweep.words, *(axis.word(value) for axis, value in pairs if axis.is_flag)]
     if any(not axis.is_flag for axis, _ in pairs):
         words.append(f"--gin_file={sweep.folder / 'best.gin'}")
-    return f"{one_command(TRAIN)} {shell_line(words)}"
+    return f"{one_command(COMMAND_NAMES[TRAIN])} {shell_line(words)}"
 
 
 def best_gin(sweep: Sweep, best: Result) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from ke_t5.distributed import launched_rank
 from ke_t5.errors import counted, counted_of
 from ke_t5.pipe import Examples, Mixture, Task
-from ke_t5.programs import TEST, TRAIN, command, shell_line
+from ke_t5.programs import TEST, TRAIN, command, one_command, shell_line
 from ke_t5.readers.streams import listed
 from ke_t5.train.loggers import ProgressBar, is_quiet
 
@@ -118,10 +118,11 @@ def next_commands(
     best: str = "best",
     last: str = "true",
     stopped_at: int | None = None,
+    predict: Sequence[str] = (),
     real_model: str | None = None,
     reads_release: bool = True,
 ) -> str:
-    """The commands that a user may want next: test, export, train on real data.
+    """The commands that a user may want next: test, predict, export, train on real data.
 
     Args:
         flags: flag -> value, with "given" as the flag parser returns it.
@@ -129,6 +130,7 @@ def next_commands(
         launcher: such as "torchrun --nproc_per_node=2" for several processes, otherwise "".
         best, last: the `--resume` values for the best checkpoint and the last one.
         stopped_at: the step at which `--max_steps` ended the run; the export must not train on.
+        predict: the flags of `ke-t5 predict` for the export; empty without one.
         real_model: the model to suggest for real data after a run on the sample.
         reads_release: whether the rows come from a raw release, and not from the user's own files.
     """
@@ -140,6 +142,8 @@ def next_commands(
         # The test's default split might be the one that was trained on.
         test += f" --test_split {shell_line([valid_split])}"
     lines = ["next:", f"  test    {test_program} {test} --resume {best}"]
+    if predict:
+        lines.append(f"  predict {one_command('predict')} {shell_line(predict)}")
     if not flags["hf_path"]:
         same = [name for name in flags["given"] if name not in ("resume", "max_steps", "hf_path")]
         words = _words(flags, ["task", *same])

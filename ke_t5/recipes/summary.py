@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from ke_t5.config.run_config import WARMUP_STEPS, RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import counted
-from ke_t5.pipe import ReleaseSource
+from ke_t5.pipe import Mixture, ReleaseSource
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_origin import backbone_type
 from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import format_scores, score_table
+from ke_t5.seals import class_title
 from ke_t5.train.schedules import full_learning_rate
 from ke_t5.train.settings import BF16_STEPS, NONE, resolved_precision
 
@@ -119,10 +120,25 @@ def print_summary(config: RunConfig, trainer: Trainer, *, seconds: float) -> Non
             best=best_name,
             last=last_name,
             stopped_at=step if step < trainer.timetable.epoch_steps else None,
+            predict=predict_flags(config, model_class) if config.hf_path else (),
             real_model=REAL_MODELS.get(backbone_type(model_class)),
             reads_release=any(isinstance(one.source, ReleaseSource) for one in config.task.members),
         )
     )
+
+
+def predict_flags(config: RunConfig, model_class: type) -> list[str]:
+    """The flags of `ke-t5 predict` for a run's export and the rows of a FILE, which for a mixture
+    are those of its first task."""
+    words = ["--hf_path", str(config.export_folder)]
+    if isinstance(config.task, Mixture):
+        words += ["--task", config.task.members[0].name]
+    title = class_title(model_class)
+    if not title.startswith(("ke_t5.", "transformers:")):
+        words += ["--model_name", title]
+    for module in config.flags["module_import"]:
+        words += ["--module_import", module]
+    return [*words, "--input", "FILE"]
 
 
 def _print_scores(validator: Validator, step: int, best: Validation | None) -> None:

@@ -168,7 +168,7 @@ def test_a_benchmark_without_submissions_says_so(tmp_path, cache_dir):
         test(*words, output=tmp_path, cache=cache_dir)
 
 
-def test_an_export_works_in_a_pipeline(tmp_path, cache_dir):
+def test_an_export_works_in_a_pipeline(tmp_path, cache_dir, capfd):
     from transformers import pipeline
 
     export = tmp_path / "export"
@@ -176,6 +176,7 @@ def test_an_export_works_in_a_pipeline(tmp_path, cache_dir):
         *TC, *ROBERTA, "--max_steps", 4, "--hf_path", export, output=tmp_path / "out",
         cache=cache_dir,
     )  # fmt: skip
+    assert f"ke-t5 predict --hf_path {export} --input FILE\n" in capfd.readouterr().out
     card = (export / "README.md").read_text()
     assert "klue_tc" in card and "macro_f1" in card
     title = "프로야구 개막전 열려"

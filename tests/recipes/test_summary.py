@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from support.commands import commands_in
+from transformers import RobertaForSequenceClassification
 
+import ke_t5.task.task  # noqa: F401 - registers the tasks
+from ke_t5.commands.predict import parser
 from ke_t5.config.flags import parse_train
 from ke_t5.errors import counted
+from ke_t5.models.models import T5EncoderForSequenceClassificationMean
+from ke_t5.pipe import get_task
 from ke_t5.recipes import console, summary
 
 
@@ -75,6 +81,54 @@ def test_a_model_without_a_known_hub_name_has_no_command_that_cannot_run():
     assert "real" not in console.next_commands(
         vars(flags), valid_splits=["validation"], launcher="", real_model=None
     )
+
+
+def predict_line(**options):
+    """The suggested prediction, without its title."""
+    flags = parse_train(["--task", "klue_tc", "--sample", "--hf_path", "out/my model"])
+    text = console.next_commands(vars(flags), valid_splits=["validation"], launcher="", **options)
+    lines = [line.split(maxsplit=1)[1] for line in text.splitlines() if "predict" in line]
+    assert "export" not in text
+    return lines[0] if lines else None
+
+
+@pytest.mark.parametrize(
+    ("started", "expected"),
+    [
+        ("train_ddp.py", "python -m ke_t5"),
+        ("../my code/train_ddp.py", "PYTHONPATH='../my code' python -m ke_t5"),
+        ("/environment/bin/ke-t5-train", "ke-t5"),
+    ],
+)
+def test_the_next_commands_after_an_export_predict(started, expected, monkeypatch):
+    monkeypatch.setattr("sys.argv", [started])
+    monkeypatch.setattr("shutil.which", lambda name: f"/environment/bin/{name}")
+    found = predict_line(predict=["--hf_path", "out/my model", "--input", "FILE"])
+    assert found == f"{expected} predict --hf_path 'out/my model' --input FILE"
+    assert predict_line() is None
+
+
+class OwnModel:
+    """A model class outside the package."""
+
+
+@pytest.mark.parametrize(
+    ("task", "model_class", "modules", "more"),
+    [
+        ("klue_tc", T5EncoderForSequenceClassificationMean, [], ""),
+        ("klue_tc", RobertaForSequenceClassification, [], ""),
+        ("klue_tc", OwnModel, ["a", "b"], f" --model_name {__name__}:OwnModel"
+         " --module_import a --module_import b"),
+        ("kobest_gen", T5EncoderForSequenceClassificationMean, [], " --task kobest_boolq_gen"),
+    ],
+)  # fmt: skip
+def test_the_prediction_names_what_the_export_does_not_say(task, model_class, modules, more):
+    config = SimpleNamespace(
+        export_folder=Path("out"), task=get_task(task), flags={"module_import": modules}
+    )
+    words = summary.predict_flags(config, model_class)
+    assert words == f"--hf_path out{more} --input FILE".split()
+    parser().parse_args(words)
 
 
 @pytest.mark.parametrize("reads_release", [True, False])
