@@ -249,7 +249,9 @@ class TaskTable(Generic[T]):
 class TaskRegistry(TaskTable[Task]):
     """All tasks by name."""
 
-    registry = Registry("task", "python -m ke_t5.task.task lists them all")
+    registry = Registry(
+        "task", "python -m ke_t5.task.task lists them all; --module_import adds your own"
+    )
 
     @classmethod
     def add(cls, name: str, *args: Any, **settings: Any) -> Task:
