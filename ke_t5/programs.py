@@ -95,6 +95,15 @@ def shell_line(words: Iterable[str]) -> str:
     return " ".join(map(_shell_word, words))
 
 
+def gin_param(name: str, value: object) -> str:
+    """The flag that binds a gin name, for a shell.
+
+    >>> print(gin_param("fit.precision", "fp32"), gin_param("fit.accumulate", 2))
+    --gin_param "fit.precision='fp32'" --gin_param fit.accumulate=2
+    """
+    return shell_line(["--gin_param", f"{name}={value!r}"])
+
+
 def _shell_word(word: str) -> str:
     if re.fullmatch(r"[\w@%+=:,./-]+", word):
         return word

@@ -19,11 +19,11 @@ from ke_t5.commands.table import COMMANDS
 LINES = (
     "frozen_weights products shared_memory",
     "terminal errors files fault_points garbage programs standard_streams processes "
-    "config.resume config.spellings config.annotations config.gin_syntax config.configurable "
+    "config.resume config.spellings config.annotations config.configurable "
     "config.precedence sharding data_parallel forms lookup.families models.poolings models.dropout "
     "pipe.lazy_order pipe.lines pipe.windows module_state "
     "checkpoint.names",
-    "models.used_rows pipe.code",
+    "config.gin_syntax models.used_rows pipe.code",
     "models.kept_gradients "
     "extras config config.flag_values config.ranges user_modules checkpoint report task.qa hub "
     "class_numbers composition task.contest pipe.arrow_files pipe.forked "

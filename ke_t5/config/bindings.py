@@ -184,7 +184,7 @@ class Reader:
                     if binding:
                         yield binding
         except UNREADABLE as error:
-            line, what, fix = fault(text, error, matching)
+            line, what, fix = fault(text, error, matching, is_param=source == "param")
             self._problem(place_of(line), what, fix)
 
     def _binding(

@@ -6,6 +6,8 @@ import re
 import tokenize
 from collections.abc import Callable
 
+from ke_t5.programs import shell_line
+
 SCAN = re.compile(
     r"""(?P<skip>\#[^\n]*|'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")"""
     r"""|(?P<open>[\[({])|(?P<close>[\])}])|(?P<quote>['"])"""
@@ -45,10 +47,14 @@ def unbalanced(text: str) -> tuple[int, str, str] | None:
     return line, what, f"close it with '{PAIRS[opened]}'"
 
 
-def fault(text: str, error: Exception, is_name: Callable[[str], object]) -> tuple[int, str, str]:
+def fault(
+    text: str, error: Exception, is_name: Callable[[str], object], *, is_param: bool = False
+) -> tuple[int, str, str]:
     """(line, what, fix) for a text that gin's parser refused with `error`.
 
-    `is_name` says whether a word is the name of a configurable.
+    Args:
+        is_name: says whether a word is the name of a configurable.
+        is_param: whether the text is that of a `--gin_param`, whose quotes need quotes in a shell.
     """
     problem = unbalanced(text)
     if problem:
@@ -65,7 +71,7 @@ def fault(text: str, error: Exception, is_name: Callable[[str], object]) -> tupl
     message = str(getattr(error, "msg", error))
     bare = re.search(r"Failed to parse token '(.*)'", message, re.DOTALL)
     if bare:
-        return line, *bare_word(bare[1], written, is_name)
+        return line, *bare_word(bare[1], written, is_name, is_param=is_param)
     if re.match(r"[\w./]+\s*:\s*\S", written):
         return line, f"':' where '=' belongs in {written!r:.80}", "write name.parameter = value"
     if re.fullmatch(r"[\w./%]+\s*=\s*(#.*)?", written):
@@ -84,13 +90,22 @@ def wide_mark(text: str) -> tuple[int, str, str] | None:
     return line, f"{mark[0]!r} is a full-width or typographic mark", f"write {WIDE[mark[0]]}"
 
 
-def bare_word(word: str, written: str, is_name: Callable[[str], object]) -> tuple[str, str]:
+def bare_word(
+    word: str, written: str, is_name: Callable[[str], object], *, is_param: bool = False
+) -> tuple[str, str]:
     """(what, fix) for a value that is neither a number nor in quotes, in the line `written`."""
     literal = {"true": "True", "false": "False", "none": "None", "null": "None"}.get(word.lower())
     if literal:
         return f"{word!r} is not a value", f"write {literal}"
     if is_name(word):
         return f"{word!r} is not a value", f"write @{word}"
-    after = re.sub(r"\s+#.*", "", written.partition("=")[2]).strip()
-    quoted = word if not after or after[0] in "([{" else after
-    return f"{quoted!r:.80} is not a value without quotes", f"write '{quoted}'"
+    name, _, after = re.sub(r"\s+#.*", "", written).partition("=")
+    after = after.strip()
+    is_inside = not after or after[0] in "([{"
+    quoted = word if is_inside else after
+    fix = f"write {quoted!r}"
+    if is_param and after:
+        place = rf"(?<![\w'\"]){re.escape(word)}(?![\w'\"])" if is_inside else r".+"
+        value = re.sub(place, lambda match: repr(match[0]), after, count=1)
+        fix = f"write {shell_line(['--gin_param', f'{name.strip()}={value}'])}"
+    return f"{quoted!r:.80} is not a value without quotes", fix

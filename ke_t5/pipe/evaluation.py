@@ -24,6 +24,7 @@ from ke_t5.pipe.prediction import EvaluationHelper
 from ke_t5.pipe.scoring import Evaluated, score
 from ke_t5.pipe.workers import computed, workers_within
 from ke_t5.products import FEW_VECTORS, fast_products
+from ke_t5.programs import gin_param
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,7 +204,7 @@ def _predict(
         raise UserError(
             "the model's logits are not finite",
             f"evaluating {helper.task.name}, rows {rows}",
-            "test weights from before it diverged, or with fit.precision='fp32'",
+            f"test weights from before it diverged, or add {gin_param('fit.precision', 'fp32')}",
             Exit.DIVERGED,
         ) from error
     if error is not None:

@@ -17,6 +17,7 @@ from ke_t5.errors import UserError
 from ke_t5.models.used_rows import UsedRows, input_embedding
 from ke_t5.pipe import Examples
 from ke_t5.pipe.workers import is_known
+from ke_t5.programs import gin_param
 from ke_t5.recipes.batch_change import progress_of_run
 from ke_t5.task.utils import get_vocabulary
 from ke_t5.train.model_checks import passes, used_rows_suffice
@@ -49,7 +50,11 @@ def choose_embedding_rows(
     if setting != ALL:
         reason = _split(config, module, train, ranks, is_forced=setting == USED)
     if reason is not None and config.fit.embedding_rows == USED:
-        raise UserError(reason, f"{EMBEDDING_ROWS}={USED!r}", f"drop it, or give {ALL!r}")
+        raise UserError(
+            reason,
+            f"{EMBEDDING_ROWS}={USED!r}",
+            f"drop it, or give {gin_param(EMBEDDING_ROWS, ALL)}",
+        )
     if reason is not None:
         logger.debug("%s: all: %s", EMBEDDING_ROWS, reason)
     rows = USED if reason is None else ALL

@@ -14,6 +14,7 @@ from ke_t5.distributed import Ranks
 from ke_t5.errors import UserError
 from ke_t5.models.unpadding import Unpadding
 from ke_t5.pipe import Examples
+from ke_t5.programs import gin_param
 from ke_t5.recipes.batch_change import progress_of_run
 from ke_t5.train.model_checks import computes_the_same, passes
 from ke_t5.train.settings import AUTO, NONE, ROWS
@@ -41,7 +42,9 @@ def choose_padding(
     if setting != ROWS and reason is None:
         unpadding, reason = find_unpadding(config, module, train, ranks)
     if reason is not None and setting == NONE:
-        raise UserError(reason, f"{PADDING}={NONE!r}", f"drop it, or give {ROWS!r}")
+        raise UserError(
+            reason, f"{PADDING}={NONE!r}", f"drop it, or give {gin_param(PADDING, ROWS)}"
+        )
     if reason is not None:
         logger.info("%s: rows are padded: %s", PADDING, reason)
     settings = config.batches.settings

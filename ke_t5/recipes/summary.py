@@ -11,6 +11,7 @@ from ke_t5.config.run_config import WARMUP_STEPS, RunConfig
 from ke_t5.distributed import Ranks
 from ke_t5.errors import counted
 from ke_t5.pipe import Mixture, ReleaseSource
+from ke_t5.programs import gin_param
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.model_origin import backbone_type
@@ -18,7 +19,7 @@ from ke_t5.recipes.task_splits import TaskSplit
 from ke_t5.report.scores import format_scores, score_table
 from ke_t5.seals import class_title
 from ke_t5.train.schedules import full_learning_rate
-from ke_t5.train.settings import BF16_STEPS, NONE, resolved_precision
+from ke_t5.train.settings import BF16_STEPS, FP32, NONE, resolved_precision
 
 if TYPE_CHECKING:
     from ke_t5.checkpoint.closing import Validation
@@ -96,7 +97,8 @@ def _padding(padding: str, window: int) -> str:
 def _precision(precision: str) -> str:
     """The precision in words, and how to override an automatic choice."""
     if precision == BF16_STEPS:
-        return "steps in bf16 and validation in fp32 (fit.precision='fp32' turns bf16 off)"
+        off = gin_param("fit.precision", FP32)
+        return f"steps in bf16 and validation in fp32 ({off} turns bf16 off)"
     return f"in {precision}"
 
 

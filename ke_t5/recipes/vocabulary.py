@@ -9,6 +9,7 @@ from ke_t5.config.gin_config import Configuration
 from ke_t5.errors import UserError
 from ke_t5.lookup.hub import Pretrained
 from ke_t5.lookup.tokenizer_fit import register_type
+from ke_t5.programs import gin_param
 from ke_t5.task.utils import TOKENIZER_FILES, get_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def settle_vocabulary(configuration: Configuration, found: Pretrained) -> Config
         raise UserError(
             f"{binding.name} = {binding.value!r}: {error.what}",
             binding.place,
-            f'name another: --gin_param "get_vocabulary.vocab_name={own!r}"',
+            f"name another: {gin_param('get_vocabulary.vocab_name', own)}",
             error.exit_code,
         ) from error
 

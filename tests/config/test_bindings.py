@@ -114,7 +114,15 @@ def test_open_bracket_is_told_where_it_opened_even_if_statements_follow():
     "text, line",
     [
         ("ToyAdam.lr", "cannot read 'ToyAdam.lr'; write name.parameter = value"),
-        ("ToyAdam.lr=x", "'x' is not a value without quotes; write 'x'"),
+        *(
+            (text, f"{value!r} is not a value without quotes; write --gin_param {fix}")
+            for text, value, fix in (
+                ("toy_dataset.split=train", "train", "\"toy_dataset.split='train'\""),
+                ("toy_dataset.split = a/b # c", "a/b", "\"toy_dataset.split='a/b'\""),
+                ("toy_dataset.length={'a': a}", "a", "\"toy_dataset.length={'a': 'a'}\""),
+                ("toy_dataset.split=문장", "문장", "\"toy_dataset.split='문장'\""),
+            )
+        ),
         ("include 'x.gin'", "include is allowed in files only; give --gin_file x.gin"),
         ("import os", "a gin file may not import; import your own code with --module_import os"),
     ],

@@ -83,6 +83,7 @@ def test_a_text_of_logits_that_are_no_numbers_is_an_error(arguments, tmp_path):
     with pytest.raises(UserError, match="rows .*: the model's logits are not finite") as told:
         evaluate(helper, model, examples, batch_size=2, ranks=ALONE)
     assert told.value.exit_code == Exit.DIVERGED
+    assert str(told.value).endswith("or add --gin_param \"fit.precision='fp32'\"")
     assert len(str(told.value)) <= 200
     assert heartbeat._Pulse.loop is None  # although the traceback keeps the loop's frame
 

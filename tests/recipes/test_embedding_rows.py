@@ -126,7 +126,8 @@ def test_two_processes_train_the_same_rows(tmp_path, cache_dir):
 def test_rows_that_cannot_be_trained_apart_are_an_error_if_requested(
     words, reason, tmp_path, cache_dir
 ):
-    with pytest.raises(UserError, match=f"fit.embedding_rows='used': .*{reason}.*; drop it, or"):
+    fix = "drop it, or give --gin_param \"fit.embedding_rows='all'\""
+    with pytest.raises(UserError, match=f"fit.embedding_rows='used': .*{reason}.*; {fix}"):
         train(*TC, *words, *with_rows("used"), output=tmp_path, cache=cache_dir)
 
 

@@ -60,7 +60,8 @@ def test_a_padded_run_stays_padded_when_it_is_resumed(tmp_path, cache_dir, capfd
 def test_padding_that_cannot_be_left_out_is_an_error_if_asked_for(tmp_path, cache_dir, capfd):
     words = (*TC, "--gin_param", "model.config={'output_hidden_states': True}", "--max_steps", 1)
     reason = "T5EncoderForSequenceClassificationMean: it returns the states of its layers"
-    with pytest.raises(UserError, match=f"fit.padding='none': {reason}; drop it, or give "):
+    fix = "drop it, or give --gin_param \"fit.padding='rows'\""
+    with pytest.raises(UserError, match=f"fit.padding='none': {reason}; {fix}"):
         train(*words, *padded_as("none"), output=tmp_path, cache=cache_dir)
     train(*words, output=tmp_path, cache=cache_dir)
     said = " ".join(capfd.readouterr().err.split())

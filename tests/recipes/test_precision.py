@@ -20,7 +20,8 @@ from ke_t5.recipes.resume_check import fixed_settings
 from ke_t5.train.settings import FitSettings, get_fit_settings
 
 TC = ("--task", "klue_tc", *SMALL, "--epochs", 1)
-IN_BF16 = "steps in bf16 and validation in fp32 (fit.precision='fp32' turns bf16 off)"
+OFF = "--gin_param \"fit.precision='fp32'\" turns bf16 off"
+IN_BF16 = f"steps in bf16 and validation in fp32 ({OFF})"
 CPU = torch.device("cpu")
 LARGE = nn.Linear(256, 256)
 
