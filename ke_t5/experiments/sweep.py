@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ke_t5.config.flags import parse_train
 from ke_t5.config.gin_config import configure, import_modules
-from ke_t5.errors import Exit, UserError, counted
+from ke_t5.errors import Exit, UserError
 from ke_t5.experiments.axes import Axis, distribution_of, read_axes
+from ke_t5.experiments.sweep_results import Result, Sweep, write_table
 from ke_t5.experiments.trials import (
     RECORD,
     Trial,
@@ -26,58 +25,16 @@ from ke_t5.experiments.trials import (
     run_trial,
     words_without,
 )
-from ke_t5.files import write_atomically, write_json
+from ke_t5.files import write_json
 from ke_t5.own_data import register_kinds
-from ke_t5.pipe import Mixture, Task, get_task
+from ke_t5.pipe import get_task
 from ke_t5.pipe.scoring import best_score
-from ke_t5.programs import COMMAND_NAMES, TRAIN, one_command, shell_line
 from ke_t5.recipes import console
 from ke_t5.recipes.folders import make_folder, safe_name
 from ke_t5.recipes.prepare import set_up_logging
-from ke_t5.report.pages import Section, markdown_of, text_of
 
 COMPLETE, PRUNED, DIVERGED = "complete", "pruned", "diverged"
 STUDY = "study.db"
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep.
-
-    Attributes:
-        words: the flags that all trials share.
-        seed: the seed of optuna's sampler.
-    """
-
-    task: Task | Mixture
-    axes: Sequence[Axis]
-    words: Sequence[str]
-    folder: Path
-    seed: int
-
-    @property
-    def is_maximized(self) -> bool:
-        """Whether higher scores are better."""
-        return self.task.best is None or self.task.best.mode == "max"
-
-    def trial(self, values: Sequence[str]) -> Trial:
-        """The trial with these values of the axes."""
-        pairs = list(zip(self.axes, values, strict=True))
-        name = ", ".join(f"{axis.name}={value}" for axis, value in pairs)
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        words = [*self.words, *(axis.word(value) for axis, value in pairs)]
-        return Trial(name, words, self.folder / f"{safe_name(name)[:60]}-{digest}")
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a finished trial."""
-
-    values: tuple[str, ...]
-    score: float
-    state: str
-    seconds: float
-    run: Path
 
 
 def main(flags: Namespace) -> None:
@@ -108,7 +65,7 @@ def main(flags: Namespace) -> None:
         raise UserError("has no metric to compare trials by", f"--task {task.name}", fix)
     folder = Path(training.output_dir, f"sweep-{safe_name(training.task)}")
     make_folder(folder, where=f"--output_dir {training.output_dir}", probe=True)
-    sweep = Sweep(task, axes, words, folder, training.seed)
+    sweep = Sweep(task, axes, words, folder, training.seed, is_grid)
     with alone(folder):
         results = run_grid(sweep) if is_grid else run_study(sweep, flags.trials)
     write_table(sweep, results)
@@ -330,68 +287,3 @@ def _told(study: Any, asked: Any, sweep: Sweep, values: Sequence[str], title: st
     else:
         study.tell(asked, state=_state("PRUNED" if result.state == PRUNED else "FAIL"))
     return result
-
-
-# ----------------------------------------------------------------------------------- the results
-
-
-def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
-    """Writes sweep.md, sweep.json and best.gin; prints the table."""
-    sign = -1 if sweep.is_maximized else 1
-    ranked = sorted(results, key=lambda x: (not math.isfinite(x.score), sign * x.score))
-    metric = sweep.task.best.metric if sweep.task.best else "score"
-    head = [*(axis.name for axis in sweep.axes), metric, "state", "seconds", "folder"]
-    rows = [
-        [
-            *one.values,
-            f"{one.score:.2f}" if math.isfinite(one.score) else "–",
-            one.state,
-            f"{one.seconds:,.0f}",
-            str(one.run),
-        ]
-        for one in ranked
-    ]
-    numbers = (len(sweep.axes), len(sweep.axes) + 2)
-    notes = ["scores of the best validation of each trial"]
-    has_best = bool(ranked) and math.isfinite(ranked[0].score)
-    if has_best:
-        write_atomically(sweep.folder / "best.gin", best_gin(sweep, ranked[0]))
-        notes.append(f"best settings: {best_command(sweep, ranked[0])}")
-    title = f"{sweep.task.name}: a sweep of {counted(len(results), 'trial')}"
-    sections = [Section("Trials, the best first", head, rows, numbers, notes, most_lines=100)]
-    write_atomically(sweep.folder / "sweep.md", markdown_of(title, "", sections))
-    content = {
-        "task": sweep.task.name,
-        "metric": metric,
-        "trials": [
-            {
-                "settings": dict(zip((a.name for a in sweep.axes), one.values, strict=True)),
-                "score": one.score if math.isfinite(one.score) else None,
-                "state": one.state,
-                "seconds": one.seconds,
-                "run": str(one.run),
-            }
-            for one in ranked
-        ],
-    }
-    write_json(sweep.folder / "sweep.json", content, is_durable=True)
-    console.tell(f"{title}\n{text_of(sections)}\nsweep.md and sweep.json in {sweep.folder}")
-
-
-def best_command(sweep: Sweep, best: Result) -> str:
-    """The command that trains with the best settings."""
-    pairs = list(zip(sweep.axes, best.values, strict=True))
-    words = [*sweep.words, *(axis.word(value) for axis, value in pairs if axis.is_flag)]
-    if any(not axis.is_flag for axis, _ in pairs):
-        words.append(f"--gin_file={sweep.folder / 'best.gin'}")
-    return f"{one_command(COMMAND_NAMES[TRAIN])} {shell_line(words)}"
-
-
-def best_gin(sweep: Sweep, best: Result) -> str:
-    """The best settings as a gin file that starts with the command that uses it."""
-    bindings = [
-        f"{axis.name} = {value}"
-        for axis, value in zip(sweep.axes, best.values, strict=True)
-        if not axis.is_flag
-    ]
-    return "\n".join([f"# {best_command(sweep, best)}", "", *bindings, ""])

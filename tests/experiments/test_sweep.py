@@ -2,16 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from ke_t5 import programs, stops
 from ke_t5.commands.sweep import parser
-from ke_t5.config.gin_config import configure
+from ke_t5.config.gin_config import clear, configure
 from ke_t5.errors import Exit, Stopped, UserError
 from ke_t5.experiments import sweep
 from ke_t5.experiments.axes import Axis, read_axes
@@ -58,6 +60,33 @@ def test_the_best_settings_are_written_as_a_gin_file_with_its_command(
     assert first.endswith(f"--gin_file={file}")
     (binding,) = configure([str(file)]).bindings.values()
     assert binding.value == 0.3
+
+
+def test_each_sweep_of_a_task_keeps_its_own_results(training, tmp_path, capsys):
+    sweeps = {
+        "rates": ["AdamW.lr=[0.1,0.3]"],
+        "other rates": ["AdamW.lr=[0.05]"],
+        "other flags": ["AdamW.lr=[0.2]", "--epochs", "2"],
+        "another setting": ["fit.accumulate=[1,2]"],
+    }
+    printed = {}
+    for name, words in sweeps.items():
+        latest = run(tmp_path, words[:1], *words[1:])
+        (printed[name],) = re.findall(r"--gin_file=(\S+)", capsys.readouterr().out)
+    assert len(set(printed.values())) == len(sweeps)
+    values = {}
+    for name, file in printed.items():
+        clear()
+        values[name] = [one.value for one in configure([file]).bindings.values()]
+    expected = {"rates": [0.3], "other rates": [0.05], "other flags": [0.2], "another setting": [1]}
+    assert values == expected
+    for file in map(Path, printed.values()):
+        assert file.read_text().splitlines()[0].endswith(f"--gin_file={file}")
+        assert file.with_name("sweep.md").exists() and file.with_name("sweep.json").exists()
+    assert json.loads(file.with_name("sweep.json").read_text()) == latest
+    run(tmp_path, sweeps["rates"])
+    assert f"--gin_file={printed['rates']}" in capsys.readouterr().out  # the same sweep again
+    assert len(list((tmp_path / "sweep-klue_tc" / "results").iterdir())) == len(sweeps)
 
 
 def test_a_task_on_own_data_can_be_swept(training, tmp_path):
