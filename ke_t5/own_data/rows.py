@@ -20,7 +20,7 @@ from ke_t5.readers.encodings import encoding_of
 from ke_t5.readers.json_rows import kind_of, numbered_rows
 from ke_t5.readers.korquad import READING_COLUMNS, reading_row
 from ke_t5.readers.release import Row, files_below, records, take, take_optional
-from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, advice_for_own_files, fault
+from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, advice_for_own_files, fault, place_of
 from ke_t5.readers.table_files import Numbered, read_table, table_format
 
 # The column with the line of the file, or row of the sheet, where a row begins.
@@ -110,7 +110,7 @@ class Empties:
         more = f" (and in {self.count - 1} more)" if self.count > 1 else ""
         fill = "write [] for no label" if column == self.label_sets else "fill it"
         fix = f'{fill}, or skip such rows: --gin_param "own_data.skip_empty=True"'
-        raise fault(f"{self.path}:{line}", f"{column!r:.60} is empty{more}", fix)
+        raise fault(place_of(self.path, line), f"{column!r:.60} is empty{more}", fix)
 
 
 def own_rows(own: OwnData, path: Path, split: str, note: Note) -> Iterator[Row]:
@@ -156,13 +156,21 @@ def _free_texts(own: OwnData, path: Path) -> Iterator[tuple[int, str]]:
     for file in files_of(own.kind, path):
         for line, cells in _cells(own, file, needed=[column]):
             require_column(file, list(cells), column, "text")
-            text = _text(cells.get(column), "text", f"{file}:{line}")
+            text = _text(cells.get(column), "text", place_of(file, line))
             if text is not None:
                 yield line, text
 
 
 def _cells(own: OwnData, path: Path, needed: Collection[str]) -> Iterator[Numbered]:
     return read_table(path, encoding=own.encoding, sheet=own.sheet, needed=needed)
+
+
+def stored_place(own: OwnData, path: Path, line: int) -> str:
+    """The place of a row of a table or of JSON, by the number that is stored with it."""
+    if path.suffix.lower() not in (".json", ".parquet"):
+        return place_of(path, line)
+    numbers = (number for number, _ in _cells(own, path, needed=()))
+    return place_of(path, next((number for number in numbers if number == line), line))
 
 
 def _table_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> Iterator[Row]:
@@ -178,7 +186,7 @@ def _table_rows(own: OwnData, path: Path, *, is_labelled: bool, note: Note) -> I
                 flag = "choice" if role in choice_columns(own) else role
                 require_column(path, list(cells), sources[role], flag)
         is_first = False
-        where = f"{path}:{line}"
+        where = place_of(path, line)
         row: Row = {role: _text(cells.get(sources[role]), role, where) for role in texts}
         value = cells.get(own.columns["label"])
         row["label"] = None if _is_empty(value) else read_label(value, own, where)
@@ -285,12 +293,12 @@ def _reading_rows(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Ro
     if suffix in _WHOLE_FORMS:
         for line, row in read_table(path, encoding=own.encoding):
             flat = {**row, "answers": records(row.get("answers"))}
-            yield _question(flat, f"{path}:{line}", line, is_labelled, number=line)
+            yield _question(flat, place_of(path, line), line, is_labelled, number=line)
         return
     encoding = own.encoding or encoding_of(path)
     number = 0
     for line, article in numbered_rows(path, "data", encoding=encoding):
-        where = f"{path}:{line}"
+        where = place_of(path, line)
         title = take_optional(article, "title", str, where)
         for paragraph in take(article, "paragraphs", list, where):
             context = take(paragraph, "context", str, where)

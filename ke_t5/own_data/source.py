@@ -11,7 +11,7 @@ from typing import Any
 
 from ke_t5.errors import Exit, UserError, counted, suggestion
 from ke_t5.own_data.columns import flag_of
-from ke_t5.own_data.rows import LINE, files_of, own_rows, row_columns
+from ke_t5.own_data.rows import LINE, files_of, own_rows, row_columns, stored_place
 from ke_t5.own_data.spec import OwnData
 from ke_t5.own_data.tagged import found_joint
 from ke_t5.pipe.cache import Folders, hash_files, make_key, package_version
@@ -81,7 +81,7 @@ def check_labels(own: OwnData, rows: Rows, split: str) -> None:
     label, line = _first_unknown(own, rows, known)
     others = f" (and {len(unknown) - 1} more such labels)" if len(unknown) > 1 else ""
     what = f"label {label!r:.60} is not in the training data{others}"
-    where = f"{own.files[split]}:{line}"
+    where = stored_place(own.for_split(split), Path(own.files[split]), line)
     raise UserError(what, where, _known_label(label, own.labels), Exit.DATA)
 
 
@@ -186,7 +186,8 @@ def _keys(own: OwnData, rows: Rows, counts: dict[str, int]) -> tuple[str, ...]:
     wrong, line = _first_unknown(own, rows, keys)
     what = f"{wrong!r:.60} is none of {size} choices ({flag_of('label')} {own.columns['label']})"
     fix = "write the number (from 1) or the column name of the right choice"
-    raise UserError(what, f"{own.files['train']}:{line}", fix, Exit.DATA)
+    where = stored_place(own.for_split("train"), Path(own.files["train"]), line)
+    raise UserError(what, where, fix, Exit.DATA)
 
 
 def _shown(counts: dict[str, int]) -> str:

@@ -21,7 +21,7 @@ from ke_t5.own_data.spec import OwnData
 from ke_t5.readers.encodings import encoding_of
 from ke_t5.readers.json_rows import kind_of
 from ke_t5.readers.release import Row
-from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, fault, lines
+from ke_t5.readers.streams import HALF_OF_PAIR, UNPAIRED, fault, lines, place_of
 from ke_t5.readers.table_files import read_table, table_format
 from ke_t5.task import spans
 
@@ -116,7 +116,7 @@ def iob2_tags(sentence: Sentence, path: Path) -> tuple[list[str] | None, int]:
         if not isinstance(tag, str) or not _TAG.fullmatch(tag):
             what = f"{tag!r:.40} is not a tag, expected O, B-XX or I-XX"
             fix = "fix it, or name another column with --label_column"
-            raise fault(f"{path}:{line}", what, fix)
+            raise fault(place_of(path, line), what, fix)
         if tag == "O":
             open_type = None
             tags.append(tag)
@@ -227,7 +227,7 @@ def _sentence(
 
 def _json(own: OwnData, path: Path, *, is_labelled: bool) -> Iterator[Sentence | Row]:
     for line, row in read_table(path, encoding=own.encoding):
-        where = f"{path}:{line}"
+        where = place_of(path, line)
         text, label = row.get(own.columns["text"]), row.get(own.columns["label"])
         if not text or not isinstance(text, str | list):
             found = "empty" if text in ("", []) else f"{kind_of(text)}, expected a text or tokens"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ke_t5.errors import UserError
-from ke_t5.readers.streams import UTF8, fault, lines, listed, opened
+from ke_t5.readers.streams import UTF8, RowNumber, fault, lines, listed, opened
 
 # Characters read at a time: about a thousand rows of a few hundred characters.
 _PIECE = 1 << 18
@@ -147,9 +147,9 @@ def json_rows(
 def numbered_rows(
     path: Path, key: str | None = None, *, encoding: str = UTF8
 ) -> Iterator[tuple[int, dict]]:
-    """Yields (line, row) like `json_rows`; of rows that share a line, (number of the row, row)."""
+    """Yields (line, row) like `json_rows`; for rows that share a line, (`RowNumber`, row)."""
     for line, number, row in _objects(path, key, encoding):
-        yield line if number is None else number, row
+        yield line if number is None else RowNumber(number), row
 
 
 def _objects(path: Path, key: str | None, encoding: str) -> Iterator[tuple[int, int | None, dict]]:

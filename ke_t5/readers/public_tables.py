@@ -27,7 +27,7 @@ from ke_t5.readers.release import (
     take,
     take_optional,
 )
-from ke_t5.readers.streams import fault
+from ke_t5.readers.streams import fault, place_of
 from ke_t5.readers.table_files import read_table
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ ToRow = Callable[[Mapping[str, Any], str], Row | None]
 def _rows(path: Path, split: str, *, to_row: ToRow) -> Iterator[Row]:
     num_left_out = 0
     for line, raw in read_table(path):
-        row = to_row(raw, f"{path}:{line}")
+        row = to_row(raw, place_of(path, line))
         num_left_out += row is None
         if row is not None:
             yield row

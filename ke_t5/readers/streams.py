@@ -35,6 +35,20 @@ def fault(where: str | Path, what: str, fix: str = OWN_FILE) -> UserError:
     return UserError(what, str(where), fix, Exit.DATA)
 
 
+class RowNumber(int):
+    """The number, from 1, of a row without a line of its own: several rows of a JSON list share a
+    line, or the file is not text."""
+
+
+def place_of(file: str | Path, number: int) -> str:
+    """The place of a row, for messages.
+
+    >>> place_of("a.csv", 3), place_of("a.json", RowNumber(3))
+    ('a.csv:3', 'a.json, row 3')
+    """
+    return f"{file}, row {number}" if isinstance(number, RowNumber) else f"{file}:{number}"
+
+
 def text_encoding(name: str, where: str | Path) -> str:
     """The encoding to pass to `open`; for UTF-8, the one that skips a byte-order mark.
 

@@ -22,7 +22,14 @@ from typing import Any, TextIO
 from ke_t5.errors import UserError, nearest
 from ke_t5.readers.encodings import encoding_of, report_once
 from ke_t5.readers.json_rows import TOO_DEEP, is_too_deep, numbered_rows
-from ke_t5.readers.streams import UTF8, advice_for_own_files, fault, opened, text_encoding
+from ke_t5.readers.streams import (
+    UTF8,
+    RowNumber,
+    advice_for_own_files,
+    fault,
+    opened,
+    text_encoding,
+)
 
 Numbered = tuple[int, dict[str, Any]]
 
@@ -46,7 +53,8 @@ def read_table(
     sheet: str | None = None,
     needed: Collection[str] | None = None,
 ) -> Iterator[Numbered]:
-    """Yields (line or row number as an editor shows it, cells by column name).
+    """Yields (line or row number as an editor shows it, cells by column name); `place_of` formats
+    the number for messages.
 
     The file's suffix decides the format: .csv, .tsv, .txt (tab-separated with a header if the first
     line has a tab, otherwise a text per line, in a column "text"), .json, .jsonl, .xlsx or
@@ -301,7 +309,7 @@ def _parquet(path: Path, encoding: str | None) -> Iterator[Numbered]:
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        numbers = itertools.count(1)
+        numbers = map(RowNumber, itertools.count(1))
         for batch in file.iter_batches(batch_size=1000):
             yield from zip(numbers, batch.to_pylist(), strict=False)
     except (OSError, ValueError, pyarrow.ArrowException):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ke_t5.config.gin_config import import_modules
 from ke_t5.errors import Exit, UserError, counted
 from ke_t5.files import remove_leftovers, write_atomically
+from ke_t5.readers.streams import place_of
 from ke_t5.readers.table_files import STDIN, STDIN_NAME, check_options, read_table, table_format
 from ke_t5.recipes.folders import check_can_write
 from ke_t5.recipes.prepare import set_up_logging
@@ -173,7 +174,7 @@ class Predicting:
                     text=flags.text_column, text_pair=flags.text_pair_column,
                     choices=flags.choice_columns,
                 )  # fmt: skip
-            waiting.append((f"{name}:{line}", row))
+            waiting.append((place_of(name, line), row))
             yield {column: row[own] if own in row else None for column, own in mapping.items()}
 
     def _table(self) -> Iterable[tuple[int, Row]]:

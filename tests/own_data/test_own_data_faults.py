@@ -48,7 +48,7 @@ EMPTY = "'label' is empty; fill it, or skip such rows: --gin_param \"own_data.sk
 def test_a_number_that_is_none_is_no_label(refusal):
     labels = pa.array([1.0, math.nan, 0.0])
     found = refusal("classification", {"text": ["가", "나", "다"], "label": labels}, "a.parquet")
-    assert found == f"a.parquet:2: {EMPTY}"
+    assert found == f"a.parquet, row 2: {EMPTY}"
     rows = [{"text": "가", "label": math.nan}, {"text": "나", "label": 1}]
     for task in ("classification", "regression"):
         assert refusal(task, lines(*rows), "a.jsonl") == f"a.jsonl:1: {EMPTY}"
@@ -60,7 +60,7 @@ def test_a_number_that_is_none_is_no_label(refusal):
 def test_a_text_of_another_type(refusal, value):
     table = {"text": pa.array([value, value]), "label": ["1", "2"]}
     assert refusal("classification", table, "a.parquet") == (
-        f"a.parquet:1: a value of type {type(value).__name__}, expected text (--text_column); "
+        f"a.parquet, row 1: a value of type {type(value).__name__}, expected text (--text_column); "
         "quote the value, or name another column"
     )
 
@@ -68,8 +68,60 @@ def test_a_text_of_another_type(refusal, value):
 def test_bytes_are_no_label(refusal):
     table = {"text": ["가", "나"], "label": pa.array([b"a", b"b"])}
     assert refusal("classification", table, "a.parquet").startswith(
-        "a.parquet:1: the label is a value of type bytes, expected a text or a number; "
+        "a.parquet, row 1: the label is a value of type bytes, expected a text or a number; "
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "fault"),
+    [
+        ("다", None, EMPTY),
+        (3, "a", "a number, expected text (--text_column)"),
+        ("다", {}, "the label is an object, expected a text or a number"),
+    ],
+)
+def test_rows_of_json_that_share_a_line_are_named_by_their_number(refusal, text, label, fault):
+    rows = [{"text": "가", "label": "a"}, {"text": "나", "label": "b"}]
+    rows.append({"text": text, "label": label})
+    one_line, indented = json.dumps(rows), json.dumps(rows, indent=0)
+    assert refusal("classification", one_line, "a.json").startswith(f"a.json, row 3: {fault}")
+    named = json.dumps({"data": rows})
+    assert refusal("classification", named, "a.json").startswith(f"a.json, row 3: {fault}")
+    assert refusal("classification", indented, "a.json").startswith(f"a.json:10: {fault}")
+    assert refusal("classification", lines(*rows), "a.jsonl").startswith(f"a.jsonl:3: {fault}")
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("a.json", "a.json, row 2"), ("a.parquet", "a.parquet, row 2"), ("a.jsonl", "a.jsonl:2")],
+)
+@pytest.mark.parametrize("task", ["classification", "tagging"])
+def test_an_unknown_label_is_named_by_the_place_of_its_row(tmp_path, cache_dir, task, name, place):
+    def row(label):
+        return {"text": ["가"], "label": [f"B-{label}"]} if task == "tagging" else (
+            {"text": "가", "label": label}
+        )  # fmt: skip
+
+    def write(folder, *labels):
+        folder.mkdir()
+        rows, path = [row(label) for label in labels], folder / name
+        if name == "a.parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            path.write_text(json.dumps(rows) if name == "a.json" else lines(*rows))
+        return str(path)
+
+    files = {"train": write(tmp_path / "1", "A", "B"), "test": write(tmp_path / "2", "A", "C")}
+    own = load_own_data(task, cache=cache_dir, files=files)
+    with pytest.raises(UserError, match=f"2/{place}: label 'C' is not in the training data"):
+        OwnFiles(own, "x").rows("test", Folders(None, cache_dir))
+
+
+@pytest.mark.parametrize(("name", "place"), [("a.json", "a.json, row 2"), ("a.jsonl", "a.jsonl:2")])
+def test_a_wrong_tag_is_named_by_the_place_of_its_row(refusal, name, place):
+    rows = [{"text": ["가"], "label": ["B-A"]}, {"text": ["나"], "label": ["X"]}]
+    content = json.dumps(rows) if name == "a.json" else lines(*rows)
+    assert refusal("tagging", content, name).startswith(f"{place}: 'X' is not a tag, expected O")
 
 
 def test_a_label_that_another_program_writes_as_a_fraction(tmp_path, cache_dir):

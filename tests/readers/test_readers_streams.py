@@ -9,7 +9,7 @@ from ke_t5.errors import Exit, UserError
 from ke_t5.readers import json_rows as json_module
 from ke_t5.readers import streams
 from ke_t5.readers.json_rows import json_rows, numbered_rows
-from ke_t5.readers.streams import lines, tab_lines, table
+from ke_t5.readers.streams import RowNumber, lines, tab_lines, table
 
 
 @pytest.fixture
@@ -200,7 +200,10 @@ def test_json_rows_that_share_a_line_are_numbered(write, monkeypatch, piece, tex
     monkeypatch.setattr(json_module, "_PIECE", piece)
     path = write(text)
     assert [where.partition("file.txt:")[2] for where, _ in json_rows(path)] == places
-    assert [number for number, _ in numbered_rows(path)] == numbers
+    found = [number for number, _ in numbered_rows(path)]
+    assert found == numbers
+    shared = [isinstance(number, RowNumber) for number in found]
+    assert shared == ["row" in place for place in places]
     wrapped = write(f'{{"version": 1, "data": {text}}}')
     assert [where.partition("file.txt:")[2] for where, _ in json_rows(wrapped, "data")] == places
 

@@ -97,6 +97,9 @@ def test_an_invalid_row_ends_the_command_or_is_skipped(models, tmp_path, capsys)
     errors = capsys.readouterr().err
     assert f"{file}:2: column 'title' contains 5" in errors
     assert "3 rows, 1 of them without a prediction in" in errors
+    (tmp_path / "rows.json").write_text(json.dumps(lines))
+    with pytest.raises(UserError, match=r"rows.json, row 2: column 'title' contains 5"):
+        run(*words[:2], "--input", tmp_path / "rows.json")
 
 
 def test_an_unpaired_surrogate_affects_only_its_row(models, tmp_path):
