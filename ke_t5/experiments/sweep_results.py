@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ke_t5.errors import counted
 from ke_t5.experiments.axes import Axis
@@ -106,16 +107,7 @@ def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
     content = {
         "task": sweep.task.name,
         "metric": metric,
-        "trials": [
-            {
-                "settings": dict(zip((a.name for a in sweep.axes), one.values, strict=True)),
-                "score": one.score if math.isfinite(one.score) else None,
-                "state": one.state,
-                "seconds": one.seconds,
-                "run": str(one.run),
-            }
-            for one in ranked
-        ],
+        "trials": [_as_json(sweep, one) for one in ranked],
     }
     make_folder(sweep.results, where=f"--output_dir {sweep.folder.parent}", probe=False)
     for folder in (sweep.results, sweep.folder):
@@ -125,6 +117,17 @@ def write_table(sweep: Sweep, results: Sequence[Result]) -> None:
         write_json(folder / "sweep.json", content, is_durable=True)
     places = f"{sweep.results} (and, until the next sweep, in {sweep.folder})"
     console.tell(f"{title}\n{text_of(sections)}\nsweep.md and sweep.json in {places}")
+
+
+def _as_json(sweep: Sweep, result: Result) -> dict[str, Any]:
+    """A trial as in sweep.json."""
+    return {
+        "settings": dict(zip((a.name for a in sweep.axes), result.values, strict=True)),
+        "score": result.score if math.isfinite(result.score) else None,
+        "state": result.state,
+        "seconds": result.seconds,
+        "run": str(result.run),
+    }
 
 
 def best_command(sweep: Sweep, best: Result, folder: Path) -> str:

@@ -97,14 +97,11 @@ def test_rows_of_json_that_share_a_line_are_named_by_their_number(refusal, text,
 )
 @pytest.mark.parametrize("task", ["classification", "tagging"])
 def test_an_unknown_label_is_named_by_the_place_of_its_row(tmp_path, cache_dir, task, name, place):
-    def row(label):
-        return {"text": ["가"], "label": [f"B-{label}"]} if task == "tagging" else (
-            {"text": "가", "label": label}
-        )  # fmt: skip
-
     def write(folder, *labels):
         folder.mkdir()
-        rows, path = [row(label) for label in labels], folder / name
+        path, rows = folder / name, [{"text": "가", "label": label} for label in labels]
+        if task == "tagging":
+            rows = [{"text": ["가"], "label": [f"B-{label}"]} for label in labels]
         if name == "a.parquet":
             pq.write_table(pa.Table.from_pylist(rows), path)
         else:
