@@ -48,7 +48,10 @@ def wrap(
 def start_equal(tensors: Iterable[Tensor]) -> None:
     """Sets the tensors to those of rank 0."""
     for tensor in tensors:
-        dist.broadcast(tensor.detach(), src=0)
+        values = tensor.detach().contiguous()  # gloo ignores strides
+        dist.broadcast(values, src=0)
+        if values.data_ptr() != tensor.data_ptr():
+            tensor.detach().copy_(values)
 
 
 def _exclude(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:

@@ -211,9 +211,10 @@ class Ranks:
         compresses: bool = False,
         apart: Sequence[torch.nn.Parameter] = (),
     ) -> torch.nn.Module:
-        """The model for training, starting at rank 0's weights: in DistributedDataParallel if there
-        are several processes, unless they share memory, and are to average its gradients
-        themselves (`averages_gradients`).
+        """The model for training, with rank 0's weights.
+
+        With several processes it is in DistributedDataParallel, unless they share memory: then the
+        training averages the gradients itself (`averages_gradients`).
 
         Args:
             compresses: whether gradients are exchanged in bf16.

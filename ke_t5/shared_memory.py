@@ -1,7 +1,7 @@
 """Averaging the gradients of processes on one host through shared memory.
 
-gloo, the backend for CPUs, sends them through TCP sockets even then, which takes about three times
-as long as copying them, on the cores that compute (benchmarks/RESULTS.md, `two-processes`).
+gloo, the backend for CPUs, sends them through TCP sockets even then, on the cores that compute: for
+two processes, 13 MB take 10 ms through sockets and 3.5 ms here (AMD EPYC, two cores).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 FOLDER = Path("/dev/shm")
-# In bytes; containers have 64 MB by default.
-MOST = 48 << 20
+# Containers have 64 MB by default.
+NUM_BYTES = 48 << 20
 
 
 class SharedMean:
@@ -78,8 +78,8 @@ def shared_mean(
         broadcast: returns the value of rank 0.
         least: the minimum of the numbers of all ranks.
     """
-    shape = (size + 1, MOST // 4 // (size + 1))
-    file = broadcast(_new_file(MOST) if rank == 0 else None)
+    shape = (size + 1, NUM_BYTES // 4 // (size + 1))
+    file = broadcast(_new_file(NUM_BYTES) if rank == 0 else None)
     if file is None:
         return None
     try:
@@ -92,7 +92,7 @@ def shared_mean(
 
 
 def _pieces(tensors: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
-    """The tensors' values, as lists of flat views with `size` values in all; the last has fewer."""
+    """Lists of flat views of the tensors, each with `size` values in total, the last with fewer."""
     views, room = [], size
     for tensor in tensors:
         flat = tensor.view(-1)

@@ -22,7 +22,7 @@ def _own_values(rank, size):
 
 def _opened(ranks, folder):
     shared_memory.FOLDER = Path(folder)  # a file there can be mapped, too
-    shared_memory.MOST = 4 * PIECE * (ranks.size + 1)
+    shared_memory.NUM_BYTES = 4 * PIECE * (ranks.size + 1)
     return shared_mean(ranks.rank, ranks.size, broadcast=ranks.broadcast, least=ranks.least)
 
 
@@ -60,9 +60,11 @@ class _Model(torch.nn.Module):
         super().__init__()
         self.layers = torch.nn.ModuleList(torch.nn.Linear(9, 9) for _ in range(3))
         self.layers[0].bias.data = self.layers[0].bias.data.double()
+        self.layers[1].weight.data = self.layers[1].weight.data.t()  # not contiguous
+        self.register_buffer("shift", torch.randn(9))
 
     def forward(self, values, rank):
-        values = self.layers[0].weight @ values + self.layers[0].bias.float()
+        values = self.layers[0].weight @ values + self.layers[0].bias.float() + self.shift
         return values if rank == 0 else self.layers[1](values)
 
 

@@ -198,6 +198,11 @@ def test_each_rank_gets_about_as_many_tokens(num_ranks):
         assert max(tokens) - min(tokens) <= lengths.max()
 
 
+def test_the_tokens_of_a_row_are_those_of_input_and_target():
+    plan = get_batches(np.array([3, 5, 7]), np.array([1, 0, 4]), batch_size=2, num_parts=1, seed=0)
+    assert plan.num_tokens(np.array([2, 0])).tolist() == [11, 4]
+
+
 def test_one_process_computes_the_rows_in_order():
     batch, lengths = np.array([5, 2, 9, 4]), np.array([1, 7, 3, 2])
     parts = micro_batches(batch, lengths, rank=0, num_ranks=1, accumulation=2)

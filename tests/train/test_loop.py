@@ -12,7 +12,9 @@ from support.training import examples_in, flat, one_rank, train
 from ke_t5 import heartbeat, shared_memory
 from ke_t5.errors import Exit, UserError
 from ke_t5.pipe import get_batches
+from ke_t5.pipe.batches import micro_batches
 from ke_t5.pipe.losses import loss_counts
+from ke_t5.train import loop
 from ke_t5.train.loop import TrainState, _batches_from, count_steps, fit
 from ke_t5.train.settings import get_fit_settings
 
@@ -84,6 +86,21 @@ def test_a_resumed_loop_ends_with_the_same_bits_dropout_on(tmp_path, stop):
     half, _ = train(one_rank(), tmp_path, batch_size=8, num_steps=stop, dropout=0.3)
     rest, _ = train(one_rank(), tmp_path, batch_size=8, num_steps=9, dropout=0.3, start=half)
     assert torch.equal(flat(rest.module), flat(whole.module))
+
+
+def test_rows_are_dealt_by_their_tokens(monkeypatch, tmp_path):
+    seen = []
+
+    def dealt(batch, lengths, **options):
+        seen.append((batch, lengths))
+        return micro_batches(batch, lengths, **options)
+
+    monkeypatch.setattr(loop, "micro_batches", dealt)
+    train(one_rank(), tmp_path, batch_size=8, num_steps=3)
+    expected = examples_in(tmp_path).lengths("input_ids")
+    assert len(seen) == 3
+    for batch, lengths in seen:
+        assert lengths.tolist() == expected[batch].tolist()
 
 
 def test_dropout_differs_from_step_to_step(tmp_path):
