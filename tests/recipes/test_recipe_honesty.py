@@ -41,7 +41,9 @@ def test_a_run_that_is_resumed_by_its_path_knows_what_it_began_with(
         "--hf_path", "default", output=tmp_path, cache=cache_dir,
     )  # fmt: skip
     assert f"Fine-tuned from `{export}`" in (run / "hf" / "README.md").read_text()
-    assert f"--resume {run}/weights/step-00000003" in capfd.readouterr().out.splitlines()[-1]
+    test, predict = capfd.readouterr().out.splitlines()[-2:]
+    assert test.endswith(f"--resume {run}/weights/step-00000003")
+    assert predict.endswith(f"predict --hf_path {run / 'hf'} --input FILE")
 
 
 def test_a_run_without_a_whole_checkpoint_never_goes_on_with_fresh_weights(run, cache_dir):
