@@ -200,8 +200,8 @@ ROWS = (
     ),
     Row(
         "generate-greedy",
-        "Generating 30 tokens for each premise of KLUE-NLI, T5 4+4 x 256, hardly trained (it "
-        "repeats one token); score: % of answers equal to generate's",
+        "Generating up to 30 tokens for each premise of KLUE-NLI, T5 4+4 x 256; score: % of "
+        "answers equal to generate's",
         "generation:greedy",
         {GENERATE: 1.1},
     ),

@@ -308,14 +308,22 @@ def token_budget(setting: Setting) -> dict[str, Runs]:
 # ---------------------------------------------------------------------------------------- seq2seq
 
 
-def new_seq2seq(setting: Setting, seed: int) -> T5ForConditionalGeneration:
-    """T5 of 4+4 layers x 256, initialized with the seed."""
+def new_seq2seq(setting: Setting, seed: int, **changes: Any) -> T5ForConditionalGeneration:
+    """T5 of 4+4 layers x 256, initialized with the seed.
+
+    transformers initializes an output layer of its own (T5 v1.1) with a standard deviation of 1, so
+    that the first loss is above 100 and the model learns to repeat one token. T5's own code
+    divides by the square root of the width, as here.
+    """
     torch.manual_seed(seed)
     config = T5Config.from_pretrained(
         setting.seq2seq, d_model=256, d_ff=1024, d_kv=64, num_heads=4, num_layers=4,
-        num_decoder_layers=4,
+        num_decoder_layers=4, **changes,
     )  # fmt: skip
-    return T5ForConditionalGeneration(config)
+    model = T5ForConditionalGeneration(config)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(config.d_model**-0.5)
+    return model
 
 
 def hypotheses(setting: Setting) -> tuple[Task, Examples, Examples]:
