@@ -313,7 +313,7 @@ def new_seq2seq(setting: Setting, seed: int, **changes: Any) -> T5ForConditional
 
     transformers initializes an output layer of its own (T5 v1.1) with a standard deviation of 1, so
     that the first loss is above 100 and the model learns to repeat one token. T5's own code
-    divides by the square root of the width, as here.
+    divides by the square root of the width, as here and in ke_t5.models.build.
     """
     torch.manual_seed(seed)
     config = T5Config.from_pretrained(
