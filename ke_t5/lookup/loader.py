@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from ke_t5.errors import UserError, suggestion
+from ke_t5.errors import UserError, nearest, suggestion
 from ke_t5.forms import FORMS, MODEL_FORMS
 from ke_t5.lookup.source import find_spec, names_in_source
 from ke_t5.registry import Registry
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 ModelClass = TypeVar("ModelClass", bound=type)
 
-_MODELS: Registry[type | str] = Registry(
-    "model", "or name a class as module:Class; --module_import runs your @register_model"
-)
+_MODELS: Registry[type | str] = Registry("model")
 for _name in MODEL_FORMS:
     _MODELS.add(_name, f"ke_t5.models.models:{_name}")
 del _name
@@ -193,14 +191,27 @@ def import_module(name: str, *, where: str) -> ModuleType:
 
 def _alias_target(name: str, where: str) -> type | str:
     if name not in _MODELS:
-        transformers = import_module("transformers", where=where)
-        theirs = {known: _fold(known) for known in _names_in(transformers)}
-        ours = set(map(_fold, _MODELS.names()))
-        close = difflib.get_close_matches(_fold(name), {*theirs.values(), *ours}, n=1, cutoff=0.9)
-        found = [known for known, folded in theirs.items() if close == [folded]]
-        if found and close[0] not in ours:
-            raise UserError("unknown model", where, f"did you mean 'transformers:{found[0]}'?")
-    return _MODELS.get(name, where)
+        raise _unknown_model(name, where)
+    return _MODELS.get(name)
+
+
+def _unknown_model(name: str, where: str) -> UserError:
+    if "/" in name or os.path.isfile(os.path.join(name, "config.json")):
+        what = "names a class, not a checkpoint"
+        fix = "give that with --pre_trained_model (to predict, serve or export: --hf_path)"
+        return UserError(what, where, fix)
+    transformers = import_module("transformers", where=where)
+    theirs = {_fold(known): f"transformers:{known}" for known in _names_in(transformers)}
+    ours = {_fold(known): known for known in _MODELS.names()}
+    close = difflib.get_close_matches(_fold(name), {**theirs, **ours}, n=1, cutoff=0.9)
+    similar = [{**theirs, **ours}[folded] for folded in close] or nearest(name, ours.values(), 1)
+    if similar:
+        return UserError("unknown model", where, f"did you mean {similar[0]!r}?")
+    fix = (
+        "omit it for the default, or give module:Class or an alias (`python -m ke_t5 models` lists "
+        "them; --module_import runs your @register_model)"
+    )
+    return UserError("unknown model", where, fix)
 
 
 def _names_in(module: ModuleType) -> set[str]:

@@ -134,6 +134,25 @@ def test_an_alias_that_was_not_imported_says_how():
         loader.check_model_name("abcdefg")
 
 
+def test_one_similar_name_is_suggested():
+    for name, similar in (
+        ("EncoderForSequenceClasificationMean", "EncoderForSequenceClassificationMean"),
+        ("T5ForConditionalGeneration", "transformers:T5ForConditionalGeneration"),
+        ("ForCharacterTagging", "EncoderForCharacterTagging"),
+    ):
+        with pytest.raises(UserError, match=f"unknown model; did you mean '{similar}'[?]$"):
+            loader.check_model_name(name)
+
+
+def test_a_checkpoint_in_place_of_a_class_belongs_to_another_flag(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for name in ("klue/roberta-base", "mine", str(tmp_path)):
+        with pytest.raises(UserError, match="not a checkpoint; give that with --pre_trained_mod"):
+            loader.check_model_name(name)
+
+
 def test_a_class_that_is_no_model_is_refused(user_folder):
     with pytest.raises(UserError, match="my_model:NoModel is not a PreTrainedModel"):
         loader.load_model(f"{user_folder}.my_model:NoModel")
