@@ -29,9 +29,12 @@ def wrap(
     """
     if apart:
         _exclude(model, apart)
-    # The models' buffers are constants that need no synchronization; torch 2.13 renamed the option.
+    # Buffers are constants: equal at the start is enough. torch 2.13 renamed the option that
+    # synchronizes them in each step; before, it left them out at the start, too.
     parameters = inspect.signature(DistributedDataParallel).parameters
     is_new = "forward_sync_buffers" in parameters
+    if not is_new:
+        start_equal(model.buffers())
     options: dict[str, Any] = {
         "device_ids": [device.index] if device.type == "cuda" else None,
         "forward_sync_buffers" if is_new else "broadcast_buffers": False,
