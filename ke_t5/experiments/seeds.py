@@ -81,10 +81,15 @@ def main(flags: Namespace, words: Sequence[str] | None = None) -> None:
     given = words_without(own_words() if words is None else words)
     folder = Path(flags.output_dir, f"seeds-{safe_name(flags.task)}")
     make_folder(folder, where=f"--output_dir {flags.output_dir}", probe=True)
-    trials = {
-        seed: Trial(f"seed {seed}", [*given, f"--seed={seed}"], folder / f"seed-{seed}")
-        for seed in range(flags.seed, flags.seed + flags.seeds)
-    }
+
+    def trial_of(seed: int) -> Trial:
+        return Trial(f"seed {seed}", [*given, f"--seed={seed}"], folder / f"seed-{seed}")
+
+    for earlier in sorted(folder.glob("seed-*")):
+        digits = earlier.name.removeprefix("seed-")
+        if digits.isdecimal():  # raises if it had other flags: its report would be overwritten
+            trial_of(int(digits)).finished()
+    trials = {seed: trial_of(seed) for seed in range(flags.seed, flags.seed + flags.seeds)}
     records: dict[int, dict[str, Any]] = {}
     for place, (seed, trial) in enumerate(trials.items(), start=1):
         record = trial.finished()

@@ -61,6 +61,9 @@ def test_changed_flags_are_refused(training, tmp_path):
     run(tmp_path)
     with pytest.raises(UserError, match="seed-41: was run with other flags; give the same flags"):
         run(tmp_path, "--epochs", "9")
+    with pytest.raises(UserError, match="seed-41: was run with other flags; give the same flags"):
+        run(tmp_path, "--epochs", "9", "--seed", "50")  # its report would replace the earlier one
+    assert len(training(tmp_path / "seeds-klue_tc")) == 3
     (tmp_path / "seeds-klue_tc" / "seed-41" / "trial.json").write_text("[]")
     with pytest.raises(UserError, match="trial.json: not a valid record of a trial .*remove it"):
         run(tmp_path)
