@@ -100,12 +100,12 @@ def shortened(text: str, limit: int = LONGEST_LINE, *, fix: str = "") -> str:
     '/hom.../a/long/path: no such folder; check it'
     """
     for longest in (72, 48):
-        text = _with_short_words(text, limit, longest)
+        text = _with_short_words(text, limit, longest, whole=fix)
     text = _with_short_lists(text, limit)
     while len(text) > limit and "; also " in text:
         text = text[: text.rindex("; also ")].removesuffix(" ...") + " ..."
-    for longest in (32, 20):
-        text = _with_short_words(text, limit, longest)
+    for longest, whole in ((32, fix), (20, fix), (32, ""), (20, "")):
+        text = _with_short_words(text, limit, longest, whole=whole)
     if len(text) > limit and re.search(r" \([^()]{30,}\)$", text):
         text = text[: text.rindex(" (")]
     if len(text) <= limit:
@@ -134,11 +134,13 @@ def wrapped(text: str, width: int = LONGEST_LINE) -> str:
     return "\n".join(lines)
 
 
-def _with_short_words(text: str, limit: int, longest: int) -> str:
+def _with_short_words(text: str, limit: int, longest: int, *, whole: str) -> str:
     """The text with words shortened until it fits, the longest first, to `longest` characters at
-    least; more is kept of a word's end, which says the most. Addresses of pages stay whole."""
+    least; more is kept of a word's end, which says the most. Addresses of pages stay whole, and the
+    words of `whole`, such as a path to copy."""
+    kept = set(whole.split())
     while len(text) > limit:
-        words = [word for word in text.split() if "://" not in word]
+        words = [word for word in text.split() if "://" not in word and word not in kept]
         word = max(words, key=len, default="")
         if len(word) <= longest:
             break

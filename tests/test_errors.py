@@ -31,6 +31,12 @@ def test_an_address_in_a_long_line_stays_whole():
     assert len(line) <= 100 and line.endswith(f"folder: no data there; get it from {address}")
 
 
+def test_a_path_in_the_fix_stays_whole():
+    fix = f"put {'deep/' * 12}file.json there"
+    line = shortened(f"error: --hf_data_dir /a/{'long/' * 30}folder: no data; {fix}", fix=fix)
+    assert len(line) <= LONGEST_LINE and line.endswith(f"folder: no data; {fix}")
+
+
 def test_no_line_exceeds_the_limit():
     draw = random.Random(0)
     for _ in range(500):

@@ -100,7 +100,7 @@ class ReleaseSource(DataSource):
         if raw_splits:
             return list(raw_splits)
         if self.release.hub is None:
-            raise self._missing(folders, "it is not on a public hub")
+            raise self._missing(folders, "nor on a public hub")
         return list(self.release.hub.splits)
 
     def rows(self, split: str, folders: Folders) -> Rows:
@@ -125,7 +125,7 @@ class ReleaseSource(DataSource):
     def _missing(self, folders: Folders, why: str) -> UserError:
         place = f"--hf_data_dir {folders.data}" if folders.data else "--hf_data_dir (not given)"
         near = near_misses(self.release, folders.data)
-        what = f"no {self.name} there{near}, and {why}"
+        what = f"no {self.name} there{near}, {why}"
         first, *others = self.release.layout
         files = f"{first} ..." if others else first
         url = self.release.home.split()[0]  # without the conditions in parentheses
@@ -139,7 +139,7 @@ class ReleaseSource(DataSource):
     def _hub_rows(self, split: str, folders: Folders) -> Rows:
         hub = self.release.hub
         if hub is None:
-            raise self._missing(folders, "it is not on a public hub")
+            raise self._missing(folders, "nor on a public hub")
         if split not in hub.splits:
             raise unknown_split(split, self.name, hub.splits)
         parent = folders.cache / "rows" / self.name
@@ -176,7 +176,7 @@ class ReleaseSource(DataSource):
         )
         earlier = [path.parent for path in earlier if fault_of(path.parent) is None]
         if not earlier:
-            raise self._missing(folders, why)
+            raise self._missing(folders, f"and {why}")
         logger.warning("%s: %s; using the rows fetched earlier", self.name, why)
         rows = stored_rows(earlier[-1], self.release.columns, lambda: (), origin=origin)
         path, _, revision = rows.origin.partition("@")

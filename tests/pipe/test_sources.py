@@ -92,7 +92,7 @@ def test_without_release_and_network_the_line_says_all(tmp_path):
 
 
 def test_a_release_on_no_hub_says_so(tmp_path):
-    with pytest.raises(UserError, match="it is not on a public hub"):
+    with pytest.raises(UserError, match="no toy there, nor on a public hub; put"):
         release().splits(Folders(None, tmp_path))
 
 
@@ -101,8 +101,10 @@ def test_a_missing_release_is_named_with_its_whole_file_and_address(name, tmp_pa
     release = get_task(name).source.release
     with pytest.raises(UserError) as caught:
         get_task(name).source.splits(Folders(tmp_path, tmp_path / "cache"))
-    line = shortened(str(caught.value).replace(str(tmp_path), "data"))
-    assert f"put {release.layout[0]}" in line and release.home.split()[0] in line
+    for folder in ("data", str(tmp_path), f"{tmp_path}/{'long/' * 9}"):
+        text = str(caught.value).replace(str(tmp_path), folder)
+        line = shortened(text, fix=caught.value.fix)
+        assert f"put {release.layout[0]}" in line and release.home.split()[0] in line
 
 
 def test_a_raw_release_beats_the_hub(on_hub, tmp_path):
