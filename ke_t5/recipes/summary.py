@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ke_t5.checkpoint.closing import Validation
     from ke_t5.config.resume import ResumeRequest
     from ke_t5.pipe import BatchPlan
-    from ke_t5.recipes.trainer import Trainer
+    from ke_t5.recipes.trainer import Timetable, Trainer
     from ke_t5.recipes.validator import Validator
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,10 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
     """Logs the settings of the training that is about to start."""
     settings, ranks = config.fit, trainer.ranks
     logger.info(
-        "training %s on %s: %s (%s), global batch %s = %d x %s x %d "
+        "training %s on %s: %s, global batch %s = %d x %s x %d "
         "accumulated, %s%s, %s, %s, %s per process, in %s",
-        config.model.class_name, config.task.name, counted(trainer.timetable.num_steps, "step"),
-        counted(config.loop.epochs, "epoch"),
+        config.model.class_name, config.task.name,
+        planned_steps(trainer.timetable, config.loop.epochs),
         plan.batch_size if plan.batch_tokens is None else f"{plan.batch_tokens} tokens",
         config.batches.size, counted(ranks.size, "process", "processes"), settings.accumulate,
         _padding(settings.padding, plan.window),
@@ -57,6 +57,15 @@ def report_start(config: RunConfig, trainer: Trainer, plan: BatchPlan) -> None:
         logger.info("nothing is left to train: %s", _why_over(trainer))
     elif warning := warmup_warning(config, trainer):
         logger.warning(warning)
+
+
+def planned_steps(timetable: Timetable, num_epochs: int) -> str:
+    """The number of steps, and which part of the epochs that is."""
+    epochs = counted(num_epochs, "epoch")
+    if timetable.num_steps < timetable.epoch_steps:  # --max_steps
+        all_steps = counted(timetable.epoch_steps, "step", form=",")
+        return f"{timetable.num_steps:,} of the {all_steps} of {epochs}"
+    return f"{counted(timetable.num_steps, 'step', form=',')} ({epochs})"
 
 
 def warmup_warning(config: RunConfig, trainer: Trainer) -> str | None:

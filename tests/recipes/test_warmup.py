@@ -1,4 +1,5 @@
-"""The start of a fine-tuning: warm-up, learning rate, and the bias of a regression head."""
+"""The start of a fine-tuning: its length, warm-up, learning rate, and the bias of a regression
+head."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from ke_t5.lookup.loader import load_model
 from ke_t5.pipe import IGNORED, Folders, get_task
 from ke_t5.recipes.folders import RunFolder
 from ke_t5.recipes.modelling import default_learning_rate, start_at_mean, with_optimizer
-from ke_t5.recipes.summary import warmup_warning
+from ke_t5.recipes.summary import planned_steps, warmup_warning
 from ke_t5.train.schedules import ScheduleSettings, get_scheduler
 
 SIZES = dict(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
@@ -182,3 +183,12 @@ def test_the_default_rate_of_a_t5_is_not_that_of_t5gemma(model_type, expected):
 
 def test_a_run_of_an_older_version_without_a_schedule_is_compared_as_constant():
     check_unchanged({"--schedule": None}, {"--schedule": "constant"}, where="snapshot")
+
+
+def test_the_planned_steps_say_which_part_of_the_epochs_they_are():
+    for num_steps, all_steps, num_epochs, line in (
+        (7, 3200, 4, "7 of the 3,200 steps of 4 epochs"),
+        (3200, 3200, 1, "3,200 steps (1 epoch)"),
+    ):
+        timetable = SimpleNamespace(num_steps=num_steps, epoch_steps=all_steps)
+        assert planned_steps(timetable, num_epochs) == line
