@@ -1,9 +1,10 @@
 """Our evaluation by generation compared with `generate` on padded batches in file order.
 
 A small T5 learns 200 hypotheses of KLUE-NLI and then answers premises that it never saw. The
-answers make little sense, but they are sentences that differ and end, as those of users' models:
-a model that repeats one token takes the maximum of steps for each row, which hides what batches by
-length, `early_stopping` and CTranslate2 change.
+answers make little sense, but they are sentences that differ and end, as those of users' models (97
+of 400 greedy ones are distinct, 9 reach the maximum): a model that repeats one token takes the
+maximum of steps for each row, which hides what batches by length, `early_stopping` and CTranslate2
+change.
 
 Both read the same token ids and end with texts; ours decodes and scores them too.
 """
@@ -32,7 +33,7 @@ class Answers:
 
     def __init__(self, setting: Setting) -> None:
         self.task, train, found = hypotheses(setting)
-        # With dropout, 36 passes are too few to look at the premise.
+        # With dropout, 36 passes were not enough for answers that depend on the premise.
         self.model: Any = new_seq2seq(setting, seed=0, dropout_rate=0.0)
         learned = train.some_rows(setting.amount(LEARNED_ROWS))
         for seed in range(PASSES):
@@ -75,7 +76,8 @@ def compare(setting: Setting, num_beams: int, **options: Any) -> dict[str, Runs]
     answers = Answers(setting)
     wanted = [text.strip() for text in answers.theirs(arguments)]
     if 10 * len(set(wanted)) < len(wanted):
-        logger.warning("Only %d of %d answers differ; users' do", len(set(wanted)), len(wanted))
+        message = "Only %d of %d answers are distinct; the speeds hold for such answers only"
+        logger.warning(message, len(set(wanted)), len(wanted))
 
     def contender(run: Callable[[], list[str]]) -> Callable[[int], Any]:
         def once(_: int) -> Callable[[], float]:

@@ -201,10 +201,10 @@ def _unknown_model(name: str, where: str) -> UserError:
         fix = "give that with --pre_trained_model (to predict, serve or export: --hf_path)"
         return UserError(what, where, fix)
     transformers = import_module("transformers", where=where)
-    theirs = {_fold(known): f"transformers:{known}" for known in _names_in(transformers)}
-    ours = {_fold(known): known for known in _MODELS.names()}
-    close = difflib.get_close_matches(_fold(name), {**theirs, **ours}, n=1, cutoff=0.9)
-    similar = [{**theirs, **ours}[folded] for folded in close] or nearest(name, ours.values(), 1)
+    models = {_fold(known): f"transformers:{known}" for known in _names_in(transformers)}
+    models |= {_fold(known): known for known in _MODELS.names()}
+    close = difflib.get_close_matches(_fold(name), models, n=1, cutoff=0.9)
+    similar = [models[folded] for folded in close] or nearest(name, _MODELS.names(), 1)
     if similar:
         return UserError("unknown model", where, f"did you mean {similar[0]!r}?")
     fix = (
