@@ -53,7 +53,13 @@ class Trace:
 
     def scan(self) -> None:
         """Records what was written, created and removed since the last call."""
-        found = {str(path.relative_to(self.root)): path for path in self.root.rglob("*")}
+        # One listing per folder, as another thread writes: `rglob` lists each folder twice, and can
+        # find a file of a folder that it missed.
+        found = {
+            str(path.relative_to(self.root)): path
+            for folder, folders, names in os.walk(self.root)
+            for path in map(Path(folder).joinpath, (*folders, *names))
+        }
         for name in sorted(self.tree.keys() - found.keys(), reverse=True):
             self.add(Operation("remove", name))
         for name in sorted(found):
