@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.processes import run_on_ranks
 
-from ke_t5 import shared_memory
+from ke_t5 import data_parallel, shared_memory
 from ke_t5.shared_memory import SharedMean, shared_mean
 from ke_t5.train.averages import average_gradients
 
@@ -89,6 +89,30 @@ def test_a_model_has_the_weights_and_gradients_of_one_wrapped(tmp_path):
     for gradients, _ in shared + wrapped:
         assert gradients == wrapped[0][0]
         assert [one is None for one in gradients] == [False] * 4 + [True] * 2
+
+
+class _OldDDP(torch.nn.Module):
+    """The options of torch before 2.13, which also leave buffers as they are at the start."""
+
+    def __init__(
+        self, module, device_ids, broadcast_buffers, find_unused_parameters, gradient_as_bucket_view
+    ):
+        super().__init__()
+        assert not broadcast_buffers
+
+
+def _buffer_of_a_wrapped_model(ranks):
+    data_parallel.DistributedDataParallel = _OldDDP
+    torch.manual_seed(ranks.rank)
+    model = _Model()
+    options = {"find_unused_parameters": False, "compresses": False, "apart": []}
+    data_parallel.wrap(model, ranks.device, **options)
+    return model.shift.tolist()
+
+
+def test_buffers_start_equal_with_older_torch():
+    first, second = run_on_ranks(_buffer_of_a_wrapped_model, 2)
+    assert first == second
 
 
 def _is_shared(ranks, folder, fault):
